@@ -1,0 +1,75 @@
+# Every target sets up what it needs in $(VENV); python3 (3.11 or newer), make and git are enough.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+DEMO ?= results/demo
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check verify bench docs lock clean
+
+help:
+	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures"
+	@echo "make test     all tests"
+	@echo "make check    lint, format, types, import rules, stray addresses"
+	@echo "make verify   theory and measurements against the simulator (slow)"
+	@echo "make bench    benchmarks"
+	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make setup    only the environment, in $(VENV)"
+	@echo "make lock     resolve the dependencies anew"
+
+setup: $(DEV)
+
+# $(call installed,LOCK): the packages of requirements/LOCK.lock, then moesim itself, editable.
+define installed
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "moesim needs Python 3.11 or newer, and '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Setting up $(VENV) (once, a minute or two)" ; $(PYTHON) -m venv $(VENV) ; } || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
+$(RUNTIME): requirements/runtime.lock pyproject.toml
+	$(call installed,runtime)
+
+$(DEV): $(RUNTIME) requirements/dev.lock
+	$(call installed,dev)
+
+demo: $(RUNTIME)
+	@$(BIN)/python scripts/demo.py $(DEMO) $(JOBS)
+
+test: $(DEV)
+	$(BIN)/pytest -n auto tests
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/check_names.py
+
+verify: $(DEV)
+	$(BIN)/python -m verification
+
+bench: $(DEV)
+	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
+
+docs: $(DEV)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet \
+  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+
+# The build backend is locked too, so that the editable install needs nothing more.
+lock: $(DEV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(COMPILE) --extra build -o requirements/runtime.lock
+	@$(COMPILE) --extra build --extra dev --extra docs -c requirements/runtime.lock -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) docs/_build build dist results/demo verification/results

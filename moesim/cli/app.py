@@ -1,0 +1,62 @@
+"""The command line's application, to which each command module adds its own.
+
+A command is one file in this folder: it imports ``app``, decorates a function with
+``@app.command()`` and imports whatever is heavy inside that function. ``main`` finds the file;
+nothing else is edited.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="moesim",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="What throughput, latency and memory does each gating, caching and placement choice give "
+    "for this routing trace, model and hardware?",
+)
+
+ExperimentFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="An experiment, as a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Set one value of the experiment, as in 'experts.capacity=8 slots/layer'; repeatable.",
+    ),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import moesim
+
+        typer.echo(f"moesim {moesim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """The options that come before a command."""
+    del version
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Print ``message`` on stderr and leave with ``code``."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)

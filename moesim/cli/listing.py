@@ -1,0 +1,37 @@
+"""``moesim list``: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="policies, gatings, planners, batchings, models, hardware, software, importers or "
+            "figures.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List what an experiment can name, each with a line about it or its key figures."""
+    import json
+
+    from moesim.report.catalogue import listing
+
+    rows = listing(what)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from moesim.report.catalogue import catalogue_table
+
+    Console().print(catalogue_table(what, rows))

@@ -1,0 +1,51 @@
+"""The command ``moesim``: its commands are the modules beside this one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from functools import cache
+
+import moesim.cli
+from moesim.cli.app import app
+from moesim.config.errors import InputError
+
+_INTERRUPTED = 130
+_BAD_INPUT = 2
+
+
+@cache
+def load_commands() -> None:
+    """Import every command module, so that its commands are in ``app``."""
+    for module in pkgutil.iter_modules(moesim.cli.__path__):
+        importlib.import_module(f"moesim.cli.{module.name}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command with ``arguments`` (default: the process's) and return its exit code.
+
+    0: done; 1: the command says that something failed; 2: bad input, told in one line for each
+    mistake on stderr; 130: interrupted.
+    """
+    load_commands()
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="moesim")
+    except InputError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 (the command line's own output)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as leave:
+        return _code(leave.code)
+    return 0
+
+
+def _code(code: str | int | None) -> int:
+    return code if isinstance(code, int) else int(code is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

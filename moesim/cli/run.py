@@ -1,0 +1,46 @@
+"""``moesim run``: one experiment, simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app
+
+OutFolder = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="A new or an empty folder [results/NAME]."),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="NAME", help="Use this engine: auto or des."),
+]
+
+
+@app.command()
+def run(
+    file: ExperimentFile,
+    *,
+    out: OutFolder = None,
+    engine: Engine = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify the engine's invariants on the way (slower).")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
+    from rich.console import Console
+
+    from moesim.experiment.resolve import load_experiment
+    from moesim.experiment.run import run as simulate
+    from moesim.report.terminal import summary_table
+    from moesim.results.files import check_new_folder
+
+    settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
+    folder = out or Path("results") / load_experiment(file, settings).experiment.name
+    check_new_folder(folder)
+    result = simulate(file, out=folder, check=check, overrides=settings)
+    Console().print(summary_table(result.summary))
+    typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

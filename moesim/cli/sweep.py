@@ -1,0 +1,97 @@
+"""``moesim sweep``: every point of an experiment's axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app, fail
+from moesim.cli.run import Engine
+
+if TYPE_CHECKING:
+    from moesim.sweep.run import Progress
+
+INTERRUPTED = 130
+LONGEST_TABLE = 60
+"""Points beyond this are in the files only."""
+
+
+@app.command()
+def sweep(
+    file: ExperimentFile,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="A new folder, or one to go on in [results/NAME]."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Points at the same time.")
+    ] = 1,
+    engine: Engine = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Evaluate failed points once more.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Simulate every point of an experiment's sweep; started again, it goes on where it ended."""
+    from moesim.config.errors import InputError, Problem
+    from moesim.experiment.inputs import check_inputs, input_files
+    from moesim.experiment.resolve import load_experiment
+    from moesim.sweep.run import run_sweep
+
+    settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
+    resolved = load_experiment(file, settings)
+    if not resolved.experiment.sweep:
+        what = "has no axes to sweep; add them under 'sweep:', or use 'moesim run'"
+        raise InputError([Problem(str(file), "sweep", what)])
+    experiments = [experiment for _, experiment in resolved.points]
+    check_inputs(experiments)
+    folder = out or Path("results") / resolved.experiment.name
+    try:
+        with progress_bar() as progress:
+            run_sweep(
+                resolved.experiment,
+                resolved.points,
+                folder,
+                jobs=jobs,
+                inputs=input_files(experiments),
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        fail(
+            f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
+        )
+    show(folder)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar with the time left on stderr; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("points", total=None)
+        yield lambda finished, total: bar.update(task, completed=finished, total=total)
+
+
+def show(folder: Path) -> None:
+    """Print the sweep's table (its first points, where there are many) and where it stands."""
+    from rich.console import Console
+
+    from moesim.report.series import read_sweep
+    from moesim.report.terminal import sweep_table
+
+    read = read_sweep(folder)
+    Console().print(sweep_table(read.table.head(LONGEST_TABLE), read.varying or read.axes))
+    if len(read.table) > LONGEST_TABLE:
+        typer.echo(f"... and {len(read.table) - LONGEST_TABLE} more points")
+    typer.echo(f"table:  {folder}/points.csv\nnext:   moesim plot {folder}")

@@ -1,0 +1,28 @@
+"""``moesim timeline``: what every engine of every GPU did, for Perfetto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app
+
+
+@app.command()
+def timeline(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    steps: Annotated[
+        str, typer.Option("--steps", metavar="FIRST:END", help="Forward passes to show.")
+    ] = "0:20",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE")] = Path("timeline.json"),
+) -> None:
+    """Write a run's engines, experts and copies as a Chrome trace (opens in ui.perfetto.dev).
+
+    A run without such records is simulated once more, as far as the last of the steps.
+    """
+    from moesim.report.timeline import parse_steps, write_timeline
+
+    count = write_timeline(folder, out, parse_steps(steps))
+    typer.echo(f"{out}: {count} spans; open it in https://ui.perfetto.dev")

@@ -1,0 +1,140 @@
+"""``moesim trace``: import, check, describe and cut routing traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moesim.cli.app import app as command_line
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+app = typer.Typer(no_args_is_help=True, help="Import, check, describe and cut routing traces.")
+command_line.add_typer(app, name="trace")
+
+TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="A trace (.parquet).")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A recording; its format is recognised.")
+    ],
+    *,
+    out: Out,
+    model: Annotated[
+        str | None, typer.Option(help="The model it was recorded from: a card or a config.json.")
+    ] = None,
+    importer: Annotated[
+        str | None, typer.Option(help="The format, instead of recognising it (moesim list).")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Experts a token uses (router logits).")] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(help="Positions below this are prompt; the rest is decoded.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where the recording comes from.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The recording's licence.")] = None,
+) -> None:
+    """Convert a recording of any known format into a trace."""
+    from moesim.trace import write_trace
+    from moesim.trace.importing import import_trace
+
+    spec = None if model is None else _model(model)
+    trace = import_trace(
+        file,
+        importer=importer,
+        model=spec,
+        top_k=top_k,
+        prompt_tokens=prompt_tokens,
+        source=source,
+        licence=licence,
+    )
+    write_trace(trace, out)
+    typer.echo(f"{out}: {_size(trace)}")
+    if trace.metadata.notes:
+        typer.echo(f"note: {trace.metadata.notes}")
+    if spec is None and trace.metadata.model is None:
+        typer.echo(f"note: no --model; experts taken from the ids as {trace.experts}")
+
+
+@app.command()
+def validate(file: TraceFile) -> None:
+    """List everything that is wrong with a trace (exit code 1; 2 if it cannot be read)."""
+    from moesim.trace.parquet import load_trace
+    from moesim.trace.validate import findings
+
+    trace = load_trace(file)
+    found = findings(trace)
+    for finding in found:
+        level = "error" if finding.fatal else "warning"
+        typer.echo(f"{file}: {finding.column}: {level}: {finding.what}")
+    if found:
+        raise typer.Exit(1)
+    typer.echo(f"{file}: clean; {_size(trace)}")
+
+
+@app.command()
+def stats(
+    file: TraceFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show every MoE layer.")] = False,
+) -> None:
+    """Entropy, load, reuse and correlation of a trace's routing."""
+    import json
+
+    from moesim.trace import read_trace
+    from moesim.trace.statistics import statistics
+
+    result = statistics(read_trace(file))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from moesim.trace.statistics.tables import tables
+
+    console = Console()
+    for table in tables(result, layers=layers):
+        console.print(table)
+
+
+@app.command("slice")
+def slice_(
+    file: TraceFile,
+    out: Out,
+    requests: Annotated[
+        str, typer.Option(metavar="FIRST:END[:STEP]", help="Requests, by their order in the file.")
+    ] = ":",
+    tokens: Annotated[
+        int | None, typer.Option(help="Keep the first tokens of every request.")
+    ] = None,
+    layers: Annotated[str, typer.Option(metavar="FIRST:END[:STEP]", help="MoE layers.")] = ":",
+) -> None:
+    """Write some requests, tokens or MoE layers of a trace as a trace of its own."""
+    from moesim.trace import read_trace, write_trace
+    from moesim.trace.slicing import parse_slice, slice_trace
+
+    chosen = parse_slice(requests, "--requests"), tokens, parse_slice(layers, "--layers")
+    trace = slice_trace(read_trace(file), *chosen)
+    write_trace(trace, out)
+    typer.echo(f"{out}: {_size(trace)}")
+
+
+def _model(name: str) -> ModelSpec:
+    from moesim.model import load_model
+
+    return load_model(name)
+
+
+def _size(trace: object) -> str:
+    from moesim.trace import RoutingTrace
+
+    assert isinstance(trace, RoutingTrace)
+    return (
+        f"{trace.requests} requests, {trace.tokens} tokens, {trace.moe_layers} MoE layers,"
+        f" top-{trace.top_k} of {trace.experts} experts"
+    )

@@ -1,0 +1,1 @@
+"""Configuration: strict YAML with places, units, overrides, registries, and errors for users."""

@@ -1,0 +1,78 @@
+"""How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %`` or ``all``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from moesim.config.dimensions import (
+    BYTES,
+    format_bytes,
+    format_percent,
+    parse_bytes,
+    parse_percent,
+)
+from moesim.config.quantity import QuantityError, split
+
+SLOTS = "slots/layer"
+_RULE = "write '8 slots/layer', '12 GiB', '25 %' or 'all'"
+_MOST_SLOTS = 1 << 31
+
+
+@dataclass(frozen=True)
+class ExpertCapacity:
+    """The room for experts on one GPU.
+
+    ``amount``: slots for each MoE layer (int), bytes over all layers (int), a share of the GPU's
+    own experts (float), or 1 for ``all``: resident from the start.
+    """
+
+    kind: Literal["slots", "bytes", "fraction", "all"]
+    amount: int | float
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "slots":
+                return f"{self.amount} {SLOTS}"
+            case "bytes":
+                return format_bytes(int(self.amount))
+            case "fraction":
+                return format_percent(self.amount)
+        return "all"
+
+
+def parse_capacity(value: Any) -> ExpertCapacity:
+    """The capacity in ``value``; a QuantityError says which rule it breaks."""
+    if isinstance(value, ExpertCapacity):
+        return value
+    if value == "all":
+        return ExpertCapacity("all", 1)
+    amount, unit = _split(value)
+    if not unit:
+        raise QuantityError(f"'{value}' has no unit; {_RULE}")
+    if unit == SLOTS:
+        return _slots(str(value), amount.numerator, whole=amount.denominator == 1)
+    if amount <= 0 or (unit == "B" and amount < 1):
+        raise QuantityError(f"'{value}' leaves no room for an expert; write more than zero")
+    if unit == "%":
+        return ExpertCapacity("fraction", parse_percent(value))
+    if unit not in BYTES.units and unit not in BYTES.bits:
+        raise QuantityError(f"'{value}' has the unknown unit '{unit}'; {_RULE}")
+    return ExpertCapacity("bytes", parse_bytes(value))
+
+
+def _split(value: Any) -> tuple[Fraction, str]:
+    try:
+        return split(value, "a capacity", "8 slots/layer")
+    except QuantityError:
+        shown = f"'{value}'" if isinstance(value, str) else value
+        what = "is empty" if value is None else f"{shown} is not a capacity"
+        raise QuantityError(f"{what}; {_RULE}") from None
+
+
+def _slots(text: str, count: int, *, whole: bool) -> ExpertCapacity:
+    if not whole or not 1 <= count <= _MOST_SLOTS:
+        what = "slots are a whole number of experts, 1 or more; write '8 slots/layer'"
+        raise QuantityError(f"'{text}' is not possible: {what}")
+    return ExpertCapacity("slots", count)

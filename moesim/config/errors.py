@@ -1,0 +1,53 @@
+"""What moesim says about bad input: one line for each mistake, and never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake.
+
+    ``where`` is ``file``, ``file:line:column`` or the name of a command-line option; ``path`` is
+    the dotted path inside the file ("" where there is none); ``what`` names the value, the rule
+    and the remedy. ``place`` is the line and the column, for sorting: (0, 0) where there are none.
+    """
+
+    where: str
+    path: str
+    what: str
+    place: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.path, self.what) if part)
+
+
+class InputError(Exception):
+    """Input that cannot be used; the command line prints ``problems`` and leaves with exit code
+    2.
+    """
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        self.problems = (
+            (Problem("", "", problems),) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, by line and column; those without a line (options) last."""
+    return sorted(
+        dict.fromkeys(problems), key=lambda problem: (not problem.place[0], problem.place)
+    )
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The remedy for a wrong ``name``: what is ``allowed``, and the nearest of it."""
+    names = sorted(allowed)
+    by_lower = {known.lower(): known for known in names}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
+    return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed

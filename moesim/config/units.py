@@ -1,0 +1,117 @@
+"""Amounts with units as pydantic types: text such as ``12 GiB`` in files, numbers in Python.
+
+A number without a unit is refused, and so are bits where bytes are meant. A model writes its
+numbers back as text that reads as the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from moesim.config.capacity import SLOTS, ExpertCapacity, parse_capacity
+from moesim.config.dimensions import (
+    format_bandwidth,
+    format_bytes,
+    format_compute_rate,
+    format_duration,
+    format_percent,
+    parse_bandwidth,
+    parse_bytes,
+    parse_compute_rate,
+    parse_duration,
+    parse_network_rate,
+    parse_percent,
+)
+from moesim.config.quantity import QuantityError
+
+NUMBER = r"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*"
+BYTE_UNITS = "([kMGTP]|[KMGTP]i)?B"
+
+
+def reads(parse: Callable[[Any], Any]) -> BeforeValidator:
+    """The validator that lets ``parse`` read a value and reports its QuantityError."""
+
+    def read(value: Any) -> Any:
+        try:
+            return parse(value)
+        except QuantityError as error:
+            raise PydanticCustomError("unit", "{message}", {"message": str(error)}) from None
+
+    return BeforeValidator(read)
+
+
+def pattern(expression: str, *examples: str) -> WithJsonSchema:
+    """The JSON Schema of a text with a unit."""
+    return WithJsonSchema({"type": "string", "pattern": expression, "examples": list(examples)})
+
+
+Bytes = Annotated[
+    int,
+    reads(parse_bytes),
+    PlainSerializer(format_bytes, return_type=str),
+    pattern(f"{NUMBER}{BYTE_UNITS}$", "12 GiB", "500 MB"),
+]
+"""Bytes as an int, from ``12 GiB`` or ``500 MB``."""
+
+Bandwidth = Annotated[
+    float,
+    reads(parse_bandwidth),
+    PlainSerializer(format_bandwidth, return_type=str),
+    pattern(f"{NUMBER}{BYTE_UNITS}/s$", "3.35 TB/s", "25 GB/s"),
+]
+"""Bytes a second as a float, from ``25 GB/s``."""
+
+NetworkRate = Annotated[
+    float,
+    reads(parse_network_rate),
+    PlainSerializer(format_bandwidth, return_type=str),
+    pattern(f"{NUMBER}({BYTE_UNITS}/s|([kMGTP]|[KMGTP]i)?(b|bit|bits)/s|[kMGTP]?bps)$", "100 Gb/s"),
+]
+"""Bytes a second as a float, from ``100 Gb/s`` or ``12.5 GB/s``."""
+
+ComputeRate = Annotated[
+    float,
+    reads(parse_compute_rate),
+    PlainSerializer(format_compute_rate, return_type=str),
+    pattern(f"{NUMBER}[kMGTP](FL)?OP/s$", "989 TFLOP/s"),
+]
+"""Operations a second as a float, from ``989 TFLOP/s``."""
+
+Duration = Annotated[
+    float,
+    reads(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    pattern(f"{NUMBER}(ns|us|µs|ms|s)$", "5 us"),
+]
+"""Nanoseconds as a float, from ``5 us``."""
+
+Percent = Annotated[
+    float,
+    reads(parse_percent),
+    PlainSerializer(format_percent, return_type=str),
+    pattern(f"{NUMBER}%$", "25 %"),
+]
+"""A share between 0 and 1 as a float, from ``25 %``."""
+
+Capacity = Annotated[
+    InstanceOf[ExpertCapacity],
+    reads(parse_capacity),
+    PlainSerializer(str, return_type=str),
+    pattern(rf"^all$|{NUMBER}({SLOTS}|{BYTE_UNITS}|%)$", "8 slots/layer", "12 GiB", "25 %", "all"),
+]
+"""An ``ExpertCapacity``, from ``8 slots/layer``, ``12 GiB``, ``25 %`` or ``all``."""
+
+__all__ = [
+    "Bandwidth",
+    "Bytes",
+    "Capacity",
+    "ComputeRate",
+    "Duration",
+    "ExpertCapacity",
+    "NetworkRate",
+    "Percent",
+]

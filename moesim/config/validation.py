@@ -1,0 +1,68 @@
+"""From a document to a model, or to one problem for each mistake, each with its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from moesim.config.document import Document
+from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.sentences import sentence
+from moesim.config.shape import Shape, locate
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(document: Document, model: type[Model]) -> Model:
+    """``document`` as a ``model``; all mistakes, sorted by line, as one InputError."""
+    instance, problems = examine(document, model)
+    if instance is None or problems:
+        raise InputError(in_order(problems))
+    return instance
+
+
+def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[Problem]]:
+    """Like ``validate``, but returns the problems; the model is None where it could not be made."""
+    problems = list(document.problems)
+    try:
+        instance = model.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        found = (_problem(document, model, detail) for detail in details)
+        unreadable = {problem.place for problem in problems}
+        return None, problems + [problem for problem in found if not _is_at(problem, unreadable)]
+    return instance, problems
+
+
+def _is_at(problem: Problem, places: set[tuple[int, int]]) -> bool:
+    return problem.place in places and problem.place[0] > 0
+
+
+def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) -> Problem:
+    path, parent = locate(model, error["loc"])
+    shape = parent.child(path[-1]) if parent and path else Shape(model)
+    match error["type"]:
+        case "extra_forbidden":
+            what = f"is not a known key; {nearest(str(path[-1]), parent.fields if parent else ())}"
+            return document.key_mark(path).problem(path, what)
+        case "missing":
+            return document.problem(path, _missing(shape))
+        case "union_tag_invalid" | "union_tag_not_found":
+            return _unknown_kind(document, (*path, "kind"), shape)
+    return document.problem(path, sentence(error, shape))
+
+
+def _missing(shape: Shape | None) -> str:
+    purpose = shape.description if shape else ""
+    return f"is missing; write it: {purpose}" if purpose else "is missing; write it"
+
+
+def _unknown_kind(document: Document, path: tuple[Any, ...], shape: Shape | None) -> Problem:
+    kinds = shape.kinds if shape else {}
+    if document.has(path) and document.get(path) is not None:
+        kind = str(document.get(path))
+        return document.problem(path, f"'{kind}' is not known; {nearest(kind, kinds)}")
+    return document.problem(path, f"is missing; {nearest('', kinds)}")

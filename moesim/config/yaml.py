@@ -1,0 +1,109 @@
+"""Strict YAML: one document of plain data, with the place of every value.
+
+PyYAML's composer supplies the syntax; the values are read here, because PyYAML's own
+constructors read ``1e9`` as text and ``no`` as false, and let a key occur twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moesim.config.compose import Composer, Plain
+from moesim.config.document import Document, Mark
+from moesim.config.errors import InputError, Problem, in_order
+
+
+def read_document(path: Path | str) -> Document:
+    """The document in the file at ``path``; its mistakes, all at once, as an InputError."""
+    return _checked(compose_file(path))
+
+
+def parse_document(text: str, source: str) -> Document:
+    """The document in ``text``; messages name ``source``, with line and column."""
+    return _checked(compose(text, source))
+
+
+def parse_value(text: str, source: str) -> Any:
+    """The value of an option: a YAML scalar or flow collection; messages name ``source`` alone."""
+    if not text.strip():
+        return None
+    try:
+        return parse_document(text, source).data
+    except InputError as error:
+        raise InputError(Problem(source, "", problem.what) for problem in error.problems) from None
+
+
+def compose_file(path: Path | str) -> Document:
+    """Like ``read_document``, but keeps mistakes that leave the rest readable in ``problems``."""
+    name = str(path)
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError([Problem(name, "", "there is no such file")]) from None
+    except IsADirectoryError:
+        raise InputError([Problem(name, "", "is a folder; name the YAML file")]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError([Problem(name, "", f"cannot be read ({reason})")]) from None
+    return compose(_decoded(content, name), name)
+
+
+def compose(text: str, source: str) -> Document:
+    """Like ``parse_document``, but keeps mistakes that leave the rest readable in ``problems``."""
+    try:
+        composer = Composer(text)
+        node: Any = composer.get_single_node()
+        plain = Plain(source, composer.problems)
+        data = None if node is None else plain.value(node, ())
+    except yaml.reader.ReaderError as error:
+        mark = _mark_at(text, error.position, source)
+        what = f"the character U+{ord(text[error.position]):04X} is not allowed; remove it"
+        raise InputError([mark.problem((), what)]) from None
+    except yaml.MarkedYAMLError as error:
+        raise InputError([_syntax_problem(error, source)]) from None
+    except RecursionError:
+        raise InputError([Mark(source, 1, 1).problem((), "is nested too deeply")]) from None
+    if data is None:
+        what = "is empty; write at least one key, as in 'name: value'"
+        raise InputError([Mark(source, 1, 1).problem((), what)])
+    start = Mark(source, node.start_mark.line + 1, node.start_mark.column + 1)
+    return Document(data, start, plain.values, plain.keys, tuple(plain.problems))
+
+
+def _checked(document: Document) -> Document:
+    if document.problems:
+        raise InputError(in_order(document.problems))
+    return document
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace")
+        what = f"the byte 0x{content[error.start]:02X} is not UTF-8 text; save the file as UTF-8"
+        raise InputError([_mark_at(before, len(before), name).problem((), what)]) from None
+
+
+def _mark_at(text: str, index: int, source: str) -> Mark:
+    before = text[:index]
+    return Mark(source, before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
+    place = error.problem_mark or error.context_mark
+    line, column = (place.line + 1, place.column + 1) if place else (1, 1)
+    return Mark(source, line, column).problem((), _syntax_text(error))
+
+
+def _syntax_text(error: yaml.MarkedYAMLError) -> str:
+    problem, context = error.problem or "", error.context or ""
+    if "'\\t'" in problem:
+        return "a tab cannot indent YAML; use spaces"
+    if "single document" in context:
+        return "a second document begins here; write each document ('---') in its own file"
+    text = f"{context}: {problem}" if context else problem
+    return f"this is not YAML ({' '.join(text.split())}); check indentation, quotes and brackets"

@@ -1,0 +1,138 @@
+"""Everything that one run of an engine depends on, resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.gating.base import Gating
+from moesim.hardware.links import Links
+from moesim.hardware.software import SoftwareProfile
+from moesim.memory.policy import CachePolicy
+from moesim.model.spec import LayerSpec, ModelSpec
+from moesim.trace.routing import Phase, RoutingTrace
+from moesim.workload.schedule import Schedule
+
+Ints = NDArray[np.int64]
+
+
+class Prices(Protocol):
+    """Prices in integer nanoseconds; ``moesim.hardware.CostModel`` is the one that ships."""
+
+    def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints, /) -> Ints: ...
+    def dense_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
+    def gate_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
+    def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...
+    def shared_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
+    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...
+    def head_ns(self, tokens: Ints, /) -> Ints: ...
+    def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /) -> Ints: ...
+    def combine_product_ns(
+        self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /
+    ) -> Ints: ...
+    def decide_ns(self) -> int: ...
+    def copy_ns(
+        self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
+    ) -> int: ...
+    def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One run.
+
+    ``slots``: by GPU, slots for each MoE layer (at least its local experts: all resident). ``links``: the
+    links that copies cross where some are shared, else None: every copy then has its own way.
+    """
+
+    trace: RoutingTrace
+    model: ModelSpec
+    prices: Prices
+    software: SoftwareProfile
+    schedule: Schedule
+    gating: Gating
+    gpu_of_expert: Ints
+    gpus: int
+    slots: tuple[int, ...]
+    policy: CachePolicy
+    kernels: Literal["grouped", "serial"] = "grouped"
+    order: Literal["id", "resident_first"] = "id"
+    initial: Literal["empty", "most_used"] = "empty"
+    seed: int = 0
+    execution: Literal["eager", "piecewise", "graph"] = "eager"
+    decide: Literal["host", "device"] = "host"
+    links: Links | None = None
+
+    def local_experts(self, gpu: int) -> Ints:
+        """The experts of ``gpu``, ascending."""
+        return np.flatnonzero(self.gpu_of_expert == gpu)
+
+    def holds_all(self, gpu: int) -> bool:
+        """Whether the experts of ``gpu`` are all resident from the start."""
+        return self.slots[gpu] >= len(self.local_experts(gpu))
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether some GPU has to copy experts."""
+        return not all(self.holds_all(gpu) for gpu in range(self.gpus))
+
+    @property
+    def needs_decision(self) -> bool:
+        """Whether copies or splits wait for the counts."""
+        return self.gating.uneven and (self.gpus > 1 or self.offloaded)
+
+    def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
+        """The layers that a forward pass of ``phase`` runs."""
+        if not self.model.has_encoder:
+            return self.model.layers
+        stack = "encoder" if phase == Phase.ENCODE else "decoder"
+        return tuple(layer for layer in self.model.layers if layer.stack == stack)
+
+
+@dataclass(frozen=True)
+class HostTimes:
+    """Host time in ns of each part, and of its waits (design section 3.6)."""
+
+    attention: int
+    dense: int
+    gate: int
+    shared: int
+    wave: int
+    combine: int
+    head: int
+    synchronisations: int
+    synchronisation: int
+
+    @classmethod
+    def of(cls, case: Case) -> HostTimes:
+        """The host times under the case's way of launching."""
+        software, counts = case.software, case.software.kernels
+        waits = max(int(case.decide == "host" and case.needs_decision), 0)
+        if case.execution == "graph":
+            return cls(0, 0, 0, 0, 0, 0, 0, waits, _whole(software.synchronisation_ns))
+        piecewise = case.execution == "piecewise"
+
+        def launches(count: int) -> int:
+            return _whole(count * software.launch_ns)
+
+        attention = (1 if piecewise else counts.attention) * software.launch_ns
+        return cls(
+            attention=_whole(attention + software.host_per_layer_ns),
+            dense=launches(0 if piecewise else counts.dense),
+            gate=launches(counts.gate),
+            shared=launches(counts.shared),
+            wave=launches(counts.expert if case.kernels == "serial" else counts.grouped),
+            combine=launches(0 if piecewise else counts.combine),
+            head=launches(1 if piecewise else counts.head),
+            synchronisations=max(waits, software.synchronisations),
+            synchronisation=_whole(software.synchronisation_ns),
+        )
+
+
+def _whole(value: float) -> int:
+    return int(value + 0.5)
+
+

@@ -1,0 +1,110 @@
+"""The copy-in engine of a GPU: first in, first out, one copy at a time, none interrupted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import simpy
+
+from moesim.engine.des.links import FairLinks
+
+
+@dataclass(eq=False)
+class CopyGroup:
+    """Copies of equal size that follow one another: one event for all.
+
+    ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among the layer's copies; ``after``: the
+    end of the victim's wave for which the first one waits; ``experts``: which, where that is
+    recorded. ``spans`` are filled in as it runs.
+    """
+
+    count: int
+    amount: int
+    copy_ns: int
+    known: int
+    index: int
+    done: simpy.Event
+    after: simpy.Event | None = None
+    layer: int = -1
+    step: int = -1
+    experts: list[int] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SharedWay:
+    """The way of copies over shared links: a latency, then ``amount`` bytes over ``links``."""
+
+    fair: FairLinks
+    links: tuple[str, ...]
+    latency_ns: int
+
+
+class CopyIn:
+    """Serves groups of copies in the order in which they were submitted.
+
+    ``host_ns``: host time to issue one copy; ``blocking``: the host waits for each before the next.
+    """
+
+    def __init__(
+        self, env: simpy.Environment, host_ns: int, *, blocking: bool, way: SharedWay | None = None
+    ) -> None:
+        self.env, self.host_ns, self.blocking, self.way = env, host_ns, blocking, way
+        self.end = self.served = 0
+        self._queue: deque[CopyGroup] = deque()
+        self._busy = False
+        self.on_copy: Callable[[CopyGroup], None] | None = None
+
+    def submit(self, group: CopyGroup) -> None:
+        """Queue ``group``."""
+        self._queue.append(group)
+        if not self._busy:
+            self._busy = True
+            self._next()
+
+    def _next(self) -> None:
+        group = self._queue[0]
+        if group.after is not None and not group.after.processed:
+            group.after.callbacks.append(lambda _: self._start(group))
+        else:
+            self._start(group)
+
+    def _start(self, group: CopyGroup) -> None:
+        if self.way is not None:
+            self.env.process(self._share(group, self.way))
+            return
+        waited = int(self.env.now) if group.after is not None else 0
+        for index in range(group.index, group.index + group.count):
+            start = max(self._issued(group, index), self.end, waited)
+            self.end = start + group.copy_ns
+            group.spans.append((start, self.end))
+        timeout = self.env.timeout(self.end - int(self.env.now))
+        timeout.callbacks.append(lambda _: self._finished(group))
+
+    def _issued(self, group: CopyGroup, index: int) -> int:
+        """When the host has issued copy ``index`` of its layer."""
+        if self.blocking:
+            return max(self.end, group.known) + self.host_ns
+        return group.known + (index + 1) * self.host_ns
+
+    def _share(self, group: CopyGroup, way: SharedWay) -> Generator[simpy.Event, None, None]:
+        for index in range(group.index, group.index + group.count):
+            start = max(self._issued(group, index), self.end, int(self.env.now))
+            yield self.env.timeout(start + way.latency_ns - int(self.env.now))
+            yield way.fair.transfer(group.amount, way.links)
+            self.end = int(self.env.now)
+            group.spans.append((start, self.end))
+        self._finished(group)
+
+    def _finished(self, group: CopyGroup) -> None:
+        self._queue.popleft()
+        self.served += group.count
+        group.done.succeed(self.end)
+        if self.on_copy is not None:
+            self.on_copy(group)
+        if self._queue:
+            self._next()
+        else:
+            self._busy = False

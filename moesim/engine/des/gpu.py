@@ -1,0 +1,263 @@
+"""One GPU: a process that runs forward passes, layer by layer (design section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import simpy
+
+from moesim.engine.case import Case, HostTimes
+from moesim.engine.des.collective import Collective
+from moesim.engine.des.copies import CopyGroup, CopyIn
+from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
+from moesim.engine.program import Chunk
+from moesim.trace.routing import Phase
+
+ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER = range(7)
+"""What a nanosecond of a GPU is charged to."""
+
+Events = Generator[simpy.Event, int, None]
+Chunks = Callable[[int], Chunk | None]
+
+
+@dataclass(eq=False)
+class Records:
+    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end, stall and
+    barrier, in the order in which they ran; spans of its engines where they are wanted.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    charges: list[list[int]] = field(default_factory=list)
+    layers: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
+    spans: list[tuple[int, str, str, int, int, int, int]] = field(default_factory=list)
+
+
+class Gpu:
+    """The compute engine of one GPU and its host thread.
+
+    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it where something
+    else is waited for, so that work that nothing waits for needs no event. ``cursor``: charged up to here.
+    """
+
+    def __init__(
+        self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
+        *, layers: bool, spans: bool,
+    ) -> None:  # fmt: skip
+        self.env, self.number, self.case, self.group, self.copy_in = env, number, case, group, copy_in
+        self.keep_layers, self.keep_spans = layers, spans
+        self.together = case.gpus > 1
+        self.hosts = HostTimes.of(case)
+        self.records = Records()
+        self.time = self.host = self.cursor = self.step = self.index = 0
+        self.charges = [0] * 7
+
+    def charge(self, category: int, until: int) -> None:
+        """Charge the time up to ``until`` that is not charged yet."""
+        if until > self.cursor:
+            self.charges[category] += until - self.cursor
+            self.cursor = until
+
+    def reach(self) -> Events:
+        """Let the event loop catch up with the local clock."""
+        if self.time > self.env.now:
+            yield self.env.timeout(self.time - self.env.now)
+
+    def run(self, chunks: Chunks) -> Events:
+        """Every pass of every chunk."""
+        number = 0
+        while (chunk := chunks(number)) is not None:
+            waits = (self.hosts.synchronisations, self.hosts.synchronisation)
+            layers = layers_on(chunk, self.case, self.number, waits)
+            heads = chunk.head[:, self.number].tolist()
+            phases = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes].tolist()
+            by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
+            for index, phase in enumerate(phases):
+                self.step, self.index = chunk.first + index, index
+                yield from self._forward(by_phase[phase], index, heads[index], phase)
+            number += 1
+
+    def _of_phase(self, layers: list[DenseLayer | MoeLayer], phase: int) -> list[DenseLayer | MoeLayer]:
+        return [layers[layer.index] for layer in self.case.layers_of(phase)]
+
+    def _forward(
+        self, layers: list[DenseLayer | MoeLayer], index: int, head_ns: int, phase: int
+    ) -> Events:
+        """One forward pass."""
+        records, hosts = self.records, self.hosts
+        self.charges = charges = [0] * 7
+        records.starts.append(self.time)
+        for layer in layers:
+            begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
+            self.time += layer.attention[index]
+            self.charge(ATTENTION, self.time)
+            self.host += hosts.attention
+            if self.keep_spans:
+                self._span("compute", f"layer {layer.index} attention", begin, self.time, layer.index)
+            if isinstance(layer, DenseLayer):
+                self.host += hosts.dense
+                continue
+            if self.together or layer.step_copies[index] < layer.step_copies[index + 1]:
+                yield from self._moe_layer(layer, index)
+            else:
+                self._undisturbed(layer, index)
+            if self.keep_layers:
+                waits = (charges[WEIGHTS] - stall, charges[BARRIER] - barrier)
+                records.layers.append((self.step, layer.moe_index, begin, self.time, *waits))
+        self.time += head_ns
+        self.charge(ATTENTION, self.time)
+        self.host += 0 if phase == Phase.ENCODE else hosts.head
+        self.time = self.host = max(self.time, self.host)
+        self.charge(HOST, self.time)
+        records.ends.append(self.time)
+        records.charges.append(charges)
+        yield from self.reach()
+
+    def _undisturbed(self, layer: MoeLayer, index: int) -> None:
+        """A MoE layer of a lone GPU that waits for no copy: no event."""
+        known, free = self._gate(layer, index)
+        known = self._decided(layer, known)
+        self.time = max(known, free)
+        low, high = layer.step_waves[index], layer.step_waves[index + 1]
+        self.host += self.hosts.combine + (high - low) * self.hosts.wave
+        for wave in range(low, high):
+            self._run_wave(layer, wave, wave - low)
+        self.time += layer.restore[index]
+        self.charge(DISPATCH, self.time)
+
+    def _gate(self, layer: MoeLayer, index: int) -> tuple[int, int]:
+        """The gate, then the shared expert: when the gate ends, and when compute is free again."""
+        gated = self.time = self.time + layer.gate[index]
+        self.charge(GATE, gated)
+        self.host += self.hosts.gate
+        free = gated
+        if layer.shared[index]:
+            self.host += self.hosts.shared
+            free += layer.shared[index]
+            self.charge(EXPERTS, free)
+        if self.keep_spans:
+            start = gated - layer.gate[index]
+            self._span("compute", f"layer {layer.index} gate", start, gated, layer.index)
+            if free > gated:
+                self._span("compute", f"layer {layer.index} shared expert", gated, free, layer.index)
+        return gated, free
+
+    def _decided(self, layer: MoeLayer, known: int) -> int:
+        """Wait for the host where it decides, or waits anyway."""
+        if not self.hosts.synchronisations:
+            return known
+        asked = max(known, self.host)
+        self.charge(HOST, asked)
+        self.host = asked + layer.sync_ns
+        self.charge(HOST, self.host)
+        return self.host
+
+    def _run_wave(self, layer: MoeLayer, wave: int, number: int) -> None:
+        start = self.time
+        self.time += layer.wave_ns[wave]
+        self.charge(EXPERTS, self.time)
+        if self.keep_spans:
+            experts = ",".join(map(str, layer.experts_of_wave(self.index, number)))
+            name = f"layer {layer.index} experts {experts}"
+            self._span("compute", name, start, self.time, layer.index)
+
+    def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
+        """A MoE layer with collectives or copies."""
+        known, free = self._gate(layer, index)
+        if layer.exchange_ns:
+            known = yield from self._together(known, layer.exchange_ns, layer, "counts")
+        known = self._decided(layer, known)
+        groups, ends = self._copy_groups(layer, index, known)
+        if groups:
+            self.time = known
+            yield from self.reach()
+            for group in groups.values():
+                for part in group:
+                    self.copy_in.submit(part)
+        ready = known
+        if self.together:
+            ready = yield from self._together(known, layer.dispatch[index], layer, "dispatch")
+        self.time = max(ready, free)
+        low, high = layer.step_waves[index], layer.step_waves[index + 1]
+        host = known
+        for number in range(high - low):
+            if number in groups:
+                last = groups[number][-1]
+                weights = last.spans[-1][1] if last.done.processed else (yield last.done)
+                self.time = max(self.time, weights)
+                self.charge(WEIGHTS, self.time)
+                host = weights
+            self._run_wave(layer, low + number, number)
+            if number in ends:
+                yield from self.reach()
+                ends[number].succeed()
+        self._launched(layer, index, known, host)
+        if self.together:
+            self.time = yield from self._together(self.time, layer.combine[index], layer, "combine")
+        self.time += layer.restore[index]
+        self.charge(DISPATCH, self.time)
+
+    def _launched(self, layer: MoeLayer, index: int, known: int, last_copy: int) -> None:
+        """The host's time for copies, experts and combine."""
+        copies = layer.step_copies[index + 1] - layer.step_copies[index]
+        waves = layer.step_waves[index + 1] - layer.step_waves[index]
+        if copies:
+            if self.copy_in.blocking:
+                self.host = max(self.host, last_copy)
+            else:
+                self.host = max(self.host, known) + copies * self.copy_in.host_ns
+        self.host += waves * self.hosts.wave + self.hosts.combine
+
+    def _together(
+        self, arrival: int, price_ns: int, layer: MoeLayer, what: str
+    ) -> Generator[simpy.Event, int, int]:
+        """A collective: it starts when the last GPU is there. Returns its end."""
+        start = yield self.group.arrive(arrival)
+        self.charge(BARRIER, start)
+        self.charge(DISPATCH, start + price_ns)
+        if self.keep_spans:
+            name = f"layer {layer.index} {what}"
+            self._span("communication", name, start, start + price_ns, layer.index)
+        return start + price_ns
+
+    def _copy_groups(
+        self, layer: MoeLayer, index: int, known: int
+    ) -> tuple[dict[int, list[CopyGroup]], dict[int, simpy.Event]]:
+        """The pass's copies by wave, those without a wait between them as one; and awaited wave ends."""
+        low, high = layer.step_copies[index], layer.step_copies[index + 1]
+        groups: dict[int, list[CopyGroup]] = {}
+        ends: dict[int, simpy.Event] = {}
+        previous = -1
+        for copy in range(low, high):
+            wave, wait = layer.copy_wave[copy], layer.copy_wait[copy]
+            if wave == previous and wait < 0:
+                groups[wave][-1].count += 1
+                continue
+            after = ends.setdefault(wait, self.env.event()) if wait >= 0 else None
+            done = self.env.event()
+            group = CopyGroup(1, layer.amount, layer.copy_ns, known, copy - low, done, after)
+            groups.setdefault(wave, []).append(group)
+            previous = wave
+        if self.keep_spans:
+            self._name_copies(groups, layer, low)
+        return groups, ends
+
+    def _name_copies(self, groups: dict[int, list[CopyGroup]], layer: MoeLayer, low: int) -> None:
+        for group in (group for of_wave in groups.values() for group in of_wave):
+            first = low + group.index
+            copies = range(first, first + group.count)
+            group.experts = [layer.expert_of_copy(copy) for copy in copies]
+            group.layer, group.step = layer.index, self.step
+
+    def keep_copies(self, group: CopyGroup) -> None:
+        """Record the copies of ``group`` when it has ended."""
+        for expert, (start, end) in zip(group.experts, group.spans, strict=True):
+            name = f"copy layer {group.layer} expert {expert}"
+            self._span("copy_in", name, start, end, group.layer, group.step)
+
+    def _span(
+        self, engine: str, name: str, start: int, end: int, layer: int, step: int | None = None
+    ) -> None:
+        where = (self.step if step is None else step, layer)
+        self.records.spans.append((self.number, engine, name, start, end, *where))

@@ -1,0 +1,104 @@
+"""What must hold in every run (``--check``)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+
+from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
+
+Spans = list[tuple[int, str, str, int, int, int, int]]
+
+
+class Invariants:
+    """Checks one outcome that kept its spans; ``verify`` raises AssertionError with the first breach."""
+
+    def __init__(self, case: Case, outcome: Outcome) -> None:
+        self.case, self.outcome = case, outcome
+        self.engines: dict[tuple[int, str], Spans] = defaultdict(list)
+        for span in outcome.spans:
+            self.engines[span[0], span[1]].append(span)
+
+    def verify(self) -> dict[str, float]:
+        """Every law, and by how much it was tested."""
+        return {
+            "engine_spans": self.one_thing_at_a_time(),
+            "copies": self.bytes_conserved(),
+            "experts_after_their_copy": self.weights_before_kernels(),
+            "charged_ns": self.every_nanosecond_charged(),
+            "utilisation_ns": self.utilisation_law(),
+            "mean_copies_in_system": self.littles_law(),
+        }
+
+    def one_thing_at_a_time(self) -> int:
+        """No engine does two things at once."""
+        for (gpu, engine), spans in self.engines.items():
+            for before, after in pairwise(sorted(spans, key=lambda s: (s[3], s[4]))):
+                assert before[4] <= after[3], f"GPU {gpu} {engine}: {before[2]} overlaps {after[2]}"
+        return len(self.outcome.spans)
+
+    def bytes_conserved(self) -> int:
+        """Every miss was copied once, and nothing else was."""
+        copies = sum(len(spans) for (_, engine), spans in self.engines.items() if engine == "copy_in")
+        misses = int(self.outcome.counts.misses.sum())
+        assert copies == misses == self.outcome.copies, f"{copies} copies recorded, {misses} misses"
+        return copies
+
+    def weights_before_kernels(self) -> int:
+        """No expert runs before its weights are there."""
+        arrived = {
+            (gpu, step, layer, int(name.rsplit(" ", 1)[1])): end
+            for gpu, engine, name, _, end, step, layer in self.outcome.spans
+            if engine == "copy_in"
+        }
+        tested = 0
+        for gpu, engine, name, start, _, step, layer in self.outcome.spans:
+            if engine != "compute" or " experts " not in name:
+                continue
+            for expert in map(int, name.rsplit(" ", 1)[1].split(",")):
+                end = arrived.get((gpu, step, layer, expert), 0)
+                assert end <= start, f"GPU {gpu} step {step}: {name} before its weights"
+                tested += (gpu, step, layer, expert) in arrived
+        assert tested == len(arrived), "an expert was copied and never run"
+        return tested
+
+    def every_nanosecond_charged(self) -> int:
+        """A GPU's charges add up to the end of its last pass."""
+        charged = self.outcome.charges.sum(axis=(0, 2))
+        assert (charged == self.outcome.ends[-1]).all(), f"{charged} of {self.outcome.ends[-1]} ns"
+        return int(charged.sum())
+
+    def utilisation_law(self) -> int:
+        """Busy time of an engine = its jobs x mean service, never more than the run lasts."""
+        most = 0
+        for (gpu, engine), spans in self.engines.items():
+            busy = sum(end - start for _, _, _, start, end, _, _ in spans)
+            assert 0 <= busy <= self.outcome.duration_ns, f"GPU {gpu} {engine} busy {busy} ns"
+            if engine == "copy_in" and self.case.links is None:
+                prices = self._copy_prices(gpu)
+                assert busy == prices, f"GPU {gpu} copied for {busy} ns, priced at {prices} ns"
+            most = max(most, busy)
+        return most
+
+    def _copy_prices(self, gpu: int) -> int:
+        case, total = self.case, 0
+        for index, layer in enumerate(case.model.moe_layers):
+            if layer.moe is None:
+                continue
+            copies = case.software.copies_per_expert(layer.moe.expert)
+            price = case.prices.copy_ns(layer.moe.expert.bytes, "h2d", case.software.pinned, copies)
+            total += price * int(self.outcome.counts.misses[:, index, gpu].sum())
+        return total
+
+    def littles_law(self) -> float:
+        """Mean copies in service = arrival rate x mean time in service, counted by events."""
+        spans = [s for (_, engine), group in self.engines.items() if engine == "copy_in" for s in group]
+        changes = sorted([(s[3], 1) for s in spans] + [(s[4], -1) for s in spans])
+        area = number = since = 0
+        for time, change in changes:
+            area, since = area + number * (time - since), time
+            number += change
+        assert number == 0, f"{number} copies never ended"
+        assert area == sum(s[4] - s[3] for s in spans), "Little's law: L = lambda W"
+        return area / max(self.outcome.duration_ns, 1)

@@ -1,0 +1,113 @@
+"""A layer's prices on one GPU as plain lists, which an event loop reads faster than arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.program import Chunk, Work
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DenseLayer:
+    """A layer without experts: its prices by pass."""
+
+    index: int
+    attention: list[int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MoeLayer:
+    """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
+
+    ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
+    ``exchange_ns``: the count exchange, 0 where there is none.
+    """
+
+    index: int
+    moe_index: int
+    attention: list[int]
+    gate: list[int]
+    shared: list[int]
+    restore: list[int]
+    dispatch: list[int]
+    combine: list[int]
+    step_waves: list[int]
+    wave_ns: list[int]
+    step_copies: list[int]
+    copy_wave: list[int]
+    copy_wait: list[int]
+    copy_ns: int
+    amount: int
+    sync_ns: int
+    exchange_ns: int
+    work: Work
+    local: Ints
+
+    def experts_of_wave(self, index: int, wave: int) -> list[int]:
+        """The experts that run in ``wave`` of pass ``index``."""
+        low, high = self.work.needs.offsets[index : index + 2]
+        turns = self.work.turns
+        chosen = turns.expert[low:high][turns.wave[low:high] == wave]
+        return [int(expert) for expert in self.local[chosen]]
+
+    def expert_of_copy(self, copy: int) -> int:
+        """The expert that copy number ``copy`` of the chunk brings."""
+        turns = self.work.turns
+        return int(self.local[turns.expert[np.flatnonzero(~turns.hit)[copy]]])
+
+
+def layers_on(chunk: Chunk, case: Case, gpu: int, waits: tuple[int, int]) -> list[DenseLayer | MoeLayer]:
+    """The layers of ``chunk`` on ``gpu``, in order; ``waits``: number and host ns of synchronisations."""
+    layers: list[DenseLayer | MoeLayer] = []
+    moe_index = 0
+    for layer in case.model.layers:
+        attention = chunk.attention[layer.index][:, gpu].tolist()
+        if layer.moe is None:
+            layers.append(DenseLayer(layer.index, attention))
+            continue
+        work, expert = chunk.work[moe_index, gpu], layer.moe.expert
+        local = len(case.local_experts(gpu))
+        copies = case.software.copies_per_expert(expert)
+        count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
+        layers.append(
+            MoeLayer(
+                layer.index,
+                moe_index,
+                attention,
+                *(
+                    prices[layer.index][:, gpu].tolist()
+                    for prices in (chunk.gate, chunk.shared, chunk.restore)
+                ),
+                *(
+                    prices[moe_index].tolist() if prices else []
+                    for prices in (chunk.dispatch, chunk.combine)
+                ),
+                *(
+                    values.tolist()
+                    for values in (
+                        work.step_waves, work.wave_ns, work.step_copies, work.copy_wave, work.copy_wait,
+                    )
+                ),
+                case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
+                expert.bytes,
+                waits[0] * (count_copy + waits[1]),
+                exchange_ns(case),
+                work,
+                case.local_experts(gpu),
+            )
+        )  # fmt: skip
+        moe_index += 1
+    return layers
+
+
+def exchange_ns(case: Case) -> int:
+    """Price of telling every GPU its counts: four bytes for each of the receiver's experts."""
+    if case.gpus == 1 or not case.gating.uneven:
+        return 0
+    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
+    matrix = np.tile(4 * local, (case.gpus, 1))
+    np.fill_diagonal(matrix, 0)
+    return int(case.prices.all_to_all_ns(matrix[None])[0])

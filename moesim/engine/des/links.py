@@ -1,0 +1,82 @@
+"""Links that transfers share, max-min fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import simpy
+
+SECOND = 1_000_000_000
+
+
+@dataclass(eq=False)
+class Transfer:
+    """Bytes on their way; ``remaining`` is exact, ``rate`` in bytes a nanosecond."""
+
+    links: frozenset[str]
+    remaining: Fraction
+    done: simpy.Event
+    rate: Fraction = Fraction(0)
+
+
+class FairLinks:
+    """Links with capacities in bytes a second; each transfer gets its max-min fair share of them.
+
+    Remaining bytes are kept as fractions and only a completion is rounded up to a nanosecond, so that no
+    drift builds up.
+    """
+
+    def __init__(self, env: simpy.Environment, capacity: Mapping[str, int]) -> None:
+        self.env = env
+        self.capacity = {link: Fraction(rate, SECOND) for link, rate in capacity.items()}
+        self.transfers: list[Transfer] = []
+        self._since = 0
+        self._alarm: simpy.Event | None = None
+
+    def transfer(self, amount: int, links: Iterable[str]) -> simpy.Event:
+        """Start moving ``amount`` bytes over all of ``links``; the event fires when they have arrived."""
+        transfer = Transfer(frozenset(links), Fraction(amount), self.env.event())
+        self._advance()
+        self.transfers.append(transfer)
+        self._share()
+        return transfer.done
+
+    def _advance(self) -> None:
+        """Move every transfer to now, and end those that have arrived."""
+        passed = int(self.env.now) - self._since
+        self._since = int(self.env.now)
+        for transfer in self.transfers:
+            transfer.remaining -= transfer.rate * passed
+        for transfer in [t for t in self.transfers if t.remaining <= 0]:
+            self.transfers.remove(transfer)
+            transfer.done.succeed()
+
+    def _share(self) -> None:
+        """Progressive filling: the tightest link fixes the rate of its transfers, then the next."""
+        left, waiting = dict(self.capacity), list(self.transfers)
+        while waiting:
+            users = {link: sum(link in t.links for t in waiting) for link in left}
+            tight = min((link for link in left if users[link]), key=lambda link: left[link] / users[link])
+            rate = left[tight] / users[tight]
+            for transfer in [t for t in waiting if tight in t.links]:
+                transfer.rate = rate
+                waiting.remove(transfer)
+                for link in transfer.links:
+                    left[link] -= rate
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if not self.transfers:
+            return
+        after = ceil(min(t.remaining / t.rate for t in self.transfers))
+        alarm = self._alarm = self.env.timeout(after)
+
+        def ring(_: simpy.Event) -> None:
+            if self._alarm is alarm:
+                self._advance()
+                self._share()
+
+        alarm.callbacks.append(ring)

@@ -1,0 +1,93 @@
+"""The discrete-event engine: one process a GPU, its engines, and the links that they share."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import simpy
+
+from moesim.engine.case import Case
+from moesim.engine.counts import Tally
+from moesim.engine.des.collective import Collective
+from moesim.engine.des.copies import CopyIn, SharedWay
+from moesim.engine.des.gpu import Gpu
+from moesim.engine.des.invariants import Invariants
+from moesim.engine.des.links import FairLinks
+from moesim.engine.outcome import Outcome
+from moesim.engine.program import Chunk, Program
+
+
+class _Feed:
+    """Hands chunks to the GPUs, which are never more than one chunk apart."""
+
+    def __init__(self, program: Program, tally: Tally) -> None:
+        self._source, self._tally = program.chunks(), tally
+        self._held: dict[int, Chunk | None] = {}
+
+    def __call__(self, number: int) -> Chunk | None:
+        if number not in self._held:
+            chunk = next(self._source, None)
+            if chunk is not None:
+                self._tally.add(chunk)
+            self._held[number] = chunk
+            self._held.pop(number - 2, None)
+        return self._held[number]
+
+
+def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outcome:
+    """Play ``case``; ``records`` as in the experiment; ``check`` turns on the invariants.
+
+    Raises AssertionError where an invariant does not hold.
+    """
+    begun = perf_counter()
+    env, tally = simpy.Environment(), Tally(case)
+    feed, group = _Feed(Program(case), tally), Collective(env, case.gpus)
+    fair = FairLinks(env, case.links.capacity) if case.links is not None else None
+    spans = check or records == "expert"
+    gpus = []
+    for number in range(case.gpus):
+        copy_in = _copy_engine(env, case, number, fair)
+        gpu = Gpu(
+            env, number, case, group, copy_in,
+            layers=check or records in ("layer", "expert"), spans=spans,
+        )  # fmt: skip
+        if spans:
+            copy_in.on_copy = gpu.keep_copies
+        gpus.append(gpu)
+        env.process(gpu.run(feed))
+    env.run()
+    outcome = _outcome(gpus, tally)
+    checks = Invariants(case, outcome).verify() if check else {}
+    return Outcome(**{**vars(outcome), "seconds": perf_counter() - begun, "checks": checks})
+
+
+def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks | None) -> CopyIn:
+    software, graph = case.software, case.execution == "graph"
+    expert = next(layer.moe.expert for layer in case.model.moe_layers if layer.moe)
+    copies = software.copies_per_expert(expert)
+    host_ns = 0 if graph else int(software.host_per_copy_ns * copies + 0.5)
+    way = None
+    if fair is not None and case.links is not None:
+        latency = sum(case.links.latency_ns[link] for link in case.links.h2d[gpu])
+        way = SharedWay(fair, case.links.h2d[gpu], copies * latency)
+    return CopyIn(env, host_ns, blocking=software.blocking and not graph, way=way)
+
+
+def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
+    records = [gpu.records for gpu in gpus]
+    layers = [
+        np.array([(step, layer, gpu, *rest) for step, layer, *rest in one.layers], np.int64).reshape(-1, 7)
+        for gpu, one in enumerate(records)
+    ]
+    table = np.concatenate(layers)
+    return Outcome(
+        engine="des",
+        counts=tally.total(),
+        starts=np.array([one.starts for one in records]).T,
+        ends=np.array([one.ends for one in records]).T,
+        charges=np.array([one.charges for one in records]).transpose(1, 0, 2),
+        layers=table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))],
+        spans=sorted((span for one in records for span in one.spans), key=lambda span: span[3]),
+        copies=sum(gpu.copy_in.served for gpu in gpus),
+    )

@@ -1,0 +1,40 @@
+"""What an engine hands to the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+from moesim.engine.case import Ints
+from moesim.engine.counts import Counts
+
+CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights", "waiting_for_gpus")  # fmt: skip
+"""What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One run on the clock.
+
+    ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 7] (see ``CHARGES``);
+    ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
+    ``spans``: (gpu, engine, name, start, end, step, layer); ``seconds`` of the engine alone.
+    """
+
+    engine: str
+    counts: Counts
+    starts: Ints
+    ends: Ints
+    charges: Ints
+    layers: Ints
+    spans: list[tuple[int, str, str, int, int, int, int]] = field(default_factory=list)
+    seconds: float = 0.0
+    copies: int = 0
+    checks: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def duration_ns(self) -> int:
+        """End of the last combine and head."""
+        return int(self.ends.max())
+
+

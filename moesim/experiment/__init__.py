@@ -1,0 +1,1 @@
+"""Experiments: the schema, sweep axes, and how a file becomes a resolved experiment."""

@@ -1,0 +1,40 @@
+"""One experiment document judged as a whole: its values, the things it names, its rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moesim.config.document import Document
+from moesim.config.errors import Problem
+from moesim.config.overrides import parse_path
+from moesim.config.validation import examine
+from moesim.experiment.names import loaded, name_problems
+from moesim.experiment.rules import conflicts
+from moesim.experiment.schema import Experiment
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, and the dotted paths whose values cause it."""
+
+    problem: Problem
+    causes: tuple[str, ...]
+
+
+def assess(
+    document: Document, folders: tuple[Path, ...]
+) -> tuple[Experiment | None, list[Finding]]:
+    """The experiment in ``document`` (None where it could not be made) and everything wrong with
+    it.
+    """
+    experiment, problems = examine(document, Experiment)
+    problems += name_problems(document, folders)
+    findings = [Finding(problem, (problem.path,)) for problem in problems]
+    if experiment is None:
+        return None, findings
+    model = loaded("model", experiment.model, folders)
+    for conflict in conflicts(experiment, model):
+        problem = document.problem(parse_path(conflict.keys[0]), conflict.what)
+        findings.append(Finding(problem, conflict.keys))
+    return experiment.looked_up_in(folders), findings

@@ -1,0 +1,134 @@
+"""The files and the shipped things that an experiment names: do they exist, can they be read?"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from moesim.config.document import Document
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.paths import look_up, not_found
+
+Folders = tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Things that an experiment's ``key`` names, or gives the path of."""
+
+    key: str
+    module: str
+    names: str
+    load: str
+    file: str
+
+
+CATALOGUES = (
+    Catalogue("model", "moesim.model", "model_names", "load_model", "a config.json"),
+    Catalogue("hardware", "moesim.hardware", "hardware_names", "load_hardware", "a profile"),
+    Catalogue("software", "moesim.hardware", "software_names", "load_software", "a profile"),
+)
+
+
+def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
+    """A problem for everything named in ``document`` that is not there or cannot be read."""
+    for catalogue in CATALOGUES:
+        if isinstance(name := document.get((catalogue.key,)), str) and name:
+            found = _wrong_name(catalogue, name, folders)
+            if isinstance(found, str):
+                yield document.problem((catalogue.key,), found)
+            else:
+                yield from found
+    trace = document.get(("trace",))
+    if isinstance(trace, str) and trace and (what := _missing_trace(trace, folders)):
+        yield document.problem(("trace",), what)
+    yield from _unknown_figures(document)
+
+
+@lru_cache(maxsize=256)
+def loaded(key: str, name: str, folders: Folders) -> Any:
+    """The model, hardware or software profile ``name``; None where it cannot be had."""
+    catalogue = next(entry for entry in CATALOGUES if entry.key == key)
+    load = _function(catalogue.module, catalogue.load)
+    try:
+        return load(name, folders) if load else None
+    except InputError:
+        return None
+
+
+def forget_files() -> None:
+    """Read files anew: what was found is kept for the points of one sweep only."""
+    loaded.cache_clear()
+    _wrong_name.cache_clear()
+
+
+@lru_cache(maxsize=256)
+def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tuple[Problem, ...]:
+    list_names = _function(catalogue.module, catalogue.names)
+    if list_names is None:
+        return ()
+    if name not in (known := list_names()) and look_up(name, folders) is None:
+        if "/" in name or name.endswith((".json", ".yaml", ".yml")):
+            return not_found(name, folders)
+        what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
+        return f"{what}; {nearest(name, known)}"
+    return _unreadable(catalogue, name, folders)
+
+
+def _unreadable(catalogue: Catalogue, name: str, folders: Folders) -> tuple[Problem, ...]:
+    load = _function(catalogue.module, catalogue.load)
+    try:
+        if load:
+            load(name, folders)
+    except InputError as error:
+        return error.problems
+    return ()
+
+
+def _missing_trace(trace: str, folders: Folders) -> str | None:
+    found = look_up(trace, folders)
+    if found is None:
+        others = nearest(trace, _traces_beside(trace, folders))
+        guess = others.rpartition("; ")[2] if "did you mean" in others else ""
+        return f"{not_found(trace, folders)}{'; ' if guess else ''}{guess}"
+    return f"'{trace}' is a folder; name a trace (a Parquet file)" if found.is_dir() else None
+
+
+def _traces_beside(trace: str, folders: Sequence[Path]) -> set[str]:
+    parent = Path(trace).parent
+    return {str(parent / path.name) for f in folders for path in (f / parent).glob("*.parquet")}
+
+
+@lru_cache(maxsize=1)
+def figure_names() -> list[str]:
+    """The figures by name, found without importing them (they load the plotting library)."""
+    try:
+        package = importlib.import_module("moesim.report.figures")
+    except ImportError:
+        return []
+    modules = {info.name for info in pkgutil.iter_modules(package.__path__)}
+    built_in = {name for name in modules if not name.startswith("_")} - {"base"}
+    return sorted(built_in | {entry.name for entry in entry_points(group="moesim.figures")})
+
+
+def _unknown_figures(document: Document) -> Iterator[Problem]:
+    figures, known = document.get(("figures",)), figure_names()
+    if not isinstance(figures, list) or not known:
+        return
+    for index, name in enumerate(figures):
+        if isinstance(name, str) and name not in known:
+            what = f"'{name}' is not a known figure; {nearest(name, known)}"
+            yield document.problem(("figures", index), what)
+
+
+def _function(module: str, name: str) -> Callable[..., Any] | None:
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None

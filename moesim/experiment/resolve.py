@@ -1,0 +1,95 @@
+"""From a file, or a dict, and ``--set`` options to one resolved experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from moesim.config.document import Document, Mark
+from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.overrides import parse_override
+from moesim.config.paths import look_up, lookup_folders
+from moesim.config.plain import plain_data
+from moesim.config.yaml import compose_file
+from moesim.experiment.assess import assess
+from moesim.experiment.axes import read_axes
+from moesim.experiment.names import forget_files
+from moesim.experiment.origins import origins_of
+from moesim.experiment.points import assess_points
+from moesim.experiment.schema import Experiment
+from moesim.experiment.setting import with_setting
+
+Source = Path | str | Mapping[str, Any] | Experiment
+PYTHON = "experiment"
+"""What messages call an experiment that comes from Python, not from a file."""
+
+SweepPoints = list[tuple[dict[str, Any], Experiment]]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A valid experiment; where each value came from; where its paths are looked up; its points.
+
+    ``origins`` has ``file.yaml:12``, ``--set`` or ``default`` for every dotted path; ``points`` the
+    axes (by dotted path) and the experiment of each point, without a sweep the experiment alone.
+    """
+
+    experiment: Experiment
+    origins: Mapping[str, str]
+    folders: tuple[Path, ...]
+    points: SweepPoints
+
+
+def load_experiment(source: Source, overrides: Sequence[str] = ()) -> Resolved:
+    """The experiment in the YAML file or dict ``source``, with ``overrides`` (``PATH=VALUE``).
+
+    Raises an InputError with all mistakes, sorted by line.
+    """
+    forget_files()
+    document, folders = _opened(source)
+    document, problems = _overridden(document, overrides)
+    experiment, findings = assess(document, folders)
+    axes, axis_problems = read_axes(document)
+    points, point_problems = assess_points(document, axes, folders, findings)
+    problems += [finding.problem for finding in findings] + axis_problems + point_problems
+    if experiment is None or problems:
+        raise InputError(in_order(problems))
+    return Resolved(
+        experiment, origins_of(experiment, document), folders, points or [({}, experiment)]
+    )
+
+
+def sweep_points(source: Source | Resolved, overrides: Sequence[str] = ()) -> SweepPoints:
+    """The axes and the experiment of every point, in the order of the axes, the first slowest."""
+    resolved = source if isinstance(source, Resolved) else load_experiment(source, overrides)
+    return resolved.points
+
+
+def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:
+    """The document of ``source`` and the folders of its relative paths."""
+    if isinstance(source, Experiment):
+        return Document(plain_data(source), Mark(PYTHON)), source.folders
+    if isinstance(source, Mapping):
+        return Document(plain_data(source), Mark(PYTHON)), lookup_folders()
+    path = look_up(source) or Path(source)
+    shown = source if Path(source).exists() else path
+    document = compose_file(shown)
+    if not isinstance(document.data, dict):
+        what = "an experiment is keys with values, as in 'model: gpt-oss-20b'"
+        raise InputError([document.problem((), what)])
+    if "name" not in document.data:
+        document = document.with_value(("name",), path.stem, Mark("default"))
+    return document, lookup_folders(path)
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:
+    problems: list[Problem] = []
+    for number, text in enumerate(overrides, 1):
+        try:
+            path, value, mark = parse_override(text)
+            document = with_setting(document, path, value, replace(mark, column=number))
+        except InputError as error:
+            problems += error.problems
+    return document, problems

@@ -1,0 +1,104 @@
+"""Rules over several keys of an experiment; each is a function that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from moesim.experiment.schema import Experiment
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Keys that do not go together: reported at the first of ``keys``, caused by any of them."""
+
+    keys: tuple[str, ...]
+    what: str
+
+
+Rule = Callable[[Experiment, "ModelSpec | None"], "Conflict | None"]
+
+
+def conflicts(experiment: Experiment, model: ModelSpec | None) -> Iterator[Conflict]:
+    """Every rule that ``experiment`` breaks; those about the model are left out where it is
+    None.
+    """
+    for rule in RULES:
+        if (found := rule(experiment, model)) is not None:
+            yield found
+
+
+def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A captured graph cannot wait for the host to decide (design.md, 3.6)."""
+    if (experiment.execution, experiment.decide) != ("graph", "host"):
+        return None
+    keys = ("execution", "decide")
+    remedy = "write decide: device, or execution: piecewise"
+    if may_miss(experiment, model):
+        what = f"'graph' with decide: host cannot load missing experts; {remedy}, or capacity: all"
+        return Conflict((*keys, "experts.capacity", "model", "parallelism.expert"), what)
+    if experiment.parallelism.expert > 1 and experiment.gating.uneven:
+        what = f"'graph' with decide: host cannot split tokens unevenly over GPUs; {remedy}"
+        return Conflict((*keys, "gating", "parallelism.expert"), what)
+    return None
+
+
+def encoder_for_encode(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """The phase ``encode`` runs the encoder."""
+    if model is None or experiment.workload.phase != "encode" or model.has_encoder:
+        return None
+    what = f"'encode' needs a model with an encoder; {model.name} has none"
+    return Conflict(("workload.phase", "model"), f"{what}; write decode, prefill or all")
+
+
+def experts_to_route_to(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A trace needs MoE layers."""
+    del experiment
+    if model is None or model.moe_layers:
+        return None
+    return Conflict(("model",), f"{model.name} has no MoE layer; name a model with experts")
+
+
+def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Every GPU holds at least one expert of each layer."""
+    if model is None or not model.moe_layers:
+        return None
+    gpus, experts = experiment.parallelism.expert, min(_experts(model))
+    if gpus <= experts:
+        return None
+    what = f"{gpus} GPUs are more than the {experts} experts of {model.name}; {experts} or less"
+    return Conflict(("parallelism.expert", "model"), what)
+
+
+RULES: tuple[Rule, ...] = (
+    graph_needs_a_fixed_course,
+    encoder_for_encode,
+    experts_to_route_to,
+    expert_for_every_gpu,
+)
+
+
+def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
+    """Whether an expert can be missing: some GPU may hold more experts than it has room for."""
+    capacity = experiment.experts.capacity
+    if capacity.kind == "all" or (capacity.kind == "fraction" and capacity.amount == 1):
+        return False
+    if model is None or not model.moe_layers or capacity.kind == "fraction":
+        return True
+    local = -(-max(_experts(model)) // experiment.parallelism.expert)
+    return _slots(capacity, model) < local
+
+
+def _slots(capacity: Any, model: ModelSpec) -> int:
+    if capacity.kind == "slots":
+        return int(capacity.amount)
+    largest = max(layer.moe.expert.bytes for layer in model.moe_layers if layer.moe)
+    return int(capacity.amount) // len(model.moe_layers) // largest
+
+
+def _experts(model: ModelSpec) -> list[int]:
+    return [layer.moe.experts for layer in model.moe_layers if layer.moe]

@@ -1,0 +1,183 @@
+"""The Experiment: everything that a run depends on, assembled from whatever is registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from moesim.config.oneof import OneOf
+from moesim.config.params import Params
+from moesim.config.paths import lookup_folders
+from moesim.config.registry import Registry
+from moesim.config.units import Capacity, ExpertCapacity, Percent
+from moesim.gating import registry as gatings
+from moesim.gating.base import Gating
+from moesim.memory.policies import registry as cache_policies
+from moesim.memory.policy import CachePolicy
+from moesim.placement import registry as planners
+from moesim.placement.base import Planner
+from moesim.workload.batching import registry as batchings
+from moesim.workload.batching.base import Batching
+
+MOST_GPUS = 8
+
+
+def _default(registry: Registry[Any], kind: str, description: str) -> Any:
+    """A field whose default is the component ``kind`` with its own defaults."""
+    return Field(
+        default_factory=lambda: registry.get(kind)(),  # noqa: PLW0108 (found when it is used)
+        description=description,
+        json_schema_extra={"default": {"kind": kind}},
+    )
+
+
+class NoPrefetch(Params):
+    """Nothing is fetched ahead: an expert is loaded when it is needed."""
+
+    kind: Literal["none"] = Field(default="none", description="The prefetcher.")
+
+
+class LoadMiss(Params):
+    """A missing expert is loaded into a slot, from host memory."""
+
+    kind: Literal["load"] = Field(default="load", description="What is done about a miss.")
+
+
+class Workload(Params):
+    """Which forward passes the trace's requests make."""
+
+    batching: Annotated[Batching, OneOf(batchings)] = _default(
+        batchings, "static", "Which requests share a forward pass."
+    )
+    phase: Literal["decode", "prefill", "all", "encode"] = Field(
+        default="decode",
+        description="Which tokens are replayed: decode steps, prompts, prompts and then decode "
+        "steps, or the encoder's tokens.",
+    )
+    requests: int | None = Field(
+        default=None, ge=1, description="Only this many requests, the first of the trace."
+    )
+
+
+class Parallelism(Params):
+    """How many GPUs share the work."""
+
+    expert: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_GPUS,
+        description="GPUs of one node that share the experts; attention is data parallel.",
+    )
+
+
+class Experts(Params):
+    """Where experts live, and how they are computed."""
+
+    capacity: Capacity = Field(
+        default=ExpertCapacity("all", 1),
+        description="Room for experts on each GPU: slots for each MoE layer ('8 slots/layer'), "
+        "bytes ('12 GiB') or a share of its experts ('25 %') over all layers, or 'all': resident "
+        "from the start.",
+    )
+    policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
+        cache_policies, "lru", "Which resident expert makes room for a missing one."
+    )
+    prefetch: NoPrefetch = Field(
+        default=NoPrefetch(), description="Which experts are fetched before they are needed."
+    )
+    miss: LoadMiss = Field(
+        default=LoadMiss(), description="What is done about a needed expert that is not resident."
+    )
+    kernels: Literal["grouped", "serial"] = Field(
+        default="grouped",
+        description="One kernel for a wave of experts (grouped), or one kernel an expert (serial).",
+    )
+    order: Literal["id", "resident_first"] = Field(
+        default="id",
+        description="Execution order of a layer's experts: by id, or residents first, then by id.",
+    )
+    initial: Literal["empty", "most_used"] = Field(
+        default="empty",
+        description="What the slots hold at the start: nothing, or the trace's most used experts.",
+    )
+
+
+class Experiment(Params):
+    """One question to moesim: a trace, a model, a machine and the choices to be judged."""
+
+    name: str = Field(
+        default="experiment", min_length=1, description="The run's name; else the file's."
+    )
+    model: str = Field(
+        min_length=1,
+        description="A shipped model ('moesim list models') or the path of a config.json.",
+    )
+    hardware: str = Field(
+        min_length=1,
+        description="A shipped profile ('moesim list hardware') or the path of a profile.",
+    )
+    trace: str = Field(min_length=1, description="The path of a routing trace (Parquet).")
+    software: str = Field(
+        default="ideal",
+        min_length=1,
+        description="A software profile by name (ideal, hf-eager) or by path: what the framework "
+        "adds to the hardware's times.",
+    )
+    execution: Literal["eager", "piecewise", "graph"] = Field(
+        default="eager",
+        description="Kernel launches: one by one, captured but for the MoE part, or all captured.",
+    )
+    decide: Literal["host", "device"] = Field(
+        default="host",
+        description="Where the routing's consequences are decided; the host waits for the counts.",
+    )
+    workload: Workload = Field(
+        default_factory=Workload, description="Which forward passes the requests make."
+    )
+    parallelism: Parallelism = Field(
+        default=Parallelism(), description="The GPUs, and how the work is spread over them."
+    )
+    gating: Annotated[Gating, OneOf(gatings)] = _default(
+        gatings, "dynamic", "How routed tokens become rows of each expert."
+    )
+    placement: Annotated[Planner, OneOf(planners)] = _default(
+        planners, "contiguous", "Which GPU holds which expert."
+    )
+    experts: Experts = Field(
+        default_factory=Experts, description="Room, eviction, loading and kernels of experts."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of all random streams.")
+    engine: Literal["auto", "des"] = Field(
+        default="auto", description="The engine: the fastest that is exact (auto), or by name."
+    )
+    records: Literal["summary", "step", "layer", "expert"] = Field(
+        default="layer", description="The finest records that are kept."
+    )
+    warm_up: Percent = Field(
+        default=0.1, description="Share of the steps, from the start, left out of 'after_warm_up'."
+    )
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
+        default=None,
+        description="Axes: a dotted path (or several, joined by commas, that change together) and "
+        "the list of its values. 'moesim sweep' runs all combinations, 'moesim run' the base.",
+    )
+    figures: list[str] = Field(
+        default=[], description="Figures that are drawn after a sweep ('moesim list figures')."
+    )
+
+    _folders: tuple[Path, ...] = PrivateAttr(default=())
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where relative paths are looked up: the file's folder, the working one, the shipped
+        data.
+        """
+        return self._folders or lookup_folders()
+
+    def looked_up_in(self, folders: tuple[Path, ...]) -> Experiment:
+        """The experiment with its relative paths looked up in ``folders``."""
+        copy = self.model_copy()
+        copy._folders = folders  # noqa: SLF001 (its own class)
+        return copy

@@ -1,0 +1,50 @@
+"""Setting one value of an experiment document, as ``--set`` and sweep axes do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.config.document import Document, Mark, Steps
+from moesim.config.shape import Shape, shape_at
+from moesim.experiment.schema import Experiment
+
+
+def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Document:
+    """``document`` with ``value`` at ``path``.
+
+    A mapping that is made on the way to a component's parameter gets the default kind; a new
+    ``kind`` drops the parameters of the old kind that the new one does not have.
+    """
+    document = _with_default_kinds(document, path, mark)
+    if path[-1] == "kind":
+        document = _without_old_parameters(document, path[:-1], value)
+    return document.with_value(path, value, mark)
+
+
+def _with_default_kinds(document: Document, path: Steps, mark: Mark) -> Document:
+    shape = Shape(Experiment)
+    for length, step in enumerate(path[:-1], 1):
+        found = next(shape.children(step), None)
+        if found is None:
+            return document
+        shape, here = found, path[:length]
+        if shape.kinds and document.get(here) is None and path[length] != "kind":
+            document = document.with_value((*here, "kind"), _default_kind(shape), mark)
+    return document
+
+
+def _default_kind(shape: Shape) -> Any:
+    default = shape.field.get_default(call_default_factory=True) if shape.field else None
+    return getattr(default, "kind", None)
+
+
+def _without_old_parameters(document: Document, path: Steps, kind: Any) -> Document:
+    shape = shape_at(Experiment, path)
+    component = shape.kinds.get(kind) if shape and isinstance(kind, str) else None
+    parameters = document.get(path)
+    if component is None or not isinstance(parameters, dict):
+        return document
+    known = Shape(component).fields
+    for key in [key for key in parameters if key not in known]:
+        document = document.without((*path, key))
+    return document

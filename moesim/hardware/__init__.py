@@ -1,0 +1,21 @@
+"""Machines and software stacks, and what operations cost on them."""
+
+from moesim.hardware.cost_model import CostModel
+from moesim.hardware.datasheet import Direction
+from moesim.hardware.links import Links
+from moesim.hardware.load import hardware_names, load_hardware, load_software, software_names
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.software import KernelCounts, SoftwareProfile
+
+__all__ = [
+    "CostModel",
+    "Direction",
+    "HardwareProfile",
+    "KernelCounts",
+    "Links",
+    "SoftwareProfile",
+    "hardware_names",
+    "load_hardware",
+    "load_software",
+    "software_names",
+]

@@ -1,0 +1,111 @@
+"""What every operation of a model costs on a machine, in integer nanoseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.config.registry import Registry
+from moesim.hardware.datasheet import Direction
+from moesim.hardware.operation import Operation
+from moesim.hardware.roofline import Ints
+
+if TYPE_CHECKING:
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import LayerSpec, ModelSpec
+
+registry: Registry[Operation] = Registry("moesim.hardware.costs", Operation, "moesim.costs")
+
+
+class CostModel:
+    """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
+
+    No tokens cost nothing. Kernels are rounded to the nearest nanosecond, copies and
+    collectives up.
+    """
+
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
+        self.hardware, self.model = hardware, model
+        self.operations: dict[str, Any] = {
+            kind: operation(hardware, model) for kind, operation in registry.components.items()
+        }
+
+    def sources(self) -> dict[str, str]:
+        """Where the price of each operation comes from (``datasheet``)."""
+        return {kind: operation.source for kind, operation in self.operations.items()}
+
+    def attention_ns(
+        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+    ) -> Ints:
+        """A layer's attention block: norms, projections, scores, cross attention's projections.
+
+        ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
+        to; ``kv_tokens`` cached tokens, each read once.
+        """
+        return self._nearest("attention", layer, tokens, context_tokens, kv_tokens)
+
+    def dense_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
+        """The feed-forward network of a dense layer, 0 for a MoE layer."""
+        return self._nearest("dense", layer, tokens)
+
+    def gate_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
+        """The router's product, softmax and top-k, 0 for a dense layer."""
+        return self._nearest("gate", layer, tokens)
+
+    def permute_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
+        """Reordering (or restoring the order of) ``rows`` of the hidden size."""
+        return self._nearest("permute", layer, rows)
+
+    def shared_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
+        """The shared expert, 0 where the layer has none."""
+        return self._nearest("shared", layer, tokens)
+
+    def experts_ns(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Ints:
+        """Waves of routed experts, one kernel launch each.
+
+        ``rows`` int[m] of each expert; wave i holds ``rows[starts[i]:starts[i + 1]]``, the last one
+        the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads nothing; a
+        wave without experts costs nothing. An expert alone is a wave of one.
+        """
+        return self._nearest("experts", layer, rows, starts)
+
+    def head_ns(self, tokens: ArrayLike) -> Ints:
+        """The embedding lookup, final norm and output product of ``tokens``."""
+        return self._nearest("head", tokens)
+
+    def masks_ns(
+        self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
+    ) -> Ints:
+        """Static gating: building tokens x experts x capacity masks, and the dispatch product."""
+        return self._nearest("masks", layer, tokens, experts, capacity)
+
+    def combine_product_ns(
+        self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
+    ) -> Ints:
+        """Static gating: the combine product with the masks."""
+        return self._nearest("combine_product", layer, tokens, experts, capacity)
+
+    def decide_ns(self) -> int:
+        """A small kernel that decides on the device."""
+        return int(self._nearest("decide")[()])
+
+    def copy_ns(self, size: int, direction: Direction, pinned: bool = True, copies: int = 1) -> int:
+        """``size`` bytes between host and GPU in ``copies`` equal copies, one after another.
+
+        copies x latency + bytes / bandwidth, rounded up once; nothing to copy takes no time.
+        """
+        return int(self.operations["copy"].price(size, direction, pinned, copies))
+
+    def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
+        """An all-to-all on one node; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
+
+        Latency + the largest over GPUs of bytes out and bytes in, over the GPU's bandwidth, rounded
+        up; what stays on a GPU is free, and so is one GPU.
+        """
+        price = self.operations["all_to_all"].price(matrix)
+        return np.asarray(np.ceil(price), np.int64)
+
+    def _nearest(self, kind: str, *shape: Any) -> Ints:
+        return np.asarray(self.operations[kind].price(*shape) + 0.5, np.int64)

@@ -1,0 +1,1 @@
+"""The price of each operation, one module an operation, found by its name."""

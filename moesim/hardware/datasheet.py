@@ -1,0 +1,106 @@
+"""What a datasheet, or a prior where it is silent, says about one GPU."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent
+from moesim.hardware.sourced import Sourced
+
+Direction = Literal["h2d", "d2h"]
+Memory = Annotated[Bytes, Field(gt=0)]
+Rate = Annotated[Bandwidth, Field(ge=1)]
+Peak = Annotated[ComputeRate, Field(ge=1)]
+Fraction = Annotated[Percent, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Compute(Params):
+    """Dense peak rates (no sparsity) with fp32 accumulation where the datasheet tells it apart.
+
+    fp16 to fp4 and int8 are tensor-core rates; a format without units is left out, and
+    ``precision`` says what stands in for it. fp32 is the rate of the plain units.
+    """
+
+    fp32: Sourced[Peak]
+    fp16: Sourced[Peak]
+    bf16: Sourced[Peak] | None = None
+    fp8: Sourced[Peak] | None = None
+    fp4: Sourced[Peak] | None = None
+    int8: Sourced[Peak] | None = None
+
+
+class Copy(Params):
+    """One kind of copy: ``latency`` + bytes / ``bandwidth``."""
+
+    latency: Sourced[Duration]
+    bandwidth: Sourced[Rate]
+
+    @property
+    def latency_ns(self) -> int:
+        """The latency in whole nanoseconds."""
+        return round(self.latency.value)
+
+    @property
+    def bytes_per_second(self) -> int:
+        """The bandwidth in whole bytes a second."""
+        return int(self.bandwidth.value)
+
+
+class HostMemoryCopies(Params):
+    """Copies of one direction by the kind of host memory."""
+
+    pinned: Copy
+    pageable: Copy
+
+
+class Copies(Params):
+    """Copies between host and GPU; one GPU alone on its root port."""
+
+    h2d: HostMemoryCopies
+    d2h: HostMemoryCopies
+
+
+class Peers(Params):
+    """GPU to GPU: the bandwidth of one GPU and direction, and what an all-to-all reaches of it."""
+
+    kind: Literal["nvlink", "pcie"]
+    latency: Sourced[Duration] = Field(description="The latency of one all-to-all.")
+    bandwidth: Sourced[Rate]
+    all_to_all_fraction: Sourced[Fraction]
+
+    @property
+    def all_to_all_bytes_per_second(self) -> int:
+        """Bytes a second that one GPU sends and, at once, receives in an all-to-all."""
+        return max(1, int(self.bandwidth.value * self.all_to_all_fraction.value))
+
+
+class Datasheet(Params):
+    """One GPU and its copies; priors (``..._fraction``, ``kernel_start``) are what fits replace."""
+
+    memory: Sourced[Memory] = Field(description="Device memory, as in '8 GiB'.")
+    context_reserve: Sourced[Bytes] = Field(description="What driver and CUDA context take.")
+    memory_bandwidth: Sourced[Rate]
+    l2: Sourced[Memory] = Field(description="Level-2 cache.")
+    multiprocessors: Sourced[Count]
+    kernel_start: Sourced[Duration] = Field(description="Time of a kernel that does nothing.")
+    bandwidth_fraction: Sourced[Fraction] = Field(description="Share of the peak for weights.")
+    activation_bandwidth_fraction: Sourced[Fraction] = Field(
+        description="Share of the peak for activations."
+    )
+    compute_fraction: Sourced[Fraction] = Field(description="Share of the peak of large products.")
+    half_efficient_rows: Sourced[Annotated[int, Field(ge=0)]] = Field(
+        description="Rows of a product that reaches half the rate of a large one."
+    )
+    compute: Compute
+    pcie: Sourced[Rate] = Field(description="Raw bandwidth of the slot, one direction.")
+    copies: Copies
+    peers: Peers
+
+    def copy_of(self, direction: Direction, pinned: bool = True) -> Copy:
+        """Latency and bandwidth of a copy."""
+        kinds: HostMemoryCopies = getattr(self.copies, direction)
+        return kinds.pinned if pinned else kinds.pageable

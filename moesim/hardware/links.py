@@ -1,0 +1,79 @@
+"""The links that host copies cross, and which of them are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from moesim.config.errors import InputError
+from moesim.hardware.datasheet import Datasheet, Direction
+from moesim.hardware.host import Host, Topology
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
+@dataclass(frozen=True)
+class Links:
+    """The links of some GPUs' copies.
+
+    ``h2d`` and ``d2h``: by GPU, the names of the links that its copy crosses, from the GPU to the
+    host. ``capacity``: bytes a second by link; ``latency_ns``: by link (a copy waits for the sum;
+    all of it is charged to the GPU's own link). A GPU's own link and a switch's uplink have a
+    name for each direction (PCIe is full duplex); a NUMA node's memory serves both.
+    """
+
+    h2d: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    d2h: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    capacity: dict[str, int] = field(default_factory=dict)
+    latency_ns: dict[str, int] = field(default_factory=dict)
+
+    def crossed(self, gpu: int, direction: Direction) -> tuple[str, ...]:
+        """The links that a copy of ``gpu`` crosses."""
+        paths: dict[int, tuple[str, ...]] = getattr(self, direction)
+        return paths[gpu]
+
+    def rate(self, gpu: int, direction: Direction) -> int:
+        """Bytes a second of a copy that is alone: the least link's."""
+        return min(self.capacity[link] for link in self.crossed(gpu, direction))
+
+    def shared(self, direction: Direction | Literal["both"] = "both") -> frozenset[str]:
+        """The links whose users' peak rates add up to more than their capacity.
+
+        The users are the copies of ``direction``, one a GPU; a user's peak is its GPU's own link.
+        """
+        demand = dict.fromkeys(self.capacity, 0)
+        for way in DIRECTIONS if direction == "both" else (direction,):
+            for gpu in self.h2d:
+                own, *rest = self.crossed(gpu, way)
+                for link in rest:
+                    demand[link] += self.capacity[own]
+        return frozenset(link for link, users in demand.items() if users > self.capacity[link])
+
+
+def links_between(
+    datasheet: Datasheet, host: Host, topology: Topology | None, gpus: Sequence[int], pinned: bool
+) -> Links:
+    """The links of ``gpus``; without a topology each has its own root port and nothing else."""
+    links = Links()
+    for gpu in gpus:
+        if topology is not None and gpu not in topology.gpus:
+            raise InputError(f"GPU {gpu} is not one of the node's {len(topology.gpus)} GPUs")
+        for direction in DIRECTIONS:
+            copy, own = datasheet.copy_of(direction, pinned), f"gpu {gpu} {direction}"
+            crossed = {own: copy.bytes_per_second}
+            if topology is not None:
+                crossed |= _beyond(host, topology, gpu, direction)
+            getattr(links, direction)[gpu] = tuple(crossed)
+            links.capacity.update(crossed)
+            links.latency_ns.update(dict.fromkeys(crossed, 0) | {own: copy.latency_ns})
+    return links
+
+
+def _beyond(host: Host, topology: Topology, gpu: int, direction: Direction) -> dict[str, int]:
+    switch = topology.switch_of(gpu)
+    memory = {f"numa {topology.numa_of(gpu)} memory": host.node_bytes_per_second}
+    if switch is None:
+        return memory
+    uplink = int(topology.switches[switch].uplink.value)
+    return {f"switch {switch} {direction}": uplink, **memory}

@@ -1,0 +1,160 @@
+"""The door for profiles: shipped ones by name, a user's YAML file by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from moesim.config.document import Document
+from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.params import Params
+from moesim.config.paths import look_up, shipped_folder
+from moesim.config.validation import validate
+from moesim.config.yaml import read_document
+from moesim.hardware.bounds import breaches
+from moesim.hardware.datasheet import Datasheet
+from moesim.hardware.host import Host, Topology
+from moesim.hardware.profile import Calibrated, HardwareProfile
+from moesim.hardware.software import SoftwareFile, SoftwareProfile
+from moesim.hardware.sourced import sources_used
+
+PROFILES = "hardware_profiles"
+PARTS = ("datasheet", "host", "topology", "calibrated")
+
+
+class HardwareFile(Params):
+    """A hardware profile's file; a part that is left out comes from the profile ``base``."""
+
+    title: str = Field(min_length=1)
+    sources: dict[str, str] = Field(description="What each source's key stands for.")
+    base: str | None = Field(None, description="The profile that has the parts left out here.")
+    datasheet: Datasheet | None = None
+    host: Host | None = None
+    topology: Topology | None = Field(
+        None, description="What GPUs share; or the name of the profile whose wiring this is."
+    )
+    calibrated: Calibrated | None = None
+
+
+def hardware_names() -> list[str]:
+    """The names of the shipped hardware profiles, sorted."""
+    return sorted(path.stem for path in (shipped_folder() / PROFILES).glob("*.yaml"))
+
+
+def software_names() -> list[str]:
+    """The names of the shipped software profiles, sorted."""
+    return sorted(path.stem for path in (shipped_folder() / PROFILES / "software").glob("*.yaml"))
+
+
+def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwareProfile:
+    """The shipped hardware profile of that name, or the one in the YAML file at that path.
+
+    A relative path is looked up in ``folders`` (default: the working directory, then the shipped
+    data). InputError: all mistakes of the file, each with line and column.
+    """
+    return _load_hardware(str(name_or_path), tuple(folders), ())
+
+
+def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwareProfile:
+    """The shipped software profile of that name, or the one in the YAML file at that path.
+
+    Paths and errors as for ``load_hardware``.
+    """
+    shipped = shipped_folder() / PROFILES / "software"
+    path = _path("software", str(name_or_path), shipped, software_names(), folders)
+    document = read_document(path)
+    file = validate(document, SoftwareFile)
+    _raise(_unknown_sources(document, file, file.sources))
+    return file.profile(path.stem)
+
+
+def _load_hardware(
+    name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
+) -> HardwareProfile:
+    path = _path("hardware", name, shipped_folder() / PROFILES, hardware_names(), folders)
+    document = read_document(path)
+    if path.resolve() in above:
+        raise InputError([document.problem(("base",), f"'{path}' rests on itself; end the chain")])
+    above = (*above, path.resolve())
+    inherited: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key, parts in (("base", PARTS), ("topology", ("topology",))):
+        if isinstance(other := document.get((key,)), str):
+            found = _named(document, key, other, folders, above)
+            inherited |= {part: getattr(found, part) for part in parts}
+            sources |= found.sources
+    if isinstance(document.get(("topology",)), str):
+        document = document.without(("topology",))
+    return _complete(document, path.stem, inherited, sources)
+
+
+def _named(
+    document: Document, key: str, name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
+) -> HardwareProfile:
+    beside = (above[-1].parent, *folders) if folders else (above[-1].parent, Path.cwd())
+    try:
+        return _load_hardware(name, beside, above)
+    except InputError as error:
+        if any(problem.where for problem in error.problems):
+            raise
+        whats = (problem.what for problem in error.problems)
+        raise InputError(document.problem((key,), what) for what in whats) from None
+
+
+def _complete(
+    document: Document, name: str, inherited: dict[str, Any], sources: dict[str, str]
+) -> HardwareProfile:
+    file = validate(document, HardwareFile)
+    _raise(_unknown_sources(document, file, file.sources))
+    _raise(_renamed_sources(document, file.sources, sources))
+    own = {part: value for part in PARTS if (value := getattr(file, part)) is not None}
+    parts = inherited | own
+    for needed in ("datasheet", "host"):
+        if parts.get(needed) is None:
+            what = "is missing; write it, or name a profile that has it as 'base'"
+            raise InputError([document.problem((needed,), what)])
+    profile = HardwareProfile(name=name, title=file.title, sources=sources | file.sources, **parts)
+    _raise(document.problem(steps, what) for steps, what in breaches(profile))
+    return profile
+
+
+def _unknown_sources(
+    document: Document, file: BaseModel, known: dict[str, str]
+) -> Iterator[Problem]:
+    for steps, source in sources_used(file):
+        if not known.get(source, "").strip():
+            what = f"'{source}' is not among this file's 'sources'; {nearest(source, known)}"
+            yield document.problem(steps, what)
+
+
+def _renamed_sources(
+    document: Document, own: dict[str, str], inherited: dict[str, str]
+) -> Iterator[Problem]:
+    for key, text in own.items():
+        if inherited.get(key, text) != text:
+            what = f"'{key}' stands for another source in the profile below; choose another key"
+            yield document.problem(("sources", key), what)
+
+
+def _raise(problems: Iterator[Problem]) -> None:
+    if found := in_order(problems):
+        raise InputError(found)
+
+
+def _path(
+    what: str, name: str, shipped: Path, names: Sequence[str], folders: Sequence[Path]
+) -> Path:
+    if name.lower() in names:
+        return shipped / f"{name.lower()}.yaml"
+    found = look_up(name, folders) if name else None
+    if found is not None and found.is_file():
+        return found
+    if found is not None:
+        raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
+    raise InputError(
+        f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; "
+        f"{nearest(name, names)}"
+    )

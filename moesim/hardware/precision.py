@@ -1,0 +1,50 @@
+"""In which units a product runs: the rule for number formats that a card has no units for.
+
+Weights are read at their own size whatever the units. A format without units is widened on the
+way: fp8 and fp4 (mxfp4, nvfp4) weights are multiplied in bf16, bf16 on cards without it in fp16
+(converted beforehand). Integer weights (AWQ, GPTQ) are weight-only formats: always bf16. Where a
+card has fp4 units, fp4 weights are priced at their rate, though activations in 8 bits would halve
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from moesim.config.errors import InputError, nearest
+from moesim.hardware.datasheet import Compute
+
+_HALF = ("bf16", "fp16")
+UNITS: Mapping[str, tuple[str, ...]] = {
+    "fp32": ("fp32",),
+    "fp16": ("fp16",),
+    "bf16": _HALF,
+    "fp8": ("fp8", *_HALF),
+    "fp4": ("fp4", *_HALF),
+    "mxfp4": ("fp4", *_HALF),
+    "nvfp4": ("fp4", *_HALF),
+    "int8": _HALF,
+    "int4": _HALF,
+    "int3": _HALF,
+    "int2": _HALF,
+}
+"""For a format of weights, the units that multiply it, best first."""
+
+
+def peak_of(compute: Compute, dtype: str) -> float:
+    """Operations a second of a product with ``dtype`` weights; InputError for another format."""
+    if dtype not in UNITS:
+        raise InputError(f"no price for weights in '{dtype}'; {nearest(dtype, UNITS)}")
+    rates = (getattr(compute, unit) for unit in UNITS[dtype])
+    return float(next(rate for rate in rates if rate is not None).value)
+
+
+def dtype_of(parameters: int, stored_bytes: int) -> str:
+    """The format of weights that are known by their size alone: fp32, bf16 or fp8."""
+    width = stored_bytes / max(parameters, 1)
+    return "fp32" if width > 3 else "bf16" if width > 1.5 else "fp8"  # noqa: PLR2004 - bytes
+
+
+def activation_dtype(size: int) -> str:
+    """The format of activations of ``size`` bytes an element: fp32 or bf16."""
+    return "fp32" if size == 4 else "bf16"  # noqa: PLR2004 - bytes

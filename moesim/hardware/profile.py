@@ -1,0 +1,72 @@
+"""A machine: one kind of GPU, its host, and the wiring between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from moesim.config.params import Params
+from moesim.hardware.datasheet import Datasheet, Direction
+from moesim.hardware.host import Host, Topology
+from moesim.hardware.links import Links, links_between
+from moesim.hardware.precision import peak_of
+
+
+class Calibrated(Params):
+    """Numbers fitted to measurements, never mixed with the datasheet's; empty so far."""
+
+
+class HardwareProfile(Params):
+    """A hardware profile, complete: what its file left to its ``base`` is filled in.
+
+    Without a ``topology`` every GPU has its own root port, so no copy shares a link.
+    """
+
+    name: str
+    title: str
+    sources: dict[str, str]
+    datasheet: Datasheet
+    host: Host
+    topology: Topology | None = None
+    calibrated: Calibrated | None = None
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs of the node; None where the profile sets no limit."""
+        return len(self.topology.gpus) if self.topology else None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Device memory of one GPU, the context's share included."""
+        return self.datasheet.memory.value
+
+    @property
+    def context_bytes(self) -> int:
+        """Device memory that driver and CUDA context take."""
+        return self.datasheet.context_reserve.value
+
+    @property
+    def host_memory_bytes(self) -> int:
+        """Memory of the host."""
+        return self.host.memory.value
+
+    def peak(self, dtype: str) -> float:
+        """Operations a second of a large product with ``dtype`` weights, from the datasheet."""
+        return peak_of(self.datasheet.compute, dtype)
+
+    def links(self, gpus: int | Sequence[int], pinned: bool = True) -> Links:
+        """The links that the copies of ``gpus`` (numbers, or how many) cross.
+
+        InputError for a GPU that the node does not have.
+        """
+        numbers = range(gpus) if isinstance(gpus, int) else gpus
+        return links_between(self.datasheet, self.host, self.topology, numbers, pinned)
+
+    def shared_links(
+        self,
+        gpus: int | Sequence[int],
+        direction: Direction | Literal["both"] = "both",
+        pinned: bool = True,
+    ) -> frozenset[str]:
+        """The links where the peak rates of these GPUs' copies exceed the capacity."""
+        return self.links(gpus, pinned).shared(direction)

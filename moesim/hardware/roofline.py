@@ -1,0 +1,99 @@
+"""The roofline: what a kernel takes that is bound by memory or by its products.
+
+A kernel takes start-ups + max(weight bytes / bandwidth, operations / rate) + activation bytes /
+activation bandwidth, each rate a share of the datasheet's peak. Products are made in tiles of
+rows: rows are padded to the tile, and ``half_efficient_rows`` more are paid once a kernel, so that
+the efficiency is rows / (rows + half). Both keep the price monotone in rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import FfnSpec
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+
+TILE_LIMITS = np.array([32, 96, 512])
+TILES = np.array([16, 32, 64, 128])
+"""Rows of a tile for up to 32, 96, 512 and more tokens, as in Triton's fused MoE kernel."""
+NS = 1e9
+
+
+def row_tile(tokens: ArrayLike) -> Ints:
+    """Rows of a product's tile for this many tokens; each tile is a multiple of the smaller."""
+    return TILES[np.searchsorted(TILE_LIMITS, tokens, side="left")]
+
+
+def padded(rows: ArrayLike, tile: ArrayLike) -> Ints:
+    """``rows`` rounded up to whole tiles."""
+    count, size = np.asarray(rows, np.int64), np.asarray(tile, np.int64)
+    return -(-count // size) * size
+
+
+def matrix_elements(network: FfnSpec) -> int:
+    """Weights of a feed-forward network's matrices, without biases."""
+    return network.hidden_size * network.intermediate_size * (3 if network.gated else 2)
+
+
+def activation_elements(network: FfnSpec) -> int:
+    """Activation elements a row that the network's kernels read and write.
+
+    The input, the joint output of gate and up, the product of both, the output, each written and
+    read once.
+    """
+    first = network.intermediate_size * (2 if network.gated else 1)
+    return 2 * (2 * network.hidden_size + first + network.intermediate_size)
+
+
+class Roofline:
+    """The rates of one GPU, from its datasheet."""
+
+    def __init__(self, hardware: HardwareProfile) -> None:
+        sheet = hardware.datasheet
+        self.hardware = hardware
+        self.start_ns = sheet.kernel_start.value
+        self.half_rows = sheet.half_efficient_rows.value
+        self.compute_fraction = sheet.compute_fraction.value
+        self.bandwidth = sheet.memory_bandwidth.value * sheet.bandwidth_fraction.value
+        self.activation_bandwidth = (
+            sheet.memory_bandwidth.value * sheet.activation_bandwidth_fraction.value
+        )
+
+    def weights_ns(self, size: ArrayLike) -> Floats:
+        """Time to read ``size`` bytes of weights or KV cache."""
+        return np.asarray(size, np.float64) * (NS / self.bandwidth)
+
+    def activations_ns(self, size: ArrayLike) -> Floats:
+        """Time to move ``size`` bytes of activations."""
+        return np.asarray(size, np.float64) * (NS / self.activation_bandwidth)
+
+    def operations_ns(self, operations: ArrayLike, dtype: str) -> Floats:
+        """Time of ``operations`` in the units for ``dtype``, at the rate of a large product."""
+        rate = self.hardware.peak(dtype) * self.compute_fraction
+        return np.asarray(operations, np.float64) * (NS / rate)
+
+    def product_ns(self, rows: ArrayLike, elements: float, size: ArrayLike, dtype: str) -> Floats:
+        """Time of rows x weights: ``elements`` weights of ``dtype`` in ``size`` bytes.
+
+        ``rows`` are padded here; no start-up. 0 where there are no rows.
+        """
+        count = np.asarray(rows, np.int64)
+        work = (padded(count, row_tile(count)) + self.half_rows) * (2.0 * elements)
+        time = np.maximum(self.weights_ns(size), self.operations_ns(work, dtype))
+        return np.where(count > 0, time, 0.0)
+
+    def ffn_ns(
+        self, network: FfnSpec, rows: ArrayLike, activation_bytes: int, starts: int
+    ) -> Floats:
+        """Time of a feed-forward network over ``rows``, with ``starts`` kernels; 0 without rows."""
+        count = np.asarray(rows, np.int64)
+        time = self.product_ns(count, matrix_elements(network), network.bytes, network.dtype)
+        time = time + self.activations_ns(count * (activation_elements(network) * activation_bytes))
+        return np.where(count > 0, time + starts * self.start_ns, 0.0)

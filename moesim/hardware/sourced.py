@@ -1,0 +1,34 @@
+"""Values that say where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from moesim.config.document import Steps
+from moesim.config.params import Params
+
+Value = TypeVar("Value")
+
+
+class Sourced(Params, Generic[Value]):
+    """A ``value`` and the key of its source among the file's ``sources``."""
+
+    value: Value
+    source: str = Field(description="A key of this file's 'sources'.")
+
+
+def sources_used(part: object, path: Steps = ()) -> Iterator[tuple[Steps, str]]:
+    """The path and the text of every ``source`` in ``part``: a model, or a tuple of models."""
+    if isinstance(part, tuple):
+        for index, entry in enumerate(part):
+            yield from sources_used(entry, (*path, index))
+    elif isinstance(part, BaseModel):
+        for name in type(part).model_fields:
+            value = getattr(part, name)
+            if name == "source":
+                yield (*path, name), value
+            else:
+                yield from sources_used(value, (*path, name))

@@ -1,0 +1,18 @@
+"""Last in, first out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from moesim.memory.policy import INSERTED, CachePolicy
+
+
+class Lifo(CachePolicy):
+    """Evict the expert that was loaded last (expert buffering, arXiv 2303.06182)."""
+
+    kind: Literal["lifo"] = "lifo"
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The turn of the load, latest first."""
+        return -state[INSERTED, expert]

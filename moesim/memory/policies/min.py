@@ -1,0 +1,19 @@
+"""Belady's MIN: the bound."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from moesim.memory.policy import NEXT_USE, CachePolicy
+
+
+class Min(CachePolicy):
+    """Evict the expert needed again last (Belady 1966); no policy misses less where a step's experts fit."""
+
+    kind: Literal["min"] = "min"
+    looks_ahead: ClassVar[bool] = True
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The next use, latest first."""
+        return -state[NEXT_USE, expert]

@@ -1,0 +1,107 @@
+"""The numbers of one run, in vLLM bench's words where it has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.outcome import CHARGES, Outcome
+from moesim.trace.routing import Phase
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+
+def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
+    """By request (those that ran, in file order): name, decode tokens, end of the first and of the last
+    decode step in ns (of any pass where it decoded nothing).
+    """
+    schedule = case.schedule
+    step = schedule.pass_of_token()
+    decode = schedule.phase[step] == Phase.DECODE
+    count = int(schedule.request.max()) + 1
+    end = outcome.ends.max(axis=1)[step]
+    first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
+    decoded = np.bincount(schedule.request[decode], minlength=count)
+    used = decode | (decoded[schedule.request] == 0)
+    np.minimum.at(first, schedule.request[used], end[used])
+    np.maximum.at(last, schedule.request[used], end[used])
+    name = np.zeros(count, np.int64)
+    name[schedule.request] = case.trace.request_id[schedule.rows]
+    return {"request_id": name, "tokens": decoded, "first_ns": first, "last_ns": last}
+
+
+def tpot_ms(requests: dict[str, Ints]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Milliseconds a token after the first, by request; NaN for fewer than two decode tokens."""
+    steps = requests["tokens"] - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spent = (requests["last_ns"] - requests["first_ns"]) / np.maximum(steps, 1) / MS
+    return np.where(steps >= 1, spent, np.nan)
+
+
+def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
+    """The numbers of passes ``first`` and later."""
+    schedule, counts = case.schedule, outcome.counts
+    span = slice(first, None)
+    sizes = np.diff(schedule.offsets)[span]
+    decode = schedule.phase[span] == Phase.DECODE
+    begin = int(outcome.ends[first - 1].max()) if first else 0
+    duration = outcome.duration_ns - begin
+    charges = outcome.charges[span].sum(axis=(0, 1))
+    turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
+    kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
+    expert = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
+    load = counts.rows[span]
+    layers = {p: sum(x.moe is not None for x in case.layers_of(p)) for p in set(schedule.phase.tolist())}
+    return {
+        "tokens": int(sizes.sum()),
+        "steps": len(sizes),
+        "layer_steps": sum(layers[p] for p in schedule.phase[span].tolist()),
+        "duration_ms": duration / MS,
+        "output_throughput": _ratio(int(sizes[decode].sum()) * SECOND, duration),
+        "total_token_throughput": _ratio(int(sizes.sum()) * SECOND, duration),
+        "hits": hits,
+        "late": 0,
+        "misses": turns - hits,
+        "hit_ratio_per_expert": _ratio(hits, turns),
+        "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
+        "bytes_h2d": int((counts.misses[span].sum(axis=(0, 2)) * expert).sum()),
+        "stall_ms": int(charges[CHARGES.index("waiting_for_weights")]) / MS,
+        "barrier_ms": int(charges[CHARGES.index("waiting_for_gpus")]) / MS,
+        "dropped_tokens": int(counts.dropped_choices[span].sum()),
+        "padding_ratio": _ratio(rows - kept, rows),
+        "balancedness": _ratio(float(load.mean(axis=2).sum()), float(load.max(axis=2).sum())),
+        "time_share": time_share(charges, duration * case.gpus),
+    }
+
+
+def time_share(charges: Ints, total: int) -> dict[str, float]:
+    """Shares of the GPUs' time by what it was charged to; the rest is idle; they add up to 1."""
+    shares = {name: _ratio(int(c), total) or 0.0 for name, c in zip(CHARGES, charges, strict=True)}
+    idle = (total - int(charges.sum())) / total if total else 1.0
+    return {**shares, "idle": idle}
+
+
+def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
+    """All numbers of the run; ``after_warm_up`` repeats them without the first share of the steps."""
+    steps = case.schedule.passes
+    warm = min(int(np.ceil(warm_up * steps)), steps - 1)
+    tpot = tpot_ms(per_request(case, outcome))
+    known = tpot[~np.isnan(tpot)]
+    percentiles = {f"p{p}_tpot_ms": float(np.percentile(known, p)) if len(known) else None for p in (50, 99)}
+    after = {"warm_up_steps": warm, **span_numbers(case, outcome, warm)}
+    return {
+        "engine": outcome.engine,
+        **span_numbers(case, outcome, 0),
+        "requests": len(tpot),
+        "mean_tpot_ms": float(known.mean()) if len(known) else None,
+        **percentiles,
+        "after_warm_up": after,
+        "engine_wall_s": outcome.seconds,
+    }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,89 @@
+"""The tables of one run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from moesim.engine.case import Case
+from moesim.engine.outcome import CHARGES, Outcome
+from moesim.memory.footprint import Footprint
+from moesim.metrics.summary import per_request, tpot_ms
+from moesim.trace.routing import Phase
+
+
+def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
+    """A row a forward pass; times in ns, summed over GPUs where they are charges."""
+    schedule, counts = case.schedule, outcome.counts
+    sizes = np.diff(schedule.offsets)
+    decode = schedule.phase == Phase.DECODE
+    live = [len(np.unique(part)) for part in np.split(schedule.request, schedule.offsets[1:-1])]
+    expert = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
+    charges = dict(zip(CHARGES, outcome.charges.sum(axis=1).T, strict=True))
+    turns, hits = (values.sum(axis=(1, 2)) for values in (counts.turns, counts.hits))
+    return pd.DataFrame(
+        {
+            "step": np.arange(schedule.passes),
+            "phase": [Phase(phase).name.lower() for phase in schedule.phase],
+            "start_ns": outcome.starts.min(axis=1),
+            "end_ns": outcome.ends.max(axis=1),
+            "tokens": sizes,
+            "decode_tokens": np.where(decode, sizes, 0),
+            "live_requests": np.where(decode, sizes, live),
+            "turns": turns,
+            "hits": hits,
+            "late": 0,
+            "misses": turns - hits,
+            "accesses": counts.kept_rows.sum(axis=(1, 2)),
+            "access_hits": counts.access_hits.sum(axis=(1, 2)),
+            "bytes_h2d": (counts.misses.sum(axis=2) * expert).sum(axis=1),
+            "stall_ns": charges["waiting_for_weights"],
+            "barrier_ns": charges["waiting_for_gpus"],
+            **{f"{name}_ns": charges[name] for name in CHARGES[:5]},
+        }
+    )
+
+
+def layers_table(outcome: Outcome) -> pd.DataFrame:
+    """A row for each (step, MoE layer, GPU)."""
+    step, layer, gpu, start, end, stall, barrier = outcome.layers.T
+    counts, where = outcome.counts, (step, layer, gpu)
+    turns, hits = counts.turns[where], counts.hits[where]
+    return pd.DataFrame(
+        {
+            "step": step,
+            "layer": layer,
+            "gpu": gpu,
+            "tokens": counts.rows[where],
+            "distinct_experts": turns,
+            "hits": hits,
+            "late": 0,
+            "misses": turns - hits,
+            "start_ns": start,
+            "end_ns": end,
+            "stall_ns": stall,
+            "barrier_ns": barrier,
+        }
+    )
+
+
+def requests_table(case: Case, outcome: Outcome) -> pd.DataFrame:
+    """A row a request."""
+    requests = per_request(case, outcome)
+    return pd.DataFrame({**requests, "tpot_ms": tpot_ms(requests)})
+
+
+def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:
+    """The busiest GPU's bytes by category at the start of every pass (without a clock: of the peak)."""
+    total = footprint.total
+    step, gpu = np.unravel_index(int(total.argmax()), total.shape)
+    rows = slice(None) if outcome is not None else slice(int(step), int(step) + 1)
+    time = outcome.starts[:, gpu] if outcome is not None else np.zeros(1, np.int64)
+    parts = {name: part[rows, gpu] for name, part in footprint.parts.items()}
+    return pd.DataFrame({"time_ns": time, **parts, "host_bytes": footprint.host, "capacity_bytes": limit})
+
+
+def spans_table(outcome: Outcome) -> pd.DataFrame:
+    """A row for each job of an engine."""
+    columns = ["gpu", "engine", "name", "start_ns", "end_ns", "step", "layer"]
+    return pd.DataFrame(outcome.spans, columns=columns)

@@ -1,0 +1,16 @@
+"""Models: parameters and bytes of every part, from a Hugging Face config.json or a shipped card."""
+
+from moesim.model.loader import load_model, model_names
+from moesim.model.parts import describe
+from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
+
+__all__ = [
+    "AttentionSpec",
+    "FfnSpec",
+    "LayerSpec",
+    "ModelSpec",
+    "MoeSpec",
+    "describe",
+    "load_model",
+    "model_names",
+]

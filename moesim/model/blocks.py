@@ -1,0 +1,95 @@
+"""Attention and feed-forward blocks that families share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moesim.model.formats import Plain
+from moesim.model.spec import AttentionSpec, FfnSpec, MoeSpec
+from moesim.model.weights import NOTHING, Size, Weights
+
+GATED_NAMES = ("gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Heads of an attention block: how many, how many for keys and values, and their size."""
+
+    heads: int
+    kv_heads: int
+    size: int
+
+
+def attention(
+    weights: Weights,
+    module: str,
+    hidden_size: int,
+    shape: HeadShape,
+    *,
+    input_bias: bool = False,
+    output_bias: bool = False,
+    extra: Size = NOTHING,
+    window: int | None = None,
+    cached: bool = True,
+    names: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
+) -> AttentionSpec:
+    """Multi-head or grouped-query attention; ``extra``: query-key norms, sinks, position biases."""
+    query_width, kv_width = shape.heads * shape.size, shape.kv_heads * shape.size
+    size = extra + weights.linear(
+        f"{module}.{names[3]}", hidden_size, query_width, bias=output_bias
+    )
+    for name, width in zip(names, (query_width, kv_width, kv_width), strict=False):
+        size += weights.linear(f"{module}.{name}", width, hidden_size, bias=input_bias)
+    return AttentionSpec(
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        query_key_head_size=shape.size,
+        value_head_size=shape.size,
+        window=window,
+        parameters=size.parameters,
+        bytes=size.bytes,
+        kv_bytes_per_token=2 * kv_width * weights.plain.element_bytes if cached else 0,
+    )
+
+
+def feed_forward(
+    weights: Weights,
+    module: str,
+    hidden_size: int,
+    intermediate_size: int,
+    *,
+    bias: bool = False,
+    extra: Size = NOTHING,
+    names: Sequence[str] = GATED_NAMES,
+) -> FfnSpec:
+    """A network with the matrices ``names``, the last one down; with three of them it is gated."""
+    down = f"{module}.{names[-1]}"
+    size = extra + weights.linear(down, hidden_size, intermediate_size, bias=bias)
+    for name in names[:-1]:
+        size += weights.linear(f"{module}.{name}", intermediate_size, hidden_size, bias=bias)
+    return FfnSpec(
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        gated=len(names) == len(GATED_NAMES),
+        parameters=size.parameters,
+        bytes=size.bytes,
+        dtype=weights.format_of(down).name,
+    )
+
+
+def mixture(
+    weights: Weights,
+    experts: int,
+    top_k: int,
+    expert: FfnSpec,
+    *,
+    shared: FfnSpec | None = None,
+    bias: bool = False,
+    correction: Size = NOTHING,
+    router_format: Plain | None = None,
+) -> MoeSpec:
+    """Routed experts and their router: a matrix hidden x experts, its bias, a score correction."""
+    elements = experts * (expert.hidden_size + (1 if bias else 0))
+    router = weights.table(elements, router_format) + correction
+    return MoeSpec(experts, top_k, expert, shared, router.parameters, router.bytes)

@@ -1,0 +1,132 @@
+"""The door for models: a shipped card by name, or a user's config.json by path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.model.families.moe_decoder import MoeDecoder
+from moesim.model.family import Family, family_for, model_types
+from moesim.model.quantization import from_quantization_file
+from moesim.model.spec import ModelSpec
+
+CARDS = Path(__file__).parent / "cards"
+_CONFIG, _QUANTIZATION = "config.json", "hf_quant_config.json"
+
+
+def model_names() -> list[str]:
+    """The names of the shipped cards, sorted."""
+    return sorted(path.stem for path in CARDS.glob("*.json"))
+
+
+def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
+    """The model of a card, or of a Hugging Face ``config.json`` (or the folder that holds it).
+
+    A card's name is matched without regard to case. A relative path is looked up in ``folders``,
+    then in the working directory. InputError says what is wrong with the name or the file.
+    """
+    card = CARDS / f"{name_or_path.lower()}.json"
+    if name_or_path.lower() in model_names():
+        return _build(card, card.stem)
+    path = _find(name_or_path, folders)
+    name = path.stem if path.name != _CONFIG else path.resolve().parent.name
+    return _build(path, name)
+
+
+def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
+    relative = Path(name_or_path).expanduser()
+    for folder in (*folders, Path()):
+        try:
+            if (folder / relative).is_dir():
+                return folder / relative / _CONFIG
+            if (folder / relative).exists():
+                return folder / relative
+        except (OSError, ValueError):
+            continue
+    raise InputError(
+        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG}; "
+        f"{nearest(name_or_path.lower(), model_names())}"
+    )
+
+
+def _build(path: Path, name: str) -> ModelSpec:
+    config = _read_json(path)
+    beside = path.parent / _QUANTIZATION
+    if path.name == _CONFIG and not config.get("quantization_config") and beside.is_file():
+        config["quantization_config"] = from_quantization_file(_read_json(beside))
+    family = _family(config, path)
+    try:
+        return family.model_validate(config).build(name)
+    except ValidationError as error:
+        raise InputError(_problems(error, str(path), family)) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror}); give a {_CONFIG}") from None
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise _unusable(where, f"is not valid JSON ({error.msg}); is the file complete?") from None
+    except (ValueError, RecursionError) as error:
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise _unusable(path, f"is not readable JSON: {reason}") from None
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise _unusable(path, f"holds a {kind}; a model is a JSON object, as in {_CONFIG}")
+    return content
+
+
+def _unusable(where: Path | str, what: str) -> InputError:
+    return InputError([Problem(str(where), "", what)])
+
+
+def _family(config: dict[str, Any], path: Path) -> type[Family]:
+    model_type, architectures = config.get("model_type"), config.get("architectures")
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    family = family_for(model_type if isinstance(model_type, str) else None, names)
+    if family is not None:
+        return family
+    what = f"{model_type!r} is not a known model family" if model_type else "no model_type is given"
+    generic = f"describe another one as '{MoeDecoder.kind}', which needs the keys "
+    raise InputError(
+        [
+            Problem(
+                str(path),
+                "model_type",
+                f"{what}; known: {', '.join(model_types())}; {generic}"
+                + ", ".join(MoeDecoder.needed_keys()),
+            )
+        ]
+    )
+
+
+def _problems(error: ValidationError, where: str, family: type[Family]) -> list[Problem]:
+    details = error.errors(include_url=False)
+    missing = [_path(detail["loc"]) for detail in details if detail["type"] == "missing"]
+    found = [
+        Problem(where, _path(detail["loc"]), _what(detail["input"], detail["msg"], detail["type"]))
+        for detail in details
+        if detail["type"] != "missing"
+    ]
+    if missing:
+        what = f"a model of the family {family.kind} needs {', '.join(missing)}: missing"
+        found.insert(0, Problem(where, "", what))
+    return found
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _what(value: Any, message: str, kind: str) -> str:
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    shown = json.dumps(value, default=str)
+    return f"{shown[:60]}: {message[0].lower()}{message[1:]}"

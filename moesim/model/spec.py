@@ -1,0 +1,186 @@
+"""What a model is to the simulator: parameters and bytes of every part, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FfnSpec:
+    """A feed-forward network: one routed expert, a shared expert or a dense layer's.
+
+    ``gated`` networks have three matrices (gate, up, down), others two. ``parameters`` counts
+    biases; ``bytes`` also counts the scales and zero points of quantised weights. ``dtype`` is the
+    number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ...
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    gated: bool
+    parameters: int
+    bytes: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """An attention block without its layer norm.
+
+    ``window`` is the sliding window in tokens, None for full attention. ``kv_bytes_per_token`` is
+    what one cached token takes in this layer: keys and values of all key-value heads, or the
+    compressed latent of multi-head latent attention; 0 where nothing is cached (encoders); bytes a
+    *source* token in cross attention.
+    """
+
+    heads: int
+    kv_heads: int
+    query_key_head_size: int
+    value_head_size: int
+    window: int | None
+    parameters: int
+    bytes: int
+    kv_bytes_per_token: int
+
+
+@dataclass(frozen=True)
+class MoeSpec:
+    """A mixture of ``experts`` equal networks, of which a token takes ``top_k``.
+
+    ``shared`` serves every token (several shared experts are one network of their joint width, and
+    its gate is counted in it). The router's parameters include its bias or score correction.
+    """
+
+    experts: int
+    top_k: int
+    expert: FfnSpec
+    shared: FfnSpec | None
+    router_parameters: int
+    router_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """All experts, the shared expert and the router."""
+        shared = self.shared.parameters if self.shared else 0
+        return self.experts * self.expert.parameters + shared + self.router_parameters
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all experts, the shared expert and the router."""
+        shared = self.shared.bytes if self.shared else 0
+        return self.experts * self.expert.bytes + shared + self.router_bytes
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token uses: ``top_k`` experts, the shared expert and the router."""
+        return self.parameters - (self.experts - self.top_k) * self.expert.parameters
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of the ``decoder`` or ``encoder`` stack, either ``dense`` or a mixture (``moe``).
+
+    ``index`` is the layer's position in ``ModelSpec.layers``, so it is unique over both stacks.
+    """
+
+    index: int
+    stack: str
+    attention: AttentionSpec
+    cross_attention: AttentionSpec | None
+    dense: FfnSpec | None
+    moe: MoeSpec | None
+    norm_parameters: int
+    norm_bytes: int
+
+    def __post_init__(self) -> None:
+        assert (self.dense is None) != (self.moe is None), "a layer is either dense or a mixture"
+
+    @property
+    def feed_forward(self) -> FfnSpec | MoeSpec:
+        """The dense network or the mixture."""
+        network = self.moe or self.dense
+        assert network is not None
+        return network
+
+    @property
+    def parameters(self) -> int:
+        """Attention, feed-forward (all experts) and norms."""
+        cross = self.cross_attention.parameters if self.cross_attention else 0
+        own = self.attention.parameters + self.norm_parameters
+        return own + cross + self.feed_forward.parameters
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of attention, feed-forward (all experts) and norms."""
+        cross = self.cross_attention.bytes if self.cross_attention else 0
+        return self.attention.bytes + self.norm_bytes + cross + self.feed_forward.bytes
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A whole model; encoder layers come first.
+
+    The head has 0 parameters where it is tied to the embedding. ``other`` holds final norms and
+    learned position tables. ``activation_bytes`` is the size of one activation element.
+    """
+
+    name: str
+    family: str
+    layers: tuple[LayerSpec, ...]
+    hidden_size: int
+    vocab_size: int
+    embedding_parameters: int
+    embedding_bytes: int
+    head_parameters: int
+    head_bytes: int
+    other_parameters: int
+    other_bytes: int
+    activation_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, tied ones once."""
+        outside = self.embedding_parameters + self.head_parameters + self.other_parameters
+        return outside + sum(layer.parameters for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all weights, with quantisation scales."""
+        outside = self.embedding_bytes + self.head_bytes + self.other_bytes
+        return outside + sum(layer.bytes for layer in self.layers)
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token is multiplied with.
+
+        All but the experts not chosen and the embedding table (a lookup reads one row); a head tied
+        to the table counts. Some published counts add an untied table: ``embedding_parameters``
+        more.
+        """
+        mixtures = [layer.moe for layer in self.layers if layer.moe is not None]
+        idle = sum(moe.parameters - moe.active_parameters for moe in mixtures)
+        table = self.embedding_parameters if self.head_parameters else 0
+        return self.parameters - idle - table
+
+    def head_matrix_bytes(self) -> int:
+        """Bytes that the output product reads: the head's, or the embedding's where it is tied."""
+        return self.head_bytes or self.embedding_bytes
+
+    @property
+    def moe_layers(self) -> tuple[LayerSpec, ...]:
+        """The layers with routed experts, in order."""
+        return tuple(layer for layer in self.layers if layer.moe is not None)
+
+    @property
+    def encoder_layers(self) -> tuple[LayerSpec, ...]:
+        """The encoder's layers; empty for a decoder-only model."""
+        return tuple(layer for layer in self.layers if layer.stack == "encoder")
+
+    @property
+    def decoder_layers(self) -> tuple[LayerSpec, ...]:
+        """The decoder's layers."""
+        return tuple(layer for layer in self.layers if layer.stack == "decoder")
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether there is an encoder stack."""
+        return bool(self.encoder_layers)

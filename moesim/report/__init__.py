@@ -1,0 +1,1 @@
+"""Reports: figures, tables for the terminal, timelines; the only package that plots."""

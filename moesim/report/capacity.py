@@ -1,0 +1,110 @@
+"""Lines over the expert capacity: what the figures over it have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from moesim.report.figures.base import Figure
+from moesim.report.labels import EndLabel, label_ends
+from moesim.report.series import CAPACITY, POLICY, read_sweep, slots
+from moesim.report.style import BOUND, LineStyle, line_style
+from moesim.sweep.identity import is_sweep
+
+X = "slots_per_layer"
+NEEDS = "a sweep over experts.capacity with a point that ran to its end"
+MOST_TICKS = 14
+
+
+def capacity_table(
+    figure: Figure, folder: Path, measure: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """The points of a sweep over the capacity.
+
+    Columns: ``series`` (the other axes in words), ``slots_per_layer``, ``policy``, ``status``; and
+    the columns that ``measure`` makes of the sweep's table.
+    """
+    if not is_sweep(folder):
+        raise figure.unsuitable(folder, "the folder holds no sweep")
+    sweep = read_sweep(folder)
+    if CAPACITY not in sweep.axes:
+        raise figure.unsuitable(folder, f"the sweep's axes are {', '.join(sweep.axes)}")
+    if sweep.ok().empty:
+        raise figure.unsuitable(folder, "no point of the sweep ran to its end")
+    policy = sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str"))
+    head = {
+        "series": sweep.labels(without=[CAPACITY]),
+        X: slots(sweep.table),
+        "policy": policy,
+        "status": sweep.table["status"],
+    }
+    table = pd.DataFrame(head).join(measure(sweep.table))
+    return table[table[X].notna()].sort_values(X, kind="stable").reset_index(drop=True)
+
+
+def draw_lines(table: pd.DataFrame, column: str, axes: Axes, *, bound: str = "") -> None:
+    """One line a series of ``column`` over the slots; a point without a number is a gap.
+
+    The series of the policy ``bound`` are drawn as a bound below (or above) all others.
+    """
+    ends = []
+    for number, (name, line) in enumerate(table.groupby("series", sort=False)):
+        is_bound = bool(bound) and bool((line["policy"] == bound).all())
+        style = BOUND if is_bound else line_style(number)
+        y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
+        axes.plot(line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle)
+        if np.isfinite(y).any() and name:
+            ends.append(end_label(str(name), line[X].to_numpy(dtype=float), y, style))
+    axes.set_xlabel("Expert slots per MoE layer and GPU")
+    _ticks(table, axes)
+    axes.set_ylim(bottom=0)
+    _mark_gaps(table, axes)
+    label_ends(axes, ends)
+
+
+def end_label(name: str, x: np.ndarray, y: np.ndarray, style: LineStyle) -> EndLabel:
+    """The label of a line at its last finite point; it repeats the marker, for greyscale."""
+    last = int(np.flatnonzero(np.isfinite(y))[-1])
+    return EndLabel(name, float(x[last]), float(y[last]), style.color)
+
+
+def _ticks(table: pd.DataFrame, axes: Axes) -> None:
+    places = sorted(set(table[X]))
+    low, high = places[0], places[-1]
+    margin = max((high - low) * 0.06, 0.5)
+    axes.set_xlim(low - margin, high + margin)
+    if len(places) <= MOST_TICKS:
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+
+
+def _mark_gaps(table: pd.DataFrame, axes: Axes) -> None:
+    """A hatched band where points have no number, with what happened there and to whom."""
+    places = sorted(set(table[X]))
+    width = min(np.diff(places), default=1.0) * 0.4
+    gaps = table[table["status"] != "ok"]
+    for place in sorted(set(gaps[X])):
+        here = table[table[X] == place]
+        axes.axvspan(
+            place - width / 2, place + width / 2,
+            facecolor="none", edgecolor="#aaaaaa", hatch="////", linewidth=0, zorder=0.5,
+        )  # fmt: skip
+        axes.text(
+            place, 0.5, gap_text(here), rotation=90, ha="center", va="center", fontsize=9, zorder=6,
+            transform=axes.get_xaxis_transform(),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
+
+
+def gap_text(here: pd.DataFrame) -> str:
+    """Why points of one capacity have no number; the series are named unless it is all of them."""
+    texts = []
+    for status, points in here[here["status"] != "ok"].groupby("status"):
+        names = list(points["series"])
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""  # noqa: PLR2004
+        whose = "" if len(names) == len(here) else f": {', '.join(names[:2])}{more}"
+        texts.append(f"{str(status).replace('_', ' ')}{whose}")
+    return "; ".join(texts)

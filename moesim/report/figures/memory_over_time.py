@@ -1,0 +1,86 @@
+"""The bytes on the busiest GPU over time, by category, below its capacity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from moesim.report.figures.base import Figure
+from moesim.report.labels import EndLabel, label_ends
+from moesim.report.series import read_sweep, throughput
+from moesim.report.style import fill
+from moesim.results import read_result
+from moesim.results.result import MEMORY_CATEGORIES
+from moesim.sweep.identity import is_sweep
+from moesim.sweep.point import point_folder
+
+GIB = 2**30
+MOST_INSTANTS = 1500
+
+
+class MemoryOverTime(Figure):
+    """Stacked memory by category; of a sweep, its point with the best throughput."""
+
+    kind = "memory_over_time"
+    needs = "a run, or a sweep with a point that ran to its end, whose memory was recorded"
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        """Time and bytes by category at no more than 1,500 instants, peaks kept."""
+        name, run = self._run(folder)
+        memory = read_result(run).memory
+        if memory.empty:
+            raise self.unsuitable(folder, "its table of memory is empty")
+        used = [c for c in MEMORY_CATEGORIES if memory[c].max() > 0]
+        table = thin(memory[["time_ns", *used, "capacity_bytes"]], used)
+        return table.rename(columns={c: f"{c}_bytes" for c in used}).assign(run=name)
+
+    def _run(self, folder: Path) -> tuple[str, Path]:
+        if not is_sweep(folder):
+            result = read_result(folder)
+            return str(result.summary.get("name") or folder.name), folder
+        sweep = read_sweep(folder)
+        done = sweep.ok()
+        if done.empty:
+            raise self.unsuitable(folder, "no point of the sweep ran to its end")
+        best = int(done.index.to_numpy()[throughput(done).fillna(-1).to_numpy().argmax()])
+        words = sweep.labels()[best]
+        return f"best point, {words}" if words else f"point {best}", point_folder(folder, best)
+
+    def draw(self, table: pd.DataFrame, axes: Axes) -> None:
+        """Areas with hatches, named at their right ends; the capacity as a line."""
+        seconds = table["time_ns"].to_numpy(dtype=float) / 1e9
+        base = np.zeros(len(table))
+        ends = []
+        categories = [c for c in table.columns if c.endswith("_bytes") and c != "capacity_bytes"]
+        for number, column in enumerate(categories):
+            top = base + table[column].to_numpy(dtype=float) / GIB
+            face = fill(number)
+            axes.fill_between(
+                seconds, base, top, step="post", facecolor=face.facecolor, hatch=face.hatch,
+                edgecolor="#333333", linewidth=0.4,
+            )  # fmt: skip
+            name = column.removesuffix("_bytes").replace("_", " ")
+            ends.append(EndLabel(name, seconds[-1], float(base[-1] + top[-1]) / 2))
+            base = top
+        capacity = float(table["capacity_bytes"].max()) / GIB
+        axes.axhline(capacity, color="black", linestyle=(0, (4, 2)))
+        ends.append(EndLabel("capacity", seconds[-1], capacity))
+        axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 1e-9))
+        axes.set_ylim(0, max(capacity, float(base.max())) * 1.06)
+        axes.set_xlabel("Simulated time (s)")
+        axes.set_ylabel("Memory of the busiest GPU (GiB)")
+        axes.set_title(f"Memory over time: {table['run'].iloc[0]}")
+        label_ends(axes, ends)
+
+
+def thin(memory: pd.DataFrame, used: list[str]) -> pd.DataFrame:
+    """At most ``MOST_INSTANTS`` rows: of each group of neighbours the one with the most bytes."""
+    if len(memory) <= MOST_INSTANTS:
+        return memory.reset_index(drop=True)
+    group = np.arange(len(memory)) * (MOST_INSTANTS - 2) // len(memory)
+    peaks = memory[used].sum(axis=1).reset_index(drop=True).groupby(group).idxmax()
+    keep = sorted({0, *peaks.tolist(), len(memory) - 1})
+    return memory.iloc[keep].reset_index(drop=True)

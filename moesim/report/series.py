@@ -1,0 +1,94 @@
+"""Which columns of a sweep are its axes, and how its lines are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moesim.sweep.identity import read_axes
+from moesim.sweep.table import read_points
+
+CAPACITY = "experts.capacity"
+POLICY = "experts.policy.kind"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's table and the paths of its axes, in the order of the experiment."""
+
+    table: pd.DataFrame
+    axes: tuple[str, ...]
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The axes with more than one value."""
+        return tuple(a for a in self.axes if len(set(self.table[a].astype(str))) > 1)
+
+    def ok(self) -> pd.DataFrame:
+        """The points that ran to their end."""
+        return self.table[self.table["status"] == "ok"]
+
+    def labels(self, without: Sequence[str] = ()) -> pd.Series[str]:
+        """What distinguishes each point, in words, apart from the axes ``without``."""
+        axes = [axis for axis in self.varying if axis not in without]
+        rows = (
+            zip(*(self.table[axis] for axis in axes), strict=True)
+            if axes
+            else [()] * len(self.table)
+        )
+        words = [", ".join(map(word, axes, row)) for row in rows]
+        return pd.Series(words, index=self.table.index, dtype="str")
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep in ``folder``; an InputError where it is none or not finished."""
+    return Sweep(read_points(folder), tuple(dict.fromkeys(k for p in read_axes(folder) for k in p)))
+
+
+def word(axis: str, value: object) -> str:
+    """``value`` with its axis' name where it needs one: `lru`, `4 slots/layer`, `batch size 16`."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    says_itself = isinstance(value, str) and not value.replace(".", "").isdigit()
+    return text if says_itself else f"{axis.rsplit('.', 1)[-1].replace('_', ' ')} {text}"
+
+
+def slots(table: pd.DataFrame) -> pd.Series[float]:
+    """Expert slots per MoE layer and GPU of each point; missing where nobody knows."""
+    known = numbers(table, "slots_per_layer")
+    typed = table[CAPACITY].astype(str).str.extract(r"^(\d+) slots/layer$")[0].astype(float)
+    return known.fillna(typed)
+
+
+def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """``column`` as floats; missing where the table lacks it or its value."""
+    if column not in table.columns:
+        return pd.Series(np.nan, index=table.index)
+    return table[column].astype("float64")
+
+
+def throughput(table: pd.DataFrame) -> pd.Series[float]:
+    """The tokens a second of each point: decoded ones, or processed ones where none decodes.
+
+    The series' name says which and is a key of ``THROUGHPUTS``.
+    """
+    output = numbers(table, "output_throughput")
+    if (output > 0).any():
+        return output.rename("output_throughput_tokens_per_s")
+    processed = numbers(table, "tokens") * 1e3 / numbers(table, "duration_ms")
+    return processed.rename("processed_throughput_tokens_per_s")
+
+
+THROUGHPUTS = {
+    "output_throughput_tokens_per_s": "Output throughput (tokens/s)",
+    "processed_throughput_tokens_per_s": "Processed tokens (tokens/s)",
+}
+"""The columns that a throughput stands in, and what their axis says."""
+
+
+def throughput_column(table: pd.DataFrame) -> str:
+    """The column of ``table`` that holds its throughput."""
+    return next(name for name in THROUGHPUTS if name in table.columns)

@@ -1,0 +1,150 @@
+"""The short tables of the terminal: one run, one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moesim.report.series import word
+from moesim.results import TIME_SHARES
+
+GIB = 2**30
+BAR = 30
+"""Width of a full bar in characters."""
+
+Row = tuple[str, str]
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """``value`` with ``digits`` significant ones and thousands separated; a dash for none."""
+    if value is None or pd.isna(value):
+        return "-"
+    if isinstance(value, int) or (float(value).is_integer()):
+        return f"{int(value):,}"
+    small = abs(value) < 10**digits
+    return f"{float(value):.{digits}g}" if small else f"{float(value):,.0f}"
+
+
+def gib(value: Any) -> str:
+    """Bytes in GiB."""
+    return "-" if value is None or pd.isna(value) else f"{float(value) / GIB:.2f} GiB"
+
+
+def percent(value: Any) -> str:
+    """A ratio in percent."""
+    return "-" if value is None or pd.isna(value) else f"{100 * float(value):.1f} %"
+
+
+def summary_table(summary: Mapping[str, Any]) -> RenderableType:
+    """One run's numbers: status, speed, hits, stalls, memory and where the time goes."""
+    table = Table(title=f"{summary.get('name')}: {summary['status']}", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    parts: list[RenderableType] = [table]
+    if summary.get("reason"):
+        parts.append(Text(f"{summary['status'].replace('_', ' ')}: {summary['reason']}", "bold"))
+    if summary.get("time_share"):
+        parts.append(share_table(summary["time_share"]))
+    return Group(*parts)
+
+
+def _rows(summary: Mapping[str, Any]) -> list[Row]:
+    get = summary.get
+    memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
+    if summary["status"] != "ok":
+        return [("peak memory of a GPU", gib(get("peak_memory_bytes"))), *memory]
+    hits = f"{percent(get('hit_ratio_per_expert'))} of experts"
+    return [
+        ("engine", f"{get('engine')}, {number(get('engine_wall_s'), 3)} s"),
+        ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
+        ("duration", f"{number(get('duration_ms'))} ms"),
+        ("output throughput", f"{number(get('output_throughput'))} tokens/s"),
+        ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
+        ("slots per layer", number(get("slots_per_layer"))),
+        ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),
+        ("hits, late, misses", ", ".join(number(get(k)) for k in ("hits", "late", "misses"))),
+        ("copied to the GPUs", gib(get("bytes_h2d"))),
+        ("stalls for weights", f"{number(get('stall_ms'))} ms"),
+        ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
+        ("peak memory of a GPU", gib(get("peak_memory_bytes"))),
+        *memory,
+    ]
+
+
+def _parts(memory: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    return [(name, size) for name, size in (memory or {}).items() if size]
+
+
+def share_table(shares: Mapping[str, float]) -> Table:
+    """Where the time goes, as bars; causes without a share are left out."""
+    table = Table(title="share of the GPUs' time", show_header=False, box=None)
+    known = [*TIME_SHARES, *(cause for cause in shares if cause not in TIME_SHARES)]
+    for cause in known:
+        share = shares.get(cause) or 0.0
+        if share:
+            bar = "█" * max(1, round(share * BAR))
+            table.add_row(cause.replace("_", " "), f"{100 * share:.1f} %", bar)
+    return table
+
+
+COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
+    ("output_throughput", "tokens/s", number),
+    ("mean_tpot_ms", "TPOT ms", number),
+    ("hit_ratio_per_expert", "hit ratio", percent),
+    ("stall_ms", "stall ms", number),
+    ("peak_memory_bytes", "peak memory", gib),
+)
+
+
+def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
+    """One row a point with its axes and key numbers; the fastest is marked and bold.
+
+    Below it, once each, the reasons of the points that have no numbers.
+    """
+    table = Table(title=_title(points), caption="* the highest throughput of the sweep")
+    for axis in axes:
+        table.add_column(axis, overflow="fold")
+    columns = [column for column in COLUMNS if column[0] in points.columns]
+    for _, name, _ in columns:
+        table.add_column(name, justify="right")
+    table.add_column("status", no_wrap=True)
+    best = _best(points)
+    for place, (_, row) in enumerate(points.iterrows()):
+        cells = [_value(row[axis]) for axis in axes]
+        numbers = [form(row[name]) for name, _, form in columns]
+        state = str(row["status"]).replace("_", " ") + (" *" if place == best else "")
+        table.add_row(*cells, *numbers, state, style="bold" if place == best else None)
+    return Group(table, *(Text(reason) for reason in _reasons(points)))
+
+
+def _value(value: Any) -> str:
+    return "-" if pd.isna(value) else word("", value).strip()
+
+
+def _reasons(points: pd.DataFrame) -> list[str]:
+    """Each reason once, with the number of points that have it."""
+    known = points[points["reason"].notna()]
+    return [
+        f"{str(status).replace('_', ' ')} ({len(group)} of {len(points)}): {reason}"
+        for (status, reason), group in known.groupby(["status", "reason"], sort=False)
+    ]
+
+
+def _title(points: pd.DataFrame) -> str:
+    counts = points["status"].value_counts()
+    return ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
+
+
+def _best(points: pd.DataFrame) -> int:
+    """The place of the point with the highest throughput, -1 where none has one."""
+    if "output_throughput" not in points.columns:
+        return -1
+    speed = points["output_throughput"].astype("float64").fillna(-1.0).to_numpy()
+    return int(speed.argmax()) if len(speed) and speed.max() > 0 else -1

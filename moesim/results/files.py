@@ -1,0 +1,95 @@
+"""JSON and folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moesim.config.errors import InputError, Problem
+
+TEMPORARY = ".writing-"
+"""How the name of a folder begins that is still being written."""
+
+
+def plain(value: Any) -> Any:
+    """``value`` with numpy's scalars, tuples and NaN replaced by what JSON holds (NaN: null)."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` in one go: another process sees the old file or the new one."""
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in ``path``; an InputError where it is missing or no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(str(path), "", f"cannot be read as JSON ({error})")]) from error
+    if not isinstance(value, dict):
+        raise InputError([Problem(str(path), "", "holds no JSON object")])
+    return value
+
+
+def check_new_folder(folder: Path) -> None:
+    """An InputError unless ``folder`` is new or empty; nothing is ever overwritten."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists() or folder.is_symlink():
+        what = "holds files" if folder.is_dir() else "is a file"
+        remedy = "name a new or an empty folder, or remove it first"
+        raise InputError([Problem("--out", "", f"'{folder}' {what}; {remedy}")])
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that becomes it at the end, or vanishes on an error."""
+    check_new_folder(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+    except OSError as error:
+        raise InputError(
+            [Problem("--out", "", f"'{folder}' cannot be written ({error.strerror})")]
+        ) from error
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush(folder: Path) -> None:
+    """Bring the files of ``folder`` to the disk, so that its later rename means that they are."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

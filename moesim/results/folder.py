@@ -1,0 +1,130 @@
+"""A result as a folder: summary.json, Parquet tables, experiment.yaml, provenance.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from moesim.config.errors import InputError, Problem
+from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
+from moesim.results.provenance import FORMAT, digest
+from moesim.results.result import TABLES, Result, empty_table
+
+SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
+
+__all__ = ["check_new_folder", "is_result", "read_experiment", "read_result", "write_result"]
+
+
+def write_result(result: Result, folder: Path | str) -> Path:
+    """Write ``result`` to ``folder``, which must be new or empty: it appears whole or not at all.
+
+    Raises an InputError where the folder holds files or cannot be written.
+    """
+    target = Path(folder)
+    with whole_folder(target) as temporary:
+        for name in TABLES:
+            table: pd.DataFrame = getattr(result, name)
+            if name != "spans" or len(table):
+                write_table(table, temporary / f"{name}.parquet")
+        text = yaml.safe_dump(plain(result.configuration), sort_keys=False, allow_unicode=True)
+        (temporary / EXPERIMENT).write_text(text, encoding="utf-8")
+        tables = {path.name: digest(path) for path in sorted(temporary.glob("*.parquet"))}
+        write_json(
+            temporary / PROVENANCE, {**result.provenance, "format": FORMAT, "tables": tables}
+        )
+        write_json(temporary / SUMMARY, result.summary)
+    return target
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write ``table`` as Parquet, without its index."""
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path, compression="zstd")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table in ``path``; an InputError where it is missing or no Parquet."""
+    try:
+        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unusable(
+            path.parent, f"{path.name} cannot be read ({_first_line(error)})"
+        ) from error
+    return frame
+
+
+def is_result(folder: Path | str) -> bool:
+    """Whether ``folder`` looks like one run's result."""
+    return (Path(folder) / SUMMARY).is_file()
+
+
+def read_result(folder: Path | str) -> Result:
+    """The result in ``folder``.
+
+    Raises an InputError that says what is wrong where the folder is missing, half-written,
+    altered, or written in a later format.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise _unusable(source, "no such folder")
+    provenance = _checked_json(source, PROVENANCE)
+    if provenance.get("format") != FORMAT:
+        what = f"its format is {provenance.get('format')!r}, this moesim reads {FORMAT}"
+        raise _unusable(source, what)
+    summary = _checked_json(source, SUMMARY)
+    if "status" not in summary:
+        raise _unusable(source, f"{SUMMARY} has no 'status'")
+    digests = provenance.get("tables", {})
+    tables = {name: _read_columns(source, name, digests) for name in TABLES}
+    return Result(summary, read_experiment(source), provenance, **tables)
+
+
+def read_experiment(folder: Path | str) -> dict[str, Any]:
+    """The resolved experiment of a result folder, as plain values."""
+    source = Path(folder)
+    try:
+        value = yaml.safe_load((source / EXPERIMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _unusable(source, f"{EXPERIMENT} cannot be read ({_first_line(error)})") from error
+    if not isinstance(value, dict):
+        raise _unusable(source, f"{EXPERIMENT} holds no experiment")
+    return value
+
+
+def _checked_json(source: Path, name: str) -> dict[str, Any]:
+    if not (source / name).is_file():
+        raise _unusable(source, f"{name} is missing")
+    try:
+        return read_json(source / name)
+    except InputError as error:
+        raise _unusable(source, f"{name} {error.problems[0].what}") from error
+
+
+def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.DataFrame:
+    path = source / f"{name}.parquet"
+    if name == "spans" and path.name not in digests:
+        return empty_table(name)
+    if not path.is_file():
+        raise _unusable(source, f"{path.name} is missing")
+    if digest(path) != digests.get(path.name):
+        raise _unusable(source, f"{path.name} is not as it was written")
+    table = read_table(path)
+    missing = [column for column in TABLES[name] if column not in table.columns]
+    if missing:
+        raise _unusable(source, f"{path.name} has no column '{missing[0]}'")
+    return table
+
+
+def _unusable(folder: Path, what: str) -> InputError:
+    remedy = "a result folder is what 'moesim run FILE --out DIR' writes"
+    return InputError([Problem(str(folder), "", f"{what}; {remedy}")])
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,50 @@
+"""The experiment of a result folder, ready to run again on the same inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from moesim.config.errors import InputError, Problem
+from moesim.results.files import read_json
+from moesim.results.folder import PROVENANCE, read_experiment
+from moesim.results.provenance import digest
+
+
+def rebuild(folder: Path | str) -> dict[str, Any]:
+    """The resolved experiment of ``folder``: what ``moesim.run`` takes to repeat that run.
+
+    Raises an InputError naming every input file that is gone or has changed since.
+    """
+    problems = changed_inputs(Path(folder))
+    if problems:
+        raise InputError(problems)
+    return read_experiment(folder) | paths(Path(folder))
+
+
+def paths(folder: Path) -> dict[str, str]:
+    """The inputs that the experiment in ``folder`` names by path, as absolute paths."""
+    experiment, inputs = read_experiment(folder), read_json(folder / PROVENANCE).get("inputs", {})
+    return {
+        name: entry["path"]
+        for name, entry in inputs.items()
+        if Path(str(experiment.get(name))).suffix
+    }
+
+
+def changed_inputs(folder: Path) -> list[Problem]:
+    """One problem for each input of the run in ``folder`` that is not what it was."""
+    inputs = read_json(folder / PROVENANCE).get("inputs", {})
+    return [
+        Problem(entry["path"], name, what)
+        for name, entry in inputs.items()
+        if (what := _change(Path(entry["path"]), entry["sha256"]))
+    ]
+
+
+def _change(path: Path, sha256: str) -> str:
+    if not path.is_file():
+        return "the file that the run read is gone; restore it to run this again"
+    if digest(path) != sha256:
+        return f"has changed since the run (its SHA-256 was {sha256[:12]}...); restore it"
+    return ""

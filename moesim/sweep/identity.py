@@ -1,0 +1,77 @@
+"""What a sweep's folder holds, so that it never mixes two experiments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moesim.config.errors import InputError, Problem
+from moesim.results.files import plain, read_json, write_json
+from moesim.results.provenance import digest, installed
+
+SWEEP = "sweep.json"
+ABSENT = "nothing"
+
+
+def identity(
+    experiment: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]
+) -> dict[str, Any]:
+    """All that decides a sweep's numbers: the experiment, the points' axes, inputs, version."""
+    content = {
+        "moesim": installed("moesim"),
+        "experiment": plain(experiment),
+        "points": plain(axes),
+        "inputs": {name: digest(path) for name, path in inputs.items()},
+    }
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return {**content, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def claim(folder: Path, new: Mapping[str, Any]) -> None:
+    """Mark ``folder`` as the sweep ``new``; an InputError names what differs from one in it."""
+    path = folder / SWEEP
+    if not path.exists():
+        write_json(path, new)
+        return
+    old = read_json(path)
+    if old.get("digest") == new["digest"]:
+        return
+    problems = [
+        Problem(str(folder), where, f"{_short(ours)} now, {_short(theirs)} in this folder")
+        for where, theirs, ours in differences(old, new)
+        if where != "digest"
+    ]
+    remedy = "the folder holds another sweep; name a new folder, or undo the change"
+    raise InputError([*problems[:10], Problem(str(folder), "", remedy)])
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """``(path, old value, new value)`` of every leaf in which two plain values differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            yield from differences(
+                old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}" if path else str(key)
+            )
+    elif old != new:
+        yield path, old, new
+
+
+def read_axes(folder: Path) -> list[dict[str, Any]]:
+    """The axes of each point of the sweep in ``folder``, in order."""
+    points = read_json(folder / SWEEP).get("points")
+    if not isinstance(points, list) or not points:
+        raise InputError([Problem(str(folder / SWEEP), "points", "names no points of a sweep")])
+    return points
+
+
+def is_sweep(folder: Path | str) -> bool:
+    """Whether ``folder`` holds a sweep."""
+    return (Path(folder) / SWEEP).is_file()
+
+
+def _short(value: Any, width: int = 60) -> str:
+    text = str(value) if value == ABSENT else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,97 @@
+"""The table of a sweep: a row a point, its axes, its status, its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesim.config.errors import InputError, Problem
+from moesim.results.files import TEMPORARY, read_json
+from moesim.results.folder import read_table, write_table
+from moesim.sweep.identity import is_sweep, read_axes
+from moesim.sweep.point import point_folder
+
+PARQUET, CSV = "points.parquet", "points.csv"
+
+
+def points_table(folder: Path) -> pd.DataFrame:
+    """One row a point in the order of the axes.
+
+    Columns: the axes by their paths, ``status``, ``reason``, then the summaries' keys (nested ones
+    joined by dots); what a point does not have is missing.
+    """
+    return tabulate(read_axes(folder), [summary_of(folder, n) for n in range(count(folder))])
+
+
+def count(folder: Path) -> int:
+    """The number of points of the sweep in ``folder``."""
+    return len(read_axes(folder))
+
+
+def summary_of(folder: Path, number: int) -> dict[str, Any]:
+    """The summary of point ``number``."""
+    return read_json(point_folder(folder, number) / "summary.json")
+
+
+def tabulate(
+    axes: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """The table of points with these axes and summaries, see ``points_table``."""
+    head = [{path: scalar(value) for path, value in point.items()} for point in axes]
+    state = [{"status": s["status"], "reason": s.get("reason")} for s in summaries]
+    rest = [dict(flatten(s)) for s in summaries]
+    columns = dict.fromkeys(key for row in (*head, *state, *rest) for key in row)
+    rows = [{**r, **s, **h} for h, s, r in zip(head, state, rest, strict=True)]
+    return pd.DataFrame({name: column([row.get(name) for row in rows]) for name in columns})
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their keys joined by dots."""
+    for key, entry in value.items():
+        if isinstance(entry, Mapping):
+            yield from flatten(entry, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", scalar(entry)
+
+
+def scalar(value: Any) -> Any:
+    """``value`` as one cell: lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def column(values: Sequence[Any]) -> pd.Series[Any]:
+    """A column whose whole numbers stay whole where some are missing."""
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds and kinds <= {bool}:
+        return pd.Series(values, dtype="boolean")
+    if kinds and kinds <= {int}:
+        return pd.Series(values, dtype="Int64")
+    if kinds and kinds <= {int, float}:
+        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
+    return pd.Series([None if v is None else str(v) for v in values], dtype="str")
+
+
+def write_points(folder: Path, table: pd.DataFrame) -> None:
+    """Write ``points.parquet`` and ``points.csv``, each in one go."""
+    temporary = folder / f"{TEMPORARY}points"
+    write_table(table, temporary)
+    temporary.replace(folder / PARQUET)
+    table.to_csv(temporary, index=False, lineterminator="\n")
+    temporary.replace(folder / CSV)
+
+
+def read_points(folder: Path | str) -> pd.DataFrame:
+    """The table of the finished sweep in ``folder``; an InputError where there is none."""
+    source = Path(folder)
+    if not is_sweep(source):
+        what = "holds no sweep; 'moesim sweep FILE --out DIR' writes one"
+        raise InputError([Problem(str(source), "", what)])
+    if not (source / PARQUET).is_file():
+        what = "the sweep is not finished; start the same 'moesim sweep' again, it goes on"
+        raise InputError([Problem(str(source), "", what)])
+    return read_table(source / PARQUET)

@@ -1,0 +1,123 @@
+"""From recorded arrays of any integer type to a RoutingTrace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.config.errors import InputError, Problem
+from moesim.trace.recording import Recording
+from moesim.trace.routing import NO_EXPERT, Phase, TraceMetadata
+
+_CHOICE_AXES = 3
+
+
+def expert_ids(name: str, array: NDArray[Any]) -> NDArray[np.uint16]:
+    """[T, L, k] ids as uint16, -1 becoming NO_EXPERT; an InputError names what is no id."""
+    if array.dtype.kind not in "iu":
+        raise wrong(name, f"is {array.dtype}: expert ids must be integers")
+    if array.ndim != _CHOICE_AXES or 0 in array.shape:
+        raise wrong(name, f"has shape {array.shape}: must be [tokens, moe_layers, top_k], none 0")
+    lowest, highest = int(array.min()), int(array.max())
+    if lowest < -1 or highest > NO_EXPERT:
+        value = lowest if lowest < -1 else highest
+        raise wrong(name, f"holds {value}: ids must be from 0 to {NO_EXPERT - 1}, -1 for none")
+    return np.ascontiguousarray(array.astype(np.uint16))
+
+
+def gate_weights(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Weights as float16 in the shape of the ids; an InputError if they have another."""
+    if array.dtype.kind != "f":
+        raise wrong(name, f"is {array.dtype}: gate weights must be floating point")
+    if array.shape != shape:
+        raise wrong(name, f"has shape {array.shape}: must be that of the expert ids, {shape}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array.astype(np.float16))
+
+
+def offsets(name: str, array: NDArray[Any], tokens: int) -> NDArray[np.int64]:
+    """[R + 1] first rows of the requests, checked to rise from 0 to ``tokens``."""
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise wrong(name, f"is {array.dtype}{list(array.shape)}: must be integers [requests + 1]")
+    rows = array.astype(np.int64)
+    if len(rows) == 0 or rows[0] != 0 or rows[-1] != tokens or (np.diff(rows) <= 0).any():
+        shown = ", ".join(map(str, [*rows[:3], "...", *rows[-2:]] if len(rows) > 5 else rows))  # noqa: PLR2004
+        raise wrong(name, f"is [{shown}]: must rise from 0 to the {tokens} tokens of expert_ids")
+    return rows
+
+
+def counts(name: str, array: NDArray[Any], requests: int) -> NDArray[np.int64]:
+    """[R] numbers of tokens, checked to be one a request and not negative."""
+    if array.dtype.kind not in "iu" or array.shape != (requests,):
+        raise wrong(
+            name,
+            f"is {array.dtype}{list(array.shape)}: must be integers [{requests}], one a request",
+        )
+    if array.min() < 0:
+        raise wrong(name, f"holds {array.min()}: must be 0 or more")
+    return array.astype(np.int64)
+
+
+def request_columns(
+    rows: NDArray[np.int64], first: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Request ids 0, 1, ... and positions first[i], first[i] + 1, ... of requests at ``rows``."""
+    lengths = np.diff(rows)
+    request = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    place = np.arange(rows[-1]) - np.repeat(rows[:-1], lengths) + np.repeat(first, lengths)
+    return request, place.astype(np.int32)
+
+
+def phases(
+    position: NDArray[np.int32], prompt: NDArray[np.int64] | int | None
+) -> NDArray[np.uint8]:
+    """Prefill below the ``prompt`` length (of each token's request, or of all), decode from it."""
+    if prompt is None:
+        return np.full(len(position), Phase.DECODE, dtype=np.uint8)
+    return np.where(position < prompt, Phase.PREFILL, Phase.DECODE).astype(np.uint8)
+
+
+def describe(
+    recording: Recording,
+    ids: NDArray[np.uint16],
+    recorder: str,
+    *,
+    experts: int | None = None,
+    layers: tuple[int, ...] | None = None,
+    model: str | None = None,
+    notes: str = "",
+) -> TraceMetadata:
+    """Metadata of an imported trace.
+
+    The user's model says the experts and MoE layers; without one ``experts`` and ``layers`` do, or
+    the largest id + 1 and the layers 0, 1, ... of the array.
+    """
+    spec = recording.model
+    if spec is not None:
+        mixtures = [(i, layer.moe) for i, layer in enumerate(spec.layers) if layer.moe]
+        if len(mixtures) == ids.shape[1]:
+            layers = tuple(index for index, _ in mixtures)
+            experts = max(moe.experts for _, moe in mixtures)
+            model = spec.name
+    return TraceMetadata(
+        model=model,
+        experts=experts or max(largest(ids) + 1, ids.shape[2]),
+        top_k=ids.shape[2],
+        moe_layer_ids=layers or tuple(range(ids.shape[1])),
+        recorder=recorder,
+        source=recording.path.name,
+        licence="unknown",
+        notes=notes,
+    )
+
+
+def largest(ids: NDArray[np.uint16]) -> int:
+    """The largest expert id; -1 if there is none."""
+    return int((ids + np.uint16(1)).max()) - 1  # NO_EXPERT + 1 wraps around to 0
+
+
+def wrong(name: str, what: str) -> InputError:
+    """An InputError about the array or key ``name``."""
+    return InputError([Problem("", name, what)])

@@ -1,0 +1,60 @@
+"""Arrays in an npz file: expert ids, and optionally weights, requests and first positions.
+
+Verified against the gpt-oss-20b decode recording of 160 requests (int8 ids, float16 weights).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from moesim.trace.assemble import (
+    counts,
+    describe,
+    expert_ids,
+    gate_weights,
+    offsets,
+    phases,
+    request_columns,
+)
+from moesim.trace.importers.base import Importer
+from moesim.trace.recording import Recording
+from moesim.trace.routing import RoutingTrace
+
+
+class Npz(Importer):
+    """Numpy npz with expert_ids [T, L, k], optional gate_weights, offsets and first_position.
+
+    ``offsets`` [R + 1] are the first rows of the requests (default: one request),
+    ``first_position`` [R] their prompt lengths (default 0), ``predicted_ids`` a look-ahead.
+    All tokens are decoded ones, unless ``prompt_tokens`` says where the prompts end.
+    """
+
+    kind: Literal["npz"] = "npz"
+
+    def recognises(self, recording: Recording) -> bool:
+        """An npz file with an array expert_ids."""
+        return "expert_ids" in recording.names
+
+    def read(self, recording: Recording) -> RoutingTrace:
+        """The trace, one request for each pair of offsets."""
+        arrays = recording.arrays
+        ids = expert_ids("expert_ids", arrays["expert_ids"])
+        rows = offsets("offsets", arrays.get("offsets", np.array([0, len(ids)])), len(ids))
+        requests = len(rows) - 1
+        no_prompt = np.zeros(requests, dtype=np.int64)
+        first = counts("first_position", arrays.get("first_position", no_prompt), requests)
+        request, position = request_columns(rows, first)
+        weights, predicted = arrays.get("gate_weights"), arrays.get("predicted_ids")
+        return RoutingTrace(
+            expert_ids=ids,
+            request_id=request,
+            position=position,
+            phase=phases(position, recording.prompt_tokens),
+            gate_weights=None
+            if weights is None
+            else gate_weights("gate_weights", weights, ids.shape),
+            predicted_ids=None if predicted is None else expert_ids("predicted_ids", predicted),
+            metadata=describe(recording, ids, "npz"),
+        )

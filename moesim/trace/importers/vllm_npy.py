@@ -1,0 +1,88 @@
+"""vLLM's ``RequestOutput.outputs[i].routed_experts`` saved with numpy.
+
+Structure from vllm/model_executor/layers/fused_moe/routed_experts_capturer.py (PR 28284): int32
+[tokens, hidden layers, top_k], zeros for dense layers, prompt and generated tokens, no weights. Not
+verified against a file recorded by vLLM: none was at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.config.errors import InputError
+from moesim.trace.assemble import describe, expert_ids, phases, request_columns, wrong
+from moesim.trace.importers.base import Importer
+from moesim.trace.recording import Recording
+from moesim.trace.routing import RoutingTrace
+
+_AXES = 3
+
+
+class VllmNpy(Importer):
+    """vLLM routed_experts as npy, or a folder or npz of several; needs --model.
+
+    Each array [tokens, layers, top_k] is one request. The model says which layers are MoE layers
+    (the zeros of the others are dropped). The prompt length is not recorded: say it with
+    ``prompt_tokens``, or all count as decoded.
+    """
+
+    kind: Literal["vllm-npy"] = "vllm-npy"
+
+    def recognises(self, recording: Recording) -> bool:
+        """A npy file, a folder of them, or an npz of other names than the known formats have."""
+        if recording.path.is_dir():
+            return any(recording.path.glob("*.npy"))
+        if recording.is_npy:
+            return True
+        names = recording.names
+        if not names or {"expert_ids", "router_logits"} & names or "layer_0" in names:
+            return False
+        return all(a.ndim == _AXES and a.dtype.kind in "iu" for a in recording.arrays.values())
+
+    def read(self, recording: Recording) -> RoutingTrace:
+        """The trace: request i is array i by name."""
+        arrays = recording.arrays
+        if recording.model is None:
+            raise InputError(
+                "vLLM's routed_experts does not say which layers are MoE layers nor how many"
+                " experts they have: name the model with --model"
+            )
+        parts = [self._moe_layers(name, a, recording) for name, a in arrays.items()]
+        if not parts:
+            raise InputError("holds no npy file: name a recording of vLLM's routed_experts")
+        ids = np.concatenate(parts)
+        rows = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64)
+        request, position = request_columns(rows, np.zeros(len(parts), dtype=np.int64))
+        prompt = recording.prompt_tokens
+        unknown = "prompt length not recorded: all tokens as decode" if prompt is None else ""
+        return RoutingTrace(
+            expert_ids=ids,
+            request_id=request,
+            position=position,
+            phase=phases(position, prompt),
+            gate_weights=None,
+            predicted_ids=None,
+            metadata=describe(recording, ids, "vllm routed_experts", notes=unknown),
+        )
+
+    def _moe_layers(
+        self, name: str, array: NDArray[Any], recording: Recording
+    ) -> NDArray[np.uint16]:
+        model = recording.model
+        assert model is not None
+        ids = expert_ids(name, array)
+        rows = [index for index, layer in enumerate(model.layers) if layer.moe]
+        top_k = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
+        if ids.shape[2] != top_k:
+            raise wrong(name, f"has {ids.shape[2]} experts a token: {model.name} uses {top_k}")
+        if ids.shape[1] != len(model.layers):
+            layers = len(model.layers)
+            raise wrong(name, f"has {ids.shape[1]} layers: {model.name} has {layers} (with dense)")
+        dense = np.delete(ids, rows, axis=1)
+        if dense.any():
+            layer = int(np.delete(np.arange(ids.shape[1]), rows)[dense.any(axis=(0, 2))][0])
+            raise wrong(name, f"has experts in layer {layer}, which is dense in {model.name}")
+        return np.ascontiguousarray(ids[:, rows])

@@ -1,0 +1,80 @@
+"""``moesim trace import``: find the importer of a recording, read it, check the trace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesim.config.errors import InputError, Problem
+from moesim.trace.importers import registry
+from moesim.trace.importers.base import Importer
+from moesim.trace.parquet import located
+from moesim.trace.recording import Recording
+from moesim.trace.routing import RoutingTrace
+from moesim.trace.validate import findings
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+
+def import_trace(
+    path: str | Path,
+    *,
+    importer: str | None = None,
+    model: ModelSpec | None = None,
+    top_k: int | None = None,
+    prompt_tokens: int | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+) -> RoutingTrace:
+    """Read a recording in any known format (see ``moesim list importers``).
+
+    ``importer`` names the format instead of recognising it; the other arguments add what the file
+    does not say. Raises InputError if the file is unknown, damaged, a pickle or not a sound trace.
+    """
+    recording = Recording(Path(path), model, top_k, prompt_tokens)
+    with located(recording.path):
+        _refuse(recording)
+        trace = _importer(recording, importer).read(recording)
+        _check(trace, model)
+    said = replace(
+        trace.metadata,
+        source=trace.metadata.source if source is None else source,
+        licence=trace.metadata.licence if licence is None else licence,
+    )
+    return replace(trace, metadata=said)
+
+
+def _refuse(recording: Recording) -> None:
+    path = recording.path
+    if not path.exists():
+        raise InputError("no such file; name a recording to import")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError("is empty (0 bytes): record it again, or copy it again")
+    recording.refuse_pickles()
+    if recording.head.startswith(b"PAR1"):
+        raise InputError("is Parquet already: look at it with 'moesim trace validate'")
+
+
+def _importer(recording: Recording, kind: str | None) -> Importer:
+    if kind is not None:
+        return registry.get(kind)()
+    importers = [component() for component in registry.components.values()]
+    fitting = [importer for importer in importers if importer.recognises(recording)]
+    if len(fitting) == 1:
+        return fitting[0]
+    kinds = ", ".join(str(kind) for kind in registry.components)
+    if not fitting:
+        what = f"holds {sorted(recording.names)}, " if recording.names else ""
+        raise InputError(f"{what}not a known format; importers: {kinds}")
+    names = ", ".join(type(importer).__name__ for importer in fitting)
+    raise InputError(f"fits several formats ({names}); name one with --importer: {kinds}")
+
+
+def _check(trace: RoutingTrace, model: ModelSpec | None) -> None:
+    if model is not None:
+        trace.check_fits(model)
+    fatal = [Problem("", found.column, found.what) for found in findings(trace) if found.fatal]
+    if fatal:
+        raise InputError(fatal)

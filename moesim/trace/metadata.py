@@ -1,0 +1,68 @@
+"""The metadata of a trace as JSON, as it stands in the Parquet schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from moesim.config.errors import InputError, nearest
+from moesim.trace.routing import TraceMetadata
+
+FORMAT_VERSION = 1
+"""Version of the Parquet form; a reader refuses a newer one."""
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "model": (str, type(None)),
+    "experts": (int,),
+    "top_k": (int,),
+    "moe_layer_ids": (list,),
+    "recorder": (str,),
+    "source": (str,),
+    "licence": (str,),
+    "notes": (str,),
+}
+
+
+def encode_metadata(metadata: TraceMetadata) -> bytes:
+    """JSON with sorted keys, so that equal metadata give equal bytes."""
+    values = {"format_version": FORMAT_VERSION, **asdict(metadata)}
+    return json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+
+
+def decode_metadata(text: bytes) -> TraceMetadata:
+    """The metadata in ``text``; an InputError names a missing, unknown or mistyped key."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"the trace metadata is not JSON ({error}); write the file anew") from None
+    if not isinstance(values, dict):
+        raise InputError(f"the trace metadata is {values!r:.60}: must be a JSON object")
+    version = values.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"the trace has format_version {version}: this moesim reads {FORMAT_VERSION};"
+            " import the recording again, or update moesim"
+        )
+    _check(values)
+    return TraceMetadata(**{**values, "moe_layer_ids": tuple(values["moe_layer_ids"])})
+
+
+def _check(values: dict[str, Any]) -> None:
+    names = [field.name for field in fields(TraceMetadata)]
+    for name in values:
+        if name not in names:
+            raise InputError(f"unknown key '{name}' in the trace metadata; {nearest(name, names)}")
+    for name, types in _TYPES.items():
+        if name not in values and name != "notes":
+            raise InputError(f"the trace metadata has no '{name}': every trace must say it")
+        value = values.get(name, "")
+        if not isinstance(value, types) or isinstance(value, bool):
+            rule = f"must be {_words(types)}"
+            raise InputError(f"'{name}' is {value!r} in the trace metadata: {rule}")
+    if not all(type(layer) is int for layer in values["moe_layer_ids"]):
+        raise InputError(f"'moe_layer_ids' is {values['moe_layer_ids']!r}: must be whole numbers")
+
+
+def _words(types: tuple[type, ...]) -> str:
+    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)

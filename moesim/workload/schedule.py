@@ -1,0 +1,122 @@
+"""The forward passes of a run: which tokens, on which GPU, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.trace.routing import Phase, RoutingTrace
+from moesim.workload.requests import Requests
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Seats:
+    """Where and when each request runs: ``slot`` of the batch, decode ``step`` at which it starts, and
+    ``admission``, equal for requests whose prompts share a forward pass. Each int64[requests].
+    """
+
+    slot: Ints
+    step: Ints
+    admission: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Forward passes in order; pass p holds tokens ``offsets[p]:offsets[p + 1]``.
+
+    ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of the
+    token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes + 1].
+    """
+
+    offsets: Ints
+    rows: Ints
+    gpu: Ints
+    request: Ints
+    phase: NDArray[np.uint8]
+
+    @property
+    def passes(self) -> int:
+        """Number of forward passes."""
+        return len(self.phase)
+
+    @classmethod
+    def of(cls, requests: Requests, seats: Seats, trace: RoutingTrace, gpus: int) -> Schedule:
+        """Order the tokens of ``requests`` by their ``seats``; slot i sits on GPU i modulo ``gpus``."""
+        request, decode = requests.request, requests.decode_index >= 0
+        step = seats.step[request] + np.maximum(requests.decode_index, 0)
+        admission = np.where(decode, 0, seats.admission[request])
+        slot = seats.slot[request]
+        order = np.lexsort((requests.rows, slot, admission, decode, step))
+        key = np.stack([step, decode, admission])[:, order]
+        begins = np.flatnonzero(np.any(np.diff(key, prepend=-1), axis=0))
+        rows = requests.rows[order]
+        return cls(
+            offsets=np.append(begins, len(rows)),
+            rows=rows,
+            gpu=slot[order] % gpus,
+            request=request[order],
+            phase=trace.phase[rows[begins]],
+        )
+
+    def first(self, passes: int) -> Schedule:
+        """The schedule's first ``passes`` forward passes."""
+        passes = min(passes, self.passes)
+        tokens = int(self.offsets[passes])
+        return Schedule(
+            self.offsets[: passes + 1],
+            self.rows[:tokens],
+            self.gpu[:tokens],
+            self.request[:tokens],
+            self.phase[:passes],
+        )
+
+    def pass_of_token(self) -> Ints:
+        """Index int64[n] of each token's pass."""
+        return np.repeat(np.arange(self.passes), np.diff(self.offsets))
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionSums:
+    """What attention is priced on: int64[passes, gpus] each, for one sliding window."""
+
+    tokens: Ints
+    context_tokens: Ints
+    kv_tokens: Ints
+    cached_tokens: Ints
+
+    @classmethod
+    def of(
+        cls, schedule: Schedule, trace: RoutingTrace, gpus: int, window: int | None
+    ) -> AttentionSums:
+        """Sums over the tokens of each (pass, GPU).
+
+        A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of its
+        request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds.
+        """
+        token_pass = schedule.pass_of_token()
+        place = token_pass * gpus + schedule.gpu
+        last = _last_of_request(token_pass, schedule.request)
+        length = np.diff(np.flatnonzero(np.concatenate(([True], last))))
+        phase = schedule.phase[token_pass]
+        encode, decode = phase == Phase.ENCODE, phase == Phase.DECODE
+        reach = trace.position[schedule.rows].astype(np.int64) + 1
+        seen = reach if window is None else np.minimum(reach, window)
+        context = np.where(encode, np.repeat(length, length), seen)
+        read = np.where(decode, seen, np.where(last, np.where(encode, context, reach), 0))
+        held = np.where(last & ~encode, seen, 0)
+
+        def total(values: Ints) -> Ints:
+            sums = np.bincount(place, values.astype(np.float64), schedule.passes * gpus)
+            return sums.astype(np.int64).reshape(schedule.passes, gpus)
+
+        return cls(total(np.ones_like(reach)), total(context), total(read), total(held))
+
+
+def _last_of_request(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
+    """True at the last token of each request in each pass."""
+    changes = (np.diff(token_pass) != 0) | (np.diff(request) != 0)
+    return np.append(changes, True)

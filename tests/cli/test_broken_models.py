@@ -1,0 +1,112 @@
+"""Broken models: each gives exactly one line that names the mistake and the remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.model import load_model
+from moesim.model.loader import CARDS
+
+OLMOE = json.loads((CARDS / "olmoe-1b-7b.json").read_text(encoding="utf-8"))
+
+
+def olmoe(**changes: Any) -> str:
+    return json.dumps({**OLMOE, **changes})
+
+
+def olmoe_without(*keys: str) -> str:
+    return json.dumps({key: OLMOE[key] for key in OLMOE if key not in keys})
+
+
+BROKEN: dict[str, tuple[str | bytes, str]] = {
+    "unknown family": (
+        json.dumps({"model_type": "mamba3"}),
+        "'mamba3' is not a known model family.*moe_decoder.*num_experts_per_tok",
+    ),
+    "no family": (olmoe_without("model_type", "architectures"), "no model_type is given; known"),
+    "family of the wrong type": (
+        olmoe_without("architectures").replace('"olmoe"', "7"),
+        "7 is not",
+    ),
+    "missing key": (olmoe_without("hidden_size"), "family olmoe needs hidden_size: missing"),
+    "several missing keys": (
+        olmoe_without("hidden_size", "num_experts"),
+        "needs hidden_size, num_experts: missing",
+    ),
+    "text for a number": (
+        olmoe(num_experts="64"),
+        'num_experts: "64": input should be a valid int',
+    ),
+    "fraction": (olmoe(hidden_size=2048.5), "hidden_size: 2048.5: input should be a valid int"),
+    "truth value": (olmoe(num_hidden_layers=True), "num_hidden_layers: true: input should be"),
+    "negative size": (olmoe(intermediate_size=-1024), "intermediate_size: -1024: .*greater than 0"),
+    "no layers": (olmoe(num_hidden_layers=0), "num_hidden_layers: 0: .*greater than 0"),
+    "endless layers": (olmoe(num_hidden_layers=10**9), "num_hidden_layers: .*less than or equal"),
+    "more experts than ids": (olmoe(num_experts=70_000), "num_experts: 70000: .*less than 65535"),
+    "top-k above experts": (olmoe(num_experts_per_tok=65), "cannot choose 65 of 64 experts"),
+    "heads do not divide": (olmoe(num_attention_heads=15), "2048 is not a multiple of .* 15"),
+    "key-value heads do not divide": (olmoe(num_key_value_heads=5), "16 is not a multiple of .* 5"),
+    "unknown dtype": (olmoe(torch_dtype="float12"), 'torch_dtype: "float12": .*bfloat16'),
+    "unknown quantisation": (
+        olmoe(quantization_config={"quant_method": "gguf"}),
+        "quantization_config.quant_method: .gguf.: input should be 'mxfp4'",
+    ),
+    "one block size": (
+        olmoe(quantization_config={"quant_method": "fp8", "weight_block_size": [128]}),
+        "quantization_config.weight_block_size: a block has two sizes",
+    ),
+    "cut short": (olmoe()[:200], r"config.json:\d+:\d+: is not valid JSON"),
+    "empty": ("", r"config.json:1:1: is not valid JSON"),
+    "a list": ("[1, 2]", "holds a list; a model is a JSON object"),
+    "binary": (b"\x80\x04\x95\xff\xfe", "not readable JSON: not UTF-8"),
+    "deeply nested": ("[" * 200_000, "not readable JSON|not valid JSON"),
+    "endless number": (
+        '{"hidden_size": ' + "9" * 5000 + "}",
+        "not readable JSON: Exceeds the limit",
+    ),
+}
+
+
+def only_line(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_model(str(path))
+    assert len(caught.value.problems) == 1
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_model_is_one_clear_line(case: str, tmp_path: Path) -> None:
+    content, expected = BROKEN[case]
+    path = tmp_path / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = only_line(path)
+    assert line.startswith(str(path))
+    assert re.search(expected, line)
+
+
+def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
+    assert "config.json: cannot be read (No such file" in only_line(tmp_path)
+
+
+def test_a_path_that_is_no_file(tmp_path: Path) -> None:
+    assert "neither a shipped card nor a path" in only_line(tmp_path / "absent.json")
+
+
+def test_every_mistake_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(olmoe(hidden_size="big", num_experts=-1, vocab_size=None), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_model(str(path))
+    assert {problem.path for problem in caught.value.problems} == {
+        "hidden_size",
+        "num_experts",
+        "vocab_size",
+    }

@@ -1,0 +1,66 @@
+"""``moesim check``: the whole experiment with origins, and inputs that fit together."""
+
+import numpy as np
+import pytest
+
+from moesim.cli.main import main
+from moesim.trace import Phase, RoutingTrace, TraceMetadata, write_trace
+
+TEXT = """\
+model: {model}
+hardware: rtx-4060-8gb
+trace: t.parquet
+experts: {{capacity: 8 slots/layer}}
+sweep:
+  experts.policy.kind: [lru, lfu]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shape = (4, 24, 4)
+    ids = np.broadcast_to(np.arange(4, dtype=np.uint16), shape).copy()
+    metadata = TraceMetadata(
+        model=None, experts=32, top_k=4, moe_layer_ids=tuple(range(24)),
+        recorder="test", source="test", licence="CC0-1.0",
+    )  # fmt: skip
+    trace = RoutingTrace(
+        expert_ids=ids,
+        request_id=np.zeros(4, np.int32),
+        position=np.arange(4, dtype=np.int32),
+        phase=np.full(4, Phase.DECODE, np.uint8),
+        gate_weights=None,
+        predicted_ids=None,
+        metadata=metadata,
+    )
+    write_trace(trace, tmp_path / "t.parquet")
+    (tmp_path / "x.yaml").write_text(TEXT.format(model="gpt-oss-20b"), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_it_prints_every_value_with_its_origin(capsys):
+    assert main(["check", "x.yaml", "--set", "seed=3"]) == 0
+    lines = {line.split("#")[0].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert lines["model: gpt-oss-20b"].endswith("# x.yaml:1")
+    assert lines["capacity: 8 slots/layer"].endswith("# x.yaml:4")
+    assert lines["seed: 3"].endswith("# --set")
+    assert lines["warm_up: 10 %"].endswith("# default")
+    assert any("2 points" in line for line in lines.values())
+
+
+def test_a_trace_that_does_not_fit_the_model(folder, capsys):
+    (folder / "x.yaml").write_text(TEXT.format(model="mixtral-8x7b"), encoding="utf-8")
+    assert main(["check", "x.yaml"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
+def test_a_damaged_trace(folder, capsys):
+    (folder / "t.parquet").write_bytes(b"PAR1 and no more")
+    assert main(["check", "x.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "t.parquet" in err

@@ -1,0 +1,78 @@
+"""Every command and every example of the documentation does what it says."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.experiment.resolve import load_experiment
+from moesim.trace import read_trace, write_trace
+from moesim.trace.slicing import parse_slice, slice_trace
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOKENS = 8
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ moesim")]
+
+
+def with_blocks(find) -> list:
+    return [pytest.param(page, id=page.name) for page in PAGES if find(page)]
+
+
+@pytest.fixture(scope="session")
+def short_trace(tmp_path_factory) -> Path:
+    """The shipped trace, cut to the first tokens of each request: the commands stay as written."""
+    path = tmp_path_factory.mktemp("trace") / "quickstart.parquet"
+    trace = read_trace(ROOT / "traces" / "quickstart.parquet")
+    write_trace(slice_trace(trace, parse_slice(":", ""), TOKENS, parse_slice(":", "")), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, short_trace) -> Path:
+    """A working directory with the files that the pages name."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "traces").mkdir()
+    shutil.copy(short_trace, tmp_path / "traces")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", with_blocks(commands))
+def test_commands(page, folder, capsys):
+    for command in commands(page):
+        code = main(shlex.split(command, comments=True)[1:])
+        shown = capsys.readouterr()
+        assert code == 0, f"{command}\n{shown.err}"
+        assert shown.out, command
+
+
+@pytest.mark.parametrize("page", with_blocks(lambda page: blocks(page, "python")))
+def test_python(page, folder):
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {"__name__": "documentation"})
+
+
+@pytest.mark.parametrize("page", with_blocks(lambda page: blocks(page, "yaml")))
+def test_experiments(page, folder):
+    for block in blocks(page, "yaml"):
+        path = folder / "example.yaml"
+        path.write_text(block)
+        assert load_experiment(path).points
+
+
+def test_the_first_screen_names_the_demo():
+    first = (ROOT / "README.md").read_text().splitlines()[:20]
+    assert any("make demo" in line for line in first)
+    assert any("make test" in line for line in first)

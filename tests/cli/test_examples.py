@@ -1,0 +1,72 @@
+"""Every file in experiments/ runs, and answers its question."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moesim.cli.main import main
+from moesim.report.series import read_sweep
+from moesim.results import read_result
+from moesim.trace import read_trace, write_trace
+from moesim.trace.slicing import parse_slice, slice_trace
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "experiments").glob("*.yaml"))
+TOKENS = 12
+DESIGN_KEYS = {
+    "model": "gpt-oss-20b                  # a card, or a path to config.json",
+    "hardware": "rtx-4060-8gb              # a profile, or a path",
+    "trace": "traces/quickstart.parquet",
+    "  capacity": "8 slots/layer           # or 12 GiB, or 25 %",
+    "  policy": "{kind: lru}",
+}
+
+
+@pytest.fixture(scope="session")
+def short_trace(tmp_path_factory) -> Path:
+    """All requests of the shipped trace, a few tokens of each."""
+    path = tmp_path_factory.mktemp("trace") / "short.parquet"
+    trace = read_trace(ROOT / "traces" / "quickstart.parquet")
+    write_trace(slice_trace(trace, parse_slice(":", ""), TOKENS, parse_slice(":", "")), path)
+    return path
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs_and_plots(path, short_trace, tmp_path, capsys):
+    out = tmp_path / "out"
+    swept = "sweep" in yaml.safe_load(path.read_text())
+    verb = "sweep" if swept else "run"
+    code = main([verb, str(path), "--out", str(out), "--set", f"trace={short_trace}"])
+    assert code == 0, capsys.readouterr().err
+    if swept:
+        table = read_sweep(out).table
+        assert set(table["status"]) <= {"ok", "out_of_memory"}
+        assert (table["status"] == "ok").sum() >= 2
+    else:
+        assert read_result(out).status == "ok"
+    assert main(["plot", str(out)]) == 0, capsys.readouterr().err
+    for figure in yaml.safe_load(path.read_text())["figures"]:
+        assert (out / "figures" / f"{figure}.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_states_its_question(path):
+    comment = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert "?" in comment
+
+
+def test_quickstart_has_one_key_a_line():
+    lines = (ROOT / "experiments" / "quickstart.yaml").read_text().splitlines()
+    for key, value in DESIGN_KEYS.items():
+        assert f"{key}: {value}" in lines
+
+
+def test_sixteen_slots_do_not_fit_on_8_gb(short_trace, tmp_path):
+    settings = ["--set", f"trace={short_trace}", "--set", "experts.capacity=16 slots/layer"]
+    path = ROOT / "experiments" / "quickstart.yaml"
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), *settings]) == 0
+    result = read_result(tmp_path / "out")
+    assert result.status == "out_of_memory"
+    assert result.summary["reason"]
+    assert result.summary["peak_memory_bytes"] > 0

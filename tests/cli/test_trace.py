@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moesim.cli.main import main
+from moesim.trace import read_trace
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "traces" / "quickstart.parquet")
+SAMPLES = ROOT / "tests" / "data" / "importers"
+
+
+def test_import_then_validate_then_slice(tmp_path, capsys):
+    out, part = str(tmp_path / "t.parquet"), str(tmp_path / "part.parquet")
+    logits = str(SAMPLES / "hf-router-logits.npz")
+    assert main(["trace", "import", logits, "-o", out, "--licence", "CC0"]) == 0
+    assert "1 requests, 3 tokens, 2 MoE layers, top-2 of 4 experts" in capsys.readouterr().out
+    assert read_trace(out).metadata.licence == "CC0"
+    assert main(["trace", "validate", out]) == 0
+    assert "clean" in capsys.readouterr().out
+    assert main(["trace", "slice", out, "-o", part, "--layers", "1:2", "--tokens", "2"]) == 0
+    assert read_trace(part).expert_ids.tolist() == [[[3, 1]], [[1, 0]]]
+
+
+def test_validate_lists_everything_and_leaves_with_1(tmp_path, capsys):
+    from dataclasses import replace
+
+    from moesim.trace import write_trace
+
+    trace = read_trace(QUICKSTART)
+    ids, position = trace.expert_ids.copy(), trace.position.copy()
+    ids[5, 3, 0] = 77
+    position[10:12] += 3
+    write_trace(replace(trace, expert_ids=ids, position=position), tmp_path / "t.parquet")
+    assert main(["trace", "validate", str(tmp_path / "t.parquet")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1:3] for line in lines] == [
+        ["position", "error"],
+        ["position", "warning"],
+        ["expert_ids", "error"],
+    ]
+
+
+def test_stats_as_json(capsys):
+    assert main(["trace", "stats", QUICKSTART, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["tokens"] == 5077
+    assert len(result["layers"]) == 24
+    assert np.isclose(result["mean"]["entropy_bits"], 4.5275, atol=1e-4)
+
+
+@pytest.mark.parametrize(("options", "rows"), [([], 3), (["--layers"], 25)])
+def test_stats_as_tables(capsys, monkeypatch, options, rows):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["trace", "stats", QUICKSTART, *options]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    layers = [line for line in shown.splitlines() if line.count(".") >= 7]
+    assert len(layers) == rows

@@ -1,0 +1,78 @@
+"""Every registered figure: drawn from a golden result, units on its axes, clear errors."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+
+HERE = Path(__file__).parents[1] / "unit" / "report"
+UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s)\)|slots per")
+
+
+def kinds() -> list[str]:
+    folder = Path(__file__).parents[2] / "moesim" / "report" / "figures"
+    return sorted(p.stem for p in folder.glob("*.py") if p.stem not in {"__init__", "base"})
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sys.path.insert(0, str(HERE))
+    import sweeps
+
+    return sweeps.make(tmp_path_factory.mktemp("golden") / "sweep")
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Any:
+    from moesim.report.figures import registry
+
+    return registry.get(request.param)()
+
+
+def test_every_file_of_the_folder_is_registered() -> None:
+    from moesim.report.figures import registry
+
+    assert set(kinds()) <= set(registry.components)
+    for kind in kinds():
+        assert registry.get(kind).__module__.endswith(f".{kind}")
+
+
+@pytest.mark.parametrize("figure", kinds(), indirect=True)
+def test_it_is_drawn_with_title_and_units(figure: Any, golden: Path) -> None:
+    from moesim.report.plot import drawn
+
+    with drawn(figure, figure.prepare(golden)) as sheet:
+        (axes,) = sheet.axes
+        assert axes.get_title(loc="left")
+        assert UNIT.search(axes.get_xlabel())
+        assert UNIT.search(axes.get_ylabel()) or axes.get_yticklabels()
+
+
+@pytest.mark.parametrize("figure", kinds(), indirect=True)
+def test_its_table_names_units_in_its_columns(figure: Any, golden: Path) -> None:
+    table = figure.prepare(golden)
+    assert len(table)
+    numbers = table.select_dtypes("number").columns
+    units = ("_ns", "_ms", "_bytes", "_per_s", "_per_layer", "_share", "_per_expert", "_per_access")
+    assert [name for name in numbers if not name.endswith(units)] == []
+
+
+@pytest.mark.usefixtures("golden")
+@pytest.mark.parametrize("figure", kinds(), indirect=True)
+def test_an_unsuitable_result_raises_an_error_that_says_what_it_needs(
+    figure: Any, tmp_path: Path
+) -> None:
+    import sweeps
+
+    nothing_fits = sweeps.make(tmp_path / "sweep", slots=(16, 20))
+    with pytest.raises(InputError) as error:
+        figure.prepare(nothing_fits)
+    assert figure.needs in str(error.value)
+    with pytest.raises(InputError):
+        figure.prepare(tmp_path / "nowhere")

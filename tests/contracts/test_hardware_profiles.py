@@ -1,0 +1,123 @@
+"""Every shipped profile: it loads, every number has its source, and no number is impossible."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moesim.config.paths import shipped_folder
+from moesim.hardware import hardware_names, load_hardware, load_software, software_names
+
+FOLDER = shipped_folder() / "hardware_profiles"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+GOLDEN = {  # GiB, GB/s, dense bf16 (V100: fp16) TFLOP/s, one direction to other GPUs GB/s
+    "v100-sxm2-32gb": (32, 900, 125, 150),
+    "a100-sxm-80gb": (80, 2039, 312, 300),
+    "h100-sxm": (80, 3350, 989, 450),
+    "h200-sxm": (140, 4800, 989, 450),
+    "b200-sxm": (179, 8000, 2250, 900),
+    "l40s": (45, 864, 362, 26),
+    "rtx-3060-12gb": (12, 360, 25, 26),
+    "rtx-4060-8gb": (8, 272, 30, 13),
+    "rtx-4090": (24, 1008, 165, 26),
+    "rtx-5090": (32, 1792, 209, 53),
+    "rtx-pro-6000": (96, 1792, 504, 53),
+}
+NODES = {
+    "dgx-1-v100": "v100-sxm2-32gb",
+    "dgx-a100": "a100-sxm-80gb",
+    "dgx-h100": "h100-sxm",
+    "dgx-h200": "h200-sxm",
+    "dgx-b200": "b200-sxm",
+}
+SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75)  # GB/s of PCIe 3 x16, 4 x16, 5 x16 and 4 x8
+NUMBERS_WITHOUT_SOURCE = {"numa", "gpus"}  # wiring: one source for all of it
+
+
+def unsourced(value: object, path: str = "") -> list[str]:
+    """Paths of the numbers (and texts with a number) that stand outside value-and-source pairs."""
+    if isinstance(value, dict):
+        if "value" in value:
+            return [] if set(value) == {"value", "source"} else [path]
+        return [
+            found
+            for key, entry in value.items()
+            if key not in NUMBERS_WITHOUT_SOURCE
+            for found in unsourced(entry, f"{path}.{key}")
+        ]
+    if isinstance(value, list):
+        return [p for index, entry in enumerate(value) for p in unsourced(entry, f"{path}.{index}")]
+    return [path] if re.search(r"\d", str(value)) else []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_number_has_a_source(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rest = {key: part for key, part in content.items() if key not in ("title", "sources", "base")}
+    assert unsourced(rest) == []
+    text = path.read_text(encoding="utf-8").split("sources:", 1)[1]
+    for key, source in content["sources"].items():
+        assert len(source) > 20
+        assert "http" not in source
+        assert re.search(rf"source: {key}\b", text), f"{key} is not used"
+
+
+def test_what_is_shipped() -> None:
+    assert set(hardware_names()) == set(GOLDEN) | set(NODES)
+    assert software_names() == ["hf-eager", "ideal"]
+    for name in software_names():
+        assert load_software(name).name == name
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_headline_figures(name: str) -> None:
+    profile, (memory, bandwidth, compute, peers) = load_hardware(name), GOLDEN[name]
+    sheet = profile.datasheet
+    assert profile.memory_bytes / 2**30 == pytest.approx(memory, abs=0.5)
+    assert sheet.memory_bandwidth.value / 1e9 == bandwidth
+    assert profile.peak("bf16") / 1e12 == pytest.approx(compute, abs=1)
+    assert sheet.peers.bandwidth.value / 1e9 == pytest.approx(peers, abs=0.5)
+    assert (sheet.peers.kind == "nvlink") == (not name.startswith(("rtx", "l40s")))
+    assert profile.calibrated is None
+
+
+@pytest.mark.parametrize("name", [*GOLDEN, *NODES])
+def test_physical_bounds(name: str) -> None:
+    profile = load_hardware(name)
+    sheet, host = profile.datasheet, profile.host
+    assert sheet.pcie.value / 1e9 in SLOTS
+    ridge = profile.peak("fp16") / sheet.memory_bandwidth.value
+    assert 50 < ridge < 500, "operations a byte"
+    assert sheet.l2.value < 1e-2 * profile.memory_bytes
+    assert 0.02 < profile.context_bytes / 2**30 < 1
+    assert 0.1e12 < sheet.compute.fp32.value < sheet.compute.fp16.value
+    for rate in (sheet.bandwidth_fraction, sheet.compute_fraction, host.memory_fraction):
+        assert 0.3 < rate.value < 1
+    for direction in ("h2d", "d2h"):
+        pinned, pageable = sheet.copy_of(direction), sheet.copy_of(direction, pinned=False)
+        assert 0.7 < pinned.bandwidth.value / sheet.pcie.value < 0.98
+        assert pageable.bandwidth.value < pinned.bandwidth.value
+        assert 1000 < pinned.latency_ns < 20_000
+    reached = sheet.peers.all_to_all_bytes_per_second
+    assert 0.2 * sheet.peers.bandwidth.value < reached < sheet.peers.bandwidth.value
+    assert 25e9 < host.memory_bandwidth.value < 400e9
+    assert 2**35 < profile.host_memory_bytes < 2**43
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nodes(name: str) -> None:
+    node, card = load_hardware(name), load_hardware(NODES[name])
+    assert node.datasheet == card.datasheet
+    assert node.topology is not None
+    assert node.topology.nics is not None
+    assert node.gpus == 8
+    pairs = [switch.gpus for switch in node.topology.switches]
+    assert pairs == [(0, 1), (2, 3), (4, 5), (6, 7)]
+    for switch in node.topology.switches:
+        assert node.links(1).rate(0, "h2d") <= switch.uplink.value <= card.datasheet.pcie.value
+    assert node.shared_links([0, 1], "h2d") == {"switch 0 h2d"}
+    assert card.shared_links(8) == frozenset()
+    assert 10e9 < node.topology.nics.bandwidth.value < 100e9

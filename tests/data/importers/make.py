@@ -1,0 +1,78 @@
+"""Writes the samples beside it, small enough to check by eye: ``python .../make.py``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+
+
+def npz() -> None:
+    # two requests of 3 and 2 tokens, prompts of 7 and 4, two layers, top-2 of 4
+    ids = [
+        [[3, 1], [0, 2]],
+        [[3, 0], [2, 0]],
+        [[1, 2], [0, -1]],
+        [[0, 1], [1, 3]],
+        [[2, 3], [3, 1]],
+    ]
+    np.savez(
+        HERE / "npz.npz",
+        expert_ids=np.array(ids, dtype=np.int8),
+        gate_weights=np.tile(np.array([0.75, 0.25], dtype=np.float16), (5, 2, 1)),
+        offsets=np.array([0, 3, 5]),
+        first_position=np.array([7, 4]),
+    )
+
+
+def vllm_npy() -> None:
+    # DeepSeek-V2-Lite: 27 layers, the first dense (zeros), top-6 of 64
+    ids = np.zeros((4, 27, 6), dtype=np.int32)
+    token, layer, slot = np.ogrid[:4, 1:27, :6]
+    ids[:, 1:] = (7 * token + 5 * layer + 3 * slot) % 64
+    np.save(HERE / "vllm-npy.npy", ids)
+
+
+def hf_router_logits() -> None:
+    # two layers, three tokens, four experts: powers of two, so that shares can be checked by eye
+    odds = [
+        [[8, 4, 2, 2], [1, 1, 4, 2], [2, 8, 4, 2]],
+        [[1, 2, 1, 4], [4, 8, 2, 2], [2, 2, 8, 4]],
+    ]
+    np.savez(
+        HERE / "hf-router-logits.npz",
+        router_logits=np.log(np.array(odds, dtype=np.float32)),
+        top_k=np.array(2),
+        norm_topk_prob=np.array(False),
+        prompt_lengths=np.array([2]),
+    )
+
+
+def vllm_jsonl() -> None:
+    # forwards: a profile run; the prompt of a (2 rows); a decodes beside the prompt of b; both decode
+    meta = {"type": "meta", "model_id": "example/moe", "vllm_version": "0.11.0", "seed": 0}
+    lines: list[dict[str, object]] = [{**meta, "layers_logged": [1, 3], "top_k": 2}]
+    lines[0]["num_experts"] = 8
+    forwards = [["profile_0"], ["a", "a"], ["a", "b", "b"], ["b", "a"]]
+    for number, rows in enumerate(forwards):
+        for layer in (1, 3):
+            for row, request in enumerate(rows):
+                first = (number + layer + 2 * row) % 8
+                route = {"type": "route", "req_id": request, "token_idx": row, "layer": layer}
+                ids = {"topk_ids": [first, (first + 3) % 8], "topk_weights": [0.75, 0.25]}
+                lines.append({**route, **ids})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (HERE / "vllm-jsonl.jsonl").write_text(text)
+
+
+if __name__ == "__main__":
+    npz()
+    vllm_npy()
+    hf_router_logits()
+    vllm_jsonl()
+    (HERE / "vllm-npy.options.json").write_text(
+        '{"model": "deepseek-v2-lite", "prompt_tokens": 3}\n'
+    )

@@ -1,0 +1,91 @@
+"""Published sizes of the shipped models. A change of a number here is a breaking change."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.model import load_model, model_names
+
+PARAMETERS = {
+    "gpt-oss-20b": 20_914_757_184,
+    "gpt-oss-120b": 116_829_156_672,
+    "mixtral-8x7b": 46_702_792_704,
+    "qwen3-30b-a3b": 30_532_122_624,
+    "qwen3-235b-a22b": 235_093_634_560,
+    "olmoe-1b-7b": 6_919_161_856,
+    "deepseek-v2-lite": 15_706_484_224,
+    "deepseek-v3": 671_026_419_200,
+    "nllb-moe-54b": 54_500_569_088,
+    "lm-52b": 51_831_371_776,
+    "switch-base-128": 7_415_217_408,
+    "llama-3.1-8b": 8_030_261_248,
+}
+BILLIONS = {
+    "gpt-oss-20b": 20.9,
+    "gpt-oss-120b": 116.8,
+    "mixtral-8x7b": 46.7,
+    "qwen3-30b-a3b": 30.5,
+    "qwen3-235b-a22b": 235.1,
+    "olmoe-1b-7b": 6.9,
+    "deepseek-v2-lite": 15.7,
+    "deepseek-v3": 671.0,
+    "nllb-moe-54b": 54.5,
+    "switch-base-128": 7.4,
+    "llama-3.1-8b": 8.0,
+}
+# billions, and whether the publisher counts the embedding table
+ACTIVE = {
+    "gpt-oss-20b": (3.61, False),
+    "gpt-oss-120b": (5.13, False),
+    "mixtral-8x7b": (12.9, True),
+    "qwen3-30b-a3b": (3.3, True),
+    "qwen3-235b-a22b": (22, True),
+    "olmoe-1b-7b": (1.3, True),
+    "deepseek-v2-lite": (2.4, False),
+    "deepseek-v3": (37, False),
+}
+# bytes of the weights in the published checkpoint
+CHECKPOINT_BYTES = {
+    "gpt-oss-20b": 13_761_264_768,
+    "gpt-oss-120b": 65_248_815_744,
+    "mixtral-8x7b": 93_405_585_408,
+    "qwen3-30b-a3b": 61_064_245_248,
+    "deepseek-v2-lite": 31_412_968_448,
+}
+
+
+def test_every_card_has_a_golden_total() -> None:
+    assert model_names() == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_exact(name: str) -> None:
+    assert load_model(name).parameters == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", BILLIONS)
+def test_parameters_are_the_published_billions(name: str) -> None:
+    assert round(load_model(name).parameters / 1e9, 1) == BILLIONS[name]
+
+
+def test_the_study_rounds_its_model_to_52_billion() -> None:
+    assert round(load_model("lm-52b").parameters / 1e9) == 52
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_active_parameters_are_the_published_ones(name: str) -> None:
+    published, with_table = ACTIVE[name]
+    model = load_model(name)
+    counted = model.active_parameters + (model.embedding_parameters if with_table else 0)
+    assert counted / 1e9 == pytest.approx(published, rel=0.022)  # publishers round to two digits
+
+
+@pytest.mark.parametrize("name", CHECKPOINT_BYTES)
+def test_bytes_are_the_checkpoint(name: str) -> None:
+    assert load_model(name).bytes == CHECKPOINT_BYTES[name]
+
+
+def test_cached_bytes_a_token_are_the_published_ones() -> None:
+    # arXiv 2505.09343, table 1: DeepSeek-V3 keeps 70.272 KB a token in bf16
+    layers = load_model("deepseek-v3").layers
+    assert sum(layer.attention.kv_bytes_per_token for layer in layers) == 70_272

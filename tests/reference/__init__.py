@@ -1,0 +1,1 @@
+"""The slow, obvious reference, and its comparisons with the engine."""

@@ -1,0 +1,154 @@
+"""The judge: a slow, obvious reading of the design's section 3 over plain lists.
+
+It shares no code with the package. ``judge`` decides first (batches, rows, turns), then runs the
+clock: decisions never read it (3.2).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from .judge_batches import Pass, passes_of
+from .judge_cache import Cache, usage_of
+from .judge_clock import Clock
+from .judge_gating import Routed, local_experts, route
+from .judge_words import (
+    CATEGORIES,
+    DECODE,
+    PHASE_NAMES,
+    Config,
+    Model,
+    Prices,
+    Trace,
+    Turn,
+    Verdict,
+)
+
+
+def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict:
+    passes = passes_of(trace, config)
+    routed = [route_pass(one, trace, model, config) for one in passes]
+    turns = decide(routed, trace, model, config)
+    clock = Clock(trace, model, config, prices)
+    verdict = Verdict(gpus=config.gpus)
+    for one, layers in zip(passes, routed, strict=True):
+        mine = {(g, m): turns[one.step, m, g] for m in layers for g in range(config.gpus)}
+        before = charged(clock)
+        start, end, rows = clock.run_pass(one, layers, mine)
+        after = charged(clock)
+        verdict.layers += rows
+        now = [turn for m in layers for g in range(config.gpus) for turn in mine[g, m]]
+        verdict.turns += now
+        for layer in layers.values():
+            count_layer(verdict, layer, model, config)
+        spent = {c: after[c] - before[c] for c in after}
+        verdict.steps.append(step_row(one, (start, end), now, spent, model))
+    finish(verdict, clock, trace, passes)
+    return verdict
+
+
+def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[int, Routed]:
+    """Every MoE layer that this pass runs, by its place among the MoE layers."""
+    runs = model.layers_of(one.phase)
+    return {
+        m: route(one, m, trace, model, config)
+        for m, layer in enumerate(model.moe_layers)
+        if layer in runs
+    }
+
+
+def decide(
+    routed: list[dict[int, Routed]], trace: Trace, model: Model, config: Config
+) -> dict[tuple[int, int, int], list[Turn]]:
+    """The turns of every (step, MoE layer, GPU): each layer's cache through all its steps."""
+    turns = {}
+    for m in range(len(model.moe_layers)):
+        usage = usage_of(trace, m, model.experts, config.first_part)
+        for g, local in enumerate(local_experts(model, config)):
+            needs = [(s, layers[m].needed[g]) for s, layers in enumerate(routed) if m in layers]
+            cache = Cache(config, gpu=g, layer=m, local=local, usage=usage, needs=needs)
+            for step, ids in needs:
+                turns[step, m, g] = cache.step(step, ids)
+                for turn in turns[step, m, g]:
+                    turn.rows = routed[step][m].rows[turn.expert]
+                    turn.kept_rows = routed[step][m].kept[turn.expert]
+    return turns
+
+
+def charged(clock: Clock) -> dict[str, int]:
+    return {c: sum(gpu.charged[c] for gpu in clock.gpus) for c in CATEGORIES}
+
+
+def count_layer(verdict: Verdict, routed: Routed, model: Model, config: Config) -> None:
+    verdict.layer_steps += 1
+    verdict.dropped += routed.dropped
+    verdict.rows_executed += sum(routed.rows)
+    verdict.rows_kept += sum(routed.kept)
+    on_gpu = [sum(routed.rows[e] for e in local) for local in local_experts(model, config)]
+    verdict.sum_of_largest_rows += max(on_gpu)
+
+
+def step_row(
+    one: Pass, time: tuple[int, int], turns: list[Turn], spent: dict[str, int], model: Model
+) -> dict[str, Any]:
+    tokens = sum(len(part.rows) for part in one.parts)
+    misses = sum(not turn.hit for turn in turns)
+    return {
+        "step": one.step,
+        "phase": PHASE_NAMES[one.phase],
+        "start_ns": time[0],
+        "end_ns": time[1],
+        "tokens": tokens,
+        "decode_tokens": tokens if one.phase == DECODE else 0,
+        "live_requests": len(one.parts),
+        "turns": len(turns),
+        "hits": len(turns) - misses,
+        "late": 0,
+        "misses": misses,
+        "accesses": sum(turn.kept_rows for turn in turns),
+        "access_hits": sum(turn.kept_rows for turn in turns if turn.hit),
+        "bytes_h2d": misses * model.expert_bytes,
+        "stall_ns": spent["waiting_for_weights"],
+        "barrier_ns": spent["waiting_for_gpus"],
+        "attention_ns": spent["attention"],
+        "gate_ns": spent["gate"],
+        "dispatch_combine_ns": spent["dispatch_combine"],
+        "experts_ns": spent["experts"],
+        "host_ns": spent["host"],
+    }
+
+
+def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
+    """The whole run's sums, and each request's time per output token."""
+    for name in ("tokens", "decode_tokens", "hits", "late", "misses", "accesses", "access_hits"):
+        setattr(verdict, name, sum(step[name] for step in verdict.steps))
+    for name in ("bytes_h2d", "stall_ns", "barrier_ns"):
+        setattr(verdict, name, sum(step[name] for step in verdict.steps))
+    verdict.duration_ns = verdict.steps[-1]["end_ns"] if verdict.steps else 0
+    verdict.time_ns = charged(clock)
+    verdict.time_ns["idle"] = verdict.gpus * verdict.duration_ns - sum(verdict.time_ns.values())
+    verdict.spans = clock.spans
+    ends: dict[int, list[int]] = {}  # request -> ends of its decode steps
+    tokens: dict[int, int] = {}
+    for one, step in zip(passes, verdict.steps, strict=True):
+        for part in one.parts:
+            number = part.request.request_id
+            ends.setdefault(number, [])
+            tokens[number] = tokens.get(number, 0) + len(part.rows)
+            if one.phase == DECODE:
+                ends[number].append(step["end_ns"])
+    for number in dict.fromkeys(trace["request_id"]):
+        if number in ends:
+            decoded = ends[number]
+            tpot = Fraction(decoded[-1] - decoded[0], len(decoded) - 1) if decoded[1:] else None
+            verdict.requests.append(
+                {
+                    "request_id": number,
+                    "tokens": tokens[number],
+                    "decode_tokens": len(decoded),
+                    "first_ns": decoded[0] if decoded else None,
+                    "last_ns": decoded[-1] if decoded else None,
+                    "tpot_ns": tpot,
+                }
+            )

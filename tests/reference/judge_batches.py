@@ -1,0 +1,139 @@
+"""Requests and their tokens to forward passes (design.md 3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .judge_words import DECODE, ENCODE, PREFILL, Config, Trace
+
+
+@dataclass
+class Request:
+    """One request of the trace: the rows of its tokens, in file order, by phase."""
+
+    request_id: int
+    rows: dict[int, list[int]] = field(
+        default_factory=lambda: {PREFILL: [], DECODE: [], ENCODE: []}
+    )
+
+
+@dataclass
+class Part:
+    """What one request brings to one pass."""
+
+    request: Request
+    gpu: int
+    rows: list[int]
+
+
+@dataclass
+class Pass:
+    step: int
+    phase: int
+    parts: list[Part]
+
+
+def requests_of(trace: Trace, phase: str) -> list[Request]:
+    """The requests in file order that have a token in the chosen phase(s)."""
+    found: dict[int, Request] = {}
+    for row, (name, token_phase) in enumerate(
+        zip(trace["request_id"], trace["phase"], strict=True)
+    ):
+        found.setdefault(name, Request(name)).rows[token_phase].append(row)
+    chosen = {
+        "decode": [DECODE],
+        "prefill": [PREFILL],
+        "encode": [ENCODE],
+        "all": [PREFILL, DECODE],
+    }[phase]
+    return [r for r in found.values() if any(r.rows[p] for p in chosen)]
+
+
+def passes_of(trace: Trace, config: Config) -> list[Pass]:
+    requests = requests_of(trace, config.phase)
+    # A batch of whole prompts has nothing to refill: prefill and encode are always static.
+    if config.batching == "static" or config.phase in ("prefill", "encode"):
+        return static_passes(requests, config)
+    return refill_passes(requests, config)
+
+
+def static_passes(requests: list[Request], config: Config) -> list[Pass]:
+    """3.7: the next batch starts when the longest request of this one has ended."""
+    passes: list[Pass] = []
+    for first in range(0, len(requests), config.batch_size):
+        slots: list[Request | None] = list(requests[first : first + config.batch_size])
+        if config.phase == "encode":
+            add_pass(passes, ENCODE, slots, config)
+        if config.phase in ("prefill", "all"):
+            add_pass(passes, PREFILL, slots, config)
+        if config.phase in ("decode", "all"):
+            longest = max(len(r.rows[DECODE]) for r in slots if r is not None)
+            for nth in range(longest):
+                add_decode_step(passes, slots, [nth] * len(slots), config)
+    return passes
+
+
+def refill_passes(requests: list[Request], config: Config) -> list[Pass]:
+    """3.7: a request is replaced as soon as it ends."""
+    passes: list[Pass] = []
+    waiting = list(requests)
+    slots: list[Request | None] = [None] * config.batch_size
+    done = [0] * config.batch_size  # decode tokens each slot's request has had
+    while True:
+        while waiting and None in slots:
+            admit(passes, waiting, slots, done, config)
+        if all(request is None for request in slots):
+            return passes
+        add_decode_step(passes, slots, done, config)
+        for slot, request in enumerate(slots):
+            if request is not None:
+                done[slot] += 1
+                if done[slot] == len(request.rows[DECODE]):
+                    slots[slot] = None
+
+
+def admit(
+    passes: list[Pass],
+    waiting: list[Request],
+    slots: list[Request | None],
+    done: list[int],
+    config: Config,
+) -> None:
+    """Fill the free slots, ascending; those admitted together make one prefill pass together.
+
+    Who has nothing to decode leaves after it, and leaves a slot to be filled again.
+    """
+    admitted: list[Request | None] = [None] * config.batch_size
+    for slot, request in enumerate(slots):
+        if request is None and waiting:
+            slots[slot] = admitted[slot] = waiting.pop(0)
+            done[slot] = 0
+    if config.phase == "all":
+        add_pass(passes, PREFILL, admitted, config)
+    for slot, request in enumerate(slots):
+        if request is not None and not request.rows[DECODE]:
+            slots[slot] = None
+
+
+def add_pass(passes: list[Pass], phase: int, members: list[Request | None], config: Config) -> None:
+    """One pass with every prompt (or encode) token of the members; request of slot i on i mod G."""
+    parts = [
+        Part(request, slot % config.gpus, request.rows[phase])
+        for slot, request in enumerate(members)
+        if request is not None and request.rows[phase]
+    ]
+    if parts:
+        passes.append(Pass(len(passes), phase, parts))
+
+
+def add_decode_step(
+    passes: list[Pass], slots: list[Request | None], nth: list[int], config: Config
+) -> None:
+    """One pass with the nth[slot]-th decode token of every slot's request that has one."""
+    parts = [
+        Part(request, slot % config.gpus, [request.rows[DECODE][nth[slot]]])
+        for slot, request in enumerate(slots)
+        if request is not None and nth[slot] < len(request.rows[DECODE])
+    ]
+    if parts:
+        passes.append(Pass(len(passes), DECODE, parts))

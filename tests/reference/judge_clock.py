@@ -1,0 +1,306 @@
+"""When everything happens: one layer in time (design.md 3.1, 3.3, 3.4, 3.6), in nanoseconds."""
+
+from __future__ import annotations
+
+from .judge_batches import Pass
+from .judge_cache import form_waves
+from .judge_gating import Routed, local_experts, tokens_of
+from .judge_words import (
+    CATEGORIES,
+    DECODE,
+    ENCODE,
+    PREFILL,
+    Config,
+    Layer,
+    Model,
+    Prices,
+    Span,
+    Trace,
+    Turn,
+)
+
+
+def nearest(value: float) -> int:
+    return int(value + 0.5)
+
+
+class Host:
+    """3.6: what the host spends; nothing in graph execution."""
+
+    def __init__(self, config: Config) -> None:
+        software, kernels = config.software, config.software.kernels
+        launch = software.launch_ns
+        graph = config.execution == "graph"
+        piecewise = config.execution == "piecewise"
+        # piecewise captures all but the MoE part: one launch for the attention of a layer,
+        # one for the head, none for combine.
+        attention, combine, head = (
+            (1, 0, 1) if piecewise else (kernels.attention, kernels.combine, kernels.head)
+        )
+        on = 0 if graph else 1
+        self.attention = on * nearest(attention * launch + software.host_per_layer_ns)
+        self.gate = on * nearest(kernels.gate * launch)
+        self.turn = on * nearest(kernels.expert * launch)
+        self.wave = on * nearest(kernels.grouped * launch)
+        self.combine = on * nearest(combine * launch)
+        self.head = on * nearest(head * launch)
+        self.copy = on * nearest(software.host_per_copy_ns * software.copies_per_expert)
+        self.synchronisations = on * software.synchronisations
+        self.serial = config.kernels == "serial"
+
+    def experts(self, turns: int, waves: int) -> int:
+        return self.turn * turns if self.serial else self.wave * waves
+
+
+class Gpu:
+    """One GPU's compute time, host time, and how far its time is attributed."""
+
+    def __init__(self) -> None:
+        self.t = 0  # its compute
+        self.host = 0  # its host has launched everything so far
+        self.cursor = 0  # attributed up to here
+        self.copy_in = 0  # its copy engine is free
+        self.charged = dict.fromkeys(CATEGORIES, 0)
+
+    def charge(self, category: str, until: int) -> None:
+        self.charged[category] += max(0, until - self.cursor)
+        self.cursor = max(self.cursor, until)
+
+
+class Clock:
+    def __init__(self, trace: Trace, model: Model, config: Config, prices: Prices) -> None:
+        self.trace, self.model, self.config, self.prices = trace, model, config, prices
+        self.gpus = [Gpu() for _ in range(config.gpus)]
+        self.host = Host(config)
+        self.local = local_experts(model, config)
+        uneven = config.gating == "dynamic"
+        offloaded = config.slots is not None and any(config.slots < len(x) for x in self.local)
+        self.needs_decision = uneven and (config.gpus > 1 or offloaded)
+        self.host_decides = config.decide == "host" and self.needs_decision
+        self.counts_exchanged = uneven and config.gpus > 1
+        if config.execution == "graph" and self.host_decides:
+            raise ValueError("a graph cannot wait for the host's decision: decide on the device")
+        self.syncs = max(1 if self.host_decides else 0, self.host.synchronisations)
+        self.spans: list[Span] = []
+
+    # --- a pass
+
+    def run_pass(
+        self, one: Pass, routed: dict[int, Routed], turns: dict[tuple[int, int], list[Turn]]
+    ) -> tuple[int, int, list[dict[str, int]]]:
+        """Start and end of the pass, and one row for each (MoE layer, GPU)."""
+        start = min(gpu.t for gpu in self.gpus)
+        tokens = tokens_of(one, self.config.gpus)
+        moe_index = {layer.index: i for i, layer in enumerate(self.model.moe_layers)}
+        rows: list[dict[str, int]] = []
+        for layer in self.model.layers_of(one.phase):
+            before = [(g.t, dict(g.charged)) for g in self.gpus]
+            self.attention(layer, one, tokens)
+            if not layer.moe:
+                continue
+            index = moe_index[layer.index]
+            theirs = [turns[g, index] for g in range(len(self.gpus))]
+            self.moe(layer, index, routed[index], theirs)
+            for g, gpu in enumerate(self.gpus):
+                t, charged = before[g]
+                stall, barrier = "waiting_for_weights", "waiting_for_gpus"
+                rows.append(
+                    {
+                        "step": one.step,
+                        "layer": index,
+                        "gpu": g,
+                        "tokens": sum(turn.rows for turn in theirs[g]),
+                        "distinct_experts": len(theirs[g]),
+                        "hits": sum(turn.hit for turn in theirs[g]),
+                        "late": 0,
+                        "misses": sum(not turn.hit for turn in theirs[g]),
+                        "start_ns": t,
+                        "end_ns": gpu.t,
+                        "stall_ns": gpu.charged[stall] - charged[stall],
+                        "barrier_ns": gpu.charged[barrier] - charged[barrier],
+                    }
+                )
+        for g, gpu in enumerate(self.gpus):
+            if one.phase != ENCODE:  # no head in an encode pass
+                gpu.t += self.prices.head_ns(tokens[g]) if tokens[g] else 0
+                gpu.host += self.host.head
+            gpu.charge("attention", gpu.t)
+            # 3.6: the segment takes the longer of the launches and the GPU's work.
+            gpu.t = max(gpu.t, gpu.host)
+            gpu.charge("host", gpu.t)
+            gpu.host = gpu.t
+        return start, max(gpu.t for gpu in self.gpus), rows
+
+    # --- 3.1 step 1
+
+    def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
+        for g, gpu in enumerate(self.gpus):
+            context, cached = self.attention_sums(one, g, layer.window)
+            if tokens[g]:
+                gpu.t += self.prices.attention_ns(layer, tokens[g], context, cached)
+                if not layer.moe:
+                    gpu.t += self.prices.dense_ns(layer, tokens[g])
+            gpu.charge("attention", gpu.t)
+            gpu.host += self.host.attention
+
+    def attention_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, int]:
+        """Keys attended to by the GPU's new tokens, and cached tokens read once."""
+        context = cached = 0
+        for part in one.parts:
+            if part.gpu != g:
+                continue
+            positions = [self.trace["position"][row] for row in part.rows]
+            reach = [p + 1 if window is None else min(p + 1, window) for p in positions]
+            if one.phase == ENCODE:  # every token attends to all tokens of its request
+                context += len(positions) * len(positions)
+                cached += len(positions)
+            elif one.phase == PREFILL:
+                context += sum(reach)
+                cached += max(positions) + 1
+            else:
+                assert one.phase == DECODE
+                context += sum(reach)
+                cached += sum(reach)
+        return context, cached
+
+    # --- 3.1 steps 2 to 7
+
+    def moe(self, layer: Layer, index: int, routed: Routed, turns: list[list[Turn]]) -> None:
+        every = range(len(self.gpus))
+        waves = [form_waves(turns[g], self.config) for g in every]
+        restore = [self.gate(layer, g, routed) for g in every]
+        shared_end = []
+        for g, gpu in enumerate(self.gpus):  # shared experts hide the exchanges and the copies
+            tokens = routed.tokens[g]
+            shared_end.append(gpu.t + (self.prices.shared_ns(layer, tokens) if tokens else 0))
+            gpu.charge("experts", shared_end[g])
+        known = self.exchange_counts()
+        known = [self.synchronise(g, known[g]) for g in every]
+        copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
+        ready = self.collective(known, routed.matrix)  # dispatch
+        for g, gpu in enumerate(self.gpus):
+            gpu.t = max(ready[g], shared_end[g])
+            for wave in waves[g]:
+                self.run_wave(layer, index, wave, copies[g])
+            copies[g].finish(len(turns[g]), len(waves[g]))
+        ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
+        for g, gpu in enumerate(self.gpus):
+            gpu.t = ended[g] + restore[g]
+            gpu.charge("dispatch_combine", gpu.t)
+            assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
+
+    def gate(self, layer: Layer, g: int, routed: Routed) -> int:
+        """The gate on one GPU; returns the price of restoring the order at the end."""
+        gpu, prices = self.gpus[g], self.prices
+        if self.config.gating == "dynamic":
+            tokens, choices = routed.tokens[g], routed.choices[g]
+            permute = prices.permute_ns(layer, choices) if choices else 0
+            price = (prices.gate_ns(layer, tokens) if tokens else 0) + permute
+            restore = permute
+        else:  # masks and dispatch product of the largest sender, on every GPU
+            largest = max(routed.tokens)
+            size = (largest, self.model.experts, routed.capacity)
+            price = prices.gate_ns(layer, largest) + prices.masks_ns(layer, *size)
+            restore = prices.combine_product_ns(layer, *size)
+        if self.config.decide == "device" and self.needs_decision:
+            price += prices.decide_ns()
+        gpu.t += price
+        gpu.charge("gate", gpu.t)
+        gpu.host += self.host.gate
+        return restore
+
+    def exchange_counts(self) -> list[int]:
+        """Step 4, uneven splits: 4 bytes for each local expert of the receiver."""
+        if not self.counts_exchanged:
+            return [gpu.t for gpu in self.gpus]
+        matrix = [
+            [0 if s == r else 4 * len(self.local[r]) for r in range(len(self.gpus))]
+            for s in range(len(self.gpus))
+        ]
+        return self.collective([gpu.t for gpu in self.gpus], matrix)
+
+    def collective(self, arrived: list[int], matrix: list[list[int]]) -> list[int]:
+        """GPUs meet: the slowest holds the others. Alone, there is nothing to exchange."""
+        if len(self.gpus) == 1:
+            return arrived
+        start = max(arrived)
+        end = start + self.prices.all_to_all_ns(matrix)
+        for gpu in self.gpus:
+            gpu.charge("waiting_for_gpus", start)
+            gpu.charge("dispatch_combine", end)
+        return [end] * len(self.gpus)
+
+    def synchronise(self, g: int, known: int) -> int:
+        """3.6: a small D2H copy and a wait, each; returns when the counts are known."""
+        if not self.syncs:
+            return known
+        gpu, software = self.gpus[g], self.config.software
+        both = max(known, gpu.host)
+        gpu.charge("host", both)
+        counts = self.prices.copy_ns(4 * len(self.local[g]), "d2h", software.pinned, 1)
+        gpu.host = both + self.syncs * (counts + nearest(software.synchronisation_ns))
+        gpu.charge("host", gpu.host)
+        return gpu.host
+
+    def run_wave(self, layer: Layer, index: int, wave: list[Turn], copies: DemandCopies) -> None:
+        step, g = wave[0].step, wave[0].gpu
+        gpu = self.gpus[g]
+        weights = 0
+        for turn in wave:
+            if not turn.hit:
+                start, end = copies.issue(turn)
+                weights = max(weights, end)
+                self.spans.append(Span(step, index, g, "copy_in", (turn.expert,), start, end))
+        start = max(gpu.t, weights)  # it starts when the last of its weights is there
+        gpu.charge("waiting_for_weights", start)
+        gpu.t = start + self.prices.experts_ns(layer, [turn.rows for turn in wave])
+        gpu.charge("experts", gpu.t)
+        copies.wave_end[wave[0].wave] = gpu.t
+        experts = tuple(turn.expert for turn in wave)
+        self.spans.append(Span(step, index, g, "compute", experts, start, gpu.t))
+
+
+class DemandCopies:
+    """3.4: one GPU's demand copies of one layer, in execution order, FIFO.
+
+    A copy of wave w waits at most for waves before w (rule b), so copies and waves can be
+    worked off wave by wave.
+    """
+
+    def __init__(self, clock: Clock, g: int, known: int, waves: list[list[Turn]]) -> None:
+        self.clock, self.gpu, self.known = clock, clock.gpus[g], known
+        self.wave_of = {turn.expert: turn.wave for wave in waves for turn in wave}
+        self.wave_end: dict[int, int] = {}
+        self.issued = 0
+        self.last_end = known
+        software = clock.config.software
+        self.price = clock.prices.copy_ns(
+            clock.model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
+        )
+
+    def issue(self, turn: Turn) -> tuple[int, int]:
+        host = self.clock.host.copy
+        self.issued += 1
+        if self.clock.config.software.blocking:  # the host waits for the copy before
+            issue = self.last_end + host
+        else:
+            issue = self.known + self.issued * host
+        start = max(issue, self.gpu.copy_in)
+        if turn.rule == "b":  # waits until the victim has executed, and holds the engine
+            assert turn.victim is not None
+            start = max(start, self.wave_end[self.wave_of[turn.victim]])
+        self.last_end = self.gpu.copy_in = start + self.price
+        return start, self.last_end
+
+    def finish(self, turns: int, waves: int) -> None:
+        """What the host has launched by the end of the layer."""
+        gpu, host = self.gpu, self.clock.host
+        if self.issued and self.clock.config.software.blocking:
+            gpu.host = max(gpu.host, self.last_end)
+        elif self.issued:
+            gpu.host = max(gpu.host, self.known) + self.issued * host.copy
+        gpu.host += host.experts(turns, waves) + host.combine
+
+
+def transposed(matrix: list[list[int]]) -> list[list[int]]:
+    return [list(column) for column in zip(*matrix, strict=True)]

@@ -1,0 +1,202 @@
+"""The words the judge speaks: what goes in (model, choices, prices) and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+NO_EXPERT = 65535
+PREFILL, DECODE, ENCODE = 0, 1, 2
+PHASE_NAMES = {PREFILL: "prefill", DECODE: "decode", ENCODE: "encode"}
+
+CATEGORIES = (
+    "attention",
+    "gate",
+    "dispatch_combine",
+    "experts",
+    "host",
+    "waiting_for_weights",
+    "waiting_for_gpus",
+)
+
+Trace = dict[str, Any]  # lists: expert_ids[T][L][k], request_id[T], position[T], phase[T]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the model; ``index`` is its place among all layers."""
+
+    index: int
+    moe: bool
+    stack: str = "decoder"
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    layers: list[Layer]
+    experts: int
+    top_k: int
+    hidden: int
+    activation_bytes: int
+    expert_bytes: int
+
+    @property
+    def moe_layers(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.moe]
+
+    def layers_of(self, phase: int) -> list[Layer]:
+        """Encode passes run the encoder, others the decoder; without an encoder: all layers."""
+        if not any(layer.stack == "encoder" for layer in self.layers):
+            return self.layers
+        stack = "encoder" if phase == ENCODE else "decoder"
+        return [layer for layer in self.layers if layer.stack == stack]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernel launches: attention and head in one layer or pass, expert in one turn, ..."""
+
+    attention: int = 0
+    gate: int = 0
+    expert: int = 0
+    grouped: int = 0
+    combine: int = 0
+    head: int = 0
+
+
+@dataclass(frozen=True)
+class Software:
+    kernels: Kernels = field(default_factory=Kernels)
+    launch_ns: float = 0.0
+    host_per_layer_ns: float = 0.0
+    host_per_copy_ns: float = 0.0
+    copies_per_expert: int = 1
+    pinned: bool = True
+    blocking: bool = False
+    synchronisations: int = 0
+    synchronisation_ns: float = 0.0
+
+
+@dataclass(frozen=True)
+class Config:
+    batching: str = "static"  # static | refill
+    batch_size: int = 1
+    phase: str = "decode"  # decode | prefill | all | encode
+    gpus: int = 1
+    gating: str = "dynamic"  # dynamic | static
+    capacity_fraction: float | Fraction = 0.25
+    placement: str = "contiguous"  # contiguous | round_robin
+    slots: int | None = None  # per GPU and MoE layer; None: all local experts
+    policy: str = "lru"  # lru | fifo | lifo | lfu | random | static | min
+    first_part: float | Fraction = 1
+    order: str = "id"  # id | resident_first
+    kernels: str = "grouped"  # grouped | serial
+    initial: str = "empty"  # empty | most_used
+    seed: int = 0
+    execution: str = "eager"  # eager | piecewise | graph
+    decide: str = "host"  # host | device
+    software: Software = field(default_factory=Software)
+
+
+class Prices(Protocol):
+    """CostModel's methods, one price at a time, plain integers in and out."""
+
+    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int: ...
+    def dense_ns(self, layer: Any, tokens: int) -> int: ...
+    def gate_ns(self, layer: Any, tokens: int) -> int: ...
+    def permute_ns(self, layer: Any, rows: int) -> int: ...
+    def shared_ns(self, layer: Any, tokens: int) -> int: ...
+    def experts_ns(self, layer: Any, rows: list[int]) -> int: ...
+    def head_ns(self, tokens: int) -> int: ...
+    def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
+    def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
+    def decide_ns(self) -> int: ...
+    def copy_ns(self, size: int, direction: str, pinned: bool, copies: int) -> int: ...
+    def all_to_all_ns(self, matrix: list[list[int]]) -> int: ...
+
+
+@dataclass
+class Turn:
+    """One expert's turn in one step of one (layer, GPU)."""
+
+    step: int
+    layer: int
+    gpu: int
+    turn: int
+    expert: int
+    hit: bool
+    victim: int | None = None
+    rule: str = ""  # "" hit | "free" | "a" | "b" | "c"
+    resident_at_start: bool = True
+    wave: int = 0
+    rows: int = 0
+    kept_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a copy or a wave ran: engine ``copy_in`` or ``compute``."""
+
+    step: int
+    layer: int
+    gpu: int
+    engine: str
+    experts: tuple[int, ...]
+    start_ns: int
+    end_ns: int
+
+
+@dataclass
+class Verdict:
+    """Everything the judge says: exact integers, nanoseconds, rows, bytes."""
+
+    tokens: int = 0
+    decode_tokens: int = 0
+    layer_steps: int = 0
+    duration_ns: int = 0
+    hits: int = 0
+    late: int = 0
+    misses: int = 0
+    accesses: int = 0
+    access_hits: int = 0
+    bytes_h2d: int = 0
+    stall_ns: int = 0
+    barrier_ns: int = 0
+    dropped: int = 0
+    rows_executed: int = 0
+    rows_kept: int = 0
+    sum_of_largest_rows: int = 0  # over (step, MoE layer): the busiest GPU's rows
+    time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
+    gpus: int = 1
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, int]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def hit_ratio_per_expert(self) -> Fraction | None:
+        return ratio(self.hits, self.hits + self.late + self.misses)
+
+    @property
+    def hit_ratio_per_access(self) -> Fraction | None:
+        return ratio(self.access_hits, self.accesses)
+
+    @property
+    def padding_ratio(self) -> Fraction | None:
+        return ratio(self.rows_executed - self.rows_kept, self.rows_executed)
+
+    @property
+    def balancedness(self) -> Fraction | None:
+        """Sum of the mean over GPUs over the sum of the largest."""
+        return ratio(self.rows_executed, self.gpus * self.sum_of_largest_rows)
+
+    @property
+    def output_throughput(self) -> Fraction | None:
+        return ratio(self.decode_tokens * 1_000_000_000, self.duration_ns)
+
+
+def ratio(part: int, whole: int) -> Fraction | None:
+    return Fraction(part, whole) if whole else None

@@ -1,0 +1,206 @@
+"""Prices to compare with: toy formulas in two forms, and a scalar face of any CostModel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ToyPrices:
+    """Integer formulas in which every argument matters; the judge's face (plain integers).
+
+    Expert kernels cost a start-up, rise unevenly with each expert's rows and depend on the order,
+    so that a wrong wave is noticed. An all-to-all prices out and in differently, so that a matrix
+    that was not transposed is noticed.
+    """
+
+    base: int = 7
+    token: int = 3
+    context: int = 1
+    expert_start: int = 11
+    expert: int = 13
+    tile: int = 5
+    copy_latency: int = 17
+    copy_bytes_a_ns: int = 3
+    exchange_latency: int = 19
+    exchange_bytes_a_ns: int = 4
+
+    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
+        if tokens == 0:
+            return 0
+        fixed: int = self.base + layer.index + self.token * tokens
+        return fixed + self.context * (2 * context_tokens + kv_tokens)
+
+    def dense_ns(self, layer: Any, tokens: int) -> int:
+        return 2 * self.base + 3 * layer.index + 2 * self.token * tokens if tokens else 0
+
+    def gate_ns(self, layer: Any, tokens: int) -> int:
+        return self.base + layer.index + self.token * tokens + tokens // 3 if tokens else 0
+
+    def permute_ns(self, layer: Any, rows: int) -> int:
+        return self.base // 2 + 2 * layer.index + rows + rows // 5 if rows else 0
+
+    def shared_ns(self, layer: Any, tokens: int) -> int:
+        """Every other layer has a shared expert."""
+        if tokens == 0 or layer.index % 2 == 0:
+            return 0
+        return 3 * self.base + self.expert * tokens
+
+    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+        tiles = sum(-(-n // 3) for n in rows)
+        by_place = sum(place * (n % 4) for place, n in enumerate(rows))
+        uneven = isqrt(sum(rows) * self.expert) + max(rows, default=0)
+        price: int = (
+            self.expert_start
+            + layer.index
+            + self.expert * len(rows)
+            + self.tile * tiles
+            + uneven
+            + by_place
+        )
+        return price
+
+    def head_ns(self, tokens: int) -> int:
+        return 5 * self.base + self.token * tokens + 1 if tokens else 0
+
+    def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
+        return self.base + layer.index + tokens * experts * capacity // 2 if tokens else 0
+
+    def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
+        return 1 + 2 * layer.index + tokens * experts * capacity // 3 if tokens else 0
+
+    def decide_ns(self) -> int:
+        return self.base + 2
+
+    def copy_ns(
+        self, size: int, direction: str, pinned: bool = True, copies: int = 1
+    ) -> int:  # the contract's signature
+        factor = (1 if pinned else 2) * (1 if direction == "h2d" else 3)
+        return copies * self.copy_latency + -(-size * factor // self.copy_bytes_a_ns)
+
+    def all_to_all_ns(self, matrix: list[list[int]]) -> int:
+        gpus = range(len(matrix))
+        if len(matrix) == 1:
+            return 0
+        size = max(
+            3 * sum(matrix[g][o] for o in gpus if o != g)
+            + sum(matrix[o][g] for o in gpus if o != g)
+            for g in gpus
+        )
+        return self.exchange_latency + -(-size // self.exchange_bytes_a_ns)
+
+
+class ToyCostModel:
+    """The same prices with CostModel's array signatures (int64 in, int64 out)."""
+
+    def __init__(self, prices: ToyPrices) -> None:
+        self.prices = prices
+
+    def _each(self, price: Any, *columns: Any) -> Ints:
+        arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(c)) for c in columns])
+        rows = zip(*[a.ravel().tolist() for a in arrays], strict=True)
+        return np.array([price(*row) for row in rows], dtype=np.int64)
+
+    def attention_ns(self, layer: Any, tokens: Any, context_tokens: Any, kv_tokens: Any) -> Ints:
+        price = self.prices.attention_ns
+        return self._each(lambda *n: price(layer, *n), tokens, context_tokens, kv_tokens)
+
+    def dense_ns(self, layer: Any, tokens: Any) -> Ints:
+        return self._each(lambda n: self.prices.dense_ns(layer, n), tokens)
+
+    def gate_ns(self, layer: Any, tokens: Any) -> Ints:
+        return self._each(lambda n: self.prices.gate_ns(layer, n), tokens)
+
+    def permute_ns(self, layer: Any, rows: Any) -> Ints:
+        return self._each(lambda n: self.prices.permute_ns(layer, n), rows)
+
+    def shared_ns(self, layer: Any, tokens: Any) -> Ints:
+        return self._each(lambda n: self.prices.shared_ns(layer, n), tokens)
+
+    def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
+        rows, starts = np.asarray(rows).tolist(), np.asarray(starts).tolist()
+        ends = [*starts[1:], len(rows)]
+        waves = zip(starts, ends, strict=True)
+        return np.array([self.prices.experts_ns(layer, rows[a:b]) for a, b in waves], np.int64)
+
+    def head_ns(self, tokens: Any) -> Ints:
+        return self._each(self.prices.head_ns, tokens)
+
+    def masks_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
+        return self._each(lambda *n: self.prices.masks_ns(layer, *n), tokens, experts, capacity)
+
+    def combine_product_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
+        price = self.prices.combine_product_ns
+        return self._each(lambda *n: price(layer, *n), tokens, experts, capacity)
+
+    def decide_ns(self) -> int:
+        return self.prices.decide_ns()
+
+    def copy_ns(self, size: int, direction: str, pinned: bool = True, copies: int = 1) -> int:
+        return self.prices.copy_ns(int(size), direction, bool(pinned), int(copies))
+
+    def all_to_all_ns(self, matrix: Any) -> Ints:
+        return np.array([self.prices.all_to_all_ns(m.tolist()) for m in np.asarray(matrix)])
+
+
+class ScalarPrices:
+    """Any CostModel as the judge sees it; ``layers`` are the CostModel's own, by index."""
+
+    def __init__(self, costs: Any, layers: Any) -> None:
+        self.costs = costs
+        self.layers = {layer.index: layer for layer in layers}
+
+    def _one(self, name: str, *arguments: Any) -> int:
+        columns = [np.array([n], dtype=np.int64) for n in arguments]
+        (price,) = getattr(self.costs, name)(*columns)
+        return int(price)
+
+    def _layered(self, name: str, layer: Any, *arguments: int) -> int:
+        columns = [np.array([n], dtype=np.int64) for n in arguments]
+        (price,) = getattr(self.costs, name)(self.layers[layer.index], *columns)
+        return int(price)
+
+    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
+        return self._layered("attention_ns", layer, tokens, context_tokens, kv_tokens)
+
+    def dense_ns(self, layer: Any, tokens: int) -> int:
+        return self._layered("dense_ns", layer, tokens)
+
+    def gate_ns(self, layer: Any, tokens: int) -> int:
+        return self._layered("gate_ns", layer, tokens)
+
+    def permute_ns(self, layer: Any, rows: int) -> int:
+        return self._layered("permute_ns", layer, rows)
+
+    def shared_ns(self, layer: Any, tokens: int) -> int:
+        return self._layered("shared_ns", layer, tokens)
+
+    def experts_ns(self, layer: Any, rows: list[int]) -> int:
+        wave, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
+        (price,) = self.costs.experts_ns(self.layers[layer.index], wave, start)
+        return int(price)
+
+    def head_ns(self, tokens: int) -> int:
+        return self._one("head_ns", tokens)
+
+    def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
+        return self._layered("masks_ns", layer, tokens, experts, capacity)
+
+    def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
+        return self._layered("combine_product_ns", layer, tokens, experts, capacity)
+
+    def decide_ns(self) -> int:
+        return int(self.costs.decide_ns())
+
+    def copy_ns(self, size: int, direction: str, pinned: bool = True, copies: int = 1) -> int:
+        return int(self.costs.copy_ns(size, direction, pinned, copies))
+
+    def all_to_all_ns(self, matrix: list[list[int]]) -> int:
+        return self._one("all_to_all_ns", matrix)

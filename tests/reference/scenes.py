@@ -1,0 +1,43 @@
+"""Hand-sized scenes: one request whose steps need just the experts that are listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .judge import judge
+from .judge_words import DECODE, NO_EXPERT, Config, Layer, Model, Trace, Turn, Verdict
+from .prices import ToyPrices
+
+
+def scene(steps: list[list[int]], experts: int) -> tuple[Trace, Model]:
+    """One MoE layer; decode step s needs ``steps[s]``."""
+    top_k = max(len(ids) for ids in steps)
+    trace: Trace = {
+        "expert_ids": [[ids + [NO_EXPERT] * (top_k - len(ids))] for ids in steps],
+        "request_id": [0] * len(steps),
+        "position": list(range(len(steps))),
+        "phase": [DECODE] * len(steps),
+    }
+    return trace, Model([Layer(0, moe=True)], experts, top_k, 1, 1, 100)
+
+
+def play(steps: list[list[int]], experts: int, **choices: Any) -> Verdict:
+    trace, model = scene(steps, experts)
+    return judge(trace, model, Config(**choices), ToyPrices())
+
+
+def log(verdict: Verdict, step: int) -> list[tuple[int, str, int | None]]:
+    """(expert, rule, victim) of every turn of a step."""
+    return [(t.expert, t.rule, t.victim) for t in turns_of(verdict, step)]
+
+
+def waves(verdict: Verdict, step: int) -> list[list[int]]:
+    turns = turns_of(verdict, step)
+    return [
+        [t.expert for t in turns if t.wave == wave]
+        for wave in range(max(t.wave for t in turns) + 1)
+    ]
+
+
+def turns_of(verdict: Verdict, step: int) -> list[Turn]:
+    return [turn for turn in verdict.turns if turn.step == step]

@@ -1,0 +1,219 @@
+"""Hypothesis strategies: small traces, every choice of an experiment, integer prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from .judge_batches import requests_of
+from .judge_gating import local_experts
+from .judge_words import (
+    DECODE,
+    ENCODE,
+    NO_EXPERT,
+    PREFILL,
+    Config,
+    Kernels,
+    Layer,
+    Model,
+    Software,
+    Trace,
+    Verdict,
+)
+from .prices import ToyPrices
+
+POLICIES = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment for the judge and for an engine."""
+
+    trace: Trace
+    model: Model
+    config: Config
+    prices: ToyPrices
+
+    def arrays(self) -> dict[str, Any]:
+        """The trace's columns with the dtypes of a RoutingTrace."""
+        shape = (len(self.trace["phase"]), len(self.model.moe_layers), self.model.top_k)
+        ids = np.array(self.trace["expert_ids"], dtype=np.uint16).reshape(shape)
+        return {
+            "expert_ids": np.ascontiguousarray(ids),
+            "request_id": np.array(self.trace["request_id"], dtype=np.int32),
+            "position": np.array(self.trace["position"], dtype=np.int32),
+            "phase": np.array(self.trace["phase"], dtype=np.uint8),
+        }
+
+
+def needs_exceed_slots(case: Case, verdict: Verdict) -> bool:
+    """Whether some set N was larger than the slots: rules (b) and (c) had to decide."""
+    slots = case.config.slots
+    local = local_experts(case.model, case.config)
+    return slots is not None and any(
+        row["distinct_experts"] > slots and slots < len(local[row["gpu"]]) for row in verdict.layers
+    )
+
+
+@st.composite
+def models(draw: st.DrawFn, encoder: bool) -> Model:
+    """1..3 MoE layers with dense layers between; with an encoder, at least one layer each."""
+    moe_layers = draw(st.integers(1, 3))
+    layers: list[Layer] = []
+    encoder_layers = draw(st.integers(1, moe_layers)) if encoder else 0
+    for nth in range(moe_layers):
+        stack = "encoder" if nth < encoder_layers else "decoder"
+        window = draw(st.none() | st.integers(1, 20))
+        if draw(st.booleans()):
+            layers.append(Layer(len(layers), moe=False, stack=stack, window=window))
+        layers.append(Layer(len(layers), moe=True, stack=stack, window=window))
+    if encoder_layers == moe_layers or draw(st.booleans()):
+        layers.append(Layer(len(layers), moe=False))
+    experts = draw(st.integers(2, 12))
+    return Model(
+        layers=layers,
+        experts=experts,
+        top_k=draw(st.integers(1, min(4, experts))),
+        hidden=draw(st.integers(1, 8)),
+        activation_bytes=draw(st.sampled_from([1, 2, 4])),
+        expert_bytes=draw(st.integers(1, 2000)),
+    )
+
+
+@st.composite
+def traces(draw: st.DrawFn, model: Model, kind: str) -> Trace:
+    """1..6 requests of 1..12 tokens; ``kind``: decode, both (prompt and answer) or encode."""
+    random = Random(draw(st.integers(0, 2**32 - 1)))
+    padded = draw(st.sampled_from([0.0, 0.0, 0.2, 0.6]))
+    spread = draw(st.integers(1, model.experts))  # favourites: reuse between steps
+    trace: Trace = {"expert_ids": [], "request_id": [], "position": [], "phase": []}
+    name = 0
+    for _ in range(draw(st.integers(1, 6))):
+        name += draw(st.integers(1, 3))
+        tokens = draw(st.integers(1, 12) | st.integers(8, 12))
+        prompt = draw(st.integers(0, tokens)) if kind == "both" else 0
+        first = draw(st.integers(0, 30)) if kind == "decode" else 0
+        phases = [PREFILL] * prompt + [DECODE] * (tokens - prompt)
+        positions = list(range(first, first + tokens))
+        if kind == "encode":
+            encoded = draw(st.integers(0, 6))
+            phases = [ENCODE] * encoded + phases
+            positions = list(range(encoded)) + positions
+        for phase, position in zip(phases, positions, strict=True):
+            trace["request_id"].append(name)
+            trace["phase"].append(phase)
+            trace["position"].append(position)
+            trace["expert_ids"].append(choices(random, model, phase, spread, padded))
+    return trace
+
+
+def choices(
+    random: Random, model: Model, phase: int, spread: int, padded: float
+) -> list[list[int]]:
+    """One token's experts in every MoE layer; layers of the other stack have none."""
+    token = []
+    runs = model.layers_of(phase)
+    for layer in model.moe_layers:
+        favourites = max(spread, model.top_k) if random.random() < 0.8 else model.experts
+        ids = random.sample(range(favourites), model.top_k)
+        for place in range(model.top_k):
+            if random.random() < padded and (place > 0 or random.random() < 0.1):
+                ids[place] = NO_EXPERT
+        token.append(ids if layer in runs else [NO_EXPERT] * model.top_k)
+    return token
+
+
+few_ns, many_ns = st.integers(0, 80), st.integers(200, 2000)
+HALVES = (few_ns | many_ns).map(lambda n: n / 2)  # exact in floating point
+
+kernels = st.builds(Kernels, *[st.integers(0, 4)] * 6)
+
+softwares = st.just(Software()) | st.builds(
+    Software,
+    kernels=kernels,
+    launch_ns=HALVES,
+    host_per_layer_ns=HALVES,
+    host_per_copy_ns=HALVES,
+    copies_per_expert=st.integers(1, 3),
+    pinned=st.booleans(),
+    blocking=st.booleans(),
+    synchronisations=st.integers(0, 2),
+    synchronisation_ns=HALVES,
+)
+
+small, large = st.integers(0, 20), st.integers(0, 500)
+
+toy_prices = st.builds(
+    ToyPrices,
+    base=small | large,
+    token=small,
+    context=st.integers(0, 3),
+    expert_start=small | large,
+    expert=small | large,
+    tile=small | large,
+    copy_latency=small | large,
+    copy_bytes_a_ns=st.integers(1, 20),
+    exchange_latency=small | large,
+    exchange_bytes_a_ns=st.integers(1, 20),
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
+    """Every choice of semantics; half of the draws have few slots and large needs."""
+    pressed = draw(st.booleans())
+    gpus = draw(st.integers(1, min(4, model.experts)))
+    gatings = ["dynamic", "static"] if pressed else ["dynamic", "dynamic", "dynamic", "static"]
+    gating = draw(st.sampled_from(gatings))
+    local = -(-model.experts // gpus)
+    if pressed:
+        slots: int | None = draw(st.integers(1, max(1, min(local - 1, 4))))
+        batch_size = draw(st.integers(min(2, requests), requests + 1))
+    else:
+        few, many = st.integers(1, max(1, local - 1)), st.integers(1, local + 1)
+        slots = draw(few | many | st.none())
+        batch_size = draw(st.integers(1, 2) | st.integers(1, requests + 1))
+    phases = {
+        "decode": ["decode", "decode", "all"],
+        "both": ["all", "all", "prefill", "decode"],
+        "encode": ["encode", "encode", "decode", "all"],
+    }
+    config = Config(
+        batching=draw(st.sampled_from(["static", "refill"])),
+        batch_size=batch_size,
+        phase=draw(st.sampled_from(phases[kind])),
+        gpus=gpus,
+        gating=gating,
+        capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
+        placement=draw(st.sampled_from(["contiguous", "round_robin"])),
+        slots=slots,
+        policy=draw(st.sampled_from([*POLICIES, "lru", "lfu", "min"])),
+        first_part=draw(st.sampled_from([0.1, 0.25, 0.5, 1.0])),
+        order=draw(st.sampled_from(["id", "resident_first"])),
+        kernels=draw(st.sampled_from(["grouped", "grouped", "serial"])),
+        initial=draw(st.sampled_from(["empty", "most_used"])),
+        seed=draw(st.integers(0, 1000)),
+        execution=draw(st.sampled_from(["eager", "piecewise", "graph"])),
+        decide=draw(st.sampled_from(["host", "device"])),
+        software=draw(softwares),
+    )
+    if config.execution == "graph":  # a graph cannot wait for the host's decision
+        config = replace(config, decide="device")
+    return config
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    kind = draw(st.sampled_from(["decode", "decode", "both", "both", "encode"]))
+    model = draw(models(encoder=kind == "encode"))
+    trace = draw(traces(model, kind))
+    requests = len(set(trace["request_id"]))
+    config = draw(configs(model, kind, requests))
+    if not requests_of(trace, config.phase):  # nothing to run is an error, not an experiment
+        everything = "encode" if trace["phase"][0] == ENCODE else "all"
+        config = replace(config, phase=everything)
+    return Case(trace, model, config, draw(toy_prices))

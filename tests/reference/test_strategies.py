@@ -1,0 +1,61 @@
+"""The strategies draw what they promise, and the judge keeps its own books on all of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+
+from .judge import judge
+from .judge_words import CATEGORIES, Verdict
+from .strategies import POLICIES, Case, cases, needs_exceed_slots
+
+
+def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @given(cases())
+    def draw(case: Case) -> None:
+        verdict = judge(case.trace, case.model, case.config, case.prices)
+        rules = {turn.rule for turn in verdict.turns}
+        seen["all"] += 1
+        seen["exceeded"] += needs_exceed_slots(case, verdict)
+        seen.update(f"rule {rule}" for rule in rules)
+        for choice in ("gpus", "policy", "gating", "phase", "batching", "execution", "order"):
+            seen[f"{choice} {getattr(case.config, choice)}"] += 1
+
+    draw()
+    assert 3 * seen["exceeded"] >= seen["all"] >= 300, seen
+    # Nothing that the semantics name is left out.
+    names = [f"rule {rule}" for rule in ("free", "a", "b", "c")]
+    names += [f"gpus {gpus}" for gpus in (1, 2, 3, 4)]
+    names += [f"policy {policy}" for policy in POLICIES]
+    names += [f"phase {phase}" for phase in ("decode", "prefill", "all", "encode")]
+    names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
+    for name in names:
+        assert seen[name] >= 9, (name, seen)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_the_judges_books_balance(case: Case) -> None:
+    verdict = judge(case.trace, case.model, case.config, case.prices)
+    assert verdict.hits + verdict.misses == len(verdict.turns)
+    assert verdict.rows_kept == verdict.accesses
+    assert all(value >= 0 for value in verdict.time_ns.values())
+    # Every nanosecond of every GPU is attributed once.
+    assert sum(verdict.time_ns.values()) == verdict.gpus * verdict.duration_ns
+    assert set(verdict.time_ns) == {*CATEGORIES, "idle"}
+    assert verdict.stall_ns == sum(row["stall_ns"] for row in verdict.layers)
+    assert verdict.barrier_ns == sum(row["barrier_ns"] for row in verdict.layers)
+    assert verdict.rows_executed == sum(row["tokens"] for row in verdict.layers)
+    engines_do_one_thing_at_a_time(verdict)
+
+
+def engines_do_one_thing_at_a_time(verdict: Verdict) -> None:
+    ends: dict[tuple[int, str], int] = {}
+    for span in verdict.spans:
+        engine = (span.gpu, span.engine)
+        assert ends.get(engine, 0) <= span.start_ns <= span.end_ns
+        ends[engine] = span.end_ns

@@ -1,0 +1,103 @@
+"""Profiles by name and by path, and parts taken from other profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.config.paths import shipped_folder
+from moesim.hardware import hardware_names, load_hardware, load_software, software_names
+
+SHIPPED = shipped_folder() / "hardware_profiles"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_names() -> None:
+    assert {"h100-sxm", "dgx-h100", "rtx-4060-8gb"} <= set(hardware_names())
+    assert software_names() == ["hf-eager", "ideal"]
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"'h100-smx'.*did you mean 'h100-sxm'"):
+        load_hardware("h100-smx")
+    with pytest.raises(InputError, match=r"'hf_eager'.*did you mean 'hf-eager'"):
+        load_software("hf_eager")
+    with pytest.raises(InputError, match="neither a shipped profile"):
+        load_hardware("")
+
+
+def test_a_file_works_wherever_a_name_does(tmp_path: Path) -> None:
+    text = (SHIPPED / "l40s.yaml").read_text(encoding="utf-8").replace("864 GB/s", "900 GB/s")
+    path = write(tmp_path, "mine.yaml", text)
+    profile = load_hardware(str(path))
+    assert profile.name == "mine"
+    assert profile.datasheet.memory_bandwidth.value == 900e9
+    assert load_hardware("mine.yaml", [tmp_path]) == profile
+    text = (SHIPPED / "software" / "hf-eager.yaml").read_text(encoding="utf-8")
+    write(tmp_path, "slow.yaml", text.replace("value: 10 us", "value: 25 us"))
+    assert load_software("slow.yaml", [tmp_path]).launch_ns == 25_000
+
+
+def test_a_folder_is_not_a_profile(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; name the YAML file"):
+        load_hardware(str(tmp_path))
+
+
+def test_a_base_gives_the_parts_left_out() -> None:
+    card, node = load_hardware("v100-sxm2-32gb"), load_hardware("dgx-1-v100")
+    assert node.datasheet == card.datasheet
+    assert node.host_memory_bytes == 512_000_000_000 != card.host_memory_bytes
+    assert card.topology is None
+    assert node.gpus == 8
+    assert node.sources.items() >= card.sources.items()
+
+
+def test_wiring_of_another_profile(tmp_path: Path) -> None:
+    text = "title: mine\nbase: h200-sxm\nsources: {}\ntopology: dgx-h100\n"
+    mine = load_hardware(str(write(tmp_path, "mine.yaml", text)))
+    assert mine.topology == load_hardware("dgx-h100").topology
+    assert mine.datasheet == load_hardware("h200-sxm").datasheet
+
+
+def test_a_base_beside_the_file(tmp_path: Path) -> None:
+    text = (SHIPPED / "l40s.yaml").read_text(encoding="utf-8")
+    write(tmp_path, "card.yaml", text)
+    top = write(tmp_path, "top.yaml", "title: top\nbase: card.yaml\nsources: {}\n")
+    assert load_hardware(str(top)).datasheet == load_hardware("l40s").datasheet
+
+
+def test_contents_in_plain_units() -> None:
+    card = load_hardware("rtx-4060-8gb")
+    assert (card.memory_bytes, card.context_bytes) == (8 << 30, 512 << 20)
+    v100 = load_hardware("v100-sxm2-32gb").datasheet
+    assert v100.pcie.value == 16e9
+    assert v100.copy_of("h2d").bytes_per_second == 12_000_000_000
+
+
+def test_ideal_software_adds_nothing() -> None:
+    ideal = load_software("ideal")
+    assert not any(ideal.kernels.model_dump().values())
+    assert ideal.launch_ns == ideal.host_per_layer_ns == ideal.host_per_copy_ns == 0
+    assert ideal.synchronisations == ideal.synchronisation_ns == 0
+    assert ideal.pinned
+    assert not ideal.blocking
+
+
+def test_eager_software_copies_a_matrix_at_a_time() -> None:
+    from small import network
+
+    eager, ideal = load_software("hf-eager"), load_software("ideal")
+    assert (eager.pinned, eager.blocking) == (False, True)
+    assert eager.copies_per_expert(network()) == 3
+    assert eager.copies_per_expert(network(gated=False)) == 2
+    assert ideal.copies_per_expert(network()) == 1
+    assert eager.kernels.expert == 13
+    numbers = {"launch_ns", "kernels.attention", "kernels.head", "synchronisation_ns", "copied"}
+    assert numbers <= set(eager.sources)

@@ -1,0 +1,55 @@
+"""In which units a format's products run."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.hardware import load_hardware
+from moesim.hardware.precision import dtype_of
+from moesim.model import load_model, model_names
+
+TERA = 1e12
+
+
+@pytest.mark.parametrize(
+    ("card", "dtype", "tera"),
+    [
+        ("h100-sxm", "mxfp4", 989.4),
+        ("h100-sxm", "fp8", 1978.9),
+        ("a100-sxm-80gb", "fp8", 312),
+        ("a100-sxm-80gb", "int4", 312),
+        ("a100-sxm-80gb", "int8", 312),
+        ("v100-sxm2-32gb", "bf16", 125),
+        ("v100-sxm2-32gb", "mxfp4", 125),
+        ("v100-sxm2-32gb", "fp32", 15.7),
+        ("b200-sxm", "mxfp4", 9000),
+        ("b200-sxm", "nvfp4", 9000),
+        ("rtx-4060-8gb", "mxfp4", 30.2),
+    ],
+)
+def test_units(card: str, dtype: str, tera: float) -> None:
+    assert load_hardware(card).peak(dtype) == tera * TERA
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(InputError, match=r"'mxfp6'.*did you mean 'mxfp4'"):
+        load_hardware("h100-sxm").peak("mxfp6")
+
+
+def test_every_shipped_model_has_units() -> None:
+    card = load_hardware("h100-sxm")
+    for name in model_names():
+        for layer in load_model(name).moe_layers:
+            assert layer.moe is not None
+            assert card.peak(layer.moe.expert.dtype) > 0
+
+
+def test_format_by_size() -> None:
+    assert [dtype_of(100, size) for size in (400, 200, 203, 101, 56)] == [
+        "fp32",
+        "bf16",
+        "bf16",
+        "fp8",
+        "fp8",
+    ]

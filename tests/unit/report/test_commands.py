@@ -1,0 +1,90 @@
+"""The commands that read a result, from the command line's side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import factory
+import pytest
+import sweeps
+
+from moesim.cli.main import main
+from moesim.results import write_result
+
+
+def test_plot_writes_figures_and_says_where(
+    sweep: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["plot", str(sweep), "-f", "time_breakdown", "-o", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / f"time_breakdown.{suffix}") for suffix in ("csv", "png", "svg")
+    ]
+
+
+def test_plot_of_no_result_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["plot", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert str(tmp_path) in captured.err
+
+
+def test_timeline_writes_the_asked_steps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+    out = tmp_path / "t.json"
+    assert main(["timeline", str(run), "--steps", "0:2", "-o", str(out)]) == 0
+    assert "12 spans" in capsys.readouterr().out
+    events = json.loads(out.read_text())["traceEvents"]
+    assert {e["args"]["step"] for e in events if e["ph"] == "X"} == {0, 1}
+
+
+@pytest.mark.parametrize("what", ["gatings", "planners", "batchings", "figures"])
+def test_list_has_a_line_about_everything(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 2
+    assert all(row["name"] and len(row["description"]) > 10 for row in rows)
+
+
+def test_list_models_has_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    mixtral = rows["mixtral-8x7b"]
+    assert round(mixtral["parameters"] / 1e9, 1) == 46.7
+    assert (mixtral["experts"], mixtral["top_k"], mixtral["moe_layers"]) == (8, 2, 32)
+    assert main(["list", "models"]) == 0
+    assert "46.7" in capsys.readouterr().out
+
+
+def test_list_of_something_else_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "polices"]) == 2
+    assert "did you mean 'policies'?" in capsys.readouterr().err
+
+
+def test_a_made_sweep_is_shown_as_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from moesim.cli.sweep import show
+
+    show(sweep)
+    text = capsys.readouterr().out
+    assert "points.csv" in text
+    assert f"moesim plot {sweep}".replace("\n", "") in text
+    assert f"{sweeps.summary(4, 'lru', 1)['mean_tpot_ms']:.4g}" in text
+
+
+def test_a_profiles_plain_values_are_its_key_figures() -> None:
+    from moesim.config.params import Params
+    from moesim.report.catalogue import key_figures
+
+    class Profile(Params):
+        name: str
+        datasheet: dict[str, object]
+
+    memory = {"value": "80 GiB", "source": "datasheet"}
+    datasheet = {"memory": memory, "sms": 132, "source": "the maker", "links": [1, 2]}
+    figures = key_figures(Profile(name="h100", datasheet=datasheet))
+    assert figures == {"memory": "80 GiB", "sms": 132}

@@ -1,0 +1,177 @@
+"""What the figures' tables say, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import factory
+import numpy as np
+import pandas as pd
+import pytest
+import sweeps
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+
+from moesim.config.errors import InputError
+from moesim.report.figures import registry
+from moesim.report.figures.memory_over_time import MOST_INSTANTS
+from moesim.report.figures.throughput_vs_memory import pareto
+from moesim.report.labels import spread
+from moesim.report.plot import applicable, drawn, plot
+from moesim.results import write_result
+
+
+def table(kind: str, folder: Path) -> pd.DataFrame:
+    return registry.get(kind)().prepare(folder)
+
+
+def test_throughput_has_a_line_a_policy_and_a_gap_where_memory_did_not_suffice(sweep: Path) -> None:
+    made = table("throughput_vs_capacity", sweep)
+    assert set(made["series"]) == {"lru", "lfu", "lifo", "min"}
+    lru = made[made["series"] == "lru"].set_index("slots_per_layer")
+    assert lru.index.tolist() == [4, 8, 12, 16]
+    assert lru["status"].tolist() == ["ok", "ok", "ok", "out_of_memory"]
+    assert np.isnan(lru["output_throughput_tokens_per_s"][16])
+    assert (
+        lru["output_throughput_tokens_per_s"][8] == sweeps.summary(8, "lru", 1)["output_throughput"]
+    )
+
+
+def test_the_miss_ratio_counts_late_prefetches_as_turns() -> None:
+    from moesim.report.figures.miss_ratio_vs_capacity import miss_ratios
+
+    points = pd.DataFrame({"hits": [5], "late": [3], "misses": [2], "hit_ratio_per_access": [0.75]})
+    assert miss_ratios(points)["miss_ratio_per_expert"].tolist() == [0.2]
+    assert miss_ratios(points)["miss_ratio_per_access"].tolist() == [0.25]
+
+
+def test_min_is_drawn_as_the_bound(sweep: Path) -> None:
+    figure = registry.get("miss_ratio_vs_capacity")()
+    with drawn(figure, figure.prepare(sweep)) as sheet:
+        axes = sheet.axes[0]
+        words = {text.get_text() for text in axes.texts}
+        black = [line for line in axes.lines if line.get_color() == "#000000"]
+    assert "min (bound)" in words
+    assert "out of memory" in words
+    assert len(black) == 1
+    assert np.isnan(black[0].get_ydata()[-1])
+
+
+def test_series_are_told_apart_without_colour(sweep: Path) -> None:
+    figure = registry.get("throughput_vs_capacity")()
+    with drawn(figure, figure.prepare(sweep)) as sheet:
+        looks = [(line.get_marker(), str(line.get_linestyle())) for line in sheet.axes[0].lines]
+    assert len(set(looks)) == len(looks) == 4
+
+
+def test_labels_of_lines_do_not_overlap(tmp_path: Path) -> None:
+    folder = sweeps.make(tmp_path / "many", policies=tuple(sweeps.EFFICIENCY), batches=(1, 4))
+    figure = registry.get("throughput_vs_capacity")()
+    with drawn(figure, figure.prepare(folder)) as sheet:
+        sheet.canvas.draw()
+        texts = [t for t in sheet.axes[0].texts if "batch size" in t.get_text()]
+        boxes = sorted((Text.get_window_extent(t) for t in texts), key=lambda box: box.y0)
+    assert len(boxes) == 12
+    assert all(a.y1 <= b.y0 + 1 for a, b in pairwise(boxes))
+
+
+def test_the_front_has_the_points_that_nothing_beats() -> None:
+    cost = pd.Series([1.0, 2, 2, 3, 3])
+    gain = pd.Series([5.0, 9, 4, 9, 12])
+    assert pareto(cost, gain).tolist() == [True, True, False, False, True]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
+def test_every_point_is_matched_by_one_of_the_front(points: list[tuple[int, int]]) -> None:
+    cost = pd.Series([float(c) for c, _ in points])
+    gain = pd.Series([float(g) for _, g in points])
+    front = pareto(cost, gain)
+    assert front.any()
+    for c, g in points:
+        assert ((cost[front] <= c) & (gain[front] >= g)).any()
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=12))
+def test_spread_keeps_order_and_distance(wanted: list[float]) -> None:
+    places = spread(wanted, 0.08, 0, 1)
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(places[order]) >= 0.08 - 1e-9).all()
+    assert places.max() <= 1
+    assert places.min() >= -1e-9
+
+
+def test_memory_keeps_its_peak_when_thinned(sweep: Path) -> None:
+    made = table("memory_over_time", sweep)
+    whole = sweeps.memory(sweeps.summary(12, "min", 1))
+    categories = [c for c in made.columns if c.endswith("_bytes") and c != "capacity_bytes"]
+    assert len(made) <= MOST_INSTANTS
+    assert made[categories].sum(axis=1).max() == whole.iloc[:, 1:8].sum(axis=1).max()
+    assert "masks_bytes" not in made.columns
+    assert set(made["run"]) == {"best point, 12 slots/layer, min"}
+
+
+def test_the_breakdown_has_the_shares_of_the_summary(sweep: Path) -> None:
+    made = table("time_breakdown", sweep)
+    assert len(made) == 12
+    expected = sweeps.summary(4, "lru", 1)["time_share"]
+    row = made[made["point"] == "4 slots/layer, lru"].iloc[0]
+    assert row["waiting_for_weights_share"] == expected["waiting_for_weights"]
+
+
+def test_a_run_gets_the_figures_that_apply_to_it(tmp_path: Path) -> None:
+    run = sweeps.make_run(tmp_path / "run")
+    assert sorted(applicable(run)) == ["memory_over_time", "time_breakdown"]
+
+
+def test_the_experiments_figures_are_drawn_and_no_others(tmp_path: Path) -> None:
+    folder = sweeps.make(tmp_path / "s", experiment={"figures": ["throughput_vs_memory"]})
+    written = plot(folder)
+    assert [path.name for path in written] == [
+        f"throughput_vs_memory.{suffix}" for suffix in ("csv", "png", "svg")
+    ]
+    assert all(path.stat().st_size > 500 for path in written)
+
+
+def test_a_figure_is_drawn_from_the_table_beside_it(sweep: Path, tmp_path: Path) -> None:
+    for csv in [p for p in plot(sweep, out=tmp_path / "figures") if p.suffix == ".csv"]:
+        figure = registry.get(csv.stem)()
+        again = tmp_path / "again.svg"
+        with drawn(figure, pd.read_csv(csv, keep_default_na=True)) as sheet:
+            sheet.savefig(again, metadata={"Date": None, "Creator": "moesim"})
+        assert again.read_bytes() == csv.with_suffix(".svg").read_bytes()
+
+
+def test_the_same_result_gives_the_same_svg(sweep: Path, tmp_path: Path) -> None:
+    first, second = (plot(sweep, out=tmp_path / name) for name in ("one", "two"))
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_an_asked_figure_that_does_not_apply_says_what_it_needs(tmp_path: Path) -> None:
+    run = sweeps.make_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"it needs a sweep over experts\.capacity"):
+        plot(run, ["throughput_vs_capacity"])
+    with pytest.raises(InputError, match="did you mean 'time_breakdown'"):
+        plot(run, ["time_breakdwon"])
+
+
+def test_a_folder_without_a_result_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a run nor a sweep"):
+        plot(tmp_path)
+
+
+def test_prefill_alone_is_measured_by_processed_tokens() -> None:
+    from moesim.report.series import throughput
+
+    points = pd.DataFrame({"output_throughput": [0.0], "tokens": [500], "duration_ms": [250.0]})
+    made = throughput(points)
+    assert made.name == "processed_throughput_tokens_per_s"
+    assert made.tolist() == [2000.0]
+
+
+def test_an_out_of_memory_run_has_no_breakdown(tmp_path: Path) -> None:
+    run = write_result(factory.result("out_of_memory"), tmp_path / "run")
+    with pytest.raises(InputError, match="no point of it ran to its end"):
+        plot(run, ["time_breakdown"])

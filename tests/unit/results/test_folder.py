@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import factory
+import pandas as pd
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.results import read_result, write_result
+from moesim.results.folder import read_table
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_result(factory.result(with_spans=True), tmp_path / "run")
+
+
+def test_a_result_comes_back_as_it_was(folder: Path) -> None:
+    written, read = factory.result(with_spans=True), read_result(folder)
+    assert read.summary == written.summary
+    assert read.experiment == written.experiment
+    for name in ("steps", "layers", "requests", "memory", "spans"):
+        pd.testing.assert_frame_equal(getattr(read, name), getattr(written, name))
+
+
+def test_an_out_of_memory_result_comes_back_without_steps(tmp_path: Path) -> None:
+    read = read_result(write_result(factory.result("out_of_memory"), tmp_path / "run"))
+    assert read.status == "out_of_memory"
+    assert read.summary["output_throughput"] is None
+    assert len(read.steps) == 0
+    assert not (tmp_path / "run" / "spans.parquet").exists()
+
+
+def test_nan_and_numpy_scalars_become_json(tmp_path: Path) -> None:
+    table = factory.steps()
+    folder = write_result(
+        factory.result(mean_tpot_ms=float("nan"), hits=table["hits"].sum()), tmp_path / "run"
+    )
+    read = json.loads((folder / "summary.json").read_text())
+    assert read["mean_tpot_ms"] is None
+    assert read["hits"] == 10
+
+
+def test_out_takes_an_empty_folder_and_no_other(tmp_path: Path) -> None:
+    write_result(factory.result(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="name a new or an empty folder"):
+        write_result(factory.result(name="other"), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    broken = factory.result(hits={1, 2})
+    with pytest.raises(TypeError):
+        write_result(broken, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no summary": lambda run: (run / "summary.json").unlink(),
+    "half a summary": lambda run: cut(run / "summary.json"),
+    "a summary without status": lambda run: (run / "summary.json").write_text("{}"),
+    "a list as summary": lambda run: (run / "summary.json").write_text("[]"),
+    "no provenance": lambda run: (run / "provenance.json").unlink(),
+    "a later format": lambda run: (run / "provenance.json").write_text('{"format": 99}'),
+    "no steps": lambda run: (run / "steps.parquet").unlink(),
+    "half the steps": lambda run: cut(run / "steps.parquet"),
+    "altered steps": lambda run: flip(run / "steps.parquet"),
+    "other columns": lambda run: (run / "steps.parquet").write_bytes(
+        (run / "memory.parquet").read_bytes()
+    ),
+    "half the spans": lambda run: cut(run / "spans.parquet"),
+    "no experiment": lambda run: (run / "experiment.yaml").unlink(),
+    "a broken experiment": lambda run: (run / "experiment.yaml").write_text("a: [1"),
+    "an empty experiment": lambda run: (run / "experiment.yaml").write_text(""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_one_clear_error(folder: Path, damage: str) -> None:
+    DAMAGE[damage](folder)
+    with pytest.raises(InputError) as error:
+        read_result(folder)
+    assert len(error.value.problems) == 1
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        read_result(tmp_path / "nowhere")
+
+
+def test_flipped_bytes_never_read_as_other_numbers(folder: Path) -> None:
+    path = folder / "steps.parquet"
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 997):
+        content = bytearray(whole)
+        content[position] ^= 0x10
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not as it was written"):
+            read_result(folder)
+
+
+def test_what_is_no_parquet_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "points.parquet").write_text("n,status\n1,ok\n")
+    with pytest.raises(InputError, match=r"points.parquet cannot be read \("):
+        read_table(tmp_path / "points.parquet")

@@ -1,0 +1,20 @@
+"""A sweep in a process of its own, to be killed: OUT MARKERS COUNT SECONDS JOBS."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from evaluations import EXPERIMENT, Counted, points
+
+from moesim.sweep import run_sweep
+
+if __name__ == "__main__":
+    out, markers, count, seconds, jobs = sys.argv[1:]
+    run_sweep(
+        EXPERIMENT,
+        points(int(count)),
+        out,
+        jobs=int(jobs),
+        evaluate=Counted(Path(markers), float(seconds)),
+    )

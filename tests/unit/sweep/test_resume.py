@@ -1,0 +1,100 @@
+"""Whatever ends a sweep, the same command goes on: no point lost, none run twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from evaluations import EXPERIMENT, Counted, points
+
+from moesim.config.errors import InputError
+from moesim.sweep import run_sweep
+from moesim.sweep.lock import hold_alone
+
+SCRIPT = Path(__file__).with_name("sweep_process.py")
+COUNT, SECONDS = 24, 0.1
+
+
+def start(out: Path, markers: Path) -> subprocess.Popen[bytes]:
+    arguments = [str(out), str(markers), str(COUNT), str(SECONDS), "2"]
+    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], start_new_session=True)
+
+
+def finished(out: Path) -> set[int]:
+    folder = out / "points"
+    return {int(p.name) for p in folder.glob("[0-9]*")} if folder.exists() else set()
+
+
+def runs(markers: Path, n: int) -> int:
+    return len((markers / str(n)).read_text().splitlines())
+
+
+def wait_for_more(out: Path, process: subprocess.Popen[bytes], seconds: float) -> None:
+    before, deadline = len(finished(out)), time.monotonic() + 30
+    while len(finished(out)) == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["parent", "parent and workers"])
+def test_kill_9_loses_nothing_and_repeats_nothing(
+    tmp_path: Path, markers: Path, whole_group: bool
+) -> None:
+    out, moments = tmp_path / "killed", random.Random(3)
+    evaluations: dict[int, int] = {}
+    for _ in range(3):
+        process = start(out, markers)
+        wait_for_more(out, process, moments.uniform(0, 3 * SECONDS))
+        if whole_group:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+        for n in finished(out):
+            evaluations.setdefault(n, runs(markers, n))
+    assert 3 <= len(evaluations) < COUNT
+    assert start(out, markers).wait(60) == 0
+    assert {n: runs(markers, n) for n in evaluations} == evaluations
+    assert not list(out.rglob(".writing-*"))
+    undisturbed = tmp_path / "undisturbed"
+    (tmp_path / "others").mkdir()
+    run_sweep(EXPERIMENT, points(COUNT), undisturbed, evaluate=Counted(tmp_path / "others"))
+    for name in ("points.parquet", "points.csv", "sweep.json"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path, markers: Path) -> None:
+    process = start(tmp_path / "out", markers)
+    wait_for_more(tmp_path / "out", process, 0)
+    process.kill()
+    process.wait()
+    with hold_alone(tmp_path / "out"):
+        stands = finished(tmp_path / "out")
+        time.sleep(4 * SECONDS)
+        assert finished(tmp_path / "out") == stands
+
+
+def test_ctrl_c_ends_cleanly_and_leaves_only_whole_points(tmp_path: Path, markers: Path) -> None:
+    process = start(tmp_path / "out", markers)
+    wait_for_more(tmp_path / "out", process, 0)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(10) != 0
+    with hold_alone(tmp_path / "out"):
+        for folder in (tmp_path / "out" / "points").glob("[0-9]*"):
+            assert (folder / "summary.json").is_file()
+    assert 1 <= len(finished(tmp_path / "out")) < COUNT
+
+
+def test_a_second_sweep_in_the_same_folder_waits_outside(tmp_path: Path, markers: Path) -> None:
+    (tmp_path / "out" / "points").mkdir(parents=True)
+    with (
+        hold_alone(tmp_path / "out"),
+        pytest.raises(InputError, match="another moesim sweep is running"),
+    ):
+        run_sweep(EXPERIMENT, points(2), tmp_path / "out", evaluate=Counted(markers))

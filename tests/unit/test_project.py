@@ -1,0 +1,95 @@
+"""The project's own files: what is shipped, what is locked, and what no file may name."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ("setup", "demo", "test", "check", "verify", "bench", "docs")
+LOCKS = ("runtime", "dev")
+
+
+@pytest.fixture(scope="module")
+def check_names():
+    spec = importlib.util.spec_from_file_location(
+        "check_names", ROOT / "scripts" / "check_names.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("https://", "pypi", ".org/simple"),
+        ("files.python", "hosted.org"),
+        ("--index", "-url https://example.org"),
+        ("open('/", "work/main/x')"),
+        ("/", "root/.cache"),
+        ("see ..", "/shared/data"),
+    ],
+)
+def test_forbidden_names_are_found(check_names, parts):
+    assert list(check_names.offences("".join(parts).encode()))
+
+
+@pytest.mark.parametrize(
+    "text", ["moesim/workload/base.py", "a/tmp_path/b", "the shared links", "examples/work/x"]
+)
+def test_plain_names_are_not(check_names, text):
+    assert not list(check_names.offences(text.encode()))
+
+
+@pytest.mark.skipif(
+    not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs a git checkout"
+)
+def test_no_file_names_a_machine_or_registry(check_names, capsys):
+    assert check_names.main() == 0, capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows(target):
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_an_old_python_is_named(tmp_path):
+    old = tmp_path / "python-old"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    command = ["make", "demo", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "3.11 or newer" in done.stderr
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_is_hashed_and_holds_every_dependency(lock):
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["build"]]
+    if lock == "dev":
+        wanted += [*extras["dev"], *extras["docs"]]
+    names = {re.match(r"[\w.-]+", entry).group().lower() for entry in wanted}
+    assert names <= locked
+    assert text.count("--hash=sha256:") > len(locked)
+    assert "scipy==1.18.0" not in text
+
+
+def test_licence_is_whole():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert "GPT-OSS-MoE-ExpertFingerprinting" in (ROOT / "NOTICE").read_text()
