@@ -22,29 +22,30 @@ Ints = NDArray[np.int64]
 class Prices(Protocol):
     """Prices in integer nanoseconds; ``moesim.hardware.CostModel`` is the one that ships."""
 
-    def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints, /) -> Ints: ...
-    def dense_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
-    def gate_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
-    def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...
-    def shared_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...
-    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...
-    def head_ns(self, tokens: Ints, /) -> Ints: ...
-    def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /) -> Ints: ...
-    def combine_product_ns(
+    def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints, /) -> Ints: ...  # noqa: D102
+    def dense_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
+    def gate_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
+    def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
+    def shared_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
+    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...  # noqa: D102
+    def head_ns(self, tokens: Ints, /) -> Ints: ...  # noqa: D102
+    def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /) -> Ints: ...  # noqa: D102
+    def combine_product_ns(  # noqa: D102
         self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /
     ) -> Ints: ...
-    def decide_ns(self) -> int: ...
-    def copy_ns(
+    def decide_ns(self) -> int: ...  # noqa: D102
+    def copy_ns(  # noqa: D102
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
-    def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...
+    def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """One run.
 
-    ``slots``: by GPU, slots for each MoE layer (at least its local experts: all resident). ``links``: the
+    ``slots``: by GPU, slots for each MoE layer (at least its local experts: all resident).
+    ``links``: the
     links that copies cross where some are shared, else None: every copy then has its own way.
     """
 
@@ -134,5 +135,3 @@ class HostTimes:
 
 def _whole(value: float) -> int:
     return int(value + 0.5)
-
-

@@ -14,7 +14,8 @@ from moesim.engine.program import Chunk
 class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
 
-    ``turns`` are distinct experts executed, ``rows`` rows executed with padding, ``kept_rows`` without;
+    ``turns`` are distinct experts executed, ``rows`` rows executed with padding, ``kept_rows``
+    without;
     ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a capacity.
     """
 
@@ -24,7 +25,6 @@ class Counts:
     kept_rows: Ints
     access_hits: Ints
     dropped_choices: Ints
-    capacity: Ints
 
     @property
     def misses(self) -> Ints:
@@ -43,22 +43,26 @@ class Tally:
         """Count ``chunk``."""
         layers = len(self.case.model.moe_layers)
         shape = (chunk.passes, layers, self.case.gpus)
+        turns, hits, rows, kept_rows, access_hits = (np.zeros(shape, np.int64) for _ in range(5))
         counts = Counts(
-            *(np.zeros(shape, np.int64) for _ in range(5)),
-            chunk.counts["dropped"],
-            chunk.counts["capacity"],
+            turns=turns,
+            hits=hits,
+            rows=rows,
+            kept_rows=kept_rows,
+            access_hits=access_hits,
+            dropped_choices=chunk.dropped,
         )
-        kept = chunk.counts["kept"].sum(axis=2)
+        kept = chunk.kept.sum(axis=2)
         for (layer, gpu), work in chunk.work.items():
             step = np.repeat(np.arange(chunk.passes), np.diff(work.needs.offsets))
             expert = self.case.local_experts(gpu)[work.turns.expert]
             used = kept[step, layer, expert]
             for total, values in (
-                (counts.turns, np.ones_like(step)),
-                (counts.hits, work.turns.hit),
-                (counts.rows, work.rows),
-                (counts.kept_rows, used),
-                (counts.access_hits, used * work.turns.hit),
+                (turns, np.ones_like(step)),
+                (hits, work.turns.hit),
+                (rows, work.rows),
+                (kept_rows, used),
+                (access_hits, used * work.turns.hit),
             ):
                 total[:, layer, gpu] = np.bincount(step, values, chunk.passes).astype(np.int64)
         self.parts.append(counts)

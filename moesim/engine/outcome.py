@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
 from moesim.engine.case import Ints
 from moesim.engine.counts import Counts
 
-CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights", "waiting_for_gpus")  # fmt: skip
-"""What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle."""
+CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
+"waiting_for_gpus")  # fmt: skip
+"""What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,5 +37,3 @@ class Outcome:
     def duration_ns(self) -> int:
         """End of the last combine and head."""
         return int(self.ends.max())
-
-

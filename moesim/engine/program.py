@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class Work:
 
     ``turns`` as decided; ``step_waves`` int64[passes + 1] offsets into ``wave_ns``; copies by pass:
     ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the copy) and
-    ``copy_wait`` (the wave for which it waits, else -1). ``rows`` int64[turns]: rows of each turn.
+    ``copy_wait`` (the wave for which it waits, else -1). ``rows`` int64[turns]: rows of each turn;
+    ``starts`` the first turn of each wave, ``missed`` the turn of each copy.
     """
 
     needs: Needs
@@ -41,6 +43,8 @@ class Work:
     step_copies: Ints
     copy_wave: Ints
     copy_wait: Ints
+    starts: Ints
+    missed: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,8 @@ class Chunk:
     """Passes ``first:first + passes`` with everything the clock needs; int64[passes, gpus] prices.
 
     ``attention``, ``gate``, ``shared``, ``restore`` by model layer; ``work`` by (MoE layer, GPU);
-    ``dispatch``, ``combine`` int64[passes] by MoE layer; ``counts`` what is reported.
+    ``dispatch``, ``combine`` int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating
+    routed them.
     """
 
     first: int
@@ -61,7 +66,8 @@ class Chunk:
     work: dict[tuple[int, int], Work]
     dispatch: dict[int, Ints]
     combine: dict[int, Ints]
-    counts: dict[str, Any]
+    kept: Ints
+    dropped: Ints
 
 
 class Program:
@@ -71,8 +77,8 @@ class Program:
         self.case = case
         self.moe_layers = case.model.moe_layers
         self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
-        experts = case.trace.metadata.experts
-        self.experts = max(experts, max(layer.moe.experts for layer in self.moe_layers if layer.moe))
+        of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
+        self.experts = max(case.trace.metadata.experts, *of_layers)
         cells = len(self.moe_layers) * case.gpus * self.experts
         self.chunk_passes = max(1, CELLS // cells)
         self._future = self._look_ahead() if case.policy.looks_ahead and case.offloaded else {}
@@ -96,7 +102,8 @@ class Program:
         if not self.case.model.has_encoder:
             return np.ones((last - first, len(self.moe_layers)), np.bool_)
         of_encoder = np.array([layer.stack == "encoder" for layer in self.moe_layers])
-        return np.equal(encode[:, None], of_encoder)
+        runs: NDArray[np.bool_] = np.equal(encode[:, None], of_encoder)
+        return runs
 
     def routed_counts(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts]."""
@@ -133,13 +140,16 @@ class Program:
                 for gpu in range(self.case.gpus):
                     needs = self._needs(counts[:, layer], active[:, layer], gpu)
                     parts.setdefault((layer, gpu), []).append(needs)
-        return {key: next_uses(_joined(needs), len(self.local[key[1]])) for key, needs in parts.items()}
+        return {
+            key: next_uses(_joined(needs), len(self.local[key[1]])) for key, needs in parts.items()
+        }
 
     def _usage(self, layer: int) -> Ints:
         """Choices of each expert in the part of the trace from which the policy learns."""
         trace = self.case.trace
         share = self.case.policy.learning_part() or LEARNING_PART
-        ids = trace.expert_ids[: int(np.ceil(share * trace.tokens)), layer]
+        part = ceil(Fraction(str(share)) * trace.tokens)
+        ids = trace.expert_ids[:part, layer]
         return np.bincount(ids[ids != NO_EXPERT], minlength=self.experts)
 
     def _make_caches(self) -> dict[tuple[int, int], LayerCache]:
@@ -181,7 +191,8 @@ class Program:
         sent = np.where(active[:, :, None, None], routed.sent, 0)
         chunk = Chunk(
             first, last - first, {}, {}, {}, {}, self._head(first, last), {}, {}, {},
-            {"rows": rows, "kept": routed.kept, "dropped": routed.dropped, "capacity": routed.capacity},
+            routed.kept,
+            routed.dropped,
         )  # fmt: skip
         self._price_layers(chunk, routed.kept.sum(axis=3), routed.capacity)
         for layer, spec in enumerate(self.moe_layers):
@@ -198,7 +209,9 @@ class Program:
     def _head(self, first: int, last: int) -> Ints:
         tokens = self.sums[None].tokens[first:last]
         encode = self.case.schedule.phase[first:last] == Phase.ENCODE
-        return np.where(encode[:, None], 0, self.case.prices.head_ns(tokens.ravel()).reshape(tokens.shape))
+        return np.where(
+            encode[:, None], 0, self.case.prices.head_ns(tokens.ravel()).reshape(tokens.shape)
+        )
 
     def _price_layers(self, chunk: Chunk, choices: Ints, capacity: Ints) -> None:
         """Fill in the prices of every model layer; equal layers are priced once."""
@@ -229,8 +242,12 @@ class Program:
         shared = prices.shared_ns(layer, flat).reshape(tokens.shape)
         return attention.reshape(tokens.shape), shared
 
-    def _gate_prices(self, layer: LayerSpec, tokens: Ints, choices: Ints, capacity: Ints) -> tuple[Ints, Ints]:
-        """Prices of the gate with what it prepares, and of restoring the order; int64[passes, gpus]."""
+    def _gate_prices(
+        self, layer: LayerSpec, tokens: Ints, choices: Ints, capacity: Ints
+    ) -> tuple[Ints, Ints]:
+        """Prices of the gate with what it prepares, and of restoring the order; int64[passes,
+        gpus].
+        """
         case, prices = self.case, self.case.prices
         decide = prices.decide_ns() if case.decide == "device" and case.needs_decision else 0
         if not case.gating.masks:
@@ -265,6 +282,8 @@ class Program:
             _offsets(step[missed], len(rows)),
             turns.wave[missed],
             turns.wait[missed],
+            starts,
+            missed,
         )
 
     def _next_use(self, key: tuple[int, int], needs: Needs) -> Ints | None:

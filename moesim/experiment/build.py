@@ -23,7 +23,9 @@ from moesim.workload.schedule import AttentionSums, Schedule
 
 @lru_cache(maxsize=2)
 def _trace(path: Path, changed_ns: int) -> RoutingTrace:
-    """The trace at ``path``, read once a process; ``changed_ns`` tells a changed file from the one read."""
+    """The trace at ``path``, read once a process; ``changed_ns`` tells a changed file from the one
+    read.
+    """
     del changed_ns
     return read_trace(path)
 
@@ -60,7 +62,10 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     Raises InputError where trace and model, or GPUs and machine, do not fit.
     """
     folders = experiment.folders
-    model, hardware = load_model(experiment.model, folders), load_hardware(experiment.hardware, folders)
+    model, hardware = (
+        load_model(experiment.model, folders),
+        load_hardware(experiment.hardware, folders),
+    )
     software = load_software(experiment.software, folders)
     trace, gpus = trace_of(experiment), experiment.parallelism.expert
     trace.check_fits(model)

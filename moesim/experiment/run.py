@@ -46,7 +46,9 @@ def _resolved(source: Source, overrides: Sequence[str]) -> Experiment:
     return load_experiment(source, overrides).experiment
 
 
-def simulate(experiment: Experiment, *, check: bool = False, limit_steps: int | None = None) -> Result:
+def simulate(
+    experiment: Experiment, *, check: bool = False, limit_steps: int | None = None
+) -> Result:
     """The result of ``experiment``, in memory."""
     built = build(experiment, limit_steps)
     if (reason := built.out_of_memory) is not None:
@@ -57,7 +59,13 @@ def simulate(experiment: Experiment, *, check: bool = False, limit_steps: int | 
 def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
     from moesim.engine.des.run import run_des
     from moesim.metrics.summary import summary
-    from moesim.metrics.tables import layers_table, memory_table, requests_table, spans_table, steps_table
+    from moesim.metrics.tables import (
+        layers_table,
+        memory_table,
+        requests_table,
+        spans_table,
+        steps_table,
+    )
 
     case = built.case
     outcome = run_des(case, records=experiment.records, check=check)
@@ -85,7 +93,8 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
 
 CLOCK_KEYS = (
     "duration_ms", "output_throughput", "total_token_throughput", "mean_tpot_ms", "p50_tpot_ms",
-    "p99_tpot_ms", "hits", "late", "misses", "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d",
+    "p99_tpot_ms", "hits", "late", "misses", "hit_ratio_per_expert", "hit_ratio_per_access",
+    "bytes_h2d",
     "stall_ms", "barrier_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share",
     "after_warm_up", "engine_wall_s",
 )  # fmt: skip
@@ -106,7 +115,12 @@ def _does_not_fit(experiment: Experiment, built: Built, reason: str) -> Result:
         **dict.fromkeys(CLOCK_KEYS),
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
-    return Result({**numbers, **_memory(built), **_basis(built)}, experiment, _provenance(experiment), memory=memory)
+    return Result(
+        {**numbers, **_memory(built), **_basis(built)},
+        experiment,
+        _provenance(experiment),
+        memory=memory,
+    )
 
 
 def _memory(built: Built) -> dict[str, Any]:

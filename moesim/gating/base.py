@@ -17,9 +17,11 @@ Ints = NDArray[np.int64]
 class Routed:
     """Rows after gating, for p passes, l MoE layers, g senders and e experts.
 
-    ``rows`` int64[p, l, e] rows that an expert computes, padding included; ``kept`` int64[p, l, g, e]
+    ``rows`` int64[p, l, e] rows that an expert computes, padding included; ``kept`` int64[p, l, g,
+    e]
     choices that were routed; ``sent`` int64[p, l, g, e] rows that a GPU sends, padding included;
-    ``dropped`` int64[p, l] choices lost; ``capacity`` int64[p] rows per sender and expert, 0 where a
+    ``dropped`` int64[p, l] choices lost; ``capacity`` int64[p] rows per sender and expert, 0 where
+    a
     gating has none.
     """
 
@@ -34,7 +36,8 @@ class Gating(Params):
     """A gating policy.
 
     ``uneven``: the split over GPUs depends on the counts, so they are exchanged first.
-    ``invokes_all``: every local expert is executed, empty or not. ``masks``: dispatch and combine are
+    ``invokes_all``: every local expert is executed, empty or not. ``masks``: dispatch and combine
+    are
     dense products with masks of tokens x experts x capacity; otherwise rows are reordered.
     """
 
@@ -43,5 +46,7 @@ class Gating(Params):
     masks: ClassVar[bool]
 
     def route(self, counts: Ints, tokens: Ints) -> Routed:
-        """Route ``counts`` int64[p, l, g, e] (choices by sender), ``tokens`` int64[p, g] (a sender's)."""
+        """Route ``counts`` int64[p, l, g, e] (choices by sender), ``tokens`` int64[p, g] (a
+        sender's).
+        """
         raise NotImplementedError

@@ -10,7 +10,9 @@ from moesim.gating.base import Gating, Ints, Routed
 
 
 class Dynamic(Gating):
-    """Uneven splits by the routed counts; nothing padded, nothing dropped (arXiv 2303.06182, section 4)."""
+    """Uneven splits by the routed counts; nothing padded, nothing dropped (arXiv 2303.06182,
+    section 4).
+    """
 
     kind: Literal["dynamic"] = "dynamic"
     uneven: ClassVar[bool] = True

@@ -15,7 +15,8 @@ from moesim.gating.base import Gating, Ints, Routed
 class Static(Gating):
     """Capacity as a fraction of the sender's tokens; padding and drops are counted.
 
-    A sender's tokens are those of the fullest GPU (its batch is padded to it); choices beyond the capacity
+    A sender's tokens are those of the fullest GPU (its batch is padded to it); choices beyond the
+    capacity
     are dropped. Default 25 % as in fairseq's ``moe_eval_capacity_token_fraction``.
     """
 
@@ -34,5 +35,7 @@ class Static(Gating):
         kept = np.minimum(counts, capacity[:, None, None, None])
         sent = np.broadcast_to(capacity[:, None, None, None], counts.shape)
         dropped = (counts - kept).sum(axis=(2, 3))
-        rows = np.broadcast_to((capacity * counts.shape[2])[:, None, None], (*counts.shape[:2], counts.shape[3]))
+        rows = np.broadcast_to(
+            (capacity * counts.shape[2])[:, None, None], (*counts.shape[:2], counts.shape[3])
+        )
         return Routed(rows, kept, sent, dropped, capacity)

@@ -1,0 +1,1 @@
+"""Where experts live: caches, policies, footprints."""

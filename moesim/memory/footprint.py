@@ -16,7 +16,8 @@ CATEGORIES = (
     "copies_in_flight",
 )  # fmt: skip
 MASK_BYTES = 15
-"""Bytes an element of static gating's masks: three fp32, one boolean and one fp16 tensor, two of the fp32
+"""Bytes an element of static gating's masks: three fp32, one boolean and one fp16 tensor, two of
+the fp32
 freed early (arXiv 2303.06182's fork of fairseq)."""
 LOGIT_BYTES = 4
 
@@ -35,7 +36,8 @@ class Residence:
 
 
 def slots_of(capacity: ExpertCapacity, model: ModelSpec, local: int) -> int:
-    """Slots for each MoE layer on a GPU with ``local`` experts a layer; at least 1, at most ``local``.
+    """Slots for each MoE layer on a GPU with ``local`` experts a layer; at least 1, at most
+    ``local``.
 
     Bytes are divided equally over the MoE layers, rounded down.
     """
@@ -59,12 +61,15 @@ def expert_bytes(model: ModelSpec) -> list[int]:
 
 def replicated_bytes(model: ModelSpec) -> int:
     """Weights that every GPU holds: everything but the routed experts."""
-    routed = sum(layer.moe.experts * layer.moe.expert.bytes for layer in model.moe_layers if layer.moe)
+    routed = sum(
+        layer.moe.experts * layer.moe.expert.bytes for layer in model.moe_layers if layer.moe
+    )
     return model.bytes - routed
 
 
 def activation_bytes(model: ModelSpec, tokens: Ints, requests: Ints) -> Ints:
-    """Live activations of a pass: four hidden rows a token, the routed rows with their expert's inner
+    """Live activations of a pass: four hidden rows a token, the routed rows with their expert's
+    inner
     width, and fp32 logits of each request.
     """
     moe = max((layer.moe for layer in model.moe_layers if layer.moe), key=lambda m: m.top_k)
@@ -87,7 +92,8 @@ class Footprint:
     @property
     def total(self) -> Ints:
         """Bytes int64[passes, gpus]."""
-        return np.sum(list(self.parts.values()), axis=0)
+        total: Ints = np.sum(list(self.parts.values()), axis=0)
+        return total
 
     @classmethod
     def of(
@@ -100,7 +106,8 @@ class Footprint:
         kv_bytes: Ints,
         capacity: Ints | None,
     ) -> Footprint:
-        """From ``tokens``, ``requests``, ``kv_bytes`` int64[passes, gpus]; ``capacity`` int64[passes] of
+        """From ``tokens``, ``requests``, ``kv_bytes`` int64[passes, gpus]; ``capacity``
+        int64[passes] of
         a gating with masks, else None.
         """
         gpus, per_layer = len(residences), sum(expert_bytes(model))

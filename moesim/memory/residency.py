@@ -1,4 +1,4 @@
-"""Which experts are resident, turn by turn, and in which waves they run; compiled, without a clock."""
+"""Which experts are resident, turn by turn, and in which waves they run, without a clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _STEP = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Needs:
-    """What a layer needs on one GPU: step s needs ``experts[offsets[s]:offsets[s + 1]]``, ascending."""
+    """What a layer needs on one GPU: step s needs ``experts[offsets[s]:offsets[s + 1]]``,
+    ascending.
+    """
 
     offsets: Ints
     experts: Ints
@@ -38,7 +40,8 @@ class Needs:
 class Turns:
     """The turns of a layer on one GPU, in execution order, aligned with ``Needs.experts`` by step.
 
-    ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the victim
+    ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
+    victim
     for which a copy waits, else -1; ``victim`` int64, -1 where none.
     """
 
@@ -55,8 +58,10 @@ class Turns:
     ),
     cache=True,
 )
-def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> int:
-    """The candidate with the least key; candidates ascend, so the first of equals has the lowest id."""
+def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> Any:
+    """The candidate with the least key; candidates ascend, so the first of equals has the lowest
+    id.
+    """
     best, least = candidates[0], key(candidates[0], state, draw, 0, count)
     for position in range(1, count):
         value = key(candidates[position], state, draw, position, count)
@@ -67,8 +72,10 @@ def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> in
 
 @njit(
     types.int64(
-        types.FunctionType(KEY), types.int64[::1], types.int64[::1], types.int64[::1], types.float64[::1],
-        types.int64, types.boolean, types.boolean, types.int64, types.boolean[::1], types.int64[:, ::1],
+        types.FunctionType(KEY), types.int64[::1], types.int64[::1], types.int64[::1],
+        types.float64[::1],
+        types.int64, types.boolean, types.boolean, types.int64, types.boolean[::1],
+        types.int64[:, ::1],
         types.int64[::1], types.boolean[::1], types.int64[::1], types.int64[::1], types.int64[::1],
     ),
     cache=True,
@@ -78,7 +85,7 @@ def _decide(
     resident_first: bool, now: int, resident: Any, state: Any,
     expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
 ) -> int:  # fmt: skip
-    """Design section 3.2 for every step of one layer; returns the policy time after the last turn."""
+    """Design section 3.2 for every step of a layer; returns the policy time after its last turn."""
     experts = len(resident)
     needed, done = np.zeros(experts, np.bool_), np.zeros(experts, np.bool_)
     wave_of, use_after = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
@@ -170,7 +177,9 @@ def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
 
 
 def next_uses(needs: Needs, experts: int) -> tuple[Ints, Ints]:
-    """For each need the (step, turn) of the next one of its expert, as one number; and the first uses."""
+    """For each need the (step, turn) of the next one of its expert, as one number; and the first
+    uses.
+    """
     after, first = _next_uses(needs.offsets, needs.experts, experts)
     return after, first
 
@@ -178,8 +187,10 @@ def next_uses(needs: Needs, experts: int) -> tuple[Ints, Ints]:
 class LayerCache:
     """The residency of one MoE layer on one GPU: state without a clock.
 
-    ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where the
-    policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for policies
+    ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where
+    the
+    policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
+    policies
     that look ahead. Experts are numbered within the GPU, ascending.
     """
 
@@ -210,9 +221,12 @@ class LayerCache:
     def decide(self, needs: Needs, next_use: Ints | None = None) -> Turns:
         """The turns of the coming steps; ``next_use`` is aligned with ``needs.experts``."""
         n = len(needs.experts)
-        turns = Turns(np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(3)))
+        turns = Turns(
+            np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(3))
+        )
         self._now = _decide(
-            self._key, needs.offsets, needs.experts, np.empty(0, np.int64) if next_use is None else next_use,
+            self._key, needs.offsets, needs.experts,
+            np.empty(0, np.int64) if next_use is None else next_use,
             self._draws, self._slots, self._serial, self._resident_first, self._now, self.resident,
             self.state, turns.expert, turns.hit, turns.wave, turns.wait, turns.victim,
         )  # fmt: skip
@@ -220,7 +234,9 @@ class LayerCache:
 
 
 def all_resident(needs: Needs, *, serial: bool) -> Turns:
-    """The turns where every local expert is resident from the start: hits in one wave (or each its own)."""
+    """The turns where every local expert is resident from the start: hits in one wave (or each its
+    own).
+    """
     n = len(needs.experts)
     step_start = np.repeat(needs.offsets[:-1], np.diff(needs.offsets))
     wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)

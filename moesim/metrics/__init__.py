@@ -1,0 +1,1 @@
+"""From what an engine recorded to numbers and tables."""

@@ -15,7 +15,8 @@ SECOND = 1_000_000_000
 
 
 def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
-    """By request (those that ran, in file order): name, decode tokens, end of the first and of the last
+    """By request (those that ran, in file order): name, decode tokens, end of the first and of the
+    last
     decode step in ns (of any pass where it decoded nothing).
     """
     schedule = case.schedule
@@ -54,7 +55,9 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
     expert = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
     load = counts.rows[span]
-    layers = {p: sum(x.moe is not None for x in case.layers_of(p)) for p in set(schedule.phase.tolist())}
+    layers = {
+        p: sum(x.moe is not None for x in case.layers_of(p)) for p in set(schedule.phase.tolist())
+    }
     return {
         "tokens": int(sizes.sum()),
         "steps": len(sizes),
@@ -85,12 +88,14 @@ def time_share(charges: Ints, total: int) -> dict[str, float]:
 
 
 def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
-    """All numbers of the run; ``after_warm_up`` repeats them without the first share of the steps."""
+    """All numbers of the run; ``after_warm_up`` repeats them without the first steps."""
     steps = case.schedule.passes
     warm = min(int(np.ceil(warm_up * steps)), steps - 1)
     tpot = tpot_ms(per_request(case, outcome))
     known = tpot[~np.isnan(tpot)]
-    percentiles = {f"p{p}_tpot_ms": float(np.percentile(known, p)) if len(known) else None for p in (50, 99)}
+    percentiles = {
+        f"p{p}_tpot_ms": float(np.percentile(known, p)) if len(known) else None for p in (50, 99)
+    }
     after = {"warm_up_steps": warm, **span_numbers(case, outcome, warm)}
     return {
         "engine": outcome.engine,

@@ -74,13 +74,17 @@ def requests_table(case: Case, outcome: Outcome) -> pd.DataFrame:
 
 
 def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:
-    """The busiest GPU's bytes by category at the start of every pass (without a clock: of the peak)."""
+    """The busiest GPU's bytes by category at the start of every pass (without a clock: of the
+    peak).
+    """
     total = footprint.total
     step, gpu = np.unravel_index(int(total.argmax()), total.shape)
     rows = slice(None) if outcome is not None else slice(int(step), int(step) + 1)
     time = outcome.starts[:, gpu] if outcome is not None else np.zeros(1, np.int64)
     parts = {name: part[rows, gpu] for name, part in footprint.parts.items()}
-    return pd.DataFrame({"time_ns": time, **parts, "host_bytes": footprint.host, "capacity_bytes": limit})
+    return pd.DataFrame(
+        {"time_ns": time, **parts, "host_bytes": footprint.host, "capacity_bytes": limit}
+    )
 
 
 def spans_table(outcome: Outcome) -> pd.DataFrame:

@@ -45,7 +45,7 @@ class Decoder(Family):
         size = self.head_dim or self.hidden_size // heads
         return HeadShape(heads, self.num_key_value_heads or heads, size)
 
-    def window(self, index: int) -> int | None:  # noqa: ARG002
+    def window(self, index: int) -> int | None:
         """Sliding window of layer ``index`` in tokens; None for full attention."""
         return None
 
@@ -126,7 +126,7 @@ class SlidingDecoder(Decoder):
             )
         return self
 
-    def slides(self, index: int) -> bool:  # noqa: ARG002
+    def slides(self, index: int) -> bool:
         """Whether layer ``index`` has a sliding window where ``layer_types`` does not say."""
         return True
 

@@ -22,4 +22,5 @@ def bytes_between_gpus(sent: Ints, gpu_of_expert: Ints, row_bytes: int) -> Ints:
     """Dispatch bytes int64[..., sender, receiver] for rows ``sent`` int64[..., sender, expert]."""
     gpus = sent.shape[-2]
     receives = (gpu_of_expert[:, None] == np.arange(gpus)).astype(np.int64)
-    return (sent @ receives) * row_bytes
+    crossing: Ints = (sent @ receives) * row_bytes
+    return crossing

@@ -1,0 +1,1 @@
+"""Requests and trace rows in, forward passes out."""

@@ -25,7 +25,8 @@ class Requests:
     """Tokens of the chosen phase, in file order.
 
     ``rows`` int64[n] rows of the trace; ``request`` int64[n] number of the request among those that
-    have any such token (0, 1, ... in file order); ``decode_index`` int64[n] ordinal of a decode token
+    have any such token (0, 1, ... in file order); ``decode_index`` int64[n] ordinal of a decode
+    token
     within its request, -1 for prompt and encoder tokens; ``decode_tokens`` int64[count].
     """
 
@@ -49,9 +50,12 @@ class Requests:
         if not len(rows):
             present = sorted({Phase(p).name.lower() for p in np.unique(trace.phase)})
             raise InputError(
-                f"workload.phase: the trace has no token in phase '{phase}'; it has {', '.join(present)}"
+                f"workload.phase: the trace has no token in phase '{phase}'; "
+                f"it has {', '.join(present)}"
             )
-        starts = np.flatnonzero(np.diff(trace.request_id[rows], prepend=trace.request_id[rows[0]] - 1))
+        starts = np.flatnonzero(
+            np.diff(trace.request_id[rows], prepend=trace.request_id[rows[0]] - 1)
+        )
         request = np.zeros(len(rows), np.int64)
         request[starts[1:]] = 1
         request = np.cumsum(request)

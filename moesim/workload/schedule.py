@@ -15,7 +15,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Seats:
-    """Where and when each request runs: ``slot`` of the batch, decode ``step`` at which it starts, and
+    """Where and when each request runs: ``slot`` of the batch, decode ``step`` at which it starts,
+    and
     ``admission``, equal for requests whose prompts share a forward pass. Each int64[requests].
     """
 
@@ -28,7 +29,8 @@ class Seats:
 class Schedule:
     """Forward passes in order; pass p holds tokens ``offsets[p]:offsets[p + 1]``.
 
-    ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of the
+    ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU
+    of the
     token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes + 1].
     """
 
@@ -45,7 +47,9 @@ class Schedule:
 
     @classmethod
     def of(cls, requests: Requests, seats: Seats, trace: RoutingTrace, gpus: int) -> Schedule:
-        """Order the tokens of ``requests`` by their ``seats``; slot i sits on GPU i modulo ``gpus``."""
+        """Order the tokens of ``requests`` by their ``seats``; slot i sits on GPU i modulo
+        ``gpus``.
+        """
         request, decode = requests.request, requests.decode_index >= 0
         step = seats.step[request] + np.maximum(requests.decode_index, 0)
         admission = np.where(decode, 0, seats.admission[request])
@@ -94,7 +98,8 @@ class AttentionSums:
     ) -> AttentionSums:
         """Sums over the tokens of each (pass, GPU).
 
-        A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of its
+        A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of
+        its
         request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds.
         """
         token_pass = schedule.pass_of_token()

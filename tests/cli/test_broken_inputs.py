@@ -130,9 +130,9 @@ COMPONENTS = [
 ]  # fmt: skip
 
 NAMES = [
-    whole("unknown names", "model: gpt-oss-20\nhardware: rtx-4060\ntrace: tt.parquet\n",
+    whole("unknown names", "model: gpt-oss-20\nhardware: rtx-4060-8g\ntrace: tt.parquet\n",
           ("1:8", "model", "'gpt-oss-20'", "did you mean 'gpt-oss-20b'?"),
-          ("2:11", "hardware", "'rtx-4060'", "did you mean 'rtx-4060-8gb'?"),
+          ("2:11", "hardware", "'rtx-4060-8g'", "did you mean 'rtx-4060-8gb'?"),
           ("3:8", "trace", "no file 'tt.parquet'; looked in", "did you mean 't.parquet'?")),
     row("unknown software", "software: idea\n",
         ("5:11", "software", "did you mean 'ideal'?")),

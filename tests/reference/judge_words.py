@@ -25,12 +25,13 @@ Trace = dict[str, Any]  # lists: expert_ids[T][L][k], request_id[T], position[T]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the model; ``index`` is its place among all layers."""
+    """One layer of the model; ``index`` is its place among all; layers of a ``kind`` cost alike."""
 
     index: int
     moe: bool
     stack: str = "decoder"
     window: int | None = None
+    kind: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Config:
     placement: str = "contiguous"  # contiguous | round_robin
     slots: int | None = None  # per GPU and MoE layer; None: all local experts
     policy: str = "lru"  # lru | fifo | lifo | lfu | random | static | min
-    first_part: float | Fraction = 1
+    first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
     order: str = "id"  # id | resident_first
     kernels: str = "grouped"  # grouped | serial
     initial: str = "empty"  # empty | most_used

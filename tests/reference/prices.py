@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
@@ -35,21 +36,21 @@ class ToyPrices:
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         if tokens == 0:
             return 0
-        fixed: int = self.base + layer.index + self.token * tokens
+        fixed: int = self.base + layer.kind + self.token * tokens
         return fixed + self.context * (2 * context_tokens + kv_tokens)
 
     def dense_ns(self, layer: Any, tokens: int) -> int:
-        return 2 * self.base + 3 * layer.index + 2 * self.token * tokens if tokens else 0
+        return 2 * self.base + 3 * layer.kind + 2 * self.token * tokens if tokens else 0
 
     def gate_ns(self, layer: Any, tokens: int) -> int:
-        return self.base + layer.index + self.token * tokens + tokens // 3 if tokens else 0
+        return self.base + layer.kind + self.token * tokens + tokens // 3 if tokens else 0
 
     def permute_ns(self, layer: Any, rows: int) -> int:
-        return self.base // 2 + 2 * layer.index + rows + rows // 5 if rows else 0
+        return self.base // 2 + 2 * layer.kind + rows + rows // 5 if rows else 0
 
     def shared_ns(self, layer: Any, tokens: int) -> int:
-        """Every other layer has a shared expert."""
-        if tokens == 0 or layer.index % 2 == 0:
+        """Every other kind of layer has a shared expert."""
+        if tokens == 0 or layer.kind % 2 == 0:
             return 0
         return 3 * self.base + self.expert * tokens
 
@@ -59,7 +60,7 @@ class ToyPrices:
         uneven = isqrt(sum(rows) * self.expert) + max(rows, default=0)
         price: int = (
             self.expert_start
-            + layer.index
+            + layer.kind
             + self.expert * len(rows)
             + self.tile * tiles
             + uneven
@@ -71,10 +72,10 @@ class ToyPrices:
         return 5 * self.base + self.token * tokens + 1 if tokens else 0
 
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
-        return self.base + layer.index + tokens * experts * capacity // 2 if tokens else 0
+        return self.base + layer.kind + tokens * experts * capacity // 2 if tokens else 0
 
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
-        return 1 + 2 * layer.index + tokens * experts * capacity // 3 if tokens else 0
+        return 1 + 2 * layer.kind + tokens * experts * capacity // 3 if tokens else 0
 
     def decide_ns(self) -> int:
         return self.base + 2
@@ -97,11 +98,24 @@ class ToyPrices:
         return self.exchange_latency + -(-size // self.exchange_bytes_a_ns)
 
 
-class ToyCostModel:
-    """The same prices with CostModel's array signatures (int64 in, int64 out)."""
+@dataclass(frozen=True)
+class Kind:
+    """All that a toy price knows of a layer."""
 
-    def __init__(self, prices: ToyPrices) -> None:
-        self.prices = prices
+    kind: int
+
+
+class ToyCostModel:
+    """The same prices with CostModel's array signatures (int64 in, int64 out).
+
+    ``kind_of`` tells the kind of whatever stands for a layer.
+    """
+
+    def __init__(self, prices: ToyPrices, kind_of: Callable[[Any], int]) -> None:
+        self.prices, self.kind_of = prices, kind_of
+
+    def _kind(self, layer: Any) -> Kind:
+        return Kind(self.kind_of(layer))
 
     def _each(self, price: Any, *columns: Any) -> Ints:
         arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(c)) for c in columns])
@@ -110,35 +124,41 @@ class ToyCostModel:
 
     def attention_ns(self, layer: Any, tokens: Any, context_tokens: Any, kv_tokens: Any) -> Ints:
         price = self.prices.attention_ns
-        return self._each(lambda *n: price(layer, *n), tokens, context_tokens, kv_tokens)
+        return self._each(
+            lambda *n: price(self._kind(layer), *n), tokens, context_tokens, kv_tokens
+        )
 
     def dense_ns(self, layer: Any, tokens: Any) -> Ints:
-        return self._each(lambda n: self.prices.dense_ns(layer, n), tokens)
+        return self._each(lambda n: self.prices.dense_ns(self._kind(layer), n), tokens)
 
     def gate_ns(self, layer: Any, tokens: Any) -> Ints:
-        return self._each(lambda n: self.prices.gate_ns(layer, n), tokens)
+        return self._each(lambda n: self.prices.gate_ns(self._kind(layer), n), tokens)
 
     def permute_ns(self, layer: Any, rows: Any) -> Ints:
-        return self._each(lambda n: self.prices.permute_ns(layer, n), rows)
+        return self._each(lambda n: self.prices.permute_ns(self._kind(layer), n), rows)
 
     def shared_ns(self, layer: Any, tokens: Any) -> Ints:
-        return self._each(lambda n: self.prices.shared_ns(layer, n), tokens)
+        return self._each(lambda n: self.prices.shared_ns(self._kind(layer), n), tokens)
 
     def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
         rows, starts = np.asarray(rows).tolist(), np.asarray(starts).tolist()
         ends = [*starts[1:], len(rows)]
         waves = zip(starts, ends, strict=True)
-        return np.array([self.prices.experts_ns(layer, rows[a:b]) for a, b in waves], np.int64)
+        return np.array(
+            [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in waves], np.int64
+        )
 
     def head_ns(self, tokens: Any) -> Ints:
         return self._each(self.prices.head_ns, tokens)
 
     def masks_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
-        return self._each(lambda *n: self.prices.masks_ns(layer, *n), tokens, experts, capacity)
+        return self._each(
+            lambda *n: self.prices.masks_ns(self._kind(layer), *n), tokens, experts, capacity
+        )
 
     def combine_product_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any) -> Ints:
         price = self.prices.combine_product_ns
-        return self._each(lambda *n: price(layer, *n), tokens, experts, capacity)
+        return self._each(lambda *n: price(self._kind(layer), *n), tokens, experts, capacity)
 
     def decide_ns(self) -> int:
         return self.prices.decide_ns()

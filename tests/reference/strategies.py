@@ -69,8 +69,10 @@ def models(draw: st.DrawFn, encoder: bool) -> Model:
         stack = "encoder" if nth < encoder_layers else "decoder"
         window = draw(st.none() | st.integers(1, 20))
         if draw(st.booleans()):
-            layers.append(Layer(len(layers), moe=False, stack=stack, window=window))
-        layers.append(Layer(len(layers), moe=True, stack=stack, window=window))
+            kind = draw(st.integers(0, 3))
+            layers.append(Layer(len(layers), moe=False, stack=stack, window=window, kind=kind))
+        kind = draw(st.integers(0, 3))
+        layers.append(Layer(len(layers), moe=True, stack=stack, window=window, kind=kind))
     if encoder_layers == moe_layers or draw(st.booleans()):
         layers.append(Layer(len(layers), moe=False))
     experts = draw(st.integers(2, 12))
@@ -177,6 +179,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         few, many = st.integers(1, max(1, local - 1)), st.integers(1, local + 1)
         slots = draw(few | many | st.none())
         batch_size = draw(st.integers(1, 2) | st.integers(1, requests + 1))
+    policy = draw(st.sampled_from([*POLICIES, "lru", "lfu", "min"]))
     phases = {
         "decode": ["decode", "decode", "all"],
         "both": ["all", "all", "prefill", "decode"],
@@ -191,8 +194,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
         placement=draw(st.sampled_from(["contiguous", "round_robin"])),
         slots=slots,
-        policy=draw(st.sampled_from([*POLICIES, "lru", "lfu", "min"])),
-        first_part=draw(st.sampled_from([0.1, 0.25, 0.5, 1.0])),
+        policy=policy,
+        first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])) if policy == "static" else 0.25,
         order=draw(st.sampled_from(["id", "resident_first"])),
         kernels=draw(st.sampled_from(["grouped", "grouped", "serial"])),
         initial=draw(st.sampled_from(["empty", "most_used"])),

@@ -35,14 +35,14 @@ def test_the_studys_lifo() -> None:
 )
 def test_rule_a_each_policys_victim(policy: str, victim: int) -> None:
     steps = [[0, 1], [2], [0], [3], [2], [1], [1], [0]]
-    verdict = play(steps, 4, slots=3, policy=policy)
+    verdict = play(steps, 4, slots=3, policy=policy, first_part=1)
     assert log(verdict, 3) == [(3, "a", victim)]
 
 
 def test_static_looks_at_the_first_part_only() -> None:
     steps = [[0], [0], [1], [2], [1], [1], [1]]
     # all 7 tokens: 0 twice, 1 four times, so that 0 leaves; ceil(0.3 * 7) = 3 tokens: 1 leaves
-    assert log(play(steps, 3, slots=2, policy="static"), 3) == [(2, "a", 0)]
+    assert log(play(steps, 3, slots=2, policy="static", first_part=1), 3) == [(2, "a", 0)]
     assert log(play(steps, 3, slots=2, policy="static", first_part=0.3), 3) == [(2, "a", 1)]
 
 
@@ -105,7 +105,7 @@ def test_min_under_rule_b_looks_past_this_step() -> None:
 def test_most_used_are_there_at_the_start() -> None:
     # Usage: 0 once, 1 twice, 2 twice, 3 once: 1 and 2 are resident, neither ever inserted or used.
     steps = [[3], [1, 2], [0, 1, 2]]
-    verdict = play(steps, 4, slots=2, policy="fifo", initial="most_used")
+    verdict = play(steps, 4, slots=2, policy="fifo", initial="most_used", first_part=1)
     assert log(verdict, 0) == [(3, "a", 1)]  # 1 and 2 tie: the lowest id
     assert log(verdict, 1) == [(1, "a", 3), (2, "", None)]
 

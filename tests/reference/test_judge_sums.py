@@ -72,8 +72,8 @@ def test_a_graph_cannot_wait_for_the_host() -> None:
 
 
 def test_both_faces_of_the_toy_prices_agree() -> None:
-    toy, layer = ToyPrices(), Layer(3, moe=True)
-    costs = ToyCostModel(toy)
+    toy, layer = ToyPrices(), Layer(3, moe=True, kind=3)
+    costs = ToyCostModel(toy, lambda one: int(one.kind))
     rows = [4, 0, 7, 1, 1]
     waves = [[4, 0], [7], [1, 1]]
     expected = [toy.experts_ns(layer, wave) for wave in waves]

@@ -16,7 +16,7 @@ class Collective:
         self._arrived, self._latest, self._event = 0, 0, self.env.event()
 
     def arrive(self, time_ns: int) -> simpy.Event:
-        """Be there from ``time_ns``; the event's value is the time at which the last one is there."""
+        """Be there from ``time_ns``; the event's value is the time at which the last one is."""
         event = self._event
         self._arrived += 1
         self._latest = max(self._latest, time_ns)

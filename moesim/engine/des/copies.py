@@ -15,7 +15,8 @@ from moesim.engine.des.links import FairLinks
 class CopyGroup:
     """Copies of equal size that follow one another: one event for all.
 
-    ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among the layer's copies; ``after``: the
+    ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
+    the layer's copies; ``after``: the
     end of the victim's wave for which the first one waits; ``experts``: which, where that is
     recorded. ``spans`` are filled in as it runs.
     """

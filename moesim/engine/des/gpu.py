@@ -23,7 +23,8 @@ Chunks = Callable[[int], Chunk | None]
 
 @dataclass(eq=False)
 class Records:
-    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end, stall and
+    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end,
+    stall and
     barrier, in the order in which they ran; spans of its engines where they are wanted.
     """
 
@@ -37,20 +38,28 @@ class Records:
 class Gpu:
     """The compute engine of one GPU and its host thread.
 
-    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it where something
-    else is waited for, so that work that nothing waits for needs no event. ``cursor``: charged up to here.
+    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it
+    where something
+    else is waited for, so that work that nothing waits for needs no event. ``cursor``: charged up
+    to here.
     """
 
     def __init__(
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
         *, layers: bool, spans: bool,
     ) -> None:  # fmt: skip
-        self.env, self.number, self.case, self.group, self.copy_in = env, number, case, group, copy_in
+        self.env, self.number, self.case, self.group, self.copy_in = (
+            env,
+            number,
+            case,
+            group,
+            copy_in,
+        )
         self.keep_layers, self.keep_spans = layers, spans
         self.together = case.gpus > 1
         self.hosts = HostTimes.of(case)
         self.records = Records()
-        self.time = self.host = self.cursor = self.step = self.index = 0
+        self.time = self.host = self.cursor = self.step = 0
         self.charges = [0] * 7
 
     def charge(self, category: int, until: int) -> None:
@@ -74,11 +83,13 @@ class Gpu:
             phases = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes].tolist()
             by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
             for index, phase in enumerate(phases):
-                self.step, self.index = chunk.first + index, index
+                self.step = chunk.first + index
                 yield from self._forward(by_phase[phase], index, heads[index], phase)
             number += 1
 
-    def _of_phase(self, layers: list[DenseLayer | MoeLayer], phase: int) -> list[DenseLayer | MoeLayer]:
+    def _of_phase(
+        self, layers: list[DenseLayer | MoeLayer], phase: int
+    ) -> list[DenseLayer | MoeLayer]:
         return [layers[layer.index] for layer in self.case.layers_of(phase)]
 
     def _forward(
@@ -94,7 +105,9 @@ class Gpu:
             self.charge(ATTENTION, self.time)
             self.host += hosts.attention
             if self.keep_spans:
-                self._span("compute", f"layer {layer.index} attention", begin, self.time, layer.index)
+                self._span(
+                    "compute", f"layer {layer.index} attention", begin, self.time, layer.index
+                )
             if isinstance(layer, DenseLayer):
                 self.host += hosts.dense
                 continue
@@ -122,7 +135,7 @@ class Gpu:
         low, high = layer.step_waves[index], layer.step_waves[index + 1]
         self.host += self.hosts.combine + (high - low) * self.hosts.wave
         for wave in range(low, high):
-            self._run_wave(layer, wave, wave - low)
+            self._run_wave(layer, wave)
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
@@ -140,7 +153,9 @@ class Gpu:
             start = gated - layer.gate[index]
             self._span("compute", f"layer {layer.index} gate", start, gated, layer.index)
             if free > gated:
-                self._span("compute", f"layer {layer.index} shared expert", gated, free, layer.index)
+                self._span(
+                    "compute", f"layer {layer.index} shared expert", gated, free, layer.index
+                )
         return gated, free
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
@@ -153,12 +168,12 @@ class Gpu:
         self.charge(HOST, self.host)
         return self.host
 
-    def _run_wave(self, layer: MoeLayer, wave: int, number: int) -> None:
+    def _run_wave(self, layer: MoeLayer, wave: int) -> None:
         start = self.time
         self.time += layer.wave_ns[wave]
         self.charge(EXPERTS, self.time)
         if self.keep_spans:
-            experts = ",".join(map(str, layer.experts_of_wave(self.index, number)))
+            experts = ",".join(map(str, layer.experts_of_wave(wave)))
             name = f"layer {layer.index} experts {experts}"
             self._span("compute", name, start, self.time, layer.index)
 
@@ -188,7 +203,7 @@ class Gpu:
                 self.time = max(self.time, weights)
                 self.charge(WEIGHTS, self.time)
                 host = weights
-            self._run_wave(layer, low + number, number)
+            self._run_wave(layer, low + number)
             if number in ends:
                 yield from self.reach()
                 ends[number].succeed()
@@ -224,7 +239,9 @@ class Gpu:
     def _copy_groups(
         self, layer: MoeLayer, index: int, known: int
     ) -> tuple[dict[int, list[CopyGroup]], dict[int, simpy.Event]]:
-        """The pass's copies by wave, those without a wait between them as one; and awaited wave ends."""
+        """The pass's copies by wave, those without a wait between them as one; and awaited wave
+        ends.
+        """
         low, high = layer.step_copies[index], layer.step_copies[index + 1]
         groups: dict[int, list[CopyGroup]] = {}
         ends: dict[int, simpy.Event] = {}

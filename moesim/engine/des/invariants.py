@@ -12,7 +12,9 @@ Spans = list[tuple[int, str, str, int, int, int, int]]
 
 
 class Invariants:
-    """Checks one outcome that kept its spans; ``verify`` raises AssertionError with the first breach."""
+    """Checks one outcome that kept its spans; ``verify`` raises AssertionError with the first
+    breach.
+    """
 
     def __init__(self, case: Case, outcome: Outcome) -> None:
         self.case, self.outcome = case, outcome
@@ -40,7 +42,9 @@ class Invariants:
 
     def bytes_conserved(self) -> int:
         """Every miss was copied once, and nothing else was."""
-        copies = sum(len(spans) for (_, engine), spans in self.engines.items() if engine == "copy_in")
+        copies = sum(
+            len(spans) for (_, engine), spans in self.engines.items() if engine == "copy_in"
+        )
         misses = int(self.outcome.counts.misses.sum())
         assert copies == misses == self.outcome.copies, f"{copies} copies recorded, {misses} misses"
         return copies
@@ -93,7 +97,9 @@ class Invariants:
 
     def littles_law(self) -> float:
         """Mean copies in service = arrival rate x mean time in service, counted by events."""
-        spans = [s for (_, engine), group in self.engines.items() if engine == "copy_in" for s in group]
+        spans = [
+            s for (_, engine), group in self.engines.items() if engine == "copy_in" for s in group
+        ]
         changes = sorted([(s[3], 1) for s in spans] + [(s[4], -1) for s in spans])
         area = number = since = 0
         for time, change in changes:

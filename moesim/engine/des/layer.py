@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.program import Chunk, Work
+from moesim.engine.program import Chunk
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -22,7 +22,8 @@ class DenseLayer:
 class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
 
-    ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
+    ``turn_expert``, ``wave_turn`` and ``copy_turn`` name them. ``copy_ns``: price of one expert's
+    copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
     ``exchange_ns``: the count exchange, 0 where there is none.
     """
 
@@ -43,24 +44,25 @@ class MoeLayer:
     amount: int
     sync_ns: int
     exchange_ns: int
-    work: Work
-    local: Ints
+    turn_expert: list[int]
+    wave_turn: list[int]
+    copy_turn: list[int]
 
-    def experts_of_wave(self, index: int, wave: int) -> list[int]:
-        """The experts that run in ``wave`` of pass ``index``."""
-        low, high = self.work.needs.offsets[index : index + 2]
-        turns = self.work.turns
-        chosen = turns.expert[low:high][turns.wave[low:high] == wave]
-        return [int(expert) for expert in self.local[chosen]]
+    def experts_of_wave(self, wave: int) -> list[int]:
+        """The experts that run in ``wave`` of the chunk."""
+        return self.turn_expert[self.wave_turn[wave] : self.wave_turn[wave + 1]]
 
     def expert_of_copy(self, copy: int) -> int:
-        """The expert that copy number ``copy`` of the chunk brings."""
-        turns = self.work.turns
-        return int(self.local[turns.expert[np.flatnonzero(~turns.hit)[copy]]])
+        """The expert that ``copy`` of the chunk brings."""
+        return self.turn_expert[self.copy_turn[copy]]
 
 
-def layers_on(chunk: Chunk, case: Case, gpu: int, waits: tuple[int, int]) -> list[DenseLayer | MoeLayer]:
-    """The layers of ``chunk`` on ``gpu``, in order; ``waits``: number and host ns of synchronisations."""
+def layers_on(
+    chunk: Chunk, case: Case, gpu: int, waits: tuple[int, int]
+) -> list[DenseLayer | MoeLayer]:
+    """The layers of ``chunk`` on ``gpu``, in order; ``waits``: number and host ns of
+    synchronisations.
+    """
     layers: list[DenseLayer | MoeLayer] = []
     moe_index = 0
     for layer in case.model.layers:
@@ -72,33 +74,36 @@ def layers_on(chunk: Chunk, case: Case, gpu: int, waits: tuple[int, int]) -> lis
         local = len(case.local_experts(gpu))
         copies = case.software.copies_per_expert(expert)
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
+        moe = moe_index
+
+        def of_gpu(prices: dict[int, Ints], index: int = layer.index) -> list[int]:
+            values: list[int] = prices[index][:, gpu].tolist()
+            return values
+
         layers.append(
             MoeLayer(
-                layer.index,
-                moe_index,
-                attention,
-                *(
-                    prices[layer.index][:, gpu].tolist()
-                    for prices in (chunk.gate, chunk.shared, chunk.restore)
-                ),
-                *(
-                    prices[moe_index].tolist() if prices else []
-                    for prices in (chunk.dispatch, chunk.combine)
-                ),
-                *(
-                    values.tolist()
-                    for values in (
-                        work.step_waves, work.wave_ns, work.step_copies, work.copy_wave, work.copy_wait,
-                    )
-                ),
-                case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
-                expert.bytes,
-                waits[0] * (count_copy + waits[1]),
-                exchange_ns(case),
-                work,
-                case.local_experts(gpu),
+                index=layer.index,
+                moe_index=moe,
+                attention=attention,
+                gate=of_gpu(chunk.gate),
+                shared=of_gpu(chunk.shared),
+                restore=of_gpu(chunk.restore),
+                dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
+                combine=chunk.combine[moe].tolist() if chunk.combine else [],
+                step_waves=work.step_waves.tolist(),
+                wave_ns=work.wave_ns.tolist(),
+                step_copies=work.step_copies.tolist(),
+                copy_wave=work.copy_wave.tolist(),
+                copy_wait=work.copy_wait.tolist(),
+                copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
+                amount=expert.bytes,
+                sync_ns=waits[0] * (count_copy + waits[1]),
+                exchange_ns=exchange_ns(case),
+                turn_expert=case.local_experts(gpu)[work.turns.expert].tolist(),
+                wave_turn=[*work.starts.tolist(), len(work.rows)],
+                copy_turn=work.missed.tolist(),
             )
-        )  # fmt: skip
+        )
         moe_index += 1
     return layers
 

@@ -25,7 +25,8 @@ class Transfer:
 class FairLinks:
     """Links with capacities in bytes a second; each transfer gets its max-min fair share of them.
 
-    Remaining bytes are kept as fractions and only a completion is rounded up to a nanosecond, so that no
+    Remaining bytes are kept as fractions and only a completion is rounded up to a nanosecond, so
+    that no
     drift builds up.
     """
 
@@ -37,7 +38,9 @@ class FairLinks:
         self._alarm: simpy.Event | None = None
 
     def transfer(self, amount: int, links: Iterable[str]) -> simpy.Event:
-        """Start moving ``amount`` bytes over all of ``links``; the event fires when they have arrived."""
+        """Start moving ``amount`` bytes over all of ``links``; the event fires when they have
+        arrived.
+        """
         transfer = Transfer(frozenset(links), Fraction(amount), self.env.event())
         self._advance()
         self.transfers.append(transfer)
@@ -59,7 +62,9 @@ class FairLinks:
         left, waiting = dict(self.capacity), list(self.transfers)
         while waiting:
             users = {link: sum(link in t.links for t in waiting) for link in left}
-            tight = min((link for link in left if users[link]), key=lambda link: left[link] / users[link])
+            tight = min(
+                (link for link in left if users[link]), key=lambda link: left[link] / users[link]
+            )
             rate = left[tight] / users[tight]
             for transfer in [t for t in waiting if tight in t.links]:
                 transfer.rate = rate

@@ -77,7 +77,9 @@ def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks |
 def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
     records = [gpu.records for gpu in gpus]
     layers = [
-        np.array([(step, layer, gpu, *rest) for step, layer, *rest in one.layers], np.int64).reshape(-1, 7)
+        np.array(
+            [(step, layer, gpu, *rest) for step, layer, *rest in one.layers], np.int64
+        ).reshape(-1, 7)
         for gpu, one in enumerate(records)
     ]
     table = np.concatenate(layers)

@@ -8,7 +8,9 @@ from moesim.memory.policy import NEXT_USE, CachePolicy
 
 
 class Min(CachePolicy):
-    """Evict the expert needed again last (Belady 1966); no policy misses less where a step's experts fit."""
+    """Evict the expert needed again last (Belady 1966); no policy misses less where a step's
+    experts fit.
+    """
 
     kind: Literal["min"] = "min"
     looks_ahead: ClassVar[bool] = True

@@ -32,7 +32,7 @@ class Qwen3Moe(QwenDecoder):
         check_choice(self.num_experts_per_tok, self.num_experts)
         return self
 
-    def slides(self, index: int) -> bool:  # noqa: ARG002
+    def slides(self, index: int) -> bool:
         """All layers slide where windows are on."""
         return True
 

@@ -12,7 +12,8 @@ from moesim.workload.schedule import Seats
 class Batching(Params):
     """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs.
 
-    A batching that does not read the clock answers for the whole run at once, which is what policies
+    A batching that does not read the clock answers for the whole run at once, which is what
+    policies
     that look ahead (``min``) need.
     """
 

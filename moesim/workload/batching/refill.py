@@ -20,8 +20,10 @@ class Refill(Batching):
     def seats(self, requests: Requests) -> Seats:
         """Slots that end at one step are filled in ascending order.
 
-        Requests admitted at one time make one prompt pass together. One without decode tokens leaves
-        after it, and its slot is filled again before the next decode step: a later round of that step.
+        Requests admitted at one time make one prompt pass together. One without decode tokens
+        leaves
+        after it, and its slot is filled again before the next decode step: a later round of that
+        step.
         """
         if not requests.decode_tokens.any():
             return self._prompts_only(requests)

@@ -17,7 +17,7 @@ class Static(Batching):
     kind: Literal["static"] = "static"
 
     def seats(self, requests: Requests) -> Seats:
-        """Request i sits on slot i modulo the batch size; a batch begins where the last has ended."""
+        """Request i sits on slot i modulo the batch size; a batch begins where the last ended."""
         index = np.arange(requests.count)
         batch = index // self.batch_size
         longest = np.zeros(batch[-1] + 1, np.int64)

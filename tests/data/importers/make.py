@@ -52,7 +52,7 @@ def hf_router_logits() -> None:
 
 
 def vllm_jsonl() -> None:
-    # forwards: a profile run; the prompt of a (2 rows); a decodes beside the prompt of b; both decode
+    # forwards: a profile run; the prompt of a; a decodes beside the prompt of b; both decode
     meta = {"type": "meta", "model_id": "example/moe", "vllm_version": "0.11.0", "seed": 0}
     lines: list[dict[str, object]] = [{**meta, "layers_logged": [1, 3], "top_k": 2}]
     lines[0]["num_experts"] = 8

@@ -10,5 +10,5 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def required(folder):  # noqa: ARG001 (the trace's folder)
+def required(folder):
     return {"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb", "trace": "t.parquet"}

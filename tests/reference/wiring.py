@@ -1,0 +1,110 @@
+"""A judge's case in the engine's own words."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from moesim.engine.case import Case as EngineCase
+from moesim.gating import registry as gatings
+from moesim.hardware.software import KernelCounts, SoftwareProfile
+from moesim.memory.policies import registry as policies
+from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
+from moesim.placement import registry as planners
+from moesim.trace import RoutingTrace, TraceMetadata
+from moesim.workload.batching import registry as batchings
+from moesim.workload.requests import Requests
+from moesim.workload.schedule import Schedule
+
+from .judge_words import Layer, Model, Software
+from .prices import ToyCostModel
+from .strategies import Case
+
+
+def engine_case(case: Case) -> EngineCase:
+    config = case.config
+    model = engine_model(case.model, gated=config.software.copies_per_expert == 3)
+    trace = engine_trace(case, model)
+    requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
+    batching = batchings.get(config.batching)(batch_size=config.batch_size)
+    gating_choices: dict[str, Any] = {}
+    if config.gating == "static":
+        gating_choices["capacity_fraction"] = percent(config.capacity_fraction)
+    policy_choices: dict[str, Any] = {}
+    if config.policy == "static":
+        policy_choices["first_part"] = percent(config.first_part)
+    gpu_of_expert = planners.get(config.placement)().place(case.model.experts, config.gpus)
+    slots = config.slots if config.slots is not None else case.model.experts
+    return EngineCase(
+        trace=trace,
+        model=model,
+        prices=ToyCostModel(case.prices, lambda spec: int(spec.norm_bytes)),
+        software=engine_software(config.software),
+        schedule=Schedule.of(requests, batching.seats(requests), trace, config.gpus),
+        gating=gatings.get(config.gating)(**gating_choices),
+        gpu_of_expert=gpu_of_expert,
+        gpus=config.gpus,
+        slots=(slots,) * config.gpus,
+        policy=policies.get(config.policy)(**policy_choices),
+        kernels=config.kernels,  # type: ignore[arg-type]
+        order=config.order,  # type: ignore[arg-type]
+        initial=config.initial,  # type: ignore[arg-type]
+        seed=config.seed,
+        execution=config.execution,  # type: ignore[arg-type]
+        decide=config.decide,  # type: ignore[arg-type]
+    )
+
+
+def percent(share: float | Fraction) -> str:
+    """As a user writes it; the strategies draw whole percents."""
+    return f"{round(share * 100)} %"
+
+
+def engine_model(model: Model, *, gated: bool) -> ModelSpec:
+    expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16")
+
+    def layer_spec(layer: Layer) -> LayerSpec:
+        return LayerSpec(
+            index=layer.index,
+            stack=layer.stack,
+            attention=AttentionSpec(1, 1, 1, 1, layer.window, 1, 1, 1),
+            cross_attention=None,
+            dense=None if layer.moe else expert,
+            moe=MoeSpec(model.experts, model.top_k, expert, None, 0, 0) if layer.moe else None,
+            norm_parameters=0,
+            norm_bytes=layer.kind,  # what the toy prices go by
+        )
+
+    layers = tuple(layer_spec(layer) for layer in model.layers)
+    names = ("embedding", "head", "other")
+    sizes = {f"{name}_{unit}": 0 for name in names for unit in ("parameters", "bytes")}
+    return ModelSpec(
+        name="toy",
+        family="toy",
+        layers=layers,
+        hidden_size=model.hidden,
+        vocab_size=1,
+        activation_bytes=model.activation_bytes,
+        **sizes,
+    )
+
+
+def engine_trace(case: Case, model: ModelSpec) -> RoutingTrace:
+    ids = tuple(layer.index for layer in model.moe_layers)
+    metadata = TraceMetadata("toy", case.model.experts, case.model.top_k, ids, "toy", "toy", "none")
+    return RoutingTrace(**case.arrays(), gate_weights=None, predicted_ids=None, metadata=metadata)
+
+
+def engine_software(software: Software) -> SoftwareProfile:
+    names = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+    return SoftwareProfile(
+        name="toy",
+        title="toy",
+        sources={},
+        kernels=KernelCounts(**vars(software.kernels)),
+        copied="expert" if software.copies_per_expert == 1 else "matrix",
+        pinned=software.pinned,
+        blocking=software.blocking,
+        synchronisations=software.synchronisations,
+        **{name: float(getattr(software, name)) for name in names},
+    )
