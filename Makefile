@@ -43,7 +43,7 @@ demo: $(RUNTIME)
 	@$(BIN)/python scripts/demo.py $(DEMO) $(JOBS)
 
 test: $(DEV)
-	$(BIN)/pytest -n auto tests
+	$(BIN)/pytest -n auto --benchmark-disable tests
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -55,8 +55,11 @@ check: $(DEV)
 verify: $(DEV)
 	$(BIN)/python -m verification
 
+# A benchmark is a script, or a test_*.py for pytest-benchmark.
 bench: $(DEV)
-	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
+	@for script in $(filter-out benchmarks/test_%,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(if $(wildcard benchmarks/test_*.py),$(BIN)/pytest benchmarks --benchmark-sort=name)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html

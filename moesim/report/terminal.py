@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -97,9 +98,9 @@ def share_table(shares: Mapping[str, float]) -> Table:
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("output_throughput", "tokens/s", number),
     ("mean_tpot_ms", "TPOT ms", number),
-    ("hit_ratio_per_expert", "hit ratio", percent),
-    ("stall_ms", "stall ms", number),
-    ("peak_memory_bytes", "peak memory", gib),
+    ("hit_ratio_per_expert", "hits", percent),
+    ("time_share.waiting_for_weights", "stalled", percent),
+    ("peak_memory_bytes", "memory", gib),
 )
 
 
@@ -108,20 +109,45 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
 
     Below it, once each, the reasons of the points that have no numbers.
     """
-    table = Table(title=_title(points), caption="* the highest throughput of the sweep")
+    table = Table(
+        title=_title(points),
+        caption="* the highest throughput of the sweep",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    units = {axis: _common_unit(points[axis]) for axis in axes}
     for axis in axes:
-        table.add_column(axis, overflow="fold")
+        heading = _heading(axis, axes, units[axis])
+        width = max(len(line) for line in heading.split("\n"))
+        table.add_column(heading, overflow="fold", min_width=min(width, 12))
     columns = [column for column in COLUMNS if column[0] in points.columns]
     for _, name, _ in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     best = _best(points)
     for place, (_, row) in enumerate(points.iterrows()):
-        cells = [_value(row[axis]) for axis in axes]
+        cells = [_value(row[axis]).removesuffix(units[axis]).strip() for axis in axes]
         numbers = [form(row[name]) for name, _, form in columns]
         state = str(row["status"]).replace("_", " ") + (" *" if place == best else "")
         table.add_row(*cells, *numbers, state, style="bold" if place == best else None)
     return Group(table, *(Text(reason) for reason in _reasons(points)))
+
+
+def _heading(axis: str, axes: Sequence[str], unit: str) -> str:
+    """The last word of the path (the word before ``kind``) where it is one axis's alone."""
+
+    def last(path: str) -> str:
+        return path.removesuffix(".kind").rpartition(".")[2].replace("_", " ")
+
+    alone = sum(last(other) == last(axis) for other in axes) == 1
+    return f"{last(axis) if alone else axis}\n{unit}".strip()
+
+
+def _common_unit(values: pd.Series[Any]) -> str:
+    """The unit that all values of an axis end with, "" where there is none."""
+    units = {str(value).partition(" ")[2] for value in values}
+    return units.pop() if len(units) == 1 else ""
 
 
 def _value(value: Any) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from moesim.cli.main import main
+from moesim.experiment.json_schema import json_schema
 from moesim.experiment.resolve import load_experiment
+from moesim.results import TABLES, read_result
 from moesim.trace import read_trace, write_trace
 from moesim.trace.slicing import parse_slice, slice_trace
 
@@ -70,6 +72,21 @@ def test_experiments(page, folder):
         path = folder / "example.yaml"
         path.write_text(block)
         assert load_experiment(path).points
+
+
+def test_every_number_of_a_result_is_explained(folder):
+    main(["run", "experiments/quickstart.yaml", "--out", "one"])
+    summary = read_result("one").summary
+    page = (ROOT / "docs" / "results.md").read_text()
+    names = {*summary, *summary["time_share"], *summary["memory_bytes"]}
+    names |= {column for table in TABLES.values() for column in table}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_every_key_of_an_experiment_is_explained():
+    page = (ROOT / "docs" / "experiments.md").read_text()
+    properties = json_schema()["properties"]
+    assert {key for key in properties if f"`{key}" not in page} == set()
 
 
 def test_the_first_screen_names_the_demo():

@@ -1,0 +1,29 @@
+"""The engine's misses against the table of the real trace, which an independent program counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.engine.des.run import run_des
+
+from .judge_words import Config, Layer, Model
+from .prices import ToyPrices
+from .strategies import Case
+from .test_judge_misses import ROUTING, SLOTS, TABLE, excerpt
+from .wiring import engine_case
+
+
+@pytest.mark.skipif(not ROUTING.exists(), reason="the full real trace is not beside the repository")
+@pytest.mark.parametrize(("requests", "tokens"), TABLE)
+def test_the_engine_counts_the_table_of_misses(requests: int, tokens: int) -> None:
+    turns, rows = TABLE[requests, tokens]
+    trace = excerpt(requests, tokens)
+    model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
+    for policy, expected in rows.items():
+        counted = []
+        for slots in SLOTS:
+            config = Config(batch_size=requests, slots=slots, policy=policy)
+            counts = run_des(engine_case(Case(trace, model, config, ToyPrices()))).counts
+            assert counts.turns.sum() == turns
+            counted.append(int(counts.misses.sum()))
+        assert tuple(counted) == expected, policy
