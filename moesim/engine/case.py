@@ -45,8 +45,8 @@ class Case:
     """One run.
 
     ``slots``: by GPU, slots for each MoE layer (at least its local experts: all resident).
-    ``links``: the
-    links that copies cross where some are shared, else None: every copy then has its own way.
+    ``links``: the links that copies cross where some are shared, else None: every copy then has its
+    own way.
     """
 
     trace: RoutingTrace

@@ -15,8 +15,8 @@ class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
 
     ``turns`` are distinct experts executed, ``rows`` rows executed with padding, ``kept_rows``
-    without;
-    ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a capacity.
+    without; ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a
+    capacity.
     """
 
     turns: Ints

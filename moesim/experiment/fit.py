@@ -16,10 +16,9 @@ LARGEST_BATCH = 1 << 20
 
 def largest_fit(experiment: Experiment) -> dict[str, Any]:
     """Answers for ``experiment``: ``fits`` as it stands and ``reason`` if not; ``largest_batch``
-    with every
-    request at the trace's longest context; ``largest_slots`` a layer (None where not even one
-    fits) and
-    its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes`` of a GPU.
+    with every request at the trace's longest context; ``largest_slots`` a layer (None where not
+    even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes`` of a
+    GPU.
     """
     built = build(experiment)
     slots = _largest(lambda n: _with_slots(built, n), max(r.local for r in built.residences), built)

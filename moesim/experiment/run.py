@@ -25,9 +25,9 @@ def run(
     """Simulate ``experiment`` (its base point, where it has a sweep).
 
     ``out``: a new or empty folder for the result; ``check``: verify the engine's invariants;
-    ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes.
-    A run that does not fit in memory is a result (``status`` out_of_memory), not an exception.
-    Raises InputError for bad input.
+    ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes. A run
+    that does not fit in memory is a result (``status`` out_of_memory), not an exception. Raises
+    InputError for bad input.
     """
     if out is not None:
         check_new_folder(Path(out))

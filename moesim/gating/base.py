@@ -18,11 +18,9 @@ class Routed:
     """Rows after gating, for p passes, l MoE layers, g senders and e experts.
 
     ``rows`` int64[p, l, e] rows that an expert computes, padding included; ``kept`` int64[p, l, g,
-    e]
-    choices that were routed; ``sent`` int64[p, l, g, e] rows that a GPU sends, padding included;
+    e] choices that were routed; ``sent`` int64[p, l, g, e] rows that a GPU sends, padding included;
     ``dropped`` int64[p, l] choices lost; ``capacity`` int64[p] rows per sender and expert, 0 where
-    a
-    gating has none.
+    a gating has none.
     """
 
     rows: Ints
@@ -37,8 +35,7 @@ class Gating(Params):
 
     ``uneven``: the split over GPUs depends on the counts, so they are exchanged first.
     ``invokes_all``: every local expert is executed, empty or not. ``masks``: dispatch and combine
-    are
-    dense products with masks of tokens x experts x capacity; otherwise rows are reordered.
+    are dense products with masks of tokens x experts x capacity; otherwise rows are reordered.
     """
 
     uneven: ClassVar[bool]

@@ -16,8 +16,7 @@ class Static(Gating):
     """Capacity as a fraction of the sender's tokens; padding and drops are counted.
 
     A sender's tokens are those of the fullest GPU (its batch is padded to it); choices beyond the
-    capacity
-    are dropped. Default 25 % as in fairseq's ``moe_eval_capacity_token_fraction``.
+    capacity are dropped. Default 25 % as in fairseq's ``moe_eval_capacity_token_fraction``.
     """
 
     kind: Literal["static"] = "static"

@@ -17,8 +17,8 @@ CATEGORIES = (
 )  # fmt: skip
 MASK_BYTES = 15
 """Bytes an element of static gating's masks: three fp32, one boolean and one fp16 tensor, two of
-the fp32
-freed early (arXiv 2303.06182's fork of fairseq)."""
+the fp32 freed early (arXiv 2303.06182's fork of fairseq).
+"""
 LOGIT_BYTES = 4
 
 
@@ -69,8 +69,7 @@ def replicated_bytes(model: ModelSpec) -> int:
 
 def activation_bytes(model: ModelSpec, tokens: Ints, requests: Ints) -> Ints:
     """Live activations of a pass: four hidden rows a token, the routed rows with their expert's
-    inner
-    width, and fp32 logits of each request.
+    inner width, and fp32 logits of each request.
     """
     moe = max((layer.moe for layer in model.moe_layers if layer.moe), key=lambda m: m.top_k)
     inner = moe.expert.intermediate_size * (2 if moe.expert.gated else 1)
@@ -107,8 +106,7 @@ class Footprint:
         capacity: Ints | None,
     ) -> Footprint:
         """From ``tokens``, ``requests``, ``kv_bytes`` int64[passes, gpus]; ``capacity``
-        int64[passes] of
-        a gating with masks, else None.
+        int64[passes] of a gating with masks, else None.
         """
         gpus, per_layer = len(residences), sum(expert_bytes(model))
         replicated, ones = replicated_bytes(model), np.ones_like(tokens)

@@ -41,8 +41,7 @@ class Turns:
     """The turns of a layer on one GPU, in execution order, aligned with ``Needs.experts`` by step.
 
     ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
-    victim
-    for which a copy waits, else -1; ``victim`` int64, -1 where none.
+    victim for which a copy waits, else -1; ``victim`` int64, -1 where none.
     """
 
     expert: Ints
@@ -165,7 +164,12 @@ def compiled(policy: type[CachePolicy]) -> Any:
     return njit(KEY, cache=True)(policy.key)  # type: ignore[attr-defined]
 
 
-@njit(cache=True)
+@njit(
+    types.Tuple((types.int64[::1], types.int64[::1]))(
+        types.int64[::1], types.int64[::1], types.int64
+    ),
+    cache=True,
+)
 def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
     after, following = np.empty(len(experts), np.int64), np.full(count, NEVER, np.int64)
     for step in range(len(offsets) - 2, -1, -1):
@@ -188,10 +192,8 @@ class LayerCache:
     """The residency of one MoE layer on one GPU: state without a clock.
 
     ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where
-    the
-    policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
-    policies
-    that look ahead. Experts are numbered within the GPU, ascending.
+    the policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
+    policies that look ahead. Experts are numbered within the GPU, ascending.
     """
 
     def __init__(

@@ -16,8 +16,7 @@ SECOND = 1_000_000_000
 
 def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     """By request (those that ran, in file order): name, decode tokens, end of the first and of the
-    last
-    decode step in ns (of any pass where it decoded nothing).
+    last decode step in ns (of any pass where it decoded nothing).
     """
     schedule = case.schedule
     step = schedule.pass_of_token()
@@ -50,6 +49,9 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     decode = schedule.phase[span] == Phase.DECODE
     begin = int(outcome.ends[first - 1].max()) if first else 0
     duration = outcome.duration_ns - begin
+    # each GPU's own time: one may be done with the pass before earlier than the others
+    gpu_time = case.gpus * outcome.duration_ns
+    gpu_time -= int(outcome.ends[first - 1].sum()) if first else 0
     charges = outcome.charges[span].sum(axis=(0, 1))
     turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
@@ -76,7 +78,7 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
         "dropped_tokens": int(counts.dropped_choices[span].sum()),
         "padding_ratio": _ratio(rows - kept, rows),
         "balancedness": _ratio(float(load.mean(axis=2).sum()), float(load.max(axis=2).sum())),
-        "time_share": time_share(charges, duration * case.gpus),
+        "time_share": time_share(charges, gpu_time),
     }
 
 

@@ -100,7 +100,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("mean_tpot_ms", "TPOT ms", number),
     ("hit_ratio_per_expert", "hits", percent),
     ("time_share.waiting_for_weights", "stalled", percent),
-    ("peak_memory_bytes", "memory", gib),
+    ("peak_memory_bytes", "peak GiB", lambda size: gib(size).removesuffix(" GiB")),
 )
 
 

@@ -26,8 +26,7 @@ class Requests:
 
     ``rows`` int64[n] rows of the trace; ``request`` int64[n] number of the request among those that
     have any such token (0, 1, ... in file order); ``decode_index`` int64[n] ordinal of a decode
-    token
-    within its request, -1 for prompt and encoder tokens; ``decode_tokens`` int64[count].
+    token within its request, -1 for prompt and encoder tokens; ``decode_tokens`` int64[count].
     """
 
     rows: NDArray[np.int64]

@@ -16,8 +16,8 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, eq=False)
 class Seats:
     """Where and when each request runs: ``slot`` of the batch, decode ``step`` at which it starts,
-    and
-    ``admission``, equal for requests whose prompts share a forward pass. Each int64[requests].
+    and ``admission``, equal for requests whose prompts share a forward pass. Each
+    int64[requests].
     """
 
     slot: Ints
@@ -29,9 +29,9 @@ class Seats:
 class Schedule:
     """Forward passes in order; pass p holds tokens ``offsets[p]:offsets[p + 1]``.
 
-    ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU
-    of the
-    token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes + 1].
+    ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of
+    the token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes +
+    1].
     """
 
     offsets: Ints
@@ -99,8 +99,7 @@ class AttentionSums:
         """Sums over the tokens of each (pass, GPU).
 
         A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of
-        its
-        request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds.
+        its request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds.
         """
         token_pass = schedule.pass_of_token()
         place = token_pass * gpus + schedule.gpu

@@ -16,9 +16,8 @@ class CopyGroup:
     """Copies of equal size that follow one another: one event for all.
 
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
-    the layer's copies; ``after``: the
-    end of the victim's wave for which the first one waits; ``experts``: which, where that is
-    recorded. ``spans`` are filled in as it runs.
+    the layer's copies; ``after``: the end of the victim's wave for which the first one waits;
+    ``experts``: which, where that is recorded. ``spans`` are filled in as it runs.
     """
 
     count: int

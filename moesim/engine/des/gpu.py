@@ -23,9 +23,8 @@ Chunks = Callable[[int], Chunk | None]
 
 @dataclass(eq=False)
 class Records:
-    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end,
-    stall and
-    barrier, in the order in which they ran; spans of its engines where they are wanted.
+    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end, stall
+    and barrier, in the order in which they ran; spans of its engines where they are wanted.
     """
 
     starts: list[int] = field(default_factory=list)
@@ -38,10 +37,9 @@ class Records:
 class Gpu:
     """The compute engine of one GPU and its host thread.
 
-    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it
-    where something
-    else is waited for, so that work that nothing waits for needs no event. ``cursor``: charged up
-    to here.
+    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it where
+    something else is waited for, so that work that nothing waits for needs no event. ``cursor``:
+    charged up to here.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
 
     ``turn_expert``, ``wave_turn`` and ``copy_turn`` name them. ``copy_ns``: price of one expert's
-    copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
-    ``exchange_ns``: the count exchange, 0 where there is none.
+    copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts; ``exchange_ns``: the count
+    exchange, 0 where there is none.
     """
 
     index: int

@@ -25,16 +25,16 @@ class Transfer:
 class FairLinks:
     """Links with capacities in bytes a second; each transfer gets its max-min fair share of them.
 
-    Remaining bytes are kept as fractions and only a completion is rounded up to a nanosecond, so
-    that no
-    drift builds up.
+    Bytes and times are kept as fractions: a transfer frees its share at the very moment of its
+    arrival, and only what is told to others is rounded up to a nanosecond, so that no drift builds
+    up.
     """
 
     def __init__(self, env: simpy.Environment, capacity: Mapping[str, int]) -> None:
         self.env = env
         self.capacity = {link: Fraction(rate, SECOND) for link, rate in capacity.items()}
         self.transfers: list[Transfer] = []
-        self._since = 0
+        self._since = Fraction(0)
         self._alarm: simpy.Event | None = None
 
     def transfer(self, amount: int, links: Iterable[str]) -> simpy.Event:
@@ -45,15 +45,26 @@ class FairLinks:
         self._advance()
         self.transfers.append(transfer)
         self._share()
+        self._set_alarm()
         return transfer.done
 
     def _advance(self) -> None:
-        """Move every transfer to now, and end those that have arrived."""
-        passed = int(self.env.now) - self._since
-        self._since = int(self.env.now)
+        """Move every transfer to now, from arrival to arrival."""
+        now = int(self.env.now)
+        while self.transfers and (arrival := self._since + self._until_arrival()) <= now:
+            self._move(arrival)
+            self._share()
+        self._move(Fraction(now))
+
+    def _until_arrival(self) -> Fraction:
+        return min(transfer.remaining / transfer.rate for transfer in self.transfers)
+
+    def _move(self, until: Fraction) -> None:
+        """Move every transfer at its rate, and end those that have arrived."""
+        passed, self._since = until - self._since, until
         for transfer in self.transfers:
             transfer.remaining -= transfer.rate * passed
-        for transfer in [t for t in self.transfers if t.remaining <= 0]:
+        for transfer in [t for t in self.transfers if not t.remaining]:
             self.transfers.remove(transfer)
             transfer.done.succeed()
 
@@ -71,17 +82,16 @@ class FairLinks:
                 waiting.remove(transfer)
                 for link in transfer.links:
                     left[link] -= rate
-        self._set_alarm()
 
     def _set_alarm(self) -> None:
         if not self.transfers:
             return
-        after = ceil(min(t.remaining / t.rate for t in self.transfers))
+        after = ceil(self._until_arrival())
         alarm = self._alarm = self.env.timeout(after)
 
         def ring(_: simpy.Event) -> None:
             if self._alarm is alarm:
                 self._advance()
-                self._share()
+                self._set_alarm()
 
         alarm.callbacks.append(ring)

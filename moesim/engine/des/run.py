@@ -16,6 +16,7 @@ from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Chunk, Program
+from moesim.memory.residency import compiled
 
 
 class _Feed:
@@ -40,6 +41,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
 
     Raises AssertionError where an invariant does not hold.
     """
+    compiled(type(case.policy))
     begun = perf_counter()
     env, tally = simpy.Environment(), Tally(case)
     feed, group = _Feed(Program(case), tally), Collective(env, case.gpus)

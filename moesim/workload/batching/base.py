@@ -13,8 +13,7 @@ class Batching(Params):
     """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs.
 
     A batching that does not read the clock answers for the whole run at once, which is what
-    policies
-    that look ahead (``min``) need.
+    policies that look ahead (``min``) need.
     """
 
     batch_size: int = Field(default=1, ge=1, description="Requests in flight, over all GPUs.")

@@ -21,9 +21,8 @@ class Refill(Batching):
         """Slots that end at one step are filled in ascending order.
 
         Requests admitted at one time make one prompt pass together. One without decode tokens
-        leaves
-        after it, and its slot is filled again before the next decode step: a later round of that
-        step.
+        leaves after it, and its slot is filled again before the next decode step: a later round of
+        that step.
         """
         if not requests.decode_tokens.any():
             return self._prompts_only(requests)
