@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.program import Chunk
+from moesim.engine.chunk import Chunk
 
 
 @dataclass(eq=False)

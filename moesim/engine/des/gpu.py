@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import simpy
 
 from moesim.engine.case import Case, HostTimes
+from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
-from moesim.engine.program import Chunk
 from moesim.trace.routing import Phase
 
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER = range(7)

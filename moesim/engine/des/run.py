@@ -8,6 +8,7 @@ import numpy as np
 import simpy
 
 from moesim.engine.case import Case
+from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Tally
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
@@ -15,7 +16,7 @@ from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import Outcome
-from moesim.engine.program import Chunk, Program
+from moesim.engine.program import Program
 from moesim.memory.residency import compiled
 
 

@@ -1,0 +1,72 @@
+"""Which experts every forward pass needs, counted from the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.memory.residency import Needs
+from moesim.trace.routing import NO_EXPERT, Phase
+
+CELLS = 1 << 22
+"""Counts, and choices, held at once."""
+
+
+class Routing:
+    """Counts of a case by forward pass, in pieces of bounded size."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.moe_layers = case.model.moe_layers
+        self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
+        of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
+        self.experts = max(case.trace.metadata.experts, *of_layers)
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """First and one past the last pass of each piece; a piece holds at least one pass."""
+        offsets, passes = self.case.schedule.offsets, self.case.schedule.passes
+        layers = len(self.moe_layers)
+        most_passes = max(1, CELLS // (layers * self.case.gpus * self.experts))
+        most_tokens = max(1, CELLS // (layers * self.case.trace.top_k))
+        first = 0
+        while first < passes:
+            fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
+            last = min(passes, first + most_passes, max(fits, first + 1))
+            yield first, last
+            first = last
+
+    def active(self, first: int, last: int) -> NDArray[np.bool_]:
+        """bool[passes, MoE layers]: whether a pass runs a layer."""
+        encode = self.case.schedule.phase[first:last] == Phase.ENCODE
+        if not self.case.model.has_encoder:
+            return np.ones((last - first, len(self.moe_layers)), np.bool_)
+        of_encoder = np.array([layer.stack == "encoder" for layer in self.moe_layers])
+        runs: NDArray[np.bool_] = np.equal(encode[:, None], of_encoder)
+        return runs
+
+    def counts(self, first: int, last: int) -> Ints:
+        """Choices int64[passes, MoE layers, senders, experts]."""
+        case, schedule = self.case, self.case.schedule
+        low, high = schedule.offsets[first], schedule.offsets[last]
+        ids = case.trace.expert_ids[schedule.rows[low:high]].astype(np.int64)
+        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        shape = (last - first, ids.shape[1], case.gpus, self.experts)
+        layer = np.arange(ids.shape[1])[None, :, None]
+        place = (of_pass[:, None, None] * shape[1] + layer) * shape[2]
+        cells = (place + schedule.gpu[low:high][:, None, None]) * shape[3] + ids
+        counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
+        counts[~self.active(first, last)] = 0
+        return counts
+
+    def needs(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> Needs:
+        """The needs of one layer on ``gpu`` from its rows int64[passes, experts]."""
+        if self.case.gating.invokes_all:
+            mask = np.repeat(active[:, None], len(self.local[gpu]), axis=1)
+        else:
+            mask = rows[:, self.local[gpu]] > 0
+        _, experts = np.nonzero(mask)
+        offsets = np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
+        return Needs(offsets, np.ascontiguousarray(experts))
