@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 
 import simpy
 
@@ -12,26 +11,20 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
+from moesim.engine.des.records import (
+    ATTENTION,
+    BARRIER,
+    DISPATCH,
+    EXPERTS,
+    GATE,
+    HOST,
+    WEIGHTS,
+    Records,
+)
 from moesim.trace.routing import Phase
-
-ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER = range(7)
-"""What a nanosecond of a GPU is charged to."""
 
 Events = Generator[simpy.Event, int, None]
 Chunks = Callable[[int], Chunk | None]
-
-
-@dataclass(eq=False)
-class Records:
-    """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end, stall
-    and barrier, in the order in which they ran; spans of its engines where they are wanted.
-    """
-
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    charges: list[list[int]] = field(default_factory=list)
-    layers: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
-    spans: list[tuple[int, str, str, int, int, int, int]] = field(default_factory=list)
 
 
 class Gpu:
@@ -46,13 +39,8 @@ class Gpu:
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
         *, layers: bool, spans: bool,
     ) -> None:  # fmt: skip
-        self.env, self.number, self.case, self.group, self.copy_in = (
-            env,
-            number,
-            case,
-            group,
-            copy_in,
-        )
+        self.env, self.number, self.case = env, number, case
+        self.group, self.copy_in = group, copy_in
         self.keep_layers, self.keep_spans = layers, spans
         self.together = case.gpus > 1
         self.hosts = HostTimes.of(case)
@@ -171,9 +159,7 @@ class Gpu:
         self.time += layer.wave_ns[wave]
         self.charge(EXPERTS, self.time)
         if self.keep_spans:
-            experts = ",".join(map(str, layer.experts_of_wave(wave)))
-            name = f"layer {layer.index} experts {experts}"
-            self._span("compute", name, start, self.time, layer.index)
+            self.records.wave(layer, wave, start, self.time, (self.number, self.step))
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
@@ -267,12 +253,7 @@ class Gpu:
 
     def keep_copies(self, group: CopyGroup) -> None:
         """Record the copies of ``group`` when it has ended."""
-        for expert, (start, end) in zip(group.experts, group.spans, strict=True):
-            name = f"copy layer {group.layer} expert {expert}"
-            self._span("copy_in", name, start, end, group.layer, group.step)
+        self.records.copies(group, self.number)
 
-    def _span(
-        self, engine: str, name: str, start: int, end: int, layer: int, step: int | None = None
-    ) -> None:
-        where = (self.step if step is None else step, layer)
-        self.records.spans.append((self.number, engine, name, start, end, *where))
+    def _span(self, engine: str, name: str, start: int, end: int, layer: int) -> None:
+        self.records.job(engine, name, start, end, (self.number, self.step, layer))

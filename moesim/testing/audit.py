@@ -1,0 +1,158 @@
+"""An audit of the turns of one layer: sets and plain Python, no compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.memory.policy import (
+    FREQUENCY,
+    INSERTED,
+    LAST_USE,
+    NEVER,
+    NEXT_USE,
+    ROWS,
+    USAGE,
+    CachePolicy,
+)
+from moesim.memory.residency import Needs, Turns
+
+STEP = 1 << 20
+"""A next use is step * STEP + turn, as one number."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What surrounds a policy: ``uses`` of each expert in the trace's first part give USAGE.
+
+    ``initial`` experts are resident at the start, at most ``slots``.
+    """
+
+    experts: int
+    slots: int
+    serial: bool = False
+    resident_first: bool = False
+    initial: tuple[int, ...] = ()
+    uses: tuple[int, ...] = ()
+    seed: int = 0
+
+    @property
+    def usage(self) -> NDArray[np.int64]:
+        """What USAGE holds: int64[experts]."""
+        return np.array(self.uses or (0,) * self.experts, np.int64)
+
+    def draws(self, needs: Needs) -> NDArray[np.float64]:
+        """A number in [0, 1) for each turn."""
+        return np.random.default_rng(self.seed).random(len(needs.experts))
+
+
+@dataclass
+class Audit:
+    """Follows recorded turns with its own residents and state; ``verify`` asserts every rule."""
+
+    policy: CachePolicy
+    steps: Sequence[Sequence[int]]
+    setting: Setting
+    residents: set[int] = field(init=False)
+    state: NDArray[np.int64] = field(init=False)
+    now: int = 0
+
+    def __post_init__(self) -> None:
+        self.residents = set(self.setting.initial)
+        self.state = np.zeros((ROWS, self.setting.experts), np.int64)
+        self.state[[LAST_USE, INSERTED]] = -1
+        self.state[USAGE] = self.setting.usage
+        for expert in range(self.setting.experts):
+            self.state[NEXT_USE, expert] = self._next_use(expert, 0)
+
+    def verify(self, turns: Turns) -> None:
+        """Raise AssertionError at the first turn that breaks a rule."""
+        draws = np.random.default_rng(self.setting.seed).random(len(turns.expert))
+        for step, experts in enumerate(self.steps):
+            needed, waves = set(experts), dict[int, int]()
+            order = self._order(needed)
+            opened = sum(expert in self.residents for expert in order)
+            for place, expert in enumerate(order):
+                at = self.now
+                assert turns.expert[at] == expert, self._said(step, expert, "is not next in turn")
+                hit, victim = bool(turns.hit[at]), int(turns.victim[at])
+                assert hit == (expert in self.residents), self._said(step, expert, "hit or miss?")
+                wait, wave = -1, self._wave(waves, place, opened)
+                if not hit:
+                    self._judge(step, expert, victim, (needed, order, waves), draws[at])
+                    wait = waves.get(victim, -1)
+                    self.residents = (self.residents - {victim}) | {expert}
+                    wave += wait == wave
+                elif victim >= 0:
+                    raise AssertionError(self._said(step, expert, f"is a hit and evicts {victim}"))
+                found = (int(turns.wait[at]), int(turns.wave[at]))
+                assert found == (wait, wave), self._said(step, expert, f"wait, wave: {found}")
+                assert len(self.residents) <= self.setting.slots, self._said(
+                    step, expert, "no slot"
+                )
+                waves[expert] = wave
+                self._used(expert, step, loaded=not hit)
+        assert self.now == len(turns.expert), "there are more turns than needed experts"
+
+    def _order(self, needed: set[int]) -> list[int]:
+        first = needed & self.residents if self.setting.resident_first else needed
+        return sorted(first) + sorted(needed - first)
+
+    def _wave(self, waves: dict[int, int], place: int, opened: int) -> int:
+        """The wave of the coming turn, but for what its own copy waits for."""
+        last = max(waves.values(), default=0)
+        new = self.setting.serial or (self.setting.resident_first and place == opened)
+        return last + (place > 0 and new)
+
+    def _judge(
+        self,
+        step: int,
+        expert: int,
+        victim: int,
+        context: tuple[set[int], list[int], dict[int, int]],
+        draw: float,
+    ) -> None:
+        """Whether ``victim`` is the one that rules (a), (b), (c) and the policy give."""
+        needed, order, waves = context
+        if len(self.residents) < self.setting.slots:
+            assert victim == -1, self._said(step, expert, f"evicts {victim}, with a slot free")
+            return
+        candidates = sorted(self.residents - needed) or sorted(self.residents & set(waves))
+        if not candidates:
+            candidates = [[e for e in order if e in self.residents][-1]]
+        said = self._said(step, expert, f"evicts {victim}, of the candidates {candidates}")
+        assert victim in candidates, said
+        least = min(candidates, key=lambda e: (self._key(e, candidates, draw), e))
+        assert victim == least, f"{said}; the least key has {least}"
+
+    def _key(self, expert: int, candidates: list[int], draw: float) -> int:
+        position = candidates.index(expert)
+        key = self.policy.key  # type: ignore[attr-defined]
+        before = self.state.copy()
+        value = int(key(expert, self.state, draw, position, len(candidates)))
+        assert np.array_equal(before, self.state), f"{self._name}: the key changes the state"
+        return value
+
+    def _used(self, expert: int, step: int, *, loaded: bool) -> None:
+        self.state[LAST_USE, expert] = self.now
+        self.state[FREQUENCY, expert] += 1
+        self.state[NEXT_USE, expert] = self._next_use(expert, step + 1)
+        if loaded:
+            self.state[INSERTED, expert] = self.now
+        self.now += 1
+
+    def _next_use(self, expert: int, first: int) -> int:
+        for step in range(first, len(self.steps)):
+            if expert in self.steps[step]:
+                return step * STEP + sorted(set(self.steps[step])).index(expert)
+        return NEVER
+
+    @property
+    def _name(self) -> str:
+        return type(self.policy).__name__
+
+    def _said(self, step: int, expert: int, what: str) -> str:
+        return f"{self._name}, {self.setting.slots} slots, step {step}, expert {expert}: {what}"

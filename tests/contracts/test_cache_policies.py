@@ -1,0 +1,151 @@
+"""Every registered cache policy, on needs that hypothesis makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.testing.audit import Setting
+from moesim.testing.cache_policies import (
+    carries_its_state,
+    is_deterministic,
+    keeps_the_rules,
+    misses_of,
+    residents_after,
+    turns_of,
+)
+
+FOLDER = Path(__file__).parents[2] / "moesim" / "memory" / "policies"
+
+
+@pytest.fixture(scope="module")
+def policies():
+    from moesim.memory.policies import registry
+
+    return {kind: policy() for kind, policy in registry.components.items()}
+
+
+@st.composite
+def steps_of(draw, experts, most):
+    """1..12 steps of 1..``most`` distinct experts, some of them favourites."""
+    spread = draw(st.integers(1, experts))
+    anything, favourite = st.integers(0, experts - 1), st.integers(0, spread - 1)
+    step = st.sets(favourite | anything, min_size=1, max_size=most).map(sorted)
+    return draw(st.lists(step, min_size=1, max_size=12))
+
+
+@st.composite
+def plays(draw, fits=False):
+    """Steps and what surrounds the policy; half of the draws have steps larger than the slots."""
+    experts = draw(st.integers(2, 10))
+    slots = draw(st.integers(1, experts - 1))
+    most = slots if fits else draw(st.sampled_from([slots, experts]))
+    held = draw(st.sampled_from([0, 0, slots]))
+    setting = Setting(
+        experts=experts,
+        slots=slots,
+        serial=draw(st.booleans()),
+        resident_first=draw(st.booleans()),
+        initial=tuple(draw(st.permutations(range(experts)))[:held]),
+        uses=tuple(draw(st.lists(st.integers(0, 3), min_size=experts, max_size=experts))),
+        seed=draw(st.integers(0, 9)),
+    )
+    return draw(steps_of(experts, most)), setting
+
+
+def test_every_file_of_the_folder_is_registered(policies):
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert files <= set(policies)
+
+
+@settings(deadline=None, max_examples=150)
+@given(play=plays())
+def test_turns_keep_the_rules(policies, play):
+    for policy in policies.values():
+        keeps_the_rules(policy, *play)
+
+
+@settings(deadline=None, max_examples=50)
+@given(play=plays(), data=st.data())
+def test_state_is_carried_and_nothing_else(policies, play, data):
+    cut = data.draw(st.integers(0, len(play[0])))
+    for policy in policies.values():
+        is_deterministic(policy, *play)
+        carries_its_state(policy, *play, cut)
+
+
+@settings(deadline=None, max_examples=200)
+@given(play=plays(fits=True))
+def test_none_misses_less_than_min_where_every_step_fits(policies, play):
+    least = misses_of(policies["min"], *play)
+    for kind, policy in policies.items():
+        assert misses_of(policy, *play) >= least, kind
+
+
+@settings(deadline=None, max_examples=100)
+@given(play=plays(fits=True))
+def test_lru_of_more_slots_holds_all_that_fewer_hold(policies, play):
+    steps, setting = play
+    setting = replace(setting, initial=(), resident_first=False)
+    before = residents_after(policies["lru"], steps, setting)
+    misses = misses_of(policies["lru"], steps, setting)
+    for slots in range(setting.slots + 1, setting.experts + 1):
+        larger = replace(setting, slots=slots)
+        after = residents_after(policies["lru"], steps, larger)
+        assert all(few <= many for few, many in zip(before, after, strict=True))
+        assert misses_of(policies["lru"], steps, larger) <= misses
+        before, misses = after, misses_of(policies["lru"], steps, larger)
+
+
+@settings(deadline=None, max_examples=50)
+@given(play=plays())
+def test_with_a_slot_for_each_only_first_uses_miss(policies, play):
+    steps, setting = play
+    setting = replace(setting, slots=setting.experts)
+    first = {expert for step in steps for expert in step} - set(setting.initial)
+    for kind, policy in policies.items():
+        assert misses_of(policy, steps, setting) == len(first), kind
+
+
+def test_the_studys_lifo(policies):
+    """Design 3.2: 2 slots, needs 1, 2, 3: load 1, load 2, then 3 over 2 after 2 has run."""
+    turns = turns_of(policies["lifo"], [[1, 2, 3]], Setting(experts=4, slots=2))
+    assert turns.hit.tolist() == [False] * 3
+    assert turns.victim.tolist() == [-1, -1, 2]
+    assert turns.wait.tolist() == [-1, -1, 0]
+    assert turns.wave.tolist() == [0, 0, 1]
+
+
+def test_the_last_in_turn_goes_where_nothing_else_can(policies):
+    """Rule (c): 2 and 3 are resident, 1 comes first: 3 goes, and then misses over 1 or 2."""
+    setting = Setting(experts=4, slots=2, initial=(2, 3))
+    for kind, policy in policies.items():
+        turns = turns_of(policy, [[1, 2, 3]], setting)
+        assert turns.hit.tolist() == [False, True, False], kind
+        assert turns.victim.tolist()[:2] == [3, -1], kind
+        assert turns.victim[2] in (1, 2), kind
+        assert turns.wait.tolist() == [-1, -1, 0], kind
+
+
+HAND = [[0], [1], [0], [2], [0, 1]]
+"""Two slots. At step 3 expert 2 needs room: 0 was used last, 0 loaded first, 1 used once."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "victims", "misses"),
+    [
+        ("lru", [-1, -1, -1, 1, -1, 2], 4),
+        ("fifo", [-1, -1, -1, 0, 2, -1], 4),  # 0 goes; at its turn 1 is needed, so 2 goes
+        ("lifo", [-1, -1, -1, 1, -1, 2], 4),
+        ("lfu", [-1, -1, -1, 1, -1, 2], 4),
+        ("min", [-1, -1, -1, 1, -1, 2], 4),  # both are next needed at step 4, 1 a turn later
+    ],
+)
+def test_victims_by_hand(policies, kind, victims, misses):
+    turns = turns_of(policies[kind], HAND, Setting(experts=3, slots=2))
+    assert turns.victim.tolist() == victims
+    assert int((~turns.hit).sum()) == misses

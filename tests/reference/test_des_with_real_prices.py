@@ -1,0 +1,88 @@
+"""The engine against the judge at real prices: gpt-oss-20b on a slice of the shipped trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.paths import shipped_folder
+from moesim.engine import case as engine
+from moesim.engine.des.run import run_des
+from moesim.engine.outcome import CHARGES
+from moesim.gating.dynamic import Dynamic
+from moesim.hardware import CostModel, SoftwareProfile, load_hardware, load_software
+from moesim.memory.policies.lru import Lru
+from moesim.model import load_model
+from moesim.placement.contiguous import Contiguous
+from moesim.trace import RoutingTrace, read_trace
+from moesim.trace.slicing import slice_trace
+from moesim.workload.batching.refill import Refill
+from moesim.workload.requests import Requests
+from moesim.workload.schedule import Schedule
+
+from .judge import judge
+from .judge_words import Config, Kernels, Layer, Model, Software, Trace
+from .prices import ScalarPrices
+
+BATCH, SLOTS = 4, 5
+
+
+def judges_software(profile: SoftwareProfile) -> Software:
+    """The profile in the judge's words; an expert of gpt-oss has three matrices."""
+    counts = {name: getattr(profile.kernels, name) for name in vars(Kernels())}
+    names = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+    return Software(
+        kernels=Kernels(**counts),
+        copies_per_expert=1 if profile.copied == "expert" else 3,
+        pinned=profile.pinned,
+        blocking=profile.blocking,
+        synchronisations=profile.synchronisations,
+        **{name: getattr(profile, name) for name in names},
+    )
+
+
+def judges_trace(trace: RoutingTrace) -> Trace:
+    names = ("expert_ids", "request_id", "position", "phase")
+    return {name: getattr(trace, name).tolist() for name in names}
+
+
+@pytest.mark.parametrize("software", ["ideal", "hf-eager"])
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_the_engine_agrees_with_the_judge_at_real_prices(gpus: int, software: str) -> None:
+    model, hardware = load_model("gpt-oss-20b"), load_hardware("rtx-4060-8gb")
+    profile, costs = load_software(software), CostModel(hardware, model)
+    whole = read_trace(shipped_folder() / "traces" / "quickstart.parquet")
+    trace = slice_trace(whole, slice(0, 6), tokens=5)
+    requests = Requests.of(trace, "decode")
+    seats = Refill(batch_size=BATCH).seats(requests)
+    placed = Contiguous().place(32, gpus)
+    case = engine.Case(
+        trace=trace,
+        model=model,
+        prices=costs,
+        software=profile,
+        schedule=Schedule.of(requests, seats, trace, gpus),
+        gating=Dynamic(),
+        gpu_of_expert=placed,
+        gpus=gpus,
+        slots=(SLOTS,) * gpus,
+        policy=Lru(),
+    )
+    config = Config(
+        batching="refill",
+        batch_size=BATCH,
+        gpus=gpus,
+        slots=SLOTS,
+        software=judges_software(profile),
+    )
+    expert = model.layers[0].moe
+    assert expert is not None
+    layers = [Layer(x.index, moe=True, window=x.attention.window) for x in model.layers]
+    words = Model(layers, 32, 4, model.hidden_size, model.activation_bytes, expert.expert.bytes)
+    verdict = judge(judges_trace(trace), words, config, ScalarPrices(costs, model.layers))
+    outcome = run_des(case, check=True)
+    assert outcome.ends.max(axis=1).tolist() == [step["end_ns"] for step in verdict.steps]
+    assert int(outcome.counts.misses.sum()) == verdict.misses > 0
+    charged: Any = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    assert charged == {name: verdict.time_ns[name] for name in CHARGES}

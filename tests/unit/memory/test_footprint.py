@@ -1,0 +1,177 @@
+"""Bytes worked out by hand: a toy model, and gpt-oss-20b on an 8 GB card."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.config.capacity import parse_capacity
+from moesim.experiment.build import build
+from moesim.experiment.fit import largest_fit
+from moesim.memory.footprint import Footprint, Residence, activation_bytes, slots_of
+from moesim.model import load_model
+from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
+
+EXPERT = 600
+ATTENTION, NORM, ROUTER, TABLES = 50, 8, 12, 1000
+
+
+def toy(layers=2, experts=8):
+    """Hidden 10, inner 20, top 2 of 8 gated experts of 600 bytes; vocabulary 30; fp16."""
+    expert = FfnSpec(10, 20, True, 300, EXPERT, "fp16")
+    moe = MoeSpec(experts, 2, expert, None, 6, ROUTER)
+    attention = AttentionSpec(1, 1, 10, 10, None, 25, ATTENTION, 40)
+    made = (LayerSpec(i, "decoder", attention, None, None, moe, 4, NORM) for i in range(layers))
+    sizes = (300, TABLES, 0, 0, 0, 0)
+    return ModelSpec("toy", "toy", tuple(made), 10, 30, *sizes, activation_bytes=2)
+
+
+def column(*values):
+    return np.array(values, np.int64).reshape(1, -1)
+
+
+def footprint(*residences, tokens, capacity=None):
+    tokens = column(*tokens)
+    return Footprint.of(
+        toy(), residences, tokens=tokens, requests=tokens, kv_bytes=tokens * 1000,
+        capacity=capacity,
+    )  # fmt: skip
+
+
+REPLICATED = 2 * (ATTENTION + NORM + ROUTER) + TABLES
+
+
+def test_one_gpu_with_all_experts():
+    parts = footprint(Residence(8, 8), tokens=[3]).at_peak()
+    assert parts == {
+        "weights": REPLICATED + 2 * 8 * EXPERT,
+        "kv_cache": 3000,
+        # four hidden rows; two routed rows with gate and up (20 each); logits in fp32
+        "activations": 3 * (4 * 10 + 2 * (10 + 2 * 20)) * 2 + 3 * 30 * 4,
+        "masks": 0,
+        "all_to_all_buffers": 0,
+        "expert_slots": 0,
+        "copies_in_flight": 0,
+    }
+
+
+def test_slots_take_the_place_of_weights_and_the_host_holds_all():
+    offloaded = footprint(Residence(8, 3), tokens=[1])
+    parts = offloaded.at_peak()
+    assert parts["weights"] == REPLICATED
+    assert parts["expert_slots"] == 2 * 3 * EXPERT
+    assert offloaded.host == 2 * 8 * EXPERT
+    assert footprint(Residence(8, 8), tokens=[1]).host == 0
+
+
+def test_two_gpus_send_and_receive_their_rows():
+    """GPU 1 has the most tokens: 5 x 2 rows of 10 fp16 values, one buffer each way."""
+    two = footprint(Residence(4, 4), Residence(4, 4), tokens=[2, 5])
+    assert two.parts["all_to_all_buffers"].tolist() == [[2 * 2 * 2 * 20, 2 * 5 * 2 * 20]]
+    assert two.parts["weights"].tolist() == [[REPLICATED + 2 * 4 * EXPERT] * 2]
+
+
+def test_masks_are_tokens_by_experts_by_capacity():
+    """The fullest GPU's 5 tokens x 8 experts x 2 rows, 15 bytes each, on both GPUs."""
+    two = footprint(Residence(4, 4), Residence(4, 4), tokens=[2, 5], capacity=np.array([2]))
+    assert two.parts["masks"].tolist() == [[5 * 8 * 2 * 15] * 2]
+    assert two.parts["all_to_all_buffers"].tolist() == [[2 * 8 * 2 * 20] * 2]
+
+
+def test_a_copy_in_flight_fills_a_slot():
+    offloaded = footprint(Residence(8, 3), tokens=[1])
+    before = offloaded.total.copy()
+    offloaded.in_flight(np.array([[[0], [2]]]), toy())
+    assert offloaded.parts["copies_in_flight"].tolist() == [[EXPERT]]
+    np.testing.assert_array_equal(offloaded.total, before)
+
+
+def test_overflow_names_what_is_largest():
+    parts = footprint(Residence(8, 3), tokens=[1])
+    total = int(parts.total[0, 0])
+    assert parts.overflow(total, 10**9) is None
+    reason = parts.overflow(total - 1, 10**9)
+    assert reason.startswith("GPU 0 at step 0 needs")
+    assert reason.index("expert slots") < reason.index("weights") < reason.index("kv cache")
+    assert "host" in parts.overflow(10**9, 2 * 8 * EXPERT - 1)
+    assert parts.overflow(10**9, 2 * 8 * EXPERT) is None
+
+
+@pytest.mark.parametrize(
+    ("capacity", "local", "slots"),
+    [
+        ("3 slots/layer", 8, 3),
+        ("30 slots/layer", 8, 8),  # no more than there are
+        ("all", 5, 5),
+        ("25 %", 8, 2),
+        ("40 %", 8, 3),  # 3.2
+        ("58 %", 50, 29),  # 28.999999999999996 in floating point
+        ("1 %", 8, 1),  # at least one
+        ("7200 B", 8, 6),  # 7200 / (2 layers x 600)
+        ("7199 B", 8, 5),
+        ("1 B", 8, 1),
+        ("1 GB", 8, 8),
+    ],
+)
+def test_slots_of_a_capacity(capacity, local, slots):
+    assert slots_of(parse_capacity(capacity), toy(), local) == slots
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_a_percent_is_rounded_down_exactly(percent):
+    for local in (4, 8, 25, 32, 100, 128):
+        exact = max(1, percent * local // 100)
+        assert slots_of(parse_capacity(f"{percent} %"), toy(), local) == exact
+
+
+# gpt-oss-20b by hand, from its config.json and the checkpoint's formats
+HIDDEN, INNER, VOCABULARY, LAYERS = 2880, 2880, 201_088, 24
+GPT_OSS_EXPERT = 3 * HIDDEN * INNER * 17 // 32 + 2 * (2 * INNER + HIDDEN)  # mxfp4: 4.25 bits; bf16
+QUERY, KEY = 64 * 64, 8 * 64
+GPT_OSS_LAYER = 2 * (
+    HIDDEN * (QUERY + 2 * KEY) + QUERY + 2 * KEY  # q, k, v with biases
+    + QUERY * HIDDEN + HIDDEN + 64  # output, its bias, and a sink for each head
+    + 32 * HIDDEN + 32  # router
+    + 2 * HIDDEN  # norms
+)  # fmt: skip
+GPT_OSS_REST = 2 * (2 * VOCABULARY * HIDDEN + HIDDEN)  # embedding, head, last norm
+LIMIT = 8 * 2**30 - 512 * 2**20
+
+
+def on_8_gb(slots):
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4060-8gb",
+        "trace": "traces/quickstart.parquet",
+        "experts": {"capacity": f"{slots} slots/layer"},
+    }
+    return moesim.load_experiment(source).experiment
+
+
+def needed(slots, context):
+    """Bytes of a decode step of one request: 12 of 24 layers see 128 tokens at most."""
+    kv = 2 * 8 * 64 * 2 * 12 * (context + min(context, 128))
+    live = (4 * HIDDEN + 4 * (HIDDEN + 2 * INNER)) * 2 + 4 * VOCABULARY
+    return LAYERS * GPT_OSS_LAYER + GPT_OSS_REST + LAYERS * slots * GPT_OSS_EXPERT + kv + live
+
+
+def test_13_slots_fit_on_an_8_gb_card_and_14_do_not():
+    experiment = on_8_gb(13)
+    context = int(build(experiment).case.trace.position.max()) + 1
+    assert needed(13, context) < LIMIT < needed(14, context)
+    for slots, fits in ((13, True), (14, False)):
+        built = build(on_8_gb(slots))
+        assert built.limit_bytes == LIMIT
+        assert int(built.footprint.total.max()) == needed(slots, context)
+        assert (built.out_of_memory is None) == fits
+    assert largest_fit(experiment)["largest_slots"] == 13
+
+
+def test_activations_take_the_larger_top_k():
+    assert activation_bytes(toy(), column(1), column(0)).tolist() == [[(40 + 2 * 50) * 2]]
+
+
+def test_the_hand_count_is_the_checkpoint():
+    whole = LAYERS * (GPT_OSS_LAYER + 32 * GPT_OSS_EXPERT) + GPT_OSS_REST
+    assert whole == load_model("gpt-oss-20b").bytes
