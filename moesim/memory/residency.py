@@ -164,12 +164,7 @@ def compiled(policy: type[CachePolicy]) -> Any:
     return njit(KEY, cache=True)(policy.key)  # type: ignore[attr-defined]
 
 
-@njit(
-    types.Tuple((types.int64[::1], types.int64[::1]))(
-        types.int64[::1], types.int64[::1], types.int64
-    ),
-    cache=True,
-)
+@njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
 def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
     after, following = np.empty(len(experts), np.int64), np.full(count, NEVER, np.int64)
     for step in range(len(offsets) - 2, -1, -1):
