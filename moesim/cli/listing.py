@@ -18,7 +18,7 @@ def list_(
             help="policies, gatings, planners, batchings, models, hardware, software, importers or "
             "figures.",
         ),
-    ],
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List what an experiment can name, each with a line about it or its key figures."""

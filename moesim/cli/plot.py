@@ -18,7 +18,7 @@ def plot(
         typer.Option(
             "--figure", "-f", metavar="NAME",
             help="Draw this figure ('moesim list figures'); repeatable. Default: those that the "
-            "experiment names, else all that apply.",
+            "experiment names and that apply, else all that apply.",
         ),
     ] = None,
     out: Annotated[

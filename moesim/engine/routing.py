@@ -23,7 +23,7 @@ class Routing:
         self.moe_layers = case.model.moe_layers
         self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
         of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
-        self.experts = max(case.trace.metadata.experts, *of_layers)
+        self.experts = max(of_layers)  # the model decides: a trace may name more than it uses
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass."""

@@ -10,8 +10,7 @@ import numpy as np
 from moesim.experiment.build import Built, build, footprint_of, mask_capacity
 from moesim.experiment.schema import Experiment
 from moesim.memory.footprint import Footprint, Residence
-
-LARGEST_BATCH = 1 << 20
+from moesim.workload.batching.base import LARGEST_BATCH
 
 
 def largest_fit(experiment: Experiment) -> dict[str, Any]:

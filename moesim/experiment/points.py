@@ -95,8 +95,16 @@ def _at_value(base: Document, axes: Sequence[Axis], point: Point, finding: Findi
     own = _related(axes[axis].paths[entry], problem.path)
     if len(axes[axis].paths) > 1 and own:
         place = (*place, entry)
-    what = problem.what if own else f"with this value, {problem.path}: {problem.what}"
+    what = problem.what if own else f"with this value, {_elsewhere(base, problem)}"
     return base.value_mark(place).problem((SWEEP, axes[axis].key), what)
+
+
+def _elsewhere(base: Document, problem: Problem) -> str:
+    """The problem at another key, or in a file that the value names: there with its place."""
+    here = problem.where.startswith((base.start.source, "--set"))
+    return ": ".join(
+        part for part in ("" if here else problem.where, problem.path, problem.what) if part
+    )
 
 
 def _cause(axes: Sequence[Axis], finding: Finding) -> tuple[int, int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.trace.routing import Phase
 
+Floats = NDArray[np.float64]
 MS = 1_000_000
 SECOND = 1_000_000_000
 
@@ -33,7 +35,7 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     return {"request_id": name, "tokens": decoded, "first_ns": first, "last_ns": last}
 
 
-def tpot_ms(requests: dict[str, Ints]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def tpot_ms(requests: dict[str, Ints]) -> Floats:
     """Milliseconds a token after the first, by request; NaN for fewer than two decode tokens."""
     steps = requests["tokens"] - 1
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -90,24 +92,33 @@ def time_share(charges: Ints, total: int) -> dict[str, float]:
 
 
 def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
-    """All numbers of the run; ``after_warm_up`` repeats them without the first steps."""
+    """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
+    the requests whose first decode step lies after those.
+    """
     steps = case.schedule.passes
     warm = min(int(np.ceil(warm_up * steps)), steps - 1)
-    tpot = tpot_ms(per_request(case, outcome))
-    known = tpot[~np.isnan(tpot)]
-    percentiles = {
-        f"p{p}_tpot_ms": float(np.percentile(known, p)) if len(known) else None for p in (50, 99)
-    }
-    after = {"warm_up_steps": warm, **span_numbers(case, outcome, warm)}
+    requests = per_request(case, outcome)
+    tpot = tpot_ms(requests)
+    begins = int(outcome.ends[warm - 1].max()) if warm else -1
+    later = tpot[requests["first_ns"] > begins]
+    after = {"warm_up_steps": warm, **span_numbers(case, outcome, warm), **tpot_numbers(later)}
     return {
         "engine": outcome.engine,
         **span_numbers(case, outcome, 0),
         "requests": len(tpot),
-        "mean_tpot_ms": float(known.mean()) if len(known) else None,
-        **percentiles,
+        **tpot_numbers(tpot),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,
     }
+
+
+def tpot_numbers(tpot: Floats) -> dict[str, float | None]:
+    """Mean and percentiles of ``tpot`` in ms, NaN left out; None where no request has one."""
+    known = tpot[~np.isnan(tpot)]
+    if not len(known):
+        return dict.fromkeys(("mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms"))
+    percentiles = {f"p{p}_tpot_ms": float(np.percentile(known, p)) for p in (50, 99)}
+    return {"mean_tpot_ms": float(known.mean()), **percentiles}
 
 
 def _ratio(part: float, whole: float) -> float | None:

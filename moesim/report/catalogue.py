@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.errors import InputError, Problem, nearest
@@ -24,7 +26,6 @@ REGISTRIES: Mapping[str, str] = {
 """The packages whose ``registry`` holds the components of a kind."""
 
 Row = dict[str, Any]
-GIGA = 1e9
 NOT_FIGURES = ("name", "source", "sources", "notes", "kind", "date")
 
 
@@ -35,6 +36,8 @@ def listing(what: str) -> list[Row]:
     if what in CATALOGUES:
         return CATALOGUES[what]()
     known = [*REGISTRIES, *CATALOGUES]
+    if not what:
+        raise InputError([Problem("list", "", f"say what; {nearest(what, known)}")])
     raise InputError([Problem("list", "", f"'{what}' cannot be listed; {nearest(what, known)}")])
 
 
@@ -47,9 +50,9 @@ def components(registry: Registry[Any]) -> list[Row]:
 
 
 def first_line(documented: object) -> str:
-    """The first line of a docstring, without its full stop."""
+    """The first paragraph of a docstring as one line, without its full stop."""
     text = inspect.getdoc(documented) or ""
-    return text.partition("\n")[0].rstrip(".")
+    return " ".join(text.partition("\n\n")[0].split()).rstrip(".")
 
 
 def models() -> list[Row]:
@@ -122,56 +125,82 @@ CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the key, the heading (its last line the unit), the unit's size."""
+
+    key: str
+    heading: str
+    size: float = 1
+    form: str = ",g"
+
+    def cell(self, row: Row) -> str:
+        """The value of ``row``; a dash for none."""
+        value = row.get(self.key)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, str):
+            return value
+        return "-" if value is None else format(value / self.size, self.form)
+
+
+COLUMNS: Mapping[str, Sequence[Column]] = {
+    "models": (
+        Column("name", "model"),
+        Column("parameters", "weights\n1e9", 1e9, ",.1f"),
+        Column("active_parameters", "active\n1e9", 1e9, ",.1f"),
+        Column("bytes", "size\nGB", 1e9, ",.1f"),
+        Column("moe_layers", "MoE\nlayers"),
+        Column("experts", "experts\na layer"),
+        Column("top_k", "top-k"),
+        Column("expert_bytes", "expert\nMB", 1e6, ",.1f"),
+    ),
+    "hardware": (
+        Column("name", "hardware"),
+        Column("gpus", "GPUs"),
+        Column("memory_bytes", "memory\nGiB", 2**30, ",.1f"),
+        Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.0f"),
+        Column("fp16_flop_per_s", "fp16\nTFLOP/s", 1e12, ",.0f"),
+        Column("h2d_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
+        Column("peers_bytes_per_s", "to GPUs\nGB/s", 1e9, ",.1f"),
+    ),
+    "software": (
+        Column("name", "software"),
+        Column("launch_ns", "launch\nus", 1e3),
+        Column("host_per_layer_ns", "a layer\nus", 1e3),
+        Column("host_per_copy_ns", "a copy\nus", 1e3),
+        Column("copied", "copied\nby"),
+        Column("pinned", "pinned"),
+        Column("blocking", "blocks"),
+        Column("synchronisations", "waits\na layer"),
+        Column("synchronisation_ns", "a wait\nus", 1e3),
+    ),
+}
+"""What a table of 80 columns shows of a catalogue; ``--json`` has everything."""
+
+CAPTIONS: Mapping[str, str] = {
+    "models": "size and expert as stored; all values: --json",
+    "hardware": "of one GPU, one direction; GPUs -: 1 to 8; more: --json",
+    "software": "times of the host; all values: --json",
+}
+
+
 def catalogue_table(what: str, rows: Sequence[Row]) -> Table:
-    """``rows`` for the terminal, large numbers in billions and GB."""
-    table = Table(title=what)
-    columns = dict.fromkeys(key for row in rows for key in row)
+    """``rows`` for the terminal, names whole (they are what an experiment has to write)."""
+    table = Table(
+        caption=CAPTIONS.get(what), box=SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        padding=(0, 1, 0, 0), caption_justify="left",
+    )  # fmt: skip
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = COLUMNS.get(what) or [Column(key, key) for key in keys]
     for column in columns:
-        table.add_column(heading(column), justify="left" if is_text(rows, column) else "right")
+        words = any(isinstance(row.get(column.key), str | bool) for row in rows)
+        table.add_column(
+            column.heading,
+            justify="left" if words else "right",
+            overflow="fold",
+            no_wrap=column.key == "name",
+        )
     for row in rows:
-        table.add_row(*(cell(column, row.get(column)) for column in columns))
+        table.add_row(*(column.cell(row) for column in columns))
     return table
-
-
-def is_text(rows: Sequence[Row], column: str) -> bool:
-    """Whether ``column`` holds words."""
-    return any(isinstance(row.get(column), str) for row in rows)
-
-
-UNITS = (
-    ("flop_per_s", "TFLOP/s", 1e12),
-    ("bytes_per_s", "GB/s", GIGA),
-    ("memory_bytes", "GiB", 2**30),
-    ("expert_bytes", "MB", 1e6),
-    ("bytes", "GB", GIGA),
-    ("parameters", "billion", GIGA),
-)
-"""Endings of columns, and the unit and its size in which a table shows them."""
-
-
-def unit_of(column: str) -> tuple[str, str, float]:
-    """The ending, the unit and the unit's size of ``column``; without one: as it is."""
-    return next((entry for entry in UNITS if column.endswith(entry[0])), ("", "", 1))
-
-
-def heading(column: str) -> str:
-    """A column's title with its unit."""
-    ending, unit, _ = unit_of(column)
-    kept = (
-        column
-        if ending in {"parameters", "memory_bytes", "expert_bytes"}
-        else column.removesuffix(ending)
-    )
-    name = kept.removesuffix("_bytes").replace("_", " ").strip() or "size"
-    return f"{name} ({unit})" if unit else name
-
-
-def cell(column: str, value: Any) -> str:
-    """One value of a table."""
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value
-    _, unit, size = unit_of(column)
-    scaled = value / size if unit else value
-    return f"{scaled:,.4g}" if unit else f"{scaled:g}"

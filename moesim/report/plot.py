@@ -15,7 +15,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.report.figures import Figure, registry
 from moesim.report.style import METADATA, RC
 from moesim.results import is_result
-from moesim.results.files import read_json
+from moesim.results.files import read_json, unwritable
 from moesim.results.folder import read_experiment
 from moesim.sweep.identity import SWEEP, is_sweep
 
@@ -25,18 +25,26 @@ def plot(
 ) -> list[Path]:
     """Draw figures of the run or the sweep in ``folder`` and return the files written.
 
-    ``kinds`` default to the experiment's ``figures``, and without these to all that apply; ``out``
-    defaults to ``figures`` in ``folder``. Raises an InputError where a figure that was asked for
+    ``kinds`` default to the experiment's ``figures`` (of a run, which may be the base point of a
+    sweep, to those of them that apply), and without these to all that apply; ``out`` defaults to
+    ``figures`` in ``folder``. Raises an InputError where a figure that was asked for
     cannot be drawn from this result, or where none can.
     """
     source = Path(folder)
     target = Path(out) if out else source / "figures"
     asked = list(kinds) or named_figures(source)
-    tables = prepared(source, asked) if asked else applicable(source)
+    if asked and (kinds or is_sweep(source)):
+        tables = prepared(source, asked)
+    else:
+        tables = applicable(source)
+        tables = {kind: tables[kind] for kind in asked if kind in tables} or tables
     written = []
-    for kind, table in tables.items():
-        target.mkdir(parents=True, exist_ok=True)
-        written += save(registry.get(kind)(), table, target)
+    try:
+        for kind, table in tables.items():
+            target.mkdir(parents=True, exist_ok=True)
+            written += save(registry.get(kind)(), table, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
     return written
 
 

@@ -28,7 +28,7 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, int) or (float(value).is_integer()):
         return f"{int(value):,}"
     small = abs(value) < 10**digits
-    return f"{float(value):.{digits}g}" if small else f"{float(value):,.0f}"
+    return f"{float(value):#.{digits}g}".rstrip(".") if small else f"{float(value):,.0f}"
 
 
 def gib(value: Any) -> str:
@@ -97,10 +97,10 @@ def share_table(shares: Mapping[str, float]) -> Table:
 
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("output_throughput", "tokens/s", number),
-    ("mean_tpot_ms", "TPOT ms", number),
-    ("hit_ratio_per_expert", "hits", percent),
-    ("time_share.waiting_for_weights", "stalled", percent),
-    ("peak_memory_bytes", "peak GiB", lambda size: gib(size).removesuffix(" GiB")),
+    ("mean_tpot_ms", "TPOT\nms", number),
+    ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
+    ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
+    ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
 )
 
 
@@ -115,6 +115,7 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
     )
     units = {axis: _common_unit(points[axis]) for axis in axes}
     for axis in axes:
@@ -145,8 +146,8 @@ def _heading(axis: str, axes: Sequence[str], unit: str) -> str:
 
 
 def _common_unit(values: pd.Series[Any]) -> str:
-    """The unit that all values of an axis end with, "" where there is none."""
-    units = {str(value).partition(" ")[2] for value in values}
+    """The unit that all values of an axis with a number end with, "" where there is none."""
+    units = {str(value).partition(" ")[2] for value in values if str(value) != "all"}
     return units.pop() if len(units) == 1 else ""
 
 

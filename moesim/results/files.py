@@ -74,15 +74,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
     except OSError as error:
-        raise InputError(
-            [Problem("--out", "", f"'{folder}' cannot be written ({error.strerror})")]
-        ) from error
+        raise unwritable(folder, error) from error
     try:
         yield temporary
         flush(temporary)
         temporary.rename(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """What is said about a ``folder`` that cannot be written."""
+    return InputError(
+        [Problem("--out", "", f"'{folder}' cannot be written ({error.strerror or error})")]
+    )
 
 
 def flush(folder: Path) -> None:

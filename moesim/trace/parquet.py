@@ -168,15 +168,22 @@ def _row_groups(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place at the end, or is removed."""
+    """A temporary file beside ``path`` that takes its place at the end, or is removed; an
+    InputError where it cannot.
+    """
     if not path.parent.is_dir():
         raise InputError([Problem(str(path), "", "its folder does not exist; make it first")])
+    if path.is_dir():
+        raise InputError([Problem(str(path), "", "is a folder; name the file to write")])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        what = f"cannot be written ({os.strerror(error.errno) if error.errno else error})"
+        raise InputError([Problem(str(path), "", what)]) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
 
 

@@ -52,12 +52,8 @@ class Requests:
                 f"workload.phase: the trace has no token in phase '{phase}'; "
                 f"it has {', '.join(present)}"
             )
-        starts = np.flatnonzero(
-            np.diff(trace.request_id[rows], prepend=trace.request_id[rows[0]] - 1)
-        )
-        request = np.zeros(len(rows), np.int64)
-        request[starts[1:]] = 1
-        request = np.cumsum(request)
+        changes = np.diff(trace.request_id[rows]) != 0
+        request = np.concatenate(([0], np.cumsum(changes, dtype=np.int64)))
         if first is not None:
             rows, request = rows[request < first], request[request < first]
         decode = trace.phase[rows] == Phase.DECODE

@@ -51,6 +51,8 @@ SYNTAX = [
 
 KEYS = [
     row("unknown key", "sed: 1\n", ("5:1", "sed", "not a known key", "did you mean 'seed'?")),
+    row("huge batch", "workload: {batching: {kind: refill, batch_size: 100000000000000000000}}\n",
+        ("5:49", "workload.batching.batch_size", "too large", "1048576 or less")),
     row("misplaced key", "capacity: all\n", ("5:1", "capacity", "allowed: decide, engine")),
     row("unknown nested key", "experts:\n  capcity: all\n",
         ("6:3", "experts.capcity", "allowed: capacity, initial", "did you mean 'capacity'?")),

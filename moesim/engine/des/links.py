@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +35,9 @@ class FairLinks:
         self.env = env
         self.capacity = {link: Fraction(rate, SECOND) for link, rate in capacity.items()}
         self.transfers: list[Transfer] = []
+        self._rates: dict[
+            frozenset[tuple[frozenset[str], int]], dict[frozenset[str], Fraction]
+        ] = {}
         self._since = Fraction(0)
         self._alarm: simpy.Event | None = None
 
@@ -69,19 +73,32 @@ class FairLinks:
             transfer.done.succeed()
 
     def _share(self) -> None:
-        """Progressive filling: the tightest link fixes the rate of its transfers, then the next."""
-        left, waiting = dict(self.capacity), list(self.transfers)
+        """Give every transfer its rate; what shares alike was worked out before."""
+        crowd = frozenset(Counter(transfer.links for transfer in self.transfers).items())
+        if crowd not in self._rates:
+            self._rates[crowd] = self._filled()
+        rates = self._rates[crowd]
+        for transfer in self.transfers:
+            transfer.rate = rates[transfer.links]
+
+    def _filled(self) -> dict[frozenset[str], Fraction]:
+        """Rates by links from progressive filling: the tightest link fixes the rate of its
+        transfers, then the next.
+        """
+        left, waiting = dict(self.capacity), [transfer.links for transfer in self.transfers]
+        rates: dict[frozenset[str], Fraction] = {}
         while waiting:
-            users = {link: sum(link in t.links for t in waiting) for link in left}
+            users = {link: sum(link in links for links in waiting) for link in left}
             tight = min(
                 (link for link in left if users[link]), key=lambda link: left[link] / users[link]
             )
             rate = left[tight] / users[tight]
-            for transfer in [t for t in waiting if tight in t.links]:
-                transfer.rate = rate
-                waiting.remove(transfer)
-                for link in transfer.links:
+            for links in [links for links in waiting if tight in links]:
+                rates[links] = rate
+                waiting.remove(links)
+                for link in links:
                     left[link] -= rate
+        return rates
 
     def _set_alarm(self) -> None:
         if not self.transfers:

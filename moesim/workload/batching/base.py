@@ -8,6 +8,8 @@ from moesim.config.params import Params
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Seats
 
+LARGEST_BATCH = 1 << 20
+
 
 class Batching(Params):
     """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs.
@@ -16,7 +18,9 @@ class Batching(Params):
     policies that look ahead (``min``) need.
     """
 
-    batch_size: int = Field(default=1, ge=1, description="Requests in flight, over all GPUs.")
+    batch_size: int = Field(
+        default=1, ge=1, le=LARGEST_BATCH, description="Requests in flight, over all GPUs."
+    )
 
     def seats(self, requests: Requests) -> Seats:
         """Slot, turn and admission of every request of ``requests``."""

@@ -127,3 +127,28 @@ def test_no_drift_beside_ten_thousand_transfers():
 
 def test_nothing_to_move_arrives_at_once():
     assert ends_of({"a": 1}, [(3, 0, "a"), (3, 10, "a")]) == [3, 13]
+
+
+def test_rates_that_were_worked_out_before_are_those_of_the_same_crowd():
+    """Twice two on A (10) of which one is on B (4): 4 and 6; between them, one alone: 10."""
+    env = simpy.Environment()
+    fair = FairLinks(env, {"a": 10 * GB, "b": 4 * GB})
+
+    def arrive(flows):
+        begun = env.now
+        for links, amount, after in flows:
+            env.process(wait(fair.transfer(amount, links), begun + after))
+
+    def wait(done, end):
+        yield done
+        assert env.now == end
+        ended.append(end)
+
+    ended: list[int] = []
+    arrive([(["a", "b"], 400, 100), (["a"], 600, 100)])
+    env.run()
+    arrive([(["a"], 1000, 100)])
+    env.run()
+    arrive([(["a"], 600, 100), (["b", "a"], 400, 100)])
+    env.run()
+    assert ended == [100, 100, 200, 300, 300]

@@ -152,3 +152,13 @@ def test_ideal_resident_time_is_the_sum_of_the_prices():
             total += int(prices.gate_ns(layer, 1)) + 2 * int(prices.permute_ns(layer, 4))
             total += int(prices.experts_ns(layer, np.ones(4, int), np.array([0]))[0])
         assert int(outcome.ends[step, 0] - outcome.starts[step, 0]) == total
+
+
+@pytest.mark.parametrize("gating", ["dynamic", "static"])
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_the_model_says_how_many_experts_there_are(gating, gpus):
+    """A trace that names more experts than it uses costs no more, and splits over GPUs alike."""
+    case = case_of(gating={"kind": gating}, parallelism={"expert": gpus})
+    metadata = replace(case.trace.metadata, experts=5000)
+    wider = replace(case, trace=replace(case.trace, metadata=metadata))
+    same(run_des(case), run_des(wider))

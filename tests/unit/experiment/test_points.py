@@ -106,3 +106,12 @@ def test_too_many_points(required):
     sweep = {"seed": list(range(1000)), "workload.requests": list(range(1, 1000))}
     with pytest.raises(InputError, match="999,000 points are too many"):
         load_experiment({**required, "sweep": sweep})
+
+
+def test_a_broken_file_that_an_axis_names_is_told_with_its_place(required, tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("title: x\nsources: {}\ndatashet: 1\n")
+    with pytest.raises(InputError) as error:
+        load_experiment({**required, "sweep": {"hardware": ["h100-sxm", str(broken)]}})
+    whats = [problem.what for problem in error.value.problems]
+    assert any(f"with this value, {broken}:3:1: datashet: " in what for what in whats)

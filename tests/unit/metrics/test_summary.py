@@ -126,3 +126,20 @@ def test_the_requests_are_the_steps(result):
     known = result.requests.tpot_ms.dropna()
     assert result.summary["mean_tpot_ms"] == pytest.approx(known.mean(), rel=1e-12)
     assert result.summary["p50_tpot_ms"] == pytest.approx(known.median(), rel=1e-12)
+
+
+def test_a_gpu_that_is_early_at_the_end_of_the_warm_up_has_no_negative_idle_time():
+    """GPU 1 has no request and leaves each step before the head: its next step starts earlier."""
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "h100-sxm",
+        "trace": "traces/quickstart.parquet",
+        "workload": {"requests": 1},
+        "parallelism": {"expert": 2},
+    }
+    result = moesim.run(source, limit_steps=4)
+    shares = result.summary["after_warm_up"]["time_share"]
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
+    # the wait for the last head is all that is idle, in four steps or in the last three
+    assert shares["idle"] == pytest.approx(result.summary["time_share"]["idle"] * 4 / 3, rel=0.05)
+    assert shares["idle"] > 0

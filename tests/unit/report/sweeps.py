@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,8 @@ def make(folder: Path, **axes: Any) -> Path:
     return folder
 
 
-def make_run(folder: Path, **changes: Any) -> Path:
-    """A run's folder."""
+def make_run(folder: Path, *, figures: Sequence[str] = (), **changes: Any) -> Path:
+    """A run's folder; the experiment names ``figures``."""
     made = {**summary(8, "lru", 1), **changes}
-    result = Result(made, {"name": "made"}, memory=memory(made))
+    result = Result(made, {"name": "made", "figures": [*figures]}, memory=memory(made))
     return write_result(replace(result), folder)

@@ -88,3 +88,47 @@ def test_a_profiles_plain_values_are_its_key_figures() -> None:
     datasheet = {"memory": memory, "sms": 132, "source": "the maker", "links": [1, 2]}
     figures = key_figures(Profile(name="h100", datasheet=datasheet))
     assert figures == {"memory": "80 GiB", "sms": 132}
+
+
+def test_a_list_in_a_narrow_terminal_keeps_the_names_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", "models"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("gpt-oss-120b", "deepseek-v2-lite", "qwen3-235b-a22b"))
+
+
+@pytest.mark.parametrize("what", ["models", "hardware", "software"])
+def test_a_catalogue_fits_80_columns_with_a_line_an_entry(
+    what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["list", what, "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first, last = (next(i for i, x in enumerate(lines) if x.startswith(n + " ")) for n in
+                   (names[0], names[-1]))  # fmt: skip
+    assert [line.split()[0] for line in lines[first : last + 1]] == names
+
+
+def test_list_of_nothing_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 2
+    assert "allowed: batchings, figures, gatings" in capsys.readouterr().err
+
+
+def test_a_description_is_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "policies", "--json"]) == 0
+    (best,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "min"]
+    assert not best["description"].endswith("a step's")
+
+
+def test_plot_into_a_file_is_one_line_and_exit_code_2(
+    sweep: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["plot", str(sweep), "-f", "time_breakdown", "-o", str(tmp_path / "file")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written" in line

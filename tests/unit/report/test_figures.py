@@ -134,6 +134,14 @@ def test_the_experiments_figures_are_drawn_and_no_others(tmp_path: Path) -> None
     assert all(path.stat().st_size > 500 for path in written)
 
 
+def test_a_run_of_a_file_with_a_sweep_gets_those_that_apply(tmp_path: Path) -> None:
+    named = ["throughput_vs_capacity", "memory_over_time"]
+    run = sweeps.make_run(tmp_path / "run", figures=named)
+    assert {path.stem for path in plot(run)} == {"memory_over_time"}
+    only = sweeps.make_run(tmp_path / "only", figures=named[:1])
+    assert {path.stem for path in plot(only)} == {"memory_over_time", "time_breakdown"}
+
+
 def test_a_figure_is_drawn_from_the_table_beside_it(sweep: Path, tmp_path: Path) -> None:
     for csv in [p for p in plot(sweep, out=tmp_path / "figures") if p.suffix == ".csv"]:
         figure = registry.get(csv.stem)()

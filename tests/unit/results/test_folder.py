@@ -119,3 +119,12 @@ def test_what_is_no_parquet_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "points.parquet").write_text("n,status\n1,ok\n")
     with pytest.raises(InputError, match=r"points.parquet cannot be read \("):
         read_table(tmp_path / "points.parquet")
+
+
+def test_a_folder_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """``new/../there`` exists only once ``new`` does."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "kept").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_result(factory.result(), tmp_path / "new" / ".." / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["kept"]

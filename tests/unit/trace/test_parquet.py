@@ -153,3 +153,14 @@ def test_the_shipped_trace_is_every_eighth_request(quickstart, recorded):
     excerpt = slice_trace(whole, slice(2, 160, 8))
     for name in ("expert_ids", "gate_weights", "position", "request_id"):
         np.testing.assert_array_equal(getattr(shipped, name), getattr(excerpt, name))
+
+
+def test_a_folder_in_the_place_of_the_file_to_write(random_trace, tmp_path):
+    with pytest.raises(InputError, match="is a folder; name the file to write"):
+        write_trace(random_trace, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(random_trace):
+    with pytest.raises(InputError, match=r"/proc/t\.parquet: cannot be written"):
+        write_trace(random_trace, "/proc/t.parquet")

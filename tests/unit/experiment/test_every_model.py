@@ -1,0 +1,58 @@
+"""Every shipped model runs, in every phase that it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.experiment.run import run
+from moesim.model import load_model, model_names
+from moesim.trace import NO_EXPERT, Phase, RoutingTrace, TraceMetadata, write_trace
+
+MODELS = [name for name in model_names() if load_model(name).moe_layers]
+
+
+def trace_for(model, path):
+    """Two requests of three tokens each of every phase, ids drawn alike; other stacks unused."""
+    moe = model.moe_layers[0].moe
+    first = [Phase.ENCODE] if model.has_encoder else [Phase.PREFILL]
+    phases = np.repeat(np.array([*first, Phase.DECODE], np.uint8), 3)
+    position = [0, 1, 2, 0, 1, 2] if model.has_encoder else range(6)
+    shape = (2 * len(phases), len(model.moe_layers), moe.top_k)
+    draws = np.random.default_rng(1).random((*shape[:2], moe.experts))
+    ids = np.argsort(draws, axis=2)[:, :, : moe.top_k].astype(np.uint16)
+    phase = np.tile(phases, 2)
+    for layer, spec in enumerate(model.moe_layers):
+        if model.has_encoder:
+            ids[(phase == Phase.ENCODE) != (spec.stack == "encoder"), layer] = NO_EXPERT
+    metadata = TraceMetadata(
+        model.name, moe.experts, moe.top_k, tuple(x.index for x in model.moe_layers), "test", "", ""
+    )
+    columns = {"request_id": np.repeat([0, 1], 6), "position": np.tile(position, 2)}
+    columns = {name: column.astype(np.int32) for name, column in columns.items()}
+    write_trace(RoutingTrace(ids, **columns, phase=phase, gate_weights=None, predicted_ids=None,
+                             metadata=metadata), path)  # fmt: skip
+    return int((ids != NO_EXPERT).sum(axis=(1, 2))[phase == Phase.DECODE].sum())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_runs(name, tmp_path):
+    model = load_model(name)
+    choices = trace_for(model, tmp_path / "t.parquet")
+    experiment = {
+        "model": name,
+        "hardware": "dgx-b200",
+        "trace": str(tmp_path / "t.parquet"),
+        "parallelism": {"expert": 2},
+        "experts": {"capacity": "2 slots/layer"},
+    }
+    for phase in ("encode",) if model.has_encoder else ("prefill", "all"):
+        summary = run({**experiment, "workload": {"phase": phase}}, check=True).summary
+        assert summary["status"] == "ok", summary["reason"]
+        assert summary["tokens"] == (12 if phase == "all" else 6)
+    result = run({**experiment, "workload": {"phase": "decode"}}, check=True)
+    assert result.summary["status"] == "ok", result.summary["reason"]
+    assert result.steps["accesses"].sum() == choices
+    stack = [x for x in model.moe_layers if x.stack == "decoder"]
+    assert result.summary["layer_steps"] == 6 * len(stack)
+    assert sum(result.summary["time_share"].values()) == pytest.approx(1)
