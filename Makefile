@@ -8,7 +8,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check verify bench docs lock clean
+.PHONY: help setup demo test check verify bench profiles docs lock clean
 
 help:
 	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures"
@@ -16,6 +16,7 @@ help:
 	@echo "make check    lint, format, types, import rules, stray addresses"
 	@echo "make verify   theory and measurements against the simulator (slow)"
 	@echo "make bench    benchmarks"
+	@echo "make profiles refit the shipped profiles: WHEEL=FILE, an aiconfigurator-core wheel"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make setup    only the environment, in $(VENV)"
 	@echo "make lock     resolve the dependencies anew"
@@ -60,6 +61,9 @@ bench: $(DEV)
 	@for script in $(filter-out benchmarks/test_%,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(if $(wildcard benchmarks/test_*.py),$(BIN)/pytest benchmarks --benchmark-sort=name)
+
+profiles: $(DEV)
+	$(BIN)/python scripts/profiles.py "$(WHEEL)"
 
 docs: $(DEV)
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html

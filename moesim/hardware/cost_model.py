@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,21 +19,28 @@ if TYPE_CHECKING:
 registry: Registry[Operation] = Registry("moesim.hardware.costs", Operation, "moesim.costs")
 
 
+Prices = Literal["auto", "datasheet"]
+
+
 class CostModel:
     """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
 
+    ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``datasheet`` never.
     No tokens cost nothing. Kernels are rounded to the nearest nanosecond, copies and
     collectives up.
     """
 
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
+    def __init__(
+        self, hardware: HardwareProfile, model: ModelSpec, prices: Prices = "datasheet"
+    ) -> None:
         self.hardware, self.model = hardware, model
+        card = hardware if prices == "auto" else hardware.model_copy(update={"calibrated": None})
         self.operations: dict[str, Any] = {
-            kind: operation(hardware, model) for kind, operation in registry.components.items()
+            kind: operation(card, model) for kind, operation in registry.components.items()
         }
 
     def sources(self) -> dict[str, str]:
-        """Where the price of each operation comes from (``datasheet``)."""
+        """Where the price of each operation comes from (``datasheet`` or ``fitted``)."""
         return {kind: operation.source for kind, operation in self.operations.items()}
 
     def attention_ns(

@@ -15,9 +15,10 @@ from moesim.config.paths import look_up, shipped_folder
 from moesim.config.validation import validate
 from moesim.config.yaml import read_document
 from moesim.hardware.bounds import breaches
+from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
-from moesim.hardware.profile import Calibrated, HardwareProfile
+from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.software import SoftwareFile, SoftwareProfile
 from moesim.hardware.sourced import sources_used
 

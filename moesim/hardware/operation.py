@@ -22,7 +22,7 @@ class Operation:
     """
 
     kind: ClassVar[str]
-    source: ClassVar[str] = "datasheet"
+    source: str = "datasheet"
 
     def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)

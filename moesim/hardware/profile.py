@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moesim.config.params import Params
+from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.datasheet import Datasheet, Direction
 from moesim.hardware.host import Host, Topology
 from moesim.hardware.links import Links, links_between
 from moesim.hardware.precision import peak_of
-
-
-class Calibrated(Params):
-    """Numbers fitted to measurements, never mixed with the datasheet's; empty so far."""
 
 
 class HardwareProfile(Params):

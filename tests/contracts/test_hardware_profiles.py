@@ -26,6 +26,7 @@ GOLDEN = {  # GiB, GB/s, dense bf16 (V100: fp16) TFLOP/s, one direction to other
     "rtx-5090": (32, 1792, 209, 53),
     "rtx-pro-6000": (96, 1792, 504, 53),
 }
+CALIBRATED = {"a100-sxm-80gb", "h100-sxm", "h200-sxm", "b200-sxm", "l40s", "rtx-pro-6000"}
 NODES = {
     "dgx-1-v100": "v100-sxm2-32gb",
     "dgx-a100": "a100-sxm-80gb",
@@ -56,7 +57,8 @@ def unsourced(value: object, path: str = "") -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_number_has_a_source(path: Path) -> None:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    rest = {key: part for key, part in content.items() if key not in ("title", "sources", "base")}
+    apart = ("title", "sources", "base", "calibrated")  # fits have one source each, by their model
+    rest = {key: part for key, part in content.items() if key not in apart}
     assert unsourced(rest) == []
     text = path.read_text(encoding="utf-8").split("sources:", 1)[1]
     for key, source in content["sources"].items():
@@ -81,7 +83,7 @@ def test_headline_figures(name: str) -> None:
     assert profile.peak("bf16") / 1e12 == pytest.approx(compute, abs=1)
     assert sheet.peers.bandwidth.value / 1e9 == pytest.approx(peers, abs=0.5)
     assert (sheet.peers.kind == "nvlink") == (not name.startswith(("rtx", "l40s")))
-    assert profile.calibrated is None
+    assert (profile.calibrated is not None) == (name in CALIBRATED)
 
 
 @pytest.mark.parametrize("name", [*GOLDEN, *NODES])
@@ -121,3 +123,23 @@ def test_nodes(name: str) -> None:
     assert node.shared_links([0, 1], "h2d") == {"switch 0 h2d"}
     assert card.shared_links(8) == frozenset()
     assert 10e9 < node.topology.nics.bandwidth.value < 100e9
+
+
+@pytest.mark.parametrize("name", sorted(CALIBRATED))
+def test_fits_say_what_they_rest_on_and_are_possible(name: str) -> None:
+    profile = load_hardware(name)
+    assert (FOLDER / f"{name}.yaml").stat().st_size < 200_000
+    assert profile.calibrated is not None
+    sheet, dtypes = profile.datasheet, set()
+    for fit in profile.calibrated.experts:
+        dtypes.add(fit.dtype)
+        assert fit.framework
+        assert fit.version
+        assert fit.points >= 30
+        assert fit.held_out is not None or fit.shapes < 4
+        assert fit.bandwidth.value <= sheet.memory_bandwidth.value * 1.001
+        assert fit.compute.value <= profile.peak(fit.dtype) * 1.001
+        for number in (fit.start, fit.bandwidth, fit.compute, fit.overlap, fit.l2):
+            low, high = number.interval
+            assert low <= number.value <= high
+    assert "bf16" in dtypes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.calibrated_experts import fits_for
+from moesim.hardware.fitted_waves import fitted_waves_ns
 from moesim.hardware.operation import Operation
 from moesim.hardware.roofline import (
     Floats,
@@ -18,18 +20,32 @@ from moesim.hardware.roofline import (
 )
 from moesim.model.spec import LayerSpec
 
+if TYPE_CHECKING:
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import ModelSpec
+
 STARTS = 3
 """Gate and up, activation, down; with the two reorderings, the five kernels of a fused MoE."""
+
+
+REORDERINGS = 2
+"""Reorderings that a measured fused MoE layer contains, and that have a price of their own here."""
 
 
 class Experts(Operation):
     """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
 
-    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k. Left out, for a
-    fit to add: weights read again by further row tiles, the L2 cache, the tail of the last tiles.
+    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k. Left out are
+    weights read again by further row tiles, the L2 cache, and the tail of the last tiles. Where the
+    profile has a fit for the weights' format, its formula prices all that (``expert_kernel``).
     """
 
     kind: ClassVar[str] = "experts"
+
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
+        super().__init__(hardware, model)
+        if hardware.calibrated is not None and hardware.calibrated.experts:
+            self.source = "fitted"
 
     def price(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Floats:
         """See ``CostModel.experts_ns``."""
@@ -39,6 +55,11 @@ class Experts(Operation):
         members = np.diff(first, append=counts.size)
         assert (members >= 0).all(), "waves follow one another"
         counts = counts[first[0] :] if first.size else counts[:0]
+        if fits := fits_for(self.hardware, expert.dtype):
+            size = self.model.activation_bytes
+            time = fitted_waves_ns(self.hardware, fits, layer.moe, size, counts, members)
+            start = np.minimum(REORDERINGS * self.gpu.start_ns, time)
+            return np.where(members > 0, time - start, 0.0)
         total, distinct = _sums(counts, members), _sums(np.sign(counts), members)
         tile = np.repeat(row_tile(-(-total // top_k)), members)
         efficient = _sums(padded(counts, tile), members) + np.where(

@@ -1,0 +1,1 @@
+"""Measurements of real hardware: the table, importers, fits, prices and their errors."""

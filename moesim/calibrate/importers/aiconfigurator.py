@@ -1,0 +1,172 @@
+"""Tables of the ``aiconfigurator-core`` wheel (checked with version 0.12.0).
+
+``systems/data/<system>/<family>/<framework>/<version>/<op>_perf.parquet``; times in ms. Experts:
+expert-parallel rows follow the collector's own accounting and are left out; tensor-parallel ones
+are the sliced shape. NCCL's ``message_size`` counts elements.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from moesim.calibrate.columns import BYTES, short_dtype
+from moesim.calibrate.importers.base import File, Importer, left_out
+from moesim.calibrate.routing_draws import balanced_distinct, power_law_rows
+from moesim.calibrate.validate import LINE
+
+WHEEL = re.compile(r"aiconfigurator_core-([\d.]+)-")
+NS_PER_MS = 1e6
+COMMON = ("framework", "version", "device", "kernel_source")
+COLLECTIVES = {"all_reduce": "all_reduce", "alltoall": "all_to_all"}
+UNGATED_TOP_K, UNGATED_EXPERTS = 22, 512
+UNGATED_SHAPE = (2688, 1856)
+ALWAYS_GATED = "0.14."
+"""vLLM 0.14's table has three matrices for every shape."""
+
+
+class Aiconfigurator(Importer):
+    """One Parquet table of the wheel, or of its unzipped folder."""
+
+    kind: ClassVar[str] = "aiconfigurator"
+
+    def recognises(self, file: File) -> bool:
+        """By the file's name."""
+        return PurePosixPath(file.name).name in READERS
+
+    def read(self, file: File) -> pd.DataFrame:
+        """The rows of a table whose op moesim prices."""
+        raw = pd.read_parquet(io.BytesIO(file.content))
+        raw[LINE] = np.arange(1, len(raw) + 1)
+        table = READERS[PurePosixPath(file.name).name](raw)
+        for name in COMMON:
+            table[name] = raw[name].reindex(table.index)
+        table[LINE] = raw[LINE].reindex(table.index)
+        table["latency_ns"] = raw["latency"].reindex(table.index) * NS_PER_MS
+        table["source"] = _source(file.name)
+        return table.reset_index(drop=True)
+
+
+def _source(name: str) -> str:
+    """What to call the table: the wheel's version where the path has it, and the table's path."""
+    version = WHEEL.search(name)
+    path = PurePosixPath(name).with_suffix("")
+    return f"aiconfigurator-core {version[1] + ' ' if version else ''}{'/'.join(path.parts[-5:])}"
+
+
+def _moe(raw: pd.DataFrame) -> pd.DataFrame:
+    alone = left_out(raw, raw["moe_ep_size"] == 1, "expert-parallel rows (moe_ep_size above 1)")
+    whole = alone["inter_size"] % alone["moe_tp_size"] == 0
+    alone = left_out(alone, whole, "slices that do not divide the experts")
+    table = pd.DataFrame(
+        {
+            "op": "moe",
+            "dtype": alone["moe_dtype"],
+            "tokens": alone["num_tokens"],
+            "hidden": alone["hidden_size"],
+            "inter": alone["inter_size"] // alone["moe_tp_size"],
+            "experts": alone["num_experts"],
+            "top_k": alone["topk"],
+            "gated": ~_ungated(alone),
+            "tensor_parallel": alone["moe_tp_size"],
+        }
+    )
+    rows = [
+        _rows(*row)
+        for row in zip(
+            alone["distribution"], table["tokens"], table["top_k"], table["experts"], strict=True
+        )
+    ]
+    table["rows"] = pd.Series(rows, table.index, dtype=object)
+    table["distinct_experts"] = [
+        _distinct(*row)
+        for row in zip(rows, table["tokens"], table["top_k"], table["experts"], strict=True)
+    ]
+    largest = [None if counts is None else max(counts) for counts in rows]
+    table["max_rows"] = pd.Series(largest, table.index, dtype="Int64")
+    table.attrs = alone.attrs
+    return table
+
+
+def _ungated(raw: pd.DataFrame) -> pd.Series[bool]:
+    """Shapes whose experts have two matrices; the table does not say."""
+    wide = (raw["topk"] == UNGATED_TOP_K) & (raw["num_experts"] == UNGATED_EXPERTS)
+    hidden, inter = UNGATED_SHAPE
+    small = (raw["hidden_size"] == hidden) & (raw["inter_size"] == inter)
+    older = (raw["framework"].str.lower() == "vllm") & raw["version"].str.startswith(ALWAYS_GATED)
+    return (wide | small) & ~older
+
+
+def _rows(distribution: str, tokens: int, top_k: int, experts: int) -> list[int] | None:
+    if not distribution.startswith("power_law_"):
+        return None
+    alpha = float(distribution.removeprefix("power_law_"))
+    return list(power_law_rows(int(tokens), int(top_k), int(experts), alpha))
+
+
+def _distinct(rows: list[int] | None, tokens: int, top_k: int, experts: int) -> int:
+    if rows is not None:
+        return sum(count > 0 for count in rows)
+    return balanced_distinct(int(tokens), int(top_k), int(experts))
+
+
+def _gemm(raw: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"op": "gemm", "dtype": raw["gemm_dtype"]} | {c: raw[c] for c in "mnk"})
+
+
+def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def read(raw: pd.DataFrame) -> pd.DataFrame:
+        same = raw["attn_dtype"].map(short_dtype) == raw["kv_cache_dtype"].map(short_dtype)
+        kept = left_out(raw, same, "a KV cache in another format than the attention")
+        if "window_size" in kept.columns:
+            kept = left_out(kept, kept["window_size"] == 0, "sliding windows")
+        step = kept["step"] if "step" in kept.columns else 0
+        if op == "attention_prefill" and "step" in kept.columns:
+            kept = left_out(kept, kept["step"] == 0, "prompts with a cached prefix")
+            step = 0
+        table = pd.DataFrame(
+            {
+                "op": op,
+                "dtype": kept["attn_dtype"],
+                "batch": kept["batch_size"],
+                "context": kept["isl"] + step,
+                "heads": kept["num_heads"],
+                "kv_heads": kept["num_key_value_heads"],
+                "head_dim": kept["head_dim"],
+            }
+        )
+        table.attrs = kept.attrs
+        return table
+
+    return read
+
+
+def _nccl(raw: pd.DataFrame) -> pd.DataFrame:
+    kept = left_out(raw, raw["op_name"].isin(list(COLLECTIVES)), "collectives without a price")
+    size = kept["nccl_dtype"].map(short_dtype).map(BYTES)
+    table = pd.DataFrame(
+        {
+            "op": kept["op_name"].map(COLLECTIVES),
+            "dtype": kept["nccl_dtype"],
+            "bytes": (kept["message_size"] * size).astype("int64"),
+            "gpus": kept["num_gpus"],
+        }
+    )
+    table.attrs = kept.attrs
+    return table
+
+
+READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "moe_perf.parquet": _moe,
+    "gemm_perf.parquet": _gemm,
+    "context_attention_perf.parquet": _attention("attention_prefill"),
+    "generation_attention_perf.parquet": _attention("attention_decode"),
+    "nccl_perf.parquet": _nccl,
+}
+"""The tables that are read."""

@@ -1,0 +1,109 @@
+"""From the files that people have to one measurement table."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+
+from moesim.calibrate.columns import COUNTS, FLAGS, TEXTS
+from moesim.calibrate.importers import Importer, registry
+from moesim.calibrate.importers.base import File
+from moesim.calibrate.validate import Finding, valid
+from moesim.config.errors import InputError, Problem, nearest
+
+ARCHIVES = (".whl", ".zip")
+
+
+@dataclass
+class Imported:
+    """The table; per file, rows that cannot be; and rows that were left out for other reasons."""
+
+    table: pd.DataFrame
+    findings: list[tuple[str, Finding]] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    files: int = 0
+
+
+def import_measurements(
+    path: Path, only: Sequence[str] = (), importer: str | None = None, settings: Sequence[str] = ()
+) -> Imported:
+    """Read a file, a folder or a wheel; ``only`` are patterns that a file's path must match.
+
+    ``settings`` (``hidden=2048``) fill columns that the files leave out. InputError where nothing
+    is recognised.
+    """
+    values = dict(setting(text) for text in settings)
+    result, tables = Imported(pd.DataFrame()), []
+    for file in _files(path, only):
+        reader = _reader(file, importer)
+        if reader is None:
+            continue
+        raw = reader.read(file)
+        table, found = valid(_filled(raw, values))
+        tables.append(table)
+        result.files += 1
+        result.findings += [(file.name, finding) for finding in found]
+        for why, number in raw.attrs.get("left_out", {}).items():
+            result.left_out[why] = result.left_out.get(why, 0) + number
+    if not tables:
+        what = f"no file here is one of {', '.join(registry.components)}"
+        raise InputError([Problem(str(path), "", what + (f" and matches {only}" if only else ""))])
+    for table in tables:
+        table.attrs = {}
+    result.table = pd.concat(tables, ignore_index=True)
+    return result
+
+
+def _files(path: Path, only: Sequence[str]) -> Iterator[File]:
+    if not path.exists():
+        raise InputError([Problem(str(path), "", "does not exist")])
+    if path.is_file() and path.suffix in ARCHIVES:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if not name.endswith("/") and _chosen(name, only):
+                    yield File(f"{path.name}/{name}", archive.read(name))
+        return
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for entry in files:
+        name = entry.as_posix()
+        if entry.is_file() and (entry == path or _chosen(name, only)):
+            yield File(name, entry.read_bytes())
+
+
+def _chosen(name: str, only: Sequence[str]) -> bool:
+    return not only or any(fnmatch(name, f"*{pattern}*") for pattern in only)
+
+
+def _reader(file: File, importer: str | None) -> Importer | None:
+    if importer is not None:
+        return registry.get(importer)()
+    readers = (kind() for kind in registry.components.values())
+    return next((reader for reader in readers if reader.recognises(file)), None)
+
+
+def setting(text: str) -> tuple[str, int | bool | str]:
+    """``COLUMN=VALUE`` as a column's name and its value; InputError for anything else."""
+    name, equals, value = text.partition("=")
+    allowed = (*TEXTS, *COUNTS, *FLAGS)
+    if not equals or name not in allowed:
+        raise InputError(f"--set '{text}': write COLUMN=VALUE; {nearest(name, allowed)}")
+    if name in COUNTS and not value.isdecimal():
+        raise InputError(f"--set '{text}': '{name}' is a whole number")
+    if name in COUNTS:
+        return name, int(value)
+    return name, value.lower() == "true" if name in FLAGS else value
+
+
+def _filled(table: pd.DataFrame, values: Mapping[str, int | bool | str]) -> pd.DataFrame:
+    filled = table.copy(deep=False)
+    for name, value in values.items():
+        if name not in filled.columns:
+            filled[name] = value
+        else:
+            filled[name] = filled[name].where(filled[name].notna(), value)
+    return filled

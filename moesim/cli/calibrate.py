@@ -1,0 +1,120 @@
+"""``moesim calibrate``: measurements in, fitted profiles and their errors out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app as command_line
+
+app = typer.Typer(
+    no_args_is_help=True, help="Import measurements, fit a profile to them, check its errors."
+)
+command_line.add_typer(app, name="calibrate")
+
+SHOWN = 20
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE|FOLDER", help="Measurements; a wheel is read as it is.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The table: .parquet or .csv.")
+    ],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Read only files whose path matches, as in 'h100_sxm/moe/vllm/0.24.0'."),
+    ] = None,
+    importer: Annotated[
+        str | None, typer.Option(help="The format, instead of recognising it.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="COLUMN=VALUE", help="Fill a column that the files leave out."
+        ),
+    ] = None,
+) -> None:
+    """Turn measurements of any known form into one measurement table."""
+    from moesim.calibrate.importing import import_measurements
+    from moesim.calibrate.table import ops_of, write_table
+
+    done = import_measurements(path, only or (), importer, settings or ())
+    for name, finding in done.findings[:SHOWN]:
+        typer.echo(f"{name}:{finding.line}: left out: {finding.what}", err=True)
+    if (more := len(done.findings) - SHOWN) > 0:
+        typer.echo(f"... and {more} more rows left out as impossible", err=True)
+    for why, number in done.left_out.items():
+        typer.echo(f"note: {number} rows not imported: {why}", err=True)
+    write_table(done.table, out)
+    counts = ", ".join(f"{number} {op}" for op, number in ops_of(done.table).items())
+    typer.echo(f"{out}: {len(done.table)} rows from {done.files} files ({counts})")
+
+
+@app.command()
+def fit(
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measurement tables.")],
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The profile to write (.yaml).")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option(help="The profile with the card's datasheet; else found by 'device'."),
+    ] = None,
+) -> None:
+    """Fit a profile's calibrated part to measurements."""
+    from moesim.calibrate.fit import fit_table
+    from moesim.calibrate.intake import base_of, intake
+    from moesim.calibrate.profile_file import profile_text, write_profile
+
+    profile, name = base_of(tables, base)
+    taken = intake(tables, profile)
+    for line in taken.told[:SHOWN]:
+        typer.echo(line, err=True)
+    if (more := len(taken.told) - SHOWN) > 0:
+        typer.echo(f"... and {more} more rows left out", err=True)
+    fits = fit_table(taken.table, profile)
+    for line in fits.missing:
+        typer.echo(f"not fitted: {line}", err=True)
+    write_profile(out, profile_text(name, f"{profile.title}, fitted", fits))
+    for line in fits.lines():
+        typer.echo(line)
+    part = fits.calibrated
+    typer.echo(f"{out}: fits: {len(part.experts)} of experts, {len(part.products)} of products")
+
+
+@app.command()
+def check(
+    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measurement table.")],
+    *,
+    method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FIGURE", help="Draw a figure (.png).")
+    ] = None,
+) -> None:
+    """Compare a profile's prices with measurements: errors by op, shape and size."""
+    from rich.console import Console
+
+    from moesim.calibrate.check import compare, error_tables
+    from moesim.calibrate.intake import intake
+    from moesim.hardware import load_hardware
+
+    hardware = load_hardware(profile)
+    taken = intake([table], hardware)
+    for line in taken.told[:SHOWN]:
+        typer.echo(line, err=True)
+    compared = compare(hardware, taken.table, method)
+    console = Console()
+    for shown in error_tables(compared):
+        console.print(shown)
+    if out is not None:
+        from moesim.report.calibration import draw
+
+        typer.echo(str(draw(compared, out)))

@@ -1,0 +1,54 @@
+"""``moesim explain``: the terms of one price."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app
+
+Count = int | None
+
+
+@app.command()
+def explain(
+    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
+    *,
+    op: Annotated[str, typer.Option(help="The operation, as in a measurement table.")] = "moe",
+    dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
+    tokens: Annotated[Count, typer.Option()] = None,
+    hidden: Annotated[Count, typer.Option()] = None,
+    inter: Annotated[Count, typer.Option()] = None,
+    experts: Annotated[Count, typer.Option()] = None,
+    top_k: Annotated[Count, typer.Option()] = None,
+    distinct_experts: Annotated[Count, typer.Option()] = None,
+    gated: Annotated[bool, typer.Option(help="Three matrices an expert, or two.")] = True,
+    rows: Annotated[str | None, typer.Option(help="Rows of each expert, as in '4,2,1,1'.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="COLUMN=VALUE", help="Any other column; repeatable."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+) -> None:
+    """Show the terms of one price, and what it rests on."""
+    from rich.console import Console
+
+    from moesim.calibrate.explain import explained
+    from moesim.calibrate.importing import setting
+    from moesim.hardware import load_hardware
+
+    values: dict[str, object] = {
+        "op": op,
+        "dtype": dtype,
+        "tokens": tokens,
+        "hidden": hidden,
+        "inter": inter,
+        "experts": experts,
+        "top_k": top_k,
+        "distinct_experts": distinct_experts,
+        "gated": gated if op == "moe" else None,
+        "rows": rows,
+    }
+    values |= dict(setting(text) for text in settings or ())
+    Console().print(explained(load_hardware(profile), values, method))

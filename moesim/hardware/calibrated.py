@@ -1,0 +1,134 @@
+"""Numbers fitted to measurements, with what they rest on and how wrong they were."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from moesim.config.params import Params
+from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent
+from moesim.hardware.tiles import Family
+
+Value = TypeVar("Value")
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Error = Annotated[float, Field(ge=0)]
+
+
+class Estimate(Params, Generic[Value]):
+    """A fitted value and its 95 % interval, both ends in the value's unit."""
+
+    value: Value
+    interval: Annotated[tuple[Value, Value], Field(strict=False)]
+
+
+class HeldOut(Params):
+    """Errors on shapes that the fit had not seen: fitted on one half of the shapes, both ways."""
+
+    points: Count
+    shapes: Count
+    median_percent: Error
+    p90_percent: Error
+    largest_percent: Error
+
+
+class Fit(Params):
+    """What every fit says of itself. ``source`` is a key of the file's ``sources``."""
+
+    dtype: str
+    kernel: str | None = Field(None, description="The table's kernel_source.")
+    device: str | None = None
+    framework: str | None = None
+    version: str | None = None
+    source: str
+    points: Count
+    shapes: Count
+    held_out: HeldOut | None = Field(None, description="None where there are too few shapes.")
+
+    @property
+    def label(self) -> str:
+        """Framework, version and kernel, for messages."""
+        parts = (self.framework, self.version, self.kernel, self.dtype)
+        return " ".join(part for part in parts if part)
+
+
+class Shape(Params):
+    """The shape of an expert network as a table has it."""
+
+    hidden: Count
+    inter: Count
+    experts: Count
+    top_k: Count
+    gated: bool = True
+
+
+class Ratios(Shape):
+    """Measured over fitted time of one shape by ``tokens``, ascending."""
+
+    tokens: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
+    ratio: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _match(self) -> Ratios:
+        if len(self.tokens) != len(self.ratio):
+            raise ValueError("'tokens' and 'ratio' differ in length")
+        if list(self.tokens) != sorted(set(self.tokens)):
+            raise ValueError("'tokens' do not ascend")
+        return self
+
+
+Range = Annotated[tuple[Count, Count], Field(strict=False)]
+
+
+class Measured(Params):
+    """The least and the largest of what the fit saw; a price beyond is marked as outside."""
+
+    tokens: Range
+    hidden: Range
+    inter: Range
+    experts: Range
+    top_k: Range
+
+
+class ExpertFit(Fit):
+    """The grouped expert kernel's numbers: see ``expert_kernel``."""
+
+    family: Family
+    measured: Measured
+    start: Estimate[Duration]
+    bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
+    compute: Estimate[ComputeRate] = Field(description="Of whole tiles.")
+    overlap: Estimate[Positive]
+    activation_bandwidth: Estimate[Bandwidth]
+    l2: Estimate[Bytes] = Field(description="The cache that matrices share.")
+    wide: Estimate[Percent] = Field(description="Of the bandwidth, at the wide column tile.")
+    tail: Estimate[Positive]
+    slow: Estimate[Positive]
+    ratios: Annotated[tuple[Ratios, ...], Field(strict=False)] = ()
+
+
+class ProductRange(Params):
+    """The least and the largest of what a fit of products saw."""
+
+    m: Range
+    n: Range
+    k: Range
+
+
+class ProductFit(Fit):
+    """A dense product's numbers: see ``product_kernel``."""
+
+    measured: ProductRange
+    start: Estimate[Duration]
+    bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
+    compute: Estimate[ComputeRate] = Field(description="Of whole waves of tiles.")
+    overlap: Estimate[Positive]
+    activation_bandwidth: Estimate[Bandwidth]
+
+
+class Calibrated(Params):
+    """The fits of one card; an operation without one rests on the datasheet."""
+
+    experts: Annotated[tuple[ExpertFit, ...], Field(strict=False)] = ()
+    products: Annotated[tuple[ProductFit, ...], Field(strict=False)] = ()

@@ -1,0 +1,38 @@
+"""The figure of a calibration check: price over measured, and residuals over size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from moesim.config.errors import InputError
+from moesim.report.style import METADATA, RC
+
+SUFFIXES = (".png", ".svg")
+
+
+def draw(compared: pd.DataFrame, path: Path) -> Path:
+    """Draw a comparison (``moesim.calibrate.check.compare``) into ``path`` and return it."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"--out '{path}': a figure is one of {', '.join(SUFFIXES)}")
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(9, 4), layout="constrained")
+        FigureCanvasAgg(sheet)
+        left, right = sheet.subplots(1, 2)
+        for op, part in compared.groupby("op", sort=True):
+            style = {"s": 4, "alpha": 0.5, "label": str(op), "linewidths": 0}
+            left.scatter(part["latency_ns"] / 1e3, part["price_ns"] / 1e3, **style)
+            right.scatter(part["size"], (part["ratio"] - 1) * 100, **style)
+        ends = compared[["latency_ns", "price_ns"]].to_numpy(float) / 1e3
+        left.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="black", linewidth=0.7)
+        left.set(xscale="log", yscale="log", xlabel="measured (us)", ylabel="price (us)")
+        right.axhline(0, color="black", linewidth=0.7)
+        right.set(xscale="log", xlabel="tokens, rows or bytes", ylabel="price - measured (%)")
+        left.legend(markerscale=3)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+    return path

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from moesim.calibrate.fit import fit_table
+from moesim.calibrate.held_out import halves
+from moesim.calibrate.price import price_table
+from moesim.calibrate.profile_file import profile_text
+from moesim.calibrate.validate import valid
+from moesim.cli.main import main
+from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.calibrated_experts import numbers_of
+from moesim.model import load_model
+from tests.unit.calibrate.conftest import TRUE, operations, synthetic
+
+
+@pytest.fixture(scope="module")
+def fitted(card, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fit") / "mine.yaml"
+    fits = fit_table(valid(synthetic(card, noise=0.01))[0], card)
+    path.write_text(profile_text("h100-sxm", "mine", fits))
+    return load_hardware(str(path))
+
+
+def test_a_fit_finds_the_numbers_that_made_the_table(fitted):
+    fit = fitted.calibrated.experts[0]
+    numbers = numbers_of(fit, fitted)
+    assert fit.family == "triton"
+    assert numbers.bandwidth == pytest.approx(TRUE.bandwidth, rel=0.02)
+    assert numbers.start_ns == pytest.approx(TRUE.start_ns, rel=0.1)
+    assert numbers.compute == pytest.approx(TRUE.compute, rel=0.1)
+    low, high = fit.bandwidth.interval
+    assert low < TRUE.bandwidth * fitted.datasheet.memory_bandwidth.value < high
+
+
+def test_a_fit_says_what_it_rests_on(fitted):
+    fit = fitted.calibrated.experts[0]
+    assert (fit.framework, fit.version, fit.shapes) == ("vllm", "0.24.0", 6)
+    assert fit.held_out.points == fit.points
+    assert fit.held_out.median_percent < 2
+    assert "made" in fitted.sources[fit.source]
+
+
+def test_no_shape_is_in_both_halves():
+    shape = np.repeat(np.arange(7), 5)
+    for seen, unseen in halves(shape):
+        assert not set(shape[seen]) & set(shape[unseen])
+        assert (seen ^ unseen).all()
+
+
+def test_a_fit_is_deterministic(card):
+    table = valid(synthetic(card, noise=0.02))[0]
+    assert fit_table(table, card).calibrated == fit_table(table, card).calibrated
+
+
+def test_too_few_points_are_told(card):
+    table = valid(synthetic(card))[0].head(9)
+    fits = fit_table(table, card)
+    assert not fits.calibrated.experts
+    assert "a fit needs 30" in fits.missing[0]
+
+
+def test_a_measured_shape_is_measured_between_interpolated_beyond_fitted(card, fitted):
+    table = synthetic(card, noise=0.01)
+    exact = price_table(fitted, table)
+    cold = exact.price_source == "measured"
+    assert cold.sum() > 60
+    error = np.abs(exact.price_ns[cold] / table["latency_ns"].to_numpy()[cold] - 1)
+    assert error.max() < 1e-3
+    shape = {"hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
+    found = price_table(fitted, operations(tokens=[24, 8192], **shape))
+    assert list(found.price_source) == ["interpolated", "fitted"]
+    assert list(found.outside) == [False, True]
+    other = price_table(fitted, operations(tokens=[24], **(shape | {"inter": 2000})))
+    assert list(other.price_source) == ["fitted"]
+
+
+def test_the_methods(fitted):
+    shape = {"tokens": [64], "hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
+    sources = {
+        m: price_table(fitted, operations(**shape), m).price_source[0]
+        for m in ("auto", "table", "fit", "datasheet")
+    }
+    assert sources == {
+        "auto": "measured",
+        "table": "measured",
+        "fit": "fitted",
+        "datasheet": "datasheet",
+    }
+
+
+def test_rows_are_the_input(fitted):
+    shape = {"hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
+    few = operations(tokens=[16], rows=[[16] * 8], **shape)
+    spread = operations(tokens=[16], rows=[[1] * 128], **shape)
+    even = operations(tokens=[16], distinct_experts=[128], **shape)
+    prices = [price_table(fitted, table, "fit").price_ns[0] for table in (few, spread, even)]
+    assert prices[0] < prices[1] / 5
+    assert prices[1] == prices[2]
+
+
+def test_commands(card, tmp_path, capsys):
+    table, profile = tmp_path / "t.parquet", tmp_path / "p.yaml"
+    synthetic(card, noise=0.01).drop(columns="_line").to_parquet(table)
+    assert main(["calibrate", "fit", str(table), "-o", str(profile)]) == 0
+    assert "error on unseen shapes" in capsys.readouterr().out
+    figure = tmp_path / "f.png"
+    assert main(["calibrate", "check", str(profile), str(table), "-o", str(figure)]) == 0
+    assert figure.stat().st_size > 0
+    out = tmp_path / "prices.parquet"
+    assert main(["price", str(profile), "--ops", str(table), "-o", str(out)]) == 0
+    capsys.readouterr()
+    shape = ["--hidden", "4096", "--inter", "1536", "--experts", "128", "--top-k", "8"]
+    assert main(["explain", str(profile), "--tokens", "16", *shape]) == 0
+    assert "reading of gate and up" in capsys.readouterr().out
+    assert main(["explain", str(profile), "--tokens", "16"]) == 2
+    assert "has no 'hidden'" in capsys.readouterr().err
+
+
+def test_the_simulator_uses_a_fit_only_when_asked(fitted):
+    model = load_model("qwen3-30b-a3b")
+    layer = model.moe_layers[0]
+    rows, starts = np.array([1] * 16 + [8] * 8), [0, 16]
+    plain = CostModel(load_hardware("h100-sxm"), model).experts_ns(layer, rows, starts)
+    assert list(CostModel(fitted, model).experts_ns(layer, rows, starts)) == list(plain)
+    costs = CostModel(fitted, model, "auto")
+    assert costs.sources()["experts"] == "fitted"
+    assert costs.sources()["attention"] == "datasheet"
+    found = costs.experts_ns(layer, rows, starts)
+    table = operations(
+        tokens=[2, 8],
+        hidden=2048,
+        inter=768,
+        experts=128,
+        top_k=8,
+        rows=[[1] * 16, [8] * 8],
+    )
+    priced = price_table(fitted, table).price_ns
+    reorderings = 2 * fitted.datasheet.kernel_start.value
+    assert found == pytest.approx(priced - reorderings, rel=2e-3)
