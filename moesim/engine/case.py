@@ -95,7 +95,7 @@ class Case:
 
 @dataclass(frozen=True)
 class HostTimes:
-    """Host time in ns of each part, and of its waits (design section 3.6)."""
+    """Host time in ns of each part, and of its waits (docs/semantics.md)."""
 
     attention: int
     dense: int

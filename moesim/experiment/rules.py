@@ -33,7 +33,7 @@ def conflicts(experiment: Experiment, model: ModelSpec | None) -> Iterator[Confl
 
 
 def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """A captured graph cannot wait for the host to decide (design.md, 3.6)."""
+    """A captured graph cannot wait for the host to decide."""
     if (experiment.execution, experiment.decide) != ("graph", "host"):
         return None
     keys = ("execution", "decide")

@@ -1,4 +1,4 @@
-"""What the software stack adds to the hardware's times (design: "Software")."""
+"""What the software stack adds to the hardware's times."""
 
 from __future__ import annotations
 

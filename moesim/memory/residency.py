@@ -84,7 +84,7 @@ def _decide(
     resident_first: bool, now: int, resident: Any, state: Any,
     expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
 ) -> int:  # fmt: skip
-    """Design section 3.2 for every step of a layer; returns the policy time after its last turn."""
+    """Slots and victims for every step of a layer; returns the policy time after its last turn."""
     experts = len(resident)
     needed, done = np.zeros(experts, np.bool_), np.zeros(experts, np.bool_)
     wave_of, use_after = np.zeros(experts, np.int64), np.zeros(experts, np.int64)

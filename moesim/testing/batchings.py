@@ -1,4 +1,4 @@
-"""What every batching keeps (design section 3.7)."""
+"""What every batching keeps (docs/semantics.md)."""
 
 from __future__ import annotations
 

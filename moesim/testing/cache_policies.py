@@ -1,4 +1,4 @@
-"""What every cache policy keeps, whatever its order (design section 3.2)."""
+"""What every cache policy keeps, whatever its order (docs/semantics.md)."""
 
 from __future__ import annotations
 

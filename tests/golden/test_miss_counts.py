@@ -90,7 +90,7 @@ def steps_of(case, layer):
 
 def test_the_table_is_what_a_stack_counts(cases):
     """One pass over the trace gives LRU at every size that holds a step's experts: with the stack
-    taken at the step's start, the content of size C is its first C (design, section 5).
+    taken at the step's start, the content of size C is its first C.
     """
     case, counted = cases["static"], dict.fromkeys(SLOTS[1:], 0)
     for layer in range(24):

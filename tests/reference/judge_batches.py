@@ -1,4 +1,4 @@
-"""Requests and their tokens to forward passes (design.md 3.7)."""
+"""Requests and their tokens to forward passes (docs/semantics.md)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def passes_of(trace: Trace, config: Config) -> list[Pass]:
 
 
 def static_passes(requests: list[Request], config: Config) -> list[Pass]:
-    """3.7: the next batch starts when the longest request of this one has ended."""
+    """The next batch starts when the longest request of this one has ended."""
     passes: list[Pass] = []
     for first in range(0, len(requests), config.batch_size):
         slots: list[Request | None] = list(requests[first : first + config.batch_size])
@@ -74,7 +74,7 @@ def static_passes(requests: list[Request], config: Config) -> list[Pass]:
 
 
 def refill_passes(requests: list[Request], config: Config) -> list[Pass]:
-    """3.7: a request is replaced as soon as it ends."""
+    """A request is replaced as soon as it ends."""
     passes: list[Pass] = []
     waiting = list(requests)
     slots: list[Request | None] = [None] * config.batch_size

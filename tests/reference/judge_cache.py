@@ -1,4 +1,4 @@
-"""Slots and victims, expert by expert, as if no time passed (design.md 3.2 and 3.3)."""
+"""Slots and victims, expert by expert, as if no time passed (docs/semantics.md)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Cache:
         """``needs``: every (step, ascending ids) at which this layer runs."""
         self.config, self.gpu, self.layer, self.usage = config, gpu, layer, usage
         self.slots = len(local) if config.slots is None else config.slots
-        self.all_resident = self.slots >= len(local)  # 3.2: resident from the start, no copies
+        self.all_resident = self.slots >= len(local)  # resident from the start, no copies
         self.now = 0
         self.uses: dict[int, list[tuple[int, int]]] = {e: [] for e in local}
-        for step, ids in needs:  # 3.2: next use as (step, turn), id order assumed
+        for step, ids in needs:  # next use as (step, turn), id order assumed
             for rank, expert in enumerate(ids):
                 self.uses[expert].append((step, rank))
         self.last_use = dict.fromkeys(local, -1)
@@ -100,7 +100,7 @@ class Cache:
                     self.resident.remove(turn.victim)
                 self.resident.add(expert)
             assert len(self.resident) <= self.slots or self.all_resident
-            # 3.2: then its recency, frequency and, if loaded, insertion order are updated.
+            # then its recency, frequency and, if loaded, insertion order are updated.
             self.last_use[expert] = self.now
             self.frequency[expert] += 1
             if not turn.hit:
@@ -126,7 +126,7 @@ class Cache:
 
 
 def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:
-    """3.3: the kernels of one step, and each turn's wave number."""
+    """The kernels of one step, and each turn's wave number."""
     waves: list[list[Turn]] = []
     residents_ended = False
     for turn in turns:

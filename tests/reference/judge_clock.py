@@ -1,4 +1,4 @@
-"""When everything happens: one layer in time (design.md 3.1, 3.3, 3.4, 3.6), in nanoseconds."""
+"""When everything happens: one layer in time (docs/semantics.md), in nanoseconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nearest(value: float) -> int:
 
 
 class Host:
-    """3.6: what the host spends; nothing in graph execution."""
+    """What the host spends; nothing in graph execution."""
 
     def __init__(self, config: Config) -> None:
         software, kernels = config.software, config.software.kernels
@@ -125,13 +125,13 @@ class Clock:
                 gpu.t += self.prices.head_ns(tokens[g]) if tokens[g] else 0
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
-            # 3.6: the segment takes the longer of the launches and the GPU's work.
+            # the segment takes the longer of the launches and the GPU's work.
             gpu.t = max(gpu.t, gpu.host)
             gpu.charge("host", gpu.t)
             gpu.host = gpu.t
         return start, max(gpu.t for gpu in self.gpus), rows
 
-    # --- 3.1 step 1
+    # --- attention
 
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
@@ -163,7 +163,7 @@ class Clock:
                 cached += sum(reach)
         return context, cached
 
-    # --- 3.1 steps 2 to 7
+    # --- gate to combine
 
     def moe(self, layer: Layer, index: int, routed: Routed, turns: list[list[Turn]]) -> None:
         every = range(len(self.gpus))
@@ -231,7 +231,7 @@ class Clock:
         return [end] * len(self.gpus)
 
     def synchronise(self, g: int, known: int) -> int:
-        """3.6: a small D2H copy and a wait, each; returns when the counts are known."""
+        """A small D2H copy and a wait, each; returns when the counts are known."""
         if not self.syncs:
             return known
         gpu, software = self.gpus[g], self.config.software
@@ -261,7 +261,7 @@ class Clock:
 
 
 class DemandCopies:
-    """3.4: one GPU's demand copies of one layer, in execution order, FIFO.
+    """One GPU's demand copies of one layer, in execution order, FIFO.
 
     A copy of wave w waits at most for waves before w (rule b), so copies and waves can be
     worked off wave by wave.

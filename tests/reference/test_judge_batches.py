@@ -1,4 +1,4 @@
-"""Passes worked by hand from design.md 3.7."""
+"""Passes worked by hand from docs/semantics.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Victims and waves worked by hand from design.md 3.2 and 3.3."""
+"""Victims and waves worked by hand from docs/semantics.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One GPU: a process that runs forward passes, layer by layer (design section 3.1)."""
+"""One GPU: a process that runs forward passes, layer by layer (docs/semantics.md)."""
 
 from __future__ import annotations
 

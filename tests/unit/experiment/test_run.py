@@ -77,7 +77,7 @@ def test_all_is_all_experts_in_slots():
 
 
 def test_more_slots_under_lru_never_miss_more():
-    """Batch 1 needs four experts: LRU's inclusion holds from four slots on (design, section 7)."""
+    """Batch 1 needs four experts: LRU's inclusion holds from four slots on."""
     runs = [run(experts={"capacity": f"{n} slots/layer"}).summary for n in range(4, 14)]
     assert all(b["misses"] <= a["misses"] for a, b in pairwise(runs))
     assert runs[-1]["misses"] < runs[0]["misses"]

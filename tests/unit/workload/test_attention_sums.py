@@ -43,7 +43,7 @@ def test_decode_reads_what_it_sees():
 
 def test_a_prompt_is_causal_and_read_once():
     """Prompts of 4 and 2: contexts 1 + 2 + 3 + 4 and 1 + 2; keys and values are 4 and 2, unclipped
-    (design: the last position + 1); the cache holds no more than the window.
+    (the last position + 1); the cache holds no more than the window.
     """
     trace = toy_trace([(4, 0), (2, 0)])
     assert listed(sums(trace, "prefill", None)) == {
