@@ -11,13 +11,9 @@ from moesim.config.capacity import ExpertCapacity
 from moesim.model.spec import ModelSpec
 
 Ints = NDArray[np.int64]
-CATEGORIES = (
-    "weights", "kv_cache", "activations", "masks", "all_to_all_buffers", "expert_slots",
-    "copies_in_flight",
-)  # fmt: skip
 MASK_BYTES = 15
-"""Bytes an element of static gating's masks: three fp32, one boolean and one fp16 tensor, two of
-the fp32 freed early (arXiv 2303.06182's fork of fairseq).
+"""Bytes an element of static gating's masks: three fp32 tensors, a boolean and an fp16 one
+(arXiv 2303.06182).
 """
 LOGIT_BYTES = 4
 
