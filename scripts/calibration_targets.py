@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from profiles import TABLES
 
 from moesim.calibrate.expert_fit import Fitted, fit_experts, vector
-from moesim.calibrate.fit import SHAPE, used_rows
+from moesim.calibrate.expert_rows import used_rows
+from moesim.calibrate.fitters.experts import SHAPE
 from moesim.calibrate.held_out import groups
 from moesim.calibrate.importing import import_measurements
 from moesim.calibrate.validate import number

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from moesim.calibrate.price import price_table, shape_arrays
+from moesim.calibrate.fitters import fitter_of
+from moesim.calibrate.fitters.base import Explained
+from moesim.calibrate.price import price_table
 from moesim.calibrate.validate import LINE, normalised
-from moesim.calibrate.workload import expert_shapes, expert_work
 from moesim.config.errors import InputError
-from moesim.hardware.calibrated_experts import choose, fits_for, numbers_of
-from moesim.hardware.expert_kernel import terms
-from moesim.hardware.fitted_waves import card_of
 from moesim.hardware.profile import HardwareProfile
-
-NAMES = {
-    "start": "start of the layer's kernels",
-    "activations": "activation traffic",
-    "up_memory": "  reading of gate and up",
-    "up_compute": "  computing of gate and up",
-    "up": "gate and up: both, overlapped",
-    "down_memory": "  reading of down",
-    "down_compute": "  computing of down",
-    "down": "down: both, overlapped",
-}
 
 
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
@@ -39,8 +25,9 @@ def explained(profile: HardwareProfile, values: Mapping[str, object], method: st
     table = Table(title=f"{profile.name}: {row['op']}, {source}", caption_justify="left")
     table.add_column("term")
     table.add_column("us", justify="right")
-    if row["op"] == "moe" and source != "datasheet":
-        _terms(table, profile, frame, float(prices.price_ns[0]))
+    fitter = fitter_of(str(row["op"])) if source != "datasheet" else None
+    if fitter and (found := fitter.explain(profile, normalised(frame))) is not None:
+        _terms(table, profile, found, float(prices.price_ns[0]))
     table.add_row("price", f"{prices.price_ns[0] / 1e3:.3f}", style="bold")
     if prices.outside[0]:
         table.add_row("the shape lies outside what was measured", "")
@@ -56,19 +43,13 @@ def _value(name: str, value: object) -> object:
     return [int(text) for text in texts]
 
 
-def _terms(table: Table, profile: HardwareProfile, frame: pd.DataFrame, price: float) -> None:
-    shapes = expert_shapes(normalised(frame), profile)
-    fits = fits_for(profile, str(normalised(frame)["dtype"].iloc[0]))
-    which, _, _ = choose(fits, shape_arrays(shapes, np.ones(1, bool)))
-    fit = fits[int(which[0])]
-    found = terms(numbers_of(fit, profile), expert_work(shapes, fit.family), card_of(profile))
-    for name, text in NAMES.items():
-        table.add_row(text, f"{getattr(found, name)[0] / 1e3:.3f}")
-    formula = float(found.total[0])
-    table.add_row("formula", f"{formula / 1e3:.3f}")
-    if abs(price / formula - 1) > 1e-9:  # noqa: PLR2004 - equal but for rounding
-        table.add_row(f"times measured over formula, {price / formula:.4f}", "")
-    error = fit.held_out
+def _terms(table: Table, profile: HardwareProfile, found: Explained, price: float) -> None:
+    for name, time in found.terms.items():
+        table.add_row(name, f"{time / 1e3:.3f}")
+    table.add_row("formula", f"{found.formula_ns / 1e3:.3f}")
+    if abs(price / found.formula_ns - 1) > 1e-9:  # noqa: PLR2004 - equal but for rounding
+        table.add_row(f"times measured over formula, {price / found.formula_ns:.4f}", "")
+    error, fit = found.fit.held_out, found.fit
     told = "no held-out error: too few shapes"
     if error is not None:
         told = f"unseen shapes: median {error.median_percent} %, p90 {error.p90_percent} %"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from moesim.calibrate.amounts import amount
 from moesim.calibrate.fit import Fits
 from moesim.config.errors import InputError
-from moesim.hardware.calibrated import Calibrated, Estimate, ExpertFit, Fit, ProductFit, Ratios
-from moesim.hardware.expert_kernel import ExpertNumbers
-from moesim.hardware.product_kernel import ProductNumbers
+from moesim.config.params import Params
+from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 
 FITTED = "fit-"
 """What the keys of a fit's sources start with."""
@@ -35,69 +35,49 @@ def write_profile(path: Path, text: str) -> None:
 def calibrated_lines(part: Calibrated) -> list[str]:
     """The lines of the calibrated part."""
     lines = ["calibrated:"]
-    if part.experts:
-        lines.append("  experts:")
-    for fit in part.experts:
-        lines += _experts(fit)
-    if part.products:
-        lines.append("  products:")
-    for product in part.products:
-        lines += _products(product)
+    for kind in Calibrated.model_fields:
+        if fits := getattr(part, kind):
+            lines.append(f"  {kind}:")
+        for fit in fits:
+            lines += _fit(fit)
     return lines
 
 
-def _experts(fit: ExpertFit) -> list[str]:
-    lines = _head(fit)
-    lines.append(f"      family: {fit.family}")
-    ranges = (f"{name}: {list(ends)}" for name, ends in fit.measured)
-    lines.append(f"      measured: {{{', '.join(ranges)}}}")
-    for name in ("start", *ExpertNumbers.names()[1:]):
-        lines.append(f"      {name}: {_estimate(name, getattr(fit, name))}")
-    if fit.ratios:
-        lines.append("      ratios:")
-    for ratios in fit.ratios:
-        lines += _ratios(ratios)
+def _fit(fit: Fit) -> list[str]:
+    lines: list[str] = []
+    for name in type(fit).model_fields:
+        value = getattr(fit, name)
+        if isinstance(value, tuple):
+            lines += _shapes(name, value) if value else []
+        elif value is not None:
+            lines.append(f"{name}: {_value(name, value)}")
+    return [f"    {'- ' if index == 0 else '  '}{text}" for index, text in enumerate(lines)]
+
+
+def _value(name: str, value: Any) -> str:
+    """A value on one line: texts in quotes, estimates with units, mappings in braces."""
+    if isinstance(value, Estimate):
+        low, high = (amount(name, end) for end in value.interval)
+        return f"{{value: {amount(name, value.value)}, interval: [{low}, {high}]}}"
+    if isinstance(value, Params):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {json.dumps(entry)}" for key, entry in value.items()) + "}"
+    return json.dumps(value)
+
+
+def _shapes(name: str, shapes: tuple[Params, ...]) -> list[str]:
+    """Entries with lists, one a shape, each list on its own line."""
+    lines = [f"{name}:"]
+    for shape in shapes:
+        values = shape.model_dump()
+        lists = {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
+        plain = {key: value for key, value in values.items() if key not in lists}
+        texts = [_value(name, plain)[1:-1], *(f"{key}: {value}" for key, value in lists.items())]
+        inner = ",\n".join(texts).split("\n")
+        inner[0], inner[-1] = f"{{{inner[0]}", f"{inner[-1]}}}"
+        lines += [f"  {'- ' if index == 0 else '   '}{text}" for index, text in enumerate(inner)]
     return lines
-
-
-def _products(fit: ProductFit) -> list[str]:
-    lines = _head(fit)
-    ranges = (f"{name}: {list(ends)}" for name, ends in fit.measured)
-    lines.append(f"      measured: {{{', '.join(ranges)}}}")
-    for name in ("start", *ProductNumbers.names()[1:]):
-        lines.append(f"      {name}: {_estimate(name, getattr(fit, name))}")
-    return lines
-
-
-def _head(fit: Fit) -> list[str]:
-    names = ("dtype", "kernel", "device", "framework", "version")
-    texts = [f"{n}: {json.dumps(v)}" for n in names if (v := getattr(fit, n)) is not None]
-    texts += [f"source: {fit.source}", f"points: {fit.points}", f"shapes: {fit.shapes}"]
-    if (error := fit.held_out) is not None:
-        texts.append(
-            f"held_out: {{points: {error.points}, shapes: {error.shapes},"
-            f" median_percent: {error.median_percent}, p90_percent: {error.p90_percent},"
-            f" largest_percent: {error.largest_percent}}}"
-        )
-    return [f"    {'- ' if index == 0 else '  '}{text}" for index, text in enumerate(texts)]
-
-
-def _ratios(ratios: Ratios) -> list[str]:
-    shape = (
-        f"hidden: {ratios.hidden}, inter: {ratios.inter}, experts: {ratios.experts},"
-        f" top_k: {ratios.top_k}, gated: {json.dumps(ratios.gated)}"
-    )
-    return [
-        f"        - {{{shape},",
-        f"           tokens: {list(ratios.tokens)},",
-        f"           ratio: {list(ratios.ratio)}}}",
-    ]
-
-
-def _estimate(name: str, estimate: Estimate[float]) -> str:
-    low, high = estimate.interval
-    value = amount(name, estimate.value)
-    return f"{{value: {value}, interval: [{amount(name, low)}, {amount(name, high)}]}}"
 
 
 def with_calibration(text: str, fits: Fits) -> str:

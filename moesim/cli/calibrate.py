@@ -85,8 +85,8 @@ def fit(
     write_profile(out, profile_text(name, f"{profile.title}, fitted", fits))
     for line in fits.lines():
         typer.echo(line)
-    part = fits.calibrated
-    typer.echo(f"{out}: fits: {len(part.experts)} of experts, {len(part.products)} of products")
+    counts = ", ".join(f"{len(found)} of {kind}" for kind, found in fits.by_kind().items() if found)
+    typer.echo(f"{out}: fits: {counts or 'none'}")
 
 
 @app.command()

@@ -15,8 +15,8 @@ from moesim.hardware.sourced import Sourced
 Breach = tuple[Steps, str]
 RATES = (1e9, 1e14)
 """Bytes a second between which the memory of every card from 2010 to 2030 lies."""
-PEAKS = (1e11, 1e18)
-"""Operations a second, likewise."""
+PEAKS = (1e9, 1e18)
+"""Operations a second, likewise; a core of a CPU has the least."""
 
 
 def breaches(profile: HardwareProfile) -> Iterator[Breach]:
@@ -54,7 +54,7 @@ def _compute(sheet: Datasheet) -> Iterator[Breach]:
         if not PEAKS[0] <= rate <= PEAKS[1]:
             yield (
                 ("datasheet", "compute", name, "value"),
-                "is outside 0.1 TFLOP/s to 1000 PFLOP/s; is the unit right?",
+                "is outside 1 GFLOP/s to 1000 PFLOP/s; is the unit right?",
             )
     for narrow, wide in (("fp4", "fp8"), ("fp8", "fp16"), ("int8", "fp16")):
         if narrow in rates and wide in rates and rates[narrow] < rates[wide]:

@@ -36,7 +36,7 @@ class HeldOut(Params):
 class Fit(Params):
     """What every fit says of itself. ``source`` is a key of the file's ``sources``."""
 
-    dtype: str
+    dtype: str | None = None
     kernel: str | None = Field(None, description="The table's kernel_source.")
     device: str | None = None
     framework: str | None = None
@@ -79,23 +79,15 @@ class Ratios(Shape):
 
 
 Range = Annotated[tuple[Count, Count], Field(strict=False)]
-
-
-class Measured(Params):
-    """The least and the largest of what the fit saw; a price beyond is marked as outside."""
-
-    tokens: Range
-    hidden: Range
-    inter: Range
-    experts: Range
-    top_k: Range
+Ranges = dict[str, Range]
+"""The least and the largest of what a fit saw, by column; a price beyond is marked as outside."""
 
 
 class ExpertFit(Fit):
     """The grouped expert kernel's numbers: see ``expert_kernel``."""
 
     family: Family
-    measured: Measured
+    measured: Ranges
     start: Estimate[Duration]
     bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
     compute: Estimate[ComputeRate] = Field(description="Of whole tiles.")
@@ -107,19 +99,16 @@ class ExpertFit(Fit):
     slow: Estimate[Positive]
     ratios: Annotated[tuple[Ratios, ...], Field(strict=False)] = ()
 
-
-class ProductRange(Params):
-    """The least and the largest of what a fit of products saw."""
-
-    m: Range
-    n: Range
-    k: Range
+    @property
+    def serial(self) -> bool:
+        """Whether only launches of one expert alone were measured: experts run one by one."""
+        return self.measured["experts"][1] == 1
 
 
 class ProductFit(Fit):
     """A dense product's numbers: see ``product_kernel``."""
 
-    measured: ProductRange
+    measured: Ranges
     start: Estimate[Duration]
     bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
     compute: Estimate[ComputeRate] = Field(description="Of whole waves of tiles.")
@@ -127,8 +116,20 @@ class ProductFit(Fit):
     activation_bandwidth: Estimate[Bandwidth]
 
 
+class KernelFit(Fit):
+    """A small kernel's numbers: see ``kernel_work``, which says what an ``op`` does."""
+
+    op: str
+    measured: Ranges
+    start: Estimate[Duration]
+    bandwidth: Estimate[Bandwidth] | None = None
+    compute: Estimate[ComputeRate] | None = None
+    overlap: Estimate[Positive] | None = None
+
+
 class Calibrated(Params):
     """The fits of one card; an operation without one rests on the datasheet."""
 
     experts: Annotated[tuple[ExpertFit, ...], Field(strict=False)] = ()
     products: Annotated[tuple[ProductFit, ...], Field(strict=False)] = ()
+    kernels: Annotated[tuple[KernelFit, ...], Field(strict=False)] = ()

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.calibrated import ExpertFit, ProductFit, Ratios
+from moesim.hardware.calibrated import ExpertFit, Ratios
 from moesim.hardware.expert_kernel import ExpertNumbers
-from moesim.hardware.product_kernel import ProductNumbers
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats, Ints
 
@@ -39,6 +38,7 @@ def fits_for(profile: HardwareProfile, dtype: str) -> tuple[ExpertFit, ...]:
 
 def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
     """A fit's numbers as the formula takes them: fractions of the datasheet's values."""
+    assert fit.dtype is not None, "an expert network has a format"
     sheet = profile.datasheet
     memory = sheet.memory_bandwidth.value
     return ExpertNumbers(
@@ -51,18 +51,6 @@ def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
         wide=fit.wide.value,
         tail=fit.tail.value,
         slow=fit.slow.value,
-    )
-
-
-def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers:
-    """A fit's numbers as the formula of dense products takes them."""
-    memory = profile.datasheet.memory_bandwidth.value
-    return ProductNumbers(
-        start_ns=fit.start.value,
-        bandwidth=fit.bandwidth.value / memory,
-        compute=fit.compute.value / profile.peak(fit.dtype),
-        overlap=fit.overlap.value,
-        activation_bandwidth=fit.activation_bandwidth.value / memory,
     )
 
 
@@ -108,7 +96,7 @@ def interpolated(ratios: Ratios, tokens: Ints) -> Floats:
 def outside(fit: ExpertFit, shapes: ShapeArrays) -> NDArray[np.bool_]:
     """The launches whose shape lies beyond what the fit was made from."""
     beyond = np.zeros(len(shapes.tokens), bool)
-    for name, (least, largest) in fit.measured:
+    for name, (least, largest) in fit.measured.items():
         values = getattr(shapes, name)
         beyond |= (values < least) | (values > largest)
     return beyond

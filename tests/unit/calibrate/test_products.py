@@ -3,11 +3,11 @@ import pytest
 
 from moesim.calibrate.fit import fit_table
 from moesim.calibrate.price import price_table
-from moesim.calibrate.product_fit import prices
+from moesim.calibrate.fitters.products import prices
 from moesim.calibrate.profile_file import profile_text
 from moesim.calibrate.validate import valid
 from moesim.hardware import load_hardware
-from moesim.hardware.calibrated_experts import product_numbers
+from moesim.hardware.calibrated_products import product_numbers
 from moesim.hardware.fitted_waves import card_of
 from moesim.hardware.product_kernel import ProductNumbers, tiled
 from tests.unit.calibrate.conftest import operations

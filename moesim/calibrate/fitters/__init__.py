@@ -1,0 +1,14 @@
+"""One file a kind of fit: which ops it prices, how it is fitted, and its terms."""
+
+from __future__ import annotations
+
+from moesim.calibrate.fitters.base import Fitter
+from moesim.config.registry import Registry
+
+registry: Registry[Fitter] = Registry("moesim.calibrate.fitters", Fitter, "moesim.fitters")
+
+
+def fitter_of(op: str) -> Fitter | None:
+    """The fitter that prices ``op``, or None where only the datasheet does."""
+    found = (kind() for kind in registry.components.values() if op in kind.ops)
+    return next(found, None)
