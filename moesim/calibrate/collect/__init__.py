@@ -1,0 +1,1 @@
+"""Measuring the machine that this runs on, into a measurement table."""
