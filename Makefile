@@ -6,9 +6,10 @@ DEMO ?= results/demo
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+RECORD := $(VENV)/.record-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check verify bench profiles docs lock clean
+.PHONY: help setup record demo test check verify bench profiles docs lock clean
 
 help:
 	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures"
@@ -19,6 +20,7 @@ help:
 	@echo "make profiles refit the shipped profiles: WHEEL=FILE, an aiconfigurator-core wheel"
 	@echo "make docs     the documentation, into docs/_build/html"
 	@echo "make setup    only the environment, in $(VENV)"
+	@echo "make record   torch and transformers too: to measure and to record (tests of both skip without)"
 	@echo "make lock     resolve the dependencies anew"
 
 setup: $(DEV)
@@ -39,6 +41,13 @@ $(RUNTIME): requirements/runtime.lock pyproject.toml
 
 $(DEV): $(RUNTIME) requirements/dev.lock
 	$(call installed,dev)
+
+record: $(RECORD)
+
+# Not locked: which build of torch fits depends on the machine.
+$(RECORD): $(DEV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[record]'
+	@touch $@
 
 demo: $(RUNTIME)
 	@$(BIN)/python scripts/demo.py $(DEMO) $(JOBS)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from profiles import TABLES
 
-from moesim.calibrate.expert_fit import Fitted, fit_experts, vector
+from moesim.calibrate.expert_fit import Fitted, families_of, fit_experts, vector
 from moesim.calibrate.expert_rows import used_rows
 from moesim.calibrate.fitters.experts import SHAPE
 from moesim.calibrate.held_out import groups
@@ -23,6 +23,7 @@ from moesim.calibrate.workload import ExpertShapes, chosen, expert_shapes, exper
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.expert_kernel import Card, ExpertNumbers, terms
 from moesim.hardware.fitted_waves import card_of
+from moesim.hardware.tiles import Family
 
 SPLITS = 10
 MOST_TOKENS = 4096
@@ -38,6 +39,7 @@ class Data(NamedTuple):
     shape: NDArray[np.int64]
     card: Card
     profile: HardwareProfile
+    families: tuple[Family, ...]
 
 
 def load(wheel: Path, name: str) -> Data:
@@ -49,7 +51,8 @@ def load(wheel: Path, name: str) -> Data:
     table = table[table["kernel_source"] == kernel].reset_index(drop=True)
     shapes = expert_shapes(table, profile)
     used, latency = used_rows(table, shapes, profile), number(table, "latency_ns")
-    return Data(table, shapes, latency, used, groups(table, SHAPE), card_of(profile), profile)
+    shape, families = groups(table, SHAPE), families_of(str(kernel))
+    return Data(table, shapes, latency, used, shape, card_of(profile), profile, families)
 
 
 def priced(data: Data, fitted: Fitted, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -72,7 +75,7 @@ def left_out_shapes(data: Data) -> str:
     for seed in range(SPLITS):
         half = np.random.default_rng(seed).permutation(present)[: len(present) // 2]
         seen = data.used & np.isin(data.shape, half)
-        fitted = fit_experts(data.shapes, data.latency, data.card, seen)
+        fitted = fit_experts(data.shapes, data.latency, data.card, seen, data.families)
         error = np.abs(priced(data, fitted, data.used & ~seen) - 1) * 100
         reached.append((np.median(error), np.percentile(error, 90)))
     mean, worst = np.mean(reached, axis=0), np.max(reached, axis=0)
@@ -105,7 +108,7 @@ def main(wheel: Path) -> int:
     cards = {name: load(wheel, name) for name in TABLES}
     fits = {}
     for name, data in cards.items():
-        fits[name] = fit_experts(data.shapes, data.latency, data.card, data.used)
+        fits[name] = fit_experts(data.shapes, data.latency, data.card, data.used, data.families)
         print(f"{name} ({fits[name].family}), median / p90 percent")
         print(f"  left-out shapes       {left_out_shapes(data)}")
         print(f"  left-out token counts {left_out_tokens(data, fits[name])}")

@@ -9,10 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from moesim.calibrate.fit import fit_table
 from moesim.calibrate.importing import import_measurements
 from moesim.calibrate.limits import within
 from moesim.calibrate.profile_file import with_calibration
+from moesim.calibrate.table import read_table
+from moesim.calibrate.validate import valid
 from moesim.hardware import load_hardware
 
 TABLES = {
@@ -24,18 +28,39 @@ TABLES = {
     "rtx-pro-6000": "rtx_pro_6000_server/moe/vllm/0.24.0/moe_perf",
 }
 """The expert table of each profile: one framework and version a card."""
+COLLECTIVES = {
+    "a100-sxm-80gb": "a100_sxm/comm/nccl/2.27.3/nccl_perf",
+    "h100-sxm": "h100_sxm/comm/nccl/2.29.2/nccl_perf",
+    "h200-sxm": "h200_sxm/comm/nccl/2.29.2/nccl_perf",
+    "b200-sxm": "b200_sxm/comm/nccl/2.29.2/nccl_perf",
+    "l40s": "/l40s/comm/nccl/2.27.3/nccl_perf",
+    "rtx-pro-6000": "rtx_pro_6000_server/comm/nccl/2.29.2/nccl_perf",
+}
+COPIES = {"quadro-rtx-6000": "Quadro RTX 6000"}
+"""The device of ``copies.csv`` whose card and link each profile has."""
 FOLDER = Path(__file__).resolve().parents[1] / "hardware_profiles"
+
+
+def _table(wheel: Path, name: str) -> pd.DataFrame:
+    """All measurements of a profile's card."""
+    parts = []
+    if pattern := TABLES.get(name):
+        products = pattern.replace("moe", "gemm")
+        attention = pattern.replace("moe/", "attention/").removesuffix("moe_perf")
+        only = [pattern, products, attention, COLLECTIVES[name]]
+        parts.append(import_measurements(wheel, only=only).table)
+    if device := COPIES.get(name):
+        copies = valid(read_table(Path(__file__).with_name("copies.csv")))[0]
+        parts.append(copies[copies["device"] == device])
+    return pd.concat(parts, ignore_index=True)
 
 
 def main(wheel: Path) -> int:
     """Refit every profile and print what each fit reached."""
-    for name, pattern in TABLES.items():
-        products = pattern.replace("moe", "gemm")
+    for name in sorted({*TABLES, *COPIES}):
         path = FOLDER / f"{name}.yaml"
         profile = load_hardware(str(path))
-        table, impossible = within(
-            import_measurements(wheel, only=[pattern, products]).table, profile
-        )
+        table, impossible = within(_table(wheel, name), profile)
         bare = profile.model_copy(
             update={"sources": {k: v for k, v in profile.sources.items() if k[:4] != "fit-"}}
         )

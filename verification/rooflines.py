@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from moesim.hardware import HardwareProfile
+    from moesim.hardware.cost_model import Prices
     from moesim.model import ModelSpec
     from moesim.model.spec import LayerSpec
 
@@ -25,12 +27,12 @@ ROUNDING_NS = 1.0
 Pair = tuple["HardwareProfile", "ModelSpec", "LayerSpec", CostModel]
 
 
-def pairs() -> Iterator[Pair]:
+def pairs(prices: Prices = "datasheet") -> Iterator[Pair]:
     """Every shipped profile with every shipped model that has experts, and its last MoE layer."""
     for model in map(load_model, model_names()):
         if model.moe_layers:
             for hardware in map(load_hardware, hardware_names()):
-                yield hardware, model, model.moe_layers[-1], CostModel(hardware, model)
+                yield hardware, model, model.moe_layers[-1], CostModel(hardware, model, prices)
 
 
 def least_ns(hardware: HardwareProfile, layer: LayerSpec, rows: int, distinct: int) -> float:
@@ -51,7 +53,7 @@ def least_ns(hardware: HardwareProfile, layer: LayerSpec, rows: int, distinct: i
 )
 def experts_obey_the_roofline() -> Measured:
     found = []
-    for hardware, model, layer, costs in pairs():
+    for hardware, model, layer, costs in chain(pairs(), pairs("auto")):
         for distinct in (1, 4):
             for rows in ROWS.tolist():
                 price = int(costs.experts_ns(layer, [rows] * distinct, [0])[0])

@@ -6,9 +6,17 @@ UNITS = {
     "start": (1e3, "us"),
     "bandwidth": (1e9, "GB/s"),
     "activation_bandwidth": (1e9, "GB/s"),
+    "l2_bandwidth": (1e9, "GB/s"),
     "compute": (1e12, "TFLOP/s"),
     "l2": (1e6, "MB"),
     "wide": (1e-2, "%"),
+    "step": (1e3, "us"),
+    "fill": (1e3, "us"),
+    "half": (1e3, "kB"),
+    "item": (1e3, "us"),
+    "combine": (1e3, "us"),
+    "merge": (1e3, "us"),
+    "reorder": (1e3, "us"),
 }
 """The unit in which a number is written, and its size."""
 DIGITS = 5

@@ -20,6 +20,7 @@ DEVICES = {
     "h100-sxm": ("h100 80gb hbm3", "h100-sxm"),
     "h200-sxm": ("h200",),
     "l40s": ("l40s",),
+    "quadro-rtx-6000": ("quadro rtx 6000",),
     "rtx-3060-12gb": ("rtx 3060",),
     "rtx-4060-8gb": ("rtx 4060",),
     "rtx-4090": ("rtx 4090",),

@@ -18,6 +18,8 @@ SLOW_FACTOR, SLOW_NS = 200.0, 50e6
 MAY_STAY = 1.5
 """Caches beyond the L2 that the datasheet names keep at most this much of it."""
 COPIES = ("copy_h2d", "copy_d2h")
+PEERS = ("copy_p2p", "all_reduce", "all_to_all")
+"""Between GPUs; a switch that adds receives what a GPU holds of an all-reduce once."""
 
 
 def within(table: pd.DataFrame, profile: HardwareProfile) -> tuple[pd.DataFrame, list[Finding]]:
@@ -66,4 +68,9 @@ def least_ns(table: pd.DataFrame, profile: HardwareProfile) -> Floats:
         least[gemm] = np.maximum(read, 2 * m * n * k / peak) * NS
     if (copy := np.isin(ops, COPIES)).any():
         least[copy] = number(table[copy], "bytes") * NS / sheet.pcie.value
+    if (peer := np.isin(ops, list(PEERS))).any():
+        part, rate = table[peer], sheet.peers.bandwidth.value
+        rate = rate if sheet.peers.kind == "nvlink" else max(rate, sheet.pcie.value)
+        stays = np.where(ops[peer] == "all_to_all", 1 / number(part, "gpus", 2.0), 0.0)
+        least[peer] = number(part, "bytes") * (1 - stays) * NS / rate
     return least

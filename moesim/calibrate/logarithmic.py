@@ -44,7 +44,8 @@ def fit_logarithms(
     """The numbers whose ``price_ns`` is nearest to ``measured_ns``.
 
     Errors well above ``scale`` (a share) count by their size, not its square. ``starts`` are shifts
-    of the middle's logarithms; the best one counts.
+    of the middle's logarithms; the best one counts. With no more points than numbers the intervals
+    are those of ``scale`` and the prior.
     """
     from scipy.optimize import least_squares
 
@@ -59,7 +60,8 @@ def fit_logarithms(
     first = [np.clip(center + shift, low + INSIDE, high - INSIDE) for shift in shifts]
     tried = [least_squares(residuals, x, bounds=(low, high), loss="soft_l1") for x in first]
     best = min(tried, key=lambda found: float(found.cost))
-    size = max(2 * float(best.cost) / max(len(best.fun) - 2 * len(center), 1), INSIDE)
+    spare = len(target) - len(center)
+    size = max(2 * float(best.cost) / spare, INSIDE) if spare > 0 else 1.0
     slope = np.asarray(best.jac, np.float64)
     spread = CONFIDENCE * np.sqrt(np.diag(np.linalg.pinv(slope.T @ slope)) * size)
     ends = np.exp(np.clip([best.x - spread, best.x + spread], low, high))

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 20
+DRAWS = 50
 Counts = NDArray[np.int64]
 
 
@@ -40,23 +40,32 @@ def _bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def power_law_rows(tokens: int, top_k: int, experts: int, alpha: float) -> tuple[int, ...]:
     """Rows of each expert, descending: the mean of sorted draws, rounded to the same total."""
     random = np.random.default_rng(tokens * 1_000_003 + experts * 101 + top_k)
-    draws = [_power_law_draw(tokens, top_k, experts, alpha, random) for _ in range(DRAWS)]
-    mean = np.sort(np.array(draws), axis=1)[:, ::-1].mean(axis=0)
+    draws = _power_law_draws(tokens, top_k, experts, alpha, random)
+    mean = np.sort(draws, axis=1)[:, ::-1].mean(axis=0)
     rows = np.floor(mean).astype(np.int64)
     lacking = tokens * top_k - int(rows.sum())
     rows[np.argsort(rows - mean, kind="stable")[:lacking]] += 1
     return tuple(int(count) for count in np.sort(rows)[::-1])
 
 
-def _power_law_draw(
+def _power_law_draws(
     tokens: int, top_k: int, experts: int, alpha: float, random: np.random.Generator
 ) -> Counts:
+    """``DRAWS`` draws [draw, expert]; what rounding loses goes to the smallest counts, what it
+    adds is taken from the largest.
+    """
     power, total = 1 - alpha, tokens * top_k
     low, high = (1.0, 0.8 * tokens) if total > experts else (0.01, 2.0)
-    shares = ((high**power - low**power) * random.random(experts) + low**power) ** (1 / power)
-    counts = np.minimum(np.round(shares / shares.sum() * total).astype(np.int64), tokens)
-    while (lacking := total - int(counts.sum())) != 0:
-        order = np.argsort(counts if lacking > 0 else -counts, kind="stable")
-        touched = order[counts[order] < tokens] if lacking > 0 else order[counts[order] > 0]
-        counts[touched[: abs(lacking)]] += np.sign(lacking)
+    uniform = random.random((DRAWS, experts))
+    shares = ((high**power - low**power) * uniform + low**power) ** (1 / power)
+    scaled = shares / shares.sum(axis=1, keepdims=True) * total
+    counts = np.minimum(np.round(scaled).astype(np.int64), tokens)
+    while (lacking := total - counts.sum(axis=1, keepdims=True)).any():
+        sign = np.sign(lacking)
+        able = np.where(lacking > 0, counts < tokens, counts > 0)
+        order = np.argsort(np.where(able, counts * sign, total + 1), axis=1, kind="stable")
+        chosen = np.arange(experts) < np.minimum(np.abs(lacking), able.sum(axis=1, keepdims=True))
+        change = np.zeros_like(counts)
+        np.put_along_axis(change, order, chosen * sign, axis=1)
+        counts += change
     return np.asarray(counts, np.int64)

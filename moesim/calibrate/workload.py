@@ -50,6 +50,17 @@ class ExpertShapes:
         size: Floats = self.distinct * self.hidden * self.inter * matrices * self.element_bytes
         return size
 
+    def where(self, mask: Mask) -> ExpertShapes:
+        """The launches in ``mask``."""
+        mine = mask[self.listed]
+        parts = {
+            field.name: getattr(self, field.name)[mask]
+            for field in fields(self)
+            if field.name not in ("counts", "members")
+        }
+        counts = self.counts[np.repeat(mine, self.members)]
+        return ExpertShapes(**parts, counts=counts, members=self.members[mine])
+
 
 def expert_shapes(table: pd.DataFrame, profile: HardwareProfile) -> ExpertShapes:
     """The rows of a valid table with op ``moe``."""

@@ -39,7 +39,10 @@ def sweep(
     ] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Simulate every point of an experiment's sweep; started again, it goes on where it ended."""
+    """Simulate every point of an experiment's sweep; started again, it goes on where it ended.
+
+    The exit code is 1 where a point failed.
+    """
     from moesim.config.errors import InputError, Problem
     from moesim.experiment.inputs import check_inputs, input_files
     from moesim.experiment.resolve import load_experiment
@@ -68,7 +71,8 @@ def sweep(
         fail(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
-    show(folder)
+    if failed := show(folder):
+        fail(f"{failed} points failed (reasons in the table); --retry-failed tries again", 1)
 
 
 @contextmanager
@@ -83,8 +87,10 @@ def progress_bar() -> Iterator[Progress]:
         yield lambda finished, total: bar.update(task, completed=finished, total=total)
 
 
-def show(folder: Path) -> None:
-    """Print the sweep's table (its first points, where there are many) and where it stands."""
+def show(folder: Path) -> int:
+    """Print the sweep's table (its first points, where there are many) and where it stands; returns
+    the number of failed points.
+    """
     from rich.console import Console
 
     from moesim.report.series import read_sweep
@@ -95,3 +101,4 @@ def show(folder: Path) -> None:
     if len(read.table) > LONGEST_TABLE:
         typer.echo(f"... and {len(read.table) - LONGEST_TABLE} more points")
     typer.echo(f"table:  {folder}/points.csv\nnext:   moesim plot {folder}")
+    return int((read.table["status"] == "failed").sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class Prices(Protocol):
@@ -38,6 +39,7 @@ class Prices(Protocol):
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
     def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
+    def rests_on(self, kind: str, price_ns: Ints, /, *shape: Any) -> Floats: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from moesim.engine.case import Ints
+from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
 
 CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
@@ -19,7 +19,8 @@ class Outcome:
 
     ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 7] (see ``CHARGES``);
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
-    ``spans``: (gpu, engine, name, start, end, step, layer); ``seconds`` of the engine alone.
+    ``spans``: (gpu, engine, name, start, end, step, layer); ``seconds`` of the engine alone;
+    ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``).
     """
 
     engine: str
@@ -32,6 +33,7 @@ class Outcome:
     seconds: float = 0.0
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)
+    basis: dict[str, Floats] = field(default_factory=dict)
 
     @property
     def duration_ns(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.pricing import Pricing
@@ -22,7 +23,8 @@ class Program:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.routing = Routing(case)
-        self.pricing = Pricing(case, self.routing.experts)
+        self.basis = Basis(case.prices)
+        self.pricing = Pricing(case, self.routing.experts, self.basis)
         self.residencies = Residencies(case, self.routing)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -65,8 +67,9 @@ class Program:
         row_bytes = case.model.hidden_size * case.model.activation_bytes
         for layer in range(len(self.routing.moe_layers)):
             matrix = bytes_between_gpus(sent[:, layer], case.gpu_of_expert, row_bytes)
-            chunk.dispatch[layer] = case.prices.all_to_all_ns(matrix)
-            chunk.combine[layer] = case.prices.all_to_all_ns(matrix.transpose(0, 2, 1))
+            back, price = matrix.transpose(0, 2, 1), case.prices.all_to_all_ns
+            chunk.dispatch[layer] = self.basis.add("all_to_all", price(matrix), matrix)
+            chunk.combine[layer] = self.basis.add("all_to_all", price(back), back)
 
     def _work(
         self, spec: LayerSpec, rows: Ints, active: NDArray[np.bool_], key: tuple[int, int]
@@ -76,8 +79,15 @@ class Program:
         step = np.repeat(np.arange(len(rows)), np.diff(needs.offsets))
         turn_rows = rows[step, self.routing.local[key[1]][turns.expert]]
         starts = np.flatnonzero(np.diff(step, prepend=-1) | np.diff(turns.wave, prepend=-1))
-        wave_ns = self.case.prices.experts_ns(spec, turn_rows, starts) if len(starts) else starts
+        wave_ns = starts
+        if len(starts):
+            wave_ns = self.case.prices.experts_ns(spec, turn_rows, starts)
+            self.basis.add("experts", wave_ns, spec, turn_rows, starts)
         missed = np.flatnonzero(~turns.hit)
+        self._count_copies(spec, len(missed))
+        wave, wait = turns.wave[missed], turns.wait[missed]
+        if not self.case.software.overlap:
+            wait = np.maximum(wait, wave - 1)
         return Work(
             needs,
             turns,
@@ -85,11 +95,19 @@ class Program:
             _offsets(step[starts], len(rows)),
             wave_ns,
             _offsets(step[missed], len(rows)),
-            turns.wave[missed],
-            turns.wait[missed],
+            wave,
+            wait,
             starts,
             missed,
         )
+
+    def _count_copies(self, spec: LayerSpec, number: int) -> None:
+        assert spec.moe is not None, "a dense layer has no routed experts"
+        software, expert = self.case.software, spec.moe.expert
+        copies = software.copies_per_expert(expert)
+        price = self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+        shape = (expert.bytes, "h2d", software.pinned, copies)
+        self.basis.add("copy", np.array([price]), *shape, times=number)
 
 
 def _offsets(step: Ints, steps: int) -> Ints:

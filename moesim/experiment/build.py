@@ -87,7 +87,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     case = Case(
         trace=trace,
         model=model,
-        prices=CostModel(hardware, model),
+        prices=CostModel(hardware, model, serial=experiment.experts.kernels == "serial"),
         software=software,
         schedule=schedule,
         gating=experiment.gating,

@@ -10,6 +10,7 @@ from moesim.config.paths import find, look_up
 from moesim.experiment.build import Built, build
 from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
+from moesim.hardware.price_error import price_error
 from moesim.results import Result, check_new_folder, provenance, write_result
 
 
@@ -96,7 +97,7 @@ CLOCK_KEYS = (
     "p99_tpot_ms", "hits", "late", "misses", "hit_ratio_per_expert", "hit_ratio_per_access",
     "bytes_h2d",
     "stall_ms", "barrier_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share",
-    "after_warm_up", "engine_wall_s",
+    "price_share", "after_warm_up", "engine_wall_s",
 )  # fmt: skip
 
 
@@ -136,11 +137,11 @@ def _memory(built: Built) -> dict[str, Any]:
 
 
 def _basis(built: Built) -> dict[str, Any]:
-    """What the prices rest on, and why this engine ran."""
-    prices = built.case.prices
-    sources = prices.sources() if hasattr(prices, "sources") else {}
+    """How wrong prices like these have been, and why this engine ran."""
+    serial = built.case.kernels == "serial"
+    error = price_error(built.hardware, built.case.model, serial=serial)
     reason = "copies share a link" if built.case.links is not None else "the only engine so far"
-    return {"price_sources": sources, "engine_reason": reason}
+    return {"price_error": error._asdict(), "engine_reason": reason}
 
 
 def _provenance(experiment: Experiment) -> dict[str, Any]:

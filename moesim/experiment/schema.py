@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
@@ -108,7 +108,9 @@ class Experiment(Params):
     """One question to moesim: a trace, a model, a machine and the choices to be judged."""
 
     name: str = Field(
-        default="experiment", min_length=1, description="The run's name; else the file's."
+        default="experiment",
+        min_length=1,
+        description="The run's name; else the file's. Results go to a folder of that name.",
     )
     model: str = Field(
         min_length=1,
@@ -168,6 +170,13 @@ class Experiment(Params):
     )
 
     _folders: tuple[Path, ...] = PrivateAttr(default=())
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if "/" in name or "\\" in name or not name.strip("."):
+            raise ValueError("names a folder of results, so it holds no '/' and is not '.' or '..'")
+        return name
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent
+from moesim.hardware.attention_tiles import Layout
 from moesim.hardware.tiles import Family
 
 Value = TypeVar("Value")
@@ -97,6 +98,7 @@ class ExpertFit(Fit):
     wide: Estimate[Percent] = Field(description="Of the bandwidth, at the wide column tile.")
     tail: Estimate[Positive]
     slow: Estimate[Positive]
+    l2_bandwidth: Estimate[Bandwidth] | None = Field(None, description="None: without bound.")
     ratios: Annotated[tuple[Ratios, ...], Field(strict=False)] = ()
 
     @property
@@ -127,9 +129,83 @@ class KernelFit(Fit):
     overlap: Estimate[Positive] | None = None
 
 
+class SizeRatios(Params):
+    """Measured over fitted time of ``gpus`` GPUs at once by ``bytes``, ascending."""
+
+    gpus: Count = 1
+    bytes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
+    ratio: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _match(self) -> SizeRatios:
+        if len(self.bytes) != len(self.ratio):
+            raise ValueError("'bytes' and 'ratio' differ in length")
+        if list(self.bytes) != sorted(set(self.bytes)):
+            raise ValueError("'bytes' do not ascend")
+        return self
+
+
+class TransferFit(Fit):
+    """What copies and collectives have in common: see ``transfer_curve``."""
+
+    op: str
+    measured: Ranges
+    start: Estimate[Duration]
+    bandwidth: Estimate[Bandwidth]
+    fill: Estimate[Duration] = Field(description="What large transfers take beyond the start.")
+    half: Estimate[Bytes] = Field(description="At which half of the fill is paid.")
+    ratios: Annotated[tuple[SizeRatios, ...], Field(strict=False)] = ()
+
+
+class CopyFit(TransferFit):
+    """Copies of one kind of host memory, by one GPU or by ``measured.gpus`` at once."""
+
+    pinned: bool = True
+
+    @property
+    def label(self) -> str:
+        """The kind of host memory, then as for every fit."""
+        return " ".join(("pinned" if self.pinned else "pageable", super().label)).strip()
+
+
+class CollectiveFit(TransferFit):
+    """A collective; ``bandwidth`` is the bus bandwidth of two GPUs."""
+
+    step: Estimate[Duration] = Field(description="Of each GPU beyond the second.")
+    scaling: Estimate[Positive] = Field(description="Of the bandwidth, a doubling of the GPUs.")
+
+
+class AttentionFit(Fit):
+    """The numbers of ``attention_prefill`` or ``attention_decode``: see ``attention_kernel``.
+
+    Whole prompts have no split.
+    """
+
+    op: str
+    layout: Layout
+    measured: Ranges
+    start: Estimate[Duration]
+    bandwidth: Estimate[Bandwidth]
+    l2: Estimate[Bytes] = Field(description="The cache that a call's operands may stay in.")
+    l2_speed: Estimate[Positive] = Field(description="Of the L2, over the bandwidth.")
+    compute: Estimate[ComputeRate]
+    softmax: Estimate[Positive] = Field(description="Operations of one exponential.")
+    item: Estimate[Duration] = Field(description="Of one tile of queries, beyond its keys.")
+    single: Estimate[Positive] = Field(
+        description="What one multiprocessor can read, over its share of the bandwidth."
+    )
+    overlap: Estimate[Positive]
+    combine: Estimate[Duration] | None = Field(None, description="Of a split.")
+    merge: Estimate[Duration] | None = Field(None, description="Of each part of a split.")
+    reorder: Estimate[Duration] | None = Field(None, description="Of swapping heads and queries.")
+
+
 class Calibrated(Params):
     """The fits of one card; an operation without one rests on the datasheet."""
 
     experts: Annotated[tuple[ExpertFit, ...], Field(strict=False)] = ()
     products: Annotated[tuple[ProductFit, ...], Field(strict=False)] = ()
+    attention: Annotated[tuple[AttentionFit, ...], Field(strict=False)] = ()
     kernels: Annotated[tuple[KernelFit, ...], Field(strict=False)] = ()
+    copies: Annotated[tuple[CopyFit, ...], Field(strict=False)] = ()
+    collectives: Annotated[tuple[CollectiveFit, ...], Field(strict=False)] = ()

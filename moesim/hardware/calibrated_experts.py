@@ -13,6 +13,8 @@ from moesim.hardware.expert_kernel import ExpertNumbers
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats, Ints
 
+EVEN = 0.75
+"""Share of the reachable experts from which on a launch counts as evenly spread."""
 SAME_UNITS = {"fp16": "bf16", "bf16": "fp16"}
 
 
@@ -27,13 +29,17 @@ class ShapeArrays(NamedTuple):
     gated: NDArray[np.bool_]
 
 
-def fits_for(profile: HardwareProfile, dtype: str) -> tuple[ExpertFit, ...]:
-    """The fits of a format, the first preferred; bf16 stands for fp16 and the other way round."""
-    if profile.calibrated is None:
-        return ()
-    own = tuple(fit for fit in profile.calibrated.experts if fit.dtype == dtype)
-    other = SAME_UNITS.get(dtype)
-    return own or tuple(fit for fit in profile.calibrated.experts if fit.dtype == other)
+def fits_for(
+    profile: HardwareProfile, dtype: str, *, serial: bool = False
+) -> tuple[ExpertFit, ...]:
+    """The fits of a format, the first preferred; bf16 stands for fp16 and the other way round.
+
+    ``serial``: those of experts that run one by one, else those of grouped kernels.
+    """
+    fits = profile.calibrated.experts if profile.calibrated else ()
+    kind = tuple(fit for fit in fits if fit.serial == serial)
+    own = tuple(fit for fit in kind if fit.dtype == dtype)
+    return own or tuple(fit for fit in kind if fit.dtype == SAME_UNITS.get(dtype))
 
 
 def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
@@ -51,6 +57,7 @@ def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
         wide=fit.wide.value,
         tail=fit.tail.value,
         slow=fit.slow.value,
+        l2_bandwidth=fit.l2_bandwidth.value / memory if fit.l2_bandwidth else np.inf,
     )
 
 

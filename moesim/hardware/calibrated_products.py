@@ -1,11 +1,21 @@
-"""A profile's fit of dense products, as the formula takes it."""
+"""A profile's fit of dense products, as the formula and the simulator take it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.calibrated_experts import SAME_UNITS
-from moesim.hardware.product_kernel import ProductNumbers
+from moesim.hardware.fitted_waves import card_of
+from moesim.hardware.parts import Part, fitted_source
+from moesim.hardware.product_kernel import ProductNumbers, product_ns
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.roofline import Roofline
+from moesim.model.spec import FfnSpec
 
 
 def product_fit_for(profile: HardwareProfile, dtype: str) -> ProductFit | None:
@@ -26,3 +36,56 @@ def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers
         overlap=fit.overlap.value,
         activation_bandwidth=fit.activation_bandwidth.value / memory,
     )
+
+
+class Weights(NamedTuple):
+    """A matrix of ``k`` rows and ``n`` columns."""
+
+    n: float
+    k: float
+    element_bytes: float
+
+
+class FittedProducts:
+    """The products of one format by the profile's fit; false where there is none."""
+
+    def __init__(self, profile: HardwareProfile, dtype: str) -> None:
+        self.profile, self.dtype = profile, dtype
+        self.fit = product_fit_for(profile, dtype)
+
+    def __bool__(self) -> bool:
+        return self.fit is not None
+
+    def price(self, rows: ArrayLike, weights: Weights) -> Part:
+        """One launch for each of ``rows``, its start and activations included; 0 without rows."""
+        assert self.fit is not None, "no fit, no price"
+        m = np.asarray(rows, np.float64)
+        n, k, width = (np.full(m.shape, value) for value in weights)
+        numbers, peak = product_numbers(self.fit, self.profile), self.profile.peak(self.dtype)
+        shape = (np.maximum(m, 1.0), n, k)
+        time = product_ns(numbers, shape, width, np.full(m.shape, peak), card_of(self.profile))
+        source = fitted_source(self.fit.measured, {"m": m, "n": n, "k": k})
+        return Part(np.where(m > 0, time, 0.0), source)
+
+    def network(self, rows: ArrayLike, network: FfnSpec) -> list[Part]:
+        """The two products of a feed-forward network; gate and up are one."""
+        first = network.intermediate_size * (2 if network.gated else 1)
+        hidden, inner = network.hidden_size, network.intermediate_size
+        width = network.bytes / (hidden * (first + inner))
+        pairs = ((first, hidden), (hidden, inner))
+        return [self.price(rows, Weights(n, k, width)) for n, k in pairs]
+
+
+def ffn_parts(
+    gpu: Roofline, network: FfnSpec, rows: ArrayLike, activation_bytes: int, starts: int
+) -> list[Part]:
+    """A feed-forward network over ``rows``, with ``starts`` kernels; nothing without rows.
+
+    Fitted products bring their own starts and activations; the kernel between them stays.
+    """
+    if not (fitted := FittedProducts(gpu.hardware, network.dtype)):
+        return [Part(gpu.ffn_ns(network, rows, activation_bytes, starts), Source.DATASHEET)]
+    count, products = np.asarray(rows, np.int64), fitted.network(rows, network)
+    moved = network.intermediate_size * (3 if network.gated else 2) * activation_bytes
+    between = gpu.activations_ns(count * moved) + (starts - len(products)) * gpu.start_ns
+    return [*products, Part(np.where(count > 0, between, 0.0), Source.DATASHEET)]

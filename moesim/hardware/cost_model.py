@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.config.registry import Registry
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import Ints
+from moesim.hardware.roofline import Floats, Ints
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
@@ -26,22 +26,32 @@ class CostModel:
     """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
 
     ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``datasheet`` never.
-    No tokens cost nothing. Kernels are rounded to the nearest nanosecond, copies and
-    collectives up.
+    ``serial``: experts run one by one, each in kernels of its own. No tokens cost nothing. Kernels
+    are rounded to the nearest nanosecond, copies and collectives up.
     """
 
     def __init__(
-        self, hardware: HardwareProfile, model: ModelSpec, prices: Prices = "datasheet"
+        self,
+        hardware: HardwareProfile,
+        model: ModelSpec,
+        prices: Prices = "auto",
+        *,
+        serial: bool = False,
     ) -> None:
         self.hardware, self.model = hardware, model
         card = hardware if prices == "auto" else hardware.model_copy(update={"calibrated": None})
         self.operations: dict[str, Any] = {
-            kind: operation(card, model) for kind, operation in registry.components.items()
+            kind: operation(card, model, serial=serial)
+            for kind, operation in registry.components.items()
         }
 
-    def sources(self) -> dict[str, str]:
-        """Where the price of each operation comes from (``datasheet`` or ``fitted``)."""
-        return {kind: operation.source for kind, operation in self.operations.items()}
+    def rests_on(self, kind: str, price_ns: ArrayLike, *shape: Any) -> Floats:
+        """Nanoseconds by source float64[5] (``basis.Source``) of prices of the operation ``kind``.
+
+        ``price_ns`` and ``shape``: what that operation's method gave and was given.
+        """
+        price = np.asarray(price_ns, np.float64)
+        return np.asarray(self.operations[kind].rests_on(price, *shape), np.float64)
 
     def attention_ns(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike

@@ -1,9 +1,10 @@
 """The time of a grouped expert kernel from rows per expert: the formula that fits fill in.
 
-``t = start + activation traffic + sum over the two products of (mem^p + comp^p)^(1/p)``, where a
-product reads the matrices of the experts that have rows, and once more a further group of row
-tiles where the matrix does not stay in the L2 cache (``mem``), and computes whole row tiles
-(``comp``). Which tiles a kernel takes is its family's rule (``tiles``) and is not fitted.
+``t = start + activation traffic + sum over the two products of (mem^p + comp^p + cache^p)^(1/p)``,
+where a product reads the matrices of the experts that have rows, and once more a further group of
+row tiles where the matrix does not stay in the L2 cache (``mem``), computes whole tiles (``comp``)
+and takes its operands from the L2 cache: a matrix for every row tile, the rows for every column
+tile (``cache``). Which tiles a kernel takes is its family's rule (``tiles``) and is not fitted.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.hardware.roofline import NS, Floats, Ints
-from moesim.hardware.tiles import CUTLASS, Family, Tiles
+from moesim.hardware.tiles import CUTLASS, TRTLLM, Family, Tiles
 
 CUTLASS_ROWS = 32
 """Average rows an expert up to which the SM120 kernel overlaps reading and computing well."""
 CUTLASS_OVERLAP = 8.0
 POWER = 8
 """How sharply ``slow`` sets in as an expert outgrows the L2 cache."""
+TRITON_SHARE = 0.5
+"""Share of the L2 cache beyond which Triton's kernels slow down: in an A100 or H100 it has two
+partitions, and what all multiprocessors read is held in both."""
+TRTLLM_PADDING = 128
+"""Multiple to which trtllm's weights are padded."""
 
 
 class Card(NamedTuple):
@@ -40,7 +46,8 @@ class ExpertNumbers:
     ``activation_bandwidth``; ``overlap`` the exponent p (large: the longer of reading and computing
     alone counts); ``l2`` the cache that matrices share, times the datasheet's; ``wide`` the share
     of the bandwidth left at the wide column tile; ``tail`` the loss of a kernel with few tiles;
-    ``slow`` the loss of rate for experts beyond the L2 cache.
+    ``slow`` the loss of rate for experts beyond the L2 cache; ``l2_bandwidth`` the rate of the L2
+    cache, times the memory's.
     """
 
     start_ns: float = 20_000.0
@@ -48,10 +55,11 @@ class ExpertNumbers:
     compute: float = 0.65
     overlap: float = 4.0
     activation_bandwidth: float = 0.5
-    l2: float = 2.0
+    l2: float = 1.5
     wide: float = 0.95
     tail: float = 0.1
-    slow: float = 0.1
+    slow: float = 0.3
+    l2_bandwidth: float = 3.0
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -89,8 +97,10 @@ class Terms(NamedTuple):
     activations: Floats
     up_memory: Floats
     up_compute: Floats
+    up_cache: Floats
     down_memory: Floats
     down_compute: Floats
+    down_cache: Floats
     up: Floats
     down: Floats
 
@@ -109,7 +119,7 @@ def terms(numbers: ExpertNumbers, work: Work, card: Card) -> Terms:
     up = _product(numbers, work, card, work.hidden, first, slow)
     down = _product(numbers, work, card, work.inter, work.hidden, slow)
     start = np.full(work.total_rows.shape, numbers.start_ns)
-    return Terms(start, activations, *up[:2], *down[:2], up[2], down[2])
+    return Terms(start, activations, *up[:3], *down[:3], up[3], down[3])
 
 
 def _beyond_l2(work: Work, first: Ints, card: Card) -> Floats:
@@ -117,34 +127,45 @@ def _beyond_l2(work: Work, first: Ints, card: Card) -> Floats:
     ratio = work.hidden * (first + work.inter) * work.element_bytes / card.l2
     if work.family == CUTLASS:
         return np.sqrt(ratio)
-    return 1 / (1 + ratio**-POWER)
+    share = 1.0 if work.family == TRTLLM else TRITON_SHARE
+    return 1 / (1 + (ratio / share) ** -POWER)
 
 
 def _product(
     numbers: ExpertNumbers, work: Work, card: Card, depth: Ints, width: Ints, slow: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Reading, computing and both together, in nanoseconds, of one product."""
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Reading, computing, the L2 cache's part and all together, in nanoseconds, of one product."""
+    if work.family == TRTLLM:
+        depth, width = _padded(depth), _padded(width)
     matrix = depth * width * work.element_bytes
     held = (matrix / (card.l2 * numbers.l2)) ** 2
     miss = held / (1 + held)
-    launched = np.maximum(work.row_tiles * -(-width // work.tiles.columns), 1)
+    columns = -(-width // work.tiles.columns)
+    launched = np.maximum(work.row_tiles * columns, 1)
     bandwidth = card.bandwidth * numbers.bandwidth * np.where(work.tiles.wide, numbers.wide, 1.0)
     memory = (work.distinct + miss * work.passes) * matrix * (NS / bandwidth)
     memory = memory * (1 + numbers.tail * card.multiprocessors / launched)
-    operations = 2.0 * work.tiles.rows * work.row_tiles * depth * width
-    compute = operations * NS / (work.peak * numbers.compute) * slow
+    computed = work.row_tiles * columns * work.tiles.rows * work.tiles.columns
+    compute = 2.0 * computed * depth * NS / (work.peak * numbers.compute) * slow
+    rows = work.total_rows * columns * depth * work.activation_bytes
+    taken = work.row_tiles * matrix + rows
+    cache = taken * (NS / (card.bandwidth * numbers.l2_bandwidth))
     power = np.full(matrix.shape, numbers.overlap)
     if work.family == CUTLASS:
         late = 1 + (numbers.overlap - 1) * (1 - miss)
         power = np.where(work.average <= CUTLASS_ROWS, CUTLASS_OVERLAP, late)
-    return memory, compute, _norm(memory, compute, power)
+    return memory, compute, cache, _norm(memory, compute, cache, power)
 
 
-def _norm(one: Floats, other: Floats, power: Floats) -> Floats:
-    """(one^p + other^p)^(1/p), without overflow."""
-    larger = np.maximum(np.maximum(one, other), 1e-9)
-    smaller = np.minimum(one, other)
-    return np.asarray(larger * (1 + (smaller / larger) ** power) ** (1 / power), np.float64)
+def _padded(size: Ints) -> Ints:
+    return -(-size // TRTLLM_PADDING) * TRTLLM_PADDING
+
+
+def _norm(memory: Floats, compute: Floats, cache: Floats, power: Floats) -> Floats:
+    """The sum of the powers, to the inverse of ``power``, without overflow."""
+    largest = np.maximum(np.maximum(np.maximum(memory, compute), cache), 1e-9)
+    parts = sum((part / largest) ** power for part in (memory, compute, cache))
+    return np.asarray(largest * parts ** (1 / power), np.float64)
 
 
 def ragged_work(counts: Ints, members: Ints, tile: Tiles) -> tuple[Ints, Ints]:

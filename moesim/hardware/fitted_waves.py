@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import ExpertFit
-from moesim.hardware.calibrated_experts import ShapeArrays, choose, numbers_of
-from moesim.hardware.expert_kernel import Card, Work, group_sums, ragged_work, terms
+from moesim.hardware.calibrated_experts import (
+    EVEN,
+    ShapeArrays,
+    choose,
+    fits_for,
+    numbers_of,
+    outside,
+)
+from moesim.hardware.expert_kernel import (
+    Card,
+    ExpertNumbers,
+    Work,
+    group_sums,
+    ragged_work,
+    terms,
+)
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats, Ints, matrix_elements
 from moesim.hardware.tiles import tiles_of
@@ -22,70 +37,98 @@ def card_of(profile: HardwareProfile) -> Card:
     return Card(bandwidth, float(l2), sheet.multiprocessors.value)
 
 
-def fitted_waves_ns(
-    profile: HardwareProfile,
-    fits: Sequence[ExpertFit],
-    moe: MoeSpec,
-    activation_bytes: int,
-    counts: Ints,
-    members: Ints,
-) -> Floats:
-    """Nanoseconds of waves with ``members[i]`` of the rows ``counts`` each.
+class FittedWaves:
+    """Waves of one layer's experts.
 
     Tiles follow the wave's tokens, rows / top-k, over all experts of the layer; a measured shape's
-    ratio (measured over formula) follows its tokens.
+    ratio (measured over formula) follows its tokens. ``serial`` waves hold one expert, a launch of
+    its own shape; without a fit of such launches the grouped kernel's terms stand in, with
+    ``start_ns`` in place of its start.
     """
-    total = group_sums(counts, members)
-    tokens = np.maximum(-(-total // moe.top_k), 1)
-    shapes = _shapes(moe, tokens)
-    which, ratio, _ = choose(fits, shapes)
-    time = np.zeros(len(members))
-    for index, fit in enumerate(fits):
-        if (mine := which == index).any():
-            work = _work(profile, fit, moe, activation_bytes, counts, members, shapes)
-            price = terms(numbers_of(fit, profile), work, card_of(profile)).total
-            time[mine] = (price * np.where(np.isnan(ratio), 1.0, ratio))[mine]
-    return time
 
+    def __init__(
+        self,
+        profile: HardwareProfile,
+        moe: MoeSpec,
+        activation_bytes: int,
+        *,
+        serial: bool,
+        start_ns: float,
+    ) -> None:
+        self.profile, self.moe, self.activation_bytes = profile, moe, activation_bytes
+        grouped = fits_for(profile, moe.expert.dtype)
+        own = fits_for(profile, moe.expert.dtype, serial=True) if serial else grouped
+        self.fits, self.alone = own or grouped, serial and bool(own)
+        self.borrowed_start = start_ns if serial and not own else None
 
-def _shapes(moe: MoeSpec, tokens: Ints) -> ShapeArrays:
-    expert, number = moe.expert, len(tokens)
-    return ShapeArrays(
-        tokens,
-        np.full(number, expert.hidden_size),
-        np.full(number, expert.intermediate_size),
-        np.full(number, moe.experts),
-        np.full(number, moe.top_k),
-        np.full(number, expert.gated),
-    )
+    def price(self, counts: Ints, members: Ints) -> Floats:
+        """Nanoseconds of waves with ``members[i]`` of the rows ``counts`` each."""
+        shapes = self._shapes(group_sums(counts, members))
+        which, ratio, _ = choose(self.fits, shapes)
+        time = np.zeros(len(members))
+        for index, fit in enumerate(self.fits):
+            if (mine := which == index).any():
+                work, numbers = self._work(fit, counts, members, shapes), self._numbers(fit)
+                price = terms(numbers, work, card_of(self.profile)).total
+                time[mine] = (price * self._usable(ratio))[mine]
+        return time
 
+    def sources(self, counts: Ints, members: Ints) -> Ints:
+        """The ``Source`` of each wave's price."""
+        total = group_sums(counts, members)
+        shapes = self._shapes(total)
+        which, ratio, exact = choose(self.fits, shapes)
+        beyond = np.zeros(len(members), bool)
+        for index, fit in enumerate(self.fits):
+            beyond |= (which == index) & outside(fit, shapes)
+        distinct = group_sums(np.sign(counts), members)
+        even = distinct >= EVEN * np.minimum(shapes.experts, total)
+        formula = np.where(beyond, Source.OUTSIDE, Source.FITTED)
+        tabled = np.where(exact & even, Source.MEASURED, Source.INTERPOLATED)
+        known = ~np.isnan(ratio) & (self.borrowed_start is None)
+        return np.asarray(np.where(known, tabled, formula), np.int64)
 
-def _work(
-    profile: HardwareProfile,
-    fit: ExpertFit,
-    moe: MoeSpec,
-    activation_bytes: int,
-    counts: Ints,
-    members: Ints,
-    shapes: ShapeArrays,
-) -> Work:
-    total, number = group_sums(counts, members), len(members)
-    average = total / moe.experts
-    tiles = tiles_of(fit.family, shapes.tokens, shapes.experts, average)
-    row_tiles, passes = ragged_work(counts, members, tiles)
-    expert = moe.expert
-    return Work(
-        family=fit.family,
-        total_rows=total,
-        distinct=group_sums(np.sign(counts), members),
-        row_tiles=row_tiles,
-        passes=passes,
-        tiles=tiles,
-        average=average,
-        hidden=shapes.hidden,
-        inter=shapes.inter,
-        gated=shapes.gated,
-        element_bytes=np.full(number, expert.bytes / matrix_elements(expert)),
-        activation_bytes=np.full(number, float(activation_bytes)),
-        peak=np.full(number, profile.peak(expert.dtype)),
-    )
+    def _usable(self, ratio: Floats) -> Floats:
+        if self.borrowed_start is not None:
+            return np.ones(len(ratio))
+        return np.where(np.isnan(ratio), 1.0, ratio)
+
+    def _numbers(self, fit: ExpertFit) -> ExpertNumbers:
+        numbers = numbers_of(fit, self.profile)
+        if self.borrowed_start is None:
+            return numbers
+        return replace(numbers, start_ns=self.borrowed_start)
+
+    def _shapes(self, total: Ints) -> ShapeArrays:
+        expert, number = self.moe.expert, len(total)
+        experts, top_k = (1, 1) if self.alone else (self.moe.experts, self.moe.top_k)
+        return ShapeArrays(
+            np.maximum(-(-total // top_k), 1),
+            np.full(number, expert.hidden_size),
+            np.full(number, expert.intermediate_size),
+            np.full(number, experts),
+            np.full(number, top_k),
+            np.full(number, expert.gated),
+        )
+
+    def _work(self, fit: ExpertFit, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
+        total, number = group_sums(counts, members), len(members)
+        average = total / shapes.experts
+        tiles = tiles_of(fit.family, shapes.tokens, shapes.experts, average)
+        row_tiles, passes = ragged_work(counts, members, tiles)
+        expert = self.moe.expert
+        return Work(
+            family=fit.family,
+            total_rows=total,
+            distinct=group_sums(np.sign(counts), members),
+            row_tiles=row_tiles,
+            passes=passes,
+            tiles=tiles,
+            average=average,
+            hidden=shapes.hidden,
+            inter=shapes.inter,
+            gated=shapes.gated,
+            element_bytes=np.full(number, expert.bytes / matrix_elements(expert)),
+            activation_bytes=np.full(number, float(self.activation_bytes)),
+            peak=np.full(number, self.profile.peak(expert.dtype)),
+        )

@@ -47,7 +47,8 @@ def _gate(shape: Shape) -> KernelWork:
 
 
 def _permute(shape: Shape) -> KernelWork:
-    moved = 2 * shape["tokens"] * shape["hidden"] * shape["activation_bytes"]
+    rows = shape["tokens"] * shape["top_k"]
+    moved = 2 * rows * shape["hidden"] * shape["activation_bytes"]
     return KernelWork(moved, np.zeros(np.shape(moved)))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from moesim.config.errors import InputError
-from moesim.hardware.datasheet import Datasheet, Direction
+from moesim.hardware.datasheet import Direction
 from moesim.hardware.host import Host, Topology
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -18,15 +18,14 @@ class Links:
     """The links of some GPUs' copies.
 
     ``h2d`` and ``d2h``: by GPU, the names of the links that its copy crosses, from the GPU to the
-    host. ``capacity``: bytes a second by link; ``latency_ns``: by link (a copy waits for the sum;
-    all of it is charged to the GPU's own link). A GPU's own link and a switch's uplink have a
-    name for each direction (PCIe is full duplex); a NUMA node's memory serves both.
+    host. ``capacity``: bytes a second by link; what a copy takes beyond its bytes over the GPU's
+    own link is latency. A GPU's own link and a switch's uplink have a name for each direction
+    (PCIe is full duplex); a NUMA node's memory serves both.
     """
 
     h2d: dict[int, tuple[str, ...]] = field(default_factory=dict)
     d2h: dict[int, tuple[str, ...]] = field(default_factory=dict)
     capacity: dict[str, int] = field(default_factory=dict)
-    latency_ns: dict[str, int] = field(default_factory=dict)
 
     def crossed(self, gpu: int, direction: Direction) -> tuple[str, ...]:
         """The links that a copy of ``gpu`` crosses."""
@@ -52,21 +51,25 @@ class Links:
 
 
 def links_between(
-    datasheet: Datasheet, host: Host, topology: Topology | None, gpus: Sequence[int], pinned: bool
+    own_rate: Mapping[Direction, int],
+    host: Host,
+    topology: Topology | None,
+    gpus: Sequence[int],
 ) -> Links:
-    """The links of ``gpus``; without a topology each has its own root port and nothing else."""
+    """The links of ``gpus``; without a topology each has its own root port and nothing else.
+
+    ``own_rate``: bytes a second of a GPU's own link.
+    """
     links = Links()
     for gpu in gpus:
         if topology is not None and gpu not in topology.gpus:
             raise InputError(f"GPU {gpu} is not one of the node's {len(topology.gpus)} GPUs")
         for direction in DIRECTIONS:
-            copy, own = datasheet.copy_of(direction, pinned), f"gpu {gpu} {direction}"
-            crossed = {own: copy.bytes_per_second}
+            crossed = {f"gpu {gpu} {direction}": own_rate[direction]}
             if topology is not None:
                 crossed |= _beyond(host, topology, gpu, direction)
             getattr(links, direction)[gpu] = tuple(crossed)
             links.capacity.update(crossed)
-            links.latency_ns.update(dict.fromkeys(crossed, 0) | {own: copy.latency_ns})
     return links
 
 

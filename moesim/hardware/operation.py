@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from moesim.hardware.roofline import Roofline
+from moesim.hardware.basis import Source, by_source
+from moesim.hardware.roofline import Floats, Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
@@ -15,14 +16,18 @@ class Operation:
     """The price of the operation ``kind``, found by that name.
 
     A subclass has ``price``: the shapes of ``CostModel``'s method of that name to nanoseconds, not
-    yet rounded.
-
-    Another way to price it is another class of that kind, which says so in ``source``
-    (``datasheet``, ``fitted``, ``measured``).
+    yet rounded. Where it does not rest on the datasheet alone, its ``rests_on`` says so.
+    ``serial``: experts run one by one.
     """
 
     kind: ClassVar[str]
-    source: str = "datasheet"
 
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
+    def __init__(
+        self, hardware: HardwareProfile, model: ModelSpec, *, serial: bool = False
+    ) -> None:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)
+        self.serial = serial
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""
+        return by_source(price_ns, Source.DATASHEET)

@@ -25,6 +25,8 @@ TILES = {
 """Rows and columns of a library's tiles, and their rate over that of the square one (a prior)."""
 SPLIT_DEPTH = 512
 """The least k that a part of a split product has (a prior)."""
+FEWEST = 8
+"""Fewer multiprocessors are the cores of a CPU, whose libraries have no large tiles to fill."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def product_ns(
 
 def tiled(m: Floats, n: Floats, k: Floats, multiprocessors: int) -> Floats:
     """Rows x columns that are paid for: whole tiles in whole waves, by the best tile."""
+    if multiprocessors < FEWEST:
+        return np.asarray(m * n, np.float64)
     best = np.full(np.shape(m), np.inf)
     for (rows, columns), rate in TILES.items():
         tiles = np.ceil(m / rows) * np.ceil(n / columns)

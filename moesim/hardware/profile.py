@@ -7,9 +7,10 @@ from typing import Literal
 
 from moesim.config.params import Params
 from moesim.hardware.calibrated import Calibrated
+from moesim.hardware.copy_curve import own_rate
 from moesim.hardware.datasheet import Datasheet, Direction
 from moesim.hardware.host import Host, Topology
-from moesim.hardware.links import Links, links_between
+from moesim.hardware.links import DIRECTIONS, Links, links_between
 from moesim.hardware.precision import peak_of
 
 
@@ -57,7 +58,8 @@ class HardwareProfile(Params):
         InputError for a GPU that the node does not have.
         """
         numbers = range(gpus) if isinstance(gpus, int) else gpus
-        return links_between(self.datasheet, self.host, self.topology, numbers, pinned)
+        rates = {way: own_rate(self.calibrated, self.datasheet, way, pinned) for way in DIRECTIONS}
+        return links_between(rates, self.host, self.topology, numbers)
 
     def shared_links(
         self,

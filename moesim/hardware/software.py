@@ -38,8 +38,8 @@ class SoftwareProfile(Params):
 
     ``launch_ns``: host time of one kernel launch. ``host_per_layer_ns``, ``host_per_copy_ns``:
     other host time. ``copied``: an expert is one copy, or one a matrix. ``pinned``: host memory of
-    the copies; ``blocking``: the host waits for each. ``synchronisations``: host waits for the GPU
-    a MoE layer, of ``synchronisation_ns`` each.
+    the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels.
+    ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each.
     """
 
     name: str
@@ -52,6 +52,7 @@ class SoftwareProfile(Params):
     copied: Copied = "expert"
     pinned: bool = True
     blocking: bool = False
+    overlap: bool = True
     synchronisations: int = 0
     synchronisation_ns: float = 0.0
 
@@ -87,6 +88,10 @@ class SoftwareFile(Params):
     copied: Sourced[Copied] = Field(description="What one copy brings: an expert or a matrix.")
     pinned: Sourced[bool]
     blocking: Sourced[bool]
+    overlap: Sourced[bool] | None = Field(
+        None,
+        description="Whether copies run beside kernels: yes, but where the host is the device.",
+    )
     synchronisations: Sourced[Kernels] = Field(description="Host waits a MoE layer.")
     synchronisation: Sourced[Duration] = Field(description="Host time of one wait.")
 
@@ -97,6 +102,8 @@ class SoftwareFile(Params):
         plain = {"copied", "pinned", "blocking", "synchronisations"}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
+        if self.overlap is not None:
+            others["overlap"] = self.overlap
         entries = {f"kernels.{part}": count for part, count in counts.items()} | durations | others
         return SoftwareProfile(
             name=name,

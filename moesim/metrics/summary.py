@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import CHARGES, Outcome
+from moesim.hardware.basis import SOURCES
 from moesim.trace.routing import Phase
 
 Floats = NDArray[np.float64]
@@ -91,6 +92,20 @@ def time_share(charges: Ints, total: int) -> dict[str, float]:
     return {**shares, "idle": idle}
 
 
+def price_share(outcome: Outcome) -> dict[str, float]:
+    """What the priced and the host's time rests on, by ``basis.SOURCES`` and ``software``; sums to
+    1. Each charge is split as its prices are; waiting for other GPUs and idle time are left out.
+    """
+    shares = np.zeros(len(SOURCES))
+    charges = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    for charge, nanoseconds in outcome.basis.items():
+        if total := float(nanoseconds.sum()):
+            shares += charges[charge] * nanoseconds / total
+    whole = float(shares.sum()) + charges["host"]
+    named = dict(zip(SOURCES, shares.tolist(), strict=True)) | {"software": charges["host"]}
+    return {name: _ratio(part, whole) or 0.0 for name, part in named.items()}
+
+
 def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
     """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
     the requests whose first decode step lies after those.
@@ -107,6 +122,7 @@ def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
         **span_numbers(case, outcome, 0),
         "requests": len(tpot),
         **tpot_numbers(tpot),
+        "price_share": price_share(outcome),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,
     }

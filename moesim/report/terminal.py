@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.hardware.price_error import PriceError
 from moesim.report.series import word
 from moesim.results import TIME_SHARES
 
@@ -53,7 +54,32 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"{summary['status'].replace('_', ' ')}: {summary['reason']}", "bold"))
     if summary.get("time_share"):
         parts.append(share_table(summary["time_share"]))
+    parts += [Text(line) for line in (*basis_line(summary), *trust_lines(summary))]
     return Group(*parts)
+
+
+MOST_OUTSIDE = 0.1
+"""Share of the time on prices outside of what was measured, beyond which a run warns."""
+
+
+def basis_line(summary: Mapping[str, Any]) -> list[str]:
+    """What the priced time of one run rests on."""
+    known = {name: share for name, share in (summary.get("price_share") or {}).items() if share}
+    texts = (f"{percent(share)} {name}" for name, share in known.items())
+    return ["time rests on prices: " + ", ".join(texts)] if known else []
+
+
+def trust_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How wrong such prices were; a warning where too much lies outside of what was measured."""
+    lines, shares = [], summary.get("price_share") or {}
+    if (error := summary.get("price_error")) and summary["status"] == "ok":
+        lines.append(PriceError(**error).text)
+    if shares.get("outside", 0.0) > MOST_OUTSIDE:
+        lines.append(
+            "warning: more than a tenth of the time rests on shapes outside of what the profile"
+            " measured (price_share.outside); 'moesim calibrate collect' measures yours"
+        )
+    return lines
 
 
 def _rows(summary: Mapping[str, Any]) -> list[Row]:
@@ -107,7 +133,8 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
 def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
     """One row a point with its axes and key numbers; the fastest is marked and bold.
 
-    Below it, once each, the reasons of the points that have no numbers.
+    Below it, once each, the reasons of the points that have no numbers, and what the prices
+    rest on.
     """
     table = Table(
         title=_title(points),
@@ -132,7 +159,7 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
         numbers = [form(row[name]) for name, _, form in columns]
         state = str(row["status"]).replace("_", " ") + (" *" if place == best else "")
         table.add_row(*cells, *numbers, state, style="bold" if place == best else None)
-    return Group(table, *(Text(reason) for reason in _reasons(points)))
+    return Group(table, *(Text(line) for line in (*_reasons(points), *sweep_trust(points))))
 
 
 def _heading(axis: str, axes: Sequence[str], unit: str) -> str:
@@ -149,6 +176,19 @@ def _common_unit(values: pd.Series[Any]) -> str:
     """The unit that all values of an axis with a number end with, "" where there is none."""
     units = {str(value).partition(" ")[2] for value in values if str(value) != "all"}
     return units.pop() if len(units) == 1 else ""
+
+
+def sweep_trust(points: pd.DataFrame) -> list[str]:
+    """The same for all points of a sweep, each line once."""
+    lines: list[str] = []
+    for _, row in points.iterrows():
+        parts: dict[str, dict[str, Any]] = {"price_share": {}, "price_error": {}}
+        for name in row.index[row.notna()]:
+            part, _, key = str(name).partition(".")
+            if part in parts:
+                parts[part][key] = row[name]
+        lines += trust_lines({"status": row["status"], **parts})
+    return list(dict.fromkeys(lines))
 
 
 def _value(value: Any) -> str:

@@ -16,9 +16,11 @@ from moesim.memory.policy import (
     NEXT_USE,
     ROWS,
     USAGE,
+    WEIGHT_UNIT,
     CachePolicy,
 )
 from moesim.memory.residency import Needs, Turns
+from moesim.testing.traces import needs_of
 
 STEP = 1 << 20
 """A next use is step * STEP + turn, as one number."""
@@ -44,6 +46,13 @@ class Setting:
         """What USAGE holds: int64[experts]."""
         return np.array(self.uses or (0,) * self.experts, np.int64)
 
+    def weights(self, needs: Needs) -> NDArray[np.int64]:
+        """A gate weight for each need, with zeros among them."""
+        drawn = np.random.default_rng(self.seed + 1).integers(
+            0, 3 * WEIGHT_UNIT, len(needs.experts)
+        )
+        return np.maximum(drawn - WEIGHT_UNIT, 0)
+
     def draws(self, needs: Needs) -> NDArray[np.float64]:
         """A number in [0, 1) for each turn."""
         return np.random.default_rng(self.seed).random(len(needs.experts))
@@ -62,17 +71,28 @@ class Audit:
 
     def __post_init__(self) -> None:
         self.residents = set(self.setting.initial)
-        self.state = np.zeros((ROWS, self.setting.experts), np.int64)
+        self.state = np.zeros((ROWS + self.policy.memory, self.setting.experts), np.int64)
         self.state[[LAST_USE, INSERTED]] = -1
         self.state[USAGE] = self.setting.usage
         for expert in range(self.setting.experts):
             self.state[NEXT_USE, expert] = self._next_use(expert, 0)
+        held = np.isin(np.arange(self.setting.experts), self.setting.initial)
+        self.policy.start(self.state, self._slots, held, 1)
+
+    @property
+    def _slots(self) -> int:
+        """Slots, or the buffers that take their place."""
+        return self.policy.shared_buffers() or self.setting.slots
 
     def verify(self, turns: Turns) -> None:
         """Raise AssertionError at the first turn that breaks a rule."""
         draws = np.random.default_rng(self.setting.seed).random(len(turns.expert))
+        weights = self.setting.weights(needs_of(self.steps)).tolist()
         for step, experts in enumerate(self.steps):
             needed, waves = set(experts), dict[int, int]()
+            weight_of = {expert: weights.pop(0) for expert in sorted(needed)}
+            if self.policy.shared_buffers() is not None:
+                self.residents = set()
             order = self._order(needed)
             opened = sum(expert in self.residents for expert in order)
             for place, expert in enumerate(order):
@@ -81,6 +101,7 @@ class Audit:
                 hit, victim = bool(turns.hit[at]), int(turns.victim[at])
                 assert hit == (expert in self.residents), self._said(step, expert, "hit or miss?")
                 wait, wave = -1, self._wave(waves, place, opened)
+                self.policy.before_turn(expert, hit, step, 0, weight_of[expert], self.state)
                 if not hit:
                     self._judge(step, expert, victim, (needed, order, waves), draws[at])
                     wait = waves.get(victim, -1)
@@ -90,11 +111,9 @@ class Audit:
                     raise AssertionError(self._said(step, expert, f"is a hit and evicts {victim}"))
                 found = (int(turns.wait[at]), int(turns.wave[at]))
                 assert found == (wait, wave), self._said(step, expert, f"wait, wave: {found}")
-                assert len(self.residents) <= self.setting.slots, self._said(
-                    step, expert, "no slot"
-                )
+                assert len(self.residents) <= self._slots, self._said(step, expert, "no slot")
                 waves[expert] = wave
-                self._used(expert, step, loaded=not hit)
+                self._used(expert, step, victim, loaded=not hit)
         assert self.now == len(turns.expert), "there are more turns than needed experts"
 
     def _order(self, needed: set[int]) -> list[int]:
@@ -117,7 +136,7 @@ class Audit:
     ) -> None:
         """Whether ``victim`` is the one that rules (a), (b), (c) and the policy give."""
         needed, order, waves = context
-        if len(self.residents) < self.setting.slots:
+        if len(self.residents) < self._slots:
             assert victim == -1, self._said(step, expert, f"evicts {victim}, with a slot free")
             return
         candidates = sorted(self.residents - needed) or sorted(self.residents & set(waves))
@@ -136,12 +155,13 @@ class Audit:
         assert np.array_equal(before, self.state), f"{self._name}: the key changes the state"
         return value
 
-    def _used(self, expert: int, step: int, *, loaded: bool) -> None:
+    def _used(self, expert: int, step: int, victim: int, *, loaded: bool) -> None:
         self.state[LAST_USE, expert] = self.now
         self.state[FREQUENCY, expert] += 1
         self.state[NEXT_USE, expert] = self._next_use(expert, step + 1)
         if loaded:
             self.state[INSERTED, expert] = self.now
+        self.policy.after_turn(expert, not loaded, victim, self.now, self.state)
         self.now += 1
 
     def _next_use(self, expert: int, first: int) -> int:

@@ -85,6 +85,14 @@ def read_trace(path: str | Path) -> RoutingTrace:
     return trace
 
 
+def check_target(path: Path) -> None:
+    """Raise an InputError if no file can be written at ``path``."""
+    if not path.parent.is_dir():
+        raise InputError([Problem(str(path), "", "its folder does not exist; make it first")])
+    if path.is_dir():
+        raise InputError([Problem(str(path), "", "is a folder; name the file to write")])
+
+
 @contextmanager
 def located(path: Path) -> Iterator[None]:
     """Put ``path`` in front of the problems of an InputError that name no place yet."""
@@ -171,10 +179,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place at the end, or is removed; an
     InputError where it cannot.
     """
-    if not path.parent.is_dir():
-        raise InputError([Problem(str(path), "", "its folder does not exist; make it first")])
-    if path.is_dir():
-        raise InputError([Problem(str(path), "", "is a folder; name the file to write")])
+    check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary

@@ -35,6 +35,11 @@ SYNTAX = [
     whole("empty", "", ("1:1", "", "is empty", "'name: value'")),
     whole("only a comment", "# nothing\n", ("1:1", "", "is empty")),
     whole("a list", "- a\n- b\n", ("1:1", "", "an experiment is keys with values")),
+    whole(
+        "a name that is a path",
+        GOOD.replace("name: x", "name: ../x"),
+        ("4:7", "name", "holds no '/'"),
+    ),
     whole("a word", "hello\n", ("1:1", "", "an experiment is keys with values")),
     row("tab", "experts:\n\tcapacity: all\n", ("6:1", "", "a tab cannot indent", "use spaces")),
     row("open bracket", "figures: [a\n", ("6:1", "", "not YAML")),

@@ -13,7 +13,8 @@ from moesim.trace.slicing import parse_slice, slice_trace
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "experiments").glob("*.yaml"))
-TOKENS = 12
+PARTS = {"quickstart": (":", 12), "small-moe": ("0:6", None)}
+"""Requests of the shipped traces, and how many tokens of each."""
 DESIGN_KEYS = {
     "model": "gpt-oss-20b                  # a card, or a path to config.json",
     "hardware": "rtx-4060-8gb              # a profile, or a path",
@@ -24,20 +25,29 @@ DESIGN_KEYS = {
 
 
 @pytest.fixture(scope="session")
-def short_trace(tmp_path_factory) -> Path:
-    """All requests of the shipped trace, a few tokens of each."""
-    path = tmp_path_factory.mktemp("trace") / "short.parquet"
-    trace = read_trace(ROOT / "traces" / "quickstart.parquet")
-    write_trace(slice_trace(trace, parse_slice(":", ""), TOKENS, parse_slice(":", "")), path)
-    return path
+def short_traces(tmp_path_factory) -> Path:
+    """A folder of the shipped traces, shortened."""
+    folder = tmp_path_factory.mktemp("traces")
+    for name, (requests, tokens) in PARTS.items():
+        trace = read_trace(ROOT / "traces" / f"{name}.parquet")
+        short = slice_trace(trace, parse_slice(requests, ""), tokens, parse_slice(":", ""))
+        write_trace(short, folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture
+def short_trace(short_traces) -> Path:
+    return short_traces / "quickstart.parquet"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs_and_plots(path, short_trace, tmp_path, capsys):
+def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     out = tmp_path / "out"
-    swept = "sweep" in yaml.safe_load(path.read_text())
+    example = yaml.safe_load(path.read_text())
+    swept = "sweep" in example
     verb = "sweep" if swept else "run"
-    code = main([verb, str(path), "--out", str(out), "--set", f"trace={short_trace}"])
+    trace = short_traces / Path(example["trace"]).name
+    code = main([verb, str(path), "--out", str(out), "--set", f"trace={trace}"])
     assert code == 0, capsys.readouterr().err
     if swept:
         table = read_sweep(out).table

@@ -19,6 +19,7 @@ PARAMETERS = {
     "lm-52b": 51_831_371_776,
     "switch-base-128": 7_415_217_408,
     "llama-3.1-8b": 8_030_261_248,
+    "small-moe": 6_752_896,
 }
 BILLIONS = {
     "gpt-oss-20b": 20.9,

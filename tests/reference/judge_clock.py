@@ -174,6 +174,8 @@ class Clock:
             tokens = routed.tokens[g]
             shared_end.append(gpu.t + (self.prices.shared_ns(layer, tokens) if tokens else 0))
             gpu.charge("experts", shared_end[g])
+            if not self.config.software.overlap:  # nothing runs beside the shared expert
+                gpu.t = shared_end[g]
         known = self.exchange_counts()
         known = [self.synchronise(g, known[g]) for g in every]
         copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
@@ -289,6 +291,8 @@ class DemandCopies:
         if turn.rule == "b":  # waits until the victim has executed, and holds the engine
             assert turn.victim is not None
             start = max(start, self.wave_end[self.wave_of[turn.victim]])
+        if not self.clock.config.software.overlap and turn.wave > 0:  # nor beside a kernel
+            start = max(start, self.wave_end[turn.wave - 1])
         self.last_end = self.gpu.copy_in = start + self.price
         return start, self.last_end
 

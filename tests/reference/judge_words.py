@@ -76,6 +76,7 @@ class Software:
     copies_per_expert: int = 1
     pinned: bool = True
     blocking: bool = False
+    overlap: bool = True
     synchronisations: int = 0
     synchronisation_ns: float = 0.0
 

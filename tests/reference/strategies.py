@@ -143,6 +143,7 @@ softwares = st.just(Software()) | st.builds(
     copies_per_expert=st.integers(1, 3),
     pinned=st.booleans(),
     blocking=st.booleans(),
+    overlap=st.booleans(),
     synchronisations=st.integers(0, 2),
     synchronisation_ns=HALVES,
 )

@@ -105,6 +105,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         copied="expert" if software.copies_per_expert == 1 else "matrix",
         pinned=software.pinned,
         blocking=software.blocking,
+        overlap=software.overlap,
         synchronisations=software.synchronisations,
         **{name: float(getattr(software, name)) for name in names},
     )

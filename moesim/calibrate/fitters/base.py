@@ -79,7 +79,8 @@ class Fitter:
 
 def datasheet(profile: HardwareProfile, table: pd.DataFrame, op: str) -> Prices:
     """The datasheet's prices of rows with one ``op``."""
-    price = np.asarray(PRICES[op](table, profile), np.float64)
+    bare = profile.model_copy(update={"calibrated": None})
+    price = np.asarray(PRICES[op](table, bare), np.float64)
     none = np.zeros(len(table), bool)
     return Prices(price, np.full(len(table), "datasheet", object), none)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.amounts import read
-from moesim.calibrate.expert_fit import Fitted, fit_experts
+from moesim.calibrate.expert_fit import Fitted, families_of, fit_experts
 from moesim.calibrate.expert_rows import tabulated, used_rows
 from moesim.calibrate.fitters.base import (
     LEAST_POINTS,
@@ -25,6 +25,7 @@ from moesim.calibrate.validate import Mask, number
 from moesim.calibrate.workload import ExpertShapes, chosen, expert_shapes, expert_work
 from moesim.hardware.calibrated import ExpertFit, HeldOut
 from moesim.hardware.calibrated_experts import (
+    EVEN,
     ShapeArrays,
     choose,
     fits_for,
@@ -37,22 +38,22 @@ from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats, Ints
 
 SHAPE = ("hidden", "inter", "experts", "top_k", "gated")
-EVEN = 0.75
-"""Share of the reachable experts from which on a launch counts as evenly spread."""
 NAMES = {
     "start": "start of the layer's kernels",
     "activations": "activation traffic",
     "up_memory": "  reading of gate and up",
     "up_compute": "  computing of gate and up",
+    "up_cache": "  L2 traffic of gate and up",
     "up": "gate and up: both, overlapped",
     "down_memory": "  reading of down",
     "down_compute": "  computing of down",
+    "down_cache": "  L2 traffic of down",
     "down": "down: both, overlapped",
 }
 
 
 class Experts(Fitter):
-    """Nine numbers a kernel and, for each measured shape, its ratios."""
+    """Ten numbers a kernel and, for each measured shape, its ratios."""
 
     kind: ClassVar[str] = "experts"
     ops: ClassVar[tuple[str, ...]] = ("moe",)
@@ -65,7 +66,7 @@ class Experts(Fitter):
         points, different = int(mask.sum()), len(np.unique(shape[mask]))
         if points < LEAST_POINTS or different < 1:
             return _too_few(about.label, points, different)
-        fitted = fit_experts(shapes, latency, card, mask)
+        fitted = fit_experts(shapes, latency, card, mask, families_of(about.kernel))
         ratio = latency / terms(fitted.numbers, expert_work(shapes, fitted.family), card).total
         assert about.dtype is not None, "an expert network has a format"
         return ExpertFit(
@@ -87,18 +88,20 @@ class Experts(Fitter):
         dtypes = table["dtype"].to_numpy(object)
         named = "kernel_source" in table.columns
         kernels = table["kernel_source"].to_numpy(object) if named else np.full(len(table), None)
-        pairs = pd.Series(list(zip(dtypes, kernels, strict=True)), dtype=object)
         shapes = expert_shapes(table, profile)
-        for dtype, kernel in pairs.unique():
-            if fits := _candidates(profile, dtype, kernel):
-                mask = (pairs == (dtype, kernel)).to_numpy(bool)
+        keys = pd.DataFrame({"dtype": dtypes, "kernel": kernels, "serial": shapes.experts == 1})
+        for places in keys.groupby(list(keys), dropna=False, sort=False).indices.values():
+            dtype, kernel, serial = keys.iloc[places[0]]
+            if fits := _candidates(profile, dtype, kernel, bool(serial)):
+                mask = np.zeros(len(table), bool)
+                mask[places] = True
                 _price_fits(profile, fits, shapes, mask, method, prices)
         return prices
 
     def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
         """See ``Fitter``."""
         shapes = expert_shapes(row, profile)
-        fits = fits_for(profile, str(row["dtype"].iloc[0]))
+        fits = fits_for(profile, str(row["dtype"].iloc[0]), serial=bool(shapes.experts[0] == 1))
         if not fits:
             return None
         which, _, _ = choose(fits, shape_arrays(shapes, np.ones(1, bool)))
@@ -140,6 +143,7 @@ def _estimates(fitted: Fitted, profile: HardwareProfile, dtype: str) -> dict[str
     units = {
         "bandwidth": sheet.memory_bandwidth.value,
         "activation_bandwidth": sheet.memory_bandwidth.value,
+        "l2_bandwidth": sheet.memory_bandwidth.value,
         "compute": profile.peak(dtype),
         "l2": float(sheet.l2.value),
     }
@@ -152,9 +156,11 @@ def _estimates(fitted: Fitted, profile: HardwareProfile, dtype: str) -> dict[str
     return estimates
 
 
-def _candidates(profile: HardwareProfile, dtype: str, kernel: object) -> tuple[ExpertFit, ...]:
+def _candidates(
+    profile: HardwareProfile, dtype: str, kernel: object, serial: bool
+) -> tuple[ExpertFit, ...]:
     """The fits of the kernel where the row names one that was fitted, else all of the format."""
-    fits = fits_for(profile, dtype)
+    fits = fits_for(profile, dtype, serial=serial)
     return tuple(fit for fit in fits if fit.kernel == kernel) or fits
 
 
@@ -181,7 +187,7 @@ def _price_fits(
         prices.outside[at] = outside(fit, shape_arrays(shapes, launched)) & ~known
         if method == "datasheet":
             continue
-        work = chosen(expert_work(shapes, fit.family), launched)
+        work = expert_work(shapes.where(launched), fit.family)
         time = terms(numbers_of(fit, profile), work, card_of(profile)).total
         tabled = known & (method != "fit")
         prices.price_ns[at] = np.where(tabled, time * np.nan_to_num(ratio[mine], nan=1.0), time)

@@ -35,7 +35,7 @@ from moesim.hardware.roofline import Floats
 
 SCALE = 0.05
 NAMES = ("start", "bandwidth", "compute", "overlap")
-COLUMNS = ("tokens", "hidden", "inter", "experts")
+COLUMNS = ("tokens", "hidden", "inter", "experts", "top_k")
 LEAST_POINTS = 6
 ACTIVATION_BYTES = 2.0
 HOST = ("cpu_expert",)
@@ -50,8 +50,11 @@ class Kernels(Fitter):
 
     def fit(self, table: pd.DataFrame, profile: HardwareProfile, about: About) -> KernelFit | str:
         """See ``Fitter``."""
-        op, shape = str(table["op"].iloc[0]), groups(table, COLUMNS)
+        op = str(table["op"].iloc[0])
         needed = 1 if op == "launch" else LEAST_POINTS
+        cold = ~flag(table, "l2_warm", default=False)
+        table = table[cold].reset_index(drop=True) if cold.sum() >= needed else table
+        shape = groups(table, COLUMNS)
         if len(table) < needed:
             return f"{op} {about.label}: {len(table)} points; a fit needs {needed} of other sizes"
         latency, work = number(table, "latency_ns"), work_of(table, op)

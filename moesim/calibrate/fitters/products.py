@@ -21,7 +21,7 @@ from moesim.calibrate.fitters.base import (
 )
 from moesim.calibrate.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.calibrate.logarithmic import Found, Prior, fit_logarithms
-from moesim.calibrate.validate import Mask, number
+from moesim.calibrate.validate import Mask, flag, number
 from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.calibrated_products import product_fit_for, product_numbers
 from moesim.hardware.expert_kernel import Card
@@ -43,7 +43,7 @@ SMALLEST = 256
 
 
 class Products(Fitter):
-    """Rows of one kernel with n and k of at least ``SMALLEST``."""
+    """Rows of one kernel with n and k of at least ``SMALLEST``, weights read from memory."""
 
     kind: ClassVar[str] = "products"
     ops: ClassVar[tuple[str, ...]] = ("gemm",)
@@ -51,7 +51,8 @@ class Products(Fitter):
     def fit(self, table: pd.DataFrame, profile: HardwareProfile, about: About) -> ProductFit | str:
         """See ``Fitter``."""
         wide = (number(table, "n") >= SMALLEST) & (number(table, "k") >= SMALLEST)
-        table = table[wide].reset_index(drop=True)
+        cold = ~flag(table, "l2_warm", default=False)
+        table = table[wide & cold].reset_index(drop=True)
         shape = groups(table, ("n", "k"))
         if len(table) < LEAST_POINTS or len(np.unique(shape)) < LEAST_SHAPES:
             return (

@@ -1,4 +1,7 @@
-"""The text that nccl-tests print (by their documented columns; a real file was not at hand)."""
+"""The text that nccl-tests print (by their documented columns; a real file was not at hand).
+
+The size is what one GPU holds, its own part included.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from typing import ClassVar
 
 import pandas as pd
 
-from moesim.calibrate.importers.base import File, Importer
+from moesim.calibrate.importers.base import File, Importer, left_out
 from moesim.calibrate.validate import LINE
 
 PREFIX = re.compile(r"^\[[\d,]+\]<std(?:out|err)>:\s*")
 ROW = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\w+)\s+(\w+)\s+(-?\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)")
 RANK = re.compile(r"^#\s+Rank\s+(\d+).*?(?:\]|\d)\s+(NVIDIA.*)$")
 TESTS = {"all_reduce": "all_reduce", "alltoall": "all_to_all"}
+COLUMNS = ("op", "dtype", "bytes", "gpus", "latency_ns", "device", "source", LINE)
 
 
 class NcclTests(Importer):
@@ -32,7 +36,7 @@ class NcclTests(Importer):
         op = next((o for name, o in TESTS.items() if name in file.name or name in file.text), None)
         rows = [
             {
-                "op": op or "all_reduce",
+                "op": op,
                 "dtype": found[3],
                 "bytes": int(found[1]),
                 "gpus": len(ranks) or None,
@@ -44,4 +48,6 @@ class NcclTests(Importer):
             for number, line in enumerate(lines, start=1)
             if (found := ROW.match(line)) and int(found[1]) > 0
         ]
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        why = "tests that neither the text nor the file's name calls all_reduce or alltoall"
+        return left_out(table, table["op"].notna(), why)

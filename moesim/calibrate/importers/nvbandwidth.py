@@ -22,6 +22,7 @@ TESTS = {
     "device_to_device_memcpy_read": "copy_p2p",
     "device_to_device_memcpy_write": "copy_p2p",
 }
+COLUMNS = ("op", "bytes", "pinned", "latency_ns", "kernel_source", "source", LINE)
 RUNNING = re.compile(r"^Running (\w+)")
 Cell = tuple[str, int, float]
 
@@ -52,7 +53,7 @@ class NvBandwidth(Importer):
             for test, line, rate in cells
             if rate > 0 and (op := _op(test))
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _op(test: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from math import ceil
 
 import simpy
 
@@ -35,11 +36,15 @@ class CopyGroup:
 
 @dataclass(frozen=True)
 class SharedWay:
-    """The way of copies over shared links: a latency, then ``amount`` bytes over ``links``."""
+    """The way of copies over shared ``links``, first the GPU's own: a latency, then the bytes."""
 
     fair: FairLinks
     links: tuple[str, ...]
-    latency_ns: int
+
+    def latency_ns(self, group: CopyGroup) -> int:
+        """What a copy that is alone takes beyond its bytes over the GPU's own link."""
+        alone = ceil(group.amount / self.fair.capacity[self.links[0]])
+        return max(group.copy_ns - alone, 0)
 
 
 class CopyIn:
@@ -90,9 +95,10 @@ class CopyIn:
         return group.known + (index + 1) * self.host_ns
 
     def _share(self, group: CopyGroup, way: SharedWay) -> Generator[simpy.Event, None, None]:
+        latency = way.latency_ns(group)
         for index in range(group.index, group.index + group.count):
             start = max(self._issued(group, index), self.end, int(self.env.now))
-            yield self.env.timeout(start + way.latency_ns - int(self.env.now))
+            yield self.env.timeout(start + latency - int(self.env.now))
             yield way.fair.transfer(group.amount, way.links)
             self.end = int(self.env.now)
             group.spans.append((start, self.end))

@@ -142,7 +142,7 @@ class Gpu:
                 self._span(
                     "compute", f"layer {layer.index} shared expert", gated, free, layer.index
                 )
-        return gated, free
+        return (gated if self.case.software.overlap else free), free
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -45,7 +46,8 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     compiled(type(case.policy))
     begun = perf_counter()
     env, tally = simpy.Environment(), Tally(case)
-    feed, group = _Feed(Program(case), tally), Collective(env, case.gpus)
+    program = Program(case)
+    feed, group = _Feed(program, tally), Collective(env, case.gpus)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
     gpus = []
@@ -62,7 +64,12 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     env.run()
     outcome = _outcome(gpus, tally)
     checks = Invariants(case, outcome).verify() if check else {}
-    return Outcome(**{**vars(outcome), "seconds": perf_counter() - begun, "checks": checks})
+    return replace(
+        outcome,
+        seconds=perf_counter() - begun,
+        checks=checks,
+        basis=dict(program.basis.by_charge),
+    )
 
 
 def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks | None) -> CopyIn:
@@ -72,8 +79,7 @@ def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks |
     host_ns = 0 if graph else int(software.host_per_copy_ns * copies + 0.5)
     way = None
     if fair is not None and case.links is not None:
-        latency = sum(case.links.latency_ns[link] for link in case.links.h2d[gpu])
-        way = SharedWay(fair, case.links.h2d[gpu], copies * latency)
+        way = SharedWay(fair, case.links.h2d[gpu])
     return CopyIn(env, host_ns, blocking=software.blocking and not graph, way=way)
 
 

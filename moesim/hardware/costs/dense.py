@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.calibrated_products import ffn_parts
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import resting, together
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
 
@@ -16,7 +18,10 @@ STARTS = 3
 
 
 class Dense(Operation):
-    """The roofline of its weights, and activation traffic."""
+    """The roofline of its weights, and activation traffic.
+
+    Where the profile has a fit of products: two of them, and the activation between.
+    """
 
     kind: ClassVar[str] = "dense"
 
@@ -24,4 +29,14 @@ class Dense(Operation):
         """See ``CostModel.dense_ns``."""
         if layer.dense is None:
             return np.zeros(np.shape(tokens))
-        return self.gpu.ffn_ns(layer.dense, tokens, self.model.activation_bytes, STARTS)
+        return together(
+            ffn_parts(self.gpu, layer.dense, tokens, self.model.activation_bytes, STARTS)
+        )
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        layer, tokens = shape
+        if layer.dense is None:
+            return super().rests_on(price_ns, *shape)
+        parts = ffn_parts(self.gpu, layer.dense, tokens, self.model.activation_bytes, STARTS)
+        return resting(price_ns, parts)

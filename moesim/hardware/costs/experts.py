@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.calibrated_experts import fits_for
-from moesim.hardware.fitted_waves import fitted_waves_ns
+from moesim.hardware.basis import by_source
+from moesim.hardware.fitted_waves import FittedWaves
 from moesim.hardware.operation import Operation
 from moesim.hardware.roofline import (
     Floats,
@@ -21,8 +21,7 @@ from moesim.hardware.roofline import (
 from moesim.model.spec import LayerSpec
 
 if TYPE_CHECKING:
-    from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import ModelSpec
+    from moesim.model.spec import MoeSpec
 
 STARTS = 3
 """Gate and up, activation, down; with the two reorderings, the five kernels of a fused MoE."""
@@ -42,24 +41,15 @@ class Experts(Operation):
 
     kind: ClassVar[str] = "experts"
 
-    def __init__(self, hardware: HardwareProfile, model: ModelSpec) -> None:
-        super().__init__(hardware, model)
-        if hardware.calibrated is not None and hardware.calibrated.experts:
-            self.source = "fitted"
-
     def price(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Floats:
         """See ``CostModel.experts_ns``."""
         assert layer.moe is not None, "a dense layer has no routed experts"
         expert, top_k = layer.moe.expert, layer.moe.top_k
-        counts, first = np.asarray(rows, np.int64), np.asarray(starts, np.int64)
-        members = np.diff(first, append=counts.size)
-        assert (members >= 0).all(), "waves follow one another"
-        counts = counts[first[0] :] if first.size else counts[:0]
-        if fits := fits_for(self.hardware, expert.dtype):
-            size = self.model.activation_bytes
-            time = fitted_waves_ns(self.hardware, fits, layer.moe, size, counts, members)
-            start = np.minimum(REORDERINGS * self.gpu.start_ns, time)
-            return np.where(members > 0, time - start, 0.0)
+        counts, members = _waves(rows, starts)
+        if (waves := self._fitted(layer.moe)).fits:
+            time = waves.price(counts, members)
+            inside = 0.0 if self.serial else REORDERINGS * self.gpu.start_ns
+            return np.where(members > 0, time - np.minimum(inside, time), 0.0)
         total, distinct = _sums(counts, members), _sums(np.sign(counts), members)
         tile = np.repeat(row_tile(-(-total // top_k)), members)
         efficient = _sums(padded(counts, tile), members) + np.where(
@@ -73,6 +63,25 @@ class Experts(Operation):
         moved = float(activation_elements(expert) * self.model.activation_bytes)
         time = time + self.gpu.activations_ns(total * moved)
         return np.where(members > 0, time + STARTS * self.gpu.start_ns, 0.0)
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        layer, rows, starts = shape
+        if not (waves := self._fitted(layer.moe)).fits:
+            return super().rests_on(price_ns, *shape)
+        return by_source(price_ns, waves.sources(*_waves(rows, starts)))
+
+    def _fitted(self, moe: MoeSpec) -> FittedWaves:
+        size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
+        return FittedWaves(self.hardware, moe, size, serial=self.serial, start_ns=start)
+
+
+def _waves(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
+    """The rows of all waves, and how many entries each wave has."""
+    counts, first = np.asarray(rows, np.int64), np.asarray(starts, np.int64)
+    members = np.diff(first, append=counts.size)
+    assert (members >= 0).all(), "waves follow one another"
+    return counts[first[0] :] if first.size else counts[:0], members
 
 
 def _sums(values: Ints, members: Ints) -> Ints:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.calibrated_products import ffn_parts
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import resting, together
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
 
@@ -22,6 +24,14 @@ class Shared(Operation):
 
     def price(self, layer: LayerSpec, tokens: ArrayLike) -> Floats:
         """See ``CostModel.shared_ns``."""
-        if layer.moe is None or layer.moe.shared is None:
+        if layer.moe is None or (shared := layer.moe.shared) is None:
             return np.zeros(np.shape(tokens))
-        return self.gpu.ffn_ns(layer.moe.shared, tokens, self.model.activation_bytes, STARTS)
+        return together(ffn_parts(self.gpu, shared, tokens, self.model.activation_bytes, STARTS))
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        layer, tokens = shape
+        if layer.moe is None or (shared := layer.moe.shared) is None:
+            return super().rests_on(price_ns, *shape)
+        parts = ffn_parts(self.gpu, shared, tokens, self.model.activation_bytes, STARTS)
+        return resting(price_ns, parts)

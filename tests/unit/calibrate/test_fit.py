@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
 
+from moesim.calibrate.expert_fit import families_of
 from moesim.calibrate.fit import fit_table
 from moesim.calibrate.held_out import halves
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
+from moesim.calibrate.routing_draws import power_law_rows
 from moesim.calibrate.validate import valid
+from moesim.calibrate.workload import expert_shapes, expert_work
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.basis import Source
 from moesim.hardware.calibrated_experts import numbers_of
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import TRUE, operations, synthetic
@@ -116,16 +120,20 @@ def test_commands(card, tmp_path, capsys):
     assert "has no 'hidden'" in capsys.readouterr().err
 
 
-def test_the_simulator_uses_a_fit_only_when_asked(fitted):
+def test_the_simulator_uses_a_fit_unless_it_is_told_not_to(card, fitted):
     model = load_model("qwen3-30b-a3b")
     layer = model.moe_layers[0]
     rows, starts = np.array([1] * 16 + [8] * 8), [0, 16]
-    plain = CostModel(load_hardware("h100-sxm"), model).experts_ns(layer, rows, starts)
-    assert list(CostModel(fitted, model).experts_ns(layer, rows, starts)) == list(plain)
-    costs = CostModel(fitted, model, "auto")
-    assert costs.sources()["experts"] == "fitted"
-    assert costs.sources()["attention"] == "datasheet"
+    plain, sheet = CostModel(card, model), CostModel(fitted, model, "datasheet")
+    assert list(sheet.experts_ns(layer, rows, starts)) == list(
+        plain.experts_ns(layer, rows, starts)
+    )
+    costs = CostModel(fitted, model)
     found = costs.experts_ns(layer, rows, starts)
+    basis = costs.rests_on("experts", found, layer, rows, starts)
+    assert basis[Source.MEASURED] == found[0]
+    assert basis[Source.INTERPOLATED] == found[1]
+    assert basis.sum() == found.sum()
     table = operations(
         tokens=[2, 8],
         hidden=2048,
@@ -137,3 +145,30 @@ def test_the_simulator_uses_a_fit_only_when_asked(fitted):
     priced = price_table(fitted, table).price_ns
     reorderings = 2 * fitted.datasheet.kernel_start.value
     assert found == pytest.approx(priced - reorderings, rel=2e-3)
+
+
+def test_a_kernel_name_tells_the_families_that_it_can_mean():
+    assert families_of("flashinfer_trtllm_bf16") == ("trtllm",)
+    assert families_of("vllm_fused_moe") == ("triton", "triton-older")
+    assert len(families_of(None)) == len(families_of("flashinfer_cutlass")) == 4
+
+
+def test_chosen_launches_do_the_same_work_as_among_the_others(card):
+    shape = {"hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
+    table = valid(
+        operations(tokens=[16, 2, 40], rows=[[16] * 8, [1] * 16, [40] * 8], **shape), timed=False
+    )[0]
+    shapes = expert_shapes(table, card)
+    mask = np.array([False, True, True])
+    every, some = expert_work(shapes, "triton"), expert_work(shapes.where(mask), "triton")
+    assert list(some.row_tiles) == list(every.row_tiles[mask])
+    assert list(some.distinct) == [16, 8]
+
+
+@pytest.mark.parametrize(("tokens", "top_k", "experts"), [(1, 8, 128), (4, 2, 8), (700, 6, 128)])
+def test_power_law_rows_are_the_tokens_choices(tokens, top_k, experts):
+    rows = power_law_rows(tokens, top_k, experts, 1.01)
+    assert sum(rows) == tokens * top_k
+    assert len(rows) == experts
+    assert max(rows) <= tokens
+    assert list(rows) == sorted(rows, reverse=True)

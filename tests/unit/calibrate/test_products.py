@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.price import price_table
 from moesim.calibrate.fitters.products import prices
+from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
 from moesim.calibrate.validate import valid
 from moesim.hardware import load_hardware

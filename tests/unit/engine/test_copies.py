@@ -86,17 +86,17 @@ def test_a_victim_that_has_run_is_not_waited_for(env):
     assert [one.spans for one in groups] == [[(0, 10)], [(10, 20)]]
 
 
-def shared(env, number, rate, links, latency=7, host_ns=0):
+def shared(env, number, rate, links, host_ns=0):
     fair = FairLinks(env, {link: bytes_a_ns * GB for link, bytes_a_ns in rate.items()})
-    return [CopyIn(env, host_ns, blocking=False, way=SharedWay(fair, links[i], latency))
+    return [CopyIn(env, host_ns, blocking=False, way=SharedWay(fair, links[i]))
             for i in range(number)]  # fmt: skip
 
 
 def test_equal_demands_on_one_switch_end_together(env):
-    """7 ns of latency, then 100 bytes at half of 2 a ns: 107 ns each, the second one at 214."""
+    """7 ns beyond its bytes, then 100 bytes at half of 2 a ns: 107 ns each, the second at 214."""
     ways = [("own 0", "switch"), ("own 1", "switch")]
     engines = shared(env, 2, {"own 0": 2, "own 1": 2, "switch": 2}, ways)
-    copies = [group(env, 2, amount=100) for _ in engines]
+    copies = [group(env, 2, copy_ns=57, amount=100) for _ in engines]
     for engine, one in zip(engines, copies, strict=True):
         engine.submit(one)
     env.run()
@@ -106,7 +106,8 @@ def test_equal_demands_on_one_switch_end_together(env):
 def test_a_link_that_nobody_shares_gives_the_private_time(env):
     """Latency + bytes / bandwidth, rounded up: 7 + ceil(100 / 3) = 41, host times as without."""
     (engine,) = shared(env, 1, {"own": 3}, [("own",)], host_ns=50)
-    private, copies = CopyIn(env, 50, blocking=False), group(env, 3, amount=100)
+    private = CopyIn(env, 50, blocking=False)
+    copies = group(env, 3, copy_ns=41, amount=100)
     alone = group(env, 3, copy_ns=41)
     engine.submit(copies)
     private.submit(alone)
@@ -123,7 +124,7 @@ def test_an_uneven_pair_by_hand(env):
     """
     ways = [("own 0", "switch"), ("own 1", "switch")]
     engines = shared(env, 2, {"own 0": 2, "own 1": 2, "switch": 2}, ways)
-    long, short = group(env, 1, amount=100), group(env, 2, amount=50)
+    long, short = group(env, 1, 57, amount=100), group(env, 2, 32, amount=50)
     for engine, one in zip(engines, (long, short), strict=True):
         engine.submit(one)
     env.run()

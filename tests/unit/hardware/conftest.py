@@ -15,7 +15,8 @@ if HERE not in sys.path:
 
 @pytest.fixture(scope="session")
 def h100() -> HardwareProfile:
-    return load_hardware("h100-sxm")
+    """On its datasheet alone: these are tests of the datasheet's formulas."""
+    return load_hardware("h100-sxm").model_copy(update={"calibrated": None})
 
 
 @pytest.fixture(scope="session")

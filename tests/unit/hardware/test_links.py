@@ -21,7 +21,6 @@ def test_one_link_carries_the_whole_copy() -> None:
     profile = load_hardware("v100-sxm2-32gb")
     links = profile.links(2)
     assert links.capacity["gpu 1 h2d"] == 12_000_000_000
-    assert links.latency_ns["gpu 1 h2d"] == 7000
     assert profile.links(1, pinned=False).rate(0, "h2d") == 3_750_000_000
 
 
@@ -30,7 +29,6 @@ def test_pairs_share_a_switch_on_a_dgx() -> None:
     links = profile.links(8)
     assert links.h2d[5] == ("gpu 5 h2d", "switch 2 h2d", "numa 1 memory")
     assert links.d2h[5] == ("gpu 5 d2h", "switch 2 d2h", "numa 1 memory")
-    assert sum(links.latency_ns[link] for link in links.h2d[5]) == 7000
     assert links.rate(5, "h2d") == 55_630_000_000
 
 

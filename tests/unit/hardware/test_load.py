@@ -21,7 +21,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def test_names() -> None:
     assert {"h100-sxm", "dgx-h100", "rtx-4060-8gb"} <= set(hardware_names())
-    assert software_names() == ["hf-eager", "ideal"]
+    assert software_names() == ["hf-eager", "ideal", "synchronous"]
 
 
 def test_unknown_names_suggest_the_nearest() -> None:

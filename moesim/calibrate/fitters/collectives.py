@@ -1,0 +1,119 @@
+"""Collectives of one node: the formula of ``collective_kernel`` and its points."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from moesim.calibrate.fitters.base import About, Explained, Fitter, Prices, datasheet, ranges_of
+from moesim.calibrate.fitters.transfers import (
+    SOURCES,
+    estimates,
+    fit_transfers,
+    held_out,
+    size_ratios,
+)
+from moesim.calibrate.held_out import groups
+from moesim.calibrate.logarithmic import Prior
+from moesim.calibrate.validate import number
+from moesim.hardware.basis import Source
+from moesim.hardware.calibrated import CollectiveFit
+from moesim.hardware.collective_kernel import (
+    ROUNDS,
+    CollectiveNumbers,
+    collective_curve,
+    collective_fit_for,
+    collective_ns,
+    collective_numbers,
+)
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.roofline import Floats
+
+NAMES = ("start", "step", "bandwidth", "scaling", "fill", "half")
+HALF = NAMES.index("half")
+LEAST_POINTS = 6
+SLACK = 2.0
+"""Over the bandwidth of one GPU: a switch that adds halves what an all-reduce sends."""
+
+
+class Collectives(Fitter):
+    """Six numbers an op. The format of what is moved makes no difference: rows of all are one."""
+
+    kind: ClassVar[str] = "collectives"
+    ops: ClassVar[tuple[str, ...]] = tuple(ROUNDS)
+    apart: ClassVar[tuple[str, ...]] = ()
+
+    def fit(
+        self, table: pd.DataFrame, profile: HardwareProfile, about: About
+    ) -> CollectiveFit | str:
+        """See ``Fitter``."""
+        op = str(table["op"].iloc[0])
+        table = table[number(table, "gpus") > 1].reset_index(drop=True)
+        if len(table) < LEAST_POINTS:
+            return f"{op} {about.label}: {len(table)} points; a fit needs {LEAST_POINTS} sizes"
+        prior = _prior(profile)
+        found = fit_transfers(_formula, table, prior, HALF)
+        return CollectiveFit(
+            **about._asdict(),
+            op=op,
+            points=len(table),
+            shapes=len(np.unique(groups(table, ("bytes", "gpus")))),
+            held_out=held_out(_formula, table, prior, HALF),
+            measured=ranges_of(table, ("bytes", "gpus")),
+            ratios=size_ratios(table, _formula(found.numbers, table)),
+            **estimates(NAMES, found),
+        )
+
+    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
+        """See ``Fitter``."""
+        op = str(table["op"].iloc[0])
+        found = datasheet(profile, table, op)
+        if (fit := collective_fit_for(profile.calibrated, op)) is None:
+            return found
+        size, gpus = number(table, "bytes"), number(table, "gpus")
+        for count in np.unique(gpus[gpus > 1]):
+            mine = gpus == count
+            curve = collective_curve(fit, int(count), measured=method != "fit")
+            source = curve.sources(size[mine])
+            found.outside[mine] = source == Source.OUTSIDE
+            if method != "datasheet":
+                found.price_ns[mine] = curve.price(size[mine])
+                found.price_source[mine] = SOURCES[source]
+        return found
+
+    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
+        """See ``Fitter``."""
+        fit = collective_fit_for(profile.calibrated, str(row["op"].iloc[0]))
+        size, gpus = number(row, "bytes"), number(row, "gpus")
+        if fit is None or gpus[0] < 2:  # noqa: PLR2004 - one GPU has nobody to send to
+            return None
+        numbers, rounds = collective_numbers(fit), ROUNDS[fit.op]
+        price = float(collective_ns(numbers, rounds, gpus, size)[0])
+        start = float(collective_ns(numbers, rounds, gpus, 0)[0])
+        bare = numbers._replace(fill_ns=0.0)
+        moving = float(collective_ns(bare, rounds, gpus, size)[0]) - start
+        terms = {"start": start, "bytes over bandwidth": moving}
+        return Explained(terms | {"filling": price - start - moving}, price, fit)
+
+
+def _formula(numbers: Floats, table: pd.DataFrame) -> Floats:
+    rounds = ROUNDS[str(table["op"].iloc[0])]
+    found = CollectiveNumbers(*numbers.tolist())
+    return collective_ns(found, rounds, number(table, "gpus"), number(table, "bytes"))
+
+
+def _prior(profile: HardwareProfile) -> Prior:
+    """Around the datasheet's latency and bandwidth; the bandwidth may grow or fall with GPUs."""
+    peers = profile.datasheet.peers
+    start, most = max(peers.latency.value, 10.0), SLACK * peers.bandwidth.value
+    rows = [
+        (0.5 * start, 1.0, 1.0, 1e7),
+        (0.05 * start, 1.5, 1.0, 1e7),
+        (float(peers.all_to_all_bytes_per_second), 0.5, 1e-3 * most, most),
+        (1.0, 0.5, 0.1, 2.0),
+        (0.5 * start, 1.5, 1.0, 1e8),
+        (1e6, 2.0, 256.0, 1e10),
+    ]
+    return Prior(*np.array(rows).T)

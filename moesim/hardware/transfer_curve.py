@@ -1,0 +1,82 @@
+"""The time of a transfer by its bytes: a formula, and what was measured at some sizes.
+
+The formula is start + bytes / bandwidth + fill x bytes / (bytes + half). The last term is what a
+pipeline of blocks costs until it is full: staging through pinned memory, or the step from a
+collective's low-latency protocol to its wide one. Every term grows with the bytes.
+
+Between two measured sizes the logarithm of the time is linear in the logarithm of the formula's
+time, so the formula keeps its shape. A time that a larger size beats is taken down to it, and no
+transfer is faster than the fastest rate measured: a price never falls where bytes are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.basis import Source
+from moesim.hardware.calibrated import SizeRatios
+from moesim.hardware.roofline import NS, Floats, Ints
+
+
+class TransferNumbers(NamedTuple):
+    """Nanoseconds, bytes a second, nanoseconds and bytes."""
+
+    start_ns: float
+    bandwidth: float
+    fill_ns: float
+    half_bytes: float
+
+
+def transfer_ns(numbers: TransferNumbers, size: Floats) -> Floats:
+    """The formula's time of ``size`` bytes."""
+    filled = size / (size + numbers.half_bytes)
+    moving = size * (NS / numbers.bandwidth)
+    return np.asarray(numbers.start_ns + moving + numbers.fill_ns * filled, np.float64)
+
+
+class Curve:
+    """Prices by bytes; ``bandwidth`` is what the formula tends to in bytes a second.
+
+    ``ratios``: None where no size was measured; ``seen``: the least and the largest bytes that the
+    fit saw. ``rate``: bytes a second that no size exceeds.
+    """
+
+    def __init__(
+        self,
+        formula: Callable[[Floats], Floats],
+        bandwidth: float,
+        ratios: SizeRatios | None,
+        seen: tuple[int, int],
+    ) -> None:
+        self.formula, self.seen = formula, seen
+        self.sizes = np.array(ratios.bytes if ratios else (), np.float64)
+        times = formula(self.sizes) * np.array(ratios.ratio if ratios else (), np.float64)
+        self.times = np.minimum.accumulate(times[::-1])[::-1]
+        self.rate = max([bandwidth, *(self.sizes * NS / self.times).tolist()])
+
+    def price(self, size: ArrayLike) -> Floats:
+        """Nanoseconds of ``size`` bytes [n]; those of no bytes are the start."""
+        amount = np.asarray(size, np.float64)
+        formula = self.formula(amount)
+        if not len(self.sizes):
+            return formula
+        at, known = np.log(self.formula(self.sizes)), np.log(self.times)
+        between = np.exp(np.interp(np.log(formula), at, known))
+        time = np.where(amount < self.sizes[0], np.minimum(formula, between), between)
+        time = np.where(amount > self.sizes[-1], np.maximum(formula, between), time)
+        return np.asarray(np.maximum(time, amount * (NS / self.rate)), np.float64)
+
+    def sources(self, size: ArrayLike) -> Ints:
+        """What the prices of ``size`` rest on, ``Source`` codes [n]."""
+        amount = np.asarray(size, np.float64)
+        least, largest = self.seen
+        inside = (amount >= least) & (amount <= largest)
+        found = np.where(inside, Source.FITTED, Source.OUTSIDE)
+        if len(self.sizes):
+            between = (amount >= self.sizes[0]) & (amount <= self.sizes[-1])
+            found = np.where(between, Source.INTERPOLATED, found)
+        return np.where(np.isin(amount, self.sizes), Source.MEASURED, found).astype(np.int64)

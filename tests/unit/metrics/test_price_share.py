@@ -1,0 +1,73 @@
+"""What a run's prices rest on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import moesim
+from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.basis import SOURCES, Source, by_source
+from moesim.model import load_model
+from moesim.report.terminal import sweep_trust, trust_lines
+
+
+def run(hardware):
+    experiment = {
+        "model": "gpt-oss-20b",
+        "hardware": hardware,
+        "trace": "traces/quickstart.parquet",
+        "workload": {"batching": {"kind": "static", "batch_size": 1}, "requests": 2},
+        "experts": {"capacity": "8 slots/layer"},
+    }
+    return moesim.run(experiment).summary
+
+
+def test_nanoseconds_go_to_their_source():
+    prices = np.array([3.0, 5.0, 7.0])
+    assert by_source(prices, Source.FITTED).tolist() == [0, 0, 15, 0, 0]
+    sources = np.array([Source.MEASURED, Source.OUTSIDE, Source.MEASURED])
+    assert by_source(prices, sources).tolist() == [10, 0, 0, 0, 5]
+
+
+def test_a_datasheet_says_so_and_how_wrong_datasheets_were():
+    summary = run("rtx-4060-8gb")
+    shares = summary["price_share"]
+    assert list(shares) == [*SOURCES, "software"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["datasheet"] + shares["software"] == pytest.approx(1)
+    told = trust_lines(summary)
+    assert len(told) == 1
+    assert "that no fit had seen" in told[0]
+    assert f"worst card {summary['price_error']['worst_median_percent']:.2g} %" in told[0]
+
+
+def test_a_calibrated_cards_experts_rest_on_its_measurements():
+    summary = run("h100-sxm")
+    shares, time = summary["price_share"], summary["time_share"]
+    counted = 1 - time["idle"] - time["waiting_for_gpus"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["measured"] >= 0.99 * time["experts"] / counted
+    assert "fitted to" in summary["price_error"]["of"]
+
+
+def test_sources_of_waves():
+    """Even rows at a measured token count, uneven ones, a count between, and one far beyond."""
+    model = load_model("qwen3-30b-a3b")
+    costs, layer = CostModel(load_hardware("h100-sxm"), model), model.moe_layers[0]
+    waves = ([8] * 128, [128] * 8, [7] * 128, [20_000] * 128)
+    expected = (Source.MEASURED, Source.INTERPOLATED, Source.INTERPOLATED, Source.OUTSIDE)
+    for rows, source in zip(waves, expected, strict=True):
+        shape = (layer, np.array(rows), np.array([0]))
+        price = costs.experts_ns(*shape)
+        basis = costs.rests_on("experts", price, *shape)
+        assert basis[source] == basis.sum() == price[0], source
+
+
+def test_more_than_a_tenth_outside_is_warned_of_once():
+    row = {"status": "ok", "price_share.outside": 0.2, "price_error.of": "mine"}
+    lines = sweep_trust(pd.DataFrame([row, row]))
+    assert sum(line.startswith("warning") for line in lines) == 1
+    calm = sweep_trust(pd.DataFrame([row | {"price_share.outside": 0.1}]))
+    assert not any(line.startswith("warning") for line in calm)
