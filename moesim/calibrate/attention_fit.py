@@ -14,7 +14,7 @@ from moesim.calibrate.held_out import groups, halves, summary
 from moesim.calibrate.logarithmic import Found, Prior, fit_logarithms
 from moesim.calibrate.validate import Mask, flag, number
 from moesim.hardware.attention_kernel import AttentionNumbers, attention_ns
-from moesim.hardware.attention_tiles import AttentionShape, Layout
+from moesim.hardware.attention_tiles import LAYOUTS, AttentionShape, Layout
 from moesim.hardware.calibrated import HeldOut
 from moesim.hardware.calibrated_attention import DECODE, PREFILL
 from moesim.hardware.fitted_waves import card_of
@@ -29,7 +29,9 @@ PRIOR = Prior(
     least=np.array([200.0, 0.2, 0.1, 1.0, 0.05, 8.0, 1.0, 0.3, 1.0, 1.0, 0.01, 1.0]),
     largest=np.array([1e5, 1.0, 2.0, 8.0, 1.0, 1600.0, 1e5, 20.0, 20.0, 1e5, 1e4, 1e5]),
 )
-MOST_POINTS = 2000
+MOST_POINTS = 1500
+FEW_POINTS = 400
+"""Enough to tell layouts apart."""
 SHAPE = ("batch", "heads", "kv_heads", "head_dim")
 """What a shape is: all its contexts lie in the same half."""
 RANGES = ("batch", "context", "heads", "kv_heads", "head_dim")
@@ -92,11 +94,18 @@ def shapes(table: pd.DataFrame, profile: HardwareProfile) -> AttentionShape:
     )
 
 
-def fitted(table: AttentionTable, layout: Layout, mask: Mask | None = None) -> Found:
-    """The numbers of the rows in ``mask``, all by default."""
+def best_layout(table: AttentionTable) -> Layout:
+    """The layout with the least cost on a sample of the rows."""
+    return min(LAYOUTS, key=lambda layout: fitted(table, layout, most=FEW_POINTS).cost)
+
+
+def fitted(
+    table: AttentionTable, layout: Layout, mask: Mask | None = None, most: int = MOST_POINTS
+) -> Found:
+    """The numbers of the rows in ``mask``, all by default; of ``most`` of them, evenly drawn."""
     places = np.arange(len(table.rows)) if mask is None else np.flatnonzero(mask)
-    if len(places) > MOST_POINTS:
-        chosen = np.random.default_rng(0).choice(len(places), MOST_POINTS, replace=False)
+    if len(places) > most:
+        chosen = np.random.default_rng(0).choice(len(places), most, replace=False)
         places = places[np.sort(chosen)]
     prior = Prior(*(values[: len(table.names(layout))] for values in PRIOR))
     latency = number(table.rows, "latency_ns")[places]

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.amounts import read
-from moesim.calibrate.attention_fit import RANGES, AttentionTable, fitted, left_out, shapes, usable
+from moesim.calibrate.attention_fit import (
+    RANGES,
+    AttentionTable,
+    best_layout,
+    fitted,
+    left_out,
+    shapes,
+    usable,
+)
 from moesim.calibrate.fitters.base import (
     LEAST_POINTS,
     About,
@@ -22,7 +30,6 @@ from moesim.calibrate.fitters.base import (
 from moesim.calibrate.held_out import LEAST_SHAPES
 from moesim.calibrate.logarithmic import Found
 from moesim.hardware.attention_kernel import AttentionTerms, attention_terms
-from moesim.hardware.attention_tiles import LAYOUTS
 from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.calibrated_attention import (
     DECODE,
@@ -55,8 +62,7 @@ class Attention(Fitter):
                 f"{told}: {len(rows.rows)} usable points of {count} shapes; a fit needs"
                 f" {LEAST_POINTS} of {LEAST_SHAPES}"
             )
-        found = {layout: fitted(rows, layout) for layout in LAYOUTS}
-        layout = min(found, key=lambda name: found[name].cost)
+        layout = best_layout(rows)
         error = left_out(rows, layout)
         if error.median_percent > MOST_WRONG_PERCENT:
             return (
@@ -71,7 +77,7 @@ class Attention(Fitter):
             shapes=error.shapes,
             held_out=error,
             measured=ranges_of(rows.rows, RANGES),
-            **_estimates(found[layout], rows.names(layout), rows, about.dtype),
+            **_estimates(fitted(rows, layout), rows.names(layout), rows, about.dtype),
         )
 
     def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
