@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
@@ -13,6 +12,7 @@ from moesim.engine.chunk import Chunk, Work
 from moesim.engine.pricing import Pricing
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing
+from moesim.memory.residency import Needs, Turns
 from moesim.model.spec import LayerSpec
 from moesim.placement.base import bytes_between_gpus
 
@@ -53,10 +53,13 @@ class Program:
         )
         self.pricing.price_layers(chunk, routed.kept.sum(axis=3), routed.capacity)
         self._price_collectives(chunk, np.where(active[:, :, None, None], routed.sent, 0))
-        for layer, spec in enumerate(self.routing.moe_layers):
-            for gpu in range(self.case.gpus):
-                work = self._work(spec, rows[:, layer], active[:, layer], (layer, gpu))
-                chunk.work[layer, gpu] = work
+        needs = {
+            (layer, gpu): self.routing.needs(rows[:, layer], active[:, layer], gpu)
+            for layer in range(len(self.routing.moe_layers))
+            for gpu in range(self.case.gpus)
+        }
+        for key, turns in self.residencies.turns(needs, first, last).items():
+            chunk.work[key] = self._work(rows[:, key[0]], key, needs[key], turns)
         return chunk
 
     def _price_collectives(self, chunk: Chunk, sent: Ints) -> None:
@@ -71,11 +74,8 @@ class Program:
             chunk.dispatch[layer] = self.basis.add("all_to_all", price(matrix), matrix)
             chunk.combine[layer] = self.basis.add("all_to_all", price(back), back)
 
-    def _work(
-        self, spec: LayerSpec, rows: Ints, active: NDArray[np.bool_], key: tuple[int, int]
-    ) -> Work:
-        needs = self.routing.needs(rows, active, key[1])
-        turns = self.residencies.turns(key, needs)
+    def _work(self, rows: Ints, key: tuple[int, int], needs: Needs, turns: Turns) -> Work:
+        spec = self.routing.moe_layers[key[0]]
         step = np.repeat(np.arange(len(rows)), np.diff(needs.offsets))
         turn_rows = rows[step, self.routing.local[key[1]][turns.expert]]
         starts = np.flatnonzero(np.diff(step, prepend=-1) | np.diff(turns.wave, prepend=-1))

@@ -1,15 +1,17 @@
-"""The expert caches of a run: one for each MoE layer and GPU that cannot hold all its experts."""
+"""The expert caches of GPUs that cannot hold all their experts: one a MoE layer, or one for all."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 
 import numpy as np
 
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.routing import Routing
+from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache, Needs, Turns, all_resident, next_uses
 from moesim.trace.routing import NO_EXPERT
 
@@ -17,7 +19,7 @@ LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
 
 Key = tuple[int, int]
-"""A MoE layer and a GPU."""
+"""A MoE layer and a GPU; a pool goes by its first layer."""
 
 
 class Residencies:
@@ -25,29 +27,73 @@ class Residencies:
 
     def __init__(self, case: Case, routing: Routing) -> None:
         self.case, self.routing = case, routing
-        self._future = self._look_ahead() if case.policy.looks_ahead and case.offloaded else {}
-        self._caches = self._make_caches()
+        every = tuple(range(len(routing.moe_layers)))
+        self._pools = [every] if case.policy.scope == "global" else [(layer,) for layer in every]
+        self._gpus = [gpu for gpu in range(case.gpus) if not case.holds_all(gpu)]
+        self._future = self._look_ahead() if case.policy.looks_ahead else {}
+        self._caches = {
+            (pool[0], gpu): self._make_cache(pool, gpu)
+            for pool in self._pools
+            for gpu in self._gpus
+        }
 
-    def turns(self, key: Key, needs: Needs) -> Turns:
-        """Decide the turns of ``needs``, the next of ``key``."""
-        if key in self._caches:
-            return self._caches[key].decide(needs, self._next_use(key, needs))
-        return all_resident(needs, serial=self.case.kernels == "serial")
+    def turns(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Turns]:
+        """Decide the turns of ``needs``, of every MoE layer and GPU in passes first:last, the next
+        ones.
+        """
+        serial = self.case.kernels == "serial"
+        turns = {
+            key: all_resident(one, serial=serial)
+            for key, one in needs.items()
+            if key[1] not in self._gpus
+        }
+        weights = self._weights(needs, first, last)
+        for pool in self._pools:
+            for gpu in self._gpus:
+                keys = [(layer, gpu) for layer in pool]
+                turns |= zip(keys, self._decide(keys, needs, weights), strict=True)
+        return turns
+
+    def _decide(
+        self, keys: list[Key], needs: dict[Key, Needs], weights: dict[Key, Ints]
+    ) -> Iterator[Turns]:
+        """The turns of the layers ``keys`` of one pool."""
+        layers = [needs[key] for key in keys]
+        steps = Interleaved(layers, len(self.routing.local[keys[0][1]]))
+        pool = steps.needs(layers)
+        of_pool = steps.joined([weights[key] for key in keys]) if weights else None
+        turns = self._caches[keys[0]].decide(pool, self._next_use(keys[0], pool), of_pool)
+        return steps.split(turns)
+
+    def _weights(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Ints]:
+        """Gate weights aligned with the experts of ``needs``, where the policy reads them."""
+        if not (self.case.policy.weighs and self._gpus):
+            return {}
+        weights, found = self.routing.weights(first, last), {}
+        for (layer, gpu), one in needs.items():
+            step = np.repeat(np.arange(last - first), np.diff(one.offsets))
+            found[layer, gpu] = weights[step, layer, self.routing.local[gpu][one.experts]]
+        return found
 
     def _look_ahead(self) -> dict[Key, tuple[Ints, Ints]]:
-        """Next uses of the whole run, and first uses, by (MoE layer, GPU)."""
+        """Next uses of the whole run, and first uses, by pool."""
         parts: dict[Key, list[Needs]] = {}
         routing = self.routing
-        for first, last in routing.pieces():
+        for first, last in routing.pieces() if self._gpus else ():
             counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
             for layer in range(len(routing.moe_layers)):
-                for gpu in range(self.case.gpus):
+                for gpu in self._gpus:
                     needs = routing.needs(counts[:, layer], active[:, layer], gpu)
                     parts.setdefault((layer, gpu), []).append(needs)
         return {
-            key: next_uses(_joined(needs), len(routing.local[key[1]]))
-            for key, needs in parts.items()
+            (pool[0], gpu): self._next_uses([_joined(parts[layer, gpu]) for layer in pool], gpu)
+            for pool in self._pools
+            for gpu in self._gpus
         }
+
+    def _next_uses(self, layers: list[Needs], gpu: int) -> tuple[Ints, Ints]:
+        experts = len(self.routing.local[gpu])
+        return next_uses(Interleaved(layers, experts).needs(layers), len(layers) * experts)
 
     def _usage(self, layer: int) -> Ints:
         """Choices of each expert in the part of the trace from which the policy learns."""
@@ -57,35 +103,31 @@ class Residencies:
         ids = trace.expert_ids[:part, layer]
         return np.bincount(ids[ids != NO_EXPERT], minlength=self.routing.experts)
 
-    def _make_caches(self) -> dict[Key, LayerCache]:
-        case = self.case
-        return {
-            (layer, gpu): self._make_cache(layer, gpu)
-            for layer in range(len(self.routing.moe_layers))
-            for gpu in range(case.gpus)
-            if not case.holds_all(gpu)
-        }
-
-    def _make_cache(self, layer: int, gpu: int) -> LayerCache:
-        case, usage = self.case, self._usage(layer)[self.routing.local[gpu]]
-        draws = None
-        if case.policy.draws:
-            stream = [case.seed, zlib.crc32(b"cache_policy.random"), gpu, layer]
-            turns = len(usage) * case.schedule.passes
-            if not case.gating.invokes_all:
-                turns = min(turns, case.trace.top_k * len(case.schedule.rows))
-            draws = np.random.default_rng(stream).random(turns)
-        most_used = np.argsort(-usage, kind="stable")[: case.slots[gpu]]
+    def _make_cache(self, pool: tuple[int, ...], gpu: int) -> LayerCache:
+        case, slots = self.case, self.case.slots[gpu] * len(pool)
+        usage = np.concatenate([self._usage(layer)[self.routing.local[gpu]] for layer in pool])
+        most_used = np.argsort(-usage, kind="stable")[:slots]
+        key = (pool[0], gpu)
         return LayerCache(
             case.policy,
-            case.slots[gpu],
+            slots,
             usage,
             serial=case.kernels == "serial",
             resident_first=case.order == "resident_first",
-            draws=draws,
+            layers=len(pool),
+            draws=self._draws(pool, gpu) if case.policy.draws else None,
             resident=most_used if case.initial == "most_used" else None,
-            first_use=self._future[layer, gpu][1] if (layer, gpu) in self._future else None,
+            first_use=self._future[key][1] if key in self._future else None,
         )
+
+    def _draws(self, pool: tuple[int, ...], gpu: int) -> Floats:
+        """A draw for each turn of ``pool``; one over all layers has the first layer's stream."""
+        case = self.case
+        stream = [case.seed, zlib.crc32(b"cache_policy.random"), gpu, pool[0]]
+        turns = len(self.routing.local[gpu]) * case.schedule.passes
+        if not case.gating.invokes_all:
+            turns = min(turns, case.trace.top_k * len(case.schedule.rows))
+        return np.random.default_rng(stream).random(turns * len(pool))
 
     def _next_use(self, key: Key, needs: Needs) -> Ints | None:
         """The slice of the run's next uses that belongs to ``needs``; chunks come in order."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.memory.policy import WEIGHT_UNIT
 from moesim.memory.residency import Needs
 from moesim.trace.routing import NO_EXPERT, Phase
 
@@ -60,6 +61,23 @@ class Routing:
         counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
         counts[~self.active(first, last)] = 0
         return counts
+
+    def weights(self, first: int, last: int) -> Ints:
+        """Gate weights int64[passes, MoE layers, experts], summed over tokens, in units of
+        1 / WEIGHT_UNIT.
+        """
+        case, schedule = self.case, self.case.schedule
+        assert case.trace.gate_weights is not None, "the policy needs a trace with gate weights"
+        rows = schedule.rows[schedule.offsets[first] : schedule.offsets[last]]
+        ids = case.trace.expert_ids[rows].astype(np.int64)
+        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        shape = (last - first, ids.shape[1], self.experts)
+        place = of_pass[:, None, None] * shape[1] + np.arange(ids.shape[1])[None, :, None]
+        chosen = ids != NO_EXPERT
+        weights = case.trace.gate_weights[rows].astype(np.float64)[chosen] * WEIGHT_UNIT
+        cells = (place * shape[2] + ids)[chosen]
+        sums = np.bincount(cells, weights=weights, minlength=int(np.prod(shape)))
+        return sums.astype(np.int64).reshape(shape)
 
     def needs(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> Needs:
         """The needs of one layer on ``gpu`` from its rows int64[passes, experts]."""

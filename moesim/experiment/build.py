@@ -11,6 +11,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.engine.case import Case, Ints
+from moesim.experiment.inputs import check_weights
 from moesim.experiment.schema import Experiment
 from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
 from moesim.memory.footprint import Footprint, Residence, slots_of
@@ -69,6 +70,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     software = load_software(experiment.software, folders)
     trace, gpus = trace_of(experiment), experiment.parallelism.expert
     trace.check_fits(model)
+    check_weights(experiment, trace)
     if hardware.gpus is not None and gpus > hardware.gpus:
         raise InputError(
             f"parallelism.expert: {gpus} GPUs, but '{hardware.name}' has {hardware.gpus}; "
@@ -104,7 +106,10 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     )
     if case.offloaded and links.shared("h2d"):
         case = replace(case, links=links)
-    residences = tuple(Residence(count, have) for count, have in zip(local, slots, strict=True))
+    buffers = case.policy.shared_buffers()
+    residences = tuple(
+        Residence(count, have, buffers) for count, have in zip(local, slots, strict=True)
+    )
     return Built(case, hardware, footprint_of(case, residences), residences)
 
 

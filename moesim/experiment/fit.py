@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.experiment.build import Built, build, footprint_of, mask_capacity
 from moesim.experiment.schema import Experiment
-from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.footprint import Footprint
 from moesim.workload.batching.base import LARGEST_BATCH
 
 
@@ -58,7 +58,7 @@ def _largest(footprint: Any, most: int, built: Built) -> int | None:
 
 
 def _with_slots(built: Built, slots: int) -> Footprint:
-    residences = tuple(Residence(r.local, min(slots, r.local)) for r in built.residences)
+    residences = tuple(replace(r, slots=min(slots, r.local)) for r in built.residences)
     return footprint_of(replace(built.case, slots=tuple(r.slots for r in residences)), residences)
 
 

@@ -32,9 +32,10 @@ def input_files(experiments: Iterable[Experiment]) -> dict[str, Path]:
 
 def check_inputs(experiments: Iterable[Experiment]) -> None:
     """Read every trace and model; an InputError names those that are damaged or do not fit."""
-    pairs: dict[tuple[str, str], Experiment] = {}
+    pairs: dict[tuple[str, str, bool], Experiment] = {}
     for experiment in experiments:
-        pairs.setdefault((experiment.trace, experiment.model), experiment)
+        weighs = experiment.experts.policy.weighs
+        pairs.setdefault((experiment.trace, experiment.model, weighs), experiment)
     traces: dict[Path, Any] = {}
     problems: list[Problem] = []
     for experiment in pairs.values():
@@ -55,3 +56,14 @@ def _check_pair(experiment: Experiment, traces: dict[Path, RoutingTrace]) -> Non
     model = loaded("model", experiment.model, experiment.folders)
     if model is not None:
         traces[path].check_fits(model)
+    check_weights(experiment, traces[path])
+
+
+def check_weights(experiment: Experiment, trace: RoutingTrace) -> None:
+    """Raise an InputError where the policy reads gate weights and ``trace`` has none."""
+    policy = experiment.experts.policy
+    if policy.weighs and trace.gate_weights is None:
+        kind = getattr(policy, "kind", type(policy).__name__)
+        what = f"'{kind}' reads gate weights, and the trace has none"
+        remedy = "record a trace with weights, or take another policy"
+        raise InputError([Problem(experiment.trace, "experts.policy", f"{what}; {remedy}")])

@@ -74,11 +74,24 @@ def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Con
     return Conflict(("parallelism.expert", "model"), what)
 
 
+def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A slot of a pool over all layers takes an expert of any of them."""
+    if model is None or experiment.experts.policy.scope != "global":
+        return None
+    sizes = sorted({layer.moe.expert.bytes for layer in model.moe_layers if layer.moe})
+    if len(sizes) <= 1:
+        return None
+    what = f"'global' shares slots over layers, but experts of {model.name} have from {sizes[0]} to"
+    keys = ("experts.policy.scope", "experts.policy", "model")
+    return Conflict(keys, f"{what} {sizes[-1]} bytes; write scope: layer")
+
+
 RULES: tuple[Rule, ...] = (
     graph_needs_a_fixed_course,
     encoder_for_encode,
     experts_to_route_to,
     expert_for_every_gpu,
+    one_pool_of_equal_slots,
 )
 
 

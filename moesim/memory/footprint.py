@@ -20,10 +20,13 @@ LOGIT_BYTES = 4
 
 @dataclass(frozen=True)
 class Residence:
-    """Experts on a GPU: local experts and slots of each MoE layer."""
+    """Experts on a GPU: local experts and slots of each MoE layer, or ``buffers`` in place of slots
+    that all layers share in turn.
+    """
 
     local: int
     slots: int
+    buffers: int | None = None
 
     @property
     def holds_all(self) -> bool:
@@ -107,7 +110,7 @@ class Footprint:
         gpus, per_layer = len(residences), sum(expert_bytes(model))
         replicated, ones = replicated_bytes(model), np.ones_like(tokens)
         resident = np.array([r.local * per_layer if r.holds_all else 0 for r in residences])
-        pool = np.array([0 if r.holds_all else r.slots * per_layer for r in residences])
+        pool = np.array([_pool_bytes(r, model) for r in residences])
         moe = next(layer.moe for layer in model.moe_layers if layer.moe)
         row = model.hidden_size * model.activation_bytes
         rows = tokens * moe.top_k if capacity is None else ones * (moe.experts * capacity)[:, None]
@@ -161,6 +164,14 @@ class Footprint:
         """Bytes by category where the total is largest."""
         step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
         return {name: int(part[step, gpu]) for name, part in self.parts.items()}
+
+
+def _pool_bytes(residence: Residence, model: ModelSpec) -> int:
+    if residence.holds_all:
+        return 0
+    if residence.buffers is not None:
+        return residence.buffers * max(expert_bytes(model))
+    return residence.slots * sum(expert_bytes(model))
 
 
 def _gib(amount: int) -> str:

@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
 from moesim.config.params import Params
 
 LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, ROWS = range(6)
-"""Rows of a cache's state int64[ROWS, experts]: turn of the last use, turn of the last load, number
-of turns, next (step, turn) as one number, and choices in the first part of the trace.
+"""Rows of a cache's state int64[ROWS + memory, experts]: turn of the last use, turn of the last
+load, number of turns, next (step, turn) as one number, and choices in the first part of the trace.
+The rows of a policy's own memory follow.
 """
 
 NEVER = 1 << 62
 """The next use of an expert that is not needed again."""
+
+WEIGHT_UNIT = 1 << 24
+"""Gate weights come as whole multiples of 1 / WEIGHT_UNIT, the least step of fp16: sums are exact.
+"""
 
 
 class CachePolicy(Params):
     """The cache counts, the policy orders.
 
     A policy gives ``key(expert, state, draw, position, candidates)``: the candidate with the least
-    key is evicted, of equals the lowest id. ``state`` is int64[ROWS, experts], ``draw`` a random
-    number in [0, 1) of this turn, ``position`` the candidate's rank by id among ``candidates`` of
-    them. It is plain arithmetic that numba compiles, so that both engines run the one definition.
+    key is evicted, of equals the lowest id. ``state`` is int64[ROWS + memory, experts], ``draw`` a
+    random number in [0, 1) of this turn, ``position`` the candidate's rank by id among
+    ``candidates`` of them. It is plain arithmetic that numba compiles, so that both engines run the
+    one definition. Under ``scope: global`` the experts of layer i follow those of layer i - 1.
+
+    A policy that remembers more has ``memory`` rows of its own, fills them in ``start``, and writes
+    them in ``before_turn`` and ``after_turn``, which are compiled like the key.
     """
+
+    scope: Literal["layer", "global"] = Field(
+        default="layer",
+        description="Slots of each MoE layer apart, or one pool for all MoE layers of a GPU.",
+    )
 
     looks_ahead: ClassVar[bool] = False
     """Whether the key reads NEXT_USE, which needs the whole run's batches beforehand."""
     draws: ClassVar[bool] = False
     """Whether the key reads ``draw``."""
+    weighs: ClassVar[bool] = False
+    """Whether ``before_turn`` reads ``weight``, which needs a trace with gate weights."""
+    memory: ClassVar[int] = 0
+    """Rows of state of its own, zero at first."""
 
     def learning_part(self) -> float:
         """Share of the trace, from its start, whose choices USAGE counts."""
         return 0.0
+
+    def shared_buffers(self) -> int | None:
+        """How many buffers all layers share in turn, emptied after each step; None: slots."""
+        return None
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Fill the policy's own rows before the first turn.
+
+        ``slots`` of the pool, ``resident`` bool[experts] preloaded, ``layers`` that share it.
+        """
+
+    @staticmethod
+    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
+        """See the turn of ``expert`` before its victim is chosen and before state counts it.
+
+        ``step`` counts forward passes, ``layer`` the layers of the pool; ``weight`` is the sum of
+        the expert's gate weights in this step, in units of 1 / WEIGHT_UNIT.
+        """
+
+    @staticmethod
+    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        """See how turn ``now`` went, after state counted it; ``victim`` is -1 where none went."""

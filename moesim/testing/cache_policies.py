@@ -17,7 +17,7 @@ Steps = Sequence[Sequence[int]]
 def turns_of(policy: CachePolicy, steps: Steps, setting: Setting) -> Turns:
     """The turns of ``policy`` on ``steps``, the needed experts of each."""
     cache, needs = _cache(policy, steps, setting), needs_of(steps)
-    return cache.decide(needs, next_uses(needs, setting.experts)[0])
+    return cache.decide(needs, next_uses(needs, setting.experts)[0], setting.weights(needs))
 
 
 def misses_of(policy: CachePolicy, steps: Steps, setting: Setting) -> int:
@@ -43,10 +43,10 @@ def is_deterministic(policy: CachePolicy, steps: Steps, setting: Setting) -> Non
 def carries_its_state(policy: CachePolicy, steps: Steps, setting: Setting, cut: int) -> None:
     """Steps decided in two parts, cut before step ``cut``, get the turns of one part."""
     needs, cache = needs_of(steps), _cache(policy, steps, setting)
-    after = next_uses(needs, setting.experts)[0]
+    after, weights = next_uses(needs, setting.experts)[0], setting.weights(needs)
     turn = int(needs.offsets[cut])
-    first = cache.decide(needs_of(steps[:cut]), after[:turn].copy())
-    second = cache.decide(needs_of(steps[cut:]), after[turn:].copy())
+    first = cache.decide(needs_of(steps[:cut]), after[:turn].copy(), weights[:turn])
+    second = cache.decide(needs_of(steps[cut:]), after[turn:].copy(), weights[turn:])
     names = ("expert", "hit", "wave", "wait", "victim")
     joined = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in names)
     _assert_equal(policy, turns_of(policy, steps, setting), Turns(*joined))
@@ -55,10 +55,11 @@ def carries_its_state(policy: CachePolicy, steps: Steps, setting: Setting, cut: 
 def residents_after(policy: CachePolicy, steps: Steps, setting: Setting) -> list[set[int]]:
     """The experts that are resident after each of ``steps``."""
     cache, needs = _cache(policy, steps, setting), needs_of(steps)
-    after, residents = next_uses(needs, setting.experts)[0], []
+    after, weights = next_uses(needs, setting.experts)[0], setting.weights(needs)
+    residents = []
     for index, step in enumerate(steps):
         low, high = needs.offsets[index : index + 2]
-        cache.decide(needs_of([step]), after[low:high].copy())
+        cache.decide(needs_of([step]), after[low:high].copy(), weights[low:high])
         residents.append(set(np.flatnonzero(cache.resident).tolist()))
     return residents
 

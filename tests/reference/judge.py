@@ -29,7 +29,7 @@ from .judge_words import (
 def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict:
     passes = passes_of(trace, config)
     routed = [route_pass(one, trace, model, config) for one in passes]
-    turns = decide(routed, trace, model, config)
+    turns = decide(passes, routed, trace, model, config)
     clock = Clock(trace, model, config, prices)
     verdict = Verdict(gpus=config.gpus)
     for one, layers in zip(passes, routed, strict=True):
@@ -59,21 +59,45 @@ def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[in
 
 
 def decide(
-    routed: list[dict[int, Routed]], trace: Trace, model: Model, config: Config
+    passes: list[Pass], routed: list[dict[int, Routed]], trace: Trace, model: Model, config: Config
 ) -> dict[tuple[int, int, int], list[Turn]]:
-    """The turns of every (step, MoE layer, GPU): each layer's cache through all its steps."""
+    """The turns of every (step, MoE layer, GPU): each cache through all its steps."""
     turns = {}
-    for m in range(len(model.moe_layers)):
-        usage = usage_of(trace, m, model.experts, config.first_part)
+    every = list(range(len(model.moe_layers)))
+    for pool in [every] if config.scope == "global" else [[m] for m in every]:
+        usage = {
+            (m, e): count
+            for m in pool
+            for e, count in enumerate(usage_of(trace, m, model.experts, config.first_part))
+        }
         for g, local in enumerate(local_experts(model, config)):
-            needs = [(s, layers[m].needed[g]) for s, layers in enumerate(routed) if m in layers]
-            cache = Cache(config, gpu=g, layer=m, local=local, usage=usage, needs=needs)
-            for step, ids in needs:
-                turns[step, m, g] = cache.step(step, ids)
+            needs = [
+                (s, m, layers[m].needed[g])
+                for s, layers in enumerate(routed)
+                for m in pool
+                if m in layers
+            ]
+            cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=needs)
+            for step, m, ids in needs:
+                weights = weights_of(passes[step], m, trace)
+                turns[step, m, g] = cache.step(step, m, ids, weights)
                 for turn in turns[step, m, g]:
                     turn.rows = routed[step][m].rows[turn.expert]
                     turn.kept_rows = routed[step][m].kept[turn.expert]
     return turns
+
+
+def weights_of(one: Pass, moe_layer: int, trace: Trace) -> dict[int, int]:
+    """Each expert's gate weights of all tokens, in units of 2**-24 (whole numbers in fp16)."""
+    weights: dict[int, int] = {}
+    if "gate_weights" not in trace:
+        return weights
+    for part in one.parts:
+        for row in part.rows:
+            ids, of_ids = (trace[c][row][moe_layer] for c in ("expert_ids", "gate_weights"))
+            for expert, weight in zip(ids, of_ids, strict=True):
+                weights[expert] = weights.get(expert, 0) + int(weight * 2**24)
+    return weights
 
 
 def charged(clock: Clock) -> dict[str, int]:

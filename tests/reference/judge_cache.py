@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import zlib
 from fractions import Fraction
-from math import ceil, floor
-from typing import Any
+from math import ceil
 
 import numpy as np
 
+from .judge_policies import POLICIES, Arrival, Expert
 from .judge_words import NO_EXPERT, Config, Trace, Turn
-
-NEVER = (10**18, 0)  # a next use (step, turn) after every other
 
 
 def usage_of(trace: Trace, layer: int, experts: int, first_part: float | Fraction) -> list[int]:
@@ -26,103 +24,96 @@ def usage_of(trace: Trace, layer: int, experts: int, first_part: float | Fractio
 
 
 class Cache:
-    """The slots of one (GPU, MoE layer)."""
+    """The slots of one GPU and MoE layer, or of all its MoE layers; an expert is (layer, id)."""
 
     def __init__(
         self,
         config: Config,
         *,
         gpu: int,
-        layer: int,
+        layers: list[int],
         local: list[int],
-        usage: list[int],
-        needs: list[tuple[int, list[int]]],
+        usage: dict[Expert, int],
+        needs: list[tuple[int, int, list[int]]],
     ) -> None:
-        """``needs``: every (step, ascending ids) at which this layer runs."""
-        self.config, self.gpu, self.layer, self.usage = config, gpu, layer, usage
-        self.slots = len(local) if config.slots is None else config.slots
-        self.all_resident = self.slots >= len(local)  # resident from the start, no copies
-        self.now = 0
-        self.uses: dict[int, list[tuple[int, int]]] = {e: [] for e in local}
-        for step, ids in needs:  # next use as (step, turn), id order assumed
+        """``needs``: every (step, layer, ascending ids) at which these layers run, in order."""
+        self.config, self.gpu, self.layers = config, gpu, layers
+        experts = [(layer, e) for layer in layers for e in local]
+        slots = len(local) if config.slots is None else config.slots
+        self.all_resident = slots >= len(local)  # resident from the start, no copies
+        self.slots = slots * len(layers)
+        self.streams = config.policy == "stream" and not self.all_resident
+        if self.streams:  # buffers of all layers, whatever the slots
+            self.slots = config.parameters.get("buffers", 2)
+        uses: dict[Expert, list[tuple[int, int, int]]] = {e: [] for e in experts}
+        for step, layer, ids in needs:  # next use as (step, layer, turn), id order assumed
             for rank, expert in enumerate(ids):
-                self.uses[expert].append((step, rank))
-        self.last_use = dict.fromkeys(local, -1)
-        self.inserted = dict.fromkeys(local, -1)
-        self.frequency = dict.fromkeys(local, 0)
-        self.next_use = {e: self.use_after(e, -1) for e in local}
-        self.resident: set[int] = set()
+                uses[layer, expert].append((step, layers.index(layer), rank))
+        self.resident: set[Expert] = set()
         if self.all_resident:
-            self.resident = set(local)
+            self.resident = set(experts)
         elif config.initial == "most_used":
-            self.resident = set(sorted(local, key=lambda e: (-usage[e], e))[: self.slots])
-        turns = sum(len(ids) for _, ids in needs)
-        stream = [config.seed, zlib.crc32(b"cache_policy.random"), gpu, layer]
-        self.uniform = [float(u) for u in np.random.default_rng(stream).random(turns)]
+            self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
+        stream = [config.seed, zlib.crc32(b"cache_policy.random"), gpu, layers[0]]
+        turns = sum(len(ids) for _, _, ids in needs)
+        self.policy = POLICIES[config.policy](
+            config,
+            experts,
+            slots=self.slots,
+            resident=sorted(self.resident),
+            usage=usage,
+            uses=uses,
+            uniform=[float(u) for u in np.random.default_rng(stream).random(turns)],
+            layers=layers,
+        )
+        self.now = 0
 
-    def use_after(self, expert: int, step: int) -> tuple[int, int]:
-        for use in self.uses[expert]:
-            if use[0] > step:
-                return use
-        return NEVER
-
-    def choose(self, candidates: list[int]) -> int:
-        """The policy's victim; ``candidates`` ascend, so that ties evict the lowest id."""
-        policy = self.config.policy
-        if policy == "random":
-            return candidates[floor(self.uniform[self.now] * len(candidates))]
-        if policy in ("lifo", "min"):  # the greatest goes: loaded last, needed last
-            values: Any = self.inserted if policy == "lifo" else self.next_use
-            worst = max(values[e] for e in candidates)
-        else:  # the least goes
-            values = {
-                "lru": self.last_use,
-                "fifo": self.inserted,
-                "lfu": self.frequency,
-                "static": self.usage,
-            }[policy]
-            worst = min(values[e] for e in candidates)
-        return next(e for e in candidates if values[e] == worst)
-
-    def step(self, step: int, needed: list[int]) -> list[Turn]:
-        """The turns of one step in execution order; their waves are not set yet."""
-        order = sorted(needed)
+    def step(self, step: int, layer: int, needed: list[int], weights: dict[int, int]) -> list[Turn]:
+        """The turns of one step and layer in execution order; their waves are not set yet."""
+        if self.streams:  # nothing stays
+            self.resident = set()
+        order = sorted((layer, e) for e in needed)
         at_start = set(self.resident)
         if self.config.order == "resident_first":
             order = [e for e in order if e in at_start] + [e for e in order if e not in at_start]
         turns = []
         for place, expert in enumerate(order):
-            turn = Turn(step, self.layer, self.gpu, place, expert, expert in self.resident)
+            hit = expert in self.resident
+            turn = Turn(step, layer, self.gpu, place, expert[1], hit)
             turn.resident_at_start = expert in at_start
-            if not turn.hit:
-                turn.victim, turn.rule = self.make_room(order, place)
-                if turn.victim is not None:
-                    self.resident.remove(turn.victim)
+            arrival = Arrival(
+                self.now, step, self.layers.index(layer), expert, hit, weights.get(expert[1], 0)
+            )
+            self.policy.seen(arrival)
+            victim = None
+            if not hit:
+                victim, turn.rule = self.make_room(order, place, arrival)
+                if victim is not None:
+                    self.resident.remove(victim)
+                    turn.victim = victim[1]
                 self.resident.add(expert)
             assert len(self.resident) <= self.slots or self.all_resident
-            # then its recency, frequency and, if loaded, insertion order are updated.
-            self.last_use[expert] = self.now
-            self.frequency[expert] += 1
-            if not turn.hit:
-                self.inserted[expert] = self.now
-            self.next_use[expert] = self.use_after(expert, step)
+            self.policy.ended(arrival, victim)
             self.now += 1
             turns.append(turn)
         return turns
 
-    def make_room(self, order: list[int], place: int) -> tuple[int | None, str]:
+    def make_room(
+        self, order: list[Expert], place: int, arrival: Arrival
+    ) -> tuple[Expert | None, str]:
         if len(self.resident) < self.slots:
             return None, "free"
         # (a) residents not in N
         candidates = sorted(self.resident - set(order))
         if candidates:
-            return self.choose(candidates), "a"
+            return self.policy.victim(candidates, arrival), "a"
         # (b) experts of N whose turn is over
         candidates = sorted(self.resident & set(order[:place]))
         if candidates:
-            return self.choose(candidates), "b"
+            return self.policy.victim(candidates, arrival), "b"
         # (c) the resident expert of N that comes last in the execution order
-        return [e for e in order if e in self.resident][-1], "c"
+        last = [e for e in order if e in self.resident][-1]
+        return self.policy.victim([last], arrival), "c"
 
 
 def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:

@@ -20,7 +20,7 @@ CATEGORIES = (
     "waiting_for_gpus",
 )
 
-Trace = dict[str, Any]  # lists: expert_ids[T][L][k], request_id[T], position[T], phase[T]
+Trace = dict[str, Any]  # lists: expert_ids[T][L][k], perhaps gate_weights, request_id[T], ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class Config:
     capacity_fraction: float | Fraction = 0.25
     placement: str = "contiguous"  # contiguous | round_robin
     slots: int | None = None  # per GPU and MoE layer; None: all local experts
-    policy: str = "lru"  # lru | fifo | lifo | lfu | random | static | min
+    policy: str = "lru"  # a name of judge_policies.POLICIES
+    parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
+    scope: str = "layer"  # layer | global
     first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
     order: str = "id"  # id | resident_first
     kernels: str = "grouped"  # grouped | serial

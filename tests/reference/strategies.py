@@ -26,7 +26,17 @@ from .judge_words import (
 )
 from .prices import ToyPrices
 
-POLICIES = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
+CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
+OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
+POLICIES = (*CLASSIC, *OF_TODAY)
+SHARES = [0.1, 0.28, 0.5, 0.9]
+PARAMETERS: dict[str, tuple[str, list[Any]]] = {
+    "lfu_decay": ("half_life", [1, 3, 8, None]),
+    "lfru": ("frequency", [0.0, *SHARES, 1.0]),
+    "s3fifo": ("small", SHARES),
+    "gate_score": ("decay", [0.0, *SHARES, 1.0]),
+    "stream": ("buffers", [1, 2, 3]),
+}
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,15 @@ class Case:
         """The trace's columns with the dtypes of a RoutingTrace."""
         shape = (len(self.trace["phase"]), len(self.model.moe_layers), self.model.top_k)
         ids = np.array(self.trace["expert_ids"], dtype=np.uint16).reshape(shape)
+        weights = self.trace.get("gate_weights")
         return {
             "expert_ids": np.ascontiguousarray(ids),
             "request_id": np.array(self.trace["request_id"], dtype=np.int32),
             "position": np.array(self.trace["position"], dtype=np.int32),
             "phase": np.array(self.trace["phase"], dtype=np.uint8),
+            "gate_weights": None
+            if weights is None
+            else np.array(weights, np.float16).reshape(shape),
         }
 
 
@@ -92,7 +106,8 @@ def traces(draw: st.DrawFn, model: Model, kind: str) -> Trace:
     random = Random(draw(st.integers(0, 2**32 - 1)))
     padded = draw(st.sampled_from([0.0, 0.0, 0.2, 0.6]))
     spread = draw(st.integers(1, model.experts))  # favourites: reuse between steps
-    trace: Trace = {"expert_ids": [], "request_id": [], "position": [], "phase": []}
+    columns = ("expert_ids", "gate_weights", "request_id", "position", "phase")
+    trace: Trace = {column: [] for column in columns}
     name = 0
     for _ in range(draw(st.integers(1, 6))):
         name += draw(st.integers(1, 3))
@@ -109,8 +124,15 @@ def traces(draw: st.DrawFn, model: Model, kind: str) -> Trace:
             trace["request_id"].append(name)
             trace["phase"].append(phase)
             trace["position"].append(position)
-            trace["expert_ids"].append(choices(random, model, phase, spread, padded))
+            ids = choices(random, model, phase, spread, padded)
+            trace["expert_ids"].append(ids)
+            trace["gate_weights"].append([[half(random.random()) for _ in of] for of in ids])
     return trace
+
+
+def half(weight: float) -> float:
+    """The nearest number that a trace can hold."""
+    return float(np.float16(weight))
 
 
 def choices(
@@ -180,7 +202,9 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         few, many = st.integers(1, max(1, local - 1)), st.integers(1, local + 1)
         slots = draw(few | many | st.none())
         batch_size = draw(st.integers(1, 2) | st.integers(1, requests + 1))
-    policy = draw(st.sampled_from([*POLICIES, "lru", "lfu", "min"]))
+    policy = draw(st.sampled_from([*POLICIES, "lru", "min", "arc", "s3fifo"]))
+    name, values = PARAMETERS.get(policy, ("", []))
+    scope = "layer" if policy == "stream" else draw(st.sampled_from(["layer", "layer", "global"]))
     phases = {
         "decode": ["decode", "decode", "all"],
         "both": ["all", "all", "prefill", "decode"],
@@ -196,6 +220,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         placement=draw(st.sampled_from(["contiguous", "round_robin"])),
         slots=slots,
         policy=policy,
+        parameters={name: draw(st.sampled_from(values))} if values else {},
+        scope=scope,
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])) if policy == "static" else 0.25,
         order=draw(st.sampled_from(["id", "resident_first"])),
         kernels=draw(st.sampled_from(["grouped", "grouped", "serial"])),

@@ -14,7 +14,7 @@ from .strategies import POLICIES, Case, cases, needs_exceed_slots
 def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=800, deadline=None, derandomize=True, database=None)
     @given(cases())
     def draw(case: Case) -> None:
         verdict = judge(case.trace, case.model, case.config, case.prices)
@@ -22,15 +22,25 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
         seen["all"] += 1
         seen["exceeded"] += needs_exceed_slots(case, verdict)
         seen.update(f"rule {rule}" for rule in rules)
-        for choice in ("gpus", "policy", "gating", "phase", "batching", "execution", "order"):
+        for choice in (
+            "gpus",
+            "policy",
+            "scope",
+            "gating",
+            "phase",
+            "batching",
+            "execution",
+            "order",
+        ):
             seen[f"{choice} {getattr(case.config, choice)}"] += 1
 
     draw()
-    assert 3 * seen["exceeded"] >= seen["all"] >= 300, seen
+    assert 3 * seen["exceeded"] >= seen["all"] >= 800, seen
     # Nothing that the semantics name is left out.
     names = [f"rule {rule}" for rule in ("free", "a", "b", "c")]
     names += [f"gpus {gpus}" for gpus in (1, 2, 3, 4)]
     names += [f"policy {policy}" for policy in POLICIES]
+    names += [f"scope {scope}" for scope in ("layer", "global")]
     names += [f"phase {phase}" for phase in ("decode", "prefill", "all", "encode")]
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:

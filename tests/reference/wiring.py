@@ -30,7 +30,12 @@ def engine_case(case: Case) -> EngineCase:
     gating_choices: dict[str, Any] = {}
     if config.gating == "static":
         gating_choices["capacity_fraction"] = percent(config.capacity_fraction)
-    policy_choices: dict[str, Any] = {}
+    policy_choices: dict[str, Any] = {
+        name: percent(value) if isinstance(value, float) else value
+        for name, value in config.parameters.items()
+    }
+    if config.policy != "stream":
+        policy_choices["scope"] = config.scope
     if config.policy == "static":
         policy_choices["first_part"] = percent(config.first_part)
     gpu_of_expert = planners.get(config.placement)().place(case.model.experts, config.gpus)
@@ -92,7 +97,7 @@ def engine_model(model: Model, *, gated: bool) -> ModelSpec:
 def engine_trace(case: Case, model: ModelSpec) -> RoutingTrace:
     ids = tuple(layer.index for layer in model.moe_layers)
     metadata = TraceMetadata("toy", case.model.experts, case.model.top_k, ids, "toy", "toy", "none")
-    return RoutingTrace(**case.arrays(), gate_weights=None, predicted_ids=None, metadata=metadata)
+    return RoutingTrace(**case.arrays(), predicted_ids=None, metadata=metadata)
 
 
 def engine_software(software: Software) -> SoftwareProfile:

@@ -1,7 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.experiment.inputs import check_weights
 from moesim.experiment.resolve import load_experiment
+from moesim.experiment.rules import conflicts
+from moesim.model import load_model
+from moesim.testing.traces import toy_trace
 
 GRAPH = ["execution=graph"]
 
@@ -62,3 +68,29 @@ def test_a_model_without_experts_has_nothing_to_route(required):
     ((path, what),) = wrong(required, ["model=llama-3.1-8b"])
     assert path == "model"
     assert "no MoE layer" in what
+
+
+def with_a_large_layer(model):
+    last = model.layers[-1]
+    expert = replace(last.moe.expert, bytes=2 * last.moe.expert.bytes)
+    layers = (*model.layers[:-1], replace(last, moe=replace(last.moe, expert=expert)))
+    return replace(model, layers=layers)
+
+
+def test_one_pool_needs_experts_of_one_size(required):
+    model = load_model("gpt-oss-20b")
+    one_pool = ["experts.policy={kind: lru, scope: global}"]
+    experiment = load_experiment(required, one_pool).experiment
+    (found,) = conflicts(experiment, with_a_large_layer(model))
+    assert found.keys[0] == "experts.policy.scope"
+    assert "write scope: layer" in found.what
+    assert not list(conflicts(experiment, model))
+    assert not list(conflicts(load_experiment(required).experiment, with_a_large_layer(model)))
+
+
+def test_gate_scores_need_a_trace_with_weights(required):
+    experiment = load_experiment(required, ["experts.policy.kind=gate_score"]).experiment
+    trace = toy_trace([(0, 3)])
+    with pytest.raises(InputError, match="'gate_score' reads gate weights, and the trace has none"):
+        check_weights(experiment, trace)
+    check_weights(load_experiment(required).experiment, trace)

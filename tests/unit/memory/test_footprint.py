@@ -65,6 +65,11 @@ def test_slots_take_the_place_of_weights_and_the_host_holds_all():
     assert footprint(Residence(8, 8), tokens=[1]).host == 0
 
 
+def test_shared_buffers_are_held_once_for_all_layers():
+    parts = footprint(Residence(8, 3, buffers=2), tokens=[1]).at_peak()
+    assert parts["expert_slots"] == 2 * EXPERT
+
+
 def test_two_gpus_send_and_receive_their_rows():
     """GPU 1 has the most tokens: 5 x 2 rows of 10 fp16 values, one buffer each way."""
     two = footprint(Residence(4, 4), Residence(4, 4), tokens=[2, 5])

@@ -1,0 +1,139 @@
+"""Slots and victims turn by turn, compiled (docs/semantics.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from moesim.memory.policy import FREQUENCY, INSERTED, LAST_USE, NEXT_USE
+
+_STATE = types.int64[:, ::1]
+KEY = types.int64(types.int64, _STATE, types.float64, types.int64, types.int64)
+BEFORE = types.void(types.int64, types.boolean, types.int64, types.int64, types.int64, _STATE)
+AFTER = types.void(types.int64, types.boolean, types.int64, types.int64, _STATE)
+
+
+@njit(
+    types.int64(
+        types.FunctionType(KEY), types.int64[::1], types.int64, types.int64[:, ::1], types.float64
+    ),
+    cache=True,
+)
+def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> Any:
+    """The candidate with the least key; candidates ascend, so the first of equals has the lowest
+    id.
+    """
+    best, least = candidates[0], key(candidates[0], state, draw, 0, count)
+    for position in range(1, count):
+        value = key(candidates[position], state, draw, position, count)
+        if value < least:
+            best, least = candidates[position], value
+    return best
+
+
+@njit(
+    types.int64(
+        types.FunctionType(KEY), types.FunctionType(BEFORE), types.FunctionType(AFTER),
+        types.boolean, types.boolean,
+        types.int64[::1], types.int64[::1], types.int64[::1], types.int64[::1], types.float64[::1],
+        types.int64, types.boolean, types.boolean, types.boolean, types.int64,
+        types.int64, types.int64, types.boolean[::1], types.int64[:, ::1],
+        types.int64[::1], types.boolean[::1], types.int64[::1], types.int64[::1], types.int64[::1],
+    ),
+    cache=True,
+)  # fmt: skip
+def decide(
+    key: Any, before: Any, after: Any, sees_before: bool, sees_after: bool,
+    offsets: Any, needs: Any, next_use: Any, weights: Any, draws: Any,
+    slots: int, serial: bool, resident_first: bool, empties: bool, layers: int,
+    first_step: int, now: int, resident: Any, state: Any,
+    expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
+) -> int:  # fmt: skip
+    """Slots and victims for every step of a pool; returns the policy time after its last turn.
+
+    Steps are those of ``layers`` layers in turn, from ``first_step`` on.
+    """
+    experts = len(resident)
+    needed, done = np.zeros(experts, np.bool_), np.zeros(experts, np.bool_)
+    wave_of, use_after = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
+    weight_of = np.zeros(experts, np.int64)
+    order, candidates = np.empty(experts, np.int64), np.empty(experts, np.int64)
+    used = 0
+    for e in range(experts):
+        used += resident[e]
+    for step in range(len(offsets) - 1):
+        low, high = offsets[step], offsets[step + 1]
+        n, residents = high - low, 0
+        if empties:
+            resident[:] = False
+            used = 0
+        for i in range(low, high):
+            needed[needs[i]] = True
+            if len(next_use) > 0:
+                use_after[needs[i]] = next_use[i]
+            if len(weights) > 0:
+                weight_of[needs[i]] = weights[i]
+        for i in range(low, high):
+            if resident[needs[i]] or not resident_first:
+                order[residents] = needs[i]
+                residents += 1
+        rest = residents
+        if resident_first:
+            for i in range(low, high):
+                if not resident[needs[i]]:
+                    order[rest] = needs[i]
+                    rest += 1
+        wave = 0
+        for i in range(n):
+            e = order[i]
+            if i > 0 and (serial or (resident_first and i == residents)):
+                wave += 1
+            hit, victim, wait = resident[e], -1, -1
+            draw = draws[now] if len(draws) > 0 else 0.0
+            if sees_before:
+                at = first_step + step
+                before(e, hit, at // layers, at % layers, weight_of[e], state)
+            if not hit:
+                if used < slots:
+                    used += 1
+                else:
+                    count = 0
+                    for c in range(experts):  # rule (a): residents not needed in this step
+                        if resident[c] and not needed[c]:
+                            candidates[count] = c
+                            count += 1
+                    if count > 0:
+                        victim = _first(key, candidates, count, state, draw)
+                    else:
+                        for c in range(experts):  # rule (b): those whose turn is over
+                            if resident[c] and done[c]:
+                                candidates[count] = c
+                                count += 1
+                        if count > 0:
+                            victim = _first(key, candidates, count, state, draw)
+                            wait = wave_of[victim]
+                            if wait == wave:
+                                wave += 1
+                        else:
+                            j = n - 1  # rule (c): the one that comes last
+                            while not resident[order[j]]:
+                                j -= 1
+                            victim = order[j]
+                    resident[victim] = False
+                resident[e] = True
+                state[INSERTED, e] = now
+            state[LAST_USE, e] = now
+            state[FREQUENCY, e] += 1
+            state[NEXT_USE, e] = use_after[e]
+            if sees_after:
+                after(e, hit, victim, now, state)
+            now += 1
+            done[e] = True
+            wave_of[e] = wave
+            expert_out[low + i], hit_out[low + i], wave_out[low + i] = e, hit, wave
+            wait_out[low + i], victim_out[low + i] = wait, victim
+        for i in range(low, high):
+            needed[needs[i]] = done[needs[i]] = False
+    return now

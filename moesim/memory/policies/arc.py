@@ -1,0 +1,98 @@
+"""Adaptive replacement cache."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
+
+LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
+"""The list of each expert, and the turn of its eviction; in column 0 the slots, the target size p
+of T1, the list from which REPLACE takes, and whether the victim leaves no ghost."""
+NOWHERE, T1, T2, B1, B2 = range(5)
+
+
+@njit(cache=True)
+def _size(state: Any, which: int) -> Any:
+    return (state[LIST] == which).sum()
+
+
+@njit(cache=True)
+def _drop_oldest(state: Any, ghosts: int) -> None:
+    oldest = -1
+    for e in range(state.shape[1]):
+        if state[LIST, e] == ghosts and (oldest < 0 or state[LEFT, e] < state[LEFT, oldest]):
+            oldest = e
+    if oldest >= 0:
+        state[LIST, oldest] = NOWHERE
+
+
+@njit(cache=True)
+def _adapt(state: Any, came_from: int) -> None:
+    """Move the target towards the list whose ghost came back (cases II and III)."""
+    recent, frequent, slots = _size(state, B1), _size(state, B2), state[SLOTS, 0]
+    if came_from == B1:
+        state[TARGET, 0] = min(slots, state[TARGET, 0] + max(frequent // recent, 1))
+    elif came_from == B2:
+        state[TARGET, 0] = max(0, state[TARGET, 0] - max(recent // frequent, 1))
+
+
+class Arc(CachePolicy):
+    """Evict the oldest of two lists, experts used once (T1) and used again (T2), whose sizes adapt
+    to the evicted ones that come back (Megiddo and Modha, FAST 2003).
+
+    REPLACE names a list, and the key puts that list's candidates first, by last use; where it has
+    none the other list gives. A hit moves an expert to T2, preloaded experts begin in T1, and an
+    expert that rule (c) evicts becomes a ghost like any other. Steps of the target are whole slots,
+    rounded down but at least 1.
+    """
+
+    kind: Literal["arc"] = "arc"
+    memory: ClassVar[int] = 6
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Note the slots; what is resident is in T1."""
+        del layers
+        state[SLOTS] = slots
+        state[LIST] = np.where(resident, T1, NOWHERE)
+
+    @staticmethod
+    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """At a miss: adapt, shorten the ghosts, and say from which list REPLACE takes."""
+        if hit:
+            return
+        came_from, once, slots = state[LIST, expert], _size(state, T1), state[SLOTS, 0]
+        _adapt(state, came_from)
+        target = state[TARGET, 0]
+        of_once = once > 0 and (once > target or (came_from == B2 and once == target))
+        state[FORGETS, 0] = 0
+        if came_from == NOWHERE:
+            first = once + _size(state, B1)
+            if first == slots and once == slots:
+                of_once, state[FORGETS, 0] = True, 1
+            elif first == slots:
+                _drop_oldest(state, B1)
+            elif first + _size(state, T2) + _size(state, B2) == 2 * slots:
+                _drop_oldest(state, B2)
+        state[FROM, 0] = T1 if of_once else T2
+
+    @staticmethod
+    def after_turn(expert, hit, victim, now, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Move the victim to its ghosts, and the expert to its list."""
+        if victim >= 0:
+            ghosts = B1 if state[LIST, victim] == T1 else B2
+            state[LIST, victim] = NOWHERE if state[FORGETS, 0] == 1 else ghosts
+            state[LEFT, victim] = now
+        state[LIST, expert] = T1 if state[LIST, expert] == NOWHERE else T2
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """REPLACE's list first, then the turn of the last use."""
+        other = 0 if state[LIST, expert] == state[FROM, 0] else 1
+        return (other << 56) + state[LAST_USE, expert]

@@ -1,0 +1,54 @@
+"""Least gate weight of late."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from moesim.config.units import Percent
+from moesim.memory.policy import ROWS, CachePolicy
+
+SCORE, KEPT, STEP = range(ROWS, ROWS + 3)
+PARTS = 10_000
+
+
+class GateScore(CachePolicy):
+    """Evict the expert with the least sum of gate weights, of which each forward pass takes
+    ``decay`` away.
+
+    Minus Recent Score of HybriMoE (arXiv 2504.05897), S = a TopP(s) + (1 - a) S, divided by a,
+    which changes no order. The trace holds the weights of the chosen experts, so TopP is top-k.
+    Scores survive eviction, and decay rounds down in units of 1 / WEIGHT_UNIT.
+    """
+
+    kind: Literal["gate_score"] = "gate_score"
+    decay: Percent = Field(
+        default=0.1, description="Share of the score that each forward pass takes away."
+    )
+    memory: ClassVar[int] = 3
+    weighs: ClassVar[bool] = True
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Note the share that stays, in parts of PARTS."""
+        del slots, resident, layers
+        state[KEPT] = PARTS - round(self.decay * PARTS)
+        state[STEP] = -1
+
+    @staticmethod
+    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Decay all scores at the first turn of a pass, then add the weight."""
+        if state[STEP, 0] != step:
+            state[STEP, 0] = step
+            for e in range(state.shape[1]):
+                state[SCORE, e] = state[SCORE, e] * state[KEPT, 0] // PARTS
+        state[SCORE, expert] += weight
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The decayed sum."""
+        return state[SCORE, expert]

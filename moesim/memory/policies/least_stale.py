@@ -1,0 +1,50 @@
+"""Least-Stale: what an earlier forward pass left behind goes first."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.memory.policy import ROWS, CachePolicy
+
+TOUCHED, LAYER, STEP, CURRENT, LAYERS = range(ROWS, ROWS + 5)
+
+
+class LeastStale(CachePolicy):
+    """Evict what an earlier forward pass used before what this one did; of each, the expert whose
+    layer comes again last, then the one used longest ago.
+
+    Stale first is Least-Stale of SpecMD (arXiv 2602.03921); the order by layer is moesim's reading
+    of it: layers run in a known order, so one that has just passed is needed last. It differs from
+    LRU by forward pass only under ``scope: global``.
+    """
+
+    kind: Literal["least_stale"] = "least_stale"
+    memory: ClassVar[int] = 5
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Note the layer of each expert."""
+        del slots, resident
+        experts = state.shape[1]
+        state[TOUCHED] = -1
+        state[LAYER] = np.arange(experts) // (experts // layers)
+        state[LAYERS] = layers
+
+    @staticmethod
+    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Note the forward pass and the layer."""
+        state[STEP, 0] = step
+        state[CURRENT, 0] = layer
+        state[TOUCHED, expert] = step
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Used in this pass?, then the layers to go, most first, then the last pass."""
+        touched, layers = state[TOUCHED, expert], state[LAYERS, 0]
+        fresh = 1 if touched == state[STEP, 0] else 0
+        to_go = (state[LAYER, expert] - state[CURRENT, 0] - 1) % layers
+        return ((fresh * layers + layers - 1 - to_go) << 32) + touched

@@ -1,0 +1,51 @@
+"""Least frequently and recently used: one score of both."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from moesim.config.units import Percent
+from moesim.memory.policy import FREQUENCY, ROWS, CachePolicy
+
+LAST_STEP, OF_FREQUENCY, OF_RECENCY = range(ROWS, ROWS + 3)
+PARTS = 10_000
+
+
+class Lfru(CachePolicy):
+    """Evict the expert with the least weighted sum of last use and number of turns.
+
+    The score w R / T + (1 - w) F / T of expert caches (HOBBIT, arXiv 2411.01433), with one
+    precision, no layer distance and records over the whole run: R is the forward pass of the last
+    use, F the number of turns, T the passes so far, which changes no order. Not the LFRU of content
+    networks, which splits a cache into a privileged LRU and an unprivileged LFU part.
+    """
+
+    kind: Literal["lfru"] = "lfru"
+    frequency: Percent = Field(
+        default=0.5, description="Weight of the number of turns; the rest is that of the last use."
+    )
+    memory: ClassVar[int] = 3
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Note the weights, in parts of PARTS."""
+        del slots, resident, layers
+        state[LAST_STEP] = -1
+        state[OF_FREQUENCY] = round(self.frequency * PARTS)
+        state[OF_RECENCY] = PARTS - state[OF_FREQUENCY]
+
+    @staticmethod
+    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Note the forward pass."""
+        state[LAST_STEP, expert] = step
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The weighted sum."""
+        frequent = state[OF_FREQUENCY, expert] * state[FREQUENCY, expert]
+        return frequent + state[OF_RECENCY, expert] * state[LAST_STEP, expert]

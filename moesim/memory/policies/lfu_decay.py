@@ -1,0 +1,48 @@
+"""Least frequently used, with frequencies that fade."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from moesim.memory.policy import ROWS, CachePolicy
+
+COUNT, HALF_LIFE = ROWS, ROWS + 1
+
+
+class LfuDecay(CachePolicy):
+    """Evict the expert with the fewest turns, where all counts are halved every ``half_life``
+    turns.
+
+    The reset of TinyLFU (Einziger et al., arXiv 1512.00727); Caffeine's sample is ten times the
+    cache. Counts survive eviction, and are halved rounding down.
+    """
+
+    kind: Literal["lfu_decay"] = "lfu_decay"
+    half_life: int | None = Field(
+        default=None, ge=1, description="Turns between two halvings; else ten for each slot."
+    )
+    memory: ClassVar[int] = 2
+
+    def start(
+        self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
+    ) -> None:
+        """Note the half-life."""
+        del resident, layers
+        state[HALF_LIFE] = self.half_life or 10 * slots
+
+    @staticmethod
+    def after_turn(expert, hit, victim, now, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """Count the turn; halve all counts when it is time."""
+        state[COUNT, expert] += 1
+        if (now + 1) % state[HALF_LIFE, 0] == 0:
+            for e in range(state.shape[1]):
+                state[COUNT, e] //= 2
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The faded number of turns."""
+        return state[COUNT, expert]
