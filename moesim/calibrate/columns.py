@@ -85,8 +85,10 @@ BYTES: Mapping[str, float] = {
     "nvfp4": 0.5 + 1 / 16,
     "fp4": 0.5,
     "int4": 0.5 + 2 / 128,
+    "int3": 0.375 + 2 / 128,
+    "int2": 0.25 + 2 / 128,
 }
-"""Bytes of a weight with its scales (blocks of 32, 16 and 128)."""
+"""Bytes of a weight with its scales (blocks of 32, 16, and 128 for integers)."""
 
 
 def short_dtype(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -43,7 +44,7 @@ def import_measurements(
         reader = _reader(file, importer)
         if reader is None:
             continue
-        raw = reader.read(file)
+        raw = _read(reader, file)
         table, found = valid(_filled(raw, values))
         tables.append(table)
         result.files += 1
@@ -63,16 +64,23 @@ def _files(path: Path, only: Sequence[str]) -> Iterator[File]:
     if not path.exists():
         raise InputError([Problem(str(path), "", "does not exist")])
     if path.is_file() and path.suffix in ARCHIVES:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if not name.endswith("/") and _chosen(name, only):
-                    yield File(f"{path.name}/{name}", archive.read(name))
+        yield from _archived(path, only)
         return
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for entry in files:
         name = entry.as_posix()
         if entry.is_file() and (entry == path or _chosen(name, only)):
             yield File(name, entry.read_bytes())
+
+
+def _archived(path: Path, only: Sequence[str]) -> Iterator[File]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if not name.endswith("/") and _chosen(name, only):
+                    yield File(f"{path.name}/{name}", archive.read(name))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError) as error:
+        raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
 
 
 def _chosen(name: str, only: Sequence[str]) -> bool:
@@ -94,9 +102,21 @@ def setting(text: str) -> tuple[str, int | bool | str]:
         raise InputError(f"--set '{text}': write COLUMN=VALUE; {nearest(name, allowed)}")
     if name in COUNTS and not value.isdecimal():
         raise InputError(f"--set '{text}': '{name}' is a whole number")
+    if name in FLAGS and value.lower() not in ("true", "false"):
+        raise InputError(f"--set '{text}': '{name}' is true or false")
     if name in COUNTS:
         return name, int(value)
     return name, value.lower() == "true" if name in FLAGS else value
+
+
+def _read(reader: Importer, file: File) -> pd.DataFrame:
+    """The file's rows; other programs wrote it, so anything may be in it, or missing."""
+    try:
+        return reader.read(file)
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        what = f"is no whole file of the form '{reader.kind}': {type(error).__name__}: {first}"
+        raise InputError([Problem(file.name, "", what)]) from error
 
 
 def _filled(table: pd.DataFrame, values: Mapping[str, int | bool | str]) -> pd.DataFrame:

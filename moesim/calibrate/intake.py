@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,10 +66,21 @@ def base_of(paths: Sequence[Path], base: str | None) -> tuple[HardwareProfile, s
             f"the tables name {len(devices)} devices ({', '.join(devices) or 'none'}); one is"
             " fitted at a time: name its profile with --base"
         )
-    found = [name for name, parts in DEVICES.items() if any(p in devices[0].lower() for p in parts)]
-    if len(found) != 1:
+    if (found := shipped_profile(devices[0])) is None:
         raise InputError(f"no shipped profile is that of '{devices[0]}'; name one with --base")
-    return load_hardware(found[0]), found[0]
+    return load_hardware(found), found
+
+
+def shipped_profile(device: str) -> str | None:
+    """The only shipped profile of a device of that name."""
+    found = [name for name, parts in DEVICES.items() if any(_is(p, device) for p in parts)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is(part: str, device: str) -> bool:
+    """Whether a driver's name has ``part`` as a word, and no word after it of another card."""
+    pattern = rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9]| (ti|super|d|laptop|mobile|max-q)\b)"
+    return re.search(pattern, device.lower()) is not None
 
 
 def _devices(table: pd.DataFrame) -> list[object]:

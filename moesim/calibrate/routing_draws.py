@@ -54,6 +54,8 @@ def _power_law_draws(
     """``DRAWS`` draws [draw, expert]; what rounding loses goes to the smallest counts, what it
     adds is taken from the largest.
     """
+    if not np.isfinite(alpha) or alpha == 1:
+        raise ValueError(f"no power law has the exponent {alpha}")
     power, total = 1 - alpha, tokens * top_k
     low, high = (1.0, 0.8 * tokens) if total > experts else (0.01, 2.0)
     uniform = random.random((DRAWS, experts))

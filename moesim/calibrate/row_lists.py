@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from moesim.hardware.roofline import Ints
 
+LARGEST = 2.0**53
+"""Of a whole number that a float holds exactly."""
+
 
 class RowLists(NamedTuple):
     """The lists one after another, the length of each (0: not given), and which are no lists of
@@ -63,4 +66,5 @@ def _list(value: Any) -> Ints | None:
     except (TypeError, ValueError):
         return None
     whole = numbers.ndim == 1 and bool((numbers == np.floor(numbers)).all())
+    whole = whole and bool((np.abs(numbers) < LARGEST).all())
     return numbers.astype(np.int64) if whole else None

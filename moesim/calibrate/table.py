@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
-from moesim.calibrate.columns import COLUMNS, SHAPES
+from moesim.calibrate.columns import COLUMNS, FLAGS, SHAPES, TEXTS
 from moesim.calibrate.validate import LINE
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import InputError, Problem, nearest, writing
 
 SUFFIXES = (".parquet", ".csv")
+NUMERIC = ("integer", "floating", "mixed-integer-float", "decimal", "string", "empty")
+PLAIN = (*NUMERIC, "boolean", "bytes", "categorical", "mixed-integer")
+"""What pandas calls types of single values."""
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -34,13 +39,27 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if "op" not in frame.columns:
         what = f"has no column 'op'; {nearest('op', [str(name) for name in frame.columns])}"
         raise InputError([Problem(str(path), "", what)])
+    if problems := list(_strange(frame, path)):
+        raise InputError(problems)
     first = 1 if path.suffix == ".parquet" else 2
     frame[LINE] = np.arange(first, first + len(frame))
+    if path.suffix == ".csv":
+        blank = frame.drop(columns=LINE).isna().all(axis=1)
+        frame = frame[~blank].reset_index(drop=True)
     return frame
 
 
+def _strange(frame: pd.DataFrame, path: Path) -> Iterator[Problem]:
+    """Documented columns of a type that none can have."""
+    for name in (name for name in COLUMNS if name != "rows" and name in frame.columns):
+        kind = infer_dtype(frame[name], skipna=True)
+        if kind not in (PLAIN if name in (*TEXTS, *FLAGS) else NUMERIC):
+            yield Problem(str(path), "", f"the column '{name}' holds {kind} values")
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
-    frame = pd.read_csv(path, dtype={"version": str, "rows": str}, skip_blank_lines=False)
+    types = {"version": str, "rows": str}
+    frame = pd.read_csv(path, dtype=types, skip_blank_lines=False, low_memory=False)
     if "rows" in frame.columns:
         frame["rows"] = [_numbers(text) for text in frame["rows"]]
     return frame
@@ -68,14 +87,14 @@ def write_all(frame: pd.DataFrame, path: str | Path) -> None:
     table = frame.drop(columns=LINE, errors="ignore")
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out '{path}' is neither of {', '.join(SUFFIXES)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        table.to_parquet(path, index=False, compression="zstd")
-        return
-    if "rows" in table.columns:
+    if "rows" in table.columns and path.suffix == ".csv":
         texts = pd.Series([_as_text(rows) for rows in table["rows"]], table.index, dtype=object)
         table = table.assign(rows=texts)
-    table.to_csv(path, index=False)
+    with writing(path):
+        if path.suffix == ".parquet":
+            table.to_parquet(path, index=False, compression="zstd")
+        else:
+            table.to_csv(path, index=False)
 
 
 def _as_text(rows: Any) -> str | None:

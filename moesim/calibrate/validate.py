@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.calibrate.columns import COUNTS, FLAGS, SHAPES, WEIGHTLESS, short_dtype
+from moesim.calibrate.columns import COLUMNS, COUNTS, FLAGS, SHAPES, WEIGHTLESS, short_dtype
 from moesim.calibrate.row_lists import group_largest, row_lists
 from moesim.config.errors import nearest
 from moesim.hardware.expert_kernel import group_sums
@@ -20,6 +20,8 @@ LINE = "_line"
 DISAGREE = 1.3
 """Two times of one shape that differ by more than this factor cannot both be right."""
 LARGEST_COUNT = 2**50
+LARGEST_WORK = 2.0**58
+"""Elements of weights, and products of a kernel's rows: more leave the 64-bit integers."""
 Mask = NDArray[np.bool_]
 
 
@@ -57,7 +59,11 @@ def valid(frame: pd.DataFrame, timed: bool = True) -> tuple[pd.DataFrame, list[F
         findings |= {int(line): str(text) for line, text in zip(lines, texts, strict=True)}
         wrong |= mask
     found = [Finding(line, what) for line, what in sorted(findings.items())]
-    return table[~wrong].reset_index(drop=True), found
+    kept = table[~wrong].reset_index(drop=True)
+    for name in (name for name in (*COUNTS, "latency_ns") if name in kept.columns):
+        if not pd.api.types.is_numeric_dtype(kept[name]):
+            kept[name] = pd.to_numeric(kept[name], errors="coerce")
+    return kept, found
 
 
 def _checks(table: pd.DataFrame, timed: bool) -> Iterator[tuple[Mask, Any]]:
@@ -74,6 +80,9 @@ def _checks(table: pd.DataFrame, timed: bool) -> Iterator[tuple[Mask, Any]]:
         )
     yield from _experts(table)
     if timed:
+        attention = table["op"].isin(["attention_prefill", "attention_decode"]).to_numpy(bool)
+        shared = number(table, "heads") % number(table, "kv_heads") > 0
+        yield attention & shared, "'heads' are no multiple of 'kv_heads'"
         yield from _times(table)
 
 
@@ -117,6 +126,9 @@ def _experts(table: pd.DataFrame) -> Iterator[tuple[Mask, Any]]:
         return
     tokens, experts, top_k = (number(table, name) for name in ("tokens", "experts", "top_k"))
     yield moe & (top_k > experts), "'top_k' is above 'experts'"
+    hidden, inter = number(table, "hidden"), number(table, "inter")
+    widest = hidden * inter * np.maximum(experts, tokens * top_k)
+    yield moe & (widest > LARGEST_WORK), "the shape is too large to be one"
     if "distinct_experts" in table.columns:
         distinct = number(table, "distinct_experts")
         yield moe & (distinct > experts), "'distinct_experts' is above 'experts'"
@@ -149,10 +161,9 @@ def _times(table: pd.DataFrame) -> Iterator[tuple[Mask, Any]]:
 
 def _disagreeing(table: pd.DataFrame, latency: NDArray[np.float64]) -> Mask:
     """Rows whose shape, kernel and source are there again with a time beyond ``DISAGREE``."""
-    keys = [c for c in table.columns if c not in ("latency_ns", "rows", LINE)]
-    if "rows" in table.columns:
-        table = table.assign(rows=[_text(rows) for rows in table["rows"]])
-        keys.append("rows")
+    keys = [name for name in table.columns if name not in ("latency_ns", LINE)]
+    lists = [name for name in keys if name not in COLUMNS or name == "rows"]
+    table = table.assign(**{name: [_text(value) for value in table[name]] for name in lists})
     times = pd.Series(np.where(np.isfinite(latency) & (latency > 0), latency, np.nan))
     groups = times.groupby([table[key].reset_index(drop=True) for key in keys], dropna=False)
     ratio = groups.transform("max") / groups.transform("min")

@@ -10,7 +10,8 @@ import typer
 from moesim.cli.app import app as command_line
 
 app = typer.Typer(
-    no_args_is_help=True, help="Import measurements, fit a profile to them, check its errors."
+    no_args_is_help=True,
+    help="Measure, or import measurements; fit a profile to them, check its errors.",
 )
 command_line.add_typer(app, name="calibrate")
 

@@ -15,7 +15,9 @@ Count = int | None
 def explain(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
     *,
-    op: Annotated[str, typer.Option(help="The operation, as in a measurement table.")] = "moe",
+    op: Annotated[
+        str, typer.Option(help="The operation: moe, gemm, attention_decode, copy_h2d, ...")
+    ] = "moe",
     dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
     tokens: Annotated[Count, typer.Option()] = None,
     hidden: Annotated[Count, typer.Option()] = None,
@@ -27,7 +29,11 @@ def explain(
     rows: Annotated[str | None, typer.Option(help="Rows of each expert, as in '4,2,1,1'.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="COLUMN=VALUE", help="Any other column; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="Any other column, as in 'bytes=1000000'; repeatable.",
+        ),
     ] = None,
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -13,19 +14,51 @@ from moesim.cli.app import ExperimentFile, Overrides, app
 def fit(
     file: ExperimentFile,
     *,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Context lengths of the table, as in 1024,4096 [1024, 2048, ... to the model's].",
+        ),
+    ] = None,
+    batch: Annotated[str, typer.Option(metavar="N", help="Batch sizes of the table.")] = "1,4,16",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FIGURE", help="Draw the table (.png or .svg)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Say whether an experiment fits in memory, and the largest batch and capacity that do."""
-    import json
-
+    """Say whether an experiment fits in memory, the largest batch and capacity that do, and how
+    many slots are left at longer contexts.
+    """
+    from moesim.calibrate.closed_loop.request import whole_numbers
     from moesim.experiment.fit import largest_fit
     from moesim.experiment.resolve import load_experiment
 
-    answer = largest_fit(load_experiment(file, overrides or ()).experiment)
+    contexts = None if context is None else whole_numbers(context, "--context")
+    experiment = load_experiment(file, overrides or ()).experiment
+    answer = largest_fit(experiment, contexts, whole_numbers(batch, "--batch"))
+    figure = None
+    if out is not None:
+        from moesim.report.fit import draw
+
+        figure = draw(answer["slots_by_context"], answer["local_experts"], out)
     if as_json:
+        import json
+
         typer.echo(json.dumps(answer, indent=2))
         return
+    _print(answer)
+    if figure is not None:
+        typer.echo(str(figure))
+
+
+def _print(answer: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from moesim.report.fit import table
+
     gib = 2**30
     typer.echo("fits" if answer["fits"] else f"does not fit: {answer['reason']}")
     peak, limit = answer["peak_memory_bytes"] / gib, answer["limit_bytes"] / gib
@@ -35,6 +68,7 @@ def fit(
     slots, local = answer["largest_slots"], answer["local_experts"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
+    Console().print(table(answer["slots_by_context"], local))
 
 
 def _or_none(number: int | None) -> str:

@@ -35,7 +35,8 @@ def price(
     write_all(table.assign(**prices._asdict()), out)
     counts = {source: int((prices.price_source == source).sum()) for source in SOURCES}
     shares = ", ".join(f"{number} {source}" for source, number in counts.items() if number)
-    typer.echo(f"{out}: {len(table)} rows ({shares}; {int(prices.outside.sum())} outside)")
+    told = f"{shares or 'none'}; {int(prices.outside.sum())} outside"
+    typer.echo(f"{out}: {len(table)} rows ({told})")
 
 
 SOURCES = ("measured", "interpolated", "fitted", "datasheet")

@@ -12,7 +12,9 @@ from moesim.cli.app import app as command_line
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
 
-app = typer.Typer(no_args_is_help=True, help="Import, check, describe and cut routing traces.")
+app = typer.Typer(
+    no_args_is_help=True, help="Record, import, check, describe and cut routing traces."
+)
 command_line.add_typer(app, name="trace")
 
 TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="A trace (.parquet).")]

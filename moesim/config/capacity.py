@@ -1,4 +1,4 @@
-"""How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %`` or ``all``."""
+"""How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moesim.config.dimensions import (
 from moesim.config.quantity import QuantityError, split
 
 SLOTS = "slots/layer"
-_RULE = "write '8 slots/layer', '12 GiB', '25 %' or 'all'"
+_RULE = "write '8 slots/layer', '12 GiB', '25 %', 'auto' or 'all'"
 _MOST_SLOTS = 1 << 31
 
 
@@ -25,10 +25,11 @@ class ExpertCapacity:
     """The room for experts on one GPU.
 
     ``amount``: slots for each MoE layer (int), bytes over all layers (int), a share of the GPU's
-    own experts (float), or 1 for ``all``: resident from the start.
+    own experts (float), or 1: ``all`` of them, resident from the start, or as many as the rest of
+    the GPU's memory holds (``auto``).
     """
 
-    kind: Literal["slots", "bytes", "fraction", "all"]
+    kind: Literal["slots", "bytes", "fraction", "auto", "all"]
     amount: int | float
 
     def __str__(self) -> str:
@@ -39,15 +40,15 @@ class ExpertCapacity:
                 return format_bytes(int(self.amount))
             case "fraction":
                 return format_percent(self.amount)
-        return "all"
+        return self.kind
 
 
 def parse_capacity(value: Any) -> ExpertCapacity:
     """The capacity in ``value``; a QuantityError says which rule it breaks."""
     if isinstance(value, ExpertCapacity):
         return value
-    if value == "all":
-        return ExpertCapacity("all", 1)
+    if value in ("all", "auto"):
+        return ExpertCapacity(value, 1)
     amount, unit = _split(value)
     if not unit:
         raise QuantityError(f"'{value}' has no unit; {_RULE}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,14 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     close = get_close_matches(name.lower(), by_lower, n=1)
     listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of ``path`` and let the caller write; an InputError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise InputError([Problem("--out", "", f"'{path}' cannot be written ({why})")]) from None

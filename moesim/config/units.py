@@ -101,9 +101,16 @@ Capacity = Annotated[
     InstanceOf[ExpertCapacity],
     reads(parse_capacity),
     PlainSerializer(str, return_type=str),
-    pattern(rf"^all$|{NUMBER}({SLOTS}|{BYTE_UNITS}|%)$", "8 slots/layer", "12 GiB", "25 %", "all"),
+    pattern(
+        rf"^(all|auto)$|{NUMBER}({SLOTS}|{BYTE_UNITS}|%)$",
+        "8 slots/layer",
+        "12 GiB",
+        "25 %",
+        "auto",
+        "all",
+    ),
 ]
-"""An ``ExpertCapacity``, from ``8 slots/layer``, ``12 GiB``, ``25 %`` or ``all``."""
+"""An ``ExpertCapacity``, from ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``."""
 
 __all__ = [
     "Bandwidth",

@@ -25,6 +25,7 @@ CHARGE_OF: Mapping[str, str] = {
     "all_to_all": "dispatch_combine",
     "combine_product": "dispatch_combine",
     "copy": "waiting_for_weights",
+    "cpu_expert": "waiting_for_cpu",
 }
 """The charge (``outcome.CHARGES``) that an operation's time is part of."""
 

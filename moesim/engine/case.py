@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import SoftwareProfile
+from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.model.spec import LayerSpec, ModelSpec
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
 
+LOAD = Load()
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -29,6 +32,7 @@ class Prices(Protocol):
     def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
     def shared_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
     def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...  # noqa: D102
+    def cpu_expert_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
     def head_ns(self, tokens: Ints, /) -> Ints: ...  # noqa: D102
     def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /) -> Ints: ...  # noqa: D102
     def combine_product_ns(  # noqa: D102
@@ -46,7 +50,7 @@ class Prices(Protocol):
 class Case:
     """One run.
 
-    ``slots``: by GPU, slots for each MoE layer (at least its local experts: all resident).
+    ``slots``: int64[gpus, MoE layers] (at least the local experts: all of them resident).
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
     own way.
     """
@@ -59,8 +63,9 @@ class Case:
     gating: Gating
     gpu_of_expert: Ints
     gpus: int
-    slots: tuple[int, ...]
+    slots: Ints
     policy: CachePolicy
+    miss: MissHandling = LOAD
     kernels: Literal["grouped", "serial"] = "grouped"
     order: Literal["id", "resident_first"] = "id"
     initial: Literal["empty", "most_used"] = "empty"
@@ -73,9 +78,14 @@ class Case:
         """The experts of ``gpu``, ascending."""
         return np.flatnonzero(self.gpu_of_expert == gpu)
 
+    def resident(self, gpu: int) -> NDArray[np.bool_]:
+        """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""
+        resident: NDArray[np.bool_] = self.slots[gpu] >= len(self.local_experts(gpu))
+        return resident
+
     def holds_all(self, gpu: int) -> bool:
         """Whether the experts of ``gpu`` are all resident from the start."""
-        return self.slots[gpu] >= len(self.local_experts(gpu))
+        return bool(self.resident(gpu).all())
 
     @property
     def offloaded(self) -> bool:

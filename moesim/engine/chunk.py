@@ -12,22 +12,30 @@ from moesim.memory.residency import Needs, Turns
 class Work:
     """One MoE layer on one GPU, for the passes of a chunk.
 
-    ``turns`` as decided; ``step_waves`` int64[passes + 1] offsets into ``wave_ns``; copies by pass:
-    ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the copy) and
-    ``copy_wait`` (the wave for which it waits, else -1). ``rows`` int64[turns]: rows of each turn;
-    ``starts`` the first turn of each wave, ``missed`` the turn of each copy.
+    ``turns`` as decided, ``rows`` int64[turns] of each; ``on_gpu`` int64: the turns in waves.
+    ``step_waves`` int64[passes + 1] offsets into ``wave_ns`` and ``read_ns`` (what a wave's reading
+    over the link takes beyond its kernel); ``starts`` the first of ``on_gpu`` of each wave. Copies
+    by pass: ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the
+    copy), ``copy_wait`` (the wave for which it waits, else -1) and ``missed`` (its place in
+    ``on_gpu``). ``step_hosted`` int64[passes + 1] offsets into ``hosted_ns`` (the host's experts);
+    ``moved_ns`` int64[2, passes]: their rows down and up.
     """
 
     needs: Needs
     turns: Turns
     rows: Ints
+    on_gpu: Ints
     step_waves: Ints
     wave_ns: Ints
+    read_ns: Ints
     step_copies: Ints
     copy_wave: Ints
     copy_wait: Ints
     starts: Ints
     missed: Ints
+    step_hosted: Ints
+    hosted_ns: Ints
+    moved_ns: Ints
 
 
 @dataclass(frozen=True, eq=False)

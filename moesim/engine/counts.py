@@ -8,15 +8,16 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
+from moesim.memory.misses.base import ON_HOST, OVER_LINK
 
 
 @dataclass(eq=False)
 class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
 
-    ``turns`` are distinct experts executed, ``rows`` rows executed with padding, ``kept_rows``
-    without; ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a
-    capacity.
+    ``turns`` are distinct experts executed, ``host_turns`` and ``zero_copy_turns`` those of them
+    that missed without a load; ``rows`` rows executed with padding, ``kept_rows`` without;
+    ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a capacity.
     """
 
     turns: Ints
@@ -24,12 +25,24 @@ class Counts:
     rows: Ints
     kept_rows: Ints
     access_hits: Ints
+    host_turns: Ints
+    zero_copy_turns: Ints
     dropped_choices: Ints
 
     @property
     def misses(self) -> Ints:
-        """Turns that had to load their expert."""
+        """Turns whose expert was not resident."""
         return self.turns - self.hits
+
+    @property
+    def loads(self) -> Ints:
+        """Misses that loaded their expert."""
+        return self.misses - self.host_turns - self.zero_copy_turns
+
+    @property
+    def read(self) -> Ints:
+        """Experts whose weights came over the link, into a slot or into a kernel."""
+        return self.misses - self.host_turns
 
 
 @dataclass(eq=False)
@@ -43,29 +56,26 @@ class Tally:
         """Count ``chunk``."""
         layers = len(self.case.model.moe_layers)
         shape = (chunk.passes, layers, self.case.gpus)
-        turns, hits, rows, kept_rows, access_hits = (np.zeros(shape, np.int64) for _ in range(5))
-        counts = Counts(
-            turns=turns,
-            hits=hits,
-            rows=rows,
-            kept_rows=kept_rows,
-            access_hits=access_hits,
-            dropped_choices=chunk.dropped,
-        )
+        names = [name for name in Counts.__dataclass_fields__ if name != "dropped_choices"]
+        parts = {name: np.zeros(shape, np.int64) for name in names}
         kept = chunk.kept.sum(axis=2)
         for (layer, gpu), work in chunk.work.items():
             step = np.repeat(np.arange(chunk.passes), np.diff(work.needs.offsets))
             expert = self.case.local_experts(gpu)[work.turns.expert]
             used = kept[step, layer, expert]
-            for total, values in (
-                (turns, np.ones_like(step)),
-                (hits, work.turns.hit),
-                (rows, work.rows),
-                (kept_rows, used),
-                (access_hits, used * work.turns.hit),
-            ):
-                total[:, layer, gpu] = np.bincount(step, values, chunk.passes).astype(np.int64)
-        self.parts.append(counts)
+            values = {
+                "turns": np.ones_like(step),
+                "hits": work.turns.hit,
+                "rows": work.rows,
+                "kept_rows": used,
+                "access_hits": used * work.turns.hit,
+                "host_turns": work.turns.place == ON_HOST,
+                "zero_copy_turns": work.turns.place == OVER_LINK,
+            }
+            for name, value in values.items():
+                counted = np.bincount(step, value, chunk.passes)
+                parts[name][:, layer, gpu] = counted.astype(np.int64)
+        self.parts.append(Counts(**parts, dropped_choices=chunk.dropped))
 
     def total(self) -> Counts:
         """The counts of the whole run."""

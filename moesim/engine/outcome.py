@@ -8,7 +8,7 @@ from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
 
 CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
-"waiting_for_gpus")  # fmt: skip
+"waiting_for_gpus", "waiting_for_cpu")  # fmt: skip
 """What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle.
 """
 
@@ -17,7 +17,7 @@ CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_
 class Outcome:
     """One run on the clock.
 
-    ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 7] (see ``CHARGES``);
+    ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 8] (see ``CHARGES``);
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
     ``spans``: (gpu, engine, name, start, end, step, layer); ``seconds`` of the engine alone;
     ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``).

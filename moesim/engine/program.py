@@ -8,12 +8,11 @@ import numpy as np
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk, Work
+from moesim.engine.chunk import Chunk
+from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing
-from moesim.memory.residency import Needs, Turns
-from moesim.model.spec import LayerSpec
 from moesim.placement.base import bytes_between_gpus
 
 
@@ -58,8 +57,13 @@ class Program:
             for layer in range(len(self.routing.moe_layers))
             for gpu in range(self.case.gpus)
         }
-        for key, turns in self.residencies.turns(needs, first, last).items():
-            chunk.work[key] = self._work(rows[:, key[0]], key, needs[key], turns)
+        work = LayerWork(self.case, self.routing, self.basis)
+
+        def prices(key: tuple[int, int]) -> Ints:
+            return work.offers(key, needs[key], rows[:, key[0]])
+
+        for key, turns in self.residencies.turns(needs, first, last, prices).items():
+            chunk.work[key] = work.of(key, needs[key], turns, rows[:, key[0]])
         return chunk
 
     def _price_collectives(self, chunk: Chunk, sent: Ints) -> None:
@@ -73,42 +77,3 @@ class Program:
             back, price = matrix.transpose(0, 2, 1), case.prices.all_to_all_ns
             chunk.dispatch[layer] = self.basis.add("all_to_all", price(matrix), matrix)
             chunk.combine[layer] = self.basis.add("all_to_all", price(back), back)
-
-    def _work(self, rows: Ints, key: tuple[int, int], needs: Needs, turns: Turns) -> Work:
-        spec = self.routing.moe_layers[key[0]]
-        step = np.repeat(np.arange(len(rows)), np.diff(needs.offsets))
-        turn_rows = rows[step, self.routing.local[key[1]][turns.expert]]
-        starts = np.flatnonzero(np.diff(step, prepend=-1) | np.diff(turns.wave, prepend=-1))
-        wave_ns = starts
-        if len(starts):
-            wave_ns = self.case.prices.experts_ns(spec, turn_rows, starts)
-            self.basis.add("experts", wave_ns, spec, turn_rows, starts)
-        missed = np.flatnonzero(~turns.hit)
-        self._count_copies(spec, len(missed))
-        wave, wait = turns.wave[missed], turns.wait[missed]
-        if not self.case.software.overlap:
-            wait = np.maximum(wait, wave - 1)
-        return Work(
-            needs,
-            turns,
-            turn_rows,
-            _offsets(step[starts], len(rows)),
-            wave_ns,
-            _offsets(step[missed], len(rows)),
-            wave,
-            wait,
-            starts,
-            missed,
-        )
-
-    def _count_copies(self, spec: LayerSpec, number: int) -> None:
-        assert spec.moe is not None, "a dense layer has no routed experts"
-        software, expert = self.case.software, spec.moe.expert
-        copies = software.copies_per_expert(expert)
-        price = self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
-        shape = (expert.bytes, "h2d", software.pinned, copies)
-        self.basis.add("copy", np.array([price]), *shape, times=number)
-
-
-def _offsets(step: Ints, steps: int) -> Ints:
-    return np.concatenate(([0], np.cumsum(np.bincount(step, minlength=steps))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil
 
@@ -28,46 +28,52 @@ class Residencies:
     def __init__(self, case: Case, routing: Routing) -> None:
         self.case, self.routing = case, routing
         every = tuple(range(len(routing.moe_layers)))
-        self._pools = [every] if case.policy.scope == "global" else [(layer,) for layer in every]
-        self._gpus = [gpu for gpu in range(case.gpus) if not case.holds_all(gpu)]
+        pools = [every] if case.policy.scope == "global" else [(layer,) for layer in every]
+        self._cached = [
+            (pool, gpu)
+            for pool in pools
+            for gpu in range(case.gpus)
+            if not case.resident(gpu)[list(pool)].all()
+        ]
         self._future = self._look_ahead() if case.policy.looks_ahead else {}
-        self._caches = {
-            (pool[0], gpu): self._make_cache(pool, gpu)
-            for pool in self._pools
-            for gpu in self._gpus
-        }
+        self._caches = {(pool[0], gpu): self._make_cache(pool, gpu) for pool, gpu in self._cached}
 
-    def turns(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Turns]:
+    def turns(
+        self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
+    ) -> dict[Key, Turns]:
         """Decide the turns of ``needs``, of every MoE layer and GPU in passes first:last, the next
-        ones.
+        ones; ``prices`` gives int64[3, needs] of copy, kernel and host where misses compare them.
         """
+        compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
-        turns = {
-            key: all_resident(one, serial=serial)
-            for key, one in needs.items()
-            if key[1] not in self._gpus
-        }
         weights = self._weights(needs, first, last)
-        for pool in self._pools:
-            for gpu in self._gpus:
-                keys = [(layer, gpu) for layer in pool]
-                turns |= zip(keys, self._decide(keys, needs, weights), strict=True)
-        return turns
+        turns: dict[Key, Turns] = {}
+        for pool, gpu in self._cached:
+            keys = [(layer, gpu) for layer in pool]
+            offers = [prices(key) for key in keys] if compares else []
+            turns |= zip(keys, self._decide(keys, needs, weights, offers), strict=True)
+        rest = {key: one for key, one in needs.items() if key not in turns}
+        return turns | {key: all_resident(one, serial=serial) for key, one in rest.items()}
 
     def _decide(
-        self, keys: list[Key], needs: dict[Key, Needs], weights: dict[Key, Ints]
+        self,
+        keys: list[Key],
+        needs: dict[Key, Needs],
+        weights: dict[Key, Ints],
+        offers: list[Ints],
     ) -> Iterator[Turns]:
         """The turns of the layers ``keys`` of one pool."""
         layers = [needs[key] for key in keys]
         steps = Interleaved(layers, len(self.routing.local[keys[0][1]]))
         pool = steps.needs(layers)
         of_pool = steps.joined([weights[key] for key in keys]) if weights else None
-        turns = self._caches[keys[0]].decide(pool, self._next_use(keys[0], pool), of_pool)
+        prices = steps.joined(offers) if offers else None
+        turns = self._caches[keys[0]].decide(pool, self._next_use(keys[0], pool), of_pool, prices)
         return steps.split(turns)
 
     def _weights(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Ints]:
         """Gate weights aligned with the experts of ``needs``, where the policy reads them."""
-        if not (self.case.policy.weighs and self._gpus):
+        if not (self.case.policy.weighs and self._cached):
             return {}
         weights, found = self.routing.weights(first, last), {}
         for (layer, gpu), one in needs.items():
@@ -79,16 +85,14 @@ class Residencies:
         """Next uses of the whole run, and first uses, by pool."""
         parts: dict[Key, list[Needs]] = {}
         routing = self.routing
-        for first, last in routing.pieces() if self._gpus else ():
+        for first, last in routing.pieces() if self._cached else ():
             counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
-            for layer in range(len(routing.moe_layers)):
-                for gpu in self._gpus:
-                    needs = routing.needs(counts[:, layer], active[:, layer], gpu)
-                    parts.setdefault((layer, gpu), []).append(needs)
+            for layer, gpu in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
+                needs = routing.needs(counts[:, layer], active[:, layer], gpu)
+                parts.setdefault((layer, gpu), []).append(needs)
         return {
             (pool[0], gpu): self._next_uses([_joined(parts[layer, gpu]) for layer in pool], gpu)
-            for pool in self._pools
-            for gpu in self._gpus
+            for pool, gpu in self._cached
         }
 
     def _next_uses(self, layers: list[Needs], gpu: int) -> tuple[Ints, Ints]:
@@ -104,7 +108,7 @@ class Residencies:
         return np.bincount(ids[ids != NO_EXPERT], minlength=self.routing.experts)
 
     def _make_cache(self, pool: tuple[int, ...], gpu: int) -> LayerCache:
-        case, slots = self.case, self.case.slots[gpu] * len(pool)
+        case, slots = self.case, int(self.case.slots[gpu, list(pool)].sum())
         usage = np.concatenate([self._usage(layer)[self.routing.local[gpu]] for layer in pool])
         most_used = np.argsort(-usage, kind="stable")[:slots]
         key = (pool[0], gpu)
@@ -118,6 +122,7 @@ class Residencies:
             draws=self._draws(pool, gpu) if case.policy.draws else None,
             resident=most_used if case.initial == "most_used" else None,
             first_use=self._future[key][1] if key in self._future else None,
+            miss=case.miss,
         )
 
     def _draws(self, pool: tuple[int, ...], gpu: int) -> Floats:

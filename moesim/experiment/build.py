@@ -10,16 +10,17 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.config.paths import find
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case
+from moesim.experiment.footprints import footprint_of, residences_of
 from moesim.experiment.inputs import check_weights
 from moesim.experiment.schema import Experiment
+from moesim.experiment.slots import slots_of_run
 from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
-from moesim.memory.footprint import Footprint, Residence, slots_of
+from moesim.memory.footprint import Footprint, Residence
 from moesim.model import load_model
 from moesim.trace import RoutingTrace, read_trace
-from moesim.trace.routing import Phase
 from moesim.workload.requests import Requests
-from moesim.workload.schedule import AttentionSums, Schedule
+from moesim.workload.schedule import Schedule
 
 
 @lru_cache(maxsize=2)
@@ -49,7 +50,19 @@ class Built:
     @property
     def limit_bytes(self) -> int:
         """What a GPU has for the run: its memory less the driver's context."""
-        return self.hardware.memory_bytes - self.hardware.context_bytes
+        return limit_of(self.hardware)
+
+    @property
+    def slots_per_layer(self) -> list[int]:
+        """By GPU, what each MoE layer has; where they differ the mean, rounded down."""
+        per_layer: list[int] = self.case.slots.mean(axis=1).astype(int).tolist()
+        return per_layer
+
+    @property
+    def slots_by_layer(self) -> list[list[int]] | None:
+        """By GPU and MoE layer, where layers differ; else None."""
+        slots = self.case.slots
+        return slots.tolist() if (slots != slots[:, :1]).any() else None
 
     @property
     def out_of_memory(self) -> str | None:
@@ -78,25 +91,28 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
         )
     requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
     batching = experiment.workload.batching
-    schedule = Schedule.of(requests, batching.seats(requests), trace, gpus)
-    if limit_steps is not None:
-        schedule = schedule.first(limit_steps)
     experts = max(layer.moe.experts for layer in model.moe_layers if layer.moe)
     gpu_of_expert = experiment.placement.place(experts, gpus)
-    local = np.bincount(gpu_of_expert, minlength=gpus).tolist()
-    slots = tuple(slots_of(experiment.experts.capacity, model, count) for count in local)
-    links = hardware.links(gpus, software.pinned)
+    miss = experiment.experts.miss
+    both = miss.uses_host and miss.loads
+    links = hardware.links(gpus, software.pinned, host_reads=both)
     case = Case(
         trace=trace,
         model=model,
-        prices=CostModel(hardware, model, serial=experiment.experts.kernels == "serial"),
+        prices=CostModel(
+            hardware,
+            model,
+            serial=experiment.experts.kernels == "serial",
+            gpus_per_node=-(-gpus // hardware.host.numa_nodes.value),
+        ),
         software=software,
-        schedule=schedule,
+        schedule=Schedule.of(requests, batching.seats(requests), trace, gpus),
         gating=experiment.gating,
         gpu_of_expert=gpu_of_expert,
         gpus=gpus,
-        slots=slots,
+        slots=np.ones((gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
+        miss=experiment.experts.miss,
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
         initial=experiment.experts.initial,
@@ -104,40 +120,22 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
         execution=experiment.execution,
         decide=experiment.decide,
     )
+    room = experiment.experts
+    slots = slots_of_run(case, room.capacity, room.slots, limit_of(hardware))
+    case = replace(case, slots=slots)
+    if limit_steps is not None:
+        case = replace(case, schedule=case.schedule.first(limit_steps))
     if case.offloaded and links.shared("h2d"):
+        if case.miss.uses_link:
+            raise InputError(
+                "experts.miss: 'zero_copy' reads over a link that these GPUs share, which is not"
+                " simulated; write load, or a profile whose GPUs have root ports of their own"
+            )
         case = replace(case, links=links)
-    buffers = case.policy.shared_buffers()
-    residences = tuple(
-        Residence(count, have, buffers) for count, have in zip(local, slots, strict=True)
-    )
+    residences = residences_of(case)
     return Built(case, hardware, footprint_of(case, residences), residences)
 
 
-def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
-    """Bytes of every pass of ``case``."""
-    kv = np.zeros((case.schedule.passes, case.gpus), np.int64)
-    sums: dict[int | None, AttentionSums] = {}
-    for layer in case.model.layers:
-        window = layer.attention.window
-        if window not in sums:
-            sums[window] = AttentionSums.of(case.schedule, case.trace, case.gpus, window)
-        kv += sums[window].cached_tokens * layer.attention.kv_bytes_per_token
-    tokens = next(iter(sums.values())).tokens
-    prompt = case.schedule.phase != Phase.DECODE
-    requests = np.where(prompt[:, None], np.minimum(tokens, 1), tokens)
-    return Footprint.of(
-        case.model,
-        residences,
-        tokens=tokens,
-        requests=requests,
-        kv_bytes=kv,
-        capacity=mask_capacity(case, tokens),
-    )
-
-
-def mask_capacity(case: Case, tokens: Ints) -> Ints | None:
-    """Rows per sender and expert int64[passes] of a gating with masks, else None."""
-    if not case.gating.masks:
-        return None
-    nothing = np.zeros((len(tokens), 1, case.gpus, 1), np.int64)
-    return case.gating.route(nothing, tokens).capacity
+def limit_of(hardware: HardwareProfile) -> int:
+    """Bytes of a GPU less those of the driver's context."""
+    return hardware.memory_bytes - hardware.context_bytes

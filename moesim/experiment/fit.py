@@ -1,39 +1,102 @@
-"""What fits: the largest batch, and the largest expert capacity."""
+"""What fits: the largest batch, the largest expert capacity, and slots against context length."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from moesim.experiment.build import Built, build, footprint_of, mask_capacity
+from moesim.config.errors import InputError
+from moesim.experiment.build import Built, build
+from moesim.experiment.footprints import footprint_of, mask_capacity, pins, residences_of
 from moesim.experiment.schema import Experiment
-from moesim.memory.footprint import Footprint
+from moesim.experiment.slots import slots_beside
+from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.workload.batching.base import LARGEST_BATCH
 
+BATCHES = (1, 4, 16)
+SHORTEST_CONTEXT = 1024
 
-def largest_fit(experiment: Experiment) -> dict[str, Any]:
+
+def largest_fit(
+    experiment: Experiment,
+    contexts: Sequence[int] | None = None,
+    batches: Sequence[int] = BATCHES,
+) -> dict[str, Any]:
     """Answers for ``experiment``: ``fits`` as it stands and ``reason`` if not; ``largest_batch``
     with every request at the trace's longest context; ``largest_slots`` a layer (None where not
     even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes`` of a
-    GPU.
+    GPU; ``slots_by_context`` as ``slots_by_context`` gives it.
     """
     built = build(experiment)
-    slots = _largest(lambda n: _with_slots(built, n), max(r.local for r in built.residences), built)
-    batch = _largest(lambda n: _with_batch(built, n), LARGEST_BATCH, built)
+    local = max(r.local for r in built.residences)
+    slots = _largest(lambda n: _with_slots(built, n), local, built)
+    longest = longest_context(built)
+    batch = _largest(
+        lambda n: decode_step(built, n, longest, built.residences), LARGEST_BATCH, built
+    )
     return {
         "fits": built.out_of_memory is None,
         "reason": built.out_of_memory,
         "peak_memory_bytes": int(built.footprint.total.max()),
         "limit_bytes": built.limit_bytes,
         "largest_batch": batch,
-        "longest_context_tokens": longest_context(built),
+        "longest_context_tokens": longest,
         "largest_slots": slots,
-        "local_experts": max(r.local for r in built.residences),
-        "slots_per_layer": min(r.slots for r in built.residences),
-        "capacity_bytes": slots * _slot_bytes(built) if slots else None,
+        "local_experts": local,
+        "slots_per_layer": min(built.slots_per_layer),
+        "capacity_bytes": slots * sum(expert_bytes(built.case.model)) if slots else None,
+        "slots_by_context": list(slots_by_context(built, contexts, batches)),
     }
+
+
+def slots_by_context(
+    built: Built, contexts: Sequence[int] | None, batches: Sequence[int]
+) -> Iterator[dict[str, int]]:
+    """A row for each batch of ``batches`` and context of ``contexts`` (None: 1024, 2048, ... up to
+    the model's longest), in which every request is at the context and decodes.
+
+    ``slots_per_layer``: the most that fit on every GPU, 0 where not even 1; ``resident_bytes``:
+    weights and slots of the fullest GPU, and ``kv_bytes`` of its requests.
+    """
+    for batch in batches:
+        if not 1 <= batch <= LARGEST_BATCH:
+            raise InputError(f"--batch {batch}: must be from 1 to {LARGEST_BATCH}")
+        for context in _contexts(built) if contexts is None else contexts:
+            _check_context(built, context)
+            yield _row(built, batch, context)
+
+
+def _row(built: Built, batch: int, context: int) -> dict[str, int]:
+    local = [one.local for one in built.residences]
+    without = decode_step(built, batch, context, _equal(built, 0))
+    slots = min(slots_beside(without, built.case.model, local, built.limit_bytes))
+    step = decode_step(built, batch, context, _equal(built, slots))
+    if step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is not None:
+        slots, step = 0, without
+    parts = step.at_peak()
+    return {
+        "batch": batch,
+        "context_tokens": context,
+        "slots_per_layer": slots,
+        "resident_bytes": parts["weights"] + parts["expert_slots"],
+        "kv_bytes": parts["kv_cache"],
+    }
+
+
+def _contexts(built: Built) -> list[int]:
+    longest = built.case.model.longest_context or longest_context(built)
+    doubled = (SHORTEST_CONTEXT << n for n in range(longest.bit_length()))
+    return [*(context for context in doubled if context < longest), longest]
+
+
+def _check_context(built: Built, context: int) -> None:
+    model = built.case.model
+    if context < 1 or context > (model.longest_context or context):
+        most = f"from 1 to {model.longest_context}, the longest of {model.name}"
+        raise InputError(f"--context {context}: must be {most if context else '1 or more'}")
 
 
 def longest_context(built: Built) -> int:
@@ -41,11 +104,7 @@ def longest_context(built: Built) -> int:
     return int(built.case.trace.position[built.case.schedule.rows].max()) + 1
 
 
-def _slot_bytes(built: Built) -> int:
-    return sum(layer.moe.expert.bytes for layer in built.case.model.moe_layers if layer.moe)
-
-
-def _largest(footprint: Any, most: int, built: Built) -> int | None:
+def _largest(footprint: Callable[[int], Footprint], most: int, built: Built) -> int | None:
     """The largest number in 1..most whose footprint fits (it grows with the number), or None."""
     low, high = 0, most
     while low < high:
@@ -58,13 +117,21 @@ def _largest(footprint: Any, most: int, built: Built) -> int | None:
 
 
 def _with_slots(built: Built, slots: int) -> Footprint:
-    residences = tuple(replace(r, slots=min(slots, r.local)) for r in built.residences)
-    return footprint_of(replace(built.case, slots=tuple(r.slots for r in residences)), residences)
+    case = replace(built.case, slots=np.full_like(built.case.slots, slots))
+    return footprint_of(case, residences_of(case))
 
 
-def _with_batch(built: Built, batch: int) -> Footprint:
-    """A decode step of ``batch`` requests, each at the longest context."""
-    case, context = built.case, longest_context(built)
+def _equal(built: Built, slots: int) -> tuple[Residence, ...]:
+    """The GPUs' experts with ``slots`` in every layer."""
+    layers = len(built.case.model.moe_layers)
+    return tuple(Residence(one.local, (slots,) * layers) for one in built.residences)
+
+
+def decode_step(
+    built: Built, batch: int, context: int, residences: tuple[Residence, ...]
+) -> Footprint:
+    """A decode step of ``batch`` requests, each at ``context`` tokens."""
+    case = built.case
     requests = np.array([[len(range(gpu, batch, case.gpus)) for gpu in range(case.gpus)]])
     kv = sum(
         min(context, layer.attention.window or context) * layer.attention.kv_bytes_per_token
@@ -72,9 +139,10 @@ def _with_batch(built: Built, batch: int) -> Footprint:
     )
     return Footprint.of(
         case.model,
-        built.residences,
+        residences,
         tokens=requests,
         requests=requests,
         kv_bytes=requests * kv,
         capacity=mask_capacity(case, requests),
+        pinned=pins(case),
     )

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moesim.config.registry import kind_of
 from moesim.experiment.schema import Experiment
+from moesim.hardware import load_software
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -86,12 +88,40 @@ def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> 
     return Conflict(keys, f"{what} {sizes[-1]} bytes; write scope: layer")
 
 
+def slots_of_one_layer(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Slots by layer need a cache of each layer."""
+    del model
+    if experiment.experts.slots.kind == "equal":
+        return None
+    policy, keys = experiment.experts.policy, ("experts.slots", "experts.policy")
+    if policy.scope == "global":
+        what = "'by_layer' shares slots out to layers, but scope: global has one pool of them all"
+        return Conflict((*keys, "experts.policy.scope"), f"{what}; write equal, or scope: layer")
+    if policy.shared_buffers() is not None:
+        what = "'by_layer' shares slots out to layers, but this policy has buffers of all layers"
+        return Conflict(keys, f"{what}; write equal, or another policy")
+    return None
+
+
+def host_beside_the_device(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Where nothing runs beside a kernel, the host cannot compute experts beside the GPU."""
+    del model
+    if not experiment.experts.miss.uses_host:
+        return None
+    if load_software(experiment.software, experiment.folders).overlap:
+        return None
+    what = f"'{kind_of(type(experiment.experts.miss))}' computes experts beside the GPU, and the"
+    what += f" software '{experiment.software}' runs nothing beside a kernel; write miss: load"
+    return Conflict(("experts.miss", "software"), what)
+
+
 RULES: tuple[Rule, ...] = (
     graph_needs_a_fixed_course,
     encoder_for_encode,
     experts_to_route_to,
     expert_for_every_gpu,
     one_pool_of_equal_slots,
+    slots_of_one_layer,
 )
 
 
@@ -100,7 +130,7 @@ def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
     capacity = experiment.experts.capacity
     if capacity.kind == "all" or (capacity.kind == "fraction" and capacity.amount == 1):
         return False
-    if model is None or not model.moe_layers or capacity.kind == "fraction":
+    if model is None or not model.moe_layers or capacity.kind in ("fraction", "auto"):
         return True
     local = -(-max(_experts(model)) // experiment.parallelism.expert)
     return _slots(capacity, model) < local

@@ -70,7 +70,7 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
 
     case = built.case
     outcome = run_des(case, records=experiment.records, check=check)
-    built.footprint.in_flight(outcome.counts.misses, case.model)
+    built.footprint.in_flight(outcome.counts.loads, case.model)
     numbers = summary(case, outcome, experiment.warm_up)
     tables: dict[str, Any] = {
         "requests": requests_table(case, outcome),
@@ -94,10 +94,10 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
 
 CLOCK_KEYS = (
     "duration_ms", "output_throughput", "total_token_throughput", "mean_tpot_ms", "p50_tpot_ms",
-    "p99_tpot_ms", "hits", "late", "misses", "hit_ratio_per_expert", "hit_ratio_per_access",
-    "bytes_h2d",
-    "stall_ms", "barrier_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share",
-    "price_share", "after_warm_up", "engine_wall_s",
+    "p99_tpot_ms", "hits", "late", "misses", "misses_on_cpu", "misses_zero_copy",
+    "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
+    "cpu_wait_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share", "price_share",
+    "after_warm_up", "engine_wall_s",
 )  # fmt: skip
 
 
@@ -131,7 +131,10 @@ def _memory(built: Built) -> dict[str, Any]:
         "memory_bytes": parts,
         "memory_capacity_bytes": built.limit_bytes,
         "host_memory_bytes": built.footprint.host,
-        "slots_per_layer": min(residence.slots for residence in built.residences),
+        "pinned_memory_bytes": built.footprint.pinned_bytes,
+        "host_memory_capacity_bytes": built.hardware.host_memory_bytes,
+        "slots_per_layer": min(built.slots_per_layer),
+        "slots_by_layer": built.slots_by_layer,
         "local_experts": min(residence.local for residence in built.residences),
     }
 

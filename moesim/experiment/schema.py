@@ -14,8 +14,11 @@ from moesim.config.registry import Registry
 from moesim.config.units import Capacity, ExpertCapacity, Percent
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
+from moesim.memory.misses import registry as misses
+from moesim.memory.misses.base import MissHandling
 from moesim.memory.policies import registry as cache_policies
 from moesim.memory.policy import CachePolicy
+from moesim.memory.slots import EqualSlots, SlotsByLayer
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.workload.batching import registry as batchings
@@ -37,12 +40,6 @@ class NoPrefetch(Params):
     """Nothing is fetched ahead: an expert is loaded when it is needed."""
 
     kind: Literal["none"] = Field(default="none", description="The prefetcher.")
-
-
-class LoadMiss(Params):
-    """A missing expert is loaded into a slot, from host memory."""
-
-    kind: Literal["load"] = Field(default="load", description="What is done about a miss.")
 
 
 class Workload(Params):
@@ -78,8 +75,13 @@ class Experts(Params):
     capacity: Capacity = Field(
         default=ExpertCapacity("all", 1),
         description="Room for experts on each GPU: slots for each MoE layer ('8 slots/layer'), "
-        "bytes ('12 GiB') or a share of its experts ('25 %') over all layers, or 'all': resident "
-        "from the start.",
+        "bytes ('12 GiB') or a share of its experts ('25 %') over all layers, 'auto': what is left "
+        "of the GPU's memory, or 'all': resident from the start.",
+    )
+    slots: EqualSlots | SlotsByLayer = Field(
+        default=EqualSlots(),
+        discriminator="kind",
+        description="Which MoE layers get the slots: all as many, or more where they save misses.",
     )
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
         cache_policies, "lru", "Which resident expert makes room for a missing one."
@@ -87,8 +89,8 @@ class Experts(Params):
     prefetch: NoPrefetch = Field(
         default=NoPrefetch(), description="Which experts are fetched before they are needed."
     )
-    miss: LoadMiss = Field(
-        default=LoadMiss(), description="What is done about a needed expert that is not resident."
+    miss: Annotated[MissHandling, OneOf(misses)] = _default(
+        misses, "load", "What is done about a needed expert that is not resident."
     )
     kernels: Literal["grouped", "serial"] = Field(
         default="grouped",

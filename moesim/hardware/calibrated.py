@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ Value = TypeVar("Value")
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Error = Annotated[float, Field(ge=0)]
+Range = Annotated[tuple[Count, Count], Field(strict=False)]
+Ranges = dict[str, Range]
+"""The least and the largest of what a fit saw, by column; a price beyond is marked as outside."""
 
 
 class Estimate(Params, Generic[Value]):
@@ -22,6 +25,13 @@ class Estimate(Params, Generic[Value]):
 
     value: Value
     interval: Annotated[tuple[Value, Value], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        ends: tuple[Any, Any] = self.interval
+        if ends[0] > ends[1]:
+            raise ValueError("'interval' does not ascend")
+        return self
 
 
 class HeldOut(Params):
@@ -46,6 +56,22 @@ class Fit(Params):
     points: Count
     shapes: Count
     held_out: HeldOut | None = Field(None, description="None where there are too few shapes.")
+    known_ops: ClassVar[tuple[str, ...]] = ()
+    needed: ClassVar[tuple[str, ...]] = ()
+    """The columns that ``measured`` cannot leave out."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.known_ops and getattr(self, "op", None) not in self.known_ops:
+            raise ValueError(f"'op' is one of {', '.join(self.known_ops)}")
+        measured: Ranges = getattr(self, "measured", {})
+        for name in self.needed:
+            if name not in measured:
+                raise ValueError(f"'measured' has no '{name}'")
+        for name, (least, largest) in measured.items():
+            if least > largest:
+                raise ValueError(f"'measured' of '{name}' does not ascend")
+        return self
 
     @property
     def label(self) -> str:
@@ -79,14 +105,10 @@ class Ratios(Shape):
         return self
 
 
-Range = Annotated[tuple[Count, Count], Field(strict=False)]
-Ranges = dict[str, Range]
-"""The least and the largest of what a fit saw, by column; a price beyond is marked as outside."""
-
-
 class ExpertFit(Fit):
     """The grouped expert kernel's numbers: see ``expert_kernel``."""
 
+    needed: ClassVar[tuple[str, ...]] = ("experts",)
     family: Family
     measured: Ranges
     start: Estimate[Duration]
@@ -121,6 +143,7 @@ class ProductFit(Fit):
 class KernelFit(Fit):
     """A small kernel's numbers: see ``kernel_work``, which says what an ``op`` does."""
 
+    known_ops: ClassVar[tuple[str, ...]] = ("cpu_expert", "gate", "launch", "permute")
     op: str
     measured: Ranges
     start: Estimate[Duration]
@@ -148,6 +171,7 @@ class SizeRatios(Params):
 class TransferFit(Fit):
     """What copies and collectives have in common: see ``transfer_curve``."""
 
+    needed: ClassVar[tuple[str, ...]] = ("bytes",)
     op: str
     measured: Ranges
     start: Estimate[Duration]
@@ -160,6 +184,7 @@ class TransferFit(Fit):
 class CopyFit(TransferFit):
     """Copies of one kind of host memory, by one GPU or by ``measured.gpus`` at once."""
 
+    known_ops: ClassVar[tuple[str, ...]] = ("copy_h2d", "copy_d2h", "copy_p2p")
     pinned: bool = True
 
     @property
@@ -171,6 +196,8 @@ class CopyFit(TransferFit):
 class CollectiveFit(TransferFit):
     """A collective; ``bandwidth`` is the bus bandwidth of two GPUs."""
 
+    known_ops: ClassVar[tuple[str, ...]] = ("all_reduce", "all_to_all")
+    needed: ClassVar[tuple[str, ...]] = ("bytes", "gpus")
     step: Estimate[Duration] = Field(description="Of each GPU beyond the second.")
     scaling: Estimate[Positive] = Field(description="Of the bandwidth, a doubling of the GPUs.")
 
@@ -181,6 +208,8 @@ class AttentionFit(Fit):
     Whole prompts have no split.
     """
 
+    known_ops: ClassVar[tuple[str, ...]] = ("attention_prefill", "attention_decode")
+    needed: ClassVar[tuple[str, ...]] = ("head_dim",)
     op: str
     layout: Layout
     measured: Ranges

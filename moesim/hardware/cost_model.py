@@ -26,8 +26,9 @@ class CostModel:
     """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
 
     ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``datasheet`` never.
-    ``serial``: experts run one by one, each in kernels of its own. No tokens cost nothing. Kernels
-    are rounded to the nearest nanosecond, copies and collectives up.
+    ``serial``: experts run one by one, each in kernels of its own. ``gpus_per_node``: GPUs that
+    share what a NUMA node gives to experts of the host. No tokens cost nothing. Kernels are rounded
+    to the nearest nanosecond, copies and collectives up.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class CostModel:
         prices: Prices = "auto",
         *,
         serial: bool = False,
+        gpus_per_node: int = 1,
     ) -> None:
         self.hardware, self.model = hardware, model
         card = hardware if prices == "auto" else hardware.model_copy(update={"calibrated": None})
         self.operations: dict[str, Any] = {
-            kind: operation(card, model, serial=serial)
+            kind: operation(card, model, serial=serial, gpus_per_node=gpus_per_node)
             for kind, operation in registry.components.items()
         }
 
@@ -87,6 +89,10 @@ class CostModel:
         wave without experts costs nothing. An expert alone is a wave of one.
         """
         return self._nearest("experts", layer, rows, starts)
+
+    def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
+        """A routed expert with ``rows`` rows that the host computes."""
+        return self._nearest("cpu_expert", layer, rows)
 
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""

@@ -20,11 +20,13 @@ class Links:
     ``h2d`` and ``d2h``: by GPU, the names of the links that its copy crosses, from the GPU to the
     host. ``capacity``: bytes a second by link; what a copy takes beyond its bytes over the GPU's
     own link is latency. A GPU's own link and a switch's uplink have a name for each direction
-    (PCIe is full duplex); a NUMA node's memory serves both.
+    (PCIe is full duplex); a NUMA node's memory serves both. ``host``: by GPU, the links that the
+    experts cross which the host computes for it, where it does.
     """
 
     h2d: dict[int, tuple[str, ...]] = field(default_factory=dict)
     d2h: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    host: dict[int, tuple[str, ...]] = field(default_factory=dict)
     capacity: dict[str, int] = field(default_factory=dict)
 
     def crossed(self, gpu: int, direction: Direction) -> tuple[str, ...]:
@@ -39,14 +41,15 @@ class Links:
     def shared(self, direction: Direction | Literal["both"] = "both") -> frozenset[str]:
         """The links whose users' peak rates add up to more than their capacity.
 
-        The users are the copies of ``direction``, one a GPU; a user's peak is its GPU's own link.
+        The users are the copies of ``direction``, one a GPU, and what the host reads for each; a
+        user's peak is its own link.
         """
         demand = dict.fromkeys(self.capacity, 0)
-        for way in DIRECTIONS if direction == "both" else (direction,):
-            for gpu in self.h2d:
-                own, *rest = self.crossed(gpu, way)
-                for link in rest:
-                    demand[link] += self.capacity[own]
+        ways = DIRECTIONS if direction == "both" else (direction,)
+        users = [self.crossed(gpu, way) for way in ways for gpu in self.h2d]
+        for own, *rest in (*users, *self.host.values()):
+            for link in rest:
+                demand[link] += self.capacity[own]
         return frozenset(link for link, users in demand.items() if users > self.capacity[link])
 
 
@@ -55,10 +58,14 @@ def links_between(
     host: Host,
     topology: Topology | None,
     gpus: Sequence[int],
+    *,
+    host_reads: bool = False,
 ) -> Links:
     """The links of ``gpus``; without a topology each has its own root port and nothing else.
 
-    ``own_rate``: bytes a second of a GPU's own link.
+    ``own_rate``: bytes a second of a GPU's own link. ``host_reads``: the host computes experts, and
+    what it reads and what copies read comes from the memory of the GPU's NUMA node (without a
+    topology: GPUs spread evenly over nodes).
     """
     links = Links()
     for gpu in gpus:
@@ -68,14 +75,25 @@ def links_between(
             crossed = {f"gpu {gpu} {direction}": own_rate[direction]}
             if topology is not None:
                 crossed |= _beyond(host, topology, gpu, direction)
+            elif host_reads:
+                crossed |= _memory(host, gpus.index(gpu) * host.numa_nodes.value // len(gpus))
             getattr(links, direction)[gpu] = tuple(crossed)
             links.capacity.update(crossed)
+        if host_reads:
+            share = host.node_bytes_per_second // -(-len(gpus) // host.numa_nodes.value)
+            own = {f"gpu {gpu} host": share}
+            links.host[gpu] = (*own, links.h2d[gpu][-1])
+            links.capacity.update(own)
     return links
+
+
+def _memory(host: Host, node: int) -> dict[str, int]:
+    return {f"numa {node} memory": host.node_bytes_per_second}
 
 
 def _beyond(host: Host, topology: Topology, gpu: int, direction: Direction) -> dict[str, int]:
     switch = topology.switch_of(gpu)
-    memory = {f"numa {topology.numa_of(gpu)} memory": host.node_bytes_per_second}
+    memory = _memory(host, topology.numa_of(gpu))
     if switch is None:
         return memory
     uplink = int(topology.switches[switch].uplink.value)

@@ -17,16 +17,21 @@ class Operation:
 
     A subclass has ``price``: the shapes of ``CostModel``'s method of that name to nanoseconds, not
     yet rounded. Where it does not rest on the datasheet alone, its ``rests_on`` says so.
-    ``serial``: experts run one by one.
+    ``serial``: experts run one by one. ``gpus_per_node``: GPUs that share a NUMA node's cores.
     """
 
     kind: ClassVar[str]
 
     def __init__(
-        self, hardware: HardwareProfile, model: ModelSpec, *, serial: bool = False
+        self,
+        hardware: HardwareProfile,
+        model: ModelSpec,
+        *,
+        serial: bool = False,
+        gpus_per_node: int = 1,
     ) -> None:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)
-        self.serial = serial
+        self.serial, self.gpus_per_node = serial, gpus_per_node
 
     def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
 
+from moesim.hardware.calibrated import ExpertFit
 from moesim.hardware.calibrated_experts import fits_for
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
@@ -52,8 +53,14 @@ def price_error(profile: HardwareProfile, model: ModelSpec, *, serial: bool) -> 
     fits = fits_for(profile, expert.dtype, serial=serial) or fits_for(profile, expert.dtype)
     if not fits:
         medians, tails = zip(*LEFT_OUT.values(), strict=True)
-        of = "datasheet prices; expert kernels of cards that no fit had seen"
+        others = sorted({str(fit.dtype) for fit in _experts(profile)})
+        why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
+        of = f"datasheet prices{why}; expert kernels of GPUs that no fit had seen"
         return PriceError(of, median(medians), median(tails), max(medians))
     error = fits[0].held_out
     of = f"fitted to {fits[0].label}; expert kernels of shapes that the fit had not seen"
     return PriceError(of, error.median_percent, error.p90_percent) if error else PriceError(of)
+
+
+def _experts(profile: HardwareProfile) -> tuple[ExpertFit, ...]:
+    return profile.calibrated.experts if profile.calibrated else ()

@@ -52,14 +52,17 @@ class HardwareProfile(Params):
         """Operations a second of a large product with ``dtype`` weights, from the datasheet."""
         return peak_of(self.datasheet.compute, dtype)
 
-    def links(self, gpus: int | Sequence[int], pinned: bool = True) -> Links:
-        """The links that the copies of ``gpus`` (numbers, or how many) cross.
+    def links(
+        self, gpus: int | Sequence[int], pinned: bool = True, *, host_reads: bool = False
+    ) -> Links:
+        """The links that the copies of ``gpus`` (numbers, or how many) cross, and what the host
+        reads for them where it computes experts (``host_reads``).
 
         InputError for a GPU that the node does not have.
         """
         numbers = range(gpus) if isinstance(gpus, int) else gpus
         rates = {way: own_rate(self.calibrated, self.datasheet, way, pinned) for way in DIRECTIONS}
-        return links_between(rates, self.host, self.topology, numbers)
+        return links_between(rates, self.host, self.topology, numbers, host_reads=host_reads)
 
     def shared_links(
         self,

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from moesim.memory.misses.base import LOADED, ON_HOST
 from moesim.memory.policy import FREQUENCY, INSERTED, LAST_USE, NEXT_USE
 
 _STATE = types.int64[:, ::1]
 KEY = types.int64(types.int64, _STATE, types.float64, types.int64, types.int64)
 BEFORE = types.void(types.int64, types.boolean, types.int64, types.int64, types.int64, _STATE)
 AFTER = types.void(types.int64, types.boolean, types.int64, types.int64, _STATE)
+PLACE = types.int64(*[types.int64] * 7)
 
 
 @njit(
@@ -36,29 +38,32 @@ def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> An
 @njit(
     types.int64(
         types.FunctionType(KEY), types.FunctionType(BEFORE), types.FunctionType(AFTER),
-        types.boolean, types.boolean,
+        types.boolean, types.boolean, types.FunctionType(PLACE), types.int64, types.int64[:, ::1],
         types.int64[::1], types.int64[::1], types.int64[::1], types.int64[::1], types.float64[::1],
         types.int64, types.boolean, types.boolean, types.boolean, types.int64,
         types.int64, types.int64, types.boolean[::1], types.int64[:, ::1],
         types.int64[::1], types.boolean[::1], types.int64[::1], types.int64[::1], types.int64[::1],
+        types.int64[::1],
     ),
     cache=True,
 )  # fmt: skip
 def decide(
     key: Any, before: Any, after: Any, sees_before: bool, sees_after: bool,
+    place: Any, most_loads: int, prices: Any,
     offsets: Any, needs: Any, next_use: Any, weights: Any, draws: Any,
     slots: int, serial: bool, resident_first: bool, empties: bool, layers: int,
     first_step: int, now: int, resident: Any, state: Any,
-    expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
+    expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any, place_out: Any,
 ) -> int:  # fmt: skip
     """Slots and victims for every step of a pool; returns the policy time after its last turn.
 
-    Steps are those of ``layers`` layers in turn, from ``first_step`` on.
+    Steps are those of ``layers`` layers in turn, from ``first_step`` on. ``prices`` int64[3, needs]
+    of copy, kernel and host where ``place`` reads them, else int64[3, 0].
     """
     experts = len(resident)
     needed, done = np.zeros(experts, np.bool_), np.zeros(experts, np.bool_)
     wave_of, use_after = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
-    weight_of = np.zeros(experts, np.int64)
+    weight_of, need_of = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
     order, candidates = np.empty(experts, np.int64), np.empty(experts, np.int64)
     used = 0
     for e in range(experts):
@@ -71,6 +76,7 @@ def decide(
             used = 0
         for i in range(low, high):
             needed[needs[i]] = True
+            need_of[needs[i]] = i
             if len(next_use) > 0:
                 use_after[needs[i]] = next_use[i]
             if len(weights) > 0:
@@ -85,17 +91,30 @@ def decide(
                 if not resident[needs[i]]:
                     order[rest] = needs[i]
                     rest += 1
-        wave = 0
+        wave = members = loads = copied = hosted = 0
+        crossed = False
         for i in range(n):
             e = order[i]
-            if i > 0 and (serial or (resident_first and i == residents)):
-                wave += 1
-            hit, victim, wait = resident[e], -1, -1
+            hit, victim, wait, where = resident[e], -1, -1, LOADED
+            copy_ns = kernel_ns = host_ns = 0
+            if not hit:
+                if prices.shape[1] > 0:
+                    copy_ns, kernel_ns, host_ns = prices[:, need_of[e]]
+                where = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
+            if where != ON_HOST:
+                new = serial
+                if resident_first and i >= residents and not crossed:
+                    crossed = new = True
+                if new and members > 0:
+                    wave += 1
+                    members = 0
             draw = draws[now] if len(draws) > 0 else 0.0
-            if sees_before:
+            if sees_before and where == LOADED:
                 at = first_step + step
                 before(e, hit, at // layers, at % layers, weight_of[e], state)
-            if not hit:
+            if not hit and where == LOADED:
+                loads += 1
+                copied += copy_ns
                 if used < slots:
                     used += 1
                 else:
@@ -116,6 +135,7 @@ def decide(
                             wait = wave_of[victim]
                             if wait == wave:
                                 wave += 1
+                                members = 0
                         else:
                             j = n - 1  # rule (c): the one that comes last
                             while not resident[order[j]]:
@@ -127,13 +147,18 @@ def decide(
             state[LAST_USE, e] = now
             state[FREQUENCY, e] += 1
             state[NEXT_USE, e] = use_after[e]
-            if sees_after:
+            if sees_after and where == LOADED:
                 after(e, hit, victim, now, state)
             now += 1
             done[e] = True
+            if where == ON_HOST:
+                hosted += host_ns
+            else:
+                members += 1
             wave_of[e] = wave
-            expert_out[low + i], hit_out[low + i], wave_out[low + i] = e, hit, wave
-            wait_out[low + i], victim_out[low + i] = wait, victim
+            expert_out[low + i], hit_out[low + i] = e, hit
+            wave_out[low + i] = -1 if where == ON_HOST else wave
+            wait_out[low + i], victim_out[low + i], place_out[low + i] = wait, victim, where
         for i in range(low, high):
             needed[needs[i]] = done[needs[i]] = False
     return now

@@ -20,25 +20,38 @@ LOGIT_BYTES = 4
 
 @dataclass(frozen=True)
 class Residence:
-    """Experts on a GPU: local experts and slots of each MoE layer, or ``buffers`` in place of slots
-    that all layers share in turn.
+    """Experts on a GPU: ``local`` ones of each MoE layer and ``slots`` by MoE layer, or ``buffers``
+    in place of slots that all layers share in turn.
     """
 
     local: int
-    slots: int
+    slots: tuple[int, ...]
     buffers: int | None = None
 
-    @property
-    def holds_all(self) -> bool:
-        """Whether all local experts are resident from the start."""
-        return self.slots >= self.local
+    def resident_bytes(self, model: ModelSpec) -> int:
+        """Bytes of the layers whose local experts are all resident from the start."""
+        sizes = zip(self.slots, expert_bytes(model), strict=True)
+        return sum(self.local * size for slots, size in sizes if slots >= self.local)
+
+    def offloaded_bytes(self, model: ModelSpec) -> int:
+        """Bytes of the other layers' local experts, which the host keeps."""
+        return self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
+
+    def pool_bytes(self, model: ModelSpec) -> int:
+        """Bytes of the slots, or buffers, of the other layers."""
+        of_layers = zip(self.slots, expert_bytes(model), strict=True)
+        cached = [(slots, size) for slots, size in of_layers if slots < self.local]
+        if cached and self.buffers is not None:
+            return self.buffers * max(size for _, size in cached)
+        return sum(slots * size for slots, size in cached)
 
 
 def slots_of(capacity: ExpertCapacity, model: ModelSpec, local: int) -> int:
     """Slots for each MoE layer on a GPU with ``local`` experts a layer; at least 1, at most
     ``local``.
 
-    Bytes are divided equally over the MoE layers, rounded down.
+    Bytes are divided equally over the MoE layers, rounded down. ``auto`` is not among them: it
+    depends on what else the GPU holds.
     """
     largest = max(layer.moe.expert.bytes for layer in model.moe_layers if layer.moe)
     match capacity.kind:
@@ -78,7 +91,7 @@ def activation_bytes(model: ModelSpec, tokens: Ints, requests: Ints) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """Bytes by category: int64[passes, gpus] each; ``host`` bytes on the host.
+    """Bytes by category: int64[passes, gpus] each; ``host`` bytes on the host, ``pinned`` or not.
 
     ``copies_in_flight`` is room of the expert slots that a copy is filling; it is moved out of
     ``expert_slots`` once the misses are known.
@@ -86,6 +99,7 @@ class Footprint:
 
     parts: dict[str, Ints]
     host: int
+    pinned: bool = True
 
     @property
     def total(self) -> Ints:
@@ -103,14 +117,16 @@ class Footprint:
         requests: Ints,
         kv_bytes: Ints,
         capacity: Ints | None,
+        pinned: bool = True,
     ) -> Footprint:
         """From ``tokens``, ``requests``, ``kv_bytes`` int64[passes, gpus]; ``capacity``
-        int64[passes] of a gating with masks, else None.
+        int64[passes] of a gating with masks, else None; ``pinned``: offloaded experts are in pinned
+        host memory.
         """
-        gpus, per_layer = len(residences), sum(expert_bytes(model))
+        gpus = len(residences)
         replicated, ones = replicated_bytes(model), np.ones_like(tokens)
-        resident = np.array([r.local * per_layer if r.holds_all else 0 for r in residences])
-        pool = np.array([_pool_bytes(r, model) for r in residences])
+        resident = np.array([one.resident_bytes(model) for one in residences])
+        pool = np.array([one.pool_bytes(model) for one in residences])
         moe = next(layer.moe for layer in model.moe_layers if layer.moe)
         row = model.hidden_size * model.activation_bytes
         rows = tokens * moe.top_k if capacity is None else ones * (moe.experts * capacity)[:, None]
@@ -125,17 +141,20 @@ class Footprint:
             "expert_slots": ones * pool,
             "copies_in_flight": 0 * ones,
         }
-        offloaded = any(not r.holds_all for r in residences)
-        experts = [layer.moe.experts for layer in model.moe_layers if layer.moe]
-        host = sum(n * size for n, size in zip(experts, expert_bytes(model), strict=True))
-        return cls(parts, host if offloaded else 0)
+        return cls(parts, sum(one.offloaded_bytes(model) for one in residences), pinned)
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Host memory that the operating system must not move."""
+        return self.host if self.pinned else 0
 
     def overflow(self, limit: int, host_limit: int) -> str | None:
         """What does not fit, in words; None where all fits."""
         if self.host > host_limit:
+            kind = "pinned" if self.pinned else "pageable"
             return (
-                f"the experts' {_gib(self.host)} do not fit in the host's {_gib(host_limit)}; "
-                "take a machine with more host memory"
+                f"the offloaded experts' {_gib(self.host)} of {kind} memory do not fit in the "
+                f"host's {_gib(host_limit)}; take a machine with more host memory"
             )
         step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
         needed = int(self.total[step, gpu])
@@ -156,7 +175,8 @@ class Footprint:
         """Move one expert's room from the slots to the copies in flight, in passes with ``misses``
         int64[passes, MoE layers, gpus].
         """
-        moved = np.where(misses.any(axis=1), max(expert_bytes(model)), 0)
+        sizes = np.array(expert_bytes(model))[:, None]
+        moved = np.where(misses > 0, sizes, 0).max(axis=1)
         self.parts["copies_in_flight"] += moved
         self.parts["expert_slots"] -= moved
 
@@ -164,14 +184,6 @@ class Footprint:
         """Bytes by category where the total is largest."""
         step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
         return {name: int(part[step, gpu]) for name, part in self.parts.items()}
-
-
-def _pool_bytes(residence: Residence, model: ModelSpec) -> int:
-    if residence.holds_all:
-        return 0
-    if residence.buffers is not None:
-        return residence.buffers * max(expert_bytes(model))
-    return residence.slots * sum(expert_bytes(model))
 
 
 def _gib(amount: int) -> str:

@@ -31,10 +31,10 @@ class Interleaved:
         return places + np.arange(len(places))
 
     def joined(self, of_layers: Sequence[Ints]) -> Ints:
-        """Values of each layer's needs, in the order of the pool."""
-        joined = np.empty(self.offsets[-1], np.int64)
+        """Values [..., needs] of each layer's needs, in the order of the pool."""
+        joined = np.empty((*of_layers[0].shape[:-1], int(self.offsets[-1])), np.int64)
         for places, values in zip(self.places, of_layers, strict=True):
-            joined[places] = values
+            joined[..., places] = values
         return joined
 
     def needs(self, layers: Sequence[Needs]) -> Needs:
@@ -51,4 +51,5 @@ class Interleaved:
                 turns.wave[at],
                 turns.wait[at],
                 turns.victim[at],
+                turns.place[at],
             )

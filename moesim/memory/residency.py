@@ -10,7 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from moesim.memory.decisions import AFTER, BEFORE, KEY, decide
+from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide
+from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.load import Load
 from moesim.memory.policy import INSERTED, LAST_USE, NEVER, NEXT_USE, ROWS, USAGE, CachePolicy
 
 Ints = NDArray[np.int64]
@@ -34,7 +36,8 @@ class Turns:
 
     ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
     victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
-    pool.
+    pool; ``place`` int64: where the expert is computed (``misses.base``), a hit LOADED. A turn of
+    the host has wave -1.
     """
 
     expert: Ints
@@ -42,6 +45,7 @@ class Turns:
     wave: Ints
     wait: Ints
     victim: Ints
+    place: Ints
 
 
 class Compiled(NamedTuple):
@@ -64,6 +68,12 @@ def compiled(policy: type[CachePolicy]) -> Compiled:
         policy.before_turn is not CachePolicy.before_turn,
         policy.after_turn is not CachePolicy.after_turn,
     )
+
+
+@lru_cache
+def compiled_place(miss: type[MissHandling]) -> Any:
+    """``place`` of a way to handle misses, compiled; kept on disk for the next process."""
+    return njit(PLACE, cache=True)(miss.place)
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
@@ -90,8 +100,9 @@ class LayerCache:
 
     ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where
     the policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
-    policies that look ahead. Experts are numbered within the pool: layer by layer, within the GPU,
-    ascending. The steps of a pool are those of its layers in turn.
+    policies that look ahead; ``miss`` as in the experiment, by default loads. Experts are numbered
+    within the pool: layer by layer, within the GPU, ascending. The steps of a pool are those of its
+    layers in turn.
     """
 
     def __init__(
@@ -106,7 +117,10 @@ class LayerCache:
         draws: NDArray[np.float64] | None = None,
         resident: Ints | None = None,
         first_use: Ints | None = None,
+        miss: MissHandling | None = None,
     ) -> None:
+        handling = miss or Load()
+        self._place, self._most_loads = compiled_place(type(handling)), handling.most_loads()
         self._functions, buffers = compiled(type(policy)), policy.shared_buffers()
         self._slots, self._empties = (slots, False) if buffers is None else (buffers, True)
         self._serial, self._resident_first, self._layers = serial, resident_first, layers
@@ -122,22 +136,27 @@ class LayerCache:
         policy.start(self.state, self._slots, self.resident, layers)
 
     def decide(
-        self, needs: Needs, next_use: Ints | None = None, weights: Ints | None = None
+        self,
+        needs: Needs,
+        next_use: Ints | None = None,
+        weights: Ints | None = None,
+        prices: Ints | None = None,
     ) -> Turns:
-        """The turns of the coming steps; ``next_use`` and ``weights`` are aligned with
-        ``needs.experts``.
+        """The turns of the coming steps; ``next_use``, ``weights`` and ``prices`` int64[3, needs]
+        of copy, kernel and host are aligned with ``needs.experts``.
         """
         n = len(needs.experts)
         none = np.empty(0, np.int64)
         turns = Turns(
-            np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(3))
+            np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(4))
         )
         self._now = decide(
-            *self._functions, needs.offsets, needs.experts,
+            *self._functions, self._place, self._most_loads,
+            np.empty((3, 0), np.int64) if prices is None else prices, needs.offsets, needs.experts,
             none if next_use is None else next_use, none if weights is None else weights,
             self._draws, self._slots, self._serial, self._resident_first, self._empties,
             self._layers, self._step, self._now, self.resident, self.state,
-            turns.expert, turns.hit, turns.wave, turns.wait, turns.victim,
+            turns.expert, turns.hit, turns.wave, turns.wait, turns.victim, turns.place,
         )  # fmt: skip
         self._step += len(needs.offsets) - 1
         return turns
@@ -151,4 +170,4 @@ def all_resident(needs: Needs, *, serial: bool) -> Turns:
     step_start = np.repeat(needs.offsets[:-1], np.diff(needs.offsets))
     wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
     none = np.full(n, -1, np.int64)
-    return Turns(needs.experts, np.ones(n, np.bool_), wave, none, none)
+    return Turns(needs.experts, np.ones(n, np.bool_), wave, none, none, np.zeros(n, np.int64))

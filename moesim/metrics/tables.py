@@ -36,9 +36,10 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "misses": turns - hits,
             "accesses": counts.kept_rows.sum(axis=(1, 2)),
             "access_hits": counts.access_hits.sum(axis=(1, 2)),
-            "bytes_h2d": (counts.misses.sum(axis=2) * expert).sum(axis=1),
+            "bytes_h2d": (counts.read.sum(axis=2) * expert).sum(axis=1),
             "stall_ns": charges["waiting_for_weights"],
             "barrier_ns": charges["waiting_for_gpus"],
+            "cpu_wait_ns": charges["waiting_for_cpu"],
             **{f"{name}_ns": charges[name] for name in CHARGES[:5]},
         }
     )

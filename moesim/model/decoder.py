@@ -105,6 +105,7 @@ class Decoder(Family):
             other_parameters=other.parameters,
             other_bytes=other.bytes,
             activation_bytes=self.weights.plain.element_bytes,
+            longest_context=self.max_position_embeddings,
         )
 
 

@@ -77,4 +77,5 @@ class EncoderDecoder(Family):
             other_parameters=final_norms.parameters,
             other_bytes=final_norms.bytes,
             activation_bytes=self.weights.plain.element_bytes,
+            longest_context=self.max_position_embeddings,
         )

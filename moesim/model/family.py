@@ -39,6 +39,7 @@ class Family(BaseModel, ABC):
         None, validation_alias=AliasChoices("torch_dtype", "dtype")
     )
     quantization_config: QuantizationConfig | None = None
+    max_position_embeddings: Extent | None = None
 
     @property
     def weights(self) -> Weights:

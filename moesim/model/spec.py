@@ -120,7 +120,8 @@ class ModelSpec:
     """A whole model; encoder layers come first.
 
     The head has 0 parameters where it is tied to the embedding. ``other`` holds final norms and
-    learned position tables. ``activation_bytes`` is the size of one activation element.
+    learned position tables. ``activation_bytes`` is the size of one activation element;
+    ``longest_context`` the most tokens of a request, None where the configuration does not say.
     """
 
     name: str
@@ -135,6 +136,7 @@ class ModelSpec:
     other_parameters: int
     other_bytes: int
     activation_bytes: int
+    longest_context: int | None = None
 
     @property
     def parameters(self) -> int:

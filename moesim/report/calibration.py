@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.config.errors import InputError
+from moesim.config.errors import InputError, writing
 from moesim.report.style import METADATA, RC
 
 SUFFIXES = (".png", ".svg")
@@ -33,6 +33,6 @@ def draw(compared: pd.DataFrame, path: Path) -> Path:
         right.axhline(0, color="black", linewidth=0.7)
         right.set(xscale="log", xlabel="tokens, rows or bytes", ylabel="price - measured (%)")
         left.legend(markerscale=3)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        with writing(path):
+            sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
     return path

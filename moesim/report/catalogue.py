@@ -17,6 +17,7 @@ from moesim.config.registry import Registry
 
 REGISTRIES: Mapping[str, str] = {
     "policies": "moesim.memory.policies",
+    "misses": "moesim.memory.misses",
     "gatings": "moesim.gating",
     "planners": "moesim.placement",
     "batchings": "moesim.workload.batching",
@@ -94,8 +95,16 @@ def machine_row(profile: Any) -> Row:
         "h2d_bytes_per_s": sheet.copies.h2d.pinned.bandwidth.value,
         "peers_bytes_per_s": sheet.peers.bandwidth.value,
         "gpus": profile.gpus,
+        "calibrated": bool(fits := _fits(profile)),
+        "fits": fits,
         "title": profile.title,
     }
+
+
+def _fits(profile: Any) -> str:
+    """The kinds of fits that a profile has; none: it rests on its datasheet."""
+    part = profile.calibrated
+    return " ".join(kind for kind in type(part).model_fields if getattr(part, kind)) if part else ""
 
 
 def software() -> list[Row]:
@@ -163,6 +172,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("fp16_flop_per_s", "fp16\nTFLOP/s", 1e12, ",.0f"),
         Column("h2d_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
         Column("peers_bytes_per_s", "to GPUs\nGB/s", 1e9, ",.1f"),
+        Column("calibrated", "fitted"),
     ),
     "software": (
         Column("name", "software"),

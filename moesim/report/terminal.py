@@ -85,24 +85,46 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
 def _rows(summary: Mapping[str, Any]) -> list[Row]:
     get = summary.get
     memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
+    peak = [("peak memory of a GPU", gib(get("peak_memory_bytes"))), *memory, *_host(summary)]
     if summary["status"] != "ok":
-        return [("peak memory of a GPU", gib(get("peak_memory_bytes"))), *memory]
+        return [("slots per layer", _slots(summary)), *peak]
     hits = f"{percent(get('hit_ratio_per_expert'))} of experts"
     return [
         ("engine", f"{get('engine')}, {number(get('engine_wall_s'), 3)} s"),
         ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
         ("duration", f"{number(get('duration_ms'))} ms"),
-        ("output throughput", f"{number(get('output_throughput'))} tokens/s"),
+        *_throughput(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
-        ("slots per layer", number(get("slots_per_layer"))),
+        ("slots per layer", _slots(summary)),
         ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),
         ("hits, late, misses", ", ".join(number(get(k)) for k in ("hits", "late", "misses"))),
         ("copied to the GPUs", gib(get("bytes_h2d"))),
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
-        ("peak memory of a GPU", gib(get("peak_memory_bytes"))),
-        *memory,
+        *peak,
     ]
+
+
+def _slots(summary: Mapping[str, Any]) -> str:
+    """Slots a layer, and how far they reach where layers differ."""
+    text = number(summary.get("slots_per_layer"))
+    every = [slots for gpu in summary.get("slots_by_layer") or () for slots in gpu]
+    return f"{text}, from {min(every)} to {max(every)}" if every else text
+
+
+def _host(summary: Mapping[str, Any]) -> list[Row]:
+    """What offloaded experts take on the host, if there are any."""
+    host, pinned = (summary.get(f"{name}_memory_bytes") or 0 for name in ("host", "pinned"))
+    return [("host memory", f"{gib(host)} {'pinned' if pinned else 'pageable'}")] if host else []
+
+
+def _throughput(summary: Mapping[str, Any]) -> list[Row]:
+    """Decoded tokens a second; all tokens where prompts are among them."""
+    output, total = summary.get("output_throughput"), summary.get("total_token_throughput")
+    rows = [("output throughput", f"{number(output)} tokens/s")] if output else []
+    if not output or (total and total > output):
+        rows.append(("total token throughput", f"{number(total)} tokens/s"))
+    return rows
 
 
 def _parts(memory: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

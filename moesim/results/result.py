@@ -12,7 +12,7 @@ from pydantic import BaseModel
 STEPS = (
     "step", "phase", "start_ns", "end_ns", "tokens", "decode_tokens", "live_requests", "turns",
     "hits", "late", "misses", "accesses", "access_hits", "bytes_h2d", "stall_ns", "barrier_ns",
-    "attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns",
+    "cpu_wait_ns", "attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns",
 )  # fmt: skip
 LAYERS = (
     "step", "layer", "gpu", "tokens", "distinct_experts", "hits", "late", "misses",
@@ -37,7 +37,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 
 TIME_SHARES = (
     "attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
-    "waiting_for_gpus", "idle",
+    "waiting_for_gpus", "waiting_for_cpu", "idle",
 )  # fmt: skip
 """The keys of the summary's ``time_share``, in the order in which they are shown."""
 

@@ -44,7 +44,10 @@ def tabulate(
     head = [{path: scalar(value) for path, value in point.items()} for point in axes]
     state = [{"status": s["status"], "reason": s.get("reason")} for s in summaries]
     rest = [dict(flatten(s)) for s in summaries]
-    columns = dict.fromkeys(key for row in (*head, *state, *rest) for key in row)
+    nested = {key for s in summaries for key, entry in s.items() if isinstance(entry, Mapping)}
+    columns = dict.fromkeys(
+        key for row in (*head, *state, *rest) for key in row if key not in nested
+    )
     rows = [{**r, **s, **h} for h, s, r in zip(head, state, rest, strict=True)]
     return pd.DataFrame({name: column([row.get(name) for row in rows]) for name in columns})
 

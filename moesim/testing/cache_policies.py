@@ -47,7 +47,7 @@ def carries_its_state(policy: CachePolicy, steps: Steps, setting: Setting, cut: 
     turn = int(needs.offsets[cut])
     first = cache.decide(needs_of(steps[:cut]), after[:turn].copy(), weights[:turn])
     second = cache.decide(needs_of(steps[cut:]), after[turn:].copy(), weights[turn:])
-    names = ("expert", "hit", "wave", "wait", "victim")
+    names = ("expert", "hit", "wave", "wait", "victim", "place")
     joined = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in names)
     _assert_equal(policy, turns_of(policy, steps, setting), Turns(*joined))
 

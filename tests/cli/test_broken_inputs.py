@@ -122,7 +122,8 @@ UNITS = [
 
 COMPONENTS = [
     row("unknown policy", "experts:\n  policy: {kind: lruu}\n",
-        ("6:18", "experts.policy.kind", "'lruu' is not known", "fifo, lfu", "did you mean 'lru'?")),
+        ("6:18", "experts.policy.kind", "'lruu' is not known", "fifo, gate_score",
+         "did you mean 'lru'?")),
     row("policy as a word", "experts:\n  policy: lru\n",
         ("6:11", "experts.policy", "write {kind: lru}")),
     row("no kind", "placement: {}\n", ("5:12", "placement.kind", "allowed: contiguous")),
@@ -133,7 +134,7 @@ COMPONENTS = [
     row("unknown prefetch", "experts: {prefetch: {kind: next}}\n",
         ("5:28", "experts.prefetch.kind", "allowed: none")),
     row("unknown miss", "experts: {miss: {kind: skip}}\n",
-        ("5:24", "experts.miss.kind", "allowed: load")),
+        ("5:24", "experts.miss.kind", "allowed: cheapest, cpu, load")),
 ]  # fmt: skip
 
 NAMES = [
@@ -170,8 +171,8 @@ SWEEPS = [
     row("values of an axis", "sweep:\n  experts.capacity: [4 slots/layer, 8, 8 Gb]\n",
         ("6:37", "sweep.experts.capacity", "8 is not a capacity"),
         ("6:40", "sweep.experts.capacity", "bits")),
-    row("kind of an axis", "sweep:\n  experts.policy.kind: [lru, lfru]\n",
-        ("6:30", "sweep.experts.policy.kind", "'lfru' is not known", "allowed: fifo")),
+    row("kind of an axis", "sweep:\n  experts.policy.kind: [lru, lruu]\n",
+        ("6:30", "sweep.experts.policy.kind", "'lruu' is not known", "allowed: arc")),
     row("name in an axis", "sweep:\n  model: [gpt-oss-20b, gpt-oss-21b]\n",
         ("6:24", "sweep.model", "did you mean 'gpt-oss-20b'?")),
     row("repeated value", "sweep:\n  seed: [1, 2, 1]\n", ("6:16", "sweep.seed", "occurs twice")),

@@ -14,6 +14,7 @@ from moesim.hardware import load_hardware, load_software
 SHIPPED = shipped_folder() / "hardware_profiles"
 CARD = (SHIPPED / "rtx-4060-8gb.yaml").read_text(encoding="utf-8")
 NODE = (SHIPPED / "dgx-h100.yaml").read_text(encoding="utf-8")
+FITS = (SHIPPED / "h100-sxm.yaml").read_text(encoding="utf-8")
 EAGER = (SHIPPED / "software" / "hf-eager.yaml").read_text(encoding="utf-8")
 
 MEMORY = "memory: {value: 8 GiB, source: datasheet}"
@@ -63,6 +64,22 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "source renamed": (NODE, "  dgx: ", "  fits: another\n  dgx: ", "sources.fits: .*another key"),
 }  # fmt: skip
 
+FITTED = {
+    "ends of an interval": (
+        FITS, "start: {value: 33.298 us, interval: [31", "start: {value: 33.298 us, interval: [41",
+        "experts.0.start: 'interval' does not ascend"),
+    "least and largest": (FITS, "measured: {tokens: [1, 4096]", "measured: {tokens: [9, 4]",
+        "experts.0: 'measured' of 'tokens' does not ascend"),
+    "range left out": (FITS, "experts: [8, 512], top_k: [1, 10]}", "top_k: [1, 10]}",
+        "experts.0: 'measured' has no 'experts'"),
+    "unknown op of attention": (FITS, 'op: "attention_prefill"', 'op: "attention"',
+        "attention.*'op' is one of attention_prefill"),
+    "unknown collective": (FITS, 'op: "all_reduce"', 'op: "all_reduc"', "'op' is one of all_red"),
+    "unsorted tokens": (FITS, "tokens: [4, 8,", "tokens: [8, 4,", "'tokens' do not ascend"),
+    "ratio below zero": (FITS, "ratio: [0", "ratio: [-0", "ratio.0: -0.* more than 0"),
+    "unknown family": (FITS, 'family: "triton', 'family: "tryton', "family: 'tryton"),
+}  # fmt: skip
+
 SOFTWARE = {
     "time without unit": (EAGER, "value: 10 us", "value: 10", "launch.value: 10 "),
     "half a kernel": (EAGER, "value: 33,", "value: 33.5,", "kernels.attention.value: 33.5"),
@@ -72,7 +89,7 @@ SOFTWARE = {
     "unknown part": (EAGER, "  expert:", "  experts:", "kernels.experts: is not a known key"),
     "unknown source": (EAGER, "source: hooks}\nsync", "source: hook}\nsync", "'hook'.*'hooks'"),
 }
-CASES = [(load_hardware, name, case) for name, case in HARDWARE.items()] + [
+CASES = [(load_hardware, name, case) for name, case in (HARDWARE | FITTED).items()] + [
     (load_software, name, case) for name, case in SOFTWARE.items()
 ]
 

@@ -35,6 +35,7 @@ NODES = {
     "dgx-h200": "h200-sxm",
     "dgx-b200": "b200-sxm",
 }
+SOFTWARE = ["hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "synchronous", "vllm"]
 SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75)  # GB/s of PCIe 3 x16, 4 x16, 5 x16 and 4 x8
 NUMBERS_WITHOUT_SOURCE = {"numa", "gpus"}  # wiring: one source for all of it
 
@@ -70,7 +71,7 @@ def test_every_number_has_a_source(path: Path) -> None:
 
 def test_what_is_shipped() -> None:
     assert set(hardware_names()) == set(GOLDEN) | set(NODES)
-    assert software_names() == ["hf-eager", "ideal", "synchronous"]
+    assert software_names() == SOFTWARE
     for name in software_names():
         assert load_software(name).name == name
 

@@ -73,7 +73,7 @@ def cases():
 
 
 def misses(case, policy, slots):
-    case = replace(case, policy=policy, slots=(slots,))
+    case = replace(case, policy=policy, slots=np.full_like(case.slots, slots))
     tally = Tally(case)
     for chunk in Program(case).chunks():
         tally.add(chunk)

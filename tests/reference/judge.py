@@ -13,6 +13,7 @@ from .judge_batches import Pass, passes_of
 from .judge_cache import Cache, usage_of
 from .judge_clock import Clock
 from .judge_gating import Routed, local_experts, route
+from .judge_misses import HOST, LINK, Misses
 from .judge_words import (
     CATEGORIES,
     DECODE,
@@ -29,7 +30,7 @@ from .judge_words import (
 def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict:
     passes = passes_of(trace, config)
     routed = [route_pass(one, trace, model, config) for one in passes]
-    turns = decide(passes, routed, trace, model, config)
+    turns = decide(passes, routed, trace, model, config, prices)
     clock = Clock(trace, model, config, prices)
     verdict = Verdict(gpus=config.gpus)
     for one, layers in zip(passes, routed, strict=True):
@@ -42,7 +43,10 @@ def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict
         verdict.turns += now
         for layer in layers.values():
             count_layer(verdict, layer, model, config)
-        spent = {c: after[c] - before[c] for c in after}
+        verdict.charges.append(
+            [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
+        )
+        spent = total(verdict.charges[-1])
         verdict.steps.append(step_row(one, (start, end), now, spent, model))
     finish(verdict, clock, trace, passes)
     return verdict
@@ -59,7 +63,12 @@ def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[in
 
 
 def decide(
-    passes: list[Pass], routed: list[dict[int, Routed]], trace: Trace, model: Model, config: Config
+    passes: list[Pass],
+    routed: list[dict[int, Routed]],
+    trace: Trace,
+    model: Model,
+    config: Config,
+    prices: Prices,
 ) -> dict[tuple[int, int, int], list[Turn]]:
     """The turns of every (step, MoE layer, GPU): each cache through all its steps."""
     turns = {}
@@ -80,9 +89,10 @@ def decide(
             cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=needs)
             for step, m, ids in needs:
                 weights = weights_of(passes[step], m, trace)
-                turns[step, m, g] = cache.step(step, m, ids, weights)
+                misses = Misses(config, model, model.moe_layers[m], prices)
+                rows = routed[step][m].rows
+                turns[step, m, g] = cache.step(step, m, ids, rows, weights, misses)
                 for turn in turns[step, m, g]:
-                    turn.rows = routed[step][m].rows[turn.expert]
                     turn.kept_rows = routed[step][m].kept[turn.expert]
     return turns
 
@@ -100,8 +110,13 @@ def weights_of(one: Pass, moe_layer: int, trace: Trace) -> dict[int, int]:
     return weights
 
 
-def charged(clock: Clock) -> dict[str, int]:
-    return {c: sum(gpu.charged[c] for gpu in clock.gpus) for c in CATEGORIES}
+def charged(clock: Clock) -> list[list[int]]:
+    return [[gpu.charged[c] for c in CATEGORIES] for gpu in clock.gpus]
+
+
+def total(charges: list[list[int]]) -> dict[str, int]:
+    """Over GPUs."""
+    return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(CATEGORIES)}
 
 
 def count_layer(verdict: Verdict, routed: Routed, model: Model, config: Config) -> None:
@@ -118,6 +133,7 @@ def step_row(
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
     misses = sum(not turn.hit for turn in turns)
+    host, link = (sum(turn.place == place for turn in turns) for place in (HOST, LINK))
     return {
         "step": one.step,
         "phase": PHASE_NAMES[one.phase],
@@ -130,11 +146,14 @@ def step_row(
         "hits": len(turns) - misses,
         "late": 0,
         "misses": misses,
+        "host_turns": host,
+        "zero_copy_turns": link,
         "accesses": sum(turn.kept_rows for turn in turns),
         "access_hits": sum(turn.kept_rows for turn in turns if turn.hit),
-        "bytes_h2d": misses * model.expert_bytes,
+        "bytes_h2d": (misses - host) * model.expert_bytes,
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
+        "cpu_wait_ns": spent["waiting_for_cpu"],
         "attention_ns": spent["attention"],
         "gate_ns": spent["gate"],
         "dispatch_combine_ns": spent["dispatch_combine"],
@@ -145,12 +164,12 @@ def step_row(
 
 def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
     """The whole run's sums, and each request's time per output token."""
-    for name in ("tokens", "decode_tokens", "hits", "late", "misses", "accesses", "access_hits"):
-        setattr(verdict, name, sum(step[name] for step in verdict.steps))
-    for name in ("bytes_h2d", "stall_ns", "barrier_ns"):
+    counted = ("hits", "late", "misses", "host_turns", "zero_copy_turns", "accesses", "access_hits")
+    spent = ("bytes_h2d", "stall_ns", "barrier_ns", "cpu_wait_ns")
+    for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))
     verdict.duration_ns = verdict.steps[-1]["end_ns"] if verdict.steps else 0
-    verdict.time_ns = charged(clock)
+    verdict.time_ns = total(charged(clock))
     verdict.time_ns["idle"] = verdict.gpus * verdict.duration_ns - sum(verdict.time_ns.values())
     verdict.spans = clock.spans
     ends: dict[int, list[int]] = {}  # request -> ends of its decode steps

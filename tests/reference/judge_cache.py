@@ -8,6 +8,7 @@ from math import ceil
 
 import numpy as np
 
+from .judge_misses import HOST, LOAD, Misses
 from .judge_policies import POLICIES, Arrival, Expert
 from .judge_words import NO_EXPERT, Config, Trace, Turn
 
@@ -39,9 +40,10 @@ class Cache:
         """``needs``: every (step, layer, ascending ids) at which these layers run, in order."""
         self.config, self.gpu, self.layers = config, gpu, layers
         experts = [(layer, e) for layer in layers for e in local]
-        slots = len(local) if config.slots is None else config.slots
-        self.all_resident = slots >= len(local)  # resident from the start, no copies
-        self.slots = slots * len(layers)
+        given = [config.slots_of(layer) for layer in layers]
+        slots = [len(local) if of is None else of for of in given]
+        self.all_resident = min(slots) >= len(local)  # resident from the start, no copies
+        self.slots = sum(slots)
         self.streams = config.policy == "stream" and not self.all_resident
         if self.streams:  # buffers of all layers, whatever the slots
             self.slots = config.parameters.get("buffers", 2)
@@ -68,8 +70,19 @@ class Cache:
         )
         self.now = 0
 
-    def step(self, step: int, layer: int, needed: list[int], weights: dict[int, int]) -> list[Turn]:
-        """The turns of one step and layer in execution order; their waves are not set yet."""
+    def step(
+        self,
+        step: int,
+        layer: int,
+        needed: list[int],
+        rows: list[int],
+        weights: dict[int, int],
+        misses: Misses,
+    ) -> list[Turn]:
+        """The turns of one step and layer in execution order; their waves are not set yet.
+
+        ``rows[expert]`` and ``weights[expert]`` are what the step gives each expert.
+        """
         if self.streams:  # nothing stays
             self.resident = set()
         order = sorted((layer, e) for e in needed)
@@ -80,10 +93,18 @@ class Cache:
         for place, expert in enumerate(order):
             hit = expert in self.resident
             turn = Turn(step, layer, self.gpu, place, expert[1], hit)
+            turn.rows = rows[expert[1]]
             turn.resident_at_start = expert in at_start
             arrival = Arrival(
                 self.now, step, self.layers.index(layer), expert, hit, weights.get(expert[1], 0)
             )
+            if not hit:
+                turn.place = misses.place(turn.rows)
+            if not hit and turn.place != LOAD:  # the slots stay as they are
+                self.policy.elsewhere(arrival)
+                self.now += 1
+                turns.append(turn)
+                continue
             self.policy.seen(arrival)
             victim = None
             if not hit:
@@ -121,6 +142,9 @@ def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:
     waves: list[list[Turn]] = []
     residents_ended = False
     for turn in turns:
+        if turn.place == HOST:
+            turn.wave = -1
+            continue
         current = waves[-1] if waves else []
         if config.kernels == "serial":
             new = True  # one kernel an expert

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .judge_batches import Pass
 from .judge_cache import form_waves
 from .judge_gating import Routed, local_experts, tokens_of
+from .judge_misses import HOST, LINK, LOAD, host_ns, link_ns
 from .judge_words import (
     CATEGORIES,
     DECODE,
@@ -74,7 +75,8 @@ class Clock:
         self.host = Host(config)
         self.local = local_experts(model, config)
         uneven = config.gating == "dynamic"
-        offloaded = config.slots is not None and any(config.slots < len(x) for x in self.local)
+        given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
+        offloaded = any(n is not None and n < len(x) for n in given for x in self.local)
         self.needs_decision = uneven and (config.gpus > 1 or offloaded)
         self.host_decides = config.decide == "host" and self.needs_decision
         self.counts_exchanged = uneven and config.gpus > 1
@@ -103,7 +105,7 @@ class Clock:
             self.moe(layer, index, routed[index], theirs)
             for g, gpu in enumerate(self.gpus):
                 t, charged = before[g]
-                stall, barrier = "waiting_for_weights", "waiting_for_gpus"
+                spent = {name: gpu.charged[name] - charged[name] for name in charged}
                 rows.append(
                     {
                         "step": one.step,
@@ -114,10 +116,13 @@ class Clock:
                         "hits": sum(turn.hit for turn in theirs[g]),
                         "late": 0,
                         "misses": sum(not turn.hit for turn in theirs[g]),
+                        "host_turns": sum(turn.place == HOST for turn in theirs[g]),
+                        "zero_copy_turns": sum(turn.place == LINK for turn in theirs[g]),
                         "start_ns": t,
                         "end_ns": gpu.t,
-                        "stall_ns": gpu.charged[stall] - charged[stall],
-                        "barrier_ns": gpu.charged[barrier] - charged[barrier],
+                        "stall_ns": spent["waiting_for_weights"],
+                        "barrier_ns": spent["waiting_for_gpus"],
+                        "cpu_wait_ns": spent["waiting_for_cpu"],
                     }
                 )
         for g, gpu in enumerate(self.gpus):
@@ -184,7 +189,8 @@ class Clock:
             gpu.t = max(ready[g], shared_end[g])
             for wave in waves[g]:
                 self.run_wave(layer, index, wave, copies[g])
-            copies[g].finish(len(turns[g]), len(waves[g]))
+            copies[g].finish(sum(len(wave) for wave in waves[g]), len(waves[g]))
+            self.wait_for_host(layer, index, ready[g], [t for t in turns[g] if t.place == HOST])
         ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + restore[g]
@@ -249,17 +255,30 @@ class Clock:
         gpu = self.gpus[g]
         weights = 0
         for turn in wave:
-            if not turn.hit:
+            if turn.place == LOAD:
                 start, end = copies.issue(turn)
                 weights = max(weights, end)
                 self.spans.append(Span(step, index, g, "copy_in", (turn.expert,), start, end))
         start = max(gpu.t, weights)  # it starts when the last of its weights is there
         gpu.charge("waiting_for_weights", start)
-        gpu.t = start + self.prices.experts_ns(layer, [turn.rows for turn in wave])
-        gpu.charge("experts", gpu.t)
+        kernel = self.prices.experts_ns(layer, [turn.rows for turn in wave])
+        gpu.charge("experts", start + kernel)
+        gpu.t = start + max(kernel, link_ns(wave, self.model, self.prices))
+        gpu.charge("waiting_for_weights", gpu.t)
         copies.wave_end[wave[0].wave] = gpu.t
         experts = tuple(turn.expert for turn in wave)
         self.spans.append(Span(step, index, g, "compute", experts, start, gpu.t))
+
+    def wait_for_host(self, layer: Layer, index: int, ready: int, turns: list[Turn]) -> None:
+        """What the host computes starts when dispatch has ended, beside all waves."""
+        if not turns:
+            return
+        gpu = self.gpus[turns[0].gpu]
+        end = ready + host_ns(turns, layer, self.model, self.config, self.prices)
+        experts = tuple(turn.expert for turn in turns)
+        self.spans.append(Span(turns[0].step, index, turns[0].gpu, "host", experts, ready, end))
+        gpu.t = max(gpu.t, end)
+        gpu.charge("waiting_for_cpu", gpu.t)
 
 
 class DemandCopies:

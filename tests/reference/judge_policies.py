@@ -45,6 +45,17 @@ class Policy:
 
     def ended(self, turn: Arrival, victim: Expert | None) -> None: ...
 
+    def elsewhere(self, turn: Arrival) -> None:
+        """A turn that is computed without a load, in place of ``seen`` and ``ended``."""
+        self.ended(turn, None)
+
+
+class WithMemory(Policy):
+    """Has more to remember than recency, frequency, insertion and next use."""
+
+    def elsewhere(self, turn: Arrival) -> None:
+        """Such a turn is not seen."""
+
 
 class Book(Policy):
     """A value for each expert, that ``ended`` writes."""
@@ -70,6 +81,9 @@ class Fifo(Book):
         if not turn.hit:
             self.book[turn.expert] = turn.now
 
+    def elsewhere(self, turn: Arrival) -> None:
+        """It was not loaded."""
+
 
 class Lifo(Fifo):
     def value(self, expert: Expert, turn: Arrival) -> Any:
@@ -84,7 +98,7 @@ class Lfu(Book):
         self.book[turn.expert] += 1
 
 
-class LfuDecay(Lfu):
+class LfuDecay(WithMemory, Lfu):
     def ended(self, turn: Arrival, victim: Expert | None) -> None:
         super().ended(turn, victim)
         half_life = self.choices.get("half_life") or 10 * self.given["slots"]
@@ -155,7 +169,7 @@ class LeastStale(Policy):
         return self.steps[expert] == turn.step, -coming.index(place), self.steps[expert]
 
 
-class GateScore(Policy):
+class GateScore(WithMemory):
     def __init__(self, config: Config, experts: list[Expert], **given: Any) -> None:
         super().__init__(config, experts, **given)
         self.scores, self.step = dict.fromkeys(experts, 0), -1
@@ -171,7 +185,7 @@ class GateScore(Policy):
         return self.scores[expert]
 
 
-class Arc(Policy):
+class Arc(WithMemory):
     """Megiddo and Modha's figure 4; every list from least to most recently used."""
 
     def __init__(self, config: Config, experts: list[Expert], **given: Any) -> None:
@@ -224,7 +238,7 @@ class Arc(Policy):
         assert len(self.t1 + self.t2 + self.b1 + self.b2) <= 2 * self.c
 
 
-class S3Fifo(Policy):
+class S3Fifo(WithMemory):
     """Algorithm 1 of Yang et al. with real queues, from tail to head."""
 
     def __init__(self, config: Config, experts: list[Expert], **given: Any) -> None:

@@ -18,6 +18,7 @@ CATEGORIES = (
     "host",
     "waiting_for_weights",
     "waiting_for_gpus",
+    "waiting_for_cpu",
 )
 
 Trace = dict[str, Any]  # lists: expert_ids[T][L][k], perhaps gate_weights, request_id[T], ...
@@ -90,11 +91,14 @@ class Config:
     gating: str = "dynamic"  # dynamic | static
     capacity_fraction: float | Fraction = 0.25
     placement: str = "contiguous"  # contiguous | round_robin
-    slots: int | None = None  # per GPU and MoE layer; None: all local experts
+    # per GPU and MoE layer, one number or one a layer; None: all local experts
+    slots: int | list[int] | None = None
     policy: str = "lru"  # a name of judge_policies.POLICIES
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
     first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
+    miss: str = "load"  # load | cpu | cheapest | zero_copy
+    uploads: int | None = None  # loads that cheapest may make in a step and layer; None: any
     order: str = "id"  # id | resident_first
     kernels: str = "grouped"  # grouped | serial
     initial: str = "empty"  # empty | most_used
@@ -102,6 +106,9 @@ class Config:
     execution: str = "eager"  # eager | piecewise | graph
     decide: str = "host"  # host | device
     software: Software = field(default_factory=Software)
+
+    def slots_of(self, moe_layer: int) -> int | None:
+        return self.slots[moe_layer] if isinstance(self.slots, list) else self.slots
 
 
 class Prices(Protocol):
@@ -113,6 +120,7 @@ class Prices(Protocol):
     def permute_ns(self, layer: Any, rows: int) -> int: ...
     def shared_ns(self, layer: Any, tokens: int) -> int: ...
     def experts_ns(self, layer: Any, rows: list[int]) -> int: ...
+    def cpu_expert_ns(self, layer: Any, rows: int) -> int: ...
     def head_ns(self, tokens: int) -> int: ...
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
@@ -132,16 +140,17 @@ class Turn:
     expert: int
     hit: bool
     victim: int | None = None
-    rule: str = ""  # "" hit | "free" | "a" | "b" | "c"
+    place: str = ""  # "" hit | "load" | "host" | "link": how a miss is computed
+    rule: str = ""  # "" no load | "free" | "a" | "b" | "c"
     resident_at_start: bool = True
-    wave: int = 0
+    wave: int = 0  # -1: computed by the host
     rows: int = 0
     kept_rows: int = 0
 
 
 @dataclass(frozen=True)
 class Span:
-    """When a copy or a wave ran: engine ``copy_in`` or ``compute``."""
+    """When a copy, a wave or the host ran: engine ``copy_in``, ``compute`` or ``host``."""
 
     step: int
     layer: int
@@ -163,17 +172,21 @@ class Verdict:
     hits: int = 0
     late: int = 0
     misses: int = 0
+    host_turns: int = 0
+    zero_copy_turns: int = 0
     accesses: int = 0
     access_hits: int = 0
     bytes_h2d: int = 0
     stall_ns: int = 0
     barrier_ns: int = 0
+    cpu_wait_ns: int = 0
     dropped: int = 0
     rows_executed: int = 0
     rows_kept: int = 0
     sum_of_largest_rows: int = 0  # over (step, MoE layer): the busiest GPU's rows
     time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
     gpus: int = 1
+    charges: list[list[list[int]]] = field(default_factory=list)  # [step][gpu][category]
     steps: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, int]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)

@@ -30,6 +30,8 @@ class ToyPrices:
     tile: int = 5
     copy_latency: int = 17
     copy_bytes_a_ns: int = 3
+    cpu_start: int = 29
+    cpu_row: int = 23
     exchange_latency: int = 19
     exchange_bytes_a_ns: int = 4
 
@@ -67,6 +69,11 @@ class ToyPrices:
             + by_place
         )
         return price
+
+    def cpu_expert_ns(self, layer: Any, rows: int) -> int:
+        """One expert on the host; without rows it is invoked all the same."""
+        fixed: int = 1 + self.cpu_start + 5 * layer.kind
+        return fixed + self.cpu_row * rows + rows * rows // 7
 
     def head_ns(self, tokens: int) -> int:
         return 5 * self.base + self.token * tokens + 1 if tokens else 0
@@ -146,11 +153,14 @@ class ToyCostModel:
 
     def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
         rows, starts = np.asarray(rows).tolist(), np.asarray(starts).tolist()
-        ends = [*starts[1:], len(rows)]
+        ends = [*starts[1:], len(rows)][: len(starts)]  # without a wave none
         waves = zip(starts, ends, strict=True)
         return np.array(
             [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in waves], np.int64
         )
+
+    def cpu_expert_ns(self, layer: Any, rows: Any) -> Ints:
+        return self._each(lambda n: self.prices.cpu_expert_ns(self._kind(layer), n), rows)
 
     def head_ns(self, tokens: Any) -> Ints:
         return self._each(self.prices.head_ns, tokens)
@@ -210,6 +220,9 @@ class ScalarPrices:
         wave, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
         (price,) = self.costs.experts_ns(self.layers[layer.index], wave, start)
         return int(price)
+
+    def cpu_expert_ns(self, layer: Any, rows: int) -> int:
+        return self._layered("cpu_expert_ns", layer, rows)
 
     def head_ns(self, tokens: int) -> int:
         return self._one("head_ns", tokens)

@@ -29,6 +29,7 @@ from .prices import ToyPrices
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
 POLICIES = (*CLASSIC, *OF_TODAY)
+MISSES = ("load", "cpu", "cheapest", "zero_copy")
 SHARES = [0.1, 0.28, 0.5, 0.9]
 PARAMETERS: dict[str, tuple[str, list[Any]]] = {
     "lfu_decay": ("half_life", [1, 3, 8, None]),
@@ -66,11 +67,12 @@ class Case:
 
 def needs_exceed_slots(case: Case, verdict: Verdict) -> bool:
     """Whether some set N was larger than the slots: rules (b) and (c) had to decide."""
-    slots = case.config.slots
     local = local_experts(case.model, case.config)
-    return slots is not None and any(
-        row["distinct_experts"] > slots and slots < len(local[row["gpu"]]) for row in verdict.layers
-    )
+    for row in verdict.layers:
+        slots = case.config.slots_of(row["layer"])
+        if slots is not None and row["distinct_experts"] > slots < len(local[row["gpu"]]):
+            return True
+    return False
 
 
 @st.composite
@@ -182,6 +184,8 @@ toy_prices = st.builds(
     tile=small | large,
     copy_latency=small | large,
     copy_bytes_a_ns=st.integers(1, 20),
+    cpu_start=small | large,
+    cpu_row=small | large,
     exchange_latency=small | large,
     exchange_bytes_a_ns=st.integers(1, 20),
 )
@@ -196,7 +200,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     gating = draw(st.sampled_from(gatings))
     local = -(-model.experts // gpus)
     if pressed:
-        slots: int | None = draw(st.integers(1, max(1, min(local - 1, 4))))
+        slots: int | list[int] | None = draw(st.integers(1, max(1, min(local - 1, 4))))
         batch_size = draw(st.integers(min(2, requests), requests + 1))
     else:
         few, many = st.integers(1, max(1, local - 1)), st.integers(1, local + 1)
@@ -205,11 +209,20 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     policy = draw(st.sampled_from([*POLICIES, "lru", "min", "arc", "s3fifo"]))
     name, values = PARAMETERS.get(policy, ("", []))
     scope = "layer" if policy == "stream" else draw(st.sampled_from(["layer", "layer", "global"]))
+    by_layer = policy != "stream" and scope == "layer" and draw(st.booleans())
+    if isinstance(slots, int) and by_layer:
+        each = st.integers(1, local + 1) if not pressed else st.integers(1, max(1, slots))
+        slots = [draw(each) for _ in model.moe_layers]
     phases = {
         "decode": ["decode", "decode", "all"],
         "both": ["all", "all", "prefill", "decode"],
         "encode": ["encode", "encode", "decode", "all"],
     }
+    software = draw(softwares)
+    # the host and the GPU work at a time: not for software that does one thing after the other
+    kinds = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy"]
+    miss = draw(st.sampled_from(kinds if software.overlap else ["load", "zero_copy"]))
+    initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy"})]
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
@@ -223,13 +236,15 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         parameters={name: draw(st.sampled_from(values))} if values else {},
         scope=scope,
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])) if policy == "static" else 0.25,
+        miss=miss,
+        uploads=draw(st.none() | st.integers(0, 3)) if miss == "cheapest" else None,
         order=draw(st.sampled_from(["id", "resident_first"])),
         kernels=draw(st.sampled_from(["grouped", "grouped", "serial"])),
-        initial=draw(st.sampled_from(["empty", "most_used"])),
+        initial=draw(st.sampled_from(initials)),
         seed=draw(st.integers(0, 1000)),
         execution=draw(st.sampled_from(["eager", "piecewise", "graph"])),
         decide=draw(st.sampled_from(["host", "device"])),
-        software=draw(softwares),
+        software=software,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")

@@ -14,7 +14,7 @@ from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, steps_table
 
 from .judge import judge
-from .judge_words import Config, Verdict
+from .judge_words import CATEGORIES, Config, Verdict
 from .prices import ToyPrices
 from .scenes import scene
 from .strategies import Case, cases
@@ -22,10 +22,11 @@ from .wiring import engine_case
 
 COUNTS = ["hits", "late", "misses"]
 WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
+HANDLED = ["host_turns", "zero_copy_turns"]
 LAYER_COLUMNS = ["step", "layer", "gpu", "tokens", "distinct_experts", *COUNTS, *WAITS]
 STEP_COLUMNS = [
     *["step", "tokens", "decode_tokens", "live_requests", "turns", *COUNTS],
-    *["accesses", "access_hits", "bytes_h2d", *WAITS],
+    *["accesses", "access_hits", "bytes_h2d", *WAITS, "cpu_wait_ns"],
     *["attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns"],
 ]
 
@@ -35,6 +36,8 @@ class Observed:
     """What the engine and the metrics say of one run, in the judge's words."""
 
     totals: dict[str, int]  # Verdict's integer fields, from the raw counts
+    charges: list[list[list[int]]]  # [step][gpu][category]
+    handled: dict[str, Any]  # [step][layer][gpu] turns of the host and of zero copy
     time_ns: dict[str, int]  # CATEGORIES and idle, summed over GPUs
     summary: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -58,6 +61,8 @@ def run_des(case: Case) -> Observed:
             "rows_kept": int(counts.kept_rows.sum()),
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
         },
+        charges=outcome.charges.tolist(),
+        handled={name: getattr(counts, name) for name in HANDLED},
         time_ns=charges,
         summary=summary(theirs, outcome, 0.1),
         steps=rows_of(steps_table(theirs, outcome)),
@@ -80,12 +85,16 @@ def compare(verdict: Verdict, observed: Observed) -> None:
     theirs = {tuple(int(row[k]) for k in key): row for row in observed.layers}
     for row in verdict.layers:
         where = tuple(row[k] for k in key)
+        handled = {name: int(observed.handled[name][where]) for name in HANDLED}
+        assert handled == picked(row, HANDLED), where
         assert picked(theirs.pop(where), LAYER_COLUMNS) == picked(row, LAYER_COLUMNS)
     assert not theirs
     assert len(observed.steps) == len(verdict.steps)
     for mine, other in zip(verdict.steps, observed.steps, strict=True):
         assert other["phase"] == mine["phase"]
         assert picked(other, STEP_COLUMNS) == picked(mine, STEP_COLUMNS)
+    assert CHARGES == CATEGORIES
+    assert observed.charges == verdict.charges
     assert observed.totals == {name: getattr(verdict, name) for name in observed.totals}
     assert observed.time_ns == verdict.time_ns
     assert observed.tpot_ns == {r["request_id"]: r["tpot_ns"] for r in verdict.requests}
@@ -95,9 +104,16 @@ def compare(verdict: Verdict, observed: Observed) -> None:
 def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
     for name in ("tokens", "hits", "late", "misses", "bytes_h2d", "layer_steps"):
         assert summary[name] == getattr(verdict, name), name
+    assert summary["misses_on_cpu"] == verdict.host_turns
+    assert summary["misses_zero_copy"] == verdict.zero_copy_turns
     assert summary["steps"] == len(verdict.steps)
     assert summary["dropped_tokens"] == verdict.dropped
-    for name in ("duration", "stall", "barrier"):  # no rounding: the nanoseconds come back
+    for name in (
+        "duration",
+        "stall",
+        "barrier",
+        "cpu_wait",
+    ):  # no rounding: the nanoseconds come back
         assert round(summary[f"{name}_ms"] * MS) == getattr(verdict, f"{name}_ns"), name
     ratios = ("hit_ratio_per_expert", "hit_ratio_per_access", "padding_ratio", "balancedness")
     for name in (*ratios, "output_throughput"):
@@ -131,3 +147,25 @@ def test_the_first_part_is_counted_exactly() -> None:
     config = Config(slots=2, policy="static", first_part=0.28)
     case = Case(trace, model, config, ToyPrices())
     compare(judge(trace, model, config, case.prices), run_des(case))
+
+
+def test_a_tie_is_loaded_and_a_nanosecond_more_is_not() -> None:
+    """A copy of 17 + 34 and a kernel of 33 cost what the host does: 17 + 1, 1 + 24 + 23, 17 + 1."""
+    trace, model = scene([[0]], 3)
+    for cpu_start, host_turns in ((24, 0), (23, 1)):
+        config = Config(slots=2, miss="cheapest")
+        case = Case(trace, model, config, ToyPrices(cpu_start=cpu_start))
+        verdict = judge(trace, model, config, case.prices)
+        assert verdict.host_turns == host_turns
+        compare(verdict, run_des(case))
+
+
+def test_a_kernel_reads_over_the_link_only_what_is_not_resident() -> None:
+    """Expert 0 is resident; 1 and 2 are read in the same wave, 17 + 67, longer than the kernel."""
+    trace, model = scene([[0, 1, 2]], 4)
+    prices = ToyPrices(expert_start=0, expert=0)
+    config = Config(slots=1, initial="most_used", miss="zero_copy")
+    verdict = judge(trace, model, config, prices)
+    (span,) = verdict.spans
+    assert span.end_ns - span.start_ns == 17 + 67
+    compare(verdict, run_des(Case(trace, model, config, prices)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moesim.config.paths import shipped_folder
@@ -12,6 +13,7 @@ from moesim.engine.des.run import run_des
 from moesim.engine.outcome import CHARGES
 from moesim.gating.dynamic import Dynamic
 from moesim.hardware import CostModel, SoftwareProfile, load_hardware, load_software
+from moesim.memory.misses import registry as misses
 from moesim.memory.policies.lru import Lru
 from moesim.model import load_model
 from moesim.placement.contiguous import Contiguous
@@ -48,8 +50,10 @@ def judges_trace(trace: RoutingTrace) -> Trace:
 
 
 @pytest.mark.parametrize("software", ["ideal", "hf-eager"])
-@pytest.mark.parametrize("gpus", [1, 2])
-def test_the_engine_agrees_with_the_judge_at_real_prices(gpus: int, software: str) -> None:
+@pytest.mark.parametrize(("gpus", "miss"), [(1, "load"), (2, "load"), (1, "cheapest"), (2, "cpu")])
+def test_the_engine_agrees_with_the_judge_at_real_prices(
+    gpus: int, miss: str, software: str
+) -> None:
     model, hardware = load_model("gpt-oss-20b"), load_hardware("rtx-4060-8gb")
     profile, costs = load_software(software), CostModel(hardware, model)
     whole = read_trace(shipped_folder() / "traces" / "quickstart.parquet")
@@ -66,14 +70,16 @@ def test_the_engine_agrees_with_the_judge_at_real_prices(gpus: int, software: st
         gating=Dynamic(),
         gpu_of_expert=placed,
         gpus=gpus,
-        slots=(SLOTS,) * gpus,
+        slots=np.full((gpus, len(model.moe_layers)), SLOTS),
         policy=Lru(),
+        miss=misses.get(miss)(),
     )
     config = Config(
         batching="refill",
         batch_size=BATCH,
         gpus=gpus,
         slots=SLOTS,
+        miss=miss,
         software=judges_software(profile),
     )
     expert = model.layers[0].moe
@@ -84,5 +90,6 @@ def test_the_engine_agrees_with_the_judge_at_real_prices(gpus: int, software: st
     outcome = run_des(case, check=True)
     assert outcome.ends.max(axis=1).tolist() == [step["end_ns"] for step in verdict.steps]
     assert int(outcome.counts.misses.sum()) == verdict.misses > 0
+    assert int(outcome.counts.host_turns.sum()) == verdict.host_turns
     charged: Any = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     assert charged == {name: verdict.time_ns[name] for name in CHARGES}

@@ -83,6 +83,10 @@ def test_both_faces_of_the_toy_prices_agree() -> None:
     assert scalar.experts_ns(layer, [7, 2]) == toy.experts_ns(layer, [7, 2])
     assert scalar.attention_ns(layer, 2, 9, 5) == toy.attention_ns(layer, 2, 9, 5)
     assert scalar.masks_ns(layer, 4, 3, 2) == toy.masks_ns(layer, 4, 3, 2)
+    assert costs.cpu_expert_ns(layer, np.array(rows)).tolist() == [
+        1 + 29 + 15 + 23 * n + n * n // 7 for n in rows
+    ]
+    assert scalar.cpu_expert_ns(layer, 7) == toy.cpu_expert_ns(layer, 7) == 45 + 161 + 7
     assert scalar.head_ns(3) == toy.head_ns(3)
     matrix = [[9, 1, 2], [3, 9, 4], [5, 6, 9]]
     assert scalar.all_to_all_ns(matrix) == toy.all_to_all_ns(matrix) == 19 + -(-(3 * 11 + 6) // 4)

@@ -14,6 +14,8 @@ from .judge_words import DECODE, Config, Kernels, Layer, Model, Software, Span, 
 class HandPrices:
     """Prices that are easy to add up."""
 
+    cpu_start: int = 150
+
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         return 100 + context_tokens
 
@@ -31,6 +33,9 @@ class HandPrices:
 
     def experts_ns(self, layer: Any, rows: list[int]) -> int:
         return 20 + 30 * len(rows) + 2 * sum(rows)
+
+    def cpu_expert_ns(self, layer: Any, rows: int) -> int:
+        return self.cpu_start + 10 * rows
 
     def head_ns(self, tokens: int) -> int:
         return 40
@@ -108,6 +113,7 @@ def test_one_gpu() -> None:
         "host": 5 + 5,
         "waiting_for_weights": 305 + 150,
         "waiting_for_gpus": 0,
+        "waiting_for_cpu": 0,
         "idle": 0,
     }
     assert (verdict.hits, verdict.misses, verdict.bytes_h2d) == (2, 3, 300)
@@ -155,6 +161,7 @@ def test_two_gpus() -> None:
         "host": (279 + 10 + 182) + (279 + 10 + 636),
         "waiting_for_weights": 160 + 360,
         "waiting_for_gpus": 254,
+        "waiting_for_cpu": 0,
         "idle": 1882 - 1428,
     }
     assert [(r["gpu"], r["start_ns"], r["end_ns"], r["stall_ns"]) for r in verdict.layers] == [

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from .judge import judge
 from .judge_words import CATEGORIES, Verdict
-from .strategies import POLICIES, Case, cases, needs_exceed_slots
+from .strategies import MISSES, POLICIES, Case, cases, needs_exceed_slots
 
 
 def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
@@ -22,10 +22,13 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
         seen["all"] += 1
         seen["exceeded"] += needs_exceed_slots(case, verdict)
         seen.update(f"rule {rule}" for rule in rules)
+        seen.update(f"place {place}" for place in {turn.place for turn in verdict.turns})
+        seen["cheapest does both"] += decided_both_ways(verdict)
         for choice in (
             "gpus",
             "policy",
             "scope",
+            "miss",
             "gating",
             "phase",
             "batching",
@@ -41,10 +44,20 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     names += [f"gpus {gpus}" for gpus in (1, 2, 3, 4)]
     names += [f"policy {policy}" for policy in POLICIES]
     names += [f"scope {scope}" for scope in ("layer", "global")]
+    names += [f"miss {miss}" for miss in MISSES]
+    names += [*(f"place {place}" for place in ("load", "host", "link")), "cheapest does both"]
     names += [f"phase {phase}" for phase in ("decode", "prefill", "all", "encode")]
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:
         assert seen[name] >= 9, (name, seen)
+
+
+def decided_both_ways(verdict: Verdict) -> bool:
+    """In some step and layer, one miss was loaded and one computed by the host."""
+    ways: dict[tuple[int, int, int], set[str]] = {}
+    for turn in verdict.turns:
+        ways.setdefault((turn.step, turn.layer, turn.gpu), set()).add(turn.place)
+    return any({"load", "host"} <= places for places in ways.values())
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,6 +71,7 @@ def test_the_judges_books_balance(case: Case) -> None:
     assert sum(verdict.time_ns.values()) == verdict.gpus * verdict.duration_ns
     assert set(verdict.time_ns) == {*CATEGORIES, "idle"}
     assert verdict.stall_ns == sum(row["stall_ns"] for row in verdict.layers)
+    assert verdict.cpu_wait_ns == sum(row["cpu_wait_ns"] for row in verdict.layers)
     assert verdict.barrier_ns == sum(row["barrier_ns"] for row in verdict.layers)
     assert verdict.rows_executed == sum(row["tokens"] for row in verdict.layers)
     engines_do_one_thing_at_a_time(verdict)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
 from moesim.hardware.software import KernelCounts, SoftwareProfile
+from moesim.memory.misses import registry as misses
 from moesim.memory.policies import registry as policies
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.placement import registry as planners
@@ -38,8 +41,10 @@ def engine_case(case: Case) -> EngineCase:
         policy_choices["scope"] = config.scope
     if config.policy == "static":
         policy_choices["first_part"] = percent(config.first_part)
+    miss_choices = {"uploads": config.uploads} if config.miss == "cheapest" else {}
     gpu_of_expert = planners.get(config.placement)().place(case.model.experts, config.gpus)
-    slots = config.slots if config.slots is not None else case.model.experts
+    given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
+    slots = [case.model.experts if of is None else of for of in given]
     return EngineCase(
         trace=trace,
         model=model,
@@ -49,8 +54,9 @@ def engine_case(case: Case) -> EngineCase:
         gating=gatings.get(config.gating)(**gating_choices),
         gpu_of_expert=gpu_of_expert,
         gpus=config.gpus,
-        slots=(slots,) * config.gpus,
+        slots=np.array([slots] * config.gpus, np.int64),
         policy=policies.get(config.policy)(**policy_choices),
+        miss=misses.get(config.miss)(**miss_choices),
         kernels=config.kernels,  # type: ignore[arg-type]
         order=config.order,  # type: ignore[arg-type]
         initial=config.initial,  # type: ignore[arg-type]

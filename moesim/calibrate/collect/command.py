@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from moesim.calibrate.collect.base_profile import base_text
 from moesim.calibrate.collect.cpu import Cpu, physical_cores
@@ -12,10 +14,10 @@ from moesim.calibrate.collect.peaks import peaks_of
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import Shapes, shapes_for
-from moesim.calibrate.intake import DEVICES
+from moesim.calibrate.intake import shipped_profile
 from moesim.calibrate.table import ops_of, read_table
 from moesim.calibrate.validate import valid
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import InputError, Problem, nearest, writing
 
 KINDS = ("auto", "cpu", "cuda")
 
@@ -36,6 +38,8 @@ def prepare(
     """
     _check_out(out, resume)
     kind = _kind(device)
+    if threads > (cores := os.cpu_count() or 1):
+        raise InputError(f"--threads {threads}: this machine has {cores}")
     shapes, short = shapes_for(models, kind), known_dtypes(dtypes, kind)
     found = _device(kind, threads)
     points = points_of(_plan(found, shapes, short), only)
@@ -56,7 +60,7 @@ def finish(session: Session) -> Iterator[str]:
     table = session.table()
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(table).items())
     yield f"{session.out}: {len(table)} rows ({counts})"
-    shipped = _shipped(session.device.name)
+    shipped = shipped_profile(session.device.name)
     if shipped is None:
         profile = session.out.with_suffix(".yaml")
         clean, _ = valid(read_table(session.out))
@@ -79,7 +83,8 @@ def _check_out(out: Path, resume: bool) -> None:
     if profile.exists() and not out.exists():
         what = "is there already, where the base profile would be; give another --out"
         raise InputError([Problem(str(profile), "", what)])
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out), TemporaryFile(dir=out.parent):
+        pass
 
 
 def _kind(device: str) -> str:
@@ -109,9 +114,3 @@ def _device(kind: str, threads: int) -> Device:
     from moesim.calibrate.collect.cuda import Cuda
 
     return Cuda()
-
-
-def _shipped(device: str) -> str | None:
-    """The only shipped profile of a device of that name."""
-    found = [name for name, parts in DEVICES.items() if any(p in device.lower() for p in parts)]
-    return found[0] if len(found) == 1 else None

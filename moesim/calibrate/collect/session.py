@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Session:
     others: list[dict[str, Any]] = field(default_factory=list)
     started_at: float = field(init=False)
     saved_at: float = field(init=False)
+    written: tuple[int, int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.series = [Series(point) for point in self.points]
@@ -65,8 +67,8 @@ class Session:
         """
         frame = read_table(self.out).drop(columns=LINE)
         for name in SAME[:3]:
-            others = set(frame.get(name, pd.Series(dtype=object)).dropna()) - {self.common[name]}
-            if others:
+            found = frame[name].fillna("") if name in frame.columns else [""] * len(frame)
+            if others := set(found) - {self.common[name]}:
                 what = f"was measured with {name} '{others.pop()}', not '{self.common[name]}'"
                 raise InputError([Problem(str(self.out), name, f"{what}; give another --out")])
         records: list[dict[str, Any]] = [
@@ -78,6 +80,7 @@ class Session:
             series.earlier = rows.get(series.point.key)
         known = {series.point.key for series in self.series}
         self.others = [row for key, row in rows.items() if key not in known]
+        self.written = _state(self.out)
         return len(rows)
 
     def measure(self, minutes: float, progress: Progress) -> None:
@@ -102,12 +105,20 @@ class Session:
         return frame
 
     def save(self) -> None:
-        """Write the table beside ``out`` and move it there, so that a kill leaves a whole one."""
+        """Write the table beside ``out`` and move it there, so that a kill leaves a whole one.
+
+        InputError where another process wrote there since.
+        """
         self.saved_at = self.clock()
-        if not (frame := self.table()).empty:
-            part = self.out.with_name(f".{self.out.stem}.part.parquet")
-            write_table(frame, part)
-            part.replace(self.out)
+        if (frame := self.table()).empty:
+            return
+        if _state(self.out) not in (None, self.written):
+            what = "was written by another process meanwhile; give each its own --out"
+            raise InputError([Problem(str(self.out), "", what)])
+        part = self.out.with_name(f".{self.out.stem}.{os.getpid()}.part.parquet")
+        write_table(frame, part)
+        part.replace(self.out)
+        self.written = _state(self.out)
 
     def notes(self) -> list[str]:
         """What was not measured, and why, in a line each."""
@@ -129,6 +140,14 @@ class Session:
 def _key(row: dict[str, Any]) -> str:
     left_out = (*SAME, *MEASURED)
     return key_of({name: value for name, value in row.items() if name not in left_out})
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What tells one version of a file from the next; None where there is none."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _given(value: Any) -> bool:

@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -105,14 +105,22 @@ def _ungated(raw: pd.DataFrame) -> pd.Series[bool]:
     return (wide | small) & ~older
 
 
-def _rows(distribution: str, tokens: int, top_k: int, experts: int) -> list[int] | None:
-    if not distribution.startswith("power_law_"):
+def _rows(distribution: Any, tokens: int, top_k: int, experts: int) -> list[int] | None:
+    power = str(distribution).startswith("power_law_")
+    if not power or not _possible(tokens, top_k, experts):
         return None
     alpha = float(distribution.removeprefix("power_law_"))
     return list(power_law_rows(int(tokens), int(top_k), int(experts), alpha))
 
 
-def _distinct(rows: list[int] | None, tokens: int, top_k: int, experts: int) -> int:
+def _possible(tokens: Any, top_k: Any, experts: Any) -> bool:
+    """Whether tokens can choose experts at all; a table's other rows are told and left out."""
+    return bool(pd.notna([tokens, top_k, experts]).all() and tokens > 0 and 0 < top_k <= experts)
+
+
+def _distinct(rows: list[int] | None, tokens: int, top_k: int, experts: int) -> int | None:
+    if not _possible(tokens, top_k, experts):
+        return None
     if rows is not None:
         return sum(count > 0 for count in rows)
     return balanced_distinct(int(tokens), int(top_k), int(experts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import simpy
 
@@ -10,10 +11,12 @@ from moesim.engine.case import Case, HostTimes
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyGroup, CopyIn
+from moesim.engine.des.host import HostCompute
 from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
 from moesim.engine.des.records import (
     ATTENTION,
     BARRIER,
+    CPU,
     DISPATCH,
     EXPERTS,
     GATE,
@@ -23,7 +26,7 @@ from moesim.engine.des.records import (
 )
 from moesim.trace.routing import Phase
 
-Events = Generator[simpy.Event, int, None]
+Events = Generator[simpy.Event, Any, None]
 Chunks = Callable[[int], Chunk | None]
 
 
@@ -37,8 +40,9 @@ class Gpu:
 
     def __init__(
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
-        *, layers: bool, spans: bool,
+        *, layers: bool, spans: bool, host_compute: HostCompute | None = None,
     ) -> None:  # fmt: skip
+        self.host_compute = host_compute
         self.env, self.number, self.case = env, number, case
         self.group, self.copy_in = group, copy_in
         self.keep_layers, self.keep_spans = layers, spans
@@ -46,7 +50,7 @@ class Gpu:
         self.hosts = HostTimes.of(case)
         self.records = Records()
         self.time = self.host = self.cursor = self.step = 0
-        self.charges = [0] * 7
+        self.charges = [0] * 8
 
     def charge(self, category: int, until: int) -> None:
         """Charge the time up to ``until`` that is not charged yet."""
@@ -83,7 +87,7 @@ class Gpu:
     ) -> Events:
         """One forward pass."""
         records, hosts = self.records, self.hosts
-        self.charges = charges = [0] * 7
+        self.charges = charges = [0] * 8
         records.starts.append(self.time)
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
@@ -97,7 +101,7 @@ class Gpu:
             if isinstance(layer, DenseLayer):
                 self.host += hosts.dense
                 continue
-            if self.together or layer.step_copies[index] < layer.step_copies[index + 1]:
+            if self.together or self._disturbed(layer, index):
                 yield from self._moe_layer(layer, index)
             else:
                 self._undisturbed(layer, index)
@@ -113,6 +117,11 @@ class Gpu:
         records.charges.append(charges)
         yield from self.reach()
 
+    def _disturbed(self, layer: MoeLayer, index: int) -> bool:
+        """Whether something may wait for an event: copies, or the host where memory is shared."""
+        copies = layer.step_copies[index] < layer.step_copies[index + 1]
+        return copies or (self.host_compute is not None and bool(layer.hosted(index)))
+
     def _undisturbed(self, layer: MoeLayer, index: int) -> None:
         """A MoE layer of a lone GPU that waits for no copy: no event."""
         known, free = self._gate(layer, index)
@@ -122,6 +131,7 @@ class Gpu:
         self.host += self.hosts.combine + (high - low) * self.hosts.wave
         for wave in range(low, high):
             self._run_wave(layer, wave)
+        self._host_alone(layer, index, known)
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
@@ -158,8 +168,31 @@ class Gpu:
         start = self.time
         self.time += layer.wave_ns[wave]
         self.charge(EXPERTS, self.time)
+        self.time += layer.read_ns[wave]
+        self.charge(WEIGHTS, self.time)
         if self.keep_spans:
             self.records.wave(layer, wave, start, self.time, (self.number, self.step))
+
+    def _host_alone(self, layer: MoeLayer, index: int, ready: int) -> None:
+        """Wait for the experts that the host computes, if it does; nothing disturbs it."""
+        if hosted := layer.hosted(index):
+            end = ready + layer.down_ns[index] + sum(hosted) + layer.up_ns[index]
+            self._host_ended(layer, ready, end)
+
+    def _host_ended(self, layer: MoeLayer, ready: int, end: int) -> None:
+        self.time = max(self.time, end)
+        self.charge(CPU, self.time)
+        if self.keep_spans:
+            self._span("host", f"layer {layer.index} experts", ready, end, layer.index)
+
+    def _host_beside(self, layer: MoeLayer, index: int, ready: int) -> simpy.Process | None:
+        """The host at work where copies read the same memory."""
+        hosted = layer.hosted(index)
+        if self.host_compute is None or not hosted:
+            return None
+        jobs = [(layer.amount, price) for price in hosted]
+        down, up = layer.down_ns[index], layer.up_ns[index]
+        return self.env.process(self.host_compute.run(ready, down, jobs, up))
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
@@ -168,34 +201,51 @@ class Gpu:
             known = yield from self._together(known, layer.exchange_ns, layer, "counts")
         known = self._decided(layer, known)
         groups, ends = self._copy_groups(layer, index, known)
-        if groups:
+        if groups or self.host_compute:
             self.time = known
             yield from self.reach()
+        if groups:
             for group in groups.values():
                 for part in group:
                     self.copy_in.submit(part)
         ready = known
         if self.together:
             ready = yield from self._together(known, layer.dispatch[index], layer, "dispatch")
+        beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
-        low, high = layer.step_waves[index], layer.step_waves[index + 1]
-        host = known
-        for number in range(high - low):
-            if number in groups:
-                last = groups[number][-1]
-                weights = last.spans[-1][1] if last.done.processed else (yield last.done)
-                self.time = max(self.time, weights)
-                self.charge(WEIGHTS, self.time)
-                host = weights
-            self._run_wave(layer, low + number)
-            if number in ends:
-                yield from self.reach()
-                ends[number].succeed()
-        self._launched(layer, index, known, host)
+        host = yield from self._waves(layer, index, groups, ends)
+        self._launched(layer, index, known, max(known, host))
+        if beside is None:
+            self._host_alone(layer, index, ready)
+        else:
+            self._host_ended(layer, ready, (yield beside))
         if self.together:
             self.time = yield from self._together(self.time, layer.combine[index], layer, "combine")
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
+
+    def _waves(
+        self,
+        layer: MoeLayer,
+        index: int,
+        groups: dict[int, list[CopyGroup]],
+        ends: dict[int, simpy.Event],
+    ) -> Generator[simpy.Event, Any, int]:
+        """Every wave, each when its weights are there. Returns the end of the last copy, 0 without
+        one.
+        """
+        low, high, last_copy = layer.step_waves[index], layer.step_waves[index + 1], 0
+        for number in range(high - low):
+            if number in groups:
+                last = groups[number][-1]
+                last_copy = last.spans[-1][1] if last.done.processed else (yield last.done)
+                self.time = max(self.time, last_copy)
+                self.charge(WEIGHTS, self.time)
+            self._run_wave(layer, low + number)
+            if number in ends:
+                yield from self.reach()
+                ends[number].succeed()
+        return last_copy
 
     def _launched(self, layer: MoeLayer, index: int, known: int, last_copy: int) -> None:
         """The host's time for copies, experts and combine."""

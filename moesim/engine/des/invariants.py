@@ -41,12 +41,12 @@ class Invariants:
         return len(self.outcome.spans)
 
     def bytes_conserved(self) -> int:
-        """Every miss was copied once, and nothing else was."""
+        """Every load was copied once, and nothing else was."""
         copies = sum(
             len(spans) for (_, engine), spans in self.engines.items() if engine == "copy_in"
         )
-        misses = int(self.outcome.counts.misses.sum())
-        assert copies == misses == self.outcome.copies, f"{copies} copies recorded, {misses} misses"
+        loads = int(self.outcome.counts.loads.sum())
+        assert copies == loads == self.outcome.copies, f"{copies} copies recorded, {loads} loads"
         return copies
 
     def weights_before_kernels(self) -> int:
@@ -92,7 +92,7 @@ class Invariants:
                 continue
             copies = case.software.copies_per_expert(layer.moe.expert)
             price = case.prices.copy_ns(layer.moe.expert.bytes, "h2d", case.software.pinned, copies)
-            total += price * int(self.outcome.counts.misses[:, index, gpu].sum())
+            total += price * int(self.outcome.counts.loads[:, index, gpu].sum())
         return total
 
     def littles_law(self) -> float:

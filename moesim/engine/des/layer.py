@@ -22,9 +22,11 @@ class DenseLayer:
 class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
 
-    ``turn_expert``, ``wave_turn`` and ``copy_turn`` name them. ``copy_ns``: price of one expert's
-    copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts; ``exchange_ns``: the count
-    exchange, 0 where there is none.
+    ``turn_expert``, ``wave_turn`` and ``copy_turn`` name them. ``read_ns``: what reading over the
+    link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take ``down_ns``
+    and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
+    ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where there is
+    none.
     """
 
     index: int
@@ -37,6 +39,11 @@ class MoeLayer:
     combine: list[int]
     step_waves: list[int]
     wave_ns: list[int]
+    read_ns: list[int]
+    step_hosted: list[int]
+    hosted_ns: list[int]
+    down_ns: list[int]
+    up_ns: list[int]
     step_copies: list[int]
     copy_wave: list[int]
     copy_wait: list[int]
@@ -47,6 +54,10 @@ class MoeLayer:
     turn_expert: list[int]
     wave_turn: list[int]
     copy_turn: list[int]
+
+    def hosted(self, index: int) -> list[int]:
+        """The prices of the host's experts in a pass."""
+        return self.hosted_ns[self.step_hosted[index] : self.step_hosted[index + 1]]
 
     def experts_of_wave(self, wave: int) -> list[int]:
         """The experts that run in ``wave`` of the chunk."""
@@ -92,6 +103,11 @@ def layers_on(
                 combine=chunk.combine[moe].tolist() if chunk.combine else [],
                 step_waves=work.step_waves.tolist(),
                 wave_ns=work.wave_ns.tolist(),
+                read_ns=work.read_ns.tolist(),
+                step_hosted=work.step_hosted.tolist(),
+                hosted_ns=work.hosted_ns.tolist(),
+                down_ns=work.moved_ns[0].tolist(),
+                up_ns=work.moved_ns[1].tolist(),
                 step_copies=work.step_copies.tolist(),
                 copy_wave=work.copy_wave.tolist(),
                 copy_wait=work.copy_wait.tolist(),
@@ -99,8 +115,8 @@ def layers_on(
                 amount=expert.bytes,
                 sync_ns=waits[0] * (count_copy + waits[1]),
                 exchange_ns=exchange_ns(case),
-                turn_expert=case.local_experts(gpu)[work.turns.expert].tolist(),
-                wave_turn=[*work.starts.tolist(), len(work.rows)],
+                turn_expert=case.local_experts(gpu)[work.turns.expert[work.on_gpu]].tolist(),
+                wave_turn=[*work.starts.tolist(), len(work.on_gpu)],
                 copy_turn=work.missed.tolist(),
             )
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.layer import MoeLayer
 
-ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER = range(7)
+ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
 """What a nanosecond of a GPU is charged to."""
 
 

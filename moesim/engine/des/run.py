@@ -14,6 +14,7 @@ from moesim.engine.counts import Tally
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
 from moesim.engine.des.gpu import Gpu
+from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import Outcome
@@ -56,6 +57,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         gpu = Gpu(
             env, number, case, group, copy_in,
             layers=check or records in ("layer", "expert"), spans=spans,
+            host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
         if spans:
             copy_in.on_copy = gpu.keep_copies
@@ -81,6 +83,15 @@ def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks |
     if fair is not None and case.links is not None:
         way = SharedWay(fair, case.links.h2d[gpu])
     return CopyIn(env, host_ns, blocking=software.blocking and not graph, way=way)
+
+
+def _host_compute(
+    env: simpy.Environment, case: Case, gpu: int, fair: FairLinks | None
+) -> HostCompute | None:
+    """The host's experts where copies read the same memory, else None: nothing disturbs them."""
+    if fair is None or case.links is None or gpu not in case.links.host:
+        return None
+    return HostCompute(env, fair, case.links.host[gpu])
 
 
 def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:

@@ -27,10 +27,8 @@ class Copy(Operation):
 
     kind: ClassVar[str] = "copy"
 
-    def __init__(
-        self, hardware: HardwareProfile, model: ModelSpec, *, serial: bool = False
-    ) -> None:
-        super().__init__(hardware, model, serial=serial)
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
+        super().__init__(hardware, model, **choices)
         self._curves: dict[tuple[Direction, bool], Curve | None] = {}
 
     def price(self, size: int, direction: Direction, pinned: bool, copies: int) -> int:

@@ -34,7 +34,6 @@ class MoeDecoder(SlidingDecoder):
     bias: bool = False
     layer_norm: bool = False
     position_embedding: Literal["rotary", "sinusoidal", "learned"] = "rotary"
-    max_position_embeddings: Extent | None = None
     router_dtype: DtypeName | None = None
 
     @model_validator(mode="after")

@@ -78,11 +78,11 @@ def _device(torch: Any, device: Device) -> str:
 def _loading(name: str, what: str, remedy: str = "") -> Iterator[None]:
     path = Path(name).expanduser()
     named_as_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
-    if named_as_path and not path.is_dir():
+    if (named_as_path or path.is_file()) and not path.is_dir():
         raise InputError([Problem(name, "", "no such folder; give a model's folder or hub name")])
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # noqa: BLE001 - a broken checkpoint makes its readers raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         what = f"transformers cannot load this {what} ({reason}){remedy}"
         raise InputError([Problem(name, "", what)]) from None

@@ -116,3 +116,19 @@ def test_every_row_is_known_again_after_it_was_written(tmp_path):
     assert second.resume() == len(points)
     assert second.others == []
     assert all(series.earlier["latency_ns"] == 1e4 for series in second.series)
+
+
+def test_two_at_once_do_not_overwrite_each_other(tmp_path):
+    first, second = (session(tmp_path / "t.parquet", [fake_point(n, 1e4)]) for n in (1, 2))
+    first.measure(1, nothing)
+    with pytest.raises(InputError, match="another process"):
+        second.measure(1, nothing)
+    first.save()
+    assert list(read_table(first.out)["bytes"]) == [1]
+
+
+def test_a_table_that_names_no_device_is_not_resumed(tmp_path):
+    run = session(tmp_path / "t.parquet", [fake_point(1, 1e4)])
+    pd.DataFrame({"op": ["copy_h2d"], "bytes": [1], "latency_ns": [5.0]}).to_parquet(run.out)
+    with pytest.raises(InputError, match="device ''"):
+        run.resume()

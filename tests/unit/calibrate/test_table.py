@@ -69,6 +69,13 @@ def test_an_impossible_row_is_told_by_its_line_and_left_out(change, words):
     assert words in findings[0].what
 
 
+def test_heads_that_cannot_share_keys_are_left_out():
+    shape = {"op": "attention_decode", "batch": 1, "context": 64, "heads": 8, "head_dim": 64}
+    kept, findings = valid(table(shape | {"kv_heads": 4}, shape | {"kv_heads": 16}))
+    assert list(kept["kv_heads"]) == [4]
+    assert "multiple" in findings[0].what
+
+
 def test_a_missing_column_is_told():
     kept, findings = valid(table({}).drop(columns="top_k"))
     assert kept.empty

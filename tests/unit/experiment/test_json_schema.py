@@ -66,9 +66,9 @@ def test_references_and_patterns_hold(schema):
 
 def test_capacities_follow_the_pattern(schema):
     pattern = schema["$defs"]["Experts"]["properties"]["capacity"]["pattern"]
-    for good in ("8 slots/layer", "12 GiB", "500 MB", "12.5 %", "all"):
+    for good in ("8 slots/layer", "12 GiB", "500 MB", "12.5 %", "auto", "all"):
         assert re.search(pattern, good)
-    for bad in ("8", "8 Gb", "-4 slots/layer", "8 slot", "25", "auto"):
+    for bad in ("8", "8 Gb", "-4 slots/layer", "8 slot", "25", "most"):
         assert not re.search(pattern, bad)
 
 

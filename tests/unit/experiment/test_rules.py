@@ -40,6 +40,7 @@ def test_a_graph_whose_course_is_fixed(required, fixed):
         (["experts.capacity=31 slots/layer"], "missing experts"),
         (["experts.capacity=99 %"], "missing experts"),
         (["experts.capacity=1 GiB"], "missing experts"),
+        (["experts.capacity=auto"], "missing experts"),
         (["experts.capacity=15 slots/layer", "parallelism.expert=2"], "missing experts"),
         (["parallelism.expert=2"], "unevenly"),
     ],
@@ -86,6 +87,21 @@ def test_one_pool_needs_experts_of_one_size(required):
     assert "write scope: layer" in found.what
     assert not list(conflicts(experiment, model))
     assert not list(conflicts(load_experiment(required).experiment, with_a_large_layer(model)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("{kind: lru, scope: global}", "one pool of them all; write equal, or scope: layer"),
+        ("{kind: stream}", "buffers of all layers; write equal"),
+    ],
+)
+def test_slots_by_layer_need_a_cache_of_each_layer(required, policy, words):
+    by_layer = ["experts.slots.kind=by_layer"]
+    ((path, what),) = wrong(required, [*by_layer, f"experts.policy={policy}"])
+    assert path == "experts.slots"
+    assert words in what
+    assert load_experiment(required, by_layer).experiment.experts.slots.first_part == 0.25
 
 
 def test_gate_scores_need_a_trace_with_weights(required):

@@ -11,6 +11,7 @@ from moesim.config.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 
 SHIPPED = shipped_folder() / "hardware_profiles"
+SOFTWARE = ["hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "synchronous", "vllm"]
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -21,7 +22,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def test_names() -> None:
     assert {"h100-sxm", "dgx-h100", "rtx-4060-8gb"} <= set(hardware_names())
-    assert software_names() == ["hf-eager", "ideal", "synchronous"]
+    assert software_names() == SOFTWARE
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
@@ -101,3 +102,12 @@ def test_eager_software_copies_a_matrix_at_a_time() -> None:
     assert eager.kernels.expert == 13
     numbers = {"launch_ns", "kernels.attention", "kernels.head", "synchronisation_ns", "copied"}
     assert numbers <= set(eager.sources)
+
+
+def test_fused_and_compiled_stacks_launch_less_than_an_eager_one() -> None:
+    eager = load_software("hf-eager")
+    for name in ("vllm", "llama.cpp"):
+        stack = load_software(name)
+        assert stack.launch_ns < eager.launch_ns
+        for part in ("attention", "gate", "grouped", "head"):
+            assert 0 < getattr(stack.kernels, part) < getattr(eager.kernels, part)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import moesim
 from moesim.config.capacity import parse_capacity
@@ -31,11 +33,16 @@ def column(*values):
     return np.array(values, np.int64).reshape(1, -1)
 
 
-def footprint(*residences, tokens, capacity=None):
+def on_gpu(local, *slots, buffers=None):
+    """Slots of both layers, or of each."""
+    return Residence(local, slots * (2 // len(slots)), buffers)
+
+
+def footprint(*residences, tokens, capacity=None, pinned=True):
     tokens = column(*tokens)
     return Footprint.of(
         toy(), residences, tokens=tokens, requests=tokens, kv_bytes=tokens * 1000,
-        capacity=capacity,
+        capacity=capacity, pinned=pinned,
     )  # fmt: skip
 
 
@@ -43,7 +50,7 @@ REPLICATED = 2 * (ATTENTION + NORM + ROUTER) + TABLES
 
 
 def test_one_gpu_with_all_experts():
-    parts = footprint(Residence(8, 8), tokens=[3]).at_peak()
+    parts = footprint(on_gpu(8, 8), tokens=[3]).at_peak()
     assert parts == {
         "weights": REPLICATED + 2 * 8 * EXPERT,
         "kv_cache": 3000,
@@ -57,35 +64,80 @@ def test_one_gpu_with_all_experts():
 
 
 def test_slots_take_the_place_of_weights_and_the_host_holds_all():
-    offloaded = footprint(Residence(8, 3), tokens=[1])
+    offloaded = footprint(on_gpu(8, 3), tokens=[1])
     parts = offloaded.at_peak()
     assert parts["weights"] == REPLICATED
     assert parts["expert_slots"] == 2 * 3 * EXPERT
     assert offloaded.host == 2 * 8 * EXPERT
-    assert footprint(Residence(8, 8), tokens=[1]).host == 0
+    assert footprint(on_gpu(8, 8), tokens=[1]).host == 0
+
+
+def test_slots_by_layer_take_their_own_bytes():
+    """All 8 of the first layer stay on the GPU; the host keeps those of the second."""
+    parts = footprint(on_gpu(8, 8, 3), tokens=[1])
+    assert parts.at_peak()["weights"] == REPLICATED + 8 * EXPERT
+    assert parts.at_peak()["expert_slots"] == 3 * EXPERT
+    assert parts.host == 8 * EXPERT
+
+
+def test_only_offloaded_experts_are_on_the_host():
+    two = footprint(on_gpu(4, 4), on_gpu(4, 3), tokens=[1, 1])
+    assert two.host == 2 * 4 * EXPERT
+
+
+@pytest.mark.parametrize(("pinned", "word"), [(True, "pinned"), (False, "pageable")])
+def test_the_host_runs_out_of_memory(pinned, word):
+    parts = footprint(on_gpu(8, 3), tokens=[1], pinned=pinned)
+    assert parts.pinned_bytes == (parts.host if pinned else 0)
+    assert f"of {word} memory do not fit" in parts.overflow(10**9, parts.host - 1)
+    assert parts.overflow(10**9, parts.host) is None
+
+
+@given(
+    slots=st.lists(st.tuples(*[st.integers(1, 8)] * 2), min_size=1, max_size=3),
+    tokens=st.lists(st.integers(0, 50), min_size=3, max_size=3),
+    rows=st.none() | st.integers(1, 20),
+    missed=st.booleans(),
+)
+def test_bytes_are_conserved(slots, tokens, rows, missed):
+    """The categories add up to the total, before and after copies fill slots, and an expert is in
+    slots or weights on the GPU, and on the host unless its layer stays.
+    """
+    residences = [on_gpu(8, *one) for one in slots]
+    capacity = None if rows is None else np.array([rows])
+    parts = footprint(*residences, tokens=tokens[: len(slots)], capacity=capacity)
+    before = parts.total.copy()
+    held = [sum(one) * EXPERT + REPLICATED for one in slots]
+    assert (parts.parts["weights"] + parts.parts["expert_slots"]).tolist() == [held]
+    assert parts.host == sum(8 * EXPERT for one in slots for count in one if count < 8)
+    offloaded = np.array([[[count < 8 for count in one] for one in slots]]).transpose(0, 2, 1)
+    parts.in_flight(offloaded.astype(np.int64) * missed, toy())
+    assert parts.total.tolist() == before.tolist()
+    assert sum(parts.at_peak().values()) == before.max()
+    assert all((part >= 0).all() for part in parts.parts.values())
 
 
 def test_shared_buffers_are_held_once_for_all_layers():
-    parts = footprint(Residence(8, 3, buffers=2), tokens=[1]).at_peak()
+    parts = footprint(on_gpu(8, 3, buffers=2), tokens=[1]).at_peak()
     assert parts["expert_slots"] == 2 * EXPERT
 
 
 def test_two_gpus_send_and_receive_their_rows():
     """GPU 1 has the most tokens: 5 x 2 rows of 10 fp16 values, one buffer each way."""
-    two = footprint(Residence(4, 4), Residence(4, 4), tokens=[2, 5])
+    two = footprint(on_gpu(4, 4), on_gpu(4, 4), tokens=[2, 5])
     assert two.parts["all_to_all_buffers"].tolist() == [[2 * 2 * 2 * 20, 2 * 5 * 2 * 20]]
     assert two.parts["weights"].tolist() == [[REPLICATED + 2 * 4 * EXPERT] * 2]
 
 
 def test_masks_are_tokens_by_experts_by_capacity():
     """The fullest GPU's 5 tokens x 8 experts x 2 rows, 15 bytes each, on both GPUs."""
-    two = footprint(Residence(4, 4), Residence(4, 4), tokens=[2, 5], capacity=np.array([2]))
+    two = footprint(on_gpu(4, 4), on_gpu(4, 4), tokens=[2, 5], capacity=np.array([2]))
     assert two.parts["masks"].tolist() == [[5 * 8 * 2 * 15] * 2]
     assert two.parts["all_to_all_buffers"].tolist() == [[2 * 8 * 2 * 20] * 2]
 
 
 def test_a_copy_in_flight_fills_a_slot():
-    offloaded = footprint(Residence(8, 3), tokens=[1])
+    offloaded = footprint(on_gpu(8, 3), tokens=[1])
     before = offloaded.total.copy()
     offloaded.in_flight(np.array([[[0], [2]]]), toy())
     assert offloaded.parts["copies_in_flight"].tolist() == [[EXPERT]]
@@ -93,7 +145,7 @@ def test_a_copy_in_flight_fills_a_slot():
 
 
 def test_overflow_names_what_is_largest():
-    parts = footprint(Residence(8, 3), tokens=[1])
+    parts = footprint(on_gpu(8, 3), tokens=[1])
     total = int(parts.total[0, 0])
     assert parts.overflow(total, 10**9) is None
     reason = parts.overflow(total - 1, 10**9)

@@ -51,9 +51,10 @@ def test_a_prompt_does_not_count_and_a_request_without_answer_has_no_tpot():
 
 
 def test_the_rest_of_the_time_is_idle():
-    charges = np.array([10, 0, 20, 30, 0, 15, 5])
+    charges = np.array([10, 0, 20, 30, 0, 12, 5, 3])
     shares = time_share(charges, 100)
-    assert shares["waiting_for_weights"] == 0.15
+    assert shares["waiting_for_weights"] == 0.12
+    assert shares["waiting_for_cpu"] == 0.03
     assert shares["idle"] == 0.2
     assert sum(shares.values()) == pytest.approx(1, abs=1e-15)
     assert time_share(charges * 0, 0)["idle"] == 1

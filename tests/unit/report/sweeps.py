@@ -69,7 +69,8 @@ def summary(slots: int, policy: str, batch: int) -> dict[str, Any]:
         "time_share": {
             "attention": 0.3 * (1 - waiting), "gate": 0.05 * (1 - waiting),
             "dispatch_combine": 0.0, "experts": 0.45 * (1 - waiting), "host": 0.15 * (1 - waiting),
-            "waiting_for_weights": waiting, "waiting_for_gpus": 0.0, "idle": 0.05 * (1 - waiting),
+            "waiting_for_weights": waiting, "waiting_for_gpus": 0.0, "waiting_for_cpu": 0.0,
+            "idle": 0.05 * (1 - waiting),
         },
     }  # fmt: skip
 

@@ -47,6 +47,7 @@ def summary(status: str = "ok", **changes: Any) -> dict[str, Any]:
             "host": 0.1,
             "waiting_for_weights": 0.25,
             "waiting_for_gpus": 0.0,
+            "waiting_for_cpu": 0.0,
             "idle": 0.05,
         },
         "layer_steps": 20,

@@ -155,11 +155,13 @@ def test_prompts_that_cannot_be_used(command, prompts, capsys, content, words):
     one_line(capsys, *words)
 
 
-def test_a_missing_file_or_folder_is_named(command, tmp_path, capsys):
+def test_a_missing_file_or_folder_is_named(command, prompts, tmp_path, capsys):
     assert command(prompts=tmp_path / "none.txt")[0] == 2
     one_line(capsys, "none.txt", "cannot be read")
     assert command(model=tmp_path / "no-model")[0] == 2
     one_line(capsys, "no-model", "no such folder")
+    assert command(model=prompts)[0] == 2
+    one_line(capsys, "no such folder")
     assert command(model=tmp_path)[0] == 2
     one_line(capsys, "transformers cannot load this model")
     assert command("-o", str(tmp_path / "none" / "t.parquet"))[0] == 2

@@ -1,0 +1,134 @@
+"""What one MoE layer on one GPU has to do, from its turns: waves, copies, experts of the host."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.engine.basis import Basis
+from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Work
+from moesim.engine.routing import Routing
+from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
+from moesim.memory.residency import Needs, Turns
+from moesim.model.spec import FfnSpec, LayerSpec
+
+Key = tuple[int, int]
+"""A MoE layer and a GPU."""
+
+
+class LayerWork:
+    """Prices the turns of a case's layers."""
+
+    def __init__(self, case: Case, routing: Routing, basis: Basis) -> None:
+        self.case, self.routing, self.basis = case, routing, basis
+
+    def offers(self, key: Key, needs: Needs, rows: Ints) -> Ints:
+        """Copy, kernel and host price (with its rows' copies) of each need alone, int64[3, needs];
+        ``rows`` int64[passes, experts].
+        """
+        spec, own = self.routing.moe_layers[key[0]], self._rows(needs, needs.experts, rows, key[1])
+        kernel = self.case.prices.experts_ns(spec, own, np.arange(len(own)))
+        copy = np.full(len(own), self._copy_ns(_expert(spec)), np.int64)
+        moved = self._moved(own, np.arange(len(own)), len(own)).sum(axis=0)
+        return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
+
+    def of(self, key: Key, needs: Needs, turns: Turns, rows: Ints) -> Work:
+        """The work of ``turns``."""
+        spec = self.routing.moe_layers[key[0]]
+        own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
+        on_gpu = np.flatnonzero(turns.place != ON_HOST)
+        step_of, wave_of = step[on_gpu], turns.wave[on_gpu]
+        starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
+        wave_ns = self._waves(spec, own[on_gpu], starts)
+        hosted = np.flatnonzero(turns.place == ON_HOST)
+        loaded = ~turns.hit & (turns.place == LOADED)
+        missed = np.flatnonzero(loaded[on_gpu])
+        self._count_copies(spec, len(missed))
+        copy_wave, wait = wave_of[missed], turns.wait[on_gpu][missed]
+        if not self.case.software.overlap:
+            wait = np.maximum(wait, copy_wave - 1)
+        return Work(
+            needs=needs,
+            turns=turns,
+            rows=own,
+            on_gpu=on_gpu,
+            step_waves=_offsets(step_of[starts], len(rows)),
+            wave_ns=wave_ns,
+            read_ns=self._reading(spec, turns.place[on_gpu] == OVER_LINK, starts, wave_ns),
+            step_copies=_offsets(step_of[missed], len(rows)),
+            copy_wave=copy_wave,
+            copy_wait=wait,
+            starts=starts,
+            missed=missed,
+            step_hosted=_offsets(step[hosted], len(rows)),
+            hosted_ns=self._computed(spec, own[hosted]),
+            moved_ns=self._moved(own[hosted], step[hosted], len(rows)),
+        )
+
+    def _rows(self, needs: Needs, experts: Ints, rows: Ints, gpu: int) -> Ints:
+        """The rows of ``experts``, aligned with the needs."""
+        own: Ints = rows[_steps(needs), self.routing.local[gpu][experts]]
+        return own
+
+    def _waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
+        if not len(starts):
+            return starts
+        price = self.case.prices.experts_ns(spec, rows, starts)
+        return self.basis.add("experts", price, spec, rows, starts)
+
+    def _reading(self, spec: LayerSpec, read: np.ndarray, starts: Ints, wave_ns: Ints) -> Ints:
+        """What reading weights over the link takes beyond the kernel of each wave."""
+        if not read.any():
+            return np.zeros(len(starts), np.int64)
+        experts = np.add.reduceat(read.astype(np.int64), starts)
+        size, beyond = _expert(spec).bytes, np.zeros(len(starts), np.int64)
+        for number in np.unique(experts[experts > 0]).tolist():
+            here, shape = experts == number, (number * size, "h2d", True, 1)
+            price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
+            beyond[here] = np.maximum(price - wave_ns[here], 0)
+            self.basis.add("copy", np.array([price]), *shape, times=int(here.sum()))
+        return beyond
+
+    def _computed(self, spec: LayerSpec, rows: Ints) -> Ints:
+        """The price of each expert of the host."""
+        if not len(rows):
+            return rows
+        price = self.case.prices.cpu_expert_ns(spec, rows)
+        return self.basis.add("cpu_expert", price, spec, rows)
+
+    def _moved(self, rows: Ints, step: Ints, passes: int) -> Ints:
+        """The rows of the host's experts down and up, int64[2, passes]; none where it has none."""
+        time = np.zeros((2, passes), np.int64)
+        total = np.bincount(step, rows, passes).astype(np.int64)
+        works = np.bincount(step, minlength=passes) > 0
+        row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
+        pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
+        for number in np.unique(total[works]).tolist():
+            here, size = works & (total == number), number * row_bytes
+            time[0, here] = copy_ns(size, "d2h", pinned, 1)
+            time[1, here] = copy_ns(size, "h2d", pinned, 1)
+        return time
+
+    def _copy_ns(self, expert: FfnSpec) -> int:
+        software = self.case.software
+        copies = software.copies_per_expert(expert)
+        return self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+
+    def _count_copies(self, spec: LayerSpec, number: int) -> None:
+        expert, software = _expert(spec), self.case.software
+        shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
+        self.basis.add("copy", np.array([self._copy_ns(expert)]), *shape, times=number)
+
+
+def _expert(spec: LayerSpec) -> FfnSpec:
+    assert spec.moe is not None, "a dense layer has no routed experts"
+    return spec.moe.expert
+
+
+def _steps(needs: Needs) -> Ints:
+    """The pass of each need."""
+    return np.repeat(np.arange(len(needs.offsets) - 1), np.diff(needs.offsets))
+
+
+def _offsets(step: Ints, steps: int) -> Ints:
+    return np.concatenate(([0], np.cumsum(np.bincount(step, minlength=steps))))

@@ -1,0 +1,36 @@
+"""Load or compute on the host, whichever ends sooner by its price."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from moesim.memory.misses.base import LOADED, NO_LIMIT, ON_HOST, MissHandling
+
+
+class Cheapest(MissHandling):
+    """An expert is loaded if its copy and kernel, after the copies before it, end no later than the
+    host would, after the experts that it already has.
+
+    Fiddler (arXiv 2402.07033) and KTransformers compare the two times of one expert; counting what
+    was already given to each keeps both busy. ``uploads`` bounds the loads of a step in a layer,
+    the rest is the host's, as in llama.cpp's offloading.
+    """
+
+    kind: Literal["cheapest"] = "cheapest"
+    uploads: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The most loads of a forward pass in a layer; none: no limit."
+    )
+    compares: ClassVar[bool] = True
+    uses_host: ClassVar[bool] = True
+
+    def most_loads(self) -> int:
+        """See ``MissHandling``."""
+        return NO_LIMIT if self.uploads is None else self.uploads
+
+    @staticmethod
+    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+        """The sooner one; the GPU of equals."""
+        sooner = copied + copy_ns + kernel_ns <= hosted + host_ns
+        return LOADED if sooner and loads < most_loads else ON_HOST

@@ -1,0 +1,126 @@
+"""Two results side by side: what differs in configuration, numbers and shares of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesim.config.errors import InputError, Problem
+from moesim.report.series import read_sweep
+from moesim.results import Result, read_result
+from moesim.results.files import plain, read_json
+from moesim.sweep.identity import SWEEP, differences, is_sweep
+
+UNSAID = ("name", "figures", "records", "sweep")
+"""Keys of an experiment that decide no number of a run."""
+UNCOMPARED = ("engine_wall_s", "layer_steps")
+SHARES = ("time_share", "price_share")
+POINT_NUMBERS = ("output_throughput", "mean_tpot_ms", "hit_ratio_per_expert", "peak_memory_bytes")
+
+Table = pd.DataFrame
+
+
+def compare(first: Path | str, second: Path | str) -> dict[str, Table]:
+    """What differs between the runs, or the sweeps, in two folders.
+
+    Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
+    ``ratio`` (second over first, missing where there is none), ``time_share`` and ``price_share``
+    with ``points`` (percent of the time, second less first). Of sweeps: ``points``, those with
+    equal values on the axes that both have, and ``alone``, how many points have no partner. Raises
+    an InputError where a folder is no result, or the two are not of one kind.
+    """
+    folders = (Path(first), Path(second))
+    if all(is_sweep(folder) for folder in folders):
+        return _sweeps(*folders)
+    kinds = [is_sweep(folder) for folder in folders]
+    if any(kinds):
+        sweep, other = folders[kinds.index(True)], folders[kinds.index(False)]
+        read_result(other)
+        what = f"is a sweep, '{other}' a run; name one of its points"
+        raise InputError([Problem(str(sweep), "", what)])
+    return _runs(read_result(folders[0]), read_result(folders[1]))
+
+
+def _runs(first: Result, second: Result) -> dict[str, Table]:
+    one, two = first.summary, second.summary
+    inputs = [dict(_files(result.provenance)) for result in (first, second)]
+    settings = [*_settings(first.configuration, second.configuration), *_changed(*inputs)]
+    shares = {name: _shares(one.get(name), two.get(name)) for name in SHARES}
+    return {"configuration": _table(settings), "results": _numbers(one, two)} | shares
+
+
+def _settings(
+    first: Mapping[str, Any], second: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    old, new = ({k: v for k, v in plain(e).items() if k not in UNSAID} for e in (first, second))
+    yield from differences(old, new)
+
+
+def _files(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "version of moesim", str(provenance.get("moesim"))
+    for name, entry in provenance.get("inputs", {}).items():
+        yield f"content of {name}", str(entry["sha256"])[:12]
+
+
+def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Files, and a version, of which both have one but not the same."""
+    for name in (name for name in first if name in second):
+        if first[name] != second[name]:
+            yield name, first[name], second[name]
+
+
+def _table(rows: list[tuple[str, Any, Any]]) -> Table:
+    return pd.DataFrame(rows, columns=["key", "first", "second"], dtype=object)
+
+
+def _numbers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
+    """The plain numbers, and the status, of which the two have different ones."""
+    keys = [key for key in dict.fromkeys((*first, *second)) if key not in (*UNCOMPARED, "name")]
+    rows = [(key, first.get(key), second.get(key)) for key in keys]
+    plain_rows = [(k, a, b) for k, a, b in rows if not isinstance(a, dict | list) and a != b]
+    table = _table([row for row in plain_rows if not isinstance(row[2], dict | list)])
+    return table.assign(ratio=[_ratio(a, b) for _, a, b in table.to_numpy()])
+
+
+def _ratio(first: Any, second: Any) -> float:
+    if not all(isinstance(value, int | float) for value in (first, second)) or not first:
+        return float("nan")
+    return float(second / first)
+
+
+def _shares(first: Mapping[str, float] | None, second: Mapping[str, float] | None) -> Table:
+    one, two = (pd.Series(shares or {}, dtype="float64") for shares in (first, second))
+    keys = list(dict.fromkeys([*one.index, *two.index]))
+    table = pd.DataFrame({"first": one, "second": two}).reindex(keys)
+    table = table.fillna(0.0) if len(one) and len(two) else table.iloc[:0]
+    table = table[(table != 0).any(axis=1)].rename_axis("key").reset_index()
+    return table.assign(points=100 * (table["second"] - table["first"]))
+
+
+def _sweeps(first: Path, second: Path) -> dict[str, Table]:
+    one, two = read_sweep(first), read_sweep(second)
+    axes = [axis for axis in one.axes if axis in two.axes]
+    for folder, sweep in ((first, one), (second, two)):
+        if not axes or sweep.table.duplicated(axes).any():
+            shared = f"only the axes {', '.join(axes)}" if axes else "no axes"
+            what = f"its points cannot be paired: the two sweeps share {shared}"
+            raise InputError([Problem(str(folder), "", what)])
+    numbers = [n for n in POINT_NUMBERS if n in one.table.columns and n in two.table.columns]
+    kept = [sweep.table[[*axes, "status", *numbers]] for sweep in (one, two)]
+    for table in kept:
+        table[axes] = table[axes].astype(str)
+    joined = kept[0].merge(kept[1], on=axes, suffixes=("_first", "_second"))
+    if joined.empty:
+        what = f"no point has the axes' values of a point of '{second}'"
+        raise InputError([Problem(str(first), "", what)])
+    if "output_throughput" in numbers:
+        speed = joined["output_throughput_second"] / joined["output_throughput_first"]
+        joined = joined.assign(ratio=speed)
+    bases = [read_json(folder / SWEEP).get("experiment", {}) for folder in (first, second)]
+    settings = [row for row in _settings(bases[0], bases[1]) if row[0] not in axes]
+    lone = [len(table) - len(joined) for table in kept]
+    alone = _table([("points without a partner", lone[0], lone[1])])
+    return {"configuration": _table(settings), "points": joined, "alone": alone}

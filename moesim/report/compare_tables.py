@@ -1,0 +1,94 @@
+"""A comparison of two results for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moesim.report.terminal import number, percent
+
+TITLES = {
+    "configuration": "what differs in the experiments",
+    "results": "what differs in the results",
+    "time_share": "share of the GPUs' time",
+    "price_share": "what the prices rest on",
+    "points": "points with equal axes",
+}
+
+FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "output_throughput": ("tokens/s", number),
+    "hit_ratio_per_expert": ("hits", percent),
+}
+
+
+def rendered(compared: Mapping[str, pd.DataFrame]) -> list[RenderableType]:
+    """A table for each part that has something to say, a line for each that has not."""
+    parts: list[RenderableType] = []
+    for name, title in TITLES.items():
+        table = compared.get(name)
+        if table is None:
+            continue
+        if table.empty:
+            parts.append(Text(f"{title}: nothing"))
+        elif name == "points":
+            parts.append(_points(title, table))
+        else:
+            parts.append(_pairs(name, title, table))
+    if "alone" in compared:
+        (key, *counts), *_ = compared["alone"].to_numpy()
+        parts.append(Text(f"{key}: {counts[0]} of the first, {counts[1]} of the second"))
+    return parts
+
+
+def _sheet(title: str, headings: list[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in [title, *headings]:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _pairs(name: str, title: str, table: pd.DataFrame) -> Table:
+    share = name.endswith("_share")
+    sheet = _sheet(title, ["first", "second", *_last(table)])
+    for row in table.to_dict("records"):
+        form = percent if share else _cell
+        values = [form(row[side]) for side in ("first", "second")]
+        last = [f"{row[key]:+.1f}" if share else _times(row[key]) for key in _last(table)]
+        sheet.add_row(str(row["key"]).replace("_", " ") if share else row["key"], *values, *last)
+    return sheet
+
+
+def _last(table: pd.DataFrame) -> list[str]:
+    return [name for name in ("ratio", "points") if name in table.columns]
+
+
+def _points(title: str, table: pd.DataFrame) -> Table:
+    """Axes, tokens/s and hits of both, the ratio of the speeds; a dash where a run has none."""
+    axes = list(table.columns[: list(table.columns).index("status_first")])
+    known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
+    names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
+    sheet = _sheet(title, [*names, "ratio"])
+    for row in table.to_dict("records"):
+        cells = [
+            form(row[f"{name}_{side}"])
+            for name, (_, form) in known.items()
+            for side in ("first", "second")
+        ]
+        point = ", ".join(str(row[axis]) for axis in axes)
+        sheet.add_row(point, *cells, _times(row.get("ratio")))
+    return sheet
+
+
+def _cell(value: Any) -> str:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return number(value) if plain else "-" if value is None else str(value)
+
+
+def _times(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"x {value:.3f}"

@@ -1,0 +1,59 @@
+"""Where a missed expert is computed (docs/semantics.md, "Misses"), and what the host then does."""
+
+from __future__ import annotations
+
+from .judge_words import Config, Layer, Model, Prices, Turn
+
+LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
+
+
+class Misses:
+    """One step of one layer on one GPU: asked at every miss, in execution order."""
+
+    def __init__(self, config: Config, model: Model, layer: Layer, prices: Prices) -> None:
+        self.config, self.layer, self.prices = config, layer, prices
+        self.row_bytes = model.hidden * model.activation_bytes
+        software = config.software
+        self.copy = prices.copy_ns(
+            model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
+        )
+        self.copies = self.host = self.loaded = 0
+
+    def place(self, rows: int) -> str:
+        if self.config.miss == "cheapest":
+            return self.cheapest(rows)
+        return {"load": LOAD, "cpu": HOST, "zero_copy": LINK}[self.config.miss]
+
+    def cheapest(self, rows: int) -> str:
+        size, pinned = rows * self.row_bytes, self.config.software.pinned
+        host = self.prices.cpu_expert_ns(self.layer, rows)
+        host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
+        loaded = self.copies + self.copy + self.prices.experts_ns(self.layer, [rows])
+        uploads = self.config.uploads
+        if loaded <= self.host + host and (uploads is None or self.loaded < uploads):
+            self.copies += self.copy
+            self.loaded += 1
+            return LOAD
+        self.host += host
+        return HOST
+
+
+def host_ns(turns: list[Turn], layer: Layer, model: Model, config: Config, prices: Prices) -> int:
+    """Rows down in one copy, the experts one after the other, as many bytes up; no turns, no time.
+
+    Nothing of this holds an engine of the GPU.
+    """
+    if not turns:
+        return 0
+    pinned = config.software.pinned
+    size = sum(turn.rows for turn in turns) * model.hidden * model.activation_bytes
+    down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
+    return down + sum(prices.cpu_expert_ns(layer, turn.rows) for turn in turns) + up
+
+
+def link_ns(wave: list[Turn], model: Model, prices: Prices) -> int:
+    """One pinned copy of all that a wave's kernel reads over the link."""
+    reads = [turn for turn in wave if turn.place == LINK]
+    if not reads:
+        return 0
+    return prices.copy_ns(len(reads) * model.expert_bytes, "h2d", pinned=True, copies=1)

@@ -1,0 +1,106 @@
+"""``moesim fit``: slots against context length."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.experiment.build import build
+from moesim.experiment.fit import decode_step, largest_fit, slots_by_context
+from moesim.experiment.resolve import load_experiment
+from moesim.memory.footprint import Residence
+
+BASE = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/quickstart.parquet",
+    "experts": {"capacity": "8 slots/layer"},
+}
+LAYERS, LONGEST = 24, 131_072
+
+
+@pytest.fixture(scope="module")
+def built():
+    return build(load_experiment(BASE).experiment)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "one.yaml"
+    path.write_text(json.dumps(BASE))
+    return str(path)
+
+
+def test_every_row_fits_and_one_slot_more_would_not(built):
+    rows = list(slots_by_context(built, None, [1, 4, 16]))
+    assert {row["slots_per_layer"] for row in rows} >= {0, 13}
+    for row in rows:
+        for more, fits in ((0, row["slots_per_layer"] > 0), (1, False)):
+            on_gpu = Residence(32, (row["slots_per_layer"] + more,) * LAYERS)
+            step = decode_step(built, row["batch"], row["context_tokens"], (on_gpu,))
+            assert (step.total.max() <= built.limit_bytes) == fits
+
+
+def test_contexts_double_up_to_the_models_longest(built):
+    contexts = [row["context_tokens"] for row in slots_by_context(built, None, [1])]
+    assert (contexts[0], contexts[-1]) == (1024, LONGEST)
+    assert all(b == 2 * a for a, b in pairwise(contexts))
+
+
+def test_longer_contexts_never_leave_more_slots(built):
+    for batch in (1, 16):
+        rows = list(slots_by_context(built, None, [batch]))
+        for short, long in pairwise(rows):
+            assert long["slots_per_layer"] <= short["slots_per_layer"]
+            assert long["kv_bytes"] > short["kv_bytes"]
+
+
+def test_kv_bytes_by_hand(built):
+    """12 layers keep every token, 12 the last 128; K and V of 8 heads of 64 in 2 bytes."""
+    (row,) = slots_by_context(built, [5000], [3])
+    assert row["kv_bytes"] == 3 * 12 * (5000 + 128) * 2 * 8 * 64 * 2
+
+
+def test_the_answers_of_before_stay(built):
+    answer = largest_fit(load_experiment(BASE).experiment, [1024], [1])
+    assert (answer["fits"], answer["largest_slots"], answer["slots_per_layer"]) == (True, 13, 8)
+    batch, context = answer["largest_batch"], answer["longest_context_tokens"]
+    for requests, fits in ((batch, True), (batch + 1, False)):
+        step = decode_step(built, requests, context, built.residences)
+        assert (step.total.max() <= built.limit_bytes) == fits
+
+
+def test_the_table_and_its_figure(file, tmp_path, capsys):
+    out = tmp_path / "new" / "fit.png"
+    assert (
+        main(["fit", file, "--context", "1024,131072", "--batch", "1,64", "--out", str(out)]) == 0
+    )
+    shown = capsys.readouterr().out
+    assert "131,072" in shown
+    assert "none" in shown
+    assert shown.splitlines()[-1] == str(out)
+    assert out.stat().st_size > 5_000
+    assert main(["fit", file, "--context", "2048", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["slots_by_context"]
+    assert [(row["batch"], row["context_tokens"]) for row in rows] == [
+        (1, 2048), (4, 2048), (16, 2048),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--context", "1k"], "write whole numbers"),
+        (["--context", "200000"], "from 1 to 131072, the longest of gpt-oss-20b"),
+        (["--context", "0"], "1 or more"),
+        (["--batch", "0"], "from 1 to"),
+        (["--context", "1024", "--out", "fit.pdf"], "a figure is one of .png, .svg"),
+    ],
+)
+def test_a_wrong_option_is_one_line(file, capsys, options, words):
+    assert main(["fit", file, *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line

@@ -1,0 +1,143 @@
+"""``capacity: auto`` and slots by layer, on the shipped trace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import moesim
+from moesim.config.paths import shipped_folder
+from moesim.experiment.build import build
+from moesim.experiment.resolve import load_experiment
+
+LAYERS = 24
+BASE = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 2},
+    "experts": {"capacity": "auto"},
+}
+
+
+def built(**choices):
+    return build(load_experiment({**BASE, **choices}).experiment)
+
+
+def card(folder, memory, host="64 GiB"):
+    """The 8 GB card with other memory, and with another host's; the path of its profile."""
+    profile = yaml.safe_load((shipped_folder() / "hardware_profiles/rtx-4060-8gb.yaml").read_text())
+    profile["datasheet"]["memory"]["value"] = memory
+    profile["host"]["memory"]["value"] = host
+    path = folder / f"{memory}-{host}.yaml".replace(" ", "")
+    path.write_text(yaml.safe_dump(profile))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory):
+    return tmp_path_factory.mktemp("cards")
+
+
+workloads = st.builds(
+    lambda kind, size: {"requests": 8, "batching": {"kind": kind, "batch_size": size}},
+    st.sampled_from(["static", "refill"]),
+    st.integers(1, 8),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(4200, 16_000), workloads, st.integers(1, 2))
+def test_auto_fits_and_one_slot_more_would_not(cards, mebibytes, workload, gpus):
+    choices = {
+        "hardware": card(cards, f"{mebibytes} MiB"),
+        "workload": workload,
+        "parallelism": {"expert": gpus},
+    }
+    one = built(**choices)
+    slots, local = one.case.slots[:, 0].tolist(), 32 // gpus
+    fewest = built(**choices, experts={"capacity": "1 slots/layer"})
+    if fewest.out_of_memory is not None:
+        assert 1 in slots
+        assert one.out_of_memory is not None
+        return
+    assert one.out_of_memory is None
+    for gpu, have in enumerate(slots):
+        more = built(**choices, experts={"capacity": f"{have + 1} slots/layer"})
+        fits = bool((more.footprint.total[:, gpu] <= more.limit_bytes).all())
+        assert fits == (have == local)
+
+
+def test_auto_holds_all_where_all_fit():
+    one = built(hardware="h100-sxm")
+    assert (one.slots_per_layer, one.case.offloaded) == ([32], False)
+    assert one.footprint.host == 0
+
+
+def test_auto_of_the_first_steps_is_auto_of_the_run(cards):
+    """A card that just holds 13 slots in the first steps has no room for them later on."""
+    first = build(load_experiment(BASE, ["experts.capacity=13 slots/layer"]).experiment, 3)
+    memory = int(first.footprint.total.max()) + first.hardware.context_bytes
+    experiment = load_experiment({**BASE, "hardware": card(cards, f"{memory} B")}).experiment
+    whole, part = build(experiment), build(experiment, 3)
+    assert whole.slots_per_layer == part.slots_per_layer == [12]
+    assert (part.case.schedule.passes, whole.out_of_memory) == (3, None)
+
+
+def test_an_impossible_auto_names_what_does_not_fit(cards):
+    hardware = card(cards, "4 GiB")
+    summary = moesim.run({**BASE, "hardware": hardware}, limit_steps=2).summary
+    assert (summary["status"], summary["slots_per_layer"]) == ("out_of_memory", 1)
+    assert "weights 3.35 GiB" in summary["reason"]
+    assert "expert slots" in summary["reason"]
+
+
+@pytest.mark.parametrize(("software", "word"), [("ideal", "pinned"), ("hf-eager", "pageable")])
+def test_the_host_can_be_too_small(cards, software, word):
+    hardware = card(cards, "8 GiB", host="8 GiB")
+    choices = {**BASE, "hardware": hardware, "software": software}
+    summary = moesim.run(choices, limit_steps=2).summary
+    assert summary["status"] == "out_of_memory"
+    assert f"of {word} memory do not fit in the host's 8.00 GiB" in summary["reason"]
+    assert summary["host_memory_bytes"] > summary["host_memory_capacity_bytes"] == 8 * 2**30
+    assert summary["pinned_memory_bytes"] == summary["host_memory_bytes"] * (word == "pinned")
+
+
+def with_slots(kind, slots, **more):
+    return {"capacity": f"{slots} slots/layer", "slots": {"kind": kind, **more}}
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("slots", [2, 6, 12])
+def test_slots_by_layer_take_the_bytes_of_equal_ones(gpus, slots):
+    equal, shared = (
+        built(experts=with_slots(kind, slots), parallelism={"expert": gpus})
+        for kind in ("equal", "by_layer")
+    )
+    assert shared.case.slots.shape == (gpus, LAYERS)
+    assert shared.case.slots.sum(axis=1).tolist() == [slots * LAYERS] * gpus
+    assert shared.footprint.total.max() <= equal.footprint.total.max()
+    assert shared.slots_per_layer == equal.slots_per_layer == [slots] * gpus
+    assert equal.slots_by_layer is None
+    assert shared.slots_by_layer == shared.case.slots.tolist()
+
+
+def test_slots_learnt_from_the_whole_run_miss_no_more():
+    """The curves are then the run's own misses under LRU."""
+    equal, shared = (
+        moesim.run({**BASE, "experts": with_slots(kind, 6, **more)}, check=True).summary
+        for kind, more in (("equal", {}), ("by_layer", {"first_part": "100 %"}))
+    )
+    assert shared["misses"] < equal["misses"]
+    assert shared["peak_memory_bytes"] == equal["peak_memory_bytes"]
+    assert equal["slots_by_layer"] is None
+    assert sum(shared["slots_by_layer"][0]) == 6 * LAYERS
+
+
+def test_slots_for_all_experts_are_the_same_by_layer():
+    one = built(hardware="h100-sxm", experts=with_slots("by_layer", 32))
+    assert (one.case.slots == np.full((1, LAYERS), 32)).all()
+    assert not one.case.offloaded

@@ -1,0 +1,88 @@
+"""Where missing experts are computed, decided turn by turn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.memory.misses import registry
+from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
+from moesim.memory.policies.lru import Lru
+from moesim.memory.residency import LayerCache, Needs
+
+
+def needs(*steps):
+    offsets = np.concatenate([[0], np.cumsum([len(step) for step in steps])])
+    return Needs(offsets.astype(np.int64), np.concatenate([np.array(s, np.int64) for s in steps]))
+
+
+def decided(miss, steps, *, slots=2, resident=(), prices=None, **choices):
+    cache = LayerCache(
+        Lru(),
+        slots,
+        np.zeros(6, np.int64),
+        serial=False,
+        resident_first=choices.get("resident_first", False),
+        resident=np.array(resident, np.int64),
+        miss=miss,
+    )
+    offered = None if prices is None else np.array(prices, np.int64)
+    return cache, cache.decide(needs(*steps), prices=offered)
+
+
+def test_every_way_is_registered():
+    assert list(registry.components) == ["cheapest", "cpu", "load", "zero_copy"]
+
+
+def test_the_host_computes_what_is_missing_and_the_slots_stay():
+    cache, turns = decided(registry.get("cpu")(), [[0, 1, 2], [1, 3]], resident=[1, 3])
+    assert turns.hit.tolist() == [False, True, False, True, True]
+    assert turns.place.tolist() == [ON_HOST, LOADED, ON_HOST, LOADED, LOADED]
+    assert turns.wave.tolist() == [-1, 0, -1, 0, 0]
+    assert np.flatnonzero(cache.resident).tolist() == [1, 3]
+
+
+def test_zero_copy_turns_are_in_waves_and_take_no_slot():
+    cache, turns = decided(registry.get("zero_copy")(), [[0, 1, 2], [0]], resident=[1])
+    assert turns.place.tolist() == [OVER_LINK, LOADED, OVER_LINK, OVER_LINK]
+    assert turns.wave.tolist() == [0, 0, 0, 0]
+    assert not turns.hit[3]
+    assert np.flatnonzero(cache.resident).tolist() == [1]
+
+
+def test_the_sooner_of_both_in_turn():
+    """Copy and kernel 10 + 2 against the host's 9: the first goes to the host, which then needs 18
+    for two, so the second is loaded, the third (22 against 18) is the host's.
+    """
+    prices = [[10] * 3, [2] * 3, [9] * 3]
+    _, turns = decided(registry.get("cheapest")(), [[0, 1, 2]], slots=6, prices=prices)
+    assert turns.place.tolist() == [ON_HOST, LOADED, ON_HOST]
+
+
+def test_equal_times_are_loaded_and_each_step_begins_anew():
+    prices = [[10] * 2, [2] * 2, [12] * 2]
+    _, turns = decided(registry.get("cheapest")(), [[0], [1]], slots=6, prices=prices)
+    assert turns.place.tolist() == [LOADED, LOADED]
+
+
+@pytest.mark.parametrize(("uploads", "loads"), [(0, 0), (1, 1), (2, 2), (None, 3)])
+def test_uploads_bound_the_loads_of_a_step(uploads, loads):
+    prices = [[1] * 3, [0] * 3, [1000] * 3]
+    miss = registry.get("cheapest")(uploads=uploads)
+    _, turns = decided(miss, [[0, 1, 2]], slots=6, prices=prices)
+    assert (turns.place == LOADED).sum() == loads
+
+
+def test_waves_form_as_if_the_hosts_turns_were_not_there():
+    """Residents 1 and 3 first, then 0 (loaded, a wave of its own) and 2 (the host's)."""
+    prices = [[1, 1, 50, 1], [0] * 4, [100, 100, 2, 100]]
+    _, turns = decided(
+        registry.get("cheapest")(),
+        [[0, 1, 2, 3]],
+        slots=4,
+        resident=[1, 3],
+        prices=prices,
+        resident_first=True,
+    )
+    assert turns.expert.tolist() == [1, 3, 0, 2]
+    assert turns.wave.tolist() == [0, 0, 1, -1]

@@ -1,0 +1,124 @@
+"""Two results side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import factory
+import pandas as pd
+import pytest
+import sweeps
+
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.report.compare import compare
+from moesim.results import write_result
+
+
+def written(
+    folder: Path, experiment: dict[str, Any], *, sha256: str = "1" * 64, **changes: Any
+) -> Path:
+    result = factory.result(**changes)
+    inputs = {"trace": {"path": "a.parquet", "sha256": sha256}}
+    provenance = {**result.provenance, "inputs": inputs}
+    plain = {"name": folder.name, "trace": "a.parquet", "experts": experiment}
+    return write_result(replace(result, experiment=plain, provenance=provenance), folder)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs: another policy and one more key, half the speed, another share of time."""
+    share = {"attention": 0.2, "experts": 0.3, "waiting_for_weights": 0.5}
+    one = written(tmp_path / "one", {"policy": {"kind": "lru"}}, time_share=share)
+    other = {"attention": 0.1, "experts": 0.15, "waiting_for_weights": 0.75, "idle": 0.0}
+    changes = {"output_throughput": 250.0, "misses": 100, "barrier_ms": 3.0, "time_share": other}
+    two = written(tmp_path / "two", {"policy": {"kind": "min"}, "extra": 5}, **changes)
+    return one, two
+
+
+def rows(table: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+    return {row[0]: tuple(row[1:]) for row in table.itertuples(index=False)}
+
+
+def test_what_differs_between_two_runs(pair: tuple[Path, Path]) -> None:
+    found = compare(*pair)
+    assert rows(found["configuration"]) == {
+        "experts.policy.kind": ("lru", "min"),
+        "experts.extra": ("nothing", 5),
+    }
+    numbers = rows(found["results"])
+    assert numbers["output_throughput"] == (500.0, 250.0, 0.5)
+    assert numbers["misses"] == (40, 100, 2.5)
+    assert numbers["barrier_ms"][:2] == (0.0, 3.0)
+    assert pd.isna(numbers["barrier_ms"][2])
+    assert set(numbers) == {"output_throughput", "misses", "barrier_ms"}
+    shares = rows(found["time_share"])
+    assert set(shares) == {"attention", "experts", "waiting_for_weights"}
+    assert shares["waiting_for_weights"] == pytest.approx((0.5, 0.75, 25.0))
+    assert sum(points for *_, points in shares.values()) == pytest.approx(0)
+    assert found["price_share"].empty
+
+
+def test_a_result_differs_from_itself_in_nothing(pair: tuple[Path, Path]) -> None:
+    found = compare(pair[0], pair[0])
+    assert found["configuration"].empty
+    assert found["results"].empty
+    assert not found["time_share"]["points"].any()
+
+
+def test_a_changed_file_of_the_same_name_is_told(tmp_path: Path) -> None:
+    one, two = (written(tmp_path / n, {}, sha256=n * 64) for n in ("1", "2"))
+    assert rows(compare(one, two)["configuration"]) == {"content of trace": ("1" * 12, "2" * 12)}
+
+
+def test_a_run_that_did_not_fit(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    full = written(tmp_path / "full", {"policy": {"kind": "lru"}}, status="out_of_memory")
+    found = compare(pair[0], full)
+    numbers = rows(found["results"])
+    assert numbers["status"][:2] == ("ok", "out_of_memory")
+    assert numbers["output_throughput"][:2] == (500.0, None)
+    assert found["time_share"].empty
+
+
+def test_sweeps_are_paired_by_their_axes(sweep: Path, tmp_path: Path) -> None:
+    other = sweeps.make(tmp_path / "other", slots=(8, 12, 20), policies=("lru",))
+    found = compare(sweep, other)
+    points = found["points"]
+    assert sorted(points["experts.capacity"]) == ["12 slots/layer", "8 slots/layer"]
+    assert points["ratio"].tolist() == [1.0, 1.0]
+    assert found["alone"].iloc[0].tolist() == ["points without a partner", 14, 1]
+
+
+def test_the_command(
+    pair: tuple[Path, Path], sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *map(str, pair)]) == 0
+    shown = capsys.readouterr().out
+    for text in ("experts.policy.kind", "x 0.500", "waiting for weights", "+25.0"):
+        assert text in shown
+    assert main(["compare", str(sweep), str(sweep)]) == 0
+    assert "points without a partner: 0 of the first, 0 of the second" in capsys.readouterr().out
+
+
+def test_mistakes(
+    pair: tuple[Path, Path], sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folders, told in (
+        ((pair[0], tmp_path / "nix"), "nix: no such folder"),
+        ((pair[0], tmp_path), "is missing; a result folder"),
+        ((sweep, pair[0]), "is a sweep"),
+        ((pair[0], sweep), "is a sweep"),
+        ((sweep, tmp_path / "nix"), "nix: no such folder"),
+    ):
+        assert main(["compare", *map(str, folders)]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert len(error.splitlines()) == 1
+
+
+def test_sweeps_without_a_common_point(sweep: Path, tmp_path: Path) -> None:
+    other = sweeps.make(tmp_path / "other", slots=(20,), policies=("lru",))
+    with pytest.raises(InputError, match="no point has the axes' values"):
+        compare(sweep, other)
