@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.calibrate.columns import SHAPES
 from moesim.calibrate.price import price_table
-from moesim.calibrate.validate import LINE
+from moesim.calibrate.validate import LINE, flag
 from moesim.hardware.profile import HardwareProfile
 
+LEAN: Any = {"box": SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}
 WORST = 10
 MOST = 40
-SIZE = {"moe": "tokens", "gemm": "m", "attention_prefill": "context", "attention_decode": "context"}
-"""The column that is an op's size; ``bytes`` for the others."""
+SIZE = {
+    "moe": "tokens",
+    "gemm": "m",
+    "attention_prefill": "context",
+    "attention_decode": "context",
+    "cpu_expert": "tokens",
+    "gate": "tokens",
+    "permute": "tokens",
+}
+"""The column that is an op's size; ``bytes`` for copies and collectives."""
 
 
 def compare(profile: HardwareProfile, table: pd.DataFrame, method: str = "auto") -> pd.DataFrame:
     """The table with ``price_ns``, ``price_source``, ``outside``, ``ratio`` (price over measured),
-    ``error_percent``, ``size`` and ``shape`` (the other shape columns, as text).
+    ``error_percent``, ``size``, ``shape`` (the other shape columns, as text) and ``operands``
+    (whether they came from the cache).
     """
     prices = price_table(profile, table, method)
     ratio = prices.price_ns / table["latency_ns"].to_numpy(float)
@@ -29,6 +42,7 @@ def compare(profile: HardwareProfile, table: pd.DataFrame, method: str = "auto")
         outside=prices.outside,
         ratio=ratio,
         error_percent=np.abs(ratio - 1) * 100,
+        operands=np.where(flag(table, "l2_warm", default=False), "warm", "cold"),
     )
     parts = [_described(part) for _, part in compared.groupby("op", sort=True)]
     return pd.concat(parts).sort_index()
@@ -41,13 +55,14 @@ def _described(part: pd.DataFrame) -> pd.DataFrame:
     texts = pd.Series("", index=part.index)
     for name in names:
         values = part[name].astype(object)
-        texts += values.map(lambda v: "" if pd.isna(v) else _short(v)) + " "
+        texts += values.map(lambda v, name=name: "" if pd.isna(v) else _short(name, v)) + " "
     sizes = part[size] if size else 1
     return part.assign(shape=texts.str.strip(), size=sizes)
 
 
-def _short(value: object) -> str:
-    return f"{value:.0f}" if isinstance(value, float) else str(value)
+def _short(name: str, value: object) -> str:
+    text = f"{value:.0f}" if isinstance(value, float) else str(value)
+    return text if name == "dtype" else f"{name.replace('_', ' ')} {text}"
 
 
 def error_tables(compared: pd.DataFrame) -> list[Table]:
@@ -56,7 +71,7 @@ def error_tables(compared: pd.DataFrame) -> list[Table]:
         band=2 ** np.floor(np.log2(compared["size"].astype(float).clip(lower=1))).astype(int)
     )
     return [
-        _errors("by op", compared, ["op", "price_source", "outside"]),
+        _errors("by op", compared, ["op", "price_source", "outside", "operands"]),
         _errors("by shape", compared, ["op", "shape"]),
         _errors("by size (from)", sized, ["op", "band"]),
         _worst(compared),
@@ -64,9 +79,9 @@ def error_tables(compared: pd.DataFrame) -> list[Table]:
 
 
 def _errors(title: str, compared: pd.DataFrame, columns: list[str]) -> Table:
-    table = Table(title=f"error {title}, percent")
-    for name in (*columns, "points", "median", "p90", "largest"):
-        table.add_column(name)
+    table = Table(title=f"error {title}, percent", **LEAN)
+    for name in (*columns, "points", "median", "p90", "max"):
+        table.add_column(name.removeprefix("price_"), overflow="fold", no_wrap=name != "shape")
     groups = list(compared.groupby(columns, sort=True)["error_percent"])
     for key, errors in groups[:MOST]:
         numbers = (errors.median(), errors.quantile(0.9), errors.max())
@@ -78,9 +93,9 @@ def _errors(title: str, compared: pd.DataFrame, columns: list[str]) -> Table:
 
 
 def _worst(compared: pd.DataFrame) -> Table:
-    table = Table(title=f"the worst {WORST}")
-    for name in ("line", "op", "shape", "size", "measured us", "price us", "price/measured"):
-        table.add_column(name)
+    table = Table(title=f"the worst {WORST}", **LEAN)
+    for name in ("line", "op", "shape", "size", "measured\nus", "price\nus", "price /\nmeasured"):
+        table.add_column(name, overflow="fold", no_wrap=name != "shape")
     worst = compared.assign(off=np.abs(np.log(compared["ratio"]))).nlargest(WORST, "off")
     for _, row in worst.iterrows():
         times = (row["latency_ns"] / 1e3, row["price_ns"] / 1e3, row["ratio"])

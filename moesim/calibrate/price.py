@@ -7,7 +7,7 @@ import pandas as pd
 
 from moesim.calibrate.fitters import fitter_of
 from moesim.calibrate.fitters.base import METHODS, Prices, datasheet
-from moesim.calibrate.validate import valid
+from moesim.calibrate.validate import flag, valid
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.profile import HardwareProfile
 
@@ -20,7 +20,8 @@ def price_table(
     """The price of every row; InputError with the lines that have none.
 
     ``auto``: the measured table where it has the shape, the fit elsewhere, the datasheet where
-    there is no fit. ``table`` does the same; ``fit`` leaves measured tables out.
+    there is no fit. ``table`` does the same; ``fit`` leaves measured tables out. But for attention
+    a price is that of operands that come from memory, so no row with ``l2_warm`` is measured.
     """
     if method not in METHODS:
         raise InputError(f"--method '{method}': {nearest(method, METHODS)}")
@@ -32,10 +33,14 @@ def price_table(
     prices = np.zeros(len(clean))
     source = np.full(len(clean), "datasheet", object)
     outside = np.zeros(len(clean), bool)
+    warm = flag(clean, "l2_warm", default=False)
     for op in sorted(set(ops)):
         mask = ops == op
         part = clean[mask].reset_index(drop=True) if not mask.all() else clean
         fitter = fitter_of(op)
         found = fitter.price(profile, part, method) if fitter else datasheet(profile, part, op)
         prices[mask], source[mask], outside[mask] = found
+        if not op.startswith("attention"):
+            tabled = mask & warm & (source != "datasheet")
+            source[tabled] = "fitted"
     return Prices(prices, source, outside)

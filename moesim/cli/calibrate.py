@@ -111,6 +111,8 @@ def check(
     taken = intake([table], hardware)
     for line in taken.told[:SHOWN]:
         typer.echo(line, err=True)
+    if (more := len(taken.told) - SHOWN) > 0:
+        typer.echo(f"... and {more} more rows left out", err=True)
     compared = compare(hardware, taken.table, method)
     console = Console()
     for shown in error_tables(compared):

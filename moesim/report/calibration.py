@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from moesim.config.errors import InputError, writing
 from moesim.report.style import METADATA, RC
 
 SUFFIXES = (".png", ".svg")
+MARKERS = "osD^v<>PX*+xd"
 
 
 def draw(compared: pd.DataFrame, path: Path) -> Path:
@@ -20,19 +22,20 @@ def draw(compared: pd.DataFrame, path: Path) -> Path:
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out '{path}': a figure is one of {', '.join(SUFFIXES)}")
     with rc_context(dict(RC)):  # type: ignore[arg-type]
-        sheet = Figure(figsize=(9, 4), layout="constrained")
+        sheet = Figure(figsize=(9, 4.6), layout="constrained")
         FigureCanvasAgg(sheet)
         left, right = sheet.subplots(1, 2)
-        for op, part in compared.groupby("op", sort=True):
-            style = {"s": 4, "alpha": 0.5, "label": str(op), "linewidths": 0}
+        for (op, part), marker in zip(compared.groupby("op", sort=True), cycle(MARKERS)):
+            style = {"s": 9, "alpha": 0.5, "label": str(op), "marker": marker, "linewidths": 0.3}
             left.scatter(part["latency_ns"] / 1e3, part["price_ns"] / 1e3, **style)
-            right.scatter(part["size"], (part["ratio"] - 1) * 100, **style)
+            right.scatter(part["size"], part["ratio"], **style)
         ends = compared[["latency_ns", "price_ns"]].to_numpy(float) / 1e3
         left.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="black", linewidth=0.7)
         left.set(xscale="log", yscale="log", xlabel="measured (us)", ylabel="price (us)")
-        right.axhline(0, color="black", linewidth=0.7)
-        right.set(xscale="log", xlabel="tokens, rows or bytes", ylabel="price - measured (%)")
-        left.legend(markerscale=3)
+        right.axhline(1, color="black", linewidth=0.7)
+        right.set(xscale="log", yscale="log", xlabel="tokens, context or bytes")
+        right.set(ylabel="price / measured")
+        sheet.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
         with writing(path):
             sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
     return path

@@ -79,21 +79,24 @@ class Products(Fitter):
     def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
         """See ``Fitter``."""
         found = datasheet(profile, table, "gemm")
-        dtypes = table["dtype"].to_numpy(object)
-        for dtype in set(dtypes):
-            if (fit := product_fit_for(profile, dtype)) is None:
+        named = table["kernel_source"] if "kernel_source" in table.columns else None
+        keys = pd.DataFrame({"dtype": table["dtype"], "kernel": named})
+        for places in keys.groupby(list(keys), dropna=False, sort=False).indices.values():
+            fit = product_fit_for(profile, *keys.iloc[places[0]])
+            if fit is None:
                 continue
-            mine = dtypes == dtype
-            found.outside[mine] = beyond(fit.measured, table[mine])
+            mine = table.iloc[places]
+            found.outside[places] = beyond(fit.measured, mine)
             if method != "datasheet":
                 numbers = product_numbers(fit, profile)
-                found.price_ns[mine] = prices(numbers, table[mine], profile, card_of(profile))
-                found.price_source[mine] = "fitted"
+                found.price_ns[places] = prices(numbers, mine, profile, card_of(profile))
+                found.price_source[places] = "fitted"
         return found
 
     def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
         """See ``Fitter``."""
-        fit = product_fit_for(profile, str(row["dtype"].iloc[0]))
+        kernel = row["kernel_source"].iloc[0] if "kernel_source" in row.columns else None
+        fit = product_fit_for(profile, str(row["dtype"].iloc[0]), kernel)
         if fit is None:
             return None
         numbers, card = product_numbers(fit, profile), card_of(profile)
