@@ -26,7 +26,7 @@ def settings() -> Iterator[Settings]:
                 if gpus == 1 and capacity == "all":
                     continue
                 yield {
-                    "name": f"{hardware}, {gpus} GPUs, {capacity}, {software}",
+                    "name": f"{hardware}, {gpus} GPUs, {capacity.partition('/')[0]}, {software}",
                     "model": "gpt-oss-20b",
                     "hardware": hardware,
                     "software": software,
