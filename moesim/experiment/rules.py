@@ -122,6 +122,7 @@ RULES: tuple[Rule, ...] = (
     expert_for_every_gpu,
     one_pool_of_equal_slots,
     slots_of_one_layer,
+    host_beside_the_device,
 )
 
 

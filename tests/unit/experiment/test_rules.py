@@ -110,3 +110,12 @@ def test_gate_scores_need_a_trace_with_weights(required):
     with pytest.raises(InputError, match="'gate_score' reads gate weights, and the trace has none"):
         check_weights(experiment, trace)
     check_weights(load_experiment(required).experiment, trace)
+
+
+def test_the_host_computes_only_beside_the_gpu(required):
+    computed = ["experts.miss.kind=cheapest", "software=synchronous"]
+    ((path, what),) = wrong(required, computed)
+    assert path == "experts.miss"
+    assert "'cheapest' computes experts beside the GPU" in what
+    assert load_experiment(required, computed[:1]).experiment.experts.miss.uses_host
+    assert load_experiment(required, ["experts.miss.kind=zero_copy", computed[1]])

@@ -1,0 +1,86 @@
+"""``moesim advise``: load, compute or read in place, and what to buy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app, fail
+
+if TYPE_CHECKING:
+    from moesim.sweep.advise import Advice
+
+
+@app.command()
+def advise(
+    file: ExperimentFile,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="A new folder, or one to go on in [results/NAME-advice].",
+        ),
+    ] = None,
+    capacity: Annotated[
+        str,
+        typer.Option(metavar="ROOM", help="The most room for experts, as in '4 GiB'."),
+    ] = "auto",
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Replay the first N requests [the file's, else about a minute].",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Compare what can be done about experts that do not fit, say what limits the best, and which
+    upgrade would help most.
+
+    The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
+    """
+    from moesim.cli.sweep import INTERRUPTED, progress_bar
+    from moesim.experiment.resolve import load_experiment
+    from moesim.report.advice_figure import draw
+    from moesim.results.files import write_json
+    from moesim.sweep.advise import Runs
+    from moesim.sweep.advise import advise as advised
+
+    experiment = load_experiment(file, overrides or ()).experiment
+    folder = out or Path("results") / f"{experiment.name}-advice"
+    try:
+        with progress_bar() as progress:
+            runs = Runs(folder, jobs, progress)
+            advice = advised(experiment, runs, most=capacity, requests=requests)
+    except KeyboardInterrupt:
+        fail(f"stopped; the finished runs stay in {folder}: the same command goes on", INTERRUPTED)
+    write_json(folder / "advice.json", advice.to_dict())
+    figure = draw(advice, folder / "advice.png")
+    if as_json:
+        typer.echo((folder / "advice.json").read_text(encoding="utf-8"), nl=False)
+        return
+    _print(advice, figure)
+    again = [f"{path}={value}" for path, value in advice.again.items()]
+    options = " ".join(f"--set '{text}'" for text in (*(overrides or ()), *again))
+    typer.echo(f"again:  moesim run {file} {options}")
+
+
+def _print(advice: Advice, figure: Path) -> None:
+    from rich.console import Console
+
+    from moesim.report.advice import rendered
+
+    console = Console()
+    for part in rendered(advice):
+        console.print(part)
+    typer.echo(f"figure: {figure}\nruns:   {figure.parent}/choices, {figure.parent}/upgrades")

@@ -1,0 +1,163 @@
+"""Advice for the terminal: the choices, the upgrades, and what they mean in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moesim.report.terminal import basis_line, number, percent, trust_lines
+from moesim.sweep.advise.advice import Advice, Gain, Scored
+from moesim.sweep.advise.choices import EVICTING
+from moesim.sweep.advise.limits import MEANING
+
+NOTABLE = 0.1
+"""Share of the time from which a further limit is named, and gain from which an upgrade helps."""
+
+
+def rendered(advice: Advice) -> list[RenderableType]:
+    """Tables (of the choices only where there is more than one), then the sentences."""
+    tables = [choices_table(advice)] if len(advice.scored) > 1 else []
+    tables += [upgrades_table(advice)] if advice.gains else []
+    told = [*sentences(advice), *trust(advice)]
+    return [*tables, *(Text(line) for line in told)]
+
+
+def choices_table(advice: Advice) -> Table:
+    """A row a choice of miss and policy, tokens/s by slots a layer; shares at the most slots."""
+    rooms = list(dict.fromkeys(one.choice.capacity for one in advice.scored))
+    table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
+    for name in ("miss", "policy"):
+        table.add_column(name)
+    rows = _rows(advice.scored)
+    slots = {one.choice.capacity: one.slots for one in advice.scored if one.slots}
+    for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
+        table.add_column(heading, justify="right")
+    for (miss, policy), row in rows.items():
+        by_room = {one.choice.capacity: one for one in row}
+        speeds = [_speed(by_room[room], advice.best) for room in rooms]
+        name = policy if len(EVICTING[miss]) > 1 else "-"
+        bound = " (bound)" if row[0].choice.bound else ""
+        table.add_row(miss, f"{name}{bound}", *speeds, *_shares(row[0]))
+    table.caption = (
+        "* the best; hits and waits: at the most slots; bound: knows the future, misses least"
+    )
+    return table
+
+
+def _sheet(title: str) -> Table:
+    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+
+
+def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str], list[Scored]]:
+    rows: dict[tuple[str, str], list[Scored]] = {}
+    for one in scored:
+        rows.setdefault((one.choice.miss, one.choice.policy), []).append(one)
+    return rows
+
+
+def _speed(one: Scored, best: Scored) -> Text:
+    if one.throughput is None:
+        return Text(str(one.summary["status"]).replace("_", " "))
+    mark = one.choice == best.choice
+    return Text(number(one.throughput) + (" *" if mark else ""), "bold" if mark else "")
+
+
+def _shares(one: Scored) -> list[str]:
+    """Hits, and waits for weights and for the CPU, in percent."""
+    share = one.summary.get("time_share") or {}
+    waits = (share.get("waiting_for_weights"), share.get("waiting_for_cpu"))
+    ratios = (one.summary.get("hit_ratio_per_expert"), *waits)
+    return [percent(ratio).removesuffix(" %") for ratio in ratios]
+
+
+def upgrades_table(advice: Advice) -> Table:
+    """A row an upgrade: tokens/s and gain of the best choice, and of the best that loads."""
+    chosen = [one.choice for one in advice.chosen]
+    table = _sheet("with one thing changed")
+    table.add_column("upgrade")
+    for choice in chosen:
+        table.add_column(f"{choice.words}\ntokens/s", justify="right")
+        table.add_column("\ngain", justify="right")
+    now = [(number(one.throughput), "") for one in advice.chosen]
+    table.add_row("as it is", *(cell for pair in now for cell in pair))
+    for title, gains in by_upgrade(advice).items():
+        cells = [_cells(next(g for g in gains if g.scored.choice == choice)) for choice in chosen]
+        table.add_row(title, *(cell for pair in cells for cell in pair))
+    return table
+
+
+def by_upgrade(advice: Advice) -> dict[str, list[Gain]]:
+    """The gains of each upgrade, the fastest first."""
+    found: dict[str, list[Gain]] = {}
+    for gain in advice.gains:
+        found.setdefault(gain.upgrade.title, []).append(gain)
+    return found
+
+
+def _cells(gain: Gain) -> tuple[str, str]:
+    if gain.ratio is None:
+        return str(gain.scored.summary["status"]).replace("_", " "), ""
+    return number(gain.scored.throughput), f"x {gain.ratio:.2f}"
+
+
+def sentences(advice: Advice) -> Iterator[str]:
+    """Whether it fits, the best and by how much, its limit, and the most useful upgrade."""
+    room, best = advice.room, advice.best
+    if room.fits:
+        yield f"Fits: all {room.local} experts of a layer stay on the GPU, so nothing is missing."
+        yield f"Speed: {number(best.throughput)} tokens/s."
+    else:
+        yield f"Fits? No: {room.slots} of {room.local} experts of a layer do."
+        yield _best(advice)
+    shares = [
+        f"{name} ({percent(share)} of the time {MEANING[name]})"
+        for place, (name, share) in enumerate(advice.limits.items())
+        if place == 0 or share >= NOTABLE
+    ]
+    yield f"Limited by: {', then '.join(shares)}."
+    yield from _upgrade(advice)
+    for miss, reason in advice.left_out.items():
+        yield f"Left out: {miss}: {reason}."
+    failed = {one.choice.miss: one for one in advice.scored if one.throughput is None}
+    for miss, one in failed.items():
+        yield f"Without numbers: {miss}: {one.summary.get('reason')}."
+
+
+def _best(advice: Advice) -> str:
+    best, plain, bound = advice.best, advice.plain, advice.bound
+    text = f"Best: {best.choice.words}, {number(best.throughput)} tokens/s"
+    if plain is not None and plain.throughput and best.throughput and plain != best:
+        ratio = best.throughput / plain.throughput
+        text += f", x {ratio:.2f} of the plain LRU cache that loads what is missing"
+    if bound is not None:
+        text += f" ({bound.choice.policy}, which knows the future, would reach"
+        text += f" {number(bound.throughput)} by loading)"
+    return f"{text}."
+
+
+def _upgrade(advice: Advice) -> Iterator[str]:
+    first = next(iter(advice.gains), None)
+    ratio = None if first is None else advice.over_best(first)
+    if first is None or ratio is None:
+        return
+    what = f"{first.upgrade.title}, x {ratio:.2f} ({first.scored.choice.words})"
+    if ratio < 1 + NOTABLE:
+        yield f"No single upgrade helps by more than a tenth; most: {what}."
+    else:
+        yield f"Most useful upgrade: {what}."
+
+
+def trust(advice: Advice) -> list[str]:
+    """How far the numbers go, and what the best choice's prices rest on."""
+    replayed = f"replayed: {advice.requests} of {advice.recorded} requests"
+    if advice.requests < advice.recorded and not advice.room.fits:
+        replayed += (
+            "; the slots start with the most used experts of the trace's first part, so a short"
+            " replay flatters choices that keep them (--requests)"
+        )
+    summary = advice.best.summary
+    return [replayed, *basis_line(summary), *trust_lines(summary)]

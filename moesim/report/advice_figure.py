@@ -1,0 +1,108 @@
+"""The figure of an advice: throughput of the choices over slots, and what upgrades bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from moesim.report.advice import by_upgrade
+from moesim.report.style import BOUND, METADATA, RC, fill, line_style
+from moesim.sweep.advise.advice import Advice, Scored
+from moesim.sweep.advise.choices import EVICTING
+
+
+def draw(advice: Advice, path: Path) -> Path:
+    """Draw ``advice`` into ``path`` (.png or .svg) and return it.
+
+    The left panel is left out where all experts fit, the right one where no upgrade ran.
+    """
+    panels = [_choices] * (len(advice.scored) > 1) + [_upgrades] * bool(advice.gains)
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(5.4 * max(len(panels), 1), 4.2), layout="constrained")
+        FigureCanvasAgg(sheet)
+        for panel, axes in zip(panels, np.ravel(sheet.subplots(1, len(panels) or 1)), strict=False):
+            panel(advice, axes)
+        sheet.suptitle(f"{advice.model} on {Path(advice.hardware).stem}", x=0.01, ha="left")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+    return path
+
+
+def _choices(advice: Advice, axes: Axes) -> None:
+    """A line a way of handling misses, through its fastest policy; the others as points."""
+    for place, miss in enumerate(EVICTING):
+        scored = [one for one in advice.scored if one.choice.miss == miss and one.throughput]
+        style = line_style(place)
+        own = [one for one in scored if not one.choice.bound]
+        line = _fastest_by_slots(own)
+        axes.plot(
+            list(line), list(line.values()), label=f"{miss}, its best policy" if len(
+                EVICTING[miss]) > 1 else miss,
+            color=style.color, marker=style.marker, linestyle=style.linestyle,
+        )  # fmt: skip
+        others = [one for one in own if one.throughput not in line.values()]
+        axes.scatter(
+            [one.slots or 0 for one in others], [one.throughput or 0.0 for one in others],
+            marker=style.marker, s=18, facecolors="white", edgecolors=style.color, zorder=2.5,
+        )  # fmt: skip
+    bound = _fastest_by_slots([one for one in advice.scored if one.choice.bound])
+    axes.plot(
+        list(bound), list(bound.values()), label="load, bound (min)",
+        color=BOUND.color, linestyle=BOUND.linestyle,
+    )  # fmt: skip
+    ticks = sorted({one.slots for one in advice.scored if one.slots})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"Expert slots per MoE layer (of {advice.room.local})")
+    axes.set_ylabel("Throughput (tokens/s)")
+    axes.set_title("What to do about a miss")
+    axes.legend(
+        fontsize=9, loc="upper center", bbox_to_anchor=(0.45, -0.16), frameon=False, ncols=2
+    )
+
+
+def _fastest_by_slots(scored: list[Scored]) -> dict[int, float]:
+    """The highest throughput by slots, ascending."""
+    found: dict[int, float] = {}
+    for one in scored:
+        if one.slots is not None and one.throughput is not None:
+            found[one.slots] = max(found.get(one.slots, 0.0), one.throughput)
+    return dict(sorted(found.items()))
+
+
+def _upgrades(advice: Advice, axes: Axes) -> None:
+    """Bars of the throughput with each upgrade, a bar a choice; lines at what it is without."""
+    found = by_upgrade(advice)
+    height = 0.8 / len(advice.chosen)
+    for place, one in enumerate(advice.chosen):
+        face = fill(place)
+        rows = [next((g for g in gains if _same(g.scored, one)), None) for gains in found.values()]
+        speeds = [(gain and gain.scored.throughput) or 0.0 for gain in rows]
+        at = np.arange(len(found)) + (place - (len(advice.chosen) - 1) / 2) * height
+        axes.barh(
+            at, speeds, height=height, label=one.choice.words, facecolor=face.facecolor,
+            hatch=face.hatch, edgecolor="#333333", linewidth=0.5,
+        )  # fmt: skip
+        for y, gain in zip(at, rows, strict=True):
+            if gain and gain.ratio:
+                axes.text(
+                    gain.scored.throughput or 0.0, y, f" x {gain.ratio:.2f}", va="center",
+                    fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.1},
+                )  # fmt: skip
+        axes.axvline(one.throughput or 0.0, color="black", linewidth=0.8, linestyle=(0, (3, 2)))
+    axes.set_yticks(np.arange(len(found)), list(found))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
+    axes.set_xlabel("Throughput (tokens/s); dashed: as it is")
+    axes.set_title("One thing changed")
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.4, -0.16), frameon=False, ncols=2)
+
+
+def _same(one: Scored, other: Scored) -> bool:
+    return one.choice == other.choice

@@ -1,0 +1,165 @@
+"""What an advice consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from moesim.sweep.advise.choices import COMMON, PLAIN, Choice
+from moesim.sweep.advise.limits import Limit
+from moesim.sweep.advise.room import Room
+from moesim.sweep.advise.upgrades import Upgrade
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A choice and the summary of its run."""
+
+    choice: Choice
+    summary: Mapping[str, Any]
+
+    @property
+    def throughput(self) -> float | None:
+        """Decoded tokens a second, all tokens where none is decoded; None where it did not run."""
+        get = self.summary.get
+        return get("output_throughput") or get("total_token_throughput")
+
+    @property
+    def slots(self) -> int | None:
+        """Slots a layer."""
+        return self.summary.get("slots_per_layer")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an upgrade brings to a choice: its run with it, and ``ratio`` of the throughputs."""
+
+    upgrade: Upgrade
+    scored: Scored
+    before: float
+
+    @property
+    def ratio(self) -> float | None:
+        """After over before; None where it did not run."""
+        after = self.scored.throughput
+        return after / self.before if after else None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The choices' runs, what limits the best, and what upgrades bring.
+
+    The first ``requests`` of the ``recorded`` ones were replayed; ``left_out``: by what a miss
+    does, why it cannot be; ``gains``: of the best choice and of the best that loads, the fastest
+    first.
+    """
+
+    name: str
+    model: str
+    hardware: str
+    room: Room
+    requests: int
+    recorded: int
+    scored: tuple[Scored, ...]
+    left_out: Mapping[str, str]
+    limits: Mapping[Limit, float]
+    gains: tuple[Gain, ...]
+
+    @cached_property
+    def best(self) -> Scored:
+        """The fastest choice that a program can make."""
+        best = fastest(self.scored)
+        assert best is not None, "an advice has a choice that ran"
+        return best
+
+    @property
+    def chosen(self) -> list[Scored]:
+        """The choices that were run with upgrades."""
+        return chosen(self.scored)
+
+    @property
+    def again(self) -> dict[str, Any]:
+        """What 'moesim run' sets, by dotted path, to repeat the best choice."""
+        return {**self.best.choice.settings, **COMMON, "workload.requests": self.requests}
+
+    @property
+    def plain(self) -> Scored | None:
+        """LRU with all the room there is."""
+        wanted = (PLAIN.miss, PLAIN.policy)
+        return next((o for o in self.scored if (o.choice.miss, o.choice.policy) == wanted), None)
+
+    @property
+    def bound(self) -> Scored | None:
+        """The fastest of the bounds."""
+        ran = [one for one in self.scored if one.choice.bound and one.throughput]
+        return max(ran, key=lambda one: one.throughput or 0.0, default=None)
+
+    def over_best(self, gain: Gain) -> float | None:
+        """The throughput with an upgrade over the best one without; None where it did not run."""
+        before, after = self.best.throughput, gain.scored.throughput
+        return after / before if before and after else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: units in the keys."""
+        return {
+            "name": self.name,
+            "model": self.model,
+            "hardware": self.hardware,
+            "fits": self.room.fits,
+            "largest_slots_per_layer": self.room.slots,
+            "local_experts": self.room.local,
+            "requests": self.requests,
+            "recorded_requests": self.recorded,
+            "best": _plain(self.best),
+            "over_plain_lru": _over(self.best, self.plain),
+            "limits": dict(self.limits),
+            "choices": [_plain(one) for one in self.scored],
+            "left_out": dict(self.left_out),
+            "upgrades": [
+                {
+                    "upgrade": gain.upgrade.title,
+                    "ratio": gain.ratio,
+                    "over_best": self.over_best(gain),
+                    **_plain(gain.scored),
+                }
+                for gain in self.gains
+            ],
+            "price_error": self.best.summary.get("price_error"),
+            "price_share": self.best.summary.get("price_share"),
+        }
+
+
+def fastest(scored: tuple[Scored, ...]) -> Scored | None:
+    """The one with the highest throughput that is no bound; None where none ran."""
+    ran = [one for one in scored if one.throughput and not one.choice.bound]
+    return max(ran, key=lambda one: one.throughput or 0.0, default=None)
+
+
+def chosen(scored: tuple[Scored, ...]) -> list[Scored]:
+    """The fastest, and the fastest that loads what is missing, where these are two."""
+    loading = tuple(one for one in scored if one.choice.miss == "load")
+    found = (fastest(scored), fastest(loading))
+    return list({one.choice: one for one in found if one is not None}.values())
+
+
+def _over(one: Scored, other: Scored | None) -> float | None:
+    if other is None or not one.throughput or not other.throughput:
+        return None
+    return one.throughput / other.throughput
+
+
+def _plain(one: Scored) -> dict[str, Any]:
+    numbers = ("hit_ratio_per_expert", "mean_tpot_ms", "time_share")
+    return {
+        "miss": one.choice.miss,
+        "policy": one.choice.policy,
+        "capacity": one.choice.capacity,
+        "bound": one.choice.bound,
+        "slots_per_layer": one.slots,
+        "status": one.summary["status"],
+        "reason": one.summary.get("reason"),
+        "throughput_tokens_per_s": one.throughput,
+        **{name: one.summary.get(name) for name in numbers},
+    }

@@ -1,0 +1,71 @@
+"""What a run waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from moesim.hardware import CostModel, HardwareProfile
+from moesim.model.spec import ModelSpec
+from moesim.sweep.advise.upgrades import twice_cores, twice_dram
+
+Limit = Literal[
+    "link", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time"
+]
+CAUSES: Mapping[Limit, tuple[str, ...]] = {
+    "link": ("waiting_for_weights",),
+    "CPU": ("waiting_for_cpu",),
+    "kernels": ("experts", "gate", "dispatch_combine"),
+    "attention": ("attention",),
+    "software": ("host",),
+    "other GPUs": ("waiting_for_gpus",),
+    "idle time": ("idle",),
+}
+"""The keys of ``time_share`` that each limit adds up."""
+MEANING: Mapping[Limit, str] = {
+    "link": "waits for weights",
+    "CPU": "waits for experts that the CPU computes",
+    "DRAM": "waits for experts that the CPU reads from DRAM",
+    "kernels": "goes to kernels of experts and gates, and to moving their rows",
+    "attention": "goes to attention, its projections and the head",
+    "software": "goes to the software's own work",
+    "other GPUs": "waits for other GPUs",
+    "idle time": "passes idle",
+}
+"""What a share of the time does, for a sentence."""
+
+
+def limits(
+    time_share: Mapping[str, float], host: Literal["CPU", "DRAM"] = "CPU"
+) -> dict[Limit, float]:
+    """Shares of the GPUs' time by what limits it, the largest first; none is 0.
+
+    ``host``: what limits the host where the GPUs wait for it.
+    """
+    shares = {
+        host if name == "CPU" else name: sum(time_share.get(key) or 0.0 for key in keys)
+        for name, keys in CAUSES.items()
+    }
+    known = [(name, share) for name, share in shares.items() if share > 0]
+    return dict(sorted(known, key=lambda pair: -pair[1]))
+
+
+def host_limit(
+    hardware: HardwareProfile, model: ModelSpec, rows: int, gpus_per_node: int = 1
+) -> Literal["CPU", "DRAM"]:
+    """Which doubled shortens an expert with ``rows`` rows on the host more: the cores or the
+    DRAM's bandwidth.
+    """
+    layer = model.moe_layers[0]
+
+    def price(machine: HardwareProfile) -> int:
+        prices = CostModel(machine, model, gpus_per_node=gpus_per_node)
+        return int(prices.cpu_expert_ns(layer, rows))
+
+    return "DRAM" if price(twice_dram(hardware)) < price(twice_cores(hardware)) else "CPU"
+
+
+def mean_rows(summary: Mapping[str, Any], layers: int, top_k: int) -> int:
+    """Rows of an expert in a step, on average, from a run's ``summary``: 1 at least."""
+    turns = summary["hits"] + summary["misses"]
+    return max(1, round(summary["tokens"] * layers * top_k / turns)) if turns else 1

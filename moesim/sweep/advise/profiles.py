@@ -1,0 +1,73 @@
+"""Changed machines as profiles that name the machine as their base."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moesim.config.errors import writing
+from moesim.config.paths import look_up
+from moesim.experiment.schema import Experiment
+from moesim.hardware import HardwareProfile
+from moesim.hardware.load import PARTS, hardware_names
+from moesim.hardware.sourced import sources_used
+from moesim.sweep.advise.upgrades import CHANGED, Upgrade
+
+
+def write_upgrade(
+    folder: Path, experiment: Experiment, hardware: HardwareProfile, upgrade: Upgrade
+) -> str:
+    """Write ``hardware`` with ``upgrade`` to ``folder`` and return the path.
+
+    The file has the parts that differ, whole, and the machine of ``experiment`` as its base.
+    """
+    assert upgrade.change is not None, "software changes no machine"
+    path = folder / f"{upgrade.key}.yaml"
+    text = upgrade_text(
+        hardware, upgrade.change(hardware), upgrade.title, _base(experiment, folder)
+    )
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def upgrade_text(before: HardwareProfile, after: HardwareProfile, title: str, base: str) -> str:
+    """The file of ``after``: the parts that differ from ``before``, the profile ``base``."""
+    parts = [part for part in PARTS if getattr(before, part) != getattr(after, part)]
+    key = "upgrade"
+    while key in before.sources:
+        key += "-again"
+    used = {s for part in parts for _, s in sources_used(getattr(after, part)) if s != CHANGED}
+    sources = {name: before.sources[name] for name in sorted(used)}
+    sources[key] = f"upgrade: {title}, of {before.title}"
+    content = {part: getattr(after, part).model_dump(mode="json") for part in parts}
+    head = {"title": f"{before.title}, {title}", "sources": sources, "base": base}
+    data = _renamed(_known({**head, **content}), key)
+    return str(yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True))
+
+
+def _base(experiment: Experiment, folder: Path) -> str:
+    """The machine's name, or the way from ``folder`` to its file."""
+    if experiment.hardware.lower() in hardware_names():
+        return experiment.hardware.lower()
+    found = look_up(experiment.hardware, experiment.folders)
+    assert found is not None, "the profile was read before"
+    return os.path.relpath(found, folder)
+
+
+def _known(value: Any) -> Any:
+    """``value`` without the keys of nothing."""
+    if isinstance(value, dict):
+        return {key: _known(entry) for key, entry in value.items() if entry is not None}
+    return [_known(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _renamed(value: Any, key: str) -> Any:
+    """``value`` whose changed numbers name the source ``key``."""
+    if isinstance(value, dict):
+        same = {name: _renamed(entry, key) for name, entry in value.items()}
+        return same | {"source": key} if value.get("source") == CHANGED else same
+    return [_renamed(entry, key) for entry in value] if isinstance(value, list) else value

@@ -1,0 +1,138 @@
+"""Run the choices, then the best ones with upgrades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moesim.config.errors import InputError, Problem
+from moesim.experiment.build import trace_of
+from moesim.experiment.inputs import check_inputs, input_files
+from moesim.experiment.schema import Experiment
+from moesim.hardware import load_hardware
+from moesim.model import load_model
+from moesim.sweep.advise.advice import Advice, Gain, Scored, chosen, fastest
+from moesim.sweep.advise.choices import RESIDENT, Choice, allowed, choices_of, common, with_settings
+from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
+from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.room import Room, first_requests, room_of
+from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
+from moesim.sweep.run import Points, Progress, run_sweep
+from moesim.sweep.table import summary_of
+from moesim.workload.requests import Requests
+
+WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
+"""The upgrades that can help where every expert is resident."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How the runs of an advice are made: in the folder ``out``, ``jobs`` at the same time."""
+
+    out: Path
+    jobs: int = 1
+    progress: Progress | None = None
+
+    def summaries(self, base: Experiment, points: Points, name: str) -> list[dict[str, Any]]:
+        """The summaries of ``points``, a sweep in the folder ``name``; what has run is kept, what
+        failed is tried again.
+        """
+        folder = self.out / name
+        inputs = input_files([experiment for _, experiment in points])
+        run_sweep(
+            base,
+            points,
+            folder,
+            jobs=self.jobs,
+            inputs=inputs,
+            retry_failed=True,
+            progress=self.progress,
+        )
+        return [summary_of(folder, number) for number in range(len(points))]
+
+
+def advise(
+    experiment: Experiment, runs: Runs, *, most: str = "auto", requests: int | None = None
+) -> Advice:
+    """Compare the choices for the base point of ``experiment``, then the best with upgrades.
+
+    ``most``: the largest room for experts; ``requests``: how many of the trace are replayed (None:
+    so many that a run takes about a second). Raises InputError where not even one slot a layer
+    fits, or no choice can run.
+    """
+    check_inputs([experiment])
+    wanted = requests or first_requests(experiment)
+    recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
+    replayed = min(wanted, recorded)
+    base = common(experiment, replayed)
+    room = room_of(base, most)
+    choices = [RESIDENT] if room.fits else choices_of(room.slots, most)
+    made, left_out = allowed(base, choices)
+    summaries = runs.summaries(base, [(c.settings, e) for c, e in made], "choices")
+    scored = tuple(Scored(c, s) for (c, _), s in zip(made, summaries, strict=True))
+    best = fastest(scored)
+    if best is None:
+        what = f"no choice could run; {scored[0].summary.get('reason')}"
+        raise InputError([Problem(experiment.name, "experts", what)])
+    return Advice(
+        name=experiment.name,
+        model=experiment.model,
+        hardware=experiment.hardware,
+        room=room,
+        requests=replayed,
+        recorded=recorded,
+        scored=scored,
+        left_out=left_out,
+        limits=limits_of(base, best),
+        gains=gains(base, chosen(scored), runs, room, resize=most == "auto"),
+    )
+
+
+def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
+    """What limits the run of ``best``."""
+    hardware = load_hardware(base.hardware, base.folders)
+    model = load_model(base.model, base.folders)
+    moe = model.moe_layers[0].moe
+    assert moe is not None, "a layer with experts"
+    rows = mean_rows(best.summary, len(model.moe_layers), moe.top_k)
+    shared = -(-base.parallelism.expert // hardware.host.numa_nodes.value)
+    host = host_limit(hardware, model, rows, shared)
+    return limits(best.summary["time_share"], host)
+
+
+def gains(
+    base: Experiment, ones: Sequence[Scored], runs: Runs, room: Room, *, resize: bool
+) -> tuple[Gain, ...]:
+    """Every upgrade of every one of ``ones``, by the throughput that it reaches."""
+    wanted = [
+        upgrade
+        for upgrade in UPGRADES.values()
+        if upgrade.software != base.software
+        and (resize or not upgrade.resized)
+        and (not room.fits or upgrade.key in WITHOUT_MISSES)
+    ]
+    pairs = [(one, upgrade) for one in ones for upgrade in wanted]
+    points = [upgraded_point(base, one.choice, upgrade, runs.out) for one, upgrade in pairs]
+    summaries = runs.summaries(base, points, "upgrades")
+    found = [
+        Gain(upgrade, Scored(one.choice, summary), one.throughput or 0.0)
+        for (one, upgrade), summary in zip(pairs, summaries, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda gain: -(gain.scored.throughput or 0.0)))
+
+
+def upgraded_point(
+    base: Experiment, choice: Choice, upgrade: Upgrade, out: Path
+) -> tuple[dict[str, str], Experiment]:
+    """What is set, and the experiment, of ``choice`` with ``upgrade``."""
+    settings = choice.settings | ({"experts.capacity": "auto"} if upgrade.resized else {})
+    experiment = with_settings(base, settings)
+    if upgrade.software is not None:
+        update = {"software": upgrade.software}
+    else:
+        hardware = load_hardware(base.hardware, base.folders)
+        update = {"hardware": write_upgrade(out / "hardware", base, hardware, upgrade)}
+    same = {"hardware": base.hardware, "software": base.software}
+    return settings | same | update, experiment.model_copy(update=update)

@@ -1,0 +1,293 @@
+"""Advice: its choices, limits, upgrades, and one from the command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.experiment.resolve import load_experiment
+from moesim.hardware import load_hardware
+from moesim.hardware.load import PARTS
+from moesim.hardware.sourced import Sourced
+from moesim.model import load_model
+from moesim.sweep.advise.advice import Advice, Gain, Scored
+from moesim.sweep.advise.choices import BOUND, EVICTING, Choice, allowed, choices_of
+from moesim.sweep.advise.limits import host_limit, limits, mean_rows
+from moesim.sweep.advise.profiles import upgrade_text, write_upgrade
+from moesim.sweep.advise.room import Room, first_requests, room_of
+from moesim.sweep.advise.upgrades import UPGRADES, changed
+
+SMALL = {
+    "name": "small",
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+}
+UPGRADED = [key for key, upgrade in UPGRADES.items() if upgrade.change]
+
+
+def test_every_miss_has_each_of_its_policies_at_each_room() -> None:
+    choices = choices_of(13)
+    rooms = ["auto", "6 slots/layer", "3 slots/layer"]
+    expected = {(m, p, r) for m, policies in EVICTING.items() for p in policies for r in rooms}
+    assert {(c.miss, c.policy, c.capacity) for c in choices} == expected
+    assert len(choices) == len(expected)
+    assert {c.policy for c in choices if c.bound} == {BOUND}
+    assert {c.miss for c in choices if c.bound} == {"load"}
+
+
+@pytest.mark.parametrize(("slots", "fewer"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+def test_no_room_is_named_twice_or_empty(slots: int, fewer: int) -> None:
+    rooms = {c.capacity for c in choices_of(slots, "2 GiB")} - {"2 GiB"}
+    assert len(rooms) == fewer
+    assert "0 slots/layer" not in rooms
+
+
+def test_a_choice_is_the_experiment_with_its_settings() -> None:
+    base = load_experiment(SMALL).experiment
+    made, left_out = allowed(base, [Choice("cheapest", "s3fifo", "8 slots/layer")])
+    (choice, experiment), *_ = made
+    assert not left_out
+    assert experiment.experts.miss.kind == "cheapest"  # type: ignore[attr-defined]
+    assert experiment.experts.policy.kind == "s3fifo"  # type: ignore[attr-defined]
+    assert str(experiment.experts.capacity) == choice.capacity
+    assert experiment.folders == base.folders
+
+
+def test_a_choice_that_the_rules_forbid_is_left_out_with_the_reason() -> None:
+    base = load_experiment({**SMALL, "execution": "graph"}).experiment
+    resident = Choice("load", "lru", "all")
+    made, left_out = allowed(base, [resident, Choice("cpu", "lru", "8 slots/layer")])
+    assert [choice for choice, _ in made] == [resident]
+    assert "graph" in left_out["cpu"]
+    with pytest.raises(InputError, match="graph"):
+        allowed(base, [Choice("cpu", "lru", "8 slots/layer")])
+
+
+@pytest.mark.parametrize(
+    ("share", "host", "first"),
+    [
+        ({"waiting_for_weights": 0.7, "experts": 0.3}, "CPU", "link"),
+        ({"waiting_for_cpu": 0.5, "attention": 0.3, "experts": 0.2}, "DRAM", "DRAM"),
+        ({"waiting_for_cpu": 0.5, "attention": 0.3, "experts": 0.2}, "CPU", "CPU"),
+        ({"experts": 0.3, "gate": 0.2, "attention": 0.4, "host": 0.1}, "CPU", "kernels"),
+        ({"host": 0.9, "attention": 0.1}, "CPU", "software"),
+        ({"attention": 0.6, "waiting_for_gpus": 0.4}, "CPU", "attention"),
+        ({"idle": 1.0}, "CPU", "idle time"),
+    ],
+)
+def test_the_limit_is_where_most_time_goes(share: dict[str, float], host: Any, first: str) -> None:
+    found = limits(share, host)
+    assert next(iter(found)) == first
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_few_rows_on_the_host_wait_for_dram_and_many_for_cores() -> None:
+    machine, model = load_hardware("rtx-4090"), load_model("gpt-oss-20b")
+    assert host_limit(machine, model, rows=1) == "DRAM"
+    assert host_limit(machine, model, rows=4096) == "CPU"
+
+
+def test_mean_rows_are_choices_over_turns() -> None:
+    assert mean_rows({"tokens": 100, "hits": 150, "misses": 50}, layers=8, top_k=4) == 16
+    assert mean_rows({"tokens": 0, "hits": 0, "misses": 0}, layers=8, top_k=4) == 1
+
+
+def differences(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """The numbers in which two parts of profiles differ; texts of sources are left out."""
+    if isinstance(before, BaseModel):
+        names = type(before).model_fields
+        pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
+    elif isinstance(before, tuple):
+        pairs = [(str(i), *both) for i, both in enumerate(zip(before, after, strict=True))]
+    else:
+        same = before == after or path.endswith(".source")
+        return {} if same else {path: (before, after)}
+    found = (differences(a, b, f"{path}.{name}") for name, a, b in pairs)
+    return {place: values for part in found for place, values in part.items()}
+
+
+EXPECTED = {
+    "next_pcie": ("pcie", "copies", "peers.bandwidth", "switches"),
+    "twice_dram": ("host.memory_bandwidth",),
+    "twice_cores": ("host.cores",),
+    "memory_x1.5": ("datasheet.memory.",),
+    "memory_x2": ("datasheet.memory.",),
+    "twice_gpu_bandwidth": ("memory_bandwidth", "calibrated"),
+}
+
+
+@pytest.mark.parametrize("machine", ["rtx-4090", "dgx-1-v100", "quadro-rtx-6000", "a100-sxm-80gb"])
+@pytest.mark.parametrize("key", UPGRADED)
+def test_an_upgrade_is_a_profile_that_differs_only_there(
+    tmp_path: Path, key: str, machine: str
+) -> None:
+    base = load_experiment({**SMALL, "hardware": machine}).experiment
+    before = load_hardware(machine)
+    path = write_upgrade(tmp_path, base, before, UPGRADES[key])
+    after = load_hardware(path)
+    parts = (differences(getattr(before, p), getattr(after, p), f".{p}") for p in PARTS)
+    found = {place: values for part in parts for place, values in part.items()}
+    assert found
+    assert all(any(name in place for name in EXPECTED[key]) for place in found)
+    assert all(new > old for old, new in found.values())
+
+
+def test_copies_of_the_next_generation_are_no_faster_than_dram() -> None:
+    before = load_hardware("rtx-3060-12gb")
+    upgrade = UPGRADES["next_pcie"].change
+    assert upgrade is not None
+    copy = upgrade(before).datasheet.copy_of("h2d")
+    assert copy.bandwidth.value == before.host.node_bytes_per_second
+    slow = upgrade(load_hardware("rtx-4060-8gb")).datasheet.copy_of("h2d")
+    assert slow.bandwidth.value == pytest.approx(2 * 13.1e9)
+
+
+def test_an_upgrade_of_an_upgrade_keeps_both_sources(tmp_path: Path) -> None:
+    base = load_experiment(SMALL).experiment
+    once = write_upgrade(tmp_path, base, load_hardware("rtx-4060-8gb"), UPGRADES["twice_dram"])
+    again = base.model_copy(update={"hardware": once})
+    path = write_upgrade(tmp_path / "again", again, load_hardware(once), UPGRADES["memory_x2"])
+    both = load_hardware(path)
+    assert both.host.memory_bandwidth == Sourced[Any](value=102.4e9, source="upgrade")
+    assert both.datasheet.memory.value == 16 * 2**30
+    assert "2 x GPU memory" in both.sources[both.datasheet.memory.source]
+
+
+def scored(miss: str, policy: str, speed: float | None) -> Scored:
+    status = "ok" if speed else "failed"
+    return Scored(Choice(miss, policy, "auto"), {"status": status, "output_throughput": speed})
+
+
+def test_a_bound_is_never_the_best_and_gains_are_over_the_best() -> None:
+    runs = (scored("load", "lru", 10.0), scored("load", "min", 40.0), scored("cpu", "lru", 20.0))
+    upgrade = UPGRADES["memory_x2"]
+    gain = Gain(upgrade, scored("load", "lru", 30.0), before=10.0)
+    advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, (gain,))
+    assert advice.best is runs[2]
+    assert advice.bound is runs[1]
+    assert advice.chosen == [runs[2], runs[0]]
+    assert (gain.ratio, advice.over_best(gain)) == (3.0, 1.5)
+    assert advice.to_dict()["over_plain_lru"] == 2.0
+
+
+def test_equally_fast_choices_give_the_simplest_one() -> None:
+    slow = scored("load", "lru", 1.0)
+    equal = tuple(
+        Scored(choice, {"status": "ok", "output_throughput": 2.0})
+        for choice in choices_of(1)
+        if choice.miss != "load"
+    )
+    advice = Advice("n", "m", "h", Room(1, 8), 1, 2, (slow, *equal), {}, {}, ())
+    assert advice.best.choice == Choice("cpu", "lru", "auto")
+
+
+def test_the_room_is_what_the_card_has_or_what_was_said() -> None:
+    base = load_experiment(SMALL).experiment
+    assert room_of(base, "auto") == Room(32, 32)
+    assert room_of(base, "8 slots/layer") == Room(8, 32)
+    big = load_experiment({**SMALL, "model": "gpt-oss-20b", "trace": "traces/quickstart.parquet"})
+    room = room_of(big.experiment, "auto")
+    assert 1 <= room.slots < room.local == 32
+    assert not room.fits
+
+
+def test_the_requests_make_a_full_batch_and_never_more_than_the_file_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = load_experiment({**SMALL, "workload": {"phase": "decode", "requests": 3}}).experiment
+    assert first_requests(base) == 3
+    assert first_requests(load_experiment(SMALL).experiment) == 32
+    monkeypatch.setattr("moesim.sweep.advise.room.MOST_CHOICES", 64 * 8 * 4 * 3 + 1)
+    for batch, requests in ((1, 3), (16, 16)):
+        batching = {"kind": "static", "batch_size": batch}
+        data = {"workload": {"phase": "decode", "batching": batching}}
+        assert first_requests(load_experiment({**SMALL, **data}).experiment) == requests
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in SMALL.items()))
+    return path
+
+
+def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["advise", str(small), "--requests", "1", "--capacity", "8 slots/layer"]
+    assert main(options) == 0
+    told = capsys.readouterr().out
+    folder = Path("results/small-advice")
+    advice = json.loads((folder / "advice.json").read_text())
+    assert "Fits? No: 8 of 32" in told
+    assert "Most useful upgrade" in told or "No single upgrade" in told
+    assert (folder / "advice.png").stat().st_size > 0
+    assert len(advice["choices"]) == len(choices_of(8))
+    assert all(choice["status"] == "ok" for choice in advice["choices"])
+    speeds = [c["throughput_tokens_per_s"] for c in advice["choices"] if not c["bound"]]
+    assert advice["best"]["throughput_tokens_per_s"] == max(speeds)
+    assert sum(advice["limits"].values()) == pytest.approx(1.0)
+
+    line = next(line for line in told.splitlines() if line.startswith("again:"))
+    assert main([*shlex.split(line)[2:], "--out", "again"]) == 0
+    summary = json.loads(Path("again/summary.json").read_text())
+    assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
+
+    capsys.readouterr()
+    assert main([*options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == advice
+    assert main(["advise", str(small), "--requests", "2", "--capacity", "8 slots/layer"]) == 2
+    assert "workload.requests" in capsys.readouterr().err
+
+
+def test_what_fits_is_said_first_and_briefly(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", str(small), "--requests", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "Fits: all 32 experts of a layer stay on the GPU" in told
+    assert "zero_copy" not in told
+    assert len(json.loads(Path("results/small-advice/advice.json").read_text())["choices"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--capacity", "8 turtles"], "turtles"),
+        (["--set", "hardware=no-such-card"], "no-such-card"),
+        (["--set", "trace=traces/quickstart.parquet"], "MoE layers"),
+        (["--requests", "0"], "requests"),
+    ],
+)
+def test_mistakes_take_one_line(
+    small: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", str(small), *options]) == 2
+    told = capsys.readouterr().err
+    assert named in told
+    assert "Traceback" not in told
+
+
+def test_a_model_of_which_not_one_slot_fits_is_told(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"model": "gpt-oss-20b", "trace": "traces/quickstart.parquet"}
+    options = [x for k, v in values.items() for x in ("--set", f"{k}={v}")]
+    tiny = small.parent / "tiny.yaml"
+    base = load_hardware("rtx-4060-8gb")
+    sheet = base.datasheet
+    memory = changed(sheet.memory, value=2 * 2**30)
+    less = changed(base, datasheet=changed(sheet, memory=memory))
+    tiny.write_text(upgrade_text(base, less, "less memory", "rtx-4060-8gb"))
+    assert main(["advise", str(small), *options, "--set", f"hardware={tiny}"]) == 2
+    told = capsys.readouterr().err
+    assert "experts.capacity: auto" in told
+    assert len(told.strip().splitlines()) == 1
