@@ -47,7 +47,7 @@ def _both(row: dict[object, object], name: str) -> str:
 
 
 def _slots(row: dict[object, object]) -> str:
-    return f"{row['slots']} ({row['slots_percent']}%)"
+    return f"{row['slots']} ({row['slots_percent']} %)"
 
 
 def _parts_table(parts: pd.DataFrame) -> Table:
@@ -83,12 +83,12 @@ def draw(compared: pd.DataFrame, parts: pd.DataFrame, path: Path) -> Path:
     with rc_context(dict(RC)):  # type: ignore[arg-type]
         sheet = Figure(figsize=(1.5 + 4 * len(batches), 4.2), layout="constrained")
         FigureCanvasAgg(sheet)
-        panels = sheet.subplots(1, len(batches), squeeze=False)[0]
+        panels = sheet.subplots(1, len(batches), squeeze=False, sharey=True)[0]
         for axes, batch in zip(panels, batches, strict=True):
             rows = compared[compared["batch"] == batch].reset_index(drop=True)
             _panel(axes, rows, parts[parts["batch"] == batch])
             axes.set_title(f"batch {batch}: measured left, simulated right")
-        panels[0].set_ylabel("time (ms a token)")
+        panels[0].set_ylabel("Time (ms a token)")
         handles, labels = panels[0].get_legend_handles_labels()
         sheet.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
         sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
@@ -114,7 +114,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, parts: pd.DataFrame) -> None:
             f"{row['error_percent']:+.1f} %", (place, top), (0, 3), textcoords="offset points",
             ha="center", fontsize=9,
         )  # fmt: skip
-    labels = [f"{row['slots']} ({row['slots_percent']}%)" for row in rows.to_dict("records")]
+    labels = [f"{row['slots']} ({row['slots_percent']} %)" for row in rows.to_dict("records")]
     axes.set_xticks(range(len(rows)), labels)
-    axes.set_xlabel("expert slots a layer")
+    axes.set_xlabel("Expert slots a layer")
     axes.grid(axis="x", visible=False)

@@ -86,7 +86,7 @@ def test_the_figure(found, tmp_path):
     compared, by_part = comparison(*found), parts(*found)
     path = draw(compared, by_part, tmp_path / "loop.svg")
     text = path.read_text(encoding="utf-8")
-    assert "time (ms a token)" in text
+    assert "Time (ms a token)" in text
     assert "+10.0 %" in text
     with pytest.raises(InputError, match=r"\.png"):
         draw(compared, by_part, tmp_path / "loop.txt")
