@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import app as command_line
+from moesim.cli.app import fail
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,6 +53,8 @@ def import_(
         typer.echo(f"... and {more} more rows left out as impossible", err=True)
     for why, number in done.left_out.items():
         typer.echo(f"note: {number} rows not imported: {why}", err=True)
+    if done.table.empty:
+        fail("no row is left to write", 1)
     write_table(done.table, out)
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(done.table).items())
     typer.echo(f"{out}: {len(done.table)} rows from {done.files} files ({counts})")
@@ -83,11 +86,13 @@ def fit(
     fits = fit_table(taken.table, profile)
     for line in fits.missing:
         typer.echo(f"not fitted: {line}", err=True)
+    if not fits.lines():
+        fail("nothing could be fitted, and nothing was written", 1)
     write_profile(out, profile_text(name, f"{profile.title}, fitted", fits))
     for line in fits.lines():
         typer.echo(line)
     counts = ", ".join(f"{len(found)} of {kind}" for kind, found in fits.by_kind().items() if found)
-    typer.echo(f"{out}: fits: {counts or 'none'}")
+    typer.echo(f"{out}: fits: {counts}")
 
 
 @app.command()

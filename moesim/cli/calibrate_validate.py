@@ -10,6 +10,8 @@ import typer
 from moesim.cli.app import fail
 from moesim.cli.calibrate import app
 
+INTERRUPTED = 130
+
 
 @app.command()
 def validate(
@@ -52,8 +54,11 @@ def validate(
         device=device,
     )
     told = Console(stderr=True)
-    with told.status("starting") as status:
-        found = closed_loop(request, status.update)
+    try:
+        with told.status("starting") as status:
+            found = closed_loop(request, status.update)
+    except KeyboardInterrupt:
+        fail(f"stopped before the comparison; {out} has only what was measured", INTERRUPTED)
     for line in found.notes:
         typer.echo(line, err=True)
     console = Console()

@@ -113,9 +113,11 @@ def test_a_broken_table_in_a_wheel_is_told_by_its_path(tmp_path, capsys):
 def test_impossible_routing_in_a_wheels_table(tmp_path, capsys, change, words):
     path = tmp_path / "moe_perf.parquet"
     pd.DataFrame([AICONFIGURATOR | change]).to_parquet(path)
-    _, err = run(capsys, "calibrate", "import", path, "-o", tmp_path / "out.parquet")
-    assert len(err.splitlines()) == 1
-    assert words in err
+    code, err = run(capsys, "calibrate", "import", path, "-o", tmp_path / "out.parquet")
+    assert code == 1
+    (told, nothing) = err.splitlines()
+    assert words in told
+    assert nothing == "no row is left to write"
 
 
 @pytest.mark.parametrize("setting", ["gated=maybe", "bytes=-1", "bytes", "size=3"])
@@ -193,12 +195,17 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     for arguments in (
         ("price", "h100-sxm", "--ops", table, "-o", inside / "o.parquet"),
         ("price", "h100-sxm", "--ops", table, "-o", inside / "o.csv"),
-        ("calibrate", "fit", table, "--base", "h100-sxm", "-o", inside / "o.yaml"),
         ("calibrate", "check", "h100-sxm", table, "-o", inside / "o.png"),
     ):
         code, err = run(capsys, *arguments)
         assert code == 2, arguments
         assert "cannot be written" in err.splitlines()[-1]
+    launches = tmp_path / "launches.csv"
+    launches.write_text("op,latency_ns\nlaunch,2000\n")
+    where = ("--base", "h100-sxm", "-o", inside / "o.yaml")
+    code, err = run(capsys, "calibrate", "fit", launches, *where)
+    assert code == 2
+    assert "cannot be written" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,13 @@ def test_power_law_rows_are_the_tokens_choices(tokens, top_k, experts):
     assert len(rows) == experts
     assert max(rows) <= tokens
     assert list(rows) == sorted(rows, reverse=True)
+
+
+def test_a_table_that_shows_nothing_writes_nothing(card, tmp_path, capsys):
+    table, profile = tmp_path / "t.parquet", tmp_path / "p.yaml"
+    synthetic(card).head(9).drop(columns="_line").to_parquet(table)
+    assert main(["calibrate", "fit", str(table), "-o", str(profile)]) == 1
+    told = capsys.readouterr().err
+    assert "a fit needs 30" in told
+    assert "nothing was written" in told
+    assert not profile.exists()
