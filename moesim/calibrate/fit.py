@@ -70,8 +70,10 @@ def _kernels(
     table: pd.DataFrame, fitter: type[Fitter], fits: Fits, known: Mapping[str, str]
 ) -> Iterator[tuple[pd.DataFrame, About]]:
     """The rows of each kernel, and what the rows have in common."""
-    apart = (*(("op",) if len(fitter.ops) > 1 else ()), *fitter.apart, *KERNEL)
-    names = [name for name in dict.fromkeys(apart) if name in table.columns]
+    apart = (*fitter.apart, *KERNEL)
+    if table.empty:
+        return
+    names = ["op", *(name for name in dict.fromkeys(apart) if name in table.columns)]
     for values, part in table.groupby(names, dropna=False, sort=True):
         where = dict(zip(names, map(_text, values), strict=True))
         about = About(

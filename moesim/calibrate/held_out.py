@@ -16,8 +16,10 @@ LEAST_SHAPES = 4
 
 
 def groups(table: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.int64]:
-    """The number of each row's shape, by the values of ``columns``."""
+    """The number of each row's shape, by the values of ``columns``; without any, all are alike."""
     names = [name for name in columns if name in table.columns]
+    if not names:
+        return np.zeros(len(table), np.int64)
     numbers = table.groupby(names, dropna=False, sort=True).ngroup()
     return np.asarray(numbers, np.int64)
 

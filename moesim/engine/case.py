@@ -52,7 +52,7 @@ class Case:
 
     ``slots``: int64[gpus, MoE layers] (at least the local experts: all of them resident).
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
-    own way.
+    own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
     """
 
     trace: RoutingTrace
@@ -73,6 +73,13 @@ class Case:
     execution: Literal["eager", "piecewise", "graph"] = "eager"
     decide: Literal["host", "device"] = "host"
     links: Links | None = None
+    prefill: Literal["cache", "bypass", "stream"] = "cache"
+
+    @property
+    def bypassed(self) -> NDArray[np.bool_]:
+        """By pass, whether it leaves the caches as they are."""
+        bypassed: NDArray[np.bool_] = self.schedule.phase == Phase.PREFILL
+        return bypassed & (self.prefill != "cache")
 
     def local_experts(self, gpu: int) -> Ints:
         """The experts of ``gpu``, ascending."""

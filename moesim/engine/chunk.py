@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from moesim.engine.case import Ints
 from moesim.memory.residency import Needs, Turns
 
@@ -16,9 +19,10 @@ class Work:
     ``step_waves`` int64[passes + 1] offsets into ``wave_ns`` and ``read_ns`` (what a wave's reading
     over the link takes beyond its kernel); ``starts`` the first of ``on_gpu`` of each wave. Copies
     by pass: ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the
-    copy), ``copy_wait`` (the wave for which it waits, else -1) and ``missed`` (its place in
-    ``on_gpu``). ``step_hosted`` int64[passes + 1] offsets into ``hosted_ns`` (the host's experts);
-    ``moved_ns`` int64[2, passes]: their rows down and up.
+    copy), ``copy_wait`` (the wave for which it waits, else -1) and ``copied`` (the expert, numbered
+    as in ``turns``). ``streamed`` bool[passes]: the whole layer is copied ahead. ``step_hosted``
+    int64[passes + 1] offsets into ``hosted_ns`` (the host's experts); ``moved_ns`` int64[2,
+    passes]: their rows down and up.
     """
 
     needs: Needs
@@ -32,7 +36,8 @@ class Work:
     copy_wave: Ints
     copy_wait: Ints
     starts: Ints
-    missed: Ints
+    copied: Ints
+    streamed: NDArray[np.bool_]
     step_hosted: Ints
     hosted_ns: Ints
     moved_ns: Ints

@@ -16,8 +16,9 @@ class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
 
     ``turns`` are distinct experts executed, ``host_turns`` and ``zero_copy_turns`` those of them
-    that missed without a load; ``rows`` rows executed with padding, ``kept_rows`` without;
-    ``access_hits`` kept rows whose expert was a hit; ``dropped_choices`` choices beyond a capacity.
+    that missed without a load; ``unneeded`` experts copied with their layer; ``rows`` rows executed
+    with padding, ``kept_rows`` without; ``access_hits`` kept rows whose expert was a hit;
+    ``dropped_choices`` choices beyond a capacity.
     """
 
     turns: Ints
@@ -27,6 +28,7 @@ class Counts:
     access_hits: Ints
     host_turns: Ints
     zero_copy_turns: Ints
+    unneeded: Ints
     dropped_choices: Ints
 
     @property
@@ -35,14 +37,14 @@ class Counts:
         return self.turns - self.hits
 
     @property
-    def loads(self) -> Ints:
-        """Misses that loaded their expert."""
-        return self.misses - self.host_turns - self.zero_copy_turns
+    def copies(self) -> Ints:
+        """Experts that were copied."""
+        return self.misses - self.host_turns - self.zero_copy_turns + self.unneeded
 
     @property
     def read(self) -> Ints:
         """Experts whose weights came over the link, into a slot or into a kernel."""
-        return self.misses - self.host_turns
+        return self.misses - self.host_turns + self.unneeded
 
 
 @dataclass(eq=False)
@@ -72,6 +74,9 @@ class Tally:
                 "host_turns": work.turns.place == ON_HOST,
                 "zero_copy_turns": work.turns.place == OVER_LINK,
             }
+            needed = np.diff(work.needs.offsets)
+            local = len(self.case.local_experts(gpu))
+            parts["unneeded"][:, layer, gpu] = np.where(work.streamed, local - needed, 0)
             for name, value in values.items():
                 counted = np.bincount(step, value, chunk.passes)
                 parts[name][:, layer, gpu] = counted.astype(np.int64)

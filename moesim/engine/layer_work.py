@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
@@ -32,8 +33,10 @@ class LayerWork:
         moved = self._moved(own, np.arange(len(own)), len(own)).sum(axis=0)
         return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
 
-    def of(self, key: Key, needs: Needs, turns: Turns, rows: Ints) -> Work:
-        """The work of ``turns``."""
+    def of(
+        self, key: Key, needs: Needs, turns: Turns, rows: Ints, streamed: NDArray[np.bool_]
+    ) -> Work:
+        """The work of ``turns``; in ``streamed`` passes bool[passes] the layer is copied whole."""
         spec = self.routing.moe_layers[key[0]]
         own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
         on_gpu = np.flatnonzero(turns.place != ON_HOST)
@@ -41,12 +44,8 @@ class LayerWork:
         starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
         wave_ns = self._waves(spec, own[on_gpu], starts)
         hosted = np.flatnonzero(turns.place == ON_HOST)
-        loaded = ~turns.hit & (turns.place == LOADED)
-        missed = np.flatnonzero(loaded[on_gpu])
-        self._count_copies(spec, len(missed))
-        copy_wave, wait = wave_of[missed], turns.wait[on_gpu][missed]
-        if not self.case.software.overlap:
-            wait = np.maximum(wait, copy_wave - 1)
+        copy_step, copied, copy_wave, wait = self._copies(key[1], turns, step, streamed)
+        self._count_copies(spec, len(copied))
         return Work(
             needs=needs,
             turns=turns,
@@ -55,15 +54,33 @@ class LayerWork:
             step_waves=_offsets(step_of[starts], len(rows)),
             wave_ns=wave_ns,
             read_ns=self._reading(spec, turns.place[on_gpu] == OVER_LINK, starts, wave_ns),
-            step_copies=_offsets(step_of[missed], len(rows)),
+            step_copies=_offsets(copy_step, len(rows)),
             copy_wave=copy_wave,
             copy_wait=wait,
             starts=starts,
-            missed=missed,
+            copied=copied,
+            streamed=streamed,
             step_hosted=_offsets(step[hosted], len(rows)),
             hosted_ns=self._computed(spec, own[hosted]),
             moved_ns=self._moved(own[hosted], step[hosted], len(rows)),
         )
+
+    def _copies(
+        self, gpu: int, turns: Turns, step: Ints, streamed: NDArray[np.bool_]
+    ) -> tuple[Ints, Ints, Ints, Ints]:
+        """Pass, expert, wave and wait of every copy, in order."""
+        loaded = np.flatnonzero(~turns.hit & (turns.place == LOADED) & ~streamed[step])
+        wave, wait = turns.wave[loaded], turns.wait[loaded]
+        if not self.case.software.overlap:
+            wait = np.maximum(wait, wave - 1)
+        passes, local = np.flatnonzero(streamed), len(self.routing.local[gpu])
+        every = np.repeat(passes, local)
+        of_pass = np.concatenate((step[loaded], every))
+        order = np.argsort(of_pass, kind="stable")
+        expert = np.concatenate((turns.expert[loaded], np.tile(np.arange(local), len(passes))))
+        wave = np.concatenate((wave, np.zeros_like(every)))
+        wait = np.concatenate((wait, np.full_like(every, -1)))
+        return of_pass[order], expert[order], wave[order], wait[order]
 
     def _rows(self, needs: Needs, experts: Ints, rows: Ints, gpu: int) -> Ints:
         """The rows of ``experts``, aligned with the needs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
@@ -63,8 +64,15 @@ class Program:
             return work.offers(key, needs[key], rows[:, key[0]])
 
         for key, turns in self.residencies.turns(needs, first, last, prices).items():
-            chunk.work[key] = work.of(key, needs[key], turns, rows[:, key[0]])
+            streamed = active[:, key[0]] & self._streamed(key, first, last)
+            chunk.work[key] = work.of(key, needs[key], turns, rows[:, key[0]], streamed)
         return chunk
+
+    def _streamed(self, key: tuple[int, int], first: int, last: int) -> NDArray[np.bool_]:
+        """By pass, whether the layer would be copied whole."""
+        layer, gpu = key
+        streams = self.case.prefill == "stream" and not self.case.resident(gpu)[layer]
+        return self.case.bypassed[first:last] & streams
 
     def _price_collectives(self, chunk: Chunk, sent: Ints) -> None:
         """Dispatch and combine of ``sent`` rows int64[passes, MoE layers, senders, experts]."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.routing import Routing
 from moesim.memory.pools import Interleaved
-from moesim.memory.residency import LayerCache, Needs, Turns, all_resident, next_uses
+from moesim.memory.residency import LayerCache, Needs, Turns, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25
@@ -46,30 +49,38 @@ class Residencies:
         """
         compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
+        runs = list(_runs(self.case.bypassed[first:last]))
         weights = self._weights(needs, first, last)
         turns: dict[Key, Turns] = {}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
             offers = [prices(key) for key in keys] if compares else []
-            turns |= zip(keys, self._decide(keys, needs, weights, offers), strict=True)
+            asked = _Asked(
+                [needs[key] for key in keys], [weights[key] for key in keys if weights], offers
+            )
+            parts = [
+                list(self._decide(keys[0], asked.between(*run), bypassed))
+                for *run, bypassed in runs
+            ]
+            turns |= {
+                key: Turns.joined(list(of_layer))
+                for key, *of_layer in zip(keys, *parts, strict=True)
+            }
         rest = {key: one for key, one in needs.items() if key not in turns}
-        return turns | {key: all_resident(one, serial=serial) for key, one in rest.items()}
+        return turns | {key: all_there(one, serial=serial, hit=True) for key, one in rest.items()}
 
-    def _decide(
-        self,
-        keys: list[Key],
-        needs: dict[Key, Needs],
-        weights: dict[Key, Ints],
-        offers: list[Ints],
-    ) -> Iterator[Turns]:
-        """The turns of the layers ``keys`` of one pool."""
-        layers = [needs[key] for key in keys]
-        steps = Interleaved(layers, len(self.routing.local[keys[0][1]]))
-        pool = steps.needs(layers)
-        of_pool = steps.joined([weights[key] for key in keys]) if weights else None
-        prices = steps.joined(offers) if offers else None
-        turns = self._caches[keys[0]].decide(pool, self._next_use(keys[0], pool), of_pool, prices)
-        return steps.split(turns)
+    def _decide(self, key: Key, asked: _Asked, bypassed: bool) -> Iterator[Turns]:
+        """The turns of each layer of the pool ``key``."""
+        if bypassed and self.case.prefill == "stream":
+            serial = self.case.kernels == "serial"
+            return (all_there(one, serial=serial, hit=False) for one in asked.needs)
+        steps = Interleaved(asked.needs, len(self.routing.local[key[1]]))
+        pool, cache = steps.needs(asked.needs), self._caches[key]
+        prices = steps.joined(asked.prices) if asked.prices else None
+        if bypassed:
+            return steps.split(cache.bypass(pool, prices))
+        weights = steps.joined(asked.weights) if asked.weights else None
+        return steps.split(cache.decide(pool, self._next_use(key, pool), weights, prices))
 
     def _weights(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Ints]:
         """Gate weights aligned with the experts of ``needs``, where the policy reads them."""
@@ -87,6 +98,8 @@ class Residencies:
         routing = self.routing
         for first, last in routing.pieces() if self._cached else ():
             counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
+            through = ~self.case.bypassed[first:last]
+            counts, active = counts[through], active[through]
             for layer, gpu in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
                 needs = routing.needs(counts[:, layer], active[:, layer], gpu)
                 parts.setdefault((layer, gpu), []).append(needs)
@@ -141,6 +154,31 @@ class Residencies:
         after, first_use = self._future[key]
         self._future[key] = after[len(needs.experts) :], first_use
         return np.ascontiguousarray(after[: len(needs.experts)])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Of each layer of a pool, its needs, and aligned with them weights and prices [3, needs]."""
+
+    needs: list[Needs]
+    weights: list[Ints]
+    prices: list[Ints]
+
+    def between(self, first: int, last: int) -> _Asked:
+        """What is asked in steps first:last."""
+        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.needs]
+        return _Asked(
+            [one.between(first, last) for one in self.needs],
+            [one[span] for one, span in zip(self.weights, spans, strict=False)],
+            [one[:, span] for one, span in zip(self.prices, spans, strict=False)],
+        )
+
+
+def _runs(bypassed: NDArray[np.bool_]) -> Iterator[tuple[int, int, bool]]:
+    """First and one past the last pass of each run of equal ``bypassed``, and which."""
+    begins = np.flatnonzero(np.diff(bypassed.astype(np.int8), prepend=-1)).tolist()
+    for first, last in pairwise([*begins, len(bypassed)]):
+        yield first, last, bool(bypassed[first])
 
 
 def _joined(parts: list[Needs]) -> Needs:

@@ -90,7 +90,8 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
             f"write {hardware.gpus} or less"
         )
     requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
-    batching = experiment.workload.batching
+    seats = experiment.workload.batching.seats(requests)
+    prefill = experiment.workload.prefill
     experts = max(layer.moe.experts for layer in model.moe_layers if layer.moe)
     gpu_of_expert = experiment.placement.place(experts, gpus)
     miss = experiment.experts.miss
@@ -106,7 +107,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
             gpus_per_node=-(-gpus // hardware.host.numa_nodes.value),
         ),
         software=software,
-        schedule=Schedule.of(requests, batching.seats(requests), trace, gpus),
+        schedule=Schedule.of(requests, seats, trace, gpus, prefill.chunk),
         gating=experiment.gating,
         gpu_of_expert=gpu_of_expert,
         gpus=gpus,
@@ -119,6 +120,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
         seed=experiment.seed,
         execution=experiment.execution,
         decide=experiment.decide,
+        prefill=prefill.experts,
     )
     room = experiment.experts
     slots = slots_of_run(case, room.capacity, room.slots, limit_of(hardware))

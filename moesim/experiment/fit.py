@@ -124,7 +124,9 @@ def _with_slots(built: Built, slots: int) -> Footprint:
 def _equal(built: Built, slots: int) -> tuple[Residence, ...]:
     """The GPUs' experts with ``slots`` in every layer."""
     layers = len(built.case.model.moe_layers)
-    return tuple(Residence(one.local, (slots,) * layers) for one in built.residences)
+    return tuple(
+        Residence(one.local, (slots,) * layers, staging=one.staging) for one in built.residences
+    )
 
 
 def decode_step(

@@ -6,6 +6,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
 
@@ -42,9 +43,22 @@ def residences_of(case: Case) -> tuple[Residence, ...]:
     """The experts of each GPU."""
     buffers = case.policy.shared_buffers()
     return tuple(
-        Residence(len(case.local_experts(gpu)), tuple(case.slots[gpu].tolist()), buffers)
+        Residence(
+            len(case.local_experts(gpu)),
+            tuple(case.slots[gpu].tolist()),
+            buffers,
+            staging_of(case, gpu),
+        )
         for gpu in range(case.gpus)
     )
+
+
+def staging_of(case: Case, gpu: int) -> int:
+    """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own."""
+    if not case.bypassed.any():
+        return 0
+    layer = len(case.local_experts(gpu)) if case.prefill == "stream" else 1
+    return STAGING_BUFFERS * layer
 
 
 def mask_capacity(case: Case, tokens: Ints) -> Ints | None:

@@ -70,7 +70,7 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
 
     case = built.case
     outcome = run_des(case, records=experiment.records, check=check)
-    built.footprint.in_flight(outcome.counts.loads, case.model)
+    built.footprint.in_flight(outcome.counts.copies, case.model)
     numbers = summary(case, outcome, experiment.warm_up)
     tables: dict[str, Any] = {
         "requests": requests_table(case, outcome),
@@ -93,8 +93,9 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
 
 
 CLOCK_KEYS = (
-    "duration_ms", "output_throughput", "total_token_throughput", "mean_tpot_ms", "p50_tpot_ms",
-    "p99_tpot_ms", "hits", "late", "misses", "misses_on_cpu", "misses_zero_copy",
+    "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
+    "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
+    "hits", "late", "misses", "misses_on_cpu", "misses_zero_copy",
     "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
     "cpu_wait_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share", "price_share",
     "after_warm_up", "engine_wall_s",

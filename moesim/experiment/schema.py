@@ -23,6 +23,7 @@ from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.workload.batching import registry as batchings
 from moesim.workload.batching.base import Batching
+from moesim.workload.prefill import Prefill
 
 MOST_GPUS = 8
 
@@ -55,6 +56,9 @@ class Workload(Params):
     )
     requests: int | None = Field(
         default=None, ge=1, description="Only this many requests, the first of the trace."
+    )
+    prefill: Prefill = Field(
+        default=Prefill(), description="How prompts are cut, and where their experts go."
     )
 
 

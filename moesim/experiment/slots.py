@@ -12,7 +12,7 @@ import numpy as np
 from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
-from moesim.experiment.footprints import footprint_of
+from moesim.experiment.footprints import footprint_of, staging_of
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
 from moesim.memory.residency import Needs
 from moesim.memory.slots import EqualSlots, SlotsByLayer
@@ -29,7 +29,11 @@ def slots_of_run(
     local = [len(case.local_experts(gpu)) for gpu in range(case.gpus)]
     nothing = (0,) * len(case.model.moe_layers)
     if capacity.kind == "auto":
-        without = footprint_of(case, tuple(Residence(count, nothing) for count in local))
+        residences = (
+            Residence(count, nothing, staging=staging_of(case, gpu))
+            for gpu, count in enumerate(local)
+        )
+        without = footprint_of(case, tuple(residences))
         slots = [max(1, count) for count in slots_beside(without, case.model, local, limit_bytes)]
     else:
         slots = [slots_of(capacity, case.model, count) for count in local]
@@ -51,8 +55,11 @@ def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:
     """Slots by layer where not all experts fit, from the first ``first_part`` of the passes."""
     from moesim.memory.slots_by_layer import lru_curve, share_out
 
-    passes = max(1, ceil(Fraction(str(first_part)) * case.schedule.passes))
-    routing = Routing(replace(case, schedule=case.schedule.first(passes)))
+    through = np.flatnonzero(~case.bypassed)
+    if not len(through):
+        return equal
+    last = through[max(1, ceil(Fraction(str(first_part)) * len(through))) - 1]
+    routing = Routing(replace(case, schedule=case.schedule.first(int(last) + 1)))
     sizes, slots = expert_bytes(case.model), equal.copy()
     first = case.order == "resident_first"
     for gpu, experts in enumerate(len(local) for local in routing.local):
@@ -68,6 +75,8 @@ def _needs(routing: Routing, gpu: int) -> list[list[Needs]]:
     needs: list[list[Needs]] = [[] for _ in routing.moe_layers]
     for first, last in routing.pieces():
         counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
+        through = ~routing.case.bypassed[first:last]
+        counts, active = counts[through], active[through]
         for layer, pieces in enumerate(needs):
             pieces.append(routing.needs(counts[:, layer], active[:, layer], gpu))
     return needs

@@ -21,12 +21,13 @@ LOGIT_BYTES = 4
 @dataclass(frozen=True)
 class Residence:
     """Experts on a GPU: ``local`` ones of each MoE layer and ``slots`` by MoE layer, or ``buffers``
-    in place of slots that all layers share in turn.
+    in place of slots that all layers share in turn. ``staging`` experts pass by the slots.
     """
 
     local: int
     slots: tuple[int, ...]
     buffers: int | None = None
+    staging: int = 0
 
     def resident_bytes(self, model: ModelSpec) -> int:
         """Bytes of the layers whose local experts are all resident from the start."""
@@ -38,12 +39,13 @@ class Residence:
         return self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
 
     def pool_bytes(self, model: ModelSpec) -> int:
-        """Bytes of the slots, or buffers, of the other layers."""
+        """Bytes of the slots, or buffers, of the other layers, and of staging."""
         of_layers = zip(self.slots, expert_bytes(model), strict=True)
         cached = [(slots, size) for slots, size in of_layers if slots < self.local]
-        if cached and self.buffers is not None:
-            return self.buffers * max(size for _, size in cached)
-        return sum(slots * size for slots, size in cached)
+        largest = max((size for _, size in cached), default=0)
+        if self.buffers is not None:
+            return (self.buffers + self.staging) * largest
+        return sum(slots * size for slots, size in cached) + self.staging * largest
 
 
 def slots_of(capacity: ExpertCapacity, model: ModelSpec, local: int) -> int:

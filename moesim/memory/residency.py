@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide
-from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.base import LOADED, MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import INSERTED, LAST_USE, NEVER, NEXT_USE, ROWS, USAGE, CachePolicy
+from moesim.memory.staging import stage
 
 Ints = NDArray[np.int64]
 _STEP = 1 << 20
@@ -28,6 +30,11 @@ class Needs:
 
     offsets: Ints
     experts: Ints
+
+    def between(self, first: int, last: int) -> Needs:
+        """The needs of steps first:last."""
+        low, high = self.offsets[first], self.offsets[last]
+        return Needs(self.offsets[first : last + 1] - low, self.experts[low:high])
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,14 @@ class Turns:
     wait: Ints
     victim: Ints
     place: Ints
+
+    @classmethod
+    def joined(cls, parts: Sequence[Turns]) -> Turns:
+        """The turns of steps that follow one another."""
+        if len(parts) == 1:
+            return parts[0]
+        names = cls.__dataclass_fields__
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Compiled(NamedTuple):
@@ -161,13 +176,29 @@ class LayerCache:
         self._step += len(needs.offsets) - 1
         return turns
 
+    def bypass(self, needs: Needs, prices: Ints | None = None) -> Turns:
+        """The turns of the coming steps where they leave the slots as they are."""
+        resident = np.zeros_like(self.resident) if self._empties else self.resident
+        step = np.repeat(np.arange(len(needs.offsets) - 1), np.diff(needs.offsets))
+        order = np.arange(len(step))
+        if self._resident_first:
+            order = np.lexsort((~resident[needs.experts], step))
+        experts, nobody = needs.experts[order], np.full(len(order), -1, np.int64)
+        wave, wait, place = (np.empty(len(order), np.int64) for _ in range(3))
+        turns = Turns(experts, resident[experts], wave, wait, nobody, place)
+        stage(
+            self._place, self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
+            needs.offsets, order, turns.hit, self._serial, self._resident_first, wave, wait, place,
+        )  # fmt: skip
+        return turns
 
-def all_resident(needs: Needs, *, serial: bool) -> Turns:
-    """The turns where every local expert is resident from the start: hits in one wave (or each its
-    own).
+
+def all_there(needs: Needs, *, serial: bool, hit: bool) -> Turns:
+    """The turns where every local expert is there, as ``hit`` or loaded: in one wave, or each in
+    its own.
     """
     n = len(needs.experts)
     step_start = np.repeat(needs.offsets[:-1], np.diff(needs.offsets))
     wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
     none = np.full(n, -1, np.int64)
-    return Turns(needs.experts, np.ones(n, np.bool_), wave, none, none, np.zeros(n, np.int64))
+    return Turns(needs.experts, np.full(n, hit), wave, none, none, np.full(n, LOADED, np.int64))

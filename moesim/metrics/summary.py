@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.hardware.basis import SOURCES
+from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
 
 Floats = NDArray[np.float64]
@@ -111,7 +112,7 @@ def price_share(outcome: Outcome) -> dict[str, float]:
 
 def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
     """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
-    the requests whose first decode step lies after those.
+    the requests whose first decode step lies after those, its TTFT over those whose prompt does.
     """
     steps = case.schedule.passes
     warm = min(int(np.ceil(warm_up * steps)), steps - 1)
@@ -119,25 +120,34 @@ def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
     tpot = tpot_ms(requests)
     begins = int(outcome.ends[warm - 1].max()) if warm else -1
     later = tpot[requests["first_ns"] > begins]
-    after = {"warm_up_steps": warm, **span_numbers(case, outcome, warm), **tpot_numbers(later)}
+    ttft = ttft_ms(case, outcome)["ttft_ms"]
+    after = {
+        "warm_up_steps": warm,
+        **span_numbers(case, outcome, warm),
+        **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
+        **request_numbers("tpot", later),
+    }
     return {
         "engine": outcome.engine,
         **span_numbers(case, outcome, 0),
         "requests": len(tpot),
-        **tpot_numbers(tpot),
+        **request_numbers("ttft", ttft),
+        **request_numbers("tpot", tpot),
         "price_share": price_share(outcome),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,
     }
 
 
-def tpot_numbers(tpot: Floats) -> dict[str, float | None]:
-    """Mean and percentiles of ``tpot`` in ms, NaN left out; None where no request has one."""
-    known = tpot[~np.isnan(tpot)]
+def request_numbers(name: str, values: Floats) -> dict[str, float | None]:
+    """Mean and percentiles over requests of ``values`` in ms, NaN left out; None where none has
+    one.
+    """
+    known = values[~np.isnan(values)]
     if not len(known):
-        return dict.fromkeys(("mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms"))
-    percentiles = {f"p{p}_tpot_ms": float(np.percentile(known, p)) for p in (50, 99)}
-    return {"mean_tpot_ms": float(known.mean()), **percentiles}
+        return dict.fromkeys(f"{which}_{name}_ms" for which in ("mean", "p50", "p99"))
+    percentiles = {f"p{p}_{name}_ms": float(np.percentile(known, p)) for p in (50, 99)}
+    return {f"mean_{name}_ms": float(known.mean()), **percentiles}
 
 
 def _ratio(part: float, whole: float) -> float | None:

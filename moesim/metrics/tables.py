@@ -9,6 +9,7 @@ from moesim.engine.case import Case
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.memory.footprint import Footprint
 from moesim.metrics.summary import per_request, tpot_ms
+from moesim.metrics.ttft import ttft_ms
 from moesim.trace.routing import Phase
 
 
@@ -71,7 +72,7 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
 def requests_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     """A row a request."""
     requests = per_request(case, outcome)
-    return pd.DataFrame({**requests, "tpot_ms": tpot_ms(requests)})
+    return pd.DataFrame({**requests, "tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)})
 
 
 def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:

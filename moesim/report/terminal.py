@@ -82,6 +82,11 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _ttft(summary: Mapping[str, Any]) -> list[Row]:
+    mean, p99 = (summary.get(f"{which}_ttft_ms") for which in ("mean", "p99"))
+    return [] if mean is None else [("TTFT mean, p99", f"{number(mean)}, {number(p99)} ms")]
+
+
 def _rows(summary: Mapping[str, Any]) -> list[Row]:
     get = summary.get
     memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
@@ -94,6 +99,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
         ("duration", f"{number(get('duration_ms'))} ms"),
         *_throughput(summary),
+        *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
         ("slots per layer", _slots(summary)),
         ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),

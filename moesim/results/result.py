@@ -18,7 +18,11 @@ LAYERS = (
     "step", "layer", "gpu", "tokens", "distinct_experts", "hits", "late", "misses",
     "start_ns", "end_ns", "stall_ns", "barrier_ns",
 )  # fmt: skip
-REQUESTS = ("request_id", "tokens", "first_ns", "last_ns", "tpot_ms")
+REQUESTS = (
+    "request_id", "tokens", "first_ns", "last_ns", "tpot_ms", "ttft_ms", "ttft_attention_ms",
+    "ttft_gate_ms", "ttft_dispatch_combine_ms", "ttft_experts_ms", "ttft_host_ms",
+    "ttft_waiting_for_weights_ms", "ttft_waiting_for_gpus_ms", "ttft_waiting_for_cpu_ms",
+)  # fmt: skip
 MEMORY_CATEGORIES = (
     "weights", "kv_cache", "activations", "masks", "all_to_all_buffers", "expert_slots",
     "copies_in_flight",

@@ -46,16 +46,28 @@ class Schedule:
         return len(self.phase)
 
     @classmethod
-    def of(cls, requests: Requests, seats: Seats, trace: RoutingTrace, gpus: int) -> Schedule:
+    def of(
+        cls,
+        requests: Requests,
+        seats: Seats,
+        trace: RoutingTrace,
+        gpus: int,
+        chunk: int | None = None,
+    ) -> Schedule:
         """Order the tokens of ``requests`` by their ``seats``; slot i sits on GPU i modulo
-        ``gpus``.
+        ``gpus``. A prefill pass holds at most ``chunk`` tokens of each GPU.
         """
         request, decode = requests.request, requests.decode_index >= 0
         step = seats.step[request] + np.maximum(requests.decode_index, 0)
         admission = np.where(decode, 0, seats.admission[request])
         slot = seats.slot[request]
-        order = np.lexsort((requests.rows, slot, admission, decode, step))
-        key = np.stack([step, decode, admission])[:, order]
+        piece = np.zeros_like(step)
+        if chunk is not None:
+            prompt = np.flatnonzero(trace.phase[requests.rows] == Phase.PREFILL)
+            group = np.stack([step, admission, slot % gpus])[:, prompt]
+            piece[prompt] = _rank(group, slot[prompt]) // chunk
+        order = np.lexsort((requests.rows, slot, piece, admission, decode, step))
+        key = np.stack([step, decode, admission, piece])[:, order]
         begins = np.flatnonzero(np.any(np.diff(key, prepend=-1), axis=0))
         rows = requests.rows[order]
         return cls(
@@ -99,7 +111,8 @@ class AttentionSums:
         """Sums over the tokens of each (pass, GPU).
 
         A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of
-        its request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds.
+        its request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds,
+        of each request from its first to its last pass.
         """
         token_pass = schedule.pass_of_token()
         place = token_pass * gpus + schedule.gpu
@@ -111,13 +124,40 @@ class AttentionSums:
         seen = reach if window is None else np.minimum(reach, window)
         context = np.where(encode, np.repeat(length, length), seen)
         read = np.where(decode, seen, np.where(last, np.where(encode, context, reach), 0))
-        held = np.where(last & ~encode, seen, 0)
 
         def total(values: Ints) -> Ints:
             sums = np.bincount(place, values.astype(np.float64), schedule.passes * gpus)
             return sums.astype(np.int64).reshape(schedule.passes, gpus)
 
-        return cls(total(np.ones_like(reach)), total(context), total(read), total(held))
+        cached = _cached(schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last])
+        return cls(total(np.ones_like(reach)), total(context), total(read), cached)
+
+
+def _rank(group: Ints, slot: Ints) -> Ints:
+    """Place int64[n] of each token in its ``group`` int64[keys, n], by ``slot``, then as given."""
+    order = np.lexsort((slot, *group))
+    begins = np.flatnonzero(np.any(np.diff(group[:, order], prepend=-1), axis=0))
+    rank = np.empty(len(slot), np.int64)
+    rank[order] = np.arange(len(slot)) - np.repeat(begins, np.diff(np.append(begins, len(slot))))
+    return rank
+
+
+def _cached(schedule: Schedule, gpus: int, ends: Ints, held: Ints) -> Ints:
+    """Cached tokens int64[passes, gpus]: ``held`` by each request after its last token in a pass,
+    ``ends``, until its next pass, or the end of its last.
+    """
+    begin, request, gpu = (
+        values[ends] for values in (schedule.pass_of_token(), schedule.request, schedule.gpu)
+    )
+    order = np.lexsort((begin, request))
+    until = begin + 1
+    again = np.diff(request[order]) == 0
+    until[order[:-1][again]] = begin[order[1:][again]]
+    changes = np.zeros((schedule.passes + 1, gpus), np.int64)
+    np.add.at(changes, (begin, gpu), held)
+    np.subtract.at(changes, (until, gpu), held)
+    cached: Ints = changes.cumsum(axis=0)[:-1]
+    return cached
 
 
 def _last_of_request(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:

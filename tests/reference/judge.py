@@ -18,6 +18,7 @@ from .judge_words import (
     CATEGORIES,
     DECODE,
     PHASE_NAMES,
+    PREFILL,
     Config,
     Model,
     Prices,
@@ -35,9 +36,10 @@ def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict
     verdict = Verdict(gpus=config.gpus)
     for one, layers in zip(passes, routed, strict=True):
         mine = {(g, m): turns[one.step, m, g] for m in layers for g in range(config.gpus)}
-        before = charged(clock)
+        before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
         start, end, rows = clock.run_pass(one, layers, mine)
         after = charged(clock)
+        verdict.times.append((starts, [gpu.t for gpu in clock.gpus]))
         verdict.layers += rows
         now = [turn for m in layers for g in range(config.gpus) for turn in mine[g, m]]
         verdict.turns += now
@@ -48,6 +50,7 @@ def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict
         )
         spent = total(verdict.charges[-1])
         verdict.steps.append(step_row(one, (start, end), now, spent, model))
+        verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
     finish(verdict, clock, trace, passes)
     return verdict
 
@@ -72,6 +75,8 @@ def decide(
 ) -> dict[tuple[int, int, int], list[Turn]]:
     """The turns of every (step, MoE layer, GPU): each cache through all its steps."""
     turns = {}
+    around = [config.prefill != "cache" and one.phase == PREFILL for one in passes]
+    number = [sum(not a for a in around[:s]) for s in range(len(passes))]  # as caches count passes
     every = list(range(len(model.moe_layers)))
     for pool in [every] if config.scope == "global" else [[m] for m in every]:
         usage = {
@@ -86,12 +91,18 @@ def decide(
                 for m in pool
                 if m in layers
             ]
-            cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=needs)
+            asked = [(number[s], m, ids) for s, m, ids in needs if not around[s]]
+            cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=asked)
             for step, m, ids in needs:
                 weights = weights_of(passes[step], m, trace)
                 misses = Misses(config, model, model.moe_layers[m], prices)
                 rows = routed[step][m].rows
-                turns[step, m, g] = cache.step(step, m, ids, rows, weights, misses)
+                if around[step]:
+                    turns[step, m, g] = cache.pass_by(step, m, ids, rows, misses)
+                else:
+                    turns[step, m, g] = cache.step(
+                        step, number[step], m, ids, rows, weights, misses
+                    )
                 for turn in turns[step, m, g]:
                     turn.kept_rows = routed[step][m].kept[turn.expert]
     return turns
@@ -193,5 +204,23 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
                     "first_ns": decoded[0] if decoded else None,
                     "last_ns": decoded[-1] if decoded else None,
                     "tpot_ns": tpot,
+                    "ttft_ns": first_token(verdict, passes, number),
                 }
             )
+
+
+def first_token(verdict: Verdict, passes: list[Pass], request: int) -> list[int] | None:
+    """From its first prompt token's pass to its last one's: time on its GPU, then by category."""
+    mine = [
+        (one.step, part.gpu)
+        for one in passes
+        if one.phase == PREFILL
+        for part in one.parts
+        if part.request.request_id == request
+    ]
+    if not mine:
+        return None
+    (first, gpu), (last, _) = mine[0], mine[-1]
+    span = verdict.times[last][1][gpu] - verdict.times[first][0][gpu]
+    charges = [step[gpu] for step in verdict.charges[first : last + 1]]
+    return [span, *(sum(of_step) for of_step in zip(*charges, strict=True))]

@@ -65,7 +65,7 @@ def static_passes(requests: list[Request], config: Config) -> list[Pass]:
         if config.phase == "encode":
             add_pass(passes, ENCODE, slots, config)
         if config.phase in ("prefill", "all"):
-            add_pass(passes, PREFILL, slots, config)
+            add_prompts(passes, slots, config)
         if config.phase in ("decode", "all"):
             longest = max(len(r.rows[DECODE]) for r in slots if r is not None)
             for nth in range(longest):
@@ -109,7 +109,7 @@ def admit(
             slots[slot] = admitted[slot] = waiting.pop(0)
             done[slot] = 0
     if config.phase == "all":
-        add_pass(passes, PREFILL, admitted, config)
+        add_prompts(passes, admitted, config)
     for slot, request in enumerate(slots):
         if request is not None and not request.rows[DECODE]:
             slots[slot] = None
@@ -124,6 +124,24 @@ def add_pass(passes: list[Pass], phase: int, members: list[Request | None], conf
     ]
     if parts:
         passes.append(Pass(len(passes), phase, parts))
+
+
+def add_prompts(passes: list[Pass], members: list[Request | None], config: Config) -> None:
+    """The members' prompts: one pass, or several with at most ``chunk`` tokens of each GPU."""
+    if config.chunk is None:
+        add_pass(passes, PREFILL, members, config)
+        return
+    left = [list(request.rows[PREFILL]) if request is not None else [] for request in members]
+    while any(left):
+        parts = []
+        room = [config.chunk] * config.gpus
+        for slot, request in enumerate(members):
+            gpu = slot % config.gpus
+            rows, left[slot] = left[slot][: room[gpu]], left[slot][room[gpu] :]
+            room[gpu] -= len(rows)
+            if request is not None and rows:
+                parts.append(Part(request, gpu, rows))
+        passes.append(Pass(len(passes), PREFILL, parts))
 
 
 def add_decode_step(

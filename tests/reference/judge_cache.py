@@ -12,6 +12,8 @@ from .judge_misses import HOST, LOAD, Misses
 from .judge_policies import POLICIES, Arrival, Expert
 from .judge_words import NO_EXPERT, Config, Trace, Turn
 
+STAGING = 2  # experts that the staging buffers hold
+
 
 def usage_of(trace: Trace, layer: int, experts: int, first_part: float | Fraction) -> list[int]:
     """How often each expert was chosen in the first part of the trace, all phases."""
@@ -37,7 +39,10 @@ class Cache:
         usage: dict[Expert, int],
         needs: list[tuple[int, int, list[int]]],
     ) -> None:
-        """``needs``: every (step, layer, ascending ids) at which these layers run, in order."""
+        """``needs``: every (forward pass, layer, ascending ids) that asks the slots, in order.
+
+        Forward passes are counted without those that pass the slots by.
+        """
         self.config, self.gpu, self.layers = config, gpu, layers
         experts = [(layer, e) for layer in layers for e in local]
         given = [config.slots_of(layer) for layer in layers]
@@ -73,6 +78,7 @@ class Cache:
     def step(
         self,
         step: int,
+        forward_pass: int,
         layer: int,
         needed: list[int],
         rows: list[int],
@@ -96,7 +102,12 @@ class Cache:
             turn.rows = rows[expert[1]]
             turn.resident_at_start = expert in at_start
             arrival = Arrival(
-                self.now, step, self.layers.index(layer), expert, hit, weights.get(expert[1], 0)
+                self.now,
+                forward_pass,
+                self.layers.index(layer),
+                expert,
+                hit,
+                weights.get(expert[1], 0),
             )
             if not hit:
                 turn.place = misses.place(turn.rows)
@@ -116,6 +127,42 @@ class Cache:
             assert len(self.resident) <= self.slots or self.all_resident
             self.policy.ended(arrival, victim)
             self.now += 1
+            turns.append(turn)
+        return turns
+
+    def pass_by(
+        self, step: int, layer: int, needed: list[int], rows: list[int], misses: Misses
+    ) -> list[Turn]:
+        """The turns of a step and layer that leaves the slots, and what policies know, alone."""
+        if self.config.prefill == "stream" and not self.all_resident:
+            return self.of_whole_layer(step, layer, needed, rows)
+        present: set[Expert] = set() if self.streams else self.resident
+        order = sorted(needed)
+        if self.config.order == "resident_first":
+            order.sort(key=lambda e: (layer, e) not in present)
+        turns = []
+        buffers: list[int] = []  # the one filled first comes first
+        for place, expert in enumerate(order):
+            hit = (layer, expert) in present
+            turn = Turn(step, layer, self.gpu, place, expert, hit)
+            turn.rows, turn.resident_at_start = rows[expert], hit
+            turn.place = "" if hit else misses.place(rows[expert])
+            if turn.place == LOAD:
+                turn.rule = "staged"
+                if len(buffers) == STAGING:
+                    turn.victim = buffers.pop(0)
+                buffers.append(expert)
+            turns.append(turn)
+        return turns
+
+    def of_whole_layer(
+        self, step: int, layer: int, needed: list[int], rows: list[int]
+    ) -> list[Turn]:
+        """All come with their layer."""
+        turns = []
+        for place, expert in enumerate(sorted(needed)):
+            turn = Turn(step, layer, self.gpu, place, expert, False, place=LOAD, rule="layer")
+            turn.rows = rows[expert]
             turns.append(turn)
         return turns
 
@@ -149,7 +196,7 @@ def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:
         if config.kernels == "serial":
             new = True  # one kernel an expert
         else:
-            new = not waves
+            new = not waves or turn.rule == "staged"
             # rule (b): it takes the slot of an expert of the same wave
             if turn.rule == "b" and turn.victim in [other.expert for other in current]:
                 new = True

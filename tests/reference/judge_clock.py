@@ -84,6 +84,7 @@ class Clock:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
         self.syncs = max(1 if self.host_decides else 0, self.host.synchronisations)
         self.spans: list[Span] = []
+        self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
 
     # --- a pass
 
@@ -92,6 +93,14 @@ class Clock:
     ) -> tuple[int, int, list[dict[str, int]]]:
         """Start and end of the pass, and one row for each (MoE layer, GPU)."""
         start = min(gpu.t for gpu in self.gpus)
+        self.whole = [self.streamed(one, g) for g in range(len(self.gpus))]
+        software = self.config.software
+        blocks = software.blocking and self.config.execution != "graph"
+        ahead = software.overlap and not blocks
+        self.coming = [
+            LayerCopies(self, g, layers if ahead else []) for g, layers in enumerate(self.whole)
+        ]
+        self.unneeded = 0
         tokens = tokens_of(one, self.config.gpus)
         moe_index = {layer.index: i for i, layer in enumerate(self.model.moe_layers)}
         rows: list[dict[str, int]] = []
@@ -135,6 +144,18 @@ class Clock:
             gpu.charge("host", gpu.t)
             gpu.host = gpu.t
         return start, max(gpu.t for gpu in self.gpus), rows
+
+    def streamed(self, one: Pass, g: int) -> list[int]:
+        """The MoE layers, by their number, of which the pass copies all that belongs to the GPU."""
+        if self.config.prefill != "stream" or one.phase != PREFILL:
+            return []
+        runs = self.model.layers_of(one.phase)
+        found = []
+        for m, layer in enumerate(self.model.moe_layers):
+            slots = self.config.slots_of(m)
+            if layer in runs and slots is not None and slots < len(self.local[g]):
+                found.append(m)
+        return found
 
     # --- attention
 
@@ -187,15 +208,26 @@ class Clock:
         ready = self.collective(known, routed.matrix)  # dispatch
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
+            if index in self.whole[g]:
+                there = self.coming[g].there.get(index)
+                if there is None:
+                    there = max(copies[g].issue_one() for _ in self.local[g])
+                copies[g].issued = len(self.local[g])
+                gpu.t = max(gpu.t, there)
+                gpu.charge("waiting_for_weights", gpu.t)
+                self.unneeded += len(self.local[g]) - len(turns[g])
             for wave in waves[g]:
                 self.run_wave(layer, index, wave, copies[g])
+            if index in self.coming[g].there:
+                self.coming[g].issue(gpu.t)
             copies[g].finish(sum(len(wave) for wave in waves[g]), len(waves[g]))
             self.wait_for_host(layer, index, ready[g], [t for t in turns[g] if t.place == HOST])
         ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + restore[g]
             gpu.charge("dispatch_combine", gpu.t)
-            assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
+            if self.config.prefill != "stream":
+                assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
 
     def gate(self, layer: Layer, g: int, routed: Routed) -> int:
         """The gate on one GPU; returns the price of restoring the order at the end."""
@@ -255,7 +287,7 @@ class Clock:
         gpu = self.gpus[g]
         weights = 0
         for turn in wave:
-            if turn.place == LOAD:
+            if turn.place == LOAD and turn.rule != "layer":
                 start, end = copies.issue(turn)
                 weights = max(weights, end)
                 self.spans.append(Span(step, index, g, "copy_in", (turn.expert,), start, end))
@@ -281,6 +313,28 @@ class Clock:
         gpu.charge("waiting_for_cpu", gpu.t)
 
 
+class LayerCopies:
+    """The layers that one GPU copies whole in one pass, through two buffers."""
+
+    def __init__(self, clock: Clock, g: int, layers: list[int]) -> None:
+        self.clock, self.g, self.left = clock, g, list(layers)
+        self.there: dict[int, int] = {}  # layer -> end of its last copy
+        for _ in range(2):
+            self.issue(clock.gpus[g].t)
+
+    def issue(self, since: int) -> None:
+        """The next layer's copies, in a buffer that is free from ``since`` on."""
+        if not self.left:
+            return
+        layer = self.left.pop(0)
+        gpu, software = self.clock.gpus[self.g], self.clock.config.software
+        price = self.clock.prices.copy_ns(
+            self.clock.model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
+        )
+        gpu.copy_in = max(gpu.copy_in, since) + price * len(self.clock.local[self.g])
+        self.there[layer] = gpu.copy_in
+
+
 class DemandCopies:
     """One GPU's demand copies of one layer, in execution order, FIFO.
 
@@ -299,15 +353,22 @@ class DemandCopies:
             clock.model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
         )
 
-    def issue(self, turn: Turn) -> tuple[int, int]:
+    def issue_one(self) -> int:
+        """One that waits for no wave; its end."""
+        self.last_end = self.gpu.copy_in = max(self.next_issue(), self.gpu.copy_in) + self.price
+        return self.last_end
+
+    def next_issue(self) -> int:
         host = self.clock.host.copy
         self.issued += 1
         if self.clock.config.software.blocking:  # the host waits for the copy before
-            issue = self.last_end + host
-        else:
-            issue = self.known + self.issued * host
-        start = max(issue, self.gpu.copy_in)
-        if turn.rule == "b":  # waits until the victim has executed, and holds the engine
+            return self.last_end + host
+        return self.known + self.issued * host
+
+    def issue(self, turn: Turn) -> tuple[int, int]:
+        start = max(self.next_issue(), self.gpu.copy_in)
+        # waits until the victim has executed, and holds the engine
+        if turn.rule == "b" or (turn.rule == "staged" and turn.victim is not None):
             assert turn.victim is not None
             start = max(start, self.wave_end[self.wave_of[turn.victim]])
         if not self.clock.config.software.overlap and turn.wave > 0:  # nor beside a kernel

@@ -87,6 +87,8 @@ class Config:
     batching: str = "static"  # static | refill
     batch_size: int = 1
     phase: str = "decode"  # decode | prefill | all | encode
+    chunk: int | None = None  # prompt tokens of a GPU in a pass; None: all
+    prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
     gpus: int = 1
     gating: str = "dynamic"  # dynamic | static
     capacity_fraction: float | Fraction = 0.25
@@ -141,7 +143,7 @@ class Turn:
     hit: bool
     victim: int | None = None
     place: str = ""  # "" hit | "load" | "host" | "link": how a miss is computed
-    rule: str = ""  # "" no load | "free" | "a" | "b" | "c"
+    rule: str = ""  # "" no load | "free" | "a" | "b" | "c" | beside the slots: "staged" | "layer"
     resident_at_start: bool = True
     wave: int = 0  # -1: computed by the host
     rows: int = 0
@@ -187,6 +189,7 @@ class Verdict:
     time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
     gpus: int = 1
     charges: list[list[list[int]]] = field(default_factory=list)  # [step][gpu][category]
+    times: list[tuple[list[int], list[int]]] = field(default_factory=list)  # [step], by GPU
     steps: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, int]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)

@@ -30,6 +30,7 @@ CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
 POLICIES = (*CLASSIC, *OF_TODAY)
 MISSES = ("load", "cpu", "cheapest", "zero_copy")
+PREFILLS = ("cache", "bypass", "stream")
 SHARES = [0.1, 0.28, 0.5, 0.9]
 PARAMETERS: dict[str, tuple[str, list[Any]]] = {
     "lfu_decay": ("half_life", [1, 3, 8, None]),
@@ -227,6 +228,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
         phase=draw(st.sampled_from(phases[kind])),
+        chunk=draw(st.none() | st.integers(1, 7)),
+        prefill=draw(st.sampled_from(PREFILLS)),
         gpus=gpus,
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
@@ -252,12 +255,18 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    kind = draw(st.sampled_from(["decode", "decode", "both", "both", "encode"]))
+def cases(draw: st.DrawFn, *, prompts: bool = False) -> Case:
+    """``prompts``: with prompts, most of them around the caches."""
+    kinds = ["decode", "decode", "both", "both", "encode"] if not prompts else ["both"]
+    kind = draw(st.sampled_from(kinds))
     model = draw(models(encoder=kind == "encode"))
     trace = draw(traces(model, kind))
     requests = len(set(trace["request_id"]))
     config = draw(configs(model, kind, requests))
+    if prompts:
+        phase = draw(st.sampled_from(["all", "all", "prefill"]))
+        kinds = [*PREFILLS, "bypass", "stream"]
+        config = replace(config, phase=phase, prefill=draw(st.sampled_from(kinds)))
     if not requests_of(trace, config.phase):  # nothing to run is an error, not an experiment
         everything = "encode" if trace["phase"][0] == ENCODE else "all"
         config = replace(config, phase=everything)

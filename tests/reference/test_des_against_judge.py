@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from moesim.engine.des import run as des
 from moesim.engine.outcome import CHARGES
 from moesim.metrics.summary import MS, per_request, summary
-from moesim.metrics.tables import layers_table, steps_table
+from moesim.metrics.tables import layers_table, requests_table, steps_table
 
 from .judge import judge
 from .judge_words import CATEGORIES, Config, Verdict
@@ -29,6 +29,7 @@ STEP_COLUMNS = [
     *["accesses", "access_hits", "bytes_h2d", *WAITS, "cpu_wait_ns"],
     *["attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns"],
 ]
+TTFT_COLUMNS = ["ttft_ms", *(f"ttft_{name}_ms" for name in CATEGORIES)]
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Observed:
     steps: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     tpot_ns: dict[int, Fraction | None]
+    ttft_ns: dict[int, list[int] | None]  # in all, then by category
 
 
 def run_des(case: Case) -> Observed:
@@ -71,6 +73,12 @@ def run_des(case: Case) -> Observed:
             name: Fraction(last - first, tokens - 1) if tokens > 1 else None
             for name, tokens, first, last in zip(*requests.values(), strict=True)
         },
+        ttft_ns={
+            int(row["request_id"]): [round(row[name] * MS) for name in TTFT_COLUMNS]
+            if row["ttft_ms"] == row["ttft_ms"]  # not NaN
+            else None
+            for row in rows_of(requests_table(theirs, outcome))
+        },
     )
 
 
@@ -98,6 +106,7 @@ def compare(verdict: Verdict, observed: Observed) -> None:
     assert observed.totals == {name: getattr(verdict, name) for name in observed.totals}
     assert observed.time_ns == verdict.time_ns
     assert observed.tpot_ns == {r["request_id"]: r["tpot_ns"] for r in verdict.requests}
+    assert observed.ttft_ns == {r["request_id"]: r["ttft_ns"] for r in verdict.requests}
     compare_summary(verdict, observed.summary)
 
 

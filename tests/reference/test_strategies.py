@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from .judge import judge
 from .judge_words import CATEGORIES, Verdict
-from .strategies import MISSES, POLICIES, Case, cases, needs_exceed_slots
+from .strategies import MISSES, POLICIES, PREFILLS, Case, cases, needs_exceed_slots
 
 
 def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
@@ -23,6 +23,7 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
         seen["exceeded"] += needs_exceed_slots(case, verdict)
         seen.update(f"rule {rule}" for rule in rules)
         seen.update(f"place {place}" for place in {turn.place for turn in verdict.turns})
+        seen["chunks"] += case.config.chunk is not None
         seen["cheapest does both"] += decided_both_ways(verdict)
         for choice in (
             "gpus",
@@ -34,6 +35,7 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
             "batching",
             "execution",
             "order",
+            "prefill",
         ):
             seen[f"{choice} {getattr(case.config, choice)}"] += 1
 
@@ -41,6 +43,8 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     assert 3 * seen["exceeded"] >= seen["all"] >= 800, seen
     # Nothing that the semantics name is left out.
     names = [f"rule {rule}" for rule in ("free", "a", "b", "c")]
+    names += ["chunks", "rule layer", "rule staged"]
+    names += [f"prefill {prefill}" for prefill in PREFILLS]
     names += [f"gpus {gpus}" for gpus in (1, 2, 3, 4)]
     names += [f"policy {policy}" for policy in POLICIES]
     names += [f"scope {scope}" for scope in ("layer", "global")]
@@ -50,6 +54,31 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:
         assert seen[name] >= 9, (name, seen)
+
+
+def test_prompts_go_every_way_around_the_caches() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=500, deadline=None, derandomize=True, database=None)
+    @given(cases(prompts=True))
+    def draw(case: Case) -> None:
+        verdict = judge(case.trace, case.model, case.config, case.prices)
+        prompts = [turn for turn in verdict.turns if verdict.steps[turn.step]["phase"] == "prefill"]
+        staged = [turn for turn in prompts if turn.rule == "staged"]
+        layers = [turn for turn in prompts if turn.rule == "layer"]
+        software = case.config.software
+        seen["staged"] += bool(staged)
+        seen["staged over another"] += any(turn.victim is not None for turn in staged)
+        seen["staged beside hits"] += bool(staged) and any(turn.hit for turn in prompts)
+        seen["staged beside the host"] += bool(staged) and any(t.place == "host" for t in prompts)
+        seen["layers"] += bool(layers)
+        seen["third layer"] += any(turn.layer == 2 for turn in layers)
+        seen["layers not ahead"] += bool(layers) and (software.blocking or not software.overlap)
+        seen["several chunks"] += len({turn.step for turn in staged + layers}) > 1
+
+    draw()
+    assert len(seen) == 8
+    assert min(seen.values()) >= 3, seen
 
 
 def decided_both_ways(verdict: Verdict) -> bool:

@@ -50,7 +50,7 @@ def engine_case(case: Case) -> EngineCase:
         model=model,
         prices=ToyCostModel(case.prices, lambda spec: int(spec.norm_bytes)),
         software=engine_software(config.software),
-        schedule=Schedule.of(requests, batching.seats(requests), trace, config.gpus),
+        schedule=Schedule.of(requests, batching.seats(requests), trace, config.gpus, config.chunk),
         gating=gatings.get(config.gating)(**gating_choices),
         gpu_of_expert=gpu_of_expert,
         gpus=config.gpus,
@@ -63,6 +63,7 @@ def engine_case(case: Case) -> EngineCase:
         seed=config.seed,
         execution=config.execution,  # type: ignore[arg-type]
         decide=config.decide,  # type: ignore[arg-type]
+        prefill=config.prefill,  # type: ignore[arg-type]
     )
 
 

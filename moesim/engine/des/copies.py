@@ -18,7 +18,8 @@ class CopyGroup:
 
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
     the layer's copies; ``after``: the end of the victim's wave for which the first one waits;
-    ``experts``: which, where that is recorded. ``spans`` are filled in as it runs.
+    ``ahead``: they do not wait for the host; ``experts``: which, where that is recorded. ``spans``
+    are filled in as it runs.
     """
 
     count: int
@@ -30,6 +31,7 @@ class CopyGroup:
     after: simpy.Event | None = None
     layer: int = -1
     step: int = -1
+    ahead: bool = False
     experts: list[int] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
 
@@ -90,6 +92,8 @@ class CopyIn:
 
     def _issued(self, group: CopyGroup, index: int) -> int:
         """When the host has issued copy ``index`` of its layer."""
+        if group.ahead:
+            return group.known
         if self.blocking:
             return max(self.end, group.known) + self.host_ns
         return group.known + (index + 1) * self.host_ns

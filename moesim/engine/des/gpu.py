@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -28,6 +29,8 @@ from moesim.trace.routing import Phase
 
 Events = Generator[simpy.Event, Any, None]
 Chunks = Callable[[int], Chunk | None]
+LAYER_BUFFERS = 2
+"""One layer is copied while another computes."""
 
 
 class Gpu:
@@ -51,6 +54,10 @@ class Gpu:
         self.records = Records()
         self.time = self.host = self.cursor = self.step = 0
         self.charges = [0] * 8
+        beside = case.software.overlap and not copy_in.blocking
+        self.copies_ahead = case.prefill == "stream" and beside
+        self.to_stream: deque[MoeLayer] = deque()
+        self.coming: dict[int, CopyGroup] = {}
 
     def charge(self, category: int, until: int) -> None:
         """Charge the time up to ``until`` that is not charged yet."""
@@ -89,6 +96,12 @@ class Gpu:
         records, hosts = self.records, self.hosts
         self.charges = charges = [0] * 8
         records.starts.append(self.time)
+        if self.copies_ahead:
+            self.to_stream = deque(
+                one for one in layers if isinstance(one, MoeLayer) and one.streamed[index]
+            )
+        for _ in range(LAYER_BUFFERS):
+            self._copy_ahead(index)
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.time += layer.attention[index]
@@ -200,21 +213,25 @@ class Gpu:
         if layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, layer, "counts")
         known = self._decided(layer, known)
-        groups, ends = self._copy_groups(layer, index, known)
+        whole = self.coming.pop(layer.index, None)
+        groups, ends = ({}, {}) if whole else self._copy_groups(layer, index, known)
         if groups or self.host_compute:
             self.time = known
             yield from self.reach()
-        if groups:
-            for group in groups.values():
-                for part in group:
-                    self.copy_in.submit(part)
+        self._submit(groups)
+        if layer.streamed[index] and whole is None:
+            (whole,) = groups.pop(0)
         ready = known
         if self.together:
             ready = yield from self._together(known, layer.dispatch[index], layer, "dispatch")
         beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
-        host = yield from self._waves(layer, index, groups, ends)
-        self._launched(layer, index, known, max(known, host))
+        there = 0 if whole is None else (yield from self._arrival(whole))
+        last_copy = max(there, (yield from self._waves(layer, index, groups, ends)))
+        if whole and self.to_stream:
+            yield from self.reach()
+            self._copy_ahead(index)
+        self._launched(layer, index, known, max(known, last_copy))
         if beside is None:
             self._host_alone(layer, index, ready)
         else:
@@ -223,6 +240,28 @@ class Gpu:
             self.time = yield from self._together(self.time, layer.combine[index], layer, "combine")
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
+
+    def _submit(self, groups: dict[int, list[CopyGroup]]) -> None:
+        for group in groups.values():
+            for part in group:
+                self.copy_in.submit(part)
+
+    def _copy_ahead(self, index: int) -> None:
+        """Queue the copies of the pass's next layer that is copied whole."""
+        if self.to_stream:
+            layer = self.to_stream.popleft()
+            groups, _ = self._copy_groups(layer, index, self.time)
+            (group,) = groups[0]
+            group.ahead = True
+            self.copy_in.submit(group)
+            self.coming[layer.index] = group
+
+    def _arrival(self, group: CopyGroup) -> Generator[simpy.Event, Any, int]:
+        """Wait for the copies of ``group``. Returns their end."""
+        end: int = group.spans[-1][1] if group.done.processed else (yield group.done)
+        self.time = max(self.time, end)
+        self.charge(WEIGHTS, self.time)
+        return end
 
     def _waves(
         self,
@@ -237,10 +276,7 @@ class Gpu:
         low, high, last_copy = layer.step_waves[index], layer.step_waves[index + 1], 0
         for number in range(high - low):
             if number in groups:
-                last = groups[number][-1]
-                last_copy = last.spans[-1][1] if last.done.processed else (yield last.done)
-                self.time = max(self.time, last_copy)
-                self.charge(WEIGHTS, self.time)
+                last_copy = yield from self._arrival(groups[number][-1])
             self._run_wave(layer, low + number)
             if number in ends:
                 yield from self.reach()

@@ -22,7 +22,8 @@ class DenseLayer:
 class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
 
-    ``turn_expert``, ``wave_turn`` and ``copy_turn`` name them. ``read_ns``: what reading over the
+    ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them. ``streamed``: in which passes its
+    copies, of all experts, come ahead. ``read_ns``: what reading over the
     link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take ``down_ns``
     and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
     ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where there is
@@ -53,7 +54,8 @@ class MoeLayer:
     exchange_ns: int
     turn_expert: list[int]
     wave_turn: list[int]
-    copy_turn: list[int]
+    copy_expert: list[int]
+    streamed: list[bool]
 
     def hosted(self, index: int) -> list[int]:
         """The prices of the host's experts in a pass."""
@@ -65,7 +67,7 @@ class MoeLayer:
 
     def expert_of_copy(self, copy: int) -> int:
         """The expert that ``copy`` of the chunk brings."""
-        return self.turn_expert[self.copy_turn[copy]]
+        return self.copy_expert[copy]
 
 
 def layers_on(
@@ -117,7 +119,8 @@ def layers_on(
                 exchange_ns=exchange_ns(case),
                 turn_expert=case.local_experts(gpu)[work.turns.expert[work.on_gpu]].tolist(),
                 wave_turn=[*work.starts.tolist(), len(work.on_gpu)],
-                copy_turn=work.missed.tolist(),
+                copy_expert=case.local_experts(gpu)[work.copied].tolist(),
+                streamed=work.streamed.tolist(),
             )
         )
         moe_index += 1

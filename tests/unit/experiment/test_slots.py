@@ -141,3 +141,19 @@ def test_slots_for_all_experts_are_the_same_by_layer():
     one = built(hardware="h100-sxm", experts=with_slots("by_layer", 32))
     assert (one.case.slots == np.full((1, LAYERS), 32)).all()
     assert not one.case.offloaded
+
+
+@pytest.mark.parametrize("experts", ["bypass", "stream"])
+def test_slots_by_layer_do_not_learn_from_prompts_around_the_caches(experts):
+    small = {
+        "model": "small-moe",
+        "trace": "traces/small-moe.parquet",
+        "experts": {"capacity": "8 slots/layer", "slots": {"kind": "by_layer"}},
+    }
+    around = built(**small, workload={"phase": "all", "prefill": {"experts": experts}})
+    decode = built(**small, workload={"phase": "decode"})
+    through = built(**small, workload={"phase": "all"})
+    assert around.case.slots.tolist() == decode.case.slots.tolist()
+    assert around.case.slots.tolist() != through.case.slots.tolist()
+    prompts = built(**small, workload={"phase": "prefill", "prefill": {"experts": experts}})
+    assert prompts.case.slots.tolist() == [[8] * 8]

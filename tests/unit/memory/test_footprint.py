@@ -33,9 +33,9 @@ def column(*values):
     return np.array(values, np.int64).reshape(1, -1)
 
 
-def on_gpu(local, *slots, buffers=None):
+def on_gpu(local, *slots, buffers=None, staging=0):
     """Slots of both layers, or of each."""
-    return Residence(local, slots * (2 // len(slots)), buffers)
+    return Residence(local, slots * (2 // len(slots)), buffers, staging)
 
 
 def footprint(*residences, tokens, capacity=None, pinned=True):
@@ -232,3 +232,13 @@ def test_activations_take_the_larger_top_k():
 def test_the_hand_count_is_the_checkpoint():
     whole = LAYERS * (GPT_OSS_LAYER + 32 * GPT_OSS_EXPERT) + GPT_OSS_REST
     assert whole == load_model("gpt-oss-20b").bytes
+
+
+def test_staging_buffers_lie_beside_the_slots_of_a_gpu_that_copies():
+    def held(*slots, **choices):
+        return footprint(on_gpu(8, *slots, staging=2, **choices), tokens=[1]).at_peak()
+
+    assert held(3)["expert_slots"] == (2 * 3 + 2) * EXPERT
+    assert held(8, 3)["expert_slots"] == (3 + 2) * EXPERT
+    assert held(3, buffers=2)["expert_slots"] == (2 + 2) * EXPERT
+    assert held(8)["expert_slots"] == 0

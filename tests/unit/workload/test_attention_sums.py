@@ -13,9 +13,10 @@ from moesim.workload.requests import Requests
 from moesim.workload.schedule import AttentionSums, Schedule
 
 
-def sums(trace, phase, window, size=2, gpus=1):
+def sums(trace, phase, window, size=2, gpus=1, chunk=None):
     requests = Requests.of(trace, phase)
-    schedule = Schedule.of(requests, Static(batch_size=size).seats(requests), trace, gpus)
+    seats = Static(batch_size=size).seats(requests)
+    schedule = Schedule.of(requests, seats, trace, gpus, chunk)
     return AttentionSums.of(schedule, trace, gpus, window)
 
 
@@ -77,6 +78,24 @@ def test_all_is_the_prompt_then_the_answer():
     assert listed(found)["tokens"] == [3, 1, 1]
     assert listed(found)["context_tokens"] == [6, 4, 5]
     assert listed(found)["kv_tokens"] == [3, 4, 5]
+
+
+def test_a_chunk_reads_the_chunks_before_and_the_cache_keeps_them():
+    """Prompts of 5 and 2 in chunks of 3: [0 1 2], [3 4 | 0], [1 |]; then a decode step of each."""
+    found = listed(sums(toy_trace([(5, 1), (2, 1)]), "all", None, chunk=3))
+    assert found == {
+        "tokens": [3, 3, 1, 2],
+        "context_tokens": [1 + 2 + 3, 4 + 5 + 1, 2, 6 + 3],
+        "kv_tokens": [3, 5 + 1, 2, 6 + 3],
+        "cached_tokens": [3, 5 + 1, 5 + 2, 6 + 3],
+    }
+
+
+def test_chunks_are_of_each_gpu():
+    """Slots 0 and 2 on GPU 0 have 3 + 2 prompt tokens, slot 1 on GPU 1 has one."""
+    found = sums(toy_trace([(3, 1), (1, 1), (2, 1)]), "all", None, size=3, gpus=2, chunk=2)
+    assert found.tokens.tolist() == [[2, 1], [2, 0], [1, 0], [2, 1]]
+    assert found.cached_tokens.tolist() == [[2, 1], [3 + 1, 1], [3 + 2, 1], [4 + 3, 2]]
 
 
 def test_each_gpu_has_its_own_requests():

@@ -1,0 +1,45 @@
+"""The time to a request's first token, and what it is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.outcome import CHARGES, Outcome
+from moesim.trace.routing import Phase
+
+Floats = NDArray[np.float64]
+MS = 1_000_000
+
+
+def prompt_passes(case: Case) -> tuple[Ints, Ints, Ints]:
+    """By request, in file order: the passes with its first and its last prompt token, -1 where it
+    has no prompt or the run ends before it does, and its GPU.
+    """
+    schedule, trace = case.schedule, case.trace
+    step = schedule.pass_of_token()
+    count = int(schedule.request.max()) + 1
+    prompt = schedule.phase[step] == Phase.PREFILL
+    request = schedule.request[prompt]
+    first, last, gpu = (np.full(count, fill, np.int64) for fill in (schedule.passes, -1, 0))
+    np.minimum.at(first, request, step[prompt])
+    rows = schedule.rows[prompt]
+    after = np.minimum(rows + 1, trace.tokens - 1)
+    goes_on = (trace.request_id[after] == trace.request_id[rows]) & (after > rows)
+    ends = ~(goes_on & (trace.phase[after] == Phase.PREFILL))
+    last[request[ends]] = step[prompt][ends]
+    gpu[schedule.request] = schedule.gpu
+    return np.where(last < 0, -1, first), last, gpu
+
+
+def ttft_ms(case: Case, outcome: Outcome) -> dict[str, Floats]:
+    """Milliseconds to the first token by request: in all, and by what its GPU was charged (they add
+    up). NaN where ``prompt_passes`` has -1.
+    """
+    first, last, gpu = prompt_passes(case)
+    charged = np.concatenate((np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0)))
+    parts = (charged[last + 1, gpu] - charged[first, gpu]).T
+    columns = {"ttft_ms": outcome.ends[last, gpu] - outcome.starts[first, gpu]}
+    columns |= {f"ttft_{name}_ms": part for name, part in zip(CHARGES, parts, strict=True)}
+    return {name: np.where(last < 0, np.nan, part / MS) for name, part in columns.items()}
