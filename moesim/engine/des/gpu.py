@@ -11,7 +11,9 @@ import simpy
 from moesim.engine.case import Case, HostTimes
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
+from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
+from moesim.engine.des.copy_groups import Groups, copy_groups, name_copies
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
 from moesim.engine.des.records import (
@@ -23,52 +25,30 @@ from moesim.engine.des.records import (
     GATE,
     HOST,
     WEIGHTS,
-    Records,
 )
 from moesim.trace.routing import Phase
 
-Events = Generator[simpy.Event, Any, None]
 Chunks = Callable[[int], Chunk | None]
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""
 
 
-class Gpu:
-    """The compute engine of one GPU and its host thread.
-
-    ``time`` is the local clock of its compute: it runs ahead of the event loop's and meets it where
-    something else is waited for, so that work that nothing waits for needs no event. ``cursor``:
-    charged up to here.
-    """
+class Gpu(Compute):
+    """The compute engine of one GPU and its host thread."""
 
     def __init__(
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
         *, layers: bool, spans: bool, host_compute: HostCompute | None = None,
     ) -> None:  # fmt: skip
-        self.host_compute = host_compute
-        self.env, self.number, self.case = env, number, case
-        self.group, self.copy_in = group, copy_in
-        self.keep_layers, self.keep_spans = layers, spans
+        super().__init__(env, number, spans=spans)
+        self.case, self.group, self.copy_in = case, group, copy_in
+        self.host_compute, self.keep_layers = host_compute, layers
         self.together = case.gpus > 1
-        self.hosts = HostTimes.of(case)
-        self.records = Records()
-        self.time = self.host = self.cursor = self.step = 0
-        self.charges = [0] * 8
+        self.hosts, self.host = HostTimes.of(case), 0
         beside = case.software.overlap and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}
-
-    def charge(self, category: int, until: int) -> None:
-        """Charge the time up to ``until`` that is not charged yet."""
-        if until > self.cursor:
-            self.charges[category] += until - self.cursor
-            self.cursor = until
-
-    def reach(self) -> Events:
-        """Let the event loop catch up with the local clock."""
-        if self.time > self.env.now:
-            yield self.env.timeout(self.time - self.env.now)
 
     def run(self, chunks: Chunks) -> Events:
         """Every pass of every chunk."""
@@ -108,9 +88,8 @@ class Gpu:
             self.charge(ATTENTION, self.time)
             self.host += hosts.attention
             if self.keep_spans:
-                self._span(
-                    "compute", f"layer {layer.index} attention", begin, self.time, layer.index
-                )
+                name = f"layer {layer.index} attention"
+                self.span("compute", name, begin, self.time, layer.index)
             if isinstance(layer, DenseLayer):
                 self.host += hosts.dense
                 continue
@@ -159,12 +138,10 @@ class Gpu:
             free += layer.shared[index]
             self.charge(EXPERTS, free)
         if self.keep_spans:
-            start = gated - layer.gate[index]
-            self._span("compute", f"layer {layer.index} gate", start, gated, layer.index)
+            start, name = gated - layer.gate[index], f"layer {layer.index}"
+            self.span("compute", f"{name} gate", start, gated, layer.index)
             if free > gated:
-                self._span(
-                    "compute", f"layer {layer.index} shared expert", gated, free, layer.index
-                )
+                self.span("compute", f"{name} shared expert", gated, free, layer.index)
         return (gated if self.case.software.overlap else free), free
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
@@ -196,7 +173,7 @@ class Gpu:
         self.time = max(self.time, end)
         self.charge(CPU, self.time)
         if self.keep_spans:
-            self._span("host", f"layer {layer.index} experts", ready, end, layer.index)
+            self.span("host", f"layer {layer.index} experts", ready, end, layer.index)
 
     def _host_beside(self, layer: MoeLayer, index: int, ready: int) -> simpy.Process | None:
         """The host at work where copies read the same memory."""
@@ -214,7 +191,7 @@ class Gpu:
             known = yield from self._together(known, layer.exchange_ns, layer, "counts")
         known = self._decided(layer, known)
         whole = self.coming.pop(layer.index, None)
-        groups, ends = ({}, {}) if whole else self._copy_groups(layer, index, known)
+        groups, ends = ({}, {}) if whole else self._copies(layer, index, known)
         if groups or self.host_compute:
             self.time = known
             yield from self.reach()
@@ -241,7 +218,15 @@ class Gpu:
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
-    def _submit(self, groups: dict[int, list[CopyGroup]]) -> None:
+    def _copies(
+        self, layer: MoeLayer, index: int, known: int
+    ) -> tuple[Groups, dict[int, simpy.Event]]:
+        groups, ends = copy_groups(self.env, layer, index, known)
+        if self.keep_spans:
+            name_copies(groups, layer, index, self.step)
+        return groups, ends
+
+    def _submit(self, groups: Groups) -> None:
         for group in groups.values():
             for part in group:
                 self.copy_in.submit(part)
@@ -250,7 +235,7 @@ class Gpu:
         """Queue the copies of the pass's next layer that is copied whole."""
         if self.to_stream:
             layer = self.to_stream.popleft()
-            groups, _ = self._copy_groups(layer, index, self.time)
+            groups, _ = self._copies(layer, index, self.time)
             (group,) = groups[0]
             group.ahead = True
             self.copy_in.submit(group)
@@ -267,7 +252,7 @@ class Gpu:
         self,
         layer: MoeLayer,
         index: int,
-        groups: dict[int, list[CopyGroup]],
+        groups: Groups,
         ends: dict[int, simpy.Event],
     ) -> Generator[simpy.Event, Any, int]:
         """Every wave, each when its weights are there. Returns the end of the last copy, 0 without
@@ -303,43 +288,5 @@ class Gpu:
         self.charge(DISPATCH, start + price_ns)
         if self.keep_spans:
             name = f"layer {layer.index} {what}"
-            self._span("communication", name, start, start + price_ns, layer.index)
+            self.span("communication", name, start, start + price_ns, layer.index)
         return start + price_ns
-
-    def _copy_groups(
-        self, layer: MoeLayer, index: int, known: int
-    ) -> tuple[dict[int, list[CopyGroup]], dict[int, simpy.Event]]:
-        """The pass's copies by wave, those without a wait between them as one; and awaited wave
-        ends.
-        """
-        low, high = layer.step_copies[index], layer.step_copies[index + 1]
-        groups: dict[int, list[CopyGroup]] = {}
-        ends: dict[int, simpy.Event] = {}
-        previous = -1
-        for copy in range(low, high):
-            wave, wait = layer.copy_wave[copy], layer.copy_wait[copy]
-            if wave == previous and wait < 0:
-                groups[wave][-1].count += 1
-                continue
-            after = ends.setdefault(wait, self.env.event()) if wait >= 0 else None
-            done = self.env.event()
-            group = CopyGroup(1, layer.amount, layer.copy_ns, known, copy - low, done, after)
-            groups.setdefault(wave, []).append(group)
-            previous = wave
-        if self.keep_spans:
-            self._name_copies(groups, layer, low)
-        return groups, ends
-
-    def _name_copies(self, groups: dict[int, list[CopyGroup]], layer: MoeLayer, low: int) -> None:
-        for group in (group for of_wave in groups.values() for group in of_wave):
-            first = low + group.index
-            copies = range(first, first + group.count)
-            group.experts = [layer.expert_of_copy(copy) for copy in copies]
-            group.layer, group.step = layer.index, self.step
-
-    def keep_copies(self, group: CopyGroup) -> None:
-        """Record the copies of ``group`` when it has ended."""
-        self.records.copies(group, self.number)
-
-    def _span(self, engine: str, name: str, start: int, end: int, layer: int) -> None:
-        self.records.job(engine, name, start, end, (self.number, self.step, layer))
