@@ -59,7 +59,7 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
 def test_prompts_go_every_way_around_the_caches() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=800, deadline=None, derandomize=True, database=None)
     @given(cases(prompts=True))
     def draw(case: Case) -> None:
         verdict = judge(case.trace, case.model, case.config, case.prices)
