@@ -123,7 +123,8 @@ class Gpu(Compute):
         self.host += self.hosts.combine + (high - low) * self.hosts.wave
         for wave in range(low, high):
             self._run_wave(layer, wave)
-        self._host_alone(layer, index, known)
+        if layer.hosted_ns:
+            self._host_alone(layer, index, known)
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
@@ -158,8 +159,9 @@ class Gpu(Compute):
         start = self.time
         self.time += layer.wave_ns[wave]
         self.charge(EXPERTS, self.time)
-        self.time += layer.read_ns[wave]
-        self.charge(WEIGHTS, self.time)
+        if beyond := layer.read_ns[wave]:
+            self.time += beyond
+            self.charge(WEIGHTS, self.time)
         if self.keep_spans:
             self.records.wave(layer, wave, start, self.time, (self.number, self.step))
 
