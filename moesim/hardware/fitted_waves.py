@@ -25,7 +25,7 @@ from moesim.hardware.expert_kernel import (
     terms,
 )
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.roofline import Floats, Ints, matrix_elements
+from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
 from moesim.hardware.tiles import tiles_of
 from moesim.model.spec import MoeSpec
 
@@ -71,7 +71,17 @@ class FittedWaves:
                 work, numbers = self._work(fit, counts, members, shapes), self._numbers(fit)
                 price = terms(numbers, work, card_of(self.profile)).total
                 time[mine] = (price * self._usable(ratio))[mine]
-        return time
+        return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
+
+    def _least(self, counts: Ints, members: Ints) -> Floats:
+        """What reading the weights beyond the L2 cache takes at the datasheet's bandwidth.
+
+        A table's launch may have touched fewer experts than its tokens reach, and its ratio then
+        says less than these rows need.
+        """
+        card = card_of(self.profile)
+        touched = group_sums(np.sign(counts), members) * float(self.moe.expert.bytes)
+        return np.asarray(np.maximum(touched - card.l2, 0) * (NS / card.bandwidth), np.float64)
 
     def sources(self, counts: Ints, members: Ints) -> Ints:
         """The ``Source`` of each wave's price."""

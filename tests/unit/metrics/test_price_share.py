@@ -71,3 +71,14 @@ def test_more_than_a_tenth_outside_is_warned_of_once():
     assert sum(line.startswith("warning") for line in lines) == 1
     calm = sweep_trust(pd.DataFrame([row | {"price_share.outside": 0.1}]))
     assert not any(line.startswith("warning") for line in calm)
+
+
+def test_no_wave_is_read_faster_than_the_memory_allows():
+    """The b200 table's launch of 32 tokens over these 256 experts touched fewer of them."""
+    model, card = load_model("deepseek-v3"), load_hardware("b200-sxm")
+    layer = model.moe_layers[0]
+    rows = np.ones(256, np.int64)
+    price = CostModel(card, model).experts_ns(layer, rows, np.array([0]))[0]
+    beyond = 256 * layer.moe.expert.bytes - card.datasheet.l2.value
+    starts = 2 * card.datasheet.kernel_start.value  # priced as reorderings
+    assert price + starts >= beyond * 1e9 / card.datasheet.memory_bandwidth.value - 1
