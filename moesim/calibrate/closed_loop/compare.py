@@ -83,13 +83,6 @@ def by_layer(recordings: Sequence[Recording], replays: Sequence[Replay]) -> pd.D
     return pd.DataFrame(rows).sort_values([*KEYS, "layer"], ignore_index=True)
 
 
-def largest_error(compared: pd.DataFrame) -> float:
-    """The largest error of ms a token, in percent of the measured; inf where a decision differs."""
-    if not compared["decisions_equal"].all():
-        return float("inf")
-    return float(np.abs(compared["error_percent"]).max())
-
-
 def _tokens(recording: Recording) -> int:
     steps, batch, *_ = recording.ids.shape
     return int(steps * batch)
