@@ -50,9 +50,7 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def word(axis: str, value: object) -> str:
-    """``value`` with its axis' name where it needs one: `lru`, `4 slots/layer`, `batch size 16`, `no
-    chunk`.
-    """
+    """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`."""
     if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
         return f"no {axis.rsplit('.', 1)[-1].replace('_', ' ')}"
     text = f"{value:g}" if isinstance(value, float) else str(value)
