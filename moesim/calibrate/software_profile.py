@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from moesim.calibrate.software_fit import SoftwareFit
 from moesim.config.dimensions import format_duration
-from moesim.hardware.software import KernelCounts, SoftwareProfile
+from moesim.hardware.software import SoftwareProfile, SourcedKernelCounts
 
 FORM = (
     "of the formula: the host waits for the counts of a layer with offloaded experts, and for"
@@ -35,7 +35,7 @@ def software_text(fit: SoftwareFit, software: SoftwareProfile, title: str, sourc
         f"  form: {json.dumps(FORM)}",
         "launch: {value: 0 us, source: form}",
         "kernels:",
-        *(f"  {part}: {{value: 0, source: form}}" for part in KernelCounts.model_fields),
+        *(f"  {part}: {{value: 0, source: form}}" for part in _kernels()),
         "host_per_layer: {value: 0 us, source: form}",
         f"host_per_copy: {{value: {_duration(fit.per_copy_ns)}, source: rows}}",
         *(f"{key}: {value}" for key, value in values.items()),
@@ -55,3 +55,9 @@ def comment(fit: SoftwareFit) -> Iterator[str]:
 
 def _duration(time_ns: float) -> str:
     return format_duration(round(time_ns))
+
+
+def _kernels() -> list[str]:
+    """The parts of a forward pass whose launches a file must give."""
+    fields = SourcedKernelCounts.model_fields.items()
+    return [part for part, field in fields if field.is_required()]

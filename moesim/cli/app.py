@@ -34,6 +34,16 @@ Overrides = Annotated[
     ),
 ]
 
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Use results in this folder again where nothing that decides them has changed, and "
+        "keep new ones there; 'none' for none [MOESIM_CACHE].",
+    ),
+]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:

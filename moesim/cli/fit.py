@@ -29,8 +29,8 @@ def fit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Say whether an experiment fits in memory, the largest batch and capacity that do, and how
-    many slots are left at longer contexts.
+    """Say whether an experiment fits in memory, the largest batch and capacity that do, what
+    memory holds at each batch, and how many slots are left at longer contexts.
     """
     from moesim.calibrate.closed_loop.request import whole_numbers
     from moesim.experiment.fit import largest_fit
@@ -57,7 +57,7 @@ def fit(
 def _print(answer: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from moesim.report.fit import table
+    from moesim.report.fit import batches, table
 
     gib = 2**30
     typer.echo("fits" if answer["fits"] else f"does not fit: {answer['reason']}")
@@ -68,6 +68,7 @@ def _print(answer: dict[str, Any]) -> None:
     slots, local = answer["largest_slots"], answer["local_experts"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
+    Console().print(batches(answer["memory_by_batch"]))
     Console().print(table(answer["slots_by_context"], local))
 
 

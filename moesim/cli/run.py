@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app
+from moesim.cli.app import Cache, ExperimentFile, Overrides, app
 
 OutFolder = Annotated[
     Path | None,
@@ -15,7 +15,7 @@ OutFolder = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", metavar="NAME", help="Use this engine: auto or des."),
+    typer.Option("--engine", metavar="NAME", help="Use this engine: auto, des or replay."),
 ]
 
 
@@ -28,19 +28,24 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Verify the engine's invariants on the way (slower).")
     ] = False,
+    cache: Cache = None,
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
     from rich.console import Console
 
+    from moesim.experiment.cache import cache_folder
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
     from moesim.report.terminal import summary_table
     from moesim.results.files import check_new_folder
+    from moesim.results.store import REUSED
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
     folder = out or Path("results") / load_experiment(file, settings).experiment.name
     check_new_folder(folder)
-    result = simulate(file, out=folder, check=check, overrides=settings)
+    result = simulate(file, out=folder, check=check, overrides=settings, cache=cache_folder(cache))
     Console().print(summary_table(result.summary))
+    if REUSED in result.provenance:
+        typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

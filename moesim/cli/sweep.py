@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, fail
+from moesim.cli.app import Cache, ExperimentFile, Overrides, app, fail
 from moesim.cli.run import Engine
 
 if TYPE_CHECKING:
+    from moesim.sweep.executor import Executor
     from moesim.sweep.run import Progress
 
 INTERRUPTED = 130
 LONGEST_TABLE = 60
 """Points beyond this are in the files only."""
+
+
+class Where(StrEnum):
+    """Where points are evaluated."""
+
+    LOCAL = "local"
+    DASK = "dask"
 
 
 @app.command()
@@ -37,6 +46,19 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Evaluate failed points once more.")
     ] = False,
+    cache: Cache = None,
+    executor: Annotated[
+        Where, typer.Option("--executor", help="Where: this machine, or a dask cluster.")
+    ] = Where.LOCAL,
+    dask_address: Annotated[
+        str | None,
+        typer.Option(
+            "--dask-address", metavar="ADDRESS", help="Its scheduler [a cluster of -j here]."
+        ),
+    ] = None,
+    folders: Annotated[
+        bool, typer.Option("--folders", help="Write each point as a result folder, too.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate every point of an experiment's sweep; started again, it goes on where it ended.
@@ -44,6 +66,7 @@ def sweep(
     The exit code is 1 where a point failed.
     """
     from moesim.config.errors import InputError, Problem
+    from moesim.experiment.cache import cache_folder
     from moesim.experiment.inputs import check_inputs, input_files
     from moesim.experiment.resolve import load_experiment
     from moesim.sweep.run import run_sweep
@@ -55,6 +78,7 @@ def sweep(
         raise InputError([Problem(str(file), "sweep", what)])
     experiments = [experiment for _, experiment in resolved.points]
     check_inputs(experiments)
+    kept = cache_folder(cache)
     folder = out or Path("results") / resolved.experiment.name
     try:
         with progress_bar() as progress:
@@ -64,6 +88,9 @@ def sweep(
                 folder,
                 jobs=jobs,
                 inputs=input_files(experiments),
+                executor=cluster(executor, dask_address, jobs),
+                cache=kept,
+                folders=folders,
                 retry_failed=retry_failed,
                 progress=progress,
             )
@@ -73,6 +100,17 @@ def sweep(
         )
     if failed := show(folder):
         fail(f"{failed} points failed (reasons in the table); --retry-failed tries again", 1)
+
+
+def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:
+    """The cluster that was asked for; None for this machine's processes."""
+    if where is Where.DASK:
+        from moesim.sweep.dask import DaskCluster
+
+        return DaskCluster(address, jobs)
+    if address is not None:
+        fail("--dask-address names a cluster; write --executor dask, too")
+    return None
 
 
 @contextmanager
@@ -93,12 +131,18 @@ def show(folder: Path) -> int:
     """
     from rich.console import Console
 
+    from moesim.report.best import best_lines
     from moesim.report.series import read_sweep
     from moesim.report.terminal import sweep_table
+    from moesim.results.store import read_log
 
     read = read_sweep(folder)
     Console().print(sweep_table(read.table.head(LONGEST_TABLE), read.varying or read.axes))
     if len(read.table) > LONGEST_TABLE:
         typer.echo(f"... and {len(read.table) - LONGEST_TABLE} more points")
+    for line in best_lines(folder, read):
+        typer.echo(line)
+    if reused := sum(entry.reused for entry in read_log(folder).values()):
+        typer.echo(f"{reused} of {len(read.table)} points from the cache")
     typer.echo(f"table:  {folder}/points.csv\nnext:   moesim plot {folder}")
     return int((read.table["status"] == "failed").sum())

@@ -20,9 +20,11 @@ CHARGE_OF: Mapping[str, str] = {
     "experts": "experts",
     "gate": "gate",
     "masks": "gate",
+    "encode": "gate",
     "decide": "gate",
     "permute": "gate",
     "all_to_all": "dispatch_combine",
+    "all_reduce": "attention",
     "combine_product": "dispatch_combine",
     "copy": "waiting_for_weights",
     "cpu_expert": "waiting_for_cpu",
@@ -46,3 +48,7 @@ class Basis:
         nanoseconds = self.prices.rests_on(kind, price_ns, *shape)
         self.by_charge[charge or CHARGE_OF[kind]] += times * nanoseconds
         return price_ns
+
+    def resting(self) -> dict[str, Floats]:
+        """By charge, nanoseconds by source, where there are any."""
+        return {charge: found for charge, found in self.by_charge.items() if found.any()}

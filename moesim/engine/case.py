@@ -8,19 +8,25 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.registry import kind_of
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import SoftwareProfile
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
+from moesim.memory.prefetch.base import Prefetcher
+from moesim.memory.prefetch.none import NoPrefetch
 from moesim.model.spec import LayerSpec, ModelSpec
+from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
 
-LOAD = Load()
+LOAD, NO_PREFETCH = Load(), NoPrefetch()
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+ExpertKernels = Literal["grouped", "serial", "batched", "block_sparse"]
+"""How experts become kernels (docs/semantics.md)."""
 
 
 class Prices(Protocol):
@@ -38,11 +44,15 @@ class Prices(Protocol):
     def combine_product_ns(  # noqa: D102
         self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /
     ) -> Ints: ...
+    def encode_ns(  # noqa: D102
+        self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, rows: Ints, /
+    ) -> Ints: ...
     def decide_ns(self) -> int: ...  # noqa: D102
     def copy_ns(  # noqa: D102
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
     def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
+    def all_reduce_ns(self, gpus: int, amount: Ints, /) -> Ints: ...  # noqa: D102
     def rests_on(self, kind: str, price_ns: Ints, /, *shape: Any) -> Floats: ...  # noqa: D102
 
 
@@ -53,6 +63,8 @@ class Case:
     ``slots``: int64[gpus, MoE layers] (at least the local experts: all of them resident).
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
     own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
+    ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
+    networks and shared experts; ``model`` is then what one of them holds.
     """
 
     trace: RoutingTrace
@@ -61,12 +73,12 @@ class Case:
     software: SoftwareProfile
     schedule: Schedule
     gating: Gating
-    gpu_of_expert: Ints
+    placement: Placement
     gpus: int
     slots: Ints
     policy: CachePolicy
     miss: MissHandling = LOAD
-    kernels: Literal["grouped", "serial"] = "grouped"
+    kernels: ExpertKernels = "grouped"
     order: Literal["id", "resident_first"] = "id"
     initial: Literal["empty", "most_used"] = "empty"
     seed: int = 0
@@ -74,6 +86,9 @@ class Case:
     decide: Literal["host", "device"] = "host"
     links: Links | None = None
     prefill: Literal["cache", "bypass", "stream"] = "cache"
+    prefetch: Prefetcher = NO_PREFETCH
+    nodes: int = 1
+    group: int = 1
 
     @property
     def bypassed(self) -> NDArray[np.bool_]:
@@ -82,8 +97,8 @@ class Case:
         return bypassed & (self.prefill != "cache")
 
     def local_experts(self, gpu: int) -> Ints:
-        """The experts of ``gpu``, ascending."""
-        return np.flatnonzero(self.gpu_of_expert == gpu)
+        """The physical experts of ``gpu`` in every MoE layer, ascending."""
+        return np.flatnonzero(self.placement.gpu_of_expert == gpu)
 
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""
@@ -101,8 +116,13 @@ class Case:
 
     @property
     def needs_decision(self) -> bool:
-        """Whether copies or splits wait for the counts."""
-        return self.gating.uneven and (self.gpus > 1 or self.offloaded)
+        """Whether copies, splits or the capacity wait for the counts."""
+        return self.gating.agrees or (self.gating.uneven and (self.gpus > 1 or self.offloaded))
+
+    @property
+    def prepares_beside(self) -> bool:
+        """Whether rows are reordered beside the exchange of the counts."""
+        return self.gating.uneven and self.gpus > 1
 
     def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
         """The layers that a forward pass of ``phase`` runs."""
@@ -117,6 +137,7 @@ class HostTimes:
     """Host time in ns of each part, and of its waits (docs/semantics.md)."""
 
     attention: int
+    sequence: int
     dense: int
     gate: int
     shared: int
@@ -130,19 +151,28 @@ class HostTimes:
     def of(cls, case: Case) -> HostTimes:
         """The host times under the case's way of launching."""
         software, counts = case.software, case.software.kernels
-        waits = max(int(case.decide == "host" and case.needs_decision), 0)
+        waits = 0
+        if case.decide == "host" and case.needs_decision:
+            waits = software.count_reads if case.prepares_beside else 1
         if case.execution == "graph":
-            return cls(0, 0, 0, 0, 0, 0, 0, waits, _whole(software.synchronisation_ns))
+            return cls(0, 0, 0, 0, 0, 0, 0, 0, waits, _whole(software.synchronisation_ns))
         piecewise = case.execution == "piecewise"
 
         def launches(count: int) -> int:
             return _whole(count * software.launch_ns)
 
-        attention = (1 if piecewise else counts.attention) * software.launch_ns
+        def attention(count: int) -> int:
+            launched = (1 if piecewise else count) * software.launch_ns
+            return _whole(launched + software.host_per_layer_ns)
+
+        gate = counts.of_gate(kind_of(type(case.gating)))
+        gate += counts.reorder if case.gating.uneven else 0
+        whole = counts.attention if counts.sequence is None else counts.sequence
         return cls(
-            attention=_whole(attention + software.host_per_layer_ns),
+            attention=attention(counts.attention),
+            sequence=attention(whole),
             dense=launches(0 if piecewise else counts.dense),
-            gate=launches(counts.gate),
+            gate=launches(gate),
             shared=launches(counts.shared),
             wave=launches(counts.expert if case.kernels == "serial" else counts.grouped),
             combine=launches(0 if piecewise else counts.combine),

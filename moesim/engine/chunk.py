@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
 from moesim.memory.residency import Needs, Turns
 
@@ -43,19 +44,22 @@ class Work:
     moved_ns: Ints
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Chunk:
     """Passes ``first:first + passes`` with everything the clock needs; int64[passes, gpus] prices.
 
-    ``attention``, ``gate``, ``shared``, ``restore`` by model layer; ``work`` by (MoE layer, GPU);
-    ``dispatch``, ``combine`` int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating
-    routed them.
+    ``attention``, ``gate``, ``prepare`` (of rows, where it is no part of the gate), ``shared``,
+    ``restore`` by model layer; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
+    int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating routed them; ``lost_weight``
+    int64[passes, MoE layers, 2] as ``drops.lost_weight`` gives it. ``undecided``:
+    where the clock has to decide; then ``work`` is empty.
     """
 
     first: int
     passes: int
     attention: dict[int, Ints]
     gate: dict[int, Ints]
+    prepare: dict[int, Ints]
     shared: dict[int, Ints]
     restore: dict[int, Ints]
     head: Ints
@@ -64,3 +68,5 @@ class Chunk:
     combine: dict[int, Ints]
     kept: Ints
     dropped: Ints
+    lost_weight: Ints
+    undecided: Undecided | None = None

@@ -5,20 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk
+from moesim.engine.chunk import Chunk, Work
+from moesim.engine.routing import of_all
 from moesim.memory.misses.base import ON_HOST, OVER_LINK
+
+ROUTED = ("dropped_choices", "lost_weight")
+"""Counts that a chunk has as they are, without a GPU."""
 
 
 @dataclass(eq=False)
 class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
+    One GPU's equal layers may be kept as one, their sum.
 
     ``turns`` are distinct experts executed, ``host_turns`` and ``zero_copy_turns`` those of them
     that missed without a load; ``unneeded`` experts copied with their layer; ``rows`` rows executed
     with padding, ``kept_rows`` without; ``access_hits`` kept rows whose expert was a hit;
-    ``dropped_choices`` choices beyond a capacity.
+    ``dropped_choices`` choices beyond a capacity; ``lost_weight`` int64[passes, layers, 2] as
+    ``drops.lost_weight`` gives it. ``late``: turns that waited for their prefetch;
+    ``prefetched``: prefetches that started, ``prefetches_used`` those of them that a turn used,
+    ``prefetches_promoted`` those that a turn found waiting; ``prefetches_cancelled`` never started;
+    ``misses_caused`` whose expert a prefetch had evicted.
     """
 
     turns: Ints
@@ -29,22 +39,34 @@ class Counts:
     host_turns: Ints
     zero_copy_turns: Ints
     unneeded: Ints
+    late: Ints
+    prefetched: Ints
+    prefetches_used: Ints
+    prefetches_promoted: Ints
+    prefetches_cancelled: Ints
+    misses_caused: Ints
     dropped_choices: Ints
+    lost_weight: Ints
+
+    def expert_bytes(self, case: Case) -> Ints:
+        """Bytes of an expert of each of the layers that are told apart."""
+        sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
+        return np.array(sizes[: self.turns.shape[1]])
 
     @property
     def misses(self) -> Ints:
-        """Turns whose expert was not resident."""
-        return self.turns - self.hits
+        """Turns whose expert was in no slot."""
+        return self.turns - self.hits - self.late
 
     @property
     def copies(self) -> Ints:
         """Experts that were copied."""
-        return self.misses - self.host_turns - self.zero_copy_turns + self.unneeded
+        return self.read - self.zero_copy_turns
 
     @property
     def read(self) -> Ints:
         """Experts whose weights came over the link, into a slot or into a kernel."""
-        return self.misses - self.host_turns + self.unneeded
+        return self.misses - self.host_turns + self.unneeded + self.prefetched
 
 
 @dataclass(eq=False)
@@ -58,31 +80,65 @@ class Tally:
         """Count ``chunk``."""
         layers = len(self.case.model.moe_layers)
         shape = (chunk.passes, layers, self.case.gpus)
-        names = [name for name in Counts.__dataclass_fields__ if name != "dropped_choices"]
+        names = [name for name in Counts.__dataclass_fields__ if name not in ROUTED]
         parts = {name: np.zeros(shape, np.int64) for name in names}
-        kept = chunk.kept.sum(axis=2)
-        for (layer, gpu), work in chunk.work.items():
-            step = np.repeat(np.arange(chunk.passes), np.diff(work.needs.offsets))
-            expert = self.case.local_experts(gpu)[work.turns.expert]
-            used = kept[step, layer, expert]
-            values = {
-                "turns": np.ones_like(step),
-                "hits": work.turns.hit,
-                "rows": work.rows,
-                "kept_rows": used,
-                "access_hits": used * work.turns.hit,
-                "host_turns": work.turns.place == ON_HOST,
-                "zero_copy_turns": work.turns.place == OVER_LINK,
-            }
-            needed = np.diff(work.needs.offsets)
-            local = len(self.case.local_experts(gpu))
-            parts["unneeded"][:, layer, gpu] = np.where(work.streamed, local - needed, 0)
-            for name, value in values.items():
-                counted = np.bincount(step, value, chunk.passes)
-                parts[name][:, layer, gpu] = counted.astype(np.int64)
-        self.parts.append(Counts(**parts, dropped_choices=chunk.dropped))
+        kept = of_all(chunk.kept)
+        local = [self.case.local_experts(gpu) for gpu in range(self.case.gpus)]
+        for layer in range(layers) if chunk.work else ():
+            works = [chunk.work[layer, gpu] for gpu in range(self.case.gpus)]
+            for name, counted in _counted(works, kept[:, layer], local).items():
+                parts[name][:, layer] = counted
+        routed = {"dropped_choices": chunk.dropped, "lost_weight": chunk.lost_weight}
+        self.parts.append(Counts(**parts, **routed))
 
     def total(self) -> Counts:
         """The counts of the whole run."""
         names = Counts.__dataclass_fields__
         return Counts(*(np.concatenate([getattr(p, name) for p in self.parts]) for name in names))
+
+
+def _counted(works: list[Work], kept: Ints, local: list[Ints]) -> dict[str, Ints]:
+    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each; ``kept`` rows
+    int64[passes, experts]; ``local`` experts of each GPU.
+    """
+    offsets: Ints = np.stack([work.needs.offsets for work in works])
+    needed = offsets[:, 1:] - offsets[:, :-1]
+    place = np.repeat(np.arange(needed.size), needed.ravel())
+    gpu, step = np.divmod(place, needed.shape[1])
+    begins = np.cumsum([0, *(len(own) for own in local[:-1])])
+    number = np.concatenate([work.turns.expert for work in works])
+    used = kept[step, np.concatenate(local)[begins[gpu] + number]]
+    hit = np.concatenate([work.turns.hit for work in works])
+    where = np.concatenate([work.turns.place for work in works])
+    values = {
+        "turns": np.ones_like(step),
+        "hits": hit,
+        "rows": np.concatenate([work.rows for work in works]),
+        "kept_rows": used,
+        "access_hits": used * hit,
+        "host_turns": where == ON_HOST,
+        "zero_copy_turns": where == OVER_LINK,
+    }
+    counted = {
+        name: np.bincount(place, value, needed.size).astype(np.int64).reshape(needed.shape).T
+        for name, value in values.items()
+    }
+    beyond = np.array([len(own) for own in local])[:, None] - needed
+    streamed = np.stack([work.streamed for work in works])
+    return counted | {"unneeded": np.where(streamed, beyond, 0).T}
+
+
+def count_pass(
+    counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_], kept: Ints
+) -> None:
+    """Count the turns of one pass, MoE layer and GPU, decided on the clock; ``late`` bool[turns],
+    ``kept`` rows int64[local experts].
+    """
+    turns, used = work.turns, kept[work.turns.expert]
+    hit = turns.hit & ~late
+    counts.turns[where] = len(turns.expert)
+    counts.hits[where], counts.late[where] = hit.sum(), late.sum()
+    counts.rows[where], counts.kept_rows[where] = work.rows.sum(), used.sum()
+    counts.access_hits[where] = used[hit].sum()
+    counts.host_turns[where] = (turns.place == ON_HOST).sum()
+    counts.zero_copy_turns[where] = (turns.place == OVER_LINK).sum()

@@ -15,6 +15,9 @@ from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
+BLOCK_ROWS = 128
+"""Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
+2211.15841)."""
 
 
 class LayerWork:
@@ -28,8 +31,8 @@ class LayerWork:
         ``rows`` int64[passes, experts].
         """
         spec, own = self.routing.moe_layers[key[0]], self._rows(needs, needs.experts, rows, key[1])
-        kernel = self.case.prices.experts_ns(spec, own, np.arange(len(own)))
-        copy = np.full(len(own), self._copy_ns(_expert(spec)), np.int64)
+        kernel = self.case.prices.experts_ns(spec, self.on_gpu(own), np.arange(len(own)))
+        copy = np.full(len(own), self.copy_ns(_expert(spec)), np.int64)
         moved = self._moved(own, np.arange(len(own)), len(own)).sum(axis=0)
         return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
 
@@ -39,13 +42,14 @@ class LayerWork:
         """The work of ``turns``; in ``streamed`` passes bool[passes] the layer is copied whole."""
         spec = self.routing.moe_layers[key[0]]
         own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
+        own = np.where(turns.place == ON_HOST, own, self.on_gpu(own))
         on_gpu = np.flatnonzero(turns.place != ON_HOST)
         step_of, wave_of = step[on_gpu], turns.wave[on_gpu]
         starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
-        wave_ns = self._waves(spec, own[on_gpu], starts)
+        wave_ns = self.waves(spec, own[on_gpu], starts)
         hosted = np.flatnonzero(turns.place == ON_HOST)
         copy_step, copied, copy_wave, wait = self._copies(key[1], turns, step, streamed)
-        self._count_copies(spec, len(copied))
+        self.count_copies(spec, len(copied))
         return Work(
             needs=needs,
             turns=turns,
@@ -87,7 +91,14 @@ class LayerWork:
         own: Ints = rows[_steps(needs), self.routing.local[gpu][experts]]
         return own
 
-    def _waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
+    def on_gpu(self, rows: Ints) -> Ints:
+        """Rows that a kernel of the GPU computes."""
+        if self.case.kernels != "block_sparse":
+            return rows
+        return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+
+    def waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
+        """The price of each wave, which are counted."""
         if not len(starts):
             return starts
         price = self.case.prices.experts_ns(spec, rows, starts)
@@ -126,15 +137,17 @@ class LayerWork:
             time[1, here] = copy_ns(size, "h2d", pinned, 1)
         return time
 
-    def _copy_ns(self, expert: FfnSpec) -> int:
+    def copy_ns(self, expert: FfnSpec) -> int:
+        """The price of copying an expert alone."""
         software = self.case.software
         copies = software.copies_per_expert(expert)
         return self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
 
-    def _count_copies(self, spec: LayerSpec, number: int) -> None:
+    def count_copies(self, spec: LayerSpec, number: int) -> None:
+        """Count the price of ``number`` copies of an expert."""
         expert, software = _expert(spec), self.case.software
         shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-        self.basis.add("copy", np.array([self._copy_ns(expert)]), *shape, times=number)
+        self.basis.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
+from moesim.engine.drops import lost_weight
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.residencies import Residencies
+from moesim.engine.resident_work import resident_works
 from moesim.engine.routing import Routing
+from moesim.engine.tabled import Tabled
+from moesim.engine.views import Views
+from moesim.gating.base import Routed
 from moesim.placement.base import bytes_between_gpus
 
 
@@ -21,11 +28,12 @@ class Program:
     """The chunks of a case, in order, decided and priced; the clock plays them."""
 
     def __init__(self, case: Case) -> None:
-        self.case = case
+        self.case = case = replace(case, prices=Tabled(case.prices))
         self.routing = Routing(case)
         self.basis = Basis(case.prices)
-        self.pricing = Pricing(case, self.routing.experts, self.basis)
+        self.pricing = Pricing(case, self.routing.logical, self.basis)
         self.residencies = Residencies(case, self.routing)
+        self.views = Views(case, self.routing) if prefetches(case) else None
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
@@ -34,14 +42,15 @@ class Program:
 
     def _chunk(self, first: int, last: int) -> Chunk:
         tokens = self.pricing.tokens[first:last]
-        routed = self.case.gating.route(self.routing.counts(first, last), tokens)
+        routed = self._routed(first, last, tokens)
         active = self.routing.active(first, last)
-        rows = np.where(active[:, :, None], routed.rows, 0)
+        rows = _where_active(routed.rows, active)
         chunk = Chunk(
             first=first,
             passes=last - first,
             attention={},
             gate={},
+            prepare={},
             shared={},
             restore={},
             head=self.pricing.head(first, last),
@@ -50,23 +59,36 @@ class Program:
             combine={},
             kept=routed.kept,
             dropped=routed.dropped,
+            lost_weight=lost_weight(self.case, self.routing, (first, last), routed),
         )
         self.pricing.price_layers(chunk, routed.kept.sum(axis=3), routed.capacity)
-        self._price_collectives(chunk, np.where(active[:, :, None, None], routed.sent, 0))
+        if self.case.gpus > 1:
+            self._price_collectives(chunk, _where_active(routed.sent, active))
+        work = LayerWork(self.case, self.routing, self.basis)
+        if not self.case.offloaded:
+            chunk.work = dict(resident_works(work, rows, active))
+            return chunk
         needs = {
             (layer, gpu): self.routing.needs(rows[:, layer], active[:, layer], gpu)
             for layer in range(len(self.routing.moe_layers))
             for gpu in range(self.case.gpus)
         }
-        work = LayerWork(self.case, self.routing, self.basis)
 
         def prices(key: tuple[int, int]) -> Ints:
             return work.offers(key, needs[key], rows[:, key[0]])
 
+        if self.views is not None:
+            asked = self.residencies.asked(needs, first, last, prices)
+            chunk.undecided = Undecided(asked, rows, self.views.predictions(first, last))
+            return chunk
         for key, turns in self.residencies.turns(needs, first, last, prices).items():
             streamed = active[:, key[0]] & self._streamed(key, first, last)
             chunk.work[key] = work.of(key, needs[key], turns, rows[:, key[0]], streamed)
         return chunk
+
+    def _routed(self, first: int, last: int, tokens: Ints) -> Routed:
+        counts = self.routing.counts(first, last)
+        return self.case.gating.route(counts, tokens, self.case.trace.top_k)
 
     def _streamed(self, key: tuple[int, int], first: int, last: int) -> NDArray[np.bool_]:
         """By pass, whether the layer would be copied whole."""
@@ -77,11 +99,17 @@ class Program:
     def _price_collectives(self, chunk: Chunk, sent: Ints) -> None:
         """Dispatch and combine of ``sent`` rows int64[passes, MoE layers, senders, experts]."""
         case = self.case
-        if case.gpus == 1:
-            return
         row_bytes = case.model.hidden_size * case.model.activation_bytes
-        for layer in range(len(self.routing.moe_layers)):
-            matrix = bytes_between_gpus(sent[:, layer], case.gpu_of_expert, row_bytes)
-            back, price = matrix.transpose(0, 2, 1), case.prices.all_to_all_ns
-            chunk.dispatch[layer] = self.basis.add("all_to_all", price(matrix), matrix)
-            chunk.combine[layer] = self.basis.add("all_to_all", price(back), back)
+        by_layer = np.swapaxes(sent, 0, 1)
+        matrix = bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes)
+        flat = matrix.reshape(-1, case.gpus, case.gpus)
+        for way, one in ((chunk.dispatch, flat), (chunk.combine, flat.transpose(0, 2, 1))):
+            price = self.basis.add("all_to_all", case.prices.all_to_all_ns(one), one)
+            way.update(enumerate(price.reshape(matrix.shape[:2])))
+
+
+def _where_active(rows: Ints, active: NDArray[np.bool_]) -> Ints:
+    """``rows`` [passes, MoE layers, ...], 0 in layers that a pass does not run."""
+    if active.all():
+        return rows
+    return np.where(active.reshape(*active.shape, *[1] * (rows.ndim - 2)), rows, 0)

@@ -12,7 +12,9 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache, Needs, Turns, all_there, next_uses
@@ -41,6 +43,11 @@ class Residencies:
         self._future = self._look_ahead() if case.policy.looks_ahead else {}
         self._caches = {(pool[0], gpu): self._make_cache(pool, gpu) for pool, gpu in self._cached}
 
+    @property
+    def caches(self) -> dict[Key, LayerCache]:
+        """The caches as they are, by pool and GPU."""
+        return self._caches
+
     def turns(
         self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
     ) -> dict[Key, Turns]:
@@ -68,6 +75,30 @@ class Residencies:
             }
         rest = {key: one for key, one in needs.items() if key not in turns}
         return turns | {key: all_there(one, serial=serial, hit=True) for key, one in rest.items()}
+
+    def asked(
+        self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
+    ) -> dict[Key, Asked]:
+        """What is decided on the clock: ``needs`` as in ``turns``, with all that decides them."""
+        weights = self._weights(needs, first, last)
+        asked = {key: Asked(one) for key, one in needs.items()}
+        for pool, gpu in self._cached:
+            keys = [(layer, gpu) for layer in pool]
+            steps = Interleaved([needs[key] for key in keys], len(self.routing.local[gpu]))
+            next_use = self._next_use(keys[0], steps.needs([needs[key] for key in keys]))
+            for key, at in zip(keys, steps.places, strict=True):
+                after = None if next_use is None else next_use[at]
+                offers = prices(key) if self.case.miss.compares else None
+                asked[key] = Asked(needs[key], after, weights.get(key), offers)
+        return asked
+
+    def slots_of(self, key: Key) -> LayerSlots | None:
+        """The slots of a MoE layer on a GPU; None where it has its own for all local experts."""
+        for pool, gpu in self._cached:
+            if gpu == key[1] and key[0] in pool:
+                place = (pool.index(key[0]), len(pool), len(self.routing.local[gpu]))
+                return LayerSlots(self._caches[pool[0], gpu], *place)
+        return None
 
     def _decide(self, key: Key, asked: _Asked, bypassed: bool) -> Iterator[Turns]:
         """The turns of each layer of the pool ``key``."""
@@ -118,7 +149,9 @@ class Residencies:
         share = self.case.policy.learning_part() or LEARNING_PART
         part = ceil(Fraction(str(share)) * trace.tokens)
         ids = trace.expert_ids[:part, layer]
-        return np.bincount(ids[ids != NO_EXPERT], minlength=self.routing.experts)
+        counts = np.bincount(ids[ids != NO_EXPERT], minlength=self.routing.logical)
+        of_physical: Ints = counts[self.case.placement.logical[layer]]
+        return of_physical
 
     def _make_cache(self, pool: tuple[int, ...], gpu: int) -> LayerCache:
         case, slots = self.case, int(self.case.slots[gpu, list(pool)].sum())
@@ -136,6 +169,7 @@ class Residencies:
             resident=most_used if case.initial == "most_used" else None,
             first_use=self._future[key][1] if key in self._future else None,
             miss=case.miss,
+            prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
         )
 
     def _draws(self, pool: tuple[int, ...], gpu: int) -> Floats:
@@ -146,6 +180,11 @@ class Residencies:
         if not case.gating.invokes_all:
             turns = min(turns, case.trace.top_k * len(case.schedule.rows))
         return np.random.default_rng(stream).random(turns * len(pool))
+
+    def _prefetch_draws(self, key: Key) -> np.random.Generator:
+        """A stream of its own for victims of prefetches."""
+        stream = zlib.crc32(b"cache_policy.random.prefetch")
+        return np.random.default_rng([self.case.seed, stream, key[1], key[0]])
 
     def _next_use(self, key: Key, needs: Needs) -> Ints | None:
         """The slice of the run's next uses that belongs to ``needs``; chunks come in order."""

@@ -24,7 +24,8 @@ class Routing:
         self.moe_layers = case.model.moe_layers
         self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
         of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
-        self.experts = max(of_layers)  # the model decides: a trace may name more than it uses
+        self.logical = max(of_layers)  # the model decides: a trace may name more than it uses
+        self.experts = case.placement.physical
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass."""
@@ -49,12 +50,16 @@ class Routing:
         return runs
 
     def counts(self, first: int, last: int) -> Ints:
-        """Choices int64[passes, MoE layers, senders, experts]."""
+        """Choices int64[passes, MoE layers, senders, experts], by physical expert."""
+        return self.case.placement.spread(self.choices(first, last))
+
+    def choices(self, first: int, last: int) -> Ints:
+        """Choices int64[passes, MoE layers, senders, experts], by logical expert."""
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
         ids = case.trace.expert_ids[schedule.rows[low:high]].astype(np.int64)
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        shape = (last - first, ids.shape[1], case.gpus, self.experts)
+        shape = (last - first, ids.shape[1], case.gpus, self.logical)
         layer = np.arange(ids.shape[1])[None, :, None]
         place = (of_pass[:, None, None] * shape[1] + layer) * shape[2]
         cells = (place + schedule.gpu[low:high][:, None, None]) * shape[3] + ids
@@ -64,27 +69,65 @@ class Routing:
 
     def weights(self, first: int, last: int) -> Ints:
         """Gate weights int64[passes, MoE layers, experts], summed over tokens, in units of
-        1 / WEIGHT_UNIT.
+        1 / WEIGHT_UNIT; by physical expert, each replica the whole of its expert.
         """
         case, schedule = self.case, self.case.schedule
         assert case.trace.gate_weights is not None, "the policy needs a trace with gate weights"
         rows = schedule.rows[schedule.offsets[first] : schedule.offsets[last]]
         ids = case.trace.expert_ids[rows].astype(np.int64)
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        shape = (last - first, ids.shape[1], self.experts)
+        shape = (last - first, ids.shape[1], self.logical)
         place = of_pass[:, None, None] * shape[1] + np.arange(ids.shape[1])[None, :, None]
         chosen = ids != NO_EXPERT
         weights = case.trace.gate_weights[rows].astype(np.float64)[chosen] * WEIGHT_UNIT
         cells = (place * shape[2] + ids)[chosen]
         sums = np.bincount(cells, weights=weights, minlength=int(np.prod(shape)))
-        return sums.astype(np.int64).reshape(shape)
+        return case.placement.of_logical(sums.astype(np.int64).reshape(shape))
 
     def needs(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> Needs:
         """The needs of one layer on ``gpu`` from its rows int64[passes, experts]."""
         if self.case.gating.invokes_all:
             mask = np.repeat(active[:, None], len(self.local[gpu]), axis=1)
         else:
-            mask = rows[:, self.local[gpu]] > 0
-        _, experts = np.nonzero(mask)
-        offsets = np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
+            mask = rows[:, _slice(self.local[gpu])] > 0
+        step, experts = np.nonzero(mask)
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(step, minlength=len(mask)))))
         return Needs(offsets, np.ascontiguousarray(experts))
+
+    def recorded(self, first: int, last: int) -> NDArray[np.bool_]:
+        """bool[passes, MoE layers, experts], by logical expert: what the trace's look-ahead
+        predicted for the tokens of a pass.
+        """
+        case, schedule = self.case, self.case.schedule
+        assert case.trace.predicted_ids is not None, "the prefetcher needs a recorded look-ahead"
+        low, high = schedule.offsets[first], schedule.offsets[last]
+        ids = case.trace.predicted_ids[schedule.rows[low:high]].astype(np.int64)
+        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        layer = np.broadcast_to(np.arange(ids.shape[1])[None, :, None], ids.shape)
+        of_pass = np.broadcast_to(of_pass[:, None, None], ids.shape)
+        mask = np.zeros((last - first, ids.shape[1], self.logical), np.bool_)
+        known = ids < self.logical
+        mask[of_pass[known], layer[known], ids[known]] = True
+        return mask
+
+    def chosen(self, tokens: int, layer: int) -> Ints:
+        """0 or 1, int64[tokens, experts], by logical expert: whether each of the trace's first
+        tokens chooses it in a MoE layer.
+        """
+        ids = self.case.trace.expert_ids[:tokens, layer].astype(np.int64)
+        cells = np.arange(len(ids))[:, None] * self.logical + ids
+        chosen = np.zeros(len(ids) * self.logical, np.int64)
+        chosen[cells[ids < self.logical]] = 1
+        return chosen.reshape(-1, self.logical)
+
+
+def of_all(counts: Ints) -> Ints:
+    """Choices [passes, MoE layers, senders, experts] of all senders together; not to be written."""
+    together: Ints = counts[:, :, 0] if counts.shape[2] == 1 else counts.sum(axis=2)
+    return together
+
+
+def _slice(experts: Ints) -> slice | Ints:
+    """``experts``, ascending, as a slice where they are neighbours: faster to read."""
+    first, last = int(experts[0]), int(experts[-1])
+    return slice(first, last + 1) if last - first + 1 == len(experts) else experts

@@ -33,8 +33,9 @@ def assess(
     findings = [Finding(problem, (problem.path,)) for problem in problems]
     if experiment is None:
         return None, findings
+    experiment = experiment.looked_up_in(folders)
     model = loaded("model", experiment.model, folders)
     for conflict in conflicts(experiment, model):
         problem = document.problem(parse_path(conflict.keys[0]), conflict.what)
         findings.append(Finding(problem, conflict.keys))
-    return experiment.looked_up_in(folders), findings
+    return experiment, findings

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.config.paths import find
 from moesim.engine.case import Case
 from moesim.experiment.footprints import footprint_of, residences_of
-from moesim.experiment.inputs import check_weights
+from moesim.experiment.inputs import check_columns
+from moesim.experiment.layout import Layout, undivided_heads
+from moesim.experiment.names import needed
+from moesim.experiment.planning import neighbours, placement_of
 from moesim.experiment.schema import Experiment
 from moesim.experiment.slots import slots_of_run
-from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
+from moesim.experiment.traces import trace_of
+from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
-from moesim.model import load_model
-from moesim.trace import RoutingTrace, read_trace
+from moesim.model import ModelSpec
+from moesim.model.slicing import sliced
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
-
-
-@lru_cache(maxsize=2)
-def _trace(path: Path, changed_ns: int) -> RoutingTrace:
-    """The trace at ``path``, read once a process; ``changed_ns`` tells a changed file from the one
-    read.
-    """
-    del changed_ns
-    return read_trace(path)
-
-
-def trace_of(experiment: Experiment) -> RoutingTrace:
-    """The experiment's trace."""
-    path = find(experiment.trace, experiment.folders)
-    return _trace(path, path.stat().st_mtime_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,27 +62,23 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     Raises InputError where trace and model, or GPUs and machine, do not fit.
     """
     folders = experiment.folders
-    model, hardware = (
-        load_model(experiment.model, folders),
-        load_hardware(experiment.hardware, folders),
-    )
-    software = load_software(experiment.software, folders)
-    trace, gpus = trace_of(experiment), experiment.parallelism.expert
+    model: ModelSpec = needed("model", experiment.model, folders)
+    hardware: HardwareProfile = needed("hardware", experiment.hardware, folders)
+    software: SoftwareProfile = needed("software", experiment.software, folders)
+    trace, layout = trace_of(experiment), Layout.of(experiment, hardware)
+    gpus = layout.gpus
     trace.check_fits(model)
-    check_weights(experiment, trace)
-    if hardware.gpus is not None and gpus > hardware.gpus:
-        raise InputError(
-            f"parallelism.expert: {gpus} GPUs, but '{hardware.name}' has {hardware.gpus}; "
-            f"write {hardware.gpus} or less"
-        )
+    check_columns(experiment, trace)
+    if (what := undivided_heads(model, layout.group)) is not None:
+        raise InputError(f"parallelism.dense: {what}; write data")
+    model = sliced(model, layout.group)
     requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
     seats = experiment.workload.batching.seats(requests)
     prefill = experiment.workload.prefill
-    experts = max(layer.moe.experts for layer in model.moe_layers if layer.moe)
-    gpu_of_expert = experiment.placement.place(experts, gpus)
     miss = experiment.experts.miss
     both = miss.uses_host and miss.loads
-    links = hardware.links(gpus, software.pinned, host_reads=both)
+    links = hardware.links(layout.gpus_per_node, software.pinned, host_reads=both)
+    links = links.on_nodes(layout.nodes)
     case = Case(
         trace=trace,
         model=model,
@@ -104,13 +86,17 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
             hardware,
             model,
             serial=experiment.experts.kernels == "serial",
-            gpus_per_node=-(-gpus // hardware.host.numa_nodes.value),
+            batched=experiment.experts.kernels == "batched",
+            gpus_per_node=-(-layout.gpus_per_node // hardware.host.numa_nodes.value),
+            nodes=layout.nodes,
         ),
         software=software,
         schedule=Schedule.of(requests, seats, trace, gpus, prefill.chunk),
         gating=experiment.gating,
-        gpu_of_expert=gpu_of_expert,
+        placement=neighbours(model, gpus),
         gpus=gpus,
+        nodes=layout.nodes,
+        group=layout.group,
         slots=np.ones((gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
         miss=experiment.experts.miss,
@@ -121,7 +107,9 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
         execution=experiment.execution,
         decide=experiment.decide,
         prefill=prefill.experts,
+        prefetch=experiment.experts.prefetch,
     )
+    case = replace(case, placement=placement_of(experiment, case))
     room = experiment.experts
     slots = slots_of_run(case, room.capacity, room.slots, limit_of(hardware))
     case = replace(case, slots=slots)

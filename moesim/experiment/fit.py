@@ -10,7 +10,8 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.experiment.build import Built, build
-from moesim.experiment.footprints import footprint_of, mask_capacity, pins, residences_of
+from moesim.experiment.fit_passes import Lengths, decode_step, fullest_passes
+from moesim.experiment.footprints import footprint_of, residences_of
 from moesim.experiment.schema import Experiment
 from moesim.experiment.slots import slots_beside
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
@@ -18,6 +19,8 @@ from moesim.workload.batching.base import LARGEST_BATCH
 
 BATCHES = (1, 4, 16)
 SHORTEST_CONTEXT = 1024
+UNKNOWN = "copies_in_flight"
+"""Part of the slots until the misses are known."""
 
 
 def largest_fit(
@@ -26,17 +29,18 @@ def largest_fit(
     batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
     """Answers for ``experiment``: ``fits`` as it stands and ``reason`` if not; ``largest_batch``
-    with every request at the trace's longest context; ``largest_slots`` a layer (None where not
-    even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes`` of a
-    GPU; ``slots_by_context`` as ``slots_by_context`` gives it.
+    with every request as long as the run's longest in each phase; ``largest_slots`` a layer (None
+    where not even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes``
+    of a GPU; ``memory_by_batch`` and ``slots_by_context`` as these functions give them.
     """
     built = build(experiment)
     local = max(r.local for r in built.residences)
     slots = _largest(lambda n: _with_slots(built, n), local, built)
-    longest = longest_context(built)
-    batch = _largest(
-        lambda n: decode_step(built, n, longest, built.residences), LARGEST_BATCH, built
+    longest, lengths = (
+        longest_context(built),
+        Lengths.of(built.case, experiment.workload.prefill.chunk),
     )
+    batch = _largest(lambda n: fullest_passes(built, n, lengths), LARGEST_BATCH, built)
     return {
         "fits": built.out_of_memory is None,
         "reason": built.out_of_memory,
@@ -44,12 +48,29 @@ def largest_fit(
         "limit_bytes": built.limit_bytes,
         "largest_batch": batch,
         "longest_context_tokens": longest,
+        "memory_by_batch": list(memory_by_batch(built, batch or 0, lengths)),
         "largest_slots": slots,
         "local_experts": local,
         "slots_per_layer": min(built.slots_per_layer),
         "capacity_bytes": slots * sum(expert_bytes(built.case.model)) if slots else None,
         "slots_by_context": list(slots_by_context(built, contexts, batches)),
     }
+
+
+def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[dict[str, Any]]:
+    """A row for batches 1, 2, 4, ..., ``largest`` and, if there is one, the next power that does
+    not fit: bytes by category on the fullest GPU, their sum ``total_bytes``, and whether it
+    ``fits``. One for each GPU is the least: smaller batches leave GPUs without work.
+    """
+    gpus = built.case.gpus
+    powers = [gpus << n for n in range((LARGEST_BATCH // gpus).bit_length())]
+    below = [batch for batch in powers if batch < largest]
+    above = [batch for batch in powers if batch > largest][:1]
+    for batch in (*below, *([largest] if largest else []), *above):
+        step = fullest_passes(built, batch, lengths)
+        fits = step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is None
+        parts = {f"{name}_bytes": size for name, size in step.at_peak().items() if name != UNKNOWN}
+        yield {"batch": batch, **parts, "total_bytes": sum(parts.values()), "fits": fits}
 
 
 def slots_by_context(
@@ -126,25 +147,4 @@ def _equal(built: Built, slots: int) -> tuple[Residence, ...]:
     layers = len(built.case.model.moe_layers)
     return tuple(
         Residence(one.local, (slots,) * layers, staging=one.staging) for one in built.residences
-    )
-
-
-def decode_step(
-    built: Built, batch: int, context: int, residences: tuple[Residence, ...]
-) -> Footprint:
-    """A decode step of ``batch`` requests, each at ``context`` tokens."""
-    case = built.case
-    requests = np.array([[len(range(gpu, batch, case.gpus)) for gpu in range(case.gpus)]])
-    kv = sum(
-        min(context, layer.attention.window or context) * layer.attention.kv_bytes_per_token
-        for layer in case.model.layers
-    )
-    return Footprint.of(
-        case.model,
-        residences,
-        tokens=requests,
-        requests=requests,
-        kv_bytes=requests * kv,
-        capacity=mask_capacity(case, requests),
-        pinned=pins(case),
     )

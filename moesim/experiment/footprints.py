@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.experiment.layer_rows import rows_of_run
+from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.live import Widths, live_parts
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
@@ -19,19 +23,29 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
         window = layer.attention.window
         if window not in sums:
             sums[window] = AttentionSums.of(case.schedule, case.trace, case.gpus, window)
-        kv += sums[window].cached_tokens * layer.attention.kv_bytes_per_token
-    tokens = next(iter(sums.values())).tokens
-    prompt = case.schedule.phase != Phase.DECODE
-    requests = np.where(prompt[:, None], np.minimum(tokens, 1), tokens)
+        cached = sums[window].of_groups(case.group).cached_tokens
+        kv += cached * layer.attention.kv_bytes_per_token
+    of_gpus = next(iter(sums.values()))
+    tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
+    logits = logits_of(case.software, tokens, case.schedule.phase)
+    live = live_parts(widths_of(case), rows_of_run(case, tokens), present, logits)
     return Footprint.of(
-        case.model,
-        residences,
-        tokens=tokens,
-        requests=requests,
-        kv_bytes=kv,
-        capacity=mask_capacity(case, tokens),
-        pinned=pins(case),
+        case.model, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes
     )
+
+
+def widths_of(case: Case) -> Widths:
+    """Bytes of rows and logits under the case's kernels and software."""
+    fused = case.kernels in ("grouped", "block_sparse")
+    return Widths.of(case.model, case.software.logit_bytes, fused=fused)
+
+
+def logits_of(software: SoftwareProfile, tokens: Ints, phase: NDArray[np.uint8]) -> Ints:
+    """Of ``tokens`` int64[passes, gpus] in passes of a ``phase`` each, those that have logits."""
+    of_pass = phase[:, None]
+    of_prompt = tokens if software.logits == "all" else np.minimum(tokens, 1)
+    with_head = np.where(of_pass == Phase.DECODE, tokens, of_prompt)
+    return np.where(of_pass == Phase.ENCODE, 0, with_head)
 
 
 def pins(case: Case) -> bool:
@@ -59,11 +73,3 @@ def staging_of(case: Case, gpu: int) -> int:
         return 0
     layer = len(case.local_experts(gpu)) if case.prefill == "stream" else 1
     return STAGING_BUFFERS * layer
-
-
-def mask_capacity(case: Case, tokens: Ints) -> Ints | None:
-    """Rows per sender and expert int64[passes] of a gating with masks, else None."""
-    if not case.gating.masks:
-        return None
-    nothing = np.zeros((len(tokens), 1, case.gpus, 1), np.int64)
-    return case.gating.route(nothing, tokens).capacity

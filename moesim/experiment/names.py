@@ -62,6 +62,14 @@ def loaded(key: str, name: str, folders: Folders) -> Any:
         return None
 
 
+def needed(key: str, name: str, folders: Folders) -> Any:
+    """Like ``loaded``, but an InputError where it cannot be had."""
+    if (found := loaded(key, name, folders)) is not None:
+        return found
+    catalogue = next(entry for entry in CATALOGUES if entry.key == key)
+    return getattr(importlib.import_module(catalogue.module), catalogue.load)(name, folders)
+
+
 def forget_files() -> None:
     """Read files anew: what was found is kept for the points of one sweep only."""
     loaded.cache_clear()

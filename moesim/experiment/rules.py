@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moesim.config.errors import InputError
+from moesim.config.paths import find
 from moesim.config.registry import kind_of
+from moesim.experiment.layout import Layout, undivided_heads
+from moesim.experiment.names import loaded
 from moesim.experiment.schema import Experiment
 from moesim.hardware import load_software
+from moesim.placement.plan import PlanFile, read_plan
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -34,6 +39,17 @@ def conflicts(experiment: Experiment, model: ModelSpec | None) -> Iterator[Confl
             yield found
 
 
+def batched_rows_are_equal(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A batched product takes as many rows of every expert."""
+    del model
+    if experiment.experts.kernels != "batched" or not experiment.gating.uneven:
+        return None
+    kind = kind_of(type(experiment.gating))
+    what = f"'batched' multiplies equal rows of every expert, which '{kind}' gating does not give"
+    remedy = "write grouped, or a gating that pads (static, tutel)"
+    return Conflict(("experts.kernels", "gating"), f"{what}; {remedy}")
+
+
 def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A captured graph cannot wait for the host to decide."""
     if (experiment.execution, experiment.decide) != ("graph", "host"):
@@ -43,6 +59,9 @@ def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) 
     if may_miss(experiment, model):
         what = f"'graph' with decide: host cannot load missing experts; {remedy}, or capacity: all"
         return Conflict((*keys, "experts.capacity", "model", "parallelism.expert"), what)
+    if experiment.gating.agrees:
+        what = f"'graph' with decide: host cannot wait for the largest count; {remedy}"
+        return Conflict((*keys, "gating"), what)
     if experiment.parallelism.expert > 1 and experiment.gating.uneven:
         what = f"'graph' with decide: host cannot split tokens unevenly over GPUs; {remedy}"
         return Conflict((*keys, "gating", "parallelism.expert"), what)
@@ -74,6 +93,22 @@ def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Con
         return None
     what = f"{gpus} GPUs are more than the {experts} experts of {model.name}; {experts} or less"
     return Conflict(("parallelism.expert", "model"), what)
+
+
+def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """The machine has the nodes and GPUs, and they can share the dense part."""
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    if hardware is None:
+        return None
+    keys = ("parallelism.expert", "parallelism.nodes", "hardware")
+    try:
+        layout = Layout.of(experiment, hardware)
+    except InputError as error:
+        at, _, what = error.problems[0].what.partition(": ")
+        return Conflict((at, *(key for key in keys if key != at)), what)
+    if model is None or (what := undivided_heads(model, layout.group) or "") == "":
+        return None
+    return Conflict(("parallelism.dense", *keys, "model"), f"{what}; write dense: data")
 
 
 def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -115,14 +150,67 @@ def host_beside_the_device(experiment: Experiment, model: ModelSpec | None) -> C
     return Conflict(("experts.miss", "software"), what)
 
 
+def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Prefetches are copied beside kernels, into slots that a policy gives up."""
+    del model
+    prefetch, policy = experiment.experts.prefetch, experiment.experts.policy
+    if not prefetch.fetches:
+        return None
+    name, keys = kind_of(type(prefetch)), ("experts.prefetch",)
+    software = load_software(experiment.software, experiment.folders)
+    if not software.overlap or (software.blocking and experiment.execution != "graph"):
+        what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"
+        return Conflict((*keys, "software"), f"{what}; write none, or another software")
+    if policy.lists or policy.shared_buffers() is not None:
+        what = f"'{name}' puts experts into slots past '{kind_of(type(policy))}', which keeps lists"
+        what += " of what is in them; write none, or another policy such as lru"
+        return Conflict((*keys, "experts.policy"), what)
+    if experiment.workload.prefill.experts != "cache" and experiment.workload.phase != "decode":
+        what = f"'{name}' goes through the caches, and these prompts around them; write none, or"
+        return Conflict((*keys, "workload.prefill.experts"), f"{what} prefill: {{experts: cache}}")
+    return None
+
+
+def plan_for_this_run(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A plan's file is there, and is for the model and the GPUs."""
+    planner, gpus = experiment.placement, experiment.parallelism.expert
+    if model is None or not model.moe_layers or not isinstance(planner, PlanFile):
+        return None
+    try:
+        path = find(planner.file, experiment.folders)
+        read_plan(path, (len(model.moe_layers), max(_experts(model))), gpus)
+    except InputError as error:
+        keys = ("placement.file", "placement", "placement.kind", "model", "parallelism.expert")
+        return Conflict(keys, "; ".join(map(str, error.problems)))
+    return None
+
+
+def replicas_need_uneven_splits(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A gating that pads gives every expert its room; it has no rule for replicas."""
+    gating = experiment.gating
+    if model is None or not model.moe_layers or not (gating.invokes_all or not gating.uneven):
+        return None
+    spare = experiment.placement.spare(max(_experts(model)), experiment.folders)
+    if spare <= 0:
+        return None
+    keys = ("placement", "placement.redundant", "placement.file", "gating", "gating.kind")
+    what = f"{spare} replicas a layer, but '{kind_of(type(gating))}' gating pads and takes none"
+    return Conflict(keys, f"{what}; write gating: {{kind: dynamic}}, or plan without replicas")
+
+
 RULES: tuple[Rule, ...] = (
+    batched_rows_are_equal,
     graph_needs_a_fixed_course,
     encoder_for_encode,
     experts_to_route_to,
     expert_for_every_gpu,
+    gpus_on_nodes,
     one_pool_of_equal_slots,
     slots_of_one_layer,
     host_beside_the_device,
+    prefetch_beside_the_kernels,
+    plan_for_this_run,
+    replicas_need_uneven_splits,
 )
 
 
@@ -133,7 +221,8 @@ def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
         return False
     if model is None or not model.moe_layers or capacity.kind in ("fraction", "auto"):
         return True
-    local = -(-max(_experts(model)) // experiment.parallelism.expert)
+    spare = experiment.placement.spare(max(_experts(model)), experiment.folders)
+    local = -(-(max(_experts(model)) + spare) // experiment.parallelism.expert)
     return _slots(capacity, model) < local
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moesim.config.paths import find, look_up
+from moesim.engine.ahead import prefetches
+from moesim.engine.case import NO_PREFETCH, Case
+from moesim.engine.outcome import Outcome
 from moesim.experiment.build import Built, build
+from moesim.experiment.cache import cache_folder, reused_or
+from moesim.experiment.engines import Engine, engine_of
+from moesim.experiment.inputs import provenance_of
+from moesim.experiment.names import forget_files
 from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
-from moesim.results import Result, check_new_folder, provenance, write_result
+from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.results import Result, check_new_folder, write_result
 
 
 def run(
@@ -22,20 +30,26 @@ def run(
     overrides: Sequence[str] = (),
     records: str | None = None,
     limit_steps: int | None = None,
+    cache: Path | str | None = None,
 ) -> Result:
     """Simulate ``experiment`` (its base point, where it has a sweep).
 
     ``out``: a new or empty folder for the result; ``check``: verify the engine's invariants;
-    ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes. A run
-    that does not fit in memory is a result (``status`` out_of_memory), not an exception. Raises
-    InputError for bad input.
+    ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
+    ``cache``: a folder of results that are used again where nothing that decides them has changed
+    (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result
+    (``status`` out_of_memory), not an exception. Raises InputError for bad input.
     """
     if out is not None:
         check_new_folder(Path(out))
     resolved = _resolved(experiment, overrides)
     if records is not None:
         resolved = resolved.model_copy(update={"records": records})
-    result = simulate(resolved, check=check, limit_steps=limit_steps)
+    fresh = cache is None or check or limit_steps is not None
+    if fresh or (kept := cache_folder(str(cache))) is None:
+        result = simulate(resolved, check=check, limit_steps=limit_steps)
+    else:
+        result = reused_or(simulate, resolved, kept)
     if out is not None:
         write_result(result, out)
     return result
@@ -43,6 +57,7 @@ def run(
 
 def _resolved(source: Source, overrides: Sequence[str]) -> Experiment:
     if isinstance(source, Experiment) and not overrides:
+        forget_files()
         return source
     return load_experiment(source, overrides).experiment
 
@@ -52,13 +67,15 @@ def simulate(
 ) -> Result:
     """The result of ``experiment``, in memory."""
     built = build(experiment, limit_steps)
+    engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
-        return _does_not_fit(experiment, built, reason)
-    return _played(experiment, built, check=check)
+        return _does_not_fit(experiment, built, engine, reason)
+    return _played(experiment, built, engine, check=check)
 
 
-def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
-    from moesim.engine.des.run import run_des
+def _played(experiment: Experiment, built: Built, engine: Engine, *, check: bool) -> Result:
+    from moesim.metrics.block_sums import blocks_of
+    from moesim.metrics.intervals import intervals
     from moesim.metrics.summary import summary
     from moesim.metrics.tables import (
         layers_table,
@@ -69,10 +86,14 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
     )
 
     case = built.case
-    outcome = run_des(case, records=experiment.records, check=check)
+    outcome = engine.play(case, records=experiment.records, check=check)
     built.footprint.in_flight(outcome.counts.copies, case.model)
     numbers = summary(case, outcome, experiment.warm_up)
+    numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
+    blocks = blocks_of(case, outcome)
+    numbers["intervals"] = intervals(blocks)
     tables: dict[str, Any] = {
+        "blocks": blocks.sums,
         "requests": requests_table(case, outcome),
         "memory": memory_table(built.footprint, outcome, built.limit_bytes),
     }
@@ -85,11 +106,20 @@ def _played(experiment: Experiment, built: Built, *, check: bool) -> Result:
     head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     return Result(
-        {**head, **numbers, **_memory(built), **_basis(built), **checks},
+        {**head, **numbers, **_memory(built), **_basis(built, engine), **checks},
         experiment,
-        _provenance(experiment),
+        provenance_of(experiment),
         **tables,
     )
+
+
+def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
+    """The same run without its prefetches, if it has any, for comparison."""
+    if not prefetches(case):
+        return None
+    alone = replace(case, prefetch=NO_PREFETCH)
+    engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)
+    return engine.play(alone, records="summary", check=False)
 
 
 CLOCK_KEYS = (
@@ -97,12 +127,14 @@ CLOCK_KEYS = (
     "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
     "hits", "late", "misses", "misses_on_cpu", "misses_zero_copy",
     "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-    "cpu_wait_ms", "dropped_tokens", "padding_ratio", "balancedness", "time_share", "price_share",
-    "after_warm_up", "engine_wall_s",
+    "cpu_wait_ms", *PREFETCH_KEYS, "dropped_tokens", "dropped_gate_weight_share",
+    "padding_ratio", "waste_factor", "max_load", "average_max_load",
+    "balancedness", "time_share", "price_share",
+    "after_warm_up", "engine_wall_s", "intervals",
 )  # fmt: skip
 
 
-def _does_not_fit(experiment: Experiment, built: Built, reason: str) -> Result:
+def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: str) -> Result:
     from moesim.metrics.tables import memory_table
 
     schedule = built.case.schedule
@@ -110,7 +142,7 @@ def _does_not_fit(experiment: Experiment, built: Built, reason: str) -> Result:
         "name": experiment.name,
         "status": "out_of_memory",
         "reason": reason,
-        "engine": "des",
+        "engine": engine.name,
         "tokens": len(schedule.rows),
         "steps": schedule.passes,
         "layer_steps": None,
@@ -118,9 +150,9 @@ def _does_not_fit(experiment: Experiment, built: Built, reason: str) -> Result:
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(
-        {**numbers, **_memory(built), **_basis(built)},
+        {**numbers, **_memory(built), **_basis(built, engine)},
         experiment,
-        _provenance(experiment),
+        provenance_of(experiment),
         memory=memory,
     )
 
@@ -140,18 +172,8 @@ def _memory(built: Built) -> dict[str, Any]:
     }
 
 
-def _basis(built: Built) -> dict[str, Any]:
+def _basis(built: Built, engine: Engine) -> dict[str, Any]:
     """How wrong prices like these have been, and why this engine ran."""
     serial = built.case.kernels == "serial"
     error = price_error(built.hardware, built.case.model, serial=serial)
-    reason = "copies share a link" if built.case.links is not None else "the only engine so far"
-    return {"price_error": error._asdict(), "engine_reason": reason}
-
-
-def _provenance(experiment: Experiment) -> dict[str, Any]:
-    inputs = {"trace": find(experiment.trace, experiment.folders)}
-    for key in ("model", "hardware", "software"):
-        path = look_up(str(getattr(experiment, key)), experiment.folders)
-        if path is not None and path.is_file():
-            inputs[key] = path
-    return provenance(inputs, seed=experiment.seed)
+    return {"price_error": error._asdict(), "engine_reason": engine.reason}

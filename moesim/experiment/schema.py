@@ -18,14 +18,14 @@ from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.policies import registry as cache_policies
 from moesim.memory.policy import CachePolicy
+from moesim.memory.prefetch import registry as prefetchers
+from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.slots import EqualSlots, SlotsByLayer
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.workload.batching import registry as batchings
 from moesim.workload.batching.base import Batching
 from moesim.workload.prefill import Prefill
-
-MOST_GPUS = 8
 
 
 def _default(registry: Registry[Any], kind: str, description: str) -> Any:
@@ -35,12 +35,6 @@ def _default(registry: Registry[Any], kind: str, description: str) -> Any:
         description=description,
         json_schema_extra={"default": {"kind": kind}},
     )
-
-
-class NoPrefetch(Params):
-    """Nothing is fetched ahead: an expert is loaded when it is needed."""
-
-    kind: Literal["none"] = Field(default="none", description="The prefetcher.")
 
 
 class Workload(Params):
@@ -63,13 +57,20 @@ class Workload(Params):
 
 
 class Parallelism(Params):
-    """How many GPUs share the work."""
+    """How many GPUs share the work, and how."""
 
     expert: int = Field(
-        default=1,
+        default=1, ge=1, description="GPUs that share the experts, those of all nodes together."
+    )
+    nodes: int | None = Field(
+        default=None,
         ge=1,
-        le=MOST_GPUS,
-        description="GPUs of one node that share the experts; attention is data parallel.",
+        description="Nodes that the GPUs are spread over evenly; else as few as hold them.",
+    )
+    dense: Literal["data", "tensor"] = Field(
+        default="data",
+        description="Attention, dense networks and shared experts: whole on every GPU, each for "
+        "its own requests (data), or split over the GPUs of a node (tensor).",
     )
 
 
@@ -90,15 +91,16 @@ class Experts(Params):
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
         cache_policies, "lru", "Which resident expert makes room for a missing one."
     )
-    prefetch: NoPrefetch = Field(
-        default=NoPrefetch(), description="Which experts are fetched before they are needed."
+    prefetch: Annotated[Prefetcher, OneOf(prefetchers)] = _default(
+        prefetchers, "none", "Which experts are copied before they are needed."
     )
     miss: Annotated[MissHandling, OneOf(misses)] = _default(
         misses, "load", "What is done about a needed expert that is not resident."
     )
-    kernels: Literal["grouped", "serial"] = Field(
+    kernels: Literal["grouped", "serial", "batched", "block_sparse"] = Field(
         default="grouped",
-        description="One kernel for a wave of experts (grouped), or one kernel an expert (serial).",
+        description="One kernel for a wave of experts (grouped), one an expert (serial), one "
+        "batched product of equal rows (batched), or one over rows padded to 128 (block_sparse).",
     )
     order: Literal["id", "resident_first"] = Field(
         default="id",
@@ -157,7 +159,7 @@ class Experiment(Params):
         default_factory=Experts, description="Room, eviction, loading and kernels of experts."
     )
     seed: int = Field(default=0, ge=0, description="Seed of all random streams.")
-    engine: Literal["auto", "des"] = Field(
+    engine: Literal["auto", "des", "replay"] = Field(
         default="auto", description="The engine: the fastest that is exact (auto), or by name."
     )
     records: Literal["summary", "step", "layer", "expert"] = Field(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from fractions import Fraction
+from math import ceil
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from moesim.config.params import Params
 
 Ints = NDArray[np.int64]
+Drop = Literal["first_come", "random", "highest_gate_first", "batch_prioritised"]
+"""The order in which an expert's choices are kept up to its capacity (docs/semantics.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +23,8 @@ class Routed:
 
     ``rows`` int64[p, l, e] rows that an expert computes, padding included; ``kept`` int64[p, l, g,
     e] choices that were routed; ``sent`` int64[p, l, g, e] rows that a GPU sends, padding included;
-    ``dropped`` int64[p, l] choices lost; ``capacity`` int64[p] rows per sender and expert, 0 where
-    a gating has none.
+    ``dropped`` int64[p, l] choices lost; ``capacity`` int64[p, l] rows per sender and expert, 0
+    where a gating has none.
     """
 
     rows: Ints
@@ -35,15 +39,69 @@ class Gating(Params):
 
     ``uneven``: the split over GPUs depends on the counts, so they are exchanged first.
     ``invokes_all``: every local expert is executed, empty or not. ``masks``: dispatch and combine
-    are dense products with masks of tokens x experts x capacity; otherwise rows are reordered.
+    are dense products with masks of tokens x experts x capacity. Without masks, uneven gatings
+    reorder rows, and the others encode them into the experts' places.
     """
 
     uneven: ClassVar[bool]
     invokes_all: ClassVar[bool]
     masks: ClassVar[bool]
 
-    def route(self, counts: Ints, tokens: Ints) -> Routed:
-        """Route ``counts`` int64[p, l, g, e] (choices by sender), ``tokens`` int64[p, g] (a
-        sender's).
+    @property
+    def agrees(self) -> bool:
+        """Whether the GPUs agree on a capacity that follows from the counts."""
+        return False
+
+    @property
+    def drops(self) -> Drop | None:
+        """Which choices are kept where there is no room for all; None where nothing is lost."""
+        return None
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the trace must have gate weights."""
+        return self.drops in ("highest_gate_first", "batch_prioritised")
+
+    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
+        """Route ``counts`` int64[p, l, g, e] (choices by sender) of ``tokens`` int64[p, g] (a
+        sender's), of which each makes at most ``top_k``.
         """
         raise NotImplementedError
+
+    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
+        """Rows computed over rows needed by capacity alone, whatever the trace and the rounding;
+        None where counts decide it.
+        """
+        del experts, top_k
+        return None
+
+
+def padded_to(capacity: Ints, counts: Ints) -> Routed:
+    """Every sender gives every expert ``capacity`` int64[p, l] rows: ``counts`` int64[p, l, g, e]
+    are clipped there, and padded.
+    """
+    each = capacity[:, :, None, None]
+    kept = np.minimum(counts, each)
+    rows = np.broadcast_to(
+        (capacity * counts.shape[2])[:, :, None], (*counts.shape[:2], counts.shape[3])
+    )
+    sent = np.broadcast_to(each, counts.shape)
+    return Routed(rows, kept, sent, (counts - kept).sum(axis=(2, 3)), capacity)
+
+
+def fraction_capacity(share: float, counts: Ints, tokens: Ints) -> Ints:
+    """The exact ceiling of ``share`` of the fullest sender's ``tokens``, int64[p, l]."""
+    capacity = exact_ceiling(tokens.max(axis=1), Fraction(str(share)))
+    return np.repeat(capacity[:, None], counts.shape[1], axis=1)
+
+
+def exact_ceiling(values: Ints, share: Fraction) -> Ints:
+    """``values`` int64[n] times ``share``, rounded up, without overflow."""
+    products = (ceil(value * share) for value in values.tolist())
+    return np.fromiter(products, np.int64, len(values))
+
+
+def largest_count(counts: Ints) -> Ints:
+    """The most choices that any sender has of any expert, int64[p, l]."""
+    most: Ints = counts.max(axis=(2, 3))
+    return most

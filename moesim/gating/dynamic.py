@@ -19,7 +19,8 @@ class Dynamic(Gating):
     invokes_all: ClassVar[bool] = False
     masks: ClassVar[bool] = False
 
-    def route(self, counts: Ints, tokens: Ints) -> Routed:
+    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
         """Keep every choice."""
+        del tokens, top_k
         none = np.zeros(counts.shape[:2], np.int64)
-        return Routed(counts.sum(axis=2), counts, counts, none, none[:, 0])
+        return Routed(counts.sum(axis=2), counts, counts, none, none)

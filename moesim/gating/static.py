@@ -5,11 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from moesim.config.units import Percent
-from moesim.gating.base import Gating, Ints, Routed
+from moesim.gating.base import Drop, Gating, Ints, Routed, fraction_capacity, padded_to
 
 
 class Static(Gating):
@@ -27,14 +26,16 @@ class Static(Gating):
     invokes_all: ClassVar[bool] = True
     masks: ClassVar[bool] = True
 
-    def route(self, counts: Ints, tokens: Ints) -> Routed:
+    @property
+    def drops(self) -> Drop | None:
+        """All first choices come before all second ones."""
+        return "first_come"
+
+    def route(self, counts: Ints, tokens: Ints, top_k: int) -> Routed:
         """Clip every count at the capacity, and pad it to the capacity."""
-        share = Fraction(str(self.capacity_fraction))
-        capacity = -(-tokens.max(axis=1) * share.numerator // share.denominator)
-        kept = np.minimum(counts, capacity[:, None, None, None])
-        sent = np.broadcast_to(capacity[:, None, None, None], counts.shape)
-        dropped = (counts - kept).sum(axis=(2, 3))
-        rows = np.broadcast_to(
-            (capacity * counts.shape[2])[:, None, None], (*counts.shape[:2], counts.shape[3])
-        )
-        return Routed(rows, kept, sent, dropped, capacity)
+        del top_k
+        return padded_to(fraction_capacity(self.capacity_fraction, counts, tokens), counts)
+
+    def waste_factor(self, experts: int, top_k: int) -> Fraction | None:
+        """E x C / k (arXiv 2303.06182)."""
+        return experts * Fraction(str(self.capacity_fraction)) / top_k

@@ -26,9 +26,12 @@ class CostModel:
     """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
 
     ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``datasheet`` never.
-    ``serial``: experts run one by one, each in kernels of its own. ``gpus_per_node``: GPUs that
-    share what a NUMA node gives to experts of the host. No tokens cost nothing. Kernels are rounded
-    to the nearest nanosecond, copies and collectives up.
+    ``serial``: experts run one by one, each in kernels of its own; ``batched``: in one batched
+    product with equal rows. ``gpus_per_node``: GPUs that
+    share what a NUMA node gives to experts of the host. ``nodes``: machines that the GPUs of a
+    collective are spread over, neighbours on the same one; more than one need the profile's
+    ``network``. No tokens cost nothing. Kernels are rounded to the nearest nanosecond, copies and
+    collectives up.
     """
 
     def __init__(
@@ -38,12 +41,21 @@ class CostModel:
         prices: Prices = "auto",
         *,
         serial: bool = False,
+        batched: bool = False,
         gpus_per_node: int = 1,
+        nodes: int = 1,
     ) -> None:
         self.hardware, self.model = hardware, model
         card = hardware if prices == "auto" else hardware.model_copy(update={"calibrated": None})
         self.operations: dict[str, Any] = {
-            kind: operation(card, model, serial=serial, gpus_per_node=gpus_per_node)
+            kind: operation(
+                card,
+                model,
+                serial=serial,
+                batched=batched,
+                gpus_per_node=gpus_per_node,
+                nodes=nodes,
+            )
             for kind, operation in registry.components.items()
         }
 
@@ -110,6 +122,19 @@ class CostModel:
         """Static gating: the combine product with the masks."""
         return self._nearest("combine_product", layer, tokens, experts, capacity)
 
+    def encode_ns(
+        self,
+        layer: LayerSpec,
+        tokens: ArrayLike,
+        experts: ArrayLike,
+        capacity: ArrayLike,
+        rows: ArrayLike,
+    ) -> Ints:
+        """Tutel: ``rows`` of ``tokens`` to their places among experts x capacity. Decoding is a
+        reordering of the rows.
+        """
+        return self._nearest("encode", layer, tokens, experts, capacity, rows)
+
     def decide_ns(self) -> int:
         """A small kernel that decides on the device."""
         return int(self._nearest("decide")[()])
@@ -122,12 +147,20 @@ class CostModel:
         return int(self.operations["copy"].price(size, direction, pinned, copies))
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
-        """An all-to-all on one node; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
+        """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
 
         Latency + the largest over GPUs of bytes out and bytes in, over the GPU's bandwidth, rounded
-        up; what stays on a GPU is free, and so is one GPU.
+        up; what stays on a GPU is free, and so is one GPU. On several nodes the network works
+        beside the links within them (``costs/all_to_all.py``).
         """
         price = self.operations["all_to_all"].price(matrix)
+        return np.asarray(np.ceil(price), np.int64)
+
+    def all_reduce_ns(self, gpus: int, size: ArrayLike) -> Ints:
+        """An all-reduce of ``size`` bytes int64[n] over ``gpus`` of one node, rounded up; nothing
+        to add up takes no time, and so does one GPU.
+        """
+        price = self.operations["all_reduce"].price(gpus, size)
         return np.asarray(np.ceil(price), np.int64)
 
     def _nearest(self, kind: str, *shape: Any) -> Ints:

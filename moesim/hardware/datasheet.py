@@ -71,11 +71,28 @@ class Peers(Params):
     latency: Sourced[Duration] = Field(description="The latency of one all-to-all.")
     bandwidth: Sourced[Rate]
     all_to_all_fraction: Sourced[Fraction]
+    all_reduce_latency: Sourced[Duration] | None = Field(
+        None, description="The latency of one all-reduce; None: as of an all-to-all."
+    )
+    all_reduce_fraction: Sourced[Fraction] | None = Field(
+        None, description="What a ring reaches of the bandwidth; None: what an all-to-all does."
+    )
 
     @property
     def all_to_all_bytes_per_second(self) -> int:
         """Bytes a second that one GPU sends and, at once, receives in an all-to-all."""
         return max(1, int(self.bandwidth.value * self.all_to_all_fraction.value))
+
+    @property
+    def all_reduce_bytes_per_second(self) -> int:
+        """Bytes a second that one GPU sends and, at once, receives in an all-reduce."""
+        fraction = self.all_reduce_fraction or self.all_to_all_fraction
+        return max(1, int(self.bandwidth.value * fraction.value))
+
+    @property
+    def all_reduce_latency_ns(self) -> int:
+        """The latency of an all-reduce in whole nanoseconds."""
+        return round((self.all_reduce_latency or self.latency).value)
 
 
 class Datasheet(Params):

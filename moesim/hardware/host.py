@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.config.units import Duration, NetworkRate
 from moesim.hardware.datasheet import Count, Fraction, Memory, Rate
 from moesim.hardware.sourced import Sourced
 
@@ -36,14 +35,6 @@ class Switch(Params):
     uplink: Sourced[Rate]
 
 
-class Nics(Params):
-    """The node's network cards for GPU traffic."""
-
-    count: Sourced[Count]
-    bandwidth: Sourced[NetworkRate] = Field(description="One card, one direction.")
-    latency: Sourced[Duration]
-
-
 class Topology(Params):
     """Which GPUs share what.
 
@@ -54,7 +45,6 @@ class Topology(Params):
     source: str
     numa: tuple[tuple[Gpu, ...], ...] = Field(min_length=1)
     switches: tuple[Switch, ...] = ()
-    nics: Nics | None = None
 
     @property
     def gpus(self) -> tuple[int, ...]:

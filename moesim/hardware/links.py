@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -28,6 +29,21 @@ class Links:
     d2h: dict[int, tuple[str, ...]] = field(default_factory=dict)
     host: dict[int, tuple[str, ...]] = field(default_factory=dict)
     capacity: dict[str, int] = field(default_factory=dict)
+
+    def on_nodes(self, nodes: int) -> Links:
+        """As many equal nodes, each with links of its own; these GPUs are those of the first."""
+        every, count = deepcopy(self), len(self.h2d)
+        for node in range(1, nodes):
+            for paths in ("h2d", "d2h", "host"):
+                crossed: dict[int, tuple[str, ...]] = getattr(self, paths)
+                getattr(every, paths).update(
+                    (gpu + node * count, tuple(f"node {node} {link}" for link in links))
+                    for gpu, links in crossed.items()
+                )
+            every.capacity.update(
+                (f"node {node} {link}", rate) for link, rate in self.capacity.items()
+            )
+        return every
 
     def crossed(self, gpu: int, direction: Direction) -> tuple[str, ...]:
         """The links that a copy of ``gpu`` crosses."""

@@ -18,12 +18,13 @@ from moesim.hardware.bounds import breaches
 from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
+from moesim.hardware.network import Network
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.software import SoftwareFile, SoftwareProfile
 from moesim.hardware.sourced import sources_used
 
 PROFILES = "hardware_profiles"
-PARTS = ("datasheet", "host", "topology", "calibrated")
+PARTS = ("datasheet", "host", "topology", "network", "calibrated")
 
 
 class HardwareFile(Params):
@@ -36,6 +37,9 @@ class HardwareFile(Params):
     host: Host | None = None
     topology: Topology | None = Field(
         None, description="What GPUs share; or the name of the profile whose wiring this is."
+    )
+    network: Network | None = Field(
+        None, description="What joins nodes; or the name of the profile whose network it is."
     )
     calibrated: Calibrated | None = None
 
@@ -82,13 +86,14 @@ def _load_hardware(
     above = (*above, path.resolve())
     inherited: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for key, parts in (("base", PARTS), ("topology", ("topology",))):
+    for key, parts in (("base", PARTS), ("topology", ("topology",)), ("network", ("network",))):
         if isinstance(other := document.get((key,)), str):
             found = _named(document, key, other, folders, above)
             inherited |= {part: getattr(found, part) for part in parts}
             sources |= found.sources
-    if isinstance(document.get(("topology",)), str):
-        document = document.without(("topology",))
+    for key in ("topology", "network"):
+        if isinstance(document.get((key,)), str):
+            document = document.without((key,))
     return _complete(document, path.stem, inherited, sources)
 
 

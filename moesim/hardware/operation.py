@@ -17,7 +17,8 @@ class Operation:
 
     A subclass has ``price``: the shapes of ``CostModel``'s method of that name to nanoseconds, not
     yet rounded. Where it does not rest on the datasheet alone, its ``rests_on`` says so.
-    ``serial``: experts run one by one. ``gpus_per_node``: GPUs that share a NUMA node's cores.
+    ``serial``: experts run one by one; ``batched``: in one batched product. ``gpus_per_node``: GPUs
+    that share a NUMA node's cores. ``nodes``: machines that all GPUs are spread over evenly.
     """
 
     kind: ClassVar[str]
@@ -28,10 +29,13 @@ class Operation:
         model: ModelSpec,
         *,
         serial: bool = False,
+        batched: bool = False,
         gpus_per_node: int = 1,
+        nodes: int = 1,
     ) -> None:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)
-        self.serial, self.gpus_per_node = serial, gpus_per_node
+        self.serial, self.batched, self.gpus_per_node = serial, batched, gpus_per_node
+        self.nodes = nodes
 
     def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""

@@ -11,13 +11,18 @@ from moesim.hardware.copy_curve import own_rate
 from moesim.hardware.datasheet import Datasheet, Direction
 from moesim.hardware.host import Host, Topology
 from moesim.hardware.links import DIRECTIONS, Links, links_between
+from moesim.hardware.network import Network
 from moesim.hardware.precision import peak_of
+
+LARGEST_NODE = 8
+"""GPUs of a node whose profile has no topology that says otherwise."""
 
 
 class HardwareProfile(Params):
     """A hardware profile, complete: what its file left to its ``base`` is filled in.
 
-    Without a ``topology`` every GPU has its own root port, so no copy shares a link.
+    Without a ``topology`` every GPU has its own root port, so no copy shares a link; without a
+    ``network`` there is one node.
     """
 
     name: str
@@ -26,12 +31,13 @@ class HardwareProfile(Params):
     datasheet: Datasheet
     host: Host
     topology: Topology | None = None
+    network: Network | None = None
     calibrated: Calibrated | None = None
 
     @property
-    def gpus(self) -> int | None:
-        """GPUs of the node; None where the profile sets no limit."""
-        return len(self.topology.gpus) if self.topology else None
+    def gpus(self) -> int:
+        """The most GPUs of a node."""
+        return len(self.topology.gpus) if self.topology else LARGEST_NODE
 
     @property
     def memory_bytes(self) -> int:

@@ -13,6 +13,7 @@ from moesim.model.spec import FfnSpec
 
 Kernels = Annotated[int, Field(ge=0)]
 Copied = Literal["expert", "matrix"]
+Logits = Literal["last", "all"]
 
 
 class KernelCounts(Params):
@@ -21,6 +22,9 @@ class KernelCounts(Params):
     ``attention`` a layer (with its norm and residual), ``dense`` and ``shared`` a network, ``gate``
     a MoE layer (everything from the norm to the experts), ``expert`` an expert run by itself,
     ``grouped`` a wave, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
+    ``reorder`` is what uneven gatings launch beside the gate; ``sequence`` the attention of a pass
+    over whole sequences (encode, prefill) where it differs; ``gate_by_gating`` the gate of a gating
+    by its kind where it differs.
     """
 
     attention: int = 0
@@ -31,6 +35,13 @@ class KernelCounts(Params):
     grouped: int = 0
     combine: int = 0
     head: int = 0
+    reorder: int = 0
+    sequence: int | None = None
+    gate_by_gating: dict[str, int] = Field(default_factory=dict)
+
+    def of_gate(self, gating: str | None) -> int:
+        """The gate's launches under the gating of that kind."""
+        return self.gate_by_gating.get(gating or "", self.gate)
 
 
 class SoftwareProfile(Params):
@@ -39,7 +50,10 @@ class SoftwareProfile(Params):
     ``launch_ns``: host time of one kernel launch. ``host_per_layer_ns``, ``host_per_copy_ns``:
     other host time. ``copied``: an expert is one copy, or one a matrix. ``pinned``: host memory of
     the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels.
-    ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each.
+    ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
+    ``count_reads``: how many of them a decision takes whose counts were exchanged.
+    ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
+    prompt tokens there are any, and ``logit_bytes`` of each.
     """
 
     name: str
@@ -55,6 +69,10 @@ class SoftwareProfile(Params):
     overlap: bool = True
     synchronisations: int = 0
     synchronisation_ns: float = 0.0
+    count_reads: int = 1
+    calls_empty: bool = False
+    logits: Logits = "last"
+    logit_bytes: int = 4
 
     def copies_per_expert(self, expert: FfnSpec) -> int:
         """Copies that bring one ``expert``: 1, or one for each of its two or three matrices."""
@@ -74,6 +92,29 @@ class SourcedKernelCounts(Params):
     grouped: Sourced[Kernels]
     combine: Sourced[Kernels]
     head: Sourced[Kernels]
+    reorder: Sourced[Kernels] | None = Field(
+        None, description="Launches by which an uneven gating reorders rows: 0, if left out."
+    )
+    sequence: Sourced[Kernels] | None = Field(
+        None, description="Attention of a pass over whole sequences, where it differs."
+    )
+    gate_by_gating: dict[str, Sourced[Kernels]] = Field(
+        {}, description="The gate's launches under a gating, where they differ from 'gate'."
+    )
+
+    def plain(self) -> KernelCounts:
+        """The numbers alone."""
+        counts = {name: entry.value for name, entry in self.entries().items() if "." not in name}
+        by_gating = {kind: entry.value for kind, entry in self.gate_by_gating.items()}
+        return KernelCounts(**counts, gate_by_gating=by_gating)
+
+    def entries(self) -> dict[str, Sourced[Kernels]]:
+        """What the file gives, by dotted name."""
+        named = {name: getattr(self, name) for name in KernelCounts.model_fields}
+        named.pop("gate_by_gating")
+        given = {name: entry for name, entry in named.items() if entry is not None}
+        by_gating = self.gate_by_gating.items()
+        return given | {f"gate_by_gating.{kind}": entry for kind, entry in by_gating}
 
 
 class SoftwareFile(Params):
@@ -94,21 +135,34 @@ class SoftwareFile(Params):
     )
     synchronisations: Sourced[Kernels] = Field(description="Host waits a MoE layer.")
     synchronisation: Sourced[Duration] = Field(description="Host time of one wait.")
+    count_reads: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Waits for counts that GPUs exchanged: 1, if left out."
+    )
+    calls_empty: Sourced[bool] | None = Field(
+        None, description="Whether serial experts are called without rows too: no, if left out."
+    )
+    logits: Sourced[Logits] | None = Field(
+        None, description="Which prompt tokens have logits: the last, if left out, or all."
+    )
+    logit_bytes: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Bytes that a logit takes in all its copies: 4, if left out."
+    )
 
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
-        counts = {part: getattr(self.kernels, part) for part in KernelCounts.model_fields}
+        counts = self.kernels.entries()
         parts = {"launch", "host_per_layer", "host_per_copy", "synchronisation"}
         plain = {"copied", "pinned", "blocking", "synchronisations"}
+        optional = {"overlap", "count_reads", "calls_empty", "logits", "logit_bytes"}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
-        if self.overlap is not None:
-            others["overlap"] = self.overlap
+        given = {part: getattr(self, part) for part in optional}
+        others |= {part: entry for part, entry in given.items() if entry is not None}
         entries = {f"kernels.{part}": count for part, count in counts.items()} | durations | others
         return SoftwareProfile(
             name=name,
             title=self.title,
             sources={key: self.sources[entry.source] for key, entry in sorted(entries.items())},
-            kernels=KernelCounts(**{part: count.value for part, count in counts.items()}),
+            kernels=self.kernels.plain(),
             **{key: entry.value for key, entry in (durations | others).items()},
         )

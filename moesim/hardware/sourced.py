@@ -22,7 +22,10 @@ class Sourced(Params, Generic[Value]):
 
 def sources_used(part: object, path: Steps = ()) -> Iterator[tuple[Steps, str]]:
     """The path and the text of every ``source`` in ``part``: a model, or a tuple of models."""
-    if isinstance(part, tuple):
+    if isinstance(part, dict):
+        for key, entry in part.items():
+            yield from sources_used(entry, (*path, key))
+    elif isinstance(part, tuple):
         for index, entry in enumerate(part):
             yield from sources_used(entry, (*path, index))
     elif isinstance(part, BaseModel):

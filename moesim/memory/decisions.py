@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
 
+from moesim.config.compiled import njit, types
 from moesim.memory.misses.base import LOADED, ON_HOST
-from moesim.memory.policy import FREQUENCY, INSERTED, LAST_USE, NEXT_USE
+from moesim.memory.policy import (
+    ARRIVING,
+    FREQUENCY,
+    INSERTED,
+    LAST_PASS,
+    LAST_USE,
+    NEXT_USE,
+    PINNED,
+    THIS_LAYER,
+    THIS_PASS,
+)
 
 _STATE = types.int64[:, ::1]
 KEY = types.int64(types.int64, _STATE, types.float64, types.int64, types.int64)
@@ -33,6 +43,21 @@ def _first(key: Any, candidates: Any, count: int, state: Any, draw: float) -> An
         if value < least:
             best, least = candidates[position], value
     return best
+
+
+def first_of(key: Any, candidates: Any, state: Any, draw: float) -> int:
+    """Of ``candidates`` int64[n], ascending, the one that ``key`` evicts."""
+    return int(_first(key, candidates, len(candidates), state, draw))
+
+
+@njit(types.int64(types.boolean[::1], types.int64[:, ::1]), cache=True)
+def last_pinned(resident: Any, state: Any) -> Any:
+    """Rule (d): the pinned expert whose layer comes last; of these the highest id."""
+    last = -1
+    for e in range(len(resident)):
+        if resident[e] and (last < 0 or state[PINNED, e] >= state[PINNED, last]):
+            last = e
+    return last
 
 
 @njit(
@@ -71,6 +96,8 @@ def decide(
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
         n, residents = high - low, 0
+        this_pass, layer = (first_step + step) // layers, (first_step + step) % layers
+        state[THIS_PASS, 0], state[THIS_LAYER, 0] = this_pass, layer
         if empties:
             resident[:] = False
             used = 0
@@ -82,13 +109,14 @@ def decide(
             if len(weights) > 0:
                 weight_of[needs[i]] = weights[i]
         for i in range(low, high):
-            if resident[needs[i]] or not resident_first:
+            there = resident[needs[i]] and state[ARRIVING, needs[i]] == 0
+            if there or not resident_first:
                 order[residents] = needs[i]
                 residents += 1
         rest = residents
         if resident_first:
             for i in range(low, high):
-                if not resident[needs[i]]:
+                if not resident[needs[i]] or state[ARRIVING, needs[i]] != 0:
                     order[rest] = needs[i]
                     rest += 1
         wave = members = loads = copied = hosted = 0
@@ -110,8 +138,7 @@ def decide(
                     members = 0
             draw = draws[now] if len(draws) > 0 else 0.0
             if sees_before and where == LOADED:
-                at = first_step + step
-                before(e, hit, at // layers, at % layers, weight_of[e], state)
+                before(e, hit, this_pass, layer, weight_of[e], state)
             if not hit and where == LOADED:
                 loads += 1
                 copied += copy_ns
@@ -120,7 +147,7 @@ def decide(
                 else:
                     count = 0
                     for c in range(experts):  # rule (a): residents not needed in this step
-                        if resident[c] and not needed[c]:
+                        if resident[c] and not needed[c] and state[PINNED, c] == 0:
                             candidates[count] = c
                             count += 1
                     if count > 0:
@@ -138,13 +165,14 @@ def decide(
                                 members = 0
                         else:
                             j = n - 1  # rule (c): the one that comes last
-                            while not resident[order[j]]:
+                            while j >= 0 and not resident[order[j]]:
                                 j -= 1
-                            victim = order[j]
+                            victim = order[j] if j >= 0 else last_pinned(resident, state)
                     resident[victim] = False
+                    state[PINNED, victim] = state[ARRIVING, victim] = 0
                 resident[e] = True
                 state[INSERTED, e] = now
-            state[LAST_USE, e] = now
+            state[LAST_USE, e], state[LAST_PASS, e] = now, this_pass
             state[FREQUENCY, e] += 1
             state[NEXT_USE, e] = use_after[e]
             if sees_after and where == LOADED:

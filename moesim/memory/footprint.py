@@ -11,11 +11,6 @@ from moesim.config.capacity import ExpertCapacity
 from moesim.model.spec import ModelSpec
 
 Ints = NDArray[np.int64]
-MASK_BYTES = 15
-"""Bytes an element of static gating's masks: three fp32 tensors, a boolean and an fp16 one
-(arXiv 2303.06182).
-"""
-LOGIT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -81,19 +76,10 @@ def replicated_bytes(model: ModelSpec) -> int:
     return model.bytes - routed
 
 
-def activation_bytes(model: ModelSpec, tokens: Ints, requests: Ints) -> Ints:
-    """Live activations of a pass: four hidden rows a token, the routed rows with their expert's
-    inner width, and fp32 logits of each request.
-    """
-    moe = max((layer.moe for layer in model.moe_layers if layer.moe), key=lambda m: m.top_k)
-    inner = moe.expert.intermediate_size * (2 if moe.expert.gated else 1)
-    a_token = 4 * model.hidden_size + moe.top_k * (model.hidden_size + inner)
-    return tokens * a_token * model.activation_bytes + requests * model.vocab_size * LOGIT_BYTES
-
-
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """Bytes by category: int64[passes, gpus] each; ``host`` bytes on the host, ``pinned`` or not.
+    """Bytes by category: int64[passes, gpus] each; ``host`` bytes on the fullest node's host,
+    ``pinned`` or not.
 
     ``copies_in_flight`` is room of the expert slots that a copy is filling; it is moved out of
     ``expert_slots`` once the misses are known.
@@ -115,35 +101,27 @@ class Footprint:
         model: ModelSpec,
         residences: tuple[Residence, ...],
         *,
-        tokens: Ints,
-        requests: Ints,
         kv_bytes: Ints,
-        capacity: Ints | None,
+        live: dict[str, Ints],
         pinned: bool = True,
+        nodes: int = 1,
     ) -> Footprint:
-        """From ``tokens``, ``requests``, ``kv_bytes`` int64[passes, gpus]; ``capacity``
-        int64[passes] of a gating with masks, else None; ``pinned``: offloaded experts are in pinned
-        host memory.
+        """From ``kv_bytes`` int64[passes, gpus] and what is ``live`` (``live.live_parts``);
+        ``pinned``: offloaded experts are in pinned host memory; ``nodes``: hosts that the GPUs are
+        spread over evenly, neighbours on the same one.
         """
-        gpus = len(residences)
-        replicated, ones = replicated_bytes(model), np.ones_like(tokens)
+        replicated, ones = replicated_bytes(model), np.ones_like(kv_bytes)
         resident = np.array([one.resident_bytes(model) for one in residences])
         pool = np.array([one.pool_bytes(model) for one in residences])
-        moe = next(layer.moe for layer in model.moe_layers if layer.moe)
-        row = model.hidden_size * model.activation_bytes
-        rows = tokens * moe.top_k if capacity is None else ones * (moe.experts * capacity)[:, None]
-        most = tokens.max(axis=1)
-        masks = 0 if capacity is None else (most * moe.experts * capacity * MASK_BYTES)[:, None]
         parts = {
             "weights": ones * (replicated + resident),
             "kv_cache": kv_bytes,
-            "activations": activation_bytes(model, tokens, requests),
-            "masks": ones * masks,
-            "all_to_all_buffers": 2 * rows * row if gpus > 1 else 0 * ones,
+            **live,
             "expert_slots": ones * pool,
             "copies_in_flight": 0 * ones,
         }
-        return cls(parts, sum(one.offloaded_bytes(model) for one in residences), pinned)
+        offloaded = np.array([one.offloaded_bytes(model) for one in residences])
+        return cls(parts, int(offloaded.reshape(nodes, -1).sum(axis=1).max()), pinned)
 
     @property
     def pinned_bytes(self) -> int:
@@ -175,9 +153,9 @@ class Footprint:
 
     def in_flight(self, misses: Ints, model: ModelSpec) -> None:
         """Move one expert's room from the slots to the copies in flight, in passes with ``misses``
-        int64[passes, MoE layers, gpus].
+        int64[passes, MoE layers, gpus], or of equal layers as one.
         """
-        sizes = np.array(expert_bytes(model))[:, None]
+        sizes = np.array(expert_bytes(model)[: misses.shape[1]])[:, None]
         moved = np.where(misses > 0, sizes, 0).max(axis=1)
         self.parts["copies_in_flight"] += moved
         self.parts["expert_slots"] -= moved

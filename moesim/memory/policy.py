@@ -10,10 +10,15 @@ from pydantic import Field
 
 from moesim.config.params import Params
 
-LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, ROWS = range(6)
+(
+    LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
+    ARRIVING, ROWS,
+) = range(11)  # fmt: skip
 """Rows of a cache's state int64[ROWS + memory, experts]: turn of the last use, turn of the last
-load, number of turns, next (step, turn) as one number, and choices in the first part of the trace.
-The rows of a policy's own memory follow.
+load, number of turns, next (step, turn) as one number, choices in the first part of the trace, and
+forward pass of the last use; in column 0 the pass, and layer of the pool, that is being decided;
+for which layer of which pass a prefetch has pinned it (one more than their number in execution
+order, else 0), and whether its copy has not ended. The rows of a policy's own memory follow.
 """
 
 NEVER = 1 << 62
@@ -46,6 +51,8 @@ class CachePolicy(Params):
     """Whether the key reads NEXT_USE, which needs the whole run's batches beforehand."""
     draws: ClassVar[bool] = False
     """Whether the key reads ``draw``."""
+    lists: ClassVar[bool] = False
+    """Whether it keeps lists of what is resident, which a prefetch would go past."""
     weighs: ClassVar[bool] = False
     """Whether ``before_turn`` reads ``weight``, which needs a trace with gate weights."""
     memory: ClassVar[int] = 0

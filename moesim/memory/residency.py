@@ -8,13 +8,24 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide
+from moesim.config.compiled import njit
+from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide, first_of
 from moesim.memory.misses.base import LOADED, MissHandling
 from moesim.memory.misses.load import Load
-from moesim.memory.policy import INSERTED, LAST_USE, NEVER, NEXT_USE, ROWS, USAGE, CachePolicy
+from moesim.memory.policy import (
+    ARRIVING,
+    INSERTED,
+    LAST_PASS,
+    LAST_USE,
+    NEVER,
+    NEXT_USE,
+    PINNED,
+    ROWS,
+    USAGE,
+    CachePolicy,
+)
 from moesim.memory.staging import stage
 
 Ints = NDArray[np.int64]
@@ -115,7 +126,8 @@ class LayerCache:
 
     ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where
     the policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
-    policies that look ahead; ``miss`` as in the experiment, by default loads. Experts are numbered
+    policies that look ahead; ``miss`` as in the experiment, by default loads; ``prefetch_draws``
+    for victims of prefetches, where the policy draws. Experts are numbered
     within the pool: layer by layer, within the GPU, ascending. The steps of a pool are those of its
     layers in turn.
     """
@@ -133,22 +145,24 @@ class LayerCache:
         resident: Ints | None = None,
         first_use: Ints | None = None,
         miss: MissHandling | None = None,
+        prefetch_draws: np.random.Generator | None = None,
     ) -> None:
         handling = miss or Load()
         self._place, self._most_loads = compiled_place(type(handling)), handling.most_loads()
         self._functions, buffers = compiled(type(policy)), policy.shared_buffers()
-        self._slots, self._empties = (slots, False) if buffers is None else (buffers, True)
+        self.slots, self._empties = (slots, False) if buffers is None else (buffers, True)
         self._serial, self._resident_first, self._layers = serial, resident_first, layers
-        self._draws = np.empty(0) if draws is None else draws
+        self.draws = np.empty(0) if draws is None else draws
+        self.prefetch_draws = prefetch_draws
         self._now = self._step = 0
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
-        self.state[[LAST_USE, INSERTED]] = -1
+        self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
         self.state[USAGE] = usage
         self.state[NEXT_USE] = NEVER if first_use is None else first_use
         if resident is not None:
             self.resident[resident] = True
-        policy.start(self.state, self._slots, self.resident, layers)
+        policy.start(self.state, self.slots, self.resident, layers)
 
     def decide(
         self,
@@ -169,12 +183,42 @@ class LayerCache:
             *self._functions, self._place, self._most_loads,
             np.empty((3, 0), np.int64) if prices is None else prices, needs.offsets, needs.experts,
             none if next_use is None else next_use, none if weights is None else weights,
-            self._draws, self._slots, self._serial, self._resident_first, self._empties,
+            self.draws, self.slots, self._serial, self._resident_first, self._empties,
             self._layers, self._step, self._now, self.resident, self.state,
             turns.expert, turns.hit, turns.wave, turns.wait, turns.victim, turns.place,
         )  # fmt: skip
         self._step += len(needs.offsets) - 1
         return turns
+
+    def decide_step(
+        self,
+        step: int,
+        experts: Ints,
+        next_use: Ints | None = None,
+        weights: Ints | None = None,
+        prices: Ints | None = None,
+    ) -> Turns:
+        """The turns of ``step``, which needs ``experts``; as in ``decide``."""
+        self._step = step
+        needs = Needs(np.array([0, len(experts)]), experts)
+        return self.decide(needs, next_use, weights, prices)
+
+    def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_]) -> int | None:
+        """Give ``expert`` a slot ahead, pinned as ``pin``: the victim, -1 without one; None where
+        there is no room. ``busy`` bool[experts] are not evicted.
+        """
+        victim = -1
+        if int(self.resident.sum()) >= self.slots:
+            free_to_go = self.resident & ~busy & (self.state[PINNED] == 0)
+            if not free_to_go.any():
+                return None
+            draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
+            victim = first_of(self._functions.key, np.flatnonzero(free_to_go), self.state, draw)
+            self.resident[victim], self.state[ARRIVING, victim] = False, 0
+        self.resident[expert] = True
+        self.state[INSERTED, expert] = self._now
+        self.state[PINNED, expert], self.state[ARRIVING, expert] = pin, 1
+        return victim
 
     def bypass(self, needs: Needs, prices: Ints | None = None) -> Turns:
         """The turns of the coming steps where they leave the slots as they are."""

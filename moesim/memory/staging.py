@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
 
+from moesim.config.compiled import njit, types
 from moesim.memory.decisions import PLACE
 from moesim.memory.misses.base import LOADED, ON_HOST
 

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.counts import Counts
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.hardware.basis import SOURCES
+from moesim.metrics.balance import balance
+from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
 
@@ -58,35 +61,45 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     gpu_time -= int(outcome.ends[first - 1].sum()) if first else 0
     charges = outcome.charges[span].sum(axis=(0, 1))
     turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
+    late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
-    expert = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
+    expert = counts.expert_bytes(case)
     load = counts.rows[span]
-    layers = {
-        p: sum(x.moe is not None for x in case.layers_of(p)) for p in set(schedule.phase.tolist())
-    }
+    layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in Phase]
     return {
         "tokens": int(sizes.sum()),
         "steps": len(sizes),
-        "layer_steps": sum(layers[p] for p in schedule.phase[span].tolist()),
+        "layer_steps": int(np.bincount(schedule.phase[span], minlength=len(layers)) @ layers),
         "duration_ms": duration / MS,
         "output_throughput": _ratio(int(sizes[decode].sum()) * SECOND, duration),
         "total_token_throughput": _ratio(int(sizes.sum()) * SECOND, duration),
         "hits": hits,
-        "late": 0,
-        "misses": turns - hits,
+        "late": late,
+        "misses": turns - hits - late,
         "misses_on_cpu": int(counts.host_turns[span].sum()),
         "misses_zero_copy": int(counts.zero_copy_turns[span].sum()),
         "hit_ratio_per_expert": _ratio(hits, turns),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
         "bytes_h2d": int((counts.read[span].sum(axis=(0, 2)) * expert).sum()),
+        **prefetch_numbers(case, counts, span),
         "stall_ms": int(charges[CHARGES.index("waiting_for_weights")]) / MS,
         "barrier_ms": int(charges[CHARGES.index("waiting_for_gpus")]) / MS,
         "cpu_wait_ms": int(charges[CHARGES.index("waiting_for_cpu")]) / MS,
         "dropped_tokens": int(counts.dropped_choices[span].sum()),
+        "dropped_gate_weight_share": lost_share(case, counts, span),
         "padding_ratio": _ratio(rows - kept, rows),
-        "balancedness": _ratio(float(load.mean(axis=2).sum()), float(load.max(axis=2).sum())),
+        "waste_factor": _ratio(rows, kept + int(counts.dropped_choices[span].sum())),
+        **balance(load),
         "time_share": time_share(charges, gpu_time),
     }
+
+
+def lost_share(case: Case, counts: Counts, span: slice) -> float | None:
+    """The share of all gate weight that drops lose; None where it is not known."""
+    if case.gating.drops is None:
+        return 0.0
+    lost, whole = counts.lost_weight[span].sum(axis=(0, 1)).tolist()
+    return _ratio(lost, whole)
 
 
 def time_share(charges: Ints, total: int) -> dict[str, float]:

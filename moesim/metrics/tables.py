@@ -18,10 +18,14 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     schedule, counts = case.schedule, outcome.counts
     sizes = np.diff(schedule.offsets)
     decode = schedule.phase == Phase.DECODE
-    live = [len(np.unique(part)) for part in np.split(schedule.request, schedule.offsets[1:-1])]
-    expert = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
+    width = int(schedule.request.max()) + 1
+    pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
+    live = np.bincount(pairs // width, minlength=schedule.passes)
+    expert = counts.expert_bytes(case)
     charges = dict(zip(CHARGES, outcome.charges.sum(axis=1).T, strict=True))
-    turns, hits = (values.sum(axis=(1, 2)) for values in (counts.turns, counts.hits))
+    turns, hits, late = (
+        values.sum(axis=(1, 2)) for values in (counts.turns, counts.hits, counts.late)
+    )
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),
@@ -33,8 +37,8 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "live_requests": np.where(decode, sizes, live),
             "turns": turns,
             "hits": hits,
-            "late": 0,
-            "misses": turns - hits,
+            "late": late,
+            "misses": turns - hits - late,
             "accesses": counts.kept_rows.sum(axis=(1, 2)),
             "access_hits": counts.access_hits.sum(axis=(1, 2)),
             "bytes_h2d": (counts.read.sum(axis=2) * expert).sum(axis=1),
@@ -50,7 +54,7 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
     """A row for each (step, MoE layer, GPU)."""
     step, layer, gpu, start, end, stall, barrier = outcome.layers.T
     counts, where = outcome.counts, (step, layer, gpu)
-    turns, hits = counts.turns[where], counts.hits[where]
+    turns, hits, late = counts.turns[where], counts.hits[where], counts.late[where]
     return pd.DataFrame(
         {
             "step": step,
@@ -59,8 +63,8 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
             "tokens": counts.rows[where],
             "distinct_experts": turns,
             "hits": hits,
-            "late": 0,
-            "misses": turns - hits,
+            "late": late,
+            "misses": turns - hits - late,
             "start_ns": start,
             "end_ns": end,
             "stall_ns": stall,

@@ -2,25 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.config.units import Percent
+from moesim.placement.mapping import Ints
+from moesim.placement.objective import Bound, lower_bound
+from moesim.placement.task import Folders, Task
 
-Ints = NDArray[np.int64]
+__all__ = ["Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of_gpus"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """``physical_to_logical`` int64[MoE layers, physical] (docs/semantics.md), and what no plan
+    with as many experts on every GPU goes below: the largest share of a GPU in any planning batch.
+    """
+
+    physical_to_logical: Ints
+    lower_bound: Bound
 
 
 class Planner(Params):
-    """A placement planner."""
+    """A placement planner; ``learns`` from the first part of the run."""
 
-    def place(self, experts: int, gpus: int) -> Ints:
-        """The GPU int64[experts] of each expert."""
+    learns: ClassVar[bool] = False
+
+    def place(self, task: Task) -> Ints:
+        """The logical expert of every physical one, int64[MoE layers, physical]: GPUs hold runs of
+        them, the first one more where they do not divide.
+        """
         raise NotImplementedError
+
+    def plan(self, task: Task) -> Plan:
+        """The placement, and a lower bound on what it minimises."""
+        placed = self.place(task)
+        return Plan(placed, lower_bound(task, placed.shape[1]))
+
+    def spare(self, experts: int, folders: Folders = ()) -> int:
+        """Physical experts of a layer beyond its logical ``experts``; files are looked up in
+        ``folders``.
+        """
+        return 0
+
+
+class Learning(Planner):
+    """A planner that learns from the first part of the run's forward passes."""
+
+    learns: ClassVar[bool] = True
+    first_part: Annotated[
+        Percent,
+        Field(gt=0, description="Share of the run's forward passes, from its start, to plan from."),
+    ] = 0.5
+
+
+def plan_of_gpus(gpu_of_expert: NDArray[np.int64], layers: int) -> Ints:
+    """The plan int64[layers, experts] without replicas from each expert's GPU, int64[layers,
+    experts], or int64[experts] for all layers.
+    """
+    return np.argsort(np.broadcast_to(gpu_of_expert, (layers, gpu_of_expert.shape[-1])), axis=1,
+                      kind="stable")  # fmt: skip
 
 
 def bytes_between_gpus(sent: Ints, gpu_of_expert: Ints, row_bytes: int) -> Ints:
     """Dispatch bytes int64[..., sender, receiver] for rows ``sent`` int64[..., sender, expert]."""
     gpus = sent.shape[-2]
-    receives = (gpu_of_expert[:, None] == np.arange(gpus)).astype(np.int64)
-    crossing: Ints = (sent @ receives) * row_bytes
-    return crossing
+    receives = (gpu_of_expert[:, None] == np.arange(gpus)).astype(np.float64)
+    rows: Ints = (sent.astype(np.float64) @ receives).astype(np.int64)  # exact below 2**53
+    return rows * row_bytes

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from moesim.placement.base import Ints, Planner
+from moesim.placement.task import Task
 
 
 class Contiguous(Planner):
@@ -14,7 +15,6 @@ class Contiguous(Planner):
 
     kind: Literal["contiguous"] = "contiguous"
 
-    def place(self, experts: int, gpus: int) -> Ints:
+    def place(self, task: Task) -> Ints:
         """Equal runs of expert ids."""
-        runs = np.array_split(np.arange(experts), gpus)
-        return np.repeat(np.arange(gpus), [len(run) for run in runs])
+        return np.tile(np.arange(task.experts), (task.layers, 1))

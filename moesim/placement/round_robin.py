@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from moesim.placement.base import Ints, Planner
+from moesim.placement.base import Ints, Planner, plan_of_gpus
+from moesim.placement.task import Task
 
 
 class RoundRobin(Planner):
@@ -14,6 +15,6 @@ class RoundRobin(Planner):
 
     kind: Literal["round_robin"] = "round_robin"
 
-    def place(self, experts: int, gpus: int) -> Ints:
+    def place(self, task: Task) -> Ints:
         """Deal the experts out in turn."""
-        return np.arange(experts) % gpus
+        return plan_of_gpus(np.arange(task.experts) % task.gpus, task.layers)

@@ -9,9 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.report.compare_intervals import sentence
 from moesim.report.terminal import basis_line, number, percent, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
-from moesim.sweep.advise.choices import EVICTING
+from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 from moesim.sweep.advise.limits import MEANING
 
 NOTABLE = 0.1
@@ -27,24 +28,23 @@ def rendered(advice: Advice) -> list[RenderableType]:
 
 
 def choices_table(advice: Advice) -> Table:
-    """A row a choice of miss and policy, tokens/s by slots a layer; shares at the most slots."""
+    """A row a way, tokens/s by slots a layer; shares at the most slots."""
     rooms = list(dict.fromkeys(one.choice.capacity for one in advice.scored))
     table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
-    for name in ("miss", "policy"):
+    for name in ("miss", "prefetch", "policy"):
         table.add_column(name)
     rows = _rows(advice.scored)
     slots = {one.choice.capacity: one.slots for one in advice.scored if one.slots}
     for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
         table.add_column(heading, justify="right")
-    for (miss, policy), row in rows.items():
+    for (miss, prefetch, policy), row in rows.items():
         by_room = {one.choice.capacity: one for one in row}
-        speeds = [_speed(by_room[room], advice.best) for room in rooms]
+        speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
         name = policy if len(EVICTING[miss]) > 1 else "-"
         bound = " (bound)" if row[0].choice.bound else ""
-        table.add_row(miss, f"{name}{bound}", *speeds, *_shares(row[0]))
-    table.caption = (
-        "* the best; hits and waits: at the most slots; bound: knows the future, misses least"
-    )
+        ahead = "-" if prefetch == NO_PREFETCH else prefetch
+        table.add_row(miss, ahead, f"{name}{bound}", *speeds, *_shares(row[0]))
+    table.caption = "* the best; hits and waits: at the most slots; bound: knows the future"
     return table
 
 
@@ -52,14 +52,16 @@ def _sheet(title: str) -> Table:
     return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
 
 
-def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str], list[Scored]]:
-    rows: dict[tuple[str, str], list[Scored]] = {}
+def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str, str], list[Scored]]:
+    rows: dict[tuple[str, str, str], list[Scored]] = {}
     for one in scored:
-        rows.setdefault((one.choice.miss, one.choice.policy), []).append(one)
-    return rows
+        rows.setdefault(one.choice.way, []).append(one)
+    return dict(sorted(rows.items(), key=lambda row: list(EVICTING).index(row[0][0])))
 
 
-def _speed(one: Scored, best: Scored) -> Text:
+def _speed(one: Scored | None, best: Scored) -> Text:
+    if one is None:
+        return Text("")
     if one.throughput is None:
         return Text(str(one.summary["status"]).replace("_", " "))
     mark = one.choice == best.choice
@@ -113,6 +115,7 @@ def sentences(advice: Advice) -> Iterator[str]:
     else:
         yield f"Fits? No: {room.slots} of {room.local} experts of a layer do."
         yield _best(advice)
+        yield from _apart(advice)
     shares = [
         f"{name} ({percent(share)} of the time {MEANING[name]})"
         for place, (name, share) in enumerate(advice.limits.items())
@@ -134,9 +137,18 @@ def _best(advice: Advice) -> str:
         ratio = best.throughput / plain.throughput
         text += f", x {ratio:.2f} of the plain LRU cache that loads what is missing"
     if bound is not None:
-        text += f" ({bound.choice.policy}, which knows the future, would reach"
-        text += f" {number(bound.throughput)} by loading)"
+        text += f" (the bound, {bound.choice.words}, knows the future and would reach"
+        text += f" {number(bound.throughput)})"
     return f"{text}."
+
+
+def _apart(advice: Advice) -> Iterator[str]:
+    """The best over the next, and over the plain LRU cache where that is another."""
+    best = advice.best
+    others = {o.choice: o for o in (advice.next_best, advice.plain) if o is not None and o != best}
+    for choice, other in others.items():
+        if (apart := best.over(other)) is not None:
+            yield f"After the warm-up: {sentence(best.choice.words, choice.words, apart)}."
 
 
 def _upgrade(advice: Advice) -> Iterator[str]:

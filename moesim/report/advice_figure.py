@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from moesim.report.advice import by_upgrade
 from moesim.report.style import BOUND, METADATA, RC, fill, line_style
 from moesim.sweep.advise.advice import Advice, Scored
-from moesim.sweep.advise.choices import EVICTING
+from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 
 
 def draw(advice: Advice, path: Path) -> Path:
@@ -50,10 +50,16 @@ def _choices(advice: Advice, axes: Axes) -> None:
             [one.slots or 0 for one in others], [one.throughput or 0.0 for one in others],
             marker=style.marker, s=18, facecolors="white", edgecolors=style.color, zorder=2.5,
         )  # fmt: skip
-    bound = _fastest_by_slots([one for one in advice.scored if one.choice.bound])
+    bounds = [one for one in advice.scored if one.choice.bound]
+    bound = _fastest_by_slots([one for one in bounds if one.choice.prefetch == NO_PREFETCH])
     axes.plot(
         list(bound), list(bound.values()), label="load, bound (min)",
         color=BOUND.color, linestyle=BOUND.linestyle,
+    )  # fmt: skip
+    ahead = _fastest_by_slots([one for one in bounds if one.choice.prefetch != NO_PREFETCH])
+    axes.plot(
+        list(ahead), list(ahead.values()), label="prefetch, bound (oracle)", color=BOUND.color,
+        marker="*", markersize=9, linestyle="none",
     )  # fmt: skip
     ticks = sorted({one.slots for one in advice.scored if one.slots})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])

@@ -57,6 +57,7 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes, *, bound: str = "")
         style = BOUND if is_bound else line_style(number)
         y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
         axes.plot(line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle)
+        error_bars(line, column, line[X], axes, style.color)
         if np.isfinite(y).any() and name:
             ends.append(end_label(str(name), line[X].to_numpy(dtype=float), y, style))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
@@ -64,6 +65,19 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes, *, bound: str = "")
     axes.set_ylim(bottom=0)
     _mark_gaps(table, axes)
     label_ends(axes, ends)
+
+
+def error_bars(
+    table: pd.DataFrame, column: str, places: pd.Series[float], axes: Axes, color: str
+) -> None:
+    """The intervals of ``column`` at ``places`` where ``table`` has them; they are of the time
+    after the warm-up, so a point of the whole run may lie outside.
+    """
+    sides = [f"{side}_{column}" for side in ("low", "high")]
+    if set(sides) <= set(table.columns):
+        low, high = (table[side].to_numpy(dtype=float) for side in sides)
+        middle, half = (low + high) / 2, (high - low) / 2
+        axes.errorbar(places, middle, half, fmt="none", ecolor=color, elinewidth=1.2, capsize=3)
 
 
 def end_label(name: str, x: np.ndarray, y: np.ndarray, style: LineStyle) -> EndLabel:

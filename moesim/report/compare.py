@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
+from moesim.report.compare_intervals import differences_table, paired_ratios
 from moesim.report.series import read_sweep
 from moesim.results import Result, read_result
+from moesim.results.blocks import blocks_of_result
 from moesim.results.files import plain, read_json
 from moesim.sweep.identity import SWEEP, differences, is_sweep
 
@@ -28,9 +30,10 @@ def compare(first: Path | str, second: Path | str) -> dict[str, Table]:
 
     Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
     ``ratio`` (second over first, missing where there is none), ``time_share`` and ``price_share``
-    with ``points`` (percent of the time, second less first). Of sweeps: ``points``, those with
-    equal values on the axes that both have, and ``alone``, how many points have no partner. Raises
-    an InputError where a folder is no result, or the two are not of one kind.
+    with ``points`` (percent of the time, second less first), and ``differences``, see
+    ``differences_table``. Of sweeps: ``points``, those with equal values on the axes that both
+    have, and ``alone``, how many points have no partner. Raises an InputError where a folder is no
+    result, or the two are not of one kind.
     """
     folders = (Path(first), Path(second))
     if all(is_sweep(folder) for folder in folders):
@@ -49,7 +52,9 @@ def _runs(first: Result, second: Result) -> dict[str, Table]:
     inputs = [dict(_files(result.provenance)) for result in (first, second)]
     settings = [*_settings(first.configuration, second.configuration), *_changed(*inputs)]
     shares = {name: _shares(one.get(name), two.get(name)) for name in SHARES}
-    return {"configuration": _table(settings), "results": _numbers(one, two)} | shares
+    apart = differences_table(blocks_of_result(first), blocks_of_result(second))
+    tables = {"configuration": _table(settings), "results": _numbers(one, two)}
+    return {**tables, **shares, "differences": apart}
 
 
 def _settings(
@@ -110,6 +115,7 @@ def _sweeps(first: Path, second: Path) -> dict[str, Table]:
             raise InputError([Problem(str(folder), "", what)])
     numbers = [n for n in POINT_NUMBERS if n in one.table.columns and n in two.table.columns]
     kept = [sweep.table[[*axes, "status", *numbers]] for sweep in (one, two)]
+    kept = [table.assign(number=range(len(table))) for table in kept]
     for table in kept:
         table[axes] = table[axes].astype(str)
     joined = kept[0].merge(kept[1], on=axes, suffixes=("_first", "_second"))
@@ -119,6 +125,8 @@ def _sweeps(first: Path, second: Path) -> dict[str, Table]:
     if "output_throughput" in numbers:
         speed = joined["output_throughput_second"] / joined["output_throughput_first"]
         joined = joined.assign(ratio=speed)
+    numbered = joined[["number_first", "number_second"]]
+    joined = joined.drop(columns=numbered.columns).join(paired_ratios(first, second, numbered))
     bases = [read_json(folder / SWEEP).get("experiment", {}) for folder in (first, second)]
     settings = [row for row in _settings(bases[0], bases[1]) if row[0] not in axes]
     lone = [len(table) - len(joined) for table in kept]

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.report.compare_intervals import NAMES
 from moesim.report.terminal import number, percent
 
 TITLES = {
@@ -18,6 +19,7 @@ TITLES = {
     "results": "what differs in the results",
     "time_share": "share of the GPUs' time",
     "price_share": "what the prices rest on",
+    "differences": "second over first, after the warm-up",
     "points": "points with equal axes",
 }
 
@@ -36,8 +38,8 @@ def rendered(compared: Mapping[str, pd.DataFrame]) -> list[RenderableType]:
             continue
         if table.empty:
             parts.append(Text(f"{title}: nothing"))
-        elif name == "points":
-            parts.append(_points(title, table))
+        elif name in OWN:
+            parts.append(OWN[name](title, table))
         else:
             parts.append(_pairs(name, title, table))
     if "alone" in compared:
@@ -73,7 +75,7 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     axes = list(table.columns[: list(table.columns).index("status_first")])
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
-    sheet = _sheet(title, [*names, "ratio"])
+    sheet = _sheet(title, [*names, "ratio", "95 %"])
     for row in table.to_dict("records"):
         cells = [
             form(row[f"{name}_{side}"])
@@ -81,8 +83,28 @@ def _points(title: str, table: pd.DataFrame) -> Table:
             for side in ("first", "second")
         ]
         point = ", ".join(str(row[axis]) for axis in axes)
-        sheet.add_row(point, *cells, _times(row.get("ratio")))
+        low, high = row["ratio_low"], row["ratio_high"]
+        limits = "-" if pd.isna(low) else f"{low:.3f}-{high:.3f}"
+        sheet.add_row(point, *cells, _times(row.get("ratio")), limits)
     return sheet
+
+
+def _differences(title: str, table: pd.DataFrame) -> Table:
+    """The difference of each number, its interval and what that says."""
+    sheet = _sheet(title, ["difference", "95 %", "", "blocks"])
+    for row in table.to_dict("records"):
+        apart = f"{row['difference']:+.2f} {row['unit']}"
+        blocks = f"{row['blocks']}{', paired' if row['paired'] else ''}"
+        limits = "-" if row["low"] is None else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+        sheet.add_row(NAMES[row["key"]], apart, limits, row["verdict"], blocks)
+    return sheet
+
+
+OWN: Mapping[str, Callable[[str, pd.DataFrame], Table]] = {
+    "points": _points,
+    "differences": _differences,
+}
+"""Tables with a form of their own."""
 
 
 def _cell(value: Any) -> str:

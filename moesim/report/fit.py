@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
@@ -36,6 +37,18 @@ def table(rows: Rows, local: int) -> Table:
         cells = (number(row["context_tokens"]), str(slots or "none"), *sizes)
         shown.add_row("" if batch == last else str(batch), *cells)
         last = batch
+    return shown
+
+
+def batches(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows of ``moesim.experiment.fit.memory_by_batch``, categories that are 0 left out."""
+    parts = [name for name in rows[0] if name.endswith("_bytes") and any(r[name] for r in rows)]
+    shown = Table(title="memory of the fullest GPU, in GiB", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("batch", *(name.removesuffix("_bytes").replace("_", "\n") for name in parts), ""):
+        shown.add_column(name, justify="right")
+    for row in rows:
+        sizes = (f"{row[name] / GIB:.2f}" for name in parts)
+        shown.add_row(str(row["batch"]), *sizes, "fits" if row["fits"] else "too much")
     return shown
 
 

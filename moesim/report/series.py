@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moesim.report.components import in_words
 from moesim.sweep.identity import read_axes
 from moesim.sweep.table import read_points
 
@@ -53,7 +54,7 @@ def word(axis: str, value: object) -> str:
     """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`."""
     if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
         return f"no {axis.rsplit('.', 1)[-1].replace('_', ' ')}"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else in_words(value)
     says_itself = isinstance(value, str) and not value.replace(".", "").isdigit()
     return text if says_itself else f"{axis.rsplit('.', 1)[-1].replace('_', ' ')} {text}"
 
@@ -84,11 +85,30 @@ def throughput(table: pd.DataFrame) -> pd.Series[float]:
     return processed.rename("processed_throughput_tokens_per_s")
 
 
+def throughputs(table: pd.DataFrame) -> pd.DataFrame:
+    """``throughput`` as a column, and its interval as the columns ``low_`` and ``high_`` before its
+    name, where a point has one.
+    """
+    speed = throughput(table)
+    limits = {
+        f"{side}_{speed.name}": numbers(table, f"intervals.{INTERVALS[str(speed.name)]}.{side}")
+        for side in ("low", "high")
+    }
+    known = {name: limit for name, limit in limits.items() if limit.notna().any()}
+    return pd.DataFrame({str(speed.name): speed, **known})
+
+
 THROUGHPUTS = {
     "output_throughput_tokens_per_s": "Output throughput (tokens/s)",
     "processed_throughput_tokens_per_s": "Processed tokens (tokens/s)",
 }
 """The columns that a throughput stands in, and what their axis says."""
+
+INTERVALS = {
+    "output_throughput_tokens_per_s": "output_throughput",
+    "processed_throughput_tokens_per_s": "total_token_throughput",
+}
+"""The interval of each in a summary."""
 
 
 def throughput_column(table: pd.DataFrame) -> str:

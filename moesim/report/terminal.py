@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.hardware.price_error import PriceError
+from moesim.report.components import in_words
 from moesim.report.series import word
 from moesim.results import TIME_SHARES
 
@@ -54,8 +55,12 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"{summary['status'].replace('_', ' ')}: {summary['reason']}", "bold"))
     if summary.get("time_share"):
         parts.append(share_table(summary["time_share"]))
-    parts += [Text(line) for line in (*basis_line(summary), *trust_lines(summary))]
+    parts += [Text(line) for line in _last_lines(summary)]
     return Group(*parts)
+
+
+def _last_lines(summary: Mapping[str, Any]) -> list[str]:
+    return [*interval_line(summary), *basis_line(summary), *trust_lines(summary)]
 
 
 MOST_OUTSIDE = 0.1
@@ -99,10 +104,13 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
         ("duration", f"{number(get('duration_ms'))} ms"),
         *_throughput(summary),
+        *_interval(summary, "output_throughput", "tokens/s"),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
+        *_interval(summary, "mean_tpot_ms", "ms"),
         ("slots per layer", _slots(summary)),
         ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),
+        *_interval(summary, "hit_ratio_per_expert", ""),
         ("hits, late, misses", ", ".join(number(get(k)) for k in ("hits", "late", "misses"))),
         ("copied to the GPUs", gib(get("bytes_h2d"))),
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
@@ -133,6 +141,28 @@ def _throughput(summary: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
+def _interval(summary: Mapping[str, Any], name: str, unit: str) -> list[Row]:
+    """A number after the warm-up with its interval, if it has one; a ratio without a unit."""
+    found = (summary.get("intervals") or {}).get(name) or {}
+    if found.get("low") is None:
+        return []
+    value, low, high = (number(found[k] * (1 if unit else 100)) for k in ("value", "low", "high"))
+    return [("  after the warm-up", f"{value} [{low}, {high}] {unit or '%'}")]
+
+
+def interval_line(summary: Mapping[str, Any]) -> list[str]:
+    """What the intervals of one run were made from, or why there are none."""
+    made = summary.get("intervals")
+    if not made:
+        return []
+    left_out = f"warm-up: {number(made['warm_up_steps'])} steps ({percent(made['warm_up_share'])})"
+    if made["reason"]:
+        return [f"no intervals: {made['reason']} ({left_out})"]
+    blocks = {"batch": "batches", "steps": "blocks"}[made["block"]]
+    size = f"{made['blocks']} {blocks} of {number(made['steps_per_block'], 3)} steps"
+    return [f"[low, high]: {percent(made['confidence'])} intervals over {size}; {left_out}"]
+
+
 def _parts(memory: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     return [(name, size) for name, size in (memory or {}).items() if size]
 
@@ -151,7 +181,8 @@ def share_table(shares: Mapping[str, float]) -> Table:
 
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("output_throughput", "tokens/s", number),
-    ("mean_tpot_ms", "TPOT\nms", number),
+    ("interval", "\n95 %", str),
+    ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
     ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
@@ -172,6 +203,7 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
         pad_edge=False,
         show_edge=False,
     )
+    points = _with_intervals(points)
     units = {axis: _common_unit(points[axis]) for axis in axes}
     for axis in axes:
         heading = _heading(axis, axes, units[axis])
@@ -183,11 +215,24 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
     table.add_column("status", no_wrap=True)
     best = _best(points)
     for place, (_, row) in enumerate(points.iterrows()):
-        cells = [_value(row[axis]).removesuffix(units[axis]).strip() for axis in axes]
+        cells = [in_words(_value(row[axis])).removesuffix(units[axis]).strip() for axis in axes]
         numbers = [form(row[name]) for name, _, form in columns]
         state = str(row["status"]).replace("_", " ") + (" *" if place == best else "")
         table.add_row(*cells, *numbers, state, style="bold" if place == best else None)
     return Group(table, *(Text(line) for line in (*_reasons(points), *sweep_trust(points))))
+
+
+def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
+    """``points`` with the column ``interval`` where one has an interval of its throughput."""
+    names = [f"intervals.output_throughput.{side}" for side in ("low", "high")]
+    if not set(names) <= set(points.columns) or points[names[0]].isna().all():
+        return points
+    return points.assign(interval=[span(*pair) for pair in points[names].to_numpy()])
+
+
+def span(low: Any, high: Any) -> str:
+    """``2.04-4.21``; a dash for none."""
+    return "-" if pd.isna(low) or pd.isna(high) else f"{number(low, 3)}-{number(high, 3)}"
 
 
 def _heading(axis: str, axes: Sequence[str], unit: str) -> str:

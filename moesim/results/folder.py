@@ -14,7 +14,8 @@ import yaml
 from moesim.config.errors import InputError, Problem
 from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
 from moesim.results.provenance import FORMAT, digest
-from moesim.results.result import TABLES, Result, empty_table
+from moesim.results.result import OPTIONAL, TABLES, Result, empty_table
+from moesim.results.store import is_stored, read_stored
 
 SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
 
@@ -30,7 +31,7 @@ def write_result(result: Result, folder: Path | str) -> Path:
     with whole_folder(target) as temporary:
         for name in TABLES:
             table: pd.DataFrame = getattr(result, name)
-            if name != "spans" or len(table):
+            if name not in OPTIONAL or len(table):
                 write_table(table, temporary / f"{name}.parquet")
         text = yaml.safe_dump(plain(result.configuration), sort_keys=False, allow_unicode=True)
         (temporary / EXPERIMENT).write_text(text, encoding="utf-8")
@@ -59,17 +60,19 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def is_result(folder: Path | str) -> bool:
-    """Whether ``folder`` looks like one run's result."""
-    return (Path(folder) / SUMMARY).is_file()
+    """Whether ``folder`` looks like one run's result, or names a finished point of a sweep."""
+    return (Path(folder) / SUMMARY).is_file() or is_stored(Path(folder))
 
 
 def read_result(folder: Path | str) -> Result:
-    """The result in ``folder``.
+    """The result in ``folder``, which may be ``SWEEP/points/NUMBER``: a point of a sweep.
 
     Raises an InputError that says what is wrong where the folder is missing, half-written,
     altered, or written in a later format.
     """
     source = Path(folder)
+    if is_stored(source):
+        return read_stored(source)
     if not source.is_dir():
         raise _unusable(source, "no such folder")
     provenance = _checked_json(source, PROVENANCE)
@@ -87,6 +90,8 @@ def read_result(folder: Path | str) -> Result:
 def read_experiment(folder: Path | str) -> dict[str, Any]:
     """The resolved experiment of a result folder, as plain values."""
     source = Path(folder)
+    if is_stored(source):
+        return read_stored(source, ()).configuration
     try:
         value = yaml.safe_load((source / EXPERIMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -94,6 +99,13 @@ def read_experiment(folder: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _unusable(source, f"{EXPERIMENT} holds no experiment")
     return value
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What it takes to run the result in ``folder`` again."""
+    if is_stored(folder):
+        return read_stored(folder, ()).provenance
+    return read_json(folder / PROVENANCE)
 
 
 def _checked_json(source: Path, name: str) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _checked_json(source: Path, name: str) -> dict[str, Any]:
 
 def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.DataFrame:
     path = source / f"{name}.parquet"
-    if name == "spans" and path.name not in digests:
+    if name in OPTIONAL and path.name not in digests:
         return empty_table(name)
     if not path.is_file():
         raise _unusable(source, f"{path.name} is missing")

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,22 @@ def digest(path: Path | str) -> str:
         raise InputError([Problem(str(path), "", f"cannot be read ({error.strerror})")]) from error
 
 
+def digest_once(path: Path | str) -> str:
+    """Like ``digest``, but a file that has not changed is read once a process."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return digest(path)
+    return _digest(Path(path), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, changed_ns: int, size: int) -> str:
+    del changed_ns, size
+    return digest(path)
+
+
+@lru_cache(maxsize=64)
 def installed(package: str) -> str | None:
     """The version of ``package``, None where it is not installed."""
     try:
@@ -57,7 +74,7 @@ def provenance(
         "packages": {package: installed(package) for package in PACKAGES},
         "seed": seed,
         "inputs": {
-            name: {"path": str(Path(path).resolve()), "sha256": digest(path)}
+            name: {"path": str(Path(path).resolve()), "sha256": digest_once(path)}
             for name, path in inputs.items()
         },
         "command": command or shlex.join(sys.argv),

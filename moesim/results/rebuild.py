@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.files import read_json
-from moesim.results.folder import PROVENANCE, read_experiment
+from moesim.results.folder import read_experiment, read_provenance
 from moesim.results.provenance import digest
 
 
@@ -22,19 +21,22 @@ def rebuild(folder: Path | str) -> dict[str, Any]:
     return read_experiment(folder) | paths(Path(folder))
 
 
-def paths(folder: Path) -> dict[str, str]:
+def paths(folder: Path) -> dict[str, Any]:
     """The inputs that the experiment in ``folder`` names by path, as absolute paths."""
-    experiment, inputs = read_experiment(folder), read_json(folder / PROVENANCE).get("inputs", {})
-    return {
+    experiment, inputs = read_experiment(folder), read_provenance(folder).get("inputs", {})
+    found: dict[str, Any] = {
         name: entry["path"]
         for name, entry in inputs.items()
         if Path(str(experiment.get(name))).suffix
     }
+    if "plan" in inputs:
+        found["placement"] = experiment["placement"] | {"file": inputs["plan"]["path"]}
+    return found
 
 
 def changed_inputs(folder: Path) -> list[Problem]:
     """One problem for each input of the run in ``folder`` that is not what it was."""
-    inputs = read_json(folder / PROVENANCE).get("inputs", {})
+    inputs = read_provenance(folder).get("inputs", {})
     return [
         Problem(entry["path"], name, what)
         for name, entry in inputs.items()

@@ -28,6 +28,10 @@ MEMORY_CATEGORIES = (
     "copies_in_flight",
 )  # fmt: skip
 MEMORY = ("time_ns", *MEMORY_CATEGORIES, "host_bytes", "capacity_bytes")
+BLOCKS = (
+    "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "turns", "hits", "accesses",
+    "access_hits", "timed_requests", "tpot_ns",
+)  # fmt: skip
 SPANS = ("gpu", "engine", "name", "start_ns", "end_ns", "step", "layer")
 
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -35,9 +39,13 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "layers": LAYERS,
     "requests": REQUESTS,
     "memory": MEMORY,
+    "blocks": BLOCKS,
     "spans": SPANS,
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
+
+OPTIONAL = ("blocks", "spans")
+"""The tables that have a file only where they have rows."""
 
 TIME_SHARES = (
     "attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
@@ -56,8 +64,9 @@ class Result:
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);
-    ``steps``, ``layers``, ``requests``, ``memory`` and ``spans`` are tables with the columns of
-    ``TABLES``; ``experiment`` is the resolved experiment (after ``read_result``: plain values).
+    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks`` and ``spans`` are tables with the
+    columns of ``TABLES``; ``experiment`` is the resolved experiment (after ``read_result``: plain
+    values).
     """
 
     summary: dict[str, Any]
@@ -67,6 +76,7 @@ class Result:
     layers: pd.DataFrame = field(default_factory=lambda: empty_table("layers"))
     requests: pd.DataFrame = field(default_factory=lambda: empty_table("requests"))
     memory: pd.DataFrame = field(default_factory=lambda: empty_table("memory"))
+    blocks: pd.DataFrame = field(default_factory=lambda: empty_table("blocks"))
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
 
     @property

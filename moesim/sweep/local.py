@@ -7,13 +7,16 @@ import os
 import signal
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
+from moesim.config.errors import InputError
 from moesim.sweep.lock import hold_shared
-from moesim.sweep.point import Evaluate, Point, evaluate_point, write_failure
+from moesim.sweep.point import Batch, Point, Work, failure
+from moesim.sweep.queue import Queue
 
 STARTED = "started"
 NOT_STARTED = (
@@ -24,23 +27,23 @@ NOT_STARTED = (
 
 @dataclass
 class Worker:
-    """One process, the pipe to it, and the point that it is busy with."""
+    """One process, the pipe to it, and the points that it is busy with."""
 
     process: SpawnProcess
     pipe: Connection
-    point: Point | None = None
+    points: tuple[Point, ...] = ()
     started: bool = False
 
-    def give(self, point: Point) -> None:
-        """Let the process begin with ``point``; one that has died is noticed by ``wait``."""
-        self.point = point
+    def give(self, points: tuple[Point, ...]) -> None:
+        """Let the process begin with ``points``; one that has died is noticed by ``wait``."""
+        self.points = points
         try:
-            self.pipe.send(point)
+            self.pipe.send(points)
         except OSError:
             return
 
     def stop(self) -> None:
-        """End the process at once, whatever it does: an unfinished point leaves nothing."""
+        """End the process at once, whatever it does: an unfinished point counts for nothing."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -50,61 +53,71 @@ class Worker:
 class LocalProcesses:
     """An executor of ``jobs`` spawned processes (no fork: numba and BLAS have threads).
 
-    The parent only hands out the next point. A process that dies (the kernel's out-of-memory
-    killer, a crash) fails the point that it was busy with and is replaced.
+    The parent only hands out points and takes lines of the log. A process that dies (the kernel's
+    out-of-memory killer, a crash) fails the point that it was busy with and is replaced.
     """
 
     jobs: int
     lock: Path
 
-    def __call__(self, points: Sequence[Point], evaluate: Evaluate) -> Generator[Point]:
-        """Evaluate ``points`` and yield each that is finished."""
-        waiting = list(reversed(points))
+    def __call__(self, points: Sequence[Point], work: Work) -> Generator[Batch]:
+        """Do ``work`` on ``points`` and yield those that are finished."""
         workers: list[Worker] = []
         try:
-            workers += [self._start(evaluate) for _ in range(min(self.jobs, len(points)))]
+            workers += [self._start(work) for _ in range(min(self.jobs, len(points)))]
+            queue = Queue(points, len(workers))
             for worker in workers:
-                worker.give(waiting.pop())
-            while busy := [worker for worker in workers if worker.point]:
+                worker.give(queue.take())
+            while busy := [worker for worker in workers if worker.points]:
                 pipes = wait([worker.pipe for worker in busy])
                 for worker in [worker for worker in busy if worker.pipe in pipes]:
-                    point = self._listen(worker, evaluate)
-                    if point is None:
-                        continue
-                    if waiting:
-                        worker.give(waiting.pop())
-                    yield point
+                    batch = self._listen(worker, queue, work)
+                    if queue and not worker.points:
+                        worker.give(queue.take())
+                    if batch is not None:
+                        yield batch
         finally:
             for worker in workers:
                 worker.stop()
 
-    def _start(self, evaluate: Evaluate) -> Worker:
+    def _start(self, work: Work) -> Worker:
         context: SpawnContext = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, evaluate, self.lock), daemon=True)
+        process = context.Process(target=serve, args=(theirs, work, self.lock), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours)
 
-    def _listen(self, worker: Worker, evaluate: Evaluate) -> Point | None:
-        """The point that ``worker`` has finished or died with; None where it has just started."""
-        point = worker.point
-        assert point is not None
+    def _listen(self, worker: Worker, queue: Queue, work: Work) -> Batch | None:
+        """What ``worker`` has finished or died of; None where it has just started, or died of one
+        point among several.
+        """
         try:
-            if worker.pipe.recv() == STARTED:
-                worker.started = True
-                return None
-            worker.point = None
+            message = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.stop()
-            if not worker.started:
-                raise RuntimeError(NOT_STARTED) from None
-            if not point.finished:
-                write_failure(point, died(worker.process.exitcode))
-            fresh = self._start(evaluate)
-            worker.process, worker.pipe, worker.started = fresh.process, fresh.pipe, False
-            worker.point = None
-        return point
+            return self._replace(worker, queue, work)
+        if message == STARTED:
+            worker.started = True
+            return None
+        worker.points = ()
+        if isinstance(message, InputError):
+            raise message
+        batch: Batch = message
+        queue.learn(batch)
+        return batch
+
+    def _replace(self, worker: Worker, queue: Queue, work: Work) -> Batch | None:
+        worker.stop()
+        if not worker.started:
+            raise RuntimeError(NOT_STARTED) from None
+        points, exitcode = worker.points, worker.process.exitcode
+        fresh = self._start(work)
+        worker.process, worker.pipe, worker.started = fresh.process, fresh.pipe, False
+        worker.points = ()
+        if len(points) > 1:
+            queue.suspect(points)
+            return None
+        return Batch([failure(points[0].number, died(exitcode))], 0.0)
 
 
 def died(exitcode: int | None) -> str:
@@ -114,19 +127,19 @@ def died(exitcode: int | None) -> str:
     return f"its process ended without a result (exit code {exitcode})"
 
 
-def serve(pipe: Connection, evaluate: Evaluate, lock: Path) -> None:
-    """A process's work: evaluate the points that come through ``pipe`` until it closes."""
+def serve(pipe: Connection, work: Work, lock: Path) -> None:
+    """A process's life: ``work`` on the points that come through ``pipe`` until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
-    with hold_shared(lock):
+    with hold_shared(lock), suppress(EOFError, ConnectionError):
         pipe.send(STARTED)
         while True:
+            points = pipe.recv()
             try:
-                point = pipe.recv()
-            except EOFError:
-                return
-            evaluate_point(point, evaluate)
-            pipe.send(point.number)
+                message: Batch | InputError = work(points)
+            except InputError as error:
+                message = error
+            pipe.send(message)
 
 
 def die_with_parent() -> None:

@@ -1,74 +1,99 @@
-"""One point of a sweep: an experiment, the folder of its result, and how it is evaluated."""
+"""One point of a sweep: an experiment, and how it becomes a line of the sweep's log."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError
-from moesim.results.files import TEMPORARY, whole_folder, write_json
+from moesim.results import Result
+from moesim.results.store import POINTS, Entry, Finished, PackFile
 
-Evaluate = Callable[[Any, Path], Any]
-"""Runs an experiment and writes its result folder at the path (new); picklable."""
+Evaluate = Callable[[Any], Result]
+"""Runs an experiment; picklable."""
+
+_packs = threading.local()
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point's number in the order of the axes, its experiment, and its folder once finished."""
+    """A point's number in the order of the axes, and its experiment."""
 
     number: int
     experiment: Any
-    folder: Path
-
-    @property
-    def finished(self) -> bool:
-        """Whether the folder is there: it appears by a rename, so never in part."""
-        return self.folder.is_dir()
 
 
 def point_folder(sweep: Path, number: int) -> Path:
-    """Where the result of point ``number`` stands in the folder of a sweep."""
-    return sweep / "points" / f"{number:04d}"
+    """What names point ``number`` of a sweep wherever the folder of a run is asked for."""
+    return sweep / POINTS / f"{number:04d}"
 
 
-def run_experiment(experiment: Any, out: Path) -> None:
-    """The evaluation of a sweep's points unless another is given: one simulated run."""
-    from moesim.experiment.run import run
+@dataclass(frozen=True)
+class Simulation:
+    """The evaluation of a sweep's points unless another is given: one simulated run.
 
-    run(experiment, out=out)
-
-
-def evaluate_point(point: Point, evaluate: Evaluate) -> None:
-    """Evaluate ``point`` and let its folder appear; an exception becomes a result ``failed``.
-
-    Where ``evaluate`` fails, the folder holds a summary with the reason and the traceback.
+    ``traces`` says where traces lie as arrays, ``cache`` where results are that may be used again.
     """
-    temporary = point.folder.with_name(f"{TEMPORARY}{os.getpid()}-{point.folder.name}")
-    try:
-        evaluate(point.experiment, temporary)
-        temporary.rename(point.folder)
-    except Exception as error:  # noqa: BLE001 (any failure is a row of the sweep, never its end)
-        write_failure(point, reason_of(error), traceback.format_exc())
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    traces: Mapping[Path, Path] = field(default_factory=dict)
+    cache: Path | None = None
+
+    def __call__(self, experiment: Any) -> Result:
+        """The result of ``experiment``."""
+        from moesim.experiment.cache import reused_or
+        from moesim.experiment.run import simulate
+        from moesim.experiment.traces import use_shared
+
+        use_shared(self.traces)
+        if self.cache is None:
+            return simulate(experiment)
+        return reused_or(simulate, experiment, self.cache)
 
 
-def write_failure(point: Point, reason: str, details: str = "") -> None:
-    """The folder of a point that could not be evaluated."""
-    with whole_folder(point.folder) as temporary:
-        if details:
-            (temporary / "traceback.txt").write_text(details, encoding="utf-8")
-        write_json(temporary / "summary.json", failure(reason))
+@dataclass(frozen=True)
+class Batch:
+    """Points that are finished, as lines of the log, and the seconds that they took."""
+
+    entries: list[Entry]
+    seconds: float
 
 
-def failure(reason: str) -> Mapping[str, str]:
-    """The summary of a point that could not be evaluated."""
-    return {"status": "failed", "reason": reason}
+@dataclass(frozen=True)
+class Work:
+    """What a process does with points: evaluate them, and put the results in a pack of its own."""
+
+    evaluate: Evaluate
+    folder: Path
+
+    def __call__(self, points: Sequence[Point]) -> Batch:
+        """Evaluate ``points``; what comes back is on the disk."""
+        start = time.perf_counter()
+        outcomes = [self._outcome(point) for point in points]
+        entries = [one for one in outcomes if isinstance(one, Entry)]
+        if finished := [one for one in outcomes if isinstance(one, Finished)]:
+            entries += self._pack().append(finished)
+        return Batch(entries, time.perf_counter() - start)
+
+    def _outcome(self, point: Point) -> Finished | Entry:
+        try:
+            return Finished.of(point.number, self.evaluate(point.experiment))
+        except Exception as error:  # noqa: BLE001 (any failure is a row of the sweep, never its end)
+            return failure(point.number, reason_of(error), traceback.format_exc())
+
+    def _pack(self) -> PackFile:
+        """A pack for each thread: a cluster's worker may have several."""
+        packs: dict[Path, PackFile] = vars(_packs).setdefault("by_folder", {})
+        return packs.setdefault(self.folder, PackFile(self.folder))
+
+
+def failure(number: int, reason: str, details: str = "") -> Entry:
+    """The line of a point that could not be evaluated."""
+    return Entry(number, {"status": "failed", "reason": reason}, details=details)
 
 
 def reason_of(error: Exception) -> str:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moesim.config.errors import InputError, Problem
+from moesim.results import write_result
 from moesim.results.files import TEMPORARY
+from moesim.results.folder import SUMMARY
 from moesim.results.result import plain_experiment
+from moesim.results.store import (
+    PACKS,
+    POINTS,
+    LogWriter,
+    read_entry,
+    read_log,
+    remove_leftovers,
+)
 from moesim.sweep.executor import Executor, in_this_process
 from moesim.sweep.identity import claim, identity, is_sweep
 from moesim.sweep.local import LocalProcesses
 from moesim.sweep.lock import hold_alone, workers_lock
-from moesim.sweep.point import Evaluate, Point, point_folder, run_experiment
-from moesim.sweep.table import points_table, summary_of, write_points
+from moesim.sweep.point import Evaluate, Point, Simulation, Work, point_folder
+from moesim.sweep.table import points_table, write_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +49,12 @@ def run_sweep(
     out: Path | str,
     *,
     jobs: int = 1,
-    evaluate: Evaluate = run_experiment,
+    evaluate: Evaluate | None = None,
     inputs: Mapping[str, Path] | None = None,
     executor: Executor | None = None,
     retry_failed: bool = False,
+    cache: Path | None = None,
+    folders: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Evaluate every point that has no result yet in ``out`` and return the table of all.
@@ -50,60 +62,92 @@ def run_sweep(
     ``experiment`` is what the points were made from, ``inputs`` the files that it reads: a folder
     that holds a sweep over anything else raises an InputError naming the difference. ``executor``
     overrides ``jobs`` processes of this machine (1: in this process). A finished point is never
-    evaluated again, except failed ones with ``retry_failed``.
+    evaluated again, except failed ones with ``retry_failed``. Unless ``evaluate`` says otherwise a
+    point is simulated; ``cache`` is as for ``moesim.run``. ``folders``: write each point as a
+    result folder, too.
     """
     folder = _open(Path(out))
     with hold_alone(folder):
         claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs or {}))
         _clean(folder)
         todo = unfinished(folder, points, retry_failed=retry_failed)
-        work = executor or (
-            in_this_process if jobs == 1 else LocalProcesses(jobs, workers_lock(folder))
-        )
-        _evaluate(work, todo, evaluate, _counter(progress, len(points) - len(todo), len(points)))
+        work = executor or _executor(jobs, folder)
+        with _evaluation(evaluate, cache, work, todo, folder) as chosen:
+            count = _counter(progress, len(points) - len(todo), len(points))
+            _evaluate(work, todo, Work(chosen, folder.absolute()), count)
         table = points_table(folder)
         write_points(folder, table)
+        if folders:
+            write_folders(folder)
     return table
 
 
 def unfinished(folder: Path, points: Points, *, retry_failed: bool = False) -> list[Point]:
     """The points without a result in ``folder``, in order."""
-    everything = [
-        Point(number, experiment, point_folder(folder, number))
+    done = read_log(folder)
+    return [
+        Point(number, experiment)
         for number, (_, experiment) in enumerate(points)
+        if number not in done or (retry_failed and done[number].pack is None)
     ]
-    for point in everything:
-        if retry_failed and point.finished and is_failed(folder, point.number):
-            aside = point.folder.rename(point.folder.with_name(f"{TEMPORARY}{point.folder.name}"))
-            shutil.rmtree(aside)
-    return [point for point in everything if not point.finished]
 
 
-def is_failed(folder: Path, number: int) -> bool:
-    """Whether point ``number`` of the sweep in ``folder`` ended with an error."""
-    return bool(summary_of(folder, number)["status"] == "failed")
+def write_folders(folder: Path) -> None:
+    """Write each finished point of the sweep in ``folder`` as a result folder of its own."""
+    for number, entry in read_log(folder).items():
+        target = point_folder(folder, number)
+        if entry.pack is not None and not (target / SUMMARY).is_file():
+            write_result(read_entry(folder, entry), target)
+
+
+def _executor(jobs: int, folder: Path) -> Executor:
+    return in_this_process if jobs == 1 else LocalProcesses(jobs, workers_lock(folder))
+
+
+@contextmanager
+def _evaluation(
+    evaluate: Evaluate | None,
+    cache: Path | None,
+    work: Executor,
+    todo: Sequence[Point],
+    folder: Path,
+) -> Iterator[Evaluate]:
+    """What the points are evaluated with: where other processes simulate, they share traces."""
+    if evaluate is not None:
+        yield evaluate
+    elif work is in_this_process or not todo:
+        yield Simulation(cache=cache)
+    else:
+        from moesim.experiment.traces import write_shared
+
+        arrays = folder.absolute() / f"{TEMPORARY}traces"
+        try:
+            yield Simulation(write_shared([point.experiment for point in todo], arrays), cache)
+        finally:
+            shutil.rmtree(arrays, ignore_errors=True)
 
 
 def _evaluate(
-    work: Executor, todo: Sequence[Point], evaluate: Evaluate, count: Callable[[], None]
+    executor: Executor, todo: Sequence[Point], work: Work, count: Callable[[int], None]
 ) -> None:
-    count()
+    """Log what ``executor`` has finished, and only that."""
+    count(0)
     if not todo:
         return
-    finished = work(todo, evaluate)
-    with closing(finished):
-        for _ in finished:
-            count()
+    with closing(executor(todo, work)) as finished, LogWriter(work.folder) as log:
+        for batch in finished:
+            log.add(batch.entries)
+            count(len(batch.entries))
 
 
-def _counter(progress: Progress | None, finished: int, total: int) -> Callable[[], None]:
-    """Tells ``progress`` where it starts, then one more at each call."""
-    numbers = iter(range(finished, total + 1))
+def _counter(progress: Progress | None, finished: int, total: int) -> Callable[[int], None]:
+    """Tells ``progress`` where it stands, a call's points later each time."""
 
-    def count() -> None:
-        number = next(numbers)
+    def count(more: int) -> None:
+        nonlocal finished
+        finished += more
         if progress:
-            progress(number, total)
+            progress(finished, total)
 
     return count
 
@@ -112,11 +156,11 @@ def _open(folder: Path) -> Path:
     """The folder of a sweep: a new or an empty one, or one that holds a sweep."""
     if folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
         names = {path.name for path in folder.iterdir()}
-        if not names <= {".lock", ".lock-workers", "points"}:
+        if not names <= {".lock", ".lock-workers", PACKS}:
             what = f"'{folder}' holds files but no sweep; name a new or an empty folder"
             raise InputError([Problem("--out", "", what)])
     try:
-        (folder / "points").mkdir(parents=True, exist_ok=True)
+        (folder / PACKS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"'{folder}' cannot be written ({error.strerror})"
         raise InputError([Problem("--out", "", what)]) from error
@@ -125,5 +169,6 @@ def _open(folder: Path) -> Path:
 
 def _clean(folder: Path) -> None:
     """Remove what a killed sweep left half-written; its processes are gone by now."""
-    for path in (*folder.glob(f"{TEMPORARY}*"), *(folder / "points").glob(f"{TEMPORARY}*")):
+    for path in (*folder.glob(f"{TEMPORARY}*"), *(folder / POINTS).glob(f"{TEMPORARY}*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    remove_leftovers(folder)

@@ -10,21 +10,25 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.files import TEMPORARY, read_json
+from moesim.results.files import TEMPORARY
 from moesim.results.folder import read_table, write_table
+from moesim.results.store import read_log
 from moesim.sweep.identity import is_sweep, read_axes
-from moesim.sweep.point import point_folder
 
 PARQUET, CSV = "points.parquet", "points.csv"
+MEASURED = ("engine_wall_s",)
+"""What is another number each time: without it the same sweep gives the same table."""
 
 
 def points_table(folder: Path) -> pd.DataFrame:
     """One row a point in the order of the axes.
 
     Columns: the axes by their paths, ``status``, ``reason``, then the summaries' keys (nested ones
-    joined by dots); what a point does not have is missing.
+    joined by dots) but ``MEASURED``; what a point does not have is missing.
     """
-    return tabulate(read_axes(folder), [summary_of(folder, n) for n in range(count(folder))])
+    summaries = [summary_of(folder, n) for n in range(count(folder))]
+    kept = [{key: s[key] for key in s if key not in MEASURED} for s in summaries]
+    return tabulate(read_axes(folder), kept)
 
 
 def count(folder: Path) -> int:
@@ -34,7 +38,7 @@ def count(folder: Path) -> int:
 
 def summary_of(folder: Path, number: int) -> dict[str, Any]:
     """The summary of point ``number``."""
-    return read_json(point_folder(folder, number) / "summary.json")
+    return read_log(folder)[number].summary
 
 
 def tabulate(

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from moesim.memory.policy import (
     FREQUENCY,
     INSERTED,
+    LAST_PASS,
     LAST_USE,
     NEVER,
     NEXT_USE,
     ROWS,
+    THIS_PASS,
     USAGE,
     WEIGHT_UNIT,
     CachePolicy,
@@ -72,7 +74,7 @@ class Audit:
     def __post_init__(self) -> None:
         self.residents = set(self.setting.initial)
         self.state = np.zeros((ROWS + self.policy.memory, self.setting.experts), np.int64)
-        self.state[[LAST_USE, INSERTED]] = -1
+        self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
         self.state[USAGE] = self.setting.usage
         for expert in range(self.setting.experts):
             self.state[NEXT_USE, expert] = self._next_use(expert, 0)
@@ -90,6 +92,7 @@ class Audit:
         weights = self.setting.weights(needs_of(self.steps)).tolist()
         for step, experts in enumerate(self.steps):
             needed, waves = set(experts), dict[int, int]()
+            self.state[THIS_PASS, 0] = step
             weight_of = {expert: weights.pop(0) for expert in sorted(needed)}
             if self.policy.shared_buffers() is not None:
                 self.residents = set()
@@ -156,7 +159,7 @@ class Audit:
         return value
 
     def _used(self, expert: int, step: int, victim: int, *, loaded: bool) -> None:
-        self.state[LAST_USE, expert] = self.now
+        self.state[LAST_USE, expert], self.state[LAST_PASS, expert] = self.now, step
         self.state[FREQUENCY, expert] += 1
         self.state[NEXT_USE, expert] = self._next_use(expert, step + 1)
         if loaded:

@@ -5,23 +5,45 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.placement.base import Planner
+from moesim.placement.mapping import Placement, room_of_gpus
+from moesim.placement.task import Task
 
 
-def places_every_expert_once(planner: Planner, experts: int, gpus: int) -> None:
-    """A GPU in range for each expert; every GPU gets one, and equal counts but for one.
+def places_every_expert(planner: Planner, task: Task) -> None:
+    """Each logical expert in each MoE layer, once but for the spare ones; as many on every GPU, but
+    for one.
 
-    ``experts`` must be at least ``gpus``.
+    ``task.experts`` must be at least ``task.gpus``.
     """
-    placed, name = planner.place(experts, gpus), type(planner).__name__
-    assert placed.shape == (experts,), f"{name}: {placed.shape} places for {experts} experts"
-    assert np.issubdtype(placed.dtype, np.integer), f"{name}: places are {placed.dtype}"
-    assert ((placed >= 0) & (placed < gpus)).all(), f"{name}: a GPU outside 0..{gpus - 1}"
-    counts = np.bincount(placed, minlength=gpus)
-    assert counts.min() >= 1, f"{name}: GPU {counts.argmin()} of {gpus} has no expert"
-    assert counts.max() - counts.min() <= 1, f"{name}: uneven counts {counts.tolist()}"
+    placed, name = planner.place(task), type(planner).__name__
+    spare = planner.spare(task.experts, task.folders)
+    shape = (task.layers, task.experts + spare)
+    assert placed.shape == shape, f"{name}: a plan of {placed.shape}, not {shape}"
+    assert np.issubdtype(placed.dtype, np.integer), f"{name}: experts are {placed.dtype}"
+    for row in placed:
+        held = np.bincount(row, minlength=task.experts)
+        assert len(held) == task.experts, f"{name}: an expert outside 0..{task.experts - 1}"
+        assert held.min() >= 1, f"{name}: expert {held.argmin()} is on no GPU"
+    held = np.bincount(Placement.of(placed, task.gpus).gpu_of_expert, minlength=task.gpus)
+    expected = room_of_gpus(shape[1], task.gpus)
+    assert np.array_equal(held, expected), f"{name}: {held.tolist()} experts on GPUs"
 
 
-def is_deterministic(planner: Planner, experts: int, gpus: int) -> None:
+def is_deterministic(planner: Planner, task: Task) -> None:
     """The same question has the same answer."""
-    one, other = planner.place(experts, gpus), planner.place(experts, gpus)
+    one, other = planner.place(task), planner.place(task)
     assert np.array_equal(one, other), f"{type(planner).__name__} places differently each time"
+
+
+def bounds_what_it_reaches(planner: Planner, task: Task) -> None:
+    """No GPU's largest share of a planning batch is below the plan's lower bound."""
+    plan, name = planner.plan(task), type(planner).__name__
+    if plan.lower_bound is None:
+        assert not task.counts.any(), f"{name}: no bound, but batches to plan from"
+        return
+    placement = Placement.of(plan.physical_to_logical, task.gpus)
+    rows = placement.spread(task.counts[:, :, None, :])[:, :, 0]
+    held = placement.gpu_of_expert[:, None] == np.arange(task.gpus)
+    shares = (rows @ held.astype(np.int64)) / np.maximum(rows.sum(axis=2), 1)[:, :, None]
+    reached = float(shares.max(initial=0.0))
+    assert reached >= plan.lower_bound - 1e-9, f"{name}: {reached} is below {plan.lower_bound}"

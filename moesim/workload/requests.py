@@ -15,7 +15,7 @@ PhaseChoice = Literal["decode", "prefill", "all", "encode"]
 _CHOSEN: dict[str, tuple[Phase, ...]] = {
     "decode": (Phase.DECODE,),
     "prefill": (Phase.PREFILL,),
-    "all": (Phase.PREFILL, Phase.DECODE),
+    "all": (Phase.ENCODE, Phase.PREFILL, Phase.DECODE),
     "encode": (Phase.ENCODE,),
 }
 

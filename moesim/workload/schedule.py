@@ -11,6 +11,8 @@ from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.requests import Requests
 
 Ints = NDArray[np.int64]
+BEFORE = -2
+"""Less than any number that tells passes apart; encoder tokens come before pieces of prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +64,15 @@ class Schedule:
         admission = np.where(decode, 0, seats.admission[request])
         slot = seats.slot[request]
         piece = np.zeros_like(step)
+        encoded = trace.phase[requests.rows] == Phase.ENCODE
+        piece[encoded] = -1
         if chunk is not None:
             prompt = np.flatnonzero(trace.phase[requests.rows] == Phase.PREFILL)
             group = np.stack([step, admission, slot % gpus])[:, prompt]
             piece[prompt] = _rank(group, slot[prompt]) // chunk
         order = np.lexsort((requests.rows, slot, piece, admission, decode, step))
         key = np.stack([step, decode, admission, piece])[:, order]
-        begins = np.flatnonzero(np.any(np.diff(key, prepend=-1), axis=0))
+        begins = np.flatnonzero(np.any(np.diff(key, prepend=BEFORE), axis=0))
         rows = requests.rows[order]
         return cls(
             offsets=np.append(begins, len(rows)),
@@ -131,6 +135,18 @@ class AttentionSums:
 
         cached = _cached(schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last])
         return cls(total(np.ones_like(reach)), total(context), total(read), cached)
+
+    def of_groups(self, size: int) -> AttentionSums:
+        """Every GPU with the sums of its group: ``size`` neighbours."""
+        if size == 1:
+            return self
+
+        def total(values: Ints) -> Ints:
+            sums = values.reshape(len(values), -1, size).sum(axis=2)
+            return np.repeat(sums, size, axis=1)
+
+        parts = (self.tokens, self.context_tokens, self.kv_tokens, self.cached_tokens)
+        return AttentionSums(*map(total, parts))
 
 
 def _rank(group: Ints, slot: Ints) -> Ints:

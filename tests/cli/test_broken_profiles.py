@@ -61,7 +61,7 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "GPU on two switches": (NODE, SWITCH, "{gpus: [0, 2], uplink", "switches.1.gpus: .*2 again"),
     "GPU of no node": (NODE, SWITCH, "{gpus: [0, 9], uplink", "switches.0.gpus: .*GPU 9"),
     "GPU missing": (NODE, "[0, 1, 2, 3]", "[0, 1, 2]", "topology.numa: .*must stand there"),
-    "source renamed": (NODE, "  dgx: ", "  fits: another\n  dgx: ", "sources.fits: .*another key"),
+    "source renamed": (NODE, "  wiring: ", "  fits: another\n  wiring: ", "sources.fits: .*another key"),  # noqa: E501
 }  # fmt: skip
 
 FITTED = {

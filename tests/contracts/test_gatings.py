@@ -29,13 +29,13 @@ def gatings():
 
 @st.composite
 def routed(draw):
-    """Choices int64[p, l, g, e] of tokens int64[p, g]: a token chooses an expert at most once."""
+    """Choices int64[p, l, g, e] of tokens int64[p, g], and k: a token chooses an expert once."""
     passes, layers, senders, experts = (draw(st.integers(1, most)) for most in (4, 3, 4, 6))
     tokens = draw(arrays(np.int64, (passes, senders), elements=st.integers(0, 40)))
     tokens[:, 0] = np.maximum(tokens[:, 0], 1)  # a pass has a token
     shape = (passes, layers, senders, experts)
     share = draw(arrays(np.float64, shape, elements=st.floats(0, 1)))
-    return np.floor(share * tokens[:, None, :, None]).astype(np.int64), tokens
+    return np.floor(share * tokens[:, None, :, None]).astype(np.int64), tokens, experts
 
 
 def test_every_file_of_the_folder_is_registered(gatings):
@@ -55,8 +55,8 @@ def test_contract(gatings, routed):
 
 @given(routed=routed())
 def test_dynamic_pads_nothing_and_drops_nothing(gatings, routed):
-    counts, tokens = routed
-    result = gatings["dynamic"].route(counts, tokens)
+    counts, tokens, top_k = routed
+    result = gatings["dynamic"].route(counts, tokens, top_k)
     np.testing.assert_array_equal(result.rows, counts.sum(axis=2))
     np.testing.assert_array_equal(result.kept, counts)
     assert not result.dropped.any()
@@ -65,8 +65,8 @@ def test_dynamic_pads_nothing_and_drops_nothing(gatings, routed):
 def test_static_by_hand(gatings):
     """Two GPUs of 10 and 5 tokens, 25 %: ceil(2.5) = 3 rows a sender and expert."""
     counts = np.array([[[[7, 2, 1], [0, 5, 0]]]])
-    result = gatings["static"].route(counts, np.array([[10, 5]]))
-    assert result.capacity.tolist() == [3]
+    result = gatings["static"].route(counts, np.array([[10, 5]]), 2)
+    assert result.capacity.tolist() == [[3]]
     assert result.kept.tolist() == [[[[3, 2, 1], [0, 3, 0]]]]
     assert result.sent.tolist() == [[[[3, 3, 3], [3, 3, 3]]]]
     assert result.rows.tolist() == [[[6, 6, 6]]]
@@ -80,5 +80,5 @@ def test_static_by_hand(gatings):
 def test_static_capacity_is_exact(gatings, share, tokens, capacity):
     """0.1 x 30 is 3.0000000000000004 in floating point, whose ceiling is 4."""
     gating = type(gatings["static"])(capacity_fraction=share)
-    result = gating.route(np.zeros((1, 1, 1, 2), np.int64), np.array([[tokens]]))
-    assert result.capacity.tolist() == [capacity]
+    result = gating.route(np.zeros((1, 1, 1, 2), np.int64), np.array([[tokens]]), 1)
+    assert result.capacity.tolist() == [[capacity]]

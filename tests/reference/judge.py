@@ -1,7 +1,7 @@
 """The judge: a slow, obvious reading of the design's section 3 over plain lists.
 
-It shares no code with the package. ``judge`` decides first (batches, rows, turns), then runs the
-clock: decisions never read it (3.2).
+It shares no code with the package. ``judge`` makes batches and rows, then runs the clock, which
+asks for a layer's turns when its counts are known. Only prefetches let decisions read the clock.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from .judge_ahead import Ahead, prefetches
 from .judge_batches import Pass, passes_of
 from .judge_cache import Cache, usage_of
 from .judge_clock import Clock
-from .judge_gating import Routed, local_experts, route
+from .judge_gating import Routed, route, weights_lost
 from .judge_misses import HOST, LINK, Misses
+from .judge_placement import local_experts, physical_experts
+from .judge_prefetch import Predictions, counted
 from .judge_words import (
     CATEGORIES,
     DECODE,
@@ -27,29 +30,43 @@ from .judge_words import (
     Verdict,
 )
 
+AHEAD = (
+    "prefetched",
+    "prefetches_used",
+    "prefetches_cancelled",
+    "prefetches_promoted",
+    "misses_caused",
+)
+
 
 def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict:
     passes = passes_of(trace, config)
     routed = [route_pass(one, trace, model, config) for one in passes]
-    turns = decide(passes, routed, trace, model, config, prices)
     clock = Clock(trace, model, config, prices)
+    decisions = Decisions(passes, routed, trace, model, config, clock)
     verdict = Verdict(gpus=config.gpus)
     for one, layers in zip(passes, routed, strict=True):
-        mine = {(g, m): turns[one.step, m, g] for m in layers for g in range(config.gpus)}
         before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
-        start, end, rows = clock.run_pass(one, layers, mine)
+        start, end, rows = clock.run_pass(one, layers, decisions.turns)
         after = charged(clock)
         verdict.times.append((starts, [gpu.t for gpu in clock.gpus]))
+        for row in rows:
+            row.update(decisions.prefetches(row["step"], row["layer"], row["gpu"]))
         verdict.layers += rows
+        mine = {(g, m): decisions.made[one.step, m, g] for m in layers for g in range(config.gpus)}
         now = [turn for m in layers for g in range(config.gpus) for turn in mine[g, m]]
         verdict.turns += now
-        for layer in layers.values():
-            count_layer(verdict, layer, model, config)
+        for m, layer in layers.items():
+            count_layer(verdict, layer, [mine[g, m] for g in range(config.gpus)])
+            lost, whole = weights_lost(one, m, trace, config, layer.capacity)
+            verdict.lost_weight += lost
+            verdict.weight += whole
         verdict.charges.append(
             [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
         )
         spent = total(verdict.charges[-1])
-        verdict.steps.append(step_row(one, (start, end), now, spent, model))
+        ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
+        verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
     finish(verdict, clock, trace, passes)
     return verdict
@@ -65,47 +82,83 @@ def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[in
     }
 
 
-def decide(
-    passes: list[Pass],
-    routed: list[dict[int, Routed]],
-    trace: Trace,
-    model: Model,
-    config: Config,
-    prices: Prices,
-) -> dict[tuple[int, int, int], list[Turn]]:
-    """The turns of every (step, MoE layer, GPU): each cache through all its steps."""
-    turns = {}
-    around = [config.prefill != "cache" and one.phase == PREFILL for one in passes]
-    number = [sum(not a for a in around[:s]) for s in range(len(passes))]  # as caches count passes
-    every = list(range(len(model.moe_layers)))
-    for pool in [every] if config.scope == "global" else [[m] for m in every]:
-        usage = {
-            (m, e): count
-            for m in pool
-            for e, count in enumerate(usage_of(trace, m, model.experts, config.first_part))
-        }
+class Decisions:
+    """The turns of every (pass, MoE layer, GPU), decided when they are asked for, in order."""
+
+    def __init__(
+        self,
+        passes: list[Pass],
+        routed: list[dict[int, Routed]],
+        trace: Trace,
+        model: Model,
+        config: Config,
+        clock: Clock,
+    ) -> None:
+        self.passes, self.routed, self.trace, self.clock = passes, routed, trace, clock
+        self.config, self.model = config, model
+        self.around = [config.prefill != "cache" and one.phase == PREFILL for one in passes]
+        # as caches count passes
+        self.number = [sum(not a for a in self.around[:s]) for s in range(len(passes))]
+        self.caches: list[dict[int, Cache]] = []  # [gpu][MoE layer]
+        self.made: dict[tuple[int, int, int], list[Turn]] = {}
         for g, local in enumerate(local_experts(model, config)):
-            needs = [
-                (s, m, layers[m].needed[g])
-                for s, layers in enumerate(routed)
+            self.caches.append(self.caches_of(g, local))
+        predictions = Predictions(config, model, trace, passes, routed)
+        on = prefetches(config, {one.phase for one in passes})
+        self.ahead = [Ahead(clock, g, of, predictions) for g, of in enumerate(self.caches) if on]
+
+    def caches_of(self, g: int, local: list[int]) -> dict[int, Cache]:
+        config, caches = self.config, {}
+        every = list(range(len(self.model.moe_layers)))
+        for pool in [every] if config.scope == "global" else [[m] for m in every]:
+            usage = {
+                (m, e): count
                 for m in pool
-                if m in layers
+                for e, count in self.each_replica(
+                    m,
+                    dict(enumerate(usage_of(self.trace, m, self.model.experts, config.first_part))),
+                )
+            }
+            asked = [
+                (self.number[s], m, layers[m].needed[g])
+                for s, layers in enumerate(self.routed)
+                for m in pool
+                if m in layers and not self.around[s]
             ]
-            asked = [(number[s], m, ids) for s, m, ids in needs if not around[s]]
             cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=asked)
-            for step, m, ids in needs:
-                weights = weights_of(passes[step], m, trace)
-                misses = Misses(config, model, model.moe_layers[m], prices)
-                rows = routed[step][m].rows
-                if around[step]:
-                    turns[step, m, g] = cache.pass_by(step, m, ids, rows, misses)
-                else:
-                    turns[step, m, g] = cache.step(
-                        step, number[step], m, ids, rows, weights, misses
-                    )
-                for turn in turns[step, m, g]:
-                    turn.kept_rows = routed[step][m].kept[turn.expert]
-    return turns
+            caches.update(dict.fromkeys(pool, cache))
+        return caches
+
+    def each_replica(self, m: int, of_experts: dict[int, int]) -> list[tuple[int, int]]:
+        """The whole number of its expert for each physical one."""
+        held = physical_experts(m, self.model, self.config)
+        return [(p, of_experts.get(e, 0)) for p, e in enumerate(held)]
+
+    def turns(self, step: int, m: int, g: int, now: int) -> list[Turn]:
+        cache, routed = self.caches[g][m], self.routed[step][m]
+        of_experts = weights_of(self.passes[step], m, self.trace)
+        weights = dict(self.each_replica(m, of_experts))
+        misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
+        ids, rows = routed.needed[g], routed.rows
+        if self.ahead:
+            self.ahead[g].run_copies(now)
+            self.ahead[g].end_layer(m, ids)
+        if self.around[step]:
+            turns = cache.pass_by(step, m, ids, rows, misses)
+        else:
+            turns = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
+        if self.ahead:
+            self.ahead[g].issue(step, m, turns, now)
+        for turn in turns:
+            turn.kept_rows = routed.kept[turn.expert]
+        self.made[step, m, g] = turns
+        return turns
+
+    def prefetches(self, step: int, m: int, g: int) -> dict[str, int]:
+        """What was meant for one layer, and the misses there that prefetches caused."""
+        caused = sum(turn.caused for turn in self.made[step, m, g])
+        copies = self.ahead[g].of_layer(step, m) if self.ahead else []
+        return {**counted(copies), "misses_caused": caused}
 
 
 def weights_of(one: Pass, moe_layer: int, trace: Trace) -> dict[int, int]:
@@ -130,20 +183,27 @@ def total(charges: list[list[int]]) -> dict[str, int]:
     return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(CATEGORIES)}
 
 
-def count_layer(verdict: Verdict, routed: Routed, model: Model, config: Config) -> None:
+def count_layer(verdict: Verdict, routed: Routed, turns: list[list[Turn]]) -> None:
     verdict.layer_steps += 1
     verdict.dropped += routed.dropped
-    verdict.rows_executed += sum(routed.rows)
+    on_gpu = [sum(turn.rows for turn in mine) for mine in turns]
+    verdict.rows_executed += sum(on_gpu)
     verdict.rows_kept += sum(routed.kept)
-    on_gpu = [sum(routed.rows[e] for e in local) for local in local_experts(model, config)]
     verdict.sum_of_largest_rows += max(on_gpu)
+    if sum(on_gpu):
+        verdict.largest_shares.append(Fraction(max(on_gpu), sum(on_gpu)))
 
 
 def step_row(
-    one: Pass, time: tuple[int, int], turns: list[Turn], spent: dict[str, int], model: Model
+    one: Pass,
+    time: tuple[int, int],
+    turns: list[Turn],
+    ahead: dict[str, int],
+    spent: dict[str, int],
+    model: Model,
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
-    misses = sum(not turn.hit for turn in turns)
+    misses = sum(turn.missed for turn in turns)
     host, link = (sum(turn.place == place for turn in turns) for place in (HOST, LINK))
     return {
         "step": one.step,
@@ -154,14 +214,15 @@ def step_row(
         "decode_tokens": tokens if one.phase == DECODE else 0,
         "live_requests": len(one.parts),
         "turns": len(turns),
-        "hits": len(turns) - misses,
-        "late": 0,
+        "hits": sum(turn.hit for turn in turns),
+        "late": sum(turn.late for turn in turns),
         "misses": misses,
         "host_turns": host,
         "zero_copy_turns": link,
+        **ahead,
         "accesses": sum(turn.kept_rows for turn in turns),
         "access_hits": sum(turn.kept_rows for turn in turns if turn.hit),
-        "bytes_h2d": (misses - host) * model.expert_bytes,
+        "bytes_h2d": (misses - host + ahead["prefetched"]) * model.expert_bytes,
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
         "cpu_wait_ns": spent["waiting_for_cpu"],
@@ -175,7 +236,8 @@ def step_row(
 
 def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
     """The whole run's sums, and each request's time per output token."""
-    counted = ("hits", "late", "misses", "host_turns", "zero_copy_turns", "accesses", "access_hits")
+    known = ("hits", "late", "misses", "host_turns", "zero_copy_turns", "accesses", "access_hits")
+    counted = (*known, *AHEAD)
     spent = ("bytes_h2d", "stall_ns", "barrier_ns", "cpu_wait_ns")
     for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))

@@ -44,7 +44,7 @@ def requests_of(trace: Trace, phase: str) -> list[Request]:
         "decode": [DECODE],
         "prefill": [PREFILL],
         "encode": [ENCODE],
-        "all": [PREFILL, DECODE],
+        "all": [ENCODE, PREFILL, DECODE],
     }[phase]
     return [r for r in found.values() if any(r.rows[p] for p in chosen)]
 
@@ -62,7 +62,7 @@ def static_passes(requests: list[Request], config: Config) -> list[Pass]:
     passes: list[Pass] = []
     for first in range(0, len(requests), config.batch_size):
         slots: list[Request | None] = list(requests[first : first + config.batch_size])
-        if config.phase == "encode":
+        if config.phase in ("encode", "all"):
             add_pass(passes, ENCODE, slots, config)
         if config.phase in ("prefill", "all"):
             add_prompts(passes, slots, config)
@@ -99,7 +99,8 @@ def admit(
     done: list[int],
     config: Config,
 ) -> None:
-    """Fill the free slots, ascending; those admitted together make one prefill pass together.
+    """Fill the free slots, ascending; those admitted together make one encode and one
+    prefill pass together.
 
     Who has nothing to decode leaves after it, and leaves a slot to be filled again.
     """
@@ -109,6 +110,7 @@ def admit(
             slots[slot] = admitted[slot] = waiting.pop(0)
             done[slot] = 0
     if config.phase == "all":
+        add_pass(passes, ENCODE, admitted, config)
         add_prompts(passes, admitted, config)
     for slot, request in enumerate(slots):
         if request is not None and not request.rows[DECODE]:

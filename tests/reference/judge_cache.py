@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 
 from .judge_misses import HOST, LOAD, Misses
 from .judge_policies import POLICIES, Arrival, Expert
+from .judge_prefetch import CANCELLED, QUEUED, Copy
 from .judge_words import NO_EXPERT, Config, Trace, Turn
 
 STAGING = 2  # experts that the staging buffers hold
@@ -74,6 +75,23 @@ class Cache:
             layers=layers,
         )
         self.now = 0
+        self.copies: dict[Expert, Copy] = {}  # the prefetch that filled an expert's slot
+        self.pinned: set[Expert] = set()
+        self.evicted_by: dict[Expert, str] = {}  # what took an expert's slot, the last time
+        second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), gpu, layers[0]]
+        self.second_stream = np.random.default_rng(second)
+
+    def late(self, expert: Expert, now_ns: int) -> bool:
+        """Whether an expert in a slot is still to come."""
+        return expert in self.copies and not self.copies[expert].ended(now_ns)
+
+    def evict(self, victim: Expert, by: str) -> None:
+        self.resident.remove(victim)
+        self.pinned.discard(victim)
+        copy = self.copies.pop(victim, None)
+        if copy is not None and copy.state == QUEUED:
+            copy.state = CANCELLED
+        self.evicted_by[victim] = by
 
     def step(
         self,
@@ -84,23 +102,29 @@ class Cache:
         rows: list[int],
         weights: dict[int, int],
         misses: Misses,
+        now_ns: int = 0,
     ) -> list[Turn]:
         """The turns of one step and layer in execution order; their waves are not set yet.
 
-        ``rows[expert]`` and ``weights[expert]`` are what the step gives each expert.
+        ``rows[expert]`` and ``weights[expert]`` are what the step gives each expert. The clock,
+        ``now_ns``, only tells which prefetches have ended.
         """
         if self.streams:  # nothing stays
             self.resident = set()
         order = sorted((layer, e) for e in needed)
-        at_start = set(self.resident)
+        at_start = {e for e in self.resident if not self.late(e, now_ns)}
         if self.config.order == "resident_first":
             order = [e for e in order if e in at_start] + [e for e in order if e not in at_start]
         turns = []
         for place, expert in enumerate(order):
-            hit = expert in self.resident
+            hit = expert in self.resident  # or late
             turn = Turn(step, layer, self.gpu, place, expert[1], hit)
             turn.rows = rows[expert[1]]
             turn.resident_at_start = expert in at_start
+            if hit:
+                self.use_copy(expert, turn, now_ns)
+            else:
+                turn.caused = self.evicted_by.get(expert) == "prefetch"
             arrival = Arrival(
                 self.now,
                 forward_pass,
@@ -121,7 +145,7 @@ class Cache:
             if not hit:
                 victim, turn.rule = self.make_room(order, place, arrival)
                 if victim is not None:
-                    self.resident.remove(victim)
+                    self.evict(victim, "demand")
                     turn.victim = victim[1]
                 self.resident.add(expert)
             assert len(self.resident) <= self.slots or self.all_resident
@@ -129,6 +153,26 @@ class Cache:
             self.now += 1
             turns.append(turn)
         return turns
+
+    def use_copy(self, expert: Expert, turn: Turn, now_ns: int) -> None:
+        """What a prefetch has brought, or is bringing."""
+        copy = self.copies.get(expert)
+        if copy is None:
+            return
+        copy.used = copy.used or copy.step == turn.step
+        if self.late(expert, now_ns):
+            turn.hit, turn.late, turn.copy = False, True, copy
+            if copy.state == QUEUED:
+                copy.promote()
+
+    def victim_of_prefetch(
+        self, candidates: list[Expert], expert: Expert, step: int, layer: int
+    ) -> Expert:
+        """``layer``: the one just decided."""
+        if self.config.policy == "random":
+            return candidates[floor(float(self.second_stream.random()) * len(candidates))]
+        place = self.layers.index(layer) if layer in self.layers else 0
+        return self.policy.victim(candidates, Arrival(self.now, step, place, expert, False))
 
     def pass_by(
         self, step: int, layer: int, needed: list[int], rows: list[int], misses: Misses
@@ -172,7 +216,7 @@ class Cache:
         if len(self.resident) < self.slots:
             return None, "free"
         # (a) residents not in N
-        candidates = sorted(self.resident - set(order))
+        candidates = sorted(self.resident - set(order) - self.pinned)
         if candidates:
             return self.policy.victim(candidates, arrival), "a"
         # (b) experts of N whose turn is over
@@ -180,8 +224,15 @@ class Cache:
         if candidates:
             return self.policy.victim(candidates, arrival), "b"
         # (c) the resident expert of N that comes last in the execution order
-        last = [e for e in order if e in self.resident][-1]
-        return self.policy.victim([last], arrival), "c"
+        last = [e for e in order if e in self.resident][-1:]
+        if last:
+            return self.policy.victim(last, arrival), "c"
+        # (d) pinned for the layer that comes last
+        return max(self.pinned, key=lambda e: (self.comes_after(arrival.layer, e[0]), e[1])), "d"
+
+    def comes_after(self, place: int, layer: int) -> int:
+        """How many of the pool's layers come before ``layer``, after the one in ``place``."""
+        return (self.layers.index(layer) - place - 1) % len(self.layers)
 
 
 def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from .judge_batches import Pass
 from .judge_cache import form_waves
-from .judge_gating import Routed, local_experts, tokens_of
+from .judge_gating import Routed, tokens_of
 from .judge_misses import HOST, LINK, LOAD, host_ns, link_ns
+from .judge_placement import local_experts
+from .judge_prefetch import PROMOTED
 from .judge_words import (
     CATEGORIES,
     DECODE,
@@ -19,6 +24,8 @@ from .judge_words import (
     Trace,
     Turn,
 )
+
+Decide = Callable[[int, int, int, int], list[Turn]]  # (pass, MoE layer, GPU, now)
 
 
 def nearest(value: float) -> int:
@@ -40,7 +47,13 @@ class Host:
         )
         on = 0 if graph else 1
         self.attention = on * nearest(attention * launch + software.host_per_layer_ns)
-        self.gate = on * nearest(kernels.gate * launch)
+        self.sequence = self.attention  # of passes over whole sequences
+        if kernels.sequence is not None and not piecewise:
+            self.sequence = on * nearest(kernels.sequence * launch + software.host_per_layer_ns)
+        gate = kernels.gate_by_gating.get(config.gating, kernels.gate)
+        if config.gating == "dynamic":
+            gate += kernels.reorder
+        self.gate = on * nearest(gate * launch)
         self.turn = on * nearest(kernels.expert * launch)
         self.wave = on * nearest(kernels.grouped * launch)
         self.combine = on * nearest(combine * launch)
@@ -61,6 +74,7 @@ class Gpu:
         self.host = 0  # its host has launched everything so far
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
+        self.ahead = 0  # prefetches that were issued with the layer that runs
         self.charged = dict.fromkeys(CATEGORIES, 0)
 
     def charge(self, category: str, until: int) -> None:
@@ -77,21 +91,25 @@ class Clock:
         uneven = config.gating == "dynamic"
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
         offloaded = any(n is not None and n < len(x) for n in given for x in self.local)
-        self.needs_decision = uneven and (config.gpus > 1 or offloaded)
+        self.needs_decision = config.agrees or (uneven and (config.gpus > 1 or offloaded))
         self.host_decides = config.decide == "host" and self.needs_decision
         self.counts_exchanged = uneven and config.gpus > 1
+        self.reads = config.software.count_reads if self.counts_exchanged else 1
         if config.execution == "graph" and self.host_decides:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
-        self.syncs = max(1 if self.host_decides else 0, self.host.synchronisations)
+        self.syncs = max(self.reads if self.host_decides else 0, self.host.synchronisations)
         self.spans: list[Span] = []
         self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
 
     # --- a pass
 
     def run_pass(
-        self, one: Pass, routed: dict[int, Routed], turns: dict[tuple[int, int], list[Turn]]
+        self, one: Pass, routed: dict[int, Routed], decide: Decide
     ) -> tuple[int, int, list[dict[str, int]]]:
-        """Start and end of the pass, and one row for each (MoE layer, GPU)."""
+        """Start and end of the pass, and one row for each (MoE layer, GPU).
+
+        ``decide(pass, MoE layer, GPU, now)`` is asked for the turns when the counts are known.
+        """
         start = min(gpu.t for gpu in self.gpus)
         self.whole = [self.streamed(one, g) for g in range(len(self.gpus))]
         software = self.config.software
@@ -110,8 +128,7 @@ class Clock:
             if not layer.moe:
                 continue
             index = moe_index[layer.index]
-            theirs = [turns[g, index] for g in range(len(self.gpus))]
-            self.moe(layer, index, routed[index], theirs)
+            theirs = self.moe(layer, index, routed[index], partial(decide, one.step, index))
             for g, gpu in enumerate(self.gpus):
                 t, charged = before[g]
                 spent = {name: gpu.charged[name] - charged[name] for name in charged}
@@ -123,8 +140,8 @@ class Clock:
                         "tokens": sum(turn.rows for turn in theirs[g]),
                         "distinct_experts": len(theirs[g]),
                         "hits": sum(turn.hit for turn in theirs[g]),
-                        "late": 0,
-                        "misses": sum(not turn.hit for turn in theirs[g]),
+                        "late": sum(turn.late for turn in theirs[g]),
+                        "misses": sum(turn.missed for turn in theirs[g]),
                         "host_turns": sum(turn.place == HOST for turn in theirs[g]),
                         "zero_copy_turns": sum(turn.place == LINK for turn in theirs[g]),
                         "start_ns": t,
@@ -162,18 +179,37 @@ class Clock:
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
             context, cached = self.attention_sums(one, g, layer.window)
-            if tokens[g]:
-                gpu.t += self.prices.attention_ns(layer, tokens[g], context, cached)
+            together = self.of_node(tokens, g)
+            if together:
+                gpu.t += self.prices.attention_ns(layer, together, context, cached)
+                gpu.t += self.reduced_ns(together)
                 if not layer.moe:
-                    gpu.t += self.prices.dense_ns(layer, tokens[g])
+                    gpu.t += self.prices.dense_ns(layer, together) + self.reduced_ns(together)
             gpu.charge("attention", gpu.t)
-            gpu.host += self.host.attention
+            gpu.host += self.host.attention if one.phase == DECODE else self.host.sequence
+
+    def together(self, g: int) -> range:
+        """The GPUs with which this one splits attention, dense FFNs and shared experts."""
+        first = g - g % self.config.group
+        return range(first, first + self.config.group)
+
+    def of_node(self, tokens: list[int], g: int) -> int:
+        return sum(tokens[other] for other in self.together(g))
+
+    def reduced_ns(self, tokens: int) -> int:
+        """An all-reduce of the hidden vectors of a node's tokens; alone there is nothing to add."""
+        if self.config.group == 1:
+            return 0
+        size = tokens * self.model.hidden * self.model.activation_bytes
+        return self.prices.all_reduce_ns(self.config.group, size)
 
     def attention_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, int]:
-        """Keys attended to by the GPU's new tokens, and cached tokens read once."""
+        """Keys attended to by the new tokens of the GPU, or of those it works with, and cached
+        tokens read once.
+        """
         context = cached = 0
         for part in one.parts:
-            if part.gpu != g:
+            if part.gpu not in self.together(g):
                 continue
             positions = [self.trace["position"][row] for row in part.rows]
             reach = [p + 1 if window is None else min(p + 1, window) for p in positions]
@@ -191,73 +227,129 @@ class Clock:
 
     # --- gate to combine
 
-    def moe(self, layer: Layer, index: int, routed: Routed, turns: list[list[Turn]]) -> None:
+    def moe(
+        self, layer: Layer, index: int, routed: Routed, decide: Callable[[int, int], list[Turn]]
+    ) -> list[list[Turn]]:
         every = range(len(self.gpus))
-        waves = [form_waves(turns[g], self.config) for g in every]
-        restore = [self.gate(layer, g, routed) for g in every]
-        shared_end = []
-        for g, gpu in enumerate(self.gpus):  # shared experts hide the exchanges and the copies
-            tokens = routed.tokens[g]
-            shared_end.append(gpu.t + (self.prices.shared_ns(layer, tokens) if tokens else 0))
-            gpu.charge("experts", shared_end[g])
-            if not self.config.software.overlap:  # nothing runs beside the shared expert
-                gpu.t = shared_end[g]
-        known = self.exchange_counts()
+        gates = [self.gate(layer, g, routed) for g in every]
+        gated = [end for end, _, _ in gates]
+        prepare = [price for _, price, _ in gates]  # of the rows, before dispatch
+        restore = [price for _, _, price in gates]
+        prepared, shared_end = self.beside_the_exchange(layer, routed, prepare)
+        if not self.config.software.overlap:  # nothing runs beside the shared expert
+            gated = shared_end
+            for gpu, end in zip(self.gpus, shared_end, strict=True):
+                gpu.t = end
+        known = self.exchange_counts(gated)
         known = [self.synchronise(g, known[g]) for g in every]
+        turns = [decide(g, known[g]) for g in every]
+        for turn in [turn for mine in turns for turn in mine if turn.place != HOST]:
+            turn.rows = self.config.rows_on_gpu(turn.rows)
+        waves = [form_waves(turns[g], self.config) for g in every]
         copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
-        ready = self.collective(known, routed.matrix)  # dispatch
+        if self.config.agrees:
+            prepared = shared_end = self.placed(known, shared_end, prepare)
+        arrived = [max(known[g], prepared[g]) for g in every]
+        ready = self.collective(arrived, routed.matrix)  # dispatch
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
-            if index in self.whole[g]:
-                there = self.coming[g].there.get(index)
-                if there is None:
-                    there = max(copies[g].issue_one() for _ in self.local[g])
-                copies[g].issued = len(self.local[g])
-                gpu.t = max(gpu.t, there)
-                gpu.charge("waiting_for_weights", gpu.t)
-                self.unneeded += len(self.local[g]) - len(turns[g])
+            self.wait_for_layer(index, g, copies[g], turns[g])
             for wave in waves[g]:
                 self.run_wave(layer, index, wave, copies[g])
             if index in self.coming[g].there:
                 self.coming[g].issue(gpu.t)
-            copies[g].finish(sum(len(wave) for wave in waves[g]), len(waves[g]))
+            copies[g].finish(self.called(g, index, waves[g]), len(waves[g]))
             self.wait_for_host(layer, index, ready[g], [t for t in turns[g] if t.place == HOST])
         ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
-            gpu.t = ended[g] + restore[g]
+            gpu.t = ended[g] + restore[g] + self.reduced_ns(self.of_node(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
-            if self.config.prefill != "stream":
+            if self.config.prefill != "stream" and self.config.prefetch.kind == "none":
                 assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
+        return turns
 
-    def gate(self, layer: Layer, g: int, routed: Routed) -> int:
-        """The gate on one GPU; returns the price of restoring the order at the end."""
+    def beside_the_exchange(
+        self, layer: Layer, routed: Routed, prepare: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """When the rows are prepared and when the shared experts end: they hide the exchanges and
+        the copies.
+        """
+        prepared, shared_end = [], []
+        for g, gpu in enumerate(self.gpus):
+            tokens = self.of_node(routed.tokens, g)
+            if not self.config.agrees:
+                gpu.t += prepare[g]
+                gpu.charge("gate", gpu.t)
+            prepared.append(gpu.t)
+            shared_end.append(gpu.t + (self.prices.shared_ns(layer, tokens) if tokens else 0))
+            gpu.charge("experts", shared_end[g])
+        return prepared, shared_end
+
+    def placed(self, known: list[int], free: list[int], prepare: list[int]) -> list[int]:
+        """When the rows are in places whose number is known only now."""
+        ends = [max(k, f) + p for k, f, p in zip(known, free, prepare, strict=True)]
+        for gpu, end in zip(self.gpus, ends, strict=True):
+            gpu.charge("gate", end)
+        return ends
+
+    def wait_for_layer(self, index: int, g: int, copies: DemandCopies, turns: list[Turn]) -> None:
+        """Where all that belongs to the GPU is copied, nothing starts before it is there."""
+        if index not in self.whole[g]:
+            return
+        gpu, there = self.gpus[g], self.coming[g].there.get(index)
+        if there is None:
+            there = max(copies.issue_one() for _ in self.local[g])
+        copies.issued = len(self.local[g])
+        gpu.t = max(gpu.t, there)
+        gpu.charge("waiting_for_weights", gpu.t)
+        self.unneeded += len(self.local[g]) - len(turns)
+
+    def called(self, g: int, index: int, waves: list[list[Turn]]) -> int:
+        """Experts of which the host launches kernels, one by one."""
+        slots = self.config.slots_of(index)
+        if self.config.software.calls_empty and (slots is None or slots >= len(self.local[g])):
+            return len(self.local[g])
+        return sum(len(wave) for wave in waves)
+
+    def gate(self, layer: Layer, g: int, routed: Routed) -> tuple[int, int, int]:
+        """The gate on one GPU: its end, and the prices of preparing the rows, where that comes
+        later, and of restoring the order at the end.
+        """
         gpu, prices = self.gpus[g], self.prices
         if self.config.gating == "dynamic":
             tokens, choices = routed.tokens[g], routed.choices[g]
             permute = prices.permute_ns(layer, choices) if choices else 0
-            price = (prices.gate_ns(layer, tokens) if tokens else 0) + permute
-            restore = permute
-        else:  # masks and dispatch product of the largest sender, on every GPU
+            price = prices.gate_ns(layer, tokens) if tokens else 0
+            prepare = restore = permute
+        else:  # for the largest sender, on every GPU
             largest = max(routed.tokens)
             size = (largest, self.model.experts, routed.capacity)
-            price = prices.gate_ns(layer, largest) + prices.masks_ns(layer, *size)
-            restore = prices.combine_product_ns(layer, *size)
+            price = prices.gate_ns(layer, largest)
+            if self.config.gating == "tutel":
+                kept = routed.choices[g]
+                prepare = prices.encode_ns(layer, *size, kept)
+                restore = prices.permute_ns(layer, kept) if kept else 0
+            else:  # masks and dispatch product
+                prepare = prices.masks_ns(layer, *size)
+                restore = prices.combine_product_ns(layer, *size)
+        if not (self.counts_exchanged or self.config.agrees):
+            price, prepare = price + prepare, 0
         if self.config.decide == "device" and self.needs_decision:
             price += prices.decide_ns()
         gpu.t += price
         gpu.charge("gate", gpu.t)
         gpu.host += self.host.gate
-        return restore
+        return gpu.t, prepare, restore
 
-    def exchange_counts(self) -> list[int]:
-        """Step 4, uneven splits: 4 bytes for each local expert of the receiver."""
-        if not self.counts_exchanged:
-            return [gpu.t for gpu in self.gpus]
-        matrix = [
-            [0 if s == r else 4 * len(self.local[r]) for r in range(len(self.gpus))]
-            for s in range(len(self.gpus))
-        ]
-        return self.collective([gpu.t for gpu in self.gpus], matrix)
+    def exchange_counts(self, gated: list[int]) -> list[int]:
+        """4 bytes for each local expert of the receiver, or for the largest count."""
+        if not (self.counts_exchanged or self.config.agrees):
+            return gated
+        told = [1 if self.config.agrees else len(local) for local in self.local]
+        every = range(len(self.gpus))
+        return self.collective(
+            gated, [[0 if s == r else 4 * told[r] for r in every] for s in every]
+        )
 
     def collective(self, arrived: list[int], matrix: list[list[int]]) -> list[int]:
         """GPUs meet: the slowest holds the others. Alone, there is nothing to exchange."""
@@ -287,7 +379,10 @@ class Clock:
         gpu = self.gpus[g]
         weights = 0
         for turn in wave:
-            if turn.place == LOAD and turn.rule != "layer":
+            promoted = turn.late and turn.copy.state == PROMOTED
+            if turn.late and not promoted:
+                weights = max(weights, turn.copy.end)
+            if promoted or (turn.place == LOAD and turn.rule != "layer"):
                 start, end = copies.issue(turn)
                 weights = max(weights, end)
                 self.spans.append(Span(step, index, g, "copy_in", (turn.expert,), start, end))
@@ -366,6 +461,10 @@ class DemandCopies:
         return self.known + self.issued * host
 
     def issue(self, turn: Turn) -> tuple[int, int]:
+        if turn.late:  # promoted: the host has issued it
+            turn.copy.run(max(turn.copy.issued, self.known, self.gpu.copy_in), self.price)
+            self.last_end = self.gpu.copy_in = turn.copy.end
+            return turn.copy.start, turn.copy.end
         start = max(self.next_issue(), self.gpu.copy_in)
         # waits until the victim has executed, and holds the engine
         if turn.rule == "b" or (turn.rule == "staged" and turn.victim is not None):
@@ -376,14 +475,15 @@ class DemandCopies:
         self.last_end = self.gpu.copy_in = start + self.price
         return start, self.last_end
 
-    def finish(self, turns: int, waves: int) -> None:
+    def finish(self, called: int, waves: int) -> None:
         """What the host has launched by the end of the layer."""
         gpu, host = self.gpu, self.clock.host
+        self.issued += gpu.ahead
         if self.issued and self.clock.config.software.blocking:
             gpu.host = max(gpu.host, self.last_end)
         elif self.issued:
             gpu.host = max(gpu.host, self.known) + self.issued * host.copy
-        gpu.host += host.experts(turns, waves) + host.combine
+        gpu.host += host.experts(called, waves) + host.combine
 
 
 def transposed(matrix: list[list[int]]) -> list[list[int]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
+
 from .judge_batches import Pass
+from .judge_placement import local_experts, physical, share_out
 from .judge_words import NO_EXPERT, Config, Model, Trace
 
 
@@ -15,28 +19,13 @@ class Routed:
     """One MoE layer of one pass."""
 
     tokens: list[int]  # [gpu] its own tokens
-    choices: list[int]  # [gpu] experts chosen by its own tokens
-    capacity: int  # rows a sender may give one expert (static gating)
+    choices: list[int]  # [gpu] kept choices of its own tokens
+    capacity: int  # rows a sender may give one expert; 0 under dynamic gating
     rows: list[int]  # [expert] rows executed
     kept: list[int]  # [expert] rows that carry a choice
     dropped: int
     needed: list[list[int]]  # [gpu] ascending ids of the set N
     matrix: list[list[int]]  # [sender][receiver] bytes of the dispatch
-
-
-def local_experts(model: Model, config: Config) -> list[list[int]]:
-    """The experts of every GPU, ascending."""
-    everyone = range(model.experts)
-    if config.placement == "round_robin":
-        return [[e for e in everyone if e % config.gpus == g] for g in range(config.gpus)]
-    # contiguous: the first (E mod G) GPUs have one more, as in numpy.array_split
-    size, more = divmod(model.experts, config.gpus)
-    local, first = [], 0
-    for g in range(config.gpus):
-        last = first + size + (1 if g < more else 0)
-        local.append(list(range(first, last)))
-        first = last
-    return local
 
 
 def tokens_of(one: Pass, gpus: int) -> list[int]:
@@ -50,10 +39,11 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
             for expert in trace["expert_ids"][row][moe_layer]:
                 if expert != NO_EXPERT:
                     count[part.gpu][expert] += 1
+    count = share_out(count, moe_layer, model, config)
     local = local_experts(model, config)
     tokens = tokens_of(one, config.gpus)
     row_bytes = model.hidden * model.activation_bytes
-    everyone = range(model.experts)
+    everyone = range(physical(model, config))
     senders = range(config.gpus)
     total = [sum(count[s][e] for s in senders) for e in everyone]
     choices = [sum(count[s]) for s in senders]
@@ -64,10 +54,71 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
             [sum(count[s][e] for e in experts) * row_bytes for experts in local] for s in senders
         ]
         return Routed(tokens, choices, 0, total, total, 0, needed, matrix)
-    # static: every sender gives every expert the same number of rows, padded or dropped.
-    capacity = ceil(Fraction(str(config.capacity_fraction)) * max(tokens))
+    # every sender gives every expert the same number of rows, padded or dropped.
+    capacity = capacity_of(tokens, count, len(trace["expert_ids"][0][0]), model, config)
     kept = [sum(min(count[s][e], capacity) for s in senders) for e in everyone]
-    rows = [config.gpus * capacity] * model.experts
+    choices = [sum(min(count[s][e], capacity) for e in everyone) for s in senders]
+    rows = [config.gpus * capacity] * len(everyone)
     matrix = [[len(experts) * capacity * row_bytes for experts in local] for _ in senders]
     dropped = sum(total) - sum(kept)
     return Routed(tokens, choices, capacity, rows, kept, dropped, local, matrix)
+
+
+def capacity_of(
+    tokens: list[int], count: list[list[int]], top_k: int, model: Model, config: Config
+) -> int:
+    """Rows that every sender gives every expert."""
+    largest = max(tokens)
+    if config.agrees:
+        return max(max(of_sender) for of_sender in count)
+    if config.gating == "gshard":
+        even = Fraction(largest * top_k, model.experts) * Fraction(str(config.factor))
+        return max(ceil(even), config.min_capacity)
+    assert config.gating in ("static", "tutel")
+    return ceil(Fraction(str(config.capacity_fraction)) * largest)
+
+
+@dataclass
+class Choice:
+    """One token's choice of an expert."""
+
+    rank: int
+    place: int
+    weight: int
+    token_weight: int
+    draw: float
+
+
+def weights_lost(
+    one: Pass, moe_layer: int, trace: Trace, config: Config, capacity: int
+) -> tuple[int, int]:
+    """Gate weight of dropped choices and of all, in units of 2**-24."""
+    if config.drops is None or "gate_weights" not in trace:
+        return 0, 0
+    rows = [(part.gpu, row) for part in one.parts for row in part.rows]
+    ids = [trace["expert_ids"][row] for _, row in rows]
+    shape = (len(rows), len(ids[0]), len(ids[0][0]))
+    stream = [config.seed, zlib.crc32(b"gating.drop"), one.step]
+    draws = np.random.default_rng(stream).random(shape).tolist()
+    wanted: dict[tuple[int, int], list[Choice]] = {}
+    for place, (gpu, row) in enumerate(rows):
+        weights = [int(w * 2**24) for w in trace["gate_weights"][row][moe_layer]]
+        mine = list(enumerate(ids[place][moe_layer]))
+        largest = max((weights[rank] for rank, e in mine if e != NO_EXPERT), default=0)
+        for rank, expert in mine:
+            if expert != NO_EXPERT:
+                draw = draws[place][moe_layer][rank]
+                choice = Choice(rank, place, weights[rank], largest, draw)
+                wanted.setdefault((gpu, expert), []).append(choice)
+    order = {
+        "first_come": lambda c: (c.rank, c.place),
+        "random": lambda c: (c.rank, c.draw, c.place),
+        "highest_gate_first": lambda c: (-c.weight, c.rank, c.place),
+        "batch_prioritised": lambda c: (c.rank, -c.token_weight, c.place),
+    }[config.drops]
+    lost = whole = 0
+    for choices in wanted.values():
+        choices.sort(key=order)
+        lost += sum(choice.weight for choice in choices[capacity:])
+        whole += sum(choice.weight for choice in choices)
+    return lost, whole

@@ -28,7 +28,8 @@ class Misses:
         size, pinned = rows * self.row_bytes, self.config.software.pinned
         host = self.prices.cpu_expert_ns(self.layer, rows)
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-        loaded = self.copies + self.copy + self.prices.experts_ns(self.layer, [rows])
+        kernel = self.prices.experts_ns(self.layer, [self.config.rows_on_gpu(rows)])
+        loaded = self.copies + self.copy + kernel
         uploads = self.config.uploads
         if loaded <= self.host + host and (uploads is None or self.loaded < uploads):
             self.copies += self.copy

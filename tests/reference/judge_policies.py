@@ -49,6 +49,9 @@ class Policy:
         """A turn that is computed without a load, in place of ``seen`` and ``ended``."""
         self.ended(turn, None)
 
+    def prefetched(self, expert: Expert, now: int) -> None:
+        """It takes a slot ahead of its turn."""
+
 
 class WithMemory(Policy):
     """Has more to remember than recency, frequency, insertion and next use."""
@@ -83,6 +86,9 @@ class Fifo(Book):
 
     def elsewhere(self, turn: Arrival) -> None:
         """It was not loaded."""
+
+    def prefetched(self, expert: Expert, now: int) -> None:
+        self.book[expert] = now
 
 
 class Lifo(Fifo):

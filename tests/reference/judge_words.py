@@ -21,7 +21,8 @@ CATEGORIES = (
     "waiting_for_cpu",
 )
 
-Trace = dict[str, Any]  # lists: expert_ids[T][L][k], perhaps gate_weights, request_id[T], ...
+# lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
+Trace = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Kernels:
     grouped: int = 0
     combine: int = 0
     head: int = 0
+    reorder: int = 0
+    sequence: int | None = None  # attention of encode and prefill passes; None: as of others
+    gate_by_gating: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,20 @@ class Software:
     overlap: bool = True
     synchronisations: int = 0
     synchronisation_ns: float = 0.0
+    count_reads: int = 1
+    calls_empty: bool = False
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """What is copied ahead; ``first_part`` is where next_layer learns, ``budget`` in bytes."""
+
+    kind: str = "none"  # none | oracle | recorded | next_layer | history
+    layers: int = 1
+    recall: float = 1.0
+    precision: float = 1.0
+    first_part: float | Fraction = 0.25
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +108,15 @@ class Config:
     chunk: int | None = None  # prompt tokens of a GPU in a pass; None: all
     prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
     gpus: int = 1
-    gating: str = "dynamic"  # dynamic | static
-    capacity_fraction: float | Fraction = 0.25
-    placement: str = "contiguous"  # contiguous | round_robin
+    group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
+    gating: str = "dynamic"  # dynamic | static | gshard | no_drop | tutel
+    capacity_fraction: float | Fraction = 0.25  # static, tutel
+    no_drop: bool = False  # tutel's capacity: the largest count
+    factor: float | Fraction = 1.0  # gshard
+    min_capacity: int = 4
+    drop: str = "first_come"  # first_come | random | highest_gate_first | batch_prioritised
+    placement: str = "contiguous"  # contiguous | round_robin | plan
+    plan: list[list[int]] | None = None  # by MoE layer, the logical expert of each physical one
     # per GPU and MoE layer, one number or one a layer; None: all local experts
     slots: int | list[int] | None = None
     policy: str = "lru"  # a name of judge_policies.POLICIES
@@ -102,12 +126,26 @@ class Config:
     miss: str = "load"  # load | cpu | cheapest | zero_copy
     uploads: int | None = None  # loads that cheapest may make in a step and layer; None: any
     order: str = "id"  # id | resident_first
-    kernels: str = "grouped"  # grouped | serial
+    kernels: str = "grouped"  # grouped | serial | batched | block_sparse
     initial: str = "empty"  # empty | most_used
     seed: int = 0
     execution: str = "eager"  # eager | piecewise | graph
     decide: str = "host"  # host | device
     software: Software = field(default_factory=Software)
+    prefetch: Prefetch = field(default_factory=Prefetch)
+
+    @property
+    def agrees(self) -> bool:
+        return self.gating == "no_drop" or (self.gating == "tutel" and self.no_drop)
+
+    @property
+    def drops(self) -> str | None:
+        if self.agrees or self.gating == "dynamic":
+            return None
+        return self.drop if self.gating == "gshard" else "first_come"
+
+    def rows_on_gpu(self, rows: int) -> int:
+        return -(-rows // 128) * 128 if self.kernels == "block_sparse" else rows
 
     def slots_of(self, moe_layer: int) -> int | None:
         return self.slots[moe_layer] if isinstance(self.slots, list) else self.slots
@@ -126,9 +164,11 @@ class Prices(Protocol):
     def head_ns(self, tokens: int) -> int: ...
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...
+    def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int: ...
     def decide_ns(self) -> int: ...
     def copy_ns(self, size: int, direction: str, pinned: bool, copies: int) -> int: ...
     def all_to_all_ns(self, matrix: list[list[int]]) -> int: ...
+    def all_reduce_ns(self, gpus: int, size: int) -> int: ...
 
 
 @dataclass
@@ -142,12 +182,20 @@ class Turn:
     expert: int
     hit: bool
     victim: int | None = None
-    place: str = ""  # "" hit | "load" | "host" | "link": how a miss is computed
-    rule: str = ""  # "" no load | "free" | "a" | "b" | "c" | beside the slots: "staged" | "layer"
+    place: str = ""  # "" hit or late | "load" | "host" | "link": how a miss is computed
+    # "" no load | "free" | "a" | "b" | "c" | "d" | beside the slots: "staged" | "layer"
+    rule: str = ""
     resident_at_start: bool = True
     wave: int = 0  # -1: computed by the host
     rows: int = 0
     kept_rows: int = 0
+    late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
+    copy: Any = None  # the prefetch that a late turn waits for
+    caused: bool = False  # a miss whose expert was last evicted by a prefetch
+
+    @property
+    def missed(self) -> bool:
+        return not self.hit and not self.late
 
 
 @dataclass(frozen=True)
@@ -176,6 +224,11 @@ class Verdict:
     misses: int = 0
     host_turns: int = 0
     zero_copy_turns: int = 0
+    prefetched: int = 0  # started
+    prefetches_used: int = 0
+    prefetches_cancelled: int = 0
+    prefetches_promoted: int = 0
+    misses_caused: int = 0
     accesses: int = 0
     access_hits: int = 0
     bytes_h2d: int = 0
@@ -183,9 +236,12 @@ class Verdict:
     barrier_ns: int = 0
     cpu_wait_ns: int = 0
     dropped: int = 0
+    lost_weight: int = 0  # gate weight of dropped choices, in units of 2**-24
+    weight: int = 0  # of all choices
     rows_executed: int = 0
     rows_kept: int = 0
     sum_of_largest_rows: int = 0  # over (step, MoE layer): the busiest GPU's rows
+    largest_shares: list[Fraction] = field(default_factory=list)  # the busiest GPU's, where any
     time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
     gpus: int = 1
     charges: list[list[list[int]]] = field(default_factory=list)  # [step][gpu][category]
@@ -212,6 +268,15 @@ class Verdict:
     def balancedness(self) -> Fraction | None:
         """Sum of the mean over GPUs over the sum of the largest."""
         return ratio(self.rows_executed, self.gpus * self.sum_of_largest_rows)
+
+    @property
+    def max_load(self) -> Fraction | None:
+        return max(self.largest_shares, default=None)
+
+    @property
+    def average_max_load(self) -> Fraction | None:
+        total = sum(self.largest_shares, start=Fraction(0))
+        return total / len(self.largest_shares) if self.largest_shares else None
 
     @property
     def output_throughput(self) -> Fraction | None:

@@ -84,6 +84,12 @@ class ToyPrices:
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return 1 + 2 * layer.kind + tokens * experts * capacity // 3 if tokens else 0
 
+    def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int:
+        if tokens == 0:
+            return 0
+        fixed: int = self.base + 3 * layer.kind + tokens * experts // 5
+        return fixed + experts * capacity // 2 + rows + rows // 4
+
     def decide_ns(self) -> int:
         return self.base + 2
 
@@ -103,6 +109,9 @@ class ToyPrices:
             for g in gpus
         )
         return self.exchange_latency + -(-size // self.exchange_bytes_a_ns)
+
+    def all_reduce_ns(self, gpus: int, size: int) -> int:
+        return self.exchange_latency // 2 + gpus * size + gpus if size else 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,10 @@ class ToyCostModel:
         price = self.prices.combine_product_ns
         return self._each(lambda *n: price(self._kind(layer), *n), tokens, experts, capacity)
 
+    def encode_ns(self, layer: Any, tokens: Any, experts: Any, capacity: Any, rows: Any) -> Ints:
+        price, kind = self.prices.encode_ns, self._kind(layer)
+        return self._each(lambda *n: price(kind, *n), tokens, experts, capacity, rows)
+
     def decide_ns(self) -> int:
         return self.prices.decide_ns()
 
@@ -182,6 +195,9 @@ class ToyCostModel:
 
     def all_to_all_ns(self, matrix: Any) -> Ints:
         return np.array([self.prices.all_to_all_ns(m.tolist()) for m in np.asarray(matrix)])
+
+    def all_reduce_ns(self, gpus: int, size: Any) -> Ints:
+        return self._each(lambda n: self.prices.all_reduce_ns(gpus, n), size)
 
 
 class ScalarPrices:
@@ -233,6 +249,9 @@ class ScalarPrices:
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return self._layered("combine_product_ns", layer, tokens, experts, capacity)
 
+    def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int:
+        return self._layered("encode_ns", layer, tokens, experts, capacity, rows)
+
     def decide_ns(self) -> int:
         return int(self.costs.decide_ns())
 
@@ -241,3 +260,7 @@ class ScalarPrices:
 
     def all_to_all_ns(self, matrix: list[list[int]]) -> int:
         return self._one("all_to_all_ns", matrix)
+
+    def all_reduce_ns(self, gpus: int, size: int) -> int:
+        (price,) = self.costs.all_reduce_ns(gpus, np.array([size], dtype=np.int64))
+        return int(price)

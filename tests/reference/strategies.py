@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from .judge_batches import requests_of
-from .judge_gating import local_experts
+from .judge_placement import local_experts
 from .judge_words import (
     DECODE,
     ENCODE,
@@ -20,6 +20,7 @@ from .judge_words import (
     Kernels,
     Layer,
     Model,
+    Prefetch,
     Software,
     Trace,
     Verdict,
@@ -31,6 +32,9 @@ OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "
 POLICIES = (*CLASSIC, *OF_TODAY)
 MISSES = ("load", "cpu", "cheapest", "zero_copy")
 PREFILLS = ("cache", "bypass", "stream")
+PADDED = ("static", "gshard", "no_drop", "tutel")
+DROPS = ("first_come", "random", "highest_gate_first", "batch_prioritised")
+FORMS = {True: ["grouped", "block_sparse"], False: ["batched", "block_sparse"]}
 SHARES = [0.1, 0.28, 0.5, 0.9]
 PARAMETERS: dict[str, tuple[str, list[Any]]] = {
     "lfu_decay": ("half_life", [1, 3, 8, None]),
@@ -54,7 +58,7 @@ class Case:
         """The trace's columns with the dtypes of a RoutingTrace."""
         shape = (len(self.trace["phase"]), len(self.model.moe_layers), self.model.top_k)
         ids = np.array(self.trace["expert_ids"], dtype=np.uint16).reshape(shape)
-        weights = self.trace.get("gate_weights")
+        weights, predicted = self.trace.get("gate_weights"), self.trace.get("predicted_ids")
         return {
             "expert_ids": np.ascontiguousarray(ids),
             "request_id": np.array(self.trace["request_id"], dtype=np.int32),
@@ -63,6 +67,9 @@ class Case:
             "gate_weights": None
             if weights is None
             else np.array(weights, np.float16).reshape(shape),
+            "predicted_ids": None
+            if predicted is None
+            else np.array(predicted, np.uint16).reshape(shape),
         }
 
 
@@ -157,7 +164,12 @@ def choices(
 few_ns, many_ns = st.integers(0, 80), st.integers(200, 2000)
 HALVES = (few_ns | many_ns).map(lambda n: n / 2)  # exact in floating point
 
-kernels = st.builds(Kernels, *[st.integers(0, 4)] * 6)
+kernels = st.builds(
+    Kernels,
+    *[st.integers(0, 4)] * 7,
+    sequence=st.none() | st.integers(0, 4),
+    gate_by_gating=st.dictionaries(st.sampled_from(["dynamic", *PADDED]), st.integers(0, 4)),
+)
 
 softwares = st.just(Software()) | st.builds(
     Software,
@@ -170,6 +182,8 @@ softwares = st.just(Software()) | st.builds(
     blocking=st.booleans(),
     overlap=st.booleans(),
     synchronisations=st.integers(0, 2),
+    count_reads=st.integers(1, 3),
+    calls_empty=st.booleans(),
     synchronisation_ns=HALVES,
 )
 
@@ -193,12 +207,23 @@ toy_prices = st.builds(
 
 
 @st.composite
+def plans(draw: st.DrawFn, model: Model, gating: str) -> list[list[int]]:
+    """Another order in each MoE layer, with replicas of some where the gating does not pad."""
+    spare = draw(st.integers(0, 4)) if gating == "dynamic" else 0
+    plan = []
+    for _ in model.moe_layers:
+        more = [draw(st.integers(0, model.experts - 1)) for _ in range(spare)]
+        plan.append(draw(st.permutations([*range(model.experts), *more])))
+    return plan
+
+
+@st.composite
 def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     """Every choice of semantics; half of the draws have few slots and large needs."""
     pressed = draw(st.booleans())
     gpus = draw(st.integers(1, min(4, model.experts)))
-    gatings = ["dynamic", "static"] if pressed else ["dynamic", "dynamic", "dynamic", "static"]
-    gating = draw(st.sampled_from(gatings))
+    padded = st.sampled_from(PADDED)
+    gating = draw(padded if draw(st.integers(0, 3)) < 1 + pressed else st.just("dynamic"))
     local = -(-model.experts // gpus)
     if pressed:
         slots: int | list[int] | None = draw(st.integers(1, max(1, min(local - 1, 4))))
@@ -221,9 +246,11 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     }
     software = draw(softwares)
     # the host and the GPU work at a time: not for software that does one thing after the other
+    placement = draw(st.sampled_from(["contiguous", "round_robin", "plan", "plan"]))
     kinds = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy"]
     miss = draw(st.sampled_from(kinds if software.overlap else ["load", "zero_copy"]))
     initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy"})]
+    groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
@@ -231,9 +258,15 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         chunk=draw(st.none() | st.integers(1, 7)),
         prefill=draw(st.sampled_from(PREFILLS)),
         gpus=gpus,
+        group=draw(st.sampled_from(groups)),
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
-        placement=draw(st.sampled_from(["contiguous", "round_robin"])),
+        no_drop=draw(st.booleans()),
+        factor=draw(st.sampled_from([0.1, 0.7, 1.0, 1.25, 3.0])),
+        min_capacity=draw(st.integers(0, 4)),
+        drop=draw(st.sampled_from(DROPS)),
+        placement=placement,
+        plan=draw(plans(model, gating)) if placement == "plan" else None,
         slots=slots,
         policy=policy,
         parameters={name: draw(st.sampled_from(values))} if values else {},
@@ -242,7 +275,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         miss=miss,
         uploads=draw(st.none() | st.integers(0, 3)) if miss == "cheapest" else None,
         order=draw(st.sampled_from(["id", "resident_first"])),
-        kernels=draw(st.sampled_from(["grouped", "grouped", "serial"])),
+        kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
         seed=draw(st.integers(0, 1000)),
         execution=draw(st.sampled_from(["eager", "piecewise", "graph"])),
@@ -267,7 +300,80 @@ def cases(draw: st.DrawFn, *, prompts: bool = False) -> Case:
         phase = draw(st.sampled_from(["all", "all", "prefill"]))
         kinds = [*PREFILLS, "bypass", "stream"]
         config = replace(config, phase=phase, prefill=draw(st.sampled_from(kinds)))
-    if not requests_of(trace, config.phase):  # nothing to run is an error, not an experiment
-        everything = "encode" if trace["phase"][0] == ENCODE else "all"
-        config = replace(config, phase=everything)
-    return Case(trace, model, config, draw(toy_prices))
+    return Case(trace, model, runnable(config, trace), draw(toy_prices))
+
+
+def runnable(config: Config, trace: Trace) -> Config:
+    """Nothing to run is an error, not an experiment."""
+    if requests_of(trace, config.phase):
+        return config
+    return replace(config, phase="encode" if trace["phase"][0] == ENCODE else "all")
+
+
+WITHOUT_LISTS = tuple(name for name in POLICIES if name not in {"arc", "s3fifo", "stream"})
+PREDICTIONS = ("oracle", "recorded", "next_layer", "history")
+
+
+@st.composite
+def prefetching_cases(draw: st.DrawFn) -> Case:
+    """Half as pressed as any case, the others with more layers, and room or one crowded pool."""
+    shape = draw(st.sampled_from(["pressed", "pressed", "room", "crowded"]))
+    kind = draw(st.sampled_from(["decode", "decode", "both", "encode"]))
+    model, prices = draw(models(encoder=kind == "encode")), draw(toy_prices)
+    copy_ns = draw(st.integers(0, 50) | st.integers(100, 1000) | st.integers(1000, 9000))
+    model = replace(model, expert_bytes=copy_ns * prices.copy_bytes_a_ns + 1)
+    if shape != "pressed":
+        more = replace(model.layers[-1], index=len(model.layers), moe=True)
+        few, many = min(2, model.top_k), max(6, model.experts)
+        model = replace(model, layers=[*model.layers, more], top_k=few, experts=many)
+    trace = draw(traces(model, kind))
+    config = draw(configs(model, kind, len(set(trace["request_id"]))))
+    local = -(-model.experts // config.gpus)
+    if shape != "pressed":
+        batch = draw(st.integers(1, 2))
+        config = replace(config, batch_size=batch, gating="dynamic", kernels="grouped")
+    if shape == "crowded":
+        config = replace(config, slots=1, scope="global")
+    elif shape == "room" or config.slots is None:
+        config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
+    policy = draw(st.sampled_from([*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]))
+    name, values = PARAMETERS.get(policy, ("", []))
+    parameters = {name: draw(st.sampled_from(values))} if values else {}
+    software = replace(config.software, blocking=False, overlap=True)
+    if draw(st.booleans()):  # a host that is far behind
+        software = replace(software, host_per_copy_ns=float(draw(st.integers(500, 3000))))
+    config = replace(
+        config,
+        prefill="cache",
+        policy=policy,
+        parameters=parameters,
+        first_part=config.first_part if policy == "static" else 0.25,
+        software=software,
+        prefetch=draw(prefetches(model)),
+    )
+    random = Random(draw(st.integers(0, 2**32 - 1)))
+    right = draw(st.sampled_from([0.3, 0.7, 1.0]))
+    trace["predicted_ids"] = guesses(random, trace, model, right)
+    return Case(trace, model, runnable(config, trace), prices)
+
+
+@st.composite
+def prefetches(draw: st.DrawFn, model: Model) -> Prefetch:
+    layers, expert = len(model.moe_layers), model.expert_bytes
+    return Prefetch(
+        kind=draw(st.sampled_from(PREDICTIONS)),
+        layers=draw(st.integers(1, layers + 1) | st.just(layers)),
+        recall=draw(st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0, 1.0])),
+        precision=draw(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0, 1.0])),
+        first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])),
+        budget=draw(st.none() | st.integers(expert, 4 * expert - 1)),
+    )
+
+
+def guesses(random: Random, trace: Trace, model: Model, right: float) -> list[list[list[int]]]:
+    """Each choice of each token with a chance of ``right``, else any expert or none."""
+    others = [NO_EXPERT, *range(model.experts)]
+    return [
+        [[e if random.random() < right else random.choice(others) for e in ids] for ids in token]
+        for token in trace["expert_ids"]
+    ]

@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
+from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
-from moesim.engine.outcome import CHARGES
+from moesim.engine.outcome import CHARGES, Outcome
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
@@ -50,7 +51,11 @@ class Observed:
 def run_des(case: Case) -> Observed:
     """The engine on the case, with its own invariants on."""
     theirs = engine_case(case)
-    outcome = des.run_des(theirs, records="layer", check=True)
+    return observed(theirs, des.run_des(theirs, records="layer", check=True))
+
+
+def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
+    """An outcome with records: layer, and what the metrics make of it."""
     counts = outcome.counts
     charges = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     charges["idle"] = theirs.gpus * outcome.duration_ns - sum(charges.values())
@@ -59,6 +64,8 @@ def run_des(case: Case) -> Observed:
         totals={
             "duration_ns": outcome.duration_ns,
             "dropped": int(counts.dropped_choices.sum()),
+            "lost_weight": int(counts.lost_weight[..., 0].sum()),
+            "weight": int(counts.lost_weight[..., 1].sum()),
             "rows_executed": int(counts.rows.sum()),
             "rows_kept": int(counts.kept_rows.sum()),
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
@@ -125,7 +132,8 @@ def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
     ):  # no rounding: the nanoseconds come back
         assert round(summary[f"{name}_ms"] * MS) == getattr(verdict, f"{name}_ns"), name
     ratios = ("hit_ratio_per_expert", "hit_ratio_per_access", "padding_ratio", "balancedness")
-    for name in (*ratios, "output_throughput"):
+    loads = ("max_load", "average_max_load")
+    for name in (*ratios, *loads, "output_throughput"):
         assert close(summary[name], getattr(verdict, name)), name
     known = [r["tpot_ns"] for r in verdict.requests if r["tpot_ns"] is not None]
     mean = sum(known, start=Fraction(0)) / len(known) / MS if known else None

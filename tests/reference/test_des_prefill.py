@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from .judge import judge
 from .judge_batches import requests_of
-from .judge_gating import local_experts
+from .judge_placement import local_experts
 from .judge_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace, Verdict
 from .prices import ToyPrices
 from .strategies import Case, cases

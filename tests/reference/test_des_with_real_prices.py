@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from moesim.config.paths import shipped_folder
 from moesim.engine import case as engine
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import CHARGES
+from moesim.experiment.planning import neighbours
+from moesim.gating import registry as gatings
+from moesim.gating.base import Gating
 from moesim.gating.dynamic import Dynamic
 from moesim.hardware import CostModel, SoftwareProfile, load_hardware, load_software
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies.lru import Lru
 from moesim.model import load_model
-from moesim.placement.contiguous import Contiguous
 from moesim.trace import RoutingTrace, read_trace
 from moesim.trace.slicing import slice_trace
 from moesim.workload.batching.refill import Refill
@@ -33,7 +36,8 @@ BATCH, SLOTS = 4, 5
 def judges_software(profile: SoftwareProfile) -> Software:
     """The profile in the judge's words; an expert of gpt-oss has three matrices."""
     counts = {name: getattr(profile.kernels, name) for name in vars(Kernels())}
-    names = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+    times = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+    names = (*times, "count_reads", "calls_empty")
     return Software(
         kernels=Kernels(**counts),
         copies_per_expert=1 if profile.copied == "expert" else 3,
@@ -54,34 +58,62 @@ def judges_trace(trace: RoutingTrace) -> Trace:
 def test_the_engine_agrees_with_the_judge_at_real_prices(
     gpus: int, miss: str, software: str
 ) -> None:
+    compared({"gpus": gpus, "miss": miss, "slots": SLOTS}, software, Dynamic())
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "kernels", "choices"),
+    [
+        ("dynamic", "serial", {}),
+        ("dynamic", "block_sparse", {}),
+        ("static", "serial", {"capacity_fraction": 0.5}),
+        ("static", "batched", {"capacity_fraction": 0.5}),
+        ("gshard", "grouped", {"factor": 1.25, "min_capacity": 1}),
+        ("no_drop", "batched", {}),
+        ("tutel", "serial", {"capacity_fraction": 0.5}),
+        ("tutel", "batched", {"no_drop": True}),
+    ],
+)
+def test_gatings_and_kernels_agree_at_real_prices(
+    gpus: int, kind: str, kernels: str, choices: dict[str, Any]
+) -> None:
+    given: dict[str, Any] = dict(choices)
+    if "capacity_fraction" in given:
+        given["capacity_fraction"] = "50 %"
+    if given.pop("no_drop", False):
+        given["capacity"] = "no_drop"
+    gating = gatings.get(kind)(**given)
+    told = {"gpus": gpus, "slots": None, "gating": kind, "kernels": kernels, **choices}
+    compared(told, "fairseq", gating)
+
+
+def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
+    """A run of both with the judge's ``choices``."""
+    config = Config(batching="refill", batch_size=BATCH, **choices)
+    gpus, slots = config.gpus, 32 if config.slots is None else SLOTS
     model, hardware = load_model("gpt-oss-20b"), load_hardware("rtx-4060-8gb")
-    profile, costs = load_software(software), CostModel(hardware, model)
+    forms = {form: config.kernels == form for form in ("serial", "batched")}
+    profile, costs = load_software(software), CostModel(hardware, model, **forms)
     whole = read_trace(shipped_folder() / "traces" / "quickstart.parquet")
     trace = slice_trace(whole, slice(0, 6), tokens=5)
     requests = Requests.of(trace, "decode")
     seats = Refill(batch_size=BATCH).seats(requests)
-    placed = Contiguous().place(32, gpus)
     case = engine.Case(
         trace=trace,
         model=model,
         prices=costs,
         software=profile,
         schedule=Schedule.of(requests, seats, trace, gpus),
-        gating=Dynamic(),
-        gpu_of_expert=placed,
+        gating=gating,
+        placement=neighbours(model, gpus),
         gpus=gpus,
-        slots=np.full((gpus, len(model.moe_layers)), SLOTS),
+        slots=np.full((gpus, len(model.moe_layers)), slots),
         policy=Lru(),
-        miss=misses.get(miss)(),
+        miss=misses.get(config.miss)(),
+        kernels=config.kernels,  # type: ignore[arg-type]
     )
-    config = Config(
-        batching="refill",
-        batch_size=BATCH,
-        gpus=gpus,
-        slots=SLOTS,
-        miss=miss,
-        software=judges_software(profile),
-    )
+    config = replace(config, software=judges_software(profile))
     expert = model.layers[0].moe
     assert expert is not None
     layers = [Layer(x.index, moe=True, window=x.attention.window) for x in model.layers]
@@ -89,7 +121,8 @@ def test_the_engine_agrees_with_the_judge_at_real_prices(
     verdict = judge(judges_trace(trace), words, config, ScalarPrices(costs, model.layers))
     outcome = run_des(case, check=True)
     assert outcome.ends.max(axis=1).tolist() == [step["end_ns"] for step in verdict.steps]
-    assert int(outcome.counts.misses.sum()) == verdict.misses > 0
+    assert int(outcome.counts.misses.sum()) == verdict.misses
+    assert (verdict.misses > 0) == (config.slots is not None)
     assert int(outcome.counts.host_turns.sum()) == verdict.host_turns
     charged: Any = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     assert charged == {name: verdict.time_ns[name] for name in CHARGES}

@@ -201,18 +201,18 @@ def test_two_gpus_meet_at_combine_when_the_host_of_one_has_ended() -> None:
     trace = decode([[[0, 2]], [[2, 3]]], first=[4, 9])
     config = Config(batch_size=2, gpus=2, slots=1, initial="most_used", first_part=1, miss="cpu")
     verdict = judge(trace, model(4, 2), config, HandPrices())
-    # attention 105 and 110; gate 12: 117, 122; shared until 122, 127
-    # count exchange from 122: 30 + 8 + 2 x 8 = 54: 176; the counts come over: 183
-    # dispatch: GPU 0 sends 1 row: 183 + 30 + 20 = 233
-    # GPU 0: wave [0] 52: 285. GPU 1: wave [2], 2 rows, 54: 287; its host from 233, when dispatch
-    #   has ended: 7 + 160 + 70: 470. GPU 1 waits for it 183, and GPU 0 waits for GPU 1 185
-    # combine: GPU 1 sends 1 row: 470 + 30 + 2 x 20 = 540; restore 2: 542; head 40: 582
-    assert verdict.duration_ns == 582
-    assert Span(0, 0, 1, "host", (3,), 233, 470) in verdict.spans
+    # attention until 105 and 110; gate 10: 115, 120; reordering 2: 117, 122; shared: 122, 127
+    # counts exchanged from 120, beside the reordering: 30 + 8 + 2 x 8 = 54: 174; told 7: 181
+    # dispatch: GPU 0 sends 1 row: 181 + 30 + 20 = 231
+    # GPU 0: wave [0] 52: 283. GPU 1: wave [2], 2 rows, 54: 285; its host from 231, when dispatch
+    #   has ended: 7 + 160 + 70: 468. GPU 1 waits for it 183, and GPU 0 waits for GPU 1 185
+    # combine: GPU 1 sends 1 row: 468 + 30 + 2 x 20 = 538; restore 2: 540; head 40: 580
+    assert verdict.duration_ns == 580
+    assert Span(0, 0, 1, "host", (3,), 231, 468) in verdict.spans
     assert spent(verdict) == {
         "attention": 145 + 150,
         "gate": 24,
-        "dispatch_combine": (54 + 50 + 70 + 2) + (49 + 50 + 70 + 2),
+        "dispatch_combine": (52 + 50 + 70 + 2) + (47 + 50 + 70 + 2),
         "experts": (5 + 52) + (5 + 54),
         "host": 7 + 7,
         "waiting_for_gpus": 185,

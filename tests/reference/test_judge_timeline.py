@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from .judge import judge
-from .judge_words import DECODE, Config, Kernels, Layer, Model, Software, Span, Trace
+from .judge_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software, Span, Trace
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class HandPrices:
 
     def combine_product_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int:
         return 70
+
+    def encode_ns(self, layer: Any, tokens: int, experts: int, capacity: int, rows: int) -> int:
+        return 25 + rows
 
     def decide_ns(self) -> int:
         return 9
@@ -132,9 +135,9 @@ def test_two_gpus() -> None:
     verdict = judge(trace, model, config, HandPrices())
     # Dense layer: 100 + 3 + 50 = 153 on both; host = 200 + 4 = 204.
     # attention: GPU 0 100 + 5: 258, GPU 1 100 + 10: 263; host 408
-    # gate 10 + permute 2: 270 and 275; host 608; shared until 275 and 280
-    # count exchange from 275 (GPU 0's shared expert fills its wait): 30 + 8 + 2 x 8 = 54: 329
-    # the host has launched at 608 only: host 279; counts over at 618: host 10
+    # gate 10: 268 and 273; permute 2: 270 and 275; host 608; shared until 275 and 280
+    # count exchange from 273 beside all that: 30 + 8 + 2 x 8 = 54: 327
+    # the host has launched at 608 only: host 281; counts over at 618: host 10
     # dispatch: GPU 0 sends 1 row (expert 2) of 20 bytes, GPU 1 none: 618 + 30 + 20 = 668
     # copies of 2 x 50 + 100 = 200; the host needs 2 x 5 = 10 for each:
     #   GPU 0: expert 0 628-828 (stall 160); 20 + 30 + 2 = 52: 880
@@ -156,9 +159,9 @@ def test_two_gpus() -> None:
     assert verdict.time_ns == {
         "attention": (153 + 105 + 40) + (153 + 110 + 40),
         "gate": 12 + 12,
-        "dispatch_combine": (54 + 50 + 70 + 2) + (49 + 50 + 70 + 2),
+        "dispatch_combine": (52 + 50 + 70 + 2) + (47 + 50 + 70 + 2),
         "experts": (5 + 52) + (5 + 54 + 52),
-        "host": (279 + 10 + 182) + (279 + 10 + 636),
+        "host": (281 + 10 + 182) + (281 + 10 + 636),
         "waiting_for_weights": 160 + 360,
         "waiting_for_gpus": 254,
         "waiting_for_cpu": 0,
@@ -191,3 +194,92 @@ def test_static_gating_pays_for_the_largest_sender_and_pads() -> None:
     assert verdict.padding_ratio == Fraction(2, 3)
     assert verdict.hits == 3
     assert verdict.misses == 0
+
+
+def test_a_capacity_is_agreed_on_before_rows_are_placed() -> None:
+    """``no_drop``: 3 requests on 2 GPUs; GPU 0's two tokens want expert 0, so the capacity is 2."""
+    trace = decode([[[0]], [[1]], [[0]]], first=[0, 0, 0])
+    model = Model([Layer(0, moe=True)], 3, 1, 10, 2, expert_bytes=100)
+    config = Config(batch_size=3, gpus=2, gating="no_drop", kernels="batched", software=SOFTWARE)
+    verdict = judge(trace, model, config, HandPrices())
+    # attention 102 and 101, host 6; gate 10 x 2: 122 and 121, host 8; shared until 127 and 126
+    # largest count: 4 bytes each way from 122: 30 + 4 + 2 x 4 = 42: 164; read: 164 + 7 + 3 = 174
+    # masks 60: 234. dispatch 30 + 1 x 2 x 20 + 2 x (2 x 2 x 20) = 230: 464
+    # GPU 0: 2 experts of 4 rows: 20 + 60 + 16 = 96: 560; GPU 1: 20 + 30 + 8 = 58: 522, waits 38
+    # combine, transposed: 30 + 80 + 2 x 40 = 190: 750; product 70; head 40
+    assert verdict.duration_ns == 750 + 70 + 40
+    assert verdict.time_ns["gate"] == 2 * (20 + 60)
+    assert verdict.time_ns["host"] == 2 * 10
+    assert verdict.barrier_ns == 38
+    assert (verdict.rows_executed, verdict.rows_kept, verdict.dropped) == (12, 3, 0)
+
+
+def test_tutel_encodes_and_decodes_kept_rows() -> None:
+    """The capacity and drops of static gating, without its masks."""
+    trace = decode([[[0]], [[1]], [[0]]], first=[0, 0, 0])
+    model = Model([Layer(0, moe=True)], 3, 1, 10, 2, expert_bytes=100)
+    config = Config(batch_size=3, gpus=2, gating="tutel", capacity_fraction=0.5)
+    verdict = judge(trace, model, config, HandPrices())
+    # as under static gating, but gate 10 x 2 + encode 25 + 1 = 46: 148; dispatch 130: 278;
+    # GPU 0's kernel 88: 366; combine 110: 476; decode 1; head 40
+    assert verdict.duration_ns == 476 + 1 + 40
+    assert (verdict.rows_executed, verdict.rows_kept, verdict.dropped) == (6, 2, 1)
+
+
+def test_empty_experts_are_called_one_by_one() -> None:
+    """Two of 3 resident experts have rows; all 3 are launched, each 2 ns."""
+    trace = decode([[[0, 1]]], first=[0])
+    model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
+    launching = replace(SOFTWARE, launch_ns=200)
+    ends = []
+    for calls_empty in (False, True):
+        software = replace(launching, calls_empty=calls_empty)
+        config = Config(kernels="serial", software=software)
+        ends.append(judge(trace, model, config, HandPrices()).duration_ns)
+    # host: attention 204, gate 200, experts 2 or 3 x 200, combine 200, head 200
+    assert ends == [204 + 200 + 400 + 400, 204 + 200 + 600 + 400]
+
+
+def test_whole_sequences_launch_their_own_attention() -> None:
+    trace = decode([[[0, 1]]], first=[0])
+    trace["phase"] = [PREFILL]
+    model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
+    kernels = replace(SOFTWARE.kernels, sequence=7)
+    config = Config(phase="prefill", software=replace(SOFTWARE, launch_ns=200, kernels=kernels))
+    # host: attention 7 x 200 + 4, gate, grouped, combine, head
+    assert judge(trace, model, config, HandPrices()).duration_ns == 1404 + 4 * 200
+
+
+def test_a_gating_has_its_own_launches() -> None:
+    trace = decode([[[0, 1]]], first=[0])
+    model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
+    kernels = Kernels(1, 1, 1, 1, 1, 1, reorder=10, gate_by_gating={"static": 20})
+    software = replace(SOFTWARE, launch_ns=200, kernels=kernels)
+    ends = {
+        gating: judge(
+            trace, model, Config(gating=gating, software=software), HandPrices()
+        ).duration_ns
+        for gating in ("dynamic", "static", "gshard")
+    }
+    # 204 of attention, three more launches, and those of the gate
+    assert ends == {"dynamic": 804 + 11 * 200, "static": 804 + 20 * 200, "gshard": 804 + 200}
+
+
+def test_the_rule_decides_whose_gate_weight_is_lost() -> None:
+    """Three tokens want expert 0 (rank 0, 1, 0), two want 2 (rank 0, 1); one row for each."""
+    trace = decode([[[0, 1]], [[2, 0]], [[0, 2]]], first=[0, 0, 0])
+    trace["gate_weights"] = [[[0.5, 0.5]], [[0.125, 0.75]], [[0.25, 1.0]]]
+    model = Model([Layer(0, moe=True)], 6, 2, 10, 2, expert_bytes=100)
+    lost = {}
+    for drop in ("first_come", "highest_gate_first", "batch_prioritised"):
+        config = Config(batch_size=3, gating="gshard", factor=0.1, min_capacity=1, drop=drop)
+        verdict = judge(trace, model, config, HandPrices())
+        assert verdict.dropped == 3
+        assert verdict.weight == round(3.125 * 2**24)
+        lost[drop] = verdict.lost_weight / 2**24
+    # expert 0 keeps .5, .75 or .25 (whose token's largest is 1); expert 2 keeps .125, 1 or .125
+    assert lost == {
+        "first_come": 1.0 + 1.0,
+        "highest_gate_first": 0.75 + 0.125,
+        "batch_prioritised": 1.25 + 1.0,
+    }

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 
 from .judge import judge
+from .judge_placement import local_experts, physical, physical_experts
 from .judge_words import CATEGORIES, Verdict
 from .strategies import MISSES, POLICIES, PREFILLS, Case, cases, needs_exceed_slots
 
@@ -24,6 +25,8 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
         seen.update(f"rule {rule}" for rule in rules)
         seen.update(f"place {place}" for place in {turn.place for turn in verdict.turns})
         seen["chunks"] += case.config.chunk is not None
+        seen["replicas"] += physical(case.model, case.config) > case.model.experts
+        seen["replicas on one GPU"] += holds_twice(case)
         seen["cheapest does both"] += decided_both_ways(verdict)
         for choice in (
             "gpus",
@@ -31,6 +34,7 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
             "scope",
             "miss",
             "gating",
+            "placement",
             "phase",
             "batching",
             "execution",
@@ -43,7 +47,8 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     assert 3 * seen["exceeded"] >= seen["all"] >= 800, seen
     # Nothing that the semantics name is left out.
     names = [f"rule {rule}" for rule in ("free", "a", "b", "c")]
-    names += ["chunks", "rule layer", "rule staged"]
+    names += [f"placement {kind}" for kind in ("contiguous", "round_robin", "plan")]
+    names += ["replicas", "replicas on one GPU", "chunks", "rule layer", "rule staged"]
     names += [f"prefill {prefill}" for prefill in PREFILLS]
     names += [f"gpus {gpus}" for gpus in (1, 2, 3, 4)]
     names += [f"policy {policy}" for policy in POLICIES]
@@ -54,6 +59,16 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:
         assert seen[name] >= 9, (name, seen)
+
+
+def holds_twice(case: Case) -> bool:
+    """Whether a GPU holds the same expert more than once."""
+    for m in range(len(case.model.moe_layers)):
+        held = physical_experts(m, case.model, case.config)
+        for local in local_experts(case.model, case.config):
+            if len({held[p] for p in local}) < len(local):
+                return True
+    return False
 
 
 def test_prompts_go_every_way_around_the_caches() -> None:

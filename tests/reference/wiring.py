@@ -12,14 +12,19 @@ from moesim.gating import registry as gatings
 from moesim.hardware.software import KernelCounts, SoftwareProfile
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies import registry as policies
+from moesim.memory.prefetch import registry as prefetchers
+from moesim.memory.prefetch.base import Prefetcher
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.placement import registry as planners
+from moesim.placement.mapping import Placement
+from moesim.placement.task import Task
 from moesim.trace import RoutingTrace, TraceMetadata
 from moesim.workload.batching import registry as batchings
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
-from .judge_words import Layer, Model, Software
+from .judge_placement import physical
+from .judge_words import Layer, Model, Prefetch, Software
 from .prices import ToyCostModel
 from .strategies import Case
 
@@ -31,8 +36,16 @@ def engine_case(case: Case) -> EngineCase:
     requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
     batching = batchings.get(config.batching)(batch_size=config.batch_size)
     gating_choices: dict[str, Any] = {}
-    if config.gating == "static":
+    if config.gating in ("static", "tutel"):
         gating_choices["capacity_fraction"] = percent(config.capacity_fraction)
+    if config.gating == "tutel":
+        gating_choices["capacity"] = "no_drop" if config.no_drop else "fraction"
+    if config.gating == "gshard":
+        gating_choices = {
+            "factor": float(config.factor),
+            "min_capacity": config.min_capacity,
+            "drop": config.drop,
+        }
     policy_choices: dict[str, Any] = {
         name: percent(value) if isinstance(value, float) else value
         for name, value in config.parameters.items()
@@ -42,9 +55,8 @@ def engine_case(case: Case) -> EngineCase:
     if config.policy == "static":
         policy_choices["first_part"] = percent(config.first_part)
     miss_choices = {"uploads": config.uploads} if config.miss == "cheapest" else {}
-    gpu_of_expert = planners.get(config.placement)().place(case.model.experts, config.gpus)
     given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
-    slots = [case.model.experts if of is None else of for of in given]
+    slots = [physical(case.model, config) if of is None else of for of in given]
     return EngineCase(
         trace=trace,
         model=model,
@@ -52,8 +64,9 @@ def engine_case(case: Case) -> EngineCase:
         software=engine_software(config.software),
         schedule=Schedule.of(requests, batching.seats(requests), trace, config.gpus, config.chunk),
         gating=gatings.get(config.gating)(**gating_choices),
-        gpu_of_expert=gpu_of_expert,
+        placement=engine_placement(case),
         gpus=config.gpus,
+        group=config.group,
         slots=np.array([slots] * config.gpus, np.int64),
         policy=policies.get(config.policy)(**policy_choices),
         miss=misses.get(config.miss)(**miss_choices),
@@ -64,7 +77,26 @@ def engine_case(case: Case) -> EngineCase:
         execution=config.execution,  # type: ignore[arg-type]
         decide=config.decide,  # type: ignore[arg-type]
         prefill=config.prefill,  # type: ignore[arg-type]
+        prefetch=engine_prefetch(config.prefetch),
     )
+
+
+def engine_prefetch(choices: Prefetch) -> Prefetcher:
+    names = {"oracle": ("recall", "precision"), "next_layer": ("first_part",)}
+    own = {name: float(getattr(choices, name)) for name in names.get(choices.kind, ())}
+    budget = None if choices.budget is None else f"{choices.budget} B"
+    return prefetchers.get(choices.kind)(layers=choices.layers, budget=budget, **own)
+
+
+def engine_placement(case: Case) -> Placement:
+    """The plan, or what the planner of that name makes of no routing."""
+    layers, config = len(case.model.moe_layers), case.config
+    nothing = np.zeros((0, layers, case.model.experts), np.int64)
+    if config.plan is None:
+        plan = planners.get(config.placement)().place(Task(config.gpus, nothing))
+    else:
+        plan = np.array(config.plan, np.int64)
+    return Placement.of(plan, config.gpus)
 
 
 def percent(share: float | Fraction) -> str:
@@ -104,7 +136,7 @@ def engine_model(model: Model, *, gated: bool) -> ModelSpec:
 def engine_trace(case: Case, model: ModelSpec) -> RoutingTrace:
     ids = tuple(layer.index for layer in model.moe_layers)
     metadata = TraceMetadata("toy", case.model.experts, case.model.top_k, ids, "toy", "toy", "none")
-    return RoutingTrace(**case.arrays(), predicted_ids=None, metadata=metadata)
+    return RoutingTrace(**case.arrays(), metadata=metadata)
 
 
 def engine_software(software: Software) -> SoftwareProfile:
@@ -119,5 +151,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         blocking=software.blocking,
         overlap=software.overlap,
         synchronisations=software.synchronisations,
+        count_reads=software.count_reads,
+        calls_empty=software.calls_empty,
         **{name: float(getattr(software, name)) for name in names},
     )

@@ -11,6 +11,19 @@ import simpy
 
 from moesim.engine.des.links import FairLinks
 
+DECISION, LAST = 2, 3
+"""Priorities of events: a layer is decided after all else that happens in its nanosecond, and
+prefetches begin after that; simpy's own are 0 and 1."""
+
+
+class After(simpy.Event):
+    """Happens ``delay`` ns from now, after all of that nanosecond with a lower ``priority``."""
+
+    def __init__(self, env: simpy.Environment, delay: int, priority: int) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
+        env.schedule(self, priority, delay)  # type: ignore[arg-type]
+
 
 @dataclass(eq=False)
 class CopyGroup:
@@ -18,8 +31,8 @@ class CopyGroup:
 
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
     the layer's copies; ``after``: the end of the victim's wave for which the first one waits;
-    ``ahead``: they do not wait for the host; ``experts``: which, where that is recorded. ``spans``
-    are filled in as it runs.
+    ``ahead``: they do not wait for the host; ``begun``: the first has its turn; ``experts``: which,
+    where that is recorded. ``spans`` are filled in as it runs.
     """
 
     count: int
@@ -32,7 +45,8 @@ class CopyGroup:
     layer: int = -1
     step: int = -1
     ahead: bool = False
-    experts: list[int] = field(default_factory=list)
+    begun: bool = False
+    experts: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -50,7 +64,8 @@ class SharedWay:
 
 
 class CopyIn:
-    """Serves groups of copies in the order in which they were submitted.
+    """Serves groups of copies in the order in which they were submitted; prefetches, one a group,
+    while no other copy waits.
 
     ``host_ns``: host time to issue one copy; ``blocking``: the host waits for each before the next.
     """
@@ -61,6 +76,7 @@ class CopyIn:
         self.env, self.host_ns, self.blocking, self.way = env, host_ns, blocking, way
         self.end = self.served = 0
         self._queue: deque[CopyGroup] = deque()
+        self._prefetches: deque[CopyGroup] = deque()
         self._busy = False
         self.on_copy: Callable[[CopyGroup], None] | None = None
 
@@ -71,8 +87,33 @@ class CopyIn:
             self._busy = True
             self._next()
 
+    def prefetch(self, group: CopyGroup) -> None:
+        """Queue ``group`` behind all that is not prefetched."""
+        self._prefetches.append(group)
+        self._look()
+
+    def withdraw(self, group: CopyGroup) -> None:
+        """Take back a prefetch that has not begun."""
+        self._prefetches.remove(group)
+        self._look()
+
+    def _look(self) -> None:
+        """Begin the first prefetch as soon as it may, and after all else of that nanosecond."""
+        if self._busy or not self._prefetches:
+            return
+        wait = max(self._prefetches[0].known - int(self.env.now), 0)
+        After(self.env, wait, LAST).callbacks.append(lambda _: self._begin())
+
+    def _begin(self) -> None:
+        if self._busy or not self._prefetches or self._prefetches[0].known > self.env.now:
+            return
+        self._busy = True
+        self._queue.append(self._prefetches.popleft())
+        self._next()
+
     def _next(self) -> None:
         group = self._queue[0]
+        group.begun = True
         if group.after is not None and not group.after.processed:
             group.after.callbacks.append(lambda _: self._start(group))
         else:
@@ -118,3 +159,4 @@ class CopyIn:
             self._next()
         else:
             self._busy = False
+            self._look()

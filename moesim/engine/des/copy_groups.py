@@ -8,18 +8,21 @@ from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.layer import MoeLayer
 
 Groups = dict[int, list[CopyGroup]]
+"""Copies by the wave that waits for them, in order."""
+Ends = dict[int, simpy.Event]
+"""The ends of waves for which copies wait."""
 
 
 def copy_groups(
     env: simpy.Environment, layer: MoeLayer, index: int, known: int
-) -> tuple[Groups, dict[int, simpy.Event]]:
+) -> tuple[Groups, Ends]:
     """The pass's copies by wave, those without a wait between them as one; and awaited wave ends.
 
     ``known``: when the counts are.
     """
     low, high = layer.step_copies[index], layer.step_copies[index + 1]
     groups: Groups = {}
-    ends: dict[int, simpy.Event] = {}
+    ends: Ends = {}
     previous = -1
     for copy in range(low, high):
         wave, wait = layer.copy_wave[copy], layer.copy_wait[copy]

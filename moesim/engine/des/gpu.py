@@ -13,7 +13,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
-from moesim.engine.des.copy_groups import Groups, copy_groups, name_copies
+from moesim.engine.des.copy_groups import Ends, Groups, copy_groups, name_copies
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
 from moesim.engine.des.records import (
@@ -47,6 +47,7 @@ class Gpu(Compute):
         self.hosts, self.host = HostTimes.of(case), 0
         beside = case.software.overlap and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside
+        self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}
 
@@ -60,7 +61,7 @@ class Gpu(Compute):
             phases = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes].tolist()
             by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
             for index, phase in enumerate(phases):
-                self.step = chunk.first + index
+                self.step, self.chunk = chunk.first + index, number
                 yield from self._forward(by_phase[phase], index, heads[index], phase)
             number += 1
 
@@ -74,6 +75,7 @@ class Gpu(Compute):
     ) -> Events:
         """One forward pass."""
         records, hosts = self.records, self.hosts
+        attention = hosts.attention if phase == Phase.DECODE else hosts.sequence
         self.charges = charges = [0] * 8
         records.starts.append(self.time)
         if self.copies_ahead:
@@ -86,7 +88,7 @@ class Gpu(Compute):
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.time += layer.attention[index]
             self.charge(ATTENTION, self.time)
-            self.host += hosts.attention
+            self.host += attention
             if self.keep_spans:
                 name = f"layer {layer.index} attention"
                 self.span("compute", name, begin, self.time, layer.index)
@@ -116,11 +118,13 @@ class Gpu(Compute):
 
     def _undisturbed(self, layer: MoeLayer, index: int) -> None:
         """A MoE layer of a lone GPU that waits for no copy: no event."""
-        known, free = self._gate(layer, index)
+        known, free, _ = self._gate(layer, index)
         known = self._decided(layer, known)
         self.time = max(known, free)
+        if self.case.gating.agrees:
+            known = self._prepare(layer, index)
         low, high = layer.step_waves[index], layer.step_waves[index + 1]
-        self.host += self.hosts.combine + (high - low) * self.hosts.wave
+        self.host += self.hosts.combine + layer.launches[index] * self.hosts.wave
         for wave in range(low, high):
             self._run_wave(layer, wave)
         if layer.hosted_ns:
@@ -128,12 +132,17 @@ class Gpu(Compute):
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
-    def _gate(self, layer: MoeLayer, index: int) -> tuple[int, int]:
-        """The gate, then the shared expert: when the gate ends, and when compute is free again."""
+    def _gate(self, layer: MoeLayer, index: int) -> tuple[int, int, int]:
+        """The gate, then the shared expert: when the gate ends, when compute is free again, and
+        when the rows are there that are prepared before the shared expert.
+        """
         gated = self.time = self.time + layer.gate[index]
         self.charge(GATE, gated)
         self.host += self.hosts.gate
-        free = gated
+        prepared = gated
+        if not self.case.gating.agrees and layer.prepare[index]:
+            prepared = self._prepare(layer, index)
+        free = prepared
         if layer.shared[index]:
             self.host += self.hosts.shared
             free += layer.shared[index]
@@ -141,9 +150,20 @@ class Gpu(Compute):
         if self.keep_spans:
             start, name = gated - layer.gate[index], f"layer {layer.index}"
             self.span("compute", f"{name} gate", start, gated, layer.index)
-            if free > gated:
-                self.span("compute", f"{name} shared expert", gated, free, layer.index)
-        return (gated if self.case.software.overlap else free), free
+            if free > prepared:
+                self.span("compute", f"{name} shared expert", prepared, free, layer.index)
+        return (gated if self.case.software.overlap else free), free, prepared
+
+    def _prepare(self, layer: MoeLayer, index: int) -> int:
+        """The rows are reordered, or put into their places, apart from the gate. Returns the
+        end.
+        """
+        start = self.time
+        self.time += layer.prepare[index]
+        self.charge(GATE, self.time)
+        if self.keep_spans and self.time > start:
+            self.span("compute", f"layer {layer.index} rows", start, self.time, layer.index)
+        return self.time
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""
@@ -188,21 +208,17 @@ class Gpu(Compute):
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
-        known, free = self._gate(layer, index)
+        known, free, prepared = self._gate(layer, index)
         if layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, layer, "counts")
         known = self._decided(layer, known)
-        whole = self.coming.pop(layer.index, None)
-        groups, ends = ({}, {}) if whole else self._copies(layer, index, known)
-        if groups or self.host_compute:
-            self.time = known
-            yield from self.reach()
-        self._submit(groups)
-        if layer.streamed[index] and whole is None:
-            (whole,) = groups.pop(0)
-        ready = known
+        groups, ends, whole = yield from self._settle(layer, index, known)
+        if self.case.gating.agrees:
+            self.time = max(known, free)
+            prepared = free = self._prepare(layer, index)
+        ready = max(known, prepared)
         if self.together:
-            ready = yield from self._together(known, layer.dispatch[index], layer, "dispatch")
+            ready = yield from self._together(ready, layer.dispatch[index], layer, "dispatch")
         beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
         there = 0 if whole is None else (yield from self._arrival(whole))
@@ -220,9 +236,27 @@ class Gpu(Compute):
         self.time += layer.restore[index]
         self.charge(DISPATCH, self.time)
 
-    def _copies(
+    def _settle(
         self, layer: MoeLayer, index: int, known: int
-    ) -> tuple[Groups, dict[int, simpy.Event]]:
+    ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
+        """The copies of the layer, queued when the counts are known: by wave, the wave ends that
+        some wait for, and those of the whole layer where it came ahead.
+        """
+        whole = self.coming.pop(layer.index, None)
+        groups, ends = ({}, {}) if whole else self._copies(layer, index, known)
+        if groups or self.host_compute:
+            self.time = known
+            yield from self.reach()
+        self._submit(groups)
+        if layer.streamed[index] and whole is None:
+            (whole,) = groups.pop(0)
+        return groups, ends, whole
+
+    def _issued(self, layer: MoeLayer, index: int) -> int:
+        """How many copies the host issued in the layer."""
+        return layer.step_copies[index + 1] - layer.step_copies[index]
+
+    def _copies(self, layer: MoeLayer, index: int, known: int) -> tuple[Groups, Ends]:
         groups, ends = copy_groups(self.env, layer, index, known)
         if self.keep_spans:
             name_copies(groups, layer, index, self.step)
@@ -255,7 +289,7 @@ class Gpu(Compute):
         layer: MoeLayer,
         index: int,
         groups: Groups,
-        ends: dict[int, simpy.Event],
+        ends: Ends,
     ) -> Generator[simpy.Event, Any, int]:
         """Every wave, each when its weights are there. Returns the end of the last copy, 0 without
         one.
@@ -272,14 +306,13 @@ class Gpu(Compute):
 
     def _launched(self, layer: MoeLayer, index: int, known: int, last_copy: int) -> None:
         """The host's time for copies, experts and combine."""
-        copies = layer.step_copies[index + 1] - layer.step_copies[index]
-        waves = layer.step_waves[index + 1] - layer.step_waves[index]
+        copies = self._issued(layer, index)
         if copies:
             if self.copy_in.blocking:
                 self.host = max(self.host, last_copy)
             else:
                 self.host = max(self.host, known) + copies * self.copy_in.host_ns
-        self.host += waves * self.hosts.wave + self.hosts.combine
+        self.host += layer.launches[index] * self.hosts.wave + self.hosts.combine
 
     def _together(
         self, arrival: int, price_ns: int, layer: MoeLayer, what: str

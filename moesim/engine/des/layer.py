@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk
+from moesim.engine.chunk import Chunk, Work
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -20,12 +22,14 @@ class DenseLayer:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MoeLayer:
-    """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies.
+    """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies. What
+    follows from turns is appended as they are decided.
 
-    ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them. ``streamed``: in which passes its
-    copies, of all experts, come ahead. ``read_ns``: what reading over the
-    link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take ``down_ns``
-    and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
+    ``prepare``: the rows' preparation where it is no part of the gate. ``launches``: kernels of
+    experts that the host launches. ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them.
+    ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
+    over the link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take
+    ``down_ns`` and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
     ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where there is
     none.
     """
@@ -34,38 +38,69 @@ class MoeLayer:
     moe_index: int
     attention: list[int]
     gate: list[int]
+    prepare: list[int]
     shared: list[int]
     restore: list[int]
     dispatch: list[int]
     combine: list[int]
-    step_waves: list[int]
-    wave_ns: list[int]
-    read_ns: list[int]
-    step_hosted: list[int]
-    hosted_ns: list[int]
-    down_ns: list[int]
-    up_ns: list[int]
-    step_copies: list[int]
-    copy_wave: list[int]
-    copy_wait: list[int]
     copy_ns: int
     amount: int
     sync_ns: int
     exchange_ns: int
-    turn_expert: list[int]
-    wave_turn: list[int]
-    copy_expert: list[int]
-    streamed: list[bool]
+    names: NDArray[np.object_]
+    step_waves: list[int] = field(default_factory=lambda: [0])
+    launches: list[int] = field(default_factory=list)
+    wave_ns: list[int] = field(default_factory=list)
+    read_ns: list[int] = field(default_factory=list)
+    step_hosted: list[int] = field(default_factory=lambda: [0])
+    hosted_ns: list[int] = field(default_factory=list)
+    down_ns: list[int] = field(default_factory=list)
+    up_ns: list[int] = field(default_factory=list)
+    step_copies: list[int] = field(default_factory=lambda: [0])
+    copy_wave: list[int] = field(default_factory=list)
+    copy_wait: list[int] = field(default_factory=list)
+    turn_expert: list[str] = field(default_factory=list)
+    wave_turn: list[int] = field(default_factory=lambda: [0])
+    copy_expert: list[str] = field(default_factory=list)
+    streamed: list[bool] = field(default_factory=list)
+
+    def append(self, work: Work, launches: Ints) -> None:
+        """The work of passes that follow those which are there; ``launches`` int64[passes]."""
+        ends = np.append(work.starts[1:], len(work.on_gpu)) if len(work.starts) else work.starts
+        _continue(self.step_waves, work.step_waves[1:])
+        _continue(self.step_hosted, work.step_hosted[1:])
+        _continue(self.step_copies, work.step_copies[1:])
+        _continue(self.wave_turn, ends)
+        self.launches.extend(launches.tolist())
+        self.wave_ns.extend(work.wave_ns.tolist())
+        self.read_ns.extend(work.read_ns.tolist())
+        self.hosted_ns.extend(work.hosted_ns.tolist())
+        self.down_ns.extend(work.moved_ns[0].tolist())
+        self.up_ns.extend(work.moved_ns[1].tolist())
+        self.copy_wave.extend(work.copy_wave.tolist())
+        self.copy_wait.extend(work.copy_wait.tolist())
+        self.turn_expert.extend(self.names[work.turns.expert[work.on_gpu]].tolist())
+        self.copy_expert.extend(self.names[work.copied].tolist())
+        self.streamed.extend(work.streamed.tolist())
+
+    def skip_to(self, index: int) -> None:
+        """Passes before ``index`` that are not there do not run the layer."""
+        passes = index - len(self.launches)
+        for offsets in (self.step_waves, self.step_hosted, self.step_copies):
+            offsets.extend(offsets[-1:] * passes)
+        for values in (self.launches, self.down_ns, self.up_ns):
+            values.extend([0] * passes)
+        self.streamed.extend([False] * passes)
 
     def hosted(self, index: int) -> list[int]:
         """The prices of the host's experts in a pass."""
         return self.hosted_ns[self.step_hosted[index] : self.step_hosted[index + 1]]
 
-    def experts_of_wave(self, wave: int) -> list[int]:
+    def experts_of_wave(self, wave: int) -> list[str]:
         """The experts that run in ``wave`` of the chunk."""
         return self.turn_expert[self.wave_turn[wave] : self.wave_turn[wave + 1]]
 
-    def expert_of_copy(self, copy: int) -> int:
+    def expert_of_copy(self, copy: int) -> str:
         """The expert that ``copy`` of the chunk brings."""
         return self.copy_expert[copy]
 
@@ -83,7 +118,7 @@ def layers_on(
         if layer.moe is None:
             layers.append(DenseLayer(layer.index, attention))
             continue
-        work, expert = chunk.work[moe_index, gpu], layer.moe.expert
+        expert = layer.moe.expert
         local = len(case.local_experts(gpu))
         copies = case.software.copies_per_expert(expert)
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
@@ -93,45 +128,54 @@ def layers_on(
             values: list[int] = prices[index][:, gpu].tolist()
             return values
 
-        layers.append(
-            MoeLayer(
-                index=layer.index,
-                moe_index=moe,
-                attention=attention,
-                gate=of_gpu(chunk.gate),
-                shared=of_gpu(chunk.shared),
-                restore=of_gpu(chunk.restore),
-                dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
-                combine=chunk.combine[moe].tolist() if chunk.combine else [],
-                step_waves=work.step_waves.tolist(),
-                wave_ns=work.wave_ns.tolist(),
-                read_ns=work.read_ns.tolist(),
-                step_hosted=work.step_hosted.tolist(),
-                hosted_ns=work.hosted_ns.tolist(),
-                down_ns=work.moved_ns[0].tolist(),
-                up_ns=work.moved_ns[1].tolist(),
-                step_copies=work.step_copies.tolist(),
-                copy_wave=work.copy_wave.tolist(),
-                copy_wait=work.copy_wait.tolist(),
-                copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
-                amount=expert.bytes,
-                sync_ns=waits[0] * (count_copy + waits[1]),
-                exchange_ns=exchange_ns(case),
-                turn_expert=case.local_experts(gpu)[work.turns.expert[work.on_gpu]].tolist(),
-                wave_turn=[*work.starts.tolist(), len(work.on_gpu)],
-                copy_expert=case.local_experts(gpu)[work.copied].tolist(),
-                streamed=work.streamed.tolist(),
-            )
+        placed = MoeLayer(
+            index=layer.index,
+            moe_index=moe,
+            attention=attention,
+            gate=of_gpu(chunk.gate),
+            prepare=of_gpu(chunk.prepare),
+            shared=of_gpu(chunk.shared),
+            restore=of_gpu(chunk.restore),
+            dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
+            combine=chunk.combine[moe].tolist() if chunk.combine else [],
+            copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
+            amount=expert.bytes,
+            sync_ns=waits[0] * (count_copy + waits[1]),
+            exchange_ns=exchange_ns(case),
+            names=np.array(case.placement.names(moe_index, gpu), object),
         )
+        if chunk.undecided is None:
+            work = chunk.work[moe, gpu]
+            placed.append(work, launches(case, work, moe, gpu))
+        layers.append(placed)
         moe_index += 1
     return layers
 
 
+def _continue(offsets: list[int], ends: Ints) -> None:
+    offsets.extend((ends + offsets[-1]).tolist())
+
+
+def launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
+    """Launches int64[passes] of experts' kernels: a wave each, or every local expert where the
+    software calls empty ones too.
+    """
+    waves = np.diff(work.step_waves)
+    calls_all = case.software.calls_empty and case.kernels == "serial"
+    if not (calls_all and case.resident(gpu)[moe_index]):
+        return waves
+    return np.full_like(waves, len(case.local_experts(gpu)))
+
+
+@lru_cache(maxsize=1)
 def exchange_ns(case: Case) -> int:
-    """Price of telling every GPU its counts: four bytes for each of the receiver's experts."""
-    if case.gpus == 1 or not case.gating.uneven:
+    """Price of telling every GPU its counts, four bytes for each of the receiver's experts, or its
+    largest one, four bytes.
+    """
+    if case.gpus == 1 or not (case.gating.uneven or case.gating.agrees):
         return 0
     local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-    matrix = np.tile(4 * local, (case.gpus, 1))
+    told = np.ones_like(local) if case.gating.agrees else local
+    matrix = np.tile(4 * told, (case.gpus, 1))
     np.fill_diagonal(matrix, 0)
     return int(case.prices.all_to_all_ns(matrix[None])[0])

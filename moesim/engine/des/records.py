@@ -34,7 +34,7 @@ class Records:
         self, layer: MoeLayer, wave: int, start: int, end: int, where: tuple[int, int]
     ) -> None:
         """The kernel of a wave, named by its experts; ``where``: GPU and step."""
-        experts = ",".join(map(str, layer.experts_of_wave(wave)))
+        experts = ",".join(layer.experts_of_wave(wave))
         name = f"layer {layer.index} experts {experts}"
         self.job("compute", name, start, end, (*where, layer.index))
 

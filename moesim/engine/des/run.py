@@ -10,10 +10,12 @@ import simpy
 
 from moesim.engine.case import Case
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Tally
+from moesim.engine.counts import Counts, Tally
+from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
 from moesim.engine.des.gpu import Gpu
+from moesim.engine.des.gpu_ahead import GpuAhead
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
@@ -38,6 +40,12 @@ class _Feed:
             self._held.pop(number - 2, None)
         return self._held[number]
 
+    def counted(self, number: int) -> tuple[Chunk, Counts]:
+        """A chunk that is played, and where it is counted."""
+        chunk = self._held[number]
+        assert chunk is not None, "it is played"
+        return chunk, self._tally.parts[number]
+
 
 def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outcome:
     """Play ``case``; ``records`` as in the experiment; ``check`` turns on the invariants.
@@ -54,11 +62,13 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     gpus = []
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
-        gpu = Gpu(
+        gpu = (GpuAhead if program.views is not None else Gpu)(
             env, number, case, group, copy_in,
             layers=check or records in ("layer", "expert"), spans=spans,
             host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
+        if isinstance(gpu, GpuAhead):
+            gpu.decide_by(Ahead(env, case, number, program, copy_in), feed.counted)
         if spans:
             copy_in.on_copy = gpu.keep_copies
         gpus.append(gpu)
@@ -70,7 +80,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         outcome,
         seconds=perf_counter() - begun,
         checks=checks,
-        basis=dict(program.basis.by_charge),
+        basis=program.basis.resting(),
     )
 
 

@@ -34,7 +34,8 @@ REORDERINGS = 2
 class Experts(Operation):
     """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
 
-    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k. Left out are
+    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k; that of a batched
+    product, whose experts have equal rows, those. Left out are
     weights read again by further row tiles, the L2 cache, and the tail of the last tiles. Where the
     profile has a fit for the weights' format, its formula prices all that (``expert_kernel``).
     """
@@ -52,6 +53,8 @@ class Experts(Operation):
             return np.where(members > 0, time - np.minimum(inside, time), 0.0)
         total, distinct = _sums(counts, members), _sums(np.sign(counts), members)
         tile = np.repeat(row_tile(-(-total // top_k)), members)
+        if self.batched:
+            tile = row_tile(counts)
         efficient = _sums(padded(counts, tile), members) + np.where(
             total > 0, self.gpu.half_rows, 0
         )

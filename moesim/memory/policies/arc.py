@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from moesim.config.compiled import njit
 from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
 
 LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
@@ -53,6 +53,7 @@ class Arc(CachePolicy):
 
     kind: Literal["arc"] = "arc"
     memory: ClassVar[int] = 6
+    lists: ClassVar[bool] = True
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.memory.policy import ROWS, CachePolicy
+from moesim.memory.policy import LAST_PASS, ROWS, THIS_LAYER, THIS_PASS, CachePolicy
 
-TOUCHED, LAYER, STEP, CURRENT, LAYERS = range(ROWS, ROWS + 5)
+LAYER, LAYERS = range(ROWS, ROWS + 2)
 
 
 class LeastStale(CachePolicy):
@@ -22,7 +22,7 @@ class LeastStale(CachePolicy):
     """
 
     kind: Literal["least_stale"] = "least_stale"
-    memory: ClassVar[int] = 5
+    memory: ClassVar[int] = 2
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
@@ -30,21 +30,13 @@ class LeastStale(CachePolicy):
         """Note the layer of each expert."""
         del slots, resident
         experts = state.shape[1]
-        state[TOUCHED] = -1
         state[LAYER] = np.arange(experts) // (experts // layers)
         state[LAYERS] = layers
 
     @staticmethod
-    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
-        """Note the forward pass and the layer."""
-        state[STEP, 0] = step
-        state[CURRENT, 0] = layer
-        state[TOUCHED, expert] = step
-
-    @staticmethod
     def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
         """Used in this pass?, then the layers to go, most first, then the last pass."""
-        touched, layers = state[TOUCHED, expert], state[LAYERS, 0]
-        fresh = 1 if touched == state[STEP, 0] else 0
-        to_go = (state[LAYER, expert] - state[CURRENT, 0] - 1) % layers
+        touched, layers = state[LAST_PASS, expert], state[LAYERS, 0]
+        fresh = 1 if touched == state[THIS_PASS, 0] else 0
+        to_go = (state[LAYER, expert] - state[THIS_LAYER, 0] - 1) % layers
         return ((fresh * layers + layers - 1 - to_go) << 32) + touched

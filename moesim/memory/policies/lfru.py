@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.config.units import Percent
-from moesim.memory.policy import FREQUENCY, ROWS, CachePolicy
+from moesim.memory.policy import FREQUENCY, LAST_PASS, ROWS, CachePolicy
 
-LAST_STEP, OF_FREQUENCY, OF_RECENCY = range(ROWS, ROWS + 3)
+OF_FREQUENCY, OF_RECENCY = range(ROWS, ROWS + 2)
 PARTS = 10_000
 
 
@@ -28,24 +28,18 @@ class Lfru(CachePolicy):
     frequency: Percent = Field(
         default=0.5, description="Weight of the number of turns; the rest is that of the last use."
     )
-    memory: ClassVar[int] = 3
+    memory: ClassVar[int] = 2
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
     ) -> None:
         """Note the weights, in parts of PARTS."""
         del slots, resident, layers
-        state[LAST_STEP] = -1
         state[OF_FREQUENCY] = round(self.frequency * PARTS)
         state[OF_RECENCY] = PARTS - state[OF_FREQUENCY]
-
-    @staticmethod
-    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
-        """Note the forward pass."""
-        state[LAST_STEP, expert] = step
 
     @staticmethod
     def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
         """The weighted sum."""
         frequent = state[OF_FREQUENCY, expert] * state[FREQUENCY, expert]
-        return frequent + state[OF_RECENCY, expert] * state[LAST_STEP, expert]
+        return frequent + state[OF_RECENCY, expert] * state[LAST_PASS, expert]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from moesim.config.compiled import njit
 from moesim.config.units import Percent
 from moesim.memory.policy import ROWS, CachePolicy
 
@@ -99,6 +99,7 @@ class S3fifo(CachePolicy):
         default=0.1, description="Share of the slots that the small queue keeps, at least 1."
     )
     memory: ClassVar[int] = 7
+    lists: ClassVar[bool] = True
 
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from moesim.report.capacity import NEEDS, capacity_table, draw_lines
 from moesim.report.figures.base import Figure
-from moesim.report.series import THROUGHPUTS, throughput, throughput_column
+from moesim.report.series import THROUGHPUTS, throughput_column, throughputs
 
 
 class ThroughputVsCapacity(Figure):
@@ -19,11 +19,13 @@ class ThroughputVsCapacity(Figure):
     needs = NEEDS
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Series, slots and throughput of each point; out-of-memory points without a number."""
-        return capacity_table(self, folder, lambda points: throughput(points).to_frame())
+        """Series, slots, throughput and its interval of each point; out-of-memory points without a
+        number.
+        """
+        return capacity_table(self, folder, throughputs)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Lines over the slots; a gap where the memory did not suffice."""
+        """Lines over the slots, with 95 % intervals; a gap where the memory did not suffice."""
         column = throughput_column(table)
         draw_lines(table, column, axes)
         axes.set_ylabel(THROUGHPUTS[column])

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from moesim.report.capacity import error_bars
 from moesim.report.figures.base import Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.series import (
     THROUGHPUTS,
     numbers,
     read_sweep,
-    throughput,
     throughput_column,
+    throughputs,
 )
 from moesim.report.style import COLOURS
 from moesim.sweep.identity import is_sweep
@@ -30,18 +31,21 @@ class ThroughputVsMemory(Figure):
     needs = "a sweep with a point that ran to its end"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, peak memory, throughput, and whether no other has more with as little."""
+        """Point, peak memory, throughput, its interval, and whether no other has more with as
+        little.
+        """
         if not is_sweep(folder):
             raise self.unsuitable(folder, "the folder holds no sweep")
         sweep = read_sweep(folder)
-        speed = throughput(sweep.table)
+        speed = throughputs(sweep.table)
+        name = throughput_column(speed)
         peak = numbers(sweep.table, "peak_memory_bytes").rename("peak_memory_bytes")
         table = pd.concat([sweep.labels().rename("point"), peak, speed], axis=1)[
             sweep.table["status"] == "ok"
-        ].dropna()
+        ].dropna(subset=["peak_memory_bytes", name])
         if table.empty:
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        table["pareto"] = pareto(table["peak_memory_bytes"], table[str(speed.name)])
+        table["pareto"] = pareto(table["peak_memory_bytes"], table[name])
         return table.sort_values("peak_memory_bytes", kind="stable").reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
@@ -53,6 +57,7 @@ class ThroughputVsMemory(Figure):
         axes.scatter(memory[~front], speed[~front], s=30, facecolors="white", edgecolors="#666666")
         axes.plot(memory[front], speed[front], drawstyle="steps-post", color=COLOURS[0],
                   marker="o", linestyle="-")  # fmt: skip
+        error_bars(table, column, table["peak_memory_bytes"] / GIB, axes, "#666666")
         axes.set_ylim(bottom=0)
         axes.margins(x=0.06)
         axes.set_xlabel("Peak memory of a GPU (GiB)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from moesim.metrics.blocks import Blocks
+from moesim.metrics.intervals import Difference, speed_difference
 from moesim.sweep.advise.choices import COMMON, PLAIN, Choice
 from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.room import Room
@@ -15,10 +17,15 @@ from moesim.sweep.advise.upgrades import Upgrade
 
 @dataclass(frozen=True)
 class Scored:
-    """A choice and the summary of its run."""
+    """A choice, the summary of its run and, where they are known, its blocks."""
 
     choice: Choice
     summary: Mapping[str, Any]
+    blocks: Blocks | None = field(default=None, compare=False, repr=False)
+
+    def over(self, other: Scored | None) -> Difference | None:
+        """How far it is faster than ``other``, with an interval; None where one is not known."""
+        return None if other is None else speed_difference(self.blocks, other.blocks)
 
     @property
     def throughput(self) -> float | None:
@@ -87,8 +94,13 @@ class Advice:
     @property
     def plain(self) -> Scored | None:
         """LRU with all the room there is."""
-        wanted = (PLAIN.miss, PLAIN.policy)
-        return next((o for o in self.scored if (o.choice.miss, o.choice.policy) == wanted), None)
+        return next((one for one in self.scored if one.choice.way == PLAIN.way), None)
+
+    @property
+    def next_best(self) -> Scored | None:
+        """The fastest of the other ways, whatever their room, no bound."""
+        others = (o for o in self.scored if o.choice.way != self.best.choice.way)
+        return fastest(tuple(others))
 
     @property
     def bound(self) -> Scored | None:
@@ -114,6 +126,10 @@ class Advice:
             "recorded_requests": self.recorded,
             "best": _plain(self.best),
             "over_plain_lru": _over(self.best, self.plain),
+            "best_over": {
+                "plain_lru": _apart(self.best, self.plain),
+                "next_best": _apart(self.best, self.next_best),
+            },
             "limits": dict(self.limits),
             "choices": [_plain(one) for one in self.scored],
             "left_out": dict(self.left_out),
@@ -144,6 +160,14 @@ def chosen(scored: tuple[Scored, ...]) -> list[Scored]:
     return list({one.choice: one for one in found if one is not None}.values())
 
 
+def _apart(one: Scored, other: Scored | None) -> dict[str, Any] | None:
+    """In percent."""
+    found = one.over(other)
+    if other is None or found is None:
+        return None
+    return {"of": other.choice.words, **asdict(found)}
+
+
 def _over(one: Scored, other: Scored | None) -> float | None:
     if other is None or not one.throughput or not other.throughput:
         return None
@@ -151,9 +175,10 @@ def _over(one: Scored, other: Scored | None) -> float | None:
 
 
 def _plain(one: Scored) -> dict[str, Any]:
-    numbers = ("hit_ratio_per_expert", "mean_tpot_ms", "time_share")
+    numbers = ("hit_ratio_per_expert", "stall_hidden_share", "mean_tpot_ms", "time_share")
     return {
         "miss": one.choice.miss,
+        "prefetch": one.choice.prefetch,
         "policy": one.choice.policy,
         "capacity": one.choice.capacity,
         "bound": one.choice.bound,

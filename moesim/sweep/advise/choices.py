@@ -1,4 +1,4 @@
-"""The choices that are compared: what a miss does, the policy, the room for experts."""
+"""The choices that are compared: what a miss does, prefetch, the policy, the room for experts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ EVICTING = {
 }
 """Policies by what a miss does, the simplest first: of equals the first is best. Where nothing is
 loaded nothing is evicted, and one policy is enough."""
+ORACLE = "oracle"
+PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer", ORACLE)}
+"""Predictions by what a miss does, with LRU and all the room there is. The oracle is a bound: it
+predicts what will be needed, of the next layer, all of it and nothing else."""
+NO_PREFETCH = "none"
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""
 ALL = "all"
@@ -28,16 +33,24 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Choice:
-    """What a miss does, which expert makes room, and the room (as in an experiment)."""
+    """What a miss does, which expert makes room, the room, and what is copied ahead (as in an
+    experiment).
+    """
 
     miss: str
     policy: str
     capacity: str
+    prefetch: str = NO_PREFETCH
 
     @property
     def bound(self) -> bool:
         """Whether it is a bound that no program can reach."""
-        return self.policy == BOUND
+        return self.policy == BOUND or self.prefetch == ORACLE
+
+    @property
+    def way(self) -> tuple[str, str, str]:
+        """All of it but the room."""
+        return self.miss, self.prefetch, self.policy
 
     @property
     def settings(self) -> dict[str, str]:
@@ -46,6 +59,7 @@ class Choice:
             "experts.miss.kind": self.miss,
             "experts.policy.kind": self.policy,
             "experts.capacity": self.capacity,
+            "experts.prefetch.kind": self.prefetch,
         }
 
     @property
@@ -55,7 +69,8 @@ class Choice:
             return "all experts resident"
         policy = f" with {self.policy}" if len(EVICTING[self.miss]) > 1 else ""
         room = "" if self.capacity == "auto" else f" at {self.capacity}"
-        return f"{self.miss}{policy}{room}"
+        ahead = f", prefetch {self.prefetch}" if self.prefetch != NO_PREFETCH else ""
+        return f"{self.miss}{policy}{ahead}{room}"
 
 
 PLAIN = Choice("load", "lru", "auto")
@@ -70,12 +85,18 @@ def choices_of(slots: int, most: str = "auto") -> list[Choice]:
     """
     fewer = dict.fromkeys(slots // share for share in SHARES[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
-    return [
+    plain = [
         Choice(miss, policy, room)
         for miss, policies in EVICTING.items()
         for policy in policies
         for room in rooms
     ]
+    ahead = [
+        Choice(miss, PLAIN.policy, most, prefetch)
+        for miss, prefetches in PREFETCHES.items()
+        for prefetch in prefetches
+    ]
+    return [*plain, *ahead]
 
 
 COMMON = {"experts.initial": "most_used", "experts.kernels": "grouped"}
@@ -99,19 +120,20 @@ def allowed(
     experiment: Experiment, choices: Sequence[Choice]
 ) -> tuple[list[tuple[Choice, Experiment]], dict[str, str]]:
     """Each choice that ``experiment`` can make, with its experiment; why others cannot be made, by
-    what a miss does. InputError where none can.
+    what a miss does, or "prefetch". InputError where none can.
     """
     made: list[tuple[Choice, Experiment]] = []
     reasons: dict[str, str] = {}
     failure: InputError | None = None
     for choice in choices:
-        if choice.miss in reasons:
+        about = choice.miss if choice.prefetch == NO_PREFETCH else "prefetch"
+        if about in reasons or choice.miss in reasons:
             continue
         try:
             made.append((choice, with_settings(experiment, choice.settings)))
         except InputError as error:
             failure = error
-            reasons[choice.miss] = error.problems[0].what
+            reasons[about] = error.problems[0].what
     if failure is not None and not made:
         raise failure
     return made, reasons

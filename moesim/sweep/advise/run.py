@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.build import trace_of
 from moesim.experiment.inputs import check_inputs, input_files
 from moesim.experiment.schema import Experiment
+from moesim.experiment.traces import trace_of
 from moesim.hardware import load_hardware
+from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
+from moesim.results.blocks import read_blocks
 from moesim.sweep.advise.advice import Advice, Gain, Scored, chosen, fastest
 from moesim.sweep.advise.choices import RESIDENT, Choice, allowed, choices_of, common, with_settings
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.room import Room, first_requests, room_of
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
+from moesim.sweep.point import point_folder
 from moesim.sweep.run import Points, Progress, run_sweep
 from moesim.sweep.table import summary_of
 from moesim.workload.requests import Requests
@@ -52,6 +55,10 @@ class Runs:
         )
         return [summary_of(folder, number) for number in range(len(points))]
 
+    def blocks(self, name: str, number: int) -> Blocks | None:
+        """The blocks of point ``number`` of the sweep in the folder ``name``."""
+        return read_blocks(point_folder(self.out / name, number))
+
 
 def advise(
     experiment: Experiment, runs: Runs, *, most: str = "auto", requests: int | None = None
@@ -71,7 +78,10 @@ def advise(
     choices = [RESIDENT] if room.fits else choices_of(room.slots, most)
     made, left_out = allowed(base, choices)
     summaries = runs.summaries(base, [(c.settings, e) for c, e in made], "choices")
-    scored = tuple(Scored(c, s) for (c, _), s in zip(made, summaries, strict=True))
+    scored = tuple(
+        Scored(choice, summary, runs.blocks("choices", number))
+        for number, ((choice, _), summary) in enumerate(zip(made, summaries, strict=True))
+    )
     best = fastest(scored)
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.inputs import check_weights
+from moesim.experiment.inputs import check_columns
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.rules import conflicts
 from moesim.model import load_model
@@ -108,8 +108,14 @@ def test_gate_scores_need_a_trace_with_weights(required):
     experiment = load_experiment(required, ["experts.policy.kind=gate_score"]).experiment
     trace = toy_trace([(0, 3)])
     with pytest.raises(InputError, match="'gate_score' reads gate weights, and the trace has none"):
-        check_weights(experiment, trace)
-    check_weights(load_experiment(required).experiment, trace)
+        check_columns(experiment, trace)
+    check_columns(load_experiment(required).experiment, trace)
+
+
+def test_a_recorded_look_ahead_needs_a_trace_with_one(required):
+    experiment = load_experiment(required, ["experts.prefetch.kind=recorded"]).experiment
+    with pytest.raises(InputError, match="'recorded' reads the experts"):
+        check_columns(experiment, toy_trace([(0, 3)]))
 
 
 def test_the_host_computes_only_beside_the_gpu(required):

@@ -154,7 +154,39 @@ def test_prefill_scores_cost_their_products(costs: CostModel, only: LayerSpec) -
 
 def test_masks_cost_forty_bytes_an_element(costs: CostModel, only: LayerSpec) -> None:
     built = costs.masks_ns(only, 512, 32, 128) - costs.combine_product_ns(only, 512, 32, 128)
-    assert built == pytest.approx(START_NS + 40 * 512 * 32 * 128 / BYTES_A_NS, abs=2)
+    placed = 4 * 130 * 512 * 32  # four choices a token
+    moved = 40 * 512 * 32 * 128 + placed
+    assert built == pytest.approx(START_NS + moved / BYTES_A_NS, abs=2)
+
+
+def test_encoding_writes_every_place_and_moves_the_kept_rows(
+    costs: CostModel, only: LayerSpec
+) -> None:
+    """Positions as with masks, places written once, rows as in a reordering: no masks."""
+    some, more, roomy = (
+        int(costs.encode_ns(only, 512, 32, capacity, rows)[()])
+        for capacity, rows in ((64, 0), (64, 900), (65, 0))
+    )
+    assert more - some == pytest.approx(int(costs.permute_ns(only, 900)[()]), abs=1)
+    row = costs.model.hidden_size * costs.model.activation_bytes
+    assert roomy - some == pytest.approx(32 * row / ACTIVATION_A_NS, abs=1)
+    placed = 4 * 130 * 512 * 32 / BYTES_A_NS
+    written = 32 * 64 * row / ACTIVATION_A_NS
+    assert some == pytest.approx(START_NS + placed + written, abs=2)
+    assert costs.encode_ns(only, 512, 32, 64, 900) < costs.masks_ns(only, 512, 32, 64)
+    assert costs.encode_ns(only, 0, 32, 0, 0) == 0
+
+
+def test_a_batched_product_takes_the_tile_of_one_expert(
+    h100: HardwareProfile, only: LayerSpec
+) -> None:
+    """200 experts of 16 rows: tiles of 16 rows, where a grouped kernel takes 128."""
+    model = small_model(only)
+    grouped = CostModel(h100, model, "datasheet")
+    batched = CostModel(h100, model, "datasheet", batched=True)
+    few, many = [16] * 200, [1024] * 200
+    assert batched.experts_ns(only, few, [0]) <= grouped.experts_ns(only, few, [0])
+    assert batched.experts_ns(only, many, [0]) == grouped.experts_ns(only, many, [0])
 
 
 def test_small_products_lose_efficiency_on_the_v100(only: LayerSpec) -> None:

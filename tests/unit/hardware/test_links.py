@@ -12,7 +12,7 @@ from moesim.hardware.bounds import breaches
 def test_plain_profiles_share_nothing() -> None:
     for name in ("h100-sxm", "v100-sxm2-32gb", "rtx-4090"):
         profile = load_hardware(name)
-        assert profile.gpus is None
+        assert profile.gpus == 8
         assert profile.shared_links(8) == frozenset()
         assert profile.links([3]).h2d == {3: ("gpu 3 h2d",)}
 

@@ -11,7 +11,7 @@ from moesim.config.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 
 SHIPPED = shipped_folder() / "hardware_profiles"
-SOFTWARE = ["hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "synchronous", "vllm"]
+SOFTWARE = ["fairseq", "hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "synchronous", "vllm"]
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -111,3 +111,28 @@ def test_fused_and_compiled_stacks_launch_less_than_an_eager_one() -> None:
         assert stack.launch_ns < eager.launch_ns
         for part in ("attention", "gate", "grouped", "head"):
             assert 0 < getattr(stack.kernels, part) < getattr(eager.kernels, part)
+
+
+def test_fairseq_launches_by_gating() -> None:
+    """A gate's kernels depend on the gating; the rest is read off fairseq's layers."""
+    fairseq = load_software("fairseq")
+    gates = {kind: fairseq.kernels.of_gate(kind) for kind in ("static", "tutel", "dynamic", "mine")}
+    assert gates == {"static": 110, "tutel": 95, "dynamic": 80, "mine": 80}
+    assert fairseq.launch_ns == 25_000
+    assert fairseq.kernels.attention + fairseq.kernels.dense == 40
+    assert fairseq.kernels.sequence is not None
+    assert 30 <= fairseq.kernels.sequence + fairseq.kernels.dense <= 33
+    assert (fairseq.count_reads, fairseq.calls_empty) == (2, True)
+    assert (fairseq.logits, fairseq.logit_bytes) == ("all", 6)
+    assert "kernels.gate_by_gating.static" in fairseq.sources
+    plain = load_software("hf-eager")
+    assert (plain.count_reads, plain.calls_empty, plain.logits) == (1, False, "last")
+    assert plain.kernels.of_gate("static") == plain.kernels.gate
+
+
+def test_a_source_of_a_gating_must_be_known(tmp_path: Path) -> None:
+    text = (SHIPPED / "software" / "fairseq.yaml").read_text(encoding="utf-8")
+    text = text.replace("tutel: {value: 95, source: gate}", "tutel: {value: 95, source: nowhere}")
+    write(tmp_path, "mine.yaml", text)
+    with pytest.raises(InputError, match=r"gate_by_gating.tutel.source.*'nowhere' is not among"):
+        load_software("mine.yaml", [tmp_path])

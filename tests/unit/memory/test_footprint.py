@@ -11,7 +11,8 @@ import moesim
 from moesim.config.capacity import parse_capacity
 from moesim.experiment.build import build
 from moesim.experiment.fit import largest_fit
-from moesim.memory.footprint import Footprint, Residence, activation_bytes, slots_of
+from moesim.memory.footprint import Footprint, Residence, slots_of
+from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.model import load_model
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
@@ -38,12 +39,21 @@ def on_gpu(local, *slots, buffers=None, staging=0):
     return Residence(local, slots * (2 // len(slots)), buffers, staging)
 
 
+def routed(tokens, capacity=None):
+    """Two choices a token, or ``capacity`` rows a sender and expert with masks; even over GPUs."""
+    if capacity is None:
+        rows = 2 * tokens
+        return LayerRows(rows, rows, rows, 0 * rows, padded=False)
+    rows = np.full_like(tokens, 8 * capacity)
+    masks = np.full_like(tokens, tokens.max() * 8 * capacity)
+    return LayerRows(rows, rows, rows, masks, padded=True)
+
+
 def footprint(*residences, tokens, capacity=None, pinned=True):
     tokens = column(*tokens)
-    return Footprint.of(
-        toy(), residences, tokens=tokens, requests=tokens, kv_bytes=tokens * 1000,
-        capacity=capacity, pinned=pinned,
-    )  # fmt: skip
+    widths = Widths.of(toy(), 4, fused=True)
+    live = live_parts(widths, routed(tokens, capacity), tokens, tokens)
+    return Footprint.of(toy(), residences, kv_bytes=tokens * 1000, live=live, pinned=pinned)
 
 
 REPLICATED = 2 * (ATTENTION + NORM + ROUTER) + TABLES
@@ -54,8 +64,8 @@ def test_one_gpu_with_all_experts():
     assert parts == {
         "weights": REPLICATED + 2 * 8 * EXPERT,
         "kv_cache": 3000,
-        # four hidden rows; two routed rows with gate and up (20 each); logits in fp32
-        "activations": 3 * (4 * 10 + 2 * (10 + 2 * 20)) * 2 + 3 * 30 * 4,
+        # four hidden rows; two routed rows with gate and up (20 each), more than the logits
+        "activations": 3 * (4 * 10 + 2 * (10 + 2 * 20)) * 2,
         "masks": 0,
         "all_to_all_buffers": 0,
         "expert_slots": 0,
@@ -104,8 +114,7 @@ def test_bytes_are_conserved(slots, tokens, rows, missed):
     slots or weights on the GPU, and on the host unless its layer stays.
     """
     residences = [on_gpu(8, *one) for one in slots]
-    capacity = None if rows is None else np.array([rows])
-    parts = footprint(*residences, tokens=tokens[: len(slots)], capacity=capacity)
+    parts = footprint(*residences, tokens=tokens[: len(slots)], capacity=rows)
     before = parts.total.copy()
     held = [sum(one) * EXPERT + REPLICATED for one in slots]
     assert (parts.parts["weights"] + parts.parts["expert_slots"]).tolist() == [held]
@@ -130,10 +139,55 @@ def test_two_gpus_send_and_receive_their_rows():
 
 
 def test_masks_are_tokens_by_experts_by_capacity():
-    """The fullest GPU's 5 tokens x 8 experts x 2 rows, 15 bytes each, on both GPUs."""
-    two = footprint(on_gpu(4, 4), on_gpu(4, 4), tokens=[2, 5], capacity=np.array([2]))
-    assert two.parts["masks"].tolist() == [[5 * 8 * 2 * 15] * 2]
-    assert two.parts["all_to_all_buffers"].tolist() == [[2 * 8 * 2 * 20] * 2]
+    """The fullest GPU's 50 tokens x 8 experts x 2 rows: 15 bytes each while they are built, with no
+    rows yet, on both GPUs.
+    """
+    two = footprint(on_gpu(4, 4), on_gpu(4, 4), tokens=[20, 50], capacity=2)
+    assert two.parts["masks"].tolist() == [[50 * 8 * 2 * 15] * 2]
+    assert two.parts["all_to_all_buffers"].tolist() == [[0, 0]]
+    assert two.parts["activations"].tolist() == [[20 * 4 * 20, 50 * 4 * 20]]
+
+
+def test_masks_stay_in_part_while_few_tokens_fill_wide_rows():
+    """5 tokens: 16 rows out and in, 16 outputs and inner rows, and 5 bytes an element of masks."""
+    two = footprint(on_gpu(4, 4), on_gpu(4, 4), tokens=[5, 5], capacity=2)
+    assert two.parts["masks"].tolist() == [[5 * 8 * 2 * 5] * 2]
+    assert two.parts["all_to_all_buffers"].tolist() == [[2 * 16 * 20] * 2]
+    assert two.parts["activations"].tolist() == [[5 * 4 * 20 + 16 * (20 + 2 * 20 * 2)] * 2]
+
+
+def test_only_one_moment_is_live():
+    """Logits of 600 bytes a token outweigh 8 bytes of an expert's rows, which then are gone."""
+    widths = Widths(row=2, inner=1, logits=600)
+    tokens = column(3)
+    parts = live_parts(widths, routed(tokens), tokens, tokens)
+    assert {name: part.tolist() for name, part in parts.items()} == {
+        "activations": [[3 * 4 * 2 + 3 * 600]],
+        "masks": [[0]],
+        "all_to_all_buffers": [[0]],
+    }
+
+
+def test_padded_rows_of_one_gpu_are_held_before_they_are_computed():
+    tokens = column(1)
+    padded, gathered = (
+        live_parts(
+            Widths(20, 80, 0), LayerRows(*[tokens * 16] * 3, 0 * tokens, padded), tokens, tokens
+        )
+        for padded in (True, False)
+    )
+    assert int((padded["activations"] - gathered["activations"])[0, 0]) == 16 * 20
+
+
+def test_a_kernel_that_is_not_fused_holds_what_its_activation_makes():
+    fused, apart = (Widths.of(toy(), 4, fused=fused).inner for fused in (True, False))
+    assert (fused, apart) == (2 * 20 * 2, 3 * 20 * 2)
+
+
+def test_rows_grow_with_tokens_and_masks_with_their_square():
+    rows = LayerRows(*(column(n) for n in (10, 7, 3, 40)), padded=True).times(3, 2)
+    assert [int(part[0, 0]) for part in (rows.sent, rows.received, rows.inside)] == [15, 11, 5]
+    assert rows.masks.tolist() == [[90]]
 
 
 def test_a_copy_in_flight_fills_a_slot():
@@ -209,7 +263,7 @@ def on_8_gb(slots):
 def needed(slots, context):
     """Bytes of a decode step of one request: 12 of 24 layers see 128 tokens at most."""
     kv = 2 * 8 * 64 * 2 * 12 * (context + min(context, 128))
-    live = (4 * HIDDEN + 4 * (HIDDEN + 2 * INNER)) * 2 + 4 * VOCABULARY
+    live = 4 * HIDDEN * 2 + max(4 * (HIDDEN + 2 * INNER) * 2, 4 * VOCABULARY)
     return LAYERS * GPT_OSS_LAYER + GPT_OSS_REST + LAYERS * slots * GPT_OSS_EXPERT + kv + live
 
 
@@ -223,10 +277,6 @@ def test_13_slots_fit_on_an_8_gb_card_and_14_do_not():
         assert int(built.footprint.total.max()) == needed(slots, context)
         assert (built.out_of_memory is None) == fits
     assert largest_fit(experiment)["largest_slots"] == 13
-
-
-def test_activations_take_the_larger_top_k():
-    assert activation_bytes(toy(), column(1), column(0)).tolist() == [[(40 + 2 * 50) * 2]]
 
 
 def test_the_hand_count_is_the_checkpoint():

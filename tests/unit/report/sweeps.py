@@ -36,10 +36,10 @@ def capacity_points(
     return points
 
 
-def evaluate(experiment: dict[str, Any], out: Path) -> None:
+def evaluate(experiment: dict[str, Any]) -> Result:
     """A result whose misses fall with the slots; 16 slots do not fit."""
     made = summary(experiment["slots"], experiment["policy"], experiment["b"])
-    write_result(Result(made, experiment, memory=memory(made)), out)
+    return Result(made, experiment, memory=memory(made))
 
 
 def summary(slots: int, policy: str, batch: int) -> dict[str, Any]:

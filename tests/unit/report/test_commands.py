@@ -73,7 +73,7 @@ def test_a_made_sweep_is_shown_as_a_table(sweep: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     assert "points.csv" in text
     assert f"moesim plot {sweep}".replace("\n", "") in text
-    assert f"{sweeps.summary(4, 'lru', 1)['mean_tpot_ms']:.4g}" in text
+    assert f"{sweeps.summary(4, 'lru', 1)['mean_tpot_ms']:.3g}" in text
 
 
 def test_a_profiles_plain_values_are_its_key_figures() -> None:

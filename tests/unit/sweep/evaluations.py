@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moesim.results import Result, write_result
+from moesim.results import Result
+from moesim.results.store import PACKS
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Writes a small result; leaves a line in ``markers`` when it starts each experiment."""
+    """Gives a small result; leaves a line in ``markers`` when it starts each experiment."""
 
     markers: Path
     seconds: float = 0.0
 
-    def __call__(self, experiment: dict[str, Any], out: Path) -> None:
+    def __call__(self, experiment: dict[str, Any]) -> Result:
         n = int(experiment["n"])
         with (self.markers / str(n)).open("a") as stream:
             stream.write(f"{os.getpid()}\n")
         self.behave(experiment.get("behaviour"))
-        out.mkdir()
-        (out / "half").write_text("half")
         time.sleep(self.seconds)
-        (out / "half").unlink()
-        out.rmdir()
-        write_result(Result(summary_of(n, experiment), experiment), out)
+        return Result(summary_of(n, experiment), experiment)
 
     def behave(self, behaviour: str | None) -> None:
         if behaviour == "raise":
             raise ValueError("no such\nthing")
+        if behaviour == "unwritable":
+            out = self.markers.parent / "out"
+            (out / PACKS).rename(out / "elsewhere")
         if behaviour == "die":
             os.kill(os.getpid(), signal.SIGKILL)
 

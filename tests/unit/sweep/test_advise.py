@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel
 
@@ -16,9 +19,19 @@ from moesim.experiment.resolve import load_experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.load import PARTS
 from moesim.hardware.sourced import Sourced
+from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
+from moesim.report.advice import sentences
+from moesim.results.result import BLOCKS
 from moesim.sweep.advise.advice import Advice, Gain, Scored
-from moesim.sweep.advise.choices import BOUND, EVICTING, Choice, allowed, choices_of
+from moesim.sweep.advise.choices import (
+    BOUND,
+    EVICTING,
+    PREFETCHES,
+    Choice,
+    allowed,
+    choices_of,
+)
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import upgrade_text, write_upgrade
 from moesim.sweep.advise.room import Room, first_requests, room_of
@@ -37,10 +50,18 @@ def test_every_miss_has_each_of_its_policies_at_each_room() -> None:
     choices = choices_of(13)
     rooms = ["auto", "6 slots/layer", "3 slots/layer"]
     expected = {(m, p, r) for m, policies in EVICTING.items() for p in policies for r in rooms}
-    assert {(c.miss, c.policy, c.capacity) for c in choices} == expected
-    assert len(choices) == len(expected)
-    assert {c.policy for c in choices if c.bound} == {BOUND}
-    assert {c.miss for c in choices if c.bound} == {"load"}
+    plain = [c for c in choices if c.prefetch == "none"]
+    assert {(c.miss, c.policy, c.capacity) for c in plain} == expected
+    assert len(plain) == len(expected)
+    ahead = {(c.miss, c.prefetch, c.policy, c.capacity) for c in choices if c not in plain}
+    assert ahead == {
+        (miss, prefetch, "lru", "auto")
+        for miss, prefetches in PREFETCHES.items()
+        for prefetch in prefetches
+    }
+    assert {c.policy for c in plain if c.bound} == {BOUND}
+    assert {c.prefetch for c in choices if c.bound} == {"none", "oracle"}
+    assert {c.miss for c in plain if c.bound} == {"load"}
 
 
 @pytest.mark.parametrize(("slots", "fewer"), [(1, 0), (2, 1), (3, 1), (4, 2)])
@@ -179,6 +200,39 @@ def test_a_bound_is_never_the_best_and_gains_are_over_the_best() -> None:
     assert advice.to_dict()["over_plain_lru"] == 2.0
 
 
+def with_blocks(miss: str, policy: str, speed: float) -> Scored:
+    """A choice whose twelve batches of ten steps all run at ``speed`` tokens/s."""
+    steps = np.full(12, 10)
+    columns = {"duration_ns": np.rint(steps / speed * 1e9), "first_step": steps.cumsum() - steps}
+    sums = pd.DataFrame({name: columns.get(name, steps) for name in BLOCKS})
+    return replace(scored(miss, policy, speed), blocks=Blocks(sums, "batch"))
+
+
+def test_the_best_is_compared_with_the_next_and_with_the_plain_cache() -> None:
+    runs = (
+        with_blocks("load", "lru", 10.0),
+        with_blocks("load", "min", 40.0),
+        with_blocks("load", "s3fifo", 16.0),
+        with_blocks("cpu", "lru", 20.0),
+    )
+    advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, ())
+    assert advice.next_best is runs[2]
+    over = advice.to_dict()["best_over"]
+    for name, of, percent in (
+        ("next_best", "load with s3fifo", 25.0),
+        ("plain_lru", "load with lru", 100.0),
+    ):
+        assert over[name]["of"] == of
+        assert [over[name][key] for key in ("value", "low", "high")] == pytest.approx([percent] * 3)
+        assert over[name]["paired"]
+    told = [line for line in sentences(advice) if line.startswith("After the warm-up")]
+    head, tail = "After the warm-up: cpu beats load with", "(95 %, 12 batches, paired)."
+    assert told == [
+        f"{head} s3fifo by 25.0 % [25.0, 25.0] {tail}",
+        f"{head} lru by 100.0 % [100.0, 100.0] {tail}",
+    ]
+
+
 def test_equally_fast_choices_give_the_simplest_one() -> None:
     slow = scored("load", "lru", 1.0)
     equal = tuple(
@@ -235,6 +289,7 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     speeds = [c["throughput_tokens_per_s"] for c in advice["choices"] if not c["bound"]]
     assert advice["best"]["throughput_tokens_per_s"] == max(speeds)
     assert sum(advice["limits"].values()) == pytest.approx(1.0)
+    assert advice["best_over"]["next_best"]["reason"].startswith("1 block after the warm-up")
 
     line = next(line for line in told.splitlines() if line.startswith("again:"))
     assert main([*shlex.split(line)[2:], "--out", "again"]) == 0

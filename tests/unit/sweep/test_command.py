@@ -51,18 +51,21 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "toy.yaml"
     path.write_text(YAML.format(hardware="h100-sxm"))
     module = types.ModuleType("moesim.experiment.run")
-    module.run = simulate  # type: ignore[attr-defined]
+    module.run, module.simulate = run, simulate  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "moesim.experiment.run", module)
     return path
 
 
-def simulate(experiment: Any, *, out: Path, **_: Any) -> Result:
+def simulate(experiment: Any) -> Result:
+    slots = experiment.experts.capacity.amount
+    summary = {"name": experiment.name, "status": "ok", "output_throughput": 10.0 * slots}
+    return Result(summary, experiment)
+
+
+def run(experiment: Any, *, out: Path, **_: Any) -> Result:
     from moesim.experiment.resolve import load_experiment
 
-    resolved = load_experiment(experiment).experiment
-    slots = resolved.experts.capacity.amount
-    summary = {"name": resolved.name, "status": "ok", "output_throughput": 10.0 * slots}
-    result = Result(summary, resolved)
+    result = simulate(load_experiment(experiment).experiment)
     write_result(result, out)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,7 +15,9 @@ import pytest
 from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
-from moesim.sweep import run_sweep
+from moesim.results import read_result
+from moesim.results.store import LOG, read_log
+from moesim.sweep import point_folder, run_sweep
 from moesim.sweep.lock import hold_alone
 
 SCRIPT = Path(__file__).with_name("sweep_process.py")
@@ -27,8 +30,7 @@ def start(out: Path, markers: Path) -> subprocess.Popen[bytes]:
 
 
 def finished(out: Path) -> set[int]:
-    folder = out / "points"
-    return {int(p.name) for p in folder.glob("[0-9]*")} if folder.exists() else set()
+    return set(read_log(out))
 
 
 def runs(markers: Path, n: int) -> int:
@@ -61,6 +63,8 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     assert 3 <= len(evaluations) < COUNT
     assert start(out, markers).wait(60) == 0
     assert {n: runs(markers, n) for n in evaluations} == evaluations
+    logged = [json.loads(line)["number"] for line in (out / LOG).read_text().splitlines()]
+    assert sorted(logged) == list(range(COUNT))
     assert not list(out.rglob(".writing-*"))
     undisturbed = tmp_path / "undisturbed"
     (tmp_path / "others").mkdir()
@@ -86,13 +90,14 @@ def test_ctrl_c_ends_cleanly_and_leaves_only_whole_points(tmp_path: Path, marker
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(10) != 0
     with hold_alone(tmp_path / "out"):
-        for folder in (tmp_path / "out" / "points").glob("[0-9]*"):
-            assert (folder / "summary.json").is_file()
+        for n in finished(tmp_path / "out"):
+            folder = point_folder(tmp_path / "out", n)
+            assert read_result(folder).summary["hits"] == n * n
     assert 1 <= len(finished(tmp_path / "out")) < COUNT
 
 
 def test_a_second_sweep_in_the_same_folder_waits_outside(tmp_path: Path, markers: Path) -> None:
-    (tmp_path / "out" / "points").mkdir(parents=True)
+    (tmp_path / "out").mkdir(parents=True)
     with (
         hold_alone(tmp_path / "out"),
         pytest.raises(InputError, match="another moesim sweep is running"),

@@ -1,0 +1,48 @@
+"""``moesim place``: which GPU should hold which expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app
+
+
+@app.command()
+def place(
+    file: ExperimentFile,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="PLAN", help="Write the plan (JSON, EPLB's maps)."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show all planners beside the experiment's own.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Plan which GPU holds which expert from the first part of an experiment's trace, and judge
+    the plan on the rest. 'placement: {kind: plan, file: PLAN}' runs it.
+    """
+    from moesim.experiment.place import judge_planners, write_plan
+    from moesim.experiment.resolve import load_experiment
+
+    experiment = load_experiment(file, overrides or ()).experiment
+    judgement = judge_planners(experiment, compare=compare)
+    if out is not None:
+        write_plan(experiment, judgement, out)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([judged.numbers() for judged in judgement.plans], indent=2))
+        return
+    from rich.console import Console
+
+    from moesim.report.placement import placement_table
+
+    Console().print(placement_table(judgement))
+    if out is not None:
+        typer.echo(f"plan: {out}")

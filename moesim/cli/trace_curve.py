@@ -1,0 +1,75 @@
+"""``moesim trace curve``: the misses of every number of slots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from moesim.cli.trace import TraceFile, app
+
+
+@app.command()
+def curve(
+    file: TraceFile,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The table to write (.parquet).")
+    ],
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]", help="Cache policies ('moesim list policies'), with defaults."
+        ),
+    ] = "lru,lfu,fifo,lifo,static,min",
+    batch: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Requests in a batch (static batching).")
+    ] = 1,
+    phase: Annotated[
+        Literal["decode", "prefill", "all", "encode"], typer.Option(help="The tokens that run.")
+    ] = "decode",
+    rule: Annotated[
+        Literal["step", "textbook"],
+        typer.Option(
+            help="step: as in a run, where the experts of a step are not evicted before their "
+            "turn; textbook: every turn on its own, as cache libraries count."
+        ),
+    ] = "step",
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The figure, .png or .svg. [OUT with .png]"),
+    ] = None,
+) -> None:
+    """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
+    from rich.console import Console
+
+    from moesim.config.errors import writing
+    from moesim.experiment.curves import miss_curves
+    from moesim.report.curve import rendered
+    from moesim.report.curve_figure import draw
+    from moesim.results.folder import write_table
+    from moesim.trace import read_trace
+
+    picture = figure or out.with_suffix(".png")
+    _check("--out", out, ".parquet")
+    _check("--figure", picture, ".png", ".svg")
+    names = [name.strip() for name in policy.split(",")]
+    curves = miss_curves(read_trace(file), names, batch_size=batch, phase=phase, rule=rule)
+    title = f"{file.name}: {phase}, batch {batch}, {rule} rule"
+    with writing(out):
+        write_table(curves, out)
+    with writing(picture):
+        draw(curves, picture, title)
+    for part in rendered(curves, title):
+        Console().print(part)
+    typer.echo(f"table:  {out}\nfigure: {picture}")
+
+
+def _check(option: str, path: Path, *suffixes: str) -> None:
+    """Raise an InputError unless ``path`` can be a file with one of ``suffixes``."""
+    from moesim.config.errors import InputError, Problem
+
+    if path.suffix not in suffixes or path.is_dir():
+        what = f"'{path}' must be a file that ends in {' or '.join(suffixes)}"
+        raise InputError([Problem(option, "", what)])

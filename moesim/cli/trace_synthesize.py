@@ -1,0 +1,50 @@
+"""``moesim trace synthesize``: a routing trace from parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.trace import Out, app
+
+
+@app.command()
+def synthesize(
+    file: Annotated[
+        Path, typer.Argument(metavar="PARAMETERS", help="Parameters of a trace, as a YAML file.")
+    ],
+    *,
+    out: Out,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="Requests, instead of the file's number.")
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="As many requests as have so many tokens; the last one is cut."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Other requests with the same parameters (default: the file's)."),
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only requests of this domain.")
+    ] = None,
+) -> None:
+    """Draw a routing trace of any length from parameters, written by hand or fitted."""
+    from moesim.trace import write_trace
+    from moesim.trace.parquet import check_target, located
+    from moesim.trace.synthesis import load_parameters
+    from moesim.trace.synthesis import synthesize as draw
+
+    check_target(out)
+    parameters = load_parameters(file)
+    with located(file):
+        trace = draw(parameters, requests, tokens, seed, domain)
+    write_trace(trace, out)
+    typer.echo(
+        f"{out}: {trace.requests} requests, {trace.tokens} tokens, {trace.moe_layers} MoE layers,"
+        f" top-{trace.top_k} of {trace.experts} experts"
+    )
+    typer.echo(f"note: {trace.metadata.notes}")

@@ -1,0 +1,86 @@
+"""What is decided on the clock, because prefetches make residency depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.memory.prefetch.base import Key, Prefetcher, View
+from moesim.memory.residency import Needs
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Of a MoE layer on one GPU, its needs, and aligned with them, where they are read, next uses,
+    gate weights and prices int64[3, needs] of copy, kernel and host.
+    """
+
+    needs: Needs
+    next_use: Ints | None = None
+    weights: Ints | None = None
+    prices: Ints | None = None
+
+    def at(self, index: int) -> tuple[Ints, Ints | None, Ints | None, Ints | None]:
+        """The experts needed in pass ``index``, and what is aligned with them."""
+        span = slice(self.needs.offsets[index], self.needs.offsets[index + 1])
+
+        def part(values: Ints | None) -> Ints | None:
+            return None if values is None else np.ascontiguousarray(values[..., span])
+
+        return self.needs.experts[span], part(self.next_use), part(self.weights), part(self.prices)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a prefetcher says of the passes of a view, worked out once a pair of layers."""
+
+    prefetcher: Prefetcher
+    view: View
+    _known: dict[tuple[int, int, int], Needs] = field(default_factory=dict)
+
+    def of(self, source: int, target: tuple[int, int], gpu: int) -> list[int]:
+        """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``, seen from
+        MoE layer ``source``.
+        """
+        index, layer = target
+        key = (source if self.prefetcher.by_source else -1, layer, gpu)
+        if key not in self._known:
+            self._known[key] = self.prefetcher.predict(self.view, source, layer, gpu)
+        needs = self._known[key]
+        found: list[int] = needs.experts[needs.offsets[index] : needs.offsets[index + 1]].tolist()
+        return found
+
+    def layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
+        """The pass in the view, and MoE layer, of those that pass ``index`` prefetches for at
+        ``source``: nearest first.
+        """
+        active = self.view.active
+        ahead = [(index, layer) for layer in _running(active[index]) if layer > source]
+        if self.prefetcher.across_passes and index + 1 < len(active):
+            last = source if active[index + 1, source] else active.shape[1]
+            ahead += [(index + 1, layer) for layer in _running(active[index + 1]) if layer <= last]
+        return ahead[: self.prefetcher.layers]
+
+
+def _running(active: NDArray[np.bool_]) -> Iterator[int]:
+    return iter(np.flatnonzero(active).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Undecided:
+    """The passes of a chunk before their turns are known; ``rows`` int64[passes, layers, experts]
+    with padding.
+    """
+
+    asked: dict[Key, Asked]
+    rows: Ints
+    predictions: Predictions
+
+
+def prefetches(case: Case) -> bool:
+    """Whether the case's decisions depend on the clock."""
+    return case.prefetch.fetches and case.offloaded

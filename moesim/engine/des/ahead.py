@@ -1,0 +1,255 @@
+"""A GPU's decisions where they depend on the clock: turns and prefetches of each layer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Chunk
+from moesim.engine.counts import Counts, count_pass
+from moesim.engine.des.copies import CopyGroup, CopyIn
+from moesim.engine.des.copy_groups import Ends, Groups
+from moesim.engine.des.layer import MoeLayer, launches
+from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.layer_work import LayerWork
+from moesim.engine.program import Program
+from moesim.memory.misses.base import LOADED
+from moesim.memory.residency import Needs, Turns, all_there
+
+Place = tuple[int, int]
+"""A pass, and a MoE layer."""
+
+
+@dataclass(eq=False)
+class Prefetch:
+    """An ``expert`` (numbered within the GPU) copied ahead for MoE layer ``layer``."""
+
+    layer: int
+    expert: int
+    group: CopyGroup
+    evicted: bool = False
+    promoted: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is in the queue of prefetches."""
+        return not (self.group.begun or self.promoted or self.evicted)
+
+    @property
+    def copying(self) -> bool:
+        """Whether it waits or is being copied."""
+        return not self.group.done.triggered and (self.waits or self.started)
+
+    @property
+    def started(self) -> bool:
+        """Whether its copy was made."""
+        return self.group.begun or self.promoted
+
+
+class Ahead:
+    """Decides for GPU ``gpu``, as its layers are known, and queues its copies."""
+
+    def __init__(
+        self, env: simpy.Environment, case: Case, gpu: int, program: Program, copy_in: CopyIn
+    ) -> None:
+        self.env, self.case, self.gpu, self.copy_in = env, case, gpu, copy_in
+        self.work = LayerWork(case, program.routing, program.basis)
+        layers = len(case.model.moe_layers)
+        self.local = len(case.local_experts(gpu))
+        self.slots = [program.residencies.slots_of((layer, gpu)) for layer in range(layers)]
+        self.specs = case.model.moe_layers
+        self.copy_ns = [self.work.copy_ns(one.moe.expert) for one in self.specs if one.moe]
+        self.names = [case.placement.names(layer, gpu) for layer in range(layers)]
+        self.meant: dict[Place, list[Prefetch]] = defaultdict(list)
+        self.latest: dict[tuple[int, int], Prefetch] = {}
+        self.by_prefetch: set[tuple[int, int]] = set()
+        self.under_way: list[Prefetch] = []
+
+    def decide(
+        self, chunk: Chunk, counts: Counts, layer: MoeLayer, index: int
+    ) -> tuple[Groups, Ends, int]:
+        """The turns of ``layer`` in pass ``index`` of ``chunk``, now: its copies by wave, which
+        wait for each other's ends, and how many copies the host issues.
+        """
+        assert chunk.undecided is not None, "what is decided beforehand needs no clock"
+        asked = chunk.undecided.asked[layer.moe_index, self.gpu]
+        experts, *rest = asked.at(index)
+        place, needs = (chunk.first + index, layer.moe_index), Needs(_whole(experts), experts)
+        slots = self.slots[layer.moe_index]
+        meant: list[Prefetch] = []
+        if slots is None:
+            turns = all_there(needs, serial=self.case.kernels == "serial", hit=True)
+            late = np.zeros(len(experts), np.bool_)
+        else:
+            meant = self._end(place, slots, experts)
+            arriving = slots.arriving()
+            turns = slots.decide(place[0], experts, *rest)
+            late = turns.hit & arriving[turns.expert]
+        valid = {one.expert for one in meant if not one.evicted}
+        groups, ends, caused = self._copies(layer.moe_index, place[0], turns, late)
+        rows = chunk.undecided.rows[index : index + 1, layer.moe_index]
+        work = self.work.of((layer.moe_index, self.gpu), needs, turns, rows, np.zeros(1, np.bool_))
+        layer.skip_to(index)
+        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu))
+        where = (index, layer.moe_index, self.gpu)
+        kept = chunk.kept[index, layer.moe_index].sum(axis=0)[self.case.local_experts(self.gpu)]
+        count_pass(counts, where, work, late, kept)
+        counts.misses_caused[where] = caused
+        counts.prefetches_used[where] = len(valid.intersection(turns.expert[turns.hit].tolist()))
+        self._count(counts, where, meant)
+        loads = int((~turns.hit & (turns.place == LOADED)).sum())
+        return groups, ends, loads + self._issue(chunk, where, experts, loads)
+
+    def _count(self, counts: Counts, where: tuple[int, int, int], meant: list[Prefetch]) -> None:
+        started = sum(one.started for one in meant)
+        counts.prefetched[where], counts.prefetches_cancelled[where] = started, len(meant) - started
+        counts.prefetches_promoted[where] = sum(one.promoted for one in meant)
+        self.work.count_copies(self.specs[where[1]], started)
+
+    def _end(self, place: Place, slots: LayerSlots, experts: Ints) -> list[Prefetch]:
+        """Cancel prefetches that wait and are not needed, and lift the layer's pins; returns all
+        that were meant for it.
+        """
+        meant, needed = self.meant.pop(place, []), set(experts.tolist())
+        for one in meant:
+            if one.waits and one.expert not in needed:
+                self._cancel(one)
+                slots.cancel(one.expert)
+                del self.latest[place[1], one.expert]
+        slots.unpin()
+        return meant
+
+    def _cancel(self, one: Prefetch) -> None:
+        self.copy_in.withdraw(one.group)
+        one.evicted = True
+
+    def _key(self, slots: LayerSlots, number: int) -> tuple[int, int]:
+        """The MoE layer and expert of ``number`` in the pool."""
+        layer, expert = divmod(number, self.local)
+        return self.slots.index(slots) - slots.place + layer, expert
+
+    def _evict(self, key: tuple[int, int]) -> None:
+        """The expert ``key`` has lost its slot."""
+        self.by_prefetch.discard(key)
+        if one := self.latest.pop(key, None):
+            if one.waits:
+                self._cancel(one)
+            one.evicted = True
+
+    def _copies(
+        self, layer: int, step: int, turns: Turns, late: NDArray[np.bool_]
+    ) -> tuple[Groups, Ends, int]:
+        """Queue the copies of the turns, promoted ones among them, and follow evictions: the copies
+        of each wave, in order, and how many misses prefetches had caused.
+        """
+        groups: Groups = defaultdict(list)
+        ends: Ends = {}
+        loads, caused, slots = 0, 0, self.slots[layer]
+        columns = (turns.expert, turns.hit, turns.wave, turns.wait, turns.place, turns.victim, late)
+        for expert, hit, wave, wait, place, victim, is_late in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            key = (layer, expert)
+            if is_late:
+                groups[wave].append(self._awaited(key))
+            caused += not hit and key in self.by_prefetch
+            if victim >= 0 and slots is not None:
+                self._evict(self._key(slots, victim))
+            if not hit and place == LOADED:
+                after = ends.setdefault(wait, self.env.event()) if wait >= 0 else None
+                group = self._copy((step, layer), expert, int(self.env.now))
+                group.index, group.after = loads, after
+                self.copy_in.submit(group)
+                groups[wave].append(group)
+                loads += 1
+        for of_wave in groups.values():
+            of_wave.sort(key=lambda group: not group.begun)
+        return groups, ends, caused
+
+    def _awaited(self, key: tuple[int, int]) -> CopyGroup:
+        """The copy that a late turn waits for, promoted if it had not begun."""
+        one, now = self.latest[key], int(self.env.now)
+        if one.waits:
+            self.copy_in.withdraw(one.group)
+            one.promoted, one.group.known = True, max(one.group.known, now)
+            self.copy_in.submit(one.group)
+        return one.group
+
+    def _copy(self, place: Place, expert: int, known: int) -> CopyGroup:
+        step, layer = place
+        spec = self.specs[layer]
+        assert spec.moe is not None, "a dense layer has no routed experts"
+        return CopyGroup(
+            1, spec.moe.expert.bytes, self.copy_ns[layer], known, 0, self.env.event(),
+            layer=spec.index, step=step, experts=[self.names[layer][expert]],
+        )  # fmt: skip
+
+    def _issue(self, chunk: Chunk, where: tuple[int, int, int], experts: Ints, loads: int) -> int:
+        """Prefetch for the layers ahead; returns for how many experts, after ``loads`` copies."""
+        assert chunk.undecided is not None, "see decide"
+        index, source, gpu = where
+        issued = 0
+        for ahead, layer in chunk.undecided.predictions.layers_ahead(index, source):
+            slots = self.slots[layer]
+            if slots is None:
+                continue
+            place = (chunk.first + ahead, layer)
+            pin = place[0] * len(self.slots) + layer + 1
+            busy = self._busy(slots, source, experts)
+            for expert in chunk.undecided.predictions.of(source, (ahead, layer), gpu):
+                if expert in slots:
+                    slots.pin(expert, pin)
+                elif self._affords(layer):
+                    victim = slots.prefetch(expert, pin, busy)
+                    if victim is not None:
+                        issued += 1
+                        self._queue(place, slots, expert, victim, loads + issued)
+        return issued
+
+    def _busy(self, slots: LayerSlots, source: int, experts: Ints) -> NDArray[np.bool_]:
+        """bool[experts of the pool]: those that the layer just decided needs."""
+        busy = np.zeros(len(slots.cache.resident), np.bool_)
+        own = self.slots[source]
+        if own is not None and own.cache is slots.cache:
+            busy[experts + own.first] = True
+        return busy
+
+    def _affords(self, layer: int) -> bool:
+        """Whether one more expert of ``layer`` is within the budget."""
+        if self.case.prefetch.budget is None:
+            return True
+        self.under_way = [one for one in self.under_way if one.copying]
+        used = sum(one.group.amount for one in self.under_way)
+        return used + self._copy((0, layer), 0, 0).amount <= self.case.prefetch.budget
+
+    def _queue(
+        self, place: Place, slots: LayerSlots, expert: int, victim: int, number: int
+    ) -> None:
+        """Queue the copy of ``expert``, the ``number``-th that the host issues now."""
+        if victim >= 0:
+            key = self._key(slots, victim)
+            self._evict(key)
+            self.by_prefetch.add(key)
+        group = self._copy(place, expert, int(self.env.now) + number * self.copy_in.host_ns)
+        group.ahead = True
+        one = Prefetch(place[1], expert, group)
+        self.latest[place[1], expert] = one
+        self.meant[place].append(one)
+        if self.case.prefetch.budget is not None:
+            self.under_way.append(one)
+        group.done.callbacks.append(lambda _: self._arrived(one, slots))
+        self.copy_in.prefetch(group)
+
+    def _arrived(self, one: Prefetch, slots: LayerSlots) -> None:
+        if self.latest.get((one.layer, one.expert)) is one:
+            slots.arrived(one.expert)
+            del self.latest[one.layer, one.expert]
+
+
+def _whole(experts: Ints) -> Ints:
+    return np.array([0, len(experts)])

@@ -1,0 +1,40 @@
+"""One GPU whose layers are decided on the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import simpy
+
+from moesim.engine.chunk import Chunk
+from moesim.engine.counts import Counts
+from moesim.engine.des.ahead import Ahead
+from moesim.engine.des.copies import DECISION, After, CopyGroup
+from moesim.engine.des.copy_groups import Ends, Groups
+from moesim.engine.des.gpu import Gpu
+from moesim.engine.des.layer import MoeLayer
+
+Chunks = Callable[[int], tuple[Chunk, Counts]]
+
+
+class GpuAhead(Gpu):
+    """A GPU that prefetches: what it copies is settled when the counts of a layer are known."""
+
+    def decide_by(self, ahead: Ahead, chunks: Chunks) -> None:
+        """Let ``ahead`` decide; ``chunks`` gives a chunk by its number, and where it is counted."""
+        self.ahead, self.chunks, self.copies_issued = ahead, chunks, 0
+
+    def _disturbed(self, layer: MoeLayer, index: int) -> bool:
+        return True
+
+    def _settle(
+        self, layer: MoeLayer, index: int, known: int
+    ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
+        yield After(self.env, known - int(self.env.now), DECISION)
+        chunk, counts = self.chunks(self.chunk)
+        groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
+        return groups, ends, None
+
+    def _issued(self, layer: MoeLayer, index: int) -> int:
+        return self.copies_issued

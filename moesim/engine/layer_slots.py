@@ -1,0 +1,74 @@
+"""The slots of one MoE layer on one GPU, its own or its part of a pool, decided pass by pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Ints
+from moesim.memory.policy import ARRIVING, PINNED
+from moesim.memory.residency import LayerCache, Turns
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSlots:
+    """Layer ``place`` of the ``layers`` of a pool, of ``experts`` each; experts are numbered within
+    the GPU, victims within the pool.
+    """
+
+    cache: LayerCache
+    place: int
+    layers: int
+    experts: int
+
+    @property
+    def first(self) -> int:
+        """The layer's first expert in the pool."""
+        return self.place * self.experts
+
+    @property
+    def span(self) -> slice:
+        """The layer's experts in the pool."""
+        return slice(self.first, self.first + self.experts)
+
+    def __contains__(self, expert: int) -> bool:
+        return bool(self.cache.resident[self.first + expert])
+
+    def arriving(self) -> NDArray[np.bool_]:
+        """bool[experts]: whose copy has not ended."""
+        arriving: NDArray[np.bool_] = self.cache.state[ARRIVING, self.span] != 0
+        return arriving
+
+    def arrived(self, expert: int) -> None:
+        """Its copy has ended."""
+        self.cache.state[ARRIVING, self.first + expert] = 0
+
+    def unpin(self) -> None:
+        """Lift the layer's pins."""
+        self.cache.state[PINNED, self.span] = 0
+
+    def pin(self, expert: int, until: int) -> None:
+        """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
+        self.cache.state[PINNED, self.first + expert] = until
+
+    def cancel(self, expert: int) -> None:
+        """Free the slot of ``expert``, whose copy never comes."""
+        self.cache.resident[self.first + expert] = False
+        self.arrived(expert)
+
+    def prefetch(self, expert: int, until: int, busy: NDArray[np.bool_]) -> int | None:
+        """As ``LayerCache.prefetch``."""
+        return self.cache.prefetch(self.first + expert, until, busy)
+
+    def decide(
+        self, step: int, experts: Ints, next_use: Ints | None, weights: Ints | None,
+        prices: Ints | None,
+    ) -> Turns:  # fmt: skip
+        """The turns of pass ``step``."""
+        at = step * self.layers + self.place
+        turns = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
+        return Turns(
+            turns.expert - self.first, turns.hit, turns.wave, turns.wait, turns.victim, turns.place
+        )

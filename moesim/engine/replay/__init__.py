@@ -1,0 +1,1 @@
+"""The compiled engine: the semantics of ``des`` where no decision reads the clock."""

@@ -1,0 +1,81 @@
+"""What runs of passes need, found in the trace by compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.replay.needs import count_choices, find_needs
+from moesim.engine.routing import Routing
+
+
+class Needed(NamedTuple):
+    """The needs of a run of passes, with a row for each (MoE layer, GPU): see ``find_needs``."""
+
+    offsets: Ints
+    experts: Ints
+    rows: Ints
+    crossing: Ints
+    executed: Ints
+
+
+class Finder:
+    """Finds the needs of a case; ``by_layer``: rows are counted by MoE layer."""
+
+    def __init__(self, case: Case, routing: Routing, *, by_layer: bool) -> None:
+        self.case, self.routing = case, routing
+        self.layers = len(routing.moe_layers)
+        self.width = max(len(local) for local in routing.local)
+        self.gpu_of_home = np.repeat(np.arange(case.gpus), self.width)
+        self.kept = self.layers if by_layer else 1
+        local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(routing.local)]
+        self.home = np.zeros((self.layers, routing.logical), np.int64)
+        places = np.concatenate(local)[None]
+        np.put_along_axis(self.home, case.placement.logical, places, axis=1)
+
+    def runs(self, first: int, last: int, accesses: int) -> Iterator[tuple[int, int]]:
+        """Passes first:last in runs of about ``accesses``, at least one pass each."""
+        offsets = self.case.schedule.offsets
+        tokens = max(1, accesses // (self.layers * self.case.trace.top_k))
+        while first < last:
+            end = int(np.searchsorted(offsets, offsets[first] + tokens, "right")) - 1
+            end = min(last, max(end, first + 1))
+            yield first, end
+            first = end
+
+    def choices(self, first: int, last: int) -> Ints:
+        """Choices int64[passes, MoE layers, senders]."""
+        choices = np.zeros((last - first, self.layers, self.case.gpus), np.int64)
+        count_choices(*self._tokens(first, last), self.routing.active(first, last), choices)
+        return choices
+
+    def needs(self, first: int, last: int) -> Needed:
+        """The needs of passes first:last."""
+        gpus, passes = self.case.gpus, last - first
+        ids, rows, senders, offsets = self._tokens(first, last)
+        most = min(len(rows) * self.case.trace.top_k, passes * self.width)
+        works = self.layers * gpus
+        found = Needed(
+            np.empty((works, passes + 1), np.int64),
+            np.empty((works, most), np.int64),
+            np.empty((works, most), np.int64),
+            np.zeros((self.layers, passes if gpus > 1 else 0, gpus, gpus), np.int64),
+            np.zeros((passes, self.kept, gpus), np.int64),
+        )
+        find_needs(
+            ids, rows, senders, offsets, self.routing.active(first, last),
+            self.home, self.gpu_of_home, gpus, *found,
+        )  # fmt: skip
+        return found
+
+    def _tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
+        """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""
+        schedule = self.case.schedule
+        offsets = schedule.offsets[first : last + 1]
+        tokens = slice(offsets[0], offsets[-1])
+        ids = self.case.trace.expert_ids
+        return ids, schedule.rows[tokens], schedule.gpu[tokens], offsets

@@ -1,0 +1,129 @@
+"""The needs of a run of passes straight from its expert ids, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.config.compiled import njit, types
+from moesim.trace.routing import NO_EXPERT
+
+FEW = 16
+"""Distinct experts up to which sorting them is faster than looking at all."""
+
+_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+_IDS = types.Array(types.uint16, 3, "C", readonly=True)
+_MASK = types.boolean[:, ::1]
+
+
+@njit(types.void(_IDS, _FLAT, _FLAT, _FLAT, _MASK, _CUBE), cache=True)
+def count_choices(
+    ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, choices: Any
+) -> None:
+    """Choices int64[passes, MoE layers, gpus] by tokens of each GPU.
+
+    ``rows`` and ``senders`` int64[tokens] of the passes' tokens, ``offsets`` int64[passes + 1] into
+    them, ``active`` bool[passes, MoE layers].
+    """
+    _, layers, top_k = ids.shape
+    for step in range(len(offsets) - 1):
+        for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
+            row, sender = rows[token], senders[token]
+            for layer in range(layers):
+                number = 0
+                for k in range(top_k):
+                    number += ids[row, layer, k] != NO_EXPERT
+                choices[step, layer, sender] += number * active[step, layer]
+
+
+@njit(types.void(_FLAT, types.int64, _FLAT, _FLAT), cache=True)
+def _sort(values: Any, count: int, rank: Any, ordered: Any) -> None:
+    """Sort the first ``count``, all different, into ``ordered``; without a branch to guess."""
+    for i in range(count):
+        rank[i] = 0
+    for i in range(1, count):
+        for j in range(i):
+            after = values[i] > values[j]
+            rank[i] += after
+            rank[j] += not after
+    for i in range(count):
+        ordered[rank[i]] = values[i]
+
+
+@njit(
+    types.void(
+        _IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, _FLAT, types.int64,
+        _TABLE, _TABLE, _TABLE, types.int64[:, :, :, ::1], _CUBE,
+    ),
+    cache=True,
+)  # fmt: skip
+def find_needs(
+    ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, home: Any, gpu_of_home: Any,
+    gpus: int, need_offsets: Any, experts: Any, need_rows: Any, crossing: Any, executed: Any,
+) -> None:  # fmt: skip
+    """Fill in what each MoE layer needs on each GPU, layer by layer, each ascending.
+
+    ``home`` int64[MoE layers, experts]: GPU and local number as one, GPU by GPU in equal steps;
+    ``gpu_of_home`` int64[homes]. ``need_offsets`` int64[layers x gpus, passes + 1] into ``experts``
+    and ``need_rows`` [layers x gpus, most]. ``crossing`` int64[layers, passes, gpus, gpus]: rows
+    between GPUs. ``executed`` int64[passes, layers or 1, gpus] rows, added to.
+    """
+    _, layers, top_k = ids.shape
+    homes = len(gpu_of_home)
+    width = homes // gpus
+    count, seen = np.zeros(homes, np.int64), np.empty(homes, np.int64)
+    ordered, rank = np.empty(homes, np.int64), np.empty(homes, np.int64)
+    filled = np.zeros(gpus, np.int64)
+    on_gpu = np.zeros(gpus, np.int64)
+    for layer in range(layers):
+        kept, own = layer if executed.shape[1] > 1 else 0, home[layer]
+        filled[:] = 0
+        for gpu in range(gpus):
+            need_offsets[layer * gpus + gpu, 0] = 0
+        for step in range(len(offsets) - 1):
+            distinct = 0
+            if active[step, layer]:
+                for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
+                    row = rows[token]
+                    for k in range(top_k):
+                        expert = ids[row, layer, k]
+                        if expert == NO_EXPERT:
+                            continue
+                        at = own[expert]
+                        if count[at] == 0:
+                            seen[distinct] = at
+                            distinct += 1
+                        count[at] += 1
+                        if gpus > 1:
+                            crossing[layer, step, senders[token], gpu_of_home[at]] += 1
+            if distinct <= FEW:
+                _sort(seen, distinct, rank, ordered)
+            else:
+                distinct = 0
+                for at in range(homes):
+                    if count[at] > 0:
+                        ordered[distinct] = at
+                        distinct += 1
+            if gpus == 1:
+                total, place = 0, filled[0]
+                for i in range(distinct):
+                    at = ordered[i]
+                    experts[layer, place + i], need_rows[layer, place + i] = at, count[at]
+                    total += count[at]
+                    count[at] = 0
+                filled[0] = need_offsets[layer, step + 1] = place + distinct
+                executed[step, kept, 0] += total
+                continue
+            on_gpu[:] = 0
+            for i in range(distinct):
+                at = ordered[i]
+                gpu = gpu_of_home[at]
+                work, place = layer * gpus + gpu, filled[gpu]
+                experts[work, place], need_rows[work, place] = at - gpu * width, count[at]
+                on_gpu[gpu] += count[at]
+                filled[gpu] = place + 1
+                count[at] = 0
+            for gpu in range(gpus):
+                need_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
+                executed[step, kept, gpu] += on_gpu[gpu]

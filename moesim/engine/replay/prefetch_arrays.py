@@ -1,0 +1,158 @@
+"""What compiled prefetching reads and writes, as named arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+NOT_POOLED = -1
+"""The pool of a MoE layer whose local experts all have slots."""
+WAITING = 1 << 62
+"""The arrival of a prefetch that has not begun."""
+(SERIAL, RESIDENT_FIRST, SEES_BEFORE, SEES_AFTER, MOST_LOADS, POOL_LAYERS, PADS, DEPTH,
+ACROSS_PASSES, BUDGET) = range(10)  # fmt: skip
+"""Places in the choices of a case."""
+FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
+"""A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
+of the prefetch that began last."""
+MEANT, BEGUN, PROMOTED = range(3)
+"""Prefetches for a layer of a pass: all, those that have begun, those promoted."""
+WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
+"""What a decided layer has to do on a GPU."""
+COUNTED = (
+    "turns", "hits", "rows", "kept_rows", "access_hits", "host_turns", "zero_copy_turns", "late",
+    "prefetched", "prefetches_used", "prefetches_promoted", "prefetches_cancelled",
+    "misses_caused",
+)  # fmt: skip
+"""The fields of ``Counts`` that are filled in."""
+(TURNS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, HOST_TURNS, LINK_TURNS, LATE, STARTED, USED,
+TAKEN_OVER, CANCELLED, CAUSED) = range(len(COUNTED))  # fmt: skip
+
+
+class Pools(NamedTuple):
+    """The caches, side by side, and padded to the widest: ``of_work`` int64[works] pool or
+    NOT_POOLED, ``place`` the layer's within it; ``slots``, ``now`` int64[pools]; ``size`` experts;
+    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on. A work is
+    (MoE layer, GPU).
+    """
+
+    of_work: Any
+    place: Any
+    slots: Any
+    size: Any
+    now: Any
+    resident: Any
+    state: Any
+    draws: Any
+    draws_at: Any
+
+
+class Queue(NamedTuple):
+    """Prefetches by GPU and expert, int64[gpus, MoE layers x local experts]: neighbours in the
+    queue (linked, with one more column, its ends); when the host has ``issued`` each; its
+    ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
+    is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence. ``ended`` int64[gpus,
+    MoE layers, parity of the pass, 3] counts; ``engine`` int64[gpus, 4].
+    """
+
+    following: Any
+    before: Any
+    issued: Any
+    arrival: Any
+    meant: Any
+    caused: Any
+    ended: Any
+    engine: Any
+
+
+class Asked(NamedTuple):
+    """A chunk's needs, a row of ``offsets`` int64[works, passes + 1] for each work, from ``base``
+    on, and aligned with them next uses, weights (or none), prices int64[3, needs] (or [3, 0]), and
+    rows with and without padding.
+    """
+
+    base: Any
+    offsets: Any
+    experts: Any
+    next_use: Any
+    weights: Any
+    prices: Any
+    rows: Any
+    kept: Any
+
+
+class Predicted(NamedTuple):
+    """A chunk's predictions: ``index`` int64[sources or 1, MoE layers, gpus] is the row, of which
+    0 is empty, of ``offsets`` int64[rows, passes + 1] into ``experts``, from ``base`` on;
+    ``active`` bool[passes, MoE layers].
+    """
+
+    index: Any
+    base: Any
+    offsets: Any
+    experts: Any
+    active: Any
+
+
+class Patterns(NamedTuple):
+    """Prices of waves by pattern (the kind of layer, then rows): ``table`` int64[places] the number
+    of each pattern plus 1, or 0; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
+    ``filled`` int64[1] patterns so far; ``asked`` int64 the one that is looked for.
+    """
+
+    table: Any
+    starts: Any
+    rows: Any
+    price: Any
+    uses: Any
+    filled: Any
+    asked: Any
+
+
+class Beside(NamedTuple):
+    """Prices by kind of layer and rows of the host's experts, by rows of moving them, and by kind
+    and number of experts of reading them over the link; with their uses. Empty where not needed.
+    """
+
+    kinds: Any
+    bytes: Any
+    cpu_ns: Any
+    cpu_uses: Any
+    moved_ns: Any
+    link_ns: Any
+    link_uses: Any
+
+
+class Turning(NamedTuple):
+    """Where one layer's turns on one GPU are decided: see ``decisions.decide``; rows and marks by
+    expert of the pool or the layer.
+    """
+
+    offsets: Any
+    needs: Any
+    expert: Any
+    hit: Any
+    wave: Any
+    wait: Any
+    victim: Any
+    place: Any
+    own: Any
+    kept: Any
+    arriving: Any
+    needed: Any
+    candidates: Any
+    prices: Any
+
+
+class Decided(NamedTuple):
+    """One layer's waves and copies on one GPU; ``there`` when what was in flight arrives, by
+    wave;
+    ``told`` int64[5].
+    """
+
+    copy_wave: Any
+    copy_issued: Any
+    copy_wait: Any
+    there: Any
+    wave_ns: Any
+    read_ns: Any
+    told: Any

@@ -1,0 +1,78 @@
+"""Prices of experts that the host computes or whose weights kernels read over the link."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.engine.basis import Basis
+from moesim.engine.case import Case
+from moesim.engine.replay.prefetch_arrays import Asked, Beside
+from moesim.engine.replay.prefetch_prices import WavePrices
+
+
+class BesidePrices:
+    """Prices of experts that the host computes or that are read over the link."""
+
+    def __init__(self, case: Case, basis: Basis, waves: WavePrices) -> None:
+        self.case, self.basis, self.waves = case, basis, waves
+        layers = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
+        self.sizes = np.array([expert.bytes for expert in layers])
+        self.moved: list[int] = []
+        most = len(waves.asked)
+        shape = (len(waves.specs), most if case.miss.uses_link else 0)
+        self.link_ns = np.zeros(shape, np.int64)
+        for number in range(1, shape[1]):
+            self.link_ns[:, number] = [
+                case.prices.copy_ns(number * spec.moe.expert.bytes, "h2d", True, 1)
+                for spec in waves.specs
+                if spec.moe
+            ]
+
+    def of(self, asked: Asked) -> Beside:
+        """For a chunk with these needs."""
+        kinds, most, together = len(self.waves.specs), 0, 0
+        if self.case.miss.uses_host and len(asked.rows):
+            most, together = int(asked.rows.max()) + 1, _most_together(asked) + 1
+        self._move(together)
+        rows = np.arange(most)
+        cpu_ns = np.zeros((kinds, most), np.int64)
+        for kind, spec in enumerate(self.waves.specs) if most else ():
+            cpu_ns[kind] = self.case.prices.cpu_expert_ns(spec, rows)
+        moved = np.array(self.moved[:together], np.int64)
+        uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
+        return Beside(self.waves.kinds, self.sizes, cpu_ns, uses[0], moved, self.link_ns, uses[1])
+
+    def _move(self, rows: int) -> None:
+        """Know what moving fewer than ``rows`` rows down and up takes."""
+        case = self.case
+        size, pinned = case.model.hidden_size * case.model.activation_bytes, case.software.pinned
+        for number in range(len(self.moved), rows):
+            down, up = (
+                case.prices.copy_ns(number * size, way, pinned, 1) for way in ("d2h", "h2d")
+            )
+            self.moved.append(down + up)
+
+    def settle(self, beside: Beside) -> None:
+        """Count what the prices that were used rest on."""
+        for kind, spec in enumerate(self.waves.specs):
+            (rows,) = np.nonzero(beside.cpu_uses[kind])
+            if len(rows):
+                total = beside.cpu_ns[kind, rows] * beside.cpu_uses[kind, rows]
+                self.basis.add("cpu_expert", total, spec, rows)
+            for number in np.flatnonzero(beside.link_uses[kind]).tolist():
+                assert spec.moe is not None, "a MoE layer"
+                shape = (number * spec.moe.expert.bytes, "h2d", True, 1)
+                price, times = (
+                    beside.link_ns[kind, number : number + 1],
+                    beside.link_uses[kind, number],
+                )
+                self.basis.add("copy", price, *shape, times=int(times))
+
+
+def _most_together(asked: Asked) -> int:
+    """The most rows of a step of a layer on a GPU."""
+    most = 0
+    for base, offsets in zip(asked.base, asked.offsets, strict=True):
+        sums = np.concatenate(([0], np.cumsum(asked.rows[base : base + offsets[-1]])))
+        most = max(most, int(np.diff(sums[offsets]).max()))
+    return most

@@ -1,0 +1,146 @@
+"""Prices of waves that follow from decisions, each different one asked for once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from moesim.config.compiled import njit, types
+from moesim.engine.basis import Basis
+from moesim.engine.case import Case, Ints
+from moesim.engine.layer_work import BLOCK_ROWS
+from moesim.engine.replay.callback import ASK, Callback
+from moesim.engine.replay.prefetch_arrays import Asked, Patterns
+from moesim.engine.replay.prefetch_types import ASKED, PATTERNS, in_place
+from moesim.model.spec import LayerSpec
+
+_FLAT = types.int64[::1]
+MULTIPLIER = 0x1E3779B97F4A7C15
+
+
+@njit(types.int64(types.int64[::1], types.int64, types.int64), cache=True)
+def _hash(pattern: Any, start: int, end: int) -> int:
+    value = end - start
+    for i in range(start, end):
+        value = (value ^ pattern[i]) * MULTIPLIER
+        value ^= value >> 29
+    return value
+
+
+@in_place(types.int64(PATTERNS, types.int64))
+def _look_up(known: Any, length: int) -> int:
+    """The number of the pattern in ``asked``; -1 - its place in the table where it is not known."""
+    table, starts, rows, asked = known.table, known.starts, known.rows, known.asked
+    place = _hash(asked, 0, length) & (len(table) - 1)
+    while table[place] > 0:
+        number = table[place] - 1
+        start, i = starts[number], 0
+        if starts[number + 1] - start == length:
+            while i < length and rows[start + i] == asked[i]:
+                i += 1
+            if i == length:
+                return int(number)
+        place = (place + 1) & (len(table) - 1)
+    return int(-1 - place)
+
+
+@in_place(types.int64(PATTERNS, types.int64, types.int64))
+def _keep(known: Any, length: int, place: int) -> int:
+    """Keep the pattern in ``asked`` at ``place`` of the table; its number."""
+    number = known.filled[0]
+    start = known.starts[number]
+    for i in range(length):
+        known.rows[start + i] = known.asked[i]
+    known.starts[number + 1] = start + length
+    known.filled[0] = known.table[place] = number + 1
+    return int(number)
+
+
+@in_place(types.int64(types.FunctionType(ASK), PATTERNS, types.int64))
+def price_of(ask: Any, known: Any, length: int) -> int:
+    """The price of the pattern in ``asked``, which is counted; ``ask`` where it is not known."""
+    number = _look_up(known, length)
+    if number < 0:
+        number = _keep(known, length, -1 - number)
+        known.price[number] = ask(length)
+    known.uses[number] += 1
+    return int(known.price[number])
+
+
+@njit(types.void(PATTERNS, ASKED, _FLAT, _FLAT, types.boolean), cache=True)
+def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> None:
+    """Keep, without prices, the patterns of all steps as if waves were as long as there are
+    ``slots`` int64[works].
+    """
+    works = len(asked.base)
+    gpus = works // len(kinds)
+    for work in range(works):
+        known.asked[0] = kinds[work // gpus]
+        for step in range(asked.offsets.shape[1] - 1):
+            low = asked.base[work] + asked.offsets[work, step]
+            high = asked.base[work] + asked.offsets[work, step + 1]
+            while low < high:
+                number = min(high - low, slots[work])
+                for i in range(number):
+                    rows = asked.rows[low + i]
+                    known.asked[1 + i] = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if pads else rows
+                found = _look_up(known, 1 + number)
+                if found < 0:
+                    _keep(known, 1 + number, -1 - found)
+                low += number
+
+
+class WavePrices:
+    """Prices of waves of a case, for compiled code, from chunk to chunk."""
+
+    def __init__(self, case: Case, basis: Basis) -> None:
+        self.case, self.basis = case, basis
+        alike = [replace(layer, index=0) for layer in case.model.moe_layers]
+        self.specs = list(dict.fromkeys(alike))
+        self.kinds = np.array([self.specs.index(layer) for layer in alike])
+        most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+        self.asked = np.zeros(1 + most, np.int64)
+        one_pool = case.policy.scope == "global"
+        self.slots = np.where(one_pool, most, case.slots.T).ravel()
+        self.ask = Callback(self._priced, ASK)
+
+    def _priced(self, length: int) -> int:
+        spec, rows = self.specs[self.asked[0]], self.asked[1:length].copy()
+        return int(self.case.prices.experts_ns(spec, rows, np.zeros(1, np.int64))[0])
+
+    def expect(self, asked: Asked) -> Patterns:
+        """Room for all patterns of a chunk, and prices of those that are likely, which are asked
+        for at once.
+        """
+        steps, needs = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
+        most = steps + 2 * needs + 1
+        price, uses = np.zeros((2, most), np.int64)
+        known = Patterns(
+            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(most + 1, np.int64),
+            np.zeros(steps + 4 * needs, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
+        )  # fmt: skip
+        if self.case.kernels != "serial" and not self.case.miss.uses_host:
+            _keep_steps(known, asked, self.kinds, self.slots, self.case.kernels == "block_sparse")
+            for spec, own, rows, starts in self._by_kind(known):
+                known.price[own] = self.case.prices.experts_ns(spec, rows, starts)
+        return known
+
+    def _by_kind(self, known: Patterns) -> Iterator[tuple[LayerSpec, Ints, Ints, Ints]]:
+        """Of each kind of layer, its patterns, their rows, and where those of each start."""
+        starts = known.starts[: known.filled[0] + 1]
+        lengths, kind = np.diff(starts) - 1, known.rows[starts[:-1]]
+        is_rows = np.ones(starts[-1], np.bool_)
+        is_rows[starts[:-1]] = False
+        rows, kind_of_row = known.rows[: starts[-1]][is_rows], np.repeat(kind, lengths)
+        for number in np.unique(kind).tolist():
+            own = np.flatnonzero(kind == number)
+            begins = np.cumsum(lengths[own]) - lengths[own]
+            yield self.specs[number], own, rows[kind_of_row == number], begins
+
+    def settle(self, known: Patterns) -> None:
+        """Count what the prices of a chunk rest on."""
+        for spec, own, rows, starts in self._by_kind(known):
+            self.basis.add("experts", known.price[own] * known.uses[own], spec, rows, starts)

@@ -1,0 +1,180 @@
+"""A case with prefetches, and its chunks, as the arrays that compiled code reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.ahead import Asked as AskedOfLayer
+from moesim.engine.ahead import Predictions
+from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Chunk
+from moesim.engine.replay.prefetch_arrays import (
+    NOT_POOLED,
+    Asked,
+    Decided,
+    Pools,
+    Predicted,
+    Queue,
+    Turning,
+)
+from moesim.engine.residencies import Residencies
+from moesim.engine.routing import of_all
+from moesim.memory.policy import ROWS
+from moesim.memory.residency import Needs, compiled
+
+NO_BUDGET = 1 << 62
+
+
+def choices_of(case: Case) -> Ints:
+    """The choices named in ``prefetch_arrays``."""
+    functions, prefetcher = compiled(type(case.policy)), case.prefetch
+    layers = len(case.model.moe_layers) if case.policy.scope == "global" else 1
+    budget = NO_BUDGET if prefetcher.budget is None else int(prefetcher.budget)
+    values = (
+        case.kernels == "serial", case.order == "resident_first",
+        functions.sees_before, functions.sees_after, case.miss.most_loads(), layers,
+        case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
+    )  # fmt: skip
+    return np.array(values, np.int64)
+
+
+def pools_of(case: Case, residencies: Residencies) -> Pools:
+    """The caches as they are."""
+    caches = residencies.caches
+    number, sizes = len(caches), [len(cache.resident) for cache in caches.values()]
+    width = max(sizes)
+    pools = Pools(
+        of_work=np.full(len(case.model.moe_layers) * case.gpus, NOT_POOLED),
+        place=np.zeros(len(case.model.moe_layers) * case.gpus, np.int64),
+        slots=np.array([cache.slots for cache in caches.values()]),
+        size=np.array(sizes),
+        now=np.zeros(number, np.int64),
+        resident=np.zeros((number, width), np.bool_),
+        state=np.zeros((number, ROWS + case.policy.memory, width), np.int64),
+        draws=np.concatenate([cache.draws for cache in caches.values()]),
+        draws_at=np.cumsum([0, *(len(cache.draws) for cache in caches.values())]),
+    )
+    place = {id(cache): pool for pool, cache in enumerate(caches.values())}
+    for pool, cache in enumerate(caches.values()):
+        pools.resident[pool, : sizes[pool]] = cache.resident
+        pools.state[pool, :, : sizes[pool]] = cache.state
+    for work in range(len(pools.of_work)):
+        slots = residencies.slots_of(divmod(work, case.gpus))
+        if slots is not None:
+            pools.of_work[work], pools.place[work] = place[id(slots.cache)], slots.place
+    return pools
+
+
+def queue_of(case: Case) -> Queue:
+    """No prefetch yet."""
+    layers = len(case.model.moe_layers)
+    shape = (case.gpus, layers * max(len(case.local_experts(gpu)) for gpu in range(case.gpus)))
+    ends = (shape[0], shape[1] + 1)
+    return Queue(
+        following=np.full(ends, shape[1]),
+        before=np.full(ends, shape[1]),
+        issued=np.zeros(shape, np.int64),
+        arrival=np.zeros(shape, np.int64),
+        meant=np.zeros(shape, np.int64),
+        caused=np.zeros(shape, np.bool_),
+        ended=np.zeros((case.gpus, layers, 2, 3), np.int64),
+        engine=np.zeros((case.gpus, 4), np.int64),
+    )
+
+
+def scratch_of(local: int, pool: int) -> tuple[Turning, Decided]:
+    """Room for the decisions of one layer, of at most ``local`` experts, in a pool of ``pool``."""
+    flat = [np.zeros(local, np.int64) for _ in range(7)]
+    hit, arriving = np.zeros((2, local), np.bool_)
+    own, kept = np.zeros((2, local), np.int64)
+    room: list[Any] = [
+        np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], own, kept, arriving,
+        np.zeros(pool, np.bool_), np.zeros(pool, np.int64), np.zeros(3 * local, np.int64),
+    ]  # fmt: skip
+    rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
+    return Turning(*room), Decided(*rows)
+
+
+def asked_of(case: Case, chunk: Chunk) -> Asked:
+    """The needs of a chunk and what is aligned with them."""
+    assert chunk.undecided is not None, "what is decided beforehand needs no clock"
+    keys = [(layer, gpu) for layer in range(len(case.model.moe_layers)) for gpu in range(case.gpus)]
+    parts = [chunk.undecided.asked[key] for key in keys]
+    tables = {"rows": chunk.undecided.rows}
+    if not case.gating.uneven:
+        tables["kept"] = of_all(chunk.kept)
+    rows = {name: _rows_of(case, table, keys, parts) for name, table in tables.items()}
+    numbers = [len(one.needs.experts) for one in parts]
+    return Asked(
+        base=np.cumsum([0, *numbers[:-1]]),
+        offsets=np.stack([one.needs.offsets for one in parts]),
+        experts=np.concatenate([one.needs.experts for one in parts]),
+        next_use=_aligned([one.next_use for one in parts], numbers),
+        weights=_aligned([one.weights for one in parts], numbers),
+        prices=_aligned([one.prices for one in parts], numbers, (3,)),
+        rows=rows["rows"],
+        kept=rows.get("kept", rows["rows"]),
+    )
+
+
+def _rows_of(
+    case: Case, table: Ints, keys: list[tuple[int, int]], parts: list[AskedOfLayer]
+) -> Ints:
+    """The rows of each need of ``parts`` in ``table`` int64[passes, layers, experts]."""
+    found = []
+    local = [case.local_experts(gpu) for gpu in range(case.gpus)]
+    for (layer, gpu), one in zip(keys, parts, strict=True):
+        step = np.repeat(np.arange(len(table)), np.diff(one.needs.offsets))
+        found.append(table[step, layer, local[gpu][one.needs.experts]])
+    return np.concatenate(found)
+
+
+def _aligned(parts: list[Ints | None], numbers: list[int], shape: tuple[int, ...] = ()) -> Ints:
+    """``parts`` side by side, 0 where there is none; empty where there is none at all."""
+    if all(part is None for part in parts):
+        return np.zeros((*shape, 0), np.int64)
+    filled = [
+        np.zeros((*shape, number), np.int64) if part is None else part
+        for part, number in zip(parts, numbers, strict=True)
+    ]
+    return np.ascontiguousarray(np.concatenate(filled, axis=-1))
+
+
+def predicted_of(case: Case, predictions: Predictions) -> Predicted:
+    """What is predicted for the passes of a chunk and the next one."""
+    by_source, active = case.prefetch.by_source, predictions.view.active
+    layers = active.shape[1]
+    index = np.zeros((layers if by_source else 1, layers, case.gpus), np.int64)
+    found = [Needs(np.zeros(len(active) + 1, np.int64), np.zeros(0, np.int64))]
+    for source, target, gpu in _pairs(case, active):
+        if not case.resident(gpu)[target] or case.policy.scope == "global":
+            index[source, target, gpu] = len(found)
+            found.append(case.prefetch.predict(predictions.view, source, target, gpu))
+    numbers = [len(one.experts) for one in found]
+    return Predicted(
+        index=index,
+        base=np.cumsum([0, *numbers[:-1]]),
+        offsets=np.stack([one.offsets for one in found]),
+        experts=np.concatenate([one.experts for one in found]),
+        active=np.ascontiguousarray(active),
+    )
+
+
+def _pairs(case: Case, active: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
+    """Source, target and GPU of the predictions that may be asked for."""
+    if not case.prefetch.by_source:
+        pairs = {(0, target) for target in range(active.shape[1])}
+    else:
+        pairs = set()
+        for runs in np.unique(active, axis=0):
+            running = np.flatnonzero(runs).tolist()
+            for place, source in enumerate(running):
+                targets = running[place + 1 : place + 1 + case.prefetch.layers]
+                pairs |= {(source, target) for target in targets}
+    for source, target in sorted(pairs):
+        for gpu in range(case.gpus):
+            yield source, target, gpu

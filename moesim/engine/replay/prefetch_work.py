@@ -1,0 +1,164 @@
+"""What one MoE layer on one GPU has to do, from its turns: copies, waves, experts of the host;
+compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.config.compiled import types
+from moesim.engine.layer_work import BLOCK_ROWS
+from moesim.engine.replay.callback import ASK
+from moesim.engine.replay.prefetch_arrays import (
+    ACCESS_HITS,
+    BEGUN,
+    CANCELLED,
+    CAUSED,
+    COPIES,
+    HITS,
+    HOST_TURNS,
+    HOSTED_NS,
+    KEPT_ROWS,
+    LATE,
+    LINK_TURNS,
+    LOADS,
+    MEANT,
+    NOT_POOLED,
+    PROMOTED,
+    PROMOTED_NOW,
+    ROWS,
+    STARTED,
+    TAKEN_OVER,
+    TURNS,
+    USED,
+    WAITING,
+    WAVES,
+)
+from moesim.engine.replay.prefetch_prices import price_of
+from moesim.engine.replay.prefetch_queue import drop, leave
+from moesim.engine.replay.prefetch_types import (
+    BESIDE,
+    DECIDED,
+    PATTERNS,
+    POOLS,
+    QUEUE,
+    TURNING,
+    in_place,
+)
+from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
+
+_FLAT = types.int64[::1]
+
+
+@in_place(
+    types.void(
+        POOLS, QUEUE, TURNING, DECIDED, _FLAT, types.int64, types.int64, types.int64, types.int64,
+        types.int64, types.int64, _FLAT,
+    ))  # fmt: skip
+def queue_copies(
+    pools: Any, queue: Any, turning: Any, decided: Any, sizes: Any, local: int, work: int,
+    gpus: int, step: int, now: int, to_copy: int, counts: Any,
+) -> None:  # fmt: skip
+    """The demand copies of the turns, promoted ones among them; follows evictions. ``counts``
+    int64[COUNTED] of this layer, pass and GPU.
+    """
+    layer, gpu = work // gpus, work % gpus
+    layers, flat, copies, loads, waves = queue.ended.shape[1], layer * local, 0, 0, 0
+    pooled = pools.of_work[work] != NOT_POOLED
+    pool_first = (layer - pools.place[work]) * local
+    meant, parity = step * layers + layer + 1, step % 2
+    late = used = caused = 0
+    for i in range(turning.offsets[1]):
+        e, hit, wave = turning.expert[i], turning.hit[i], turning.wave[i]
+        x = flat + e
+        while waves <= wave:
+            decided.there[waves] = -1
+            waves += 1
+        if hit and pooled:
+            used += queue.meant[gpu, x] == meant
+            if turning.arriving[e]:
+                late += 1
+                if queue.arrival[gpu, x] == WAITING:
+                    leave(queue, gpu, x, sizes[layer])
+                    decided.copy_wave[copies], decided.copy_wait[copies] = wave, -1
+                    decided.copy_issued[copies] = max(queue.issued[gpu, x], now)
+                    copies += 1
+                    queue.arrival[gpu, x] = 0
+                    queue.ended[gpu, layer, parity, PROMOTED] += 1
+                else:
+                    decided.there[wave] = max(decided.there[wave], queue.arrival[gpu, x])
+        elif not hit:
+            caused += queue.caused[gpu, x]
+        if pooled and turning.victim[i] >= 0:
+            victim = pool_first + turning.victim[i]
+            queue.caused[gpu, victim] = False
+            drop(queue, gpu, victim, sizes[victim // local])
+        if not hit and turning.place[i] == LOADED:
+            loads += 1
+            decided.copy_wave[copies], decided.copy_wait[copies] = wave, turning.wait[i]
+            decided.copy_issued[copies] = now + loads * to_copy
+            copies += 1
+    decided.told[WAVES], decided.told[COPIES], decided.told[LOADS] = waves, copies, loads
+    ended = queue.ended[gpu, layer, parity]
+    counts[LATE], counts[USED], counts[CAUSED], counts[TAKEN_OVER] = (
+        late,
+        used,
+        caused,
+        ended[PROMOTED],
+    )
+    counts[STARTED] = ended[BEGUN] + ended[PROMOTED]
+    counts[CANCELLED] = ended[MEANT] - counts[STARTED]
+    decided.told[PROMOTED_NOW] = ended[PROMOTED]
+    ended[MEANT] = ended[BEGUN] = ended[PROMOTED] = 0
+
+
+@in_place(
+    types.void(
+        types.FunctionType(ASK), PATTERNS, BESIDE, TURNING, DECIDED, types.int64, types.boolean,
+        _FLAT,
+    ))  # fmt: skip
+def price_work(
+    ask: Any, known: Any, beside: Any, turning: Any, decided: Any, layer: int, pads: bool,
+    counts: Any,
+) -> None:  # fmt: skip
+    """Prices of the turns' waves and of the host's experts; counts the turns."""
+    kind, number = beside.kinds[layer], turning.offsets[1]
+    hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = links = 0
+    length, wave = 1, 0
+    known.asked[0] = kind
+    for i in range(number + 1):
+        if i == number or turning.wave[i] > wave:
+            if length > 1:
+                price = price_of(ask, known, length)
+                decided.wave_ns[wave], decided.read_ns[wave] = price, 0
+                if linked > 0:
+                    decided.read_ns[wave] = max(beside.link_ns[kind, linked] - price, 0)
+                    beside.link_uses[kind, linked] += 1
+            length, linked = 1, 0
+        if i == number:
+            break
+        e, place = turning.expert[i], turning.place[i]
+        own, used = turning.own[e], turning.kept[e]
+        kept += used
+        if turning.hit[i] and not turning.arriving[e]:
+            hits += 1
+            access_hits += used
+        if place == ON_HOST:
+            hosted_ns += beside.cpu_ns[kind, own]
+            beside.cpu_uses[kind, own] += 1
+            hosted_rows += own
+            hosted += 1
+        else:
+            wave = turning.wave[i]
+            if pads:
+                own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
+            known.asked[length] = own
+            length += 1
+            linked += place == OVER_LINK
+            links += place == OVER_LINK
+        rows += own
+    if hosted > 0:
+        hosted_ns += beside.moved_ns[hosted_rows]
+    decided.told[HOSTED_NS] = hosted_ns
+    counts[TURNS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
+    counts[ACCESS_HITS], counts[HOST_TURNS], counts[LINK_TURNS] = access_hits, hosted, links

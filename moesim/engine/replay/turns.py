@@ -1,0 +1,219 @@
+"""Turns, waves and copies of a run of passes at once, compiled, for policies that rank by a number.
+
+The rules of ``memory.decisions`` where every miss is loaded and nothing is prefetched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.config.compiled import njit, types
+
+USED_AT, LOADED_AT, LOADED_LAST, USES, CONSTANT, NEXT_USED = range(6)
+"""What an expert's rank is; the lowest is evicted."""
+TURNS, HITS, ACCESS_HITS = range(3)
+CLOSED = np.iinfo(np.int64).max
+"""The rank of what is no candidate of rule (a)."""
+
+_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+
+
+@njit(types.int64(types.int64[::1]), cache=True)
+def _lowest(ranks: Any) -> int:
+    """The first place of the least of ``ranks``, -1 where all are closed."""
+    least = CLOSED
+    for c in range(len(ranks)):
+        least = min(least, ranks[c])
+    if least == CLOSED:
+        return -1
+    place = 0
+    while ranks[place] != least:
+        place += 1
+    return place
+
+
+@njit(types.int64(types.int64, _FLAT, types.boolean[::1], _FLAT), cache=True)
+def _over(turn: int, order: Any, resident: Any, rank: Any) -> int:
+    """Rule (b): of the residents whose turn is over the one of the lowest rank, else -1."""
+    victim = -1
+    for i in range(turn):
+        e = order[i]
+        if resident[e] and (
+            victim < 0 or rank[e] < rank[victim] or (rank[e] == rank[victim] and e < victim)
+        ):
+            victim = e
+    return victim
+
+
+@njit(
+    types.int64(
+        types.int64, types.boolean, types.boolean, types.boolean,
+        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, types.int64, types.boolean[::1], _FLAT, _FLAT,
+        _FLAT,
+        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
+        types.int64[:, :, :, ::1], types.int64, types.int64,
+    ),
+    cache=True,
+)  # fmt: skip
+def take_turns(
+    rank_of: int, serial: bool, resident_first: bool, overlaps: bool,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, ones_ns: Any, ones: Any,
+    slots: int, resident: Any, rank: Any, open_rank: Any, clock: Any,
+    step_waves: Any, wave_ns: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
+    odd_at: Any, odd_starts: Any, odd_rows: Any, filled: Any,
+    counts: Any, layer: int, gpu: int,
+) -> int:  # fmt: skip
+    """Every step of one MoE layer on one GPU; returns the waves of the step with most.
+
+    ``rank_of``: what ``rank`` int64[experts] is; ``open_rank`` of residents that the step does not
+    need, else CLOSED. ``clock`` int64[2]: policy time and used slots. ``filled`` int64[4]: waves
+    and copies so far, odd waves and their rows. ``counts`` int64[3, passes, layers, gpus].
+    """
+    experts = len(resident)
+    everything = slots >= experts
+    order, own = np.empty(experts, np.int64), np.zeros(experts, np.int64)
+    wave_of, use_after = np.empty(experts, np.int64), np.zeros(experts, np.int64)
+    now, used = clock[0], clock[1]
+    waves, copies, odd, odd_members = filled
+    most = 0
+    step_waves[0] = step_copies[0] = 0
+    for step in range(len(offsets) - 1):
+        low = offsets[step]
+        n = offsets[step + 1] - low
+        hits = access_hits = 0
+        for i in range(n):
+            e = needs[low + i]
+            order[i], own[e] = e, rows[low + i]
+            open_rank[e] = CLOSED
+        residents = n
+        if not everything:
+            if rank_of == NEXT_USED:
+                for i in range(n):
+                    use_after[needs[low + i]] = next_use[low + i]
+            if resident_first:
+                residents = 0
+                for i in range(n):
+                    if resident[needs[low + i]]:
+                        order[residents] = needs[low + i]
+                        residents += 1
+                rest = residents
+                for i in range(n):
+                    if not resident[needs[low + i]]:
+                        order[rest] = needs[low + i]
+                        rest += 1
+        wave = first = together = 0
+        crossed = False
+        for i in range(n + 1):
+            new, hit, wait, e = serial or i == n, True, -1, 0
+            if i < n:
+                e = order[i]
+                if i >= residents and not crossed:
+                    crossed = new = True
+                hit = everything or resident[e]
+                if not hit and used < slots:
+                    used += 1
+                elif not hit:
+                    victim = _lowest(open_rank)
+                    if victim >= 0:
+                        open_rank[victim] = CLOSED
+                    else:
+                        victim = _over(i, order, resident, rank)
+                        if victim >= 0:
+                            wait = wave_of[victim]
+                            new = new or wait == wave
+                        else:
+                            j = n - 1  # rule (c)
+                            while not resident[order[j]]:
+                                j -= 1
+                            victim = order[j]
+                    resident[victim] = False
+            if new and i > first:
+                if together == i - first:
+                    wave_ns[waves] = ones_ns[together]
+                    ones[together] += 1
+                else:
+                    odd_at[odd], odd_starts[odd] = waves, odd_members
+                    odd += 1
+                    for j in range(first, i):
+                        odd_rows[odd_members] = own[order[j]]
+                        odd_members += 1
+                waves += 1
+                wave += 1
+                first, together = i, 0
+            if i == n:
+                break
+            together += own[e]
+            wave_of[e] = wave
+            if hit:
+                hits += 1
+                access_hits += own[e]
+            else:
+                resident[e] = True
+                copy_wave[copies] = wave
+                copy_wait[copies] = wait if overlaps else max(wait, wave - 1)
+                copies += 1
+                if rank_of == LOADED_AT:
+                    rank[e] = now
+                elif rank_of == LOADED_LAST:
+                    rank[e] = -now
+            if rank_of == USED_AT:
+                rank[e] = now
+            elif rank_of == USES:
+                rank[e] += 1
+            elif rank_of == NEXT_USED:
+                rank[e] = -use_after[e]
+            now += 1
+        if not everything:
+            for i in range(n):
+                if resident[order[i]]:
+                    open_rank[order[i]] = rank[order[i]]
+        most = max(most, wave)
+        step_waves[step + 1], step_copies[step + 1] = waves - filled[0], copies - filled[1]
+        counts[TURNS, step, layer, gpu] += n
+        counts[HITS, step, layer, gpu] += hits
+        counts[ACCESS_HITS, step, layer, gpu] += access_hits
+    filled[0], filled[1], filled[2], filled[3] = waves, copies, odd, odd_members
+    clock[0], clock[1] = now, used
+    return int(most)
+
+
+@njit(
+    types.int64(
+        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, types.int64,
+        _TABLE, _TABLE, _TABLE, _TABLE, _TABLE, _TABLE,
+        _FLAT, _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE,
+        _TABLE, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT,
+        _FLAT, _FLAT, _FLAT, _TABLE, types.int64[:, :, :, ::1],
+    ),
+    cache=True,
+)  # fmt: skip
+def take_all_turns(
+    rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
+    gpus: int,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, ones_ns: Any, ones: Any,
+    slots: Any, local: Any, resident: Any, rank: Any, open_rank: Any, clock: Any,
+    step_waves: Any, wave_base: Any, wave_ns: Any, step_copies: Any, copy_base: Any,
+    copy_wave: Any, copy_wait: Any,
+    odd_at: Any, odd_starts: Any, odd_rows: Any, odd_ends: Any, counts: Any,
+) -> int:  # fmt: skip
+    """``take_turns`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers together;
+    ``odd_ends`` int64[1 + kinds, 2]: where the odd waves and rows of a kind end.
+    """
+    filled, most = np.zeros(4, np.int64), 0
+    by_layer = counts.shape[2] > 1
+    for work in works:
+        layer, gpu = work // gpus, work % gpus
+        kind, number = kinds[layer], local[gpu]
+        wave_base[work], copy_base[work] = filled[0], filled[1]
+        least = take_turns(
+            rank_of, serial, resident_first, overlaps,
+            offsets[work], needs[work], rows[work], next_use[work], ones_ns[kind], ones[kind],
+            slots[work], resident[work][:number], rank[work][:number], open_rank[work][:number],
+            clock[work], step_waves[work], wave_ns, step_copies[work], copy_wave, copy_wait,
+            odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
+        )  # fmt: skip
+        most = max(most, least)
+        odd_ends[1 + kind, 0], odd_ends[1 + kind, 1] = filled[2], filled[3]
+    return most

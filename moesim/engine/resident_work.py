@@ -1,0 +1,105 @@
+"""What MoE layers have to do whose experts are all resident: all GPUs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Ints
+from moesim.engine.chunk import Work
+from moesim.engine.layer_work import Key, LayerWork
+from moesim.memory.misses.base import LOADED
+from moesim.memory.residency import Needs, Turns
+
+
+def resident_works(
+    work: LayerWork, rows: Ints, active: NDArray[np.bool_]
+) -> Iterator[tuple[Key, Work]]:
+    """The work of every (MoE layer, GPU), as ``LayerWork.of`` gives it for turns that all hit.
+
+    ``rows`` int64[passes, MoE layers, experts]; ``active`` bool[passes, MoE layers].
+    """
+    for layer in range(rows.shape[1]):
+        yield from _of_layer(work, layer, rows[:, layer], active[:, layer])
+
+
+def _of_layer(
+    work: LayerWork, layer: int, rows: Ints, active: NDArray[np.bool_]
+) -> Iterator[tuple[Key, Work]]:
+    case, passes = work.case, len(rows)
+    needed = np.repeat(active[:, None], rows.shape[1], 1) if case.gating.invokes_all else rows > 0
+    home = case.placement.gpu_of_expert
+    step, expert = np.nonzero(needed)
+    order = np.argsort(home[expert], kind="stable")
+    step, expert = step[order], expert[order]
+    own = work.on_gpu(rows[step, expert])
+    where = home[expert] * passes + step
+    counts = np.bincount(where, minlength=case.gpus * passes)
+    ends = np.cumsum(counts)
+    first_of_gpu = np.searchsorted(home, np.arange(case.gpus))
+    serial = case.kernels == "serial"
+    starts = np.arange(len(own)) if serial else (ends - counts)[counts > 0]
+    spec = work.routing.moe_layers[layer]
+    wave_ns = work.waves(spec, own, starts)
+    work.count_copies(spec, 0)
+    cuts = np.concatenate(([0], ends))[::passes].tolist()
+    local = expert - first_of_gpu[home[expert]]
+    wave = np.arange(len(own)) - np.repeat(ends - counts, counts) if serial else 0 * own
+    same = _Same(passes, len(own))
+    waves_before = np.searchsorted(starts, cuts).tolist()
+    steps = counts.reshape(case.gpus, passes)
+    for gpu in range(case.gpus):
+        low, high = cuts[gpu], cuts[gpu + 1]
+        first, last = waves_before[gpu], waves_before[gpu + 1]
+        offsets = np.concatenate(([0], np.cumsum(steps[gpu])))
+        needs = Needs(offsets, local[low:high])
+        yield (
+            (layer, gpu),
+            same.work(
+                needs,
+                wave[low:high],
+                own[low:high],
+                (
+                    starts[first:last] - low,
+                    wave_ns[first:last],
+                    offsets if serial else np.concatenate(([0], np.cumsum(steps[gpu] > 0))),
+                ),
+            ),
+        )
+
+
+class _Same:
+    """What is the same on every GPU: nothing is copied, and the host computes nothing."""
+
+    def __init__(self, passes: int, turns: int) -> None:
+        self.none, self.hit = np.full(turns, -1, np.int64), np.ones(turns, np.bool_)
+        self.loaded, self.number = np.full(turns, LOADED, np.int64), np.arange(turns)
+        self.zeros, self.no_steps = np.zeros(turns, np.int64), np.zeros(passes + 1, np.int64)
+        self.nothing, self.streamed = np.zeros(0, np.int64), np.zeros(passes, np.bool_)
+        self.moved = np.zeros((2, passes), np.int64)
+
+    def work(self, needs: Needs, wave: Ints, rows: Ints, waves: tuple[Ints, Ints, Ints]) -> Work:
+        """The work of one GPU: first turns, prices and offsets by pass of its ``waves``."""
+        n, nothing = len(rows), self.nothing
+        starts, wave_ns, step_waves = waves
+        none = self.none[:n]
+        return Work(
+            needs=needs,
+            turns=Turns(needs.experts, self.hit[:n], wave, none, none, self.loaded[:n]),
+            rows=rows,
+            on_gpu=self.number[:n],
+            step_waves=step_waves,
+            wave_ns=wave_ns,
+            read_ns=self.zeros[: len(starts)],
+            step_copies=self.no_steps,
+            copy_wave=nothing,
+            copy_wait=nothing,
+            starts=starts,
+            copied=nothing,
+            streamed=self.streamed,
+            step_hosted=self.no_steps,
+            hosted_ns=nothing,
+            moved_ns=self.moved,
+        )

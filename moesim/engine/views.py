@@ -1,0 +1,67 @@
+"""What prefetchers see of a run, chunk by chunk."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+
+from moesim.engine.ahead import Predictions
+from moesim.engine.case import Case, Ints
+from moesim.engine.routing import Routing, of_all
+from moesim.memory.prefetch.base import Key, View
+from moesim.memory.residency import Needs
+
+
+class Views:
+    """Views of a case's chunks; they are asked for in order."""
+
+    def __init__(self, case: Case, routing: Routing) -> None:
+        self.case, self.routing = case, routing
+        self._before: dict[Key, Ints] = {}
+        self._followers = lru_cache(maxsize=None)(self._count_followers)
+
+    def predictions(self, first: int, last: int) -> Predictions:
+        """Of passes first:last, and the next one if there is one."""
+        end = min(last + 1, self.case.schedule.passes)
+        needs, choices = self._needs(first, end)
+        view = View(
+            first=first,
+            local=self.routing.local,
+            logical=self.case.placement.logical,
+            needs=needs,
+            before=dict(self._before),
+            active=self.routing.active(first, end),
+            choices=choices,
+            recorded=self.routing.recorded(first, end) if self.case.prefetch.recorded else None,
+            followers=self._followers,
+            seed=self.case.seed,
+        )
+        self._remember(view, last - first)
+        return Predictions(self.case.prefetch, view)
+
+    def _needs(self, first: int, end: int) -> tuple[dict[Key, Needs], Ints]:
+        """The needs of passes first:end, and the choices of each expert."""
+        active, choices = self.routing.active(first, end), self.routing.choices(first, end)
+        rows = of_all(self.case.placement.spread(choices))
+        needs = {
+            (layer, gpu): self.routing.needs(rows[:, layer], active[:, layer], gpu)
+            for layer in range(active.shape[1])
+            for gpu in range(self.case.gpus)
+        }
+        return needs, of_all(choices)
+
+    def _remember(self, view: View, passes: int) -> None:
+        for (layer, gpu), needs in view.needs.items():
+            ran = np.flatnonzero(view.active[:passes, layer])
+            if len(ran):
+                low, high = needs.offsets[ran[-1]], needs.offsets[ran[-1] + 1]
+                self._before[layer, gpu] = needs.experts[low:high]
+
+    def _count_followers(self, source: int, target: int, part: float) -> Ints:
+        """See ``View.followers``."""
+        tokens = ceil(Fraction(str(part)) * self.case.trace.tokens)
+        first, second = (self.routing.chosen(tokens, layer) for layer in (source, target))
+        return first.T @ second

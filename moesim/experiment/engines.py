@@ -1,0 +1,53 @@
+"""Which engine plays an experiment, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
+from moesim.experiment.schema import Experiment
+
+
+class Engine(NamedTuple):
+    """An engine and why it was taken."""
+
+    name: str
+    reason: str
+
+    def play(self, case: Case, *, records: str, check: bool) -> Outcome:
+        """Run the engine, which is loaded only now."""
+        if self.name == "replay":
+            from moesim.engine.replay.run import run_replay
+
+            return run_replay(case, records=records)
+        from moesim.engine.des.run import run_des
+
+        return run_des(case, records=records, check=check)
+
+
+def outside_replay(case: Case, records: str, *, check: bool) -> Iterator[str]:
+    """What ``replay`` does not play; without any it gives the nanoseconds of ``des``."""
+    if case.links is not None:
+        yield "a shared link"
+    if records == "expert":
+        yield "records: expert"
+    if check:
+        yield "--check"
+
+
+def engine_of(experiment: Experiment, case: Case, *, check: bool) -> Engine:
+    """The engine that ``experiment`` names, or the fastest that is exact.
+
+    Raises InputError where it names ``replay`` and that does not play it.
+    """
+    beyond = next(outside_replay(case, experiment.records, check=check), None)
+    if experiment.engine == "auto":
+        if beyond is None:
+            return Engine("replay", "the fastest engine, and exact here")
+        return Engine("des", f"{beyond}: only des plays it")
+    if experiment.engine == "replay" and beyond is not None:
+        raise InputError(f"engine: 'replay' does not play {beyond}; write auto or des")
+    return Engine(experiment.engine, "named by the experiment")

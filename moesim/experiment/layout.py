@@ -1,0 +1,63 @@
+"""How the GPUs of an experiment stand on nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moesim.config.errors import InputError
+from moesim.model.slicing import head_counts
+
+if TYPE_CHECKING:
+    from moesim.experiment.schema import Experiment, Parallelism
+    from moesim.hardware import HardwareProfile
+    from moesim.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part."""
+
+    gpus: int
+    nodes: int
+    group: int
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of each node."""
+        return self.gpus // self.nodes
+
+    @classmethod
+    def of(cls, experiment: Experiment, hardware: HardwareProfile) -> Layout:
+        """Raises InputError where the machine, or an even share, does not allow it."""
+        asked = experiment.parallelism
+        nodes = asked.nodes or -(-asked.expert // hardware.gpus)
+        if (wrong := _wrong(asked, nodes, hardware)) is not None:
+            raise InputError(f"{wrong[0]}: {wrong[1]}")
+        return cls(asked.expert, nodes, asked.expert // nodes if asked.dense == "tensor" else 1)
+
+
+def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:
+    gpus, most = asked.expert, hardware.gpus
+    key = "parallelism.expert" if asked.nodes is None else "parallelism.nodes"
+    if nodes > 1 and hardware.network is None:
+        has = f"'{hardware.name}' has no network and {most} GPUs at most"
+        remedy = f"write expert: {min(gpus, most)} and no nodes, or a profile with a 'network'"
+        return key, f"{gpus} GPUs on {nodes} nodes, but {has}; {remedy}"
+    if nodes > gpus:
+        return key, f"{nodes} nodes for {gpus} GPUs; write {gpus} or less"
+    if gpus > nodes * most:
+        needed = f"write {-(-gpus // most)} or more"
+        return key, f"{nodes} nodes of '{hardware.name}' have {nodes * most} GPUs; {needed}"
+    if gpus % nodes:
+        what = f"{gpus} GPUs are not the same number on each of {nodes} nodes"
+        return key, f"{what}; write expert: {gpus - gpus % nodes} or {gpus + nodes - gpus % nodes}"
+    return None
+
+
+def undivided_heads(model: ModelSpec, group: int) -> str | None:
+    """Why ``group`` GPUs cannot split the attention of ``model``, or None."""
+    odd = sorted(heads for heads in head_counts(model) if heads % group)
+    if not odd:
+        return None
+    return f"{group} GPUs of a node cannot share the {odd[0]} heads of {model.name} evenly"

@@ -1,0 +1,65 @@
+"""Where the experts of a run are: its planner, given the first part of the run's passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.engine.routing import Routing
+from moesim.experiment.schema import Experiment
+from moesim.model.spec import ModelSpec
+from moesim.placement.base import Learning, Plan, Planner
+from moesim.placement.contiguous import Contiguous
+from moesim.placement.mapping import Placement
+from moesim.placement.task import Task
+
+
+def neighbours(model: ModelSpec, gpus: int) -> Placement:
+    """The contiguous placement of ``model``."""
+    experts = max(layer.moe.experts for layer in model.moe_layers if layer.moe)
+    nothing = np.zeros((0, len(model.moe_layers), experts), np.int64)
+    return Placement.of(Contiguous().place(Task(gpus, nothing)), gpus)
+
+
+def placement_of(experiment: Experiment, case: Case) -> Placement:
+    """What the experiment's planner makes of ``case``, whatever its own placement."""
+    plan = plan_of(experiment.placement, task_of(experiment, experiment.placement, case))
+    return Placement.of(plan.physical_to_logical, case.gpus)
+
+
+def plan_of(planner: Planner, task: Task) -> Plan:
+    """The plan of ``planner``; an InputError where a GPU would have no expert, or one is nowhere.
+
+    Plug-ins are trusted no further than this.
+    """
+    plan = planner.plan(task)
+    placed, every = plan.physical_to_logical, np.arange(task.experts)
+    if len(placed) == task.layers and all(np.array_equal(np.unique(row), every) for row in placed):
+        return plan
+    kind = getattr(planner, "kind", type(planner).__name__)
+    raise InputError(f"placement.kind: '{kind}' does not place each of {task.experts} experts")
+
+
+def planning_passes(planner: Planner, passes: int) -> int:
+    """How many of the run's first ``passes`` the planner learns from; 0 where it learns from
+    none.
+    """
+    if not isinstance(planner, Learning):
+        return 0
+    return ceil(Fraction(str(planner.first_part)) * passes)
+
+
+def task_of(experiment: Experiment, planner: Planner, case: Case) -> Task:
+    """The planner's question: the choices of the run's first part."""
+    first = planning_passes(planner, case.schedule.passes)
+    routing = Routing(replace(case, schedule=case.schedule.first(first)))
+    shape = (0, len(routing.moe_layers), routing.logical)
+    counts = [np.zeros(shape, np.int64)]
+    counts += [routing.choices(*piece).sum(axis=2) for piece in routing.pieces()]
+    ids = case.trace.expert_ids[routing.case.schedule.rows]
+    return Task(case.gpus, np.concatenate(counts), ids, experiment.seed, experiment.folders)

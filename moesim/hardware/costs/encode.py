@@ -1,0 +1,37 @@
+"""Tutel's sparse encoding: rows into the places of their experts."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.costs.permute import Permute
+from moesim.hardware.operation import Operation
+from moesim.hardware.positions import positions_ns
+from moesim.hardware.roofline import Floats
+from moesim.model.spec import LayerSpec
+
+
+class Encode(Operation):
+    """The positions by running counts, the places written empty, and the kept rows moved."""
+
+    kind: ClassVar[str] = "encode"
+
+    def price(
+        self,
+        layer: LayerSpec,
+        tokens: ArrayLike,
+        experts: ArrayLike,
+        capacity: ArrayLike,
+        rows: ArrayLike,
+    ) -> Floats:
+        """See ``CostModel.encode_ns``."""
+        count = np.asarray(tokens, np.int64)
+        places = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
+        written = places * (self.model.hidden_size * self.model.activation_bytes)
+        empty = self.gpu.activations_ns(written) + self.gpu.start_ns
+        moved = Permute(self.hardware, self.model).price(layer, rows)
+        placed = positions_ns(self.gpu, layer, count, experts)
+        return np.where(count > 0, placed + empty + moved, 0.0)

@@ -1,0 +1,1 @@
+"""Miss-ratio curves: the misses of every number of slots, without a clock."""

@@ -1,0 +1,72 @@
+"""The miss curve of a policy, by the fastest exact way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.memory.curves.order import order_of
+from moesim.memory.curves.recency import lru_misses
+from moesim.memory.curves.simulated import misses_by_age, misses_by_cost
+from moesim.memory.curves.stack import stack_misses
+from moesim.memory.policies.fifo import Fifo
+from moesim.memory.policies.lifo import Lifo
+from moesim.memory.policies.lru import Lru
+from moesim.memory.policy import CachePolicy
+from moesim.memory.residency import LayerCache, Needs, next_uses
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MissCurve:
+    """Misses int64[experts] with 1, 2, ... slots, from empty slots.
+
+    ``one_pass`` bool[experts]: counted for all those sizes in one pass, else simulated.
+    """
+
+    misses: Ints
+    one_pass: NDArray[np.bool_]
+
+
+def miss_curve(
+    policy: CachePolicy,
+    needs: Needs,
+    usage: Ints,
+    *,
+    weights: Ints | None = None,
+    draws: Floats | None = None,
+) -> MissCurve:
+    """The misses of every number of slots of a layer that ``needs`` these experts, in ``id`` order.
+
+    Equal to ``LayerCache.decide`` with as many slots. ``usage`` int64[experts] and ``draws`` as
+    there, ``weights`` int64[needs].
+    """
+    sizes = np.arange(1, len(usage) + 1)
+    if type(policy) is Lru:
+        return MissCurve(lru_misses(needs, len(usage)), sizes > 0)
+    order = order_of(policy, needs, usage)
+    if order is not None:
+        least = max(1, int(np.diff(needs.offsets).max(initial=1)))
+        parts = misses_by_cost(needs, order, least - 1), stack_misses(needs, order, least)
+        return MissCurve(np.concatenate(parts), sizes >= least)
+    if type(policy) in (Fifo, Lifo):
+        misses = misses_by_age(needs, len(usage), newest=type(policy) is Lifo)
+    else:
+        misses = _decided(policy, needs, usage, weights, draws)
+    return MissCurve(misses, sizes < 0)
+
+
+def _decided(
+    policy: CachePolicy, needs: Needs, usage: Ints, weights: Ints | None, draws: Floats | None
+) -> Ints:
+    """Misses int64[experts] by the decisions themselves, size by size."""
+    after = next_uses(needs, len(usage))[0] if policy.looks_ahead else None
+    misses = np.zeros(len(usage), np.int64)
+    for at in range(len(usage)):
+        cache = LayerCache(policy, at + 1, usage, serial=False, resident_first=False, draws=draws)
+        misses[at] = np.count_nonzero(~cache.decide(needs, after, weights).hit)
+    return misses

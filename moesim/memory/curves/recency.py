@@ -1,0 +1,60 @@
+"""LRU: the misses of all sizes in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.config.compiled import njit
+from moesim.memory.residency import Needs
+
+Ints = NDArray[np.int64]
+
+
+@njit(
+    "void(int64[::1], int64[::1], uint16[::1], int64[::1], int64[::1])", cache=True
+)  # fmt: skip
+def _count(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> None:
+    for step in range(len(offsets) - 1):
+        low, high = offsets[step], offsets[step + 1]
+        newest = False
+        for i in range(low, high):
+            depth = rank[experts[i]]
+            depths[depth] += 1
+            newest |= depth == 0
+        if newest:  # rule (c): all residents are needed, and the first turn misses
+            needed, longer = 0, True
+            while longer:
+                needed += 1
+                longer = False
+                for i in range(low, high):
+                    longer |= rank[experts[i]] == needed
+            again[min(needed, rank[experts[low]])] += 1
+        for i in range(low, high):
+            depth = rank[experts[i]]
+            for e in range(len(rank)):
+                rank[e] += rank[e] < depth
+            rank[experts[i]] = 0
+
+
+def lru_misses(needs: Needs, experts: int) -> Ints:
+    """Misses int64[experts] with 1, 2, ... slots under LRU, from empty slots.
+
+    At the start of every step the slots hold the experts used last, also where the step before
+    needed more experts than fit: what it evicts by rule (b) is what it used first. So a needed
+    expert is a hit if it is among the ``slots`` most recent ones at the start of its step (Mattson
+    et al. 1970, with the stack taken there). But if these are all needed and the first turn
+    misses, rule (c) evicts one of them before its turn.
+    """
+    rank = np.full(experts, experts, np.uint16)
+    depths, again = np.zeros(experts + 1, np.int64), np.zeros(experts + 1, np.int64)
+    _count(needs.offsets, needs.experts, rank, depths, again)
+    return at_least(depths) + at_least(again)
+
+
+def at_least(counts: Ints) -> Ints:
+    """Of counts int64[experts + 1] by number, how many are at least 1, 2, ...: int64[experts]."""
+    sums: Ints = counts[::-1].cumsum()[::-1][1:]
+    return sums

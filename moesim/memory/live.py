@@ -1,0 +1,103 @@
+"""What lives in a forward pass beside weights and cache, at the moment when that is most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.model.spec import ModelSpec
+
+Ints = NDArray[np.int64]
+MASK_BYTES = 15
+"""Bytes an element of the masks while they are built: three fp32 tensors, a boolean and an fp16 one
+(arXiv 2303.06182)."""
+KEPT_MASK_BYTES = 5
+"""Those that are left for the products: the boolean one and its fp16 copy, and the fp16 one."""
+LIVE = ("activations", "masks", "all_to_all_buffers")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRows:
+    """Rows in the MoE layer of a pass that has most, int64[passes, gpus] each, padding included.
+
+    ``sent`` by the GPU's own tokens, to itself too; ``received`` by its experts; ``inside``: those
+    whose inner activations live at once (of all its experts, or of one after the other). ``masks``:
+    elements of tokens x experts x capacity, 0 without masks. ``padded``: rows have places of their
+    own, whether anything fills them or not.
+    """
+
+    sent: Ints
+    received: Ints
+    inside: Ints
+    masks: Ints
+    padded: bool
+
+    @classmethod
+    def joined(cls, parts: Sequence[LayerRows]) -> LayerRows:
+        """The passes of ``parts``, one after the other."""
+        sent, received, inside, masks = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("sent", "received", "inside", "masks")
+        )
+        return cls(sent, received, inside, masks, parts[0].padded)
+
+    def of_pass(self, number: int) -> LayerRows:
+        """One pass alone."""
+        one = slice(number, number + 1)
+        parts = (self.sent[one], self.received[one], self.inside[one], self.masks[one])
+        return LayerRows(*parts, self.padded)
+
+    def times(self, more: int, of: int) -> LayerRows:
+        """As many rows for ``more`` tokens as these are for ``of``, and masks by its square."""
+        sent, received, inside = (
+            -(-rows * more // of) for rows in (self.sent, self.received, self.inside)
+        )
+        masks = np.ceil(self.masks * (more / of) ** 2).astype(np.int64)
+        return LayerRows(sent, received, inside, masks, self.padded)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bytes of a hidden row, of a row inside an expert, and of a token's logits."""
+
+    row: int
+    inner: int
+    logits: int
+
+    @classmethod
+    def of(cls, model: ModelSpec, logit_bytes: int, *, fused: bool) -> Widths:
+        """``fused`` kernels hold what their first product gives (gate and up together), others what
+        the activation makes of it too.
+        """
+        moe = max((layer.moe for layer in model.moe_layers if layer.moe), key=lambda m: m.top_k)
+        copies = (2 if moe.expert.gated else 1) + (0 if fused else 1)
+        inner = moe.expert.intermediate_size * copies * model.activation_bytes
+        row = model.hidden_size * model.activation_bytes
+        return cls(row, inner, model.vocab_size * logit_bytes)
+
+
+def live_parts(widths: Widths, rows: LayerRows, tokens: Ints, logits: Ints) -> dict[str, Ints]:
+    """Bytes int64[passes, gpus] of the ``LIVE`` categories, when they are most: while masks are
+    built, while experts compute, or while there are ``logits`` (of so many tokens).
+
+    Four hidden rows a token always live; with experts, their outputs, their inner activations and
+    the rows sent and received. On one GPU padded rows are held once, others are gathered.
+    """
+    nothing, hidden = np.zeros_like(tokens), tokens * (4 * widths.row)
+    together = tokens.shape[1] > 1
+    buffers = (rows.sent + rows.received) * widths.row if together else nothing
+    outputs = rows.received * (widths.row * (1 if together or not rows.padded else 2))
+    computing = hidden + outputs + rows.inside * widths.inner
+    moments = np.array(
+        [
+            (hidden, MASK_BYTES * rows.masks, nothing),
+            (computing, KEPT_MASK_BYTES * rows.masks, buffers),
+            (hidden + logits * widths.logits, nothing, nothing),
+        ]
+    )
+    most = moments.sum(axis=1).argmax(axis=0)
+    fullest = np.take_along_axis(moments, most[None, None], axis=0)[0]
+    return dict(zip(LIVE, fullest, strict=True))

@@ -1,0 +1,96 @@
+"""What a prefetcher is: a prediction of the experts that layers ahead will need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.config.units import Bytes
+from moesim.memory.residency import Needs
+
+Ints = NDArray[np.int64]
+Key = tuple[int, int]
+"""A MoE layer and a GPU."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What predictions are made from: forward passes ``first`` and the ones after it.
+
+    ``local``: by GPU, its physical experts; ``logical`` int64[layers, physical]: which expert each
+    holds. ``needs`` of those passes, by MoE layer and GPU, numbered within
+    the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it.
+    ``active`` bool[passes, layers]: which layers a pass runs. ``choices`` int64[passes, layers,
+    logical] of all GPUs' tokens. ``recorded`` bool[passes, layers, logical]: a recorded look-ahead,
+    where the trace has one. ``followers(source, target, part)``: int64[logical, logical], how many
+    tokens of the first ``part`` of the trace choose e in ``source`` and f in ``target``.
+    """
+
+    first: int
+    local: list[Ints]
+    logical: Ints
+    needs: Mapping[Key, Needs]
+    before: Mapping[Key, Ints]
+    active: NDArray[np.bool_]
+    choices: Ints
+    recorded: NDArray[np.bool_] | None
+    followers: Callable[[int, int, float], Ints]
+    seed: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Number of forward passes."""
+        return len(self.active)
+
+    def of_local(self, values: NDArray[Any], layer: int, gpu: int) -> NDArray[Any]:
+        """Values [passes, logical] of ``layer`` for each expert of ``gpu``, [passes, local]."""
+        return values[:, self.logical[layer, self.local[gpu]]]
+
+
+class Prefetcher(Params):
+    """A prefetcher predicts; the engine issues what there is room for (docs/semantics.md)."""
+
+    layers: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="How many MoE layers ahead are prefetched for."
+    )
+    budget: Bytes | None = Field(
+        default=None,
+        description="The most bytes of prefetches that wait or are copied at once on a GPU; none: "
+        "no limit.",
+    )
+
+    fetches: ClassVar[bool] = True
+    """Whether anything is predicted at all."""
+    across_passes: ClassVar[bool] = True
+    """Whether layers of the next pass are predicted."""
+    by_source: ClassVar[bool] = False
+    """Whether predictions depend on the layer from which they are made."""
+    recorded: ClassVar[bool] = False
+    """Whether the trace's recorded look-ahead is read."""
+
+    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+        """The experts of MoE layer ``target`` on ``gpu``, seen from ``source``, for each pass of
+        ``view``: numbered within the GPU, in the order in which they are to be fetched.
+        """
+        raise NotImplementedError
+
+
+def predicted(mask: NDArray[np.bool_]) -> Needs:
+    """Experts in ascending order from bool[passes, experts]."""
+    step, experts = np.nonzero(mask)
+    number = np.bincount(step, minlength=len(mask))
+    return Needs(np.concatenate(([0], np.cumsum(number))), experts)
+
+
+def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
+    """bool[passes, local experts]: what ``target`` needs on ``gpu``."""
+    needs = view.needs[target, gpu]
+    mask = np.zeros((view.passes, len(view.local[gpu])), np.bool_)
+    mask[np.repeat(np.arange(view.passes), np.diff(needs.offsets)), needs.experts] = True
+    return mask

@@ -1,0 +1,151 @@
+"""Intervals of a run's numbers, and of how far two runs are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from moesim.metrics.blocks import Blocks
+from moesim.metrics.bootstrap import CONFIDENCE, limits, weights
+
+Floats = NDArray[np.float64]
+FEWEST = 10
+"""Blocks below which there is no interval."""
+
+
+class Ratio(NamedTuple):
+    """A number as a ratio of two sums times ``scale``; two runs' are compared by ratio, or, where
+    it is itself a ``share``, by difference.
+    """
+
+    part: str
+    whole: str
+    scale: float = 1.0
+    share: bool = False
+
+    def of(self, sums: pd.DataFrame, weight: Floats) -> Floats:
+        """Its value with each row of ``weight``, float64[resamples, rows]; NaN for 0 / 0."""
+        part, whole = (weight @ sums[name].to_numpy(np.float64) for name in (self.part, self.whole))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(part * self.scale / whole)
+
+
+RATIOS: Mapping[str, Ratio] = {
+    "output_throughput": Ratio("decode_tokens", "duration_ns", 1e9),
+    "total_token_throughput": Ratio("tokens", "duration_ns", 1e9),
+    "mean_tpot_ms": Ratio("tpot_ns", "timed_requests", 1e-6),
+    "hit_ratio_per_expert": Ratio("hits", "turns", share=True),
+    "hit_ratio_per_access": Ratio("access_hits", "accesses", share=True),
+}
+"""The numbers of a summary that have an interval."""
+
+
+def intervals(blocks: Blocks) -> dict[str, Any]:
+    """The key ``intervals`` of a summary: how they were made, and for each of ``RATIOS`` its
+    ``value`` after the warm-up, ``low`` and ``high``; None where there is none, with the
+    ``reason``.
+    """
+    kept, total = blocks.kept, int(blocks.sums["steps"].sum())
+    steps = int(kept["steps"].sum())
+    count = blocks.count(len(kept))
+    weight = weights(len(kept), blocks.width)
+    return {
+        "confidence": CONFIDENCE,
+        "block": blocks.kind,
+        "blocks": count,
+        "steps_per_block": steps / count,
+        "warm_up_steps": total - steps,
+        "warm_up_share": (total - steps) / total,
+        "reason": too_few(count),
+        **{name: _interval(ratio, kept, weight, count) for name, ratio in RATIOS.items()},
+    }
+
+
+def too_few(count: int) -> str | None:
+    """Why ``count`` blocks give no interval, None where they do."""
+    if count >= FEWEST:
+        return None
+    return f"{count} block{'s' * (count != 1)} after the warm-up; an interval needs {FEWEST}"
+
+
+def _interval(ratio: Ratio, sums: pd.DataFrame, weight: Floats, count: int) -> dict[str, Any]:
+    value = float(ratio.of(sums, np.ones((1, len(sums))))[0])
+    if not np.isfinite(value):
+        return dict.fromkeys(("value", "low", "high"))
+    low, high = (None, None) if too_few(count) else limits(ratio.of(sums, weight), count)
+    return {"value": value, "low": low, "high": high}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the first of two runs is above the second: in percent of it, or in percent points of
+    a share. ``low`` and ``high`` are None where there is no interval, for ``reason``.
+
+    ``paired``: both were resampled with the same blocks; ``blocks``: of the one with fewer.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    paired: bool
+    kind: str
+    blocks: int
+    reason: str | None = None
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def difference(first: Blocks, second: Blocks, name: str) -> Difference | None:
+    """How far ``first`` is above ``second`` in ``RATIOS[name]``; None where one has no such number.
+
+    Runs of the same batches of one trace are resampled with the same blocks (common random
+    numbers), others independently of each other.
+    """
+    paired = same_batches(first, second)
+    warm = max(first.warm_up, second.warm_up)
+    sides = [b.sums.iloc[warm:] if paired else b.kept for b in (first, second)]
+    ratio = RATIOS[name]
+    value = _apart(ratio, *(ratio.of(side, np.ones((1, len(side)))) for side in sides))[0]
+    if not np.isfinite(value):
+        return None
+    count = min(b.count(len(side)) for b, side in zip((first, second), sides, strict=True))
+    kind = first.kind if first.kind == second.kind else "steps"
+    if reason := too_few(count):
+        return Difference(float(value), None, None, paired, kind, count, reason)
+    drawn = [
+        ratio.of(side, weights(len(side), b.width, 0 if paired else stream))
+        for stream, (b, side) in enumerate(zip((first, second), sides, strict=True))
+    ]
+    low, high = limits(_apart(ratio, *drawn), count)
+    return Difference(float(value), low, high, paired, kind, count)
+
+
+def speed_difference(first: Blocks | None, second: Blocks | None) -> Difference | None:
+    """How far ``first`` is faster than ``second``: by decoded tokens a second, or by all where
+    none is decoded.
+    """
+    if first is None or second is None:
+        return None
+    names = ("output_throughput", "total_token_throughput")
+    return next(filter(None, (difference(first, second, name) for name in names)), None)
+
+
+def same_batches(first: Blocks, second: Blocks) -> bool:
+    """Whether two runs made the same forward passes of one trace."""
+    columns = ["first_step", "steps", "tokens", "decode_tokens"]
+    same = first.trace == second.trace and first.kind == second.kind
+    return same and first.sums[columns].equals(second.sums[columns])
+
+
+def _apart(ratio: Ratio, first: Floats, second: Floats) -> Floats:
+    """In percent, or percent points."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(100 * (first - second if ratio.share else first / second - 1))

@@ -1,0 +1,49 @@
+"""What prefetches did, and what they are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.engine.case import Case
+from moesim.engine.counts import Counts
+from moesim.engine.outcome import CHARGES, Outcome
+
+MS = 1_000_000
+WAITING = CHARGES.index("waiting_for_weights")
+PREFETCH_KEYS = (
+    "prefetches", "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "late_share",
+    "prefetch_bytes_wasted", "misses_caused_by_prefetch", "stall_without_prefetch_ms",
+    "stall_hidden_share",
+)  # fmt: skip
+
+
+def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
+    """Of passes ``span``: prefetches that started, were used, were promoted to demand copies or
+    cancelled; the share of the used ones that came late; the bytes of those that nobody used; the
+    misses of experts that prefetches had evicted. Zeros without prefetches.
+    """
+    of_layer = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
+    used, late = int(counts.prefetches_used[span].sum()), int(counts.late[span].sum())
+    wasted = (counts.prefetched - counts.prefetches_used)[span].sum(axis=(0, 2))
+    return {
+        "prefetches": int(counts.prefetched[span].sum()),
+        "prefetches_used": used,
+        "prefetches_promoted": int(counts.prefetches_promoted[span].sum()),
+        "prefetches_cancelled": int(counts.prefetches_cancelled[span].sum()),
+        "late_share": late / used if used else None,
+        "prefetch_bytes_wasted": int((wasted * of_layer).sum()),
+        "misses_caused_by_prefetch": int(counts.misses_caused[span].sum()),
+    }
+
+
+def stall_hidden(outcome: Outcome, without: Outcome | None) -> dict[str, Any]:
+    """The stall of the same case ``without`` prefetches, and the share of it that is gone: negative
+    where they made it longer, None where there was none or nothing was prefetched.
+    """
+    if without is None:
+        return {"stall_without_prefetch_ms": None, "stall_hidden_share": None}
+    before, now = (int(one.charges[..., WAITING].sum()) for one in (without, outcome))
+    share = (before - now) / before if before else None
+    return {"stall_without_prefetch_ms": before / MS, "stall_hidden_share": share}

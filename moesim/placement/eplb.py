@@ -1,0 +1,76 @@
+"""DeepSeek's Expert Parallelism Load Balancer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from moesim.placement.base import Ints, Learning
+from moesim.placement.mapping import room_of_gpus
+from moesim.placement.packing import balanced_packing, replicated
+from moesim.placement.task import Floats, Folders, Task
+
+
+class Eplb(Learning):
+    """Replicate the experts with most tokens, then pack the replicas onto GPUs.
+
+    Hierarchical where ``groups`` divide by ``nodes`` (and nodes divide the rest): groups of experts
+    go to nodes, replicas are made within a node; else global
+    (github.com/deepseek-ai/EPLB, ``rebalance_experts``).
+    """
+
+    kind: Literal["eplb"] = "eplb"
+    redundant: int = Field(
+        default=0, ge=0, description="Physical experts of a layer beyond its logical ones."
+    )
+    groups: int = Field(
+        default=1, ge=1, description="Groups of experts that the gate selects by (DeepSeek-V3: 8)."
+    )
+    nodes: int = Field(default=1, ge=1, description="Nodes over which the GPUs are spread.")
+
+    def place(self, task: Task) -> Ints:
+        """The map of the published algorithm, with the tokens of the planning part as weights."""
+        physical = task.experts + self.redundant
+        weight = task.totals.astype(np.float64)
+        return rebalance_experts(weight, physical, self.groups, self.nodes, task.gpus)
+
+    def spare(self, experts: int, folders: Folders = ()) -> int:
+        """As many as asked for."""
+        return self.redundant
+
+
+def rebalance_experts(weight: Floats, physical: int, groups: int, nodes: int, gpus: int) -> Ints:
+    """The logical expert int64[layers, physical] of every physical one, from ``weight`` [layers,
+    experts].
+
+    Where ``gpus`` do not divide ``physical``, the first GPUs hold one more.
+    """
+    whole = (weight.shape[1] % groups, groups % nodes, gpus % nodes, physical % gpus)
+    if any(whole):
+        groups = nodes = 1
+    layers, experts = weight.shape
+    ordered = _groups_to_nodes(weight, groups, nodes)
+    of_nodes = np.take_along_axis(weight, ordered, axis=1).reshape(layers * nodes, -1)
+    holds, replicas = replicated(of_nodes, physical // nodes)
+    share = np.take_along_axis(of_nodes / replicas, holds, axis=1)
+    room = room_of_gpus(physical // nodes, gpus // nodes)
+    pack, rank = balanced_packing(share, room)
+    place = (np.cumsum(room) - room)[pack] + rank
+    packed = np.empty_like(holds)
+    np.put_along_axis(packed, place, holds, axis=1)
+    first = np.arange(0, experts, experts // nodes)[:, None]
+    of_layers = packed.reshape(layers, nodes, -1) + first
+    return np.take_along_axis(ordered, of_layers.reshape(layers, -1), axis=1)
+
+
+def _groups_to_nodes(weight: Floats, groups: int, nodes: int) -> Ints:
+    """The experts int64[layers, experts], those of the first node's groups first."""
+    layers, experts = weight.shape
+    size = experts // groups
+    tokens = weight.reshape(layers, groups, size).sum(axis=2)
+    node, rank = balanced_packing(tokens, np.full(nodes, groups // nodes))
+    order = np.argsort(node * groups + rank, axis=1, kind="stable")
+    members: Ints = order[:, :, None] * size + np.arange(size)
+    return members.reshape(layers, experts)

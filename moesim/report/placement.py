@@ -1,0 +1,60 @@
+"""Placement plans side by side for the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from moesim.experiment.place import Judged, Judgement
+from moesim.report.terminal import number, percent
+
+COLUMNS = ("max_load", "average_max_load", "balancedness")
+HEADINGS = ("max\nload", "average\nmax load", "balanced-\nness")
+
+
+def placement_table(judgement: Judgement) -> Table:
+    """A row a plan: its balance on the planning part and on the rest; ``--json`` has the whole."""
+    table = Table(
+        title=f"largest share of one of {judgement.gpus} GPUs, planned on {judgement.planned} of"
+        f" {judgement.passes} passes",
+        caption=_caption(judgement),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        caption_justify="left",
+    )
+    table.add_column("planner", no_wrap=True)
+    table.add_column("planned\nmax load", justify="right")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    table.add_column("stays\non GPU", justify="right")
+    table.add_column("s", justify="right")
+    for judged in judgement.plans:
+        table.add_row(*_cells(judged))
+    return table
+
+
+def _cells(judged: Judged) -> list[str]:
+    planned, rest = judged.balance["planned"], judged.balance["rest"]
+    return [
+        judged.name,
+        number(planned["max_load"], 3),
+        *(number(rest[column], 3) for column in COLUMNS),
+        percent(judged.stays),
+        number(judged.seconds, 2),
+    ]
+
+
+def _caption(judgement: Judgement) -> str:
+    """What the columns are of, and the bounds: the tightest of the plans without replicas."""
+    experts = min(judged.plan.physical_to_logical.shape[1] for judged in judgement.plans)
+    bounds = [
+        judged.plan.lower_bound
+        for judged in judgement.plans
+        if judged.plan.lower_bound is not None
+        and judged.plan.physical_to_logical.shape[1] == experts
+    ]
+    told = "all but the first column: on the passes after those"
+    if bounds:
+        told += f"; no plan without replicas has a planned max load below {max(bounds):.4f}"
+    return told

@@ -1,0 +1,68 @@
+"""The folder of the rebuilt study: table, figures with their data, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from moesim.config.errors import writing
+from moesim.report.reference_study import bars, lines
+from moesim.report.reference_study.sensitivity import sensitivity, swings
+from moesim.report.reference_study.text import report
+from moesim.report.style import METADATA, RC
+from moesim.reproduce.missing import MISSING
+from moesim.reproduce.run import Found
+from moesim.reproduce.table import sensitivity_of, table_of
+
+Draw = Callable[[pd.DataFrame, Figure], None]
+FIGURES: Mapping[str, Draw] = MappingProxyType({
+    "latency_breakdown": bars.latency_breakdown,
+    "throughput_over_batch": lines.throughput_over_batch,
+    "memory": bars.memory,
+    "miss_rate_over_slots": lines.miss_rate_over_slots,
+    "load_by_planner": bars.load_by_planner,
+    "memory_and_latency": lines.memory_and_latency,
+    "sensitivity": sensitivity,
+})  # fmt: skip
+
+
+def write_study(found: Found, folder: Path) -> pd.DataFrame:
+    """Write ``table.csv``, ``sensitivity.csv``, ``figures`` and ``report.md``; returns the
+    table.
+    """
+    table, moved = table_of(found.answers, MISSING), sensitivity_of(found.answers)
+    base = dict(zip(table["id"], table["simulated"], strict=True))
+    data = {name: pd.DataFrame(rows) for name, rows in found.curves.items()}
+    data["sensitivity"] = swings(moved, base)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_csv(table, folder / "table.csv")
+        _write_csv(moved, folder / "sensitivity.csv")
+        drawn = [name for name in FIGURES if name in data and len(data[name])]
+        for name in drawn:
+            save(name, data[name], folder / "figures")
+        text = report(found.values, table, data["sensitivity"], drawn)
+        (folder / "report.md").write_text(text, encoding="utf-8")
+    return table
+
+
+def save(name: str, table: pd.DataFrame, folder: Path) -> None:
+    """Draw the figure ``name`` as PNG and SVG, with the table beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(table, folder / f"{name}.csv")
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(layout="constrained")
+        FigureCanvasAgg(sheet)
+        FIGURES[name](table, sheet)
+        for suffix in ("png", "svg"):
+            sheet.savefig(folder / f"{name}.{suffix}", metadata=dict(METADATA[suffix]))
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")

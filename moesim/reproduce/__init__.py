@@ -1,0 +1,1 @@
+"""Published studies, rebuilt by mechanism."""

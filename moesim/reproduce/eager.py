@@ -1,0 +1,84 @@
+"""What unfused kernels move beyond the prices of fused ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.engine.case import Ints
+from moesim.hardware import CostModel
+from moesim.hardware.costs.attention import PASSES
+from moesim.hardware.costs.masks import MASK_TRAFFIC
+from moesim.hardware.roofline import NS, Floats, activation_elements
+from moesim.model.spec import LayerSpec
+from moesim.reproduce.machines import PRODUCT_GBPS
+from moesim.reproduce.parameters import Assumptions, number
+from moesim.reproduce.settings import Phase
+
+LOGIT_PRICED = 2
+"""Bytes a logit that the head's price has: fp16, written."""
+
+
+class EagerPrices:
+    """``prices`` with fairseq's unfused attention, softmax and logits.
+
+    Scores are made in full, also of the tokens that a prompt's mask hides, and every kernel between
+    the products reads and writes them, ``score_bytes`` in all. In decoding each token reads the
+    keys and values of its ``source`` tokens, too.
+    """
+
+    def __init__(
+        self, prices: CostModel, phase: Phase, values: Assumptions, source: int = 0
+    ) -> None:
+        self._prices, self.phase, self.source = prices, phase, source
+        self.values = {
+            name: number(values, name)
+            for name in (
+                "score_bytes", "elementwise_passes", "logit_traffic_bytes", "mask_traffic_bytes"
+            )
+        }  # fmt: skip
+        self.bytes_per_second = 1e9 * number(values, "elementwise_gbps")
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the prices have."""
+        return getattr(self._prices, name)
+
+    def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints) -> Ints:
+        """As ``CostModel.attention_ns``."""
+        scores = 2 * context - tokens if self.phase == "prefill" else context
+        each = self.values["score_bytes"] * layer.attention.heads
+        moved = scores * each + tokens * self._passes(layer)
+        if (cross := layer.cross_attention) is not None:
+            each_source = cross.kv_bytes_per_token + self.values["score_bytes"] * cross.heads
+            moved = moved + tokens * (self.source * each_source)
+        return self._more(self._prices.attention_ns(layer, tokens, scores, kv), moved)
+
+    def _passes(self, layer: LayerSpec) -> float:
+        """Bytes a token of the passes over hidden rows that no price has; of a dense layer's."""
+        model = self._prices.model
+        network = layer.dense or (layer.moe.expert if layer.moe else None)
+        assert network is not None
+        priced = PASSES + activation_elements(network) / model.hidden_size
+        beyond = self.values["elementwise_passes"] - priced
+        return float(beyond * model.hidden_size * model.activation_bytes)
+
+    def head_ns(self, tokens: Ints) -> Ints:
+        """As ``CostModel.head_ns``."""
+        beyond = self.values["logit_traffic_bytes"] - LOGIT_PRICED
+        moved = tokens * (beyond * self._prices.model.vocab_size)
+        return self._more(self._prices.head_ns(tokens), moved)
+
+    def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints) -> Ints:
+        """As ``CostModel.masks_ns``."""
+        elements = tokens.astype(np.float64) * experts * capacity
+        beyond = (self.values["mask_traffic_bytes"] - MASK_TRAFFIC) * elements
+        price = self._prices.masks_ns(layer, tokens, experts, capacity)
+        return _whole(price + beyond / PRODUCT_GBPS)
+
+    def _more(self, price: Ints, moved: Any) -> Ints:
+        return _whole(price + np.asarray(moved, np.float64) * (NS / self.bytes_per_second))
+
+
+def _whole(price: Floats) -> Ints:
+    return np.asarray(np.maximum(price, 0.0) + 0.5, np.int64)

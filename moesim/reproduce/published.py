@@ -1,0 +1,71 @@
+"""What the study has published, as far as it is known to this project; nothing here is an input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from moesim.reproduce.balance import METRICS, PLANNERS
+from moesim.reproduce.measures import nodes_key
+from moesim.reproduce.memory import SAVED_AT
+from moesim.reproduce.settings import NODES, TASKS
+
+PAPER = "arXiv 2303.06182"
+
+
+class Published(NamedTuple):
+    """A published number: where from, and in which words."""
+
+    value: float
+    source: str
+    note: str = ""
+
+
+def _read(value: float, note: str = "") -> Published:
+    return Published(value, PAPER, note)
+
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType({
+    "lm.static_over_dense_latency": _read(14.7, "1.09 s over 74.2 ms"),
+    "lm.dynamic_over_static.1_node": _read(6.21),
+    "lm.same_batch_gain": Published(4.0, f"{PAPER}, second hand", "1.25 to 4"),
+    "lm.static_memory_gib": _read(12.59, "18.88 in all less 6.29 of activations"),
+    "lm.activation_gib.static": _read(6.29),
+    "lm.activation_gib.dynamic": _read(1.28),
+    "lm.largest_batch.static": _read(8),
+    "lm.largest_batch.dynamic": _read(64),
+    "mt_decoder.buffering_saving_percent.1_slots": _read(32.2),
+    "mt_decoder.buffering_saving_percent.10_slots": _read(
+        12.9, "2.25 GiB, of what 32.2 % at 1 slot implies"
+    ),
+    "mt_decoder.buffering_saving_percent.16_slots": _read(0),
+    **{f"lm.{metric}.contiguous": _read(0.6, "above 0.6") for metric in METRICS},
+    **{
+        f"lm.{metric}.{planner}": _read(0.4, "below 0.4")
+        for metric in METRICS for planner in PLANNERS[1:]
+    },
+    "lm.balancing_gain_percent": _read(10.1, "up to 10.1 %"),
+    "lm.waste_factor": _read(12.8),
+    "mt.waste_factor": _read(64),
+})  # fmt: skip
+ABOVE, BELOW = "above ", "below "
+
+
+def ids() -> list[str]:
+    """All rows of the table, in order."""
+    tasks, by_nodes = list(TASKS), [nodes_key(nodes) for nodes in NODES]
+    names = [f"{task}.static_over_dense_latency" for task in tasks]
+    names += [f"{task}.dynamic_over_static.{at}" for task in tasks for at in (*by_nodes, "best")]
+    names += [f"{task}.dynamic_over_tutel.{at}" for task in tasks for at in (by_nodes[0], "best")]
+    names += [f"{task}.same_batch_gain" for task in tasks]
+    names += [f"mt_decoder.buffering_over_static.{at}" for at in by_nodes]
+    names += [f"{mix}.static_memory_gib" for mix in ("lm", "mt")]
+    names += [f"lm.activation_gib.{gating}" for gating in ("static", "dynamic")]
+    names += [
+        f"{mix}.largest_batch.{gating}" for mix in ("lm", "mt") for gating in ("static", "dynamic")
+    ]
+    names += [f"mt_decoder.buffering_saving_percent.{slots}_slots" for slots in SAVED_AT]
+    names += [f"lm.{metric}.{planner}" for metric in METRICS for planner in PLANNERS]
+    names += [f"{task}.balancing_gain_percent" for task in tasks]
+    return [*names, *(f"{mix}.waste_factor" for mix in ("lm", "mt"))]

@@ -1,0 +1,166 @@
+"""Run the study: pools of sentences, answers at the defaults, then one assumption at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from moesim.reproduce.cases import Pools
+from moesim.reproduce.curves import CURVES, Row
+from moesim.reproduce.parameters import PARAMETERS, Assumptions, Parameter
+from moesim.reproduce.settings import NODES, TASKS
+from moesim.reproduce.study import LEVELS, Answer
+from moesim.reproduce.table import Change
+from moesim.reproduce.work import (
+    Answered,
+    AnswerWork,
+    CurveWork,
+    PoolWork,
+    Work,
+    done,
+    follow_parent,
+)
+
+Progress = Callable[[int, int], None]
+Mapped = Callable[[Sequence[Work]], list[Any]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The study's answers by change, and the rows of its figures."""
+
+    values: Assumptions
+    answers: Mapping[Change | None, Mapping[str, Answer]]
+    curves: Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is simulated: ``parameters`` are varied one at a time."""
+
+    values: Assumptions
+    pools: Pools
+    nodes: tuple[int, ...] = NODES
+    parameters: tuple[Parameter, ...] = PARAMETERS
+    tasks: tuple[str, ...] = tuple(TASKS)
+    figures: tuple[str, ...] = tuple(CURVES)
+
+    def changes(self, task: str) -> list[Change]:
+        """The single changes that can move the answers of ``task``."""
+        return [
+            Change(one.name, value)
+            for one in self.parameters
+            if task in one.tasks
+            for value in (*one.others, one.default)
+            if value != self.values[one.name]
+        ]
+
+    def figure_tasks(self) -> list[tuple[str, str]]:
+        """Each figure with each of its tasks."""
+        pairs = [(figure, task) for figure in self.figures for task in CURVES[figure][1]]
+        return [(figure, task) for figure, task in pairs if task in self.tasks]
+
+    def pool_works(self) -> list[PoolWork]:
+        """The pools that the defaults and the changes draw from."""
+        works: dict[Path, PoolWork] = {}
+        for task in self.tasks:
+            for change in (None, *self.changes(task)):
+                values = _changed(self.values, change)
+                for domain in range(len(LEVELS)):
+                    work = PoolWork(task, domain, values, self.pools)
+                    works.setdefault(work.path, work)
+        return [work for path, work in works.items() if not path.is_file()]
+
+
+def run_study(plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Found:
+    """Everything that the table and the figures hold, with ``jobs`` processes."""
+    plan.pools.folder.mkdir(parents=True, exist_ok=True)
+    pools, figures = plan.pool_works(), plan.figure_tasks()
+    total = len(pools) + sum(1 + len(plan.changes(task)) for task in plan.tasks) + len(figures)
+    with _mapping(jobs, total, progress) as mapped:
+        mapped(pools)
+        base = dict(zip(plan.tasks, mapped([_base(plan, one) for one in plan.tasks]), strict=True))
+        varied = [work for task in plan.tasks for work in _varied(plan, task, base[task])]
+        known = {setting: batch for one in base.values() for setting, batch in one.largest.items()}
+        drawn = [
+            CurveWork(figure, task, plan.values, plan.pools, plan.nodes, known)
+            for figure, task in figures
+        ]
+        results = mapped([*varied, *drawn])
+    under: dict[Change | None, dict[str, Answer]] = {None: {}}
+    for one in base.values():
+        under[None] |= one.answers
+    for work, result in zip(varied, results, strict=False):
+        under.setdefault(work.change, {}).update(result.answers)
+    curves: dict[str, list[Row]] = {figure: [] for figure in plan.figures}
+    for (figure, _), rows in zip(figures, results[len(varied) :], strict=True):
+        curves[figure] += rows
+    return Found(plan.values, under, curves)
+
+
+def _changed(values: Assumptions, change: Change | None) -> Assumptions:
+    return values if change is None else {**values, change.parameter: change.value}
+
+
+def _base(plan: Plan, task: str) -> AnswerWork:
+    return AnswerWork(task, plan.values, plan.pools, plan.nodes)
+
+
+def _varied(plan: Plan, task: str, base: Answered) -> Iterator[AnswerWork]:
+    """The work of each change: the domain with the largest ratio stays, and what fits, unless the
+    change is about them.
+    """
+    by_name = {one.name: one for one in plan.parameters}
+    for change in plan.changes(task):
+        known = {} if by_name[change.parameter].memory else base.largest
+        chosen = {} if change.parameter == "domain" else base.chosen
+        yield AnswerWork(task, plan.values, plan.pools, plan.nodes, change, known, chosen)
+
+
+@contextmanager
+def _mapping(jobs: int, total: int, progress: Progress | None) -> Iterator[Mapped]:
+    """A function that does pieces of work, in this process or in ``jobs`` of its own."""
+    count = 0
+
+    def finished() -> None:
+        nonlocal count
+        count += 1
+        if progress is not None:
+            progress(count, total)
+
+    if progress is not None:
+        progress(0, total)
+    if jobs == 1:
+        yield lambda works: [_counted(work, finished) for work in works]
+        return
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=follow_parent) as pool:
+        try:
+            yield lambda works: _shared(pool, works, finished)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _counted(work: Work, finished: Callable[[], None]) -> Any:
+    result = done(work)
+    finished()
+    return result
+
+
+def _shared(
+    pool: ProcessPoolExecutor, works: Iterable[Work], finished: Callable[[], None]
+) -> list[Any]:
+    futures = [pool.submit(done, work) for work in works]
+    left = set(futures)
+    while left:
+        ended, left = wait(left, return_when=FIRST_COMPLETED)
+        for future in ended:
+            future.result()
+            finished()
+    return [future.result() for future in futures]

@@ -1,0 +1,105 @@
+"""Pieces of the study that processes do apart."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moesim.reproduce.cases import Pools
+from moesim.reproduce.curves import CURVES, Row
+from moesim.reproduce.measures import answers
+from moesim.reproduce.parameters import Assumptions, Value
+from moesim.reproduce.settings import TASKS, Setting
+from moesim.reproduce.study import Answer, Study
+from moesim.reproduce.table import Change
+from moesim.reproduce.traces import write_pool
+from moesim.sweep.local import die_with_parent
+
+
+@dataclass(frozen=True)
+class PoolWork:
+    """Synthesise a pool of sentences."""
+
+    task: str
+    domain: int
+    values: Assumptions
+    pools: Pools
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.pools.of(Setting(self.task, "dynamic", 1, domain=self.domain), self.values)
+
+    def __call__(self) -> None:
+        """Write it."""
+        task = TASKS[self.task]
+        write_pool(self.path, task, self.domain, self.values, getattr(self.pools, task.mix))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers of a task, and what other work need not find again."""
+
+    answers: dict[str, Answer]
+    largest: dict[Setting, int]
+    chosen: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AnswerWork:
+    """All answers of a task under a change of the assumptions."""
+
+    task: str
+    values: Assumptions
+    pools: Pools
+    nodes: tuple[int, ...]
+    change: Change | None = None
+    known: Mapping[Setting, int] = field(default_factory=dict)
+    chosen: Mapping[str, int] = field(default_factory=dict)
+
+    def __call__(self) -> Answered:
+        """Find them."""
+        changed: dict[str, Value] = dict(self.values)
+        if self.change is not None:
+            changed[self.change.parameter] = self.change.value
+        study = Study(
+            changed, self.pools, self.nodes, self.known, self.chosen, detailed=self.change is None
+        )
+        found = {answer.id: answer for answer in answers(study, self.task)}
+        return Answered(found, study.largest_found, study.chosen_found)
+
+
+@dataclass(frozen=True)
+class CurveWork:
+    """The rows of a figure for one of its tasks."""
+
+    figure: str
+    task: str
+    values: Assumptions
+    pools: Pools
+    nodes: tuple[int, ...]
+    known: Mapping[Setting, int] = field(default_factory=dict)
+
+    def __call__(self) -> list[Row]:
+        """Find them."""
+        study = Study(self.values, self.pools, self.nodes, self.known)
+        rows, _ = CURVES[self.figure]
+        return list(rows(study, TASKS[self.task]))
+
+
+Work = PoolWork | AnswerWork | CurveWork
+
+
+def follow_parent() -> None:
+    """In a process of the pool: leave as soon as its parent is gone, and to it the interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+
+def done(work: Work) -> Any:
+    """What ``work`` gives; a function, so that another process can be told of it."""
+    return work()

@@ -1,0 +1,114 @@
+"""A trace from parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace, TraceMetadata
+from moesim.trace.synthesis.parameters import GateWeights, SyntheticTrace
+from moesim.trace.synthesis.planning import PHASES, Request, generator, plan
+from moesim.trace.synthesis.tables import Tables, tables_of
+
+_WEIGHT_STREAM, _FIRST_PART = 1, 2
+"""Streams of random numbers; 0 is the plan's."""
+RECORDER = "moesim trace synthesize"
+
+
+def synthesize(
+    parameters: SyntheticTrace,
+    requests: int | None = None,
+    tokens: int | None = None,
+    seed: int | None = None,
+    domain: str | None = None,
+) -> RoutingTrace:
+    """A trace of ``parameters``, the same for the same arguments.
+
+    ``requests``, ``seed``: instead of the parameters' own; ``tokens``: as many requests as have so
+    many, the last one cut; ``domain``: all requests are of this domain. Layers that a phase does
+    not run hold NO_EXPERT. Raises InputError for parameters that leave too few experts.
+    """
+    if seed is not None:
+        parameters = parameters.model_copy(update={"seed": seed})
+    planned = plan(parameters, requests, tokens, domain)
+    tables = part_tables(parameters)
+    ids = np.concatenate([_route(parameters, tables, request) for request in planned])
+    columns = [_columns(request) for request in planned]
+    lengths = [sum(request.tokens) for request in planned]
+    return RoutingTrace(
+        expert_ids=ids,
+        request_id=np.repeat(np.arange(len(planned), dtype=np.int32), lengths),
+        position=np.concatenate([position for position, _ in columns]),
+        phase=np.concatenate([phase for _, phase in columns]),
+        gate_weights=_gate_weights(parameters, ids),
+        predicted_ids=None,
+        metadata=_metadata(parameters, planned),
+    )
+
+
+def part_tables(parameters: SyntheticTrace) -> list[Tables]:
+    """The tables of every part; a part's random numbers do not depend on the other parts."""
+    return [
+        tables_of(
+            part,
+            parameters.experts,
+            parameters.top_k,
+            parameters.domains,
+            np.random.default_rng([parameters.routing_seed, number]),
+        )
+        for number, part in enumerate(parameters.parts)
+    ]
+
+
+def _route(
+    parameters: SyntheticTrace, tables: list[Tables], request: Request
+) -> NDArray[np.uint16]:
+    """[tokens, L, k] of one request."""
+    shape = sum(request.tokens), len(parameters.moe_layer_ids), parameters.top_k
+    ids = np.full(shape, NO_EXPERT, dtype=np.uint16)
+    phase = np.repeat(PHASES, request.tokens)
+    for number, (part, of_part) in enumerate(zip(parameters.parts, tables, strict=True)):
+        rows = np.flatnonzero(np.isin(phase, part.phases))
+        random = generator(parameters.seed, request.number, _FIRST_PART + number)
+        drawn = of_part.draw(request.domain, len(rows), parameters.top_k, random)
+        ids[rows, part.first_layer : part.first_layer + part.layers] = drawn
+    return ids
+
+
+def _columns(request: Request) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    encode, prefill, decode = request.tokens
+    starts = (0, 0, request.first_decode)
+    parts = [np.arange(first, first + n) for first, n in zip(starts, request.tokens, strict=True)]
+    values = (Phase.ENCODE, Phase.PREFILL, Phase.DECODE)
+    phase = np.repeat(np.array(values, dtype=np.uint8), (encode, prefill, decode))
+    return np.concatenate(parts).astype(np.int32), phase
+
+
+def _gate_weights(
+    parameters: SyntheticTrace, ids: NDArray[np.uint16]
+) -> NDArray[np.float16] | None:
+    given: GateWeights | None = parameters.gate_weights
+    if given is None:
+        return None
+    means = np.asarray(given.means) / sum(given.means)
+    random = np.random.default_rng([parameters.seed, 0, _WEIGHT_STREAM])
+    drawn = random.standard_gamma(given.concentration * means, ids.shape)
+    drawn *= given.total / drawn.sum(axis=2, keepdims=True)
+    weights = -np.sort(-drawn, axis=2)
+    return np.where(ids == NO_EXPERT, 0, weights).astype(np.float16)
+
+
+def _metadata(parameters: SyntheticTrace, planned: list[Request]) -> TraceMetadata:
+    names = parameters.domains.names
+    counts = np.bincount([request.domain for request in planned], minlength=len(names))
+    listed = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True) if n)
+    return TraceMetadata(
+        model=parameters.model,
+        experts=parameters.experts,
+        top_k=parameters.top_k,
+        moe_layer_ids=parameters.moe_layer_ids,
+        recorder=RECORDER,
+        source=parameters.source,
+        licence=parameters.licence,
+        notes=f"synthetic, seed {parameters.seed}: {parameters.title}; requests: {listed}",
+    )

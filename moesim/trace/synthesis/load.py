@@ -1,0 +1,26 @@
+"""Parameter files: strict YAML, with all mistakes told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from moesim.config.document import Document
+from moesim.config.errors import InputError, in_order
+from moesim.config.paths import find
+from moesim.config.validation import validate
+from moesim.config.yaml import read_document
+from moesim.trace.synthesis.checks import findings
+from moesim.trace.synthesis.parameters import SyntheticTrace
+
+
+def load_parameters(path: Path | str, folders: Sequence[Path] = ()) -> SyntheticTrace:
+    """The parameters in the YAML file at ``path``, looked up in ``folders`` (default: the working
+    directory, then the shipped data). InputError: all mistakes, each with line and column.
+    """
+    document: Document = read_document(find(path, folders))
+    parameters = validate(document, SyntheticTrace)
+    problems = [document.problem(place, what) for place, what in findings(parameters)]
+    if problems:
+        raise InputError(in_order(problems))
+    return parameters

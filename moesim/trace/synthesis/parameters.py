@@ -1,0 +1,86 @@
+"""The parameters of a synthetic trace."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.trace.synthesis.coupling import BetweenLayers, WithinToken
+from moesim.trace.synthesis.domains import ONE_DOMAIN, DomainEffect, Domains
+from moesim.trace.synthesis.lengths import Lengths
+from moesim.trace.synthesis.popularity import Popularity, Share
+from moesim.trace.synthesis.position import PositionEffect
+from moesim.trace.synthesis.rows import PerLayer
+from moesim.trace.synthesis.stickiness import Stickiness
+
+Count = Annotated[int, Field(ge=1)]
+PhaseName = Literal["encode", "prefill", "decode"]
+
+
+class Requests(Params):
+    """How many requests, and the tokens of each phase; a phase left out has none.
+
+    Prompts that are not recorded only decide the position of the first decode token.
+    """
+
+    count: Count
+    encode_tokens: Lengths | None = None
+    prefill_tokens: Lengths | None = None
+    prefill_recorded: bool = True
+    decode_tokens: Lengths | None = None
+
+
+class Part(Params):
+    """The routing of tokens of some ``phases`` through ``layers`` MoE layers from ``first_layer``.
+
+    The weight of an expert is popularity x domain x request x position x recency x the
+    factors of the token's experts in the layer before x those of the experts already chosen.
+    Popularity and domain leave a share ``even_share`` to all experts alike. ``request_spread`` is
+    the standard deviation of the logarithm of a request's own factors.
+    """
+
+    phases: Annotated[tuple[PhaseName, ...], Field(min_length=1)]
+    first_layer: Annotated[int, Field(ge=0)] = 0
+    layers: Count
+    popularity: Popularity
+    domain_effect: DomainEffect | None = None
+    even_share: Share = 0.0
+    request_spread: PerLayer = (0.0,)
+    position_effect: PositionEffect | None = None
+    stickiness: Stickiness = Stickiness()
+    between_layers: BetweenLayers | None = None
+    within_token: WithinToken | None = None
+
+
+class GateWeights(Params):
+    """Weights of a token's choices: ``total`` times a Dirichlet draw with these ``means``, largest
+    first; the larger ``concentration``, the nearer to the means.
+    """
+
+    means: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    concentration: Annotated[float, Field(gt=0)]
+    total: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class SyntheticTrace(Params):
+    """A synthetic trace.
+
+    ``routing_seed`` decides the random parts of the routing's parameters (which expert is
+    popular), ``seed`` the tokens: another seed gives other text for the same model.
+    """
+
+    title: Annotated[str, Field(min_length=1)]
+    model: str | None = None
+    experts: Count
+    top_k: Count
+    moe_layer_ids: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    source: str = "synthetic"
+    licence: str = "Apache-2.0"
+    routing_seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    requests: Requests
+    domains: Domains = ONE_DOMAIN
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+    gate_weights: GateWeights | None = None

@@ -1,0 +1,30 @@
+"""``moesim reproduce``: plain words for mistakes; the study itself is too long for a test."""
+
+import pytest
+
+from moesim.cli.main import main
+
+
+def test_the_help_names_the_study(capsys):
+    assert main(["reproduce", "--help"]) == 0
+    assert "reference-study" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("lunch_us=3", "is no assumption of the study"), ("pcie=slot", "must be one of pair, gpu")],
+)
+def test_a_wrong_assumption_is_one_line(setting, told, tmp_path, capsys):
+    out = tmp_path / "study"
+    assert main(["reproduce", "reference-study", "--out", str(out), "--set", setting]) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_holds_something_stays(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    assert main(["reproduce", "reference-study", "--out", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

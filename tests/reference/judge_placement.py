@@ -1,0 +1,56 @@
+"""Which expert sits where (docs/semantics.md, "Placement"): physical experts, and replicas."""
+
+from __future__ import annotations
+
+from .judge_words import Config, Model
+
+
+def physical_experts(moe_layer: int, model: Model, config: Config) -> list[int]:
+    """The logical expert of each physical one, in the order of their ids."""
+    everyone = list(range(model.experts))
+    if config.placement == "contiguous":
+        return everyone
+    if config.placement == "round_robin":
+        return sorted(everyone, key=lambda e: (e % config.gpus, e))
+    assert config.plan is not None, "the placement is a plan"
+    plan = config.plan[moe_layer]
+    return [e for held in runs(plan, config.gpus) for e in sorted(held)]
+
+
+def runs(values: list[int], gpus: int) -> list[list[int]]:
+    """Neighbours for each GPU; the first ones have one more, as in numpy.array_split."""
+    size, more = divmod(len(values), gpus)
+    found, first = [], 0
+    for g in range(gpus):
+        last = first + size + (1 if g < more else 0)
+        found.append(values[first:last])
+        first = last
+    return found
+
+
+def physical(model: Model, config: Config) -> int:
+    """How many physical experts each layer has."""
+    return len(config.plan[0]) if config.plan is not None else model.experts
+
+
+def local_experts(model: Model, config: Config) -> list[list[int]]:
+    """The physical experts of every GPU, ascending: the same in all layers."""
+    return runs(list(range(physical(model, config))), config.gpus)
+
+
+def share_out(
+    count: list[list[int]], moe_layer: int, model: Model, config: Config
+) -> list[list[int]]:
+    """Rows [sender][physical] from choices [sender][logical]."""
+    held = physical_experts(moe_layer, model, config)
+    rows = []
+    for sender, choices in enumerate(count):
+        mine = [0] * len(held)
+        for expert, c in enumerate(choices):
+            replicas = [p for p, e in enumerate(held) if e == expert]
+            for p in replicas:
+                mine[p] = c // len(replicas)
+            for i in range(c % len(replicas)):
+                mine[replicas[(sender + i) % len(replicas)]] += 1
+        rows.append(mine)
+    return rows

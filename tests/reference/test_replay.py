@@ -1,0 +1,108 @@
+"""The compiled engine: equal to des in every field, and to the judge, to the nanosecond."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from moesim.engine import pricing, routing
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
+from moesim.engine.outcome import Outcome
+from moesim.engine.replay import quick
+from moesim.engine.replay.run import run_replay
+from moesim.gating.dynamic import Dynamic
+from moesim.memory.misses.load import Load
+from moesim.memory.policies import registry as policies
+from moesim.metrics.summary import summary
+from moesim.metrics.tables import steps_table
+
+from .judge import judge
+from .strategies import Case, cases
+from .test_des_against_judge import compare, observed
+from .wiring import engine_case
+
+SLOW = [HealthCheck.too_slow]
+QUICK = ["lru", "fifo", "lifo", "lfu", "static", "min"]
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    """Equal in every field but the engine's name and its wall time."""
+    for name in ("starts", "ends", "charges", "layers"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for field in fields(one.counts):
+        mine, theirs = (getattr(outcome.counts, field.name) for outcome in (one, other))
+        np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
+    assert one.copies == other.copies
+    assert one.basis.keys() == other.basis.keys()
+    for charge, nanoseconds in one.basis.items():
+        np.testing.assert_array_equal(nanoseconds, other.basis[charge], err_msg=charge)
+
+
+def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
+    """The case under ``policy``, changed so far that the quick program takes it, if it can be."""
+    kernels = "serial" if theirs.kernels == "serial" else "grouped"
+    chosen = policies.get(policy)()
+    return replace(
+        theirs, policy=chosen, gating=Dynamic(), miss=Load(), prefill="cache", kernels=kernels
+    )
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(cases(), st.sampled_from(QUICK))
+def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
+    theirs = decided_at_once(engine_case(case), policy)
+    assume(quick.is_quick(theirs))
+    with patch.object(quick, "ACCESSES", 40):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(cases())
+def test_replay_is_des(case: Case) -> None:
+    theirs = engine_case(case)
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@given(cases(prompts=True))
+def test_replay_is_des_around_the_caches(case: Case) -> None:
+    theirs = engine_case(case)
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@given(cases(), st.sampled_from([1, 40, 200]), st.integers(1, 5))
+def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int) -> None:
+    """The state of caches and clocks is carried over; des is not cut."""
+    theirs = engine_case(case)
+    whole = run_des(theirs)
+    with (
+        patch.object(routing, "CELLS", cells),
+        patch.object(quick, "ACCESSES", cells // 2 + 1),
+        patch.object(pricing, "BLOCK", block),
+    ):
+        assert_same(run_replay(theirs), whole)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@given(cases())
+def test_replay_agrees_with_the_judge(case: Case) -> None:
+    theirs = engine_case(case)
+    verdict = judge(case.trace, case.model, case.config, case.prices)
+    compare(verdict, observed(theirs, run_replay(theirs)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(cases())
+def test_coarser_records_give_the_same_numbers(case: Case) -> None:
+    """Counts of equal layers are then kept as one."""
+    theirs = engine_case(case)
+    fine, coarse = (replace(run_replay(theirs, records=r), seconds=0) for r in ("layer", "step"))
+    assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+    assert steps_table(theirs, fine).equals(steps_table(theirs, coarse))
+    assert not len(coarse.layers)

@@ -1,0 +1,78 @@
+"""Prices of equal shapes, asked for once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moesim.engine import tabled
+from moesim.engine.tabled import Tabled, different
+
+
+class Prices:
+    """A formula in which every argument matters; it counts the shapes that it was asked for."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def attention_ns(self, layer, tokens, context, kv):
+        self.asked += len(tokens)
+        return layer + 1000 * tokens + 7 * context + kv * kv
+
+    def gate_ns(self, layer, tokens):
+        self.asked += len(tokens)
+        return layer + tokens * tokens
+
+    def rests_on(self, kind, price_ns, *shape):
+        whole = np.sum(price_ns * (shape[-1] % 2))
+        return np.array([whole, np.sum(price_ns) - whole], np.float64)
+
+
+numbers = st.integers(0, 5) | st.integers(0, 1 << 40)
+shapes = st.lists(st.tuples(st.integers(0, 3), numbers, numbers), min_size=1, max_size=40)
+
+
+@given(shapes)
+def test_the_same_nanoseconds_and_basis(shapes):
+    columns = np.array(shapes, np.int64).T
+    plain, tabled_ = Prices(), Tabled(Prices())
+    price = plain.attention_ns(3, *columns)
+    np.testing.assert_array_equal(tabled_.attention_ns(3, *columns), price)
+    resting = tabled_.rests_on("attention", price % 1000, 3, *columns)
+    np.testing.assert_allclose(resting, plain.rests_on("attention", price % 1000, 3, *columns))
+
+
+def test_each_different_shape_is_priced_once():
+    prices = Prices()
+    numbers = np.array([4, 9, 4, 4, 9])
+    assert Tabled(prices).gate_ns(1, numbers).tolist() == [17, 82, 17, 17, 82]
+    assert prices.asked == 2
+
+
+def test_shapes_that_are_all_alike_are_remembered():
+    prices = Prices()
+    tabled_ = Tabled(prices)
+    for _ in range(3):
+        assert tabled_.gate_ns(1, np.full(4, 5)).tolist() == [26] * 4
+    assert prices.asked == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_different_names_the_first_of_each(count):
+    columns = (np.arange(count) % 3, np.arange(count) % 2)
+    found = different(columns)
+    if not count:
+        assert found is None
+        return
+    pairs = list(zip(*(c.tolist() for c in columns), strict=True))
+    where = found.where.tolist()
+    assert len({pairs[i] for i in where}) == len(where) == len(set(pairs))
+    assert [pairs[where[i]] for i in found.place.tolist()] == pairs
+    assert found.times.tolist() == [pairs.count(pairs[i]) for i in where]
+
+
+def test_what_does_not_fit_in_one_number_is_left_alone(monkeypatch):
+    monkeypatch.setattr(tabled, "LARGEST", 10)
+    assert different((np.array([0, 5]), np.array([0, 9]))) is None

@@ -1,0 +1,20 @@
+"""Components in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.report.components import in_words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("lru", "lru"),
+        (8, "8"),
+        ('{"kind": "oracle", "recall": 0.5}', "oracle, recall 0.5"),
+        ('{"kind": "gshard", "min_capacity": 4}', "gshard, min capacity 4"),
+    ],
+)
+def test_a_component_is_told_by_its_kind(value: object, words: str) -> None:
+    assert in_words(value) == words

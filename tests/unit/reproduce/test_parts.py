@@ -1,0 +1,120 @@
+"""The parts of the rebuilt study: assumptions, traces, machine, prices, dense models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.hardware import CostModel
+from moesim.model import load_model
+from moesim.reproduce.dense import dense_counterpart
+from moesim.reproduce.eager import EagerPrices
+from moesim.reproduce.machines import hardware_of, software_of
+from moesim.reproduce.parameters import PARAMETERS, assumptions, defaults
+from moesim.reproduce.traces import repeated, used_by_place
+from moesim.workload.requests import Requests
+
+
+def test_every_assumption_has_a_range_around_its_default():
+    for one in PARAMETERS:
+        assert one.others
+        assert one.default not in one.others
+        assert one.source
+    assert len({one.name for one in PARAMETERS}) == len(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("lunch_us=3", r"lunch_us.*is no assumption of the study.*launch_us"),
+        ("launch_us=fast", r"launch_us: must be a number from .* us; its range is 15 to 35"),
+        ("launch_us=-1", r"must be a number from 1e-06 to"),
+        ("persistence=1.5", r"must be a number from 0 to 1; its range is 0.5 to 0.9"),
+        ("pcie=slot", r"pcie: must be one of pair, gpu"),
+        ("launch_us", r"has no '='"),
+    ],
+)
+def test_a_wrong_setting_is_told(setting, message):
+    with pytest.raises(InputError, match=message):
+        assumptions([setting])
+
+
+def test_settings_stay_beside_the_defaults():
+    values = assumptions(["launch_us=35", "slots=total"])
+    assert values["launch_us"] == 35
+    assert values["slots"] == "total"
+    assert values["gemm_tflops"] == defaults()["gemm_tflops"] == 75
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("lm-52b", 355), ("nllb-moe-54b", 3300)], ids=["lm", "mt"]
+)
+def test_dense_counterparts_are_the_studys(name, millions):
+    dense = dense_counterpart(load_model(name))
+    assert not dense.moe_layers
+    assert dense.parameters / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+@pytest.mark.parametrize("persistence", [0.5, 0.7, 0.9])
+def test_places_of_a_sentence_keep_their_experts(persistence):
+    used = used_by_place(200, 6, persistence)
+    stays = (used[:-1] & used[1:]).sum() / used[:-1].sum()
+    assert stays == pytest.approx(persistence, abs=0.02)
+    assert used.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_pool_begins_anew():
+    pool = Requests(
+        rows=np.arange(5),
+        request=np.array([0, 0, 1, 1, 1]),
+        decode_index=np.array([0, 1, 0, 1, 2]),
+        decode_tokens=np.array([2, 3]),
+    )
+    twice = repeated(pool, 3)
+    assert twice.rows.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert twice.request.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert twice.decode_index.tolist() == [0, 1, 0, 1, 2, 0, 1]
+    assert twice.decode_tokens.tolist() == [2, 3, 2]
+
+
+def prices(phase, source=0, **more):
+    values = {**defaults(), **more}
+    return EagerPrices(CostModel(hardware_of(values), _lm()), phase, values, source)
+
+
+def _lm():
+    return load_model("lm-52b")
+
+
+def test_unfused_scores_are_moved_in_full():
+    layer, tokens = _lm().layers[0], np.array([512])
+    causal = tokens * 513 // 2
+    few, many = (
+        prices("prefill", score_bytes=size).attention_ns(layer, tokens, causal, tokens)
+        for size in (8, 16)
+    )
+    scores = 16 * 512 * 512
+    assert int((many - few)[0]) == pytest.approx(8 * scores / 750e9 * 1e9, abs=1)
+
+
+def test_masks_and_logits_follow_their_traffic():
+    layer, tokens, capacity = _lm().layers[1], np.array([64]), np.array([4])
+    few, many = (
+        prices("prefill", mask_traffic_bytes=size).masks_ns(layer, tokens, 512, capacity)
+        for size in (38, 45)
+    )
+    assert int((many - few)[0]) == pytest.approx(7 * 64 * 512 * 4 / 750, abs=1)
+    few, many = (prices("decode", logit_traffic_bytes=size).head_ns(tokens) for size in (6, 16))
+    assert int((many - few)[0]) == pytest.approx(10 * 64 * 51_200 / 750, abs=1)
+
+
+def test_the_machine_is_what_is_assumed():
+    values = assumptions(["all_to_all_gbps=80", "network_gbps=20", "pcie=gpu", "launch_us=15"])
+    hardware, software = hardware_of(values), software_of(values)
+    assert hardware.datasheet.peers.all_to_all_bytes_per_second == pytest.approx(80e9, rel=1e-9)
+    assert hardware.network.bytes_per_second == pytest.approx(20e9, rel=1e-9)
+    assert not hardware.shared_links(8, "h2d")
+    assert hardware_of(defaults()).shared_links(8, "h2d")
+    assert software.launch_ns == 15_000
+    assert hardware.datasheet.peers.latency.value == 90_000

@@ -1,0 +1,115 @@
+"""Sweeps that really simulate: shared traces, the cache, clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.experiment.resolve import load_experiment
+from moesim.experiment.traces import use_shared, write_shared
+from moesim.results import read_result
+from moesim.results.store import read_log
+from moesim.sweep import point_folder, run_sweep
+from moesim.sweep.point import Simulation
+
+YAML = """\
+name: small
+model: gpt-oss-20b
+hardware: rtx-4090
+trace: traces/quickstart.parquet
+workload: {requests: 1}
+records: step
+sweep:
+  experts.capacity: [4 slots/layer, 8 slots/layer]
+  experts.policy.kind: [lru, fifo]
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(YAML)
+    return tmp_path / "small.yaml"
+
+
+def tables(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("points.parquet", "points.csv")]
+
+
+def test_a_mapped_trace_is_not_read_again(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [point for _, point in load_experiment(experiment).points]
+    shared = write_shared(points, tmp_path / "arrays")
+    direct = Simulation()(points[0])
+
+    def read(*_: object) -> None:
+        raise AssertionError("a trace was read")
+
+    monkeypatch.setattr("moesim.experiment.traces._read", read)
+    mapped = Simulation(shared)(points[0])
+    use_shared({})
+    assert mapped.steps.equals(direct.steps)
+    assert mapped.summary["duration_ms"] == direct.summary["duration_ms"]
+
+
+def test_processes_and_the_cache_give_the_tables_of_one_process(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = str(tmp_path / "cache")
+    half = ["sweep", str(experiment), "--set", "sweep={experts.capacity: [4 slots/layer]}"]
+    assert main([*half, "--cache", cache, "-o", str(tmp_path / "half")]) == 0
+    assert "from the cache" not in capsys.readouterr().out
+    both = ["sweep", str(experiment), "-j", "2", "--cache", cache, "-o", str(tmp_path / "two")]
+    assert main(both) == 0
+    assert "1 of 4 points from the cache" in capsys.readouterr().out
+    assert not list((tmp_path / "two").glob(".writing-*"))
+    resolved = load_experiment(experiment)
+    run_sweep(resolved.experiment, resolved.points, tmp_path / "one")
+    assert tables(tmp_path / "one") == tables(tmp_path / "two")
+
+
+def test_a_stored_point_is_run_again_from_its_experiment(experiment: Path, tmp_path: Path) -> None:
+    import moesim
+    from moesim.results import rebuild
+
+    resolved = load_experiment(experiment)
+    run_sweep(resolved.experiment, resolved.points[:2], tmp_path / "out")
+    stored = point_folder(tmp_path / "out", 1)
+    again = moesim.run(rebuild(stored))
+    assert again.steps.equals(read_result(stored).steps)
+
+
+def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    from moesim.sweep.dask import DaskCluster
+
+    resolved = load_experiment(experiment)
+    run_sweep(resolved.experiment, resolved.points, tmp_path / "one")
+    whole = read_log(tmp_path / "one")
+    seen: list[tuple[int, int]] = []
+    for _ in range(2):
+        run_sweep(
+            resolved.experiment,
+            resolved.points,
+            tmp_path / "dask",
+            executor=DaskCluster(None, 2),
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    assert tables(tmp_path / "one") == tables(tmp_path / "dask")
+    assert seen[0] == (0, len(whole))
+    assert seen[-2:] == [(4, 4), (4, 4)]
+
+
+def test_a_scheduler_that_is_not_there_is_named(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("moesim.sweep.dask.TIMEOUT_S", 0.2)
+    command = ["sweep", str(experiment), "-o", str(tmp_path / "out"), "--executor", "dask"]
+    assert main([*command, "--dask-address", "tcp://127.0.0.1:9"]) == 2
+    assert "no scheduler answers at 'tcp://127.0.0.1:9'" in capsys.readouterr().err
+    assert main([*command[:4], "--dask-address", "tcp://127.0.0.1:9"]) == 2
+    assert "write --executor dask, too" in capsys.readouterr().err
