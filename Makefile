@@ -70,6 +70,7 @@ bench: $(DEV)
 	@for script in $(filter-out benchmarks/test_%,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(if $(wildcard benchmarks/test_*.py),$(BIN)/pytest benchmarks --benchmark-sort=name)
+	$(BIN)/python scripts/benchmark_figure.py
 
 profiles: $(DEV)
 	$(BIN)/python scripts/profiles.py "$(WHEEL)"
