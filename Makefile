@@ -67,6 +67,8 @@ verify: $(DEV)
 
 # A benchmark is a script, or a test_*.py for pytest-benchmark.
 bench: $(DEV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]' \
+	  || echo "the libraries of benchmarks/curve_speed.py cannot be installed here: it runs without"
 	@for script in $(filter-out benchmarks/test_%,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(if $(wildcard benchmarks/test_*.py),$(BIN)/pytest benchmarks --benchmark-sort=name)
