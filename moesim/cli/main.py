@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 (the command line's own output)
         return _BAD_INPUT
+    except MemoryError as error:
+        remedy = "take a trace with fewer experts or tokens, or smaller settings"
+        print(f"not enough memory on this machine ({error}); {remedy}", file=sys.stderr)  # noqa: T201
+        return _BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as leave:

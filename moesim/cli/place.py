@@ -27,10 +27,14 @@ def place(
     """Plan which GPU holds which expert from the first part of an experiment's trace, and judge
     the plan on the rest. 'placement: {kind: plan, file: PLAN}' runs it.
     """
+    from moesim.config.errors import check_apart
+    from moesim.config.paths import find
     from moesim.experiment.place import judge_planners, write_plan
     from moesim.experiment.resolve import load_experiment
 
     experiment = load_experiment(file, overrides or ()).experiment
+    if out is not None:
+        check_apart(out, file, find(experiment.trace, experiment.folders))
     judgement = judge_planners(experiment, compare=compare)
     if out is not None:
         write_plan(experiment, judgement, out)

@@ -40,6 +40,7 @@ def reference_study(
     from rich.console import Console
 
     from moesim.cli.sweep import INTERRUPTED, progress_bar
+    from moesim.config.errors import writing
     from moesim.report.reference_study import study_table, write_study
     from moesim.reproduce.cases import Pools
     from moesim.reproduce.parameters import assumptions
@@ -49,10 +50,11 @@ def reference_study(
     values = assumptions(overrides or ())
     check_new_folder(out)
     try:
-        with progress_bar() as progress:
+        with writing(out), progress_bar() as progress:
             found = run_study(Plan(values, Pools(out / "traces")), jobs, progress)
     except KeyboardInterrupt:
         fail("stopped; the table is written when all of the study has run", INTERRUPTED)
-    table = write_study(found, out)
+    with writing(out):
+        table = write_study(found, out)
     Console().print(study_table(table))
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")

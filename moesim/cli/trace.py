@@ -117,9 +117,11 @@ def slice_(
     layers: Annotated[str, typer.Option(metavar="FIRST:END[:STEP]", help="MoE layers.")] = ":",
 ) -> None:
     """Write some requests, tokens or MoE layers of a trace as a trace of its own."""
+    from moesim.config.errors import check_apart
     from moesim.trace import read_trace, write_trace
     from moesim.trace.slicing import parse_slice, slice_trace
 
+    check_apart(out, file)
     chosen = parse_slice(requests, "--requests"), tokens, parse_slice(layers, "--layers")
     trace = slice_trace(read_trace(file), *chosen)
     write_trace(trace, out)

@@ -44,7 +44,7 @@ def curve(
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
     from rich.console import Console
 
-    from moesim.config.errors import writing
+    from moesim.config.errors import check_apart, writing
     from moesim.experiment.curves import miss_curves
     from moesim.report.curve import rendered
     from moesim.report.curve_figure import draw
@@ -52,6 +52,7 @@ def curve(
     from moesim.trace import read_trace
 
     picture = figure or out.with_suffix(".png")
+    check_apart(out, file)
     _check("--out", out, ".parquet")
     _check("--figure", picture, ".png", ".svg")
     names = [name.strip() for name in policy.split(",")]

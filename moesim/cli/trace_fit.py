@@ -26,12 +26,14 @@ def fit_(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws that the fit needs.")] = 0,
 ) -> None:
     """Estimate parameters of a trace, from which 'trace synthesize' draws similar ones."""
+    from moesim.config.errors import check_apart
     from moesim.trace import read_trace
     from moesim.trace.parquet import check_target
     from moesim.trace.synthesis.fitting import fit
     from moesim.trace.synthesis.fitting.fit import PART_STEPS, phases_of
     from moesim.trace.synthesis.fitting.write import write_parameters
 
+    check_apart(out, file)
     check_target(out)
     trace = read_trace(file)
     with _progress_bar(PART_STEPS * len(list(phases_of(trace)))) as advance:

@@ -56,6 +56,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
 
 
+def check_apart(out: Path, *inputs: Path) -> None:
+    """An InputError where ``out`` is one of the ``inputs``: writing it would destroy what is
+    read.
+    """
+    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
+        what = f"'{out}' is the file that is read; name another one"
+        raise InputError([Problem("--out", "", what)])
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Make the folder of ``path`` and let the caller write; an InputError where that fails."""

@@ -30,11 +30,16 @@ def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[
     try:
         instance = model.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = [one for one in error.errors(include_url=False) if not _is_long_enough(one)]
         found = (_problem(document, model, detail) for detail in details)
         unreadable = {problem.place for problem in problems}
         return None, problems + [problem for problem in found if not _is_at(problem, unreadable)]
     return instance, problems
+
+
+def _is_long_enough(error: ErrorDetails) -> bool:
+    """Whether a list is called short only because pydantic does not count its wrong entries."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 def _is_at(problem: Problem, places: set[tuple[int, int]]) -> bool:

@@ -14,6 +14,7 @@ import yaml
 from moesim.config.compose import Composer, Plain
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.numbers import NULLS
 
 
 def read_document(path: Path | str) -> Document:
@@ -28,7 +29,7 @@ def parse_document(text: str, source: str) -> Document:
 
 def parse_value(text: str, source: str) -> Any:
     """The value of an option: a YAML scalar or flow collection; messages name ``source`` alone."""
-    if not text.strip():
+    if text.strip() in NULLS:
         return None
     try:
         return parse_document(text, source).data

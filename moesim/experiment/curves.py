@@ -63,6 +63,10 @@ def miss_curves(
             [miss_curve(policy, counted, **one) for policy, one in zip(chosen, given, strict=True)]
         )
         turns.append(len(needs.experts))
+    if not any(turns):
+        raise InputError(
+            f"the trace uses no expert in phase '{phase}'; record one with routed tokens"
+        )
     tables = [
         _table(kind, of_layers, np.array(turns))
         for kind, of_layers in zip(kinds, zip(*curves, strict=True), strict=True)

@@ -12,6 +12,9 @@ from moesim.placement.mapping import room_of_gpus
 from moesim.placement.packing import balanced_packing, replicated
 from moesim.placement.task import Floats, Folders, Task
 
+MOST_REDUNDANT = 1024
+"""Redundant experts of a layer; a plan compares all pairs of its physical experts."""
+
 
 class Eplb(Learning):
     """Replicate the experts with most tokens, then pack the replicas onto GPUs.
@@ -23,7 +26,10 @@ class Eplb(Learning):
 
     kind: Literal["eplb"] = "eplb"
     redundant: int = Field(
-        default=0, ge=0, description="Physical experts of a layer beyond its logical ones."
+        default=0,
+        ge=0,
+        le=MOST_REDUNDANT,
+        description="Physical experts of a layer beyond its logical ones.",
     )
     groups: int = Field(
         default=1, ge=1, description="Groups of experts that the gate selects by (DeepSeek-V3: 8)."

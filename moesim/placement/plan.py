@@ -50,7 +50,7 @@ def read_plan(path: Path, shape: tuple[int, int], gpus: int) -> Ints:
 def _opened(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError([Problem(str(path), "", f"is no plan: not JSON ({error})")]) from None
     if not isinstance(plan, dict) or MAP not in plan:
         what = f"is no plan: it has no '{MAP}'; write one with moesim place"
@@ -60,7 +60,7 @@ def _opened(path: Path) -> dict[str, Any]:
 
 def _wrong(plan: dict[str, Any], shape: tuple[int, int], gpus: int) -> str | None:
     if (planned := plan.get("gpus")) != gpus:
-        return f"is a plan for {planned} GPUs, not {gpus}; plan again, or set parallelism.expert"
+        return f"is a plan for {planned!r} GPUs, not {gpus}; plan again, or set parallelism.expert"
     rows = plan[MAP]
     if not _is_table(rows):
         return f"'{MAP}' must be a list of lists of expert ids, all as long"

@@ -31,9 +31,10 @@ def choices_table(advice: Advice) -> Table:
     """A row a way, tokens/s by slots a layer; shares at the most slots."""
     rooms = list(dict.fromkeys(one.choice.capacity for one in advice.scored))
     table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
-    for name in ("miss", "prefetch", "policy"):
-        table.add_column(name)
     rows = _rows(advice.scored)
+    prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _ in rows)
+    for name in ("miss", "prefetch", "policy") if prefetching else ("miss", "policy"):
+        table.add_column(name)
     slots = {one.choice.capacity: one.slots for one in advice.scored if one.slots}
     for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
         table.add_column(heading, justify="right")
@@ -42,9 +43,9 @@ def choices_table(advice: Advice) -> Table:
         speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
         name = policy if len(EVICTING[miss]) > 1 else "-"
         bound = " (bound)" if row[0].choice.bound else ""
-        ahead = "-" if prefetch == NO_PREFETCH else prefetch
-        table.add_row(miss, ahead, f"{name}{bound}", *speeds, *_shares(row[0]))
-    table.caption = "* the best; hits and waits: at the most slots; bound: knows the future"
+        ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
+        table.add_row(miss, *ahead, f"{name}{bound}", *speeds, *_shares(row[0]))
+    table.caption = "* the best; shares at the most slots; bound: knows the future"
     return table
 
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from moesim.report.advice import by_upgrade
-from moesim.report.style import BOUND, METADATA, RC, fill, line_style
+from moesim.report.style import BOUND, METADATA, RC, LineStyle, fill, line_style
 from moesim.sweep.advise.advice import Advice, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 
@@ -34,33 +34,24 @@ def draw(advice: Advice, path: Path) -> Path:
 
 
 def _choices(advice: Advice, axes: Axes) -> None:
-    """A line a way of handling misses, through its fastest policy; the others as points."""
+    """A line a way of handling misses, through its fastest policy; the other policies and what
+    prefetches reach as points.
+    """
+    ran = [one for one in advice.scored if one.throughput]
+    ahead = [one for one in ran if one.choice.prefetch != NO_PREFETCH]
+    plain = [one for one in ran if one not in ahead]
     for place, miss in enumerate(EVICTING):
-        scored = [one for one in advice.scored if one.choice.miss == miss and one.throughput]
-        style = line_style(place)
-        own = [one for one in scored if not one.choice.bound]
-        line = _fastest_by_slots(own)
+        own = [one for one in plain if one.choice.miss == miss and not one.choice.bound]
+        if own:
+            _policies(own, miss, line_style(place), axes)
+    bound = _fastest_by_slots([one for one in plain if one.choice.bound])
+    if bound:
         axes.plot(
-            list(line), list(line.values()), label=f"{miss}, its best policy" if len(
-                EVICTING[miss]) > 1 else miss,
-            color=style.color, marker=style.marker, linestyle=style.linestyle,
+            list(bound), list(bound.values()), label="load, bound (min)",
+            color=BOUND.color, linestyle=BOUND.linestyle,
         )  # fmt: skip
-        others = [one for one in own if one.throughput not in line.values()]
-        axes.scatter(
-            [one.slots or 0 for one in others], [one.throughput or 0.0 for one in others],
-            marker=style.marker, s=18, facecolors="white", edgecolors=style.color, zorder=2.5,
-        )  # fmt: skip
-    bounds = [one for one in advice.scored if one.choice.bound]
-    bound = _fastest_by_slots([one for one in bounds if one.choice.prefetch == NO_PREFETCH])
-    axes.plot(
-        list(bound), list(bound.values()), label="load, bound (min)",
-        color=BOUND.color, linestyle=BOUND.linestyle,
-    )  # fmt: skip
-    ahead = _fastest_by_slots([one for one in bounds if one.choice.prefetch != NO_PREFETCH])
-    axes.plot(
-        list(ahead), list(ahead.values()), label="prefetch, bound (oracle)", color=BOUND.color,
-        marker="*", markersize=9, linestyle="none",
-    )  # fmt: skip
+    for one in ahead:
+        _star(one, axes)
     ticks = sorted({one.slots for one in advice.scored if one.slots})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(bottom=0)
@@ -70,6 +61,35 @@ def _choices(advice: Advice, axes: Axes) -> None:
     axes.legend(
         fontsize=9, loc="upper center", bbox_to_anchor=(0.45, -0.16), frameon=False, ncols=2
     )
+
+
+def _policies(scored: list[Scored], miss: str, style: LineStyle, axes: Axes) -> None:
+    """The line of what to do about a miss, and a hollow point for each slower policy."""
+    line = _fastest_by_slots(scored)
+    axes.plot(
+        list(line), list(line.values()),
+        label=f"{miss}, its best policy" if len(EVICTING[miss]) > 1 else miss,
+        color=style.color, marker=style.marker, linestyle=style.linestyle,
+    )  # fmt: skip
+    others = [one for one in scored if one.throughput not in line.values()]
+    axes.scatter(
+        [one.slots or 0 for one in others], [one.throughput or 0.0 for one in others],
+        marker=style.marker, s=18, facecolors="white", edgecolors=style.color, zorder=2.5,
+    )  # fmt: skip
+
+
+def _star(one: Scored, axes: Axes) -> None:
+    """A choice that prefetches: black where it is a bound, else hollow, its edge as the line of
+    its misses.
+    """
+    bound = one.choice.bound
+    edge = BOUND.color if bound else line_style(list(EVICTING).index(one.choice.miss)).color
+    kind = f"bound ({one.choice.prefetch})" if bound else one.choice.prefetch
+    axes.plot(
+        [one.slots or 0], [one.throughput or 0.0], label=f"{one.choice.miss}, prefetch: {kind}",
+        linestyle="none", marker="*", markersize=11, zorder=3,
+        markerfacecolor=BOUND.color if bound else "white", markeredgecolor=edge,
+    )  # fmt: skip
 
 
 def _fastest_by_slots(scored: list[Scored]) -> dict[int, float]:

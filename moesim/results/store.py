@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +97,8 @@ class LogWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        with suppress(OSError):  # what a full disk did not take; ``add`` has told
+            self._stream.close()
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Append a line for each entry and bring them to the disk; errors as in ``PackFile``."""

@@ -155,7 +155,7 @@ def _counter(progress: Progress | None, finished: int, total: int) -> Callable[[
 def _open(folder: Path) -> Path:
     """The folder of a sweep: a new or an empty one, or one that holds a sweep."""
     if folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
-        names = {path.name for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
         if not names <= {".lock", ".lock-workers", PACKS}:
             what = f"'{folder}' holds files but no sweep; name a new or an empty folder"
             raise InputError([Problem("--out", "", what)])

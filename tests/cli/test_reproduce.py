@@ -28,3 +28,11 @@ def test_a_folder_that_holds_something_stays(tmp_path, capsys):
     assert main(["reproduce", "reference-study", "--out", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    out = tmp_path / "file" / "study"
+    assert main(["reproduce", "reference-study", "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"--out: '{out}' cannot be written")

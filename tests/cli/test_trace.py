@@ -62,3 +62,37 @@ def test_stats_as_tables(capsys, monkeypatch, options, rows):
     assert max(map(len, shown.splitlines())) <= 80
     layers = [line for line in shown.splitlines() if line.count(".") >= 7]
     assert len(layers) == rows
+
+
+def test_what_does_not_fit_in_memory_is_one_line(capsys, monkeypatch):
+    def too_large(trace):
+        raise MemoryError("Unable to allocate 32.0 GiB")
+
+    monkeypatch.setattr("moesim.trace.statistics.statistics", too_large)
+    assert main(["trace", "stats", str(QUICKSTART)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("not enough memory on this machine (Unable to allocate 32.0 GiB); take")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["trace", "slice", "{trace}", "--requests", "0:1", "-o", "{trace}"],
+        ["trace", "curve", "{trace}", "-o", "{trace}"],
+        ["trace", "fit", "{trace}", "-o", "{trace}"],
+        ["trace", "synthesize", "{yaml}", "-o", "{yaml}"],
+        ["place", "{yaml}", "-o", "{yaml}"],
+        ["place", "{yaml}", "-o", "{trace}"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_read_is_never_written_over(command, tmp_path, capsys):
+    trace, document = tmp_path / "t.parquet", tmp_path / "f.yaml"
+    trace.write_bytes(Path(QUICKSTART).read_bytes())
+    document.write_text(f"model: gpt-oss-20b\nhardware: rtx-4090\ntrace: {trace}\n")
+    before = trace.read_bytes(), document.read_bytes()
+    assert main([word.format(trace=trace, yaml=document) for word in command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("--out: ")
+    assert line.endswith("is the file that is read; name another one")
+    assert (trace.read_bytes(), document.read_bytes()) == before

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from moesim.cli.main import main
 from moesim.trace import read_trace, write_trace
+from moesim.trace.routing import NO_EXPERT
 from moesim.trace.slicing import slice_trace
 
 QUICKSTART = Path(__file__).parents[2] / "traces" / "quickstart.parquet"
@@ -75,3 +78,13 @@ def test_mistakes_are_said_in_a_line(short, tmp_path, monkeypatch, capsys, optio
     assert main(["trace", "curve", short, *options]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_trace_without_experts_is_one_line(short, tmp_path, capsys):
+    whole = read_trace(Path(short))
+    nothing = np.full_like(whole.expert_ids, NO_EXPERT)
+    write_trace(replace(whole, expert_ids=nothing, gate_weights=None), tmp_path / "none.parquet")
+    out = tmp_path / "c.parquet"
+    assert main(["trace", "curve", str(tmp_path / "none.parquet"), "-o", str(out)]) == 2
+    assert "uses no expert in phase 'decode'" in capsys.readouterr().err
+    assert not out.exists()

@@ -46,7 +46,8 @@ class Gpu(Compute):
         self.together = case.gpus > 1
         self.hosts, self.host = HostTimes.of(case), 0
         beside = case.software.overlap and not copy_in.blocking
-        self.copies_ahead = case.prefill == "stream" and beside
+        streams = case.prefill == "stream" and bool(case.bypassed.any())
+        self.copies_ahead = streams and beside
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}

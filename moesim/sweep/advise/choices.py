@@ -22,9 +22,10 @@ EVICTING = {
 """Policies by what a miss does, the simplest first: of equals the first is best. Where nothing is
 loaded nothing is evicted, and one policy is enough."""
 ORACLE = "oracle"
-PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer", ORACLE)}
-"""Predictions by what a miss does, with LRU and all the room there is. The oracle is a bound: it
-predicts what will be needed, of the next layer, all of it and nothing else."""
+PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
+"""Predictions by what a miss does, with LRU and all the room there is. The oracle is a bound where
+every miss is loaded: it predicts what the next layer needs, all of it and nothing else. Where the
+CPU may compute a miss it is none, as it loads what the CPU would do sooner."""
 NO_PREFETCH = "none"
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""

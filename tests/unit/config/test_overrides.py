@@ -15,6 +15,7 @@ from moesim.config.yaml import parse_document
         ("figures=[a, b]", ("figures",), ["a", "b"]),
         ("figures.0=a", ("figures", 0), "a"),
         ("workload.requests=", ("workload", "requests"), None),
+        ("workload.requests= null", ("workload", "requests"), None),
         ("sweep.experts.capacity=[1]", ("sweep", "experts.capacity"), [1]),
         ("gating={kind: static}", ("gating",), {"kind": "static"}),
     ],

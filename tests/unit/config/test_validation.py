@@ -35,6 +35,7 @@ class House(Params):
     sold: bool = False
     colours: tuple[Literal["red", "blue"], ...] = ()
     rooms: dict[str, int] = Field(default={})
+    doors: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
     owner: str | None = None
 
 
@@ -57,6 +58,8 @@ def test_a_valid_document():
         ("street:", "1:1", "street", "is empty; text is expected"),
         ("street: ''", "1:9", "street", "'' is too short; 1 characters or more"),
         ("street: x\nnumber: '3'", "2:9", "number", "'3' is text; a whole number is expected"),
+        ("street: x\ndoors: []", "2:8", "doors", "[] is too short; 1 entries or more"),
+        ("street: x\ndoors: [0]", "2:9", "doors.0", "0 is too small; 1 or more is allowed"),
         ("street: x\nnumber: 2.5", "2:9", "number", "2.5 is a number; a whole number"),
         ("street: x\nnumber: true", "2:9", "number", "true is a truth value; a whole number"),
         ("street: x\nnumber: 0", "2:9", "number", "0 is too small; more than 0"),

@@ -163,3 +163,13 @@ def test_the_model_says_how_many_experts_there_are(gating, gpus):
     metadata = replace(case.trace.metadata, experts=5000)
     wider = replace(case, trace=replace(case.trace, metadata=metadata))
     same(run_des(case), run_des(wider))
+
+
+def test_streamed_prompts_do_not_matter_to_prefetch_where_there_are_none():
+    """The trace has answers only, so that 'prefill' says nothing about its passes."""
+    experts = SOURCE["experts"] | {"prefetch": {"kind": "oracle"}}
+    cases = [
+        case_of(experts=experts, workload=SOURCE["workload"] | {"prefill": {"experts": way}})
+        for way in ("cache", "stream")
+    ]
+    same(*(run_des(case) for case in cases))

@@ -129,8 +129,10 @@ def test_random_is_another_one_in_every_layer_and_for_every_seed():
     ("plan", "what"),
     [
         ("[", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "no 'physical_to_logical_map'"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 3}, "for 3 GPUs, not 2"),
+        ({"physical_to_logical_map": [[0, 1, 2]], "gpus": "2"}, "for '2' GPUs, not 2"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 2}, "1 MoE layers, the model 2"),
         ({"physical_to_logical_map": [[0, 1, 2], [0, 1]], "gpus": 2}, "all as long"),
         ({"physical_to_logical_map": [[0, 1, 2], [0, 1, "2"]], "gpus": 2}, "expert ids"),

@@ -21,7 +21,7 @@ from moesim.hardware.load import PARTS
 from moesim.hardware.sourced import Sourced
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
-from moesim.report.advice import sentences
+from moesim.report.advice import choices_table, sentences
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
@@ -198,6 +198,21 @@ def test_a_bound_is_never_the_best_and_gains_are_over_the_best() -> None:
     assert advice.chosen == [runs[2], runs[0]]
     assert (gain.ratio, advice.over_best(gain)) == (3.0, 1.5)
     assert advice.to_dict()["over_plain_lru"] == 2.0
+
+
+def test_the_table_has_a_column_of_prefetches_only_where_one_is_compared() -> None:
+    plain = (scored("load", "lru", 10.0), scored("cpu", "lru", 20.0))
+    ahead = Scored(Choice("load", "lru", "auto", "next_layer"), {"output_throughput": 9.0})
+    for runs, prefetching in ((plain, False), ((*plain, ahead), True)):
+        advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {}, ())
+        headings = [column.header for column in choices_table(advice).columns]
+        assert ("prefetch" in headings) is prefetching
+        assert headings[0] == "miss"
+        assert headings[2 if prefetching else 1] == "policy"
+
+
+def test_an_oracle_bounds_only_where_every_miss_is_loaded() -> None:
+    assert {c.miss for c in choices_of(4) if c.prefetch == "oracle"} == {"load"}
 
 
 def with_blocks(miss: str, policy: str, speed: float) -> Scored:

@@ -113,3 +113,13 @@ def test_reading_an_unfinished_sweep_says_how_to_go_on(tmp_path: Path) -> None:
         read_points(tmp_path)
     with pytest.raises(InputError, match="holds no sweep"):
         read_points(tmp_path / "nowhere")
+
+
+def test_a_file_that_a_killed_sweep_was_writing_does_not_stand_in_the_way(
+    tmp_path: Path, markers: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".writing-1-sweep.json").write_text("{")
+    assert len(run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))) == 2
+    assert not list(out.glob(".writing-*"))

@@ -156,3 +156,14 @@ def test_a_disk_that_takes_no_more_ends_the_sweep_in_one_line(
             evaluate=Counted(markers),
         )
     assert read_log(tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk of Linux")
+def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / LOG).touch()
+    with Path("/dev/full").open("ab") as full:
+        log = LogWriter(tmp_path)
+        log._stream.close()
+        log._stream = full
+        with pytest.raises(InputError, match="cannot be written"), log:
+            log.add([failure(0, "it broke")])

@@ -1,7 +1,7 @@
 """Print what a fitted trace says of unevenness, in the few numbers that docs/gating_today.md needs.
 
 ``moesim trace fit traces/quickstart.parquet -o FITTED.yaml``, then
-``python benchmarks/today_parameters.py FITTED.yaml``.
+``python scripts/gating_today_parameters.py FITTED.yaml``.
 """
 
 from __future__ import annotations
