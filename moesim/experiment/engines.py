@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.schema import Experiment
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.log import DecisionLog
 
 
 class Engine(NamedTuple):
@@ -17,12 +20,14 @@ class Engine(NamedTuple):
     name: str
     reason: str
 
-    def play(self, case: Case, *, records: str, check: bool) -> Outcome:
-        """Run the engine, which is loaded only now."""
+    def play(
+        self, case: Case, *, records: str, check: bool, log: DecisionLog | None = None
+    ) -> Outcome:
+        """Run the engine, which is loaded only now; ``log`` as in ``run_replay``."""
         if self.name == "replay":
             from moesim.engine.replay.run import run_replay
 
-            return run_replay(case, records=records)
+            return run_replay(case, records=records, log=log)
         from moesim.engine.des.run import run_des
 
         return run_des(case, records=records, check=check)

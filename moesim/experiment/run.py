@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
@@ -20,6 +21,9 @@ from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.results import Result, check_new_folder, write_result
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.log import DecisionLog
 
 
 def run(
@@ -63,17 +67,23 @@ def _resolved(source: Source, overrides: Sequence[str]) -> Experiment:
 
 
 def simulate(
-    experiment: Experiment, *, check: bool = False, limit_steps: int | None = None
+    experiment: Experiment,
+    *,
+    check: bool = False,
+    limit_steps: int | None = None,
+    log: DecisionLog | None = None,
 ) -> Result:
-    """The result of ``experiment``, in memory."""
+    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share."""
     built = build(experiment, limit_steps)
     engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)
-    return _played(experiment, built, engine, check=check)
+    return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
 
 
-def _played(experiment: Experiment, built: Built, engine: Engine, *, check: bool) -> Result:
+def _played(
+    experiment: Experiment, built: Built, play: Callable[..., Outcome], engine: Engine
+) -> Result:
     from moesim.metrics.block_sums import blocks_of
     from moesim.metrics.intervals import intervals
     from moesim.metrics.summary import summary
@@ -86,7 +96,7 @@ def _played(experiment: Experiment, built: Built, engine: Engine, *, check: bool
     )
 
     case = built.case
-    outcome = engine.play(case, records=experiment.records, check=check)
+    outcome = play(case, records=experiment.records)
     built.footprint.in_flight(outcome.counts.copies, case.model)
     numbers = summary(case, outcome, experiment.warm_up)
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))

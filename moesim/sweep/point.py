@@ -7,12 +7,16 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moesim.config.errors import InputError
 from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.log import DecisionLog
 
 Evaluate = Callable[[Any], Result]
 """Runs an experiment; picklable."""
@@ -22,10 +26,13 @@ _packs = threading.local()
 
 @dataclass(frozen=True)
 class Point:
-    """A point's number in the order of the axes, and its experiment."""
+    """A point's number in the order of the axes, its experiment, and the number of the group in
+    which only prices differ, if it is in one.
+    """
 
     number: int
     experiment: Any
+    group: int | None = None
 
 
 def point_folder(sweep: Path, number: int) -> Path:
@@ -37,11 +44,13 @@ def point_folder(sweep: Path, number: int) -> Path:
 class Simulation:
     """The evaluation of a sweep's points unless another is given: one simulated run.
 
-    ``traces`` says where traces lie as arrays, ``cache`` where results are that may be used again.
+    ``traces`` says where traces lie as arrays, ``cache`` where results are that may be used again,
+    ``log`` what one point leaves for the next in the same process.
     """
 
     traces: Mapping[Path, Path] = field(default_factory=dict)
     cache: Path | None = None
+    log: DecisionLog | None = None
 
     def __call__(self, experiment: Any) -> Result:
         """The result of ``experiment``."""
@@ -50,9 +59,10 @@ class Simulation:
         from moesim.experiment.traces import use_shared
 
         use_shared(self.traces)
+        run = partial(simulate, log=self.log)
         if self.cache is None:
-            return simulate(experiment)
-        return reused_or(simulate, experiment, self.cache)
+            return run(experiment)
+        return reused_or(run, experiment, self.cache)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from moesim.sweep.point import Batch, Point
 
@@ -12,6 +13,8 @@ BATCH_S = 0.25
 """What a batch of points should take: long beside a message and a write to the disk, short beside
 the patience of whoever watches, and as much work as a killed process may lose."""
 MOST_POINTS = 256
+MOST_OF_A_GROUP = 8
+"""Points of one group that a process is given at once, however long they take."""
 
 
 @dataclass
@@ -35,8 +38,17 @@ class Queue:
         if self._alone:
             return (self._alone.popleft(),)
         fair = len(self._waiting) // (2 * self.workers)
-        size = max(1, min(int(BATCH_S / self._seconds), fair, MOST_POINTS))
+        size = max(int(BATCH_S / self._seconds), self._of_group())
+        size = max(1, min(size, fair, MOST_POINTS))
         return tuple(self._waiting.popleft() for _ in range(min(size, len(self._waiting))))
+
+    def _of_group(self) -> int:
+        """How many points of the next one's group come next, no more than a process is given."""
+        group = self._waiting[0].group if self._waiting else None
+        if group is None:
+            return 1
+        here = islice(self._waiting, MOST_OF_A_GROUP)
+        return sum(1 for _ in takewhile(lambda point: point.group == group, here))
 
     def learn(self, batch: Batch) -> None:
         """Size the next ones by how long ``batch`` took."""

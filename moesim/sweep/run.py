@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +24,7 @@ from moesim.results.store import (
     remove_leftovers,
 )
 from moesim.sweep.executor import Executor, in_this_process
+from moesim.sweep.groups import groups_of
 from moesim.sweep.identity import claim, identity, is_sweep
 from moesim.sweep.local import LocalProcesses
 from moesim.sweep.lock import hold_alone, workers_lock
@@ -83,13 +86,14 @@ def run_sweep(
 
 
 def unfinished(folder: Path, points: Points, *, retry_failed: bool = False) -> list[Point]:
-    """The points without a result in ``folder``, in order."""
-    done = read_log(folder)
-    return [
-        Point(number, experiment)
-        for number, (_, experiment) in enumerate(points)
+    """The points without a result in ``folder``, group by group, else in order."""
+    done, groups = read_log(folder), groups_of([axes for axes, _ in points])
+    left = [
+        Point(number, experiment, group)
+        for number, ((_, experiment), group) in enumerate(zip(points, groups, strict=True))
         if number not in done or (retry_failed and done[number].pack is None)
     ]
+    return sorted(left, key=attrgetter("group"))
 
 
 def write_folders(folder: Path) -> None:
@@ -113,16 +117,22 @@ def _evaluation(
     folder: Path,
 ) -> Iterator[Evaluate]:
     """What the points are evaluated with: where other processes simulate, they share traces."""
-    if evaluate is not None:
-        yield evaluate
-    elif work is in_this_process or not todo:
-        yield Simulation(cache=cache)
+    if evaluate is not None or not todo:
+        yield evaluate or Simulation()
+        return
+    from moesim.engine.replay.log import DecisionLog
+
+    groups = {point.group for point in todo}
+    simulation = Simulation(cache=cache, log=DecisionLog(decisions=len(groups) < len(todo)))
+    if work is in_this_process:
+        yield simulation
     else:
         from moesim.experiment.traces import write_shared
 
         arrays = folder.absolute() / f"{TEMPORARY}traces"
         try:
-            yield Simulation(write_shared([point.experiment for point in todo], arrays), cache)
+            shared = write_shared([point.experiment for point in todo], arrays)
+            yield replace(simulation, traces=shared)
         finally:
             shutil.rmtree(arrays, ignore_errors=True)
 

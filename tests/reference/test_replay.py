@@ -13,7 +13,7 @@ from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
-from moesim.engine.replay import quick
+from moesim.engine.replay import quick, shared
 from moesim.engine.replay.run import run_replay
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
@@ -57,7 +57,7 @@ def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
 def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
     theirs = decided_at_once(engine_case(case), policy)
     assume(quick.is_quick(theirs))
-    with patch.object(quick, "ACCESSES", 40):
+    with patch.object(shared, "ACCESSES", 40):
         assert_same(run_replay(theirs), run_des(theirs))
 
 
@@ -83,7 +83,7 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
     whole = run_des(theirs)
     with (
         patch.object(routing, "CELLS", cells),
-        patch.object(quick, "ACCESSES", cells // 2 + 1),
+        patch.object(shared, "ACCESSES", cells // 2 + 1),
         patch.object(pricing, "BLOCK", block),
     ):
         assert_same(run_replay(theirs), whole)

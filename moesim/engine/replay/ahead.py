@@ -56,13 +56,18 @@ class Ahead:
         _look_back(first, offsets, needs, self._coming, after)
         self._after[first] = after
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all."""
+        return self._coming.nbytes + sum(after.nbytes for after in self._after.values())
+
     def first_uses(self) -> Ints:
         """The first use of each expert int64[works, experts]."""
         number = self._coming * (1 << 20) + np.arange(self._coming.shape[1])
         return np.where(self._coming == LATER, NEVER, number)
 
     def next_uses(self, first: int, offsets: Ints, needs: Ints) -> Ints:
-        """The next uses of the steps from ``first`` on; they are asked for once."""
+        """The next uses of the steps from ``first`` on."""
         next_use = np.empty_like(needs)
-        _spread(offsets, needs, self._after.pop(first), next_use)
+        _spread(offsets, needs, self._after[first], next_use)
         return next_use

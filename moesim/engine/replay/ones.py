@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from moesim.config.compiled import njit, types
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.replay.decided import Decided
+
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+
+
+@njit(types.void(_FLAT, _TABLE, _TABLE, _TABLE, _FLAT), cache=True)
+def _look_up(wave_ones: Any, ends: Any, ones_ns: Any, ones: Any, wave_ns: Any) -> None:
+    """Prices of the waves that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
+    for kind in range(len(ones_ns)):
+        for wave in range(ends[kind, 0], ends[1 + kind, 0]):
+            wave_ns[wave] = ones_ns[kind, wave_ones[wave]]
+            ones[kind, wave_ones[wave]] += 1
 
 
 class OnesWaves:
@@ -26,6 +40,14 @@ class OnesWaves:
         prices = [case.prices.experts_ns(spec, self.rows, self.starts) for spec in self.specs]
         self.ones_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
         self.ones = np.zeros_like(self.ones_ns)
+
+    def price(self, basis: Basis, decided: Decided) -> Ints:
+        """The prices of all waves."""
+        wave_ns = np.empty_like(decided.wave_ones)
+        _look_up(decided.wave_ones, decided.ends, self.ones_ns, self.ones, wave_ns)
+        odd = (decided.odd_at, decided.odd_starts, decided.odd_rows, decided.ends[:, 2:])
+        self.price_odd(basis, wave_ns, *odd)
+        return wave_ns
 
     def price_odd(
         self, basis: Basis, wave_ns: Ints, at: Ints, starts: Ints, rows: Ints, ends: Ints

@@ -17,14 +17,17 @@ from moesim.engine.outcome import CHARGES, Outcome
 from moesim.engine.program import Program
 from moesim.engine.replay.clock import play
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
+from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
 from moesim.memory.residency import compiled
 
 STATE_ROWS = 4
 
 
-def run_replay(case: Case, *, records: str = "layer") -> Outcome:
+def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = None) -> Outcome:
     """Play ``case``; ``records`` as in the experiment, but for ``expert``. Equal to ``run_des``.
+
+    ``log``: what earlier runs found and decided is not done again, and this run's is left there.
 
     The case must be one of those that ``replay`` plays (``experiment.engines``).
     """
@@ -33,7 +36,7 @@ def run_replay(case: Case, *, records: str = "layer") -> Outcome:
     if prefetches(case):
         counts, basis = _play_prefetching(case, clock)
     elif is_quick(case):
-        counts, basis = _play_quick(case, clock, by_layer=_by_layer(case, records))
+        counts, basis = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
     else:
         counts, basis = _play_common(case, clock)
     return Outcome(
@@ -49,8 +52,10 @@ def run_replay(case: Case, *, records: str = "layer") -> Outcome:
     )
 
 
-def _play_quick(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Basis]:
-    program = QuickProgram(case, by_layer=by_layer)
+def _play_quick(
+    case: Case, clock: Clock, log: DecisionLog | None, *, by_layer: bool
+) -> tuple[Counts, Basis]:
+    program = QuickProgram(case, by_layer=by_layer, log=log)
     for first, one in program.chunks():
         clock.play(one, first)
     return program.total(), program.basis

@@ -18,6 +18,7 @@ CLOSED = np.iinfo(np.int64).max
 """The rank of what is no candidate of rule (a)."""
 
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+_DEPTHS = types.uint16[::1]
 
 
 @njit(types.int64(types.int64[::1]), cache=True)
@@ -50,8 +51,7 @@ def _over(turn: int, order: Any, resident: Any, rank: Any) -> int:
 @njit(
     types.int64(
         types.int64, types.boolean, types.boolean, types.boolean,
-        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, types.int64, types.boolean[::1], _FLAT, _FLAT,
-        _FLAT,
+        _FLAT, _FLAT, _FLAT, _FLAT, _DEPTHS, types.int64, types.boolean[::1], _FLAT, _FLAT, _FLAT,
         _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
         types.int64[:, :, :, ::1], types.int64, types.int64,
     ),
@@ -59,19 +59,23 @@ def _over(turn: int, order: Any, resident: Any, rank: Any) -> int:
 )  # fmt: skip
 def take_turns(
     rank_of: int, serial: bool, resident_first: bool, overlaps: bool,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, ones_ns: Any, ones: Any,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
     slots: int, resident: Any, rank: Any, open_rank: Any, clock: Any,
-    step_waves: Any, wave_ns: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
+    step_waves: Any, wave_ones: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, filled: Any,
     counts: Any, layer: int, gpu: int,
 ) -> int:  # fmt: skip
     """Every step of one MoE layer on one GPU; returns the waves of the step with most.
 
     ``rank_of``: what ``rank`` int64[experts] is; ``open_rank`` of residents that the step does not
-    need, else CLOSED. ``clock`` int64[2]: policy time and used slots. ``filled`` int64[4]: waves
-    and copies so far, odd waves and their rows. ``counts`` int64[3, passes, layers, gpus].
+    need, else CLOSED. ``depths`` uint16[needs], where they are known: where each need stands in the
+    stack at the start of its step; it is then resident if that is less than ``slots``, which hold
+    what any step needs, and the state is left alone. ``clock`` int64[2]: policy time and used
+    slots. ``filled`` int64[4]: waves and copies so far, odd waves and their rows. ``wave_ones``:
+    the rows of a wave whose experts have one each, else 0. ``counts`` int64[3, passes, layers,
+    gpus].
     """
-    experts = len(resident)
+    experts, known = len(resident), len(depths) > 0
     everything = slots >= experts
     order, own = np.empty(experts, np.int64), np.zeros(experts, np.int64)
     wave_of, use_after = np.empty(experts, np.int64), np.zeros(experts, np.int64)
@@ -86,7 +90,10 @@ def take_turns(
         for i in range(n):
             e = needs[low + i]
             order[i], own[e] = e, rows[low + i]
-            open_rank[e] = CLOSED
+            if known:
+                resident[e] = depths[low + i] < slots
+            else:
+                open_rank[e] = CLOSED
         residents = n
         if not everything:
             if rank_of == NEXT_USED:
@@ -112,9 +119,11 @@ def take_turns(
                 if i >= residents and not crossed:
                     crossed = new = True
                 hit = everything or resident[e]
-                if not hit and used < slots:
+                if hit or known:  # if known, rule (a) finds a victim, which nothing waits for
+                    pass
+                elif used < slots:
                     used += 1
-                elif not hit:
+                else:
                     victim = _lowest(open_rank)
                     if victim >= 0:
                         open_rank[victim] = CLOSED
@@ -131,9 +140,9 @@ def take_turns(
                     resident[victim] = False
             if new and i > first:
                 if together == i - first:
-                    wave_ns[waves] = ones_ns[together]
-                    ones[together] += 1
+                    wave_ones[waves] = together
                 else:
+                    wave_ones[waves] = 0
                     odd_at[odd], odd_starts[odd] = waves, odd_members
                     odd += 1
                     for j in range(first, i):
@@ -165,7 +174,7 @@ def take_turns(
             elif rank_of == NEXT_USED:
                 rank[e] = -use_after[e]
             now += 1
-        if not everything:
+        if not (everything or known):
             for i in range(n):
                 if resident[order[i]]:
                     open_rank[order[i]] = rank[order[i]]
@@ -182,7 +191,7 @@ def take_turns(
 @njit(
     types.int64(
         types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, types.int64,
-        _TABLE, _TABLE, _TABLE, _TABLE, _TABLE, _TABLE,
+        _TABLE, _TABLE, _TABLE, _TABLE, types.uint16[:, ::1],
         _FLAT, _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE,
         _TABLE, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT,
         _FLAT, _FLAT, _FLAT, _TABLE, types.int64[:, :, :, ::1],
@@ -192,28 +201,28 @@ def take_turns(
 def take_all_turns(
     rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
     gpus: int,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, ones_ns: Any, ones: Any,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
     slots: Any, local: Any, resident: Any, rank: Any, open_rank: Any, clock: Any,
-    step_waves: Any, wave_base: Any, wave_ns: Any, step_copies: Any, copy_base: Any,
+    step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
     copy_wave: Any, copy_wait: Any,
-    odd_at: Any, odd_starts: Any, odd_rows: Any, odd_ends: Any, counts: Any,
+    odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
 ) -> int:  # fmt: skip
     """``take_turns`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers together;
-    ``odd_ends`` int64[1 + kinds, 2]: where the odd waves and rows of a kind end.
+    ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves and their rows of a kind end.
     """
     filled, most = np.zeros(4, np.int64), 0
     by_layer = counts.shape[2] > 1
     for work in works:
         layer, gpu = work // gpus, work % gpus
-        kind, number = kinds[layer], local[gpu]
+        number = local[gpu]
         wave_base[work], copy_base[work] = filled[0], filled[1]
         least = take_turns(
             rank_of, serial, resident_first, overlaps,
-            offsets[work], needs[work], rows[work], next_use[work], ones_ns[kind], ones[kind],
+            offsets[work], needs[work], rows[work], next_use[work], depths[work],
             slots[work], resident[work][:number], rank[work][:number], open_rank[work][:number],
-            clock[work], step_waves[work], wave_ns, step_copies[work], copy_wave, copy_wait,
+            clock[work], step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
             odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
         )  # fmt: skip
         most = max(most, least)
-        odd_ends[1 + kind, 0], odd_ends[1 + kind, 1] = filled[2], filled[3]
+        ends[1 + kinds[layer]] = filled
     return most

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.memory.curves.order import order_of
+from moesim.memory.curves.order import costs_ahead, order_of
 from moesim.memory.curves.recency import lru_misses
 from moesim.memory.curves.simulated import misses_by_age, misses_by_cost
 from moesim.memory.curves.stack import stack_misses
@@ -48,11 +48,15 @@ def miss_curve(
     sizes = np.arange(1, len(usage) + 1)
     if type(policy) is Lru:
         return MissCurve(lru_misses(needs, len(usage)), sizes > 0)
-    order = order_of(policy, needs, usage)
-    if order is not None:
+    if (order := order_of(policy, usage)) is not None:
         least = max(1, int(np.diff(needs.offsets).max(initial=1)))
-        parts = misses_by_cost(needs, order, least - 1), stack_misses(needs, order, least)
-        return MissCurve(np.concatenate(parts), sizes >= least)
+        after = np.empty(0, np.int64)
+        if policy.looks_ahead:
+            next_use, _ = next_uses(needs, len(usage))
+            after = costs_ahead(next_use, needs.experts, len(usage))
+        few = misses_by_cost(needs, order, after, least - 1)
+        many = stack_misses(needs, order, after, least)
+        return MissCurve(np.concatenate((few, many)), sizes >= least)
     if type(policy) in (Fifo, Lifo):
         misses = misses_by_age(needs, len(usage), newest=type(policy) is Lifo)
     else:

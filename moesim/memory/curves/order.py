@@ -11,7 +11,6 @@ from moesim.memory.policies.lfu import Lfu
 from moesim.memory.policies.min import Min
 from moesim.memory.policies.static import Static
 from moesim.memory.policy import NEVER, CachePolicy
-from moesim.memory.residency import Needs, next_uses
 
 Ints = NDArray[np.int64]
 
@@ -21,28 +20,33 @@ class Order:
     """What a policy evicts first, whatever the size: the highest cost; no two are equal.
 
     ``cost`` int64[experts] at the start. A turn takes ``fall`` from the cost of its expert, or
-    gives it the turn's own of ``after`` int64[needs], where that is not empty.
+    gives it one of its own (``costs_ahead``).
     """
 
     cost: Ints
     fall: int
-    after: Ints
 
 
-def order_of(policy: CachePolicy, needs: Needs, usage: Ints) -> Order | None:
+def order_of(policy: CachePolicy, usage: Ints) -> Order | None:
     """The order of ``policy``; None where it depends on the size. ``usage`` as in ``LayerCache``.
 
     Of equals the lowest id costs most, as it is evicted first.
     """
-    count, none = len(usage), np.empty(0, np.int64)
+    count = len(usage)
     ids = np.arange(count)
     if type(policy) is Lfu:
-        return Order(-ids, count, none)
+        return Order(-ids, count)
     if type(policy) is Static:
-        return Order(-usage * count - ids, 0, none)
+        return Order(-usage * count - ids, 0)
     if type(policy) is Min:
-        after, _ = next_uses(needs, count)
-        last = np.flatnonzero(after == NEVER)
-        after[last] += count - needs.experts[last]
-        return Order(np.zeros(count, np.int64), 0, after)
+        return Order(np.zeros(count, np.int64), 0)
     return None
+
+
+def costs_ahead(next_use: Ints, experts: Ints, count: int) -> Ints:
+    """What turns of ``experts``, of ``count``, cost under MIN: their next use, of those that are
+    never used again the lowest id most.
+    """
+    never = next_use == NEVER
+    cost: Ints = next_use + never * (count - experts)
+    return cost

@@ -11,18 +11,19 @@ from moesim.config.compiled import njit
 from moesim.memory.residency import Needs
 
 Ints = NDArray[np.int64]
+Depths = NDArray[np.uint16]
 
 
 @njit(
-    "void(int64[::1], int64[::1], uint16[::1], int64[::1], int64[::1])", cache=True
+    "void(int64[::1], int64[::1], uint16[::1], uint16[::1], int64[::1])", cache=True
 )  # fmt: skip
-def _count(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> None:
+def _follow(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> None:
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
         newest = False
         for i in range(low, high):
             depth = rank[experts[i]]
-            depths[depth] += 1
+            depths[i] = depth
             newest |= depth == 0
         if newest:  # rule (c): all residents are needed, and the first turn misses
             needed, longer = 0, True
@@ -39,19 +40,34 @@ def _count(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> No
             rank[experts[i]] = 0
 
 
-def lru_misses(needs: Needs, experts: int) -> Ints:
-    """Misses int64[experts] with 1, 2, ... slots under LRU, from empty slots.
+class Recency:
+    """The experts of a layer by their last use, told its steps in order, from empty slots.
 
     At the start of every step the slots hold the experts used last, also where the step before
     needed more experts than fit: what it evicts by rule (b) is what it used first. So a needed
     expert is a hit if it is among the ``slots`` most recent ones at the start of its step (Mattson
     et al. 1970, with the stack taken there). But if these are all needed and the first turn
-    misses, rule (c) evicts one of them before its turn.
+    misses, rule (c) evicts one of them before its turn: ``again`` int64[experts + 1] counts these.
     """
-    rank = np.full(experts, experts, np.uint16)
-    depths, again = np.zeros(experts + 1, np.int64), np.zeros(experts + 1, np.int64)
-    _count(needs.offsets, needs.experts, rank, depths, again)
-    return at_least(depths) + at_least(again)
+
+    def __init__(self, experts: int) -> None:
+        self._rank = np.full(experts, experts, np.uint16)
+        self.again = np.zeros(experts + 1, np.int64)
+
+    def depths(self, needs: Needs) -> Depths:
+        """How many experts were used after each need's own, uint16[needs]; of one that was never
+        used ``experts``.
+        """
+        depths = np.empty(len(needs.experts), np.uint16)
+        _follow(needs.offsets, needs.experts, self._rank, depths, self.again)
+        return depths
+
+
+def lru_misses(needs: Needs, experts: int) -> Ints:
+    """Misses int64[experts] with 1, 2, ... slots under LRU, from empty slots."""
+    recency = Recency(experts)
+    depths = np.bincount(recency.depths(needs), minlength=experts + 1)
+    return at_least(depths) + at_least(recency.again)
 
 
 def at_least(counts: Ints) -> Ints:

@@ -91,11 +91,13 @@ def _count(
             part[experts[i]] = OTHER
 
 
-def misses_by_cost(needs: Needs, order: Order, sizes: int) -> Ints:
-    """Misses int64[sizes] with 1, 2, ... slots, from empty slots, under a policy's ``order``."""
+def misses_by_cost(needs: Needs, order: Order, after: Ints, sizes: int) -> Ints:
+    """Misses int64[sizes] with 1, 2, ... slots, from empty slots, under a policy's ``order``;
+    ``after`` int64[needs]: costs that turns give, or empty.
+    """
     misses = np.zeros(sizes, np.int64)
     cost = order.cost.copy()
-    _count(needs.offsets, needs.experts, order.after, order.fall, cost, False, False, misses)
+    _count(needs.offsets, needs.experts, after, order.fall, cost, False, False, misses)
     return misses
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
 from moesim.memory.curves.order import Order
-from moesim.memory.curves.recency import at_least
+from moesim.memory.curves.recency import Depths, at_least
 from moesim.memory.residency import Needs
 
 Ints = NDArray[np.int64]
@@ -88,23 +88,22 @@ def _after_step(
 
 
 @njit(
-    "void(int64[::1], int64[::1], int64[::1], int64, int64[::1], int64, int64[::1])",
+    "int64(int64[::1], int64[::1], int64[::1], int64, int64[::1], int64, int64[::1], int64[::1],"
+    " int64, uint16[::1])",
     cache=True,
 )  # fmt: skip
-def _count(
-    offsets: Any, experts: Any, after: Any, fall: int, cost: Any, least: int, depths: Any
-) -> None:
-    count = len(cost)
-    stack, carried = np.empty(count, np.int64), np.empty(count, np.int64)
-    place, needed = np.full(count, count, np.int64), np.zeros(count, np.bool_)
-    seen = 0
+def _follow(
+    offsets: Any, experts: Any, after: Any, fall: int, cost: Any, least: int,
+    stack: Any, place: Any, seen: int, depths: Any,
+) -> Any:  # fmt: skip
+    carried, needed = np.empty(len(cost), np.int64), np.zeros(len(cost), np.bool_)
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
         deepest = 0
         for i in range(low, high):
             e = experts[i]
             needed[e] = True
-            depths[place[e]] += 1
+            depths[i] = place[e]
             deepest = max(deepest, place[e])
         if deepest >= least:
             seen = _after_step(experts, low, high, stack, place, needed, cost, carried, seen, least)
@@ -112,16 +111,40 @@ def _count(
             e = experts[i]
             needed[e] = False
             cost[e] = after[i] if len(after) > 0 else cost[e] - fall
+    return seen
 
 
-def stack_misses(needs: Needs, order: Order, least: int) -> Ints:
-    """Misses int64[experts + 1 - least] with ``least``, ... slots, from empty slots.
+class Stack:
+    """The experts of a layer in a policy's order, told its steps in order, from empty slots.
 
     ``least`` slots hold what any step needs. After a step, slots hold its experts and the best of
     the others before; so slots hold what fewer slots hold and one expert more, which makes a stack
     (Mattson et al. 1970, with the stack taken at the start of each step).
     """
-    depths = np.zeros(len(order.cost) + 1, np.int64)
-    cost = order.cost.copy()
-    _count(needs.offsets, needs.experts, order.after, order.fall, cost, least, depths)
-    return at_least(depths)[least - 1 :]
+
+    def __init__(self, order: Order, least: int) -> None:
+        self._fall, self._cost, self._least = order.fall, order.cost.copy(), least
+        experts = len(order.cost)
+        self._stack, self._place = np.empty(experts, np.int64), np.full(experts, experts, np.int64)
+        self._seen = 0
+
+    def depths(self, needs: Needs, after: Ints) -> Depths:
+        """Where each need's expert stands at the start of its step, uint16[needs]: with ``least``
+        slots or more it is a hit if that is less than their number. ``after`` int64[needs]: costs
+        that turns give, or empty.
+        """
+        depths = np.empty(len(needs.experts), np.uint16)
+        self._seen = _follow(
+            needs.offsets, needs.experts, after, self._fall, self._cost, self._least,
+            self._stack, self._place, self._seen, depths,
+        )  # fmt: skip
+        return depths
+
+
+def stack_misses(needs: Needs, order: Order, after: Ints, least: int) -> Ints:
+    """Misses int64[experts + 1 - least] with ``least``, ... slots, from empty slots; ``after`` as
+    in ``Stack``.
+    """
+    depths = Stack(order, least).depths(needs, after)
+    counts = np.bincount(depths, minlength=len(order.cost) + 1)
+    return at_least(counts)[least - 1 :]

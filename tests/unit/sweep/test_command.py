@@ -56,7 +56,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def simulate(experiment: Any) -> Result:
+def simulate(experiment: Any, *, log: Any = None) -> Result:
     slots = experiment.experts.capacity.amount
     summary = {"name": experiment.name, "status": "ok", "output_throughput": 10.0 * slots}
     return Result(summary, experiment)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moesim.cli.main import main
+from moesim.engine.replay import shared
+from moesim.engine.replay.turns import take_all_turns
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.traces import use_shared, write_shared
 from moesim.results import read_result
@@ -52,6 +55,31 @@ def test_a_mapped_trace_is_not_read_again(
     use_shared({})
     assert mapped.steps.equals(direct.steps)
     assert mapped.summary["duration_ms"] == direct.summary["duration_ms"]
+
+
+def test_points_share_what_they_decide(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve points on two machines: six sets of decisions, and the numbers of lone runs."""
+    experiment.write_text(
+        YAML.replace("[4 slots/layer, ", "[4 slots/layer, 6 slots/layer, ")
+        + "  hardware: [rtx-4090, h100-sxm]\n"
+    )
+    loaded, decided = load_experiment(experiment), []
+
+    def deciding(*given: Any) -> int:
+        decided.append(given)
+        return take_all_turns(*given)
+
+    monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
+    monkeypatch.setattr("moesim.engine.replay.decided.take_all_turns", deciding)
+    table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
+    assert len(decided) == 6
+    alone = [Simulation()(point).summary for _, point in loaded.points]
+    assert len(decided) == 6 + 12
+    for key in ("duration_ms", "misses", "stall_ms", "hit_ratio_per_access"):
+        assert table[key].tolist() == [summary[key] for summary in alone]
+    assert table["duration_ms"].nunique() == 10  # 4 slots leave no policy a choice
 
 
 def test_processes_and_the_cache_give_the_tables_of_one_process(

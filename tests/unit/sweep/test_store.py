@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from moesim.results.store import (
     remove_leftovers,
 )
 from moesim.sweep import point_folder, run_sweep
+from moesim.sweep.groups import groups_of
 from moesim.sweep.point import Batch, Point, failure
 from moesim.sweep.queue import BATCH_S, Queue
 
@@ -134,6 +136,15 @@ def test_batches_grow_with_speed_and_shrink_to_the_end() -> None:
     assert taken[:2] == [1, 10]
     assert taken[-1] == 1
     assert sum(taken) == 100
+
+
+def test_what_decides_the_same_goes_to_one_process() -> None:
+    axes = [{"hardware": h, "slots": s} for h in "abc" for s in range(20)]
+    points = [Point(n, None, group) for n, group in enumerate(groups_of(axes))]
+    queue = Queue(sorted(points, key=attrgetter("group")), workers=2)
+    assert [point.number for point in queue.take()] == [0, 20, 40]
+    queue.learn(Batch([failure(0, "")], 10 * BATCH_S))
+    assert [point.number for point in queue.take()] == [1, 21, 41]
 
 
 def test_suspects_go_alone_and_first() -> None:

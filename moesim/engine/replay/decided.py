@@ -1,0 +1,99 @@
+"""Turns, waves and copies of runs of passes, decided or as an earlier run has decided."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from moesim.engine.case import Ints
+from moesim.engine.replay.depths import depths_of
+from moesim.engine.replay.found import Needed
+from moesim.engine.replay.held import Held
+from moesim.engine.replay.log import Parts
+from moesim.engine.replay.shared import Shared
+from moesim.engine.replay.turns import NEXT_USED, take_all_turns
+
+
+class Decided(NamedTuple):
+    """The decisions of a run of passes, as ``take_all_turns`` fills them in; ``most_waves``
+    int64[1].
+    """
+
+    step_waves: Ints
+    wave_base: Ints
+    wave_ones: Ints
+    step_copies: Ints
+    copy_base: Ints
+    copy_wave: Ints
+    copy_wait: Ints
+    odd_at: Ints
+    odd_starts: Ints
+    odd_rows: Ints
+    ends: Ints
+    counts: Ints
+    most_waves: Ints
+
+
+class Decider:
+    """Decides a case, run of passes by run of passes; ``kinds`` int64[MoE layers] of layers, in
+    whose order ``works`` int64[MoE layers x gpus] are taken.
+    """
+
+    def __init__(self, shared: Shared, kinds: Ints, works: Ints) -> None:
+        case, log = shared.case, shared.log
+        self.case, self.shared, self.kinds, self.works = case, shared, kinds, works
+        of_case = (
+            *shared.key, case.policy.model_dump_json(), case.slots.tobytes(), case.initial,
+            case.order, case.kernels == "serial", case.software.overlap, kinds.tobytes(),
+        )  # fmt: skip
+        self._parts = Parts(log if log and log.decisions else None, of_case)
+        if self._parts.known:
+            return
+        self.held = Held(case, shared.routing)
+        self.depths, self.ahead = depths_of(shared, self.held), None
+        depths_known = self.depths is not None and self.depths.known
+        if self.held.rank_of == NEXT_USED and not depths_known:
+            self.ahead = shared.ahead()
+            self.held.rank = -self.ahead.first_uses()
+            self.held.open()
+
+    def decide(self, first: int, found: Needed) -> Decided:
+        """The decisions of the run of passes from ``first`` on that needs ``found``."""
+        return Decided(*self._parts.arrays(first, lambda: self._decide(first, found)))
+
+    def end(self) -> None:
+        """The run is over: leave in the log what others can use."""
+        if not self._parts.known and self.depths is not None:
+            self.depths.end()
+        self._parts.end()
+
+    def _decide(self, first: int, found: Needed) -> Decided:
+        case, held = self.case, self.held
+        offsets, needs, rows = found.offsets, found.experts, found.rows
+        next_use = np.empty((len(offsets), 0), np.int64)
+        depths = np.empty((len(offsets), 0), np.uint16)
+        if self.ahead is not None:
+            next_use = self.ahead.next_uses(first, offsets, needs)
+        if self.depths is not None:
+            depths = self.depths.of(first, found, next_use)
+        step_waves, step_copies = np.empty_like(offsets), np.empty_like(offsets)
+        bases = np.empty((2, len(offsets)), np.int64)
+        lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
+        wave_ones, copy_wave, copy_wait, odd_at, odd_starts, odd_rows = lists
+        ends = np.zeros((2 + int(self.kinds.max()), 4), np.int64)
+        counts = np.zeros((3, *found.executed.shape), np.int64)
+        most = take_all_turns(
+            held.rank_of, case.kernels == "serial", case.order == "resident_first",
+            case.software.overlap, self.works, self.kinds, case.gpus,
+            offsets, needs, rows, next_use, depths,
+            held.slots, held.local, held.resident, held.rank, held.open_rank, held.clock,
+            step_waves, bases[0], wave_ones, step_copies, bases[1], copy_wave, copy_wait,
+            odd_at, odd_starts, odd_rows, ends, counts,
+        )  # fmt: skip
+        waves, copies, odd, odd_members = ends[-1]
+        return Decided(
+            step_waves, bases[0], wave_ones[:waves], step_copies, bases[1], copy_wave[:copies],
+            copy_wait[:copies], odd_at[:odd], odd_starts[:odd], odd_rows[:odd_members], ends,
+            counts, np.array([most]),
+        )  # fmt: skip

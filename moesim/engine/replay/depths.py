@@ -1,0 +1,84 @@
+"""Where needed experts stand in the stack of a policy: one pass for all numbers of slots."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Ints
+from moesim.engine.replay.found import Needed
+from moesim.engine.replay.held import Held
+from moesim.engine.replay.log import Parts
+from moesim.engine.replay.shared import Shared
+from moesim.memory.curves.order import costs_ahead, order_of
+from moesim.memory.curves.recency import Recency
+from moesim.memory.curves.stack import Stack
+from moesim.memory.policies.lfu import Lfu
+from moesim.memory.policies.lru import Lru
+from moesim.memory.policies.min import Min
+from moesim.memory.residency import Needs
+
+RUNS_BEFORE: dict[type, int] = {Lru: 1, Lfu: 4, Min: 4}
+"""Runs of a policy that decide by themselves, as one pass for all sizes takes about as long as it
+spares so many of them.
+"""
+NONE = np.empty(0, np.int64)
+
+
+def depths_of(shared: Shared, held: Held) -> Depths | None:
+    """The depths of a case's needs, where earlier runs make them pay and they decide all: slots
+    that are empty at first and hold what any step needs, or all experts.
+    """
+    case, log = shared.case, shared.log
+    before = RUNS_BEFORE.get(type(case.policy))
+    if log is None or before is None or case.initial != "empty":
+        return None
+    if (most := shared.most()) is None:
+        return None
+    everything = held.slots >= np.tile(held.local, shared.finder.layers)
+    if not (everything | (held.slots >= most)).all():
+        return None
+    key = (*shared.key, "depths", type(case.policy))
+    depths = Depths(shared, held, most, Parts(log, key))
+    return depths if depths.known or log.asked[key] > before else None
+
+
+class Depths:
+    """Depths of a case's needs, told in order; ``most`` experts are what a step needs."""
+
+    def __init__(self, shared: Shared, held: Held, most: Ints, parts: Parts) -> None:
+        self._parts, self.ahead = parts, shared.case.policy.looks_ahead
+        self._experts = np.tile(held.local, shared.finder.layers).tolist()
+        self._stacks: list[Recency | Stack] = []
+        for experts, least in zip(self._experts, most.tolist(), strict=True):
+            order = order_of(shared.case.policy, np.zeros(experts, np.int64))
+            stack = Recency(experts) if order is None else Stack(order, max(least, 1))
+            self._stacks.append(stack)
+
+    @property
+    def known(self) -> bool:
+        """Whether an earlier run left them."""
+        return self._parts.known
+
+    def of(self, first: int, found: Needed, next_use: Ints) -> NDArray[np.uint16]:
+        """Depths uint16[MoE layers x gpus, most needs] of a run of passes from ``first`` on."""
+        (depths,) = self._parts.arrays(first, lambda: (self._followed(found, next_use),))
+        return depths
+
+    def _followed(self, found: Needed, next_use: Ints) -> NDArray[np.uint16]:
+        depths = np.zeros(found.experts.shape, np.uint16)
+        for work, (stack, count) in enumerate(zip(self._stacks, self._experts, strict=True)):
+            number = found.offsets[work, -1]
+            needs = Needs(found.offsets[work], found.experts[work, :number])
+            if isinstance(stack, Recency):
+                depths[work, :number] = stack.depths(needs)
+                continue
+            after = NONE
+            if self.ahead:
+                after = costs_ahead(next_use[work, :number], needs.experts, count)
+            depths[work, :number] = stack.depths(needs, after)
+        return depths
+
+    def end(self) -> None:
+        """The run is over: leave them in the log."""
+        self._parts.end()

@@ -1,0 +1,89 @@
+"""What runs on the same requests and placement have in common, whatever their slots and prices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.replay.ahead import Ahead
+from moesim.engine.replay.found import Finder, Needed
+from moesim.engine.replay.log import DecisionLog, Parts
+from moesim.engine.routing import Routing
+
+ACCESSES = 1 << 15
+"""Accesses of a GPU that are decided at a time: what they make fits in a core's cache."""
+
+
+class Shared:
+    """Needs and next uses of a case, from ``log`` where an earlier run left them there.
+
+    ``by_layer``: counts are kept by MoE layer, else added up.
+    """
+
+    def __init__(
+        self, case: Case, routing: Routing, log: DecisionLog | None, *, by_layer: bool
+    ) -> None:
+        self.case, self.routing, self.log = case, routing, log
+        self.finder = Finder(case, routing, by_layer=by_layer)
+        self.key = _key_of(case, by_layer=by_layer) if log else ()
+        self._needs = Parts(log, (*self.key, "needs"))
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """First and one past the last pass of all runs of passes, in order."""
+        for first, last in self.routing.pieces():
+            yield from self.runs_of(first, last)
+
+    def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The runs of passes first:last."""
+        return self.finder.runs(first, last, ACCESSES * self.case.gpus)
+
+    def needs(self, first: int, last: int) -> Needed:
+        """The needs of the run of passes first:last."""
+        return Needed(*self._needs.arrays(first, lambda: self.finder.needs(first, last)))
+
+    def ahead(self) -> Ahead:
+        """All next uses, found from the last pass to the first."""
+        key = (*self.key, "next uses")
+        if self.log is not None and (known := self.log.get(key)) is not None:
+            found: Ahead = known
+            return found
+        ahead = Ahead(self.finder.layers * self.case.gpus, self.finder.width)
+        for low, high in reversed(list(self.runs())):
+            needed = self.needs(low, high)
+            ahead.look_back(low, needed.offsets, needed.experts)
+        if self.log is not None:
+            self.log.put(key, ahead, ahead.nbytes)
+        return ahead
+
+    def most(self) -> Ints | None:
+        """The most experts that a step needs of each (MoE layer, GPU), int64[MoE layers x gpus],
+        where an earlier run found all needs.
+        """
+        if self.log is None or not self._needs.known:
+            return None
+        key = (*self.key, "most")
+        most: Ints | None = self.log.get(key)
+        if most is None:
+            steps = (np.diff(self.needs(*run).offsets, axis=1) for run in self.runs())
+            most = np.max([one.max(axis=1) for one in steps], axis=0)
+            self.log.put(key, most, most.nbytes)
+        return most
+
+    def end(self) -> None:
+        """The run is over: leave what it found in the log."""
+        self._needs.end()
+
+
+def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
+    """What needs depend on, for ``case.trace`` by the object, which the log keeps alive."""
+    digest = hashlib.sha256()
+    schedule, placement = case.schedule, case.placement
+    of_tokens = (schedule.offsets, schedule.rows, schedule.gpu, schedule.phase)
+    for array in (*of_tokens, placement.logical, placement.gpu_of_expert):
+        digest.update(array.tobytes())
+    layers = [(one.index, one.stack, one.moe.experts) for one in case.model.moe_layers if one.moe]
+    digest.update(repr((case.gpus, layers)).encode())
+    return (case.trace, by_layer, digest.hexdigest())

@@ -1,0 +1,99 @@
+"""Runs that share needs, stacks and decisions give what each gives alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.replay import depths, quick, shared
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.run import run_replay
+from moesim.engine.replay.shared import Shared
+from moesim.engine.routing import Routing
+from moesim.experiment.build import build
+from moesim.experiment.resolve import load_experiment
+from moesim.memory.curves.recency import Recency
+from moesim.memory.curves.stack import Stack
+from moesim.memory.policies import registry as policies
+
+from .strategies import Case, cases
+from .test_replay import QUICK, SLOW, assert_same, decided_at_once
+from .wiring import engine_case
+
+QUICKSTART = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
+
+
+@st.composite
+def variants(draw: st.DrawFn, first: EngineCase) -> list[EngineCase]:
+    """Runs with other slots, policies and prices, in any order, some of them twice."""
+    several = []
+    for _ in range(draw(st.integers(2, 6))):
+        policy = policies.get(draw(st.sampled_from(QUICK)))()
+        slots = np.full_like(first.slots, draw(st.integers(1, 8)))
+        host_per_copy_ns = draw(st.sampled_from([0.0, 70.0]))
+        dearer = first.software.model_copy(update={"host_per_copy_ns": host_per_copy_ns})
+        several.append(replace(first, policy=policy, slots=slots, software=dearer))
+    return several + draw(st.lists(st.sampled_from(several), max_size=3))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(cases(), st.data(), st.booleans(), st.sampled_from([0, 500, 1 << 20]))
+def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool, most: int) -> None:
+    first = decided_at_once(engine_case(case), "lru")
+    assume(quick.is_quick(first))
+    runs = data.draw(variants(first))
+    log = DecisionLog(decisions=decisions, most_bytes=most)
+    with (
+        patch.object(shared, "ACCESSES", 40),
+        patch.object(depths, "RUNS_BEFORE", dict.fromkeys(depths.RUNS_BEFORE, 0)),
+    ):
+        for run in runs:
+            assert_same(run_replay(run, log=log), run_replay(run))
+
+
+def runs_of(case: EngineCase, policy: str, slots: list[int]) -> list[EngineCase]:
+    chosen = policies.get(policy)()
+    return [replace(case, policy=chosen, slots=np.full_like(case.slots, n)) for n in slots]
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
+def test_one_pass_serves_all_sizes(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the runs that decide by themselves, one follows the stack, and later ones read it."""
+    case = build(load_experiment(QUICKSTART).experiment, 60).case
+    followed: list[int] = []
+    for kind in (Recency, Stack):
+        monkeypatch.setattr(kind, "depths", spied(kind.depths, followed))
+    log, before = DecisionLog(), depths.RUNS_BEFORE[type(policies.get(policy)())]
+    for number, run in enumerate(runs_of(case, policy, [8, 12, 6, 20, 16, 5, 10, 4])):
+        assert_same(run_replay(run, log=log), run_replay(run))
+        assert bool(followed) == (number > before)
+    needs = Shared(case, Routing(case), None, by_layer=True)
+    assert len(followed) == len(case.model.moe_layers) * len(list(needs.runs()))
+
+
+def spied(depths_of: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    def called(*given: Any) -> Any:
+        calls.append(1)
+        return depths_of(*given)
+
+    return called
+
+
+def test_a_log_forgets_what_was_used_least_recently() -> None:
+    log = DecisionLog(most_bytes=10)
+    for key in "abc":
+        log.put(key, key.upper(), 4)
+    assert [log.get(key) for key in "abc"] == [None, "B", "C"]
+    log.get("b")
+    log.put("d", "D", 6)
+    assert [log.get(key) for key in "bcd"] == ["B", None, "D"]
+    log.put("e", "E", 11)
+    assert log.get("e") is None
