@@ -42,9 +42,9 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     return Outcome(
         engine="replay",
         counts=counts,
-        starts=np.concatenate(clock.starts),
-        ends=np.concatenate(clock.ends),
-        charges=np.concatenate(clock.charges),
+        starts=clock.starts,
+        ends=clock.ends,
+        charges=clock.charges,
         layers=np.concatenate([np.zeros((0, 7), np.int64), *clock.layers]),
         seconds=perf_counter() - begun,
         copies=clock.copies,
@@ -94,9 +94,9 @@ class Clock:
         self.case, self.keep_layers = case, layers
         self.fixed = fixed_of(case)
         self.state = np.zeros((STATE_ROWS, case.gpus), np.int64)
-        self.starts: list[Ints] = []
-        self.ends: list[Ints] = []
-        self.charges: list[Ints] = []
+        shape = (case.schedule.passes, case.gpus)
+        self.starts, self.ends = np.zeros((2, *shape), np.int64)
+        self.charges = np.zeros((*shape, len(CHARGES)), np.int64)
         self.layers: list[Ints] = []
         self.copies = 0
 
@@ -114,15 +114,9 @@ class Clock:
         """Play the passes ``runs`` bool[passes, model layers] from ``first`` on: ``play_into`` is
         given state, starts, ends, charges and records, which it fills in.
         """
-        passes, gpus = len(runs), self.case.gpus
-        starts, ends = np.zeros((2, passes, gpus), np.int64)
-        charges = np.zeros((passes, gpus, len(CHARGES)), np.int64)
-        kept = passes if self.keep_layers else 0
-        records = np.zeros((kept, len(self.case.model.moe_layers), gpus, 4), np.int64)
-        play_into(self.state, starts, ends, charges, records)
-        self.starts.append(starts)
-        self.ends.append(ends)
-        self.charges.append(charges)
+        here, kept = slice(first, first + len(runs)), len(runs) if self.keep_layers else 0
+        records = np.zeros((kept, len(self.case.model.moe_layers), self.case.gpus, 4), np.int64)
+        play_into(self.state, self.starts[here], self.ends[here], self.charges[here], records)
         if self.keep_layers:
             self.layers.append(self._rows(records, first, runs))
 

@@ -1,0 +1,82 @@
+"""What runs spare that follow others with the same requests, in processor seconds; medians.
+
+    python benchmarks/shared_decisions.py [--repeat 5]
+
+The case `lru` of replay_speed.py: alone, then after a run with other prices (decisions are taken
+over), after runs with other slots (one pass has decided for all sizes), and after a run under
+another policy (needs are known).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+import numpy as np
+from replay_speed import Shape, case_of
+
+from moesim.engine.case import Case
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.run import run_replay
+from moesim.memory.policies import registry as policies
+
+SLOTS = (8, 10, 12, 14, 18, 20)
+"""Enough runs for every policy's one pass to pay."""
+
+
+def with_slots(case: Case, slots: int) -> Case:
+    """The case with so many."""
+    return replace(case, slots=np.full_like(case.slots, slots))
+
+
+def seconds_of(case: Case, before: Sequence[Case], *, decisions: bool) -> float:
+    """Processor seconds of ``case`` after the runs ``before``."""
+    log = DecisionLog(decisions=decisions)
+    for run in before:
+        run_replay(run, records="summary", log=log)
+    begun = process_time()
+    run_replay(case, records="summary", log=log if before else None)
+    return process_time() - begun
+
+
+def measured(base: Case, policy: str, repeat: int) -> dict[str, float]:
+    """Medians for ``policy``."""
+    case = replace(base, policy=policies.get(policy)())
+    under_fifo = replace(case, policy=policies.get("fifo")())
+    runs: dict[str, tuple[Sequence[Case], bool]] = {
+        "alone": ([], False),
+        "other policies before": ([under_fifo], False),
+        "other slots before": ([with_slots(case, slots) for slots in SLOTS], False),
+        "other prices before": ([case], True),
+    }
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeat + 1):
+        for name, (before, decisions) in runs.items():
+            seconds = seconds_of(case, before, decisions=decisions)
+            if turn:
+                found[name].append(seconds)
+    return {name: median(seconds) for name, seconds in found.items()}
+
+
+def main() -> None:
+    """Print and write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    base, result = case_of(Shape()), {}
+    for policy in ("lru", "min"):
+        result[policy] = measured(base, policy, options.repeat)
+        for name, seconds in result[policy].items():
+            times = result[policy]["alone"] / seconds
+            print(f"{policy:4} {name:22} {seconds:6.3f} s, {times:4.1f} x")
+    target = Path(__file__).parent / "results" / "shared_decisions.json"
+    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
