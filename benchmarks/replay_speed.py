@@ -1,15 +1,14 @@
 """Speed of the engine `replay`, from arrays to summary, in processor seconds; medians of several
 runs, interleaved.
 
-    python benchmarks/replay_speed.py [--repeat 5] [--tokens 100000] [--memory]
+    python benchmarks/replay_speed.py [--repeat 5] [--tokens 50000]
 
 Traces are drawn: in each layer a popularity of its own (1 / rank^0.8), tokens independent. Cases
 have the prices of gpt-oss-20b on an H100 and LRU, but for `min`. `des` plays DES_TOKENS of them,
 and so does `simpy loop`: what one would write first, a process that waits for the copies of an LRU
 cache and for one kernel a layer, with fixed prices and nothing counted. `growth` changes one number
 of the first case. `start`: processor seconds of `moesim run` on the quickstart, with nothing
-compiled, then with all of it. `--memory` adds the most memory that a process of 10 M and of 100 M
-accesses took.
+compiled, then with all of it. `memory`: the most that a process of 10 M and of 100 M accesses took.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -242,18 +242,18 @@ def measure_memory() -> dict[str, dict[str, int]]:
     """Largest resident set of a process that plays so many accesses, before and after, in bytes."""
     found = {}
     here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    for accesses in (10_000_000, 100_000_000):
-        code = f"import replay_speed; replay_speed.take_memory({accesses})"
+    for policy, accesses in product(("lru", "min"), (10_000_000, 100_000_000)):
+        code = f"import replay_speed; replay_speed.take_memory({accesses}, {policy!r})"
         done = subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=here
         )
-        found[str(accesses)] = json.loads(done.stdout)
+        found[f"{policy}, {accesses}"] = json.loads(done.stdout)
     return found
 
 
-def take_memory(accesses: int) -> None:
+def take_memory(accesses: int, policy: str) -> None:
     """Play so many accesses and print what memory that took."""
-    shape = Shape(tokens=accesses // (Shape.layers * Shape.top_k))
+    shape = Shape(tokens=accesses // (Shape.layers * Shape.top_k), policy=policy)
     case = case_of(shape)
     before, begun = most_memory(), process_time()
     play(case)
@@ -285,7 +285,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=50_000, help="of the growth cases")
-    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     result = {"machine": platform.machine(), "processor": platform.processor(),
               "python": platform.python_version()}  # fmt: skip
@@ -298,9 +297,8 @@ def main() -> None:
         show(name, found)
     result["start_seconds"] = measure_start()
     print("start", {name: round(value, 2) for name, value in result["start_seconds"].items()})
-    if options.memory:
-        result["memory"] = measure_memory()
-        print("memory", result["memory"])
+    result["memory"] = measure_memory()
+    print("memory", result["memory"])
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     (folder / "replay_speed.json").write_text(json.dumps(result, indent=2) + "\n")

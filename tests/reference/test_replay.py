@@ -13,7 +13,7 @@ from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
-from moesim.engine.replay import quick, shared
+from moesim.engine.replay import ahead, quick, shared
 from moesim.engine.replay.run import run_replay
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
@@ -57,7 +57,7 @@ def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
 def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
     theirs = decided_at_once(engine_case(case), policy)
     assume(quick.is_quick(theirs))
-    with patch.object(shared, "ACCESSES", 40):
+    with patch.object(shared, "ACCESSES", 40), patch.object(ahead, "RUNS_HELD", 3):
         assert_same(run_replay(theirs), run_des(theirs))
 
 

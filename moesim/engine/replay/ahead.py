@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 
 from moesim.config.compiled import njit, types
 from moesim.engine.case import Ints
+from moesim.engine.replay.found import Needed
 from moesim.memory.policy import NEVER
 
+RUNS_HELD = 512
 LATER = np.iinfo(np.int32).max
 """The step of a need that does not come again."""
 
@@ -44,30 +48,54 @@ def _spread(offsets: Any, needs: Any, after: Any, next_use: Any) -> None:
 
 
 class Ahead:
-    """Next uses of a whole run, four bytes a need; told its parts backwards."""
+    """Next uses of a case of ``works`` of so many ``experts``, whose ``runs`` of passes need what
+    ``needs`` says. They are found from the last run to the first, and held for ``RUNS_HELD`` runs
+    at a time, four bytes a need: a longer case is looked through once more.
+    """
 
-    def __init__(self, works: int, experts: int) -> None:
-        self._coming = np.full((works, experts), LATER, np.int64)
-        self._after: dict[int, NDArray[np.int32]] = {}
-
-    def look_back(self, first: int, offsets: Ints, needs: Ints) -> None:
-        """The needs of the steps from ``first`` on, which come before those told so far."""
-        after = np.empty(int(offsets[:, -1].sum()), np.int32)
-        _look_back(first, offsets, needs, self._coming, after)
-        self._after[first] = after
+    def __init__(
+        self,
+        works: int,
+        experts: int,
+        runs: Sequence[tuple[int, int]],
+        needs: Callable[[int, int], Needed],
+    ) -> None:
+        self._needs = needs
+        self._parts = [runs[i : i + RUNS_HELD] for i in range(0, len(runs), RUNS_HELD)]
+        self._later: list[Ints] = []
+        """What comes after each part, from the last one on."""
+        self._first = np.full((works, experts), LATER, np.int64)
+        for part in reversed(self._parts):
+            self._later.append(self._first)
+            self._first = self._look_back(part, self._first)
 
     @property
-    def nbytes(self) -> int:
-        """The bytes of all."""
-        return self._coming.nbytes + sum(after.nbytes for after in self._after.values())
+    def held_bytes(self) -> int | None:
+        """The bytes of the next uses; None where not all are held."""
+        if len(self._parts) > 1:
+            return None
+        return sum(after.nbytes for after in self._after.values())
 
     def first_uses(self) -> Ints:
         """The first use of each expert int64[works, experts]."""
-        number = self._coming * (1 << 20) + np.arange(self._coming.shape[1])
-        return np.where(self._coming == LATER, NEVER, number)
+        number = self._first * (1 << 20) + np.arange(self._first.shape[1])
+        return np.where(self._first == LATER, NEVER, number)
 
     def next_uses(self, first: int, offsets: Ints, needs: Ints) -> Ints:
-        """The next uses of the steps from ``first`` on."""
+        """The next uses of the run of passes from ``first`` on."""
+        if first not in self._after:
+            number = bisect([part[0][0] for part in self._parts], first) - 1
+            self._look_back(self._parts[number], self._later[-1 - number])
         next_use = np.empty_like(needs)
         _spread(offsets, needs, self._after[first], next_use)
         return next_use
+
+    def _look_back(self, part: Sequence[tuple[int, int]], later: Ints) -> Ints:
+        """Hold the next uses of ``part``; the uses that come ``later`` become those from it on."""
+        coming, self._after = later.copy(), dict[int, NDArray[np.int32]]()
+        for first, last in reversed(part):
+            found = self._needs(first, last)
+            after = np.empty(int(found.offsets[:, -1].sum()), np.int32)
+            _look_back(first, found.offsets, found.experts, coming, after)
+            self._after[first] = after
+        return coming

@@ -50,12 +50,10 @@ class Shared:
         if self.log is not None and (known := self.log.get(key)) is not None:
             found: Ahead = known
             return found
-        ahead = Ahead(self.finder.layers * self.case.gpus, self.finder.width)
-        for low, high in reversed(list(self.runs())):
-            needed = self.needs(low, high)
-            ahead.look_back(low, needed.offsets, needed.experts)
-        if self.log is not None:
-            self.log.put(key, ahead, ahead.nbytes)
+        shape = (self.finder.layers * self.case.gpus, self.finder.width)
+        ahead = Ahead(*shape, list(self.runs()), self.needs)
+        if self.log is not None and (size := ahead.held_bytes) is not None:
+            self.log.put(key, ahead, size)
         return ahead
 
     def most(self) -> Ints | None:
