@@ -88,7 +88,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject
 lock: $(DEV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(COMPILE) --extra build -o requirements/runtime.lock
-	@$(COMPILE) --extra build --extra dev --extra docs -c requirements/runtime.lock -o requirements/dev.lock
+	@$(COMPILE) --extra build --extra dask --extra dev --extra docs -c requirements/runtime.lock -o requirements/dev.lock
 
 clean:
 	rm -rf $(VENV) docs/_build build dist results/demo verification/results

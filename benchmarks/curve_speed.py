@@ -31,7 +31,7 @@ from moesim.experiment.curves import POLICIES
 from moesim.memory.curves.curve import miss_curve
 from moesim.memory.curves.needs import layer_needs, one_by_one
 from moesim.memory.policies import registry
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 from moesim.trace import RoutingTrace, read_trace
 from moesim.workload.batching.static import Static
 from moesim.workload.requests import Requests

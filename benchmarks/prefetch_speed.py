@@ -29,14 +29,14 @@ LAYERS_AHEAD = 2
 BATCHES = (1, 4, 16)
 
 
-def prefetcher(kind: str, **choices: float) -> Prefetcher:
+def prefetcher(kind: str, **choices: str) -> Prefetcher:
     """One that looks LAYERS_AHEAD."""
     return prefetchers.get(kind)(layers=LAYERS_AHEAD, **choices)
 
 
 PREFETCHERS = {
     "oracle": prefetcher("oracle"),
-    "oracle, 90 % right": prefetcher("oracle", recall=0.9, precision=0.9),
+    "oracle, 90 % right": prefetcher("oracle", recall="90 %", precision="90 %"),
     "next_layer": prefetcher("next_layer"),
     "history": prefetcher("history"),
 }

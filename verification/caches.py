@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from moesim.memory.policies import registry
-from moesim.memory.residency import LayerCache, Needs, next_uses
+from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.turns import Needs
 from verification.check import Measured, check, half_widths
 
 if TYPE_CHECKING:

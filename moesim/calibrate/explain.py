@@ -11,6 +11,7 @@ from moesim.calibrate.fitters import fitter_of
 from moesim.calibrate.fitters.base import Explained
 from moesim.calibrate.price import price_table
 from moesim.calibrate.validate import LINE, normalised
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.hardware.profile import HardwareProfile
 
@@ -53,4 +54,6 @@ def _terms(table: Table, profile: HardwareProfile, found: Explained, price: floa
     told = "no held-out error: too few shapes"
     if error is not None:
         told = f"unseen shapes: median {error.median_percent} %, p90 {error.p90_percent} %"
-    table.caption = f"fit: {fit.label}, {fit.points} points; {told}; {profile.sources[fit.source]}"
+    table.caption = (
+        f"fit: {fit.label}, {counted(fit.points, 'point')}; {told}; {profile.sources[fit.source]}"
+    )

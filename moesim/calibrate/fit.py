@@ -11,6 +11,7 @@ import pandas as pd
 
 from moesim.calibrate.fitters import registry
 from moesim.calibrate.fitters.base import About, Fitter
+from moesim.config.counted import counted
 from moesim.hardware.calibrated import Calibrated, Fit
 from moesim.hardware.profile import HardwareProfile
 
@@ -29,7 +30,8 @@ class Fits:
     def lines(self) -> list[str]:
         """One line a fit: what it is of, and its errors on shapes that it had not seen."""
         return [
-            f"{getattr(fit, 'op', kind)}, {fit.label}: {fit.points} points, {_errors(fit)}"
+            f"{getattr(fit, 'op', kind)}, {fit.label}: {counted(fit.points, 'point')},"
+            f" {_errors(fit)}"
             for kind, fits in self.by_kind().items()
             for fit in fits
         ]
@@ -59,9 +61,9 @@ def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
 
 def _errors(fit: Fit) -> str:
     if (error := fit.held_out) is None:
-        return f"{fit.shapes} shapes, too few for a held-out error"
+        return f"{counted(fit.shapes, 'shape')}, too few for a held-out error"
     return (
-        f"{fit.shapes} shapes, error on unseen shapes median {error.median_percent} %,"
+        f"{counted(fit.shapes, 'shape')}, error on unseen shapes median {error.median_percent} %,"
         f" p90 {error.p90_percent} %, largest {error.largest_percent} %"
     )
 

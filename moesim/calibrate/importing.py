@@ -22,12 +22,14 @@ ARCHIVES = (".whl", ".zip")
 
 @dataclass
 class Imported:
-    """The table; per file, rows that cannot be; and rows that were left out for other reasons."""
+    """The table; per file, rows that cannot be; rows that were left out for other reasons; and the
+    files that were read.
+    """
 
     table: pd.DataFrame
     findings: list[tuple[str, Finding]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
-    files: int = 0
+    read: list[Path] = field(default_factory=list)
 
 
 def import_measurements(
@@ -47,7 +49,7 @@ def import_measurements(
         raw = _read(reader, file)
         table, found = valid(_filled(raw, values))
         tables.append(table)
-        result.files += 1
+        result.read.append(Path(file.name) if path.is_dir() else path)
         result.findings += [(file.name, finding) for finding in found]
         for why, number in raw.attrs.get("left_out", {}).items():
             result.left_out[why] = result.left_out.get(why, 0) + number

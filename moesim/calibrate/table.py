@@ -12,7 +12,7 @@ from pandas.api.types import infer_dtype
 
 from moesim.calibrate.columns import COLUMNS, FLAGS, SHAPES, TEXTS
 from moesim.calibrate.validate import LINE
-from moesim.config.errors import InputError, Problem, nearest, writing
+from moesim.config.errors import InputError, Problem, writing
 
 SUFFIXES = (".parquet", ".csv")
 NUMERIC = ("integer", "floating", "mixed-integer-float", "decimal", "string", "empty")
@@ -37,7 +37,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
     if "op" not in frame.columns:
-        what = f"has no column 'op'; {nearest('op', [str(name) for name in frame.columns])}"
+        what = f"has no column 'op', only {', '.join(map(str, frame.columns))}"
         raise InputError([Problem(str(path), "", what)])
     if problems := list(_strange(frame, path)):
         raise InputError(problems)

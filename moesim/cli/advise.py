@@ -50,16 +50,21 @@ def advise(
     The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
     """
     from moesim.cli.sweep import INTERRUPTED, progress_bar
+    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.report.advice_figure import draw
-    from moesim.results.files import write_json
+    from moesim.results.files import check_new_folder, write_json
     from moesim.sweep.advise import Runs
     from moesim.sweep.advise import advise as advised
 
-    experiment = load_experiment(file, overrides or ()).experiment
+    _check_capacity(capacity)
+    resolved = load_experiment(file, overrides or ())
+    experiment = resolved.experiment
     folder = out or Path("results") / f"{experiment.name}-advice"
+    if not (folder / "choices").is_dir():
+        check_new_folder(folder)
     try:
-        with progress_bar() as progress:
+        with placed(resolved.origins, file), progress_bar() as progress:
             runs = Runs(folder, jobs, progress)
             advice = advised(experiment, runs, most=capacity, requests=requests)
     except KeyboardInterrupt:
@@ -73,6 +78,18 @@ def advise(
     again = [f"{path}={value}" for path, value in advice.again.items()]
     options = " ".join(f"--set '{text}'" for text in (*(overrides or ()), *again))
     typer.echo(f"again:  moesim run {file} {options}")
+
+
+def _check_capacity(text: str) -> None:
+    """Raise an InputError unless ``text`` is room for experts."""
+    from moesim.config.capacity import parse_capacity
+    from moesim.config.errors import InputError, Problem
+    from moesim.config.quantity import QuantityError
+
+    try:
+        parse_capacity(text)
+    except QuantityError as error:
+        raise InputError([Problem("--capacity", "", str(error))]) from None
 
 
 def _print(advice: Advice, figure: Path) -> None:

@@ -45,19 +45,23 @@ def import_(
     """Turn measurements of any known form into one measurement table."""
     from moesim.calibrate.importing import import_measurements
     from moesim.calibrate.table import ops_of, write_table
+    from moesim.config.counted import counted
+    from moesim.config.errors import check_apart
 
     done = import_measurements(path, only or (), importer, settings or ())
+    check_apart(out, *done.read)
     for name, finding in done.findings[:SHOWN]:
         typer.echo(f"{name}:{finding.line}: left out: {finding.what}", err=True)
     if (more := len(done.findings) - SHOWN) > 0:
         typer.echo(f"... and {more} more rows left out as impossible", err=True)
     for why, number in done.left_out.items():
-        typer.echo(f"note: {number} rows not imported: {why}", err=True)
+        typer.echo(f"note: {counted(number, 'row')} not imported: {why}", err=True)
     if done.table.empty:
         fail("no row is left to write", 1)
     write_table(done.table, out)
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(done.table).items())
-    typer.echo(f"{out}: {len(done.table)} rows from {done.files} files ({counts})")
+    rows, files = counted(len(done.table), "row"), counted(len(done.read), "file")
+    typer.echo(f"{out}: {rows} from {files} ({counts})")
 
 
 @app.command()
@@ -76,8 +80,11 @@ def fit(
     from moesim.calibrate.fit import fit_table
     from moesim.calibrate.intake import base_of, intake
     from moesim.calibrate.profile_file import profile_text, write_profile
+    from moesim.config.errors import check_apart
+    from moesim.hardware import hardware_file
 
     profile, name = base_of(tables, base)
+    check_apart(out, *tables, hardware_file(name))
     taken = intake(tables, profile)
     for line in taken.told[:SHOWN]:
         typer.echo(line, err=True)

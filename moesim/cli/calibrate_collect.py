@@ -48,9 +48,10 @@ def collect(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from moesim.calibrate.collect.command import finish, prepare
+    from moesim.config.counted import counted
 
     session = prepare(out, models or (), device, only or (), dtype or (), threads, resume, start)
-    typer.echo(f"{session.device.name}: {len(session.points)} points, {minutes:g} minutes")
+    typer.echo(f"{session.device.name}: {counted(len(session.points), 'point')}, {minutes:g} min")
     columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeRemainingColumn())
     interrupted = False
     with Progress(*columns, console=Console(stderr=True)) as bar:

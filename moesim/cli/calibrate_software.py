@@ -54,10 +54,12 @@ def software(
     from moesim.calibrate.software_profile import software_text
     from moesim.calibrate.software_rows import read_rows
     from moesim.calibrate.software_setting import AtBits, software_of, with_link
-    from moesim.hardware import load_hardware
+    from moesim.config.errors import check_apart
+    from moesim.hardware import hardware_file, load_hardware
     from moesim.model import load_model
     from moesim.report.software import lines, rows_table, trace_line
 
+    check_apart(out, table, hardware_file(hardware), Path(model))
     rows = read_rows(table, [name.strip() for name in fit.split(",") if name.strip()])
     kind = software_of(copied, pinned=not pageable)
     spec, machine = load_model(model), load_hardware(hardware)

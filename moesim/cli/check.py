@@ -10,12 +10,15 @@ from moesim.cli.app import ExperimentFile, Overrides, app
 @app.command()
 def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, with where each value is from."""
+    from moesim.config.counted import counted
     from moesim.experiment.inputs import check_inputs
+    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.text import annotated_text
 
     resolved = load_experiment(file, overrides or ())
-    check_inputs(experiment for _, experiment in resolved.points)
+    with placed(resolved.origins, file):
+        check_inputs(experiment for _, experiment in resolved.points)
     typer.echo(annotated_text(resolved.experiment, resolved.origins))
     if resolved.experiment.sweep:
-        typer.echo(f"# sweep: {len(resolved.points)} points")
+        typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

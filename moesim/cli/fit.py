@@ -34,11 +34,13 @@ def fit(
     """
     from moesim.calibrate.closed_loop.request import whole_numbers
     from moesim.experiment.fit import largest_fit
+    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
 
     contexts = None if context is None else whole_numbers(context, "--context")
-    experiment = load_experiment(file, overrides or ()).experiment
-    answer = largest_fit(experiment, contexts, whole_numbers(batch, "--batch"))
+    resolved, batches = load_experiment(file, overrides or ()), whole_numbers(batch, "--batch")
+    with placed(resolved.origins, file):
+        answer = largest_fit(resolved.experiment, contexts, batches)
     figure = None
     if out is not None:
         from moesim.report.fit import draw
@@ -57,6 +59,7 @@ def fit(
 def _print(answer: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from moesim.config.counted import counted
     from moesim.report.fit import batches, table
 
     gib = 2**30
@@ -64,7 +67,9 @@ def _print(answer: dict[str, Any]) -> None:
     peak, limit = answer["peak_memory_bytes"] / gib, answer["limit_bytes"] / gib
     typer.echo(f"peak memory of a GPU:     {peak:.2f} of {limit:.2f} GiB")
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
-    typer.echo(f"largest batch:            {_or_none(batch)} requests of {context} tokens")
+    typer.echo(
+        f"largest batch:            {_or_none(batch)} requests of {counted(context, 'token')}"
+    )
     slots, local = answer["largest_slots"], answer["local_experts"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")

@@ -11,6 +11,7 @@ from functools import cache
 import moesim.cli
 from moesim.cli.app import app
 from moesim.config.errors import InputError
+from moesim.config.garbage import collect_seldom
 
 _INTERRUPTED = 130
 _BAD_INPUT = 2
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: the command says that something failed; 2: bad input, told in one line for each
     mistake on stderr; 130: interrupted.
     """
+    collect_seldom()
     load_commands()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="moesim")

@@ -29,13 +29,17 @@ def place(
     """
     from moesim.config.errors import check_apart
     from moesim.config.paths import find
+    from moesim.experiment.origins import placed
     from moesim.experiment.place import judge_planners, write_plan
     from moesim.experiment.resolve import load_experiment
 
-    experiment = load_experiment(file, overrides or ()).experiment
+    resolved = load_experiment(file, overrides or ())
+    experiment = resolved.experiment
     if out is not None:
-        check_apart(out, file, find(experiment.trace, experiment.folders))
-    judgement = judge_planners(experiment, compare=compare)
+        names = [experiment.trace, getattr(experiment.placement, "file", experiment.trace)]
+        check_apart(out, file, *(find(name, experiment.folders) for name in names))
+    with placed(resolved.origins, file):
+        judgement = judge_planners(experiment, compare=compare)
     if out is not None:
         write_plan(experiment, judgement, out)
     if as_json:

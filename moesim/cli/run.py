@@ -35,6 +35,7 @@ def run(
     from rich.console import Console
 
     from moesim.experiment.cache import cache_folder
+    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
     from moesim.report.terminal import summary_table
@@ -42,9 +43,11 @@ def run(
     from moesim.results.store import REUSED
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
-    folder = out or Path("results") / load_experiment(file, settings).experiment.name
+    resolved, kept = load_experiment(file, settings), cache_folder(cache)
+    folder = out or Path("results") / resolved.experiment.name
     check_new_folder(folder)
-    result = simulate(file, out=folder, check=check, overrides=settings, cache=cache_folder(cache))
+    with placed(resolved.origins, file):
+        result = simulate(file, out=folder, check=check, overrides=settings, cache=kept)
     Console().print(summary_table(result.summary))
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")

@@ -65,9 +65,11 @@ def sweep(
 
     The exit code is 1 where a point failed.
     """
+    from moesim.config.counted import counted
     from moesim.config.errors import InputError, Problem
     from moesim.experiment.cache import cache_folder
     from moesim.experiment.inputs import check_inputs, input_files
+    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.sweep.run import run_sweep
 
@@ -77,7 +79,8 @@ def sweep(
         what = "has no axes to sweep; add them under 'sweep:', or use 'moesim run'"
         raise InputError([Problem(str(file), "sweep", what)])
     experiments = [experiment for _, experiment in resolved.points]
-    check_inputs(experiments)
+    with placed(resolved.origins, file):
+        check_inputs(experiments)
     kept = cache_folder(cache)
     folder = out or Path("results") / resolved.experiment.name
     try:
@@ -99,7 +102,8 @@ def sweep(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
     if failed := show(folder):
-        fail(f"{failed} points failed (reasons in the table); --retry-failed tries again", 1)
+        reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
+        fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
 
 
 def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:
@@ -120,7 +124,9 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("points", total=None)
         yield lambda finished, total: bar.update(task, completed=finished, total=total)
 
@@ -131,6 +137,7 @@ def show(folder: Path) -> int:
     """
     from rich.console import Console
 
+    from moesim.config.counted import counted
     from moesim.report.best import best_lines
     from moesim.report.series import read_sweep
     from moesim.report.terminal import sweep_table
@@ -139,10 +146,10 @@ def show(folder: Path) -> int:
     read = read_sweep(folder)
     Console().print(sweep_table(read.table.head(LONGEST_TABLE), read.varying or read.axes))
     if len(read.table) > LONGEST_TABLE:
-        typer.echo(f"... and {len(read.table) - LONGEST_TABLE} more points")
+        typer.echo(f"... and {counted(len(read.table) - LONGEST_TABLE, 'more point')}")
     for line in best_lines(folder, read):
         typer.echo(line)
     if reused := sum(entry.reused for entry in read_log(folder).values()):
-        typer.echo(f"{reused} of {len(read.table)} points from the cache")
+        typer.echo(f"{reused} of {counted(len(read.table), 'point')} from the cache")
     typer.echo(f"table:  {folder}/points.csv\nnext:   moesim plot {folder}")
     return int((read.table["status"] == "failed").sum())

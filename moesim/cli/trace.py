@@ -42,9 +42,12 @@ def import_(
     licence: Annotated[str | None, typer.Option(help="The recording's licence.")] = None,
 ) -> None:
     """Convert a recording of any known format into a trace."""
+    from moesim.config.errors import check_apart
     from moesim.trace import write_trace
     from moesim.trace.importing import import_trace
 
+    parts = [part for part in file.rglob("*") if part.suffix != ".parquet"]
+    check_apart(out, file, *parts, Path(model or file))
     spec = None if model is None else _model(model)
     trace = import_trace(
         file,
@@ -56,7 +59,7 @@ def import_(
         licence=licence,
     )
     write_trace(trace, out)
-    typer.echo(f"{out}: {_size(trace)}")
+    typer.echo(f"{out}: {described(trace)}")
     if trace.metadata.notes:
         typer.echo(f"note: {trace.metadata.notes}")
     if spec is None and trace.metadata.model is None:
@@ -76,7 +79,7 @@ def validate(file: TraceFile) -> None:
         typer.echo(f"{file}: {finding.column}: {level}: {finding.what}")
     if found:
         raise typer.Exit(1)
-    typer.echo(f"{file}: clean; {_size(trace)}")
+    typer.echo(f"{file}: clean; {described(trace)}")
 
 
 @app.command()
@@ -112,20 +115,22 @@ def slice_(
         str, typer.Option(metavar="FIRST:END[:STEP]", help="Requests, by their order in the file.")
     ] = ":",
     tokens: Annotated[
-        int | None, typer.Option(help="Keep the first tokens of every request.")
+        int | None, typer.Option(min=1, help="Keep the first tokens of every request.")
     ] = None,
     layers: Annotated[str, typer.Option(metavar="FIRST:END[:STEP]", help="MoE layers.")] = ":",
 ) -> None:
     """Write some requests, tokens or MoE layers of a trace as a trace of its own."""
     from moesim.config.errors import check_apart
     from moesim.trace import read_trace, write_trace
+    from moesim.trace.parquet import located
     from moesim.trace.slicing import parse_slice, slice_trace
 
     check_apart(out, file)
     chosen = parse_slice(requests, "--requests"), tokens, parse_slice(layers, "--layers")
-    trace = slice_trace(read_trace(file), *chosen)
+    with located(file):
+        trace = slice_trace(read_trace(file), *chosen)
     write_trace(trace, out)
-    typer.echo(f"{out}: {_size(trace)}")
+    typer.echo(f"{out}: {described(trace)}")
 
 
 def _model(name: str) -> ModelSpec:
@@ -134,11 +139,14 @@ def _model(name: str) -> ModelSpec:
     return load_model(name)
 
 
-def _size(trace: object) -> str:
+def described(trace: object) -> str:
+    """``20 requests, 5077 tokens, 24 MoE layers, top-4 of 32 experts``."""
+    from moesim.config.counted import counted
     from moesim.trace import RoutingTrace
 
     assert isinstance(trace, RoutingTrace)
     return (
-        f"{trace.requests} requests, {trace.tokens} tokens, {trace.moe_layers} MoE layers,"
-        f" top-{trace.top_k} of {trace.experts} experts"
+        f"{counted(trace.requests, 'request')}, {counted(trace.tokens, 'token')},"
+        f" {counted(trace.moe_layers, 'MoE layer')},"
+        f" top-{trace.top_k} of {counted(trace.experts, 'expert')}"
     )

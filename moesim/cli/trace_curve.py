@@ -50,17 +50,19 @@ def curve(
     from moesim.report.curve_figure import draw
     from moesim.results.folder import write_table
     from moesim.trace import read_trace
+    from moesim.trace.parquet import located
 
     picture = figure or out.with_suffix(".png")
     check_apart(out, file)
     _check("--out", out, ".parquet")
     _check("--figure", picture, ".png", ".svg")
     names = [name.strip() for name in policy.split(",")]
-    curves = miss_curves(read_trace(file), names, batch_size=batch, phase=phase, rule=rule)
+    with located(file):
+        curves = miss_curves(read_trace(file), names, batch_size=batch, phase=phase, rule=rule)
     title = f"{file.name}: {phase}, batch {batch}, {rule} rule"
     with writing(out):
         write_table(curves, out)
-    with writing(picture):
+    with writing(picture, "--figure" if figure else "--out"):
         draw(curves, picture, title)
     for part in rendered(curves, title):
         Console().print(part)

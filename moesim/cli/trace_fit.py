@@ -26,9 +26,10 @@ def fit_(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws that the fit needs.")] = 0,
 ) -> None:
     """Estimate parameters of a trace, from which 'trace synthesize' draws similar ones."""
+    from moesim.config.counted import counted
     from moesim.config.errors import check_apart
     from moesim.trace import read_trace
-    from moesim.trace.parquet import check_target
+    from moesim.trace.parquet import check_target, located
     from moesim.trace.synthesis.fitting import fit
     from moesim.trace.synthesis.fitting.fit import PART_STEPS, phases_of
     from moesim.trace.synthesis.fitting.write import write_parameters
@@ -36,10 +37,10 @@ def fit_(
     check_apart(out, file)
     check_target(out)
     trace = read_trace(file)
-    with _progress_bar(PART_STEPS * len(list(phases_of(trace)))) as advance:
+    with located(file), _progress_bar(PART_STEPS * len(list(phases_of(trace)))) as advance:
         parameters = fit(trace, file.name, domains, seed, advance)
     write_parameters(parameters, out)
-    typer.echo(f"{out}: {parameters.title}, {len(parameters.domains.names)} domains")
+    typer.echo(f"{out}: {parameters.title}, {counted(len(parameters.domains.names), 'domain')}")
 
 
 @contextmanager

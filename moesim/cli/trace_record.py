@@ -73,10 +73,12 @@ def record(
 
     Needs pip install 'moesim[record]'. Ctrl-C keeps the requests that are complete.
     """
+    from moesim.config.errors import check_apart
     from moesim.trace import record as recording
     from moesim.trace import write_trace
     from moesim.trace.parquet import check_target
 
+    check_apart(out, file)
     check_target(out)
     texts = recording.read_prompts(file, limit_prompts)
     encode = recording.load_encoder(model, tokenizer)
@@ -133,11 +135,14 @@ def _progress_bar(total: int) -> Iterator[Any]:
 
 
 def _described(trace: RoutingTrace) -> str:
+    from moesim.config.counted import counted
     from moesim.trace import Phase
 
     prefill, decode = (int((trace.phase == phase).sum()) for phase in (Phase.PREFILL, Phase.DECODE))
     notes = f"\nnote: {trace.metadata.notes}" if trace.metadata.notes else ""
     return (
-        f"{trace.requests} requests, {prefill} prefill and {decode} decode tokens,"
-        f" {trace.moe_layers} MoE layers, top-{trace.top_k} of {trace.experts} experts{notes}"
+        f"{counted(trace.requests, 'request')}, {prefill} prefill and"
+        f" {counted(decode, 'decode token')},"
+        f" {counted(trace.moe_layers, 'MoE layer')}, top-{trace.top_k} of"
+        f" {counted(trace.experts, 'expert')}{notes}"
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.trace import Out, app
+from moesim.cli.trace import Out, app, described
 
 
 @app.command()
@@ -45,8 +45,5 @@ def synthesize(
     with located(file):
         trace = draw(parameters, requests, tokens, seed, domain)
     write_trace(trace, out)
-    typer.echo(
-        f"{out}: {trace.requests} requests, {trace.tokens} tokens, {trace.moe_layers} MoE layers,"
-        f" top-{trace.top_k} of {trace.experts} experts"
-    )
+    typer.echo(f"{out}: {described(trace)}")
     typer.echo(f"note: {trace.metadata.notes}")

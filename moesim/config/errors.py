@@ -51,7 +51,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """The remedy for a wrong ``name``: what is ``allowed``, and the nearest of it."""
     names = sorted(allowed)
     by_lower = {known.lower(): known for known in names}
-    close = get_close_matches(name.lower(), by_lower, n=1)
+    close = [known for known in by_lower if name and known.startswith(name.lower())]
+    close = close or get_close_matches(name.lower(), by_lower, n=1)
     listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
 
@@ -66,11 +67,13 @@ def check_apart(out: Path, *inputs: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Make the folder of ``path`` and let the caller write; an InputError where that fails."""
+def writing(path: Path, option: str = "--out") -> Iterator[None]:
+    """Make the folder of ``path``, which ``option`` names, and let the caller write; an InputError
+    where that fails.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
-        raise InputError([Problem("--out", "", f"'{path}' cannot be written ({why})")]) from None
+        raise InputError([Problem(option, "", f"'{path}' cannot be written ({why})")]) from None

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cached_property
-from importlib.metadata import entry_points
+from functools import cache, cached_property
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Generic, TypeVar, get_args
 
 from moesim.config.errors import InputError, nearest
 
 Component = TypeVar("Component")
+
+
+@cache
+def _installed() -> Any:
+    return entry_points()
+
+
+def plugins(group: str) -> EntryPoints:
+    """The entry points of ``group``; what is installed is looked through once a process."""
+    found: EntryPoints = _installed().select(group=group)
+    return found
 
 
 class Registry(Generic[Component]):
@@ -32,7 +43,7 @@ class Registry(Generic[Component]):
             for value in vars(module).values():
                 if getattr(value, "__module__", None) == module.__name__:
                     self._add(found, value)
-        for entry in entry_points(group=self.group):
+        for entry in plugins(self.group):
             self._add(found, entry.load())
         return dict(sorted(found.items()))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from moesim.config.counted import counted
 from moesim.config.errors import nearest
 from moesim.config.shape import Shape
 
@@ -32,9 +33,13 @@ _BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"is too small; more than {context['gt']} is allowed",
     "less_than_equal": lambda context: f"is too large; {context['le']} or less is allowed",
     "less_than": lambda context: f"is too large; less than {context['lt']} is allowed",
-    "string_too_short": lambda context: f"is too short; {context['min_length']} characters or more",
-    "string_too_long": lambda context: f"is too long; {context['max_length']} characters or fewer",
-    "too_short": lambda context: f"is too short; {context['min_length']} entries or more",
+    "string_too_short": lambda context: (
+        f"is too short; {counted(context['min_length'], 'character')} or more"
+    ),
+    "string_too_long": lambda context: (
+        f"is too long; {counted(context['max_length'], 'character')} or fewer"
+    ),
+    "too_short": lambda context: f"is too short; {context['min_length']} or more values are needed",
 }
 
 

@@ -67,6 +67,8 @@ def compose(text: str, source: str) -> Document:
         raise InputError([_syntax_problem(error, source)]) from None
     except RecursionError:
         raise InputError([Mark(source, 1, 1).problem((), "is nested too deeply")]) from None
+    if data is None and plain.problems:
+        raise InputError(in_order(plain.problems))
     if data is None:
         what = "is empty; write at least one key, as in 'name: value'"
         raise InputError([Mark(source, 1, 1).problem((), what)])

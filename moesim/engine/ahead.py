@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.memory.prefetch.base import Key, Prefetcher, View
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 
 @dataclass(frozen=True, eq=False)

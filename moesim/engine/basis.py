@@ -14,6 +14,7 @@ from moesim.hardware.roofline import Floats
 
 CHARGE_OF: Mapping[str, str] = {
     "attention": "attention",
+    "cross_attention": "attention",
     "dense": "attention",
     "head": "attention",
     "shared": "experts",

@@ -33,6 +33,9 @@ class Prices(Protocol):
     """Prices in integer nanoseconds; ``moesim.hardware.CostModel`` is the one that ships."""
 
     def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints, /) -> Ints: ...  # noqa: D102
+    def cross_attention_ns(  # noqa: D102
+        self, layer: LayerSpec, context: Ints, kv: Ints, projected: Ints, /
+    ) -> Ints: ...
     def dense_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
     def gate_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
     def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
@@ -116,8 +119,11 @@ class Case:
 
     @property
     def needs_decision(self) -> bool:
-        """Whether copies, splits or the capacity wait for the counts."""
-        return self.gating.agrees or (self.gating.uneven and (self.gpus > 1 or self.offloaded))
+        """Whether copies, splits, the capacity or calls of single experts wait for the counts."""
+        if self.gating.agrees:
+            return True
+        waits = self.gpus > 1 or self.kernels == "serial" or self.offloaded
+        return self.gating.uneven and waits
 
     @property
     def prepares_beside(self) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
-from moesim.memory.residency import Needs, Turns
+from moesim.memory.turns import Needs, Turns
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ ROUTED = ("dropped_choices", "lost_weight")
 @dataclass(eq=False)
 class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
-    One GPU's equal layers may be kept as one, their sum.
+    Equal layers may be kept as one, their sum, but for the rows of several GPUs.
 
     ``turns`` are distinct experts executed, ``host_turns`` and ``zero_copy_turns`` those of them
     that missed without a load; ``unneeded`` experts copied with their layer; ``rows`` rows executed

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
 from moesim.memory.policy import ARRIVING, PINNED
-from moesim.memory.residency import LayerCache, Turns
+from moesim.memory.residency import LayerCache
+from moesim.memory.turns import Turns
 
 
 @dataclass(frozen=True, eq=False)

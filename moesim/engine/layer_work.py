@@ -10,7 +10,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
 from moesim.engine.routing import Routing
 from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
-from moesim.memory.residency import Needs, Turns
+from moesim.memory.turns import Needs, Turns
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]

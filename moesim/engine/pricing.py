@@ -14,6 +14,7 @@ from moesim.engine.chunk import Chunk
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
+from moesim.workload.sources import SourceSums
 
 BLOCK = 1 << 15
 """Passes of which attention is priced at once: many have the same shape."""
@@ -33,6 +34,10 @@ class Pricing:
         self.shared_sums = {
             window: sums.of_groups(case.group) for window, sums in self.sums.items()
         }
+        self.sources: SourceSums | None = None
+        if any(layer.cross_attention for layer in case.model.layers):
+            sources = SourceSums.of(case.schedule, case.trace, case.gpus)
+            self.sources = sources.of_groups(case.group)
 
     @property
     def tokens(self) -> Ints:
@@ -93,6 +98,8 @@ class Pricing:
         flat = tokens.ravel()
         shape = (layer, flat, sums.context_tokens[span].ravel(), sums.kv_tokens[span].ravel())
         attention = add("attention", prices.attention_ns(*shape), *shape, times=times)
+        if layer.cross_attention is not None:
+            attention = attention + self._crossed(layer, span, times)
         if self.case.group > 1:
             attention = attention + self._reduced(flat, times, "attention")
         if layer.moe is None:
@@ -102,6 +109,18 @@ class Pricing:
             return (attention + dense).reshape(tokens.shape), None
         shared = add("shared", prices.shared_ns(layer, flat), layer, flat, times=times)
         return attention.reshape(tokens.shape), shared.reshape(tokens.shape)
+
+    def _crossed(self, layer: LayerSpec, span: slice, times: int) -> Ints:
+        """What one of ``times`` equal decoder layers does with the sources, int64[n]."""
+        sources = self.sources
+        assert sources is not None, "some layer attends to them"
+        context, kv, projected = (
+            of[span].ravel()
+            for of in (sources.context_tokens, sources.kv_tokens, sources.projected_tokens)
+        )
+        price = self.case.prices.cross_attention_ns(layer, context, kv, projected)
+        shape = (layer, context, kv, projected)
+        return self.basis.add("cross_attention", price, *shape, times=times)
 
     def _gathered(self, span: slice, times: int) -> Ints:
         """The all-reduce at the end of a MoE layer, int64[passes, gpus]."""

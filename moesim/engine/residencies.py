@@ -17,7 +17,8 @@ from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
 from moesim.memory.pools import Interleaved
-from moesim.memory.residency import LayerCache, Needs, Turns, all_there, next_uses
+from moesim.memory.residency import LayerCache, all_there, next_uses
+from moesim.memory.turns import Needs, Turns
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25

@@ -11,7 +11,7 @@ from moesim.engine.case import Ints
 from moesim.engine.chunk import Work
 from moesim.engine.layer_work import Key, LayerWork
 from moesim.memory.misses.base import LOADED
-from moesim.memory.residency import Needs, Turns
+from moesim.memory.turns import Needs, Turns
 
 
 def resident_works(

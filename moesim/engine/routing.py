@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, Phase
 
 CELLS = 1 << 22
@@ -27,11 +27,13 @@ class Routing:
         self.logical = max(of_layers)  # the model decides: a trace may name more than it uses
         self.experts = case.placement.physical
 
-    def pieces(self) -> Iterator[tuple[int, int]]:
-        """First and one past the last pass of each piece; a piece holds at least one pass."""
+    def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
+        """First and one past the last pass of each piece; a piece holds at least one pass. Held are
+        so many ``counts`` of a pass, layer and GPU, by default one an expert.
+        """
         offsets, passes = self.case.schedule.offsets, self.case.schedule.passes
         layers = len(self.moe_layers)
-        most_passes = max(1, CELLS // (layers * self.case.gpus * self.experts))
+        most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
         most_tokens = max(1, CELLS // (layers * self.case.trace.top_k))
         first = 0
         while first < passes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.engine.case import Floats, Ints, Prices
 
-BY_TOKENS = ("attention", "dense", "shared", "gate", "permute", "head")
+BY_TOKENS = ("attention", "cross_attention", "dense", "shared", "gate", "permute", "head")
 """Operations priced by few whole numbers, of which a run has few different ones."""
 LARGEST = 1 << 62
 """Shapes are left as they are where, as one number, they would go beyond this."""
@@ -43,6 +43,10 @@ class Tabled:
     def attention_ns(self, layer: Any, *shape: Ints) -> Ints:
         """As in ``Prices``."""
         return self._priced("attention", (layer,), shape)
+
+    def cross_attention_ns(self, layer: Any, *shape: Ints) -> Ints:
+        """As in ``Prices``."""
+        return self._priced("cross_attention", (layer,), shape)
 
     def dense_ns(self, layer: Any, *shape: Ints) -> Ints:
         """As in ``Prices``."""

@@ -12,7 +12,7 @@ from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing, of_all
 from moesim.memory.prefetch.base import Key, View
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 
 class Views:

@@ -51,7 +51,7 @@ def miss_curves(
     """
     kinds = list(dict.fromkeys(policies))
     chosen = [_policy(kind, trace) for kind in kinds]
-    requests = Requests.of(trace, phase)
+    requests = _requests(trace, phase)
     schedule = Schedule.of(requests, Static(batch_size=batch_size).seats(requests), trace, gpus=1)
     curves: list[list[MissCurve]] = []
     turns = []
@@ -72,6 +72,13 @@ def miss_curves(
         for kind, of_layers in zip(kinds, zip(*curves, strict=True), strict=True)
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _requests(trace: RoutingTrace, phase: PhaseChoice) -> Requests:
+    try:
+        return Requests.of(trace, phase)
+    except InputError as error:
+        raise InputError(Problem("--phase", "", found.what) for found in error.problems) from None
 
 
 def _policy(kind: str, trace: RoutingTrace) -> CachePolicy:

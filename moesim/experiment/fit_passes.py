@@ -13,6 +13,7 @@ from moesim.experiment.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.live import live_parts
 from moesim.trace.routing import Phase
+from moesim.workload.sources import longest_source
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def _footprint(
         min(context, layer.attention.window or context) * layer.attention.kv_bytes_per_token
         for layer in case.model.layers
     )
+    if phase != Phase.ENCODE and (source_bytes := case.model.source_bytes_per_token):
+        kv += longest_source(case.schedule, case.trace) * source_bytes
     logits = logits_of(case.software, tokens, np.array([phase]))
     live = live_parts(widths_of(case), rows_alike(case, tokens), _of_group(case, tokens), logits)
     return Footprint.of(

@@ -13,6 +13,7 @@ from moesim.memory.live import Widths, live_parts
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
+from moesim.workload.sources import SourceSums
 
 
 def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
@@ -25,6 +26,9 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
             sums[window] = AttentionSums.of(case.schedule, case.trace, case.gpus, window)
         cached = sums[window].of_groups(case.group).cached_tokens
         kv += cached * layer.attention.kv_bytes_per_token
+    if source_bytes := case.model.source_bytes_per_token:
+        sources = SourceSums.of(case.schedule, case.trace, case.gpus)
+        kv += sources.of_groups(case.group).cached_tokens * source_bytes
     of_gpus = next(iter(sums.values()))
     tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
     logits = logits_of(case.software, tokens, case.schedule.phase)

@@ -13,7 +13,6 @@ from moesim.experiment.names import loaded
 from moesim.experiment.schema import Experiment
 from moesim.experiment.traces import trace_of
 from moesim.placement.plan import PlanFile
-from moesim.results.provenance import provenance
 
 if TYPE_CHECKING:
     from moesim.trace import RoutingTrace
@@ -44,6 +43,8 @@ def input_files(experiments: Iterable[Experiment]) -> dict[str, Path]:
 
 def provenance_of(experiment: Experiment) -> dict[str, Any]:
     """What it takes to run ``experiment`` again: versions, and the digests of what it reads."""
+    from moesim.results.provenance import provenance
+
     inputs = {"trace": find(experiment.trace, experiment.folders)}
     for key, name in _named_files(experiment):
         path = look_up(name, experiment.folders)

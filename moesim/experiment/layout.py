@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.model.slicing import head_counts
 
@@ -41,14 +42,15 @@ def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[s
     gpus, most = asked.expert, hardware.gpus
     key = "parallelism.expert" if asked.nodes is None else "parallelism.nodes"
     if nodes > 1 and hardware.network is None:
-        has = f"'{hardware.name}' has no network and {most} GPUs at most"
+        has = f"'{hardware.name}' has no network and {counted(most, 'GPU')} at most"
         remedy = f"write expert: {min(gpus, most)} and no nodes, or a profile with a 'network'"
-        return key, f"{gpus} GPUs on {nodes} nodes, but {has}; {remedy}"
+        return key, f"{gpus} GPUs on {counted(nodes, 'node')}, but {has}; {remedy}"
     if nodes > gpus:
-        return key, f"{nodes} nodes for {gpus} GPUs; write {gpus} or less"
+        return key, f"{nodes} nodes for {counted(gpus, 'GPU')}; write {gpus} or less"
     if gpus > nodes * most:
         needed = f"write {-(-gpus // most)} or more"
-        return key, f"{nodes} nodes of '{hardware.name}' have {nodes * most} GPUs; {needed}"
+        has = f"has {counted(most, 'GPU')}" if nodes == 1 else f"have {nodes * most} GPUs"
+        return key, f"{counted(nodes, 'node')} of '{hardware.name}' {has}; {needed}"
     if gpus % nodes:
         what = f"{gpus} GPUs are not the same number on each of {nodes} nodes"
         return key, f"{what}; write expert: {gpus - gpus % nodes} or {gpus + nodes - gpus % nodes}"

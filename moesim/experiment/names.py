@@ -7,13 +7,13 @@ import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.paths import look_up, not_found
+from moesim.config.registry import plugins
 
 Folders = tuple[Path, ...]
 
@@ -122,7 +122,7 @@ def figure_names() -> list[str]:
         return []
     modules = {info.name for info in pkgutil.iter_modules(package.__path__)}
     built_in = {name for name in modules if not name.startswith("_")} - {"base"}
-    return sorted(built_in | {entry.name for entry in entry_points(group="moesim.figures")})
+    return sorted(built_in | {entry.name for entry in plugins("moesim.figures")})
 
 
 def _unknown_figures(document: Document) -> Iterator[Problem]:

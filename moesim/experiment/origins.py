@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from moesim.config.document import Document, Steps, dotted
+from moesim.config.errors import InputError, Problem
 from moesim.experiment.schema import Experiment
 
 DEFAULT = "default"
@@ -28,3 +31,30 @@ def origins_of(experiment: Experiment, document: Document) -> dict[str, str]:
         dotted(path): document.value_mark(path).origin if document.has(path) else DEFAULT
         for path, _ in leaves(experiment.model_dump(mode="json"))
     }
+
+
+@contextmanager
+def placed(origins: Mapping[str, str], file: Path) -> Iterator[None]:
+    """Put where a value came from in front of the problems of an InputError that name no place,
+    only the value's path: its line or option, or ``file`` where it is a default.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_placed(problem, origins, file) for problem in error.problems) from None
+
+
+def _placed(problem: Problem, origins: Mapping[str, str], file: Path) -> Problem:
+    path, what = problem.path, problem.what
+    if not path and (found := what.partition(": "))[0] in _sections(origins):
+        path, what = found[0], found[2]
+    if problem.where or not path:
+        return problem
+    own = next((place for key, place in origins.items() if f"{key}.".startswith(f"{path}.")), None)
+    return Problem(str(file) if own in (None, DEFAULT) else str(own), path, what)
+
+
+def _sections(origins: Mapping[str, str]) -> set[str]:
+    """Every dotted path of a value or of a mapping of values."""
+    parts = [path.split(".") for path in origins]
+    return {".".join(steps[:n]) for steps in parts for n in range(1, len(steps) + 1)}

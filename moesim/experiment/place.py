@@ -19,7 +19,7 @@ from moesim.engine.routing import Routing
 from moesim.experiment.build import build
 from moesim.experiment.planning import plan_of, planning_passes, task_of
 from moesim.experiment.schema import Experiment
-from moesim.metrics.balance import balance, rows_of_gpus
+from moesim.metrics.balance import Loads, balance, rows_of_gpus
 from moesim.placement import registry
 from moesim.placement.base import Learning, Plan, Planner
 from moesim.placement.eplb import Eplb
@@ -162,7 +162,7 @@ def _loads(case: Case, placed: Sequence[Placement]) -> list[Ints]:
 
 def _balances(loads: Ints, planned: int) -> dict[str, Numbers]:
     parts = {"planned": loads[:planned], "rest": loads[planned:], "whole": loads}
-    return {name: balance(part) for name, part in parts.items()}
+    return {name: balance(Loads.of(part)) for name, part in parts.items()}
 
 
 def _stays(case: Case, planned: int, placed: Sequence[Placement]) -> list[float | None]:

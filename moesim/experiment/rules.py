@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
@@ -65,6 +66,10 @@ def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) 
     if experiment.parallelism.expert > 1 and experiment.gating.uneven:
         what = f"'graph' with decide: host cannot split tokens unevenly over GPUs; {remedy}"
         return Conflict((*keys, "gating", "parallelism.expert"), what)
+    if experiment.experts.kernels == "serial" and experiment.gating.uneven:
+        what = "'graph' with decide: host cannot call experts one by one whose rows only the gate"
+        what += f" knows; {remedy}, or kernels: grouped"
+        return Conflict((*keys, "experts.kernels", "gating"), what)
     return None
 
 
@@ -91,8 +96,8 @@ def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Con
     gpus, experts = experiment.parallelism.expert, min(_experts(model))
     if gpus <= experts:
         return None
-    what = f"{gpus} GPUs are more than the {experts} experts of {model.name}; {experts} or less"
-    return Conflict(("parallelism.expert", "model"), what)
+    what = f"{gpus} GPUs are more than the {counted(experts, 'expert')} of {model.name}"
+    return Conflict(("parallelism.expert", "model"), f"{what}; {experts} or less")
 
 
 def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -171,6 +176,19 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
     return None
 
 
+def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A budget below one expert would prefetch nothing."""
+    prefetch = experiment.experts.prefetch
+    if model is None or not model.moe_layers or not prefetch.fetches or prefetch.budget is None:
+        return None
+    least = min(layer.moe.expert.bytes for layer in model.moe_layers if layer.moe)
+    if prefetch.budget >= least:
+        return None
+    what = f"{prefetch.budget} bytes would prefetch nothing: one expert of {model.name} has {least}"
+    keys = ("experts.prefetch.budget", "experts.prefetch", "model")
+    return Conflict(keys, f"{what} bytes; write '{least} B' or more")
+
+
 def plan_for_this_run(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A plan's file is there, and is for the model and the GPUs."""
     planner, gpus = experiment.placement, experiment.parallelism.expert
@@ -194,8 +212,9 @@ def replicas_need_uneven_splits(experiment: Experiment, model: ModelSpec | None)
     if spare <= 0:
         return None
     keys = ("placement", "placement.redundant", "placement.file", "gating", "gating.kind")
-    what = f"{spare} replicas a layer, but '{kind_of(type(gating))}' gating pads and takes none"
-    return Conflict(keys, f"{what}; write gating: {{kind: dynamic}}, or plan without replicas")
+    what = f"{counted(spare, 'replica')} a layer, but '{kind_of(type(gating))}' gating pads and"
+    remedy = "write gating: {kind: dynamic}, or plan without replicas"
+    return Conflict(keys, f"{what} takes none; {remedy}")
 
 
 RULES: tuple[Rule, ...] = (
@@ -209,6 +228,7 @@ RULES: tuple[Rule, ...] = (
     slots_of_one_layer,
     host_beside_the_device,
     prefetch_beside_the_kernels,
+    budget_for_an_expert,
     plan_for_this_run,
     replicas_need_uneven_splits,
 )

@@ -141,7 +141,8 @@ class Experiment(Params):
     )
     decide: Literal["host", "device"] = Field(
         default="host",
-        description="Where the routing's consequences are decided; the host waits for the counts.",
+        description="Where splits, misses and calls of single experts are decided; the host waits "
+        "for the counts.",
     )
     workload: Workload = Field(
         default_factory=Workload, description="Which forward passes the requests make."

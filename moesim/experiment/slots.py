@@ -14,8 +14,8 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
 from moesim.experiment.footprints import footprint_of, staging_of
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
-from moesim.memory.residency import Needs
 from moesim.memory.slots import EqualSlots, SlotsByLayer
+from moesim.memory.turns import Needs
 from moesim.model.spec import ModelSpec
 
 

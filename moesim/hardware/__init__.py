@@ -3,7 +3,13 @@
 from moesim.hardware.cost_model import CostModel
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.links import Links
-from moesim.hardware.load import hardware_names, load_hardware, load_software, software_names
+from moesim.hardware.load import (
+    hardware_file,
+    hardware_names,
+    load_hardware,
+    load_software,
+    software_names,
+)
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.software import KernelCounts, SoftwareProfile
 
@@ -14,6 +20,7 @@ __all__ = [
     "KernelCounts",
     "Links",
     "SoftwareProfile",
+    "hardware_file",
     "hardware_names",
     "load_hardware",
     "load_software",

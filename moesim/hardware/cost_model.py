@@ -70,12 +70,28 @@ class CostModel:
     def attention_ns(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> Ints:
-        """A layer's attention block: norms, projections, scores, cross attention's projections.
+        """A layer's attention block: norms, projections, scores; of cross attention the queries and
+        the output.
 
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
         to; ``kv_tokens`` cached tokens, each read once.
         """
         return self._nearest("attention", layer, tokens, context_tokens, kv_tokens)
+
+    def cross_attention_ns(
+        self,
+        layer: LayerSpec,
+        context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+        projected_tokens: ArrayLike,
+    ) -> Ints:
+        """What a decoder layer does with sources, 0 without cross attention.
+
+        ``context_tokens`` the sum over new tokens of the source tokens that each attends to;
+        ``kv_tokens`` source tokens, each read once; ``projected_tokens`` those whose keys and
+        values are made.
+        """
+        return self._nearest("cross_attention", layer, context_tokens, kv_tokens, projected_tokens)
 
     def dense_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The feed-forward network of a dense layer, 0 for a MoE layer."""
@@ -101,6 +117,17 @@ class CostModel:
         wave without experts costs nothing. An expert alone is a wave of one.
         """
         return self._nearest("experts", layer, rows, starts)
+
+    def expert_tiles(self, layer: LayerSpec, total: Ints) -> tuple[Ints, Ints] | None:
+        """Rows of a tile, and tiles of a group, of waves with ``total`` rows int64[n]; None where
+        they do not follow from these.
+
+        Waves with the same number of rows, of experts (each with rows), of tiles and of groups
+        beyond an expert's first have one price, which rests on the same.
+        """
+        tiles = getattr(self.operations["experts"], "tiles", None)
+        found: tuple[Ints, Ints] | None = tiles(layer, total) if tiles is not None else None
+        return found
 
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """A routed expert with ``rows`` rows that the host computes."""
@@ -155,6 +182,11 @@ class CostModel:
         """
         price = self.operations["all_to_all"].price(matrix)
         return np.asarray(np.ceil(price), np.int64)
+
+    @property
+    def by_busiest_gpu(self) -> bool:
+        """Whether all-to-alls with the same largest bytes of a GPU, out or in, have one price."""
+        return bool(getattr(self.operations["all_to_all"], "by_busiest", False))
 
     def all_reduce_ns(self, gpus: int, size: ArrayLike) -> Ints:
         """An all-reduce of ``size`` bytes int64[n] over ``gpus`` of one node, rounded up; nothing

@@ -73,6 +73,17 @@ class FittedWaves:
                 time[mine] = (price * self._usable(ratio))[mine]
         return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
 
+    def tiles(self, total: Ints) -> tuple[Ints, Ints]:
+        """Rows of a tile, and row tiles of a group, of waves with ``total`` rows [n]."""
+        shapes = self._shapes(total)
+        which, _, _ = choose(self.fits, shapes)
+        rows, group = np.ones((2, len(total)), np.int64)
+        for index, fit in enumerate(self.fits):
+            mine = which == index
+            found = tiles_of(fit.family, shapes.tokens, shapes.experts, total / shapes.experts)
+            rows[mine], group[mine] = found.rows[mine], found.group[mine]
+        return rows, group
+
     def _least(self, counts: Ints, members: Ints) -> Floats:
         """What reading the weights beyond the L2 cache takes at the datasheet's bandwidth.
 

@@ -63,6 +63,12 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
     return _load_hardware(str(name_or_path), tuple(folders), ())
 
 
+def hardware_file(name_or_path: str, folders: Sequence[Path] = ()) -> Path:
+    """The file that ``load_hardware`` reads first; errors as there."""
+    shipped = shipped_folder() / PROFILES
+    return _path("hardware", str(name_or_path), shipped, hardware_names(), folders)
+
+
 def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwareProfile:
     """The shipped software profile of that name, or the one in the YAML file at that path.
 
@@ -79,7 +85,7 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
 def _load_hardware(
     name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
 ) -> HardwareProfile:
-    path = _path("hardware", name, shipped_folder() / PROFILES, hardware_names(), folders)
+    path = hardware_file(name, folders)
     document = read_document(path)
     if path.resolve() in above:
         raise InputError([document.problem(("base",), f"'{path}' rests on itself; end the chain")])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.memory.residency import Needs, Turns
+from moesim.memory.turns import Needs, Turns
 
 Ints = NDArray[np.int64]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -27,51 +25,10 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.staging import stage
+from moesim.memory.turns import Ints, Needs, Turns
 
-Ints = NDArray[np.int64]
 _STEP = 1 << 20
 """A next use is step * _STEP + turn."""
-
-
-@dataclass(frozen=True, eq=False)
-class Needs:
-    """What a layer needs on one GPU: step s needs ``experts[offsets[s]:offsets[s + 1]]``,
-    ascending.
-    """
-
-    offsets: Ints
-    experts: Ints
-
-    def between(self, first: int, last: int) -> Needs:
-        """The needs of steps first:last."""
-        low, high = self.offsets[first], self.offsets[last]
-        return Needs(self.offsets[first : last + 1] - low, self.experts[low:high])
-
-
-@dataclass(frozen=True, eq=False)
-class Turns:
-    """The turns of a layer on one GPU, in execution order, aligned with ``Needs.experts`` by step.
-
-    ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
-    victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
-    pool; ``place`` int64: where the expert is computed (``misses.base``), a hit LOADED. A turn of
-    the host has wave -1.
-    """
-
-    expert: Ints
-    hit: NDArray[np.bool_]
-    wave: Ints
-    wait: Ints
-    victim: Ints
-    place: Ints
-
-    @classmethod
-    def joined(cls, parts: Sequence[Turns]) -> Turns:
-        """The turns of steps that follow one another."""
-        if len(parts) == 1:
-            return parts[0]
-        names = cls.__dataclass_fields__
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Compiled(NamedTuple):

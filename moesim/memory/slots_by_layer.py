@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import LayerCache, Needs
+from moesim.memory.residency import LayerCache
+from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.hardware.basis import SOURCES
-from moesim.metrics.balance import balance
+from moesim.metrics.balance import Loads, balance
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
@@ -48,8 +48,8 @@ def tpot_ms(requests: dict[str, Ints]) -> Floats:
     return np.where(steps >= 1, spent, np.nan)
 
 
-def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
-    """The numbers of passes ``first`` and later."""
+def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict[str, Any]:
+    """The numbers of passes ``first`` and later; ``loads`` of all passes."""
     schedule, counts = case.schedule, outcome.counts
     span = slice(first, None)
     sizes = np.diff(schedule.offsets)[span]
@@ -64,7 +64,6 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
     expert = counts.expert_bytes(case)
-    load = counts.rows[span]
     layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in Phase]
     return {
         "tokens": int(sizes.sum()),
@@ -89,7 +88,7 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
         "dropped_gate_weight_share": lost_share(case, counts, span),
         "padding_ratio": _ratio(rows - kept, rows),
         "waste_factor": _ratio(rows, kept + int(counts.dropped_choices[span].sum())),
-        **balance(load),
+        **balance(loads.since(first)),
         "time_share": time_share(charges, gpu_time),
     }
 
@@ -129,20 +128,20 @@ def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
     """
     steps = case.schedule.passes
     warm = min(int(np.ceil(warm_up * steps)), steps - 1)
-    requests = per_request(case, outcome)
+    requests, loads = per_request(case, outcome), Loads.of(outcome.counts.rows)
     tpot = tpot_ms(requests)
     begins = int(outcome.ends[warm - 1].max()) if warm else -1
     later = tpot[requests["first_ns"] > begins]
     ttft = ttft_ms(case, outcome)["ttft_ms"]
     after = {
         "warm_up_steps": warm,
-        **span_numbers(case, outcome, warm),
+        **span_numbers(case, outcome, loads, warm),
         **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
         **request_numbers("tpot", later),
     }
     return {
         "engine": outcome.engine,
-        **span_numbers(case, outcome, 0),
+        **span_numbers(case, outcome, loads, 0),
         "requests": len(tpot),
         **request_numbers("ttft", ttft),
         **request_numbers("tpot", tpot),

@@ -173,6 +173,12 @@ class ModelSpec:
         return tuple(layer for layer in self.layers if layer.moe is not None)
 
     @property
+    def source_bytes_per_token(self) -> int:
+        """Keys and values of one source token in all layers that attend to it."""
+        crossing = [layer.cross_attention for layer in self.layers if layer.cross_attention]
+        return sum(block.kv_bytes_per_token for block in crossing)
+
+    @property
     def encoder_layers(self) -> tuple[LayerSpec, ...]:
         """The encoder's layers; empty for a decoder-only model."""
         return tuple(layer for layer in self.layers if layer.stack == "encoder")

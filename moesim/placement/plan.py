@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.paths import find
 from moesim.placement.base import Ints, Planner
@@ -50,7 +51,10 @@ def read_plan(path: Path, shape: tuple[int, int], gpus: int) -> Ints:
 def _opened(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); name a plan that moesim place wrote"
+        raise InputError([Problem(str(path), "", what)]) from None
+    except (ValueError, RecursionError) as error:
         raise InputError([Problem(str(path), "", f"is no plan: not JSON ({error})")]) from None
     if not isinstance(plan, dict) or MAP not in plan:
         what = f"is no plan: it has no '{MAP}'; write one with moesim place"
@@ -66,7 +70,11 @@ def _wrong(plan: dict[str, Any], shape: tuple[int, int], gpus: int) -> str | Non
         return f"'{MAP}' must be a list of lists of expert ids, all as long"
     layers, experts = shape
     if len(rows) != layers:
-        return f"'{MAP}' has {len(rows)} MoE layers, the model {layers}; plan for this model"
+        has = counted(len(rows), "MoE layer")
+        return f"'{MAP}' has {has}, the model {layers}; plan for this model"
+    if (held := len(rows[0])) > experts * gpus:
+        most = f"{experts} experts once on each GPU make {experts * gpus}"
+        return f"'{MAP}' has {held} entries a layer; {most}, the most"
     for number, row in enumerate(rows):
         if set(row) != set(range(experts)):
             rule = f"each of the experts 0 to {experts - 1} must be there, and no other"

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.config.counted import counted
 from moesim.report.compare_intervals import sentence
 from moesim.report.terminal import basis_line, number, percent, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
@@ -166,7 +167,7 @@ def _upgrade(advice: Advice) -> Iterator[str]:
 
 def trust(advice: Advice) -> list[str]:
     """How far the numbers go, and what the best choice's prices rest on."""
-    replayed = f"replayed: {advice.requests} of {advice.recorded} requests"
+    replayed = f"replayed: {advice.requests} of {counted(advice.recorded, 'request')}"
     if advice.requests < advice.recorded and not advice.room.fits:
         replayed += (
             "; the slots start with the most used experts of the trace's first part, so a short"

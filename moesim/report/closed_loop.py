@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.report.style import METADATA, RC, fill
 
@@ -70,7 +71,7 @@ def verdict(compared: pd.DataFrame, device: str) -> Iterator[str]:
     worst = compared.sort_values("error_percent", key=abs).iloc[-1]
     yield (
         f"largest error of ms a token: {worst['error_percent']:+.1f} % (batch {worst['batch']},"
-        f" {worst['slots']} slots a layer; noise {worst['noise_percent']:.1f} %)"
+        f" {counted(int(worst['slots']), 'slot')} a layer; noise {worst['noise_percent']:.1f} %)"
     )
     yield WHAT_IT_SHOWS[device]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def in_words(value: Any) -> str:
-    """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 0.5``."""
+    """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``."""
     text = str(value)
     if not (text.startswith("{") and text.endswith("}")):
         return text

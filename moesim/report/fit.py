@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -54,6 +51,10 @@ def batches(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def draw(rows: Rows, local: int, path: Path) -> Path:
     """Draw the rows into ``path`` and return it: a line a batch, down to 0 where nothing fits."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out '{path}': a figure is one of {', '.join(SUFFIXES)}")
     with rc_context(dict(RC)):  # type: ignore[arg-type]

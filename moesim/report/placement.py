@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.counted import counted
 from moesim.experiment.place import Judged, Judgement
 from moesim.report.terminal import number, percent
 
@@ -15,8 +16,8 @@ HEADINGS = ("max\nload", "average\nmax load", "balanced-\nness")
 def placement_table(judgement: Judgement) -> Table:
     """A row a plan: its balance on the planning part and on the rest; ``--json`` has the whole."""
     table = Table(
-        title=f"largest share of one of {judgement.gpus} GPUs, planned on {judgement.planned} of"
-        f" {judgement.passes} passes",
+        title=f"largest share of one of {counted(judgement.gpus, 'GPU')}, planned on"
+        f" {judgement.planned} of {judgement.passes} pass{'' if judgement.passes == 1 else 'es'}",
         caption=_caption(judgement),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

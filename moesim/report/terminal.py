@@ -155,7 +155,9 @@ def interval_line(summary: Mapping[str, Any]) -> list[str]:
     made = summary.get("intervals")
     if not made:
         return []
-    left_out = f"warm-up: {number(made['warm_up_steps'])} steps ({percent(made['warm_up_share'])})"
+    steps = "step" if made["warm_up_steps"] == 1 else "steps"
+    share = percent(made["warm_up_share"])
+    left_out = f"warm-up: {number(made['warm_up_steps'])} {steps} ({share})"
     if made["reason"]:
         return [f"no intervals: {made['reason']} ({left_out})"]
     blocks = {"batch": "batches", "steps": "blocks"}[made["block"]]

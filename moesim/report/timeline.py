@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import InputError, Problem, check_apart, writing
 from moesim.results import Result, read_result, rebuild
+from moesim.results.folder import files_read
 
 ENGINES = ("compute", "copy_in", "copy_out", "communication")
 """The rows of a GPU, from the top."""
@@ -38,6 +39,7 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
     A run that recorded no spans is run again up to the last of ``steps`` with ``records: expert``.
     Raises an InputError where the run has no such step or did not fit in memory.
     """
+    check_apart(Path(out), *files_read(Path(folder)))
     result = read_result(folder)
     if result.status != "ok":
         reason = result.summary.get("reason")
@@ -63,14 +65,10 @@ def rerun(folder: Path, steps: range) -> Result:
 
 def write_events(spans: pd.DataFrame, out: Path) -> None:
     """Write ``spans`` (the columns of a result's table, times in ns) as a Chrome trace."""
-    try:
-        with out.open("w", encoding="utf-8") as stream:
-            stream.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
-            stream.write(",\n".join(json.dumps(event) for event in events(spans)))
-            stream.write("\n]}\n")
-    except OSError as error:
-        what = f"'{out}' cannot be written ({error.strerror})"
-        raise InputError([Problem("-o", "", what)]) from error
+    with writing(out), out.open("w", encoding="utf-8") as stream:
+        stream.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
+        stream.write(",\n".join(json.dumps(event) for event in events(spans)))
+        stream.write("\n]}\n")
 
 
 def events(spans: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from moesim.placement.mapping import Placement
 from moesim.placement.task import Task as Placing
 from moesim.reproduce.eager import EagerPrices
 from moesim.reproduce.machines import hardware_of, software_of
-from moesim.reproduce.parameters import Assumptions, number
+from moesim.reproduce.parameters import Assumptions
 from moesim.reproduce.settings import GATINGS, GPUS, TASKS, Setting
 from moesim.reproduce.traces import pool_path, read_pool, repeated
 from moesim.trace import RoutingTrace
@@ -48,7 +48,7 @@ def case_of(setting: Setting, values: Assumptions, pools: Pools) -> Case:
     """The case of ``setting``, its experts placed by its planner."""
     task, hardware = TASKS[setting.task], hardware_of(values)
     model, software = load_model(task.model), software_of(values)
-    trace, schedule = workload(pools.of(setting, values), setting.task, setting)
+    trace, schedule = workload(pools.of(setting, values), setting, values)
     case = Case(
         trace=trace,
         model=model,
@@ -76,24 +76,25 @@ def prices_of(
     task = TASKS[setting.task]
     batched = setting.kernels == "batched"
     prices = CostModel(hardware, model, serial=not batched, batched=batched, nodes=setting.nodes)
-    source = round(number(values, "mt_tokens")) if task.phase == "decode" else 0
-    return EagerPrices(prices, task.phase, values, source)
+    return EagerPrices(prices, task.phase, values)
 
 
 @lru_cache(maxsize=12)
 def _scheduled(
-    path: Path, phase: Any, batch: int, gpus: int, batches: int
+    path: Path, phase: Any, batch: int, gpus: int, batches: int, workers: int
 ) -> tuple[RoutingTrace, Schedule]:
+    """Batches of ``batch`` sentences over all GPUs; of each ``workers`` GPUs have the same."""
     trace = read_pool(path)
-    requests = repeated(Requests.of(trace, phase), batch * batches)
+    requests = repeated(Requests.of(trace, phase), batch * batches, workers)
     seats = Static(batch_size=batch).seats(requests)
     return trace, Schedule.of(requests, seats, trace, gpus)
 
 
-def workload(path: Path, task: str, setting: Setting) -> tuple[RoutingTrace, Schedule]:
+def workload(path: Path, setting: Setting, values: Assumptions) -> tuple[RoutingTrace, Schedule]:
     """The sentences and the forward passes of ``setting``."""
-    phase = TASKS[task].phase
-    return _scheduled(path, phase, setting.sentences, setting.gpus, setting.batches)
+    phase, gpus = TASKS[setting.task].phase, setting.gpus
+    workers = gpus if values["sentences"] == "same" else 1
+    return _scheduled(path, phase, setting.sentences, gpus, setting.batches, workers)
 
 
 def _gating(setting: Setting) -> Any:

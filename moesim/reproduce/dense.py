@@ -16,6 +16,7 @@ from moesim.reproduce.parameters import Assumptions
 from moesim.reproduce.settings import TASKS, Phase, Setting
 from moesim.reproduce.simulate import Timed
 from moesim.workload.schedule import AttentionSums
+from moesim.workload.sources import SourceSums
 
 
 def dense_counterpart(model: ModelSpec) -> ModelSpec:
@@ -34,9 +35,10 @@ def timed_dense(setting: Setting, values: Assumptions, pools: Pools) -> Timed:
     stack = "encoder" if task.phase == "encode" else "decoder"
     layers = [layer for layer in model.layers if layer.stack == stack]
     prices = prices_of(setting, values, hardware_of(values), model)
-    trace, schedule = workload(pools.of(setting, values), setting.task, setting)
+    trace, schedule = workload(pools.of(setting, values), setting, values)
     sums = AttentionSums.of(schedule, trace, setting.gpus, None)
-    kernels = _kernels(prices, layers, sums, task.phase).max(axis=1)
+    sources = SourceSums.of(schedule, trace, setting.gpus)
+    kernels = _kernels(prices, layers, (sums, sources), task.phase).max(axis=1)
     passes = np.maximum(kernels, _launches_ns(layers, task.phase, values))
     charges = {"attention": kernels, "host": passes - kernels}
     return Timed(
@@ -46,12 +48,17 @@ def timed_dense(setting: Setting, values: Assumptions, pools: Pools) -> Timed:
     )
 
 
-def _kernels(prices: Any, layers: list[LayerSpec], sums: AttentionSums, phase: Phase) -> Ints:
+def _kernels(
+    prices: Any, layers: list[LayerSpec], of: tuple[AttentionSums, SourceSums], phase: Phase
+) -> Ints:
     """Nanoseconds int64[passes, gpus] of all kernels of a pass."""
+    sums, sources = of
+    source = (sources.context_tokens, sources.kv_tokens, sources.projected_tokens)
     shape = (sums.tokens.ravel(), sums.context_tokens.ravel(), sums.kv_tokens.ravel())
     total = np.zeros(sums.tokens.size, np.int64)
     for layer in layers:
         total += prices.attention_ns(layer, *shape) + prices.dense_ns(layer, shape[0])
+        total += prices.cross_attention_ns(layer, *(one.ravel() for one in source))
     if phase != "encode":
         total += prices.head_ns(shape[0])
     return total.reshape(sums.tokens.shape)

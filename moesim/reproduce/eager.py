@@ -24,14 +24,11 @@ class EagerPrices:
     """``prices`` with fairseq's unfused attention, softmax and logits.
 
     Scores are made in full, also of the tokens that a prompt's mask hides, and every kernel between
-    the products reads and writes them, ``score_bytes`` in all. In decoding each token reads the
-    keys and values of its ``source`` tokens, too.
+    the products reads and writes them, ``score_bytes`` in all.
     """
 
-    def __init__(
-        self, prices: CostModel, phase: Phase, values: Assumptions, source: int = 0
-    ) -> None:
-        self._prices, self.phase, self.source = prices, phase, source
+    def __init__(self, prices: CostModel, phase: Phase, values: Assumptions) -> None:
+        self._prices, self.phase = prices, phase
         self.values = {
             name: number(values, name)
             for name in (
@@ -49,10 +46,15 @@ class EagerPrices:
         scores = 2 * context - tokens if self.phase == "prefill" else context
         each = self.values["score_bytes"] * layer.attention.heads
         moved = scores * each + tokens * self._passes(layer)
-        if (cross := layer.cross_attention) is not None:
-            each_source = cross.kv_bytes_per_token + self.values["score_bytes"] * cross.heads
-            moved = moved + tokens * (self.source * each_source)
         return self._more(self._prices.attention_ns(layer, tokens, scores, kv), moved)
+
+    def cross_attention_ns(
+        self, layer: LayerSpec, context: Ints, kv: Ints, projected: Ints
+    ) -> Ints:
+        """As ``CostModel.cross_attention_ns``."""
+        price = self._prices.cross_attention_ns(layer, context, kv, projected)
+        heads = layer.cross_attention.heads if layer.cross_attention else 0
+        return self._more(price, context * (self.values["score_bytes"] * heads))
 
     def _passes(self, layer: LayerSpec) -> float:
         """Bytes a token of the passes over hidden rows that no price has; of a dense layer's."""

@@ -133,6 +133,11 @@ PARAMETERS = (
         "10 slots a GPU, or 80 of a layer in total (10, 5, 2 a GPU on 1, 2, 4 nodes)", DECODER,
     ),
     Parameter(
+        "sentences", "own", ("same",), "",
+        "every GPU sends rows of its own sentences, or all GPUs run one batch (the author's fork "
+        "of fairseq can): the same sentences on each", memory=True,
+    ),
+    Parameter(
         "balancing_batch", "same", ("half", "double"), "",
         "sentences a GPU when load balancing was measured: those of the latencies (LM 8, MT 48)",
     ),

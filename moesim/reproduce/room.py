@@ -17,11 +17,13 @@ from moesim.reproduce.machines import hardware_of
 from moesim.reproduce.parameters import Assumptions
 from moesim.reproduce.settings import TASKS, Setting
 from moesim.workload.schedule import AttentionSums
+from moesim.workload.sources import SourceSums
 
 
 def memory_of(setting: Setting, values: Assumptions, pools: Pools) -> Footprint:
     """Bytes of every pass; a batch beyond the pool is as uneven as one that it holds."""
-    most = max(1, getattr(pools, TASKS[setting.task].mix) // setting.gpus)
+    workers = 1 if values["sentences"] == "same" else setting.gpus
+    most = max(1, getattr(pools, TASKS[setting.task].mix) // workers)
     known = replace(setting, batch=min(setting.batch, most), batches=1)
     case = case_of(known, values, pools)
     if known.batch == setting.batch:
@@ -32,16 +34,19 @@ def memory_of(setting: Setting, values: Assumptions, pools: Pools) -> Footprint:
 def _grown(case: Case, times: float) -> Footprint:
     """Bytes of the passes of ``case`` with so many times the tokens on every GPU."""
     sums = AttentionSums.of(case.schedule, case.trace, case.gpus, None)
-    tokens, cached = (
-        np.ceil(one * times).astype(np.int64) for one in (sums.tokens, sums.cached_tokens)
+    sources = SourceSums.of(case.schedule, case.trace, case.gpus)
+    tokens, cached, held = (
+        np.ceil(one * times).astype(np.int64)
+        for one in (sums.tokens, sums.cached_tokens, sources.cached_tokens)
     )
+    kv = cached * sum(layer.attention.kv_bytes_per_token for layer in case.model.layers)
     layers = case.layers_of(int(case.schedule.phase[0]))
     encodes = layers[0].stack == "encoder"
     logits = np.zeros_like(tokens) if encodes else tokens
     return Footprint.of(
         case.model,
         residences_of(case),
-        kv_bytes=cached * sum(layer.attention.kv_bytes_per_token for layer in layers),
+        kv_bytes=kv + held * case.model.source_bytes_per_token,
         live=live_parts(widths_of(case), rows_alike(case, tokens), tokens, logits),
         pinned=pins(case),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from moesim.engine.case import Case
 from moesim.engine.outcome import CHARGES, Outcome
-from moesim.metrics.balance import balance
+from moesim.metrics.balance import Loads, balance
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.parameters import Assumptions
 from moesim.reproduce.settings import Setting
@@ -59,5 +59,5 @@ def timed(setting: Setting, values: Assumptions, pools: Pools, warm: int = 0) ->
         (outcome.duration_ns - begin) / batches,
         dict(zip(CHARGES, charges.tolist(), strict=True)),
         float((turns - hits) / max(turns, 1)),
-        balance(outcome.counts.rows[first:]),
+        balance(Loads.of(outcome.counts.rows[first:])),
     )

@@ -41,16 +41,15 @@ def domain_names(task: Task) -> tuple[str, ...]:
 
 
 def parameters_of(task: Task, values: Assumptions) -> SyntheticTrace:
-    """The parameters of the task's routing alone, under the assumptions."""
+    """The parameters of the task's routing, under the assumptions. The decoder's sentences have
+    their sources with them, as long as they are.
+    """
     found = _published(task.trace)
     if task.mix == "lm":
         return found
     lengths = Fixed(tokens=round(number(values, "mt_tokens")))
     encodes = task.phase == "encode"
-    update = {
-        "encode_tokens": lengths if encodes else None,
-        "decode_tokens": None if encodes else lengths,
-    }
+    update = {"encode_tokens": lengths, "decode_tokens": None if encodes else lengths}
     parts = [part if "encode" in part.phases else _lasting(part, values) for part in found.parts]
     requests = found.requests.model_copy(update=update)
     return found.model_copy(update={"requests": requests, "parts": tuple(parts)})
@@ -108,11 +107,13 @@ def read_pool(path: Path) -> RoutingTrace:
     return read_trace(path)
 
 
-def repeated(pool: Requests, count: int) -> Requests:
-    """The first ``count`` sentences of ``pool``, which begins anew where it has fewer."""
+def repeated(pool: Requests, count: int, times: int = 1) -> Requests:
+    """The first ``count`` sentences of ``pool``, which begins anew where it has fewer; each of them
+    ``times`` over before the next.
+    """
     lengths = np.bincount(pool.request)
     starts = np.cumsum(lengths) - lengths
-    chosen = np.arange(count) % pool.count
+    chosen = np.arange(count) // times % pool.count
     request = np.repeat(np.arange(count), lengths[chosen])
     first = np.cumsum(lengths[chosen]) - lengths[chosen]
     tokens = np.arange(len(request)) - first[request] + starts[chosen][request]

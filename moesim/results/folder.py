@@ -15,7 +15,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
 from moesim.results.provenance import FORMAT, digest
 from moesim.results.result import OPTIONAL, TABLES, Result, empty_table
-from moesim.results.store import is_stored, read_stored
+from moesim.results.store import LOG, PACKS, is_stored, read_stored
 
 SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
 
@@ -82,9 +82,19 @@ def read_result(folder: Path | str) -> Result:
     summary = _checked_json(source, SUMMARY)
     if "status" not in summary:
         raise _unusable(source, f"{SUMMARY} has no 'status'")
-    digests = provenance.get("tables", {})
+    digests = _mapping(source, PROVENANCE, provenance, "tables")
+    _mapping(source, SUMMARY, summary, "intervals")
     tables = {name: _read_columns(source, name, digests) for name in TABLES}
     return Result(summary, read_experiment(source), provenance, **tables)
+
+
+def files_read(folder: Path) -> list[Path]:
+    """The files that ``read_result`` reads for ``folder``."""
+    if is_stored(folder):
+        sweep = folder.parent.parent
+        return [sweep / LOG, *(sweep / PACKS).glob("*")]
+    tables = (f"{name}.parquet" for name in TABLES)
+    return [folder / name for name in (SUMMARY, PROVENANCE, EXPERIMENT, *tables)]
 
 
 def read_experiment(folder: Path | str) -> dict[str, Any]:
@@ -115,6 +125,14 @@ def _checked_json(source: Path, name: str) -> dict[str, Any]:
         return read_json(source / name)
     except InputError as error:
         raise _unusable(source, f"{name} {error.problems[0].what}") from error
+
+
+def _mapping(source: Path, name: str, content: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping under ``key``; empty where there is none."""
+    value = content.get(key) or {}
+    if not isinstance(value, dict):
+        raise _unusable(source, f"'{key}' in {name} is not as it was written")
+    return value
 
 
 def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.DataFrame:

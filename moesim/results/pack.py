@@ -47,7 +47,7 @@ def unpack(content: bytes, tables: Iterable[str] = tuple(TABLES)) -> Result:
     """
     digest, body = content[len(MAGIC) :][:_DIGEST_BYTES], content[len(MAGIC) + _DIGEST_BYTES :]
     if not content.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
-        raise DamagedError("is not as it was written")
+        raise DamagedError("not as it was written")
     start = _HEAD_START + int.from_bytes(body[:_LENGTH_BYTES], "little")
     head = json.loads(content[_HEAD_START:start])
     parts = _parts(head["tables"], start)

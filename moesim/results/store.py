@@ -139,7 +139,8 @@ def _entry(line: bytes, where: str) -> Entry:
     try:
         return Entry(**json.loads(line))
     except (ValueError, TypeError) as error:
-        what = f"is no line of a sweep's log ({error}); restore the file"
+        what = f"is no line of a sweep's log ({error}); restore the file, or remove the line:"
+        what += " the same 'moesim sweep' then simulates its point again"
         raise InputError([Problem(where, "", what)]) from error
 
 
@@ -186,7 +187,10 @@ def read_entry(sweep: Path, entry: Entry, tables: Iterable[str] = tuple(TABLES))
             stream.seek(entry.start)
             return unpack(stream.read(entry.length), tables)
     except (OSError, DamagedError) as error:
-        what = f"point {entry.number} cannot be read from it ({error}); restore the file"
+        why = error.strerror if isinstance(error, OSError) else error
+        what = f"point {entry.number} cannot be read from it ({why}): its tables are lost, its row"
+        what += f" in the sweep's table is not; restore the file, or remove the lines of {LOG} that"
+        what += " name it: the same 'moesim sweep' then simulates their points again"
         raise InputError([Problem(str(path), "", what)]) from error
 
 

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from moesim.config.errors import InputError
+from moesim.config.garbage import collect_seldom
 from moesim.sweep.lock import hold_shared
 from moesim.sweep.point import Batch, Point, Work, failure
 from moesim.sweep.queue import Queue
@@ -129,6 +130,7 @@ def died(exitcode: int | None) -> str:
 
 def serve(pipe: Connection, work: Work, lock: Path) -> None:
     """A process's life: ``work`` on the points that come through ``pipe`` until it closes."""
+    collect_seldom()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     with hold_shared(lock), suppress(EOFError, ConnectionError):

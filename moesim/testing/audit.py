@@ -21,7 +21,7 @@ from moesim.memory.policy import (
     WEIGHT_UNIT,
     CachePolicy,
 )
-from moesim.memory.residency import Needs, Turns
+from moesim.memory.turns import Needs, Turns
 from moesim.testing.traces import needs_of
 
 STEP = 1 << 20

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import LayerCache, Turns, next_uses
+from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.turns import Turns
 from moesim.testing.audit import Audit, Setting
 from moesim.testing.traces import needs_of
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 from moesim.trace.routing import Phase, RoutingTrace, TraceMetadata
 
 

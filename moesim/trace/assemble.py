@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.trace.recording import Recording
 from moesim.trace.routing import NO_EXPERT, Phase, TraceMetadata
@@ -44,7 +45,9 @@ def offsets(name: str, array: NDArray[Any], tokens: int) -> NDArray[np.int64]:
     rows = array.astype(np.int64)
     if len(rows) == 0 or rows[0] != 0 or rows[-1] != tokens or (np.diff(rows) <= 0).any():
         shown = ", ".join(map(str, [*rows[:3], "...", *rows[-2:]] if len(rows) > 5 else rows))  # noqa: PLR2004
-        raise wrong(name, f"is [{shown}]: must rise from 0 to the {tokens} tokens of expert_ids")
+        raise wrong(
+            name, f"is [{shown}]: must rise from 0 to the {counted(tokens, 'token')} of expert_ids"
+        )
     return rows
 
 

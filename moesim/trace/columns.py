@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.trace.routing import TraceMetadata
 
@@ -45,7 +46,9 @@ def check_columns(schema: Any, metadata: TraceMetadata) -> list[str]:
         if name in PER_TOKEN and not pa.types.is_integer(found):
             problems.append(Problem("", name, f"is {found}: must be {PER_TOKEN[name].__name__}"))
         if name in PER_CHOICE and found != pa.binary(width):
-            rule = f"{len(metadata.moe_layer_ids)} layers x top-{metadata.top_k} x 2 bytes"
+            rule = (
+                f"{counted(len(metadata.moe_layer_ids), 'layer')} x top-{metadata.top_k} x 2 bytes"
+            )
             what = f"is {found}: must be fixed_size_binary[{width}] ({rule}, as the metadata says)"
             problems.append(Problem("", name, what))
     if problems:

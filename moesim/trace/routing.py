@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.errors import InputError
+from moesim.config.counted import counted
+from moesim.config.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -147,25 +148,29 @@ class RoutingTrace:
         layers = model.moe_layers
         recorded = f"the trace (recorded from {self.metadata.model or 'an unnamed model'})"
         if len(layers) != self.moe_layers:
-            raise InputError(
-                f"{recorded} has {self.moe_layers} MoE layers, but model '{model.name}' has"
-                f" {len(layers)}; use the model of the trace, or a trace of this model"
+            raise _misfit(
+                f"{recorded} has {counted(self.moe_layers, 'MoE layer')}, but model '{model.name}'"
+                f" has {len(layers)}"
             )
         for row, (layer, largest) in enumerate(zip(layers, self.largest_ids, strict=True)):
             moe = layer.moe
             if moe is None:
                 continue
             if self.top_k > moe.top_k:
-                raise InputError(
-                    f"{recorded} has {self.top_k} experts a token, but model '{model.name}' routes"
-                    f" to {moe.top_k}; use the model of the trace, or a trace of this model"
+                raise _misfit(
+                    f"{recorded} has {counted(self.top_k, 'expert')} a token, but model"
+                    f" '{model.name}' routes to {moe.top_k}"
                 )
             if largest >= moe.experts:
-                raise InputError(
+                raise _misfit(
                     f"{recorded} has expert id {largest} in MoE layer {row}, but model"
-                    f" '{model.name}' has experts 0 to {moe.experts - 1} there; use the model of"
-                    " the trace, or a trace of this model"
+                    f" '{model.name}' has experts 0 to {moe.experts - 1} there"
                 )
+
+
+def _misfit(what: str) -> InputError:
+    remedy = "use the model of the trace, or a trace of this model"
+    return InputError([Problem("", "trace", f"{what}; {remedy}")])
 
 
 def _require(

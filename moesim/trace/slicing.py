@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.routing import RoutingTrace
 
@@ -27,8 +28,8 @@ def slice_trace(
     columns = np.arange(trace.moe_layers)[layers]
     if not len(rows) or not len(columns):
         raise InputError(
-            f"the slice is empty: the trace has {trace.requests} requests and {trace.moe_layers}"
-            " MoE layers; choose some of them"
+            f"the slice is empty: the trace has {counted(trace.requests, 'request')} and"
+            f" {counted(trace.moe_layers, 'MoE layer')}; choose some of them"
         )
     kept = tuple(trace.metadata.moe_layer_ids[column] for column in columns)
     weights, predicted = trace.gate_weights, trace.predicted_ids

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.errors import InputError
+from moesim.config.errors import InputError, Problem
 from moesim.trace.routing import Phase, RoutingTrace
 
 PhaseChoice = Literal["decode", "prefill", "all", "encode"]
@@ -48,10 +48,8 @@ class Requests:
         rows = np.flatnonzero(np.isin(trace.phase, _CHOSEN[phase]))
         if not len(rows):
             present = sorted({Phase(p).name.lower() for p in np.unique(trace.phase)})
-            raise InputError(
-                f"workload.phase: the trace has no token in phase '{phase}'; "
-                f"it has {', '.join(present)}"
-            )
+            what = f"the trace has no token in phase '{phase}'; it has {', '.join(present)}"
+            raise InputError([Problem("", "workload.phase", what)])
         changes = np.diff(trace.request_id[rows]) != 0
         request = np.concatenate(([0], np.cumsum(changes, dtype=np.int64)))
         if first is not None:

@@ -120,7 +120,7 @@ class AttentionSums:
         """
         token_pass = schedule.pass_of_token()
         place = token_pass * gpus + schedule.gpu
-        last = _last_of_request(token_pass, schedule.request)
+        last = last_of_requests(token_pass, schedule.request)
         length = np.diff(np.flatnonzero(np.concatenate(([True], last))))
         phase = schedule.phase[token_pass]
         encode, decode = phase == Phase.ENCODE, phase == Phase.DECODE
@@ -133,7 +133,9 @@ class AttentionSums:
             sums = np.bincount(place, values.astype(np.float64), schedule.passes * gpus)
             return sums.astype(np.int64).reshape(schedule.passes, gpus)
 
-        cached = _cached(schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last])
+        cached = held_by_requests(
+            schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last]
+        )
         return cls(total(np.ones_like(reach)), total(context), total(read), cached)
 
     def of_groups(self, size: int) -> AttentionSums:
@@ -158,7 +160,7 @@ def _rank(group: Ints, slot: Ints) -> Ints:
     return rank
 
 
-def _cached(schedule: Schedule, gpus: int, ends: Ints, held: Ints) -> Ints:
+def held_by_requests(schedule: Schedule, gpus: int, ends: Ints, held: Ints) -> Ints:
     """Cached tokens int64[passes, gpus]: ``held`` by each request after its last token in a pass,
     ``ends``, until its next pass, or the end of its last.
     """
@@ -176,7 +178,7 @@ def _cached(schedule: Schedule, gpus: int, ends: Ints, held: Ints) -> Ints:
     return cached
 
 
-def _last_of_request(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
+def last_of_requests(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
     """True at the last token of each request in each pass."""
     changes = (np.diff(token_pass) != 0) | (np.diff(request) != 0)
     return np.append(changes, True)

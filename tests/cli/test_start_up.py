@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,9 @@ from moesim.cli.app import app
 from moesim.cli.main import load_commands, main
 
 HEAVY = {"pandas", "scipy", "matplotlib", "numba", "simpy", "numpy", "pyarrow", "pydantic"}
+OF_OTHERS = {"matplotlib", "simpy", "torch", "distributed", "scipy.optimize", "scipy.stats"}
+"""What figures, the other engine, recordings, clusters and fits need, and a run does not."""
+EXPERIMENT = str(Path(__file__).parents[2] / "experiments" / "quickstart.yaml")
 
 
 def python(code):
@@ -20,17 +24,52 @@ def python(code):
     )
 
 
+def loaded_by(code):
+    done = python(
+        f"import sys, json; before = set(sys.modules); {code}\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def loaded_by_command(*arguments):
+    return loaded_by(f"from moesim.cli.main import main; assert main({list(arguments)}) == 0")
+
+
 @pytest.mark.parametrize(
     "code", ["import moesim", "from moesim.cli.main import main; main(['--help'])"]
 )
 def test_nothing_heavy_is_loaded(code):
-    done = python(
-        f"import sys, json; before = set(sys.modules); {code}\n"
-        "print(json.dumps(sorted({n.split('.')[0] for n in set(sys.modules) - before})))"
-    )
-    assert done.returncode == 0, done.stderr
-    loaded = set(json.loads(done.stdout.splitlines()[-1]))
-    assert not loaded & HEAVY
+    assert not loaded_by(code) & HEAVY
+
+
+def test_a_run_that_replays_loads_nothing_that_only_others_need(tmp_path):
+    loaded = loaded_by_command("run", EXPERIMENT, "--out", str(tmp_path / "out"))
+    assert "moesim.engine.replay.run" in loaded
+    assert not loaded & OF_OTHERS
+
+
+def test_a_check_reads_no_table_and_loads_no_compiled_code():
+    loaded = loaded_by_command("check", EXPERIMENT)
+    assert "moesim.experiment.schema" in loaded
+    assert not loaded & (OF_OTHERS | {"pandas", "moesim.memory.decisions", "moesim.memory.staging"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [(["fit", EXPERIMENT], {"matplotlib", "simpy"}), (["list", "models"], HEAVY - {"pydantic"})],
+)
+def test_other_commands_load_what_they_show(arguments, needless):
+    assert not loaded_by_command(*arguments) & needless
+
+
+def test_only_the_command_changes_when_garbage_is_collected():
+    read = "import gc; print(gc.get_threshold()[0], gc.get_freeze_count())"
+    usual = python(read).stdout
+    assert python(f"import moesim.experiment.schema; {read}").stdout == usual
+    command = python(f"from moesim.cli.main import main; main(['--version']); {read}").stdout
+    assert int(command.split()[-2]) > int(usual.split()[0])
 
 
 def test_the_version_is_shown(capsys):

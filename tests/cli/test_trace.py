@@ -12,13 +12,14 @@ from moesim.trace import read_trace
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "traces" / "quickstart.parquet")
 SAMPLES = ROOT / "tests" / "data" / "importers"
+DOCUMENT = "model: gpt-oss-20b\nhardware: rtx-4090\ntrace: {}\n"
 
 
 def test_import_then_validate_then_slice(tmp_path, capsys):
     out, part = str(tmp_path / "t.parquet"), str(tmp_path / "part.parquet")
     logits = str(SAMPLES / "hf-router-logits.npz")
     assert main(["trace", "import", logits, "-o", out, "--licence", "CC0"]) == 0
-    assert "1 requests, 3 tokens, 2 MoE layers, top-2 of 4 experts" in capsys.readouterr().out
+    assert "1 request, 3 tokens, 2 MoE layers, top-2 of 4 experts" in capsys.readouterr().out
     assert read_trace(out).metadata.licence == "CC0"
     assert main(["trace", "validate", out]) == 0
     assert "clean" in capsys.readouterr().out
@@ -81,18 +82,49 @@ def test_what_does_not_fit_in_memory_is_one_line(capsys, monkeypatch):
         ["trace", "curve", "{trace}", "-o", "{trace}"],
         ["trace", "fit", "{trace}", "-o", "{trace}"],
         ["trace", "synthesize", "{yaml}", "-o", "{yaml}"],
+        ["trace", "import", "{npz}", "-o", "{npz}"],
+        ["trace", "record", "model", "{yaml}", "-o", "{yaml}"],
+        ["price", "h100-sxm", "--ops", "{ops}", "-o", "{ops}"],
+        ["price", "{profile}", "--ops", "{ops}", "-o", "{profile}"],
+        ["calibrate", "import", "{folder}", "-o", "{moe}"],
+        ["calibrate", "import", "{moe}", "-o", "{moe}"],
+        ["calibrate", "fit", "{ops}", "--base", "{profile}", "-o", "{profile}"],
+        [
+            "calibrate",
+            "software",
+            "{ops}",
+            "--model",
+            "qwen3-30b-a3b",
+            "--hardware",
+            "{profile}",
+            "-o",
+            "{profile}",
+        ],
         ["place", "{yaml}", "-o", "{yaml}"],
+        ["place", "{yaml}", "--set", "placement={{kind: plan, file: {plan}}}", "-o", "{plan}"],
         ["place", "{yaml}", "-o", "{trace}"],
     ],
     ids=" ".join,
 )
 def test_what_is_read_is_never_written_over(command, tmp_path, capsys):
-    trace, document = tmp_path / "t.parquet", tmp_path / "f.yaml"
-    trace.write_bytes(Path(QUICKSTART).read_bytes())
-    document.write_text(f"model: gpt-oss-20b\nhardware: rtx-4090\ntrace: {trace}\n")
-    before = trace.read_bytes(), document.read_bytes()
-    assert main([word.format(trace=trace, yaml=document) for word in command]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    files = {
+        "trace": (tmp_path / "t.parquet", Path(QUICKSTART).read_bytes()),
+        "yaml": (tmp_path / "f.yaml", DOCUMENT.format(tmp_path / "t.parquet").encode()),
+        "npz": (tmp_path / "r.npz", (SAMPLES / "npz.npz").read_bytes()),
+        "ops": (tmp_path / "ops.csv", b"op,latency_ns\nlaunch,2000\n"),
+        "moe": (tmp_path / "moe.csv", b"tokens,activated_experts,time_us\n1,8,50\n"),
+        "profile": (
+            tmp_path / "h.yaml",
+            (ROOT / "hardware_profiles" / "rtx-4090.yaml").read_bytes(),
+        ),
+    }
+    maps = {"gpus": 1, "physical_to_logical_map": [list(range(32))] * 24}
+    files["plan"] = tmp_path / "plan.json", json.dumps(maps).encode()
+    for path, content in files.values():
+        path.write_bytes(content)
+    places = {name: path for name, (path, _) in files.items()}
+    assert main([word.format(folder=tmp_path, **places) for word in command]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("--out: ")
     assert line.endswith("is the file that is read; name another one")
-    assert (trace.read_bytes(), document.read_bytes()) == before
+    assert all(path.read_bytes() == content for path, content in files.values())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moesim.memory.prefetch import registry
 from moesim.memory.prefetch.base import View
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 FETCHING = sorted(kind for kind, one in registry.components.items() if one.fetches)
 PASSES, LAYERS, EXPERTS = 6, 3, 8
@@ -62,7 +62,9 @@ def test_a_prediction_does_not_depend_on_where_a_view_begins(
 ) -> None:
     mask = np.array(drawn).reshape(PASSES, LAYERS, EXPERTS)
     whole, later = view_of(mask), view_of(mask[first:], first)
-    one = registry.get(kind)(**({"recall": 0.7, "precision": 0.5} if kind == "oracle" else {}))
+    one = registry.get(kind)(
+        **({"recall": "70 %", "precision": "50 %"} if kind == "oracle" else {})
+    )
     if kind == "next_layer":
         later = View(**{**later.__dict__, "followers": whole.followers})
     assert lists(one.predict(whole, 0, 1, 0))[first:] == lists(one.predict(later, 0, 1, 0))
@@ -72,7 +74,7 @@ def test_an_oracle_predicts_as_well_as_it_says() -> None:
     mask = np.zeros((20_000, LAYERS, EXPERTS), np.bool_)
     mask[:, :, :3] = True
     found = lists(
-        registry.get("oracle")(recall=0.6, precision=0.75).predict(view_of(mask), 0, 1, 0)
+        registry.get("oracle")(recall="60 %", precision="75 %").predict(view_of(mask), 0, 1, 0)
     )
     right = sum(expert < 3 for experts in found for expert in experts)
     predicted = sum(map(len, found))

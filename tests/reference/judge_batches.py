@@ -16,6 +16,11 @@ class Request:
         default_factory=lambda: {PREFILL: [], DECODE: [], ENCODE: []}
     )
 
+    @property
+    def every_row(self) -> list[int]:
+        """In whatever phase, in file order."""
+        return sorted(row for rows in self.rows.values() for row in rows)
+
 
 @dataclass
 class Part:

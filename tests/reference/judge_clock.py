@@ -91,7 +91,8 @@ class Clock:
         uneven = config.gating == "dynamic"
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
         offloaded = any(n is not None and n < len(x) for n in given for x in self.local)
-        self.needs_decision = config.agrees or (uneven and (config.gpus > 1 or offloaded))
+        asks = config.gpus > 1 or offloaded or config.kernels == "serial"
+        self.needs_decision = config.agrees or (uneven and asks)
         self.host_decides = config.decide == "host" and self.needs_decision
         self.counts_exchanged = uneven and config.gpus > 1
         self.reads = config.software.count_reads if self.counts_exchanged else 1
@@ -182,6 +183,7 @@ class Clock:
             together = self.of_node(tokens, g)
             if together:
                 gpu.t += self.prices.attention_ns(layer, together, context, cached)
+                gpu.t += self.source_ns(layer, one, g)
                 gpu.t += self.reduced_ns(together)
                 if not layer.moe:
                     gpu.t += self.prices.dense_ns(layer, together) + self.reduced_ns(together)
@@ -224,6 +226,23 @@ class Clock:
                 context += sum(reach)
                 cached += sum(reach)
         return context, cached
+
+    def source_ns(self, layer: Layer, one: Pass, g: int) -> int:
+        """What the decoder does with the sources of the requests."""
+        encodes = any(other.stack == "encoder" for other in self.model.layers)
+        if one.phase == ENCODE or not encodes:
+            return 0
+        context = read = projected = 0
+        for part in one.parts:
+            if part.gpu not in self.together(g):
+                continue
+            of_request = part.request.every_row
+            source = sum(self.trace["phase"][row] == ENCODE for row in of_request)
+            decoder = [row for row in of_request if self.trace["phase"][row] != ENCODE]
+            context += source * len(part.rows)
+            read += source
+            projected += source if decoder[0] in part.rows else 0
+        return self.prices.cross_attention_ns(layer, context, read, projected)
 
     # --- gate to combine
 

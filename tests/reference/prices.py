@@ -41,6 +41,11 @@ class ToyPrices:
         fixed: int = self.base + layer.kind + self.token * tokens
         return fixed + self.context * (2 * context_tokens + kv_tokens)
 
+    def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
+        if context == 0:
+            return 0
+        return self.base // 3 + layer.kind + context + 2 * kv + self.token * projected
+
     def dense_ns(self, layer: Any, tokens: int) -> int:
         return 2 * self.base + 3 * layer.kind + 2 * self.token * tokens if tokens else 0
 
@@ -148,6 +153,10 @@ class ToyCostModel:
             lambda *n: price(self._kind(layer), *n), tokens, context_tokens, kv_tokens
         )
 
+    def cross_attention_ns(self, layer: Any, context: Any, kv: Any, projected: Any) -> Ints:
+        price = self.prices.cross_attention_ns
+        return self._each(lambda *n: price(self._kind(layer), *n), context, kv, projected)
+
     def dense_ns(self, layer: Any, tokens: Any) -> Ints:
         return self._each(lambda n: self.prices.dense_ns(self._kind(layer), n), tokens)
 
@@ -219,6 +228,9 @@ class ScalarPrices:
 
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         return self._layered("attention_ns", layer, tokens, context_tokens, kv_tokens)
+
+    def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
+        return self._layered("cross_attention_ns", layer, context, kv, projected)
 
     def dense_ns(self, layer: Any, tokens: int) -> int:
         return self._layered("dense_ns", layer, tokens)

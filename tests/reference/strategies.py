@@ -127,8 +127,8 @@ def traces(draw: st.DrawFn, model: Model, kind: str) -> Trace:
         phases = [PREFILL] * prompt + [DECODE] * (tokens - prompt)
         positions = list(range(first, first + tokens))
         if kind == "encode":
-            encoded = draw(st.integers(0, 6))
-            phases = [ENCODE] * encoded + phases
+            encoded, prompt = draw(st.integers(0, 6)), random.choice([0, 0, 1, tokens // 2])
+            phases = [ENCODE] * encoded + [PREFILL] * prompt + phases[prompt:]
             positions = list(range(encoded)) + positions
         for phase, position in zip(phases, positions, strict=True):
             trace["request_id"].append(name)
@@ -342,6 +342,9 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     software = replace(config.software, blocking=False, overlap=True)
     if draw(st.booleans()):  # a host that is far behind
         software = replace(software, host_per_copy_ns=float(draw(st.integers(500, 3000))))
+    prefetch = draw(prefetches(model))
+    if shape == "crowded" and draw(st.booleans()):  # where pinned experts have to go
+        prefetch = replace(prefetch, kind="history", budget=None)
     config = replace(
         config,
         prefill="cache",
@@ -349,7 +352,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         parameters=parameters,
         first_part=config.first_part if policy == "static" else 0.25,
         software=software,
-        prefetch=draw(prefetches(model)),
+        prefetch=prefetch,
     )
     random = Random(draw(st.integers(0, 2**32 - 1)))
     right = draw(st.sampled_from([0.3, 0.7, 1.0]))

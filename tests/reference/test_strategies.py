@@ -58,7 +58,7 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     names += [f"phase {phase}" for phase in ("decode", "prefill", "all", "encode")]
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:
-        assert seen[name] >= 9, (name, seen)
+        assert seen[name] >= 3, (name, seen)
 
 
 def holds_twice(case: Case) -> bool:

@@ -83,7 +83,7 @@ def engine_case(case: Case) -> EngineCase:
 
 def engine_prefetch(choices: Prefetch) -> Prefetcher:
     names = {"oracle": ("recall", "precision"), "next_layer": ("first_part",)}
-    own = {name: float(getattr(choices, name)) for name in names.get(choices.kind, ())}
+    own = {name: percent(getattr(choices, name)) for name in names.get(choices.kind, ())}
     budget = None if choices.budget is None else f"{choices.budget} B"
     return prefetchers.get(choices.kind)(layers=choices.layers, budget=budget, **own)
 
@@ -107,12 +107,15 @@ def percent(share: float | Fraction) -> str:
 def engine_model(model: Model, *, gated: bool) -> ModelSpec:
     expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16")
 
+    encodes = any(layer.stack == "encoder" for layer in model.layers)
+    cross = AttentionSpec(1, 1, 1, 1, None, 1, 1, 1)
+
     def layer_spec(layer: Layer) -> LayerSpec:
         return LayerSpec(
             index=layer.index,
             stack=layer.stack,
             attention=AttentionSpec(1, 1, 1, 1, layer.window, 1, 1, 1),
-            cross_attention=None,
+            cross_attention=cross if encodes and layer.stack == "decoder" else None,
             dense=None if layer.moe else expert,
             moe=MoeSpec(model.experts, model.top_k, expert, None, 0, 0) if layer.moe else None,
             norm_parameters=0,

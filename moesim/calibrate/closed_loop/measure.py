@@ -16,6 +16,7 @@ from moesim.calibrate.closed_loop.model import Decoder, sticky_tokens
 from moesim.calibrate.closed_loop.pool import Pool, StreamPool
 from moesim.calibrate.closed_loop.recording import PROMPT, Recording, Setting
 from moesim.calibrate.closed_loop.sizes import Sizes
+from moesim.config.counted import counted
 
 SEED = 1
 
@@ -84,8 +85,8 @@ def measure(
                 if number >= 0:
                     between()
                 progress(
-                    f"decoding, round {number + 1} of {rounds}: {setting.slots} slots a layer,"
-                    f" batch {setting.batch}"
+                    f"decoding, round {number + 1} of {rounds}: "
+                    f"{counted(setting.slots, 'slot')} a layer, batch {setting.batch}"
                 )
                 recording = machine.run(setting, steps if number >= 0 else min(steps, WARM_UP))
                 if number >= 0:

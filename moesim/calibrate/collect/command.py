@@ -17,6 +17,7 @@ from moesim.calibrate.collect.shapes import Shapes, shapes_for
 from moesim.calibrate.intake import shipped_profile
 from moesim.calibrate.table import ops_of, read_table
 from moesim.calibrate.validate import valid
+from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest, writing
 
 KINDS = ("auto", "cpu", "cuda")
@@ -59,7 +60,7 @@ def finish(session: Session) -> Iterator[str]:
         return
     table = session.table()
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(table).items())
-    yield f"{session.out}: {len(table)} rows ({counts})"
+    yield f"{session.out}: {counted(len(table), 'row')} ({counts})"
     shipped = shipped_profile(session.device.name)
     if shipped is None:
         profile = session.out.with_suffix(".yaml")

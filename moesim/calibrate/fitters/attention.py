@@ -29,6 +29,7 @@ from moesim.calibrate.fitters.base import (
 )
 from moesim.calibrate.held_out import LEAST_SHAPES
 from moesim.calibrate.logarithmic import Found
+from moesim.config.counted import counted
 from moesim.hardware.attention_kernel import AttentionTerms, attention_terms
 from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.calibrated_attention import (
@@ -59,8 +60,8 @@ class Attention(Fitter):
         told, count = f"{rows.op} {about.label}", len(np.unique(rows.shape))
         if len(rows.rows) < LEAST_POINTS or count < LEAST_SHAPES:
             return (
-                f"{told}: {len(rows.rows)} usable points of {count} shapes; a fit needs"
-                f" {LEAST_POINTS} of {LEAST_SHAPES}"
+                f"{told}: {counted(len(rows.rows), 'usable point')} of {counted(count, 'shape')};"
+                f" a fit needs {LEAST_POINTS} of {LEAST_SHAPES}"
             )
         layout = best_layout(rows)
         error = left_out(rows, layout)

@@ -18,6 +18,7 @@ from moesim.calibrate.fitters.transfers import (
 from moesim.calibrate.held_out import groups
 from moesim.calibrate.logarithmic import Prior
 from moesim.calibrate.validate import number
+from moesim.config.counted import counted
 from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import CollectiveFit
 from moesim.hardware.collective_kernel import (
@@ -52,7 +53,8 @@ class Collectives(Fitter):
         op = str(table["op"].iloc[0])
         table = table[number(table, "gpus") > 1].reset_index(drop=True)
         if len(table) < LEAST_POINTS:
-            return f"{op} {about.label}: {len(table)} points; a fit needs {LEAST_POINTS} sizes"
+            points = counted(len(table), "point")
+            return f"{op} {about.label}: {points}; a fit needs {LEAST_POINTS} sizes"
         prior = _prior(profile)
         found = fit_transfers(_formula, table, prior, HALF)
         return CollectiveFit(

@@ -23,6 +23,7 @@ from moesim.calibrate.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.calibrate.ratios import ratios_of
 from moesim.calibrate.validate import Mask, number
 from moesim.calibrate.workload import ExpertShapes, chosen, expert_shapes, expert_work
+from moesim.config.counted import counted
 from moesim.hardware.calibrated import ExpertFit, HeldOut
 from moesim.hardware.calibrated_experts import (
     EVEN,
@@ -113,9 +114,9 @@ class Experts(Fitter):
 
 def _too_few(label: str, points: int, shapes: int) -> str:
     return (
-        f"experts {label}: {points} usable points of {shapes} shapes; a fit needs {LEAST_POINTS},"
-        f" and {LEAST_SHAPES} shapes for its held-out error. Missing: more token counts or shapes"
-        " whose touched experts exceed the L2 cache"
+        f"experts {label}: {counted(points, 'usable point')} of {counted(shapes, 'shape')};"
+        f" a fit needs {LEAST_POINTS}, and {LEAST_SHAPES} shapes for its held-out error. Missing:"
+        " more token counts or shapes whose touched experts exceed the L2 cache"
     )
 
 

@@ -21,6 +21,7 @@ from moesim.calibrate.fitters.base import (
 from moesim.calibrate.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.calibrate.logarithmic import Found, Prior, fit_logarithms
 from moesim.calibrate.validate import Mask, flag, number
+from moesim.config.counted import counted
 from moesim.hardware.calibrated import KernelFit
 from moesim.hardware.kernel_work import (
     KERNELS,
@@ -56,7 +57,8 @@ class Kernels(Fitter):
         table = table[cold].reset_index(drop=True) if cold.sum() >= needed else table
         shape = groups(table, COLUMNS)
         if len(table) < needed:
-            return f"{op} {about.label}: {len(table)} points; a fit needs {needed} of other sizes"
+            points = counted(len(table), "point")
+            return f"{op} {about.label}: {points}; a fit needs {needed} of other sizes"
         latency, work = number(table, "latency_ns"), work_of(table, op)
         prior = _prior(profile, op, work)
         every = np.ones(len(table), bool)

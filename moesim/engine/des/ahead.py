@@ -19,7 +19,8 @@ from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.program import Program
 from moesim.memory.misses.base import LOADED
-from moesim.memory.residency import Needs, Turns, all_there
+from moesim.memory.residency import all_there
+from moesim.memory.turns import Needs, Turns
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""

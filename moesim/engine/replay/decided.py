@@ -82,7 +82,8 @@ class Decider:
         lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
         wave_ones, copy_wave, copy_wait, odd_at, odd_starts, odd_rows = lists
         ends = np.zeros((2 + int(self.kinds.max()), 4), np.int64)
-        counts = np.zeros((3, *found.executed.shape), np.int64)
+        passes, _, gpus = found.executed.shape
+        counts = np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64)
         most = take_all_turns(
             held.rank_of, case.kernels == "serial", case.order == "resident_first",
             case.software.overlap, self.works, self.kinds, case.gpus,

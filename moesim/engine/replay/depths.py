@@ -16,7 +16,7 @@ from moesim.memory.curves.stack import Stack
 from moesim.memory.policies.lfu import Lfu
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policies.min import Min
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 RUNS_BEFORE: dict[type, int] = {Lru: 1, Lfu: 4, Min: 4}
 """Runs of a policy that decide by themselves, as one pass for all sizes takes about as long as it

@@ -19,12 +19,13 @@ class Needed(NamedTuple):
     offsets: Ints
     experts: Ints
     rows: Ints
-    crossing: Ints
     executed: Ints
 
 
 class Finder:
-    """Finds the needs of a case; ``by_layer``: rows are counted by MoE layer."""
+    """Finds the needs of a case; ``by_layer``: what is counted is by MoE layer, and not only the
+    rows of several GPUs, whose balance goes by layer.
+    """
 
     def __init__(self, case: Case, routing: Routing, *, by_layer: bool) -> None:
         self.case, self.routing = case, routing
@@ -32,6 +33,7 @@ class Finder:
         self.width = max(len(local) for local in routing.local)
         self.gpu_of_home = np.repeat(np.arange(case.gpus), self.width)
         self.kept = self.layers if by_layer else 1
+        self.kept_rows = self.layers if case.gpus > 1 else self.kept
         local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(routing.local)]
         self.home = np.zeros((self.layers, routing.logical), np.int64)
         places = np.concatenate(local)[None]
@@ -50,29 +52,28 @@ class Finder:
     def choices(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders]."""
         choices = np.zeros((last - first, self.layers, self.case.gpus), np.int64)
-        count_choices(*self._tokens(first, last), self.routing.active(first, last), choices)
+        count_choices(*self.tokens(first, last), self.routing.active(first, last), choices)
         return choices
 
     def needs(self, first: int, last: int) -> Needed:
         """The needs of passes first:last."""
         gpus, passes = self.case.gpus, last - first
-        ids, rows, senders, offsets = self._tokens(first, last)
+        ids, rows, _, offsets = self.tokens(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
         works = self.layers * gpus
         found = Needed(
             np.empty((works, passes + 1), np.int64),
             np.empty((works, most), np.int64),
             np.empty((works, most), np.int64),
-            np.zeros((self.layers, passes if gpus > 1 else 0, gpus, gpus), np.int64),
-            np.zeros((passes, self.kept, gpus), np.int64),
+            np.zeros((passes, self.kept_rows, gpus), np.int64),
         )
         find_needs(
-            ids, rows, senders, offsets, self.routing.active(first, last),
+            ids, rows, offsets, self.routing.active(first, last),
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
         return found
 
-    def _tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
+    def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""
         schedule = self.case.schedule
         offsets = schedule.offsets[first : last + 1]

@@ -53,21 +53,20 @@ def _sort(values: Any, count: int, rank: Any, ordered: Any) -> None:
 
 @njit(
     types.void(
-        _IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, _FLAT, types.int64,
-        _TABLE, _TABLE, _TABLE, types.int64[:, :, :, ::1], _CUBE,
+        _IDS, _FLAT, _FLAT, _MASK, _TABLE, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _CUBE,
     ),
     cache=True,
 )  # fmt: skip
 def find_needs(
-    ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, home: Any, gpu_of_home: Any,
-    gpus: int, need_offsets: Any, experts: Any, need_rows: Any, crossing: Any, executed: Any,
+    ids: Any, rows: Any, offsets: Any, active: Any, home: Any, gpu_of_home: Any, gpus: int,
+    need_offsets: Any, experts: Any, need_rows: Any, executed: Any,
 ) -> None:  # fmt: skip
     """Fill in what each MoE layer needs on each GPU, layer by layer, each ascending.
 
     ``home`` int64[MoE layers, experts]: GPU and local number as one, GPU by GPU in equal steps;
     ``gpu_of_home`` int64[homes]. ``need_offsets`` int64[layers x gpus, passes + 1] into ``experts``
-    and ``need_rows`` [layers x gpus, most]. ``crossing`` int64[layers, passes, gpus, gpus]: rows
-    between GPUs. ``executed`` int64[passes, layers or 1, gpus] rows, added to.
+    and ``need_rows`` [layers x gpus, most]. ``executed`` int64[passes, layers or 1, gpus] rows,
+    added to.
     """
     _, layers, top_k = ids.shape
     homes = len(gpu_of_home)
@@ -95,8 +94,6 @@ def find_needs(
                             seen[distinct] = at
                             distinct += 1
                         count[at] += 1
-                        if gpus > 1:
-                            crossing[layer, step, senders[token], gpu_of_home[at]] += 1
             if distinct <= FEW:
                 _sort(seen, distinct, rank, ordered)
             else:

@@ -11,6 +11,7 @@ from moesim.config.compiled import njit, types
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.replay.decided import Decided
+from moesim.engine.replay.odd import OddWaves
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
@@ -40,6 +41,7 @@ class OnesWaves:
         prices = [case.prices.experts_ns(spec, self.rows, self.starts) for spec in self.specs]
         self.ones_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
         self.ones = np.zeros_like(self.ones_ns)
+        self.odd = [OddWaves(case, spec) for spec in self.specs]
 
     def price(self, basis: Basis, decided: Decided) -> Ints:
         """The prices of all waves."""
@@ -53,17 +55,17 @@ class OnesWaves:
         self, basis: Basis, wave_ns: Ints, at: Ints, starts: Ints, rows: Ints, ends: Ints
     ) -> None:
         """Fill in the prices of the odd waves, kind by kind."""
-        for spec, (wave, row), (last_wave, last_row) in zip(
-            self.specs, ends[:-1].tolist(), ends[1:].tolist(), strict=True
+        for odd, (wave, row), (last_wave, last_row) in zip(
+            self.odd, ends[:-1].tolist(), ends[1:].tolist(), strict=True
         ):
             if wave == last_wave:
                 continue
             own, begins = rows[row:last_row], starts[wave:last_wave] - row
-            price = self.case.prices.experts_ns(spec, own, begins)
-            basis.add("experts", price, spec, own, begins)
-            wave_ns[at[wave:last_wave]] = price
+            wave_ns[at[wave:last_wave]] = odd.prices(basis, own, begins)
 
     def settle(self, basis: Basis) -> None:
-        """Count what the waves of ones rest on."""
+        """Count what the waves rest on."""
+        for odd in self.odd:
+            odd.settle(basis)
         for spec, price, number in zip(self.specs, self.ones_ns, self.ones, strict=True):
             basis.add("experts", (price * number)[1:], spec, self.rows, self.starts)

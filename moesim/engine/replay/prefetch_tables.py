@@ -24,7 +24,8 @@ from moesim.engine.replay.prefetch_arrays import (
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import of_all
 from moesim.memory.policy import ROWS
-from moesim.memory.residency import Needs, compiled
+from moesim.memory.residency import compiled
+from moesim.memory.turns import Needs
 
 NO_BUDGET = 1 << 62
 

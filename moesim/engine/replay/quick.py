@@ -13,6 +13,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
+from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
 from moesim.engine.replay.flat import LayerPrices, Played, prices_of, runs_of
 from moesim.engine.replay.held import RANKS
@@ -52,6 +53,7 @@ class QuickProgram:
         self.pricing = Pricing(self.case, self.routing.logical, self.basis)
         self.shared = Shared(case, self.routing, log, by_layer=by_layer)
         self.finder = self.shared.finder
+        self.collectives = Collectives(self.case, self.finder, self.basis)
         self.waves = OnesWaves(self.case)
         self.decider = Decider(self.shared, self.waves.kinds, self.waves.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
@@ -59,7 +61,7 @@ class QuickProgram:
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
-        for first, last in self.routing.pieces():
+        for first, last in self.shared.pieces():
             priced = self._priced(first, last)
             prices = prices_of(self.case, priced)
             for low, high in self.shared.runs_of(first, last):
@@ -84,7 +86,7 @@ class QuickProgram:
         found = self.shared.needs(first, first + passes)
         decided = self.decider.decide(first, found)
         phase = self.case.schedule.phase[first : first + passes]
-        dispatch, combine = self._collectives(found.crossing, passes)
+        dispatch, combine = self.collectives.prices(first, first + passes)
         nothing = np.empty((0, 0), np.int64)
         step_copies = decided.step_copies
         self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
@@ -96,23 +98,10 @@ class QuickProgram:
             nothing.astype(np.bool_), nothing, int(decided.most_waves[0]),
         )  # fmt: skip
 
-    def _collectives(self, crossing: Ints, passes: int) -> tuple[Ints, Ints]:
-        """Dispatch and combine int64[MoE layers, passes]."""
-        case, shape = self.case, (self.finder.layers, passes)
-        if case.gpus == 1:
-            none = np.zeros(shape, np.int64)
-            return none, none
-        matrix = crossing.reshape(-1, case.gpus, case.gpus)
-        matrix = matrix * (case.model.hidden_size * case.model.activation_bytes)
-        dispatch, combine = (
-            self.basis.add("all_to_all", case.prices.all_to_all_ns(one), one).reshape(shape)
-            for one in (matrix, matrix.transpose(0, 2, 1))
-        )
-        return dispatch, combine
-
     def _settle(self) -> None:
-        """Count what the prices of ones, and of copies, rest on."""
+        """Count what the prices of ones, of collectives and of copies rest on."""
         self.waves.settle(self.basis)
+        self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.basis)
         for layer, number in zip(self.routing.moe_layers, self.copies.tolist(), strict=True):
             work.count_copies(layer, number)
@@ -120,9 +109,9 @@ class QuickProgram:
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
         rows, turns, hits, access_hits = map(np.concatenate, zip(*self.parts, strict=True))
-        none = np.broadcast_to(np.int64(0), rows.shape)
+        none = np.broadcast_to(np.int64(0), turns.shape)
         counted = dict.fromkeys(Counts.__dataclass_fields__, none)
         counted |= {"turns": turns, "hits": hits, "access_hits": access_hits}
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
-        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*rows.shape[:2], 2))
+        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*turns.shape[:2], 2))
         return Counts(**counted)

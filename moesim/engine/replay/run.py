@@ -82,9 +82,9 @@ def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Basis]:
 
 
 def _by_layer(case: Case, records: str) -> bool:
-    """Whether counts are kept by layer: where they are shown, or where layers, or GPUs, differ."""
+    """Whether counts are kept by layer: where they are shown, or where layers differ."""
     sizes = {layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe}
-    return records == "layer" or case.gpus > 1 or len(sizes) > 1
+    return records == "layer" or len(sizes) > 1
 
 
 class Clock:

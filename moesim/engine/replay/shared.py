@@ -15,6 +15,8 @@ from moesim.engine.routing import Routing
 
 ACCESSES = 1 << 15
 """Accesses of a GPU that are decided at a time: what they make fits in a core's cache."""
+COUNTS = 4
+"""Of a pass, layer and GPU, held at once: its choices and prices."""
 
 
 class Shared:
@@ -31,9 +33,13 @@ class Shared:
         self.key = _key_of(case, by_layer=by_layer) if log else ()
         self._needs = Parts(log, (*self.key, "needs"))
 
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """First and one past the last pass of what is priced at once."""
+        return self.routing.pieces(COUNTS)
+
     def runs(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of all runs of passes, in order."""
-        for first, last in self.routing.pieces():
+        for first, last in self.pieces():
             yield from self.runs_of(first, last)
 
     def runs_of(self, first: int, last: int) -> Iterator[tuple[int, int]]:

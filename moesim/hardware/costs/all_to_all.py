@@ -29,6 +29,11 @@ class AllToAll(Operation):
 
     kind: ClassVar[str] = "all_to_all"
 
+    @property
+    def by_busiest(self) -> bool:
+        """Whether prices, and what they rest on, go by the busiest GPU's bytes alone."""
+        return self.nodes == 1
+
     def price(self, matrix: ArrayLike) -> Floats:
         """See ``CostModel.all_to_all_ns``."""
         sent = np.asarray(matrix, np.int64)

@@ -30,9 +30,9 @@ class Attention(Operation):
     """Projections by the roofline of their weights, scores by that of the KV cache.
 
     The scores' key size is the uncompressed one; multi-head latent attention reads only its latent.
-    Of cross attention query and output projection are priced; its keys are not (the source is no
-    argument of a price). Where the profile has fits, projections are two products (joint and
-    output) and scores a kernel (``fitted_scores``), each with its own start.
+    Of cross attention query and output projection are priced, and the start of its scores; what it
+    does with the source is ``cross_attention``. Where the profile has fits, projections are two
+    products (joint and output) and scores a kernel (``fitted_scores``), each with its own start.
     """
 
     kind: ClassVar[str] = "attention"

@@ -74,6 +74,15 @@ class Experts(Operation):
             return super().rests_on(price_ns, *shape)
         return by_source(price_ns, waves.sources(*_waves(rows, starts)))
 
+    def tiles(self, layer: LayerSpec, total: Ints) -> tuple[Ints, Ints] | None:
+        """See ``CostModel.expert_tiles``."""
+        assert layer.moe is not None, "a dense layer has no routed experts"
+        if self.batched:
+            return None
+        if (waves := self._fitted(layer.moe)).fits:
+            return waves.tiles(total)
+        return row_tile(-(-total // layer.moe.top_k)), np.ones_like(total)
+
     def _fitted(self, moe: MoeSpec) -> FittedWaves:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
         return FittedWaves(self.hardware, moe, size, serial=self.serial, start_ns=start)

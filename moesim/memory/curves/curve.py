@@ -15,7 +15,8 @@ from moesim.memory.policies.fifo import Fifo
 from moesim.memory.policies.lifo import Lifo
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import LayerCache, Needs, next_uses
+from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 from moesim.workload.schedule import Schedule
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 Depths = NDArray[np.uint16]

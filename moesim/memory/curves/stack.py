@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.config.compiled import njit
 from moesim.memory.curves.order import Order
 from moesim.memory.curves.recency import Depths, at_least
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 Key = tuple[int, int]

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 
 class History(Prefetcher):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from moesim.config.units import Percent
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 
 class NextLayer(Prefetcher):
@@ -21,8 +22,8 @@ class NextLayer(Prefetcher):
     kind: Literal["next_layer"] = "next_layer"
     across_passes: ClassVar[bool] = False
     by_source: ClassVar[bool] = True
-    first_part: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.25, description="Share of the trace, from its start, that is counted."
+    first_part: Percent = Field(
+        default=0.25, gt=0, description="Share of the trace, from its start, that is counted."
     )
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:

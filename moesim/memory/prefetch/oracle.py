@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from moesim.config.units import Percent
 from moesim.memory.prefetch.base import Prefetcher, View, needed, predicted
-from moesim.memory.residency import Needs
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from moesim.memory.turns import Needs
 
 
 class Oracle(Prefetcher):
@@ -23,9 +22,9 @@ class Oracle(Prefetcher):
     """
 
     kind: Literal["oracle"] = "oracle"
-    recall: Share = Field(default=1.0, description="Share of the needed experts it predicts.")
-    precision: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="Share of the predicted experts that are needed."
+    recall: Percent = Field(default=1.0, description="Share of the needed experts it predicts.")
+    precision: Percent = Field(
+        default=1.0, gt=0, description="Share of the predicted experts that are needed."
     )
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:

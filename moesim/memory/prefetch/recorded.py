@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from moesim.memory.prefetch.base import Prefetcher, View, predicted
-from moesim.memory.residency import Needs
+from moesim.memory.turns import Needs
 
 
 class Recorded(Prefetcher):

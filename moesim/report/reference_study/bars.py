@@ -37,6 +37,9 @@ def latency_breakdown(table: pd.DataFrame, sheet: Figure) -> None:
         bars = [(nodes, gating) for nodes in sorted(set(part["nodes"])) for gating in GATINGS]
         wide = part.pivot_table(index=["nodes", "gating"], columns="category", values="ms")
         _stacks(axes, wide.reindex(bars), names)
+        totals = [f"{total:,.0f}" for total in wide.reindex(bars).sum(axis=1)]
+        axes.bar_label(axes.containers[-1], totals, padding=3, fontsize=8)
+        axes.set_xlim(0, 1.12 * axes.get_xlim()[1])
         words = [f"{nodes} node{'s' * (nodes > 1)}, {gating}" for nodes, gating in bars]
         axes.set_yticks(np.arange(len(bars)), words)
         axes.set_xlabel("Time of a batch (ms)")

@@ -51,7 +51,7 @@ def _panel(axes: Axes, name: str, part: pd.DataFrame) -> None:
     )  # fmt: skip
     for base in part["simulated"].head(1):
         axes.axvline(base, color="black", linewidth=0.9)
-    axes.set_yticks(places, [str(one).replace("_", " ") for one in part["parameter"]], fontsize=8.5)
+    axes.set_yticks(places, list(part["parameter"]), fontsize=8.5)
     room = 0.06 * float(part["high"].max() - part["low"].min())
     axes.set_xlim(float(part["low"].min()) - room, float(part["high"].max()) + room)
     axes.invert_yaxis()

@@ -23,7 +23,7 @@ def compare(first: RoutingTrace, second: RoutingTrace, phase: str | None = None)
     traces have other layers or experts, or no such tokens.
     """
     chosen = _phase(first, phase)
-    parts = of_phase(first, chosen), of_phase(second, chosen)
+    parts = of_phase(first, chosen, "first"), of_phase(second, chosen, "second")
     check_alike(*parts)
     one, other = (Features(part) for part in parts)
     split = halves(parts[0])

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace
 
 
-def of_phase(trace: RoutingTrace, phase: Phase | None) -> RoutingTrace:
-    """The tokens of ``phase`` (None: all) in the MoE layers that they use.
+def of_phase(trace: RoutingTrace, phase: Phase | None, which: str) -> RoutingTrace:
+    """The tokens of ``phase`` (None: all) in the MoE layers that they use; ``which`` trace it is.
 
     Raises InputError if there are none.
     """
@@ -20,7 +21,8 @@ def of_phase(trace: RoutingTrace, phase: Phase | None) -> RoutingTrace:
     layers = np.flatnonzero((trace.expert_ids[rows] != NO_EXPERT).any(axis=(0, 2)))
     if not len(layers):
         name = "" if phase is None else f"{phase.name.lower()} "
-        raise InputError(f"the trace has no {name}tokens with experts; choose another --phase")
+        what = f"the {which} trace has no {name}tokens with experts; choose another --phase"
+        raise InputError(what)
     return _rows(trace, rows, layers)
 
 
@@ -38,10 +40,10 @@ def check_alike(one: RoutingTrace, other: RoutingTrace) -> None:
     for what in ("moe_layers", "experts"):
         first, second = getattr(one, what), getattr(other, what)
         if first != second:
-            name = what.replace("moe_", "MoE ")
+            name = "MoE layer" if what == "moe_layers" else "expert"
             raise InputError(
-                f"the first trace has {first} {name} here, the second {second}: only traces of one"
-                " model can be compared"
+                f"the first trace has {counted(first, name)} here, the second {second}: only traces"
+                " of one model can be compared"
             )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from moesim.config.counted import counted
+
 _TENTH, _NUMBERS = 10, ("first", "second", "distance", "halves")
 
 
@@ -14,8 +16,8 @@ def table(result: dict[str, Any]) -> Table:
     """The table of ``compare``'s result."""
     tokens, requests = result["tokens"], result["requests"]
     caption = (
-        f"{result['phase']} tokens: {tokens[0]} of {requests[0]} requests, {tokens[1]} of"
-        f" {requests[1]}; halves: every other request of the first trace"
+        f"{result['phase']} tokens: {tokens[0]} of {counted(requests[0], 'request')},"
+        f" {tokens[1]} of {requests[1]}; halves: every other request of the first trace"
     )
     shown = Table(title="Distance between two traces", caption=caption, box=box.HORIZONTALS)
     shown.add_column("measure", no_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.assemble import describe, expert_ids, phases, request_columns, wrong
 from moesim.trace.importers.base import Importer
@@ -77,10 +78,15 @@ class VllmNpy(Importer):
         rows = [index for index, layer in enumerate(model.layers) if layer.moe]
         top_k = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
         if ids.shape[2] != top_k:
-            raise wrong(name, f"has {ids.shape[2]} experts a token: {model.name} uses {top_k}")
+            raise wrong(
+                name, f"has {counted(ids.shape[2], 'expert')} a token: {model.name} uses {top_k}"
+            )
         if ids.shape[1] != len(model.layers):
             layers = len(model.layers)
-            raise wrong(name, f"has {ids.shape[1]} layers: {model.name} has {layers} (with dense)")
+            raise wrong(
+                name,
+                f"has {counted(ids.shape[1], 'layer')}: {model.name} has {layers} (with dense)",
+            )
         dense = np.delete(ids, rows, axis=1)
         if dense.any():
             layer = int(np.delete(np.arange(ids.shape[1]), rows)[dense.any(axis=(0, 2))][0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from moesim.config.counted import counted
+from moesim.trace.synthesis.lengths import Lognormal
 from moesim.trace.synthesis.parameters import Part, SyntheticTrace
 from moesim.trace.synthesis.rows import numbers
 
@@ -23,9 +25,13 @@ def findings(parameters: SyntheticTrace) -> Iterator[Finding]:
     for key in ("shares", "sharpness"):
         given = getattr(parameters.domains, key)
         if len(given) != len(names) and (given or key == "shares"):
-            yield ("domains", key), f"has {len(given)} numbers; there are {len(names)} domains"
+            what = f"has {counted(len(given), 'number')}; write one for each domain"
+            yield ("domains", key), what
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        yield ("domains", "names"), f"has '{repeated[0]}' twice; give each domain a name of its own"
     if parameters.gate_weights and len(parameters.gate_weights.means) != parameters.top_k:
-        yield ("gate_weights", "means"), f"must have top_k = {parameters.top_k} numbers"
+        what = f"must have as many numbers as top_k = {parameters.top_k}"
+        yield ("gate_weights", "means"), what
     yield from _phases(parameters)
     for number, part in enumerate(parameters.parts):
         yield from ((("parts", number, *path), what) for path, what in _part(parameters, part))
@@ -44,7 +50,11 @@ def _phases(parameters: SyntheticTrace) -> Iterator[Finding]:
     for phase in ("encode", "prefill", "decode"):
         key = f"{phase}_tokens"
         recorded = phase != "prefill" or parameters.requests.prefill_recorded
-        has_tokens = getattr(parameters.requests, key) is not None and recorded
+        lengths = getattr(parameters.requests, key)
+        if isinstance(lengths, Lognormal) and lengths.least_tokens > lengths.most_tokens:
+            what = f"{lengths.least_tokens} is more than most_tokens = {lengths.most_tokens}"
+            yield ("requests", key, "least_tokens"), what
+        has_tokens = lengths is not None and recorded
         if has_tokens and not any(name == phase for name, _ in routed):
             yield ("requests", key), f"no part has '{phase}' among its phases"
 
@@ -53,6 +63,10 @@ def _part(parameters: SyntheticTrace, part: Part) -> Iterator[Finding]:
     if part.first_layer + part.layers > len(parameters.moe_layer_ids):
         end, layers = part.first_layer + part.layers, len(parameters.moe_layer_ids)
         yield ("layers",), f"ends at layer {end}, but there are {layers} in moe_layer_ids"
+    never = round(getattr(part.popularity, "never_used", 0.0) * parameters.experts)
+    if (used := parameters.experts - never) < min(parameters.top_k, parameters.experts):
+        what = f"leaves {used} of the experts; top_k = {parameters.top_k} are needed"
+        yield ("popularity", "never_used"), what
     for path in (
         ("request_spread",),
         ("popularity", "exponent"),
@@ -61,7 +75,8 @@ def _part(parameters: SyntheticTrace, part: Part) -> Iterator[Finding]:
     ):
         given = _at(part, path)
         if given is not None and len(given) not in (1, part.layers):
-            yield path, f"has {len(given)} numbers; 1 or layers = {part.layers} are allowed"
+            what = f"has {counted(len(given), 'number')}; write 1, or layers = {part.layers}"
+            yield path, what
     for place, first in (
         (("position_effect", "from_tokens"), 0),
         (("stickiness", "recency", "ages"), 1),
@@ -99,7 +114,7 @@ def _rows(parameters: SyntheticTrace, part: Part) -> Iterator[Finding]:
         path = (key, "log_factors")
         given = _at(part, path)
         if given is not None and len(given) != matrices:
-            yield path, f"has {len(given)} {name}; {matrices} are needed"
+            yield path, f"has {len(given)} {name}; write {matrices}"
         tables += [((*path, i), rows, rows_each, experts) for i, rows in enumerate(given or ())]
     for place, rows, count, width in tables:
         yield from _shape(place, rows, count, width)
@@ -109,11 +124,11 @@ def _shape(path: Path, rows: Sequence[str] | None, count: int, width: int) -> It
     if rows is None:
         return
     if len(rows) != count:
-        yield path, f"has {len(rows)} rows; {count} are needed"
+        yield path, f"has {counted(len(rows), 'row')}; write {count}"
     for number, row in enumerate(rows):
         values = numbers(row)
         if len(values) != width:
-            yield (*path, number), f"has {len(values)} numbers; {width} are needed"
+            yield (*path, number), f"has {counted(len(values), 'number')}; write {width}"
         elif "log_factors" in path and abs(values).max() > _MOST_LOG:
             yield (
                 (*path, number),

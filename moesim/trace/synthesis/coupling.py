@@ -9,7 +9,7 @@ from numpy.random import Generator
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.trace.synthesis.rows import Floats, Matrices, matrix
+from moesim.trace.synthesis.rows import Experts, Floats, Matrices, matrix
 
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -20,7 +20,7 @@ class Groups(Params):
     """
 
     kind: Literal["groups"] = "groups"
-    size: Annotated[int, Field(ge=2)]
+    size: Annotated[Experts, Field(ge=2)]
     factor: Factor
 
     def factors(self, layers: int, experts: int, generator: Generator) -> Floats:
@@ -36,7 +36,7 @@ class Successors(Params):
     """
 
     kind: Literal["successors"] = "successors"
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Experts = 1
     factor: Factor
 
     def factors(self, layers: int, experts: int, generator: Generator) -> Floats:

@@ -12,7 +12,7 @@ from moesim.config.params import Params
 from moesim.trace.synthesis.popularity import Share
 from moesim.trace.synthesis.rows import MOST_NUMBER, Floats, PerLayer, Rows, matrix, per_layer
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class Domains(Params):
@@ -24,7 +24,7 @@ class Domains(Params):
     above 1 it uses fewer experts.
     """
 
-    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     shares: tuple[Positive, ...]
     sharpness: tuple[Annotated[float, Field(gt=0, le=MOST_NUMBER)], ...] = ()
     persistence: Share = 0.0

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace, TraceMetadata
 from moesim.trace.synthesis.parameters import GateWeights, SyntheticTrace
 from moesim.trace.synthesis.planning import PHASES, Request, generator, plan
+from moesim.trace.synthesis.room import check_room
 from moesim.trace.synthesis.tables import Tables, tables_of
 
 _WEIGHT_STREAM, _FIRST_PART = 1, 2
@@ -26,10 +27,12 @@ def synthesize(
 
     ``requests``, ``seed``: instead of the parameters' own; ``tokens``: as many requests as have so
     many, the last one cut; ``domain``: all requests are of this domain. Layers that a phase does
-    not run hold NO_EXPERT. Raises InputError for parameters that leave too few experts.
+    not run hold NO_EXPERT. Raises InputError for parameters that leave too few experts, and for a
+    trace that does not fit in memory.
     """
     if seed is not None:
         parameters = parameters.model_copy(update={"seed": seed})
+    check_room(parameters, requests, tokens)
     planned = plan(parameters, requests, tokens, domain)
     tables = part_tables(parameters)
     ids = np.concatenate([_route(parameters, tables, request) for request in planned])
@@ -93,6 +96,7 @@ def _gate_weights(
     means = np.asarray(given.means) / sum(given.means)
     random = np.random.default_rng([parameters.seed, 0, _WEIGHT_STREAM])
     drawn = random.standard_gamma(given.concentration * means, ids.shape)
+    drawn[..., 0] += drawn.sum(axis=2) == 0  # all underflow where the concentration is tiny
     drawn *= given.total / drawn.sum(axis=2, keepdims=True)
     weights = -np.sort(-drawn, axis=2)
     return np.where(ids == NO_EXPERT, 0, weights).astype(np.float16)

@@ -9,8 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.trace.synthesis.rows import MOST_NUMBER
 
-Tokens = Annotated[int, Field(ge=0)]
+Tokens = Annotated[int, Field(ge=0, le=1 << 29)]
+"""The positions of three such phases are int32."""
 
 
 class Fixed(Params):
@@ -28,15 +30,15 @@ class Lognormal(Params):
     """Lognormal around a median, cut to ``least`` .. ``most``."""
 
     kind: Literal["lognormal"] = "lognormal"
-    median_tokens: float = Field(gt=0)
-    spread: float = Field(ge=0, description="Standard deviation of the logarithm.")
+    median_tokens: float = Field(gt=0, le=1 << 29)
+    spread: float = Field(ge=0, le=MOST_NUMBER, description="Standard deviation of the logarithm.")
     least_tokens: Tokens = 1
     most_tokens: Tokens
 
     def at(self, level: float) -> int:
         """Tokens of the request at the quantile ``level``, 0 < level < 1."""
         drawn = self.median_tokens * np.exp(self.spread * NormalDist().inv_cdf(level))
-        return int(np.clip(round(drawn), self.least_tokens, self.most_tokens))
+        return round(float(np.clip(drawn, self.least_tokens, self.most_tokens)))
 
 
 class Quantiles(Params):

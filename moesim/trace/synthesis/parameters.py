@@ -8,14 +8,15 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.trace.synthesis.coupling import BetweenLayers, WithinToken
-from moesim.trace.synthesis.domains import ONE_DOMAIN, DomainEffect, Domains
+from moesim.trace.synthesis.domains import ONE_DOMAIN, DomainEffect, Domains, Positive
 from moesim.trace.synthesis.lengths import Lengths
 from moesim.trace.synthesis.popularity import Popularity, Share
 from moesim.trace.synthesis.position import PositionEffect
-from moesim.trace.synthesis.rows import PerLayer
+from moesim.trace.synthesis.rows import Experts, PerLayer
 from moesim.trace.synthesis.stickiness import Stickiness
 
 Count = Annotated[int, Field(ge=1)]
+Layer = Annotated[int, Field(ge=0, lt=1 << 16)]
 PhaseName = Literal["encode", "prefill", "decode"]
 
 
@@ -42,8 +43,8 @@ class Part(Params):
     """
 
     phases: Annotated[tuple[PhaseName, ...], Field(min_length=1)]
-    first_layer: Annotated[int, Field(ge=0)] = 0
-    layers: Count
+    first_layer: Layer = 0
+    layers: Annotated[Layer, Field(ge=1)]
     popularity: Popularity
     domain_effect: DomainEffect | None = None
     even_share: Share = 0.0
@@ -59,7 +60,7 @@ class GateWeights(Params):
     first; the larger ``concentration``, the nearer to the means.
     """
 
-    means: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    means: Annotated[tuple[Positive, ...], Field(min_length=1)]
     concentration: Annotated[float, Field(gt=0)]
     total: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -73,9 +74,9 @@ class SyntheticTrace(Params):
 
     title: Annotated[str, Field(min_length=1)]
     model: str | None = None
-    experts: Count
-    top_k: Count
-    moe_layer_ids: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    experts: Experts
+    top_k: Experts
+    moe_layer_ids: Annotated[tuple[Layer, ...], Field(min_length=1)]
     source: str = "synthetic"
     licence: str = "Apache-2.0"
     routing_seed: Annotated[int, Field(ge=0)] = 0

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.trace.synthesis.rows import Floats, PerLayer, Rows, matrix, per_layer
+from moesim.trace.synthesis.rows import Experts, Floats, PerLayer, Rows, matrix, per_layer
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -23,7 +23,7 @@ class Zipf(Params):
 
     kind: Literal["zipf"] = "zipf"
     exponent: PerLayer
-    run: Annotated[int, Field(ge=1)] = 1
+    run: Experts = 1
     never_used: Share = 0.0
 
     def weights(self, layers: int, experts: int, generator: Generator) -> Floats:

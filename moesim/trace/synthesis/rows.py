@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from moesim.trace.routing import NO_EXPERT
+
 Floats = NDArray[np.float64]
 
 
@@ -36,6 +38,7 @@ Row = Annotated[str, AfterValidator(_checked)]
 
 Rows = tuple[Row, ...]
 Matrices = tuple[Rows, ...]
+Experts = Annotated[int, Field(ge=1, le=NO_EXPERT - 1)]
 PerLayer = Annotated[tuple[Annotated[float, Field(ge=0, le=MOST_NUMBER)], ...], Field(min_length=1)]
 """One number for all layers, or one a layer."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.synthesis.domains import Domains
 from moesim.trace.synthesis.drawing import draw_experts
@@ -61,7 +62,8 @@ def tables_of(
     fewest = int((base > 0).sum(axis=2).min())
     if fewest < top_k:
         raise InputError(
-            f"a domain uses {fewest} experts of a layer, but top_k = {top_k}: let it use more"
+            f"a domain uses {counted(fewest, 'expert')} of a layer, but top_k = {top_k}:"
+            " let it use more"
         )
     none = np.ones((0, experts, experts))
     between, within = part.between_layers, part.within_token

@@ -22,7 +22,8 @@ from moesim.calibrate.closed_loop.sizes import Sizes, check_memory, sizes_of  # 
 from moesim.config.errors import InputError  # noqa: E402
 from moesim.hardware import load_software  # noqa: E402
 from moesim.memory.policies.lru import Lru  # noqa: E402
-from moesim.memory.residency import LayerCache, Needs  # noqa: E402
+from moesim.memory.residency import LayerCache  # noqa: E402
+from moesim.memory.turns import Needs  # noqa: E402
 from moesim.model import load_model  # noqa: E402
 from tests.unit.calibrate.closed_loop_parts import write_config  # noqa: E402
 

@@ -68,7 +68,7 @@ def test_the_wheels_experts(wheel):
 
 
 def test_only_chosen_files_are_read(wheel):
-    assert import_measurements(wheel, only=["h100_sxm/*/vllm"]).files == 1
+    assert import_measurements(wheel, only=["h100_sxm/*/vllm"]).read == [wheel]
     with pytest.raises(InputError, match="no file here"):
         import_measurements(wheel, only=["a100_sxm"])
 

@@ -3,6 +3,7 @@ from moesim.config.errors import InputError, Problem, in_order, nearest
 
 def test_a_wrong_name_gets_what_is_allowed_and_the_nearest():
     assert nearest("lruu", ["lru", "lfu"]) == "allowed: lfu, lru; did you mean 'lru'?"
+    assert nearest("A100", ["h100", "a100-sxm-80gb"]).endswith("did you mean 'a100-sxm-80gb'?")
     assert nearest("GIB", ["GiB", "kB"]).endswith("did you mean 'GiB'?")
     assert nearest("xyz", ["lru", "lfu"]) == "allowed: lfu, lru"
     assert nearest("x", []) == "none is allowed here"

@@ -7,11 +7,12 @@ import pytest
 
 from moesim.experiment.build import build
 from moesim.experiment.fit import largest_fit
-from moesim.experiment.fit_passes import Lengths, fullest_passes
+from moesim.experiment.fit_passes import Lengths, decode_step, fullest_passes
+from moesim.experiment.footprints import footprint_of
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.run import run
 from moesim.model import load_model
-from moesim.trace import NO_EXPERT, RoutingTrace, TraceMetadata, write_trace
+from moesim.trace import NO_EXPERT, RoutingTrace, TraceMetadata, read_trace, write_trace
 from moesim.trace.routing import Phase
 
 MODEL = load_model("nllb-moe-54b")
@@ -94,3 +95,46 @@ def test_memory_by_batch_ends_with_what_does_not_fit(trace_file) -> None:
     assert all(sum(row[name] for name in parts) == row["total_bytes"] for row in rows)
     assert rows[0]["batch"] == 8
     assert rows[-1]["masks_bytes"] > rows[0]["masks_bytes"] > 0
+
+
+KEPT = 2 * 2048 * 2
+"""Bytes of keys and values of a token in one of the decoder's 24 layers, and of a source token."""
+
+
+@pytest.mark.parametrize("parallelism", [{"expert": 2}, {"expert": 2, "dense": "tensor"}])
+def test_the_cache_holds_the_source_beside_the_decoders_own(trace_file, parallelism) -> None:
+    """Three requests a GPU, or six with half of the heads; nothing while the encoder runs."""
+    built = build(experiment(trace_file, **parallelism))
+    kv = footprint_of(built.case, built.residences).parts["kv_cache"]
+    of_batch = [0, *(3 * 24 * KEPT * (step + 1 + ENCODED) for step in range(DECODED))]
+    assert kv.tolist() == [[size] * 2 for size in of_batch * 2]
+    largest = decode_step(built, 6, DECODED, built.residences).parts["kv_cache"]
+    assert largest.tolist() == [[of_batch[-1]] * 2]
+
+
+def test_a_trace_without_encoder_tokens_has_no_source(trace_file, tmp_path) -> None:
+    """The decoder alone is faster by what it does with the source, and holds less."""
+    trace = read_trace(trace_file)
+    decoder = trace.phase == Phase.DECODE
+    columns = ("expert_ids", "request_id", "position", "phase")
+    alone = RoutingTrace(
+        **{name: getattr(trace, name)[decoder] for name in columns},
+        gate_weights=None,
+        predicted_ids=None,
+        metadata=trace.metadata,
+    )
+    path = str(tmp_path / "decoder.parquet")
+    write_trace(alone, path)
+    without, having = (build(experiment(of, "decode", expert=8)) for of in (path, trace_file))
+    held = [footprint_of(one.case, one.residences).parts["kv_cache"] for one in (without, having)]
+    busy = having.case.schedule.gpu[: having.case.schedule.offsets[1]]
+    more = np.bincount(busy, minlength=8) * 24 * KEPT * ENCODED
+    assert (held[1] - held[0] == more).all()
+    first, later = (
+        int(having.case.prices.cross_attention_ns(MODEL.layers[-1], ENCODED, ENCODED, projected))
+        for projected in (ENCODED, 0)
+    )
+    fast, slow = (run(experiment(of, "decode", expert=8)) for of in (path, trace_file))
+    gained = slow.summary["duration_ms"] - fast.summary["duration_ms"]
+    assert gained == pytest.approx(2 * 24 * (first + 3 * later) / 1e6, rel=1e-6)
+    assert first > later > 0

@@ -9,6 +9,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.engine.case import HostTimes
 from moesim.engine.des.layer import exchange_ns
 from moesim.engine.des.run import run_des
 from moesim.engine.program import Program
@@ -250,6 +251,20 @@ def test_the_host_launches_what_the_gating_needs(source):
         for kind in ("static", "tutel")
     )
     assert static - tutel == 12 * 15 * 25_000
+
+
+@pytest.mark.parametrize(("kernels", "waits"), [("serial", 1), ("grouped", 0)])
+def test_one_gpu_waits_for_the_rows_of_experts_called_one_by_one(source, kernels, waits):
+    """The copy of 512 counts and fairseq's wait, in each of 12 layers, though it calls them all."""
+    given = source({"kind": "dynamic"}, gpus=1, trace=(2, 2), kernels=kernels, decide="host")
+    case, outcome = timed(given)
+    quick = replace(case, decide="device", execution="graph")
+    assert case.needs_decision == bool(waits)
+    ready = replace(case, software=case.software.model_copy(update={"synchronisation_ns": 0.0}))
+    sooner = run_des(ready, records="summary").duration_ns
+    assert outcome.duration_ns - sooner == waits * 12 * case.software.synchronisation_ns
+    assert HostTimes.of(quick).synchronisations == 0
+    assert HostTimes.of(case).synchronisations == waits
 
 
 def test_a_step_without_rows_calls_every_expert(source):

@@ -28,7 +28,7 @@ def experiment(**parallelism):
     ("parallelism", "said"),
     [
         ({"expert": 9}, "expert: 9 GPUs are not the same number"),
-        ({"expert": 16, "nodes": 1}, "nodes: 1 nodes of 'h100-sxm' have 8 GPUs; write 2"),
+        ({"expert": 16, "nodes": 1}, "nodes: 1 node of 'h100-sxm' has 8 GPUs; write 2"),
         ({"expert": 4, "nodes": 8}, "nodes: 8 nodes for 4 GPUs"),
         ({"expert": 6, "dense": "tensor"}, "dense: 6 GPUs of a node cannot share the 64 heads"),
     ],

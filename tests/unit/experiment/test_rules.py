@@ -28,6 +28,9 @@ def wrong(required, overrides):
         ["experts.capacity=8 slots/layer", "decide=device"],
         ["parallelism.expert=2", "gating.kind=static"],
         ["parallelism.expert=2", "decide=device"],
+        ["experts.kernels=serial", "decide=device"],
+        ["experts.kernels=serial", "gating.kind=static"],
+        ["experts.kernels=block_sparse"],
     ],
 )
 def test_a_graph_whose_course_is_fixed(required, fixed):
@@ -43,6 +46,7 @@ def test_a_graph_whose_course_is_fixed(required, fixed):
         (["experts.capacity=auto"], "missing experts"),
         (["experts.capacity=15 slots/layer", "parallelism.expert=2"], "missing experts"),
         (["parallelism.expert=2"], "unevenly"),
+        (["experts.kernels=serial"], "one by one"),
     ],
 )
 def test_a_graph_cannot_wait_for_the_host(required, changes, words):

@@ -15,7 +15,8 @@ from moesim.memory.curves.needs import layer_needs, layer_weights, one_by_one
 from moesim.memory.curves.verdict import Verdict, slots_for
 from moesim.memory.policies import registry
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.residency import LayerCache, Needs, next_uses
+from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, RoutingTrace, TraceMetadata
 from moesim.workload.schedule import Schedule
 

@@ -8,7 +8,8 @@ import pytest
 from moesim.memory.misses import registry
 from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import LayerCache, Needs
+from moesim.memory.residency import LayerCache
+from moesim.memory.turns import Needs
 
 
 def needs(*steps):

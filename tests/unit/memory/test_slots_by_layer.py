@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.memory.residency import Needs
 from moesim.memory.slots_by_layer import lru_curve, share_out
+from moesim.memory.turns import Needs
 
 EXPERTS = 6
 curves = st.lists(st.integers(0, 1000), min_size=EXPERTS, max_size=EXPERTS).map(np.array)

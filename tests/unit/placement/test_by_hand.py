@@ -133,7 +133,7 @@ def test_random_is_another_one_in_every_layer_and_for_every_seed():
         ("[]", "no 'physical_to_logical_map'"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 3}, "for 3 GPUs, not 2"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": "2"}, "for '2' GPUs, not 2"),
-        ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 2}, "1 MoE layers, the model 2"),
+        ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 2}, "1 MoE layer, the model 2"),
         ({"physical_to_logical_map": [[0, 1, 2], [0, 1]], "gpus": 2}, "all as long"),
         ({"physical_to_logical_map": [[0, 1, 2], [0, 1, "2"]], "gpus": 2}, "expert ids"),
         ({"physical_to_logical_map": [[0, 1, 2], [0, 1, 1]], "gpus": 2}, "in MoE layer 1"),

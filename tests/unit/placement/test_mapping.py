@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from moesim.metrics.balance import balance, rows_of_gpus
+from moesim.metrics.balance import Loads, balance, rows_of_gpus
 from moesim.placement.mapping import Placement
 
 
@@ -39,7 +39,7 @@ def test_balance_by_hand():
     """Largest shares 3/4 and 1/2; a pass without rows has none."""
     rows = rows_of_gpus(np.array([[[1, 2, 1]], [[1, 1, 2]], [[0, 0, 0]]]), np.array([0, 0, 1]), 2)
     assert rows.tolist() == [[[3, 1]], [[2, 2]], [[0, 0]]]
-    assert balance(rows) == {
+    assert balance(Loads.of(rows)) == {
         "max_load": 0.75, "average_max_load": 0.625, "balancedness": 4 / 5,
     }  # fmt: skip
-    assert set(balance(rows[2:]).values()) == {None}
+    assert set(balance(Loads.of(rows[2:])).values()) == {None}

@@ -12,7 +12,7 @@ from moesim.report.components import in_words
     [
         ("lru", "lru"),
         (8, "8"),
-        ('{"kind": "oracle", "recall": 0.5}', "oracle, recall 0.5"),
+        ('{"kind": "oracle", "recall": "50 %"}', "oracle, recall 50 %"),
         ('{"kind": "gshard", "min_capacity": 4}', "gshard, min capacity 4"),
     ],
 )

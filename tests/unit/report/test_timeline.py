@@ -24,6 +24,16 @@ def trace(tmp_path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.parametrize("name", ["summary.json", "steps.parquet", "experiment.yaml"])
+def test_a_run_is_not_written_over_by_its_timeline(tmp_path: Path, name: str) -> None:
+    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+    before = (run / name).read_bytes()
+    with pytest.raises(InputError, match="is the file that is read"):
+        write_timeline(run, run / name)
+    assert (run / name).read_bytes() == before
+    assert write_timeline(run, run / "timeline.json") > 0
+
+
 def test_every_event_has_what_the_format_asks_for(trace: dict[str, Any]) -> None:
     for event in trace["traceEvents"]:
         assert event["ph"] in {"X", "M"}

@@ -76,11 +76,14 @@ def test_a_pool_begins_anew():
     assert twice.request.tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert twice.decode_index.tolist() == [0, 1, 0, 1, 2, 0, 1]
     assert twice.decode_tokens.tolist() == [2, 3, 2]
+    same = repeated(pool, 4, times=2)
+    assert same.rows.tolist() == [0, 1, 0, 1, 2, 3, 4, 2, 3, 4]
+    assert same.request.tolist() == [0, 0, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
-def prices(phase, source=0, **more):
+def prices(phase, model="lm-52b", **more):
     values = {**defaults(), **more}
-    return EagerPrices(CostModel(hardware_of(values), _lm()), phase, values, source)
+    return EagerPrices(CostModel(hardware_of(values), load_model(model)), phase, values)
 
 
 def _lm():
@@ -96,6 +99,19 @@ def test_unfused_scores_are_moved_in_full():
     )
     scores = 16 * 512 * 512
     assert int((many - few)[0]) == pytest.approx(8 * scores / 750e9 * 1e9, abs=1)
+
+
+def test_unfused_scores_over_the_source_are_moved_too():
+    """16 heads and 28 source tokens for each of 48 sentences; nothing without a source."""
+    layer, tokens = load_model("nllb-moe-54b").layers[-1], np.array([0, 48 * 28])
+    few, many = (
+        prices("decode", "nllb-moe-54b", score_bytes=size).cross_attention_ns(
+            layer, tokens, tokens, 0 * tokens
+        )
+        for size in (8, 16)
+    )
+    assert few[0] == many[0] == 0
+    assert int((many - few)[1]) == pytest.approx(8 * 16 * 48 * 28 / 750, abs=1)
 
 
 def test_masks_and_logits_follow_their_traffic():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from moesim.engine.routing import Routing
 from moesim.report.reference_study import write_study
-from moesim.reproduce.cases import Pools
+from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.parameters import BY_NAME, assumptions, defaults
 from moesim.reproduce.published import PUBLISHED, Published, ids
 from moesim.reproduce.room import memory_of
@@ -131,6 +133,25 @@ def test_a_setting_changes_a_row(pools, small):
         for value in (0.5, 15)
     ]
     assert fits == [8, 4]
+
+
+@pytest.mark.parametrize("sentences", ["own", "same"])
+def test_workers_run_their_own_sentences_or_one_batch(pools, small, sentences):
+    """Under ``same`` all GPUs choose the same experts, in both of two batches of two sentences."""
+    del small
+    setting = Setting("mt_encoder", "dynamic", 2, batches=2)
+    case = case_of(setting, assumptions([f"sentences={sentences}"]), pools)
+    assert case.schedule.passes == 2
+    (piece,) = Routing(case).pieces()
+    counts = Routing(case).choices(*piece)
+    alike = (counts == counts[:, :, :1]).all(axis=(1, 2, 3))
+    assert alike.tolist() == [sentences == "same"] * 2
+    assert len(np.unique(case.schedule.rows)) == (2 if sentences == "same" else 16) * 2 * 28
+    static = Study(assumptions([f"sentences={sentences}"]), pools, (1,)).time(
+        Setting("mt_encoder", "static", 2)
+    )
+    own = Study(defaults(), pools, (1,)).time(Setting("mt_encoder", "static", 2))
+    assert static.batch_ns == own.batch_ns
 
 
 def test_ranges_are_over_single_changes():

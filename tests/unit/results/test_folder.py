@@ -104,6 +104,16 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
         read_result(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("name", "key"), [("provenance.json", "tables"), ("summary.json", "intervals")]
+)
+def test_a_list_for_a_mapping_is_said(folder: Path, name: str, key: str) -> None:
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**content, key: [1]}))
+    with pytest.raises(InputError, match=f"'{key}' in {name} is not as it was written"):
+        read_result(folder)
+
+
 def test_flipped_bytes_never_read_as_other_numbers(folder: Path) -> None:
     path = folder / "steps.parquet"
     whole = path.read_bytes()

@@ -85,6 +85,32 @@ def test_a_sweep_is_run_from_its_file(
     assert read_result(out / "points" / "0003").configuration["experts"]["policy"]["kind"] == "fifo"
 
 
+def test_failed_points_are_counted_and_told_where_they_are(
+    experiment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(point: Any, *, log: Any = None) -> Result:
+        if point.experts.capacity.amount == 8 and point.experts.policy.kind == "lru":
+            raise ValueError("no such thing")
+        return simulate(point, log=log)
+
+    monkeypatch.setattr(sys.modules["moesim.experiment.run"], "simulate", failing)
+    out = tmp_path / "out"
+    assert main(["sweep", str(experiment), "--out", str(out)]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        f"1 of 4 points failed: {out}/points.csv has each 'reason'; --retry-failed tries again"
+    )
+    table = pd.read_csv(out / "points.csv")
+    assert table["status"].tolist() == ["ok", "ok", "failed", "ok"]
+    assert table["reason"][2] == "ValueError: no such thing"
+    monkeypatch.setattr(sys.modules["moesim.experiment.run"], "simulate", simulate)
+    assert main(["sweep", str(experiment), "--out", str(out)]) == 1
+    assert main(["sweep", str(experiment), "--out", str(out), "--retry-failed"]) == 0
+
+
 def test_a_changed_experiment_in_the_same_folder_is_refused(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,8 +100,30 @@ def test_a_damaged_pack_is_named(tmp_path: Path, markers: Path) -> None:
     run_sweep(EXPERIMENT, points(1), tmp_path / "out", evaluate=Counted(markers))
     (pack_file,) = (tmp_path / "out" / PACKS).iterdir()
     pack_file.write_bytes(pack_file.read_bytes()[:-1])
-    with pytest.raises(InputError, match="point 0 cannot be read from it"):
+    with pytest.raises(InputError) as caught:
         read_result(tmp_path / "out" / "points" / "0000")
+    (problem,) = caught.value.problems
+    assert problem.where == str(pack_file)
+    for words in (
+        "point 0 cannot be read from it (not as it was written): its tables are lost",
+        f"restore the file, or remove the lines of {LOG} that name it",
+    ):
+        assert words in problem.what
+    pack_file.unlink()
+    with pytest.raises(InputError, match=r"cannot be read from it \(No such file or directory\)"):
+        read_result(tmp_path / "out" / "points" / "0000")
+
+
+def test_a_damaged_pack_is_mended_as_its_message_says(tmp_path: Path, markers: Path) -> None:
+    whole = run_sweep(EXPERIMENT, points(3), tmp_path / "out", evaluate=Counted(markers))
+    (pack_file,) = (tmp_path / "out" / PACKS).iterdir()
+    pack_file.write_bytes(b"")
+    log = tmp_path / "out" / LOG
+    kept = [line for line in log.read_text().splitlines(True) if pack_file.name not in line]
+    log.write_text("".join(kept))
+    mended = run_sweep(EXPERIMENT, points(3), tmp_path / "out", evaluate=Counted(markers))
+    pd.testing.assert_frame_equal(mended, whole)
+    assert read_result(tmp_path / "out" / "points" / "0002").summary["hits"] == 4
 
 
 def test_folders_are_written_on_demand_and_later(tmp_path: Path, markers: Path) -> None:

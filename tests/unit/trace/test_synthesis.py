@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from moesim.trace import NO_EXPERT, Phase
 from moesim.trace.statistics.correlation import joint_counts, mutual_information_bits
 from moesim.trace.statistics.load import expert_counts
 from moesim.trace.statistics.overlap import overlap_previous
-from moesim.trace.synthesis import SyntheticTrace, load_parameters, synthesize
+from moesim.trace.synthesis import SyntheticTrace, load_parameters, room, synthesize
 from moesim.trace.validate import findings
 
 EXPERTS, LAYERS = 16, 3
@@ -195,8 +196,48 @@ def test_prompts_that_are_not_recorded_move_the_answers():
 
 def test_a_domain_with_too_few_experts_is_told():
     part = {"domain_effect": {"kind": "subset", "share": 0.05}}
-    with pytest.raises(InputError, match="uses 1 experts of a layer, but top_k = 2"):
+    with pytest.raises(InputError, match="uses 1 expert of a layer, but top_k = 2"):
         synthesize(parameters(part))
+
+
+def test_a_tiny_concentration_gives_all_the_weight_to_one_expert():
+    given = parameters(gate_weights={"means": (0.7, 0.3), "concentration": 1e-300})
+    assert (synthesize(given, requests=1).gate_weights == (1.0, 0.0)).all()
+
+
+def test_a_trace_larger_than_the_memory_is_refused_before_it_is_drawn(monkeypatch):
+    monkeypatch.setattr(room, "available_bytes", lambda: 10**6)
+    assert synthesize(parameters(), requests=10).tokens == 1000
+    for options, place in (
+        ({"requests": 10**30}, "--requests"),
+        ({"tokens": 10**30}, "--tokens"),
+        ({}, "requests.count"),
+    ):
+        with pytest.raises(InputError, match=r"this machine has 0.001 GB left") as caught:
+            synthesize(parameters(requests={"count": 10**30}), **options)
+        (problem,) = caught.value.problems
+        assert place in (problem.where, problem.path)
+        assert f"{10**30} would take about" in problem.what
+        fits = int(problem.what.split()[-3])
+        key = "tokens" if "tokens" in options else "requests"
+        assert synthesize(parameters(), **{key: fits}).tokens > 1000
+    assert synthesize(parameters(), requests=10**30, tokens=150).tokens == 150
+    with pytest.raises(InputError, match="make them shorter"):
+        synthesize(
+            parameters(requests={"decode_tokens": {"kind": "fixed", "tokens": 10**8}}), requests=1
+        )
+
+
+def test_the_estimate_covers_what_numpy_holds():
+    given = parameters(gate_weights={"means": (0.7, 0.3), "concentration": 10.0})
+    synthesize(given, requests=1)
+    tracemalloc.start()
+    trace = synthesize(given, requests=300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    estimate = room.needed_bytes(given, 300)
+    assert trace.tokens == 30_000
+    assert 0.5 * estimate < peak < 1.2 * estimate
 
 
 BASE = """\
@@ -220,19 +261,29 @@ parts:
         ("top_k: 2", "top_k: 9", "3:8: top_k: 9 is more than experts = 8"),
         ("layers: 2", "layers: 3", "ends at layer 3, but there are 2"),
         ("[0, 1]", "[1, 0]", "must rise"),
-        ("exponent: [1.0]", "exponent: [1.0, 1.0, 2.0]", "has 3 numbers; 1 or layers = 2"),
+        ("exponent: [1.0]", "exponent: [1.0, 1.0, 2.0]", "has 3 numbers; write 1, or layers = 2"),
         (
             "zipf, exponent: [1.0]",
             "explicit, weights_by_layer: [1 2, x]",
             "is not a row of numbers",
         ),
-        ("zipf, exponent: [1.0]", "explicit, weights_by_layer: [1 2, 1 2]", "2 numbers; 8 are"),
+        ("zipf, exponent: [1.0]", "explicit, weights_by_layer: [1 2, 1 2]", "2 numbers; write 8"),
         (
             "zipf, exponent: [1.0]",
             "explicit, weights_by_layer: [0 0 0 0 0 0 0 0, 1 1 1 1 1 1 1 -1]",
             "weights must be 0 or more, and not all 0",
         ),
         ("exponent: [1.0]", "exponent: [99.0]", "is too large"),
+        ("exponent: [1.0]", "exponent: [1.0], never_used: 1.0", "leaves 0 of the experts"),
+        ("layers: 2", "layers: 1000000000000", "less than 65536 is allowed"),
+        ("experts: 8", "experts: 65535", "65534 or less is allowed"),
+        ("parts:", "domains: {names: [a, a], shares: [1, 1]}\nparts:", "has 'a' twice"),
+        ("parts:", "domains: {names: [a, b], shares: [1]}\nparts:", "has 1 number; write one"),
+        (
+            "{kind: fixed, tokens: 5}",
+            "{kind: lognormal, median_tokens: 9, spread: 1, least_tokens: 8, most_tokens: 7}",
+            "requests.decode_tokens.least_tokens: 8 is more than most_tokens = 7",
+        ),
         ("phases: [decode]", "phases: [encode]", "no part has 'decode' among its phases"),
         (
             "parts:\n",

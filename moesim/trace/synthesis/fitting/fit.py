@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace
 from moesim.trace.synthesis.fitting.calibrate import STEPS as CALIBRATION_STEPS
@@ -58,8 +59,9 @@ def fit(
         maximise(factors, of.requests, domain, wanted, advance)
         calibrate(factors, of.requests, domain, wanted, seed, advance)
         parts.append(part_of(factors, of.phase, of.first_layer, order.names))
+    size = f"{counted(trace.requests, 'request')}, {counted(trace.tokens, 'token')}"
     return SyntheticTrace(
-        title=f"fitted to {name} ({trace.requests} requests, {trace.tokens} tokens)",
+        title=f"fitted to {name} ({size})",
         model=trace.metadata.model,
         experts=experts,
         top_k=trace.top_k,

@@ -1,0 +1,92 @@
+"""Prices of waves whose experts have several rows: most are as dear as one seen before."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from moesim.config.compiled import njit, types
+from moesim.engine.basis import Basis
+from moesim.engine.case import Case, Ints
+from moesim.engine.replay.remembered import Remembered
+from moesim.model.spec import LayerSpec
+
+BITS = 13
+FEW_ROWS = 1 << BITS
+"""Rows of a wave below which it is remembered: larger ones are seldom alike."""
+MOST = 1 << 14
+"""Waves remembered at once."""
+
+_FLAT = types.int64[::1]
+
+
+@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, _FLAT), cache=True)
+def _tell_apart(rows: Any, starts: Any, tile: Any, group: Any, numbers: Any) -> bool:
+    """Fill in a number for each wave: of its rows, experts, tiles and further groups of tiles.
+
+    ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a wave; returns whether
+    all have fewer rows than that.
+    """
+    for wave in range(len(starts)):
+        end = starts[wave + 1] if wave + 1 < len(starts) else len(rows)
+        total = tiles = further = 0
+        for i in range(starts[wave], end):
+            total += rows[i]
+        if total >= len(tile):
+            return False
+        size, together = tile[total], group[total]
+        for i in range(starts[wave], end):
+            tiles += 1
+            if rows[i] > size:
+                more = (rows[i] - 1) // size
+                tiles += more
+                further += more // together
+        experts = end - starts[wave]
+        numbers[wave] = ((total << BITS | experts) << BITS | tiles) << BITS | further
+    return True
+
+
+class OddWaves:
+    """Prices waves of the layers that are like ``spec``."""
+
+    def __init__(self, case: Case, spec: LayerSpec) -> None:
+        self.case, self.spec = case, spec
+        self.known, self.waves = Remembered(), dict[int, Ints]()
+
+    @cached_property
+    def tiles(self) -> tuple[Ints, Ints] | None:
+        """Rows of a tile and tiles of a group by the rows of a wave, where the prices say so."""
+        found = getattr(self.case.prices, "expert_tiles", None)
+        return None if found is None else found(self.spec, np.arange(FEW_ROWS))
+
+    def prices(self, basis: Basis, rows: Ints, starts: Ints) -> Ints:
+        """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
+        numbers = np.empty_like(starts)
+        if self.tiles is None or not _tell_apart(rows, starts, *self.tiles, numbers):
+            price = self.case.prices.experts_ns(self.spec, rows, starts)
+            return basis.add("experts", price, self.spec, rows, starts)
+        if len(self.waves) > MOST:
+            self.settle(basis)
+        ends = np.append(starts[1:], len(rows))
+
+        def ask(new: Ints) -> Ints:
+            waves = [rows[i:j].copy() for i, j in zip(starts[new], ends[new], strict=True)]
+            self.waves |= zip(numbers[new].tolist(), waves, strict=True)
+            return self.case.prices.experts_ns(self.spec, *_together(waves))
+
+        return self.known.prices(numbers, ask)
+
+    def settle(self, basis: Basis) -> None:
+        """Count what the remembered waves rest on, and forget them."""
+        if self.waves:
+            price = self.known.price * self.known.times
+            waves = [self.waves[number] for number in self.known.numbers.tolist()]
+            basis.add("experts", price, self.spec, *_together(waves))
+            self.known, self.waves = Remembered(), {}
+
+
+def _together(waves: list[Ints]) -> tuple[Ints, Ints]:
+    """The rows of all, and where each begins."""
+    return np.concatenate(waves), np.cumsum([0, *(len(wave) for wave in waves[:-1])])

@@ -1,0 +1,141 @@
+"""Prices of what is alike, asked once: equal to those of each by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.engine.basis import Basis
+from moesim.engine.case import Case
+from moesim.engine.replay import odd
+from moesim.engine.replay.collectives import Collectives
+from moesim.engine.replay.found import Finder
+from moesim.engine.replay.odd import OddWaves
+from moesim.engine.replay.remembered import Remembered
+from moesim.engine.routing import Routing
+from moesim.experiment.build import build
+from moesim.experiment.resolve import load_experiment
+from moesim.hardware import CostModel, load_hardware
+from moesim.model import load_model
+from moesim.placement.base import bytes_between_gpus, plan_of_gpus
+from moesim.placement.mapping import Placement
+from moesim.workload.batching.static import Static
+from moesim.workload.requests import Requests
+from moesim.workload.schedule import Schedule
+
+BASE = build(
+    load_experiment(
+        {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
+    ).experiment,
+    1,
+).case
+PASSES = 30
+
+
+def case_of(hardware: str, gpus: int, nodes: int, batch: int) -> Case:
+    """The quickstart's decode on ``gpus`` of several ``nodes``."""
+    requests = Requests.of(BASE.trace, "decode")
+    experts = BASE.placement.physical
+    plan = plan_of_gpus(np.arange(experts) * gpus // experts, len(BASE.model.moe_layers))
+    return replace(
+        BASE, gpus=gpus, nodes=nodes, placement=Placement.of(plan, gpus),
+        prices=CostModel(load_hardware(hardware), BASE.model, nodes=nodes),
+        schedule=Schedule.of(requests, Static(batch_size=batch).seats(requests), BASE.trace, gpus),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hardware", "gpus", "nodes"),
+    [("h100-sxm", 2, 1), ("h100-sxm", 8, 1), ("l40s", 4, 1), ("h100-sxm", 8, 2),
+     ("v100-sxm2-32gb", 16, 2)],
+)  # fmt: skip
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_exchanges_cost_what_each_costs(hardware: str, gpus: int, nodes: int, batch: int) -> None:
+    case = case_of(hardware, gpus, nodes, batch)
+    routing = Routing(case)
+    basis, plain = Basis(case.prices), Basis(case.prices)
+    collectives = Collectives(case, Finder(case, routing, by_layer=True), basis)
+    assert collectives.by_busiest == (nodes == 1)
+    last = min(PASSES, case.schedule.passes)
+    found = [np.concatenate(part, axis=1) for part in zip(
+        collectives.prices(0, last // 3), collectives.prices(last // 3, last), strict=True
+    )]  # fmt: skip
+    collectives.settle()
+    row_bytes = case.model.hidden_size * case.model.activation_bytes
+    counts = np.swapaxes(routing.counts(0, last), 0, 1)
+    sent = bytes_between_gpus(counts, case.placement.gpu_of_expert, row_bytes)
+    for prices, matrix in zip(found, (sent, np.swapaxes(sent, 2, 3)), strict=True):
+        flat = matrix.reshape(-1, gpus, gpus)
+        each = plain.add("all_to_all", case.prices.all_to_all_ns(flat), flat)
+        np.testing.assert_array_equal(prices, each.reshape(prices.shape))
+    np.testing.assert_allclose(basis.resting()["dispatch_combine"],
+                               plain.resting()["dispatch_combine"])  # fmt: skip
+
+
+waves = st.lists(st.lists(st.integers(1, 6) | st.integers(1, 900), min_size=1, max_size=32),
+                 min_size=1, max_size=30)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(waves, min_size=1, max_size=3),
+    st.sampled_from(["gpt-oss-20b", "qwen3-30b-a3b", "mixtral-8x7b"]),
+    st.sampled_from(["h100-sxm", "b200-sxm", "a100-sxm-80gb", "rtx-4060-8gb"]),
+    st.booleans(),
+    st.sampled_from([1, 1 << 14]),
+)
+def test_waves_cost_what_each_costs(
+    drawn: list[list[list[int]]], name: str, hardware: str, serial: bool, most: int
+) -> None:
+    model = load_model(name)
+    costs = CostModel(load_hardware(hardware), model, serial=serial)
+    case, layer = replace(BASE, model=model, prices=costs), model.moe_layers[0]
+    basis, plain = Basis(costs), Basis(costs)
+    kept = OddWaves(case, layer)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(odd, "MOST", most)
+        for part in drawn:
+            runs = [[rows] for wave in part for rows in wave] if serial else part
+            rows = np.concatenate([np.array(wave) for wave in runs])
+            starts = np.cumsum([0, *(len(wave) for wave in runs[:-1])])
+            each = plain.add("experts", costs.experts_ns(layer, rows, starts), layer, rows, starts)
+            np.testing.assert_array_equal(kept.prices(basis, rows, starts), each)
+        kept.settle(basis)
+    np.testing.assert_allclose(basis.by_charge["experts"], plain.by_charge["experts"])
+
+
+def test_a_wave_that_is_like_one_before_is_not_asked_for() -> None:
+    """Rows 3, 1 and 1, 3 share tiles; one expert with 4 rows does not."""
+    kept = OddWaves(BASE, BASE.model.moe_layers[0])
+    basis = Basis(BASE.prices)
+    kept.prices(basis, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
+    kept.prices(basis, np.array([1, 3]), np.array([0]))
+    assert sorted(kept.known.times.tolist()) == [1, 3]
+    assert {tuple(wave) for wave in kept.waves.values()} == {(3, 1), (4,)}
+
+
+def test_batched_products_are_asked_for_one_by_one() -> None:
+    """Their tiles follow each expert's rows."""
+    costs = CostModel(load_hardware("rtx-4060-8gb"), BASE.model, batched=True)
+    assert costs.expert_tiles(BASE.model.moe_layers[0], np.arange(9)) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=20), min_size=1, max_size=5))
+def test_numbers_are_asked_for_once(parts: list[list[int]]) -> None:
+    known, asked = Remembered(), []
+    for part in parts:
+        numbers = np.array(part)
+
+        def ask(new: np.ndarray, numbers: np.ndarray = numbers) -> np.ndarray:
+            asked.extend(numbers[new].tolist())
+            return numbers[new] ** 2
+
+        np.testing.assert_array_equal(known.prices(numbers, ask), numbers**2)
+    together = list(chain.from_iterable(parts))
+    assert sorted(asked) == known.numbers.tolist() == sorted(set(together))
+    assert known.times.tolist() == [together.count(number) for number in known.numbers]
