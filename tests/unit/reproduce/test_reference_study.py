@@ -166,6 +166,18 @@ def test_ranges_are_over_single_changes():
     assert list(sensitivity_of(answers)["simulated"]) == [1.5, 3.0]
 
 
+@pytest.mark.parametrize(("parameter", "inside"), [("domain", False), ("sentences", True)])
+def test_a_milder_domain_does_not_meet_a_bound(parameter, inside):
+    name = "lm.max_load.anti_correlation"
+    answers = {
+        None: {name: Answer(name, 0.45, "here")},
+        Change(parameter, "other"): {name: Answer(name, 0.24, "here")},
+    }
+    row = table_of(answers, {name: "few batches"}).iloc[0]
+    assert row["low"] == 0.24
+    assert row["note"].endswith("outside the range: few batches") is not inside
+
+
 @pytest.mark.parametrize(
     ("known", "low", "high", "inside"),
     [
