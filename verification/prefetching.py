@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
 from moesim.engine.ahead import prefetches
+from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from tests.reference.judge import judge
@@ -16,6 +14,7 @@ from tests.reference.test_des_against_judge import compare, observed
 from tests.reference.test_replay import assert_same
 from tests.reference.wiring import engine_case
 from verification.check import Measured, check
+from verification.drawn import Comparison, differing
 
 EXAMPLES = 1_000
 
@@ -27,12 +26,11 @@ EXAMPLES = 1_000
     unit="experiments that differ",
 )
 def prefetching_replay_and_reference_agree() -> Measured:
-    def agree(case: Case) -> None:
+    def agree(case: Case, theirs: EngineCase) -> None:
         verdict = judge(case.trace, case.model, case.config, case.prices)
-        theirs = engine_case(case)
         compare(verdict, observed(theirs, run_replay(theirs)))
 
-    return _measured(agree, 2026)
+    return _differing(agree, 2026)
 
 
 @check(
@@ -42,36 +40,18 @@ def prefetching_replay_and_reference_agree() -> Measured:
     unit="experiments that differ",
 )
 def prefetching_replay_is_des() -> Measured:
-    def same(case: Case) -> None:
-        theirs = engine_case(case)
+    def same(_: Case, theirs: EngineCase) -> None:
         assert_same(run_replay(theirs), run_des(theirs))
 
-    return _measured(same, 2027)
+    return _differing(same, 2027)
 
 
-def _measured(compared: Callable[[Case], None], number: int) -> Measured:
-    """In how many experiments ``compared`` finds a difference; drawn from the seed ``number``."""
-    drawn: Counter[str] = Counter()
-    differing: list[str] = []
+def _differing(compared: Callable[[Case, EngineCase], None], start: int) -> Measured:
+    """In how many experiments ``compared`` finds a difference; drawn from the seed ``start``."""
 
-    @seed(number)
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(prefetching_cases())
-    def every(case: Case) -> None:
-        kind = case.config.prefetch.kind if prefetches(engine_case(case)) else "without"
-        drawn[kind] += 1
-        try:
-            compared(case)
-        except AssertionError as error:
-            differing.append(f"{case.config}: {error}")
+    def by_kind(case: Case) -> Comparison:
+        theirs = engine_case(case)
+        kind = case.config.prefetch.kind if prefetches(theirs) else "without"
+        return Comparison(kind, str(case.config), lambda: compared(case, theirs))
 
-    every()
-    kinds = ", ".join(f"{times} {kind}" for kind, times in sorted(drawn.items()))
-    first = f"; first: {differing[0]}" if differing else ""
-    return Measured(len(differing), f"{sum(drawn.values())} experiments ({kinds}){first}")
+    return differing(by_kind, prefetching_cases(), examples=EXAMPLES, start=start)

@@ -6,43 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
+from moesim.config.compiled import types
 from moesim.engine.replay.callback import ASK, DRAW
-from moesim.engine.replay.clock import (
-    AGREES,
-    ATTENTION,
-    BARRIER,
-    CHARGED,
-    COPY_HOST,
-    CPU,
-    CURSOR,
-    DECODE,
-    DISPATCH,
-    ENCODE,
-    EXCHANGE,
-    EXPERTS,
-    GATE,
-    HOST,
-    HOST_ATTENTION,
-    HOST_COMBINE,
-    HOST_DENSE,
-    HOST_GATE,
-    HOST_HEAD,
-    HOST_SEQUENCE,
-    HOST_SHARED,
-    HOST_TIME,
-    HOST_WAVE,
-    MOE,
-    OF_ATTENTION,
-    OF_GATE,
-    OF_PREPARE,
-    OF_RESTORE,
-    OF_SHARED,
-    SYNCHRONISES,
-    TIME,
-    WEIGHTS,
-    _charge,
-    _meet,
+from moesim.engine.replay.clock_experts import after_victim, end_experts, play_wave
+from moesim.engine.replay.clock_places import COPY_HOST, CURSOR, MOE, TIME
+from moesim.engine.replay.clock_steps import (
+    compiled_clock,
+    end_layer,
+    end_pass,
+    host_attention,
+    play_dense,
+    reach_experts,
 )
 from moesim.engine.replay.prefetch_arrays import (
     COPIES,
@@ -78,8 +52,9 @@ _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, 
 _FOUR = types.int64[:, :, :, ::1]
 
 
-@njit(
+@compiled_clock(
     types.void(
+        _FLAT, _FLAT, _FLAT, _FLAT,
         types.FunctionType(KEY), types.FunctionType(BEFORE), types.FunctionType(AFTER),
         types.FunctionType(PLACE), types.FunctionType(ASK), types.FunctionType(DRAW),
         _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, TURNING, DECIDED, _FLAT,
@@ -87,10 +62,9 @@ _FOUR = types.int64[:, :, :, ::1]
         _FLAT, _TABLE, _TABLE, _FLAT, types.boolean[:, ::1], types.uint8[::1],
         _CUBE, _CUBE, _CUBE, _CUBE, _CUBE, _TABLE, _TABLE, _TABLE,
         _TABLE, _TABLE, _TABLE, _CUBE, _FOUR, _FOUR,
-    ),
-    cache=True,
-)  # fmt: skip
-def play_ahead(
+    ))  # fmt: skip
+def play_passes_ahead(
+    known: Any, free: Any, ready: Any, wave_end: Any,
     key: Any, before_turn: Any, after_turn: Any, place_of: Any, ask: Any, draw_of: Any,
     choices: Any, pools: Any, queue: Any, asked: Any, predicted: Any, known_prices: Any,
     beside: Any, turning: Any, decided: Any, local: Any, first: int,
@@ -104,68 +78,26 @@ def play_ahead(
     COUNTED].
     """
     passes, gpus = head.shape
-    keeps = records.shape[0] > 0
-    to_gate, agrees = fixed[HOST_GATE], fixed[AGREES]
-    to_shared, to_wave, to_combine = fixed[HOST_SHARED], fixed[HOST_WAVE], fixed[HOST_COMBINE]
-    synchronises, exchange, to_copy = fixed[SYNCHRONISES], fixed[EXCHANGE], fixed[COPY_HOST]
-    sizes, copies_ns = beside.bytes, of_layer[0]
+    to_copy, sizes, copies_ns = fixed[COPY_HOST], beside.bytes, of_layer[0]
     serial, pads = choices[SERIAL] != 0, choices[PADS] != 0
-    known, free = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
-    ready, begin = np.zeros(gpus, np.int64), np.zeros(gpus, np.int64)
-    before, charged = np.zeros((gpus, CHARGED), np.int64), np.zeros((gpus, CHARGED), np.int64)
-    wave_end = np.zeros(len(decided.wave_ns), np.int64)
+    engine, told, there, wave_ns, read_ns = (
+        queue.engine, decided.told, decided.there, decided.wave_ns, decided.read_ns,
+    )  # fmt: skip
+    copy_wave, copy_issued, copy_wait = decided.copy_wave, decided.copy_issued, decided.copy_wait
     for p in range(passes):
+        charged, to_attend = charges[p], host_attention(fixed, phase, p)
         charged[:] = 0
-        to_attention = fixed[HOST_ATTENTION if phase[p] == DECODE else HOST_SEQUENCE]
         for g in range(gpus):
             starts[p, g] = state[TIME, g]
         for m in range(len(plan)):
             if not runs[p, m]:
                 continue
-            moe, of_attention = plan[m, MOE], plan[m, OF_ATTENTION]
-            of_gate, of_prepare = plan[m, OF_GATE], plan[m, OF_PREPARE]
-            of_shared, of_restore = plan[m, OF_SHARED], plan[m, OF_RESTORE]
+            moe = plan[m, MOE]
             if moe < 0:
-                for g in range(gpus):
-                    time = state[TIME, g] + attention[of_attention, p, g]
-                    charged[g, ATTENTION] += attention[of_attention, p, g]
-                    state[TIME, g] = state[CURSOR, g] = time
-                    state[HOST_TIME, g] += to_attention + fixed[HOST_DENSE]
+                play_dense(fixed, plan, to_attend, attention, p, m, state, charged)
                 continue
-            for g in range(gpus):
-                begin[g] = state[TIME, g]
-                if keeps:
-                    before[g] = charged[g]
-                gated = state[TIME, g] + attention[of_attention, p, g] + gate[of_gate, p, g]
-                charged[g, ATTENTION] += attention[of_attention, p, g]
-                charged[g, GATE] += gate[of_gate, p, g]
-                host = state[HOST_TIME, g] + to_attention + to_gate
-                shared_ns = shared[of_shared, p, g]
-                if shared_ns > 0:
-                    host += to_shared
-                    charged[g, EXPERTS] += shared_ns
-                ready[g] = gated
-                if not agrees:
-                    ready[g] += prepare[of_prepare, p, g]
-                    charged[g, GATE] += prepare[of_prepare, p, g]
-                free[g] = state[CURSOR, g] = ready[g] + shared_ns
-                state[HOST_TIME, g] = host
-                known[g] = gated
-            if exchange > 0:
-                _meet(state, charged, known, exchange)
-            for g in range(gpus):
-                if synchronises:
-                    told = max(known[g], state[HOST_TIME, g])
-                    cursor = _charge(charged, g, HOST, state[CURSOR, g], told)
-                    known[g] = state[HOST_TIME, g] = told + of_layer[1 + g, moe]
-                    state[CURSOR, g] = _charge(charged, g, HOST, cursor, known[g])
-                if agrees:
-                    time = max(known[g], free[g]) + prepare[of_prepare, p, g]
-                    state[CURSOR, g] = _charge(charged, g, GATE, state[CURSOR, g], time)
-                    ready[g] = free[g] = time
-                ready[g] = max(ready[g], known[g])
-            if gpus > 1:
-                _meet(state, charged, ready, dispatch[moe, p])
+            reach_experts(fixed, plan, of_layer, to_attend, attention, gate, prepare, shared,
+                          dispatch, p, m, state, charged, records, known, free, ready)  # fmt: skip
             for g in range(gpus):
                 k, now, own = moe * gpus + g, known[g], local[g]
                 advance(queue, copies_ns, sizes, own, g, now)
@@ -185,53 +117,31 @@ def play_ahead(
                     k, gpus, p, first + p, now, to_copy,
                 )  # fmt: skip
                 time, cursor, copy = max(ready[g], free[g]), state[CURSOR, g], 0
-                copied, copies = queue.engine[g, FREE], decided.told[COPIES]
-                for wave in range(decided.told[WAVES]):
-                    arrived = decided.there[wave]
-                    while copy < copies and decided.copy_wave[copy] == wave:
-                        start, wait = (
-                            max(decided.copy_issued[copy], copied),
-                            decided.copy_wait[copy],
-                        )
-                        if wait >= 0:
-                            start = max(start, wave_end[wait])
-                        copied = arrived = start + copies_ns[moe]
+                copied, copies = engine[g, FREE], told[COPIES]
+                for wave in range(told[WAVES]):
+                    arrived = there[wave]
+                    while copy < copies and copy_wave[copy] == wave:
+                        start = max(copy_issued[copy], copied)
+                        copied = after_victim(start, copy_wait[copy], wave_end) + copies_ns[moe]
+                        arrived = copied
                         copy += 1
-                    if arrived >= 0:
-                        time = max(time, arrived)
-                        cursor = _charge(charged, g, WEIGHTS, cursor, time)
-                    time += decided.wave_ns[wave]
-                    cursor = _charge(charged, g, EXPERTS, cursor, time)
-                    if decided.read_ns[wave] > 0:
-                        time += decided.read_ns[wave]
-                        cursor = _charge(charged, g, WEIGHTS, cursor, time)
+                    time, cursor = play_wave(charged, g, time, cursor, arrived, wave_ns[wave],
+                                             read_ns[wave])  # fmt: skip
                     wave_end[wave] = time
-                queue.engine[g, FREE] = copied
-                host = state[HOST_TIME, g]
-                if issued > 0:
-                    host = max(host, now) + issued * to_copy
-                launched = decided.told[WAVES] if launches[k] < 0 else launches[k]
-                state[HOST_TIME, g] = host + launched * to_wave + to_combine
-                if decided.told[HOSTED_NS] > 0:
-                    time = max(time, ready[g] + decided.told[HOSTED_NS])
-                    cursor = _charge(charged, g, CPU, cursor, time)
-                ready[g], state[TIME, g], state[CURSOR, g] = time, time, cursor
-            if gpus > 1:
-                _meet(state, charged, ready, combine[moe, p])
-            for g in range(gpus):
-                time = ready[g] + restore[of_restore, p, g]
-                _charge(charged, g, DISPATCH, state[CURSOR, g], time)
-                state[TIME, g] = state[CURSOR, g] = time
-                if keeps:
-                    records[p, moe, g, 0], records[p, moe, g, 1] = begin[g], time
-                    records[p, moe, g, 2] = charged[g, WEIGHTS] - before[g, WEIGHTS]
-                    records[p, moe, g, 3] = charged[g, BARRIER] - before[g, BARRIER]
-        for g in range(gpus):
-            time = state[TIME, g] + head[p, g]
-            charged[g, ATTENTION] += head[p, g]
-            if phase[p] != ENCODE:
-                state[HOST_TIME, g] += fixed[HOST_HEAD]
-            end = max(time, state[HOST_TIME, g])
-            charged[g, HOST] += end - time
-            state[TIME, g] = state[HOST_TIME, g] = state[CURSOR, g] = ends[p, g] = end
-            charges[p, g] = charged[g]
+                engine[g, FREE] = copied
+                launched = told[WAVES] if launches[k] < 0 else launches[k]
+                end_experts(fixed, g, now, issued, copied, launched, told[HOSTED_NS], time,
+                            cursor, ready, state, charged)  # fmt: skip
+            end_layer(plan, restore, combine, p, m, state, charged, records, ready)
+        end_pass(fixed, phase, head, p, state, charged, ends)
+
+
+def play_ahead(*given: Any) -> None:
+    """Decide and play the passes of a chunk; ``given`` as ``play_passes_ahead`` takes it, from
+    ``key`` on.
+    """
+    decided, state = given[14], given[-6]
+    gpus, waves = state.shape[1], len(decided.wave_ns)
+    scratch = [np.zeros(length, np.int64) for length in (gpus, gpus, gpus, waves)]
+    arguments: list[Any] = [*scratch, *given]
+    play_passes_ahead(*arguments)

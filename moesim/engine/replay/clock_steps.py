@@ -1,0 +1,235 @@
+"""The steps of docs/semantics.md's clock that do not depend on how a layer's experts are decided,
+compiled. Both clocks call them for all GPUs of a layer, or of the end of a pass, at once; their
+arrays are those of ``clock.play``, and ``charged`` the charges int64[gpus, 8] of the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import numba
+
+from moesim.config.compiled import njit, types
+from moesim.engine.replay.clock_places import (
+    AGREES,
+    ATTENTION,
+    BARRIER,
+    BEGIN,
+    CURSOR,
+    DECODE,
+    DISPATCH,
+    ENCODE,
+    END,
+    EXCHANGE,
+    EXPERTS,
+    GATE,
+    HOST,
+    HOST_ATTENTION,
+    HOST_DENSE,
+    HOST_GATE,
+    HOST_HEAD,
+    HOST_SEQUENCE,
+    HOST_SHARED,
+    HOST_TIME,
+    MOE,
+    OF_ATTENTION,
+    OF_GATE,
+    OF_PREPARE,
+    OF_RESTORE,
+    OF_SHARED,
+    OVERLAPS,
+    STALL,
+    SYNCHRONISES,
+    TIME,
+    WAIT,
+    WEIGHTS,
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+_FOUR, _PHASE = types.int64[:, :, :, ::1], types.uint8[::1]
+
+
+def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Function], Function]:
+    """Compile a function that makes no array, so that references to those that it is given need no
+    count; ``inline``: into those that call it. Its loops are over few GPUs: vectors would cost more
+    than they save.
+    """
+    compiler: Any = njit
+    config: Any = numba.config
+
+    def compile_it(function: Function) -> Function:
+        vectorizes, config.LOOP_VECTORIZE = config.LOOP_VECTORIZE, 0
+        try:
+            compiled: Function = compiler(signature, cache=True, _nrt=False, forceinline=inline)(
+                function
+            )
+        finally:
+            config.LOOP_VECTORIZE = vectorizes
+        return compiled
+
+    return compile_it
+
+
+inlined = partial(compiled_clock, inline=True)
+
+
+@inlined(types.int64(_TABLE, types.int64, types.int64, types.int64, types.int64))
+def charge(charged: Any, gpu: int, category: int, cursor: int, until: int) -> int:
+    """Charge the time up to ``until`` that is not charged yet; returns the new cursor."""
+    if until <= cursor:
+        return cursor
+    charged[gpu, category] += until - cursor
+    return until
+
+
+@inlined(types.void(_TABLE, _TABLE, _FLAT, types.int64))
+def meet(state: Any, charged: Any, when: Any, price: int) -> None:
+    """A collective: it starts when the last GPU is there; ``when`` becomes its end."""
+    start = when[0]
+    for gpu in range(1, len(when)):
+        start = max(start, when[gpu])
+    for gpu in range(len(when)):
+        cursor = charge(charged, gpu, BARRIER, state[CURSOR, gpu], start)
+        state[CURSOR, gpu] = charge(charged, gpu, DISPATCH, cursor, start + price)
+        when[gpu] = start + price
+
+
+@inlined(types.int64(_FLAT, _PHASE, types.int64))
+def host_attention(fixed: Any, phase: Any, p: int) -> int:
+    """How long the host launches a layer's attention in pass ``p``."""
+    return int(fixed[HOST_ATTENTION if phase[p] == DECODE else HOST_SEQUENCE])
+
+
+@inlined(types.void(_FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE, _TABLE))
+def play_dense(
+    fixed: Any, plan: Any, to_attend: int, attention: Any, p: int, m: int, state: Any, charged: Any
+) -> None:
+    """Dense layer ``m`` of pass ``p``: all time is charged where a layer begins."""
+    of_attention = plan[m, OF_ATTENTION]
+    for g in range(state.shape[1]):
+        time = state[TIME, g] + attention[of_attention, p, g]
+        charged[g, ATTENTION] += attention[of_attention, p, g]
+        state[TIME, g] = state[CURSOR, g] = time
+        state[HOST_TIME, g] += to_attend + fixed[HOST_DENSE]
+
+
+@inlined(
+    types.void(
+        _FLAT, _TABLE, types.int64, _CUBE, _CUBE, _CUBE, _CUBE, types.int64, types.int64,
+        _TABLE, _TABLE, _FLAT, _FLAT, _FLAT,
+    ))  # fmt: skip
+def play_gate(
+    fixed: Any, plan: Any, to_attend: int, attention: Any, gate: Any, prepare: Any,
+    shared: Any, p: int, m: int, state: Any, charged: Any, known: Any, free: Any, ready: Any,
+) -> None:  # fmt: skip
+    """Attention, gate, preparing where no capacity is agreed on, and the shared expert."""
+    of_attention, of_gate = plan[m, OF_ATTENTION], plan[m, OF_GATE]
+    of_prepare, of_shared = plan[m, OF_PREPARE], plan[m, OF_SHARED]
+    for g in range(state.shape[1]):
+        gated = state[TIME, g] + attention[of_attention, p, g] + gate[of_gate, p, g]
+        charged[g, ATTENTION] += attention[of_attention, p, g]
+        charged[g, GATE] += gate[of_gate, p, g]
+        beside, host = shared[of_shared, p, g], state[HOST_TIME, g] + to_attend + fixed[HOST_GATE]
+        if beside > 0:
+            host += fixed[HOST_SHARED]
+            charged[g, EXPERTS] += beside
+        ready[g] = gated
+        if not fixed[AGREES]:
+            ready[g] += prepare[of_prepare, p, g]
+            charged[g, GATE] += prepare[of_prepare, p, g]
+        free[g] = state[CURSOR, g] = ready[g] + beside
+        state[HOST_TIME, g] = host
+        known[g] = gated if fixed[OVERLAPS] else free[g]
+
+
+@inlined(
+    types.void(
+        _FLAT, _TABLE, _TABLE, _CUBE, types.int64, types.int64, _TABLE, _TABLE, _FLAT, _FLAT,
+        _FLAT,
+    ))  # fmt: skip
+def know_counts(
+    fixed: Any, plan: Any, of_layer: Any, prepare: Any, p: int, m: int, state: Any, charged: Any,
+    known: Any, free: Any, ready: Any,
+) -> None:  # fmt: skip
+    """The exchange of counts, the wait of the host for them, and preparing where a capacity is
+    agreed on.
+    """
+    moe, of_prepare = plan[m, MOE], plan[m, OF_PREPARE]
+    if fixed[EXCHANGE] > 0:
+        meet(state, charged, known, fixed[EXCHANGE])
+    for g in range(state.shape[1]):
+        if fixed[SYNCHRONISES]:
+            asked = max(known[g], state[HOST_TIME, g])
+            cursor = charge(charged, g, HOST, state[CURSOR, g], asked)
+            known[g] = state[HOST_TIME, g] = asked + of_layer[1 + g, moe]
+            state[CURSOR, g] = charge(charged, g, HOST, cursor, known[g])
+        if fixed[AGREES]:
+            time = max(known[g], free[g]) + prepare[of_prepare, p, g]
+            state[CURSOR, g] = charge(charged, g, GATE, state[CURSOR, g], time)
+            ready[g] = free[g] = time
+        ready[g] = max(ready[g], known[g])
+
+
+@inlined(
+    types.void(
+        _FLAT, _TABLE, _TABLE, types.int64, _CUBE, _CUBE, _CUBE, _CUBE, _TABLE, types.int64,
+        types.int64, _TABLE, _TABLE, _FOUR, _FLAT, _FLAT, _FLAT,
+    ))  # fmt: skip
+def reach_experts(
+    fixed: Any, plan: Any, of_layer: Any, to_attend: int, attention: Any, gate: Any, prepare: Any,
+    shared: Any, dispatch: Any, p: int, m: int, state: Any, charged: Any, records: Any,
+    known: Any, free: Any, ready: Any,
+) -> None:  # fmt: skip
+    """MoE layer ``m`` of pass ``p`` up to the end of dispatch. Filled in, int64[gpus]: when counts
+    are ``known``, when the GPU is ``free`` of the shared expert, when rows are ``ready``.
+    """
+    gpus, moe = state.shape[1], plan[m, MOE]
+    for g in range(gpus if records.shape[0] > 0 else 0):
+        records[p, moe, g, BEGIN] = state[TIME, g]
+        records[p, moe, g, STALL] = -charged[g, WEIGHTS]
+        records[p, moe, g, WAIT] = -charged[g, BARRIER]
+    play_gate(fixed, plan, to_attend, attention, gate, prepare, shared, p, m, state, charged, known,
+              free, ready)  # fmt: skip
+    know_counts(fixed, plan, of_layer, prepare, p, m, state, charged, known, free, ready)
+    if gpus > 1:
+        meet(state, charged, ready, dispatch[moe, p])
+
+
+@inlined(
+    types.void(
+        _TABLE, _CUBE, _TABLE, types.int64, types.int64, _TABLE, _TABLE, _FOUR, _FLAT,
+    ))  # fmt: skip
+def end_layer(
+    plan: Any, restore: Any, combine: Any, p: int, m: int, state: Any, charged: Any, records: Any,
+    ready: Any,
+) -> None:  # fmt: skip
+    """MoE layer ``m`` of pass ``p`` from combine on; ``ready``: when each GPU's experts ended."""
+    gpus, moe, of_restore = state.shape[1], plan[m, MOE], plan[m, OF_RESTORE]
+    if gpus > 1:
+        meet(state, charged, ready, combine[moe, p])
+    for g in range(gpus):
+        time = ready[g] + restore[of_restore, p, g]
+        charge(charged, g, DISPATCH, state[CURSOR, g], time)
+        state[TIME, g] = state[CURSOR, g] = time
+        if records.shape[0] > 0:
+            records[p, moe, g, END] = time
+            records[p, moe, g, STALL] += charged[g, WEIGHTS]
+            records[p, moe, g, WAIT] += charged[g, BARRIER]
+
+
+@inlined(types.void(_FLAT, _PHASE, _TABLE, types.int64, _TABLE, _TABLE, _TABLE))
+def end_pass(
+    fixed: Any, phase: Any, head: Any, p: int, state: Any, charged: Any, ends: Any
+) -> None:
+    """The head, and the wait for the host."""
+    for g in range(state.shape[1]):
+        time = state[TIME, g] + head[p, g]
+        charged[g, ATTENTION] += head[p, g]
+        if phase[p] != ENCODE:
+            state[HOST_TIME, g] += fixed[HOST_HEAD]
+        end = max(time, state[HOST_TIME, g])
+        charged[g, HOST] += end - time
+        state[TIME, g] = state[HOST_TIME, g] = state[CURSOR, g] = ends[p, g] = end
