@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import ceil
 
+from moesim.reproduce.parameters import Assumptions, number
 from moesim.reproduce.settings import Setting, Task
 from moesim.reproduce.simulate import Timed
 from moesim.reproduce.study import Answer, Study
@@ -11,7 +14,10 @@ from moesim.reproduce.study import Answer, Study
 PLANNERS = ("contiguous", "greedy", "anti_correlation")
 METRICS = ("max_load", "average_max_load")
 SIZES = {"same": 1.0, "half": 0.5, "double": 2.0}
-BATCHES = {"lm": 8, "mt_encoder": 8, "mt_decoder": 4}
+STEPPED = 0.5
+"""A decoder's share of the recorded batches, each of which is many steps."""
+POOLED, LARGER = 8, 4
+"""Recorded batches that a pool holds; larger pools have this many times its sentences."""
 
 
 def balancing(study: Study, task: Task) -> Iterator[Answer]:
@@ -35,16 +41,29 @@ def batch_of(study: Study, task: Task) -> int:
 
 def planned(study: Study, task: Task, domain: int) -> dict[str, Timed]:
     """The second half of the batches under each planner."""
-    batch, batches = batch_of(study, task), BATCHES[task.name]
+    batches = round(number(study.values, "recorded_batches"))
+    batches = round(batches * STEPPED) if task.phase == "decode" else batches
+    point = Setting(
+        task.name, "dynamic", batch_of(study, task), 1, domain,
+        batches=batches, pool=pool_of(study.values),
+    )  # fmt: skip
     return {
-        planner: study.time(
-            Setting(
-                task.name, "dynamic", batch, 1, domain, planner=planner, batches=batches
-            ),
-            warm=batches // 2,
-        )
+        planner: study.time(replace(point, planner=planner), warm=batches // 2)
         for planner in PLANNERS
-    }  # fmt: skip
+    }
+
+
+def pool_of(values: Assumptions) -> int:
+    """The pool that no sentence is drawn from twice: 1, or so many times larger."""
+    recorded = number(values, "recorded_batches") / POOLED
+    times = recorded * SIZES[str(values["balancing_batch"])]
+    return 1 if times <= 1 else LARGER * ceil(times / LARGER)
+
+
+def judged_domains(task: Task, chosen: Mapping[str, int]) -> set[int]:
+    """Of the domains by question, those that the answers here are about."""
+    keys = (f"{task.name}.{name}" for name in ("balancing_gain_percent", *METRICS))
+    return {chosen[key] for key in keys if key in chosen}
 
 
 def _gain(runs: Mapping[str, Timed]) -> float:

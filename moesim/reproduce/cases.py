@@ -41,7 +41,11 @@ class Pools:
     def of(self, setting: Setting, values: Assumptions) -> Path:
         """The pool's file that ``setting`` draws from."""
         task = TASKS[setting.task]
-        return pool_path(self.folder, task, setting.domain, values, getattr(self, task.mix))
+        return pool_path(self.folder, task, setting.domain, values, self.sentences(setting))
+
+    def sentences(self, setting: Setting) -> int:
+        """How many sentences that pool has."""
+        return int(getattr(self, TASKS[setting.task].mix)) * setting.pool
 
 
 def case_of(setting: Setting, values: Assumptions, pools: Pools) -> Case:

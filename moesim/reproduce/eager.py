@@ -10,6 +10,7 @@ from moesim.engine.case import Ints
 from moesim.hardware import CostModel
 from moesim.hardware.costs.attention import PASSES
 from moesim.hardware.costs.masks import MASK_TRAFFIC
+from moesim.hardware.positions import POSITION_TRAFFIC
 from moesim.hardware.roofline import NS, Floats, activation_elements
 from moesim.model.spec import LayerSpec
 from moesim.reproduce.machines import PRODUCT_GBPS
@@ -24,7 +25,8 @@ class EagerPrices:
     """``prices`` with fairseq's unfused attention, softmax and logits.
 
     Scores are made in full, also of the tokens that a prompt's mask hides, and every kernel between
-    the products reads and writes them, ``score_bytes`` in all.
+    the products reads and writes them, ``score_bytes`` in all. What an expert's products read and
+    write is in the rate of large products already, so ``expert_passes`` leaves it out.
     """
 
     def __init__(self, prices: CostModel, phase: Phase, values: Assumptions) -> None:
@@ -32,7 +34,8 @@ class EagerPrices:
         self.values = {
             name: number(values, name)
             for name in (
-                "score_bytes", "elementwise_passes", "logit_traffic_bytes", "mask_traffic_bytes"
+                "score_bytes", "elementwise_passes", "logit_traffic_bytes", "mask_traffic_bytes",
+                "position_traffic_bytes", "expert_passes",
             )
         }  # fmt: skip
         self.bytes_per_second = 1e9 * number(values, "elementwise_gbps")
@@ -75,8 +78,32 @@ class EagerPrices:
         """As ``CostModel.masks_ns``."""
         elements = tokens.astype(np.float64) * experts * capacity
         beyond = (self.values["mask_traffic_bytes"] - MASK_TRAFFIC) * elements
+        beyond = beyond + self._positions(layer, tokens, experts)
         price = self._prices.masks_ns(layer, tokens, experts, capacity)
         return _whole(price + beyond / PRODUCT_GBPS)
+
+    def encode_ns(
+        self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, rows: Ints
+    ) -> Ints:
+        """As ``CostModel.encode_ns``."""
+        price = self._prices.encode_ns(layer, tokens, experts, capacity, rows)
+        return _whole(price + self._positions(layer, tokens, experts) / PRODUCT_GBPS)
+
+    def _positions(self, layer: LayerSpec, tokens: Ints, experts: int) -> Floats:
+        """Bytes of the choices' positions beyond those that are priced."""
+        assert layer.moe is not None, "a dense layer has no choices"
+        each = (self.values["position_traffic_bytes"] - POSITION_TRAFFIC) * layer.moe.top_k
+        return tokens.astype(np.float64) * experts * each
+
+    def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints) -> Ints:
+        """As ``CostModel.experts_ns``."""
+        assert layer.moe is not None, "a dense layer has no routed experts"
+        model, network = self._prices.model, layer.moe.expert
+        elements = self.values["expert_passes"] * network.hidden_size - activation_elements(network)
+        running = np.concatenate(([0], np.cumsum(rows)))
+        of_wave = running[np.append(starts, len(rows))[1:]] - running[starts]
+        price = self._prices.experts_ns(layer, rows, starts)
+        return self._more(price, of_wave * (elements * model.activation_bytes))
 
     def _more(self, price: Ints, moved: Any) -> Ints:
         return _whole(price + np.asarray(moved, np.float64) * (NS / self.bytes_per_second))

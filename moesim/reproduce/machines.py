@@ -37,6 +37,7 @@ def hardware_of(values: Assumptions) -> HardwareProfile:
         "activation_bandwidth_fraction": number(values, "elementwise_gbps") / MEMORY_GBPS,
         "half_efficient_rows": round(number(values, "half_efficient_rows")),
         "context_reserve": round(number(values, "cuda_context_gib") * 2**30),
+        "kernel_start": 1e3 * number(values, "kernel_start_us"),
     }
     changed = {name: _set(getattr(sheet, name), value) for name, value in shares.items()}
     return card.model_copy(
@@ -92,6 +93,7 @@ def software_of(values: Assumptions) -> SoftwareProfile:
             "launch_ns": launch,
             "host_per_copy_ns": launch,
             "synchronisation_ns": read,
+            "calls_empty": values["empty_experts"] == "called",
         }
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,9 +23,6 @@ def speed(study: Study, task: Task) -> Iterator[Answer]:
     yield from over(study, task, "static", study.nodes)
     yield from over(study, task, "tutel", (1,))
     yield same_batch_gain(study, task)
-    if task.name == "mt_decoder":
-        for nodes in study.nodes:
-            yield buffering(study, task, nodes)
 
 
 def static_over_dense(study: Study, task: Task) -> Answer:
@@ -105,7 +102,13 @@ def _by_batch(study: Study, task: Task, domain: int) -> str:
     return ", ".join(told)
 
 
-def buffering(study: Study, task: Task, nodes: int) -> Answer:
+def buffering(study: Study, task: Task) -> Iterator[Answer]:
+    """Buffered experts of the decoder, by node count."""
+    if task.name == "mt_decoder":
+        yield from (buffering_over_static(study, task, nodes) for nodes in study.nodes)
+
+
+def buffering_over_static(study: Study, task: Task, nodes: int) -> Answer:
     """Dynamic gating with buffering over static gating without, each at its largest batch."""
     local = study.local_experts(task, nodes)
     readings = {"per_gpu": min(SLOTS, local), "total": max(1, min(SLOTS // nodes, local))}
@@ -131,10 +134,10 @@ def _buffered(study: Study, task: Task, where: tuple[int, int], slots: int) -> f
     return study.throughput(ours) / max(static, 1e-9)
 
 
-def answers(study: Study, name: str) -> list[Answer]:
-    """All answers of the task ``name``, those of its model among them."""
+def answers(study: Study, name: str, families: Sequence[str]) -> list[Answer]:
+    """The answers of the task ``name``, those of its model among them, of some ``families``."""
     from moesim.reproduce.balance import balancing
     from moesim.reproduce.memory import memory
 
-    task = TASKS[name]
-    return [*speed(study, task), *memory(study, task), *balancing(study, task)]
+    found = {"speed": speed, "buffering": buffering, "memory": memory, "balancing": balancing}
+    return [answer for family in families for answer in found[family](study, TASKS[name])]

@@ -19,9 +19,6 @@ MISSING: Mapping[str, str] = MappingProxyType({
     ),
     "lm.activation_gib.static": LEDGER,
     "lm.activation_gib.dynamic": LEDGER,
-    "lm.max_load.anti_correlation": (
-        "four batches to plan from are few for a correlation; from sixteen of 32 it is below 0.4"
-    ),
     "lm.balancing_gain_percent": (
         "the study's time that balance does not move is longer than kernels and launches here"
     ),

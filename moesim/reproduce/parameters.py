@@ -1,8 +1,8 @@
 """What the reference study does not state: named assumptions, each with a range and a source.
 
 Nothing here is fitted to a result of the study. Most defaults are in the middle of what is known of
-the machine and the code; ``half_efficient_rows`` is at the lower end of its range, and
-``elementwise_gbps`` near the upper one.
+the machine and the code; ``half_efficient_rows`` and ``recorded_batches`` are at the lower end of
+their range, ``expert_passes`` near it, and ``elementwise_gbps`` near the upper one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ Value = float | str
 ALL = ("lm", "mt_encoder", "mt_decoder")
 ENCODER, DECODER, MT = ("mt_encoder",), ("mt_decoder",), ("mt_encoder", "mt_decoder")
 WHOLE = ("lm", "mt_encoder")
+TIMES = ("speed", "buffering", "balancing")
+EVERYTHING = (*TIMES, "memory")
+"""Families of answers (``measures.answers``): those about time, and all."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """An assumption: its ``default``, the ``others`` that span its range, and the ``tasks`` that
-    it can move. Words are choices; numbers may have any value within ``bounds``.
+    it can move; ``moves`` the families of answers. Words are choices; numbers may have any value
+    within ``bounds``. Where ``memory`` is set, other batches may fit.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Parameter:
     unit: str
     source: str
     tasks: tuple[str, ...] = ALL
+    moves: tuple[str, ...] = TIMES
     memory: bool = False
     bounds: tuple[float, float] = (1e-6, 1e6)
 
@@ -66,12 +71,13 @@ PARAMETERS = (
     Parameter(
         "domain", "up_to", ("mild", "middle", "strong"), "",
         "ratios are 'up to': the largest over three synthetic domains (languages), whose busiest "
-        "of 8 GPUs has .3 to .6 (LM) or .4 to .75 (encoder) of a batch",
+        "of 8 GPUs has .3 to .6 (LM) or .42 to .85 (encoder) of a batch",
+        moves=EVERYTHING,
     ),
     Parameter(
         "mt_tokens", 28, (24, 36), "tokens a sentence",
         "about 21 English words x 1.25 pieces + 2; batches hold sentences of one length", MT,
-        memory=True, bounds=(1, 512),
+        moves=EVERYTHING, memory=True, bounds=(1, 512),
     ),
     Parameter(
         "persistence", 0.7, (0.5, 0.9), "",
@@ -92,8 +98,23 @@ PARAMETERS = (
         "counted in fairseq's layers over whole sequences, approximate", WHOLE,
     ),
     Parameter(
+        "empty_experts", "called", ("skipped",), "",
+        "fairseq calls every local expert, be it empty; buffered layers call those that have rows",
+    ),
+    Parameter(
+        "kernel_start_us", 4, (2, 5), "us",
+        "a kernel that does nothing, on the GPU: a fifth of the 20 us from which fits of grouped "
+        "experts' five kernels start; 2 to 5 between kernels of a stream; three an expert",
+    ),
+    Parameter(
         "mask_traffic_bytes", 40, (38, 45), "bytes an element",
-        "three fp32 tensors written and read, a boolean one, two in fp16",
+        "three fp32 tensors written and read, a boolean one, two in fp16", moves=("speed",),
+    ),
+    Parameter(
+        "position_traffic_bytes", 130, (98, 156), "bytes an element and choice",
+        "static gating's positions, tokens x experts: 98 are one-hot integers, running counts, "
+        "comparison and sums of 8 bytes each; 156 with the products and means of the gate's "
+        "weights; counted in fairseq's gate, approximate", moves=("speed",),
     ),
     Parameter("gemm_tflops", 75, (60, 95), "TFLOP/s", "plateau of large fp16 products on a V100"),
     Parameter(
@@ -106,6 +127,12 @@ PARAMETERS = (
     Parameter(
         "elementwise_passes", 30, (24, 36), "passes",
         "reads and writes of the hidden rows a dense layer, unfused kernels, approximate",
+    ),
+    Parameter(
+        "expert_passes", 10, (8, 20), "passes",
+        "reads and writes of the hidden rows of a routed expert beside its products: 8 of ReLU, 2 "
+        "that gather its rows and its results; 20 if what the products read and write were not in "
+        "their rate",
     ),
     Parameter(
         "score_bytes", 16, (8, 20), "bytes a score",
@@ -124,27 +151,39 @@ PARAMETERS = (
         "all_to_all_latency_us", 90, (60, 135), "us",
         "an all-to-all of 8 GPUs; 180 and 375 of 16 and 32, in proportion",
     ),
-    Parameter("network_gbps", 10, (4, 40), "GB/s a node", "100 Gb/s InfiniBand a node, not stated"),
+    Parameter(
+        "network_gbps", 10, (4, 40), "GB/s a node", "100 Gb/s InfiniBand a node, not stated",
+        moves=("speed", "buffering"),
+    ),
     Parameter(
         "pcie", "pair", ("gpu",), "",
         "two GPUs share a PCIe switch: whether 12 GB/s are a pair's or each GPU's", DECODER,
+        moves=("buffering",),
     ),
     Parameter(
         "slots", "per_gpu", ("total",), "",
         "10 slots a GPU, or 80 of a layer in total (10, 5, 2 a GPU on 1, 2, 4 nodes)", DECODER,
+        moves=("buffering",),
     ),
     Parameter(
         "sentences", "own", ("same",), "",
         "every GPU sends rows of its own sentences, or all GPUs run one batch (the author's fork "
-        "of fairseq can): the same sentences on each", memory=True,
+        "of fairseq can): the same sentences on each", moves=EVERYTHING, memory=True,
     ),
     Parameter(
         "balancing_batch", "same", ("half", "double"), "",
         "sentences a GPU when load balancing was measured: those of the latencies (LM 8, MT 48)",
+        moves=("balancing",),
+    ),
+    Parameter(
+        "recorded_batches", 8, (32,), "batches",
+        "from the first half of them placements are planned, on the second they are judged; how "
+        "many is not stated; the decoder's are half as many, 28 steps each",
+        moves=("balancing",), bounds=(4, 64),
     ),
     Parameter(
         "cuda_context_gib", 0.5, (0.3, 0.6), "GiB", "driver, CUDA context and loaded kernels",
-        memory=True,
+        moves=EVERYTHING, memory=True,
     ),
 )  # fmt: skip
 BY_NAME: Mapping[str, Parameter] = MappingProxyType({one.name: one for one in PARAMETERS})

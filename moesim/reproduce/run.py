@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from moesim.reproduce.balance import judged_domains, pool_of
 from moesim.reproduce.cases import Pools
 from moesim.reproduce.curves import CURVES, Row
 from moesim.reproduce.parameters import PARAMETERS, Assumptions, Parameter
@@ -20,6 +22,7 @@ from moesim.reproduce.work import (
     Answered,
     AnswerWork,
     CurveWork,
+    PoolsWork,
     PoolWork,
     Work,
     done,
@@ -71,20 +74,34 @@ class Plan:
         for task in self.tasks:
             for change in (None, *self.changes(task)):
                 values = _changed(self.values, change)
-                for domain in range(len(LEVELS)):
-                    work = PoolWork(task, domain, values, self.pools)
+                times = {1, pool_of(self.values)} if change is None else {1}
+                for domain, size in product(range(len(LEVELS)), times):
+                    work = PoolWork(task, domain, values, self.pools, size)
                     works.setdefault(work.path, work)
         return [work for path, work in works.items() if not path.is_file()]
+
+    def larger_pools(self, task: str, base: Answered) -> PoolsWork:
+        """The larger pools that placements are judged on under a change, of the domains that
+        ``base`` found.
+        """
+        works: dict[Path, PoolWork] = {}
+        for change in self.changes(task):
+            values = _changed(self.values, change)
+            for domain in sorted(judged_domains(TASKS[task], base.chosen)):
+                work = PoolWork(task, domain, values, self.pools, pool_of(values))
+                works.setdefault(work.path, work)
+        return PoolsWork(tuple(work for path, work in works.items() if not path.is_file()))
 
 
 def run_study(plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Found:
     """Everything that the table and the figures hold, with ``jobs`` processes."""
     plan.pools.folder.mkdir(parents=True, exist_ok=True)
     pools, figures = plan.pool_works(), plan.figure_tasks()
-    total = len(pools) + sum(1 + len(plan.changes(task)) for task in plan.tasks) + len(figures)
+    total = len(pools) + sum(2 + len(plan.changes(task)) for task in plan.tasks) + len(figures)
     with _mapping(jobs, total, progress) as mapped:
         mapped(pools)
         base = dict(zip(plan.tasks, mapped([_base(plan, one) for one in plan.tasks]), strict=True))
+        mapped([plan.larger_pools(task, base[task]) for task in plan.tasks])
         varied = [work for task in plan.tasks for work in _varied(plan, task, base[task])]
         known = {setting: batch for one in base.values() for setting, batch in one.largest.items()}
         drawn = [
@@ -96,7 +113,7 @@ def run_study(plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Fo
     for one in base.values():
         under[None] |= one.answers
     for work, result in zip(varied, results, strict=False):
-        under.setdefault(work.change, {}).update(result.answers)
+        under.setdefault(work.change, {}).update(base[work.task].answers | result.answers)
     curves: dict[str, list[Row]] = {figure: [] for figure in plan.figures}
     for (figure, _), rows in zip(figures, results[len(varied) :], strict=True):
         curves[figure] += rows
@@ -119,7 +136,8 @@ def _varied(plan: Plan, task: str, base: Answered) -> Iterator[AnswerWork]:
     for change in plan.changes(task):
         known = {} if by_name[change.parameter].memory else base.largest
         chosen = {} if change.parameter == "domain" else base.chosen
-        yield AnswerWork(task, plan.values, plan.pools, plan.nodes, change, known, chosen)
+        moves = by_name[change.parameter].moves
+        yield AnswerWork(task, plan.values, plan.pools, plan.nodes, change, known, chosen, moves)
 
 
 @contextmanager

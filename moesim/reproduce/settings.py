@@ -62,7 +62,7 @@ GATINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
 @dataclass(frozen=True)
 class Setting:
     """One point: ``batch`` sentences a GPU of ``domain`` (0 is the mildest), ``slots`` a layer and
-    GPU (None: every expert resident).
+    GPU (None: every expert resident), ``pool``: drawn from a pool of so many times the sentences.
     """
 
     task: str
@@ -74,6 +74,7 @@ class Setting:
     planner: str = "contiguous"
     policy: str = "lifo"
     batches: int = 1
+    pool: int = 1
 
     @property
     def gpus(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from moesim.reproduce.cases import Pools
 from moesim.reproduce.curves import CURVES, Row
 from moesim.reproduce.measures import answers
-from moesim.reproduce.parameters import Assumptions, Value
+from moesim.reproduce.parameters import EVERYTHING, Assumptions, Value
 from moesim.reproduce.settings import TASKS, Setting
 from moesim.reproduce.study import Answer, Study
 from moesim.reproduce.table import Change
@@ -28,16 +28,34 @@ class PoolWork:
     domain: int
     values: Assumptions
     pools: Pools
+    times: int = 1
+
+    @property
+    def setting(self) -> Setting:
+        """A point that draws from it."""
+        return Setting(self.task, "dynamic", 1, domain=self.domain, pool=self.times)
 
     @property
     def path(self) -> Path:
         """Where it lies."""
-        return self.pools.of(Setting(self.task, "dynamic", 1, domain=self.domain), self.values)
+        return self.pools.of(self.setting, self.values)
 
     def __call__(self) -> None:
         """Write it."""
-        task = TASKS[self.task]
-        write_pool(self.path, task, self.domain, self.values, getattr(self.pools, task.mix))
+        sentences = self.pools.sentences(self.setting)
+        write_pool(self.path, TASKS[self.task], self.domain, self.values, sentences)
+
+
+@dataclass(frozen=True)
+class PoolsWork:
+    """Several pools of a task, none of them too."""
+
+    pools: tuple[PoolWork, ...]
+
+    def __call__(self) -> None:
+        """Write them."""
+        for pool in self.pools:
+            pool()
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class AnswerWork:
-    """All answers of a task under a change of the assumptions."""
+    """The answers of a task, of all ``families`` that a change of the assumptions moves."""
 
     task: str
     values: Assumptions
@@ -60,6 +78,7 @@ class AnswerWork:
     change: Change | None = None
     known: Mapping[Setting, int] = field(default_factory=dict)
     chosen: Mapping[str, int] = field(default_factory=dict)
+    families: tuple[str, ...] = EVERYTHING
 
     def __call__(self) -> Answered:
         """Find them."""
@@ -69,7 +88,7 @@ class AnswerWork:
         study = Study(
             changed, self.pools, self.nodes, self.known, self.chosen, detailed=self.change is None
         )
-        found = {answer.id: answer for answer in answers(study, self.task)}
+        found = {answer.id: answer for answer in answers(study, self.task, self.families)}
         return Answered(found, study.largest_found, study.chosen_found)
 
 
@@ -91,7 +110,7 @@ class CurveWork:
         return list(rows(study, TASKS[self.task]))
 
 
-Work = PoolWork | AnswerWork | CurveWork
+Work = PoolWork | PoolsWork | AnswerWork | CurveWork
 
 
 def follow_parent() -> None:

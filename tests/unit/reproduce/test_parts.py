@@ -8,6 +8,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel
 from moesim.model import load_model
+from moesim.reproduce.balance import pool_of
 from moesim.reproduce.dense import dense_counterpart
 from moesim.reproduce.eager import EagerPrices
 from moesim.reproduce.machines import hardware_of, software_of
@@ -125,6 +126,39 @@ def test_masks_and_logits_follow_their_traffic():
     assert int((many - few)[0]) == pytest.approx(10 * 64 * 51_200 / 750, abs=1)
 
 
+def test_positions_follow_their_traffic():
+    """64 tokens, 512 experts and two choices each; also where Tutel encodes."""
+    layer, tokens, capacity = _lm().layers[1], np.array([0, 64]), np.array([0, 4])
+    few, many = (prices("prefill", position_traffic_bytes=size) for size in (98, 156))
+    masks = many.masks_ns(layer, tokens, 512, capacity) - few.masks_ns(layer, tokens, 512, capacity)
+    shape = layer, tokens, 512, capacity, 2 * tokens
+    assert few.encode_ns(*shape)[0] == masks[0] == 0
+    for moved in (masks, many.encode_ns(*shape) - few.encode_ns(*shape)):
+        assert int(moved[1]) == pytest.approx(58 * 64 * 512 * 2 / 750, abs=1)
+
+
+def test_experts_follow_their_passes():
+    """By wave of one expert or several; an expert without rows costs no more."""
+    layer, rows = _lm().layers[1], np.array([0, 300, 20, 5000])
+    few, many = (prices("prefill", expert_passes=passes) for passes in (8, 20))
+    for starts, own in ((np.arange(4), rows), (np.array([0, 2]), np.array([300, 5020]))):
+        more = many.experts_ns(layer, rows, starts) - few.experts_ns(layer, rows, starts)
+        assert more.tolist() == pytest.approx(12 * 1024 * 2 / 750 * own, abs=1)
+    values = {**defaults(), "expert_passes": 20}
+    plain = CostModel(hardware_of(values), _lm()).experts_ns(layer, rows, np.arange(4))
+    assert many.experts_ns(layer, rows, np.arange(4)).tolist() == plain.tolist()
+    assert few.experts_ns(layer, rows, np.arange(0)).tolist() == []
+
+
+def test_larger_pools_hold_what_would_be_drawn_twice():
+    def times(*settings):
+        return pool_of(assumptions(settings))
+
+    assert times() == times("balancing_batch=half", "recorded_batches=16") == 1
+    assert times("balancing_batch=double") == times("recorded_batches=32") == 4
+    assert times("balancing_batch=double", "recorded_batches=32") == 8
+
+
 def test_the_machine_is_what_is_assumed():
     values = assumptions(["all_to_all_gbps=80", "network_gbps=20", "pcie=gpu", "launch_us=15"])
     hardware, software = hardware_of(values), software_of(values)
@@ -134,3 +168,8 @@ def test_the_machine_is_what_is_assumed():
     assert hardware_of(defaults()).shared_links(8, "h2d")
     assert software.launch_ns == 15_000
     assert hardware.datasheet.peers.latency.value == 90_000
+    assert hardware.datasheet.kernel_start.value == 4_000
+    values = assumptions(["kernel_start_us=2", "empty_experts=skipped"])
+    assert hardware_of(values).datasheet.kernel_start.value == 2_000
+    assert software.calls_empty
+    assert not software_of(values).calls_empty

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,6 +154,34 @@ def test_workers_run_their_own_sentences_or_one_batch(pools, small, sentences):
     )
     own = Study(defaults(), pools, (1,)).time(Setting("mt_encoder", "static", 2))
     assert static.batch_ns == own.batch_ns
+
+
+def test_skipping_empty_experts_spares_launches(pools, small):
+    """Of resident experts under dynamic gating; static gating's are never empty."""
+    del small
+    for gating, moved in (("dynamic", True), ("static", False)):
+        setting = Setting("mt_decoder", gating, 1)
+        called, skipped = (
+            Study(assumptions([f"empty_experts={word}"]), pools, (1,)).time(setting).batch_ns
+            for word in ("called", "skipped")
+        )
+        assert (skipped < called) is moved
+
+
+def test_a_change_brings_only_what_it_moves(pools, small):
+    """More recorded batches: other plans, from a larger pool; the rest stays as at the defaults."""
+    values = assumptions(["domain=mild"])
+    recorded = replace(BY_NAME["recorded_batches"], others=(32,), tasks=("lm",))
+    plan = Plan(values, pools, nodes=(1,), parameters=(recorded,), tasks=("lm",), figures=())
+    answers = run_study(plan).answers
+    assert set(answers) == {None, Change("recorded_batches", 32)}
+    base, changed = answers[None], answers[Change("recorded_batches", 32)]
+    assert base == {name: small.answers[None][name] for name in base}
+    differ = {name for name in base if base[name].value != changed[name].value}
+    assert differ
+    assert all("load" in name or "balancing" in name for name in differ)
+    domain = Setting("lm", "dynamic", 8)
+    assert pools.of(replace(domain, pool=4), values).is_file()
 
 
 def test_ranges_are_over_single_changes():

@@ -32,11 +32,11 @@ def test_language_model(domain, low, high):
 
 @pytest.mark.parametrize(
     ("domain", "low", "high"),
-    [("french", 0.38, 0.5), ("japanese", 0.5, 0.7), ("asturian", 0.65, 0.85)],
+    [("french", 0.38, 0.5), ("japanese", 0.5, 0.7), ("asturian", 0.75, 0.9)],
 )
 def test_translation(domain, low, high):
     encoder = pattern("mt", domain, Phase.ENCODE, 48)
-    assert encoder.active_share > 0.95
+    assert encoder.active_share > 0.9
     assert low < encoder.busiest_gpu_share < high
     assert encoder.busiest_expert_share < 0.5
     decoder = pattern("mt", domain, Phase.DECODE, 96)
