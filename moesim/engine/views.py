@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -21,7 +20,7 @@ class Views:
     def __init__(self, case: Case, routing: Routing) -> None:
         self.case, self.routing = case, routing
         self._before: dict[Key, Ints] = {}
-        self._followers = lru_cache(maxsize=None)(self._count_followers)
+        self._counted: dict[tuple[int, int, float], Ints] = {}
 
     def predictions(self, first: int, last: int) -> Predictions:
         """Of passes first:last, and the next one if there is one."""
@@ -60,8 +59,14 @@ class Views:
                 low, high = needs.offsets[ran[-1]], needs.offsets[ran[-1] + 1]
                 self._before[layer, gpu] = needs.experts[low:high]
 
+    def _followers(self, source: int, target: int, part: float) -> Ints:
+        """See ``View.followers``; counted once."""
+        key = (source, target, part)
+        if key not in self._counted:
+            self._counted[key] = self._count_followers(*key)
+        return self._counted[key]
+
     def _count_followers(self, source: int, target: int, part: float) -> Ints:
-        """See ``View.followers``."""
         tokens = ceil(Fraction(str(part)) * self.case.trace.tokens)
         first, second = (self.routing.chosen(tokens, layer) for layer in (source, target))
         return first.T @ second

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
@@ -85,7 +86,8 @@ class LocalProcesses:
         context: SpawnContext = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, work, self.lock), daemon=True)
-        process.start()
+        with _deaf_to_ctrl_c():
+            process.start()
         theirs.close()
         return Worker(process, ours)
 
@@ -121,6 +123,17 @@ class LocalProcesses:
         return Batch([failure(points[0].number, died(exitcode))], 0.0)
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start inside never hear ctrl-C, this one hears it at the end: it ends them."""
+    resource_tracker.ensure_running()  # its own start lets ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def died(exitcode: int | None) -> str:
     """Why a point has no result whose process has ended with ``exitcode``."""
     if exitcode == -signal.SIGKILL:
@@ -131,7 +144,6 @@ def died(exitcode: int | None) -> str:
 def serve(pipe: Connection, work: Work, lock: Path) -> None:
     """A process's life: ``work`` on the points that come through ``pipe`` until it closes."""
     collect_seldom()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     with hold_shared(lock), suppress(EOFError, ConnectionError):
         pipe.send(STARTED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.replay import depths, quick, shared
-from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replay.shared import Shared
 from moesim.engine.routing import Routing
@@ -65,6 +68,15 @@ def runs_of(case: EngineCase, policy: str, slots: list[int]) -> list[EngineCase]
 
 
 @pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
+def test_residents_first_decide_as_alone(policy: str) -> None:
+    """What was used last in a step then depends on its hits, and so on the slots."""
+    case = build(load_experiment(QUICKSTART).experiment, 60).case
+    log = DecisionLog()
+    for run in runs_of(replace(case, order="resident_first"), policy, [8, 12, 6, 20, 16, 5, 10, 7]):
+        assert_same(run_replay(run, log=log), run_replay(run))
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
 def test_one_pass_serves_all_sizes(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the runs that decide by themselves, one follows the stack, and later ones read it."""
     case = build(load_experiment(QUICKSTART).experiment, 60).case
@@ -85,6 +97,41 @@ def spied(depths_of: Callable[..., Any], calls: list[int]) -> Callable[..., Any]
         return depths_of(*given)
 
     return called
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
+def test_a_log_keeps_no_trace_alive(policy: str) -> None:
+    """A sweep over many traces would hold them all."""
+    case = build(load_experiment(QUICKSTART).experiment, 60).case
+    log, trace = DecisionLog(decisions=True), replace(case.trace)
+    for run in (*runs_of(replace(case, trace=trace), policy, [8, 12]), case):
+        run_replay(run, log=log)
+    there = ref(trace)
+    del trace
+    gc.collect()
+    assert log.asked
+    assert there() is None
+
+
+def test_what_is_kept_does_not_go_by_what_the_memory_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    batching = {"kind": "static", "batch_size": 4}
+    wide = QUICKSTART | {"workload": {"batching": batching}, "parallelism": {"expert": 2}}
+    case, sizes = build(load_experiment(wide).experiment, 60).case, set()
+    for held in (0, -1, 1 << 62):
+        filled = partial(np.full, fill_value=held)
+        monkeypatch.setattr(np, "empty", lambda shape, dtype, of=filled: of(shape).astype(dtype))
+        run_replay(case, log=(log := DecisionLog(decisions=True)))
+        sizes.add(log._size)
+    assert len(sizes) == 1
+
+
+def test_parts_that_are_too_many_are_not_held() -> None:
+    parts = Parts(DecisionLog(most_bytes=10), "key")
+    for part in range(20):
+        parts.arrays(part, lambda: (np.zeros(1, np.int64),))
+    assert not parts._made
+    parts.end()
+    assert not parts.known
 
 
 def test_a_log_forgets_what_was_used_least_recently() -> None:

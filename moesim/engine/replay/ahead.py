@@ -60,14 +60,14 @@ class Ahead:
         runs: Sequence[tuple[int, int]],
         needs: Callable[[int, int], Needed],
     ) -> None:
-        self._needs = needs
         self._parts = [runs[i : i + RUNS_HELD] for i in range(0, len(runs), RUNS_HELD)]
         self._later: list[Ints] = []
         """What comes after each part, from the last one on."""
         self._first = np.full((works, experts), LATER, np.int64)
         for part in reversed(self._parts):
             self._later.append(self._first)
-            self._first = self._look_back(part, self._first)
+            self._first = self._look_back(part, self._first, needs)
+        self._needs = needs if self.held_bytes is None else None
 
     @property
     def held_bytes(self) -> int | None:
@@ -84,17 +84,23 @@ class Ahead:
     def next_uses(self, first: int, offsets: Ints, needs: Ints) -> Ints:
         """The next uses of the run of passes from ``first`` on."""
         if first not in self._after:
+            assert self._needs is not None, "one part is held as a whole"
             number = bisect([part[0][0] for part in self._parts], first) - 1
-            self._look_back(self._parts[number], self._later[-1 - number])
+            self._look_back(self._parts[number], self._later[-1 - number], self._needs)
         next_use = np.empty_like(needs)
         _spread(offsets, needs, self._after[first], next_use)
         return next_use
 
-    def _look_back(self, part: Sequence[tuple[int, int]], later: Ints) -> Ints:
+    def _look_back(
+        self,
+        part: Sequence[tuple[int, int]],
+        later: Ints,
+        needs: Callable[[int, int], Needed],
+    ) -> Ints:
         """Hold the next uses of ``part``; the uses that come ``later`` become those from it on."""
         coming, self._after = later.copy(), dict[int, NDArray[np.int32]]()
         for first, last in reversed(part):
-            found = self._needs(first, last)
+            found = needs(first, last)
             after = np.empty(int(found.offsets[:, -1].sum()), np.int32)
             _look_back(first, found.offsets, found.experts, coming, after)
             self._after[first] = after

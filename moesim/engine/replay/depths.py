@@ -33,6 +33,8 @@ def depths_of(shared: Shared, held: Held) -> Depths | None:
     before = RUNS_BEFORE.get(type(case.policy))
     if log is None or before is None or case.initial != "empty":
         return None
+    if isinstance(case.policy, Lru) and case.order != "id":
+        return None  # which of a step's experts was used last then depends on the slots
     if (most := shared.most()) is None:
         return None
     everything = held.slots >= np.tile(held.local, shared.finder.layers)

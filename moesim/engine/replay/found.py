@@ -63,8 +63,8 @@ class Finder:
         works = self.layers * gpus
         found = Needed(
             np.empty((works, passes + 1), np.int64),
-            np.empty((works, most), np.int64),
-            np.empty((works, most), np.int64),
+            np.zeros((works, most), np.int64),  # also where nothing is: a log keeps it narrow
+            np.zeros((works, most), np.int64),
             np.zeros((passes, self.kept_rows, gpus), np.int64),
         )
         find_needs(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 Arrays = tuple[NDArray[Any], ...]
 MOST_BYTES = 1 << 30
-SHARE_OF_MEMORY = 16
+SHARE_OF_MEMORY = 8
 
 
 def _most_bytes() -> int:
-    """A sixteenth of the machine's memory, a GiB at most."""
+    """A GiB, or less: a process for each processor may have an eighth of the memory together."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(MOST_BYTES, memory // SHARE_OF_MEMORY)
+    return min(MOST_BYTES, memory // (SHARE_OF_MEMORY * (os.cpu_count() or 1)))
 
 
 @dataclass
@@ -82,6 +82,8 @@ class Parts:
             narrow = [(_narrowed(values), values.dtype) for values in made]
             self._made[part] = narrow
             self._size += sum(values.nbytes for values, _ in narrow)
+            if self._size > self._log.most_bytes:  # they will not be kept
+                self._made.clear()
         return made
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from weakref import ref
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Shared:
 
 
 def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
-    """What needs depend on, for ``case.trace`` by the object, which the log keeps alive."""
+    """What needs depend on, for ``case.trace`` by the object, which the log does not keep alive."""
     digest = hashlib.sha256()
     schedule, placement = case.schedule, case.placement
     of_tokens = (schedule.offsets, schedule.rows, schedule.gpu, schedule.phase)
@@ -90,4 +91,4 @@ def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
         digest.update(array.tobytes())
     layers = [(one.index, one.stack, one.moe.experts) for one in case.model.moe_layers if one.moe]
     digest.update(repr((case.gpus, layers)).encode())
-    return (case.trace, by_layer, digest.hexdigest())
+    return (ref(case.trace), by_layer, digest.hexdigest())

@@ -18,7 +18,9 @@ from moesim.config.errors import InputError
 from moesim.results import read_result
 from moesim.results.store import LOG, read_log
 from moesim.sweep import point_folder, run_sweep
+from moesim.sweep.local import LocalProcesses
 from moesim.sweep.lock import hold_alone
+from moesim.sweep.point import Work
 
 SCRIPT = Path(__file__).with_name("sweep_process.py")
 COUNT, SECONDS = 24, 0.1
@@ -94,6 +96,16 @@ def test_ctrl_c_ends_cleanly_and_leaves_only_whole_points(tmp_path: Path, marker
             folder = point_folder(tmp_path / "out", n)
             assert read_result(folder).summary["hits"] == n * n
     assert 1 <= len(finished(tmp_path / "out")) < COUNT
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_a_process_never_hears_ctrl_c(tmp_path: Path, markers: Path) -> None:
+    """From its first moment: a terminal's ctrl-C goes to all, and Python's start takes a while."""
+    worker = LocalProcesses(1, tmp_path / "lock")._start(Work(Counted(markers), tmp_path))
+    status = Path(f"/proc/{worker.process.pid}/status").read_text().splitlines()
+    worker.stop()
+    blocked = next(int(line.split()[1], 16) for line in status if line.startswith("SigBlk"))
+    assert blocked >> (signal.SIGINT - 1) & 1
 
 
 def test_a_second_sweep_in_the_same_folder_waits_outside(tmp_path: Path, markers: Path) -> None:
