@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from moesim.report.style import COLOURS, METADATA, RC
 
 ROOT = Path(__file__).parents[1]
+LOADS = {"libcachesim": "all accesses", "moe-policylang": "first layer, top-1"}
+"""The accesses that a library is given (benchmarks/curve_speed.py)."""
 
 
 def results(name: str) -> Any:
@@ -38,13 +40,15 @@ def engines() -> dict[str, float]:
 
 
 def curves() -> dict[str, float]:
-    """Million accesses a second, all cache sizes, counted as the libraries count that ran."""
+    """Million accesses a second, all cache sizes: each library that ran, below moesim on the same
+    accesses.
+    """
     libraries = {name: one for name, one in results("curve_speed")["textbook"].items() if one}
     rates: dict[str, float] = {}
     for name, title in (("lru", "LRU"), ("belady", "MIN")):
         for library, found in libraries.items():
-            rates.setdefault(f"trace curve, {title}", found[name]["our_rate"])
-            rates[f"{library}, {title}"] = found[name]["their_rate"]
+            rates[f"{title}, {LOADS[library]}: moesim"] = found[name]["our_rate"]
+            rates[f"{title}, {LOADS[library]}: {library}"] = found[name]["their_rate"]
     return {name: rate / 1e6 for name, rate in rates.items()}
 
 
@@ -53,7 +57,7 @@ def bars(axes: Axes, rates: dict[str, float], title: str, unit: str) -> None:
     if not rates:
         axes.set_visible(False)
         return
-    own = [name.startswith(("replay", "trace curve")) for name in rates]
+    own = [name.startswith("replay") or name.endswith("moesim") for name in rates]
     axes.barh(
         list(rates), list(rates.values()), edgecolor="#333333", linewidth=0.5,
         color=[COLOURS[0] if one else "#c8c8c8" for one in own],
@@ -71,7 +75,7 @@ def bars(axes: Axes, rates: dict[str, float], title: str, unit: str) -> None:
 def main() -> None:
     """Draw both panels."""
     with rc_context(dict(RC)):  # type: ignore[arg-type]
-        sheet = Figure(figsize=(10.5, 3.2), layout="constrained")
+        sheet = Figure(figsize=(12.5, 3.4), layout="constrained")
         FigureCanvasAgg(sheet)
         left, right = sheet.subplots(1, 2)
         bars(left, engines(), "Engines: 24 layers, top-4 of 32, batch 1",

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from moesim.report.series import read_sweep
-from moesim.report.style import RC, fill
+from moesim.report.style import RC, face
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -77,13 +77,13 @@ def bars(axes: Axes, table: pd.DataFrame) -> None:
     """One panel: bars from the top, the time of the pass, and what is dropped."""
     places, left = np.arange(len(table)), np.zeros(len(table))
     longest = table["step_ms"].max()
-    for number, cause in enumerate(CAUSES):
+    for cause in CAUSES:
         width = (table[f"time_share.{cause}"] * table["step_ms"]).to_numpy()
-        face = fill(number)
+        look = face(cause)
         label = cause.replace("_", " ").replace("gpus", "GPUs").replace("h c", "h, c")
         axes.barh(
             places, width, 0.75, left, label=label, linewidth=0.5,
-            facecolor=face.facecolor, hatch=face.hatch, edgecolor="#333333",
+            facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333",
         )  # fmt: skip
         left += width
     for place, (time, lost) in enumerate(zip(table["step_ms"], table["dropped"], strict=True)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moesim.cli.app import ExperimentFile, Overrides, app, fail
+from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
     from moesim.sweep.advise import Advice
@@ -49,7 +50,6 @@ def advise(
 
     The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
     """
-    from moesim.cli.sweep import INTERRUPTED, progress_bar
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.report.advice_figure import draw

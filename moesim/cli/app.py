@@ -7,6 +7,7 @@ nothing else is edited.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -64,6 +65,12 @@ def _options(
 ) -> None:
     """The options that come before a command."""
     del version
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print ``lines`` on stderr."""
+    for line in lines:
+        typer.echo(line, err=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app
+from moesim.cli.app import ExperimentFile, Overrides, app, warn
 
 
 @app.command()
@@ -15,10 +15,12 @@ def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.text import annotated_text
+    from moesim.experiment.warnings import cut_batches
 
     resolved = load_experiment(file, overrides or ())
     with placed(resolved.origins, file):
         check_inputs(experiment for _, experiment in resolved.points)
+        warn(cut_batches(experiment for _, experiment in resolved.points))
     typer.echo(annotated_text(resolved.experiment, resolved.origins))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, fail
+from moesim.cli.app import app
+from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 studies = typer.Typer(
     no_args_is_help=True, help="Rebuild a published study by mechanism, beside what it published."
@@ -39,7 +40,6 @@ def reference_study(
     """
     from rich.console import Console
 
-    from moesim.cli.sweep import INTERRUPTED, progress_bar
     from moesim.config.errors import writing
     from moesim.report.reference_study import study_table, write_study
     from moesim.reproduce.cases import Pools
@@ -49,11 +49,9 @@ def reference_study(
 
     values = assumptions(overrides or ())
     check_new_folder(out)
-    try:
-        with writing(out), progress_bar() as progress:
-            found = run_study(Plan(values, Pools(out / "traces")), jobs, progress)
-    except KeyboardInterrupt:
-        fail("stopped; the table is written when all of the study has run", INTERRUPTED)
+    stopped = f"stopped; a study starts anew: remove {out}, or name another folder"
+    with writing(out), leave_at_ctrl_c(stopped), progress_bar() as progress:
+        found = run_study(Plan(values, Pools(out / "traces")), jobs, progress)
     with writing(out):
         table = write_study(found, out)
     Console().print(study_table(table))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, app
+from moesim.cli.app import Cache, ExperimentFile, Overrides, app, warn
 
 OutFolder = Annotated[
     Path | None,
@@ -38,7 +38,8 @@ def run(
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
-    from moesim.report.terminal import summary_table
+    from moesim.experiment.warnings import cut_batches
+    from moesim.report.terminal import remedies, summary_table
     from moesim.results.files import check_new_folder
     from moesim.results.store import REUSED
 
@@ -47,8 +48,11 @@ def run(
     folder = out or Path("results") / resolved.experiment.name
     check_new_folder(folder)
     with placed(resolved.origins, file):
+        warn(cut_batches([resolved.experiment]))
         result = simulate(file, out=folder, check=check, overrides=settings, cache=kept)
     Console().print(summary_table(result.summary))
+    for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
+        typer.echo(line)
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

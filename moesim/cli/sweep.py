@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, app, fail
+from moesim.cli.app import Cache, ExperimentFile, Overrides, app, fail, warn
+from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
 
 if TYPE_CHECKING:
     from moesim.sweep.executor import Executor
-    from moesim.sweep.run import Progress
 
-INTERRUPTED = 130
 LONGEST_TABLE = 60
 """Points beyond this are in the files only."""
+UNFITTED = 10_000
+"""Characters of a line in a file or a pipe, where nothing need fit a screen."""
 
 
 class Where(StrEnum):
@@ -71,6 +70,7 @@ def sweep(
     from moesim.experiment.inputs import check_inputs, input_files
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
+    from moesim.experiment.warnings import cut_batches
     from moesim.sweep.run import run_sweep
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
@@ -81,6 +81,7 @@ def sweep(
     experiments = [experiment for _, experiment in resolved.points]
     with placed(resolved.origins, file):
         check_inputs(experiments)
+        warn(cut_batches(experiments))
     kept = cache_folder(cache)
     folder = out or Path("results") / resolved.experiment.name
     try:
@@ -117,20 +118,6 @@ def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:
     return None
 
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar with the time left on stderr; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task("points", total=None)
-        yield lambda finished, total: bar.update(task, completed=finished, total=total)
-
-
 def show(folder: Path) -> int:
     """Print the sweep's table (its first points, where there are many) and where it stands; returns
     the number of failed points.
@@ -144,7 +131,10 @@ def show(folder: Path) -> int:
     from moesim.results.store import read_log
 
     read = read_sweep(folder)
-    Console().print(sweep_table(read.table.head(LONGEST_TABLE), read.varying or read.axes))
+    console, shown = Console(), read.table.head(LONGEST_TABLE)
+    if not console.is_terminal:
+        console.width = UNFITTED
+    console.print(sweep_table(shown, read.varying or read.axes, console.width))
     if len(read.table) > LONGEST_TABLE:
         typer.echo(f"... and {counted(len(read.table) - LONGEST_TABLE, 'more point')}")
     for line in best_lines(folder, read):

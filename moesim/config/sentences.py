@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from moesim.config.counted import counted
@@ -26,6 +28,7 @@ _EXPECTED: Mapping[str, str] = {
     "finite_number": "a finite number is expected",
 }
 
+_NEEDS_LIST = ("list_type", "tuple_type")
 _NEEDS_KEYS = ("dict_type", "model_type", "model_attributes_type")
 
 _BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -48,6 +51,8 @@ def sentence(error: ErrorDetails, shape: Shape | None) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind in _NEEDS_KEYS and shape and (shape.keys() or shape.kinds):
         return _not_keys(value, shape)
+    if kind in _NEEDS_LIST and isinstance(value, str | int | float):
+        return f"{wrong_type(value)}; a list is expected, as in [{_plain(value)}]"
     if kind in _EXPECTED:
         return f"{wrong_type(value)}; {_EXPECTED[kind]}"
     if kind in _BOUNDS:
@@ -90,4 +95,23 @@ def _not_allowed(value: Any, expected: str) -> str:
 def _not_keys(value: Any, shape: Shape) -> str:
     if isinstance(value, str) and value in shape.kinds:
         return f"{shown(value)} stands where keys are expected; write {{kind: {value}}}"
-    return f"{wrong_type(value)}; keys with values are expected: {', '.join(shape.keys())}"
+    what = f"{wrong_type(value)}; keys with values are expected"
+    if (example := _with_keys(value, shape)) is not None:
+        return f"{what}, as in {example}"
+    return f"{what}: {', '.join(shape.keys())}"
+
+
+def _with_keys(value: Any, shape: Shape) -> str | None:
+    """``value`` under the first kind that needs one key and takes it there."""
+    for kind, option in shape.kinds.items():
+        needed = [key for key, field in option.model_fields.items() if field.is_required()]
+        if value is None or len(needed) != 1:
+            continue
+        with suppress(ValidationError):
+            option.model_validate_json(json.dumps({"kind": kind, needed[0]: value}))
+            return f"{{kind: {kind}, {needed[0]}: {_plain(value)}}}"
+    return None
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

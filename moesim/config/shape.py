@@ -38,8 +38,10 @@ class Shape:
         for entry in self.metadata:
             if isinstance(entry, OneOf):
                 return entry.choices
-        discriminator = self.field.discriminator if self.field else None
-        if not isinstance(discriminator, str):
+        fields = (self.field, *self.metadata)
+        named = (field.discriminator for field in fields if isinstance(field, FieldInfo))
+        discriminator = next((name for name in named if isinstance(name, str)), None)
+        if discriminator is None:
             return {}
         members = get_args(self.type)
         return {

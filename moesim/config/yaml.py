@@ -16,6 +16,9 @@ from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.numbers import NULLS
 
+_PARQUET = b"PAR1"
+"""How every Parquet file begins."""
+
 
 def read_document(path: Path | str) -> Document:
     """The document in the file at ``path``; its mistakes, all at once, as an InputError."""
@@ -52,6 +55,15 @@ def compose_file(path: Path | str) -> Document:
     return compose(_decoded(content, name), name)
 
 
+def is_parquet(path: Path | str) -> bool:
+    """Whether the file at ``path`` begins as Parquet does; False where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError:
+        return False
+
+
 def compose(text: str, source: str) -> Document:
     """Like ``parse_document``, but keeps mistakes that leave the rest readable in ``problems``."""
     try:
@@ -83,6 +95,8 @@ def _checked(document: Document) -> Document:
 
 
 def _decoded(content: bytes, name: str) -> str:
+    if content.startswith(_PARQUET):
+        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.memory.policy_functions import check_functions
 
 (
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
@@ -57,6 +58,12 @@ class CachePolicy(Params):
     """Whether ``before_turn`` reads ``weight``, which needs a trace with gate weights."""
     memory: ClassVar[int] = 0
     """Rows of state of its own, zero at first."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise an InputError where a function of the policy does not take what it is given."""
+        super().__pydantic_init_subclass__(**kwargs)
+        check_functions(cls)
 
     def learning_part(self) -> float:
         """Share of the trace, from its start, whose choices USAGE counts."""

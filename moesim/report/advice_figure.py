@@ -52,6 +52,9 @@ def _choices(advice: Advice, axes: Axes) -> None:
         )  # fmt: skip
     for one in ahead:
         _star(one, axes)
+    if any(one.throughput not in _fastest_by_slots(plain).values() for one in plain):
+        axes.scatter([], [], marker="o", s=18, facecolors="white", edgecolors="#333333",
+                     label="small, open: other policies")  # fmt: skip
     ticks = sorted({one.slots for one in advice.scored if one.slots})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(bottom=0)

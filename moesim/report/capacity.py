@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from moesim.report.figures.base import Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.series import CAPACITY, POLICY, read_sweep, slots
-from moesim.report.style import BOUND, LineStyle, line_style
+from moesim.report.style import BOUND, BOUND_POLICY, LineStyle, line_style, sizes
 from moesim.sweep.identity import is_sweep
 
 X = "slots_per_layer"
@@ -46,25 +47,44 @@ def capacity_table(
     return table[table[X].notna()].sort_values(X, kind="stable").reset_index(drop=True)
 
 
-def draw_lines(table: pd.DataFrame, column: str, axes: Axes, *, bound: str = "") -> None:
+def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
     """One line a series of ``column`` over the slots; a point without a number is a gap.
 
-    The series of the policy ``bound`` are drawn as a bound below (or above) all others.
+    The series of MIN are drawn as bounds of all others.
     """
-    ends = []
-    for number, (name, line) in enumerate(table.groupby("series", sort=False)):
-        is_bound = bool(bound) and bool((line["policy"] == bound).all())
+    ends, lines = [], []
+    groups = list(table.fillna({"series": ""}).groupby("series", sort=False))
+    for number, (name, line) in enumerate(groups):
+        is_bound = bool((line["policy"] == BOUND_POLICY).all())
         style = BOUND if is_bound else line_style(number)
         y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
-        axes.plot(line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle)
+        lines += axes.plot(
+            line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle,
+            **sizes(number, len(groups)),
+        )  # fmt: skip
         error_bars(line, column, line[X], axes, style.color)
         if np.isfinite(y).any() and name:
-            ends.append(end_label(str(name), line[X].to_numpy(dtype=float), y, style))
+            words = str(name) + " (bound)" * is_bound
+            lines[-1].set_label(words)
+            ends.append(end_label(words, line[X].to_numpy(dtype=float), y, style))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
     _ticks(table, axes)
     axes.set_ylim(bottom=0)
-    _mark_gaps(table, axes)
-    label_ends(axes, ends)
+    _mark_gaps(table, column, axes)
+    if all(end.x == table[X].max() for end in ends):
+        label_ends(axes, ends)
+    else:
+        _legend({end.text: end.y for end in ends}, lines, axes)
+
+
+def _legend(heights: Mapping[str, float], lines: Sequence[Line2D], axes: Axes) -> None:
+    """A legend in the order of the lines' ends; leaders would cross the gaps like data."""
+    named = [line for line in lines if line.get_label() in heights]
+    named.sort(key=lambda line: -heights[str(line.get_label())])
+    axes.legend(
+        handles=named, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9,
+        borderaxespad=0, handlelength=3.2,
+    )  # fmt: skip
 
 
 def error_bars(
@@ -81,7 +101,7 @@ def error_bars(
 
 
 def end_label(name: str, x: np.ndarray, y: np.ndarray, style: LineStyle) -> EndLabel:
-    """The label of a line at its last finite point; it repeats the marker, for greyscale."""
+    """The label of a line at its last finite point; its leader has the colour of the line."""
     last = int(np.flatnonzero(np.isfinite(y))[-1])
     return EndLabel(name, float(x[last]), float(y[last]), style.color)
 
@@ -95,8 +115,11 @@ def _ticks(table: pd.DataFrame, axes: Axes) -> None:
         axes.set_xticks(places, [f"{place:g}" for place in places])
 
 
-def _mark_gaps(table: pd.DataFrame, axes: Axes) -> None:
-    """A hatched band where points have no number, with what happened there and to whom."""
+def _mark_gaps(table: pd.DataFrame, column: str, axes: Axes) -> None:
+    """A hatched band where points have no number, with what happened there and to whom: at the top,
+    or at the bottom where points are at the top.
+    """
+    top = axes.get_ylim()[1]
     places = sorted(set(table[X]))
     width = min(np.diff(places), default=1.0) * 0.4
     gaps = table[table["status"] != "ok"]
@@ -106,8 +129,11 @@ def _mark_gaps(table: pd.DataFrame, axes: Axes) -> None:
             place - width / 2, place + width / 2,
             facecolor="none", edgecolor="#aaaaaa", hatch="////", linewidth=0, zorder=0.5,
         )  # fmt: skip
+        known = here[column].where(here["status"] == "ok").dropna() / top
+        low = len(known) > 0 and bool(1 - known.max() < known.min())
         axes.text(
-            place, 0.5, gap_text(here), rotation=90, ha="center", va="center", fontsize=9, zorder=6,
+            place, 0.02 if low else 0.98, gap_text(here), rotation=90, ha="center",
+            va="bottom" if low else "top", fontsize=9, zorder=6,
             transform=axes.get_xaxis_transform(),
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
@@ -115,10 +141,12 @@ def _mark_gaps(table: pd.DataFrame, axes: Axes) -> None:
 
 def gap_text(here: pd.DataFrame) -> str:
     """Why points of one capacity have no number; the series are named unless it is all of them."""
-    texts = []
+    texts, ran = [], list(here.loc[here["status"] == "ok", "series"])
     for status, points in here[here["status"] != "ok"].groupby("status"):
         names = list(points["series"])
         more = f" and {len(names) - 2} more" if len(names) > 2 else ""  # noqa: PLR2004
         whose = "" if len(names) == len(here) else f": {', '.join(names[:2])}{more}"
+        if more and ran and len(ran) <= 2 and len(names) + len(ran) == len(here):  # noqa: PLR2004
+            whose = f": all but {' and '.join(ran)}"
         texts.append(f"{str(status).replace('_', ' ')}{whose}")
     return "; ".join(texts)

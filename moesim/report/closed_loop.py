@@ -15,11 +15,16 @@ from rich.table import Table
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.report.style import METADATA, RC, fill
+from moesim.report.style import FACES, IDLE, METADATA, RC
 
 SUFFIXES = (".png", ".svg")
 WIDTH = 0.38
 KEYS = ["batch", "slots"]
+PARTS = {
+    "attention, head": "attention", "gate": "gate", "host": "host", "experts": "experts",
+    "weights": "waiting_for_weights",
+}  # fmt: skip
+"""The category of time whose face a part has; the rest of the parts has no category."""
 WHAT_IT_SHOWS = {
     "cpu": "on a CPU: this tests moesim's clock and bookkeeping; it says nothing of its accuracy"
     " for a GPU",
@@ -101,11 +106,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, parts: pd.DataFrame) -> None:
         mine = parts[parts["slots"] == slots]
         for side, column in ((-1, "measured_ms"), (1, "simulated_ms")):
             bottom = 0.0
-            for number, (name, height) in enumerate(zip(mine["part"], mine[column], strict=True)):
-                face = fill(number)
+            for name, height in zip(mine["part"], mine[column], strict=True):
+                look = FACES[PARTS[name]] if name in PARTS else IDLE
                 axes.bar(
-                    place + side * WIDTH / 2, height, WIDTH, bottom, facecolor=face.facecolor,
-                    hatch=face.hatch, edgecolor="#333333", linewidth=0.5,
+                    place + side * WIDTH / 2, height, WIDTH, bottom, facecolor=look.facecolor,
+                    hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
                     label=str(name) if place == 0 and side < 0 else None,
                 )  # fmt: skip
                 bottom += height

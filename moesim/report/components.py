@@ -6,6 +6,11 @@ import json
 from typing import Any
 
 
+def cause_in_words(cause: str) -> str:
+    """A cause of ``time_share`` as text: ``waiting_for_gpus`` as ``waiting for GPUs``."""
+    return cause.replace("_", " ").replace(" gpus", " GPUs").replace(" cpu", " CPU")
+
+
 def in_words(value: Any) -> str:
     """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``."""
     text = str(value)

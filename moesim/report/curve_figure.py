@@ -17,7 +17,7 @@ from moesim.memory.curves.verdict import MOST, Verdict, slots_for
 from moesim.report.capacity import end_label
 from moesim.report.curve import verdict
 from moesim.report.labels import label_ends
-from moesim.report.style import BOUND, METADATA, RC, fill, line_style
+from moesim.report.style import BOUND, BOUND_POLICY, METADATA, RC, fill, line_style
 
 XLABEL = "Expert slots per MoE layer"
 MARKS = 8
@@ -49,7 +49,7 @@ def _lines(of_policy: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     """A line a policy, MIN as a bound; a stem where LRU has most of the gain."""
     ends = []
     for number, (kind, rows) in enumerate(of_policy.items()):
-        style = BOUND if kind == "min" else line_style(number)
+        style = BOUND if kind == BOUND_POLICY else line_style(number)
         slots, ratio = rows.index.to_numpy(dtype=float), rows["miss_ratio"].to_numpy(dtype=float)
         axes.plot(
             slots, 100 * ratio, color=style.color, marker=style.marker, linestyle=style.linestyle,

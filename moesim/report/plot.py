@@ -55,9 +55,16 @@ def named_figures(folder: Path) -> list[str]:
     elif is_result(folder):
         experiment = read_experiment(folder)
     else:
-        what = "holds neither a run nor a sweep; 'moesim run' and 'moesim sweep' write them"
-        raise InputError([Problem(str(folder), "", what)])
+        raise InputError([Problem(str(folder), "", _neither(folder))])
     return list(experiment.get("figures") or [])
+
+
+def _neither(folder: Path) -> str:
+    """What to say of ``folder``; 'moesim advise' writes sweeps into folders of its own."""
+    what = "holds neither a run nor a sweep"
+    if below := [str(one) for one in sorted(folder.glob("*")) if is_sweep(one)]:
+        return f"{what} itself; name one of the sweeps in it: {', '.join(below)}"
+    return f"{what}; 'moesim run' and 'moesim sweep' write them"
 
 
 def prepared(folder: Path, kinds: Sequence[str]) -> dict[str, pd.DataFrame]:

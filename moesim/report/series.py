@@ -81,15 +81,21 @@ def throughput(table: pd.DataFrame) -> pd.Series[float]:
     output = numbers(table, "output_throughput")
     if (output > 0).any():
         return output.rename("output_throughput_tokens_per_s")
-    processed = numbers(table, "tokens") * 1e3 / numbers(table, "duration_ms")
-    return processed.rename("processed_throughput_tokens_per_s")
+    return processed(table)
+
+
+def processed(table: pd.DataFrame) -> pd.Series[float]:
+    """The tokens a second of each point, those of prompts and those decoded."""
+    speed = numbers(table, "tokens") * 1e3 / numbers(table, "duration_ms")
+    return speed.rename("processed_throughput_tokens_per_s")
 
 
 def throughputs(table: pd.DataFrame) -> pd.DataFrame:
-    """``throughput`` as a column, and its interval as the columns ``low_`` and ``high_`` before its
-    name, where a point has one.
+    """The tokens a second as a column, of all tokens where prompts are among them; and where a
+    point has one, its interval as the columns ``low_`` and ``high_`` before its name.
     """
-    speed = throughput(table)
+    prompts = numbers(table, "total_token_throughput") > numbers(table, "output_throughput")
+    speed = processed(table) if prompts.any() else throughput(table)
     limits = {
         f"{side}_{speed.name}": numbers(table, f"intervals.{INTERVALS[str(speed.name)]}.{side}")
         for side in ("low", "high")
@@ -100,7 +106,7 @@ def throughputs(table: pd.DataFrame) -> pd.DataFrame:
 
 THROUGHPUTS = {
     "output_throughput_tokens_per_s": "Output throughput (tokens/s)",
-    "processed_throughput_tokens_per_s": "Processed tokens (tokens/s)",
+    "processed_throughput_tokens_per_s": "Throughput, prompts included (tokens/s)",
 }
 """The columns that a throughput stands in, and what their axis says."""
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from moesim.hardware.price_error import PriceError
-from moesim.report.components import in_words
+from moesim.report.components import cause_in_words, in_words
 from moesim.report.series import word
 from moesim.results import TIME_SHARES
 
@@ -61,6 +63,19 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
 
 def _last_lines(summary: Mapping[str, Any]) -> list[str]:
     return [*interval_line(summary), *basis_line(summary), *trust_lines(summary)]
+
+
+def remedies(summary: Mapping[str, Any], capacity: str, file: Path) -> list[str]:
+    """What to do where the GPUs' memory is too small for the experiment ``file`` under this kind of
+    ``capacity``.
+    """
+    needed, limit = (
+        summary.get(key) or 0 for key in ("peak_memory_bytes", "memory_capacity_bytes")
+    )
+    if summary["status"] != "out_of_memory" or needed <= limit:
+        return []
+    smaller = "" if capacity == "auto" else "experts.capacity: auto takes the slots that fit; "
+    return [f"remedy: {smaller}'moesim fit {file}' says which batch, capacity and context do"]
 
 
 MOST_OUTSIDE = 0.1
@@ -177,7 +192,7 @@ def share_table(shares: Mapping[str, float]) -> Table:
         share = shares.get(cause) or 0.0
         if share:
             bar = "█" * max(1, round(share * BAR))
-            table.add_row(cause.replace("_", " "), f"{100 * share:.1f} %", bar)
+            table.add_row(cause_in_words(cause), f"{100 * share:.1f} %", bar)
     return table
 
 
@@ -190,12 +205,22 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
 )
 
+GIVEN_UP = (
+    "interval", "peak_memory_bytes", "time_share.waiting_for_weights", "hit_ratio_per_expert",
+    "mean_tpot_ms",
+)  # fmt: skip
+"""Columns that a narrow terminal loses, the first first: the files have them."""
+GAP = 2
+"""Characters between two columns of a sweep's table."""
 
-def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
+
+def sweep_table(
+    points: pd.DataFrame, axes: Sequence[str], width: int | None = None
+) -> RenderableType:
     """One row a point with its axes and key numbers; the fastest is marked and bold.
 
     Below it, once each, the reasons of the points that have no numbers, and what the prices
-    rest on.
+    rest on. Where it is wider than ``width`` characters, numbers are left out as in ``GIVEN_UP``.
     """
     table = Table(
         title=_title(points),
@@ -207,21 +232,48 @@ def sweep_table(points: pd.DataFrame, axes: Sequence[str]) -> RenderableType:
     )
     points = _with_intervals(points)
     units = {axis: _common_unit(points[axis]) for axis in axes}
-    for axis in axes:
-        heading = _heading(axis, axes, units[axis])
-        width = max(len(line) for line in heading.split("\n"))
-        table.add_column(heading, overflow="fold", min_width=min(width, 12))
-    columns = [column for column in COLUMNS if column[0] in points.columns]
-    for _, name, _ in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
+    headings = [_heading(axis, axes, units[axis]) for axis in axes]
+    least = [min(_width([heading]), 12) for heading in headings]
+    for heading, characters in zip(headings, least, strict=True):
+        table.add_column(heading, overflow="fold", min_width=characters)
     best = _best(points)
+    states = [
+        str(status).replace("_", " ") + (" *" if place == best else "")
+        for place, status in enumerate(points["status"])
+    ]
+    columns = {
+        title: [form(value) for value in points[name]]
+        for name, title, form in _fitting(points, [*least, _width(["status", *states])], width)
+    }
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for place, (_, row) in enumerate(points.iterrows()):
         cells = [in_words(_value(row[axis])).removesuffix(units[axis]).strip() for axis in axes]
-        numbers = [form(row[name]) for name, _, form in columns]
-        state = str(row["status"]).replace("_", " ") + (" *" if place == best else "")
-        table.add_row(*cells, *numbers, state, style="bold" if place == best else None)
+        numbers = [texts[place] for texts in columns.values()]
+        table.add_row(*cells, *numbers, states[place], style="bold" if place == best else None)
     return Group(table, *(Text(line) for line in (*_reasons(points), *sweep_trust(points))))
+
+
+def _fitting(
+    points: pd.DataFrame, others: Sequence[int], width: int | None
+) -> list[tuple[str, str, Callable[[Any], str]]]:
+    """The columns of numbers that fit into ``width`` beside columns as wide as ``others``."""
+    columns = [column for column in COLUMNS if column[0] in points.columns]
+    wide = {
+        name: _width([title, *(form(value) for value in points[name])])
+        for name, title, form in columns
+    }
+    for name in GIVEN_UP:
+        if width is None or sum(n + GAP for n in (*others, *wide.values())) - GAP <= width:
+            break
+        wide.pop(name, None)
+    return [column for column in columns if column[0] in wide]
+
+
+def _width(texts: Sequence[str]) -> int:
+    """Characters of the longest line."""
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:

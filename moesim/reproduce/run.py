@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from moesim.reproduce.work import (
     done,
     follow_parent,
 )
+from moesim.sweep.local import deaf_to_ctrl_c
 
 Progress = Callable[[int, int], None]
 Mapped = Callable[[Sequence[Work]], list[Any]]
@@ -156,12 +157,14 @@ def _mapping(jobs: int, total: int, progress: Progress | None) -> Iterator[Mappe
     if jobs == 1:
         yield lambda works: [_counted(work, finished) for work in works]
         return
-    spawn = get_context("spawn")
+    spawn, others = get_context("spawn"), set(active_children())
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=follow_parent) as pool:
         try:
             yield lambda works: _shared(pool, works, finished)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(active_children()) - others:
+                process.kill()  # else leaving waits until their work is done
+            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -174,7 +177,8 @@ def _counted(work: Work, finished: Callable[[], None]) -> Any:
 def _shared(
     pool: ProcessPoolExecutor, works: Iterable[Work], finished: Callable[[], None]
 ) -> list[Any]:
-    futures = [pool.submit(done, work) for work in works]
+    with deaf_to_ctrl_c():  # the pool starts its processes as work comes
+        futures = [pool.submit(done, work) for work in works]
     left = set(futures)
     while left:
         ended, left = wait(left, return_when=FIRST_COMPLETED)

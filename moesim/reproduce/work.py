@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,8 +113,7 @@ Work = PoolWork | PoolsWork | AnswerWork | CurveWork
 
 
 def follow_parent() -> None:
-    """In a process of the pool: leave as soon as its parent is gone, and to it the interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a process of the pool: leave as soon as its parent is gone."""
     threading.Thread(target=die_with_parent, daemon=True).start()
 
 

@@ -86,7 +86,7 @@ class LocalProcesses:
         context: SpawnContext = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, work, self.lock), daemon=True)
-        with _deaf_to_ctrl_c():
+        with deaf_to_ctrl_c():
             process.start()
         theirs.close()
         return Worker(process, ours)
@@ -124,7 +124,7 @@ class LocalProcesses:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c() -> Iterator[None]:
     """Processes that start inside never hear ctrl-C, this one hears it at the end: it ends them."""
     resource_tracker.ensure_running()  # its own start lets ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -169,7 +169,9 @@ class RoutingTrace:
 
 
 def _misfit(what: str) -> InputError:
-    remedy = "use the model of the trace, or a trace of this model"
+    remedy = (
+        "use the model of the trace, or a trace of this model ('moesim trace synthesize' draws one)"
+    )
     return InputError([Problem("", "trace", f"{what}; {remedy}")])
 
 

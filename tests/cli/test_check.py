@@ -64,3 +64,39 @@ def test_a_damaged_trace(folder, capsys):
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert "t.parquet" in err
+
+
+BATCH = "workload.batching.batch_size"
+CUT = f"warning: {BATCH}: 4 is more than the run's 1 request in phase 'decode'; cut to 1"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["check", "run", "sweep"])
+def test_a_batch_above_the_requests_is_warned_of_once(command, capsys):
+    assert main([command, "x.yaml", "--set", f"{BATCH}=4"]) == 0
+    assert capsys.readouterr().err.splitlines().count(CUT) == 1
+    assert main([command, "x.yaml", "--set", f"{BATCH}=1", "--set", "name=other"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_every_batch_of_a_sweep_above_the_requests_is_named(capsys):
+    assert main(["check", "x.yaml", "--set", f"sweep.{BATCH}=[1, 8, 4]"]) == 0
+    assert f"{BATCH}: 4 and 8 are more than the run's 1 request" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_sweep_into_a_pipe_has_all_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert main(["sweep", "x.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "status" in out
+    assert "peak" in out
+    assert "ok *" in out
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_run_out_of_memory_says_what_to_do(capsys):
+    override = ["--set", "experts.capacity=all", "--set", "experts.policy.kind=lru"]
+    assert main(["run", "x.yaml", *override]) == 0
+    assert "remedy: experts.capacity: auto" in capsys.readouterr().out

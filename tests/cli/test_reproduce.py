@@ -1,5 +1,11 @@
 """``moesim reproduce``: plain words for mistakes; the study itself is too long for a test."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from moesim.cli.main import main
@@ -36,3 +42,40 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     assert main(["reproduce", "reference-study", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"--out: '{out}' cannot be written")
+
+
+def wait_until(holds) -> bool:
+    deadline = time.monotonic() + 60
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def ended(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_ctrl_c_leaves_no_process(tmp_path):
+    """Two of them, as ``timeout`` sends."""
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "moesim.cli.main", "reproduce", "reference-study", "-j", "2"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [*command, "--out", str(out)], stderr=said, start_new_session=True
+        )
+    try:
+        assert wait_until((out / "traces").is_dir)
+        time.sleep(0.5)  # until the processes start, which is where more can go wrong
+        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+        assert wait_until(lambda: ended(process.pid))
+    finally:
+        if not ended(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+    (line,) = (tmp_path / "said").read_text().splitlines()
+    assert line == f"stopped; a study starts anew: remove {out}, or name another folder"

@@ -11,6 +11,7 @@ from moesim.cli.main import main
 from moesim.trace import read_trace
 
 ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "traces" / "quickstart.parquet")
 LM = str(ROOT / "experiments" / "reference_study" / "lm.yaml")
 
 
@@ -47,6 +48,7 @@ def test_a_shipped_file_is_found_and_a_domain_chosen(tmp_path, monkeypatch, caps
         (["synthesize", "none.yaml", "-o", "x.parquet"], "there is no file 'none.yaml'"),
         (["synthesize", LM, "-o", "no/x.parquet"], "its folder does not exist"),
         (["synthesize", LM, "-o", "x.parquet", "--domain", "githib"], "did you mean 'github'"),
+        (["synthesize", QUICKSTART, "-o", "x.parquet"], "as 'moesim trace fit' makes them"),
         (["fit", "none.parquet", "-o", "x.yaml"], "no such file"),
         (["distance", "none.parquet", "none.parquet"], "no such file"),
     ],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from moesim.config.errors import InputError
+from moesim.hardware.load import load_hardware
 from moesim.report.figures.base import Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.series import read_sweep, throughput
-from moesim.report.style import fill
+from moesim.report.style import face
 from moesim.results import read_result
 from moesim.results.result import MEMORY_CATEGORIES
 from moesim.sweep.identity import is_sweep
@@ -28,14 +31,19 @@ class MemoryOverTime(Figure):
     needs = "a run, or a sweep with a point that ran to its end, whose memory was recorded"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Time and bytes by category at no more than 1,500 instants, peaks kept."""
+        """Time and bytes by category at no more than 1,500 instants, peaks kept; and the GiB that
+        the driver takes, missing where the hardware is not known any more.
+        """
         name, run = self._run(folder)
-        memory = read_result(run).memory
+        result = read_result(run)
+        memory = result.memory
         if memory.empty:
             raise self.unsuitable(folder, "its table of memory is empty")
         used = [c for c in MEMORY_CATEGORIES if memory[c].max() > 0]
         table = thin(memory[["time_ns", *used, "capacity_bytes"]], used)
-        return table.rename(columns={c: f"{c}_bytes" for c in used}).assign(run=name)
+        taken = driver_gib(result.configuration.get("hardware"), memory["capacity_bytes"].max())
+        named = table.rename(columns={c: f"{c}_bytes" for c in used})
+        return named.assign(driver_gib=taken, run=name)
 
     def _run(self, folder: Path) -> tuple[str, Path]:
         if not is_sweep(folder):
@@ -55,11 +63,11 @@ class MemoryOverTime(Figure):
         base = np.zeros(len(table))
         ends = []
         categories = [c for c in table.columns if c.endswith("_bytes") and c != "capacity_bytes"]
-        for number, column in enumerate(categories):
+        for column in categories:
             top = base + table[column].to_numpy(dtype=float) / GIB
-            face = fill(number)
+            look = face(column.removesuffix("_bytes"))
             axes.fill_between(
-                seconds, base, top, step="post", facecolor=face.facecolor, hatch=face.hatch,
+                seconds, base, top, step="post", facecolor=look.facecolor, hatch=look.hatch,
                 edgecolor="#333333", linewidth=0.4,
             )  # fmt: skip
             name = column.removesuffix("_bytes").replace("_", " ")
@@ -67,13 +75,30 @@ class MemoryOverTime(Figure):
             base = top
         capacity = float(table["capacity_bytes"].max()) / GIB
         axes.axhline(capacity, color="black", linestyle=(0, (4, 2)))
-        ends.append(EndLabel("capacity", seconds[-1], capacity))
+        ends.append(EndLabel(capacity_words(table), seconds[-1], capacity))
         axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 1e-9))
         axes.set_ylim(0, max(capacity, float(base.max())) * 1.06)
         axes.set_xlabel("Simulated time (s)")
         axes.set_ylabel("Memory of the busiest GPU (GiB)")
         axes.set_title(f"Memory over time: {table['run'].iloc[0]}")
         label_ends(axes, ends)
+
+
+def driver_gib(hardware: Any, capacity_bytes: int) -> float:
+    """What the driver takes of a GPU that leaves ``capacity_bytes``; NaN where nobody knows."""
+    try:
+        profile = load_hardware(str(hardware))
+    except InputError:
+        return float("nan")
+    left = profile.memory_bytes - profile.context_bytes
+    return profile.context_bytes / GIB if left == capacity_bytes else float("nan")
+
+
+def capacity_words(table: pd.DataFrame) -> str:
+    """What the line of the capacity is called."""
+    taken = table["driver_gib"].iloc[0]
+    share = "part" if pd.isna(taken) else f"{taken:.2g} GiB"
+    return f"GPU memory (less the driver's {share})"
 
 
 def thin(memory: pd.DataFrame, used: list[str]) -> pd.DataFrame:

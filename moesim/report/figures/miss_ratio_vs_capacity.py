@@ -24,9 +24,7 @@ class MissRatioVsCapacity(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines over the slots; the bound is black, dashed and without markers."""
-        bound = table["policy"] == "min"
-        named = table.assign(series=table["series"].where(~bound, table["series"] + " (bound)"))
-        draw_lines(named, "miss_ratio_per_expert", axes, bound="min")
+        draw_lines(table, "miss_ratio_per_expert", axes)
         axes.set_ylabel("Misses per distinct expert and step (ratio)")
         axes.set_title("Miss ratio over expert capacity")
 

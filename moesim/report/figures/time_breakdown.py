@@ -8,14 +8,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from moesim.report.components import cause_in_words
 from moesim.report.figures.base import Figure
 from moesim.report.series import numbers, read_sweep
-from moesim.report.style import fill
+from moesim.report.style import face
 from moesim.results import TIME_SHARES, read_result
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.table import tabulate
 
 MOST_BARS = 40
+LATENCIES = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
+APART = 0.22
+"""Distance of their columns in widths of the axes."""
+LEAST_PERCENT = 0.05
+"""A cause below this in every bar cannot be seen, and is left out of the legend."""
 
 
 class TimeBreakdown(Figure):
@@ -25,7 +31,9 @@ class TimeBreakdown(Figure):
     needs = "a run or a sweep with a point that ran to its end"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, mean TPOT in ms, and the share of each cause; at most the first 40 points."""
+        """Point, mean TTFT and TPOT in ms, and the share of each cause; at most the first 40
+        points.
+        """
         points = self._points(folder)
         points = points[points["status"] == "ok"].head(MOST_BARS).reset_index(drop=True)
         if points.empty:
@@ -33,7 +41,7 @@ class TimeBreakdown(Figure):
         shares = {f"{cause}_share": numbers(points, f"time_share.{cause}") for cause in TIME_SHARES}
         if all(share.isna().all() for share in shares.values()):
             raise self.unsuitable(folder, "its summary has no time_share")
-        head = {"point": points["point"], "mean_tpot_ms": numbers(points, "mean_tpot_ms")}
+        head = {"point": points["point"]} | {n: numbers(points, n) for n in LATENCIES}
         return pd.DataFrame({**head, **shares})
 
     def _points(self, folder: Path) -> pd.DataFrame:
@@ -44,17 +52,17 @@ class TimeBreakdown(Figure):
         return tabulate([{"point": summary.get("name") or folder.name}], [summary])
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Bars from the top in the order of the points, time per output token at their ends."""
+        """Bars from the top in the order of the points, mean latencies at their ends."""
         places = np.arange(len(table))
         left = np.zeros(len(table))
-        for number, cause in enumerate(TIME_SHARES):
+        for cause in TIME_SHARES:
             width = table[f"{cause}_share"].to_numpy(dtype=float) * 100
-            if not np.nansum(width):
+            if np.nanmax(width, initial=0) < LEAST_PERCENT:
                 continue
-            face = fill(number)
+            look = face(cause)
             axes.barh(
-                places, width, left=left, height=0.75, label=cause.replace("_", " "),
-                facecolor=face.facecolor, hatch=face.hatch, edgecolor="#333333", linewidth=0.5,
+                places, width, left=left, height=0.75, label=cause_in_words(cause),
+                facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
             )  # fmt: skip
             left = left + np.nan_to_num(width)
         axes.set_yticks(places, [str(point) for point in table["point"]])
@@ -64,8 +72,11 @@ class TimeBreakdown(Figure):
         axes.set_xlabel("Share of the GPUs' time (%)")
         cut = f", first {MOST_BARS} points" if len(table) == MOST_BARS else ""
         axes.set_title(f"Where the time goes{cut}", pad=22)
-        _write_tpot(table, axes)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.24, 1.0), frameon=False, fontsize=9,
+        columns = [name for name in LATENCIES if table[name].notna().any()]
+        for number, name in enumerate(columns):
+            _write(table[name], 1.02 + APART * number, LATENCIES[name], axes)
+        right = 1.02 + APART * max(len(columns), 1)
+        axes.legend(loc="upper left", bbox_to_anchor=(right, 1.0), frameon=False, fontsize=9,
                     handleheight=1.4, handlelength=2.2, borderaxespad=0)  # fmt: skip
 
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
@@ -73,13 +84,10 @@ class TimeBreakdown(Figure):
         return (5.6, max(1.9, 0.34 * len(table) + 0.4))
 
 
-def _write_tpot(table: pd.DataFrame, axes: Axes) -> None:
-    known = table["mean_tpot_ms"].dropna()
-    if known.empty:
-        return
-    for place, value in known.items():
-        axes.text(102, float(place), f"{value:.4g} ms", va="center", fontsize=9)  # type: ignore[arg-type]
+def _write(values: pd.Series[float], x: float, title: str, axes: Axes) -> None:
+    for place, value in values.dropna().items():
+        axes.text(100 * x, float(place), f"{value:.4g} ms", va="center", fontsize=9)  # type: ignore[arg-type]
     axes.annotate(
-        "mean TPOT", xy=(1.02, 1), xycoords="axes fraction", xytext=(0, 4),
+        title, xy=(x, 1), xycoords="axes fraction", xytext=(0, 4),
         textcoords="offset points", fontsize=9,
     )  # fmt: skip

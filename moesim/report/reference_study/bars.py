@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesim.report.style import fill
+from moesim.report.style import FACES, face, fill
 
 TASKS = {"lm": "LM", "mt_encoder": "MT encoder", "mt_decoder": "MT decoder"}
 WORDS = {
@@ -76,10 +76,10 @@ def load_by_planner(table: pd.DataFrame, sheet: Figure) -> None:
         planners = list(dict.fromkeys(table["planner"]))
         for place, planner in enumerate(planners):
             at = np.arange(len(wide)) + (place - 1) * 0.27
-            face = fill(place)
+            look = fill(place)
             axes.bar(
                 at, wide[planner], width=0.25, label=_words(planner),
-                facecolor=face.facecolor, hatch=face.hatch, **EDGE,
+                facecolor=look.facecolor, hatch=look.hatch, **EDGE,
             )  # fmt: skip
         axes.axhline(1 / 8, color="black", linestyle=(0, (3, 2)), linewidth=0.9)
         axes.set_xticks(np.arange(len(wide)), domains)
@@ -90,19 +90,20 @@ def load_by_planner(table: pd.DataFrame, sheet: Figure) -> None:
 
 
 def _used(table: pd.DataFrame, column: str, value: str) -> list[str]:
-    """The categories with any amount worth a bar."""
+    """The categories with any amount worth a bar, in the order of ``FACES``."""
     sums = table.groupby(column, sort=False)[value].sum()
-    return [str(name) for name in sums[sums > 1e-3 * sums.sum()].index]
+    worth = set(sums[sums > 1e-3 * sums.sum()].index)
+    return [name for name in FACES if name in worth]
 
 
 def _stacks(axes: Axes, wide: pd.DataFrame, names: Sequence[str]) -> None:
     left = np.zeros(len(wide))
-    for number, name in enumerate(names):
+    for name in names:
         width = wide[name].fillna(0.0).to_numpy() if name in wide else np.zeros(len(wide))
-        face = fill(number)
+        look = face(name)
         axes.barh(
             np.arange(len(wide)), width, left=left, height=0.75, label=_words(name),
-            facecolor=face.facecolor, hatch=face.hatch, **EDGE,
+            facecolor=look.facecolor, hatch=look.hatch, **EDGE,
         )  # fmt: skip
         left = left + width
     axes.set_xlim(0, 1.03 * max(axes.get_xlim()[1], float(left.max())))

@@ -6,12 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from moesim.config.counted import counted
 from moesim.report.reference_study.bars import TASKS, legend
-from moesim.report.style import BOUND, line_style
+from moesim.report.style import BOUND, BOUND_POLICY, line_style, sizes
 
-BOUND_POLICY = "min"
 NAMED = (1, 2, 4, 8, 10, 12, 16)
-"""Slots that have their number beside the point."""
+"""Slots that are named beside the point."""
 
 
 def throughput_over_batch(table: pd.DataFrame, sheet: Figure) -> None:
@@ -56,7 +56,7 @@ def miss_rate_over_slots(table: pd.DataFrame, sheet: Figure) -> None:
 
 
 def memory_and_latency(table: pd.DataFrame, sheet: Figure) -> None:
-    """What fewer slots save, and what that costs; numbers are slots."""
+    """What fewer slots save, and what that costs."""
     sheet.set_size_inches(5.8, 3.8)
     axes = sheet.subplots()
     policies = list(dict.fromkeys(table["policy"]))
@@ -65,13 +65,14 @@ def memory_and_latency(table: pd.DataFrame, sheet: Figure) -> None:
         axes.plot(
             line["weights_gib"], line["latency_ms"], label=_policy(str(policy)),
             color=style.color, marker=style.marker, linestyle=style.linestyle,
+            **sizes(number, len(policies)),
         )  # fmt: skip
     first = table[table["policy"] == policies[0]]
     for slots, x, y in zip(first["slots"], first["weights_gib"], first["latency_ms"], strict=True):
         if slots in NAMED:
             axes.annotate(
-                str(slots), (x, y), xytext=(3, 8), textcoords="offset points", ha="center",
-                fontsize=8,
+                counted(int(slots), "slot"), (x, y), xytext=(3, 8), textcoords="offset points",
+                ha="left", fontsize=8,
             )  # fmt: skip
     axes.set_ylim(0, 1.1 * float(table["latency_ms"].max()))
     axes.set_xlabel("Weights on a GPU (GiB)")

@@ -11,9 +11,9 @@ from rich.table import Table
 
 def study_table(table: pd.DataFrame) -> Table:
     """A row an id; settings and notes are in the files."""
-    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     shown.add_column("id", no_wrap=True)
-    for name in ("simulated", "low to high", "paper"):
+    for name in ("simulated", "low to high", "published"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         ends = f"{_number(row['low'])} to {_number(row['high'])}"

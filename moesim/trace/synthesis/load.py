@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moesim.config.document import Document
-from moesim.config.errors import InputError, in_order
+from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.paths import find
 from moesim.config.validation import validate
-from moesim.config.yaml import read_document
+from moesim.config.yaml import is_parquet, read_document
 from moesim.trace.synthesis.checks import findings
 from moesim.trace.synthesis.parameters import SyntheticTrace
 
@@ -18,7 +18,11 @@ def load_parameters(path: Path | str, folders: Sequence[Path] = ()) -> Synthetic
     """The parameters in the YAML file at ``path``, looked up in ``folders`` (default: the working
     directory, then the shipped data). InputError: all mistakes, each with line and column.
     """
-    document: Document = read_document(find(path, folders))
+    found = find(path, folders)
+    if is_parquet(found):
+        what = "is a Parquet file; parameters are YAML, as 'moesim trace fit' makes them of a trace"
+        raise InputError([Problem(str(path), "", what)])
+    document: Document = read_document(found)
     parameters = validate(document, SyntheticTrace)
     problems = [document.problem(place, what) for place, what in findings(parameters)]
     if problems:

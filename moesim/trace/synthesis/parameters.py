@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from moesim.config.params import Params
 from moesim.trace.synthesis.coupling import BetweenLayers, WithinToken
@@ -18,6 +19,13 @@ from moesim.trace.synthesis.stickiness import Stickiness
 Count = Annotated[int, Field(ge=1)]
 Layer = Annotated[int, Field(ge=0, lt=1 << 16)]
 PhaseName = Literal["encode", "prefill", "decode"]
+
+
+def _range(given: Any) -> Any:
+    """The layers of a text as in '3-60', both ends included, or of a list; else what is given."""
+    if not isinstance(given, str) or not (ends := re.fullmatch(r"(\d{1,5})-(\d{1,5})", given)):
+        return tuple(given) if isinstance(given, list) else given
+    return tuple(range(int(ends[1]), int(ends[2]) + 1))
 
 
 class Requests(Params):
@@ -76,7 +84,7 @@ class SyntheticTrace(Params):
     model: str | None = None
     experts: Experts
     top_k: Experts
-    moe_layer_ids: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    moe_layer_ids: Annotated[tuple[Layer, ...], Field(min_length=1), BeforeValidator(_range)]
     source: str = "synthetic"
     licence: str = "Apache-2.0"
     routing_seed: Annotated[int, Field(ge=0)] = 0

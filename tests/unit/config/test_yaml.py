@@ -5,7 +5,7 @@ import pytest
 
 from moesim.config.document import Mark
 from moesim.config.errors import InputError
-from moesim.config.yaml import compose, parse_document, parse_value, read_document
+from moesim.config.yaml import compose, is_parquet, parse_document, parse_value, read_document
 
 
 def value(text):
@@ -134,3 +134,11 @@ def test_an_options_value_is_yaml_and_errors_name_the_option():
     assert parse_value("", "--set a") is None
     with pytest.raises(InputError, match=r"^--set a=\[1: this is not YAML"):
         parse_value("[1", "--set a=[1")
+
+
+def test_a_parquet_file_is_named_as_one(tmp_path):
+    (tmp_path / "t.yaml").write_bytes(b"PAR1\xfc\x00")
+    with pytest.raises(InputError, match=r"t\.yaml: is a Parquet file; a YAML file is expected"):
+        read_document(tmp_path / "t.yaml")
+    assert is_parquet(tmp_path / "t.yaml")
+    assert not is_parquet(tmp_path / "none.yaml")

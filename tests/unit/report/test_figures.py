@@ -51,7 +51,7 @@ def test_min_is_drawn_as_the_bound(sweep: Path) -> None:
     figure = registry.get("miss_ratio_vs_capacity")()
     with drawn(figure, figure.prepare(sweep)) as sheet:
         axes = sheet.axes[0]
-        words = {text.get_text() for text in axes.texts}
+        words = {text.get_text() for text in (*axes.texts, *axes.get_legend().get_texts())}
         black = [line for line in axes.lines if line.get_color() == "#000000"]
     assert "min (bound)" in words
     assert "out of memory" in words
@@ -67,7 +67,8 @@ def test_series_are_told_apart_without_colour(sweep: Path) -> None:
 
 
 def test_labels_of_lines_do_not_overlap(tmp_path: Path) -> None:
-    folder = sweeps.make(tmp_path / "many", policies=tuple(sweeps.EFFICIENCY), batches=(1, 4))
+    every = {"policies": tuple(sweeps.EFFICIENCY), "batches": (1, 4)}
+    folder = sweeps.make(tmp_path / "many", slots=(4, 8, 12), **every)
     figure = registry.get("throughput_vs_capacity")()
     with drawn(figure, figure.prepare(folder)) as sheet:
         sheet.canvas.draw()
@@ -75,6 +76,71 @@ def test_labels_of_lines_do_not_overlap(tmp_path: Path) -> None:
         boxes = sorted((Text.get_window_extent(t) for t in texts), key=lambda box: box.y0)
     assert len(boxes) == 12
     assert all(a.y1 <= b.y0 + 1 for a, b in pairwise(boxes))
+
+
+def test_lines_that_end_before_a_gap_are_named_in_the_order_of_their_ends(sweep: Path) -> None:
+    figure = registry.get("throughput_vs_capacity")()
+    with drawn(figure, figure.prepare(sweep)) as sheet:
+        axes = sheet.axes[0]
+        named = [text.get_text() for text in axes.get_legend().get_texts()]
+        gap = next(text for text in axes.texts if text.get_text() == "out of memory")
+    assert named == ["min (bound)", "lfu", "lru", "lifo"]
+    assert gap.get_va() == "top"
+    assert gap.get_position()[1] > 0.9
+
+
+def test_of_many_without_memory_those_that_ran_are_named() -> None:
+    from moesim.report.capacity import gap_text
+
+    names = ["lru", "lfu", "arc", "stream"]
+    here = pd.DataFrame({"series": names, "status": ["out_of_memory"] * 3 + ["ok"]})
+    assert gap_text(here) == "out of memory: all but stream"
+
+
+def test_memory_has_a_look_a_series_and_lists_what_did_not_fit(sweep: Path) -> None:
+    figure = registry.get("throughput_vs_memory")()
+    made = figure.prepare(sweep)
+    assert set(made["status"]) == {"ok", "out_of_memory"}
+    assert not made.loc[made["status"] != "ok", "pareto"].any()
+    with drawn(figure, made) as sheet:
+        axes = sheet.axes[0]
+        named = {text.get_text() for text in axes.get_legend().get_texts()}
+        below = next(t.get_text() for t in axes.texts if t.get_text().startswith("Out of memory"))
+        looks = [(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named]
+    assert named == {"lru", "lfu", "lifo", "min"}
+    assert len(set(looks)) == 4
+    assert "lru: 16 slots/layer (" in below
+
+
+def test_every_category_has_a_face_and_no_two_of_one_stack_share_it() -> None:
+    from moesim.report.style import face
+    from moesim.results import TIME_SHARES
+    from moesim.results.result import MEMORY_CATEGORIES
+
+    for stack in (TIME_SHARES, MEMORY_CATEGORIES):
+        assert len({face(category) for category in stack}) == len(stack)
+
+
+def test_the_capacity_says_what_the_driver_takes() -> None:
+    from moesim.report.figures.memory_over_time import capacity_words, driver_gib
+
+    left = int(7.5 * 2**30)
+    assert driver_gib("rtx-4060-8gb", left) == 0.5
+    assert np.isnan(driver_gib("rtx-4060-8gb", left - 1))
+    assert np.isnan(driver_gib("no such card", left))
+    assert capacity_words(pd.DataFrame({"driver_gib": [0.5]})).endswith("the driver's 0.5 GiB)")
+
+
+def test_prompts_among_the_tokens_count_in_a_figure() -> None:
+    from moesim.report.series import throughputs
+
+    points = pd.DataFrame(
+        {
+            "output_throughput": [0.0, 10.0], "total_token_throughput": [50.0, 10.0],
+            "tokens": [100, 20], "duration_ms": [2000.0, 2000.0],
+        }
+    )  # fmt: skip
+    assert throughputs(points)["processed_throughput_tokens_per_s"].tolist() == [50.0, 10.0]
 
 
 def test_the_front_has_the_points_that_nothing_beats() -> None:
@@ -170,6 +236,16 @@ def test_a_folder_without_a_result_is_said(tmp_path: Path) -> None:
         plot(tmp_path)
 
 
+def test_the_sweeps_in_a_folder_are_named(tmp_path: Path) -> None:
+    """As 'moesim advise' leaves them."""
+    for name in ("upgrades", "choices"):
+        sweep = tmp_path / name / "sweep.json"
+        sweep.parent.mkdir()
+        sweep.write_text("{}")
+    with pytest.raises(InputError, match=rf"in it: {tmp_path}/choices, {tmp_path}/upgrades"):
+        plot(tmp_path)
+
+
 def test_prefill_alone_is_measured_by_processed_tokens() -> None:
     from moesim.report.series import throughput
 
@@ -183,3 +259,13 @@ def test_an_out_of_memory_run_has_no_breakdown(tmp_path: Path) -> None:
     run = write_result(factory.result("out_of_memory"), tmp_path / "run")
     with pytest.raises(InputError, match="no point of it ran to its end"):
         plot(run, ["time_breakdown"])
+
+
+def test_a_cause_too_small_to_see_is_not_in_the_legend(tmp_path: Path) -> None:
+    shares = {"experts": 0.6, "waiting_for_gpus": 0.3999, "idle": 0.0001}
+    run = sweeps.make_run(tmp_path / "run", time_share=shares)
+    figure = registry.get("time_breakdown")()
+    with drawn(figure, figure.prepare(run)) as sheet:
+        legend = sheet.axes[0].get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == ["experts", "waiting for GPUs"]

@@ -6,7 +6,7 @@ import factory
 import sweeps
 from rich.console import Console, RenderableType
 
-from moesim.report.terminal import number, summary_table, sweep_table
+from moesim.report.terminal import number, remedies, summary_table, sweep_table
 from moesim.sweep import read_points
 
 
@@ -23,7 +23,7 @@ def test_a_run_shows_its_numbers_and_where_its_time_goes() -> None:
         assert expected in text
     bars = {line.split()[0]: line.count("█") for line in text.splitlines() if "█" in line}
     assert bars["experts"] > bars["attention"] > bars["gate"] > 0
-    assert "waiting for gpus" not in text
+    assert "waiting for GPUs" not in text
 
 
 def test_an_out_of_memory_run_shows_its_reason() -> None:
@@ -47,3 +47,39 @@ def test_numbers_keep_four_digits_and_no_more() -> None:
     assert [number(v) for v in (None, float("nan"), 3, 1234567, 0.012345, 1234.56, 98765.4)] == [
         "-", "-", "3", "1,234,567", "0.01235", "1235", "98,765",
     ]  # fmt: skip
+
+
+def test_a_narrow_terminal_keeps_the_status_and_its_star(sweep: Path) -> None:
+    axes = ("experts.capacity", "experts.policy.kind")
+    points = read_points(sweep)
+    points["intervals.output_throughput.low"] = points["output_throughput"] * 0.9
+    points["intervals.output_throughput.high"] = points["output_throughput"] * 1.1
+    heads = {}
+    for width in (100, 72, 50):
+        text = text_of(sweep_table(points, axes, width), width)
+        heads[width] = " ".join(text.split("─")[0].split())
+        assert "ok *" in text, width
+        assert "status" in text, width
+        assert max(len(line) for line in text.splitlines()) <= width
+    assert "95 %" in heads[100]
+    assert "95 %" not in heads[72]
+    assert "peak" in heads[72]
+    assert "peak" not in heads[50]
+
+
+def test_what_the_gpus_cannot_hold_has_a_remedy() -> None:
+    full = {"status": "out_of_memory", "peak_memory_bytes": 9, "memory_capacity_bytes": 8}
+    (line,) = remedies(full, "slots", Path("a.yaml"))
+    assert "experts.capacity: auto" in line
+    assert "'moesim fit a.yaml'" in line
+    (line,) = remedies(full, "auto", Path("a.yaml"))
+    assert "auto" not in line
+    assert remedies({**full, "peak_memory_bytes": 7}, "slots", Path("a.yaml")) == []
+    assert remedies({**full, "status": "ok"}, "slots", Path("a.yaml")) == []
+
+
+def test_causes_are_written_as_words() -> None:
+    shares = {"experts": 0.5, "waiting_for_gpus": 0.3, "waiting_for_cpu": 0.2}
+    text = text_of(summary_table({**factory.summary(), "time_share": shares}))
+    assert "waiting for GPUs" in text
+    assert "waiting for CPU " in text

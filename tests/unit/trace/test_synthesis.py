@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from moesim.config.errors import InputError
 from moesim.trace import NO_EXPERT, Phase
@@ -292,6 +294,9 @@ parts:
         ),
         ("zipf, exponent: [1.0]", "zpif", "'zpif' is not known"),
         ("count: 2", "count: 0", "is too small"),
+        ("{kind: fixed, tokens: 5}", "100", "expected, as in {kind: fixed, tokens: 100}"),
+        ("{kind: fixed, tokens: 5}", "[1, 9]", "as in {kind: quantiles, tokens: [1, 9]}"),
+        ("exponent: [1.0]", "exponent: 0.8", "a list is expected, as in [0.8]"),
         ("title", "tilte", "is not a known key"),
     ],
 )
@@ -307,3 +312,12 @@ def test_a_wrong_file_is_told_with_its_place(tmp_path, old, new, said):
 def test_the_base_of_those_is_right(tmp_path):
     (tmp_path / "p.yaml").write_text(BASE)
     assert synthesize(load_parameters(tmp_path / "p.yaml")).tokens == 10
+
+
+def test_layers_are_a_range_or_a_list():
+    usual = SyntheticTrace.model_fields["moe_layer_ids"]
+    layers = TypeAdapter(Annotated[usual.annotation, *usual.metadata])
+    assert layers.validate_python("3-6") == layers.validate_json("[3, 4, 5, 6]", strict=True)
+    for wrong in ("6-3", "3-", "3-70000", "3 to 6"):
+        with pytest.raises(ValidationError):
+            layers.validate_python(wrong)

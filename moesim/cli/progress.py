@@ -1,0 +1,81 @@
+"""How far a long command has come, and how it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import active_children
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from moesim.sweep.run import Progress
+
+INTERRUPTED = 130
+LINE_EVERY_S = 10.0
+"""Least time between two lines where stderr is no terminal."""
+LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""What Python's own process that tidies up after others would say."""
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar with the time left on stderr; where that is no terminal, a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console.print)
+        return
+    columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("points", total=None)
+        yield lambda finished, total: bar.update(task, completed=finished, total=total)
+
+
+def _lines(write: Callable[[str], None]) -> Progress:
+    last = time.monotonic()
+
+    def told(finished: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            write(f"{finished} of {total} points")
+
+    return told
+
+
+@contextmanager
+def leave_at_ctrl_c(message: str) -> Iterator[None]:
+    """At ctrl-C inside, end this process and all that it started, with ``message`` on stderr.
+
+    Nothing is tidied up, and no exception is raised: a finalizer would swallow it, and a second
+    ctrl-C (``timeout`` sends two) interrupt its handling. Where ctrl-C is ignored it stays so.
+    """
+
+    def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+        from rich.console import Console
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for process in active_children():
+            process.kill()
+        Console(stderr=True).show_cursor()
+        os.write(2, f"{message}\n".encode())
+        os._exit(INTERRUPTED)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    os.environ.setdefault("PYTHONWARNINGS", LEFT_BEHIND)
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

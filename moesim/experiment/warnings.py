@@ -1,0 +1,35 @@
+"""What an experiment says that does not come about, though nothing in it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moesim.config.counted import counted
+from moesim.experiment.schema import Experiment
+from moesim.experiment.traces import trace_of
+from moesim.workload.requests import Requests
+
+
+def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every workload whose batches are larger than all of its requests together."""
+    sizes: dict[tuple[str, str, int | None], dict[int, Experiment]] = {}
+    for experiment in experiments:
+        if (size := experiment.workload.batching.batch_size) > 1:
+            workload = experiment.workload
+            key = (experiment.trace, workload.phase, workload.requests)
+            sizes.setdefault(key, {})[size] = experiment
+    lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def _cut(phase: str, by_size: dict[int, Experiment]) -> str:
+    """The line for one workload under several batch sizes; "" where none is too large."""
+    one = next(iter(by_size.values()))
+    count = Requests.of(trace_of(one), one.workload.phase, one.workload.requests).count
+    beyond = sorted(size for size in by_size if size > count)
+    if not beyond:
+        return ""
+    of_phase = "" if phase == "all" else f" in phase '{phase}'"
+    what = f"{' and '.join(map(str, beyond))} {'is' if len(beyond) == 1 else 'are'} more than"
+    what += f" the run's {counted(count, 'request')}{of_phase}"
+    return f"warning: workload.batching.batch_size: {what}; cut to {count}"

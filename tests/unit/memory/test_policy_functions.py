@@ -1,0 +1,58 @@
+"""A policy's functions take what the cache gives them, or say so in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.memory.policy import CachePolicy
+
+
+def test_too_few_arguments_are_told_with_the_file_and_those_expected() -> None:
+    with pytest.raises(InputError) as caught:
+
+        class Wrong(CachePolicy):
+            @staticmethod
+            def before_turn(expert, hit, step, layer, state) -> None:  # type: ignore[no-untyped-def,override]
+                """Without the weight."""
+
+    (problem,) = caught.value.problems
+    place, _, line = problem.where.rpartition(":")
+    assert place == __file__
+    assert int(line) > 1
+    assert problem.path.endswith("Wrong.before_turn")
+    assert problem.what == (
+        "takes (expert, hit, step, layer, state) -> 'None'; "
+        "write @staticmethod before_turn(expert, hit, step, layer, weight, state)"
+    )
+
+
+def test_every_wrong_function_is_told_and_one_that_is_not_static() -> None:
+    with pytest.raises(InputError) as caught:
+
+        class Wrong(CachePolicy):
+            def key(self, expert: Any, state: Any, draw: Any, position: Any) -> Any:
+                """Five with self, as many as a static key has."""
+
+            @staticmethod
+            def after_turn(expert: Any, hit: Any) -> None:  # type: ignore[override]
+                """Too few."""
+
+    key, after = caught.value.problems
+    assert "is no @staticmethod" not in after.what
+    assert "and is no @staticmethod; write @staticmethod key(expert, state, draw" in key.what
+
+
+def test_other_names_and_inherited_functions_are_taken() -> None:
+    class Right(CachePolicy):
+        @staticmethod
+        def key(e: Any, s: Any, *rest: Any) -> Any:
+            """By position."""
+            return s[0, e]
+
+    class Child(Right):
+        """With the key of its parent."""
+
+    assert Child.key is Right.key
