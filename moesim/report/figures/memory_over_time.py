@@ -22,6 +22,8 @@ from moesim.sweep.point import point_folder
 
 GIB = 2**30
 MOST_INSTANTS = 1500
+LIMITS = ("capacity_bytes", "driver_bytes")
+"""Columns of bytes that are no category."""
 
 
 class MemoryOverTime(Figure):
@@ -31,8 +33,8 @@ class MemoryOverTime(Figure):
     needs = "a run, or a sweep with a point that ran to its end, whose memory was recorded"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Time and bytes by category at no more than 1,500 instants, peaks kept; and the GiB that
-        the driver takes, missing where the hardware is not known any more.
+        """Time and bytes by category at no more than 1,500 instants, peaks kept; and the bytes
+        that the driver takes, missing where the hardware is not known any more.
         """
         name, run = self._run(folder)
         result = read_result(run)
@@ -41,9 +43,9 @@ class MemoryOverTime(Figure):
             raise self.unsuitable(folder, "its table of memory is empty")
         used = [c for c in MEMORY_CATEGORIES if memory[c].max() > 0]
         table = thin(memory[["time_ns", *used, "capacity_bytes"]], used)
-        taken = driver_gib(result.configuration.get("hardware"), memory["capacity_bytes"].max())
+        taken = driver_bytes(result.configuration.get("hardware"), memory["capacity_bytes"].max())
         named = table.rename(columns={c: f"{c}_bytes" for c in used})
-        return named.assign(driver_gib=taken, run=name)
+        return named.assign(driver_bytes=taken, run=name)
 
     def _run(self, folder: Path) -> tuple[str, Path]:
         if not is_sweep(folder):
@@ -62,7 +64,7 @@ class MemoryOverTime(Figure):
         seconds = table["time_ns"].to_numpy(dtype=float) / 1e9
         base = np.zeros(len(table))
         ends = []
-        categories = [c for c in table.columns if c.endswith("_bytes") and c != "capacity_bytes"]
+        categories = [c for c in table.columns if c.endswith("_bytes") and c not in LIMITS]
         for column in categories:
             top = base + table[column].to_numpy(dtype=float) / GIB
             look = face(column.removesuffix("_bytes"))
@@ -84,20 +86,20 @@ class MemoryOverTime(Figure):
         label_ends(axes, ends)
 
 
-def driver_gib(hardware: Any, capacity_bytes: int) -> float:
+def driver_bytes(hardware: Any, capacity_bytes: int) -> float:
     """What the driver takes of a GPU that leaves ``capacity_bytes``; NaN where nobody knows."""
     try:
         profile = load_hardware(str(hardware))
     except InputError:
         return float("nan")
     left = profile.memory_bytes - profile.context_bytes
-    return profile.context_bytes / GIB if left == capacity_bytes else float("nan")
+    return float(profile.context_bytes) if left == capacity_bytes else float("nan")
 
 
 def capacity_words(table: pd.DataFrame) -> str:
     """What the line of the capacity is called."""
-    taken = table["driver_gib"].iloc[0]
-    share = "part" if pd.isna(taken) else f"{taken:.2g} GiB"
+    taken = table["driver_bytes"].iloc[0]
+    share = "part" if pd.isna(taken) else f"{taken / GIB:.2g} GiB"
     return f"GPU memory (less the driver's {share})"
 
 

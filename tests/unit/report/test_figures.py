@@ -122,13 +122,13 @@ def test_every_category_has_a_face_and_no_two_of_one_stack_share_it() -> None:
 
 
 def test_the_capacity_says_what_the_driver_takes() -> None:
-    from moesim.report.figures.memory_over_time import capacity_words, driver_gib
+    from moesim.report.figures.memory_over_time import capacity_words, driver_bytes
 
     left = int(7.5 * 2**30)
-    assert driver_gib("rtx-4060-8gb", left) == 0.5
-    assert np.isnan(driver_gib("rtx-4060-8gb", left - 1))
-    assert np.isnan(driver_gib("no such card", left))
-    assert capacity_words(pd.DataFrame({"driver_gib": [0.5]})).endswith("the driver's 0.5 GiB)")
+    assert driver_bytes("rtx-4060-8gb", left) == 2**29
+    assert np.isnan(driver_bytes("rtx-4060-8gb", left - 1))
+    assert np.isnan(driver_bytes("no such card", left))
+    assert capacity_words(pd.DataFrame({"driver_bytes": [2**29]})).endswith("the driver's 0.5 GiB)")
 
 
 def test_prompts_among_the_tokens_count_in_a_figure() -> None:
