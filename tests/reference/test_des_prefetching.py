@@ -42,7 +42,7 @@ def compare_prefetches(verdict: Verdict, case: Case) -> None:
 def test_prefetches_end_in_every_way() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
     @given(prefetching_cases())
     def draw(case: Case) -> None:
         verdict = verdict_of(case)
@@ -63,7 +63,7 @@ def test_prefetches_end_in_every_way() -> None:
     assert 3 * seen["exceeded"] >= seen["all"], seen
     names = [*COUNTS, *PREDICTIONS, *WITHOUT_LISTS, "rule d", "global", "several GPUs"]
     for name in [*names, "late in flight", "wasted", "across passes", "budget"]:
-        assert seen[name], (name, seen)
+        assert seen[name] >= 3, (name, seen)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
