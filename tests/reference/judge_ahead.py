@@ -63,21 +63,26 @@ class Ahead:
         """Step 4, after the turns of a layer."""
         demand = sum(turn.place == LOAD for turn in turns)
         issued = 0
-        for target in self.predictions.layers_ahead(step, layer):
+        predicted = [
+            (target, (target[1], e))
+            for target in self.predictions.layers_ahead(step, layer)
+            if not self.caches[target[1]].all_resident
+            for e in self.predictions.of((step, layer), target, self.g)
+        ]
+        for target, expert in predicted:
+            if expert in self.caches[target[1]].resident:
+                self.caches[target[1]].pinned.add(expert)
+        for target, expert in predicted:
             cache = self.caches[target[1]]
-            if cache.all_resident:
+            if expert in cache.resident or not self.fits_budget(now):
                 continue
-            for e in self.predictions.of((step, layer), target, self.g):
-                expert = (target[1], e)
-                if expert in cache.resident:
-                    cache.pinned.add(expert)
-                elif self.fits_budget(now) and self.take_slot(cache, expert, step, layer, turns):
-                    issued += 1
-                    at = now + (demand + issued) * self.clock.host.copy
-                    copy = Copy(expert, target[0], at)
-                    self.made.append(copy)
-                    cache.copies[expert] = copy
-                    cache.pinned.add(expert)
+            if self.take_slot(cache, expert, step, layer, turns):
+                issued += 1
+                at = now + (demand + issued) * self.clock.host.copy
+                copy = Copy(expert, target[0], at)
+                self.made.append(copy)
+                cache.copies[expert] = copy
+                cache.pinned.add(expert)
         self.gpu.ahead = issued
 
     def fits_budget(self, now: int) -> bool:

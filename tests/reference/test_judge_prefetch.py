@@ -391,16 +391,37 @@ def test_history_is_what_the_last_pass_needed() -> None:
 
 
 def test_history_brings_back_what_was_evicted() -> None:
-    """One layer, 2 slots, needs 0, 1, 2: 0 was evicted (b). All needed experts in slots stay."""
+    """A pool of 3: in pass 0, 3 of layer 2 takes the place of 0 of layer 0 (a), used longest ago.
+
+    Layer 2 then asks for 0 again, over 1 of layer 1.
+    """
+    passes = [[[0], [1, 2], [3]], [[0], [2], []]]
+    verdict = play(passes, copy=50, slots=1, scope="global", prefetch={"kind": "history"})
+    assert log(verdict, 0)[-1] == (3, "a", 0)
+    assert ways(verdict, 1, 0) == ways(verdict, 1, 1) == "h"
+    assert of_layer(verdict, 1, 0, "prefetched", "prefetches_used") == (1, 1)
+
+
+def test_what_is_predicted_and_there_is_pinned_before_others_take_slots() -> None:
+    """One layer, 2 slots, that needs 0, 1, 2: 0 was evicted (b). History predicts all three."""
     passes = [[[0, 1, 2], [0]], [[0], [0]]]
-    verdict = play(passes, copy=50, slots=[2, 1], prefetch={"kind": "history", "layers": 2})
-    # At layer 0: 1 and 2 are pinned, 0 finds no slot; nor at layer 1, where both are pinned.
-    assert ways(verdict, 1, 0) == "m"
-    free = play(passes, copy=50, slots=[2, 1], prefetch={"kind": "history"}, order="id")
-    # only one layer ahead: layer 1 asks for 0, 1, 2 of layer 0 in pass 1: 0 takes the place of 1,
-    # used before 2 and not pinned yet; then 1 finds 0 and 2: 2 is not pinned yet, and goes
-    assert ways(free, 1, 0) == "h"
-    assert of_layer(free, 1, 0, "prefetched", "prefetches_used") == (2, 1)
+    for layers in (1, 2):
+        ahead = {"kind": "history", "layers": layers}
+        verdict = play(passes, copy=50, slots=[2, 1], prefetch=ahead)
+        # at layer 1 (and, with two layers ahead, at layer 0), 1 and 2 are pinned: no slot for 0
+        assert of_layer(verdict, 1, 0, "prefetched") == (0,)
+        assert ways(verdict, 1, 0) == "m"
+
+
+def test_no_prefetch_for_a_near_layer_takes_what_a_far_one_is_predicted_to_need() -> None:
+    """A pool of 3: 1 of layer 2 was used longest ago when pass 2 is decided."""
+    predicted: list[list[list[int]]] = [[[], [], []], [[], [], []], [[], [2], [1]]]
+    passes = [[[0], [1], [1]], [[0], [1], []], [[0], [2], [1]]]
+    ahead = {"kind": KIND, "layers": 2}
+    verdict = play(passes, predicted, copy=50, slots=1, scope="global", prefetch=ahead)
+    # pass 2, layer 0: 1 of layer 2 is pinned, so 2 of layer 1 takes the place of 1 of layer 1
+    assert [ways(verdict, 2, layer) for layer in range(3)] == ["h", "h", "h"]
+    assert of_layer(verdict, 2, 1, "prefetched", "prefetches_used") == (1, 1)
 
 
 # Tokens choose (0, 1), (0, 2), (0, 2), (3, 2): c[0][1] = 1, c[0][2] = 2, c[3][2] = 1.

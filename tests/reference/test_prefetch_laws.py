@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from moesim.engine.des import run as des
@@ -54,6 +54,47 @@ def test_an_oracle_with_time_enough_hides_all_stalls_but_the_first(ids, slots, l
     stall = {(step, layer): waited for step, layer, _, _, _, waited, _ in outcome.layers.tolist()}
     assert stall.pop((0, 0)) > 0
     assert set(stall.values()) == {0}
+
+
+BY_OWN_TURNS = ("lru", "fifo", "lfu", "lfru", "static", "min")
+"""Policies whose order of two residents changes only with a turn of one of them. ``lifo`` is none:
+it tells apart loads of one layer, and prefetches of one layer are loaded at one time."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(prefetching_cases(), st.sampled_from(BY_OWN_TURNS), st.integers(1, 4))
+def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, layers: int) -> None:
+    """Foresight moves copies in time. It neither spares any, nor makes any more: with the slots of
+    each layer, misses that are loaded and turns in order, whatever the budget and the GPUs. Others
+    than lru may want to evict what the layer just decided needs, for itself in the next pass.
+    """
+    stacks = {layer.stack for layer in case.model.layers}
+    assume(policy == "lru" or (len(case.model.moe_layers) > layers and stacks == {"decoder"}))
+    choices = {"scope": "layer", "order": "id", "miss": "load", "uploads": None, "parameters": {}}
+    config = replace(case.config, policy=policy, **choices)
+    oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
+    ahead = play(replace(case, config=replace(config, prefetch=oracle))).counts
+    plain = play(replace(case, config=replace(config, prefetch=Prefetch()))).counts
+    assert (ahead.read == plain.read).all()
+    assert (ahead.misses + ahead.late <= plain.misses).all()
+    assert (ahead.prefetches_used == ahead.prefetched).all()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(prefetching_cases(), st.integers(1, 4))
+def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
+    case: Case, layers: int
+) -> None:
+    """Copies only come earlier, and none before one that was needed sooner. (Where issuing a copy
+    holds the host, the host may be late for the kernels of an earlier layer.)
+    """
+    choices = {"scope": "layer", "order": "id", "miss": "load", "uploads": None, "policy": "lru"}
+    free = replace(case.config.software, host_per_copy_ns=0.0)
+    config = replace(case.config, software=free, parameters={}, **choices)
+    oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
+    ahead = play(replace(case, config=replace(config, prefetch=oracle)))
+    plain = play(replace(case, config=replace(config, prefetch=Prefetch())))
+    assert ahead.duration_ns <= plain.duration_ns
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW)

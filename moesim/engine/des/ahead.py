@@ -194,23 +194,30 @@ class Ahead:
         """Prefetch for the layers ahead; returns for how many experts, after ``loads`` copies."""
         assert chunk.undecided is not None, "see decide"
         index, source, gpu = where
-        issued = 0
-        for ahead, layer in chunk.undecided.predictions.layers_ahead(index, source):
-            slots = self.slots[layer]
-            if slots is None:
-                continue
-            place = (chunk.first + ahead, layer)
-            pin = place[0] * len(self.slots) + layer + 1
-            busy = self._busy(slots, source, experts)
-            for expert in chunk.undecided.predictions.of(source, (ahead, layer), gpu):
+        predictions, issued = chunk.undecided.predictions, 0
+        targets = [
+            (target, slots, predictions.of(source, target, gpu))
+            for target in predictions.layers_ahead(index, source)
+            if (slots := self.slots[target[1]]) is not None
+        ]
+        for target, slots, predicted in targets:
+            for expert in predicted:
                 if expert in slots:
-                    slots.pin(expert, pin)
-                elif self._affords(layer):
-                    victim = slots.prefetch(expert, pin, busy)
+                    slots.pin(expert, self._pin(chunk, target))
+        for target, slots, predicted in targets:
+            busy = self._busy(slots, source, experts)
+            place = (chunk.first + target[0], target[1])
+            for expert in predicted:
+                if expert not in slots and self._affords(target[1]):
+                    victim = slots.prefetch(expert, self._pin(chunk, target), busy)
                     if victim is not None:
                         issued += 1
                         self._queue(place, slots, expert, victim, loads + issued)
         return issued
+
+    def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:
+        """What marks an expert as kept until ``target``."""
+        return (chunk.first + target[0]) * len(self.slots) + target[1] + 1
 
     def _busy(self, slots: LayerSlots, source: int, experts: Ints) -> NDArray[np.bool_]:
         """bool[experts of the pool]: those that the layer just decided needs."""

@@ -46,6 +46,18 @@ def _victim(key: Any, draw_of: Any, pools: Any, pool: int, own: bool, turning: A
     return int(_first(key, candidates, count, state, draw))
 
 
+@in_place(types.void(POOLS, PREDICTED, *[types.int64] * 5))
+def _pin(
+    pools: Any, predicted: Any, local: int, target: int, low: int, high: int, until: int
+) -> None:
+    """Keep the residents among predicted[low:high] of the work ``target`` until it is decided."""
+    pool, first = pools.of_work[target], pools.place[target] * local
+    for i in range(low, high):
+        e = first + predicted.experts[i]
+        if pools.resident[pool, e]:
+            pools.state[pool][PINNED, e] = until
+
+
 @in_place(
     types.int64(
         types.FunctionType(KEY), types.FunctionType(DRAW), POOLS, QUEUE, TURNING, PREDICTED, _FLAT,
@@ -67,10 +79,7 @@ def _prefetch_for(
         held += resident[c]
     for i in range(low, high):
         e = first + predicted.experts[i]
-        if resident[e]:
-            state[PINNED, e] = pin
-            continue
-        if queue.engine[gpu, QUEUED] + sizes[layer] > allowed:
+        if resident[e] or queue.engine[gpu, QUEUED] + sizes[layer] > allowed:
             continue
         if held < pools.slots[pool]:
             held += 1
@@ -119,25 +128,30 @@ def prefetch(
     if engine[gpu, FLIGHT_END] > now:
         allowed -= engine[gpu, FLIGHT_BYTES]
     _mark_needed(pools, turning, work, local, True)
-    place, passed, issued = source + 1, 0, decided.told[LOADS]
-    end = layers
+    issued, end = decided.told[LOADS], layers
     if choices[ACROSS_PASSES] != 0 and index + 1 < len(active):
         end += source + 1 if active[index + 1, source] else layers
-    while place < end and passed < choices[DEPTH]:
-        ahead, layer = place // layers, place % layers
-        place += 1
-        if not active[index + ahead, layer]:
-            continue
-        passed += 1
-        pool = pools.of_work[layer * gpus + gpu]
-        row = predicted.index[source if len(predicted.index) > 1 else 0, layer, gpu]
-        low = predicted.base[row] + predicted.offsets[row, index + ahead]
-        high = predicted.base[row] + predicted.offsets[row, index + ahead + 1]
-        if pool != NOT_POOLED and low < high:
-            issued = _prefetch_for(
-                key, draw_of, pools, queue, turning, predicted, sizes, local, layer * gpus + gpu,
-                gpus, low, high, pool == own_pool, (step + ahead) * layers + layer + 1,
-                allowed, issued, now, to_copy,
-            )  # fmt: skip
+    for pinning in (True, False):
+        place, passed = source + 1, 0
+        while place < end and passed < choices[DEPTH]:
+            ahead, layer = place // layers, place % layers
+            place += 1
+            if not active[index + ahead, layer]:
+                continue
+            passed += 1
+            target = layer * gpus + gpu
+            pool, until = pools.of_work[target], (step + ahead) * layers + layer + 1
+            row = predicted.index[source if len(predicted.index) > 1 else 0, layer, gpu]
+            low = predicted.base[row] + predicted.offsets[row, index + ahead]
+            high = predicted.base[row] + predicted.offsets[row, index + ahead + 1]
+            if pool == NOT_POOLED:
+                continue
+            if pinning:
+                _pin(pools, predicted, local, target, low, high, until)
+            elif low < high:
+                issued = _prefetch_for(
+                    key, draw_of, pools, queue, turning, predicted, sizes, local, target, gpus,
+                    low, high, pool == own_pool, until, allowed, issued, now, to_copy,
+                )  # fmt: skip
     _mark_needed(pools, turning, work, local, False)
     return int(issued)
