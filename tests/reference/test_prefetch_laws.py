@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from moesim.engine.des import run as des
 from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.replay.run import run_replay
 
 from .judge_words import Config, Layer, Model, Prefetch, Software
 from .prices import ToyPrices
@@ -30,7 +30,7 @@ tokens = st.lists(
 
 
 def play(case: Case) -> Outcome:
-    return des.run_des(engine_case(case), records="layer", check=True)
+    return run_replay(engine_case(case), records="layer")
 
 
 def a_token_a_pass(ids: list[list[list[int]]], prefetch: Prefetch, slots: int) -> Case:
