@@ -1,7 +1,9 @@
 """moesim: trace-driven simulation of Mixture-of-Experts inference.
 
-``run`` runs one experiment, ``run_sweep`` all points of one; ``read_result`` reads a result folder.
-Everything is imported on first use, so that ``import moesim`` costs nothing.
+The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
+``advise``, ``curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``, ``timeline``; and
+``read_result``, ``read_sweep`` read what is in a folder. Everything is imported on first use, so
+that ``import moesim`` costs nothing.
 """
 
 from __future__ import annotations
@@ -9,32 +11,68 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moesim.api import run_sweep
+    from moesim.api import (
+        advise,
+        compare,
+        curve,
+        fit,
+        import_trace,
+        place,
+        plot,
+        price,
+        synthesize,
+        timeline,
+    )
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run
     from moesim.results import Result, read_result
+    from moesim.sweep.found import Sweep, read_sweep
+    from moesim.sweep.swept import sweep
 
 _HOMES = {
     "Result": "moesim.results",
+    "Sweep": "moesim.sweep.found",
     "load_experiment": "moesim.experiment.resolve",
     "read_result": "moesim.results",
+    "read_sweep": "moesim.sweep.found",
     "run": "moesim.experiment.run",
-    "run_sweep": "moesim.api",
 }
+_RENAMED = {"run_sweep": "sweep"}
 
-__all__ = ["Result", "__version__", "load_experiment", "read_result", "run", "run_sweep"]
+__all__ = [
+    "Result",
+    "Sweep",
+    "__version__",
+    "advise",
+    "compare",
+    "curve",
+    "fit",
+    "import_trace",
+    "load_experiment",
+    "place",
+    "plot",
+    "price",
+    "read_result",
+    "read_sweep",
+    "run",
+    "sweep",
+    "synthesize",
+    "timeline",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import ``name`` from its home on first use."""
     if name == "__version__":
         return _version()
-    if name not in _HOMES:
-        raise AttributeError(f"module 'moesim' has no attribute '{name}'")
     from importlib import import_module
 
-    home = import_module(_HOMES[name])
-    return getattr(home, name)
+    if name == "sweep":  # the package itself, which can be called
+        return import_module("moesim.sweep")
+    if name in __all__:
+        return getattr(import_module(_HOMES.get(name, "moesim.api")), name)
+    hint = f"; it is named '{_RENAMED[name]}' now" if name in _RENAMED else ""
+    raise AttributeError(f"module 'moesim' has no attribute '{name}'{hint}")
 
 
 def __dir__() -> list[str]:

@@ -1,48 +1,331 @@
-"""What Python users call beside ``moesim.run``: a sweep with the command line's words."""
+"""What Python users call beside ``moesim.run`` and ``moesim.sweep``: the command line's words.
+
+Each function does what the command of its name does, and returns what that prints. Everything is
+imported where it is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from moesim.experiment.cache import cache_folder
-from moesim.experiment.inputs import input_files
-from moesim.experiment.resolve import Source, load_experiment
-from moesim.sweep.executor import Executor
-from moesim.sweep.run import Progress
-from moesim.sweep.run import run_sweep as run_points
+from moesim.config.errors import check_apart
+from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moesim.experiment.place import Judgement
+    from moesim.experiment.resolve import Resolved, Source
+    from moesim.model import ModelSpec
+    from moesim.report.plot import Kind
+    from moesim.results import Result
+    from moesim.sweep.advise import Advice
+    from moesim.sweep.found import Sweep
+    from moesim.sweep.run import Progress
+    from moesim.trace import RoutingTrace
+    from moesim.trace.synthesis import SyntheticTrace
 
-def run_sweep(
-    source: Source,
-    out: Path | str,
+POLICIES = ("lru", "lfu", "fifo", "lifo", "static", "min")
+
+
+def compare(
+    first: Path | str | Result | Sweep, second: Path | str | Result | Sweep
+) -> dict[str, pd.DataFrame]:
+    """What differs between two runs, or two sweeps: their folders, or what they returned.
+
+    Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
+    ``ratio`` (second over first), ``time_share`` and ``price_share`` with ``points`` (percent of
+    the time, second less first), and ``differences`` with 95 % intervals, in percent. Of sweeps:
+    ``points``, those with equal values on the axes that both have, and ``alone``, how many have no
+    partner. Raises an InputError where a folder is no result, or the two are not of one kind.
+
+    >>> moesim.compare("results/lru", "results/lfu")["results"]
+    """
+    from moesim.report.compare import compare as compared
+
+    return compared(first, second)
+
+
+def fit(
+    experiment: Source,
     *,
+    context: Sequence[int] | None = None,
+    batch: Sequence[int] = (1, 4, 16),
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Whether ``experiment`` fits in the memory of its GPUs, and what would.
+
+    Keys: ``fits``, and ``reason`` if not; ``peak_memory_bytes`` and ``limit_bytes`` of a GPU;
+    ``largest_batch``, with every request as long as the run's longest (``longest_context_tokens``);
+    ``largest_slots`` of ``local_experts`` a layer, and its ``capacity_bytes``; ``memory_by_batch``
+    and ``slots_by_context``, a row each for ``batch`` and ``context`` (None: 1024, 2048, ... to the
+    model's longest, in tokens). Raises an InputError for a bad experiment, batch or context.
+
+    >>> moesim.fit("experiments/quickstart.yaml")["largest_slots"]
+    """
+    from moesim.experiment.fit import largest_fit
+    from moesim.experiment.origins import placed
+
+    resolved = _resolved(experiment, overrides)
+    with placed(resolved.origins, resolved.file):
+        return largest_fit(resolved.experiment, context, batch)
+
+
+def place(
+    experiment: Source,
+    *,
+    out: Path | str | None = None,
+    compare: bool = False,
+    overrides: Sequence[str] = (),
+) -> Judgement:
+    """Plan which GPU holds which expert from the first part of the run of ``experiment``, and judge
+    the plan on the rest; with ``compare`` every planner beside its own.
+
+    ``out``: write the first plan, as JSON with EPLB's maps; ``placement: {kind: plan, file: OUT}``
+    runs it. Each of ``plans`` has ``numbers()``: loads as shares of the rows. Raises an InputError
+    for a bad experiment, and for an ``out`` that is one of its inputs or cannot be written.
+
+    >>> moesim.place("experiments/placement_on_8_gpus.yaml", compare=True).plans
+    """
+    from moesim.config.paths import find
+    from moesim.experiment.origins import placed
+    from moesim.experiment.place import judge_planners, write_plan
+
+    resolved = _resolved(experiment, overrides)
+    read = resolved.experiment
+    if out is not None:
+        names = [read.trace, getattr(read.placement, "file", read.trace)]
+        inputs = [find(name, read.folders) for name in names]
+        check_apart(Path(out), resolved.file, *inputs)
+    with placed(resolved.origins, resolved.file):
+        judgement = judge_planners(read, compare=compare)
+    if out is not None:
+        write_plan(read, judgement, Path(out))
+    return judgement
+
+
+def advise(
+    experiment: Source,
+    *,
+    out: Path | str | None = None,
+    capacity: str = "auto",
+    requests: int | None = None,
     jobs: int = 1,
     overrides: Sequence[str] = (),
-    cache: Path | str | None = None,
-    executor: Executor | None = None,
     progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Run every point of the experiment ``source`` into the folder ``out``: a row a point.
+) -> Advice:
+    """Compare what can be done about experts that do not fit, and what upgrades would bring.
 
-    ``jobs`` processes, or ``executor`` (``moesim.sweep.dask.DaskCluster``); a sweep that was
-    interrupted goes on where it ended. ``cache``: a folder of results that are used again where
-    nothing that decides them has changed. Raises an InputError for a bad experiment, and for an
-    ``out`` that holds something else.
+    ``out``: the folder of the runs [results/NAME-advice], new or one to go on in; ``capacity``: the
+    most room for experts, as in ``4 GiB``; ``requests``: how many of the trace are replayed [about
+    a minute's]; ``jobs``: runs at the same time. ``best``, ``scored`` and ``gains`` have the runs,
+    ``to_dict()`` plain data with units in the keys. Raises an InputError for a bad experiment, a
+    folder with other files, and where no choice can run.
+
+    >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
-    resolved = load_experiment(source, overrides)
-    inputs = input_files(experiment for _, experiment in resolved.points)
-    return run_points(
-        resolved.experiment,
-        resolved.points,
-        out,
-        jobs=jobs,
-        inputs=inputs,
-        executor=executor,
-        cache=cache_folder(str(cache)) if cache is not None else None,
-        progress=progress,
+    from moesim.experiment.origins import placed
+    from moesim.results.files import check_new_folder
+    from moesim.sweep.advise import Runs
+    from moesim.sweep.advise import advise as advised
+
+    resolved = _resolved(experiment, overrides)
+    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
+    if not (folder / "choices").is_dir():
+        check_new_folder(folder)
+    with placed(resolved.origins, resolved.file):
+        runs = Runs(folder, jobs, progress)
+        return advised(resolved.experiment, runs, most=capacity, requests=requests)
+
+
+def curve(
+    trace: Path | str | RoutingTrace,
+    *,
+    policy: Sequence[str] = POLICIES,
+    batch: int = 1,
+    phase: Literal["decode", "prefill", "all", "encode"] = "decode",
+    rule: Literal["step", "textbook"] = "step",
+) -> pd.DataFrame:
+    """The miss ratio of ``trace`` at every number of expert slots, by policy and MoE layer.
+
+    Columns: ``policy``; ``layer`` (-1: all together); ``slots`` of a layer; ``turns``; ``misses``;
+    ``miss_ratio``; ``method``. ``batch``: requests in a static batch. ``rule``: ``step`` as in a
+    run, where the experts of a step are not evicted before their turn; ``textbook``: every turn on
+    its own. Raises an InputError for a trace that cannot be read and for an unknown policy.
+
+    >>> moesim.curve("traces/quickstart.parquet", policy=["lru", "min"])
+    """
+    from moesim.experiment.curves import miss_curves
+    from moesim.trace import read_trace
+    from moesim.trace.parquet import located
+
+    if not isinstance(trace, str | Path):
+        return miss_curves(trace, policy, batch_size=batch, phase=phase, rule=rule)
+    with located(Path(trace)):
+        read = read_trace(Path(trace))
+        return miss_curves(read, policy, batch_size=batch, phase=phase, rule=rule)
+
+
+def plot(
+    folder: Path | str | Sweep,
+    figures: Sequence[Kind] = (),
+    *,
+    out: Path | str | None = None,
+    formats: Sequence[str] = ("png", "svg"),
+    size: tuple[float, float] | str | None = None,
+    allow_drops: bool = False,
+    warn: Warn = as_warning,
+) -> list[Path]:
+    """Draw figures of a run or a sweep, each with its table (CSV) beside it; the files written.
+
+    ``figures``: names (``moesim list figures``), or mappings with parameters as in an experiment
+    (``{"kind": "metric_over_axis", "metric": "mean_tpot_ms", "over": "capacity"}``); without any
+    those that the experiment names, else all that apply. ``out`` [``figures`` in the folder];
+    ``formats``: of png, svg, pdf; ``size`` of the whole picture in inches, as ``(3.3, 2.5)``;
+    ``allow_drops``: let points that drop choices be the best. ``warn`` is told of each figure that
+    does not apply. Raises an InputError for an unknown figure, and where none can be drawn.
+
+    >>> moesim.plot("results/all", ["throughput_vs_capacity"], formats=["pdf"])
+    """
+    from moesim.report.plot import plot as draw
+    from moesim.sweep.found import Sweep
+
+    source = folder.folder if isinstance(folder, Sweep) else folder
+    return draw(
+        source, figures, out=out, formats=formats, size=size, allow_drops=allow_drops, warn=warn
     )
+
+
+def import_trace(
+    file: Path | str,
+    *,
+    out: Path | str | None = None,
+    model: str | ModelSpec | None = None,
+    importer: str | None = None,
+    top_k: int | None = None,
+    prompt_tokens: int | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+) -> RoutingTrace:
+    """The trace in a recording of any known format; ``out``: write it, too (.parquet).
+
+    ``model``: what it was recorded from, a card or a config.json; ``importer``: the format, instead
+    of recognising it; ``top_k`` experts a token, ``prompt_tokens`` (positions below this are
+    prompt), ``source`` and ``licence``: what the recording does not say. Raises an InputError for a
+    file that is unknown, damaged, a pickle or no sound trace.
+
+    >>> moesim.import_trace("routing.npz", model="gpt-oss-20b", out="mine.parquet")
+    """
+    from moesim.model import load_model
+    from moesim.trace.importing import import_trace as imported
+
+    path = Path(file)
+    if out is not None:
+        parts = [part for part in path.rglob("*") if part.suffix != ".parquet"]
+        named = [Path(model)] if isinstance(model, str) else []
+        check_apart(Path(out), path, *parts, *named)
+    spec = load_model(model) if isinstance(model, str) else model
+    trace = imported(
+        path,
+        importer=importer,
+        model=spec,
+        top_k=top_k,
+        prompt_tokens=prompt_tokens,
+        source=source,
+        licence=licence,
+    )
+    return _written(trace, out)
+
+
+def synthesize(
+    parameters: Path | str | SyntheticTrace,
+    *,
+    out: Path | str | None = None,
+    requests: int | None = None,
+    tokens: int | None = None,
+    seed: int | None = None,
+    domain: str | None = None,
+) -> RoutingTrace:
+    """A trace drawn from ``parameters``, a YAML file or what ``load_parameters`` gives; ``out``:
+    write it, too (.parquet).
+
+    ``requests``, ``seed``: instead of the file's; ``tokens``: as many requests as have so many, the
+    last one cut; ``domain``: only requests of this domain. Raises an InputError for bad parameters.
+
+    >>> moesim.synthesize("traces/skewed.yaml", tokens=10_000)
+    """
+    from moesim.trace.parquet import check_target, located
+    from moesim.trace.synthesis import load_parameters
+    from moesim.trace.synthesis import synthesize as draw
+
+    if not isinstance(parameters, str | Path):
+        return _written(draw(parameters, requests, tokens, seed, domain), out)
+    file = Path(parameters)
+    if out is not None:
+        check_apart(Path(out), file)
+        check_target(Path(out))
+    read = load_parameters(file)
+    with located(file):
+        trace = draw(read, requests, tokens, seed, domain)
+    return _written(trace, out)
+
+
+def price(
+    profile: str,
+    ops: Path | str | pd.DataFrame,
+    *,
+    out: Path | str | None = None,
+    method: str = "auto",
+) -> pd.DataFrame:
+    """The price of every row of the measurement table ``ops`` on the machine ``profile``.
+
+    The same rows with ``price_ns``, ``price_source`` (measured, interpolated, fitted, datasheet)
+    and ``outside`` (beyond what a fit saw). ``method``: auto, table, fit or datasheet; ``out``:
+    write them, too (.parquet or .csv). Raises an InputError that names the lines without a price.
+
+    >>> moesim.price("rtx-4090", "ops.csv")["price_ns"].sum()
+    """
+    from moesim.calibrate.price import price_table
+    from moesim.calibrate.table import read_table, write_all
+    from moesim.hardware import hardware_file, load_hardware
+
+    hardware = load_hardware(profile)
+    files = [Path(ops)] if isinstance(ops, str | Path) else []
+    if out is not None:
+        check_apart(Path(out), *files, hardware_file(profile))
+    table = read_table(ops) if isinstance(ops, str | Path) else ops
+    prices = price_table(hardware, table, method, str(files[0]) if files else "table")
+    priced = table.assign(**prices._asdict())
+    if out is not None:
+        write_all(priced, Path(out))
+    return priced
+
+
+def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: str = "0:20") -> int:
+    """Write what the engines of the run in ``folder`` did to ``out``, as a Chrome trace that opens
+    in ui.perfetto.dev; returns the number of spans.
+
+    ``steps``: forward passes, ``FIRST:END``. A run without such records is simulated once more, as
+    far as the last of them. Raises an InputError where the run has no such step, or did not fit.
+
+    >>> moesim.timeline("results/quickstart", "timeline.json", steps="0:5")
+    """
+    from moesim.report.timeline import parse_steps, write_timeline
+
+    return write_timeline(folder, out, parse_steps(steps))
+
+
+def _resolved(experiment: Source, overrides: Sequence[str]) -> Resolved:
+    from moesim.experiment.resolve import load_experiment
+
+    return load_experiment(experiment, overrides)
+
+
+def _written(trace: RoutingTrace, out: Path | str | None) -> RoutingTrace:
+    from moesim.trace import write_trace
+
+    if out is not None:
+        write_trace(trace, Path(out))
+    return trace

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moesim.report.series import read_sweep
 from moesim.report.style import RC, face
+from moesim.sweep.found import read_sweep
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -37,7 +37,7 @@ def points(model: str, phase: str, gpus: int) -> pd.DataFrame:
     names = table["gating"].map(lambda gating: " ".join(map(str, json.loads(gating).values())))
     top_k = 4 if model == "gpt_oss" else 8
     layers = table["layer_steps"] / table["steps"]
-    dropped = 100 * table["dropped_tokens"] / (table["tokens"] * layers * top_k)
+    dropped = 100 * table["dropped_choices"] / (table["tokens"] * layers * top_k)
     return table.assign(label=names, dropped=dropped, step_ms=table["duration_ms"] / table["steps"])
 
 

@@ -45,6 +45,11 @@ Cache = Annotated[
     ),
 ]
 
+AllowDrops = Annotated[
+    bool,
+    typer.Option("--allow-drops", help="Let the best be a point whose gating drops choices, too."),
+]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:

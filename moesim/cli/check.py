@@ -15,12 +15,13 @@ def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.text import annotated_text
-    from moesim.experiment.warnings import cut_batches
+    from moesim.experiment.warnings import cut_batches, left_out_figures
 
     resolved = load_experiment(file, overrides or ())
     with placed(resolved.origins, file):
         check_inputs(experiment for _, experiment in resolved.points)
         warn(cut_batches(experiment for _, experiment in resolved.points))
+    warn(left_out_figures(resolved.experiment, resolved.axes))
     typer.echo(annotated_text(resolved.experiment, resolved.origins))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

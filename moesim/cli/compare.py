@@ -18,7 +18,7 @@ def compare(
     """Show what differs between two results: configuration, numbers, where the time goes."""
     from rich.console import Console
 
-    from moesim.report.compare import compare as compared
+    from moesim.api import compare as compared
     from moesim.report.compare_tables import rendered
 
     parts = rendered(compared(first, second))

@@ -32,15 +32,12 @@ def fit(
     """Say whether an experiment fits in memory, the largest batch and capacity that do, what
     memory holds at each batch, and how many slots are left at longer contexts.
     """
+    from moesim.api import fit as fitted
     from moesim.calibrate.closed_loop.request import whole_numbers
-    from moesim.experiment.fit import largest_fit
-    from moesim.experiment.origins import placed
-    from moesim.experiment.resolve import load_experiment
 
     contexts = None if context is None else whole_numbers(context, "--context")
-    resolved, batches = load_experiment(file, overrides or ()), whole_numbers(batch, "--batch")
-    with placed(resolved.origins, file):
-        answer = largest_fit(resolved.experiment, contexts, batches)
+    batches = whole_numbers(batch, "--batch")
+    answer = fitted(file, context=contexts, batch=batches, overrides=overrides or ())
     figure = None
     if out is not None:
         from moesim.report.fit import draw

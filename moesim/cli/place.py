@@ -27,21 +27,9 @@ def place(
     """Plan which GPU holds which expert from the first part of an experiment's trace, and judge
     the plan on the rest. 'placement: {kind: plan, file: PLAN}' runs it.
     """
-    from moesim.config.errors import check_apart
-    from moesim.config.paths import find
-    from moesim.experiment.origins import placed
-    from moesim.experiment.place import judge_planners, write_plan
-    from moesim.experiment.resolve import load_experiment
+    from moesim.api import place as planned
 
-    resolved = load_experiment(file, overrides or ())
-    experiment = resolved.experiment
-    if out is not None:
-        names = [experiment.trace, getattr(experiment.placement, "file", experiment.trace)]
-        check_apart(out, file, *(find(name, experiment.folders) for name in names))
-    with placed(resolved.origins, file):
-        judgement = judge_planners(experiment, compare=compare)
-    if out is not None:
-        write_plan(experiment, judgement, out)
+    judgement = planned(file, out=out, compare=compare, overrides=overrides or ())
     if as_json:
         import json
 

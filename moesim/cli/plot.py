@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import AllowDrops, app, warn
 
 
 @app.command()
@@ -21,12 +21,67 @@ def plot(
             "experiment names and that apply, else all that apply.",
         ),
     ] = None,
+    *,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Draw this number (a column of points.csv) of a sweep."),
+    ] = None,
+    over: Annotated[
+        str | None, typer.Option(metavar="AXIS", help="Over this axis of it, as in 'capacity'.")
+    ] = None,
+    relative_to: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS=VALUE", help="Relative to these points, as in 'policy=lru'."),
+    ] = None,
+    gap_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS=VALUE",
+            help="How much of the gap from those to these is closed, as in 'policy=min'.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="[DIR/figures]")
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", metavar="NAME", help="png, svg or pdf; repeatable [png and svg]."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size of each picture in inches, as in 3.3x2.5."),
+    ] = None,
+    allow_drops: AllowDrops = False,
 ) -> None:  # fmt: skip
-    """Draw a result's figures as PNG and SVG, each with its table (CSV) beside it."""
-    from moesim.report.plot import plot as draw
+    """Draw a result's figures, each with its table (CSV) beside it."""
+    from moesim.api import plot as draw
 
-    for path in draw(folder, figure or (), out):
+    chosen: list[Any] = list(figure or ())
+    if own := _own(metric=metric, over=over, relative_to=relative_to, gap_to=gap_to):
+        chosen.append(own)
+    paths = draw(
+        folder,
+        chosen,
+        out=out,
+        formats=formats or ("png", "svg"),
+        size=size,
+        allow_drops=allow_drops,
+        warn=lambda line: warn([line]),
+    )
+    for path in paths:
         typer.echo(path)
+
+
+def _own(**options: str | None) -> dict[str, str] | None:
+    """The figure of any metric over any axis that the options ask for, if they do."""
+    from moesim.config.errors import InputError, Problem
+
+    given = {name: value for name, value in options.items() if value is not None}
+    missing = [name for name in ("metric", "over") if name not in given]
+    if given and missing:
+        what = "names one part of a figure; --metric NAME and --over AXIS belong together"
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise InputError([Problem(option, "", what)])
+    return {"kind": "metric_over_axis", **given} if given else None

@@ -25,20 +25,13 @@ def price(
     ] = "auto",
 ) -> None:
     """Price every row of a table: the same rows, with price_ns, price_source and outside."""
-    from moesim.calibrate.price import price_table
-    from moesim.calibrate.table import read_table, write_all
+    from moesim.api import price as priced
     from moesim.config.counted import counted
-    from moesim.config.errors import check_apart
-    from moesim.hardware import hardware_file, load_hardware
 
-    hardware = load_hardware(profile)
-    check_apart(out, ops, hardware_file(profile))
-    table = read_table(ops)
-    prices = price_table(hardware, table, method, str(ops))
-    write_all(table.assign(**prices._asdict()), out)
-    counts = {source: int((prices.price_source == source).sum()) for source in SOURCES}
+    table = priced(profile, ops, out=out, method=method)
+    counts = {source: int((table["price_source"] == source).sum()) for source in SOURCES}
     shares = ", ".join(f"{number} {source}" for source, number in counts.items() if number)
-    told = f"{shares or 'none'}; {int(prices.outside.sum())} outside"
+    told = f"{shares or 'none'}; {int(table['outside'].sum())} outside"
     typer.echo(f"{out}: {counted(len(table), 'row')} ({told})")
 
 

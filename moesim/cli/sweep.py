@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, app, fail, warn
+from moesim.cli.app import AllowDrops, Cache, ExperimentFile, Overrides, app, fail, warn
 from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
 
 if TYPE_CHECKING:
     from moesim.sweep.executor import Executor
+    from moesim.sweep.found import Sweep
 
 LONGEST_TABLE = 60
 """Points beyond this are in the files only."""
@@ -58,6 +59,7 @@ def sweep(
     folders: Annotated[
         bool, typer.Option("--folders", help="Write each point as a result folder, too.")
     ] = False,
+    allow_drops: AllowDrops = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate every point of an experiment's sweep; started again, it goes on where it ended.
@@ -65,44 +67,31 @@ def sweep(
     The exit code is 1 where a point failed.
     """
     from moesim.config.counted import counted
-    from moesim.config.errors import InputError, Problem
     from moesim.experiment.cache import cache_folder
-    from moesim.experiment.inputs import check_inputs, input_files
-    from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
-    from moesim.experiment.warnings import cut_batches
-    from moesim.sweep.run import run_sweep
+    from moesim.sweep.swept import sweep as sweep_points
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
     resolved = load_experiment(file, settings)
-    if not resolved.experiment.sweep:
-        what = "has no axes to sweep; add them under 'sweep:', or use 'moesim run'"
-        raise InputError([Problem(str(file), "sweep", what)])
-    experiments = [experiment for _, experiment in resolved.points]
-    with placed(resolved.origins, file):
-        check_inputs(experiments)
-        warn(cut_batches(experiments))
-    kept = cache_folder(cache)
     folder = out or Path("results") / resolved.experiment.name
     try:
         with progress_bar() as progress:
-            run_sweep(
-                resolved.experiment,
-                resolved.points,
+            found = sweep_points(
+                resolved,
                 folder,
                 jobs=jobs,
-                inputs=input_files(experiments),
                 executor=cluster(executor, dask_address, jobs),
-                cache=kept,
+                cache=cache_folder(cache),
                 folders=folders,
                 retry_failed=retry_failed,
                 progress=progress,
+                warn=lambda line: warn([line]),
             )
     except KeyboardInterrupt:
         fail(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
-    if failed := show(folder):
+    if failed := show(found, allow_drops=allow_drops):
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
 
@@ -118,7 +107,7 @@ def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:
     return None
 
 
-def show(folder: Path) -> int:
+def show(read: Sweep, *, allow_drops: bool) -> int:
     """Print the sweep's table (its first points, where there are many) and where it stands; returns
     the number of failed points.
     """
@@ -126,18 +115,19 @@ def show(folder: Path) -> int:
 
     from moesim.config.counted import counted
     from moesim.report.best import best_lines
-    from moesim.report.series import read_sweep
     from moesim.report.terminal import sweep_table
     from moesim.results.store import read_log
 
-    read = read_sweep(folder)
-    console, shown = Console(), read.table.head(LONGEST_TABLE)
+    folder = read.folder
+    console, axes = Console(), read.varying or read.axes
     if not console.is_terminal:
         console.width = UNFITTED
-    console.print(sweep_table(shown, read.varying or read.axes, console.width))
+    console.print(
+        sweep_table(read.table, axes, console.width, most=LONGEST_TABLE, allow_drops=allow_drops)
+    )
     if len(read.table) > LONGEST_TABLE:
         typer.echo(f"... and {counted(len(read.table) - LONGEST_TABLE, 'more point')}")
-    for line in best_lines(folder, read):
+    for line in best_lines(read, allow_drops=allow_drops):
         typer.echo(line)
     if reused := sum(entry.reused for entry in read_log(folder).values()):
         typer.echo(f"{reused} of {counted(len(read.table), 'point')} from the cache")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from moesim.cli.app import app as command_line
-
-if TYPE_CHECKING:
-    from moesim.model import ModelSpec
 
 app = typer.Typer(
     no_args_is_help=True, help="Record, import, check, describe and cut routing traces."
@@ -42,27 +39,22 @@ def import_(
     licence: Annotated[str | None, typer.Option(help="The recording's licence.")] = None,
 ) -> None:
     """Convert a recording of any known format into a trace."""
-    from moesim.config.errors import check_apart
-    from moesim.trace import write_trace
-    from moesim.trace.importing import import_trace
+    from moesim.api import import_trace
 
-    parts = [part for part in file.rglob("*") if part.suffix != ".parquet"]
-    check_apart(out, file, *parts, Path(model or file))
-    spec = None if model is None else _model(model)
     trace = import_trace(
         file,
+        out=out,
         importer=importer,
-        model=spec,
+        model=model,
         top_k=top_k,
         prompt_tokens=prompt_tokens,
         source=source,
         licence=licence,
     )
-    write_trace(trace, out)
     typer.echo(f"{out}: {described(trace)}")
     if trace.metadata.notes:
         typer.echo(f"note: {trace.metadata.notes}")
-    if spec is None and trace.metadata.model is None:
+    if model is None and trace.metadata.model is None:
         typer.echo(f"note: no --model; experts taken from the ids as {trace.experts}")
 
 
@@ -131,12 +123,6 @@ def slice_(
         trace = slice_trace(read_trace(file), *chosen)
     write_trace(trace, out)
     typer.echo(f"{out}: {described(trace)}")
-
-
-def _model(name: str) -> ModelSpec:
-    from moesim.model import load_model
-
-    return load_model(name)
 
 
 def described(trace: object) -> str:

@@ -44,21 +44,18 @@ def curve(
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
     from rich.console import Console
 
+    from moesim.api import curve as curves_of
     from moesim.config.errors import check_apart, writing
-    from moesim.experiment.curves import miss_curves
     from moesim.report.curve import rendered
     from moesim.report.curve_figure import draw
     from moesim.results.folder import write_table
-    from moesim.trace import read_trace
-    from moesim.trace.parquet import located
 
     picture = figure or out.with_suffix(".png")
     check_apart(out, file)
     _check("--out", out, ".parquet")
     _check("--figure", picture, ".png", ".svg")
     names = [name.strip() for name in policy.split(",")]
-    with located(file):
-        curves = miss_curves(read_trace(file), names, batch_size=batch, phase=phase, rule=rule)
+    curves = curves_of(file, policy=names, batch=batch, phase=phase, rule=rule)
     title = f"{file.name}: {phase}, batch {batch}, {rule} rule"
     with writing(out):
         write_table(curves, out)

@@ -33,17 +33,8 @@ def synthesize(
     ] = None,
 ) -> None:
     """Draw a routing trace of any length from parameters, written by hand or fitted."""
-    from moesim.config.errors import check_apart
-    from moesim.trace import write_trace
-    from moesim.trace.parquet import check_target, located
-    from moesim.trace.synthesis import load_parameters
-    from moesim.trace.synthesis import synthesize as draw
+    from moesim.api import synthesize as draw
 
-    check_apart(out, file)
-    check_target(out)
-    parameters = load_parameters(file)
-    with located(file):
-        trace = draw(parameters, requests, tokens, seed, domain)
-    write_trace(trace, out)
+    trace = draw(file, out=out, requests=requests, tokens=tokens, seed=seed, domain=domain)
     typer.echo(f"{out}: {described(trace)}")
     typer.echo(f"note: {trace.metadata.notes}")

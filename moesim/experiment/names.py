@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from moesim.config.document import Document
+from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
 from moesim.config.registry import plugins
+from moesim.config.validation import examine
 
 Folders = tuple[Path, ...]
 
@@ -115,7 +117,7 @@ def _traces_beside(trace: str, folders: Sequence[Path]) -> set[str]:
 
 @lru_cache(maxsize=1)
 def figure_names() -> list[str]:
-    """The figures by name, found without importing them (they load the plotting library)."""
+    """The figures by name, found without importing them."""
     try:
         package = importlib.import_module("moesim.report.figures")
     except ImportError:
@@ -129,10 +131,22 @@ def _unknown_figures(document: Document) -> Iterator[Problem]:
     figures, known = document.get(("figures",)), figure_names()
     if not isinstance(figures, list) or not known:
         return
-    for index, name in enumerate(figures):
-        if isinstance(name, str) and name not in known:
-            what = f"'{name}' is not a known figure; {nearest(name, known)}"
-            yield document.problem(("figures", index), what)
+    for index, entry in enumerate(figures):
+        given = dict(entry) if isinstance(entry, Mapping) else {"kind": entry}
+        name, place = given.pop("kind", None), ("figures", index)
+        if not isinstance(name, str) or name not in known:
+            what = "has no 'kind'" if name is None else f"'{name}' is not a known figure"
+            yield document.problem(place, f"{what}; {nearest(str(name or ''), known)}")
+        else:
+            for problem in examine(Document(given, Mark("")), figure_class(name))[1]:
+                inner = parse_path(problem.path) if problem.path else ()
+                yield document.problem((*place, *inner), problem.what)
+
+
+def figure_class(name: str) -> type[Any]:
+    """The class of the figure ``name``."""
+    cls: type[Any] = importlib.import_module("moesim.report.figures").registry.get(name)
+    return cls
 
 
 def _function(module: str, name: str) -> Callable[..., Any] | None:

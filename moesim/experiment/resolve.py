@@ -30,7 +30,8 @@ SweepPoints = list[tuple[dict[str, Any], Experiment]]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A valid experiment; where each value came from; where its paths are looked up; its points.
+    """A valid experiment; where each value came from; where its paths are looked up; its points;
+    the ``file`` that messages name.
 
     ``origins`` has ``file.yaml:12``, ``--set`` or ``default`` for every dotted path; ``points`` the
     axes (by dotted path) and the experiment of each point, without a sweep the experiment alone.
@@ -40,6 +41,12 @@ class Resolved:
     origins: Mapping[str, str]
     folders: tuple[Path, ...]
     points: SweepPoints
+    file: Path
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The paths of the axes, none without a sweep."""
+        return tuple(self.points[0][0])
 
 
 def load_experiment(source: Source, overrides: Sequence[str] = ()) -> Resolved:
@@ -56,9 +63,10 @@ def load_experiment(source: Source, overrides: Sequence[str] = ()) -> Resolved:
     problems += [finding.problem for finding in findings] + axis_problems + point_problems
     if experiment is None or problems:
         raise InputError(in_order(problems))
-    return Resolved(
-        experiment, origins_of(experiment, document), folders, points or [({}, experiment)]
-    )
+    origins, file = origins_of(experiment, document), Path(PYTHON)
+    if isinstance(source, str | Path):
+        file = Path(source)
+    return Resolved(experiment, origins, folders, points or [({}, experiment)], file)
 
 
 def sweep_points(source: Source | Resolved, overrides: Sequence[str] = ()) -> SweepPoints:

@@ -137,8 +137,8 @@ CLOCK_KEYS = (
     "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
     "hits", "late", "misses", "misses_on_cpu", "misses_zero_copy",
     "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-    "cpu_wait_ms", *PREFETCH_KEYS, "dropped_tokens", "dropped_gate_weight_share",
-    "padding_ratio", "waste_factor", "max_load", "average_max_load",
+    "cpu_wait_ms", *PREFETCH_KEYS, "dropped_choices", "dropped_share",
+    "dropped_gate_weight_share", "padding_ratio", "waste_factor", "max_load", "average_max_load",
     "balancedness", "time_share", "price_share",
     "after_warm_up", "engine_wall_s", "intervals",
 )  # fmt: skip

@@ -174,8 +174,13 @@ class Experiment(Params):
         description="Axes: a dotted path (or several, joined by commas, that change together) and "
         "the list of its values. 'moesim sweep' runs all combinations, 'moesim run' the base.",
     )
-    figures: list[str] = Field(
-        default=[], description="Figures that are drawn after a sweep ('moesim list figures')."
+    figures: list[Any] = Field(
+        default=[],
+        description="Figures that 'moesim plot' draws ('moesim list figures'): names, or kinds with"
+        " their parameters, as in {kind: metric_over_axis, metric: mean_tpot_ms, over: capacity}.",
+        json_schema_extra={
+            "items": {"anyOf": [{"type": "string"}, {"type": "object", "required": ["kind"]}]}
+        },
     )
 
     _folders: tuple[Path, ...] = PrivateAttr(default=())

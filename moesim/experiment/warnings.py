@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from moesim.config.counted import counted
+from moesim.experiment.names import figure_class
 from moesim.experiment.schema import Experiment
 from moesim.experiment.traces import trace_of
 from moesim.workload.requests import Requests
@@ -20,6 +21,18 @@ def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
             sizes.setdefault(key, {})[size] = experiment
     lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:
+    """A line for every figure that a sweep over ``axes`` cannot have."""
+    lines = []
+    for index, entry in enumerate(experiment.figures):
+        given = {"kind": entry} if isinstance(entry, str) else dict(entry)
+        figure = figure_class(given.pop("kind"))(**given)
+        if why := figure.obstacle(axes):
+            what = f"'{figure.kind}' will not be drawn: {why}; it needs {figure.needs}"
+            lines.append(f"warning: figures.{index}: {what}")
+    return lines
 
 
 def _cut(phase: str, by_size: dict[int, Experiment]) -> str:

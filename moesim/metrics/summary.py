@@ -63,6 +63,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
+    dropped = int(counts.dropped_choices[span].sum())
     expert = counts.expert_bytes(case)
     layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in Phase]
     return {
@@ -84,10 +85,11 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "stall_ms": int(charges[CHARGES.index("waiting_for_weights")]) / MS,
         "barrier_ms": int(charges[CHARGES.index("waiting_for_gpus")]) / MS,
         "cpu_wait_ms": int(charges[CHARGES.index("waiting_for_cpu")]) / MS,
-        "dropped_tokens": int(counts.dropped_choices[span].sum()),
+        "dropped_choices": dropped,
+        "dropped_share": _ratio(dropped, kept + dropped),
         "dropped_gate_weight_share": lost_share(case, counts, span),
         "padding_ratio": _ratio(rows - kept, rows),
-        "waste_factor": _ratio(rows, kept + int(counts.dropped_choices[span].sum())),
+        "waste_factor": _ratio(rows, kept + dropped),
         **balance(loads.since(first)),
         "time_share": time_share(charges, gpu_time),
     }

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pandas as pd
 
 from moesim.metrics.intervals import speed_difference
 from moesim.report.compare_intervals import sentence
-from moesim.report.series import POLICY, Sweep, throughput
+from moesim.report.series import POLICY
+from moesim.report.terminal import number
 from moesim.results.blocks import read_blocks
 from moesim.sweep.advise.choices import BOUND
+from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
+from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 
 
-def best_lines(folder: Path, sweep: Sweep) -> list[str]:
-    """The fastest point of the sweep in ``folder`` against the next, in a sentence; once more
-    without the bound ``min`` where that is one of the two.
+def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
+    """The fastest point of ``sweep`` against the next, in a sentence; once more without the bound
+    ``min`` where that is one of the two.
+
+    Points that drop choices are passed over unless ``allow_drops``; where one is faster, that is a
+    sentence of its own.
     """
-    speed = throughput(sweep.table)[sweep.table["status"] == "ok"].dropna()
+    speed = ranked(sweep.table, allow_drops=allow_drops)
+    whole = [*_line(sweep, speed), *([] if allow_drops else _faster(sweep, speed))]
     if POLICY not in sweep.varying:
-        return _line(folder, sweep, speed)
+        return whole
     real = speed[sweep.table.loc[speed.index, POLICY] != BOUND]
-    whole = _line(folder, sweep, speed)
-    without = _line(folder, sweep, real)
-    return whole if whole == without else [*whole, *(f"without {BOUND}: {x}" for x in without)]
+    without = _line(sweep, real)
+    same = without == _line(sweep, speed)
+    return whole if same else [*whole, *(f"without {BOUND}: {x}" for x in without)]
 
 
-def _line(folder: Path, sweep: Sweep, speed: pd.Series[float]) -> list[str]:
+def _faster(sweep: Sweep, speed: pd.Series[float]) -> Iterator[str]:
+    """That a point which drops choices is faster than the first of ``speed``."""
+    every = ranked(sweep.table, allow_drops=True)
+    if len(every) and every.index[0] not in speed.index:
+        at = every.index[0]
+        fast = f"{number(every[at])} tokens/s" + (
+            f" against {number(speed.iloc[0])}" if len(speed) else ""
+        )
+        drops = drops_in_words(dropped_share(sweep.table)[[at]])
+        yield f"faster, but {drops} of its choices: {sweep.labels()[at]}, {fast}"
+
+
+def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     """The two fastest of ``speed``, named by the axes in which they differ."""
-    best = speed.sort_values(ascending=False, kind="stable").index[:2]
+    best = speed.index[:2]
     if len(best) < 2:  # noqa: PLR2004
         return []
-    apart = speed_difference(*(read_blocks(point_folder(folder, int(n))) for n in best))
+    apart = speed_difference(*(read_blocks(point_folder(sweep.folder, int(n))) for n in best))
     if apart is None:
         return []
     texts = sweep.table.loc[best, list(sweep.varying)].astype(str)
     common = [axis for axis in sweep.varying if len(set(texts[axis])) == 1]
+    drops = {at: drops_in_words(dropped_share(sweep.table)[[at]]) for at in best}
     names = sweep.labels(without=common)
     where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
-    told = sentence(names[best[0]], names[best[1]], apart)
+    first, second = (f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best)
+    told = sentence(first, second, apart)
     return [f"{where}: {told}" if where else told]

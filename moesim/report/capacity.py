@@ -10,14 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import CAPACITY, Figure
 from moesim.report.labels import EndLabel, label_ends
-from moesim.report.series import CAPACITY, POLICY, read_sweep, slots
-from moesim.report.style import BOUND, BOUND_POLICY, LineStyle, line_style, sizes
+from moesim.report.series import POLICY, slots
+from moesim.report.style import BOUND_POLICY, LineStyle, series_styles, sizes
+from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep
+from moesim.sweep.speeds import dropped_share, drops_in_words
 
 X = "slots_per_layer"
-NEEDS = "a sweep over experts.capacity with a point that ran to its end"
 MOST_TICKS = 14
 
 
@@ -26,14 +27,14 @@ def capacity_table(
 ) -> pd.DataFrame:
     """The points of a sweep over the capacity.
 
-    Columns: ``series`` (the other axes in words), ``slots_per_layer``, ``policy``, ``status``; and
-    the columns that ``measure`` makes of the sweep's table.
+    Columns: ``series`` (the other axes in words), ``slots_per_layer``, ``policy``, ``status``,
+    ``dropped_share``; and the columns that ``measure`` makes of the sweep's table.
     """
     if not is_sweep(folder):
         raise figure.unsuitable(folder, "the folder holds no sweep")
     sweep = read_sweep(folder)
-    if CAPACITY not in sweep.axes:
-        raise figure.unsuitable(folder, f"the sweep's axes are {', '.join(sweep.axes)}")
+    if obstacle := figure.obstacle(sweep.axes):
+        raise figure.unsuitable(folder, obstacle)
     if sweep.ok().empty:
         raise figure.unsuitable(folder, "no point of the sweep ran to its end")
     policy = sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str"))
@@ -42,6 +43,7 @@ def capacity_table(
         X: slots(sweep.table),
         "policy": policy,
         "status": sweep.table["status"],
+        "dropped_share": dropped_share(sweep.table),
     }
     table = pd.DataFrame(head).join(measure(sweep.table))
     return table[table[X].notna()].sort_values(X, kind="stable").reset_index(drop=True)
@@ -54,9 +56,9 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
     """
     ends, lines = [], []
     groups = list(table.fillna({"series": ""}).groupby("series", sort=False))
+    styles = series_styles({str(name): _policy(line) for name, line in groups})
     for number, (name, line) in enumerate(groups):
-        is_bound = bool((line["policy"] == BOUND_POLICY).all())
-        style = BOUND if is_bound else line_style(number)
+        is_bound, style = _policy(line) == BOUND_POLICY, styles[str(name)]
         y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
         lines += axes.plot(
             line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle,
@@ -64,7 +66,7 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
         )  # fmt: skip
         error_bars(line, column, line[X], axes, style.color)
         if np.isfinite(y).any() and name:
-            words = str(name) + " (bound)" * is_bound
+            words = series_words(str(name), line, is_bound=is_bound)
             lines[-1].set_label(words)
             ends.append(end_label(words, line[X].to_numpy(dtype=float), y, style))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
@@ -75,6 +77,19 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
         label_ends(axes, ends)
     else:
         _legend({end.text: end.y for end in ends}, lines, axes)
+
+
+def _policy(line: pd.DataFrame) -> str:
+    """The policy of all points of a series; "" where it has several or none."""
+    known = set(line["policy"].dropna().astype(str))
+    return known.pop() if len(known) == 1 else ""
+
+
+def series_words(name: str, line: pd.DataFrame, *, is_bound: bool) -> str:
+    """What a series is called: with what it drops, and whether it is a bound."""
+    drops = drops_in_words(line.loc[line["status"] == "ok", "dropped_share"])
+    notes = [note for note in ("bound" if is_bound else "", drops) if note]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def _legend(heights: Mapping[str, float], lines: Sequence[Line2D], axes: Axes) -> None:

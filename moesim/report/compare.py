@@ -10,23 +10,31 @@ import pandas as pd
 
 from moesim.config.errors import InputError, Problem
 from moesim.report.compare_intervals import differences_table, paired_ratios
-from moesim.report.series import read_sweep
 from moesim.results import Result, read_result
 from moesim.results.blocks import blocks_of_result
 from moesim.results.files import plain, read_json
+from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.identity import SWEEP, differences, is_sweep
 
 UNSAID = ("name", "figures", "records", "sweep")
 """Keys of an experiment that decide no number of a run."""
 UNCOMPARED = ("engine_wall_s", "layer_steps")
+DROPS = ("dropped_share",)
+"""Numbers that are shown unless they are nothing."""
 SHARES = ("time_share", "price_share")
-POINT_NUMBERS = ("output_throughput", "mean_tpot_ms", "hit_ratio_per_expert", "peak_memory_bytes")
+POINT_NUMBERS = (
+    "output_throughput", "dropped_share", "mean_tpot_ms", "hit_ratio_per_expert",
+    "peak_memory_bytes",
+)  # fmt: skip
 
 Table = pd.DataFrame
 
 
-def compare(first: Path | str, second: Path | str) -> dict[str, Table]:
-    """What differs between the runs, or the sweeps, in two folders.
+Side = Path | str | Result | Sweep
+
+
+def compare(first: Side, second: Side) -> dict[str, Table]:
+    """What differs between two runs, or two sweeps: their folders, or what they returned.
 
     Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
     ``ratio`` (second over first, missing where there is none), ``time_share`` and ``price_share``
@@ -35,16 +43,25 @@ def compare(first: Path | str, second: Path | str) -> dict[str, Table]:
     have, and ``alone``, how many points have no partner. Raises an InputError where a folder is no
     result, or the two are not of one kind.
     """
-    folders = (Path(first), Path(second))
+    sides = [side.folder if isinstance(side, Sweep) else side for side in (first, second)]
+    if any(isinstance(side, Result) for side in sides):
+        one, two = (side if isinstance(side, Result) else _one_run(side) for side in sides)
+        return _runs(one, two)
+    folders = (Path(str(sides[0])), Path(str(sides[1])))
     if all(is_sweep(folder) for folder in folders):
         return _sweeps(*folders)
     kinds = [is_sweep(folder) for folder in folders]
     if any(kinds):
-        sweep, other = folders[kinds.index(True)], folders[kinds.index(False)]
-        read_result(other)
-        what = f"is a sweep, '{other}' a run; name one of its points"
-        raise InputError([Problem(str(sweep), "", what)])
-    return _runs(read_result(folders[0]), read_result(folders[1]))
+        read_result(folders[kinds.index(False)])
+    return _runs(_one_run(folders[0]), _one_run(folders[1]))
+
+
+def _one_run(folder: Path | str) -> Result:
+    """The run in ``folder``; an InputError where it is a sweep."""
+    if is_sweep(folder):
+        what = "is a sweep, the other a run; name one of its points"
+        raise InputError([Problem(str(folder), "", what)])
+    return read_result(folder)
 
 
 def _runs(first: Result, second: Result) -> dict[str, Table]:
@@ -82,10 +99,16 @@ def _table(rows: list[tuple[str, Any, Any]]) -> Table:
 
 
 def _numbers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
-    """The plain numbers, and the status, of which the two have different ones."""
+    """The plain numbers, and the status, of which the two have different ones; and what the two
+    drop, as it stands beside every throughput.
+    """
     keys = [key for key in dict.fromkeys((*first, *second)) if key not in (*UNCOMPARED, "name")]
     rows = [(key, first.get(key), second.get(key)) for key in keys]
-    plain_rows = [(k, a, b) for k, a, b in rows if not isinstance(a, dict | list) and a != b]
+    plain_rows = [
+        (k, a, b)
+        for k, a, b in rows
+        if not isinstance(a, dict | list) and (a != b or (k in DROPS and (a or b)))
+    ]
     table = _table([row for row in plain_rows if not isinstance(row[2], dict | list)])
     return table.assign(ratio=[_ratio(a, b) for _, a, b in table.to_numpy()])
 

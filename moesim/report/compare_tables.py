@@ -25,6 +25,7 @@ TITLES = {
 
 FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "output_throughput": ("tokens/s", number),
+    "dropped_share": ("dropped", percent),
     "hit_ratio_per_expert": ("hits", percent),
 }
 
@@ -74,6 +75,8 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     """Axes, tokens/s and hits of both, the ratio of the speeds; a dash where a run has none."""
     axes = list(table.columns[: list(table.columns).index("status_first")])
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
+    if "dropped_share" in known and not _drops(table):
+        del known["dropped_share"]
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
     sheet = _sheet(title, [*names, "ratio", "95 %"])
     for row in table.to_dict("records"):
@@ -87,6 +90,11 @@ def _points(title: str, table: pd.DataFrame) -> Table:
         limits = "-" if pd.isna(low) else f"{low:.3f}-{high:.3f}"
         sheet.add_row(point, *cells, _times(row.get("ratio")), limits)
     return sheet
+
+
+def _drops(table: pd.DataFrame) -> bool:
+    """Whether a point of either drops choices."""
+    return bool((table[["dropped_share_first", "dropped_share_second"]] > 0).to_numpy().any())
 
 
 def _differences(title: str, table: pd.DataFrame) -> Table:

@@ -17,7 +17,7 @@ from moesim.memory.curves.verdict import MOST, Verdict, slots_for
 from moesim.report.capacity import end_label
 from moesim.report.curve import verdict
 from moesim.report.labels import label_ends
-from moesim.report.style import BOUND, BOUND_POLICY, METADATA, RC, fill, line_style
+from moesim.report.style import METADATA, RC, fill, series_styles
 
 XLABEL = "Expert slots per MoE layer"
 MARKS = 8
@@ -48,8 +48,9 @@ def draw(curves: pd.DataFrame, path: Path, title: str) -> Path:
 def _lines(of_policy: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     """A line a policy, MIN as a bound; a stem where LRU has most of the gain."""
     ends = []
-    for number, (kind, rows) in enumerate(of_policy.items()):
-        style = BOUND if kind == BOUND_POLICY else line_style(number)
+    styles = series_styles({kind: kind for kind in of_policy})
+    for kind, rows in of_policy.items():
+        style = styles[kind]
         slots, ratio = rows.index.to_numpy(dtype=float), rows["miss_ratio"].to_numpy(dtype=float)
         axes.plot(
             slots, 100 * ratio, color=style.color, marker=style.marker, linestyle=style.linestyle,

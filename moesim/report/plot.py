@@ -1,54 +1,131 @@
-"""Draw figures of a result folder: a table, a PNG and an SVG each."""
+"""Draw figures of a result folder: a table and pictures each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Sheet
+from matplotlib.text import Text
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.document import Document, Mark
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.validation import validate
+from moesim.config.warn import Warn, as_warning
 from moesim.report.figures import Figure, registry
-from moesim.report.style import METADATA, RC
+from moesim.report.style import METADATA, RC, SMALL
 from moesim.results import is_result
 from moesim.results.files import read_json, unwritable
 from moesim.results.folder import read_experiment
+from moesim.results.result import setting_in_words
+from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import SWEEP, is_sweep
+
+Kind = str | Mapping[str, Any] | Figure
+"""A figure by its name, with its parameters as in an experiment (``{kind: ..., metric: ...}``), or
+made.
+"""
+
+FORMATS = tuple(METADATA)
+LEAST_INCHES, MOST_INCHES = 1.0, 50.0
 
 
 def plot(
-    folder: Path | str, kinds: Sequence[str] = (), out: Path | str | None = None
+    folder: Path | str,
+    figures: Sequence[Kind] = (),
+    *,
+    out: Path | str | None = None,
+    formats: Sequence[str] = ("png", "svg"),
+    size: tuple[float, float] | str | None = None,
+    allow_drops: bool = False,
+    warn: Warn = as_warning,
 ) -> list[Path]:
     """Draw figures of the run or the sweep in ``folder`` and return the files written.
 
-    ``kinds`` default to the experiment's ``figures`` (of a run, which may be the base point of a
-    sweep, to those of them that apply), and without these to all that apply; ``out`` defaults to
-    ``figures`` in ``folder``. Raises an InputError where a figure that was asked for
-    cannot be drawn from this result, or where none can.
+    ``figures`` default to the experiment's ``figures`` (of a run, which may be the base point of a
+    sweep, to those of them that apply), and without these to all that apply and need no parameter;
+    ``out`` defaults to ``figures`` in ``folder``. ``formats``: of ``FORMATS``; ``size``: of the
+    whole picture in inches, as ``(3.3, 2.5)`` or ``3.3x2.5``; ``allow_drops``: let points that drop
+    choices be the best. ``warn`` is told of each figure that does not apply. Raises an InputError
+    for a figure that is not known, and where none can be drawn.
     """
     source = Path(folder)
     target = Path(out) if out else source / "figures"
-    asked = list(kinds) or named_figures(source)
-    if asked and (kinds or is_sweep(source)):
-        tables = prepared(source, asked)
-    else:
-        tables = applicable(source)
-        tables = {kind: tables[kind] for kind in asked if kind in tables} or tables
-    written = []
+    check_formats(formats)
+    inches = parse_size(size) if isinstance(size, str) else size
+    asked = [figure_of(kind) for kind in figures or named_figures(source)]
+    quiet = not figures and not is_sweep(source)
+    tables, problems = prepared(source, [_allowing(one, allow_drops) for one in asked])
+    if not tables and (quiet or not asked):
+        every = [one() for one in registry.components.values() if one.is_default()]
+        tables, problems = prepared(source, [_allowing(one, allow_drops) for one in every])
+        quiet = True
+    if not tables:
+        raise InputError(dict.fromkeys(problems))
+    for problem in () if quiet else dict.fromkeys(problems):
+        warn(f"warning: not drawn: {problem}")
+    written, setting = [], setting_of(source)
     try:
-        for kind, table in tables.items():
-            target.mkdir(parents=True, exist_ok=True)
-            written += save(registry.get(kind)(), table, target)
+        target.mkdir(parents=True, exist_ok=True)
+        for figure, table in tables:
+            whole = table.assign(setting=setting)
+            written += save(figure, whole, target, formats=formats, size=inches)
     except OSError as error:
         raise unwritable(target, error) from error
     return written
 
 
-def named_figures(folder: Path) -> list[str]:
+def check_formats(formats: Sequence[str]) -> None:
+    """An InputError where one is not of ``FORMATS``."""
+    for one in formats:
+        if one not in FORMATS:
+            raise InputError([Problem("--format", "", f"'{one}': {nearest(one, FORMATS)}")])
+
+
+def parse_size(text: str) -> tuple[float, float]:
+    """``3.3x2.5`` as width and height in inches; an InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)", text)
+    sides = tuple(float(side) for side in found.groups()) if found else ()
+    if len(sides) == 2 and all(LEAST_INCHES <= side <= MOST_INCHES for side in sides):  # noqa: PLR2004
+        return sides[0], sides[1]
+    what = f"'{text}' is no size; write WIDTHxHEIGHT in inches, each from 1 to 50, as in 3.3x2.5"
+    raise InputError([Problem("--size", "", what)])
+
+
+def figure_of(kind: Kind) -> Figure:
+    """The figure that ``kind`` names, with its parameters; an InputError for one that is unknown or
+    lacks some.
+    """
+    if isinstance(kind, Figure):
+        return kind
+    if isinstance(kind, str):
+        return validate(Document({}, Mark(kind)), registry.get(kind))
+    given = dict(kind)
+    cls = registry.get(str(given.pop("kind", "")))
+    return validate(Document(given, Mark(cls.kind)), cls)
+
+
+def _allowing(figure: Figure, allow_drops: bool) -> Figure:
+    known = allow_drops and "allow_drops" in type(figure).model_fields
+    return figure.model_copy(update={"allow_drops": True}) if known else figure
+
+
+def setting_of(folder: Path) -> str:
+    """Model, card, trace and batch of the result in ``folder``, but for what a sweep varies."""
+    if is_sweep(folder):
+        sweep = read_sweep(folder)
+        return setting_in_words(sweep.experiment, without=sweep.varying)
+    return setting_in_words(read_experiment(folder))
+
+
+def named_figures(folder: Path) -> list[Kind]:
     """The ``figures`` of the experiment in ``folder``."""
     if is_sweep(folder):
         experiment = read_json(folder / SWEEP).get("experiment", {})
@@ -67,50 +144,94 @@ def _neither(folder: Path) -> str:
     return f"{what}; 'moesim run' and 'moesim sweep' write them"
 
 
-def prepared(folder: Path, kinds: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The tables of the figures ``kinds``; one InputError with all that cannot be made."""
-    tables: dict[str, pd.DataFrame] = {}
+def prepared(
+    folder: Path, figures: Sequence[Figure]
+) -> tuple[list[tuple[Figure, pd.DataFrame]], list[Problem]]:
+    """The tables of those of ``figures`` that ``folder`` has the data for, and what the others
+    lack.
+    """
+    tables: list[tuple[Figure, pd.DataFrame]] = []
     problems: list[Problem] = []
-    for kind in kinds:
+    for figure in figures:
         try:
-            tables[kind] = registry.get(kind)().prepare(folder)
+            tables.append((figure, figure.prepare(folder)))
         except InputError as error:
             problems += error.problems
-    if problems:
-        raise InputError(dict.fromkeys(problems))
-    return tables
+    return tables, problems
 
 
-def applicable(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables of all figures that ``folder`` has the data for; an InputError if of none."""
-    tables: dict[str, pd.DataFrame] = {}
-    problems: list[Problem] = []
-    for kind, figure in registry.components.items():
-        try:
-            tables[kind] = figure().prepare(folder)
-        except InputError as error:
-            problems += error.problems
-    if not tables:
-        raise InputError(dict.fromkeys(problems))
-    return tables
-
-
-def save(figure: Figure, table: pd.DataFrame, target: Path) -> list[Path]:
-    """Write ``table`` as CSV and what it shows as PNG and SVG; the same table, the same bytes."""
-    paths = [target / f"{figure.kind}.{suffix}" for suffix in ("csv", "png", "svg")]
+def save(
+    figure: Figure,
+    table: pd.DataFrame,
+    target: Path,
+    *,
+    formats: Sequence[str] = ("png", "svg"),
+    size: tuple[float, float] | None = None,
+) -> list[Path]:
+    """Write ``table`` as CSV and what it shows in ``formats``; the same table, the same bytes."""
+    paths = [target / f"{figure.stem}.{suffix}" for suffix in ("csv", *formats)]
     table.to_csv(paths[0], index=False, lineterminator="\n")
-    with drawn(figure, table) as sheet:
+    with drawn(figure, table, size=size) as sheet:
         for path in paths[1:]:
             sheet.savefig(path, metadata=dict(METADATA[path.suffix[1:]]))
     return paths
 
 
 @contextmanager
-def drawn(figure: Figure, table: pd.DataFrame) -> Iterator[Sheet]:
-    """``table`` drawn on a sheet of its own, under the settings with which it is to be saved."""
-    width, height = figure.size(table)
-    with rc_context(dict(RC)):  # type: ignore[arg-type]
-        sheet = Sheet(figsize=(width, height))
-        FigureCanvasAgg(sheet)
-        figure.draw(table, sheet.add_axes((0.0, 0.0, 1.0, 1.0)))
+def drawn(
+    figure: Figure, table: pd.DataFrame, *, size: tuple[float, float] | None = None
+) -> Iterator[Sheet]:
+    """``table`` drawn on a sheet of its own, under the settings with which it is to be saved: in an
+    area of the figure's own size, or in as much of ``size`` as its labels leave. What its column
+    ``setting`` says stands below the title.
+    """
+    own = figure.size(table)
+    look: dict[str, Any] = {**RC, **(SMALL if size and size[0] < own[0] else {})}
+    with rc_context(look):  # type: ignore[arg-type]
+        inner = size or own
+        sheet = _sheet(figure, table, inner)
+        for _ in range(ROUNDS if size else 0):
+            inner = _left(sheet, inner, size or own)
+            sheet = _sheet(figure, table, inner)
         yield sheet
+
+
+ROUNDS = 3
+"""Drawings until the labels have the place that they need: their number depends on the area."""
+
+
+def _left(
+    sheet: Sheet, inner: tuple[float, float], size: tuple[float, float]
+) -> tuple[float, float]:
+    """The area of the axes that makes the picture ``size``; an InputError where nothing is left."""
+    whole = sheet.get_tightbbox(sheet.canvas.get_renderer())  # type: ignore[attr-defined]
+    pad = 2 * float(rcParams["savefig.pad_inches"])
+    taken = (whole.width + pad - inner[0], whole.height + pad - inner[1])
+    left = (size[0] - taken[0], size[1] - taken[1])
+    if min(left) < LEAST_AREA:
+        needed = "x".join(f"{least + LEAST_AREA:.1f}" for least in taken)
+        what = f"{size[0]:g}x{size[1]:g} leaves no room beside the labels; take {needed} or more"
+        raise InputError([Problem("--size", "", what)])
+    return left
+
+
+LEAST_AREA = 0.6
+"""Inches of the axes below which nothing can be read."""
+
+
+def _sheet(figure: Figure, table: pd.DataFrame, area: tuple[float, float]) -> Sheet:
+    told = table["setting"].iloc[0] if "setting" in table else ""
+    setting = told if isinstance(told, str) else ""  # an empty cell of a CSV is none
+    sheet = Sheet(figsize=area)
+    FigureCanvasAgg(sheet)
+    axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
+    figure.draw(table, axes)
+    title = axes.get_title(loc="left")
+    below = "\n".join(wrap(setting, max(int(area[0] * CHARACTERS_PER_INCH), 20)))
+    for text in axes.get_children() if setting else ():
+        if isinstance(text, Text) and title and text.get_text() == title:
+            text.set_text(f"{title}\n{below}")
+    return sheet
+
+
+CHARACTERS_PER_INCH = 12

@@ -13,6 +13,7 @@ RC: Mapping[str, Any] = {
     "savefig.bbox": "tight",
     "svg.hashsalt": "moesim",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.spines.top": False,
@@ -29,9 +30,15 @@ RC: Mapping[str, Any] = {
 }
 """Matplotlib settings; the hash salt and the missing date make an SVG reproducible."""
 
+SMALL: Mapping[str, Any] = {
+    "font.size": 8, "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 4,
+}  # fmt: skip
+"""What differs in a picture that is narrower than usual, as for a column of a paper."""
+
 METADATA: Mapping[str, Mapping[str, Any]] = {
     "svg": {"Date": None, "Creator": "moesim"},
     "png": {"Software": "moesim"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "moesim", "Producer": "moesim"},
 }
 
 COLOURS = (
@@ -70,6 +77,48 @@ def line_style(number: int) -> LineStyle:
 BOUND = LineStyle("#000000", "", (0, (2, 1)))
 """The style of a bound that no choice can pass."""
 BOUND_POLICY = "min"
+
+POLICIES = (
+    "lru", "lfu", "fifo", "lifo", "random", "static", "arc", "lfu_decay", "lfru", "s3fifo",
+    "least_stale", "gate_score", "stream",
+)  # fmt: skip
+"""The policies by the number of their style, which is the same in every figure."""
+
+
+def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
+    """The style of each series by its name, of series and their policies ("" for none).
+
+    Where policies differ, the policy gives colour and marker, the same in every figure, and of
+    series with the same policy the later ones have other dashes. Policies without a number have
+    those after the known ones.
+    """
+    if len(set(policies.values())) == 1:
+        alone = set(policies.values()) == {BOUND_POLICY} and len(policies) == 1
+        return {name: BOUND if alone else line_style(n) for n, name in enumerate(policies)}
+    others = [p for p in dict.fromkeys(policies.values()) if p not in (*POLICIES, BOUND_POLICY)]
+    places = {policy: place for place, policy in enumerate((*POLICIES, *others))}
+    seen: dict[str, int] = {}
+    styles = {}
+    for name, policy in policies.items():
+        again = seen[policy] = seen.get(policy, -1) + 1
+        styles[name] = _again(
+            BOUND if policy == BOUND_POLICY else line_style(places[policy]), again
+        )
+    return styles
+
+
+def _again(style: LineStyle, again: int) -> LineStyle:
+    """``style`` for the series that is the number ``again`` with it: other dashes, then markers."""
+    if not again:
+        return style
+    at = DASHES.index(style.linestyle) if style.linestyle in DASHES else -1
+    turns = (at + again) // len(DASHES)
+    marker = (
+        MARKERS[(MARKERS.index(style.marker) + turns) % len(MARKERS)]
+        if style.marker
+        else (MARKERS[again % len(MARKERS)])
+    )
+    return LineStyle(style.color, marker, DASHES[(at + again) % len(DASHES)])
 
 
 def sizes(number: int, of: int) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.hardware.price_error import PriceError
-from moesim.report.components import cause_in_words, in_words
-from moesim.report.series import word
+from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
+from moesim.sweep.speeds import dropped_share, ranked, share_in_words
+from moesim.sweep.words import in_words, last_word, word
 
 GIB = 2**30
 BAR = 30
@@ -120,6 +121,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("duration", f"{number(get('duration_ms'))} ms"),
         *_throughput(summary),
         *_interval(summary, "output_throughput", "tokens/s"),
+        *_drops(summary),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
         *_interval(summary, "mean_tpot_ms", "ms"),
@@ -154,6 +156,12 @@ def _throughput(summary: Mapping[str, Any]) -> list[Row]:
     if not output or (total and total > output):
         rows.append(("total token throughput", f"{number(total)} tokens/s"))
     return rows
+
+
+def _drops(summary: Mapping[str, Any]) -> list[Row]:
+    """What the gating dropped for that throughput."""
+    share, choices = summary.get("dropped_share"), number(summary.get("dropped_choices"))
+    return [("choices dropped", f"{share_in_words(share)} ({choices})")] if share else []
 
 
 def _interval(summary: Mapping[str, Any], name: str, unit: str) -> list[Row]:
@@ -196,8 +204,10 @@ def share_table(shares: Mapping[str, float]) -> Table:
     return table
 
 
+DROPPED = "dropped_share"
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("output_throughput", "tokens/s", number),
+    (DROPPED, "dropped\n%", lambda share: share_in_words(share).removesuffix(" %")),
     ("interval", "\n95 %", str),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
@@ -215,28 +225,37 @@ GAP = 2
 
 
 def sweep_table(
-    points: pd.DataFrame, axes: Sequence[str], width: int | None = None
+    points: pd.DataFrame,
+    axes: Sequence[str],
+    width: int | None = None,
+    *,
+    most: int | None = None,
+    allow_drops: bool = False,
 ) -> RenderableType:
-    """One row a point with its axes and key numbers; the fastest is marked and bold.
+    """One row a point with its axes and key numbers; of the points that drop no choice (with
+    ``allow_drops``: of all) the fastest is marked and bold.
 
     Below it, once each, the reasons of the points that have no numbers, and what the prices
     rest on. Where it is wider than ``width`` characters, numbers are left out as in ``GIVEN_UP``.
+    Of more than ``most`` points the first are shown, and the marked one.
     """
+    every, best = points, _best(points, allow_drops=allow_drops)
+    places = [n for n in range(len(points)) if most is None or n < most or n == best]
+    points, best = points.iloc[places], places.index(best) if best in places else -1
     table = Table(
-        title=_title(points),
-        caption="* the highest throughput of the sweep",
+        title=_title(every),
+        caption=_caption(every, allow_drops=allow_drops),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,
     )
-    points = _with_intervals(points)
+    points = _with_drops(_with_intervals(points))
     units = {axis: _common_unit(points[axis]) for axis in axes}
     headings = [_heading(axis, axes, units[axis]) for axis in axes]
     least = [min(_width([heading]), 12) for heading in headings]
     for heading, characters in zip(headings, least, strict=True):
         table.add_column(heading, overflow="fold", min_width=characters)
-    best = _best(points)
     states = [
         str(status).replace("_", " ") + (" *" if place == best else "")
         for place, status in enumerate(points["status"])
@@ -252,7 +271,7 @@ def sweep_table(
         cells = [in_words(_value(row[axis])).removesuffix(units[axis]).strip() for axis in axes]
         numbers = [texts[place] for texts in columns.values()]
         table.add_row(*cells, *numbers, states[place], style="bold" if place == best else None)
-    return Group(table, *(Text(line) for line in (*_reasons(points), *sweep_trust(points))))
+    return Group(table, *(Text(line) for line in (*_reasons(every), *sweep_trust(every))))
 
 
 def _fitting(
@@ -284,6 +303,16 @@ def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(interval=[span(*pair) for pair in points[names].to_numpy()])
 
 
+def _with_drops(points: pd.DataFrame) -> pd.DataFrame:
+    """``points`` with the column of drops only where a point drops some."""
+    shares = dropped_share(points)
+    return (
+        points.assign(**{DROPPED: shares})
+        if shares.any()
+        else points.drop(columns=DROPPED, errors="ignore")
+    )
+
+
 def span(low: Any, high: Any) -> str:
     """``2.04-4.21``; a dash for none."""
     return "-" if pd.isna(low) or pd.isna(high) else f"{number(low, 3)}-{number(high, 3)}"
@@ -291,12 +320,8 @@ def span(low: Any, high: Any) -> str:
 
 def _heading(axis: str, axes: Sequence[str], unit: str) -> str:
     """The last word of the path (the word before ``kind``) where it is one axis's alone."""
-
-    def last(path: str) -> str:
-        return path.removesuffix(".kind").rpartition(".")[2].replace("_", " ")
-
-    alone = sum(last(other) == last(axis) for other in axes) == 1
-    return f"{last(axis) if alone else axis}\n{unit}".strip()
+    alone = sum(last_word(other) == last_word(axis) for other in axes) == 1
+    return f"{last_word(axis) if alone else axis}\n{unit}".strip()
 
 
 def _common_unit(values: pd.Series[Any]) -> str:
@@ -336,9 +361,16 @@ def _title(points: pd.DataFrame) -> str:
     return ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
 
 
-def _best(points: pd.DataFrame) -> int:
-    """The place of the point with the highest throughput, -1 where none has one."""
-    if "output_throughput" not in points.columns:
-        return -1
-    speed = points["output_throughput"].astype("float64").fillna(-1.0).to_numpy()
-    return int(speed.argmax()) if len(speed) and speed.max() > 0 else -1
+def _best(points: pd.DataFrame, *, allow_drops: bool) -> int:
+    """The place of the point with the star, -1 where none has one."""
+    speed = ranked(points, allow_drops=allow_drops)
+    return int(points.index.get_loc(speed.index[0])) if len(speed) else -1  # type: ignore[arg-type]
+
+
+def _caption(points: pd.DataFrame, *, allow_drops: bool) -> str:
+    """What the star says, and what it passes over."""
+    if allow_drops or not dropped_share(points).any():
+        return "* the highest throughput of the sweep"
+    if ranked(points).empty:
+        return "no star: every point drops choices; --allow-drops marks the fastest"
+    return "* the highest throughput of the points that drop no choice; --allow-drops: of all"

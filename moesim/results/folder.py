@@ -14,6 +14,7 @@ import yaml
 from moesim.config.errors import InputError, Problem
 from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
 from moesim.results.provenance import FORMAT, digest
+from moesim.results.renamed import check_names
 from moesim.results.result import OPTIONAL, TABLES, Result, empty_table
 from moesim.results.store import LOG, PACKS, is_stored, read_stored
 
@@ -82,6 +83,7 @@ def read_result(folder: Path | str) -> Result:
     summary = _checked_json(source, SUMMARY)
     if "status" not in summary:
         raise _unusable(source, f"{SUMMARY} has no 'status'")
+    check_names(str(source / SUMMARY), summary)
     digests = _mapping(source, PROVENANCE, provenance, "tables")
     _mapping(source, SUMMARY, summary, "intervals")
     tables = {name: _read_columns(source, name, digests) for name in TABLES}

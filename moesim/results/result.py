@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -59,7 +60,7 @@ def empty_table(name: str) -> pd.DataFrame:
     return pd.DataFrame({column: [] for column in TABLES[name]})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What a run found out.
 
@@ -89,9 +90,65 @@ class Result:
         """The resolved experiment as plain values that YAML and JSON hold."""
         return plain_experiment(self.experiment)
 
+    def __repr__(self) -> str:
+        head = f"Result {self.summary.get('name')}: {self.status.replace('_', ' ')}"
+        lines = [setting_in_words(self.configuration), *_numbers_in_words(self.summary)]
+        return "\n".join([head, *(f"  {line}" for line in lines)])
+
 
 def plain_experiment(experiment: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     """``experiment`` as plain values, every default written out."""
     if isinstance(experiment, BaseModel):
         return experiment.model_dump(mode="json")
     return dict(experiment)
+
+
+def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """Model, card, trace and batch of a plain ``experiment``, apart from the paths ``without``:
+    ``gpt-oss-20b on rtx-4090, quickstart, batch 1``.
+    """
+    batching = (experiment.get("workload") or {}).get("batching") or {}
+    card, batch = experiment.get("hardware"), batching.get("batch_size")
+    parts = {
+        "model": _file_name(experiment.get("model")),
+        "hardware": card and f"on {_file_name(card)}",
+        "trace": _file_name(experiment.get("trace")),
+        "workload.batching.batch_size": batch and f"batch {batch}",
+    }
+    hidden = set(without)
+    told = [str(text) for path, text in parts.items() if text and path not in hidden]
+    return ", ".join(told).replace(", on ", " on ")
+
+
+def _file_name(name: Any) -> str:
+    """The name of a thing that is shipped, or of its file without the ending: ``config.json`` is
+    called as its folder is.
+    """
+    path = PurePath(str(name or ""))
+    if path.name == "config.json" and path.parent.name:
+        return path.parent.name
+    known = path.suffix in (".parquet", ".json", ".yaml", ".yml")
+    return path.stem if known else path.name
+
+
+def _numbers_in_words(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Speed, hits, drops and memory of a run, where they are known; or why it has no numbers."""
+    if summary.get("reason"):
+        yield str(summary["reason"])
+    get = summary.get
+    speed = [
+        f"{get(name):.4g} {unit}"
+        for name, unit in (("output_throughput", "tokens/s"), ("mean_ttft_ms", "ms TTFT"),
+                           ("mean_tpot_ms", "ms TPOT"))
+        if get(name)
+    ]  # fmt: skip
+    if speed:
+        yield ", ".join(speed)
+    if get("hit_ratio_per_expert") is not None:
+        slots = get("slots_per_layer")
+        hits = f"{100 * summary['hit_ratio_per_expert']:.1f} % of experts hit"
+        yield hits if slots is None else f"{hits}, {slots} slots per layer"
+    if get("dropped_share"):
+        yield f"{100 * summary['dropped_share']:.2g} % of choices dropped"
+    if get("peak_memory_bytes"):
+        yield f"peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"

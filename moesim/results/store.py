@@ -21,6 +21,7 @@ from uuid import uuid4
 from moesim.config.errors import InputError, Problem
 from moesim.results.files import plain, unwritable
 from moesim.results.pack import DamagedError, pack, unpack
+from moesim.results.renamed import check_names
 from moesim.results.result import TABLES, Result
 
 LOG, PACKS, POINTS = "finished.jsonl", "packs", "points"
@@ -137,11 +138,13 @@ def _read_log(path: Path, changed_ns: int, size: int) -> Mapping[int, Entry]:
 
 def _entry(line: bytes, where: str) -> Entry:
     try:
-        return Entry(**json.loads(line))
+        entry = Entry(**json.loads(line))
     except (ValueError, TypeError) as error:
         what = f"is no line of a sweep's log ({error}); restore the file, or remove the line:"
         what += " the same 'moesim sweep' then simulates its point again"
         raise InputError([Problem(where, "", what)]) from error
+    check_names(where, entry.summary)
+    return entry
 
 
 def is_stored(folder: Path) -> bool:

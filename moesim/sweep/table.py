@@ -12,6 +12,7 @@ import pandas as pd
 from moesim.config.errors import InputError, Problem
 from moesim.results.files import TEMPORARY
 from moesim.results.folder import read_table, write_table
+from moesim.results.renamed import check_names
 from moesim.results.store import read_log
 from moesim.sweep.identity import is_sweep, read_axes
 
@@ -101,4 +102,6 @@ def read_points(folder: Path | str) -> pd.DataFrame:
     if not (source / PARQUET).is_file():
         what = "the sweep is not finished; start the same 'moesim sweep' again, it goes on"
         raise InputError([Problem(str(source), "", what)])
-    return read_table(source / PARQUET)
+    table = read_table(source / PARQUET)
+    check_names(str(source / PARQUET), table.columns)
+    return table

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from moesim.cli.main import main
-from moesim.report.series import read_sweep
 from moesim.results import read_result
+from moesim.sweep.found import read_sweep
 from moesim.trace import read_trace, write_trace
 from moesim.trace.slicing import parse_slice, slice_trace
 

@@ -29,7 +29,7 @@ def test_base_point(name, tmp_path):
     summary = read_result(tmp_path / "out").summary
     assert summary["status"] == "ok"
     assert summary["tokens"] == TOKENS
-    assert summary["dropped_tokens"] == 0
+    assert summary["dropped_choices"] == 0
 
 
 def test_only_the_start_between_nodes_is_shorter():

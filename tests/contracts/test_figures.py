@@ -15,6 +15,12 @@ HERE = Path(__file__).parents[1] / "unit" / "report"
 UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s)\)|slots per")
 
 
+PARAMETERS = {
+    "metric_over_axis": {"metric": "hit_ratio_per_expert", "over": "capacity"},
+}
+"""Of figures that cannot be drawn without."""
+
+
 def kinds() -> list[str]:
     folder = Path(__file__).parents[2] / "moesim" / "report" / "figures"
     return sorted(p.stem for p in folder.glob("*.py") if p.stem not in {"__init__", "base"})
@@ -32,7 +38,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def figure(request: pytest.FixtureRequest) -> Any:
     from moesim.report.figures import registry
 
-    return registry.get(request.param)()
+    return registry.get(request.param)(**PARAMETERS.get(request.param, {}))
 
 
 def test_every_file_of_the_folder_is_registered() -> None:

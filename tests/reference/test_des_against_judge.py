@@ -123,7 +123,7 @@ def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
     assert summary["misses_on_cpu"] == verdict.host_turns
     assert summary["misses_zero_copy"] == verdict.zero_copy_turns
     assert summary["steps"] == len(verdict.steps)
-    assert summary["dropped_tokens"] == verdict.dropped
+    assert summary["dropped_choices"] == verdict.dropped
     for name in (
         "duration",
         "stall",

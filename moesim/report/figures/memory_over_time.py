@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 
 from moesim.config.errors import InputError
-from moesim.hardware.load import load_hardware
 from moesim.report.figures.base import Figure
 from moesim.report.labels import EndLabel, label_ends
-from moesim.report.series import read_sweep, throughput
 from moesim.report.style import face
-from moesim.results import read_result
-from moesim.results.result import MEMORY_CATEGORIES
-from moesim.sweep.identity import is_sweep
-from moesim.sweep.point import point_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 GIB = 2**30
 MOST_INSTANTS = 1500
@@ -27,7 +23,9 @@ LIMITS = ("capacity_bytes", "driver_bytes")
 
 
 class MemoryOverTime(Figure):
-    """Stacked memory by category; of a sweep, its point with the best throughput."""
+    """Stacked memory by category; of a sweep, its point with the best throughput among those that
+    drop no choice (of all where every point drops some).
+    """
 
     kind = "memory_over_time"
     needs = "a run, or a sweep with a point that ran to its end, whose memory was recorded"
@@ -36,6 +34,9 @@ class MemoryOverTime(Figure):
         """Time and bytes by category at no more than 1,500 instants, peaks kept; and the bytes
         that the driver takes, missing where the hardware is not known any more.
         """
+        from moesim.results import read_result
+        from moesim.results.result import MEMORY_CATEGORIES
+
         name, run = self._run(folder)
         result = read_result(run)
         memory = result.memory
@@ -48,15 +49,24 @@ class MemoryOverTime(Figure):
         return named.assign(driver_bytes=taken, run=name)
 
     def _run(self, folder: Path) -> tuple[str, Path]:
+        from moesim.results import read_result
+        from moesim.sweep.found import read_sweep
+        from moesim.sweep.identity import is_sweep
+        from moesim.sweep.point import point_folder
+        from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
+
         if not is_sweep(folder):
             result = read_result(folder)
             return str(result.summary.get("name") or folder.name), folder
         sweep = read_sweep(folder)
-        done = sweep.ok()
-        if done.empty:
+        speed = ranked(sweep.table)
+        if speed.empty:
+            speed = ranked(sweep.table, allow_drops=True)
+        if speed.empty:
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        best = int(done.index.to_numpy()[throughput(done).fillna(-1).to_numpy().argmax()])
-        words = sweep.labels()[best]
+        best = int(speed.index[0])
+        drops = drops_in_words(dropped_share(sweep.table)[[best]])
+        words = ", ".join(filter(None, (sweep.labels()[best], drops)))
         return f"best point, {words}" if words else f"point {best}", point_folder(folder, best)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
@@ -88,6 +98,8 @@ class MemoryOverTime(Figure):
 
 def driver_bytes(hardware: Any, capacity_bytes: int) -> float:
     """What the driver takes of a GPU that leaves ``capacity_bytes``; NaN where nobody knows."""
+    from moesim.hardware.load import load_hardware
+
     try:
         profile = load_hardware(str(hardware))
     except InputError:
@@ -99,7 +111,7 @@ def driver_bytes(hardware: Any, capacity_bytes: int) -> float:
 def capacity_words(table: pd.DataFrame) -> str:
     """What the line of the capacity is called."""
     taken = table["driver_bytes"].iloc[0]
-    share = "part" if pd.isna(taken) else f"{taken / GIB:.2g} GiB"
+    share = "part" if np.isnan(taken) else f"{taken / GIB:.2g} GiB"
     return f"GPU memory (less the driver's {share})"
 
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from matplotlib.axes import Axes
+from moesim.report.figures.base import CAPACITY, OVER_CAPACITY, Figure, over
 
-from moesim.report.capacity import NEEDS, capacity_table, draw_lines
-from moesim.report.figures.base import Figure
-from moesim.report.series import numbers
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 class MissRatioVsCapacity(Figure):
     """Miss ratio over expert slots per layer; MIN, where swept, bounds every policy from below."""
 
     kind = "miss_ratio_vs_capacity"
-    needs = NEEDS
+    needs = OVER_CAPACITY
+
+    def obstacle(self, axes: Collection[str]) -> str:
+        """A sweep without the capacity."""
+        return over(CAPACITY, axes)
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Series, slots and both miss ratios: per distinct expert of a step, and per access."""
+        from moesim.report.capacity import capacity_table
+
         return capacity_table(self, folder, miss_ratios)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines over the slots; the bound is black, dashed and without markers."""
+        from moesim.report.capacity import draw_lines
+
         draw_lines(table, "miss_ratio_per_expert", axes)
         axes.set_ylabel("Misses per distinct expert and step (ratio)")
         axes.set_title("Miss ratio over expert capacity")
@@ -31,6 +40,10 @@ class MissRatioVsCapacity(Figure):
 
 def miss_ratios(points: pd.DataFrame) -> pd.DataFrame:
     """Misses as a share of expert turns (hits, late and misses), and of token-expert accesses."""
+    import pandas as pd
+
+    from moesim.sweep.speeds import numbers
+
     turns = sum(numbers(points, key) for key in ("hits", "late", "misses"))
     return pd.DataFrame(
         {

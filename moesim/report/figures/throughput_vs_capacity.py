@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from matplotlib.axes import Axes
+from moesim.report.figures.base import CAPACITY, OVER_CAPACITY, Figure, over
 
-from moesim.report.capacity import NEEDS, capacity_table, draw_lines
-from moesim.report.figures.base import Figure
-from moesim.report.series import THROUGHPUTS, throughput_column, throughputs
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 class ThroughputVsCapacity(Figure):
     """Throughput over expert slots per layer, a line for each other choice."""
 
     kind = "throughput_vs_capacity"
-    needs = NEEDS
+    needs = OVER_CAPACITY
+
+    def obstacle(self, axes: Collection[str]) -> str:
+        """A sweep without the capacity."""
+        return over(CAPACITY, axes)
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Series, slots, throughput and its interval of each point; out-of-memory points without a
         number.
         """
+        from moesim.report.capacity import capacity_table
+        from moesim.report.series import throughputs
+
         return capacity_table(self, folder, throughputs)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Lines over the slots, with 95 % intervals; a gap where the memory did not suffice."""
+        from moesim.report.capacity import draw_lines
+        from moesim.report.series import throughput_column
+        from moesim.sweep.speeds import THROUGHPUTS
+
         column = throughput_column(table)
         draw_lines(table, column, axes)
         axes.set_ylabel(THROUGHPUTS[column])

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from textwrap import fill as wrapped
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
+from pydantic import Field
 
-from moesim.report.capacity import error_bars
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import CAPACITY, Figure
 from moesim.report.labels import EndLabel, label_ends
-from moesim.report.series import (
-    CAPACITY,
-    THROUGHPUTS,
-    numbers,
-    read_sweep,
-    throughput_column,
-    throughputs,
-    word,
-)
-from moesim.report.style import COLOURS, MARKERS, line_style
-from moesim.sweep.identity import is_sweep
+from moesim.report.style import COLOURS, MARKERS, series_styles
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 GIB = 2**30
 MOST_SERIES = len(MARKERS)
@@ -38,11 +32,26 @@ class ThroughputVsMemory(Figure):
 
     kind = "throughput_vs_memory"
     needs = "a sweep with a point that ran to its end"
+    allow_drops: bool = Field(
+        default=False, description="Let points that drop choices be on the front, too."
+    )
+
+    def obstacle(self, axes: Collection[str]) -> str:
+        """A single run."""
+        return "" if axes else "there is no sweep"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, series (the axes but the capacity), capacity, status, peak memory, throughput, its
-        interval, and whether no other has more with as little.
+        """Point, series (the axes but the capacity), policy, capacity, status, peak memory, share
+        of dropped choices, throughput, its interval, and whether no other has more with as little.
         """
+        import pandas as pd
+
+        from moesim.report.series import POLICY, throughput_column, throughputs
+        from moesim.sweep.found import read_sweep
+        from moesim.sweep.identity import is_sweep
+        from moesim.sweep.speeds import dropped_share, numbers
+        from moesim.sweep.words import word
+
         if not is_sweep(folder):
             raise self.unsuitable(folder, "the folder holds no sweep")
         sweep = read_sweep(folder)
@@ -55,7 +64,9 @@ class ThroughputVsMemory(Figure):
                 for c in sweep.table.get(CAPACITY, sweep.table["status"])
             ],
             "status": sweep.table["status"],
+            "policy": sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str")),
             "peak_memory_bytes": numbers(sweep.table, "peak_memory_bytes"),
+            "dropped_share": dropped_share(sweep.table),
         }
         speed = throughputs(sweep.table)
         name = throughput_column(speed)
@@ -63,15 +74,20 @@ class ThroughputVsMemory(Figure):
         ran = (table["status"] == "ok") & table[["peak_memory_bytes", name]].notna().all(axis=1)
         if not ran.any():
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        front = pareto(table.loc[ran, "peak_memory_bytes"], table.loc[ran, name])
+        able = ran if self.allow_drops else ran & (table["dropped_share"] == 0)
+        front = pareto(table.loc[able, "peak_memory_bytes"], table.loc[able, name])
         table["pareto"] = front.reindex(table.index, fill_value=False)
         table = table[ran | (table["status"] != "ok")]
         return table.sort_values("peak_memory_bytes", kind="stable").reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Points, filled where they are on the front, which is a staircase; below the axes, which
-        points ran out of memory.
+        """Points, filled where they are on the front, which is a staircase, crossed where they drop
+        choices; below the axes, which points ran out of memory.
         """
+        from moesim.report.capacity import error_bars
+        from moesim.report.series import throughput_column
+        from moesim.sweep.speeds import THROUGHPUTS
+
         table = table.fillna({"point": "", "series": "", "capacity": ""})
         column = throughput_column(table)
         ran = table[table["status"] == "ok"].reset_index(drop=True)
@@ -85,39 +101,57 @@ class ThroughputVsMemory(Figure):
         axes.annotate(_missing(table), (0, 0), (0, -42), xycoords="axes fraction", va="top",
                       textcoords="offset points", fontsize=9)  # fmt: skip
         axes.set_ylabel(THROUGHPUTS[column])
-        axes.set_title("Throughput over memory; filled: the Pareto front")
+        dropping = ran[ran["dropped_share"] > 0]
+        of = "" if self.allow_drops or dropping.empty else " of what drops no choice"
+        axes.set_title(f"Throughput over memory; filled: the Pareto front{of}")
+        _cross(dropping, axes)
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:
             _by_series(ran, axes)
 
 
+def _cross(dropping: pd.DataFrame, axes: Axes) -> None:
+    """A cross on each point that drops choices, with the share below it."""
+    from moesim.sweep.speeds import share_in_words
+
+    axes.scatter(dropping["x"], dropping["y"], marker="x", s=60, color="#222222", linewidth=1,
+                 zorder=4)  # fmt: skip
+    texts = [f"drops {share_in_words(share)}" for share in dropping["dropped_share"]]
+    _name_points(texts, dropping, axes, (5, -10))
+
+
 def _by_series(ran: pd.DataFrame, axes: Axes) -> None:
     """A marker and a colour a series; each point is named by its capacity."""
-    for number, (name, own) in enumerate(ran.groupby("series", sort=False)):
-        style = line_style(number)
+    groups = list(ran.groupby("series", sort=False))
+    styles = series_styles({str(name): str(own["policy"].iloc[0]) for name, own in groups})
+    for name, own in groups:
+        style = styles[str(name)]
+        marker = style.marker or "*"  # a bound's line has none
         faces = [style.color if best else "white" for best in own["pareto"]]
-        axes.scatter(own["x"], own["y"], marker=style.marker, s=50, facecolors=faces,
+        axes.scatter(own["x"], own["y"], marker=marker, s=50, facecolors=faces,
                      edgecolors=style.color, zorder=3)  # fmt: skip
-        axes.plot([], [], marker=style.marker, color=style.color, linestyle="none", label=name)
+        axes.plot([], [], marker=marker, color=style.color, linestyle="none", label=name)
     axes.autoscale_view()
     axes.set_ylim(bottom=0)
     if len(ran) <= MOST_NAMED:
-        _name_capacities(ran, axes)
+        _name_points(list(ran["capacity"]), ran, axes, (5, 4))
     if ran["series"].any():
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9,
                     borderaxespad=0)  # fmt: skip
 
 
-def _name_capacities(ran: pd.DataFrame, axes: Axes) -> None:
-    """The capacity right of each point, but not again where it would touch the same name."""
+def _name_points(
+    texts: list[str], ran: pd.DataFrame, axes: Axes, apart: tuple[float, float]
+) -> None:
+    """The text of each point beside it, but not again where it would touch the same text."""
     named: list[tuple[str, float, float]] = []
-    for text, point in zip(ran["capacity"], zip(ran["x"], ran["y"], strict=True), strict=True):
+    for text, point in zip(texts, zip(ran["x"], ran["y"], strict=True), strict=True):
         x, y = axes.transData.transform(point)
         near = [n for n in named if n[0] == text and np.hypot(n[1] - x, n[2] - y) < APART]
         if text and not near:
             named.append((text, x, y))
-            axes.annotate(text, point, (5, 4), fontsize=8,
+            axes.annotate(text, point, apart, fontsize=8,
                           textcoords="offset points")  # fmt: skip
 
 
@@ -156,6 +190,8 @@ def _missing(table: pd.DataFrame) -> str:
 
 def pareto(cost: pd.Series[float], gain: pd.Series[float]) -> pd.Series[bool]:
     """Whether no other point has as much gain at as little cost and beats it in one of them."""
+    import pandas as pd
+
     c, g = cost.to_numpy(dtype=float), gain.to_numpy(dtype=float)
     dominated = [
         bool(np.any((c <= c[i]) & (g >= g[i]) & ((c < c[i]) | (g > g[i])))) for i in range(len(c))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 
 from moesim.report.components import cause_in_words
 from moesim.report.figures.base import Figure
-from moesim.report.series import numbers, read_sweep
 from moesim.report.style import face
-from moesim.results import TIME_SHARES, read_result
-from moesim.sweep.identity import is_sweep
-from moesim.sweep.table import tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 MOST_BARS = 40
 LATENCIES = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
@@ -31,9 +30,14 @@ class TimeBreakdown(Figure):
     needs = "a run or a sweep with a point that ran to its end"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, mean TTFT and TPOT in ms, and the share of each cause; at most the first 40
-        points.
+        """Point, mean TTFT and TPOT in ms, the share of dropped choices and that of each cause; at
+        most the first 40 points.
         """
+        import pandas as pd
+
+        from moesim.results import TIME_SHARES
+        from moesim.sweep.speeds import dropped_share, numbers
+
         points = self._points(folder)
         points = points[points["status"] == "ok"].head(MOST_BARS).reset_index(drop=True)
         if points.empty:
@@ -42,9 +46,14 @@ class TimeBreakdown(Figure):
         if all(share.isna().all() for share in shares.values()):
             raise self.unsuitable(folder, "its summary has no time_share")
         head = {"point": points["point"]} | {n: numbers(points, n) for n in LATENCIES}
-        return pd.DataFrame({**head, **shares})
+        return pd.DataFrame({**head, "dropped_share": dropped_share(points), **shares})
 
     def _points(self, folder: Path) -> pd.DataFrame:
+        from moesim.results import read_result
+        from moesim.sweep.found import read_sweep
+        from moesim.sweep.identity import is_sweep
+        from moesim.sweep.table import tabulate
+
         if is_sweep(folder):
             sweep = read_sweep(folder)
             return sweep.table.assign(point=sweep.labels())
@@ -53,6 +62,8 @@ class TimeBreakdown(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Bars from the top in the order of the points, mean latencies at their ends."""
+        from moesim.results import TIME_SHARES
+
         places = np.arange(len(table))
         left = np.zeros(len(table))
         for cause in TIME_SHARES:
@@ -65,7 +76,7 @@ class TimeBreakdown(Figure):
                 facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
             )  # fmt: skip
             left = left + np.nan_to_num(width)
-        axes.set_yticks(places, [str(point) for point in table["point"]])
+        axes.set_yticks(places, _names(table))
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlim(0, 100)
@@ -82,6 +93,15 @@ class TimeBreakdown(Figure):
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
         """As high as the bars need."""
         return (5.6, max(1.9, 0.34 * len(table) + 0.4))
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """Each point in words, with what it drops."""
+    from moesim.sweep.speeds import drops_in_words
+
+    drops = [drops_in_words(table["dropped_share"].iloc[[n]]) for n in range(len(table))]
+    points = table["point"].astype(str)
+    return [f"{p} ({d})" if d else p for p, d in zip(points, drops, strict=True)]
 
 
 def _write(values: pd.Series[float], x: float, title: str, axes: Axes) -> None:

@@ -171,7 +171,7 @@ def test_the_summary_says_what_is_lost_and_wasted(source):
     assert 0 < summary["dropped_gate_weight_share"] < 1
     unknown = moesim.run({**given, **source(given["gating"], gpus=8, weights=False)}).summary
     assert unknown["dropped_gate_weight_share"] is None
-    assert unknown["dropped_tokens"] == summary["dropped_tokens"] > 0
+    assert unknown["dropped_choices"] == summary["dropped_choices"] > 0
     dynamic = moesim.run({**given, "gating": {"kind": "dynamic"}}).summary
     assert dynamic["waste_factor"] == 1.0
     assert dynamic["dropped_gate_weight_share"] == 0.0

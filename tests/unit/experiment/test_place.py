@@ -69,7 +69,7 @@ def test_replicas_run_and_take_memory(experiment):
     assert with_replicas.summary["local_experts"] == 9
     memory = [r.summary["memory_bytes"]["weights"] for r in (with_replicas, without)]
     assert memory[0] > memory[1]
-    assert with_replicas.summary["dropped_tokens"] == 0
+    assert with_replicas.summary["dropped_choices"] == 0
 
 
 def test_the_rest_is_judged_apart(experiment):

@@ -132,9 +132,9 @@ def test_dropping_gating_drops_and_dynamic_does_not():
         run(workload=workload, hardware="h100-sxm", experts={"capacity": "all"}, gating=gating)
         for gating in ({"kind": "static", "capacity_fraction": "25 %"}, {"kind": "dynamic"})
     )
-    assert dynamic.summary["dropped_tokens"] == dynamic.summary["padding_ratio"] == 0
+    assert dynamic.summary["dropped_choices"] == dynamic.summary["padding_ratio"] == 0
     kept = int(static.steps.accesses.sum())
-    assert kept + static.summary["dropped_tokens"] == dynamic.steps.accesses.sum()
+    assert kept + static.summary["dropped_choices"] == dynamic.steps.accesses.sum()
     # 32 experts x ceil(8 / 4) rows in each of 24 layers, while 8 requests are live
     rows = sum(32 * -(-live // 4) * 24 for live in static.steps.live_requests)
     assert static.summary["padding_ratio"] == pytest.approx(1 - kept / rows, rel=1e-12)

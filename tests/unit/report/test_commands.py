@@ -68,8 +68,9 @@ def test_list_of_something_else_names_the_nearest(capsys: pytest.CaptureFixture[
 
 def test_a_made_sweep_is_shown_as_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from moesim.cli.sweep import show
+    from moesim.sweep.found import read_sweep
 
-    show(sweep)
+    show(read_sweep(sweep), allow_drops=False)
     text = capsys.readouterr().out
     assert "points.csv" in text
     assert f"moesim plot {sweep}".replace("\n", "") in text

@@ -146,7 +146,7 @@ def test_results_without_blocks_have_no_verdict(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from moesim.report.best import best_lines
-    from moesim.report.series import read_sweep
+    from moesim.sweep.found import read_sweep
 
-    assert best_lines(sweep, read_sweep(sweep)) == []
+    assert best_lines(read_sweep(sweep)) == []
     assert pd.isna(compare(sweep, sweep)["points"]["ratio_low"]).all()

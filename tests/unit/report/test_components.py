@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moesim.report.components import in_words
+from moesim.sweep.words import in_words
 
 
 @pytest.mark.parametrize(

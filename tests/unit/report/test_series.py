@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from moesim.report.series import word
+from moesim.sweep.words import word
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def summary(status: str = "ok", **changes: Any) -> dict[str, Any]:
         "bytes_h2d": 40 * MILLION,
         "stall_ms": 20.0,
         "barrier_ms": 0.0,
-        "dropped_tokens": 0,
+        "dropped_choices": 0,
         "padding_ratio": 0.0,
         "balancedness": 0.8,
         "peak_memory_bytes": 6_000 * MILLION,

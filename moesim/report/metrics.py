@@ -1,0 +1,242 @@
+"""A number of a sweep's points over one of its axes: the table, and its lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from moesim.config.capacity import parse_capacity
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.quantity import QuantityError
+from moesim.report.capacity import end_label, error_bars, series_words
+from moesim.report.figures.base import CAPACITY, axis_of
+from moesim.report.labels import label_ends
+from moesim.report.series import POLICY
+from moesim.report.style import BOUND_POLICY, series_styles, sizes
+from moesim.results.renamed import RENAMED
+from moesim.sweep.found import Sweep
+from moesim.sweep.speeds import dropped_share, numbers
+from moesim.sweep.words import in_words, last_word
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from moesim.report.figures.metric_over_axis import MetricOverAxis
+
+AXIS = "axis"
+LOGARITHMIC = 16
+"""Largest over smallest value of an axis from which on it is drawn in powers of two."""
+UNITS: Sequence[tuple[str, str, float]] = (
+    (r"throughput$", "tokens/s", 1.0),
+    (r"_ms$", "ms", 1.0),
+    (r"_ns$", "ms", 1e-6),
+    (r"(^|_)bytes(_|$|\.)", "GiB", 2.0**-30),
+    (r"percent$", "%", 1.0),
+    (r"ratio|share|balancedness", "%", 100.0),
+)
+"""Names of numbers, the unit that they are drawn in, and what to multiply by."""
+
+
+def metric_table(sweep: Sweep, figure: MetricOverAxis) -> pd.DataFrame:
+    """The figure's table, see ``MetricOverAxis.prepare``."""
+    over = _axis(figure.over, sweep)
+    values, name = _values(sweep, figure)
+    words = sweep.table[over].map(in_words).astype(str)
+    head: dict[str, Any] = {
+        "series": sweep.labels(without=[over]),
+        "policy": sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str")),
+        "status": sweep.table["status"],
+        "dropped_share": dropped_share(sweep.table),
+        "baseline": _at(sweep, figure.relative_to),
+        AXIS: words,
+        **_limits(sweep, figure),
+        name: values,
+    }
+    order = {word: place for place, word in enumerate(in_order(list(words)))}
+    table = pd.DataFrame(head)
+    return table.sort_values(AXIS, key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
+
+
+def _axis(name: str, sweep: Sweep) -> str:
+    found = axis_of(name, sweep.axes)
+    assert found is not None, "the figure has no obstacle"
+    return found
+
+
+def _values(sweep: Sweep, figure: MetricOverAxis) -> tuple[pd.Series[float], str]:
+    """The numbers, and what they are called."""
+    values = _numbers(sweep, figure.metric)
+    if figure.relative_to is None:
+        return values, figure.metric
+    base = _partners(sweep, values, figure.relative_to)
+    if figure.gap_to is None:
+        return (values / base.where(base != 0)).rename(None), f"{figure.metric}_ratio"
+    gap = _partners(sweep, values, figure.gap_to) - base
+    return (values - base) / gap.where(gap != 0), f"{figure.metric}_gap_closed_share"
+
+
+def _limits(sweep: Sweep, figure: MetricOverAxis) -> dict[str, pd.Series[float]]:
+    """The interval of the number itself, where the sweep has one."""
+    names = [f"intervals.{figure.metric}.{side}" for side in ("low", "high")]
+    if figure.relative_to is not None or not set(names) <= set(sweep.table.columns):
+        return {}
+    pairs = zip(("low", "high"), names, strict=True)
+    return {f"{side}_{figure.metric}": numbers(sweep.table, name) for side, name in pairs}
+
+
+def _numbers(sweep: Sweep, metric: str) -> pd.Series[float]:
+    """The column ``metric``; an InputError where there is none, or none of numbers."""
+    table = sweep.table.drop(columns=list(sweep.axes))
+    known = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    if metric in known:
+        return numbers(table, metric).where(table["status"] == "ok")
+    if metric in RENAMED:
+        what = f"is '{RENAMED[metric]}' now"
+    else:
+        close = [name for name in known if name.startswith(metric)][:4]
+        close = close or get_close_matches(metric, known, n=3)
+        what = "is no number of this sweep; points.csv has them all in its first line"
+        what += f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise InputError([Problem(str(sweep.folder), "metric", f"'{metric}' {what}")])
+
+
+def _at(sweep: Sweep, text: str | None) -> pd.Series[bool]:
+    """Which points have the AXIS=VALUE in ``text``; an InputError where none has."""
+    if text is None:
+        return pd.Series(data=False, index=sweep.table.index)
+    name, _, value = text.partition("=")
+    words = sweep.table[_axis(name.strip(), sweep)].map(in_words).astype(str)
+    found = words == value.strip()
+    if not found.any():
+        what = f"'{text}': no point has it; {nearest(value.strip(), set(words))}"
+        raise InputError([Problem(str(sweep.folder), "metric_over_axis", what)])
+    return found
+
+
+def _partners(sweep: Sweep, values: pd.Series[float], text: str) -> pd.Series[float]:
+    """By point, the value of the one with AXIS=VALUE that is equal on all other axes."""
+    axis = _axis(text.partition("=")[0].strip(), sweep)
+    others = sweep.table[[other for other in sweep.axes if other != axis]].astype(str)
+    keys = pd.Series(list(map(tuple, others.to_numpy())), index=values.index, dtype=object)
+    chosen = _at(sweep, text)
+    by_key = dict(zip(keys[chosen], values[chosen], strict=True))
+    return keys.map(by_key).astype("float64")
+
+
+def in_order(words: Sequence[str]) -> list[str]:
+    """Each of the values of an axis once: sizes and numbers as such, then words as they come."""
+    return sorted(dict.fromkeys(words), key=_rank)
+
+
+def _rank(word: str) -> tuple[int, str, float]:
+    try:
+        return (0, "", float(word))
+    except ValueError:
+        pass
+    try:
+        capacity = parse_capacity(word)
+    except QuantityError:
+        return (2, "", 0.0)
+    named = capacity.kind in ("auto", "all")
+    return (1, "~" + capacity.kind if named else capacity.kind, float(capacity.amount))
+
+
+def split_unit(words: Sequence[str]) -> tuple[list[float], str] | None:
+    """The values of an axis as numbers and their common unit; None where they are not."""
+    found = [re.fullmatch(r"(\d+(?:\.\d+)?) ?(\D*)", word) for word in words]
+    if not all(found):
+        return None
+    parts = [match.groups() for match in found if match]
+    units = {unit for _, unit in parts}
+    return ([float(number) for number, _ in parts], units.pop()) if len(units) == 1 else None
+
+
+def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None:
+    """Draw the figure's table, see ``MetricOverAxis.draw``."""
+    table = table.fillna({"series": "", "policy": ""})
+    table[AXIS] = table[AXIS].astype(str)
+    column = str(next(c for c in reversed(table.columns) if c != "setting"))
+    unit, factor = _unit(figure, column)
+    shown = list(dict.fromkeys(table[AXIS]))
+    places = _ticks(figure.over, shown, axes)
+    own = table[~table["baseline"].astype(bool)]
+    ends = []
+    groups = list((table if own.empty else own).groupby("series", sort=False))
+    styles = series_styles({str(name): str(line["policy"].iloc[0]) for name, line in groups})
+    for number, (name, line) in enumerate(groups):
+        style = styles[str(name)]
+        x = line[AXIS].map(places).astype(float)
+        y = line[column].to_numpy(dtype=float) * factor
+        axes.plot(x, y, color=style.color, marker=style.marker, linestyle=style.linestyle,
+                  **sizes(number, len(groups)))  # fmt: skip
+        error_bars(_scaled(line, column, factor), column, x, axes, style.color)
+        if np.isfinite(y).any():
+            is_bound = bool((line["policy"] == BOUND_POLICY).all())
+            words = series_words(str(name), line, is_bound=is_bound)
+            ends.append(end_label(words, x.to_numpy(), y, style))
+    axes.set_ylabel(_label(figure, unit))
+    axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
+    if figure.relative_to is None:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    for height in (0.0, 100.0) if figure.gap_to else (1.0,) if figure.relative_to else ():
+        axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
+    label_ends(axes, [end for end in ends if end.text])
+
+
+def _scaled(line: pd.DataFrame, column: str, factor: float) -> pd.DataFrame:
+    """``line`` with the limits of ``column`` in the unit that is drawn."""
+    limits = [name for name in (f"low_{column}", f"high_{column}") if name in line.columns]
+    return line.assign(**{name: line[name].astype(float) * factor for name in limits})
+
+
+def _ticks(over: str, words: Sequence[str], axes: Axes) -> Mapping[str, float]:
+    """Name the places of the axis' values, and say where each is."""
+    known = split_unit(words)
+    name = _sentence(last_word(over))
+    if known is None:
+        places = {word: float(place) for place, word in enumerate(words)}
+        long = max(map(len, words)) * len(words) > 60  # noqa: PLR2004 (characters of the axis)
+        axes.set_xticks(list(places.values()), list(places), rotation=30 if long else 0,
+                        ha="right" if long else "center")  # fmt: skip
+        axes.set_xlabel(name)
+        axes.margins(x=0.06)
+        return places
+    values, unit = known
+    if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
+        axes.set_xscale("log", base=2)
+        axes.minorticks_off()
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    slots = unit == "slots/layer" and last_word(over) == last_word(CAPACITY)
+    axes.set_xlabel("Expert slots per MoE layer and GPU" if slots
+                    else f"{name} ({unit})" if unit else name)  # fmt: skip
+    return dict(zip(words, values, strict=True))
+
+
+def _unit(figure: MetricOverAxis, column: str) -> tuple[str, float]:
+    if figure.relative_to is not None:
+        return ("%", 100.0) if column.endswith("_share") else ("ratio", 1.0)
+    found = ((unit, factor) for rule, unit, factor in UNITS if re.search(rule, figure.metric))
+    return next(found, ("", 1.0))
+
+
+def _label(figure: MetricOverAxis, unit: str) -> str:
+    name = _sentence(figure.metric)
+    if figure.gap_to is not None:
+        ends = (str(text).partition("=")[2] for text in (figure.relative_to, figure.gap_to))
+        return f"{name}: gap closed from {' to '.join(ends)} ({unit})"
+    if figure.relative_to is not None:
+        return f"{name} relative to {figure.relative_to.partition('=')[2]} ({unit})"
+    return f"{name} ({unit})" if unit else name
+
+
+def _sentence(name: str) -> str:
+    """A name in words: ``mean_tpot_ms`` as ``Mean TPOT``."""
+    text = re.sub(r"_(ms|ns|bytes|percent)$", "", name).replace("_", " ").replace(".", ", ")
+    for word in ("tpot", "ttft", "gpu", "cpu", "kv"):
+        text = re.sub(rf"\b{word}", word.upper(), text)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,100 @@
+"""A finished sweep: its table, its axes, its best point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesim.config.counted import counted
+from moesim.results.files import read_json
+from moesim.results.result import setting_in_words
+from moesim.sweep.identity import SWEEP, read_axes
+from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
+from moesim.sweep.table import read_points
+from moesim.sweep.words import in_words, word
+
+SHOWN = 8
+"""Values of an axis that a sweep shows of itself."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep:
+    """A sweep's ``table``, a row a point, and the paths of its ``axes``, in the experiment's order.
+
+    Columns of the table: the axes by their paths, ``status``, ``reason``, then the keys of a
+    summary, nested ones joined by dots. ``folder`` is where it stands.
+    """
+
+    table: pd.DataFrame
+    axes: tuple[str, ...]
+    folder: Path
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The axes with more than one value."""
+        return tuple(a for a in self.axes if len(set(self.table[a].astype(str))) > 1)
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The experiment that the points were made from, as plain values."""
+        experiment = read_json(self.folder / SWEEP).get("experiment")
+        return experiment if isinstance(experiment, dict) else {}
+
+    def ok(self) -> pd.DataFrame:
+        """The points that ran to their end."""
+        return self.table[self.table["status"] == "ok"]
+
+    def best(self, *, allow_drops: bool = False) -> pd.Series[Any] | None:
+        """The row of the point with the most tokens a second among those that dropped no choice
+        (with ``allow_drops``: of all); None where none ran.
+        """
+        speed = ranked(self.table, allow_drops=allow_drops)
+        return None if speed.empty else self.table.loc[speed.index[0]]
+
+    def labels(self, without: Sequence[str] = ()) -> pd.Series[str]:
+        """What distinguishes each point, in words, apart from the axes ``without``."""
+        axes = [axis for axis in self.varying if axis not in without]
+        rows = (
+            zip(*(self.table[axis] for axis in axes), strict=True)
+            if axes
+            else [()] * len(self.table)
+        )
+        words = [", ".join(map(word, axes, row)) for row in rows]
+        return pd.Series(words, index=self.table.index, dtype="str")
+
+    def __repr__(self) -> str:
+        counts = self.table["status"].value_counts()
+        states = ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
+        experiment = self.experiment
+        return "\n".join(
+            [
+                f"Sweep {experiment.get('name')}: {counted(len(self.table), 'point')} ({states})",
+                f"  {setting_in_words(experiment, without=self.varying)}",
+                *(f"  {axis}: {self._values_in_words(axis)}" for axis in self.varying),
+                f"  best: {self._best_in_words()}",
+                f"  folder: {self.folder}",
+            ]
+        )
+
+    def _values_in_words(self, axis: str) -> str:
+        values = list(dict.fromkeys(in_words(value) for value in self.table[axis]))
+        return ", ".join(values if len(values) <= SHOWN else [*values[:SHOWN], "..."])
+
+    def _best_in_words(self) -> str:
+        for allowed in (False, True):
+            if len(speed := ranked(self.table, allow_drops=allowed)):
+                at = speed.index[0]
+                drops = drops_in_words(dropped_share(self.table)[[at]])
+                label = self.labels()[at] or "its point"
+                return f"{label}, {speed[at]:.4g} tokens/s{', ' if drops else ''}{drops}"
+        return "no point ran to its end"
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep in ``folder``; an InputError where it is none or not finished."""
+    axes = tuple(dict.fromkeys(key for point in read_axes(folder) for key in point))
+    return Sweep(read_points(folder), axes, folder)

@@ -1,0 +1,78 @@
+"""``moesim.sweep``: every point of an experiment, as 'moesim sweep' evaluates them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from moesim.config.errors import InputError, Problem
+from moesim.config.warn import Warn, as_warning
+from moesim.experiment.cache import cache_folder
+from moesim.experiment.inputs import check_inputs, input_files
+from moesim.experiment.origins import placed
+from moesim.experiment.resolve import Resolved, Source, load_experiment
+from moesim.experiment.warnings import cut_batches, left_out_figures
+from moesim.sweep.executor import Executor
+from moesim.sweep.found import Sweep, read_sweep
+from moesim.sweep.run import Progress, run_sweep
+
+
+def sweep(
+    experiment: Source | Resolved,
+    out: Path | str | None = None,
+    *,
+    jobs: int = 1,
+    overrides: Sequence[str] = (),
+    cache: Path | str | None = None,
+    executor: Executor | None = None,
+    retry_failed: bool = False,
+    folders: bool = False,
+    progress: Progress | None = None,
+    warn: Warn = as_warning,
+) -> Sweep:
+    """Simulate every point of ``experiment`` (a file, a dictionary, an ``Experiment``) into ``out``
+    [results/NAME], and return the sweep; one that was interrupted goes on where it ended.
+
+    ``jobs`` processes, or ``executor`` (``moesim.sweep.dask.DaskCluster``). ``overrides``: what
+    ``--set`` takes. ``cache``: a folder of results that are used again where nothing that decides
+    them has changed. ``retry_failed``: evaluate failed points once more; ``folders``: write each
+    point as a result folder, too. ``progress(finished, total)`` is told how far it is, ``warn``
+    what does not come about as written. Raises an InputError for a bad experiment, one without
+    axes, and an ``out`` that holds something else. In a script, call it under
+    ``if __name__ == "__main__":``, since ``jobs`` above 1 starts processes.
+
+    >>> found = moesim.sweep("experiments/quickstart.yaml", "results/all")
+    >>> found.best()["output_throughput"]
+    """
+    resolved = (
+        experiment if isinstance(experiment, Resolved) else load_experiment(experiment, overrides)
+    )
+    kept = None if cache is None else cache_folder(str(cache))
+    _check(resolved, warn)
+    folder = Path(out) if out is not None else Path("results") / resolved.experiment.name
+    run_sweep(
+        resolved.experiment,
+        resolved.points,
+        folder,
+        jobs=jobs,
+        inputs=input_files([point for _, point in resolved.points]),
+        executor=executor,
+        cache=kept,
+        folders=folders,
+        retry_failed=retry_failed,
+        progress=progress,
+    )
+    return read_sweep(folder)
+
+
+def _check(resolved: Resolved, warn: Warn) -> None:
+    """An InputError where there is nothing to sweep, or an input does not fit."""
+    if not resolved.experiment.sweep:
+        what = "has no axes to sweep; add them under 'sweep:', or use 'moesim run'"
+        raise InputError([Problem(str(resolved.file), "sweep", what)])
+    experiments = [experiment for _, experiment in resolved.points]
+    with placed(resolved.origins, resolved.file):
+        check_inputs(experiments)
+        lines = cut_batches(experiments)
+    for line in (*lines, *left_out_figures(resolved.experiment, resolved.axes)):
+        warn(line)

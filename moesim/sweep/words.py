@@ -1,0 +1,32 @@
+"""Values of a sweep's axes in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+
+def in_words(value: Any) -> str:
+    """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``."""
+    text = str(value)
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
+    settings = dict(json.loads(text))
+    kind = [str(settings.pop("kind"))] if "kind" in settings else []
+    return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
+
+
+def last_word(axis: str) -> str:
+    """The last word of an axis' path, the word before ``kind``: ``policy``, ``batch size``."""
+    return axis.removesuffix(".kind").rpartition(".")[2].replace("_", " ")
+
+
+def word(axis: str, value: object) -> str:
+    """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
+        return f"no {axis.rsplit('.', 1)[-1].replace('_', ' ')}"
+    text = f"{value:g}" if isinstance(value, float) else in_words(value)
+    says_itself = isinstance(value, str) and not value.replace(".", "").isdigit()
+    return text if says_itself else f"{axis.rsplit('.', 1)[-1].replace('_', ' ')} {text}"
