@@ -55,7 +55,8 @@ def fit(
     batch: Sequence[int] = (1, 4, 16),
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Whether ``experiment`` fits in the memory of its GPUs, and what would.
+    """Whether ``experiment`` (with ``overrides``, as ``--set`` takes them) fits in the memory of
+    its GPUs, and what would.
 
     Keys: ``fits``, and ``reason`` if not; ``peak_memory_bytes`` and ``limit_bytes`` of a GPU;
     ``largest_batch``, with every request as long as the run's longest (``longest_context_tokens``);
@@ -81,7 +82,8 @@ def place(
     overrides: Sequence[str] = (),
 ) -> Judgement:
     """Plan which GPU holds which expert from the first part of the run of ``experiment``, and judge
-    the plan on the rest; with ``compare`` every planner beside its own.
+    the plan on the rest; with ``compare`` every planner beside its own, with ``overrides`` as
+    ``--set`` takes them.
 
     ``out``: write the first plan, as JSON with EPLB's maps; ``placement: {kind: plan, file: OUT}``
     runs it. Each of ``plans`` has ``numbers()``: loads as shares of the rows. Raises an InputError
@@ -116,13 +118,15 @@ def advise(
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Advice:
-    """Compare what can be done about experts that do not fit, and what upgrades would bring.
+    """Compare what can be done about the experts of ``experiment`` that do not fit, and what
+    upgrades would bring; ``overrides`` as ``--set`` takes them.
 
     ``out``: the folder of the runs [results/NAME-advice], new or one to go on in; ``capacity``: the
     most room for experts, as in ``4 GiB``; ``requests``: how many of the trace are replayed [about
-    a minute's]; ``jobs``: runs at the same time. ``best``, ``scored`` and ``gains`` have the runs,
-    ``to_dict()`` plain data with units in the keys. Raises an InputError for a bad experiment, a
-    folder with other files, and where no choice can run.
+    a minute's]; ``jobs``: runs at the same time;
+    ``progress``, called with (finished, total), is told how far it is. ``best``, ``scored`` and
+    ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises an InputError
+    for a bad experiment, a folder with other files, and where no choice can run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
@@ -151,7 +155,8 @@ def curve(
     """The miss ratio of ``trace`` at every number of expert slots, by policy and MoE layer.
 
     Columns: ``policy``; ``layer`` (-1: all together); ``slots`` of a layer; ``turns``; ``misses``;
-    ``miss_ratio``; ``method``. ``batch``: requests in a static batch. ``rule``: ``step`` as in a
+    ``miss_ratio``; ``method``. ``batch``: requests in a static batch; ``phase``: whose
+    tokens run. ``rule``: ``step`` as in a
     run, where the experts of a step are not evicted before their turn; ``textbook``: every turn on
     its own. Raises an InputError for a trace that cannot be read and for an unknown policy.
 
@@ -178,7 +183,8 @@ def plot(
     allow_drops: bool = False,
     warn: Warn = as_warning,
 ) -> list[Path]:
-    """Draw figures of a run or a sweep, each with its table (CSV) beside it; the files written.
+    """Draw figures of the run or the sweep in ``folder``, each with its table (CSV) beside it; the
+    files written.
 
     ``figures``: names (``moesim list figures``), or mappings with parameters as in an experiment
     (``{"kind": "metric_over_axis", "metric": "mean_tpot_ms", "over": "capacity"}``); without any
@@ -209,7 +215,7 @@ def import_trace(
     source: str | None = None,
     licence: str | None = None,
 ) -> RoutingTrace:
-    """The trace in a recording of any known format; ``out``: write it, too (.parquet).
+    """The trace in the recording ``file``, of any known format; ``out``: write it, too (.parquet).
 
     ``model``: what it was recorded from, a card or a config.json; ``importer``: the format, instead
     of recognising it; ``top_k`` experts a token, ``prompt_tokens`` (positions below this are

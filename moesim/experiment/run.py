@@ -36,13 +36,16 @@ def run(
     limit_steps: int | None = None,
     cache: Path | str | None = None,
 ) -> Result:
-    """Simulate ``experiment`` (its base point, where it has a sweep).
+    """Simulate ``experiment``, a file, a dictionary or an ``Experiment`` (its base point, where it
+    has a sweep), with ``overrides`` as ``--set`` takes them.
 
     ``out``: a new or empty folder for the result; ``check``: verify the engine's invariants;
     ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
     ``cache``: a folder of results that are used again where nothing that decides them has changed
     (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result
-    (``status`` out_of_memory), not an exception. Raises InputError for bad input.
+    (``status`` out_of_memory), not an exception. Raises an InputError for bad input.
+
+    >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
     """
     if out is not None:
         check_new_folder(Path(out))

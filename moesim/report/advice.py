@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -15,6 +16,7 @@ from moesim.report.terminal import basis_line, number, percent, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 from moesim.sweep.advise.limits import MEANING
+from moesim.sweep.speeds import share_in_words
 
 NOTABLE = 0.1
 """Share of the time from which a further limit is named, and gain from which an upgrade helps."""
@@ -174,4 +176,10 @@ def trust(advice: Advice) -> list[str]:
             " replay flatters choices that keep them (--requests)"
         )
     summary = advice.best.summary
-    return [replayed, *basis_line(summary), *trust_lines(summary)]
+    return [replayed, *_drops(summary), *basis_line(summary), *trust_lines(summary)]
+
+
+def _drops(summary: Mapping[str, Any]) -> list[str]:
+    """What the gating, which is that of the experiment in every run, drops for these speeds."""
+    share = summary.get("dropped_share")
+    return [f"the gating drops {share_in_words(share)} of all choices"] if share else []

@@ -185,6 +185,7 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     for height in (0.0, 100.0) if figure.gap_to else (1.0,) if figure.relative_to else ():
         axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.set_ylim(axes.get_ylim())  # the lines' ends are looked up in the final limits
     label_ends(axes, [end for end in ends if end.text])
 
 

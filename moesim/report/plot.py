@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pandas as pd
 from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Sheet
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from moesim.config.document import Document, Mark
@@ -67,18 +69,20 @@ def plot(
         every = [one() for one in registry.components.values() if one.is_default()]
         tables, problems = prepared(source, [_allowing(one, allow_drops) for one in every])
         quiet = True
-    if not tables:
+    written, setting = [], setting_of(source) if tables else ""
+    for figure, table in tables:
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            whole = table.assign(setting=setting)
+            written += save(figure, whole, target, formats=formats, size=inches)
+        except InputError as error:
+            problems += error.problems
+        except OSError as error:
+            raise unwritable(target, error) from error
+    if not written:
         raise InputError(dict.fromkeys(problems))
     for problem in () if quiet else dict.fromkeys(problems):
         warn(f"warning: not drawn: {problem}")
-    written, setting = [], setting_of(source)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for figure, table in tables:
-            whole = table.assign(setting=setting)
-            written += save(figure, whole, target, formats=formats, size=inches)
-    except OSError as error:
-        raise unwritable(target, error) from error
     return written
 
 
@@ -189,11 +193,23 @@ def drawn(
     look: dict[str, Any] = {**RC, **(SMALL if size and size[0] < own[0] else {})}
     with rc_context(look):  # type: ignore[arg-type]
         inner = size or own
-        sheet = _sheet(figure, table, inner)
+        sheet = _sheet(figure, table, inner, inner[0])
         for _ in range(ROUNDS if size else 0):
             inner = _left(sheet, inner, size or own)
-            sheet = _sheet(figure, table, inner)
+            sheet = _sheet(figure, table, inner, inner[0] if size is None else size[0])
         yield sheet
+
+
+def _shrink(sheet: Sheet) -> None:
+    """Bring what has a size of its own to the small ones."""
+    most = float(SMALL["font.size"])
+    for text in sheet.findobj(Text):
+        if isinstance(text, Text):
+            text.set_fontsize(min(most, float(text.get_fontsize())))
+    for line in sheet.findobj(Line2D):
+        if isinstance(line, Line2D):
+            line.set_linewidth(min(line.get_linewidth(), float(SMALL["lines.linewidth"])))
+            line.set_markersize(min(line.get_markersize(), float(SMALL["lines.markersize"])))
 
 
 ROUNDS = 3
@@ -209,7 +225,8 @@ def _left(
     taken = (whole.width + pad - inner[0], whole.height + pad - inner[1])
     left = (size[0] - taken[0], size[1] - taken[1])
     if min(left) < LEAST_AREA:
-        needed = "x".join(f"{least + LEAST_AREA:.1f}" for least in taken)
+        least = [max(side, labels + LEAST_AREA) for side, labels in zip(size, taken, strict=True)]
+        needed = "x".join(f"{math.ceil(10 * side) / 10:g}" for side in least)
         what = f"{size[0]:g}x{size[1]:g} leaves no room beside the labels; take {needed} or more"
         raise InputError([Problem("--size", "", what)])
     return left
@@ -219,7 +236,8 @@ LEAST_AREA = 0.6
 """Inches of the axes below which nothing can be read."""
 
 
-def _sheet(figure: Figure, table: pd.DataFrame, area: tuple[float, float]) -> Sheet:
+def _sheet(figure: Figure, table: pd.DataFrame, area: tuple[float, float], width: float) -> Sheet:
+    """``table`` on axes of ``area``; what stands below the title is at most ``width`` wide."""
     told = table["setting"].iloc[0] if "setting" in table else ""
     setting = told if isinstance(told, str) else ""  # an empty cell of a CSV is none
     sheet = Sheet(figsize=area)
@@ -227,10 +245,12 @@ def _sheet(figure: Figure, table: pd.DataFrame, area: tuple[float, float]) -> Sh
     axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
     figure.draw(table, axes)
     title = axes.get_title(loc="left")
-    below = "\n".join(wrap(setting, max(int(area[0] * CHARACTERS_PER_INCH), 20)))
+    below = "\n".join(wrap(setting, int(width * CHARACTERS_PER_INCH)))
     for text in axes.get_children() if setting else ():
         if isinstance(text, Text) and title and text.get_text() == title:
             text.set_text(f"{title}\n{below}")
+    if rcParams["font.size"] < RC["font.size"]:
+        _shrink(sheet)
     return sheet
 
 

@@ -93,7 +93,7 @@ class Result:
     def __repr__(self) -> str:
         head = f"Result {self.summary.get('name')}: {self.status.replace('_', ' ')}"
         lines = [setting_in_words(self.configuration), *_numbers_in_words(self.summary)]
-        return "\n".join([head, *(f"  {line}" for line in lines)])
+        return "\n".join([head, *(f"  {line}" for line in lines if line)])
 
 
 def plain_experiment(experiment: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

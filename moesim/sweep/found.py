@@ -70,15 +70,14 @@ class Sweep:
         counts = self.table["status"].value_counts()
         states = ", ".join(f"{n} {str(status).replace('_', ' ')}" for status, n in counts.items())
         experiment = self.experiment
-        return "\n".join(
-            [
-                f"Sweep {experiment.get('name')}: {counted(len(self.table), 'point')} ({states})",
-                f"  {setting_in_words(experiment, without=self.varying)}",
-                *(f"  {axis}: {self._values_in_words(axis)}" for axis in self.varying),
-                f"  best: {self._best_in_words()}",
-                f"  folder: {self.folder}",
-            ]
-        )
+        lines = [
+            setting_in_words(experiment, without=self.varying),
+            *(f"{axis}: {self._values_in_words(axis)}" for axis in self.varying),
+            f"best: {self._best_in_words()}",
+            f"folder: {self.folder}",
+        ]
+        head = f"Sweep {experiment.get('name')}: {counted(len(self.table), 'point')} ({states})"
+        return "\n".join([head, *(f"  {line}" for line in lines if line)])
 
     def _values_in_words(self, axis: str) -> str:
         values = list(dict.fromkeys(in_words(value) for value in self.table[axis]))
@@ -94,7 +93,8 @@ class Sweep:
         return "no point ran to its end"
 
 
-def read_sweep(folder: Path) -> Sweep:
+def read_sweep(folder: Path | str) -> Sweep:
     """The sweep in ``folder``; an InputError where it is none or not finished."""
-    axes = tuple(dict.fromkeys(key for point in read_axes(folder) for key in point))
-    return Sweep(read_points(folder), axes, folder)
+    source = Path(folder)
+    axes = tuple(dict.fromkeys(key for point in read_axes(source) for key in point))
+    return Sweep(read_points(source), axes, source)

@@ -23,8 +23,10 @@ MOST_SERIES = len(MARKERS)
 """Series that have a look of their own; of more, the front alone is named."""
 MOST_NAMED = 24
 """Points of which each is named."""
+RIGHTMOST = 0.8
+"""Share of the width beyond which a point's name stands left of it: the legend is at the right."""
 APART = 10
-"""Least distance in pixels of two equal names."""
+"""Pixels below which two points stand one above the other."""
 
 
 class ThroughputVsMemory(Figure):
@@ -95,20 +97,21 @@ class ThroughputVsMemory(Figure):
         front = ran[ran["pareto"].astype(bool)]
         axes.plot(front["x"], front["y"], drawstyle="steps-post", color="#999999", linewidth=1)
         error_bars(ran, column, ran["x"], axes, "#666666")
-        axes.set_ylim(bottom=0)
+        high = float(ran["y"].max())
+        axes.set_ylim(0, 1.06 * float(np.nanmax([high, *ran.get(f"high_{column}", [])])))
         axes.margins(x=0.08)
         axes.set_xlabel("Peak memory of a GPU (GiB)")
         axes.annotate(_missing(table), (0, 0), (0, -42), xycoords="axes fraction", va="top",
                       textcoords="offset points", fontsize=9)  # fmt: skip
         axes.set_ylabel(THROUGHPUTS[column])
-        dropping = ran[ran["dropped_share"] > 0]
+        dropping = ran[ran["dropped_share"] > 0].reset_index(drop=True)
         of = "" if self.allow_drops or dropping.empty else " of what drops no choice"
         axes.set_title(f"Throughput over memory; filled: the Pareto front{of}")
-        _cross(dropping, axes)
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:
             _by_series(ran, axes)
+        _cross(dropping, axes)
 
 
 def _cross(dropping: pd.DataFrame, axes: Axes) -> None:
@@ -132,8 +135,7 @@ def _by_series(ran: pd.DataFrame, axes: Axes) -> None:
         axes.scatter(own["x"], own["y"], marker=marker, s=50, facecolors=faces,
                      edgecolors=style.color, zorder=3)  # fmt: skip
         axes.plot([], [], marker=marker, color=style.color, linestyle="none", label=name)
-    axes.autoscale_view()
-    axes.set_ylim(bottom=0)
+    axes.autoscale_view(scaley=False)
     if len(ran) <= MOST_NAMED:
         _name_points(list(ran["capacity"]), ran, axes, (5, 4))
     if ran["series"].any():
@@ -144,15 +146,18 @@ def _by_series(ran: pd.DataFrame, axes: Axes) -> None:
 def _name_points(
     texts: list[str], ran: pd.DataFrame, axes: Axes, apart: tuple[float, float]
 ) -> None:
-    """The text of each point beside it, but not again where it would touch the same text."""
-    named: list[tuple[str, float, float]] = []
-    for text, point in zip(texts, zip(ran["x"], ran["y"], strict=True), strict=True):
+    """The text of each point beside it, but of points one above another with the same text only at
+    the highest.
+    """
+    named: list[tuple[str, float]] = []
+    points = zip(texts, zip(ran["x"], ran["y"], strict=True), strict=True)
+    for text, point in sorted(points, key=lambda pair: -pair[1][1]):
         x, y = axes.transData.transform(point)
-        near = [n for n in named if n[0] == text and np.hypot(n[1] - x, n[2] - y) < APART]
-        if text and not near:
-            named.append((text, x, y))
-            axes.annotate(text, point, apart, fontsize=8,
-                          textcoords="offset points")  # fmt: skip
+        if text and not any(n == text and abs(at - x) < APART for n, at in named):
+            named.append((text, x))
+            left = axes.transAxes.inverted().transform((x, y))[0] > RIGHTMOST
+            axes.annotate(text, point, (-apart[0] if left else apart[0], apart[1]), fontsize=8,
+                          textcoords="offset points", ha="right" if left else "left")  # fmt: skip
 
 
 def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
@@ -171,17 +176,18 @@ def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
 
 
 def _missing(table: pd.DataFrame) -> str:
-    """Lines with the points of each series that ran out of memory; what they need, in GiB."""
+    """A line for series of which the same points ran out of memory; what they need, in GiB."""
     gone = table[table["status"] == "out_of_memory"]
     if gone.empty:
         return ""
-    texts = []
+    found: dict[str, list[str]] = {}
     for name, own in gone.groupby("series", sort=False):
         needs = [
             f"{capacity} ({peak / GIB:.1f} GiB)".strip()
             for capacity, peak in zip(own["capacity"], own["peak_memory_bytes"], strict=True)
         ]
-        texts.append(f"{name!s}: {', '.join(needs)}" if name else ", ".join(needs))
+        found.setdefault(", ".join(needs), []).append(str(name))
+    texts = [f"{', '.join(names)}: {need}" if any(names) else need for need, names in found.items()]
     shown = texts[:6]
     more = [f"and {len(texts) - 6} more"] if len(texts) > 6 else []  # noqa: PLR2004
     lines = [wrapped(line, 74, subsequent_indent="  ") for line in (*shown, *more)]

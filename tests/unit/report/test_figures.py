@@ -109,7 +109,7 @@ def test_memory_has_a_look_a_series_and_lists_what_did_not_fit(sweep: Path) -> N
         looks = [(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named]
     assert named == {"lru", "lfu", "lifo", "min"}
     assert len(set(looks)) == 4
-    assert "lru: 16 slots/layer (" in below
+    assert "lru, lfu, lifo, min: 16 slots/layer (" in below
 
 
 def test_every_category_has_a_face_and_no_two_of_one_stack_share_it() -> None:

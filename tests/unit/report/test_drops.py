@@ -1,0 +1,209 @@
+"""What a gating drops stands wherever its speed does, and the best drops nothing unless asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import factory
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import moesim
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.report.best import best_lines
+from moesim.report.compare import compare
+from moesim.report.compare_tables import rendered
+from moesim.report.figures import registry
+from moesim.report.plot import figure_of, plot
+from moesim.report.terminal import summary_table, sweep_table
+from moesim.results import Result, read_result, write_result
+from moesim.sweep import run_sweep
+from moesim.sweep.found import Sweep, read_sweep
+from moesim.sweep.speeds import share_in_words
+
+SPEEDS = {"gshard": (900.0, 0.38), "dynamic": (500.0, 0.0), "static": (400.0, 0.0001)}
+PEAKS = {"gshard": 5, "dynamic": 6, "static": 7}
+
+
+def evaluate(experiment: dict[str, Any]) -> Result:
+    kind = experiment["kind"]
+    speed, share = SPEEDS[kind]
+    made = factory.summary(
+        output_throughput=speed, dropped_share=share, dropped_choices=round(share * 1e6),
+        peak_memory_bytes=PEAKS[kind] << 30,
+    )  # fmt: skip
+    return Result(made, experiment)
+
+
+def made(folder: Path, *kinds: str) -> Sweep:
+    points = [({"gating.kind": kind, "n": 1}, {"kind": kind}) for kind in kinds]
+    run_sweep({"name": "made"}, points, folder, evaluate=evaluate)
+    return read_sweep(folder)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return made(tmp_path_factory.mktemp("drops") / "sweep", *SPEEDS)
+
+
+def text_of(part: Any, width: int = 140) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(part)
+    return capture.get()
+
+
+def starred(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if "ok *" in line]
+
+
+def test_the_star_goes_to_what_drops_nothing(sweep: Sweep) -> None:
+    text = text_of(sweep_table(sweep.table, sweep.varying))
+    assert starred(text) == ["dynamic"]
+    row = next(line for line in text.splitlines() if line.startswith("gshard"))
+    assert "38.0" in row
+    assert "drop no choice; --allow-drops: of all" in " ".join(text.split())
+    asked = text_of(sweep_table(sweep.table, sweep.varying, allow_drops=True))
+    assert starred(asked) == ["gshard"]
+
+
+def test_the_share_stays_in_a_narrow_table(sweep: Sweep) -> None:
+    assert "dropped" in text_of(sweep_table(sweep.table, sweep.varying, 40), 40)
+
+
+def test_without_drops_there_is_no_column(sweep: Sweep) -> None:
+    alone = sweep.table[sweep.table["gating.kind"] == "dynamic"]
+    assert "drop" not in text_of(sweep_table(alone, ["gating.kind"]))
+
+
+def test_no_star_where_every_point_drops(tmp_path: Path) -> None:
+    dropping = made(tmp_path / "s", "gshard", "static")
+    text = text_of(sweep_table(dropping.table, dropping.varying))
+    assert starred(text) == []
+    assert "no star: every point drops choices" in text
+    assert dropping.best() is None
+    assert "best: gshard, 900 tokens/s, drops 38.0 %" in repr(dropping)
+
+
+def test_a_star_beyond_the_shown_points_is_shown(sweep: Sweep) -> None:
+    assert starred(text_of(sweep_table(sweep.table, sweep.varying, most=1))) == ["dynamic"]
+
+
+def test_the_sentence_names_what_is_faster_and_drops(sweep: Sweep) -> None:
+    (line,) = best_lines(sweep)
+    told = "faster, but drops 38.0 % of its choices: gshard, 900 tokens/s against 500"
+    assert line == told
+    assert best_lines(sweep, allow_drops=True) == []
+
+
+def test_python_has_the_same_best(sweep: Sweep) -> None:
+    best, fastest = sweep.best(), sweep.best(allow_drops=True)
+    assert best is not None
+    assert fastest is not None
+    assert (best["gating.kind"], fastest["gating.kind"]) == ("dynamic", "gshard")
+    assert "best: dynamic, 500 tokens/s" in repr(sweep)
+
+
+def test_a_run_says_what_it_drops() -> None:
+    dropping = factory.summary(dropped_share=0.38, dropped_choices=83790)
+    assert "38.0 % (83,790)" in text_of(summary_table(dropping))
+    assert "dropped" not in text_of(summary_table(factory.summary()))
+    assert "38 % of choices dropped" in repr(Result(dropping, {}))
+
+
+def test_advice_says_what_the_gating_drops() -> None:
+    from moesim.report.advice import _drops
+
+    assert _drops({"dropped_share": 0.38}) == ["the gating drops 38.0 % of all choices"]
+    assert _drops({"dropped_share": 0.0}) == []
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0, "0.0 %"), (1e-5, "<0.1 %"), (0.176, "17.6 %")])
+def test_a_small_share_is_not_shown_as_none(share: float, words: str) -> None:
+    assert share_in_words(share) == words
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_front_is_of_what_drops_nothing(sweep: Sweep, *, allowed: bool) -> None:
+    figure = figure_of({"kind": "throughput_vs_memory", "allow_drops": allowed})
+    table = figure.prepare(sweep.folder)
+    front = set(table.loc[table["pareto"], "series"])
+    assert front == ({"gshard"} if allowed else {"dynamic"})
+
+
+def test_every_point_is_inside_the_figure_and_a_dropping_one_says_so(sweep: Sweep) -> None:
+    from moesim.report.plot import drawn
+
+    figure = registry.get("throughput_vs_memory")()
+    with drawn(figure, figure.prepare(sweep.folder)) as sheet:
+        (axes,) = sheet.axes
+        assert axes.get_ylim()[1] > 900
+        assert "drops 38.0 %" in {text.get_text() for text in axes.texts}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("time_breakdown", "gshard (drops 38.0 %)"),
+        ({"kind": "metric_over_axis", "metric": "output_throughput", "over": "n"}, "drops 38.0 %"),
+    ],
+)
+def test_figures_name_the_share(sweep: Sweep, tmp_path: Path, kind: Any, text: str) -> None:
+    svg = next(p for p in plot(sweep.folder, [kind], out=tmp_path) if p.suffix == ".svg")
+    assert text in svg.read_text()
+
+
+def test_the_memory_shown_is_that_of_the_best(sweep: Sweep) -> None:
+    name, _ = registry.get("memory_over_time")()._run(sweep.folder)  # type: ignore[attr-defined]
+    assert name == "best point, dynamic"
+
+
+def test_a_comparison_shows_the_shares(sweep: Sweep) -> None:
+    shown = "".join(text_of(part) for part in rendered(compare(sweep, sweep)))
+    assert "38.0 %" in shown
+    same = compare(*(sweep.folder / "points" / "0000" for _ in range(2)))["results"]
+    assert same["key"].tolist() == ["dropped_share"]
+
+
+def test_an_earlier_name_is_refused_with_todays(tmp_path: Path) -> None:
+    old = factory.summary()
+    old["dropped_tokens"] = old.pop("dropped_choices")
+    folder = write_result(Result(old, {}), tmp_path / "old")
+    with pytest.raises(InputError, match="'dropped_tokens', which is 'dropped_choices' now"):
+        read_result(folder)
+    made(tmp_path / "sweep", "dynamic")
+    log = tmp_path / "sweep" / "finished.jsonl"
+    log.write_text(log.read_text().replace("dropped_choices", "dropped_tokens"))
+    with pytest.raises(InputError, match=r"finished\.jsonl:1: .*'dropped_choices' now"):
+        read_result(tmp_path / "sweep" / "points" / "0000")
+    points = tmp_path / "sweep" / "points.parquet"
+    pd.read_parquet(points).rename(columns={"dropped_choices": "dropped_tokens"}).to_parquet(points)
+    with pytest.raises(InputError, match="'dropped_choices' now"):
+        moesim.read_sweep(tmp_path / "sweep")
+
+
+def test_an_asked_metric_with_an_earlier_name_is_told(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--metric", "dropped_tokens", "--over", "gating"]
+    assert main(["plot", str(sweep.folder), *options]) == 2
+    assert "'dropped_tokens' is 'dropped_choices' now" in capsys.readouterr().err
+
+
+def test_a_real_gating_drops_what_it_says(tmp_path: Path) -> None:
+    experiment = {
+        "model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet",
+        "parallelism": {"expert": 2}, "gating": {"kind": "static", "capacity_fraction": "10 %"},
+        "workload": {"batching": {"kind": "static", "batch_size": 16}, "requests": 16},
+        "records": "summary",
+    }  # fmt: skip
+    summary = moesim.run(experiment, out=tmp_path / "run").summary
+    choices = summary["dropped_choices"] / summary["dropped_share"]
+    executed = json.loads((tmp_path / "run" / "summary.json").read_text())["waste_factor"]
+    kept = choices - summary["dropped_choices"]
+    assert 0 < summary["dropped_share"] < 1
+    assert kept == pytest.approx(executed * choices * (1 - summary["padding_ratio"]))

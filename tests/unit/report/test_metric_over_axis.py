@@ -1,0 +1,228 @@
+"""Any number over any axis, relative to a baseline; sizes and formats of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import sweeps
+
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.report.figures import registry
+from moesim.report.metrics import in_order
+from moesim.report.plot import drawn, figure_of, parse_size, plot
+from moesim.report.style import BOUND, series_styles
+
+SHIPPED = {"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb", "trace": "traces/quickstart.parquet"}
+
+
+def table(folder: Path, **given: Any) -> pd.DataFrame:
+    return figure_of({"kind": "metric_over_axis", **given}).prepare(folder)
+
+
+def speed(slots: int, policy: str) -> float:
+    return float(sweeps.summary(slots, policy, 1)["output_throughput"])
+
+
+def test_a_metric_has_a_line_for_each_value_of_the_other_axes(sweep: Path) -> None:
+    found = table(sweep, metric="mean_tpot_ms", over="capacity")
+    lru = found[found["series"] == "lru"]
+    assert lru["axis"].tolist() == [f"{n} slots/layer" for n in (4, 8, 12, 16)]
+    assert lru["mean_tpot_ms"].iloc[1] == sweeps.summary(8, "lru", 1)["mean_tpot_ms"]
+    assert np.isnan(lru["mean_tpot_ms"].iloc[3])
+
+
+def test_it_is_relative_to_the_point_that_is_equal_but_for_the_baseline(sweep: Path) -> None:
+    found = table(sweep, metric="output_throughput", over="capacity", relative_to="policy=lru")
+    row = found[(found["series"] == "min") & (found["axis"] == "8 slots/layer")].iloc[0]
+    assert row["output_throughput_ratio"] == pytest.approx(speed(8, "min") / speed(8, "lru"))
+    lru = found[found["series"] == "lru"].dropna()
+    assert lru["baseline"].all()
+    assert (lru["output_throughput_ratio"] == 1).all()
+
+
+def test_the_baseline_may_be_a_value_of_the_axis_itself(sweep: Path) -> None:
+    found = table(sweep, metric="output_throughput", over="experts.capacity",
+                  relative_to="capacity=4 slots/layer")  # fmt: skip
+    row = found[(found["series"] == "lfu") & (found["axis"] == "12 slots/layer")].iloc[0]
+    assert row["output_throughput_ratio"] == pytest.approx(speed(12, "lfu") / speed(4, "lfu"))
+
+
+def test_the_gap_closed_is_none_at_one_end_and_whole_at_the_other(sweep: Path) -> None:
+    given = {"metric": "misses", "over": "capacity", "relative_to": "policy=lifo"}
+    found = table(sweep, **given, gap_to="policy=min").dropna()
+    share = found.set_index("series")["misses_gap_closed_share"]
+    assert set(share["lifo"]) == {0.0}
+    assert set(share["min"]) == {1.0}
+    misses = {p: sweeps.summary(8, p, 1)["misses"] for p in ("lifo", "lru", "min")}
+    expected = (misses["lru"] - misses["lifo"]) / (misses["min"] - misses["lifo"])
+    at_8 = found[(found["series"] == "lru") & (found["axis"] == "8 slots/layer")]
+    assert at_8["misses_gap_closed_share"].item() == pytest.approx(expected)
+
+
+def test_capacities_come_as_numbers() -> None:
+    given = ["all", "16 slots/layer", "4 slots/layer", "8 slots/layer"]
+    assert in_order(given) == ["4 slots/layer", "8 slots/layer", "16 slots/layer", "all"]
+    assert in_order(["2 GiB", "512 MiB", "1 GiB"]) == ["512 MiB", "1 GiB", "2 GiB"]
+    assert in_order(["16", "4", "8"]) == ["4", "8", "16"]
+    assert in_order(["lru", "fifo"]) == ["lru", "fifo"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"metric": "hit_ratio", "over": "capacity"}, "'hit_ratio_per_expert' or 'hit_ratio_per_a"),
+        ({"metric": "misses", "over": "capacty"}, "'capacty' is no axis: the sweep's axes are"),
+        ({"metric": "misses", "over": "policy", "relative_to": "policy=lruu"}, "mean 'lru'"),
+        ({"metric": "misses", "over": "policy", "relative_to": "lru"}, "write AXIS=VALUE"),
+        ({"metric": "misses", "over": "policy", "gap_to": "policy=min"}, "needs relative_to"),
+        ({"metric": "misses"}, "over: is missing"),
+        ({"metric": "misses", "over": "policy", "log": True}, "log: is not a known key"),
+    ],
+)
+def test_mistakes(sweep: Path, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        table(sweep, **given)
+
+
+def test_the_ends_are_named_where_the_lines_are(sweep: Path) -> None:
+    given = {"metric": "output_throughput", "over": "capacity", "relative_to": "policy=lifo"}
+    figure = figure_of({"kind": "metric_over_axis", **given})
+    with drawn(figure, figure.prepare(sweep)) as sheet:
+        (axes,) = sheet.axes
+        ends = {text.get_text(): text.xy[1] for text in axes.texts}
+        low, high = axes.get_ylim()
+    lru = [speed(n, "lru") / speed(n, "lifo") for n in (4, 8, 12)][-1]
+    assert ends["lru"] == pytest.approx((lru - low) / (high - low))
+    assert "min (bound)" in ends
+    assert "lifo" not in ends
+
+
+def test_the_command_draws_it(sweep: Path, tmp_path: Path) -> None:
+    options = ["--metric", "misses", "--over", "capacity", "--relative-to", "policy=lru"]
+    assert main(["plot", str(sweep), *options, "--format", "pdf", "-o", str(tmp_path)]) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    stem = "misses_over_capacity_relative_to_policy_lru"
+    assert names == [f"{stem}.csv", f"{stem}.pdf"]
+
+
+@pytest.mark.parametrize("option", [["--metric", "misses"], ["--relative-to", "policy=lru"]])
+def test_half_a_figure_is_refused(
+    sweep: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", str(sweep), *option]) == 2
+    assert "belong together" in capsys.readouterr().err
+
+
+def test_a_picture_has_the_asked_size(sweep: Path, tmp_path: Path) -> None:
+    (_, png) = plot(sweep, ["throughput_vs_capacity"], out=tmp_path, formats=["png"],
+                    size="3.4x2.8")  # fmt: skip
+    high, wide, _ = matplotlib.image.imread(png).shape
+    assert (wide / 160, high / 160) == (pytest.approx(3.4, abs=0.06), pytest.approx(2.8, abs=0.06))
+
+
+def test_a_size_that_leaves_no_room_says_which_does(sweep: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"leaves no room beside the labels; take \d"):
+        plot(sweep, ["throughput_vs_capacity"], out=tmp_path, size=(1.0, 1.0))
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("text", ["3x", "axb", "0x3", "3.3", "300x2", "nanxnan"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(InputError, match=r"as in 3\.3x2\.5"):
+        parse_size(text)
+
+
+def test_the_title_says_model_card_trace_and_what_is_not_swept(tmp_path: Path) -> None:
+    shipped = {**SHIPPED, "workload": {"batching": {"batch_size": 4}}}
+    folder = sweeps.make(tmp_path / "s", experiment=shipped)
+    for path in plot(folder, ["throughput_vs_capacity", "time_breakdown"], out=tmp_path / "f"):
+        if path.suffix == ".svg":
+            assert "gpt-oss-20b on rtx-4060-8gb, quickstart, batch 4" in path.read_text()
+    swept = sweeps.make(tmp_path / "b", experiment=shipped, batches=(1, 4), slots=(4, 8))
+    svg = next(p for p in plot(swept, ["throughput_vs_capacity"]) if p.suffix == ".svg")
+    assert "gpt-oss-20b on rtx-4060-8gb, quickstart<" in svg.read_text()
+
+
+def test_a_policy_has_one_colour_in_every_figure(tmp_path: Path) -> None:
+    some = sweeps.make(tmp_path / "a", policies=("lifo", "lru"), slots=(4, 8))
+    others = sweeps.make(tmp_path / "b", policies=("random", "lifo", "min", "lru"), slots=(4, 8))
+    colours = []
+    for folder, kind in ((some, "throughput_vs_capacity"), (others, "miss_ratio_vs_capacity"),
+                         (others, "throughput_vs_memory")):  # fmt: skip
+        figure = registry.get(kind)()
+        with drawn(figure, figure.prepare(folder)) as sheet:
+            (axes,) = sheet.axes
+            legend = axes.get_legend()
+            lines = [x for x in axes.lines if x.get_label() in ("lru", "lifo")]
+            assert legend or axes.texts
+            colours.append({str(line.get_label()): line.get_color() for line in lines})
+    assert colours[0] == colours[1] == colours[2]
+    assert len(set(colours[0].values())) == 2
+
+
+def test_policies_with_other_axes_stay_apart() -> None:
+    names = {f"{kind}, batch size {n}": kind for kind in ("lru", "min", "mine") for n in (1, 4)}
+    styles = series_styles(names)
+    assert (
+        len({(style.color, style.marker, str(style.linestyle)) for style in styles.values()}) == 6
+    )
+    assert styles["lru, batch size 1"].color == styles["lru, batch size 4"].color
+    assert styles["min, batch size 1"] == BOUND
+    assert styles["mine, batch size 1"].color != styles["lru, batch size 1"].color
+
+
+def test_of_several_figures_those_that_apply_are_drawn(tmp_path: Path) -> None:
+    named = ["throughput_vs_capacity", "time_breakdown"]
+    points = [
+        ({"experts.policy.kind": p}, {"slots": 4, "policy": p, "b": 1}) for p in ("lru", "lfu")
+    ]
+    sweeps.run_sweep({"name": "m", "figures": named}, points, tmp_path / "s",
+                     evaluate=sweeps.evaluate)  # fmt: skip
+    told: list[str] = []
+    written = plot(tmp_path / "s", warn=told.append)
+    assert {path.stem for path in written} == {"time_breakdown"}
+    (line,) = told
+    assert "not drawn" in line
+    assert "throughput_vs_capacity: the sweep's axes are experts.policy.kind" in line
+
+
+def test_a_check_says_which_figures_will_not_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\n".join(f"{key}: {value}" for key, value in SHIPPED.items())
+    own = "{kind: metric_over_axis, metric: a, over: b}"
+    figures = f"[throughput_vs_capacity, time_breakdown, {own}]"
+    file = tmp_path / "e.yaml"
+    file.write_text(f"{text}\nsweep: {{experts.policy.kind: [lru, lfu]}}\nfigures: {figures}\n")
+    assert main(["check", str(file)]) == 0
+    warned = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[:2] for line in warned] == [
+        ["warning", " figures.0"], ["warning", " figures.2"],
+    ]  # fmt: skip
+    assert "'throughput_vs_capacity' will not be drawn" in warned[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("metric_over_axi", "4:11: figures.0: 'metric_over_axi' is not a known figure"),
+        ("metric_over_axis", "figures.0.metric: is missing"),
+        ("{metric: misses}", "figures.0: has no 'kind'"),
+        ("{kind: metric_over_axis, metric: a, ovr: b}", "figures.0.ovr: is not a known key"),
+        ("{kind: time_breakdown, size: 3}", "figures.0.size: is not a known key"),
+        ("3", "figures.0: '3' is not a known figure"),
+    ],
+)
+def test_a_mistake_in_a_figure_is_found_at_the_check(
+    tmp_path: Path, entry: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\n".join(f"{key}: {value}" for key, value in SHIPPED.items())
+    (tmp_path / "e.yaml").write_text(f"{text}\nfigures: [{entry}]\n")
+    assert main(["check", str(tmp_path / "e.yaml")]) == 2
+    assert told in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""The command line's words in Python: typed, documented, lazy, and short when they are shown."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from pathlib import Path
+
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+
+WORDS = (
+    "run", "sweep", "compare", "fit", "place", "advise", "curve", "plot", "import_trace",
+    "synthesize", "price", "timeline",
+)  # fmt: skip
+BASE = {
+    "name": "small",
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "experts": {"capacity": "6 slots/layer"},
+    "workload": {"requests": 4},
+}
+SWEEP = {**BASE, "records": "summary", "sweep": {"experts.policy.kind": ["lru", "min"]}}
+
+
+def function(word: str) -> typing.Any:
+    if word == "sweep":
+        from moesim.sweep.swept import sweep
+
+        return sweep
+    return getattr(moesim, word)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_is_typed_and_documented(word: str) -> None:
+    made = function(word)
+    signature = inspect.signature(made)
+    assert word in moesim.__all__
+    assert word in dir(moesim)
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert "InputError" in made.__doc__
+    assert [name for name in signature.parameters if f"``{name}``" not in made.__doc__] == []
+    page = Path(__file__).parents[2] / "docs" / "python.md"
+    assert f"| `{word}` |" in page.read_text()
+
+
+def test_the_package_sweep_can_be_called_whatever_was_imported_first(tmp_path: Path) -> None:
+    import moesim.sweep.run
+
+    found = moesim.sweep(SWEEP, tmp_path / "s")
+    assert isinstance(found, moesim.Sweep)
+    assert found.table["experts.policy.kind"].tolist() == ["lru", "min"]
+    assert moesim.read_sweep(str(tmp_path / "s")).table.equals(found.table)
+    text = repr(found)
+    assert "Sweep small: 2 points (2 ok)" in text
+    assert "small-moe on rtx-4060-8gb" in text
+    assert len(text.splitlines()) <= 8
+    assert [p.suffix for p in moesim.plot(found, ["time_breakdown"])] == [".csv", ".png", ".svg"]
+    assert set(moesim.compare(found, found)) == {"configuration", "points", "alone"}
+
+
+def test_a_sweep_without_axes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="experiment: sweep: has no axes to sweep"):
+        moesim.sweep(BASE, tmp_path / "s")
+
+
+def test_a_result_is_shown_in_a_few_lines() -> None:
+    result = moesim.run(BASE)
+    lines = repr(result).splitlines()
+    assert lines[0] == "Result small: ok"
+    assert lines[1] == "  small-moe on rtx-4060-8gb, small-moe, batch 1"
+    assert "tokens/s" in lines[2]
+    assert "% of experts hit, 6 slots per layer" in lines[3]
+    assert len(lines) <= 6
+    same = moesim.compare(result, result)
+    assert same["results"].empty
+
+
+def test_what_does_not_fit_says_why() -> None:
+    trace = "traces/quickstart.parquet"
+    full = moesim.run({**BASE, "model": "gpt-oss-20b", "trace": trace, "experts": {}})
+    lines = repr(full).splitlines()
+    assert lines[0] == "Result small: out of memory"
+    assert "GiB" in lines[2]
+
+
+def test_fit_place_curve_and_timeline_answer(tmp_path: Path) -> None:
+    assert moesim.fit(BASE, context=[64], batch=[1])["fits"] is True
+    plan = moesim.place(
+        {**BASE, "parallelism": {"expert": 2}, "placement": {"kind": "greedy"}},
+        out=tmp_path / "plan.json",
+    )
+    assert plan.gpus == 2
+    assert (tmp_path / "plan.json").is_file()
+    curves = moesim.curve("traces/small-moe.parquet", policy=["lru", "min"])
+    assert set(curves["policy"]) == {"lru", "min"}
+    moesim.run({**BASE, "records": "expert"}, out=tmp_path / "run")
+    assert moesim.timeline(tmp_path / "run", tmp_path / "t.json", steps="0:2") > 0
+
+
+def test_mistakes_name_the_value() -> None:
+    with pytest.raises(InputError, match="--batch 0: must be from 1"):
+        moesim.fit(BASE, batch=[0])
+    with pytest.raises(InputError, match="nope"):
+        moesim.curve("traces/small-moe.parquet", policy=["nope"])
+
+
+def test_the_old_name_says_the_new_one() -> None:
+    with pytest.raises(AttributeError, match="it is named 'sweep' now"):
+        _ = moesim.run_sweep  # type: ignore[attr-defined]
