@@ -73,6 +73,8 @@ class MetricOverAxis(Figure):
         sweep = read_sweep(folder)
         if obstacle := self.obstacle(sweep.axes):
             raise self.unsuitable(folder, obstacle)
+        if sweep.ok().empty:
+            raise self.unsuitable(folder, "no point of the sweep ran to its end")
         return self._checked(metric_table(sweep, self), sweep)
 
     def _checked(self, table: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
