@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from moesim.report.advice import by_upgrade
-from moesim.report.style import BOUND, METADATA, RC, LineStyle, fill, line_style
+from moesim.report.style import METADATA, OFFLINE, RC, LineStyle, fill, line_style
 from moesim.sweep.advise.advice import Advice, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 
@@ -48,7 +48,7 @@ def _choices(advice: Advice, axes: Axes) -> None:
     if bound:
         axes.plot(
             list(bound), list(bound.values()), label="load, bound (min)",
-            color=BOUND.color, linestyle=BOUND.linestyle,
+            color=OFFLINE.color, linestyle=OFFLINE.linestyle,
         )  # fmt: skip
     for one in ahead:
         _star(one, axes)
@@ -86,12 +86,12 @@ def _star(one: Scored, axes: Axes) -> None:
     its misses.
     """
     bound = one.choice.bound
-    edge = BOUND.color if bound else line_style(list(EVICTING).index(one.choice.miss)).color
+    edge = OFFLINE.color if bound else line_style(list(EVICTING).index(one.choice.miss)).color
     kind = f"bound ({one.choice.prefetch})" if bound else one.choice.prefetch
     axes.plot(
         [one.slots or 0], [one.throughput or 0.0], label=f"{one.choice.miss}, prefetch: {kind}",
         linestyle="none", marker="*", markersize=11, zorder=3,
-        markerfacecolor=BOUND.color if bound else "white", markeredgecolor=edge,
+        markerfacecolor=OFFLINE.color if bound else "white", markeredgecolor=edge,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from moesim.report.figures.base import CAPACITY, Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.series import POLICY, slots
-from moesim.report.style import BOUND_POLICY, LineStyle, series_styles, sizes
+from moesim.report.style import KNOWS, OFFLINE_POLICY, LineStyle, series_styles, sizes
 from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.speeds import dropped_share, drops_in_words
@@ -52,13 +52,13 @@ def capacity_table(
 def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
     """One line a series of ``column`` over the slots; a point without a number is a gap.
 
-    The series of MIN are drawn as bounds of all others.
+    The series of MIN, which knows the future, are black and dashed.
     """
     ends, lines = [], []
     groups = list(table.fillna({"series": ""}).groupby("series", sort=False))
     styles = series_styles({str(name): _policy(line) for name, line in groups})
     for number, (name, line) in enumerate(groups):
-        is_bound, style = _policy(line) == BOUND_POLICY, styles[str(name)]
+        style = styles[str(name)]
         y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
         lines += axes.plot(
             line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle,
@@ -66,7 +66,7 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
         )  # fmt: skip
         error_bars(line, column, line[X], axes, style.color)
         if np.isfinite(y).any() and name:
-            words = series_words(str(name), line, is_bound=is_bound)
+            words = series_words(str(name), line)
             lines[-1].set_label(words)
             ends.append(end_label(words, line[X].to_numpy(dtype=float), y, style))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
@@ -85,10 +85,10 @@ def _policy(line: pd.DataFrame) -> str:
     return known.pop() if len(known) == 1 else ""
 
 
-def series_words(name: str, line: pd.DataFrame, *, is_bound: bool) -> str:
-    """What a series is called: with what it drops, and whether it is a bound."""
+def series_words(name: str, line: pd.DataFrame) -> str:
+    """What a series is called: with what it drops, and whether it knows the future."""
     drops = drops_in_words(line.loc[line["status"] == "ok", "dropped_share"])
-    notes = [note for note in ("bound" if is_bound else "", drops) if note]
+    notes = [note for note in (KNOWS if _policy(line) == OFFLINE_POLICY else "", drops) if note]
     return f"{name} ({', '.join(notes)})" if notes else name
 
 

@@ -46,7 +46,7 @@ def draw(curves: pd.DataFrame, path: Path, title: str) -> Path:
 
 
 def _lines(of_policy: Mapping[str, pd.DataFrame], axes: Axes) -> None:
-    """A line a policy, MIN as a bound; a stem where LRU has most of the gain."""
+    """A line a policy, MIN black and dashed; a stem where LRU has most of the gain."""
     ends = []
     styles = series_styles({kind: kind for kind in of_policy})
     for kind, rows in of_policy.items():

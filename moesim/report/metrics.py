@@ -17,7 +17,7 @@ from moesim.report.capacity import end_label, error_bars, series_words
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.labels import label_ends
 from moesim.report.series import POLICY
-from moesim.report.style import BOUND_POLICY, series_styles, sizes
+from moesim.report.style import series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
 from moesim.sweep.speeds import dropped_share, numbers
@@ -176,9 +176,7 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
                   **sizes(number, len(groups)))  # fmt: skip
         error_bars(_scaled(line, column, factor), column, x, axes, style.color)
         if np.isfinite(y).any():
-            is_bound = bool((line["policy"] == BOUND_POLICY).all())
-            words = series_words(str(name), line, is_bound=is_bound)
-            ends.append(end_label(words, x.to_numpy(), y, style))
+            ends.append(end_label(series_words(str(name), line), x.to_numpy(), y, style))
     axes.set_ylabel(_label(figure, unit))
     axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
     if figure.relative_to is None:

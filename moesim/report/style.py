@@ -74,9 +74,10 @@ def line_style(number: int) -> LineStyle:
     )
 
 
-BOUND = LineStyle("#000000", "", (0, (2, 1)))
-"""The style of a bound that no choice can pass."""
-BOUND_POLICY = "min"
+OFFLINE = LineStyle("#000000", "", (0, (2, 1)))
+"""The style of an offline policy, which knows the future."""
+OFFLINE_POLICY = "min"
+KNOWS = "knows the future"
 
 POLICIES = (
     "lru", "lfu", "fifo", "lifo", "random", "static", "arc", "lfu_decay", "lfru", "s3fifo",
@@ -93,16 +94,16 @@ def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
     those after the known ones.
     """
     if len(set(policies.values())) == 1:
-        alone = set(policies.values()) == {BOUND_POLICY} and len(policies) == 1
-        return {name: BOUND if alone else line_style(n) for n, name in enumerate(policies)}
-    others = [p for p in dict.fromkeys(policies.values()) if p not in (*POLICIES, BOUND_POLICY)]
+        alone = set(policies.values()) == {OFFLINE_POLICY} and len(policies) == 1
+        return {name: OFFLINE if alone else line_style(n) for n, name in enumerate(policies)}
+    others = [p for p in dict.fromkeys(policies.values()) if p not in (*POLICIES, OFFLINE_POLICY)]
     places = {policy: place for place, policy in enumerate((*POLICIES, *others))}
     seen: dict[str, int] = {}
     styles = {}
     for name, policy in policies.items():
         again = seen[policy] = seen.get(policy, -1) + 1
         styles[name] = _again(
-            BOUND if policy == BOUND_POLICY else line_style(places[policy]), again
+            OFFLINE if policy == OFFLINE_POLICY else line_style(places[policy]), again
         )
     return styles
 

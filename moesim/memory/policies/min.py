@@ -1,4 +1,4 @@
-"""Belady's MIN: the bound."""
+"""Belady's MIN, which knows the future."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from moesim.memory.policy import NEXT_USE, CachePolicy
 
 
 class Min(CachePolicy):
-    """Evict the expert needed again last (Belady 1966); no policy misses less where a step's
-    experts fit.
+    """Evict the expert needed again last (Belady 1966).
+
+    No policy misses less where the experts of every step fit into the slots and every miss is
+    loaded. Elsewhere one may: next uses assume that a step's experts take turns in ascending id.
     """
 
     kind: Literal["min"] = "min"

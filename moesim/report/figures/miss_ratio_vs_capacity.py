@@ -1,4 +1,4 @@
-"""Misses per needed expert over the number of expert slots, with MIN as the bound."""
+"""Misses per needed expert over the number of expert slots, MIN among them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MissRatioVsCapacity(Figure):
-    """Miss ratio over expert slots per layer; MIN, where swept, bounds every policy from below."""
+    """Miss ratio over expert slots per layer; MIN, where swept, knows the future."""
 
     kind = "miss_ratio_vs_capacity"
     needs = OVER_CAPACITY
@@ -30,7 +30,7 @@ class MissRatioVsCapacity(Figure):
         return capacity_table(self, folder, miss_ratios)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Lines over the slots; the bound is black, dashed and without markers."""
+        """Lines over the slots; MIN is black, dashed and without markers."""
         from moesim.report.capacity import draw_lines
 
         draw_lines(table, "miss_ratio_per_expert", axes)

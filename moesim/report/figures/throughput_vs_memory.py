@@ -130,7 +130,7 @@ def _by_series(ran: pd.DataFrame, axes: Axes) -> None:
     styles = series_styles({str(name): str(own["policy"].iloc[0]) for name, own in groups})
     for name, own in groups:
         style = styles[str(name)]
-        marker = style.marker or "*"  # a bound's line has none
+        marker = style.marker or "*"  # an offline policy's line has none
         faces = [style.color if best else "white" for best in own["pareto"]]
         axes.scatter(own["x"], own["y"], marker=marker, s=50, facecolors=faces,
                      edgecolors=style.color, zorder=3)  # fmt: skip

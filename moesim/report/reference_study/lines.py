@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moesim.config.counted import counted
 from moesim.report.reference_study.bars import TASKS, legend
-from moesim.report.style import BOUND, BOUND_POLICY, line_style, sizes
+from moesim.report.style import KNOWS, OFFLINE, OFFLINE_POLICY, line_style, sizes
 
 NAMED = (1, 2, 4, 8, 10, 12, 16)
 """Slots that are named beside the point."""
@@ -43,7 +43,7 @@ def miss_rate_over_slots(table: pd.DataFrame, sheet: Figure) -> None:
     axes = sheet.subplots()
     for number, policy in enumerate(dict.fromkeys(table["policy"])):
         line = table[table["policy"] == policy]
-        style = BOUND if policy == BOUND_POLICY else line_style(number)
+        style = OFFLINE if policy == OFFLINE_POLICY else line_style(number)
         axes.plot(
             line["slots"], 100 * line["miss_rate"], label=_policy(str(policy)),
             color=style.color, marker=style.marker, linestyle=style.linestyle,
@@ -81,4 +81,4 @@ def memory_and_latency(table: pd.DataFrame, sheet: Figure) -> None:
 
 
 def _policy(name: str) -> str:
-    return "MIN (bound)" if name == BOUND_POLICY else name.upper()
+    return f"MIN ({KNOWS})" if name == OFFLINE_POLICY else name.upper()

@@ -47,13 +47,13 @@ def test_the_miss_ratio_counts_late_prefetches_as_turns() -> None:
     assert miss_ratios(points)["miss_ratio_per_access"].tolist() == [0.25]
 
 
-def test_min_is_drawn_as_the_bound(sweep: Path) -> None:
+def test_min_is_drawn_apart(sweep: Path) -> None:
     figure = registry.get("miss_ratio_vs_capacity")()
     with drawn(figure, figure.prepare(sweep)) as sheet:
         axes = sheet.axes[0]
         words = {text.get_text() for text in (*axes.texts, *axes.get_legend().get_texts())}
         black = [line for line in axes.lines if line.get_color() == "#000000"]
-    assert "min (bound)" in words
+    assert "min (knows the future)" in words
     assert "out of memory" in words
     assert len(black) == 1
     assert np.isnan(black[0].get_ydata()[-1])
@@ -84,7 +84,7 @@ def test_lines_that_end_before_a_gap_are_named_in_the_order_of_their_ends(sweep:
         axes = sheet.axes[0]
         named = [text.get_text() for text in axes.get_legend().get_texts()]
         gap = next(text for text in axes.texts if text.get_text() == "out of memory")
-    assert named == ["min (bound)", "lfu", "lru", "lifo"]
+    assert named == ["min (knows the future)", "lfu", "lru", "lifo"]
     assert gap.get_va() == "top"
     assert gap.get_position()[1] > 0.9
 

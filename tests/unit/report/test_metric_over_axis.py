@@ -16,7 +16,7 @@ from moesim.config.errors import InputError
 from moesim.report.figures import registry
 from moesim.report.metrics import in_order
 from moesim.report.plot import drawn, figure_of, parse_size, plot
-from moesim.report.style import BOUND, series_styles
+from moesim.report.style import OFFLINE, series_styles
 
 SHIPPED = {"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb", "trace": "traces/quickstart.parquet"}
 
@@ -99,7 +99,7 @@ def test_the_ends_are_named_where_the_lines_are(sweep: Path) -> None:
         low, high = axes.get_ylim()
     lru = [speed(n, "lru") / speed(n, "lifo") for n in (4, 8, 12)][-1]
     assert ends["lru"] == pytest.approx((lru - low) / (high - low))
-    assert "min (bound)" in ends
+    assert "min (knows the future)" in ends
     assert "lifo" not in ends
 
 
@@ -173,7 +173,7 @@ def test_policies_with_other_axes_stay_apart() -> None:
         len({(style.color, style.marker, str(style.linestyle)) for style in styles.values()}) == 6
     )
     assert styles["lru, batch size 1"].color == styles["lru, batch size 4"].color
-    assert styles["min, batch size 1"] == BOUND
+    assert styles["min, batch size 1"] == OFFLINE
     assert styles["mine, batch size 1"].color != styles["lru, batch size 1"].color
 
 
