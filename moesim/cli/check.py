@@ -11,6 +11,7 @@ from moesim.cli.app import ExperimentFile, Overrides, app, warn
 def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, with where each value is from."""
     from moesim.config.counted import counted
+    from moesim.experiment.derived import derived
     from moesim.experiment.inputs import check_inputs
     from moesim.experiment.origins import placed
     from moesim.experiment.resolve import load_experiment
@@ -21,7 +22,8 @@ def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     with placed(resolved.origins, file):
         check_inputs(experiment for _, experiment in resolved.points)
         warn(cut_batches(experiment for _, experiment in resolved.points))
-    warn(left_out_figures(resolved.experiment, resolved.axes))
-    typer.echo(annotated_text(resolved.experiment, resolved.origins))
+        warn(left_out_figures(resolved.experiment, resolved.axes))
+        shown, origins = derived(resolved.experiment)
+    typer.echo(annotated_text(shown, {**resolved.origins, **origins}))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moesim.config.registry import kind_of
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
-from moesim.hardware.software import SoftwareProfile
+from moesim.hardware.software import Execution, SoftwareProfile
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
@@ -85,7 +85,7 @@ class Case:
     order: Literal["id", "resident_first"] = "id"
     initial: Literal["empty", "most_used"] = "empty"
     seed: int = 0
-    execution: Literal["eager", "piecewise", "graph"] = "eager"
+    execution: Execution = "eager"
     decide: Literal["host", "device"] = "host"
     links: Links | None = None
     prefill: Literal["cache", "bypass", "stream"] = "cache"

@@ -8,6 +8,7 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
+from moesim.experiment.execution import execution_of
 from moesim.experiment.footprints import footprint_of, residences_of
 from moesim.experiment.inputs import check_columns
 from moesim.experiment.layout import Layout, undivided_heads
@@ -104,7 +105,6 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
         order=experiment.experts.order,
         initial=experiment.experts.initial,
         seed=experiment.seed,
-        execution=experiment.execution,
         decide=experiment.decide,
         prefill=prefill.experts,
         prefetch=experiment.experts.prefetch,
@@ -113,6 +113,8 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     room = experiment.experts
     slots = slots_of_run(case, room.capacity, room.slots, limit_of(hardware))
     case = replace(case, slots=slots)
+    own = experiment.execution
+    case = replace(case, execution=execution_of(case).execution if own == "auto" else own)
     if limit_steps is not None:
         case = replace(case, schedule=case.schedule.first(limit_steps))
     if case.offloaded and links.shared("h2d"):

@@ -186,7 +186,11 @@ def _memory(built: Built) -> dict[str, Any]:
 
 
 def _basis(built: Built, engine: Engine) -> dict[str, Any]:
-    """How wrong prices like these have been, and why this engine ran."""
+    """How wrong prices like these have been, why this engine ran, and what was captured."""
     serial = built.case.kernels == "serial"
     error = price_error(built.hardware, built.case.model, serial=serial)
-    return {"price_error": error._asdict(), "engine_reason": engine.reason}
+    return {
+        "price_error": error._asdict(),
+        "engine_reason": engine.reason,
+        "execution": built.case.execution,
+    }

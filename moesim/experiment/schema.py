@@ -135,9 +135,10 @@ class Experiment(Params):
         description="A software profile by name (ideal, hf-eager) or by path: what the framework "
         "adds to the hardware's times.",
     )
-    execution: Literal["eager", "piecewise", "graph"] = Field(
-        default="eager",
-        description="Kernel launches: one by one, captured but for the MoE part, or all captured.",
+    execution: Literal["auto", "eager", "piecewise", "graph"] = Field(
+        default="auto",
+        description="Kernel launches: as the software makes them (auto), one by one, captured but "
+        "for the MoE part, or all captured.",
     )
     decide: Literal["host", "device"] = Field(
         default="host",

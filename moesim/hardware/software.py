@@ -14,6 +14,8 @@ from moesim.model.spec import FfnSpec
 Kernels = Annotated[int, Field(ge=0)]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
+Execution = Literal["eager", "piecewise", "graph"]
+"""Which launches are captured: none, all but those of the MoE part, or all."""
 
 
 class KernelCounts(Params):
@@ -53,7 +55,9 @@ class SoftwareProfile(Params):
     ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
     ``count_reads``: how many of them a decision takes whose counts were exchanged.
     ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
-    prompt tokens there are any, and ``logit_bytes`` of each.
+    prompt tokens there are any, and ``logit_bytes`` of each. ``resident_execution``: what is
+    captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
+    experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
     """
 
     name: str
@@ -73,6 +77,14 @@ class SoftwareProfile(Params):
     calls_empty: bool = False
     logits: Logits = "last"
     logit_bytes: int = 4
+    resident_execution: Execution = "eager"
+    offloaded_execution: Execution = "eager"
+    most_captured_tokens: int | None = None
+
+    @property
+    def captures(self) -> bool:
+        """Whether it ever captures launches."""
+        return (self.resident_execution, self.offloaded_execution) != ("eager", "eager")
 
     def copies_per_expert(self, expert: FfnSpec) -> int:
         """Copies that bring one ``expert``: 1, or one for each of its two or three matrices."""
@@ -147,6 +159,17 @@ class SoftwareFile(Params):
     logit_bytes: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
         None, description="Bytes that a logit takes in all its copies: 4, if left out."
     )
+    resident_execution: Sourced[Execution] | None = Field(
+        None,
+        description="What is captured of decode steps that never wait for the host: nothing"
+        " (eager), if left out.",
+    )
+    offloaded_execution: Sourced[Literal["eager", "piecewise"]] | None = Field(
+        None, description="Likewise where experts are offloaded: nothing (eager), if left out."
+    )
+    most_captured_tokens: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Tokens of a GPU's largest captured step: any, if left out."
+    )
 
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
@@ -154,6 +177,7 @@ class SoftwareFile(Params):
         parts = {"launch", "host_per_layer", "host_per_copy", "synchronisation"}
         plain = {"copied", "pinned", "blocking", "synchronisations"}
         optional = {"overlap", "count_reads", "calls_empty", "logits", "logit_bytes"}
+        optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
         given = {part: getattr(self, part) for part in optional}

@@ -1,0 +1,53 @@
+"""Which launches are captured where the experiment leaves it to its software."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from moesim.hardware.software import Execution
+from moesim.trace.routing import Phase
+
+if TYPE_CHECKING:
+    from moesim.engine.case import Case
+
+
+class Chosen(NamedTuple):
+    """A way of launching, and why it is this one."""
+
+    execution: Execution
+    reason: str
+
+
+NOTHING = Chosen("eager", "it captures nothing")
+
+
+def execution_of(case: Case) -> Chosen:
+    """What ``case``'s software captures of such a run, whatever the case's own execution.
+
+    Software captures decode steps; those of a run are all captured or none. Prompts before them,
+    whose kernels are long, are priced as they are.
+    """
+    software = case.software
+    if not software.captures:
+        return NOTHING
+    decode = case.schedule.phase == Phase.DECODE
+    if not decode.any():
+        return Chosen("eager", "it captures decode steps")
+    most, fullest = software.most_captured_tokens, _fullest(case)
+    if most is not None and fullest > most:
+        return Chosen("eager", f"it captures {most} tokens a GPU, and a step has {fullest}")
+    if case.offloaded:
+        return Chosen(software.offloaded_execution, "experts are offloaded")
+    if case.decide == "host" and case.needs_decision:
+        return Chosen("eager", "the host decides in every layer")
+    return Chosen(software.resident_execution, "all experts are resident")
+
+
+def _fullest(case: Case) -> int:
+    """The most tokens that a GPU has in a decode step."""
+    schedule = case.schedule
+    seats = schedule.pass_of_token() * case.gpus + schedule.gpu
+    by_pass = np.bincount(seats, minlength=schedule.passes * case.gpus).reshape(-1, case.gpus)
+    return int(by_pass[schedule.phase == Phase.DECODE].max())
