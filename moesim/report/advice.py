@@ -14,7 +14,7 @@ from moesim.config.counted import counted
 from moesim.report.compare_intervals import sentence
 from moesim.report.terminal import basis_line, number, percent, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
-from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
+from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, Settings
 from moesim.sweep.advise.limits import MEANING
 from moesim.sweep.speeds import share_in_words
 
@@ -35,19 +35,22 @@ def choices_table(advice: Advice) -> Table:
     rooms = list(dict.fromkeys(one.choice.capacity for one in advice.scored))
     table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
     rows = _rows(advice.scored)
-    prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _ in rows)
-    for name in ("miss", "prefetch", "policy") if prefetching else ("miss", "policy"):
+    prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _, _ in rows)
+    setting = any(beside for _, _, _, beside in rows)
+    shown = {"miss": True, "prefetch": prefetching, "policy": True, "set": setting}
+    for name in (name for name, show in shown.items() if show):
         table.add_column(name)
     slots = {one.choice.capacity: one.slots for one in advice.scored if one.slots}
     for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
         table.add_column(heading, justify="right")
-    for (miss, prefetch, policy), row in rows.items():
+    for (miss, prefetch, policy, _), row in rows.items():
         by_room = {one.choice.capacity: one for one in row}
         speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
         name = policy if len(EVICTING[miss]) > 1 else "-"
         bound = " (bound)" if row[0].choice.bound else ""
         ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
-        table.add_row(miss, *ahead, f"{name}{bound}", *speeds, *_shares(row[0]))
+        other = [row[0].choice.told] if setting else []
+        table.add_row(miss, *ahead, f"{name}{bound}", *other, *speeds, *_shares(row[0]))
     table.caption = "* the best; shares at the most slots; bound: knows the future"
     return table
 
@@ -56,8 +59,8 @@ def _sheet(title: str) -> Table:
     return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
 
 
-def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str, str], list[Scored]]:
-    rows: dict[tuple[str, str, str], list[Scored]] = {}
+def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str, str, Settings], list[Scored]]:
+    rows: dict[tuple[str, str, str, Settings], list[Scored]] = {}
     for one in scored:
         rows.setdefault(one.choice.way, []).append(one)
     return dict(sorted(rows.items(), key=lambda row: list(EVICTING).index(row[0][0])))
@@ -116,9 +119,11 @@ def sentences(advice: Advice) -> Iterator[str]:
     if room.fits:
         yield f"Fits: all {room.local} experts of a layer stay on the GPU, so nothing is missing."
         yield f"Speed: {number(best.throughput)} tokens/s."
+        yield from _setting(advice)
     else:
         yield f"Fits? No: {room.slots} of {room.local} experts of a layer do."
         yield _best(advice)
+        yield from _setting(advice)
         yield from _apart(advice)
     shares = [
         f"{name} ({percent(share)} of the time {MEANING[name]})"
@@ -144,6 +149,16 @@ def _best(advice: Advice) -> str:
         text += f" (the bound, {bound.choice.words}, knows the future and would reach"
         text += f" {number(bound.throughput)})"
     return f"{text}."
+
+
+def _setting(advice: Advice) -> Iterator[str]:
+    """What the experiment should set, where that makes the best choice faster."""
+    best, before = advice.best, advice.as_it_stands
+    if before is None or not before.throughput or not best.throughput:
+        return
+    ran, own = best.summary.get("execution"), before.summary.get("execution")
+    gain = f"x {best.throughput / before.throughput:.2f}"
+    yield f"Set {best.choice.told} ({ran} instead of {own}): {gain}; upgrades come on top of it."
 
 
 def _apart(advice: Advice) -> Iterator[str]:

@@ -35,10 +35,10 @@ def draw(advice: Advice, path: Path) -> Path:
 
 def _choices(advice: Advice, axes: Axes) -> None:
     """A line a way of handling misses, through its fastest policy; the other policies and what
-    prefetches reach as points.
+    prefetches and settings reach as points.
     """
     ran = [one for one in advice.scored if one.throughput]
-    ahead = [one for one in ran if one.choice.prefetch != NO_PREFETCH]
+    ahead = [one for one in ran if one.choice.prefetch != NO_PREFETCH or one.choice.beside]
     plain = [one for one in ran if one not in ahead]
     for place, miss in enumerate(EVICTING):
         own = [one for one in plain if one.choice.miss == miss and not one.choice.bound]
@@ -82,14 +82,15 @@ def _policies(scored: list[Scored], miss: str, style: LineStyle, axes: Axes) -> 
 
 
 def _star(one: Scored, axes: Axes) -> None:
-    """A choice that prefetches: black where it is a bound, else hollow, its edge as the line of
-    its misses.
+    """A choice that prefetches or sets something beside: black where it is a bound, else hollow,
+    its edge as the line of its misses.
     """
     bound = one.choice.bound
     edge = OFFLINE.color if bound else line_style(list(EVICTING).index(one.choice.miss)).color
     kind = f"bound ({one.choice.prefetch})" if bound else one.choice.prefetch
     axes.plot(
-        [one.slots or 0], [one.throughput or 0.0], label=f"{one.choice.miss}, prefetch: {kind}",
+        [one.slots or 0], [one.throughput or 0.0],
+        label=f"{one.choice.miss}, {one.choice.told or f'prefetch: {kind}'}",
         linestyle="none", marker="*", markersize=11, zorder=3,
         markerfacecolor=OFFLINE.color if bound else "white", markeredgecolor=edge,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -103,6 +103,14 @@ class Advice:
         return fastest(tuple(others))
 
     @property
+    def as_it_stands(self) -> Scored | None:
+        """The best choice without what is set beside it; None where nothing is."""
+        choice = replace(self.best.choice, beside=())
+        if choice == self.best.choice:
+            return None
+        return next((one for one in self.scored if one.choice == choice), None)
+
+    @property
     def bound(self) -> Scored | None:
         """The fastest of the bounds."""
         ran = [one for one in self.scored if one.choice.bound and one.throughput]
@@ -181,6 +189,8 @@ def _plain(one: Scored) -> dict[str, Any]:
         "prefetch": one.choice.prefetch,
         "policy": one.choice.policy,
         "capacity": one.choice.capacity,
+        "set": dict(one.choice.beside),
+        "execution": one.summary.get("execution"),
         "bound": one.choice.bound,
         "slots_per_layer": one.slots,
         "status": one.summary["status"],

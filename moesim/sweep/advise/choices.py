@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.config.errors import InputError
+from moesim.experiment.build import build
+from moesim.experiment.names import needed
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.schema import Experiment
+from moesim.hardware.software import Execution
 
 POLICIES = ("lru", "lfu_decay", "s3fifo")
 BOUND = "min"
@@ -30,18 +33,26 @@ NO_PREFETCH = "none"
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""
 ALL = "all"
+Settings = tuple[tuple[str, str], ...]
+LAUNCHING: tuple[Settings, ...] = (
+    (("execution", "auto"),),
+    (("execution", "auto"), ("decide", "device")),
+)
+"""Settings with which launches may be captured that are not as the experiment stands: what the
+software captures by itself, and with decisions on the device."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a miss does, which expert makes room, the room, and what is copied ahead (as in an
-    experiment).
+    """What a miss does, which expert makes room, the room, what is copied ahead (as in an
+    experiment), and what is set beside these, as pairs of a dotted path and a value.
     """
 
     miss: str
     policy: str
     capacity: str
     prefetch: str = NO_PREFETCH
+    beside: Settings = ()
 
     @property
     def bound(self) -> bool:
@@ -49,9 +60,9 @@ class Choice:
         return self.policy == BOUND or self.prefetch == ORACLE
 
     @property
-    def way(self) -> tuple[str, str, str]:
+    def way(self) -> tuple[str, str, str, Settings]:
         """All of it but the room."""
-        return self.miss, self.prefetch, self.policy
+        return self.miss, self.prefetch, self.policy, self.beside
 
     @property
     def settings(self) -> dict[str, str]:
@@ -61,28 +72,59 @@ class Choice:
             "experts.policy.kind": self.policy,
             "experts.capacity": self.capacity,
             "experts.prefetch.kind": self.prefetch,
+            **dict(self.beside),
         }
+
+    @property
+    def told(self) -> str:
+        """What is set beside, for a sentence."""
+        return ", ".join(f"{path}: {value}" for path, value in self.beside)
 
     @property
     def words(self) -> str:
         """For a sentence or a label; the room is named where it is not all there is."""
+        beside = f", {self.told}" if self.beside else ""
         if self.capacity == ALL:
-            return "all experts resident"
+            return f"all experts resident{beside}"
         policy = f" with {self.policy}" if len(EVICTING[self.miss]) > 1 else ""
         room = "" if self.capacity == "auto" else f" at {self.capacity}"
         ahead = f", prefetch {self.prefetch}" if self.prefetch != NO_PREFETCH else ""
-        return f"{self.miss}{policy}{ahead}{room}"
+        return f"{self.miss}{policy}{ahead}{beside}{room}"
 
 
+CAPTURED: tuple[Execution, ...] = ("eager", "piecewise", "graph")
+"""By how much is captured."""
 PLAIN = Choice("load", "lru", "auto")
 """What the others are compared with."""
 RESIDENT = Choice("load", "lru", ALL)
 
 
-def choices_of(slots: int, most: str = "auto") -> list[Choice]:
+def launching(experiment: Experiment, capacity: str) -> Settings:
+    """The first of ``LAUNCHING`` that captures more of the plain choice with this room; else
+    nothing.
+    """
+    plain = {**PLAIN.settings, "experts.capacity": capacity}
+    if not needed("software", experiment.software, experiment.folders).captures:
+        return ()
+    now = _captured(experiment, plain)
+    better = (s for s in LAUNCHING if _captured(experiment, plain | dict(s)) > now)
+    return next(better, ())
+
+
+def _captured(experiment: Experiment, settings: dict[str, str]) -> int:
+    """How much is captured; -1 where the settings do not go together."""
+    try:
+        case = build(with_settings(experiment, settings)).case
+    except InputError:
+        return -1
+    return CAPTURED.index(case.execution)
+
+
+def choices_of(slots: int, most: str = "auto", beside: Settings = ()) -> list[Choice]:
     """All choices where ``most`` is the largest room for experts, ``slots`` a layer.
 
-    The fewer slots are a half and a quarter of ``slots``.
+    The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
+    LRU and all the room there is.
     """
     fewer = dict.fromkeys(slots // share for share in SHARES[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
@@ -97,7 +139,8 @@ def choices_of(slots: int, most: str = "auto") -> list[Choice]:
         for miss, prefetches in PREFETCHES.items()
         for prefetch in prefetches
     ]
-    return [*plain, *ahead]
+    others = [Choice(miss, PLAIN.policy, most, beside=beside) for miss in EVICTING if beside]
+    return [*plain, *ahead, *others]
 
 
 COMMON = {"experts.initial": "most_used", "experts.kernels": "grouped"}
@@ -121,14 +164,15 @@ def allowed(
     experiment: Experiment, choices: Sequence[Choice]
 ) -> tuple[list[tuple[Choice, Experiment]], dict[str, str]]:
     """Each choice that ``experiment`` can make, with its experiment; why others cannot be made, by
-    what a miss does, or "prefetch". InputError where none can.
+    what a miss does (and what is set beside), or "prefetch". InputError where none can.
     """
     made: list[tuple[Choice, Experiment]] = []
     reasons: dict[str, str] = {}
     failure: InputError | None = None
     for choice in choices:
         about = choice.miss if choice.prefetch == NO_PREFETCH else "prefetch"
-        if about in reasons or choice.miss in reasons:
+        about += f", {choice.told}" if choice.beside else ""
+        if about in reasons or (choice.miss in reasons and not choice.beside):
             continue
         try:
             made.append((choice, with_settings(experiment, choice.settings)))

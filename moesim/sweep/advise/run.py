@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
 from moesim.sweep.advise.advice import Advice, Gain, Scored, chosen, fastest
-from moesim.sweep.advise.choices import RESIDENT, Choice, allowed, choices_of, common, with_settings
+from moesim.sweep.advise.choices import (
+    ALL,
+    RESIDENT,
+    Choice,
+    allowed,
+    choices_of,
+    common,
+    launching,
+    with_settings,
+)
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.room import Room, first_requests, room_of
@@ -75,7 +84,9 @@ def advise(
     replayed = min(wanted, recorded)
     base = common(experiment, replayed)
     room = room_of(base, most)
-    choices = [RESIDENT] if room.fits else choices_of(room.slots, most)
+    beside = launching(base, ALL if room.fits else most)
+    resident = [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
+    choices = resident if room.fits else choices_of(room.slots, most, beside)
     made, left_out = allowed(base, choices)
     summaries = runs.summaries(base, [(c.settings, e) for c, e in made], "choices")
     scored = tuple(

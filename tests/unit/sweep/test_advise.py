@@ -28,9 +28,11 @@ from moesim.sweep.advise.choices import (
     BOUND,
     EVICTING,
     PREFETCHES,
+    RESIDENT,
     Choice,
     allowed,
     choices_of,
+    launching,
 )
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import upgrade_text, write_upgrade
@@ -90,6 +92,46 @@ def test_a_choice_that_the_rules_forbid_is_left_out_with_the_reason() -> None:
     assert "graph" in left_out["cpu"]
     with pytest.raises(InputError, match="graph"):
         allowed(base, [Choice("cpu", "lru", "8 slots/layer")])
+
+
+CAPTURING = {**SMALL, "software": "vllm"}
+AUTO = (("execution", "auto"),)
+DEVICE = (*AUTO, ("decide", "device"))
+EIGHT_GPUS = {**CAPTURING, "hardware": "dgx-h100", "parallelism": {"expert": 8}}
+
+
+@pytest.mark.parametrize(
+    ("source", "room", "beside"),
+    [
+        (CAPTURING, "all", ()),
+        ({**CAPTURING, "execution": "eager"}, "all", AUTO),
+        ({**CAPTURING, "execution": "eager"}, "8 slots/layer", AUTO),
+        ({**CAPTURING, "execution": "graph"}, "8 slots/layer", AUTO),  # cannot load as it stands
+        ({**SMALL, "software": "hf-eager", "execution": "eager"}, "all", ()),
+        (EIGHT_GPUS, "all", DEVICE),
+        ({**EIGHT_GPUS, "decide": "device"}, "all", ()),
+    ],
+)
+def test_settings_that_capture_more_are_choices(source: Any, room: str, beside: Any) -> None:
+    base = load_experiment(source).experiment
+    assert launching(base, room) == beside
+    others = [c for c in choices_of(4, room, beside) if c.beside]
+    assert {c.miss for c in others} == (set(EVICTING) if beside else set())
+    assert all(dict(beside).items() <= c.settings.items() for c in others)
+
+
+def test_upgrades_are_over_the_best_setting() -> None:
+    as_it_is = Scored(RESIDENT, {"output_throughput": 120.0, "execution": "eager"})
+    best = Scored(
+        replace(RESIDENT, beside=AUTO), {"output_throughput": 199.0, "execution": "graph"}
+    )
+    gain = Gain(UPGRADES["no_software"], best, before=199.0)
+    advice = Advice("n", "m", "h", Room(8, 8), 1, 1, (as_it_is, best), {}, {}, (gain,))
+    assert advice.chosen == [best]
+    assert advice.over_best(gain) == 1.0
+    told = list(sentences(advice))
+    assert any(x.startswith("Set execution: auto (graph instead of eager): x 1.66") for x in told)
+    assert "No single upgrade" in told[-1]
 
 
 @pytest.mark.parametrize(
