@@ -324,9 +324,10 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
 
 
 def _resolved(experiment: Source, overrides: Sequence[str]) -> Resolved:
+    """The experiment alone: none of these answers looks at the points of its sweep."""
     from moesim.experiment.resolve import load_experiment
 
-    return load_experiment(experiment, overrides)
+    return load_experiment(experiment, overrides, alone=True)
 
 
 def _written(trace: RoutingTrace, out: Path | str | None) -> RoutingTrace:

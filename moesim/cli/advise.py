@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, fail
+from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, fail
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def advise(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time.")
     ] = 1,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -54,17 +55,19 @@ def advise(
     from moesim.experiment.resolve import load_experiment
     from moesim.report.advice_figure import draw
     from moesim.results.files import check_new_folder, write_json
-    from moesim.sweep.advise import Runs
+    from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
 
     _check_capacity(capacity)
-    resolved = load_experiment(file, overrides or ())
+    resolved = load_experiment(file, overrides or (), alone=True)
     experiment = resolved.experiment
     folder = out or Path("results") / f"{experiment.name}-advice"
-    if not (folder / "choices").is_dir():
+    if overwrite:
+        begin_anew(folder)
+    elif not (folder / "choices").is_dir():
         check_new_folder(folder)
     try:
-        with placed(resolved.origins, file), progress_bar() as progress:
+        with placed(resolved.origins, file), progress_bar("runs") as progress:
             runs = Runs(folder, jobs, progress)
             advice = advised(experiment, runs, most=capacity, requests=requests)
     except KeyboardInterrupt:

@@ -35,6 +35,13 @@ Overrides = Annotated[
     ),
 ]
 
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Begin anew in a folder that holds only what moesim wrote there."
+    ),
+]
+
 Cache = Annotated[
     str | None,
     typer.Option(

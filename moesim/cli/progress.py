@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from moesim.sweep.run import Progress
 
 INTERRUPTED = 130
+MINUTE_S = 60.0
 LINE_EVERY_S = 10.0
 """Least time between two lines where stderr is no terminal."""
 LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
@@ -23,7 +24,7 @@ LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(of: str = "points") -> Iterator[Progress]:
     """A bar with the time left on stderr; where that is no terminal, a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
@@ -31,24 +32,36 @@ def progress_bar() -> Iterator[Progress]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(console.print)
+        yield _lines(console.print, of)
         return
-    columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (of, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("points", total=None)
+        task = bar.add_task(of, total=None)
         yield lambda finished, total: bar.update(task, completed=finished, total=total)
 
 
-def _lines(write: Callable[[str], None]) -> Progress:
-    last = time.monotonic()
+def _lines(write: Callable[[str], None], of: str) -> Progress:
+    begun = last = time.monotonic()
+    standing: int | None = None
 
     def told(finished: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_EVERY_S:
-            last = time.monotonic()
-            write(f"{finished} of {total} points")
+        nonlocal last, standing
+        standing = finished if standing is None else standing
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            done = finished - standing
+            left = f", {time_left((now - begun) / done * (total - finished))}" if done else ""
+            write(f"{finished} of {total} {of}{left}")
 
     return told
+
+
+def time_left(seconds: float) -> str:
+    """In words, as exact as such a guess is."""
+    if seconds < MINUTE_S:
+        return "less than a minute left"
+    return f"about {seconds / MINUTE_S:.0f} min left"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, app, warn
+from moesim.cli.app import Cache, ExperimentFile, Overrides, Overwrite, app, warn
 
 OutFolder = Annotated[
     Path | None,
@@ -28,6 +28,7 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Verify the engine's invariants on the way (slower).")
     ] = False,
+    overwrite: Overwrite = False,
     cache: Cache = None,
     overrides: Overrides = None,
 ) -> None:
@@ -40,16 +41,19 @@ def run(
     from moesim.experiment.run import run as simulate
     from moesim.experiment.warnings import cut_batches
     from moesim.report.terminal import remedies, summary_table
-    from moesim.results.files import check_new_folder
+    from moesim.results.overwrite import check_folder
     from moesim.results.store import REUSED
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
-    resolved, kept = load_experiment(file, settings), cache_folder(cache)
+    resolved = load_experiment(file, settings, alone=True)
+    kept = cache_folder(cache)
     folder = out or Path("results") / resolved.experiment.name
-    check_new_folder(folder)
+    check_folder(folder, overwrite=overwrite)
     with placed(resolved.origins, file):
         warn(cut_batches([resolved.experiment]))
-        result = simulate(file, out=folder, check=check, overrides=settings, cache=kept)
+        result = simulate(
+            file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
+        )
     Console().print(summary_table(result.summary))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import AllowDrops, Cache, ExperimentFile, Overrides, app, fail, warn
+from moesim.cli.app import AllowDrops, Cache, ExperimentFile, Overrides, Overwrite, app, fail, warn
 from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
 
@@ -46,6 +46,7 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Evaluate failed points once more.")
     ] = False,
+    overwrite: Overwrite = False,
     cache: Cache = None,
     executor: Annotated[
         Where, typer.Option("--executor", help="Where: this machine, or a dask cluster.")
@@ -84,6 +85,7 @@ def sweep(
                 cache=cache_folder(cache),
                 folders=folders,
                 retry_failed=retry_failed,
+                overwrite=overwrite,
                 progress=progress,
                 warn=lambda line: warn([line]),
             )

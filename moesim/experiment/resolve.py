@@ -49,16 +49,19 @@ class Resolved:
         return tuple(self.points[0][0])
 
 
-def load_experiment(source: Source, overrides: Sequence[str] = ()) -> Resolved:
+def load_experiment(
+    source: Source, overrides: Sequence[str] = (), *, alone: bool = False
+) -> Resolved:
     """The experiment in the YAML file or dict ``source``, with ``overrides`` (``PATH=VALUE``).
 
+    ``alone``: without the points of its sweep, which are not looked at, for what never runs them.
     Raises an InputError with all mistakes, sorted by line.
     """
     forget_files()
     document, folders = _opened(source)
     document, problems = _overridden(document, overrides)
     experiment, findings = assess(document, folders)
-    axes, axis_problems = read_axes(document)
+    axes, axis_problems = ([], []) if alone else read_axes(document)
     points, point_problems = assess_points(document, axes, folders, findings)
     problems += [finding.problem for finding in findings] + axis_problems + point_problems
     if experiment is None or problems:

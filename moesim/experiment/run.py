@@ -20,7 +20,8 @@ from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
-from moesim.results import Result, check_new_folder, write_result
+from moesim.results import Result, write_result
+from moesim.results.overwrite import check_folder
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
@@ -30,6 +31,7 @@ def run(
     experiment: Source,
     *,
     out: Path | str | None = None,
+    overwrite: bool = False,
     check: bool = False,
     overrides: Sequence[str] = (),
     records: str | None = None,
@@ -39,7 +41,8 @@ def run(
     """Simulate ``experiment``, a file, a dictionary or an ``Experiment`` (its base point, where it
     has a sweep), with ``overrides`` as ``--set`` takes them.
 
-    ``out``: a new or empty folder for the result; ``check``: verify the engine's invariants;
+    ``out``: a new or empty folder for the result (``overwrite``: or one that holds only what moesim
+    wrote, replaced once the new result is there); ``check``: verify the engine's invariants;
     ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
     ``cache``: a folder of results that are used again where nothing that decides them has changed
     (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result
@@ -48,7 +51,7 @@ def run(
     >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
     """
     if out is not None:
-        check_new_folder(Path(out))
+        check_folder(Path(out), overwrite=overwrite)
     resolved = _resolved(experiment, overrides)
     if records is not None:
         resolved = resolved.model_copy(update={"records": records})
@@ -58,7 +61,7 @@ def run(
     else:
         result = reused_or(simulate, resolved, kept)
     if out is not None:
-        write_result(result, out)
+        write_result(result, out, overwrite=overwrite)
     return result
 
 
@@ -66,7 +69,7 @@ def _resolved(source: Source, overrides: Sequence[str]) -> Experiment:
     if isinstance(source, Experiment) and not overrides:
         forget_files()
         return source
-    return load_experiment(source, overrides).experiment
+    return load_experiment(source, overrides, alone=True).experiment
 
 
 def simulate(

@@ -55,19 +55,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_new_folder(folder: Path) -> None:
-    """An InputError unless ``folder`` is new or empty; nothing is ever overwritten."""
+    """An InputError unless ``folder`` is new or empty."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
         what = "holds files" if folder.is_dir() else "is a file"
-        remedy = "name a new or an empty folder, or remove it first"
+        remedy = "name a new or an empty folder, or remove it first (run, sweep and advise take"
+        remedy += " --overwrite)"
         raise InputError([Problem("--out", "", f"'{folder}' {what}; {remedy}")])
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that becomes it at the end, or vanishes on an error."""
-    check_new_folder(folder)
+def whole_folder(folder: Path, *, instead: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that becomes it at the end, or vanishes on an error;
+    ``instead``: also where ``folder`` holds files, which are removed then.
+    """
+    if not instead:
+        check_new_folder(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
@@ -78,6 +82,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
+        if instead and folder.exists():
+            shutil.rmtree(folder)
         temporary.rename(folder)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -13,6 +13,7 @@ import yaml
 
 from moesim.config.errors import InputError, Problem
 from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
+from moesim.results.overwrite import check_replaceable
 from moesim.results.provenance import FORMAT, digest
 from moesim.results.renamed import check_names
 from moesim.results.result import OPTIONAL, TABLES, Result, empty_table
@@ -23,13 +24,16 @@ SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment
 __all__ = ["check_new_folder", "is_result", "read_experiment", "read_result", "write_result"]
 
 
-def write_result(result: Result, folder: Path | str) -> Path:
+def write_result(result: Result, folder: Path | str, *, overwrite: bool = False) -> Path:
     """Write ``result`` to ``folder``, which must be new or empty: it appears whole or not at all.
 
-    Raises an InputError where the folder holds files or cannot be written.
+    ``overwrite``: or hold only what moesim wrote, which is replaced. Raises an InputError where the
+    folder holds other files or cannot be written.
     """
     target = Path(folder)
-    with whole_folder(target) as temporary:
+    if overwrite:
+        check_replaceable(target)
+    with whole_folder(target, instead=overwrite) as temporary:
         for name in TABLES:
             table: pd.DataFrame = getattr(result, name)
             if name not in OPTIONAL or len(table):

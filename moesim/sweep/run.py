@@ -14,6 +14,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.results import write_result
 from moesim.results.files import TEMPORARY
 from moesim.results.folder import SUMMARY
+from moesim.results.overwrite import check_replaceable, clear
 from moesim.results.result import plain_experiment
 from moesim.results.store import (
     PACKS,
@@ -56,6 +57,7 @@ def run_sweep(
     inputs: Mapping[str, Path] | None = None,
     executor: Executor | None = None,
     retry_failed: bool = False,
+    overwrite: bool = False,
     cache: Path | None = None,
     folders: bool = False,
     progress: Progress | None = None,
@@ -65,12 +67,16 @@ def run_sweep(
     ``experiment`` is what the points were made from, ``inputs`` the files that it reads: a folder
     that holds a sweep over anything else raises an InputError naming the difference. ``executor``
     overrides ``jobs`` processes of this machine (1: in this process). A finished point is never
-    evaluated again, except failed ones with ``retry_failed``. Unless ``evaluate`` says otherwise a
+    evaluated again, except failed ones with ``retry_failed``, or all with ``overwrite``, which
+    begins anew in a folder that holds only what moesim wrote. Unless ``evaluate`` says otherwise a
     point is simulated; ``cache`` is as for ``moesim.run``. ``folders``: write each point as a
     result folder, too.
     """
-    folder = _open(Path(out))
+    folder = _open(Path(out), overwrite=overwrite)
     with hold_alone(folder):
+        if overwrite:
+            clear(folder)
+            (folder / PACKS).mkdir()
         claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs or {}))
         _clean(folder)
         todo = unfinished(folder, points, retry_failed=retry_failed)
@@ -162,9 +168,13 @@ def _counter(progress: Progress | None, finished: int, total: int) -> Callable[[
     return count
 
 
-def _open(folder: Path) -> Path:
-    """The folder of a sweep: a new or an empty one, or one that holds a sweep."""
-    if folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
+def _open(folder: Path, *, overwrite: bool) -> Path:
+    """The folder of a sweep: a new or an empty one, or one that holds a sweep; with ``overwrite``
+    one that holds anything that moesim wrote.
+    """
+    if overwrite:
+        check_replaceable(folder)
+    elif folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
         names = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
         if not names <= {".lock", ".lock-workers", PACKS}:
             what = f"'{folder}' holds files but no sweep; name a new or an empty folder"

@@ -27,6 +27,7 @@ def sweep(
     executor: Executor | None = None,
     retry_failed: bool = False,
     folders: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
     warn: Warn = as_warning,
 ) -> Sweep:
@@ -36,7 +37,8 @@ def sweep(
     ``jobs`` processes, or ``executor`` (``moesim.sweep.dask.DaskCluster``). ``overrides``: what
     ``--set`` takes. ``cache``: a folder of results that are used again where nothing that decides
     them has changed. ``retry_failed``: evaluate failed points once more; ``folders``: write each
-    point as a result folder, too. ``progress``, called with (finished, total), is told how far it
+    point as a result folder, too; ``overwrite``: begin anew in a folder that holds only what moesim
+    wrote. ``progress``, called with (finished, total), is told how far it
     is, ``warn`` what does not come about as written. Raises an InputError for a bad experiment, one
     without axes, and an ``out`` that holds something else. In a script, call it under ``if __name__
     == "__main__":``, since ``jobs`` above 1 starts processes.
@@ -60,6 +62,7 @@ def sweep(
         cache=kept,
         folders=folders,
         retry_failed=retry_failed,
+        overwrite=overwrite,
         progress=progress,
     )
     return read_sweep(folder)

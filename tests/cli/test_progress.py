@@ -4,12 +4,17 @@ from moesim.cli import progress
 
 
 def test_a_line_now_and_then(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
-    with progress.progress_bar() as told:
-        told(1, 24)
-        told(2, 24)
+    clock = iter(range(0, 200, 40))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    with progress.progress_bar("runs") as told:
+        for finished in (4, 5, 23):  # 4 stood before; the fifth took 80 s
+            told(finished, 24)
     said = capsys.readouterr()
-    assert said.err.splitlines() == ["1 of 24 points", "2 of 24 points"]
+    assert said.err.splitlines() == [
+        "4 of 24 runs",
+        "5 of 24 runs, about 25 min left",
+        "23 of 24 runs, less than a minute left",
+    ]
     assert said.out == ""
 
 

@@ -14,6 +14,9 @@ from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.upgrades import Upgrade
 
+MOST_CHOSEN = 2
+"""Choices that are run with upgrades, at most."""
+
 
 @dataclass(frozen=True)
 class Scored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from moesim.hardware import load_hardware
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
-from moesim.sweep.advise.advice import Advice, Gain, Scored, chosen, fastest
+from moesim.results.overwrite import check_replaceable, clear
+from moesim.sweep.advise.advice import MOST_CHOSEN, Advice, Gain, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     ALL,
     RESIDENT,
@@ -30,6 +32,8 @@ from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.room import Room, first_requests, room_of
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
+from moesim.sweep.identity import is_sweep
+from moesim.sweep.lock import hold_alone
 from moesim.sweep.point import point_folder
 from moesim.sweep.run import Points, Progress, run_sweep
 from moesim.sweep.table import summary_of
@@ -47,10 +51,17 @@ class Runs:
     jobs: int = 1
     progress: Progress | None = None
 
-    def summaries(self, base: Experiment, points: Points, name: str) -> list[dict[str, Any]]:
+    def summaries(
+        self, base: Experiment, points: Points, name: str, *, before: int = 0, after: int = 0
+    ) -> list[dict[str, Any]]:
         """The summaries of ``points``, a sweep in the folder ``name``; what has run is kept, what
-        failed is tried again.
+        failed is tried again. ``before``, ``after``: other runs of the advice, for the progress.
         """
+
+        def told(finished: int, total: int) -> None:
+            if self.progress:
+                self.progress(before + finished, before + total + after)
+
         folder = self.out / name
         inputs = input_files([experiment for _, experiment in points])
         run_sweep(
@@ -60,13 +71,26 @@ class Runs:
             jobs=self.jobs,
             inputs=inputs,
             retry_failed=True,
-            progress=self.progress,
+            progress=told,
         )
         return [summary_of(folder, number) for number in range(len(points))]
 
     def blocks(self, name: str, number: int) -> Blocks | None:
         """The blocks of point ``number`` of the sweep in the folder ``name``."""
         return read_blocks(point_folder(self.out / name, number))
+
+
+def begin_anew(folder: Path) -> None:
+    """Empty ``folder``; an InputError where it holds what moesim did not write, or an advice that
+    is being made.
+    """
+    check_replaceable(folder)
+    with ExitStack() as held:
+        for name in ("choices", "upgrades"):
+            if is_sweep(folder / name):
+                held.enter_context(hold_alone(folder / name))
+        if folder.is_dir():
+            clear(folder)
 
 
 def advise(
@@ -88,7 +112,10 @@ def advise(
     resident = [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
     choices = resident if room.fits else choices_of(room.slots, most, beside)
     made, left_out = allowed(base, choices)
-    summaries = runs.summaries(base, [(c.settings, e) for c, e in made], "choices")
+    wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
+    later = len(wanted_upgrades) * (1 if room.fits else MOST_CHOSEN)
+    points = [(choice.settings, one) for choice, one in made]
+    summaries = runs.summaries(base, points, "choices", after=later)
     scored = tuple(
         Scored(choice, summary, runs.blocks("choices", number))
         for number, ((choice, _), summary) in enumerate(zip(made, summaries, strict=True))
@@ -107,7 +134,7 @@ def advise(
         scored=scored,
         left_out=left_out,
         limits=limits_of(base, best),
-        gains=gains(base, chosen(scored), runs, room, resize=most == "auto"),
+        gains=gains(base, chosen(scored), wanted_upgrades, runs, before=len(made)),
     )
 
 
@@ -123,20 +150,26 @@ def limits_of(base: Experiment, best: Scored) -> dict[Limit, float]:
     return limits(best.summary["time_share"], host)
 
 
-def gains(
-    base: Experiment, ones: Sequence[Scored], runs: Runs, room: Room, *, resize: bool
-) -> tuple[Gain, ...]:
-    """Every upgrade of every one of ``ones``, by the throughput that it reaches."""
-    wanted = [
+def upgrades_of(base: Experiment, room: Room, *, resize: bool) -> list[Upgrade]:
+    """The upgrades that could help; ``resize``: also those that leave more room for experts."""
+    return [
         upgrade
         for upgrade in UPGRADES.values()
         if upgrade.software != base.software
         and (resize or not upgrade.resized)
         and (not room.fits or upgrade.key in WITHOUT_MISSES)
     ]
+
+
+def gains(
+    base: Experiment, ones: Sequence[Scored], wanted: Sequence[Upgrade], runs: Runs, *, before: int
+) -> tuple[Gain, ...]:
+    """Every upgrade ``wanted`` of every one of ``ones``, by the throughput that it reaches, after
+    ``before`` other runs.
+    """
     pairs = [(one, upgrade) for one in ones for upgrade in wanted]
     points = [upgraded_point(base, one.choice, upgrade, runs.out) for one, upgrade in pairs]
-    summaries = runs.summaries(base, points, "upgrades")
+    summaries = runs.summaries(base, points, "upgrades", before=before)
     found = [
         Gain(upgrade, Scored(one.choice, summary), one.throughput or 0.0)
         for (one, upgrade), summary in zip(pairs, summaries, strict=True)

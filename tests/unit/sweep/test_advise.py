@@ -23,6 +23,7 @@ from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.report.advice import choices_table, sentences
 from moesim.results.result import BLOCKS
+from moesim.sweep.advise import Runs, begin_anew
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
     BOUND,
@@ -356,8 +357,36 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert main([*options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == advice
-    assert main(["advise", str(small), "--requests", "2", "--capacity", "8 slots/layer"]) == 2
+    again = ["advise", str(small), "--requests", "2", "--capacity", "8 slots/layer"]
+    assert main(again) == 2
     assert "workload.requests" in capsys.readouterr().err
+    (folder / "mine.txt").touch()
+    assert main([*again, "--overwrite"]) == 2
+    assert "mine.txt" in capsys.readouterr().err
+    (folder / "mine.txt").unlink()
+    begin_anew(folder)
+    assert not list(folder.iterdir())
+
+
+def test_the_progress_counts_all_runs_of_an_advice(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    base = load_experiment({**SMALL, "records": "summary", "workload": {"requests": 1}}).experiment
+    runs = Runs(tmp_path, progress=lambda finished, total: told.append((finished, total)))
+    runs.summaries(base, [({"seed": 0}, base)], "choices", after=3)
+    runs.summaries(base, [({"seed": 0}, base)], "upgrades", before=1)
+    assert told == [(0, 4), (1, 4), (1, 2), (2, 2)]
+
+
+def test_points_of_a_sweep_are_not_looked_at(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small.write_text(small.read_text() + "sweep: {experts.no_such_key: [1, 2]}\n")
+    for command in ("place", "fit"):
+        assert main([command, str(small)]) == 0
+    assert main(["advise", str(small), "--capacity", "8 turtles"]) == 2
+    assert "no_such_key" not in capsys.readouterr().err
+    assert main(["check", str(small)]) == 2
+    assert "no_such_key" in capsys.readouterr().err
 
 
 def test_what_fits_is_said_first_and_briefly(

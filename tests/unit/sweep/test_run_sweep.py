@@ -123,3 +123,16 @@ def test_a_file_that_a_killed_sweep_was_writing_does_not_stand_in_the_way(
     (out / ".writing-1-sweep.json").write_text("{")
     assert len(run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))) == 2
     assert not list(out.glob(".writing-*"))
+
+
+def test_another_sweep_takes_the_folder_only_with_overwrite(tmp_path: Path, markers: Path) -> None:
+    out = tmp_path / "out"
+    run_sweep(EXPERIMENT, points(4), out, evaluate=Counted(markers), folders=True)
+    with pytest.raises(InputError, match="--overwrite"):
+        run_sweep(EXPERIMENT, points(3), out, evaluate=Counted(markers))
+    run_sweep(EXPERIMENT, points(3), out, evaluate=Counted(markers), overwrite=True)
+    assert read_points(out)["n"].tolist() == [0, 1, 2]
+    (out / "mine.txt").touch()
+    with pytest.raises(InputError, match="which moesim did not write"):
+        run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers), overwrite=True)
+    assert len(read_points(out)) == 3

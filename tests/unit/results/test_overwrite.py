@@ -1,0 +1,72 @@
+"""Only what moesim wrote, and nothing else, is ever replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import factory
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.results import read_result, write_result
+from moesim.results.overwrite import check_replaceable, clear
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_result(factory.result(with_spans=True), tmp_path / "run")
+
+
+def test_a_result_is_replaced(folder: Path) -> None:
+    (folder / "figures").mkdir()
+    (folder / "figures" / "time_breakdown.png").touch()
+    write_result(factory.result(hits=7), folder, overwrite=True)
+    assert read_result(folder).summary["hits"] == 7
+    assert not (folder / "figures").exists()
+    assert not (folder / "spans.parquet").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+
+
+def touch(name: str) -> Callable[[Path], None]:
+    def made(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (touch("notes.txt"), "notes.txt"),
+        (touch("my_trace.parquet"), "my_trace.parquet"),
+        (touch("figures/talk.pptx"), "figures/talk.pptx"),
+        (touch("other/summary.json"), "other/summary.json"),
+        (lambda f: (f / "figures").symlink_to(f.parent), "figures"),
+        (lambda f: (f / "provenance.json").unlink(), "no result of moesim"),
+    ],
+)
+def test_what_moesim_did_not_write_stays(
+    folder: Path, change: Callable[[Path], None], told: str
+) -> None:
+    change(folder)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(InputError, match="--overwrite leaves it") as error:
+        write_result(factory.result(), folder, overwrite=True)
+    assert told in str(error.value)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_files_links_and_homes_are_no_results(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(folder)
+    for name in ("file", "link", ""):
+        with pytest.raises(InputError, match="--overwrite leaves it"):
+            check_replaceable(tmp_path / name)
+
+
+def test_a_new_or_an_empty_folder_is_fine(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "new")
+    check_replaceable(tmp_path)
+    clear(tmp_path)
