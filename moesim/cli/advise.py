@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +41,11 @@ def advise(
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Overrides = None,
@@ -68,7 +72,7 @@ def advise(
         check_new_folder(folder)
     try:
         with placed(resolved.origins, file), progress_bar("runs") as progress:
-            runs = Runs(folder, jobs, progress)
+            runs = Runs(folder, jobs or os.cpu_count() or 1, progress)
             advice = advised(experiment, runs, most=capacity, requests=requests)
     except KeyboardInterrupt:
         fail(f"stopped; the finished runs stay in {folder}: the same command goes on", INTERRUPTED)

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from moesim.config.planned import planned
+
+LEAST_PART = 3
+"""Characters that a name has in common with one that holds them, to be meant by it."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -48,12 +53,17 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The remedy for a wrong ``name``: what is ``allowed``, and the nearest of it."""
-    names = sorted(allowed)
+    """The remedy for a wrong ``name``: what is ``allowed`` and the nearest of it, or what to use
+    instead of what is not there yet.
+    """
+    names, word = sorted(allowed), name.lower()
     by_lower = {known.lower(): known for known in names}
-    close = [known for known in by_lower if name and known.startswith(name.lower())]
-    close = close or get_close_matches(name.lower(), by_lower, n=1)
+    close = [known for known in by_lower if word and known.startswith(word)]
+    close = close or [known for known in by_lower if len(word) >= LEAST_PART and word in known]
+    close = close or get_close_matches(word, by_lower, n=1)
     listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
+    if (told := planned(name)) is not None:
+        return f"{told}; {listed}"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,13 @@ from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
+from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
 
 Folders = tuple[Path, ...]
+MAKERS = ("moesim ", "python ", "$ ")
+"""How a line begins that is a command."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,15 @@ CATALOGUES = (
 def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
     """A problem for everything named in ``document`` that is not there or cannot be read."""
     for catalogue in CATALOGUES:
-        if isinstance(name := document.get((catalogue.key,)), str) and name:
-            found = _wrong_name(catalogue, name, folders)
+        if isinstance(name := document.get((catalogue.key,)), str | int) and name:
+            found = _wrong_name(catalogue, str(name), folders)
             if isinstance(found, str):
                 yield document.problem((catalogue.key,), found)
             else:
                 yield from found
     trace = document.get(("trace",))
     if isinstance(trace, str) and trace and (what := _missing_trace(trace, folders)):
-        yield document.problem(("trace",), what)
+        yield document.problem(("trace",), f"{what}{_how_made(document, trace)}")
     yield from _unknown_figures(document)
 
 
@@ -84,6 +88,8 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
     if list_names is None:
         return ()
     if name not in (known := list_names()) and look_up(name, folders) is None:
+        if (told := planned(name)) is not None and "/" in name:
+            return told
         if "/" in name or name.endswith((".json", ".yaml", ".yml")):
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
@@ -108,6 +114,17 @@ def _missing_trace(trace: str, folders: Folders) -> str | None:
         guess = others.rpartition("; ")[2] if "did you mean" in others else ""
         return f"{not_found(trace, folders)}{'; ' if guess else ''}{guess}"
     return f"'{trace}' is a folder; name a trace (a Parquet file)" if found.is_dir() else None
+
+
+def _how_made(document: Document, trace: str) -> str:
+    """The command that makes ``trace``, where a comment of the experiment's file has it."""
+    with suppress(OSError, ValueError):
+        text = Path(document.start.source).read_text(encoding="utf-8")
+        comments = (line.lstrip("# \t") for line in text.splitlines() if line.startswith("#"))
+        for comment in comments:
+            if trace in comment and comment.startswith(MAKERS):
+                return f"; make it: {comment.rstrip()}"
+    return ""
 
 
 def _traces_beside(trace: str, folders: Sequence[Path]) -> set[str]:

@@ -186,6 +186,12 @@ class Experiment(Params):
 
     _folders: tuple[Path, ...] = PrivateAttr(default=())
 
+    @field_validator("model", "hardware", "software", mode="before")
+    @classmethod
+    def _name_of_digits(cls, name: Any) -> Any:
+        """A name that YAML reads as a number, as in 'hardware: 4090'."""
+        return str(name) if type(name) is int else name
+
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:

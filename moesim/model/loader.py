@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.planned import planned
 from moesim.model.families.moe_decoder import MoeDecoder
 from moesim.model.family import Family, family_for, model_types
 from moesim.model.quantization import from_quantization_file
@@ -34,6 +35,8 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     if name_or_path.lower() in model_names():
         return _build(card, card.stem)
     path = _find(name_or_path, folders)
+    if path.suffix and (told := planned(path.suffix)) is not None:
+        raise _unusable(path, told)
     name = path.stem if path.name != _CONFIG else path.resolve().parent.name
     return _build(path, name)
 

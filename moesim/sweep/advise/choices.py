@@ -24,6 +24,9 @@ EVICTING = {
 }
 """Policies by what a miss does, the simplest first: of equals the first is best. Where nothing is
 loaded nothing is evicted, and one policy is enough."""
+AT_FEWER = {**EVICTING, "cheapest": ("lru",)}
+"""Policies with less than all the room there is: ``cheapest``, which only the engine ``des`` plays
+where copies and the CPU share DRAM, takes longer than all else together."""
 ORACLE = "oracle"
 PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
 """Predictions by what a miss does, with LRU and all the room there is. The oracle is a bound where
@@ -133,6 +136,7 @@ def choices_of(slots: int, most: str = "auto", beside: Settings = ()) -> list[Ch
         for miss, policies in EVICTING.items()
         for policy in policies
         for room in rooms
+        if room == most or policy in AT_FEWER[miss]
     ]
     ahead = [
         Choice(miss, PLAIN.policy, most, prefetch)

@@ -1,0 +1,40 @@
+"""What people ask for that is not there yet, and what to use instead."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+PLANNED: dict[tuple[str, ...], str] = {
+    (
+        "arrivals", "arrival", "arrival_rate", "request_rate", "requests_per_second", "qps", "rps",
+        "poisson",
+    ): "arrivals of requests are not there yet: all wait from the start; sweep"
+    " workload.batching.batch_size with kind: refill, which keeps so many in flight",
+    ("ttft", "tpot", "itl", "slo", "goodput", "latency", "load"):
+    "TTFT and TPOT at a load are not there yet; a result has those of batches that stay full"
+    " (mean_ttft_ms, p99_tpot_ms): sweep workload.batching.batch_size",
+    ("cost", "costs", "price_per_hour", "dollars", "usd", "budget_usd"):
+    "costs are not there yet; divide the machine's price an hour by 3600 times a result's"
+    " output_throughput",
+    ("energy", "power", "watts", "tdp", "joules", "carbon"):
+    "energy is not there yet; a result has duration_ms and time_share to multiply with your power",
+    ("sglang",): "SGLang is not there yet; for its times software vllm is the nearest, for its"
+    " recordings write an npz file (docs/traces.md)",
+    ("counts", "expert_counts", "expert_distribution", "counts_only"):
+    "traces of counts alone are not there yet; draw a trace that is as uneven with 'moesim trace"
+    " synthesize'",
+    ("gguf", ".gguf"): "GGUF is not there yet; give the config.json of the model that it was made"
+    " from, with a quantization_config of about its bits",
+    ("quantization", "quantisation", "quant", "bits", "dtype", "weight_dtype"):
+    "a quantisation is no key: it stands as quantization_config in the model's config.json",
+    ("context", "context_length", "max_model_len", "kv_cache_dtype", "kv_dtype"):
+    "context and KV format are no keys yet: contexts are those of the trace's requests, and the KV"
+    " cache has the model's format",
+}  # fmt: skip
+"""By the words that people use."""
+
+
+def planned(word: str) -> str | None:
+    """What to say to someone who asks for ``word`` (a key, a name, or a file by its suffix)."""
+    asked = {word.lower(), PurePath(word).suffix.lower()} - {""}
+    return next((told for words, told in PLANNED.items() if asked & set(words)), None)

@@ -1,0 +1,114 @@
+"""What is not there yet is said to be, with what to use instead."""
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.config.errors import InputError, nearest
+from moesim.config.planned import PLANNED, planned
+from moesim.experiment.json_schema import json_schema
+from moesim.experiment.resolve import load_experiment
+from moesim.hardware import software_names
+from moesim.model import load_model
+
+SMALL = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+}
+
+
+def messages(source, overrides=()):
+    with pytest.raises(InputError) as error:
+        load_experiment(source, overrides)
+    return [str(problem) for problem in error.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("arrivals={rate: 3}", "arrivals of requests are not there yet"),
+        ("workload.request_rate=3", "sweep workload.batching.batch_size with kind: refill"),
+        ("workload.batching.kind=poisson", "arrivals of requests are not there yet"),
+        ("slo={ttft: 1}", "a result has those of batches that stay full"),
+        ("sweep.workload.qps=[1, 2]", "arrivals of requests are not there yet"),
+        ("cost=3", "costs are not there yet"),
+        ("energy=true", "energy is not there yet"),
+        ("software=sglang", "software vllm is the nearest"),
+        ("model=gpt-oss-20b.gguf", "GGUF is not there yet; give the config.json"),
+        ("model=some/where/x.gguf", "GGUF is not there yet; give the config.json"),
+        ("quantization=int4", "quantization_config"),
+        ("context_length=4096", "contexts are those of the trace's requests"),
+    ],
+)
+def test_a_word_that_people_use(setting, told):
+    (message,) = messages(SMALL, [setting])
+    assert message.startswith(f"--set {setting}: ")
+    assert told in message
+
+
+def test_a_gguf_file_is_no_broken_json(tmp_path):
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"GGUF\x03\x00")
+    (message,) = messages({**SMALL, "model": str(path)})
+    assert "GGUF is not there yet" in message
+    with pytest.raises(InputError, match="GGUF is not there yet"):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize("word", ["sglang", "counts"])
+def test_a_recording_that_no_importer_reads(tmp_path, capsys, word):
+    (tmp_path / "r.npz").write_bytes(b"PK")
+    command = ["trace", "import", str(tmp_path / "r.npz"), "-o", str(tmp_path / "o.parquet")]
+    assert main([*command, "--importer", word]) == 2
+    assert "not there yet" in capsys.readouterr().err
+
+
+def test_no_word_is_there():
+    """A word leaves the table when it becomes a key or a name."""
+    there = set(software_names())
+
+    def keys(schema):
+        if isinstance(schema, dict):
+            there.update(schema.get("properties", {}))
+            for value in schema.values():
+                keys(value)
+        elif isinstance(schema, list):
+            for value in schema:
+                keys(value)
+
+    keys(json_schema())
+    assert "batch_size" in there
+    assert not {word for words in PLANNED for word in words} & there
+    assert planned("capacity") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("4090", "rtx-4090"),
+        ("PRO", "rtx-pro-6000"),
+        ("rtx-40", "rtx-4060-8gb"),
+        ("h10", "h100-sxm"),
+    ],
+)
+def test_a_part_of_a_name_finds_it(name, meant):
+    known = ["h100-sxm", "rtx-4060-8gb", "rtx-4090", "rtx-pro-6000"]
+    assert nearest(name, known).endswith(f"did you mean '{meant}'?")
+
+
+def test_a_name_of_digits_is_a_name():
+    (message,) = messages({**SMALL, "hardware": 4090})
+    assert "'4090' is neither a known name" in message
+    assert message.endswith("did you mean 'rtx-4090'?")
+
+
+def test_a_missing_trace_says_how_it_is_made(tmp_path):
+    path = tmp_path / "x.yaml"
+    text = "".join(f"{key}: {value}\n" for key, value in SMALL.items())
+    command = "moesim trace synthesize some.yaml -o made/small.parquet"
+    text = text.replace("traces/small-moe.parquet", "made/small.parquet")
+    path.write_text(f"# Small. made/small.parquet is drawn first:\n#   {command}\n{text}")
+    (message,) = messages(path)
+    assert message.endswith(f"; make it: {command}")
+    (message,) = messages(path, ["trace=other.parquet"])
+    assert "make it" not in message
