@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.calibrate.datasheet_prices import PRICES
+from moesim.calibrate.datasheet_prices import PRICES, Terms
 from moesim.calibrate.validate import Mask, number
 from moesim.hardware.calibrated import Fit, Ranges
 from moesim.hardware.profile import HardwareProfile
@@ -77,10 +77,14 @@ class Fitter:
         raise NotImplementedError
 
 
+def datasheet_terms(profile: HardwareProfile, table: pd.DataFrame, op: str) -> Terms:
+    """What the datasheet's prices of rows with one ``op`` are made of."""
+    return PRICES[op](table, profile.model_copy(update={"calibrated": None}))
+
+
 def datasheet(profile: HardwareProfile, table: pd.DataFrame, op: str) -> Prices:
     """The datasheet's prices of rows with one ``op``."""
-    bare = profile.model_copy(update={"calibrated": None})
-    price = np.asarray(PRICES[op](table, bare), np.float64)
+    price = datasheet_terms(profile, table, op).total_ns()
     none = np.zeros(len(table), bool)
     return Prices(price, np.full(len(table), "datasheet", object), none)
 

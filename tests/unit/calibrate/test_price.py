@@ -4,6 +4,8 @@ import pytest
 
 from moesim.calibrate.columns import SHAPES
 from moesim.calibrate.datasheet_prices import PRICES
+from moesim.calibrate.explain import explained
+from moesim.calibrate.fitters.base import datasheet_terms
 from moesim.calibrate.price import price_table
 from moesim.cli.main import main
 from moesim.config.errors import InputError
@@ -70,3 +72,39 @@ def test_a_row_without_a_price_is_an_error_with_its_line(card):
         price_table(card, operations(tokens=[1, 0], **shape), name="ops")
     with pytest.raises(InputError, match="--method 'fitt'"):
         price_table(card, operations(tokens=[1], **shape), "fitt")
+
+
+EXPERT = {"hidden": [2880], "inter": 2880, "experts": 32, "top_k": 4, "gated": True}
+
+
+@pytest.mark.parametrize(("tokens", "bound"), [(1, "memory (reads)"), (4096, "compute (products)")])
+def test_a_datasheet_price_is_explained(tokens, bound):
+    profile = load_hardware("rtx-4090")
+    values = {name: np.ravel(value)[0] for name, value in EXPERT.items()}
+    values |= {"op": "moe", "dtype": "bf16", "tokens": tokens}
+    table = explained(profile, values, "datasheet")
+    cells = list(zip(*([*column.cells] for column in table.columns), strict=True))
+    rows = {name: (time, amount, at) for name, time, amount, at in cells}
+    assert rows["bound by"][1] == bound
+    time = {name: float(us or 0) for name, (us, _, _) in rows.items()}
+    longest = max(time["reads"], time["products"])
+    total = time["starts and latency"] + longest + time["moves"]
+    assert total == pytest.approx(time["price"], abs=2e-3)
+    touched = min(4 * tokens, 32) * 3 * 2880 * 2880 * 2
+    assert rows["reads"][1:] == (
+        "199.1 MB" if tokens == 1 else "1.593 GB",
+        "907.2 GB/s, 90 % of 1.008 TB/s",
+    )
+    assert time["reads"] == pytest.approx(touched / 907.2e9 * 1e6, rel=1e-4)
+    assert rows["products"][2] == "107.4 TFLOP/s, 65 % of 165.2 TFLOP/s"
+
+
+def test_the_terms_of_every_op_make_its_price(card):
+    for op, shape in SHAPES.items():
+        table = operations(**{name: [64] for name in shape} | {"op": [op]})
+        terms = datasheet_terms(card, table, op)
+        parts = [t for t in (terms.reads, terms.products, terms.moves) if t is not None]
+        for term in parts:
+            rate = np.ravel(term.peak)[0] * term.fraction
+            assert term.time_ns[0] == pytest.approx(term.amount[0] / rate * 1e9, abs=1), op
+        assert terms.total_ns()[0] == pytest.approx(price_table(card, table).price_ns[0])
