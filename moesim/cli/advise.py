@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, fail
+from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, examples, fail
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
     from moesim.sweep.advise import Advice
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim advise experiments/quickstart.yaml",
+        "moesim advise experiments/quickstart.yaml --set software=llama.cpp --requests 4 -j 2",
+    )
+)
 def advise(
     file: ExperimentFile,
     *,

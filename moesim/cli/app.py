@@ -58,6 +58,11 @@ AllowDrops = Annotated[
 ]
 
 
+def examples(*commands: str) -> str:
+    """The end of a command's help: lines that can be typed."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         import moesim

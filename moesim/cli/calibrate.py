@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import app as command_line
-from moesim.cli.app import fail
+from moesim.cli.app import examples, fail
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,7 @@ command_line.add_typer(app, name="calibrate")
 SHOWN = 20
 
 
-@app.command("import")
+@app.command("import", epilog=examples("moesim calibrate import MEASUREMENTS --out table.parquet"))
 def import_(
     path: Annotated[
         Path, typer.Argument(metavar="FILE|FOLDER", help="Measurements; a wheel is read as it is.")
@@ -64,7 +64,7 @@ def import_(
     typer.echo(f"{out}: {rows} from {files} ({counts})")
 
 
-@app.command()
+@app.command(epilog=examples("moesim calibrate fit table.parquet --out mine.yaml"))
 def fit(
     tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Measurement tables.")],
     *,
@@ -102,7 +102,7 @@ def fit(
     typer.echo(f"{out}: fits: {counts}")
 
 
-@app.command()
+@app.command(epilog=examples("moesim calibrate check mine.yaml table.parquet --out check.png"))
 def check(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measurement table.")],

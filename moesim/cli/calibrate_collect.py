@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.calibrate import app
 
 if TYPE_CHECKING:
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from moesim.calibrate.collect.session import Session
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim calibrate collect --model qwen3-30b-a3b --minutes 10 --out table.parquet"
+    )
+)
 def collect(
     *,
     out: Annotated[

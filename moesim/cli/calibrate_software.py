@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.calibrate import app
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim calibrate software runs.csv --model gpt-oss-20b --hardware rtx-4090 -o mine.yaml"
+    )
+)
 def software(
     table: Annotated[
         Path,

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import fail
+from moesim.cli.app import examples, fail
 from moesim.cli.calibrate import app
 
 INTERRUPTED = 130
 
 
-@app.command()
+@app.command(
+    epilog=examples("moesim calibrate validate --device cpu --slots 25,50 --out results/loop")
+)
 def validate(
     *,
     out: Annotated[

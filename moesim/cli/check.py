@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, warn
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, warn
 
 
-@app.command()
+@app.command(epilog=examples("moesim check experiments/quickstart.yaml --set hardware=rtx-4090"))
 def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, with where each value is from."""
     from moesim.config.counted import counted

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 
-@app.command()
+@app.command(epilog=examples("moesim compare results/one results/twelve"))
 def compare(
     first: Annotated[Path, typer.Argument(metavar="DIR1", help="The folder of a run or a sweep.")],
     second: Annotated[Path, typer.Argument(metavar="DIR2", help="Another one.")],

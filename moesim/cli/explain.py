@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 Count = int | None
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim explain rtx-4090 --tokens 1 --hidden 2880 --inter 2880 --experts 32 --top-k 4",
+        "moesim explain h100-sxm --op gemm --set m=16 --set n=4096 --set k=4096",
+    )
+)
 def explain(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
     *,
@@ -19,12 +24,14 @@ def explain(
         str, typer.Option(help="The operation: moe, gemm, attention_decode, copy_h2d, ...")
     ] = "moe",
     dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
-    tokens: Annotated[Count, typer.Option()] = None,
-    hidden: Annotated[Count, typer.Option()] = None,
-    inter: Annotated[Count, typer.Option()] = None,
-    experts: Annotated[Count, typer.Option()] = None,
-    top_k: Annotated[Count, typer.Option()] = None,
-    distinct_experts: Annotated[Count, typer.Option()] = None,
+    tokens: Annotated[Count, typer.Option(help="Tokens of the batch.")] = None,
+    hidden: Annotated[Count, typer.Option(help="Hidden size.")] = None,
+    inter: Annotated[Count, typer.Option(help="Intermediate size of an expert.")] = None,
+    experts: Annotated[Count, typer.Option(help="Experts of the layer.")] = None,
+    top_k: Annotated[Count, typer.Option(help="Experts a token.")] = None,
+    distinct_experts: Annotated[
+        Count, typer.Option(help="Experts that have rows [all that the tokens can reach].")
+    ] = None,
     gated: Annotated[bool, typer.Option(help="Three matrices an expert, or two.")] = True,
     rows: Annotated[str | None, typer.Option(help="Rows of each expert, as in '4,2,1,1'.")] = None,
     settings: Annotated[

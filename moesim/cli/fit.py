@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app
+from moesim.cli.app import ExperimentFile, Overrides, app, examples
 
 
-@app.command()
+@app.command(
+    epilog=examples("moesim fit experiments/quickstart.yaml --context 1024,8192 --out fit.png")
+)
 def fit(
     file: ExperimentFile,
     *,

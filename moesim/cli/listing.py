@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 
-@app.command("list")
+@app.command("list", epilog=examples("moesim list hardware", "moesim list policies --json"))
 def list_(
     what: Annotated[
         str,

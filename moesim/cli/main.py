@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
+
+import typer
 
 import moesim.cli
 from moesim.cli.app import app
@@ -22,6 +25,20 @@ def load_commands() -> None:
     """Import every command module, so that its commands are in ``app``."""
     for module in pkgutil.iter_modules(moesim.cli.__path__):
         importlib.import_module(f"moesim.cli.{module.name}")
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its name, as in 'moesim trace import', in alphabetical order."""
+    load_commands()
+    yield from _commands("moesim", typer.main.get_command(app))
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    parts: dict[str, Any] = getattr(command, "commands", {})
+    if not parts:
+        yield name, command
+    for part in sorted(parts):
+        yield from _commands(f"{name} {part}", parts[part])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app
+from moesim.cli.app import ExperimentFile, Overrides, app, examples
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim place experiments/placement_on_8_gpus.yaml --compare",
+        "moesim place experiments/placement_on_8_gpus.yaml --out plan.json",
+    )
+)
 def place(
     file: ExperimentFile,
     *,

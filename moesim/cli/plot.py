@@ -7,10 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import AllowDrops, app, warn
+from moesim.cli.app import AllowDrops, app, examples, warn
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim plot results/quickstart", "moesim plot results/quickstart --figure time_breakdown"
+    )
+)
 def plot(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or a sweep.")],
     figure: Annotated[
@@ -41,7 +45,7 @@ def plot(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="[DIR/figures]")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to draw [DIR/figures].")
     ] = None,
     formats: Annotated[
         list[str] | None,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 
-@app.command()
+@app.command(epilog=examples("moesim price h100-sxm --ops operations.parquet --out prices.parquet"))
 def price(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile: name or file.")],
     *,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 studies = typer.Typer(
@@ -16,7 +16,9 @@ studies = typer.Typer(
 app.add_typer(studies, name="reproduce")
 
 
-@studies.command("reference-study")
+@studies.command(
+    "reference-study", epilog=examples("moesim reproduce reference-study --out results/study -j 2")
+)
 def reference_study(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],

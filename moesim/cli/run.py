@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, Overwrite, app, warn
+from moesim.cli.app import Cache, ExperimentFile, Overrides, Overwrite, app, examples, warn
 
 OutFolder = Annotated[
     Path | None,
@@ -19,7 +19,12 @@ Engine = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim run experiments/quickstart.yaml --out results/one",
+        "moesim run experiments/quickstart.yaml --set experts.policy.kind=lfu --overwrite",
+    )
+)
 def run(
     file: ExperimentFile,
     *,

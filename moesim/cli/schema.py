@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 
-@app.command()
+@app.command(epilog=examples("moesim schema > experiment.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of experiments, for editors."""
     import json

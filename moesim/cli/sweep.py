@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import AllowDrops, Cache, ExperimentFile, Overrides, Overwrite, app, fail, warn
+from moesim.cli.app import (
+    AllowDrops,
+    Cache,
+    ExperimentFile,
+    Overrides,
+    Overwrite,
+    app,
+    examples,
+    fail,
+    warn,
+)
 from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
 
@@ -29,7 +39,12 @@ class Where(StrEnum):
     DASK = "dask"
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim sweep experiments/quickstart.yaml -j 2",
+        "moesim sweep experiments/quickstart.yaml --set sweep.seed=[0,1] --overwrite",
+    )
+)
 def sweep(
     file: ExperimentFile,
     *,

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app
+from moesim.cli.app import app, examples
 
 
-@app.command()
+@app.command(epilog=examples("moesim timeline results/one --steps 0:5 --out timeline.json"))
 def timeline(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
     steps: Annotated[
         str, typer.Option("--steps", metavar="FIRST:END", help="Forward passes to show.")
     ] = "0:20",
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE")] = Path("timeline.json"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write (JSON).")
+    ] = Path("timeline.json"),
 ) -> None:
     """Write a run's engines, experts and copies as a Chrome trace (opens in ui.perfetto.dev).
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import app as command_line
+from moesim.cli.app import examples
 
 app = typer.Typer(
     no_args_is_help=True, help="Record, import, check, describe and cut routing traces."
@@ -18,7 +19,10 @@ TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="A trace (.parqu
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")]
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog=examples("moesim trace import recorded.npz --out mine.parquet --model gpt-oss-20b"),
+)
 def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A recording; its format is recognised.")
@@ -58,7 +62,7 @@ def import_(
         typer.echo(f"note: no --model; experts taken from the ids as {trace.experts}")
 
 
-@app.command()
+@app.command(epilog=examples("moesim trace validate traces/quickstart.parquet"))
 def validate(file: TraceFile) -> None:
     """List everything that is wrong with a trace (exit code 1; 2 if it cannot be read)."""
     from moesim.trace.parquet import load_trace
@@ -74,7 +78,7 @@ def validate(file: TraceFile) -> None:
     typer.echo(f"{file}: clean; {described(trace)}")
 
 
-@app.command()
+@app.command(epilog=examples("moesim trace stats traces/quickstart.parquet --layers"))
 def stats(
     file: TraceFile,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -99,7 +103,12 @@ def stats(
         console.print(table)
 
 
-@app.command("slice")
+@app.command(
+    "slice",
+    epilog=examples(
+        "moesim trace slice traces/quickstart.parquet --requests 0:4 --out four.parquet"
+    ),
+)
 def slice_(
     file: TraceFile,
     out: Out,

@@ -7,10 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.trace import TraceFile, app
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim trace curve traces/quickstart.parquet --policy lru,min --out curve.parquet"
+    )
+)
 def curve(
     file: TraceFile,
     *,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.trace import app
 
 
-@app.command()
+@app.command(epilog=examples("moesim trace distance traces/quickstart.parquet four.parquet"))
 def distance(
     first: Annotated[Path, typer.Argument(metavar="A", help="A trace, for example a real one.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="A trace to compare with it.")],

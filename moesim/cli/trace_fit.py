@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.trace import TraceFile, app
 
 
-@app.command("fit")
+@app.command(
+    "fit", epilog=examples("moesim trace fit traces/quickstart.parquet --out parameters.yaml")
+)
 def fit_(
     file: TraceFile,
     *,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from moesim.cli.app import fail
+from moesim.cli.app import examples, fail
 from moesim.cli.trace import Out, app
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ Tokenizer = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "moesim trace record openai/gpt-oss-20b prompts.txt --max-new-tokens 256 --out mine.parquet"
+    )
+)
 def record(
     model: Model,
     file: Prompts,

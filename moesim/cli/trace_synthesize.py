@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import examples
 from moesim.cli.trace import Out, app, described
 
 
-@app.command()
+@app.command(
+    epilog=examples("moesim trace synthesize parameters.yaml --requests 100 --out drawn.parquet")
+)
 def synthesize(
     file: Annotated[
         Path, typer.Argument(metavar="PARAMETERS", help="Parameters of a trace, as a YAML file.")
