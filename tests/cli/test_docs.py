@@ -92,6 +92,12 @@ def test_every_key_of_an_experiment_is_explained():
     assert {key for key in properties if f"`{key}" not in page} == set()
 
 
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = [page.name for page in PAGES if page.parent.name == "docs" and page.stem != "index"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 def test_the_first_screen_names_the_demo():
     first = (ROOT / "README.md").read_text().splitlines()[:20]
     assert any("make demo" in line for line in first)
