@@ -13,7 +13,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from moesim.experiment.inputs import check_inputs, input_files
+from moesim.experiment.inputs import check_inputs
 from moesim.experiment.resolve import load_experiment
 from moesim.sweep import run_sweep
 
@@ -44,8 +44,7 @@ def measured(out: Path, jobs: int) -> dict[str, float]:
     resolved = load_experiment(EXPERIMENT)
     experiments = [experiment for _, experiment in resolved.points]
     check_inputs(experiments)
-    files = input_files(experiments)
-    table = run_sweep(resolved.experiment, resolved.points, out, jobs=jobs, inputs=files)
+    table = run_sweep(resolved.experiment, resolved.points, out, jobs=jobs)
     written = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     return {
         "points": len(table),

@@ -45,6 +45,10 @@ class InputError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ChangedError(InputError):
+    """An input is no longer what it was at the start: no result may be made of it, nor kept."""
+
+
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Each problem once, by line and column; those without a line (options) last."""
     return sorted(

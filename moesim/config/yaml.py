@@ -14,6 +14,7 @@ import yaml
 from moesim.config.compose import Composer, Plain
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.inputs import read_input
 from moesim.config.numbers import NULLS
 
 _PARQUET = b"PAR1"
@@ -44,7 +45,7 @@ def compose_file(path: Path | str) -> Document:
     """Like ``read_document``, but keeps mistakes that leave the rest readable in ``problems``."""
     name = str(path)
     try:
-        content = Path(path).read_bytes()
+        content = read_input(Path(path))
     except FileNotFoundError:
         raise InputError([Problem(name, "", "there is no such file")]) from None
     except IsADirectoryError:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.config.inputs import Inputs, recording
 from moesim.engine.case import Case
 from moesim.experiment.execution import execution_of
 from moesim.experiment.footprints import footprint_of, residences_of
-from moesim.experiment.inputs import check_columns
+from moesim.experiment.inputs import check_columns, tell_components
 from moesim.experiment.layout import Layout, undivided_heads
 from moesim.experiment.names import needed
 from moesim.experiment.planning import neighbours, placement_of
@@ -33,6 +34,7 @@ class Built:
     hardware: HardwareProfile
     footprint: Footprint
     residences: tuple[Residence, ...]
+    inputs: Inputs
 
     @property
     def limit_bytes(self) -> int:
@@ -62,6 +64,13 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
 
     Raises InputError where trace and model, or GPUs and machine, do not fit.
     """
+    with recording() as inputs:
+        return _build(experiment, limit_steps, inputs)
+
+
+def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> Built:
+    """``inputs``: what is being recorded of what is read here."""
+    tell_components(experiment)
     folders = experiment.folders
     model: ModelSpec = needed("model", experiment.model, folders)
     hardware: HardwareProfile = needed("hardware", experiment.hardware, folders)
@@ -125,7 +134,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
             )
         case = replace(case, links=links)
     residences = residences_of(case)
-    return Built(case, hardware, footprint_of(case, residences), residences)
+    return Built(case, hardware, footprint_of(case, residences), residences, inputs)
 
 
 def limit_of(hardware: HardwareProfile) -> int:

@@ -2,55 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moesim.config.errors import InputError, Problem, in_order
-from moesim.config.paths import find, look_up
+from pydantic import BaseModel
+
+from moesim.config.errors import ChangedError, InputError, Problem, in_order
+from moesim.config.inputs import Inputs, check_same, file_of, recording, tell
+from moesim.config.paths import find
 from moesim.config.registry import kind_of
-from moesim.experiment.names import loaded
+from moesim.experiment.names import loaded, needed
 from moesim.experiment.schema import Experiment
-from moesim.experiment.traces import trace_of
+from moesim.experiment.traces import tell_trace, trace_of
 from moesim.placement.plan import PlanFile
 
 if TYPE_CHECKING:
     from moesim.trace import RoutingTrace
 
-_NAMING = ("trace", "model", "hardware", "software")
+_CATALOGUED = ("model", "hardware", "software")
 
 
-def _named_files(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    """What names a file, or something shipped, and the name."""
-    for key in _NAMING:
-        yield key, str(getattr(experiment, key))
-    if isinstance(experiment.placement, PlanFile):
-        yield "plan", experiment.placement.file
+def inputs_of(experiments: Iterable[Experiment]) -> Inputs:
+    """Everything that runs of ``experiments`` read, as it is now: what ``Built.inputs`` will be.
 
-
-def input_files(experiments: Iterable[Experiment]) -> dict[str, Path]:
-    """The files that ``experiments`` name by path (shipped names are no paths), by what names
-    them.
+    Raises an InputError where something cannot be read.
     """
-    named = {
-        named_file: experiment.folders
-        for experiment in experiments
-        for named_file in _named_files(experiment)
-    }
-    found = {f"{key} {name}": look_up(name, folders) for (key, name), folders in named.items()}
-    return {name: path for name, path in found.items() if path is not None and path.is_file()}
+    with recording() as inputs:
+        seen: set[tuple[object, ...]] = set()
+        for one in experiments:
+            plan = one.placement.file if isinstance(one.placement, PlanFile) else None
+            named = (*(getattr(one, key) for key in ("trace", *_CATALOGUED)), plan, one.folders)
+            parts = foreign_parts(one)
+            if named not in seen or parts:
+                _tell_inputs(one, plan)
+            seen.add(named)
+    return inputs
 
 
-def provenance_of(experiment: Experiment) -> dict[str, Any]:
-    """What it takes to run ``experiment`` again: versions, and the digests of what it reads."""
-    from moesim.results.provenance import provenance
+def still(inputs: Inputs, experiment: Experiment) -> Inputs:
+    """The part of ``inputs`` that ``experiment`` reads; a ChangedError where that is anything else
+    by now, or cannot be read any more.
+    """
+    try:
+        found = inputs_of([experiment])
+    except ChangedError:
+        raise
+    except InputError as error:
+        raise ChangedError(error.problems) from error
+    check_same(inputs, found)
+    return found
 
-    inputs = {"trace": find(experiment.trace, experiment.folders)}
-    for key, name in _named_files(experiment):
-        path = look_up(name, experiment.folders)
-        if path is not None and path.is_file():
-            inputs[key] = path
-    return provenance(inputs, seed=experiment.seed)
+
+def _tell_inputs(experiment: Experiment, plan: str | None) -> None:
+    for key in _CATALOGUED:
+        needed(key, getattr(experiment, key), experiment.folders)
+    tell_trace(experiment)
+    tell_components(experiment)
+    if plan is not None:
+        tell("plan", plan, [file_of(find(plan, experiment.folders))])
+
+
+def tell_components(experiment: Experiment) -> None:
+    """Tell the sources of components from outside moesim, whose versions do not speak for them."""
+    for part in foreign_parts(experiment):
+        source = getattr(sys.modules.get(part.__module__), "__file__", None)
+        if source is not None:
+            tell("component", part.__name__, [file_of(Path(source))])
+
+
+def foreign_parts(value: object) -> list[type]:
+    """The components in ``value`` that are not moesim's own."""
+    if not isinstance(value, BaseModel):
+        return []
+    own = type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return ([] if own else [type(value)]) + [
+        part for _, entry in value for part in foreign_parts(entry)
+    ]
 
 
 def check_inputs(experiments: Iterable[Experiment]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.inputs import Files, files_read, tell
 from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
@@ -57,15 +58,27 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
     yield from _unknown_figures(document)
 
 
-@lru_cache(maxsize=256)
 def loaded(key: str, name: str, folders: Folders) -> Any:
-    """The model, hardware or software profile ``name``; None where it cannot be had."""
+    """The model, hardware or software profile ``name``; None where it cannot be had.
+
+    Tells what it was read from, also where that was read before.
+    """
+    found, files = _loaded(key, name, folders)
+    if found is not None:
+        tell(key, name, files)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _loaded(key: str, name: str, folders: Folders) -> tuple[Any, Files]:
     catalogue = next(entry for entry in CATALOGUES if entry.key == key)
     load = _function(catalogue.module, catalogue.load)
     try:
-        return load(name, folders) if load else None
+        with files_read() as files:
+            found = load(name, folders) if load else None
     except InputError:
-        return None
+        return None, ()
+    return found, tuple(files)
 
 
 def needed(key: str, name: str, folders: Folders) -> Any:
@@ -78,7 +91,7 @@ def needed(key: str, name: str, folders: Folders) -> Any:
 
 def forget_files() -> None:
     """Read files anew: what was found is kept for the points of one sweep only."""
-    loaded.cache_clear()
+    _loaded.cache_clear()
     _wrong_name.cache_clear()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import writing
-from moesim.config.paths import find
+from moesim.config.inputs import InputFile
 from moesim.config.plain import plain_data
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
@@ -27,7 +27,7 @@ from moesim.placement.greedy import Greedy
 from moesim.placement.mapping import Placement
 from moesim.placement.plan import plan_maps
 from moesim.placement.task import Task
-from moesim.results.provenance import digest, installed
+from moesim.results.provenance import installed
 
 FORMAT = 1
 """The version of a plan's file."""
@@ -65,19 +65,23 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """Plans of one run of ``passes`` forward passes, made from the first ``planned`` ones."""
+    """Plans of one run of ``passes`` forward passes over what ``trace`` held, made from the first
+    ``planned`` ones.
+    """
 
     gpus: int
     passes: int
     planned: int
     plans: Sequence[Judged]
+    trace: InputFile
 
 
 def judge_planners(experiment: Experiment, *, compare: bool = False) -> Judgement:
     """The experiment's own planner; with ``compare`` every registered one after it, each with its
     defaults, from the same passes.
     """
-    case = build(experiment).case
+    built = build(experiment)
+    case = built.case
     learner = experiment.placement
     if not isinstance(learner, Learning):
         learner = Greedy()
@@ -93,17 +97,18 @@ def judge_planners(experiment: Experiment, *, compare: bool = False) -> Judgemen
         Judged(name, planners[name], *made[name], _balances(load, planned), staying)
         for name, load, staying in zip(made, loads, stays, strict=True)
     ]
-    return Judgement(case.gpus, case.schedule.passes, planned, judged)
+    (trace,) = built.inputs["trace", experiment.trace]
+    return Judgement(case.gpus, case.schedule.passes, planned, judged, trace)
 
 
 def write_plan(experiment: Experiment, judgement: Judgement, path: Path) -> None:
     """Write the first plan: EPLB's three maps, and where they come from."""
-    judged, trace = judgement.plans[0], find(experiment.trace, experiment.folders)
+    judged, trace = judgement.plans[0], judgement.trace
     content = {
         "format": FORMAT,
         "moesim": installed("moesim"),
         "model": experiment.model,
-        "trace": {"path": str(trace.resolve()), "sha256": digest(trace)},
+        "trace": {"path": str(trace.path.resolve()), "sha256": trace.sha256},
         "seed": experiment.seed,
         "passes": judgement.passes,
         "planned_passes": judgement.planned if isinstance(judged.planner, Learning) else 0,

@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moesim.config.inputs import Inputs, check_same
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.build import Built, build
 from moesim.experiment.cache import cache_folder, reused_or
 from moesim.experiment.engines import Engine, engine_of
-from moesim.experiment.inputs import provenance_of
 from moesim.experiment.names import forget_files
 from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
-from moesim.results import Result, write_result
+from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder
 
 if TYPE_CHECKING:
@@ -78,9 +78,15 @@ def simulate(
     check: bool = False,
     limit_steps: int | None = None,
     log: DecisionLog | None = None,
+    inputs: Inputs | None = None,
 ) -> Result:
-    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share."""
+    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share.
+
+    A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
+    """
     built = build(experiment, limit_steps)
+    if inputs is not None:
+        check_same(inputs, built.inputs)
     engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)
@@ -124,7 +130,7 @@ def _played(
     return Result(
         {**head, **numbers, **_memory(built), **_basis(built, engine), **checks},
         experiment,
-        provenance_of(experiment),
+        provenance(built.inputs, seed=experiment.seed),
         **tables,
     )
 
@@ -168,7 +174,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
     return Result(
         {**numbers, **_memory(built), **_basis(built, engine)},
         experiment,
-        provenance_of(experiment),
+        provenance(built.inputs, seed=experiment.seed),
         memory=memory,
     )
 

@@ -5,40 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
 from moesim.config.paths import find
 
 if TYPE_CHECKING:
     from moesim.experiment.schema import Experiment
     from moesim.trace import RoutingTrace
 
-_mapped: dict[Path, Path] = {}
+
+class SharedTrace(NamedTuple):
+    """The folder in which a trace lies as arrays, and the file that they were read from."""
+
+    folder: Path
+    file: InputFile
+
+
+_mapped: dict[Path, SharedTrace] = {}
 """Where this process finds traces as arrays."""
 
 
 def trace_of(experiment: Experiment) -> RoutingTrace:
-    """The experiment's trace."""
+    """The experiment's trace, checked; an InputError lists what is wrong with it.
+
+    Tells what it was read from.
+    """
     path = find(experiment.trace, experiment.folders)
-    return trace_at(path)
+    if shared := _mapped.get(path):
+        tell("trace", experiment.trace, [shared.file])
+        return _map(shared.folder)
+    trace, files = _read(path, stamp(path))
+    tell("trace", experiment.trace, files)
+    return trace
 
 
-def trace_at(path: Path) -> RoutingTrace:
-    """The trace in the file ``path``, checked; an InputError lists what is wrong with it."""
-    if folder := _mapped.get(path):
-        return _map(folder)
-    return _read(path, path.stat().st_mtime_ns)
+def tell_trace(experiment: Experiment) -> None:
+    """Tell what ``trace_of`` would, without reading the trace where its digest is known."""
+    path = find(experiment.trace, experiment.folders)
+    shared = _mapped.get(path)
+    tell("trace", experiment.trace, [shared.file if shared else file_of(path)])
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, changed_ns: int) -> RoutingTrace:
-    """The trace at ``path``, read once a process; ``changed_ns`` tells a changed file from the one
-    read.
-    """
+def _read(path: Path, stamp: tuple[int, ...]) -> tuple[RoutingTrace, Files]:
+    """The trace at ``path`` and its file, read once a process as long as its ``stamp`` stays."""
     from moesim.trace import read_trace
 
-    del changed_ns
-    return read_trace(path)
+    del stamp
+    with files_read() as files:
+        trace = read_trace(path)
+    return trace, tuple(files)
 
 
 @lru_cache(maxsize=8)
@@ -48,18 +65,20 @@ def _map(folder: Path) -> RoutingTrace:
     return map_arrays(folder)
 
 
-def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, Path]:
+def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, SharedTrace]:
     """Write every trace of ``experiments`` as arrays below ``folder``: for ``use_shared``."""
     from moesim.trace.mapped import write_arrays
 
     paths = dict.fromkeys(find(one.trace, one.folders) for one in experiments)
-    shared = {path: folder / f"{number:04d}" for number, path in enumerate(paths)}
-    for path, target in shared.items():
-        write_arrays(trace_at(path), target)
+    shared: dict[Path, SharedTrace] = {}
+    for number, path in enumerate(paths):
+        trace, (file,) = _read(path, stamp(path))
+        shared[path] = SharedTrace(folder / f"{number:04d}", file)
+        write_arrays(trace, shared[path].folder)
     return shared
 
 
-def use_shared(shared: Mapping[Path, Path]) -> None:
+def use_shared(shared: Mapping[Path, SharedTrace]) -> None:
     """From now on this process maps the traces in ``shared`` instead of reading their files."""
     _mapped.clear()
     _mapped.update(shared)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.inputs import read_input
 from moesim.config.planned import planned
 from moesim.model.families.moe_decoder import MoeDecoder
 from moesim.model.family import Family, family_for, model_types
@@ -71,7 +72,7 @@ def _build(path: Path, name: str) -> ModelSpec:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_input(path).decode("utf-8"))
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror}); give a {_CONFIG}") from None
     except json.JSONDecodeError as error:

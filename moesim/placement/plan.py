@@ -11,6 +11,7 @@ from pydantic import Field
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import files_read, read_input, tell
 from moesim.config.paths import find
 from moesim.placement.base import Ints, Planner
 from moesim.placement.task import Folders, Task
@@ -27,14 +28,19 @@ class PlanFile(Planner):
     def place(self, task: Task) -> Ints:
         """The plan in the file; an InputError where it does not fit."""
         path = find(self.file, task.folders)
-        return read_plan(path, (task.layers, task.experts), task.gpus)
+        with files_read() as files:
+            plan = read_plan(path, (task.layers, task.experts), task.gpus)
+        tell("plan", self.file, files)
+        return plan
 
     def spare(self, experts: int, folders: Folders = ()) -> int:
         """What the file's map has beyond ``experts``; 0 where it is no plan."""
         try:
-            rows = _opened(find(self.file, folders)).get(MAP)
+            with files_read() as files:
+                rows = _opened(find(self.file, folders)).get(MAP)
         except InputError:
             return 0
+        tell("plan", self.file, files)
         return len(rows[0]) - experts if _is_table(rows) and rows else 0
 
 
@@ -50,7 +56,7 @@ def read_plan(path: Path, shape: tuple[int, int], gpus: int) -> Ints:
 
 def _opened(path: Path) -> dict[str, Any]:
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(read_input(path).decode("utf-8"))
     except OSError as error:
         what = f"cannot be read ({error.strerror}); name a plan that moesim place wrote"
         raise InputError([Problem(str(path), "", what)]) from None

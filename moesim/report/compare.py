@@ -83,6 +83,8 @@ def _settings(
 
 def _files(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "version of moesim", str(provenance.get("moesim"))
+    if sources := provenance.get("sources"):
+        yield "sources of moesim", str(sources)[:12]
     for name, entry in provenance.get("inputs", {}).items():
         yield f"content of {name}", str(entry["sha256"])[:12]
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache as once
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import Inputs, labelled
 
 FORMAT = 1
 """The version of the result folder's layout."""
 
+SOURCES = Path(__file__).resolve().parents[1]
 PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "simpy")
 
 
@@ -31,21 +34,6 @@ def digest(path: Path | str) -> str:
         raise InputError([Problem(str(path), "", f"cannot be read ({error.strerror})")]) from error
 
 
-def digest_once(path: Path | str) -> str:
-    """Like ``digest``, but a file that has not changed is read once a process."""
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return digest(path)
-    return _digest(Path(path), stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, changed_ns: int, size: int) -> str:
-    del changed_ns, size
-    return digest(path)
-
-
 @lru_cache(maxsize=64)
 def installed(package: str) -> str | None:
     """The version of ``package``, None where it is not installed."""
@@ -55,18 +43,37 @@ def installed(package: str) -> str | None:
         return None
 
 
-def provenance(
-    inputs: Mapping[str, Path | str], *, seed: int, command: str | None = None
-) -> dict[str, Any]:
+@once
+def source_digest() -> str:
+    """The SHA-256 of the sources of moesim that a number may come from: no others are imported."""
+    total = hashlib.sha256()
+    for path in sorted(SOURCES.rglob("*.py")):
+        name = path.relative_to(SOURCES)
+        if name.parts[0] not in ("cli", "report"):
+            total.update(f"{name}\n".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+@once
+def code_digest() -> str:
+    """The SHA-256 of ``source_digest`` and of the versions of what moesim computes with."""
+    versions = {name: installed(name) for name in ("moesim", *PACKAGES)}
+    machine = [platform.python_version(), platform.machine(), platform.system()]
+    content = json.dumps([source_digest(), versions, machine], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def provenance(inputs: Inputs, *, seed: int, command: str | None = None) -> dict[str, Any]:
     """Where a result comes from.
 
-    ``inputs`` names the files that the run read (``trace``, ``hardware``, ``model``, ``software``);
-    ``seed`` is the one from which every random stream was derived; ``command`` is what the user
-    typed (default: this process's command line).
+    ``inputs``: what the run read; ``seed`` is the one from which every random stream was derived;
+    ``command`` is what the user typed (default: this process's command line).
     """
     return {
         "format": FORMAT,
         "moesim": installed("moesim"),
+        "sources": source_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -74,8 +81,8 @@ def provenance(
         "packages": {package: installed(package) for package in PACKAGES},
         "seed": seed,
         "inputs": {
-            name: {"path": str(Path(path).resolve()), "sha256": digest_once(path)}
-            for name, path in inputs.items()
+            label: {"path": str(file.path.resolve()), "sha256": file.sha256}
+            for label, file in labelled(inputs).items()
         },
         "command": command or shlex.join(sys.argv),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

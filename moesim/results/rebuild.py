@@ -27,11 +27,16 @@ def paths(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: entry["path"]
         for name, entry in inputs.items()
-        if Path(str(experiment.get(name))).suffix
+        if name in experiment and _is_path(str(experiment[name]), Path(entry["path"]))
     }
     if "plan" in inputs:
         found["placement"] = experiment["placement"] | {"file": inputs["plan"]["path"]}
     return found
+
+
+def _is_path(name: str, path: Path) -> bool:
+    """Whether ``name`` is no shipped thing, whose file is called like it."""
+    return bool(Path(name).suffix) or path.stem != name.lower()
 
 
 def changed_inputs(folder: Path) -> list[Problem]:
@@ -48,5 +53,6 @@ def _change(path: Path, sha256: str) -> str:
     if not path.is_file():
         return "the file that the run read is gone; restore it to run this again"
     if digest(path) != sha256:
-        return f"has changed since the run (its SHA-256 was {sha256[:12]}...); restore it"
+        remedy = "restore it, or the moesim that it came with"
+        return f"has changed since the run (its SHA-256 was {sha256[:12]}...); {remedy}"
     return ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.cache import code_digest
+from moesim.results.provenance import code_digest
 from moesim.sweep.point import Batch, Point, Work, failure, reason_of
 from moesim.sweep.queue import Queue
 

@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import Inputs, labelled
 from moesim.results.files import plain, read_json, write_json
-from moesim.results.provenance import digest, installed
+from moesim.results.provenance import installed, source_digest
 
 SWEEP = "sweep.json"
 ABSENT = "nothing"
 
 
 def identity(
-    experiment: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]
+    experiment: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], inputs: Inputs
 ) -> dict[str, Any]:
-    """All that decides a sweep's numbers: the experiment, the points' axes, inputs, version."""
+    """All that decides a sweep's numbers: the experiment, the points' axes, the content of what
+    they read and of moesim.
+    """
     content = {
         "moesim": installed("moesim"),
+        "sources": source_digest(),
         "experiment": plain(experiment),
         "points": plain(axes),
-        "inputs": {name: digest(path) for name, path in inputs.items()},
+        "inputs": {label: file.sha256 for label, file in labelled(inputs, names=True).items()},
     }
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return {**content, "digest": hashlib.sha256(text.encode()).hexdigest()}
@@ -40,7 +44,7 @@ def claim(folder: Path, new: Mapping[str, Any]) -> None:
     if old.get("digest") == new["digest"]:
         return
     problems = [
-        Problem(str(folder), where, f"{_short(ours)} now, {_short(theirs)} in this folder")
+        Problem(str(folder), where, _difference(where, theirs, ours))
         for where, theirs, ours in differences(old, new)
         if where != "digest"
     ]
@@ -70,6 +74,12 @@ def read_axes(folder: Path) -> list[dict[str, Any]]:
 def is_sweep(folder: Path | str) -> bool:
     """Whether ``folder`` holds a sweep."""
     return (Path(folder) / SWEEP).is_file()
+
+
+def _difference(where: str, theirs: Any, ours: Any) -> str:
+    if where.partition(".")[0] in ("inputs", "sources") and ABSENT not in (theirs, ours):
+        return f"its content has changed (SHA-256 {ours[:12]}... now, {theirs[:12]}... then)"
+    return f"{_short(ours)} now, {_short(theirs)} in this folder"
 
 
 def _short(value: Any, width: int = 60) -> str:

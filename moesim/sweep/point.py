@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moesim.config.errors import InputError
+from moesim.config.errors import ChangedError, InputError
 from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
 
 if TYPE_CHECKING:
+    from moesim.config.inputs import Inputs
     from moesim.engine.replay.log import DecisionLog
+    from moesim.experiment.traces import SharedTrace
 
 Evaluate = Callable[[Any], Result]
 """Runs an experiment; picklable."""
@@ -45,24 +47,28 @@ class Simulation:
     """The evaluation of a sweep's points unless another is given: one simulated run.
 
     ``traces`` says where traces lie as arrays, ``cache`` where results are that may be used again,
-    ``log`` what one point leaves for the next in the same process.
+    ``log`` what one point leaves for the next in the same process, ``inputs`` what the points read
+    (None: whatever there is): where there is anything else, a ChangedError ends the sweep.
     """
 
-    traces: Mapping[Path, Path] = field(default_factory=dict)
+    traces: Mapping[Path, SharedTrace] = field(default_factory=dict)
+    inputs: Inputs | None = None
     cache: Path | None = None
     log: DecisionLog | None = None
 
     def __call__(self, experiment: Any) -> Result:
         """The result of ``experiment``."""
         from moesim.experiment.cache import reused_or
+        from moesim.experiment.inputs import still
         from moesim.experiment.run import simulate
         from moesim.experiment.traces import use_shared
 
         use_shared(self.traces)
         run = partial(simulate, log=self.log)
         if self.cache is None:
-            return run(experiment)
-        return reused_or(run, experiment, self.cache)
+            known = self.inputs if self.inputs is None else still(self.inputs, experiment)
+            return run(experiment, inputs=known)
+        return reused_or(run, experiment, self.cache, self.inputs)
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Work:
     def _outcome(self, point: Point) -> Finished | Entry:
         try:
             return Finished.of(point.number, self.evaluate(point.experiment))
+        except ChangedError:
+            raise
         except Exception as error:  # noqa: BLE001 (any failure is a row of the sweep, never its end)
             return failure(point.number, reason_of(error), traceback.format_exc())
 

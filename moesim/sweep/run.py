@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import Inputs
+from moesim.experiment.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.files import TEMPORARY
 from moesim.results.folder import SUMMARY
@@ -54,7 +56,7 @@ def run_sweep(
     *,
     jobs: int = 1,
     evaluate: Evaluate | None = None,
-    inputs: Mapping[str, Path] | None = None,
+    inputs: Inputs | None = None,
     executor: Executor | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
@@ -64,24 +66,28 @@ def run_sweep(
 ) -> pd.DataFrame:
     """Evaluate every point that has no result yet in ``out`` and return the table of all.
 
-    ``experiment`` is what the points were made from, ``inputs`` the files that it reads: a folder
-    that holds a sweep over anything else raises an InputError naming the difference. ``executor``
-    overrides ``jobs`` processes of this machine (1: in this process). A finished point is never
-    evaluated again, except failed ones with ``retry_failed``, or all with ``overwrite``, which
-    begins anew in a folder that holds only what moesim wrote. Unless ``evaluate`` says otherwise a
-    point is simulated; ``cache`` is as for ``moesim.run``. ``folders``: write each point as a
-    result folder, too.
+    ``experiment`` is what the points were made from, ``inputs`` what they read (None: found out,
+    unless ``evaluate`` is given): a folder that holds a sweep over anything else raises an
+    InputError naming the difference, as does a file that changes meanwhile. ``executor`` overrides
+    ``jobs`` processes of this machine (1: in this process). A finished point is never evaluated
+    again, except failed ones with ``retry_failed``, or all with ``overwrite``, which begins anew in
+    a folder that holds only what moesim wrote. Unless ``evaluate`` says otherwise a point is
+    simulated; ``cache`` is as for ``moesim.run``. ``folders``: write each point as a result folder,
+    too.
     """
     folder = _open(Path(out), overwrite=overwrite)
+    if inputs is None:
+        inputs = {} if evaluate else inputs_of(one for _, one in points)
     with hold_alone(folder):
         if overwrite:
             clear(folder)
             (folder / PACKS).mkdir()
-        claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs or {}))
+        claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs))
         _clean(folder)
         todo = unfinished(folder, points, retry_failed=retry_failed)
         work = executor or _executor(jobs, folder)
-        with _evaluation(evaluate, cache, work, todo, folder) as chosen:
+        simulation = Simulation(inputs=inputs, cache=cache)
+        with _evaluation(evaluate or simulation, work, todo, folder) as chosen:
             count = _counter(progress, len(points) - len(todo), len(points))
             _evaluate(work, todo, Work(chosen, folder.absolute()), count)
         table = points_table(folder)
@@ -116,20 +122,19 @@ def _executor(jobs: int, folder: Path) -> Executor:
 
 @contextmanager
 def _evaluation(
-    evaluate: Evaluate | None,
-    cache: Path | None,
+    evaluate: Evaluate,
     work: Executor,
     todo: Sequence[Point],
     folder: Path,
 ) -> Iterator[Evaluate]:
     """What the points are evaluated with: where other processes simulate, they share traces."""
-    if evaluate is not None or not todo:
-        yield evaluate or Simulation()
+    if not isinstance(evaluate, Simulation) or not todo:
+        yield evaluate
         return
     from moesim.engine.replay.log import DecisionLog
 
     groups = {point.group for point in todo}
-    simulation = Simulation(cache=cache, log=DecisionLog(decisions=len(groups) < len(todo)))
+    simulation = replace(evaluate, log=DecisionLog(decisions=len(groups) < len(todo)))
     if work is in_this_process:
         yield simulation
     else:

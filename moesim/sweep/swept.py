@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import outdated
 from moesim.config.warn import Warn, as_warning
 from moesim.experiment.cache import cache_folder
-from moesim.experiment.inputs import check_inputs, input_files
+from moesim.experiment.inputs import check_inputs, inputs_of
 from moesim.experiment.origins import placed
 from moesim.experiment.resolve import Resolved, Source, load_experiment
 from moesim.experiment.warnings import cut_batches, left_out_figures
@@ -52,12 +53,13 @@ def sweep(
     kept = None if cache is None else cache_folder(str(cache))
     _check(resolved, warn)
     folder = Path(out) if out is not None else Path("results") / resolved.experiment.name
+    inputs = inputs_of(point for _, point in resolved.points)
     run_sweep(
         resolved.experiment,
         resolved.points,
         folder,
         jobs=jobs,
-        inputs=input_files([point for _, point in resolved.points]),
+        inputs=inputs,
         executor=executor,
         cache=kept,
         folders=folders,
@@ -65,6 +67,8 @@ def sweep(
         overwrite=overwrite,
         progress=progress,
     )
+    for line in outdated(inputs):
+        warn(line)
     return read_sweep(folder)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.inputs import unchanged
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata
 from moesim.trace.routing import RoutingTrace
@@ -68,7 +69,10 @@ def load_trace(path: str | Path) -> RoutingTrace:
         _refuse_other_files(path)
         try:
             # memory of Arrow's own allocator, given back when the batch is dropped
-            with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file:
+            with (
+                unchanged(path),
+                pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file,
+            ):
                 return _read(file)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"not readable as Parquet ({_first_line(error)}); {_REMEDY}") from None
@@ -99,7 +103,7 @@ def located(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(
+        raise type(error)(
             problem if problem.where else Problem(str(path), problem.path, problem.what)
             for problem in error.problems
         ) from None

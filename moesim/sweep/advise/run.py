@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.inputs import check_inputs, input_files
+from moesim.experiment.inputs import check_inputs
 from moesim.experiment.schema import Experiment
 from moesim.experiment.traces import trace_of
 from moesim.hardware import load_hardware
@@ -63,13 +63,11 @@ class Runs:
                 self.progress(before + finished, before + total + after)
 
         folder = self.out / name
-        inputs = input_files([experiment for _, experiment in points])
         run_sweep(
             base,
             points,
             folder,
             jobs=self.jobs,
-            inputs=inputs,
             retry_failed=True,
             progress=told,
         )

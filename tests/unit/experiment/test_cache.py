@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,13 +12,19 @@ import pytest
 import yaml
 
 import moesim
-from moesim.config.errors import InputError
+from moesim.config.errors import ChangedError, InputError
 from moesim.config.paths import shipped_folder
 from moesim.experiment import cache as under_test
-from moesim.experiment.cache import cache_folder, key_of, reused_or
+from moesim.experiment.cache import cache_folder, reused_or
+from moesim.experiment.inputs import inputs_of
 from moesim.experiment.resolve import load_experiment
+from moesim.experiment.run import simulate
 from moesim.results import Result
 from moesim.results.store import REUSED
+from moesim.trace import read_trace, write_trace
+from moesim.trace.slicing import slice_trace
+
+provenance = importlib.import_module("moesim.results.provenance")
 
 BASE = {
     "name": "base",
@@ -31,8 +40,12 @@ def resolved(**changes):
     return load_experiment(BASE | changes).experiment
 
 
+def key_of(experiment):
+    return under_test.key_of(experiment, inputs_of([experiment]))
+
+
 def counted(calls):
-    def simulate(experiment):
+    def simulate(experiment, *, inputs):
         calls.append(experiment.name)
         return Result({"name": experiment.name, "status": "ok", "hits": 3}, experiment)
 
@@ -71,6 +84,35 @@ def test_the_content_of_a_file_counts_and_not_its_place(tmp_path):
     assert key_of(resolved(trace=str(other))) != key_of(resolved())
 
 
+def test_the_content_of_a_plan_counts_and_not_its_place(tmp_path):
+    def key(name, order):
+        rows = {"gpus": 2, "physical_to_logical_map": [order] * 24}
+        (tmp_path / name).write_text(json.dumps(rows))
+        plan = {"kind": "plan", "file": str(tmp_path / name)}
+        return key_of(resolved(placement=plan, parallelism={"expert": 2}))
+
+    forward, backward = list(range(32)), list(range(32))[::-1]
+    assert key("plan.json", forward) == key("elsewhere.json", forward)
+    assert key("plan.json", forward) != key("plan.json", backward)
+
+
+def test_what_is_not_what_the_key_says_is_not_kept(tmp_path):
+    """A trace that is replaced after the key is made, before the run reads it."""
+    trace = tmp_path / "t.parquet"
+    shutil.copy(shipped_folder() / "traces/quickstart.parquet", trace)
+    experiment, cache = resolved(trace=str(trace)), tmp_path / "cache"
+    cache.mkdir()
+
+    def replaced_first(one, *, inputs):
+        recorded = read_trace(trace)
+        write_trace(slice_trace(recorded, requests=slice(0, 1)), trace)
+        return simulate(one, inputs=inputs)
+
+    with pytest.raises(ChangedError, match=re.escape(str(trace))):
+        reused_or(replaced_first, experiment, cache)
+    assert not list(cache.iterdir())
+
+
 def test_a_profile_below_the_named_one_counts(tmp_path):
     shipped = (shipped_folder() / "hardware_profiles/rtx-4060-8gb.yaml").read_text()
     top = tmp_path / "top.yaml"
@@ -88,16 +130,25 @@ def test_a_profile_below_the_named_one_counts(tmp_path):
 
 def test_other_sources_are_another_key(tmp_path, monkeypatch):
     before = key_of(resolved())
-    (tmp_path / "engine.py").write_text("SPEED = 1")
-    monkeypatch.setattr(under_test.moesim, "__file__", str(tmp_path / "__init__.py"))
-    under_test.code_digest.cache_clear()
-    one = key_of(resolved())
-    (tmp_path / "engine.py").write_text("SPEED = 2")
-    under_test.code_digest.cache_clear()
-    other = key_of(resolved())
+    monkeypatch.setattr(provenance, "SOURCES", tmp_path)
+
+    def key(**sources):
+        for folder, text in sources.items():
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "one.py").write_text(text)
+        forget_sources()
+        return key_of(resolved())
+
+    keys = [key(engine="SPEED = 1", cli="1"), key(engine="SPEED = 2"), key(cli="2")]
     monkeypatch.undo()
-    under_test.code_digest.cache_clear()
-    assert len({before, one, other}) == 3
+    forget_sources()
+    assert len({before, *keys}) == 3
+    assert keys[1] == keys[2]
+
+
+def forget_sources():
+    provenance.source_digest.cache_clear()
+    provenance.code_digest.cache_clear()
 
 
 def test_a_damaged_entry_is_simulated_again(tmp_path):

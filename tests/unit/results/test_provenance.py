@@ -8,20 +8,25 @@ import factory
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.config.inputs import Inputs, file_of
 from moesim.results import provenance, rebuild, write_result
+
+
+def inputs(trace: Path) -> Inputs:
+    return {("trace", "t"): (file_of(trace),)}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     trace = tmp_path / "trace.parquet"
     trace.write_bytes(b"routing")
-    made = replace(factory.result(), provenance=provenance({"trace": trace}, seed=7))
+    made = replace(factory.result(), provenance=provenance(inputs(trace), seed=7))
     return write_result(made, tmp_path / "run")
 
 
 def test_it_records_digests_seed_versions_and_command(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(b"routing")
-    made = provenance({"trace": tmp_path / "t"}, seed=7, command="moesim run a.yaml")
+    made = provenance(inputs(tmp_path / "t"), seed=7, command="moesim run a.yaml")
     assert made["inputs"]["trace"]["sha256"] == hashlib.sha256(b"routing").hexdigest()
     assert made["seed"] == 7
     assert made["command"] == "moesim run a.yaml"

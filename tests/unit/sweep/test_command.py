@@ -56,7 +56,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def simulate(experiment: Any, *, log: Any = None) -> Result:
+def simulate(experiment: Any, **_: Any) -> Result:
     slots = experiment.experts.capacity.amount
     summary = {"name": experiment.name, "status": "ok", "output_throughput": 10.0 * slots}
     return Result(summary, experiment)
@@ -91,10 +91,10 @@ def test_failed_points_are_counted_and_told_where_they_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def failing(point: Any, *, log: Any = None) -> Result:
+    def failing(point: Any, **given: Any) -> Result:
         if point.experts.capacity.amount == 8 and point.experts.policy.kind == "lru":
             raise ValueError("no such thing")
-        return simulate(point, log=log)
+        return simulate(point, **given)
 
     monkeypatch.setattr(sys.modules["moesim.experiment.run"], "simulate", failing)
     out = tmp_path / "out"

@@ -8,6 +8,7 @@ import pytest
 from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
+from moesim.config.inputs import file_of
 from moesim.sweep import read_points, run_sweep
 
 AWKWARD = {"n1": "raise", "n2": "out_of_memory"}
@@ -94,11 +95,12 @@ def test_a_changed_input_file_is_another_sweep(tmp_path: Path, markers: Path) ->
     for text in ("one", "two"):
         trace.write_text(text)
         arguments = (EXPERIMENT, points(2), tmp_path / "out")
+        inputs = {("trace", "t"): (file_of(trace),)}
         if text == "two":
-            with pytest.raises(InputError, match=r"inputs\.trace"):
-                run_sweep(*arguments, evaluate=Counted(markers), inputs={"trace": trace})
+            with pytest.raises(InputError, match=r"inputs\.trace t"):
+                run_sweep(*arguments, evaluate=Counted(markers), inputs=inputs)
         else:
-            run_sweep(*arguments, evaluate=Counted(markers), inputs={"trace": trace})
+            run_sweep(*arguments, evaluate=Counted(markers), inputs=inputs)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path, markers: Path) -> None:
