@@ -92,7 +92,7 @@ def expert_shapes(table: pd.DataFrame, profile: HardwareProfile) -> ExpertShapes
 
 def expert_work(shapes: ExpertShapes, family: Family) -> Work:
     """What these launches do with a family's tiles."""
-    average = shapes.total / shapes.experts
+    average = shapes.total / np.maximum(shapes.distinct, 1)
     tiles = tiles_of(family, shapes.tokens, shapes.experts, average)
     row_tiles, passes = even_work(shapes.total, shapes.distinct, tiles)
     if shapes.listed.any():

@@ -11,6 +11,7 @@ from moesim.config.registry import Registry
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.operation import Operation
 from moesim.hardware.roofline import Floats, Ints
+from moesim.hardware.tiles import TileTable
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
@@ -118,15 +119,15 @@ class CostModel:
         """
         return self._nearest("experts", layer, rows, starts)
 
-    def expert_tiles(self, layer: LayerSpec, total: Ints) -> tuple[Ints, Ints] | None:
-        """Rows of a tile, and tiles of a group, of waves with ``total`` rows int64[n]; None where
-        they do not follow from these.
+    def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
+        """The tiles of waves by their rows, or average rows, ``number`` int64[n]; None where
+        neither decides them.
 
         Waves with the same number of rows, of experts (each with rows), of tiles and of groups
         beyond an expert's first have one price, which rests on the same.
         """
         tiles = getattr(self.operations["experts"], "tiles", None)
-        found: tuple[Ints, Ints] | None = tiles(layer, total) if tiles is not None else None
+        found: TileTable | None = tiles(layer, number) if tiles is not None else None
         return found
 
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:

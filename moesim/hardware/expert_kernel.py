@@ -71,6 +71,7 @@ class ExpertNumbers:
 class Work:
     """What n kernel launches do, for one tile rule; every array is [n].
 
+    ``average`` rows of the ``distinct`` experts that have some.
     ``passes`` are the sums over experts of the further groups of row tiles, ``row_tiles`` those of
     the row tiles, ``element_bytes`` those of a weight, ``peak`` operations a second.
     """

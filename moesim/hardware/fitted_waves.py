@@ -26,7 +26,7 @@ from moesim.hardware.expert_kernel import (
 )
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
-from moesim.hardware.tiles import tiles_of
+from moesim.hardware.tiles import BY_AVERAGE, TileTable, tiles_of
 from moesim.model.spec import MoeSpec
 
 
@@ -40,8 +40,9 @@ def card_of(profile: HardwareProfile) -> Card:
 class FittedWaves:
     """Waves of one layer's experts.
 
-    Tiles follow the wave's tokens, rows / top-k, over all experts of the layer; a measured shape's
-    ratio (measured over formula) follows its tokens. ``serial`` waves hold one expert, a launch of
+    Tiles follow the wave's tokens, rows / top-k, over all experts of the layer, or the average rows
+    of the wave's experts (``tiles``); a measured shape's ratio (measured over formula) follows its
+    tokens. ``serial`` waves hold one expert, a launch of
     its own shape; without a fit of such launches the grouped kernel's terms stand in, with
     ``start_ns`` in place of its start.
     """
@@ -73,16 +74,13 @@ class FittedWaves:
                 time[mine] = (price * self._usable(ratio))[mine]
         return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
 
-    def tiles(self, total: Ints) -> tuple[Ints, Ints]:
-        """Rows of a tile, and row tiles of a group, of waves with ``total`` rows [n]."""
-        shapes = self._shapes(total)
-        which, _, _ = choose(self.fits, shapes)
-        rows, group = np.ones((2, len(total)), np.int64)
-        for index, fit in enumerate(self.fits):
-            mine = which == index
-            found = tiles_of(fit.family, shapes.tokens, shapes.experts, total / shapes.experts)
-            rows[mine], group[mine] = found.rows[mine], found.group[mine]
-        return rows, group
+    def tiles(self, number: Ints) -> TileTable:
+        """The tiles of waves by their rows, or average rows, ``number`` [n]."""
+        shapes = self._shapes(number)
+        which, _, _ = choose(self.fits, shapes)  # one fit: it follows from the shape
+        family = self.fits[int(which[0])].family
+        found = tiles_of(family, shapes.tokens, shapes.experts, number.astype(np.float64))
+        return TileTable(found.rows, found.group, family in BY_AVERAGE)
 
     def _least(self, counts: Ints, members: Ints) -> Floats:
         """What reading the weights beyond the L2 cache takes at the datasheet's bandwidth.
@@ -134,14 +132,15 @@ class FittedWaves:
 
     def _work(self, fit: ExpertFit, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
         total, number = group_sums(counts, members), len(members)
-        average = total / shapes.experts
+        distinct = group_sums(np.sign(counts), members)
+        average = total / np.maximum(distinct, 1)
         tiles = tiles_of(fit.family, shapes.tokens, shapes.experts, average)
         row_tiles, passes = ragged_work(counts, members, tiles)
         expert = self.moe.expert
         return Work(
             family=fit.family,
             total_rows=total,
-            distinct=group_sums(np.sign(counts), members),
+            distinct=distinct,
             row_tiles=row_tiles,
             passes=passes,
             tiles=tiles,

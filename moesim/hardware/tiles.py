@@ -1,7 +1,9 @@
 """The tiles that families of expert kernels take: a rule of the kernel, not of the card.
 
 The rules of Triton are those of vLLM's default tile function; ``trtllm`` and ``cutlass`` (SM120)
-are inferred from measured times, so a new version may differ.
+are inferred from measured times, so a new version may differ. These two look at the average rows of
+the experts that have some: a launch of one expert with many rows takes large tiles, though the
+layer has other experts.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ TRTLLM_SMALL, TRTLLM_LARGE, TRTLLM_STEP = 8, 128, 64
 
 
 class Launch(NamedTuple):
-    """What a tile rule looks at: tokens, experts, average rows an expert; each [n]."""
+    """What a tile rule looks at: tokens, experts of the layer, and average rows of those that have
+    some; each [n].
+    """
 
     tokens: Ints
     experts: Ints
@@ -48,8 +52,20 @@ class Tiles(NamedTuple):
         return Tiles(self.rows[mask], self.group[mask], self.columns[mask], self.wide[mask])
 
 
+class TileTable(NamedTuple):
+    """Rows of a tile and row tiles of a group by a wave's rows or, with ``by_average``, by its rows
+    over its experts, rounded up; each [n].
+    """
+
+    rows: Ints
+    group: Ints
+    by_average: bool
+
+
 def tiles_of(family: Family, tokens: Ints, experts: Ints, average: Floats) -> Tiles:
-    """The tiles for ``tokens`` over ``experts`` with ``average`` rows an expert; all [n]."""
+    """The tiles for ``tokens`` over ``experts``, of which those with rows have ``average``; all
+    [n].
+    """
     return FAMILIES[family](Launch(tokens, experts, average))
 
 
@@ -84,3 +100,5 @@ FAMILIES: dict[Family, Callable[[Launch], Tiles]] = {
     CUTLASS: _cutlass,
 }
 """The rule of each family."""
+BY_AVERAGE = {TRTLLM, CUTLASS}
+"""Families whose tiles follow from the average alone, rounded up; the others' from the tokens."""

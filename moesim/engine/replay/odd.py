@@ -22,12 +22,14 @@ MOST = 1 << 14
 _FLAT = types.int64[::1]
 
 
-@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, _FLAT), cache=True)
-def _tell_apart(rows: Any, starts: Any, tile: Any, group: Any, numbers: Any) -> bool:
+@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, types.boolean, _FLAT), cache=True)
+def _tell_apart(
+    rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, numbers: Any
+) -> bool:
     """Fill in a number for each wave: of its rows, experts, tiles and further groups of tiles.
 
-    ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a wave; returns whether
-    all have fewer rows than that.
+    ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a wave, or its average
+    rows; returns whether all have fewer rows than that.
     """
     for wave in range(len(starts)):
         end = starts[wave + 1] if wave + 1 < len(starts) else len(rows)
@@ -36,7 +38,8 @@ def _tell_apart(rows: Any, starts: Any, tile: Any, group: Any, numbers: Any) -> 
             total += rows[i]
         if total >= len(tile):
             return False
-        size, together = tile[total], group[total]
+        at = -(-total // (end - starts[wave])) if by_average and total else total
+        size, together = tile[at], group[at]
         for i in range(starts[wave], end):
             tiles += 1
             if rows[i] > size:
@@ -56,8 +59,8 @@ class OddWaves:
         self.known, self.waves = Remembered(), dict[int, Ints]()
 
     @cached_property
-    def tiles(self) -> tuple[Ints, Ints] | None:
-        """Rows of a tile and tiles of a group by the rows of a wave, where the prices say so."""
+    def tiles(self) -> tuple[Ints, Ints, bool] | None:
+        """A ``TileTable`` of waves with few rows, where the prices have one."""
         found = getattr(self.case.prices, "expert_tiles", None)
         return None if found is None else found(self.spec, np.arange(FEW_ROWS))
 

@@ -18,6 +18,7 @@ from moesim.hardware.roofline import (
     padded,
     row_tile,
 )
+from moesim.hardware.tiles import TileTable
 from moesim.model.spec import LayerSpec
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ class Experts(Operation):
             return super().rests_on(price_ns, *shape)
         return by_source(price_ns, waves.sources(*_waves(rows, starts)))
 
-    def tiles(self, layer: LayerSpec, total: Ints) -> tuple[Ints, Ints] | None:
+    def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
         assert layer.moe is not None, "a dense layer has no routed experts"
         if self.batched:
             return None
         if (waves := self._fitted(layer.moe)).fits:
-            return waves.tiles(total)
-        return row_tile(-(-total // layer.moe.top_k)), np.ones_like(total)
+            return waves.tiles(number)
+        return TileTable(row_tile(-(-number // layer.moe.top_k)), np.ones_like(number), False)
 
     def _fitted(self, moe: MoeSpec) -> FittedWaves:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
