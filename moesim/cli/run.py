@@ -42,6 +42,7 @@ def run(
 
     from moesim.experiment.cache import cache_folder
     from moesim.experiment.origins import placed
+    from moesim.experiment.record_memory import large_records
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
     from moesim.experiment.warnings import cut_batches
@@ -55,7 +56,7 @@ def run(
     folder = out or Path("results") / resolved.experiment.name
     check_folder(folder, overwrite=overwrite)
     with placed(resolved.origins, file):
-        warn(cut_batches([resolved.experiment]))
+        warn([*cut_batches([resolved.experiment]), *large_records([resolved.experiment])])
         result = simulate(
             file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
         )

@@ -16,6 +16,7 @@ from moesim.experiment.build import Built, build
 from moesim.experiment.cache import cache_folder, reused_or
 from moesim.experiment.engines import Engine, engine_of
 from moesim.experiment.names import forget_files
+from moesim.experiment.record_memory import refuse_too_many_records
 from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
@@ -90,6 +91,7 @@ def simulate(
     engine = engine_of(experiment, built.case, check=check)
     if (reason := built.out_of_memory) is not None:
         return _does_not_fit(experiment, built, engine, reason)
+    refuse_too_many_records(experiment, built.case)
     return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
 
 

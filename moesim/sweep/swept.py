@@ -11,6 +11,7 @@ from moesim.config.warn import Warn, as_warning
 from moesim.experiment.cache import cache_folder
 from moesim.experiment.inputs import check_inputs, inputs_of
 from moesim.experiment.origins import placed
+from moesim.experiment.record_memory import large_records
 from moesim.experiment.resolve import Resolved, Source, load_experiment
 from moesim.experiment.warnings import cut_batches, left_out_figures
 from moesim.sweep.executor import Executor
@@ -80,6 +81,6 @@ def _check(resolved: Resolved, warn: Warn) -> None:
     experiments = [experiment for _, experiment in resolved.points]
     with placed(resolved.origins, resolved.file):
         check_inputs(experiments)
-        lines = cut_batches(experiments)
+        lines = [*cut_batches(experiments), *large_records(experiments)]
     for line in (*lines, *left_out_figures(resolved.experiment, resolved.axes)):
         warn(line)

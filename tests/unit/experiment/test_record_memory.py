@@ -1,0 +1,43 @@
+"""Records that take much memory: said by ``check``, refused by a run that cannot have it."""
+
+from __future__ import annotations
+
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.experiment import record_memory as under_test
+from moesim.experiment.record_memory import LAYER_BYTES, large_records
+from moesim.experiment.resolve import load_experiment
+
+BASE = {
+    "name": "base",
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4090",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 2},
+    "experts": {"capacity": "8 slots/layer"},
+}
+
+
+def lines(records: str) -> list[str]:
+    return large_records([load_experiment(BASE | {"records": records}).experiment])
+
+
+def test_what_is_said_is_what_the_run_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = len(moesim.run(BASE).layers) * LAYER_BYTES
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept)
+    assert lines("layer") == []
+    monkeypatch.setattr(under_test, "WORTH_SAYING", kept - 1)
+    (line,) = lines("layer")
+    assert line.startswith("warning: records: 'layer' takes about 0.0 GiB of memory")
+    assert lines("summary") == lines("step") == []
+    assert "'expert'" in lines("expert")[0]
+
+
+def test_a_run_that_has_no_room_for_its_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "WORTH_SAYING", 0)
+    monkeypatch.setattr(under_test, "available_bytes", lambda: 1000)
+    with pytest.raises(InputError, match=r"records: 'layer' takes .* are free; records: step or"):
+        moesim.run(BASE)
+    assert moesim.run(BASE, records="summary").summary["status"] == "ok"
