@@ -47,11 +47,11 @@ def choices_table(advice: Advice) -> Table:
         by_room = {one.choice.capacity: one for one in row}
         speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
         name = policy if len(EVICTING[miss]) > 1 else "-"
-        bound = " (bound)" if row[0].choice.bound else ""
+        offline = " (offline)" if row[0].choice.offline else ""
         ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
         other = [row[0].choice.told] if setting else []
-        table.add_row(miss, *ahead, f"{name}{bound}", *other, *speeds, *_shares(row[0]))
-    table.caption = "* the best; shares at the most slots; bound: knows the future"
+        table.add_row(miss, *ahead, f"{name}{offline}", *other, *speeds, *_shares(row[0]))
+    table.caption = "* the best; shares at the most slots; offline: knows the future"
     return table
 
 
@@ -140,14 +140,14 @@ def sentences(advice: Advice) -> Iterator[str]:
 
 
 def _best(advice: Advice) -> str:
-    best, plain, bound = advice.best, advice.plain, advice.bound
+    best, plain, offline = advice.best, advice.plain, advice.offline
     text = f"Best: {best.choice.words}, {number(best.throughput)} tokens/s"
     if plain is not None and plain.throughput and best.throughput and plain != best:
         ratio = best.throughput / plain.throughput
         text += f", x {ratio:.2f} of the plain LRU cache that loads what is missing"
-    if bound is not None:
-        text += f" (the bound, {bound.choice.words}, knows the future and would reach"
-        text += f" {number(bound.throughput)})"
+    if offline is not None:
+        text += f" (with the future known, {offline.choice.words} would reach"
+        text += f" {number(offline.throughput)})"
     return f"{text}."
 
 

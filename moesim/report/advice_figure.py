@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from moesim.report.advice import by_upgrade
-from moesim.report.style import METADATA, OFFLINE, RC, LineStyle, fill, line_style
+from moesim.report.style import KNOWS, METADATA, OFFLINE, RC, LineStyle, fill, line_style
 from moesim.sweep.advise.advice import Advice, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 
@@ -41,13 +41,13 @@ def _choices(advice: Advice, axes: Axes) -> None:
     ahead = [one for one in ran if one.choice.prefetch != NO_PREFETCH or one.choice.beside]
     plain = [one for one in ran if one not in ahead]
     for place, miss in enumerate(EVICTING):
-        own = [one for one in plain if one.choice.miss == miss and not one.choice.bound]
+        own = [one for one in plain if one.choice.miss == miss and not one.choice.offline]
         if own:
             _policies(own, miss, line_style(place), axes)
-    bound = _fastest_by_slots([one for one in plain if one.choice.bound])
-    if bound:
+    offline = _fastest_by_slots([one for one in plain if one.choice.offline])
+    if offline:
         axes.plot(
-            list(bound), list(bound.values()), label="load, bound (min)",
+            list(offline), list(offline.values()), label=f"load with min ({KNOWS})",
             color=OFFLINE.color, linestyle=OFFLINE.linestyle,
         )  # fmt: skip
     for one in ahead:
@@ -82,17 +82,17 @@ def _policies(scored: list[Scored], miss: str, style: LineStyle, axes: Axes) -> 
 
 
 def _star(one: Scored, axes: Axes) -> None:
-    """A choice that prefetches or sets something beside: black where it is a bound, else hollow,
+    """A choice that prefetches or sets something beside: black if it knows the future, else open,
     its edge as the line of its misses.
     """
-    bound = one.choice.bound
-    edge = OFFLINE.color if bound else line_style(list(EVICTING).index(one.choice.miss)).color
-    kind = f"bound ({one.choice.prefetch})" if bound else one.choice.prefetch
+    offline = one.choice.offline
+    edge = OFFLINE.color if offline else line_style(list(EVICTING).index(one.choice.miss)).color
+    kind = f"{one.choice.prefetch} ({KNOWS})" if offline else one.choice.prefetch
     axes.plot(
         [one.slots or 0], [one.throughput or 0.0],
         label=f"{one.choice.miss}, {one.choice.told or f'prefetch: {kind}'}",
         linestyle="none", marker="*", markersize=11, zorder=3,
-        markerfacecolor=OFFLINE.color if bound else "white", markeredgecolor=edge,
+        markerfacecolor=OFFLINE.color if offline else "white", markeredgecolor=edge,
     )  # fmt: skip
 
 

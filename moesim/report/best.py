@@ -11,15 +11,15 @@ from moesim.report.compare_intervals import sentence
 from moesim.report.series import POLICY
 from moesim.report.terminal import number
 from moesim.results.blocks import read_blocks
-from moesim.sweep.advise.choices import BOUND
+from moesim.sweep.advise.choices import OFFLINE
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
-    """The fastest point of ``sweep`` against the next, in a sentence; once more without the bound
-    ``min`` where that is one of the two.
+    """The fastest point of ``sweep`` against the next, in a sentence; once more without
+    ``min``, which knows the future, where that is one of the two.
 
     Points that drop choices are passed over unless ``allow_drops``; where one is faster, that is a
     sentence of its own.
@@ -28,10 +28,10 @@ def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
     whole = [*_line(sweep, speed), *([] if allow_drops else _faster(sweep, speed))]
     if POLICY not in sweep.varying:
         return whole
-    real = speed[sweep.table.loc[speed.index, POLICY] != BOUND]
+    real = speed[sweep.table.loc[speed.index, POLICY] != OFFLINE]
     without = _line(sweep, real)
     same = without == _line(sweep, speed)
-    return whole if same else [*whole, *(f"without {BOUND}: {x}" for x in without)]
+    return whole if same else [*whole, *(f"without {OFFLINE}: {x}" for x in without)]
 
 
 def _faster(sweep: Sweep, speed: pd.Series[float]) -> Iterator[str]:

@@ -101,7 +101,7 @@ class Advice:
 
     @property
     def next_best(self) -> Scored | None:
-        """The fastest of the other ways, whatever their room, no bound."""
+        """The fastest of the other ways, whatever their room, none that knows the future."""
         others = (o for o in self.scored if o.choice.way != self.best.choice.way)
         return fastest(tuple(others))
 
@@ -114,9 +114,9 @@ class Advice:
         return next((one for one in self.scored if one.choice == choice), None)
 
     @property
-    def bound(self) -> Scored | None:
-        """The fastest of the bounds."""
-        ran = [one for one in self.scored if one.choice.bound and one.throughput]
+    def offline(self) -> Scored | None:
+        """The fastest that knows the future."""
+        ran = [one for one in self.scored if one.choice.offline and one.throughput]
         return max(ran, key=lambda one: one.throughput or 0.0, default=None)
 
     def over_best(self, gain: Gain) -> float | None:
@@ -159,8 +159,8 @@ class Advice:
 
 
 def fastest(scored: tuple[Scored, ...]) -> Scored | None:
-    """The one with the highest throughput that is no bound; None where none ran."""
-    ran = [one for one in scored if one.throughput and not one.choice.bound]
+    """The one with the highest throughput that does not know the future; None where none ran."""
+    ran = [one for one in scored if one.throughput and not one.choice.offline]
     return max(ran, key=lambda one: one.throughput or 0.0, default=None)
 
 
@@ -194,7 +194,7 @@ def _plain(one: Scored) -> dict[str, Any]:
         "capacity": one.choice.capacity,
         "set": dict(one.choice.beside),
         "execution": one.summary.get("execution"),
-        "bound": one.choice.bound,
+        "offline": one.choice.offline,
         "slots_per_layer": one.slots,
         "status": one.summary["status"],
         "reason": one.summary.get("reason"),

@@ -14,10 +14,11 @@ from moesim.experiment.schema import Experiment
 from moesim.hardware.software import Execution
 
 POLICIES = ("lru", "lfu_decay", "s3fifo")
-BOUND = "min"
-"""The policy that knows the future: where every miss is loaded, no other misses less."""
+OFFLINE = "min"
+"""The policy that knows the future. Its throughput bounds none: a run with fewest misses need not
+be the shortest."""
 EVICTING = {
-    "load": (*POLICIES, BOUND),
+    "load": (*POLICIES, OFFLINE),
     "cpu": ("lru",),
     "cheapest": POLICIES,
     "zero_copy": ("lru",),
@@ -29,9 +30,9 @@ AT_FEWER = {**EVICTING, "cheapest": ("lru",)}
 where copies and the CPU share DRAM, takes longer than all else together."""
 ORACLE = "oracle"
 PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
-"""Predictions by what a miss does, with LRU and all the room there is. The oracle is a bound where
-every miss is loaded: it predicts what the next layer needs, all of it and nothing else. Where the
-CPU may compute a miss it is none, as it loads what the CPU would do sooner."""
+"""Predictions by what a miss does, with LRU and all the room there is. The oracle predicts what the
+next layer needs, all of it and nothing else; where the CPU may compute a miss it would load what
+the CPU does sooner."""
 NO_PREFETCH = "none"
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""
@@ -58,9 +59,9 @@ class Choice:
     beside: Settings = ()
 
     @property
-    def bound(self) -> bool:
-        """Whether it is a bound that no program can reach."""
-        return self.policy == BOUND or self.prefetch == ORACLE
+    def offline(self) -> bool:
+        """Whether it knows the future, which no program does."""
+        return self.policy == OFFLINE or self.prefetch == ORACLE
 
     @property
     def way(self) -> tuple[str, str, str, Settings]:

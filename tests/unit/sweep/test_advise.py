@@ -26,8 +26,8 @@ from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
-    BOUND,
     EVICTING,
+    OFFLINE,
     PREFETCHES,
     RESIDENT,
     Choice,
@@ -63,9 +63,9 @@ def test_every_miss_has_each_of_its_policies_with_all_the_room_there_is() -> Non
         for miss, prefetches in PREFETCHES.items()
         for prefetch in prefetches
     }
-    assert {c.policy for c in plain if c.bound} == {BOUND}
-    assert {c.prefetch for c in choices if c.bound} == {"none", "oracle"}
-    assert {c.miss for c in plain if c.bound} == {"load"}
+    assert {c.policy for c in plain if c.offline} == {OFFLINE}
+    assert {c.prefetch for c in choices if c.offline} == {"none", "oracle"}
+    assert {c.miss for c in plain if c.offline} == {"load"}
 
 
 @pytest.mark.parametrize(("slots", "fewer"), [(1, 0), (2, 1), (3, 1), (4, 2)])
@@ -232,13 +232,13 @@ def scored(miss: str, policy: str, speed: float | None) -> Scored:
     return Scored(Choice(miss, policy, "auto"), {"status": status, "output_throughput": speed})
 
 
-def test_a_bound_is_never_the_best_and_gains_are_over_the_best() -> None:
+def test_what_knows_the_future_is_never_the_best_and_gains_are_over_the_best() -> None:
     runs = (scored("load", "lru", 10.0), scored("load", "min", 40.0), scored("cpu", "lru", 20.0))
     upgrade = UPGRADES["memory_x2"]
     gain = Gain(upgrade, scored("load", "lru", 30.0), before=10.0)
     advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, (gain,))
     assert advice.best is runs[2]
-    assert advice.bound is runs[1]
+    assert advice.offline is runs[1]
     assert advice.chosen == [runs[2], runs[0]]
     assert (gain.ratio, advice.over_best(gain)) == (3.0, 1.5)
     assert advice.to_dict()["over_plain_lru"] == 2.0
@@ -255,7 +255,7 @@ def test_the_table_has_a_column_of_prefetches_only_where_one_is_compared() -> No
         assert headings[2 if prefetching else 1] == "policy"
 
 
-def test_an_oracle_bounds_only_where_every_miss_is_loaded() -> None:
+def test_an_oracle_is_run_only_where_every_miss_is_loaded() -> None:
     assert {c.miss for c in choices_of(4) if c.prefetch == "oracle"} == {"load"}
 
 
@@ -345,7 +345,7 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert (folder / "advice.png").stat().st_size > 0
     assert len(advice["choices"]) == len(choices_of(8))
     assert all(choice["status"] == "ok" for choice in advice["choices"])
-    speeds = [c["throughput_tokens_per_s"] for c in advice["choices"] if not c["bound"]]
+    speeds = [c["throughput_tokens_per_s"] for c in advice["choices"] if not c["offline"]]
     assert advice["best"]["throughput_tokens_per_s"] == max(speeds)
     assert sum(advice["limits"].values()) == pytest.approx(1.0)
     assert advice["best_over"]["next_best"]["reason"].startswith("1 block after the warm-up")
