@@ -9,10 +9,15 @@ import yaml
 
 from moesim.config.document import Mark, Steps
 from moesim.config.errors import Problem
+from moesim.config.json_text import DEEPEST
 from moesim.config.numbers import Scalar, plain_scalar
 
 Complaint = tuple[Any, str]
 """PyYAML's mark and what is wrong there."""
+
+
+class TooDeepError(yaml.MarkedYAMLError):
+    """More than ``DEEPEST`` lists and mappings in one another."""
 
 
 class Composer(yaml.SafeLoader):
@@ -21,6 +26,7 @@ class Composer(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[Complaint] = []
+        self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node; the value of an alias is empty."""
@@ -36,7 +42,12 @@ class Composer(yaml.SafeLoader):
         if event.tag is not None:
             self._refuse(event, f"the tag '{event.tag}' is not read; remove it")
             event.tag = None
-        return super().compose_node(parent, index)
+        self._depth += 1
+        if self._depth > DEEPEST and isinstance(event, yaml.CollectionStartEvent):
+            raise TooDeepError(problem_mark=place)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def _refuse(self, event: Any, what: str) -> None:
         self.problems.append((event.start_mark, what))

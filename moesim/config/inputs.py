@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moesim.config.errors import ChangedError, InputError, Problem
+from moesim.config.files import read_file
 
 CHANGED = "its content changed after the start, so nothing is made of it; what is finished is kept"
 REMEDY = "restore the file and give the same command again, or begin anew in another folder"
@@ -82,10 +83,10 @@ def tell(key: str, name: str, files: Iterable[InputFile]) -> None:
         inputs.update(found)
 
 
-def read_input(path: Path) -> bytes:
-    """The content of ``path``, which is noted; an OSError where it cannot be read."""
-    content = path.read_bytes()
-    note(InputFile(path.absolute(), hashlib.sha256(content).hexdigest()))
+def read_input(path: Path | str, what: str = "file") -> bytes:
+    """The content of the plain file ``path``, which is noted; errors as ``read_file``."""
+    content = read_file(path, what)
+    note(InputFile(Path(path).absolute(), hashlib.sha256(content).hexdigest()))
     return content
 
 

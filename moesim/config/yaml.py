@@ -11,11 +11,14 @@ from typing import Any
 
 import yaml
 
-from moesim.config.compose import Composer, Plain
+from moesim.config.compose import Composer, Plain, TooDeepError
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
+from moesim.config.files import check_regular
 from moesim.config.inputs import read_input
+from moesim.config.json_text import DEEPEST
 from moesim.config.numbers import NULLS
+from moesim.config.text import decoded, mark_at
 
 _PARQUET = b"PAR1"
 """How every Parquet file begins."""
@@ -43,25 +46,19 @@ def parse_value(text: str, source: str) -> Any:
 
 def compose_file(path: Path | str) -> Document:
     """Like ``read_document``, but keeps mistakes that leave the rest readable in ``problems``."""
-    name = str(path)
-    try:
-        content = read_input(Path(path))
-    except FileNotFoundError:
-        raise InputError([Problem(name, "", "there is no such file")]) from None
-    except IsADirectoryError:
-        raise InputError([Problem(name, "", "is a folder; name the YAML file")]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError([Problem(name, "", f"cannot be read ({reason})")]) from None
-    return compose(_decoded(content, name), name)
+    name, content = str(path), read_input(path, "YAML file")
+    if content.startswith(_PARQUET):
+        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
+    return compose(decoded(content, name), name)
 
 
 def is_parquet(path: Path | str) -> bool:
     """Whether the file at ``path`` begins as Parquet does; False where it cannot be read."""
     try:
+        check_regular(path)
         with Path(path).open("rb") as file:
             return file.read(len(_PARQUET)) == _PARQUET
-    except OSError:
+    except (InputError, OSError):
         return False
 
 
@@ -73,13 +70,11 @@ def compose(text: str, source: str) -> Document:
         plain = Plain(source, composer.problems)
         data = None if node is None else plain.value(node, ())
     except yaml.reader.ReaderError as error:
-        mark = _mark_at(text, error.position, source)
+        mark = mark_at(text, error.position, source)
         what = f"the character U+{ord(text[error.position]):04X} is not allowed; remove it"
         raise InputError([mark.problem((), what)]) from None
     except yaml.MarkedYAMLError as error:
         raise InputError([_syntax_problem(error, source)]) from None
-    except RecursionError:
-        raise InputError([Mark(source, 1, 1).problem((), "is nested too deeply")]) from None
     if data is None and plain.problems:
         raise InputError(in_order(plain.problems))
     if data is None:
@@ -95,22 +90,6 @@ def _checked(document: Document) -> Document:
     return document
 
 
-def _decoded(content: bytes, name: str) -> str:
-    if content.startswith(_PARQUET):
-        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8", "replace")
-        what = f"the byte 0x{content[error.start]:02X} is not UTF-8 text; save the file as UTF-8"
-        raise InputError([_mark_at(before, len(before), name).problem((), what)]) from None
-
-
-def _mark_at(text: str, index: int, source: str) -> Mark:
-    before = text[:index]
-    return Mark(source, before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
-
-
 def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
     place = error.problem_mark or error.context_mark
     line, column = (place.line + 1, place.column + 1) if place else (1, 1)
@@ -118,6 +97,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
 
 
 def _syntax_text(error: yaml.MarkedYAMLError) -> str:
+    if isinstance(error, TooDeepError):
+        return f"is nested too deeply: more than {DEEPEST} lists and mappings"
     problem, context = error.problem or "", error.context or ""
     if "'\\t'" in problem:
         return "a tab cannot indent YAML; use spaces"

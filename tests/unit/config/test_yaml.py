@@ -1,4 +1,5 @@
 import math
+import os
 from itertools import pairwise
 
 import pytest
@@ -67,7 +68,8 @@ def test_scalars_are_read_as_in_yaml_1_2(text, expected):
         ("a: 'b", "1:6", "not YAML"),
         ("a: 1\n  b: 2", "2:4", "not YAML"),
         ("a: \x00", "1:4", "U+0000"),
-        ("[" * 5000, "1:1", "nested too deeply"),
+        ("[" * 5000, "1:101", "nested too deeply"),
+        ("".join(f"{' ' * n}a:\n" for n in range(200)), "101:101", "nested too deeply"),
         ("? [a]\n: 1", "1:3", "a key must be"),
         ("'': 1", "1:1", "a key must be"),
         ("a: 1e999", "1:4", "too large"),
@@ -125,8 +127,12 @@ def test_files_are_utf_8(tmp_path):
 def test_files_that_cannot_be_opened(tmp_path):
     with pytest.raises(InputError, match="there is no such file"):
         read_document(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="is a folder; name the YAML file"):
         read_document(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="is a pipe; name the YAML file"):
+        read_document(tmp_path / "pipe.yaml")
+    assert not is_parquet(tmp_path / "pipe.yaml")
 
 
 def test_an_options_value_is_yaml_and_errors_name_the_option():
