@@ -20,7 +20,7 @@ def timeline(
         Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write (JSON).")
     ] = Path("timeline.json"),
 ) -> None:
-    """Write a run's engines, experts and copies as a Chrome trace (opens in ui.perfetto.dev).
+    """Write what engines, hosts and links did as a Chrome trace (opens in ui.perfetto.dev).
 
     A run without such records is simulated once more, as far as the last of the steps.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
@@ -13,13 +14,36 @@ CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_
 """
 
 
+class Span(NamedTuple):
+    """One job of an ``engine`` of a GPU, or a part of its time.
+
+    The spans of ``compute`` follow one another without a gap: each is what the GPU's time was
+    charged to (``category``, of ``CHARGES``). Those of ``communication`` (collectives), ``copy_in``
+    (experts), ``read`` (weights that kernels read over the link), ``host`` (what launches), ``cpu``
+    (experts), ``rows_out`` and ``rows_in`` (of these) run beside them, each engine one thing at a
+    time. ``layer`` of the model, -1 without one; ``experts`` with commas between, "" where it names
+    none; ``bytes`` of weights moved.
+    """
+
+    gpu: int
+    engine: str
+    name: str
+    category: str
+    start_ns: int
+    end_ns: int
+    step: int
+    layer: int
+    experts: str = ""
+    bytes: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """One run on the clock.
 
     ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 8] (see ``CHARGES``);
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
-    ``spans``: (gpu, engine, name, start, end, step, layer); ``seconds`` of the engine alone;
+    ``spans`` where they were kept; ``seconds`` of the engine alone;
     ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``).
     """
 
@@ -29,7 +53,7 @@ class Outcome:
     ends: Ints
     charges: Ints
     layers: Ints
-    spans: list[tuple[int, str, str, int, int, int, int]] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     seconds: float = 0.0
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.engine.case import Case
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import CHARGES, Outcome, Span
 from moesim.memory.footprint import Footprint
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
@@ -95,5 +95,4 @@ def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> p
 
 def spans_table(outcome: Outcome) -> pd.DataFrame:
     """A row for each job of an engine."""
-    columns = ["gpu", "engine", "name", "start_ns", "end_ns", "step", "layer"]
-    return pd.DataFrame(outcome.spans, columns=columns)
+    return pd.DataFrame(outcome.spans, columns=list(Span._fields))

@@ -1,20 +1,15 @@
-"""A run's spans as Chrome-trace JSON: opens in Perfetto, a process a GPU, a row an engine."""
+"""A run's spans as a file for Perfetto."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from moesim.config.errors import InputError, Problem, check_apart, writing
+from moesim.config.errors import InputError, Problem, check_apart
+from moesim.config.files import replacing
+from moesim.report.trace_events import trace_events
 from moesim.results import Result, read_result, rebuild
 from moesim.results.folder import files_read
-
-ENGINES = ("compute", "copy_in", "copy_out", "communication")
-"""The rows of a GPU, from the top."""
 
 DEFAULT_STEPS = range(20)
 
@@ -37,7 +32,8 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
     """Write the spans of ``steps`` of the run in ``folder`` to ``out``; returns how many.
 
     A run that recorded no spans is run again up to the last of ``steps`` with ``records: expert``.
-    Raises an InputError where the run has no such step or did not fit in memory.
+    Raises an InputError where the run has no such step or did not fit in memory, or where ``out``
+    cannot be written; it is there whole or not at all.
     """
     check_apart(Path(out), *files_read(Path(folder)))
     result = read_result(folder)
@@ -45,13 +41,17 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         reason = result.summary.get("reason")
         what = f"the run is {result.status} ({reason}); a timeline needs one that ran to its end"
         raise InputError([Problem(str(folder), "", what)])
-    spans = result.spans if len(result.spans) else rerun(Path(folder), steps).spans
-    chosen = spans[spans["step"].isin(steps)]
+    played = result if len(result.spans) else rerun(Path(folder), steps)
+    chosen = played.spans[played.spans["step"].isin(steps)]
     if chosen.empty:
         last = int(result.steps["step"].max()) if len(result.steps) else "none"
         what = f"the run has no step in {steps.start}:{steps.stop}; its last one is {last}"
         raise InputError([Problem("--steps", "", what)])
-    write_events(chosen, Path(out))
+    with replacing(Path(out)) as whole, whole.open("w", encoding="utf-8") as stream:
+        stream.write('{"displayTimeUnit": "ns", "traceEvents": [')
+        for number, event in enumerate(trace_events(chosen, played.memory)):
+            stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
+        stream.write("\n]}\n")
     return len(chosen)
 
 
@@ -59,45 +59,6 @@ def rerun(folder: Path, steps: range) -> Result:
     """The run of ``folder`` once more with its spans, as far as the last of ``steps``."""
     from moesim.experiment.run import run
 
-    result: Result = run(rebuild(folder), overrides=["records=expert"], limit_steps=steps.stop)
+    spans = ["records=expert", "engine=des"]
+    result: Result = run(rebuild(folder), overrides=spans, limit_steps=steps.stop)
     return result
-
-
-def write_events(spans: pd.DataFrame, out: Path) -> None:
-    """Write ``spans`` (the columns of a result's table, times in ns) as a Chrome trace."""
-    with writing(out), out.open("w", encoding="utf-8") as stream:
-        stream.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
-        stream.write(",\n".join(json.dumps(event) for event in events(spans)))
-        stream.write("\n]}\n")
-
-
-def events(spans: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Names of GPUs and engines (``ph: M``), then a complete event a span (``ph: X``, in us)."""
-    for gpu in sorted({int(gpu) for gpu in spans["gpu"]}):
-        yield metadata(gpu, 0, "process_name", {"name": f"GPU {gpu}"})
-        yield metadata(gpu, 0, "process_sort_index", {"sort_index": gpu})
-        for row, engine in enumerate(ENGINES):
-            yield metadata(gpu, row, "thread_name", {"name": engine.replace("_", " ")})
-            yield metadata(gpu, row, "thread_sort_index", {"sort_index": row})
-    ordered = spans.sort_values(["gpu", "start_ns", "end_ns"], kind="stable")
-    for span in ordered.itertuples(index=False):
-        yield complete(span)
-
-
-def metadata(gpu: int, row: int, name: str, args: dict[str, Any]) -> dict[str, Any]:
-    """One event of phase M."""
-    return {"ph": "M", "pid": gpu, "tid": row, "name": name, "args": args}
-
-
-def complete(span: Any) -> dict[str, Any]:
-    """One event of phase X: start and duration in microseconds."""
-    return {
-        "ph": "X",
-        "pid": int(span.gpu),
-        "tid": ENGINES.index(span.engine),
-        "name": span.name,
-        "cat": span.engine,
-        "ts": int(span.start_ns) / 1000,
-        "dur": (int(span.end_ns) - int(span.start_ns)) / 1000,
-        "args": {"step": int(span.step), "layer": int(span.layer)},
-    }

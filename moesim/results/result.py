@@ -33,7 +33,9 @@ BLOCKS = (
     "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "turns", "hits", "accesses",
     "access_hits", "timed_requests", "tpot_ns",
 )  # fmt: skip
-SPANS = ("gpu", "engine", "name", "start_ns", "end_ns", "step", "layer")
+SPANS = (
+    "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",
+)  # fmt: skip
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "steps": STEPS,

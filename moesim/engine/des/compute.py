@@ -9,26 +9,41 @@ import simpy
 
 from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.records import Records
+from moesim.engine.outcome import CHARGES, Span
 
 Events = Generator[simpy.Event, Any, None]
 
 
 class Compute:
     """``time`` runs ahead of the event loop's and meets it where something else is waited for, so
-    that work that nothing waits for needs no event. ``cursor``: charged up to here.
+    that work that nothing waits for needs no event. ``cursor``: charged up to here. ``host``: the
+    host has launched everything so far.
     """
 
     def __init__(self, env: simpy.Environment, number: int, *, spans: bool) -> None:
         self.env, self.number, self.keep_spans = env, number, spans
         self.records = Records()
-        self.time = self.cursor = self.step = 0
+        self.time = self.cursor = self.host = self.step = 0
+        self.layer = -1
         self.charges = [0] * 8
 
-    def charge(self, category: int, until: int) -> None:
-        """Charge the time up to ``until`` that is not charged yet."""
-        if until > self.cursor:
-            self.charges[category] += until - self.cursor
-            self.cursor = until
+    def charge(self, category: int, until: int, name: str, experts: str = "") -> None:
+        """Charge the time up to ``until`` that is not charged yet: a span of the GPU's time. That
+        of ``experts`` is kept though it may cost nothing.
+        """
+        begin, self.cursor = self.cursor, max(self.cursor, until)
+        if self.cursor > begin or experts:
+            self.charges[category] += self.cursor - begin
+            if self.keep_spans:
+                self.span("compute", name, begin, self.cursor, CHARGES[category], experts)
+
+    def launch(self, what: str, until: int, since: int = 0) -> None:
+        """The host is busy until ``until``, from when it is free, at the earliest from ``since``
+        on.
+        """
+        if self.keep_spans:
+            self.span("host", what, max(self.host, since), until, "host")
+        self.host = until
 
     def reach(self) -> Events:
         """Let the event loop catch up with the local clock."""
@@ -39,6 +54,14 @@ class Compute:
         """Record the copies of ``group`` when it has ended."""
         self.records.copies(group, self.number)
 
-    def span(self, engine: str, name: str, start: int, end: int, layer: int) -> None:
-        """Record one job of an engine; asked for only where ``keep_spans``."""
-        self.records.job(engine, name, start, end, (self.number, self.step, layer))
+    def span(
+        self, engine: str, name: str, start: int, end: int, category: str, experts: str = "",
+        amount: int = 0,
+    ) -> None:  # fmt: skip
+        """Record one job of an engine that takes time or runs experts; asked for only where
+        ``keep_spans``.
+        """
+        if end > start or experts:
+            where = (self.step, self.layer)
+            span = Span(self.number, engine, name, category, start, end, *where, experts, amount)
+            self.records.spans.append(span)

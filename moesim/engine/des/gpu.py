@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from itertools import accumulate, pairwise
 from typing import Any
 
 import simpy
@@ -44,7 +45,7 @@ class Gpu(Compute):
         self.case, self.group, self.copy_in = case, group, copy_in
         self.host_compute, self.keep_layers = host_compute, layers
         self.together = case.gpus > 1
-        self.hosts, self.host = HostTimes.of(case), 0
+        self.hosts = HostTimes.of(case)
         beside = case.software.overlap and not copy_in.blocking
         streams = case.prefill == "stream" and bool(case.bypassed.any())
         self.copies_ahead = streams and beside
@@ -87,14 +88,12 @@ class Gpu(Compute):
             self._copy_ahead(index)
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
+            self.layer, dense = layer.index, isinstance(layer, DenseLayer)
             self.time += layer.attention[index]
-            self.charge(ATTENTION, self.time)
-            self.host += attention
-            if self.keep_spans:
-                name = f"layer {layer.index} attention"
-                self.span("compute", name, begin, self.time, layer.index)
+            self.charge(ATTENTION, self.time, "attention and dense FFN" if dense else "attention")
+            self.launch("launch attention", self.host + attention)
             if isinstance(layer, DenseLayer):
-                self.host += hosts.dense
+                self.launch("launch dense FFN", self.host + hosts.dense)
                 continue
             if self.together or self._disturbed(layer, index):
                 yield from self._moe_layer(layer, index)
@@ -103,11 +102,12 @@ class Gpu(Compute):
             if self.keep_layers:
                 waits = (charges[WEIGHTS] - stall, charges[BARRIER] - barrier)
                 records.layers.append((self.step, layer.moe_index, begin, self.time, *waits))
+        self.layer = -1
         self.time += head_ns
-        self.charge(ATTENTION, self.time)
-        self.host += 0 if phase == Phase.ENCODE else hosts.head
+        self.charge(ATTENTION, self.time, "head")
+        self.launch("launch head", self.host + (0 if phase == Phase.ENCODE else hosts.head))
         self.time = self.host = max(self.time, self.host)
-        self.charge(HOST, self.time)
+        self.charge(HOST, self.time, "wait for host")
         records.ends.append(self.time)
         records.charges.append(charges)
         yield from self.reach()
@@ -125,45 +125,36 @@ class Gpu(Compute):
         if self.case.gating.agrees:
             known = self._prepare(layer, index)
         low, high = layer.step_waves[index], layer.step_waves[index + 1]
-        self.host += self.hosts.combine + layer.launches[index] * self.hosts.wave
+        self._launch_experts(layer, index)
         for wave in range(low, high):
             self._run_wave(layer, wave)
         if layer.hosted_ns:
             self._host_alone(layer, index, known)
-        self.time += layer.restore[index]
-        self.charge(DISPATCH, self.time)
+        self._restore(layer, index)
 
     def _gate(self, layer: MoeLayer, index: int) -> tuple[int, int, int]:
         """The gate, then the shared expert: when the gate ends, when compute is free again, and
         when the rows are there that are prepared before the shared expert.
         """
         gated = self.time = self.time + layer.gate[index]
-        self.charge(GATE, gated)
-        self.host += self.hosts.gate
+        self.charge(GATE, gated, "gate")
+        self.launch("launch gate", self.host + self.hosts.gate)
         prepared = gated
         if not self.case.gating.agrees and layer.prepare[index]:
             prepared = self._prepare(layer, index)
         free = prepared
         if layer.shared[index]:
-            self.host += self.hosts.shared
+            self.launch("launch shared expert", self.host + self.hosts.shared)
             free += layer.shared[index]
-            self.charge(EXPERTS, free)
-        if self.keep_spans:
-            start, name = gated - layer.gate[index], f"layer {layer.index}"
-            self.span("compute", f"{name} gate", start, gated, layer.index)
-            if free > prepared:
-                self.span("compute", f"{name} shared expert", prepared, free, layer.index)
+            self.charge(EXPERTS, free, "shared expert")
         return (gated if self.case.software.overlap else free), free, prepared
 
     def _prepare(self, layer: MoeLayer, index: int) -> int:
         """The rows are reordered, or put into their places, apart from the gate. Returns the
         end.
         """
-        start = self.time
         self.time += layer.prepare[index]
-        self.charge(GATE, self.time)
-        if self.keep_spans and self.time > start:
-            self.span("compute", f"layer {layer.index} rows", start, self.time, layer.index)
+        self.charge(GATE, self.time, "prepare rows")
         return self.time
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
@@ -171,32 +162,39 @@ class Gpu(Compute):
         if not self.hosts.synchronisations:
             return known
         asked = max(known, self.host)
-        self.charge(HOST, asked)
-        self.host = asked + layer.sync_ns
-        self.charge(HOST, self.host)
+        self.charge(HOST, asked, "wait for host")
+        self.launch("read counts", asked + layer.sync_ns, known)
+        self.charge(HOST, self.host, "read counts")
         return self.host
 
     def _run_wave(self, layer: MoeLayer, wave: int) -> None:
-        start = self.time
+        start, experts = self.time, layer.experts_of_wave(wave) if self.keep_spans else ""
         self.time += layer.wave_ns[wave]
-        self.charge(EXPERTS, self.time)
+        self.charge(EXPERTS, self.time, "experts", experts)
         if beyond := layer.read_ns[wave]:
             self.time += beyond
-            self.charge(WEIGHTS, self.time)
-        if self.keep_spans:
-            self.records.wave(layer, wave, start, self.time, (self.number, self.step))
+            self.charge(WEIGHTS, self.time, "wait for weights", experts)
+        if self.keep_spans and (number := layer.read[wave]):
+            amount = number * layer.amount
+            end = start + self.case.prices.copy_ns(amount, "h2d", True, 1)
+            self.span("read", "read experts", start, end, "copy", "", amount)
 
     def _host_alone(self, layer: MoeLayer, index: int, ready: int) -> None:
         """Wait for the experts that the host computes, if it does; nothing disturbs it."""
         if hosted := layer.hosted(index):
-            end = ready + layer.down_ns[index] + sum(hosted) + layer.up_ns[index]
-            self._host_ended(layer, ready, end)
+            parts = (layer.down_ns[index], *hosted, layer.up_ns[index])
+            self._host_ended(layer, index, list(accumulate(parts, initial=ready)))
 
-    def _host_ended(self, layer: MoeLayer, ready: int, end: int) -> None:
-        self.time = max(self.time, end)
-        self.charge(CPU, self.time)
+    def _host_ended(self, layer: MoeLayer, index: int, times: list[int]) -> None:
+        """Wait for the host's experts; ``times``: when their rows were ready, then the ends."""
+        self.time = max(self.time, times[-1])
+        self.charge(CPU, self.time, "wait for CPU")
         if self.keep_spans:
-            self.span("host", f"layer {layer.index} experts", ready, end, layer.index)
+            down, *experts, up = pairwise(times)
+            self.span("rows_out", "rows to CPU", *down, "copy")
+            for expert, part in zip(layer.experts_of_host(index), experts, strict=True):
+                self.span("cpu", "expert on CPU", *part, "experts", expert)
+            self.span("rows_in", "rows from CPU", *up, "copy")
 
     def _host_beside(self, layer: MoeLayer, index: int, ready: int) -> simpy.Process | None:
         """The host at work where copies read the same memory."""
@@ -211,7 +209,7 @@ class Gpu(Compute):
         """A MoE layer with collectives or copies."""
         known, free, prepared = self._gate(layer, index)
         if layer.exchange_ns:
-            known = yield from self._together(known, layer.exchange_ns, layer, "counts")
+            known = yield from self._together(known, layer.exchange_ns, "exchange counts")
         known = self._decided(layer, known)
         groups, ends, whole = yield from self._settle(layer, index, known)
         if self.case.gating.agrees:
@@ -219,7 +217,7 @@ class Gpu(Compute):
             prepared = free = self._prepare(layer, index)
         ready = max(known, prepared)
         if self.together:
-            ready = yield from self._together(ready, layer.dispatch[index], layer, "dispatch")
+            ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
         beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
         there = 0 if whole is None else (yield from self._arrival(whole))
@@ -231,11 +229,14 @@ class Gpu(Compute):
         if beside is None:
             self._host_alone(layer, index, ready)
         else:
-            self._host_ended(layer, ready, (yield beside))
+            self._host_ended(layer, index, [ready, *(yield beside)])
         if self.together:
-            self.time = yield from self._together(self.time, layer.combine[index], layer, "combine")
+            self.time = yield from self._together(self.time, layer.combine[index], "combine")
+        self._restore(layer, index)
+
+    def _restore(self, layer: MoeLayer, index: int) -> None:
         self.time += layer.restore[index]
-        self.charge(DISPATCH, self.time)
+        self.charge(DISPATCH, self.time, "restore order")
 
     def _settle(
         self, layer: MoeLayer, index: int, known: int
@@ -282,7 +283,7 @@ class Gpu(Compute):
         """Wait for the copies of ``group``. Returns their end."""
         end: int = group.spans[-1][1] if group.done.processed else (yield group.done)
         self.time = max(self.time, end)
-        self.charge(WEIGHTS, self.time)
+        self.charge(WEIGHTS, self.time, "wait for weights")
         return end
 
     def _waves(
@@ -310,19 +311,22 @@ class Gpu(Compute):
         copies = self._issued(layer, index)
         if copies:
             if self.copy_in.blocking:
-                self.host = max(self.host, last_copy)
+                self.launch("wait for copies", max(self.host, last_copy), known)
             else:
-                self.host = max(self.host, known) + copies * self.copy_in.host_ns
-        self.host += layer.launches[index] * self.hosts.wave + self.hosts.combine
+                issued = max(self.host, known) + copies * self.copy_in.host_ns
+                self.launch("launch copies", issued, known)
+        self._launch_experts(layer, index)
 
-    def _together(
-        self, arrival: int, price_ns: int, layer: MoeLayer, what: str
-    ) -> Generator[simpy.Event, int, int]:
+    def _launch_experts(self, layer: MoeLayer, index: int) -> None:
+        self.launch("launch experts", self.host + layer.launches[index] * self.hosts.wave)
+        self.launch("launch combine", self.host + self.hosts.combine)
+
+    def _together(self, arrival: int, price_ns: int, what: str) -> Generator[simpy.Event, int, int]:
         """A collective: it starts when the last GPU is there. Returns its end."""
         start = yield self.group.arrive(arrival)
-        self.charge(BARRIER, start)
-        self.charge(DISPATCH, start + price_ns)
+        self.charge(BARRIER, start, "wait for GPUs")
+        self.charge(DISPATCH, start + price_ns, what)
         if self.keep_spans:
-            name = f"layer {layer.index} {what}"
-            self.span("communication", name, start, start + price_ns, layer.index)
+            name = f"all-to-all: {what}"
+            self.span("communication", name, start, start + price_ns, "dispatch_combine")
         return start + price_ns

@@ -23,15 +23,17 @@ class HostCompute:
 
     def run(
         self, ready: int, down_ns: int, experts: Sequence[tuple[int, int]], up_ns: int
-    ) -> Generator[simpy.Event, None, int]:
+    ) -> Generator[simpy.Event, None, list[int]]:
         """Rows go down from ``ready`` on, ``experts`` (bytes and price in ns) are computed, rows
-        come up; returns the end.
+        come up; returns the end of each of these.
 
         What a price is beyond its bytes over the share's own link is waited for first.
         """
         yield self.env.timeout(ready + down_ns - int(self.env.now))
+        ends = [int(self.env.now)]
         for amount, price_ns in experts:
             alone = ceil(amount / self.fair.capacity[self.links[0]])
             yield self.env.timeout(max(price_ns - alone, 0))
             yield self.fair.transfer(amount, self.links)
-        return int(self.env.now) + up_ns
+            ends.append(int(self.env.now))
+        return [*ends, ends[-1] + up_ns]

@@ -6,9 +6,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from moesim.engine.case import Case
-from moesim.engine.outcome import Outcome
-
-Spans = list[tuple[int, str, str, int, int, int, int]]
+from moesim.engine.outcome import CHARGES, Outcome, Span
 
 
 class Invariants:
@@ -18,9 +16,9 @@ class Invariants:
 
     def __init__(self, case: Case, outcome: Outcome) -> None:
         self.case, self.outcome = case, outcome
-        self.engines: dict[tuple[int, str], Spans] = defaultdict(list)
+        self.engines: dict[tuple[int, str], list[Span]] = defaultdict(list)
         for span in outcome.spans:
-            self.engines[span[0], span[1]].append(span)
+            self.engines[span.gpu, span.engine].append(span)
 
     def verify(self) -> dict[str, float]:
         """Every law, and by how much it was tested."""
@@ -29,6 +27,7 @@ class Invariants:
             "copies": self.bytes_conserved(),
             "experts_after_their_copy": self.weights_before_kernels(),
             "charged_ns": self.every_nanosecond_charged(),
+            "passes_without_gaps": self.no_gaps(),
             "utilisation_ns": self.utilisation_law(),
             "mean_copies_in_system": self.littles_law(),
         }
@@ -36,8 +35,9 @@ class Invariants:
     def one_thing_at_a_time(self) -> int:
         """No engine does two things at once."""
         for (gpu, engine), spans in self.engines.items():
-            for before, after in pairwise(sorted(spans, key=lambda s: (s[3], s[4]))):
-                assert before[4] <= after[3], f"GPU {gpu} {engine}: {before[2]} overlaps {after[2]}"
+            for before, after in pairwise(sorted(spans, key=lambda s: (s.start_ns, s.end_ns))):
+                said = f"GPU {gpu} {engine}: {before} overlaps {after}"
+                assert before.end_ns <= after.start_ns, said
         return len(self.outcome.spans)
 
     def bytes_conserved(self) -> int:
@@ -52,18 +52,18 @@ class Invariants:
     def weights_before_kernels(self) -> int:
         """No expert runs before its weights are there."""
         arrived = {
-            (gpu, step, layer, name.rsplit(" ", 1)[1]): end
-            for gpu, engine, name, _, end, step, layer in self.outcome.spans
-            if engine == "copy_in"
+            (one.gpu, one.step, one.layer, one.experts): one.end_ns
+            for one in self.outcome.spans
+            if one.engine == "copy_in"
         }
         tested = 0
-        for gpu, engine, name, start, _, step, layer in self.outcome.spans:
-            if engine != "compute" or " experts " not in name:
+        for kernel in self.outcome.spans:
+            if kernel.engine != "compute" or kernel.name != "experts":
                 continue
-            for expert in name.rsplit(" ", 1)[1].split(","):
-                end = arrived.get((gpu, step, layer, expert), 0)
-                assert end <= start, f"GPU {gpu} step {step}: {name} before its weights"
-                tested += (gpu, step, layer, expert) in arrived
+            for expert in kernel.experts.split(","):
+                key = (kernel.gpu, kernel.step, kernel.layer, expert)
+                assert arrived.get(key, 0) <= kernel.start_ns, f"{kernel} before its weights"
+                tested += key in arrived
         counts = self.outcome.counts
         wasted = int((counts.prefetched - counts.prefetches_used).sum())
         unneeded = int(counts.unneeded.sum())
@@ -77,13 +77,34 @@ class Invariants:
         assert (charged == self.outcome.ends[-1]).all(), f"{charged} of {self.outcome.ends[-1]} ns"
         return int(charged.sum())
 
+    def no_gaps(self) -> int:
+        """The spans of a GPU's time tile each pass, and add up to its charges."""
+        outcome = self.outcome
+        starts, ends, charges = (part.tolist() for part in (outcome.starts, outcome.ends,
+                                                            outcome.charges))  # fmt: skip
+        spans = {key: group for key, group in self.engines.items() if key[1] == "compute"}
+        for gpu in range(self.case.gpus):
+            by_step = defaultdict(list)
+            for span in spans.get((gpu, "compute"), []):
+                by_step[span.step].append(span)
+            for step, (begin, end) in enumerate(zip(starts, ends, strict=True)):
+                parts = by_step[step]
+                edges = [begin[gpu], *(span.end_ns for span in parts)]
+                said = f"GPU {gpu} step {step} has a gap"
+                assert [*(span.start_ns for span in parts), end[gpu]] == edges, said
+                sums = dict.fromkeys(CHARGES, 0)
+                for span in parts:
+                    sums[span.category] += span.end_ns - span.start_ns
+                assert list(sums.values()) == charges[step][gpu], f"{said} in its charges"
+        return len(starts) * self.case.gpus
+
     def utilisation_law(self) -> int:
         """Busy time of an engine = its jobs x mean service, never more than the run lasts."""
         most = 0
         for (gpu, engine), spans in self.engines.items():
-            busy = sum(end - start for _, _, _, start, end, _, _ in spans)
+            busy = sum(span.end_ns - span.start_ns for span in spans)
             lasts = self.outcome.duration_ns  # a prefetch may still be copied when the run ends
-            within = sum(min(end, lasts) - min(start, lasts) for _, _, _, start, end, _, _ in spans)
+            within = sum(min(one.end_ns, lasts) - min(one.start_ns, lasts) for one in spans)
             assert 0 <= within <= lasts, f"GPU {gpu} {engine} busy {within} ns of {lasts}"
             if engine == "copy_in" and self.case.links is None:
                 prices = self._copy_prices(gpu)
@@ -106,11 +127,11 @@ class Invariants:
         spans = [
             s for (_, engine), group in self.engines.items() if engine == "copy_in" for s in group
         ]
-        changes = sorted([(s[3], 1) for s in spans] + [(s[4], -1) for s in spans])
+        changes = sorted([(s.start_ns, 1) for s in spans] + [(s.end_ns, -1) for s in spans])
         area = number = since = 0
         for time, change in changes:
             area, since = area + number * (time - since), time
             number += change
         assert number == 0, f"{number} copies never ended"
-        assert area == sum(s[4] - s[3] for s in spans), "Little's law: L = lambda W"
+        assert area == sum(s.end_ns - s.start_ns for s in spans), "Little's law: L = lambda W"
         return area / max(self.outcome.duration_ns, 1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
+from moesim.memory.misses.base import ON_HOST, OVER_LINK
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,7 +30,8 @@ class MoeLayer:
     experts that the host launches. ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take
-    ``down_ns`` and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
+    ``down_ns`` and ``up_ns`` a pass; ``hosted_expert`` names them; ``read`` is how many experts a
+    wave reads over the link. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
     ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where there is
     none.
     """
@@ -52,8 +54,10 @@ class MoeLayer:
     launches: list[int] = field(default_factory=list)
     wave_ns: list[int] = field(default_factory=list)
     read_ns: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     step_hosted: list[int] = field(default_factory=lambda: [0])
     hosted_ns: list[int] = field(default_factory=list)
+    hosted_expert: list[str] = field(default_factory=list)
     down_ns: list[int] = field(default_factory=list)
     up_ns: list[int] = field(default_factory=list)
     step_copies: list[int] = field(default_factory=lambda: [0])
@@ -74,12 +78,17 @@ class MoeLayer:
         self.launches.extend(launches.tolist())
         self.wave_ns.extend(work.wave_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
+        read = work.turns.place[work.on_gpu] == OVER_LINK
+        self.read.extend(np.add.reduceat(read.astype(np.int64), work.starts).tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.copy_wave.extend(work.copy_wave.tolist())
         self.copy_wait.extend(work.copy_wait.tolist())
         self.turn_expert.extend(self.names[work.turns.expert[work.on_gpu]].tolist())
+        self.hosted_expert.extend(
+            self.names[work.turns.expert[work.turns.place == ON_HOST]].tolist()
+        )
         self.copy_expert.extend(self.names[work.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
 
@@ -96,9 +105,13 @@ class MoeLayer:
         """The prices of the host's experts in a pass."""
         return self.hosted_ns[self.step_hosted[index] : self.step_hosted[index + 1]]
 
-    def experts_of_wave(self, wave: int) -> list[str]:
-        """The experts that run in ``wave`` of the chunk."""
-        return self.turn_expert[self.wave_turn[wave] : self.wave_turn[wave + 1]]
+    def experts_of_host(self, index: int) -> list[str]:
+        """The experts that the host computes in a pass."""
+        return self.hosted_expert[self.step_hosted[index] : self.step_hosted[index + 1]]
+
+    def experts_of_wave(self, wave: int) -> str:
+        """The experts that run in ``wave`` of the chunk, with commas between."""
+        return ",".join(self.turn_expert[self.wave_turn[wave] : self.wave_turn[wave + 1]])
 
     def expert_of_copy(self, copy: int) -> str:
         """The expert that ``copy`` of the chunk brings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from moesim.engine.des.copies import CopyGroup
-from moesim.engine.des.layer import MoeLayer
+from moesim.engine.outcome import Span
 
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
 """What a nanosecond of a GPU is charged to."""
@@ -21,25 +21,11 @@ class Records:
     ends: list[int] = field(default_factory=list)
     charges: list[list[int]] = field(default_factory=list)
     layers: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
-    spans: list[tuple[int, str, str, int, int, int, int]] = field(default_factory=list)
-
-    def job(
-        self, engine: str, name: str, start: int, end: int, where: tuple[int, int, int]
-    ) -> None:
-        """One job of an engine; ``where``: GPU, step and layer."""
-        gpu, step, layer = where
-        self.spans.append((gpu, engine, name, start, end, step, layer))
-
-    def wave(
-        self, layer: MoeLayer, wave: int, start: int, end: int, where: tuple[int, int]
-    ) -> None:
-        """The kernel of a wave, named by its experts; ``where``: GPU and step."""
-        experts = ",".join(layer.experts_of_wave(wave))
-        name = f"layer {layer.index} experts {experts}"
-        self.job("compute", name, start, end, (*where, layer.index))
+    spans: list[Span] = field(default_factory=list)
 
     def copies(self, group: CopyGroup, gpu: int) -> None:
         """The copies of a group that has ended."""
-        for expert, (start, end) in zip(group.experts, group.spans, strict=True):
-            name = f"copy layer {group.layer} expert {expert}"
-            self.job("copy_in", name, start, end, (gpu, group.step, group.layer))
+        name, where = "copy ahead" if group.ahead else "copy", (group.step, group.layer)
+        for expert, times in zip(group.experts, group.spans, strict=True):
+            copy = Span(gpu, "copy_in", name, "copy", *times, *where, expert, group.amount)
+            self.spans.append(copy)

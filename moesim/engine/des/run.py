@@ -120,6 +120,8 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
         ends=np.array([one.ends for one in records]).T,
         charges=np.array([one.charges for one in records]).transpose(1, 0, 2),
         layers=table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))],
-        spans=sorted((span for one in records for span in one.spans), key=lambda span: span[3]),
+        spans=sorted(
+            (span for one in records for span in one.spans), key=lambda span: span.start_ns
+        ),
         copies=sum(gpu.copy_in.served for gpu in gpus),
     )

@@ -57,13 +57,13 @@ def test_what_is_kept_does_not_change_the_clock(case):
     finest = run_des(case, records="expert", check=True)
     for records in ("summary", "step", "layer"):
         same(run_des(case, records=records), finest)
-    assert len([span for span in finest.spans if span[1] == "copy_in"]) == finest.copies
+    assert len([span for span in finest.spans if span.engine == "copy_in"]) == finest.copies
 
 
 def test_every_miss_is_one_copy_of_one_expert(case):
     outcome = run_des(case, records="expert")
-    copied = {(gpu, name, step) for gpu, engine, name, *_, step, _ in outcome.spans
-              if engine == "copy_in"}  # fmt: skip
+    copies = (span for span in outcome.spans if span.engine == "copy_in")
+    copied = {(copy.gpu, copy.step, copy.layer, copy.experts) for copy in copies}
     assert len(copied) == outcome.copies == int(outcome.counts.misses.sum())
     assert outcome.copies > 0
 
@@ -73,7 +73,8 @@ def test_a_copy_takes_its_price_or_longer_where_the_link_is_shared(case):
     copies = case.software.copies_per_expert(expert)
     price = case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies)
     outcome = run_des(case, records="expert")
-    took = [end - start for _, engine, _, start, end, *_ in outcome.spans if engine == "copy_in"]
+    copies_made = (span for span in outcome.spans if span.engine == "copy_in")
+    took = [copy.end_ns - copy.start_ns for copy in copies_made]
     if case.links is None:
         assert set(took) == {price}
     else:  # two GPUs behind an uplink that one can fill
@@ -86,7 +87,7 @@ def test_the_shared_switch_moves_no_more_than_it_can():
     """Bytes conserved: two GPUs' copies through one uplink take at least bytes / capacity."""
     case = case_of(parallelism={"expert": 2}, hardware="dgx-h100")
     outcome = run_des(case, records="expert")
-    spans = sorted((s[3], s[4]) for s in outcome.spans if s[1] == "copy_in")
+    spans = sorted((s.start_ns, s.end_ns) for s in outcome.spans if s.engine == "copy_in")
     busy, end = 0, 0
     for start, stop in spans:  # the union of all copies
         busy, end = busy + max(0, stop - max(start, end)), max(end, stop)

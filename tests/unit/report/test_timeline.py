@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
-from collections import defaultdict
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import factory
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
-from moesim.report.timeline import ENGINES, parse_steps, write_timeline
+from moesim.report.timeline import parse_steps, write_timeline
 from moesim.results import write_result
+from moesim.testing.timelines import check_timeline
 
 
 @pytest.fixture
@@ -34,40 +36,118 @@ def test_a_run_is_not_written_over_by_its_timeline(tmp_path: Path, name: str) ->
     assert write_timeline(run, run / "timeline.json") > 0
 
 
-def test_every_event_has_what_the_format_asks_for(trace: dict[str, Any]) -> None:
-    for event in trace["traceEvents"]:
-        assert event["ph"] in {"X", "M"}
-        assert isinstance(event["pid"], int)
-        assert isinstance(event["tid"], int)
-        if event["ph"] == "X":
-            assert event["name"]
-            assert event["dur"] >= 0
-            assert isinstance(event["ts"], float)
+def test_it_keeps_to_the_format(trace: dict[str, Any]) -> None:
+    check_timeline(trace)
+
+
+BROKEN: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+    "begins before": lambda events: of(events, "X")[2].update(ts=9.5),
+    "below 0": lambda events: of(events, "X")[0].update(dur=-1),
+    "no number": lambda events: of(events, "X")[0].update(ts="0"),
+    "keys are missing": lambda events: of(events, "X")[0].pop("cat"),
+    "unknown phase": lambda events: of(events, "X")[0].update(ph="B"),
+    "track": lambda events: of(events, "X")[0].update(tid=77),
+    "named twice": lambda events: events.append(of(events, "M")[0]),
+    "one end": lambda events: events.remove(of(events, "f")[0]),
+    "binds to no span": lambda events: of(events, "s")[0].update(ts=0.123),
+    "not in order": lambda events: events.append(of(events, "C")[0]),
+}
+
+
+def of(events: list[dict[str, Any]], phase: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["ph"] == phase]
+
+
+@pytest.mark.parametrize("said", BROKEN)
+def test_what_breaks_the_format_is_said(trace: dict[str, Any], said: str) -> None:
+    BROKEN[said](trace["traceEvents"])
+    with pytest.raises(AssertionError, match=said):
+        check_timeline(trace)
 
 
 def test_gpus_and_engines_are_named(trace: dict[str, Any]) -> None:
-    names = [e for e in trace["traceEvents"] if e["ph"] == "M"]
-    gpus = {e["pid"]: e["args"]["name"] for e in names if e["name"] == "process_name"}
-    rows = {(e["pid"], e["tid"]): e["args"]["name"] for e in names if e["name"] == "thread_name"}
-    assert gpus == {0: "GPU 0", 1: "GPU 1"}
-    assert [rows[0, i] for i in range(4)] == [engine.replace("_", " ") for engine in ENGINES]
-    used = {(e["pid"], e["tid"]) for e in trace["traceEvents"] if e["ph"] == "X"}
-    assert used <= set(rows)
+    names = of(trace["traceEvents"], "M")
+    processes = [e["args"]["name"] for e in names if e["name"] == "process_name"]
+    tracks = {e["tid"]: e["args"]["name"] for e in names if e["name"] == "thread_name"}
+    assert processes == ["GPU 0", "GPU 1", "memory of the fullest GPU"]
+    assert sorted(tracks.values()) == ["GPU time"] * 2 + ["copies H2D"] * 2
 
 
-def test_an_engine_never_does_two_things(trace: dict[str, Any]) -> None:
-    rows: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for event in trace["traceEvents"]:
-        if event["ph"] == "X":
-            start = round(event["ts"] * 1000)
-            rows[event["pid"], event["tid"]].append((start, start + round(event["dur"] * 1000)))
-    for spans in rows.values():
-        assert all(a[1] <= b[0] for a, b in pairwise(spans))
+def test_a_name_is_what_is_done_and_the_rest_is_beside_it(trace: dict[str, Any]) -> None:
+    spans = of(trace["traceEvents"], "X")
+    assert {span["name"] for span in spans} == {"attention", "experts", "copy"}
+    experts = {span["args"]["experts"] for span in spans if span["name"] == "experts"}
+    assert experts == {"1,4"}
+    assert {(span["args"]["step"], span["args"]["layer"]) for span in spans} == {(1, 0), (2, 0)}
+
+
+def test_an_arrow_goes_from_each_copy_to_its_kernel(trace: dict[str, Any]) -> None:
+    begins, ends = (of(trace["traceEvents"], phase) for phase in "sf")
+    starts = [round(one["ts"] * 1000) % 9_001 for one in (*begins, *ends)]
+    assert starts == [1_001] * 4 + [3_333] * 4
+    assert [one["id"] for one in begins] == [one["id"] for one in ends] == [1, 2, 3, 4]
+
+
+def test_a_counter_follows_the_copies(trace: dict[str, Any]) -> None:
+    counters = of(trace["traceEvents"], "C")
+    rates = [one["args"]["GB/s"] for one in counters]
+    assert rates == [round(7_000 / 2_332, 6), 0.0] * 4
+
+
+def test_memory_is_shown_by_category_at_the_start_of_each_step(tmp_path: Path) -> None:
+    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+    write_timeline(run, tmp_path / "t.json", range(1))
+    counters = of(json.loads((tmp_path / "t.json").read_text())["traceEvents"], "C")
+    sizes = {one["name"]: one["args"]["bytes"] for one in counters if "bytes" in one["args"]}
+    assert sizes == {"weights": 4_000_000_000, "expert slots": 2_000_000_000}
 
 
 def test_nanoseconds_survive(trace: dict[str, Any]) -> None:
-    starts = {round(e["ts"] * 1000) for e in trace["traceEvents"] if e["ph"] == "X"}
+    starts = {round(e["ts"] * 1000) for e in of(trace["traceEvents"], "X")}
     assert starts == {s * 9_001 + t for s in (1, 2) for t in (0, 1_001, 3_333)}
+
+
+def test_a_file_is_replaced_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = write_result(factory.result(with_spans=True), tmp_path / "run"), tmp_path / "t.json"
+    out.write_text("old")
+
+    def breaks(*_: Any) -> Iterator[dict[str, Any]]:
+        yield {"ph": "M"}
+        raise RuntimeError
+
+    monkeypatch.setattr("moesim.report.timeline.trace_events", breaks)
+    with pytest.raises(RuntimeError):
+        write_timeline(run, out)
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "t.json"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is a pipe"):
+        write_timeline(run, tmp_path / "pipe")
+
+
+def test_a_run_of_replay_has_the_timeline_of_its_own_times(tmp_path: Path) -> None:
+    """The steps are played again, by the engine that keeps spans."""
+    experts = {"capacity": "6 slots/layer", "miss": {"kind": "cpu"}}
+    source = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet",
+              "workload": {"requests": 1}, "experts": experts, "engine": "replay"}  # fmt: skip
+    result = moesim.run(source, out=tmp_path / "run", limit_steps=9)
+    write_timeline(tmp_path / "run", tmp_path / "t.json", range(1, 3))
+    trace = json.loads((tmp_path / "t.json").read_text())
+    check_timeline(trace)
+    spans = [span for span in of(trace["traceEvents"], "X") if span["tid"] == 1]
+    for step in (1, 2):
+        parts = [span for span in spans if span["args"]["step"] == step]
+        ends = round((parts[-1]["ts"] + parts[-1]["dur"]) * 1000)
+        times = result.steps.loc[step, ["start_ns", "end_ns"]].tolist()
+        assert [round(parts[0]["ts"] * 1000), ends] == times
+        assert round(sum(span["dur"] for span in parts) * 1000) == times[1] - times[0]
+    assert "expert on CPU" in {span["name"] for span in of(trace["traceEvents"], "X")}
 
 
 def test_a_run_without_spans_is_run_again_up_to_the_last_step(
@@ -86,7 +166,7 @@ def test_a_run_without_spans_is_run_again_up_to_the_last_step(
     write_timeline(run, tmp_path / "t.json", range(3))
     ((experiment, options),) = calls
     assert experiment["name"] == "small"
-    assert options == {"overrides": ["records=expert"], "limit_steps": 3}
+    assert options == {"overrides": ["records=expert", "engine=des"], "limit_steps": 3}
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,13 @@ def memory(n: int = 10) -> pd.DataFrame:
 def spans(steps: int = 4, gpus: int = 2) -> pd.DataFrame:
     """Back-to-back spans with odd nanoseconds: compute always, a copy in each step."""
     rows = [
-        (gpu, engine, name, step * 9_001 + start, step * 9_001 + end, step, 0)
+        (gpu, engine, *what, step * 9_001 + start, step * 9_001 + end, step, 0, *moved)
         for step in range(steps)
         for gpu in range(gpus)
-        for engine, name, start, end in (
-            ("compute", "layer 0 attention", 0, 3_333),
-            ("compute", "layer 0 experts 1,4", 3_333, 9_001),
-            ("copy_in", "copy layer 0 expert 4", 1_001, 3_333),
+        for engine, *what, start, end, moved in (
+            ("compute", "attention", "attention", 0, 3_333, ("", 0)),
+            ("compute", "experts", "experts", 3_333, 9_001, ("1,4", 0)),
+            ("copy_in", "copy", "copy", 1_001, 3_333, ("4", 7_000)),
         )
     ]
     return pd.DataFrame(rows, columns=list(SPANS))
