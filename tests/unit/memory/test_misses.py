@@ -32,7 +32,7 @@ def decided(miss, steps, *, slots=2, resident=(), prices=None, **choices):
 
 
 def test_every_way_is_registered():
-    assert list(registry.components) == ["cheapest", "cpu", "load", "zero_copy"]
+    assert {"cheapest", "cpu", "load", "zero_copy"} <= set(registry.components)
 
 
 def test_the_host_computes_what_is_missing_and_the_slots_stay():
