@@ -15,8 +15,8 @@ def list_(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="policies, misses, gatings, planners, batchings, models, hardware, software, "
-            "importers or figures.",
+            help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
+            "software, importers, fitters, collectors or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -15,7 +16,9 @@ import moesim.cli
 from moesim.cli.app import app
 from moesim.config.errors import InputError
 from moesim.config.garbage import collect_seldom
+from moesim.config.registry import PluginWarning
 
+_show = warnings.showwarning
 _INTERRUPTED = 130
 _BAD_INPUT = 2
 
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     collect_seldom()
     load_commands()
+    warnings.showwarning = _warned
     try:
         app(args=None if arguments is None else list(arguments), prog_name="moesim")
     except InputError as error:
@@ -64,6 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as leave:
         return _code(leave.code)
     return 0
+
+
+def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Show a warning about a plug-in as one line, others as Python does."""
+    if issubclass(category, PluginWarning):
+        print(message, file=sys.stderr)  # noqa: T201 (the command line's own output)
+    else:
+        _show(message, category, *where, **more)
 
 
 def _code(code: str | int | None) -> int:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from functools import cache, cached_property
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from multiprocessing import parent_process
+from types import ModuleType
 from typing import Any, Generic, TypeVar, get_args
 
-from moesim.config.errors import InputError, nearest
+from moesim.config.errors import InputError, Problem, nearest
 
 Component = TypeVar("Component")
+
+_missing: dict[str, str] = {}
+"""Why plug-ins are missing, by the name of their entry point."""
+
+
+class PluginWarning(UserWarning):
+    """A plug-in is left out: it cannot be loaded, or is no component."""
+
+
+def why_missing(kind: str) -> str:
+    """What an error about an unknown ``kind`` adds where a plug-in of that name is left out."""
+    return f"; {_missing[kind]}" if kind in _missing else ""
 
 
 @cache
@@ -28,7 +43,8 @@ class Registry(Generic[Component]):
     """All components of one kind: the modules of ``package`` and the entry points ``group``.
 
     A component is a class that derives from ``base`` and has its own ``kind``
-    (a field ``kind: Literal["lru"] = "lru"``, or a plain class attribute).
+    (a field ``kind: Literal["lru"] = "lru"``, or a plain class attribute). A file is named like its
+    component; a plug-in that cannot be loaded is left out with a PluginWarning.
     """
 
     def __init__(self, package: str, base: type[Component], group: str) -> None:
@@ -40,30 +56,58 @@ class Registry(Generic[Component]):
         found: dict[str, type[Component]] = {}
         for module_info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
             module = importlib.import_module(f"{self.package}.{module_info.name}")
-            for value in vars(module).values():
-                if getattr(value, "__module__", None) == module.__name__:
-                    self._add(found, value)
+            values = [one for one in vars(module).values()
+                      if getattr(one, "__module__", None) == module.__name__]  # fmt: skip
+            here = {kind: one for one in values if (kind := self._kind(one)) is not None}
+            _check_name(module, here)
+            for kind, component in here.items():
+                self._add(found, kind, component)
         for entry in plugins(self.group):
-            self._add(found, entry.load())
+            self._add_plugin(found, entry)
         return dict(sorted(found.items()))
 
-    def _add(self, found: dict[str, type[Component]], value: Any) -> None:
-        if not (isinstance(value, type) and issubclass(value, self.base)):
-            return
-        kind = kind_of(value)
-        if kind is None:
-            return
-        if kind in found and found[kind] is not value:
+    def _kind(self, value: Any) -> str | None:
+        component = isinstance(value, type) and issubclass(value, self.base)
+        return kind_of(value) if component else None
+
+    def _add(self, found: dict[str, type[Component]], kind: str, value: type[Component]) -> None:
+        if found.setdefault(kind, value) is not value:
             raise InputError(f"{self.group}: '{kind}' is registered twice")
-        found[kind] = value
+
+    def _add_plugin(self, found: dict[str, type[Component]], entry: EntryPoint) -> None:
+        """Add the component of ``entry``; what is wrong with it must not stop everything else."""
+        try:
+            value = entry.load()
+            if (kind := self._kind(value)) is None:
+                what = f"{self.base.__name__} with a kind"
+                raise InputError(f"'{entry.value}' is no {what}")  # noqa: TRY301 (said as others)
+            self._add(found, kind, value)
+        except Exception as error:  # noqa: BLE001 (whatever somebody else's module raises)
+            package = f" of the package '{entry.dist.name}'" if entry.dist else ""
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            _missing[entry.name] = (
+                f"the plug-in '{entry.name}' ({self.group}){package} is left out: {reason}"
+            )
+            if parent_process() is None:
+                warnings.warn(_missing[entry.name], PluginWarning, stacklevel=2)
 
     def get(self, kind: str) -> type[Component]:
         """The class of ``kind``; an InputError names the nearest one if there is none."""
         if kind not in self.components:
             raise InputError(
                 f"'{kind}' is not one of {self.group}; {nearest(kind, self.components)}"
+                f"{why_missing(kind)}"
             )
         return self.components[kind]
+
+
+def _check_name(module: ModuleType, components: dict[str, Any]) -> None:
+    """An InputError where the one component of ``module`` is not named like it."""
+    name = module.__name__.rpartition(".")[2]
+    if len(components) == 1 and name not in {kind.replace("-", "_") for kind in components}:
+        (kind,) = components
+        what = f"the kind is '{kind}', but the file is not; rename the file, or write '{name}'"
+        raise InputError([Problem(str(module.__file__), "", what)])
 
 
 def kind_of(component: type) -> str | None:

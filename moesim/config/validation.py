@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.registry import why_missing
 from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
 
@@ -69,5 +70,6 @@ def _unknown_kind(document: Document, path: tuple[Any, ...], shape: Shape | None
     kinds = shape.kinds if shape else {}
     if document.has(path) and document.get(path) is not None:
         kind = str(document.get(path))
-        return document.problem(path, f"'{kind}' is not known; {nearest(kind, kinds)}")
+        what = f"'{kind}' is not known; {nearest(kind, kinds)}{why_missing(kind)}"
+        return document.problem(path, what)
     return document.problem(path, f"is missing; {nearest('', kinds)}")

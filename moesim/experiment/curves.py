@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.registry import why_missing
 from moesim.memory.curves.curve import MissCurve, miss_curve
 from moesim.memory.curves.needs import layer_needs, layer_weights, one_by_one
 from moesim.memory.policies import registry
@@ -83,7 +84,8 @@ def _requests(trace: RoutingTrace, phase: PhaseChoice) -> Requests:
 
 def _policy(kind: str, trace: RoutingTrace) -> CachePolicy:
     if kind not in registry.components:
-        what = f"'{kind}' is no cache policy; {nearest(kind, registry.components)}"
+        others = f"{nearest(kind, registry.components)}{why_missing(kind)}"
+        what = f"'{kind}' is no cache policy; {others}"
         raise InputError([Problem("--policy", "", what)])
     policy = registry.get(kind)()
     if policy.weighs and trace.gate_weights is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from moesim.config.errors import InputError, Problem, nearest
@@ -18,10 +19,13 @@ from moesim.config.registry import Registry
 REGISTRIES: Mapping[str, str] = {
     "policies": "moesim.memory.policies",
     "misses": "moesim.memory.misses",
+    "prefetchers": "moesim.memory.prefetch",
     "gatings": "moesim.gating",
     "planners": "moesim.placement",
     "batchings": "moesim.workload.batching",
     "importers": "moesim.trace.importers",
+    "fitters": "moesim.calibrate.fitters",
+    "collectors": "moesim.calibrate.collect.ops",
     "figures": "moesim.report.figures",
 }
 """The packages whose ``registry`` holds the components of a kind."""
@@ -212,5 +216,5 @@ def catalogue_table(what: str, rows: Sequence[Row]) -> Table:
             no_wrap=column.key == "name",
         )
     for row in rows:
-        table.add_row(*(column.cell(row) for column in columns))
+        table.add_row(*(escape(column.cell(row)) for column in columns))
     return table

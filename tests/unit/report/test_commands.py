@@ -66,6 +66,24 @@ def test_list_of_something_else_names_the_nearest(capsys: pytest.CaptureFixture[
     assert "did you mean 'policies'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("what", "one"), [("prefetchers", "next_layer"), ("misses", "cheapest"), ("fitters", "copies")]
+)
+def test_every_kind_of_component_is_listed(
+    what: str, one: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", what]) == 0
+    assert one in capsys.readouterr().out
+
+
+def test_brackets_in_a_description_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "collectors", "--json"]) == 0
+    said = {row["name"]: row["description"] for row in json.loads(capsys.readouterr().out)}
+    assert "[" in said["products"]
+    assert main(["list", "collectors"]) == 0
+    assert capsys.readouterr().out.count("[") == sum(text.count("[") for text in said.values())
+
+
 def test_a_made_sweep_is_shown_as_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from moesim.cli.sweep import show
     from moesim.sweep.found import read_sweep
@@ -117,7 +135,7 @@ def test_a_catalogue_fits_80_columns_with_a_line_an_entry(
 
 def test_list_of_nothing_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 2
-    assert "allowed: batchings, figures, gatings" in capsys.readouterr().err
+    assert "allowed: batchings, collectors, figures, fitters, gatings" in capsys.readouterr().err
 
 
 def test_a_description_is_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,111 @@
+"""What registries find, and what they leave out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesim.config import registry as module
+from moesim.config.errors import InputError
+from moesim.config.registry import PluginWarning, Registry
+from moesim.experiment.resolve import load_experiment
+
+ROOT = Path(__file__).parents[3]
+
+
+class Base:
+    """What the components here derive from."""
+
+
+class Good(Base):
+    kind = "good"
+
+
+class Twin(Base):
+    kind = "a_file"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> str:
+    """A package of its own with one component, in a_file.py."""
+    name = f"made_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    (tmp_path / name / "a_file.py").write_text(
+        f"class One(__import__('{__name__}', fromlist=['Base']).Base):\n    kind = 'a_file'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Base.__module__])
+    monkeypatch.setattr(module, "_missing", {})
+    return name
+
+
+def plugged(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
+    made = [EntryPoint(name, value, "some.group") for name, value in entries.items()]
+    monkeypatch.setattr(module, "plugins", lambda _: made)
+
+
+def test_a_file_and_a_plug_in_are_found(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged(monkeypatch, good=f"{__name__}:Good")
+    assert list(Registry(package, Base, "some.group").components) == ["a_file", "good"]
+
+
+def test_a_file_is_named_like_its_component(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "a_file.py").rename(tmp_path / package / "other.py")
+    with pytest.raises(InputError, match=r"other\.py: the kind is 'a_file', but the file is not"):
+        _ = Registry(package, Base, "some.group").components
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("there_is_no_such_module:Good", "ModuleNotFoundError: No module named"),
+        (f"{__name__}:Nothing", "AttributeError: "),
+        (f"{__name__}:ROOT", "is no Base with a kind"),
+        (f"{__name__}:Twin", "'a_file' is registered twice"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_loaded_is_left_out(
+    package: str, monkeypatch: pytest.MonkeyPatch, value: str, reason: str
+) -> None:
+    plugged(monkeypatch, bad=value, good=f"{__name__}:Good")
+    found = Registry(package, Base, "some.group")
+    with pytest.warns(PluginWarning, match=rf"'bad' \(some\.group\) is left out: .*{reason}"):
+        assert list(found.components) == ["a_file", "good"]
+    with pytest.raises(InputError, match=rf"'bad' is not one of .*; .*{reason}"):
+        found.get("bad")
+
+
+def test_an_experiment_says_why_its_policy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_missing", {"mine": "the plug-in 'mine' is left out: Oops: no"})
+    source = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet",
+              "experts": {"policy": {"kind": "mine"}}}  # fmt: skip
+    with pytest.raises(InputError, match=r"'mine' is not known; .* is left out: Oops: no"):
+        load_experiment(source)
+
+
+def test_commands_work_beside_a_broken_package(tmp_path: Path) -> None:
+    """As it is installed: one line names package, entry point and exception."""
+    about = tmp_path / "broken_policies-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-policies\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(
+        "[moesim.cache_policies]\nmine = broken_policies:Mine\n"
+    )
+    (tmp_path / "broken_policies.py").write_text("raise RuntimeError('of\\nits own')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "moesim", "list", "policies"], text=True, capture_output=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "lru" in done.stdout
+    assert done.stderr == (
+        "the plug-in 'mine' (moesim.cache_policies) of the package 'broken-policies' is left out: "
+        "RuntimeError: of its own\n"
+    )
