@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moesim.sweep.found import Sweep
     from moesim.sweep.run import Progress
     from moesim.trace import RoutingTrace
+    from moesim.trace.lengths import Lengths
     from moesim.trace.synthesis import SyntheticTrace
 
 POLICIES = ("lru", "lfu", "fifo", "lifo", "static", "min")
@@ -211,15 +212,16 @@ def import_trace(
     model: str | ModelSpec | None = None,
     importer: str | None = None,
     top_k: int | None = None,
-    prompt_tokens: int | None = None,
+    prompt_tokens: Lengths | None = None,
+    request_tokens: Lengths | None = None,
     source: str | None = None,
     licence: str | None = None,
 ) -> RoutingTrace:
     """The trace in the recording ``file``, of any known format; ``out``: write it, too (.parquet).
 
     ``model``: what it was recorded from, a card or a config.json; ``importer``: the format, instead
-    of recognising it; ``top_k`` experts a token, ``prompt_tokens`` (positions below this are
-    prompt), ``source`` and ``licence``: what the recording does not say. Raises an InputError for a
+    of recognising it; ``top_k`` experts a token, ``prompt_tokens`` and ``request_tokens`` (a number
+    for all requests, or one for each), ``source`` and ``licence``: what the recording does not say. Raises an InputError for a
     file that is unknown, damaged, a pickle or no sound trace.
 
     >>> moesim.import_trace("routing.npz", model="gpt-oss-20b", out="mine.parquet")
@@ -239,6 +241,7 @@ def import_trace(
         model=spec,
         top_k=top_k,
         prompt_tokens=prompt_tokens,
+        request_tokens=request_tokens,
         source=source,
         licence=licence,
     )

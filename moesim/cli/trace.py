@@ -37,13 +37,27 @@ def import_(
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Experts a token uses (router logits).")] = None,
     prompt_tokens: Annotated[
-        int | None, typer.Option(help="Positions below this are prompt; the rest is decoded.")
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Positions below this are prompt, the rest is decoded: 7, or one number a request "
+            "as in 7,12,9, or a file of them.",
+        ),
+    ] = None,
+    request_tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="How long the requests are that one array joins, as for --prompt-tokens.",
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the recording comes from.")] = None,
     licence: Annotated[str | None, typer.Option(help="The recording's licence.")] = None,
 ) -> None:
     """Convert a recording of any known format into a trace."""
     from moesim.api import import_trace
+    from moesim.trace.lengths import PROMPT, REQUEST, parse_lengths
+
 
     trace = import_trace(
         file,
@@ -51,7 +65,8 @@ def import_(
         importer=importer,
         model=model,
         top_k=top_k,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=parse_lengths(prompt_tokens, PROMPT) if prompt_tokens else None,
+        request_tokens=parse_lengths(request_tokens, REQUEST) if request_tokens else None,
         source=source,
         licence=licence,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
+from moesim.trace.lengths import REQUEST, rows_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import NO_EXPERT, Phase, TraceMetadata
 
@@ -51,6 +53,17 @@ def offsets(name: str, array: NDArray[Any], tokens: int) -> NDArray[np.int64]:
     return rows
 
 
+def request_rows(
+    arrays: Mapping[str, NDArray[Any]], recording: Recording, tokens: int
+) -> NDArray[np.int64]:
+    """[R + 1] first rows of the requests: the file's ``offsets``, or what the user says."""
+    if "offsets" not in arrays:
+        return rows_of(recording.request_tokens, tokens)
+    if recording.request_tokens is not None:
+        raise wrong("offsets", f"says where requests begin: leave {REQUEST} out")
+    return offsets("offsets", arrays["offsets"], tokens)
+
+
 def counts(name: str, array: NDArray[Any], requests: int) -> NDArray[np.int64]:
     """[R] numbers of tokens, checked to be one a request and not negative."""
     if array.dtype.kind not in "iu" or array.shape != (requests,):
@@ -73,10 +86,8 @@ def request_columns(
     return request, place.astype(np.int32)
 
 
-def phases(
-    position: NDArray[np.int32], prompt: NDArray[np.int64] | int | None
-) -> NDArray[np.uint8]:
-    """Prefill below the ``prompt`` length (of each token's request, or of all), decode from it."""
+def phases(position: NDArray[np.int32], prompt: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+    """Prefill below the ``prompt`` length of each token's request, decode from it."""
     if prompt is None:
         return np.full(len(position), Phase.DECODE, dtype=np.uint8)
     return np.where(position < prompt, Phase.PREFILL, Phase.DECODE).astype(np.uint8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from moesim.config.errors import InputError, Problem
 from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer
+from moesim.trace.lengths import Lengths
 from moesim.trace.parquet import located
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
@@ -24,16 +25,19 @@ def import_trace(
     importer: str | None = None,
     model: ModelSpec | None = None,
     top_k: int | None = None,
-    prompt_tokens: int | None = None,
+    prompt_tokens: Lengths | None = None,
+    request_tokens: Lengths | None = None,
     source: str | None = None,
     licence: str | None = None,
 ) -> RoutingTrace:
     """Read a recording in any known format (see ``moesim list importers``).
 
     ``importer`` names the format instead of recognising it; the other arguments add what the file
-    does not say. Raises InputError if the file is unknown, damaged, a pickle or not a sound trace.
+    does not say: ``prompt_tokens`` and ``request_tokens`` (of requests that one array joins) are
+    one number for all requests or one a request. Raises InputError if the file is unknown, damaged,
+    a pickle or not a sound trace, or where lengths do not fit it.
     """
-    recording = Recording(Path(path), model, top_k, prompt_tokens)
+    recording = Recording(Path(path), model, top_k, prompt_tokens, request_tokens)
     with located(recording.path):
         _refuse(recording)
         trace = _importer(recording, importer).read(recording)

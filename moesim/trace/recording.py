@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
+from moesim.trace.lengths import Lengths
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -29,13 +30,15 @@ class Recording:
     """A file or folder that an importer reads.
 
     ``model`` tells the MoE layers and experts where the file does not; ``top_k`` the experts a
-    token uses (router logits); positions below ``prompt_tokens`` are a request's prompt.
+    token uses (router logits); positions below ``prompt_tokens`` are a request's prompt;
+    ``request_tokens`` are those of the requests that one array joins.
     """
 
     path: Path
     model: ModelSpec | None = None
     top_k: int | None = None
-    prompt_tokens: int | None = None
+    prompt_tokens: Lengths | None = None
+    request_tokens: Lengths | None = None
 
     @cached_property
     def head(self) -> bytes:

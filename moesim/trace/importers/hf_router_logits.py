@@ -15,8 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
-from moesim.trace.assemble import counts, describe, offsets, phases, request_columns, wrong
+from moesim.trace.assemble import (
+    counts,
+    describe,
+    phases,
+    request_columns,
+    request_rows,
+    wrong,
+)
 from moesim.trace.importers.base import Importer
+from moesim.trace.lengths import PROMPT, prompts_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 
@@ -53,20 +61,22 @@ class HfRouterLogits(Importer):
         normalise = bool(arrays.get("norm_topk_prob", family not in _SHARE_OF_ALL))
         top_k = _top_k(arrays, recording, logits.shape[2])
         ids, weights = choose(logits, top_k, normalise=normalise)
-        rows = offsets("offsets", arrays.get("offsets", np.array([0, len(ids)])), len(ids))
-        request, position = request_columns(rows, np.zeros(len(rows) - 1, dtype=np.int64))
-        prompt, notes = recording.prompt_tokens, ""
-        lengths: NDArray[np.int64] | int | None = prompt
+        rows = request_rows(arrays, recording, len(ids))
+        first = np.zeros(len(rows) - 1, dtype=np.int64)
+        request, position = request_columns(rows, first)
+        prompt, name = recording.prompt_tokens, PROMPT
         if "prompt_lengths" in arrays:
-            lengths = counts("prompt_lengths", arrays["prompt_lengths"], len(rows) - 1)[request]
-        elif prompt is None:
-            notes = "prompt length not recorded: all tokens as decode"
+            if prompt is not None:
+                raise wrong("prompt_lengths", f"says how long prompts are: leave {PROMPT} out")
+            name = "prompt_lengths"
+            prompt = counts(name, arrays[name], len(rows) - 1).tolist()
+        notes = "prompt length not recorded: all tokens as decode" if prompt is None else ""
         recorder = "transformers router_logits"
         return RoutingTrace(
             expert_ids=ids,
             request_id=request,
             position=position,
-            phase=phases(position, lengths),
+            phase=phases(position, prompts_of(prompt, rows, first, name)),
             gate_weights=weights,
             predicted_ids=None,
             metadata=describe(recording, ids, recorder, experts=logits.shape[2], notes=notes),

@@ -14,11 +14,12 @@ from moesim.trace.assemble import (
     describe,
     expert_ids,
     gate_weights,
-    offsets,
     phases,
     request_columns,
+    request_rows,
 )
 from moesim.trace.importers.base import Importer
+from moesim.trace.lengths import prompts_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
 
@@ -26,7 +27,7 @@ from moesim.trace.routing import RoutingTrace
 class Npz(Importer):
     """Numpy npz with expert_ids [T, L, k], optional gate_weights, offsets and first_position.
 
-    ``offsets`` [R + 1] are the first rows of the requests (default: one request),
+    ``offsets`` [R + 1] are the first rows of the requests (default: --request-tokens, or one),
     ``first_position`` [R] their prompt lengths (default 0), ``predicted_ids`` a look-ahead.
     All tokens are decoded ones, unless ``prompt_tokens`` says where the prompts end.
     """
@@ -41,7 +42,7 @@ class Npz(Importer):
         """The trace, one request for each pair of offsets."""
         arrays = recording.arrays
         ids = expert_ids("expert_ids", arrays["expert_ids"])
-        rows = offsets("offsets", arrays.get("offsets", np.array([0, len(ids)])), len(ids))
+        rows = request_rows(arrays, recording, len(ids))
         requests = len(rows) - 1
         no_prompt = np.zeros(requests, dtype=np.int64)
         first = counts("first_position", arrays.get("first_position", no_prompt), requests)
@@ -51,7 +52,7 @@ class Npz(Importer):
             expert_ids=ids,
             request_id=request,
             position=position,
-            phase=phases(position, recording.prompt_tokens),
+            phase=phases(position, prompts_of(recording.prompt_tokens, rows, first)),
             gate_weights=None
             if weights is None
             else gate_weights("gate_weights", weights, ids.shape),

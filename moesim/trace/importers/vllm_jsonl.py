@@ -19,6 +19,7 @@ import numpy as np
 from moesim.config.errors import InputError, Problem
 from moesim.trace.assemble import describe, expert_ids, gate_weights
 from moesim.trace.importers.base import Importer
+from moesim.trace.lengths import PROMPT, REQUEST
 from moesim.trace.recording import Recording
 from moesim.trace.routing import Phase, RoutingTrace
 
@@ -48,6 +49,8 @@ class VllmJsonl(Importer):
 
     def read(self, recording: Recording) -> RoutingTrace:
         """The trace, requests in the order in which they first appear."""
+        if recording.prompt_tokens is not None or recording.request_tokens is not None:
+            raise InputError(f"the log says where requests begin: leave {PROMPT}, {REQUEST} out")
         lines = _lines(recording.path)
         _, meta = next(lines, (1, {}))
         requests = _tokens(lines)

@@ -16,6 +16,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.trace.assemble import describe, expert_ids, phases, request_columns, wrong
 from moesim.trace.importers.base import Importer
+from moesim.trace.lengths import REQUEST, prompts_of, rows_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
 
@@ -25,9 +26,9 @@ _AXES = 3
 class VllmNpy(Importer):
     """vLLM routed_experts as npy, or a folder or npz of several; needs --model.
 
-    Each array [tokens, layers, top_k] is one request. The model says which layers are MoE layers
-    (the zeros of the others are dropped). The prompt length is not recorded: say it with
-    ``prompt_tokens``, or all count as decoded.
+    Each array [tokens, layers, top_k] is one request, or several that --request-tokens takes apart.
+    The model says which layers are MoE layers (the zeros of the others are dropped). Prompt lengths
+    are not recorded: say them with --prompt-tokens, or all tokens count as decoded.
     """
 
     kind: Literal["vllm-npy"] = "vllm-npy"
@@ -55,18 +56,19 @@ class VllmNpy(Importer):
         if not parts:
             raise InputError("holds no npy file: name a recording of vLLM's routed_experts")
         ids = np.concatenate(parts)
-        rows = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64)
-        request, position = request_columns(rows, np.zeros(len(parts), dtype=np.int64))
-        prompt = recording.prompt_tokens
-        unknown = "prompt length not recorded: all tokens as decode" if prompt is None else ""
+        rows, notes = _rows([len(part) for part in parts], recording)
+        first = np.zeros(len(rows) - 1, dtype=np.int64)
+        request, position = request_columns(rows, first)
+        if recording.prompt_tokens is None:
+            notes.append("prompt length not recorded: all tokens as decode")
         return RoutingTrace(
             expert_ids=ids,
             request_id=request,
             position=position,
-            phase=phases(position, prompt),
+            phase=phases(position, prompts_of(recording.prompt_tokens, rows, first)),
             gate_weights=None,
             predicted_ids=None,
-            metadata=describe(recording, ids, "vllm routed_experts", notes=unknown),
+            metadata=describe(recording, ids, "vllm routed_experts", notes="; ".join(notes)),
         )
 
     def _moe_layers(
@@ -92,3 +94,17 @@ class VllmNpy(Importer):
             layer = int(np.delete(np.arange(ids.shape[1]), rows)[dense.any(axis=(0, 2))][0])
             raise wrong(name, f"has experts in layer {layer}, which is dense in {model.name}")
         return np.ascontiguousarray(ids[:, rows])
+
+
+def _rows(sizes: list[int], recording: Recording) -> tuple[NDArray[np.int64], list[str]]:
+    """Where requests begin in arrays of ``sizes`` tokens, and what is not known of it."""
+    given = recording.request_tokens
+    if len(sizes) > 1:
+        if given is not None:
+            what = f"there are {len(sizes)} arrays, each a request of its own; leave it out"
+            raise wrong(REQUEST, what)
+        return rows_of(sizes, sum(sizes)), []
+    one = (
+        f"taken as one request of {counted(sizes[0], 'token')}: if it joins several, give {REQUEST}"
+    )
+    return rows_of(given, sizes[0]), [] if given is not None else [one]

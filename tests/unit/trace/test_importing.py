@@ -44,6 +44,16 @@ class TestNpz:
         assert trace.experts == 6
         assert trace.phase.tolist() == [Phase.PREFILL, Phase.DECODE]
 
+    def test_lengths_stand_in_the_file_or_are_given(self, tmp_path):
+        ids = np.array([[[0, 5]], [[2, 1]], [[4, 3]]])
+        np.savez(tmp_path / "x.npz", expert_ids=ids)
+        trace = import_trace(tmp_path / "x.npz", request_tokens=1, prompt_tokens=[1, 0, 1])
+        assert trace.requests == 3
+        assert trace.phase.tolist() == [Phase.PREFILL, Phase.DECODE, Phase.PREFILL]
+        np.savez(tmp_path / "x.npz", expert_ids=ids, offsets=np.array([0, 2, 3]))
+        with pytest.raises(InputError, match="offsets: says where requests begin: leave"):
+            import_trace(tmp_path / "x.npz", request_tokens=[1, 2])
+
     def test_the_model_says_layers_and_experts(self, tmp_path):
         np.savez(tmp_path / "x.npz", expert_ids=np.tile(np.arange(6), (2, 26, 1)))
         trace = import_trace(tmp_path / "x.npz", model=load_model("deepseek-v2-lite"))
@@ -76,7 +86,6 @@ class TestVllmNpy:
         assert trace.gate_weights is None
         assert trace.experts == 64
         assert trace.metadata.moe_layer_ids == tuple(range(1, 27))
-        assert trace.metadata.notes == ""
 
     def test_an_unknown_prompt_length_is_noted(self):
         trace = import_trace(SAMPLES / "vllm-npy.npy", model=self.MODEL)
@@ -93,6 +102,45 @@ class TestVllmNpy:
             trace = import_trace(tmp_path / name, model=self.MODEL)
             assert trace.request_offsets().tolist() == [0, 4, 5]
             assert trace.position.tolist() == [0, 1, 2, 3, 0]
+
+    def test_requests_that_a_file_joins_are_taken_apart(self):
+        lengths = {"request_tokens": [3, 1], "prompt_tokens": [2, 1]}
+        trace = import_trace(SAMPLES / "vllm-npy.npy", model=self.MODEL, **lengths)
+        assert trace.request_id.tolist() == [0, 0, 0, 1]
+        assert trace.position.tolist() == [0, 1, 2, 0]
+        prompt, answer = Phase.PREFILL, Phase.DECODE
+        assert trace.phase.tolist() == [prompt, prompt, answer, prompt]
+        assert trace.metadata.notes == ""
+
+    def test_one_array_is_one_request_and_says_so(self):
+        trace = import_trace(SAMPLES / "vllm-npy.npy", model=self.MODEL, prompt_tokens=3)
+        assert trace.requests == 1
+        assert trace.metadata.notes == (
+            "taken as one request of 4 tokens: if it joins several, give --request-tokens"
+        )
+
+    def test_a_prompt_length_for_each_array(self, tmp_path):
+        ids = np.load(SAMPLES / "vllm-npy.npy")
+        np.savez(tmp_path / "requests.npz", r0=ids, r1=ids[:2])
+        trace = import_trace(tmp_path / "requests.npz", model=self.MODEL, prompt_tokens=[3, 0])
+        assert trace.phase.tolist() == [Phase.PREFILL] * 3 + [Phase.DECODE] * 3
+        with pytest.raises(InputError, match="there are 2 arrays, each a request of its own"):
+            import_trace(tmp_path / "requests.npz", model=self.MODEL, request_tokens=[4, 2])
+
+    @pytest.mark.parametrize(
+        ("lengths", "words"),
+        [
+            ({"prompt_tokens": 5}, "--prompt-tokens: is 5, but request 0 ends after 4 tokens"),
+            ({"prompt_tokens": [1, 2], "request_tokens": [3, 1]}, "is 2, but request 1 ends after"),
+            ({"prompt_tokens": [1, 2]}, "has 2 lengths for 1 request: .*--request-tokens"),
+            ({"request_tokens": [3, 2]}, "--request-tokens: are 5 in 2 requests.* the 4 tokens"),
+            ({"request_tokens": [4, 0]}, "each at least 1"),
+            ({"request_tokens": 3}, "are 3 in 1 request, .* must be the 4 tokens"),
+        ],
+    )
+    def test_lengths_that_do_not_fit(self, lengths, words):
+        with pytest.raises(InputError, match=words):
+            import_trace(SAMPLES / "vllm-npy.npy", model=self.MODEL, **lengths)
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -111,6 +159,11 @@ class TestVllmNpy:
 
 
 class TestVllmJsonl:
+    @pytest.mark.parametrize("what", ["prompt_tokens", "request_tokens"])
+    def test_it_knows_its_requests(self, what):
+        with pytest.raises(InputError, match="the log says where requests begin: leave"):
+            import_trace(SAMPLES / "vllm-jsonl.jsonl", **{what: 3})
+
     def test_sample(self):
         trace = import_trace(SAMPLES / "vllm-jsonl.jsonl")
         # request a: prompt of two, then rows 0 of forward 2 and 1 of forward 3; b: two, then row 0
