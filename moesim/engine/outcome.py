@@ -43,7 +43,8 @@ class Outcome:
 
     ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 8] (see ``CHARGES``);
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
-    ``spans`` where they were kept; ``seconds`` of the engine alone;
+    ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
+    when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
     ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``).
     """
 
@@ -54,6 +55,7 @@ class Outcome:
     charges: Ints
     layers: Ints
     spans: list[Span] = field(default_factory=list)
+    held: list[tuple[int, int, int]] = field(default_factory=list)
     seconds: float = 0.0
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)

@@ -49,6 +49,14 @@ class Residencies:
         """The caches as they are, by pool and GPU."""
         return self._caches
 
+    def held(self, gpu: int) -> int:
+        """Experts of ``gpu`` that are in slots now, all of those layers that have slots for all."""
+        mine = [(pool, cache) for (pool, of_gpu), cache in zip(
+            self._cached, self._caches.values(), strict=True) if of_gpu == gpu]  # fmt: skip
+        whole = len(self.routing.moe_layers) - sum(len(pool) for pool, _ in mine)
+        in_slots = sum(int(cache.resident.sum()) for _, cache in mine)
+        return whole * len(self.routing.local[gpu]) + in_slots
+
     def turns(
         self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
     ) -> dict[Key, Turns]:

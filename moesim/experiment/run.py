@@ -105,6 +105,7 @@ def _played(
         layers_table,
         memory_table,
         requests_table,
+        slots_table,
         spans_table,
         steps_table,
     )
@@ -126,7 +127,7 @@ def _played(
     if experiment.records in ("layer", "expert"):
         tables["layers"] = layers_table(outcome)
     if experiment.records == "expert":
-        tables["spans"] = spans_table(outcome)
+        tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
     head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     return Result(

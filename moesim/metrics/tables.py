@@ -93,6 +93,11 @@ def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> p
     )
 
 
+def slots_table(outcome: Outcome) -> pd.DataFrame:
+    """A row whenever a GPU has another number of experts in slots."""
+    return pd.DataFrame(outcome.held, columns=["gpu", "time_ns", "experts"])
+
+
 def spans_table(outcome: Outcome) -> pd.DataFrame:
     """A row for each job of an engine."""
     return pd.DataFrame(outcome.spans, columns=list(Span._fields))

@@ -49,7 +49,7 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         raise InputError([Problem("--steps", "", what)])
     with replacing(Path(out)) as whole, whole.open("w", encoding="utf-8") as stream:
         stream.write('{"displayTimeUnit": "ns", "traceEvents": [')
-        for number, event in enumerate(trace_events(chosen, played.memory)):
+        for number, event in enumerate(trace_events(chosen, played.memory, played.slots)):
             stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
         stream.write("\n]}\n")
     return len(chosen)

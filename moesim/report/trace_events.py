@@ -31,12 +31,13 @@ ENGINES: Mapping[str, str] = {
 Event = dict[str, Any]
 
 
-def trace_events(table: pd.DataFrame, memory: pd.DataFrame) -> Iterator[Event]:
-    """Events of the spans in ``table`` and, as far as they go, of ``memory`` (tables of a result).
+def trace_events(table: pd.DataFrame, memory: pd.DataFrame, slots: pd.DataFrame) -> Iterator[Event]:
+    """Events of the spans in ``table`` and, as far as they go, of ``memory`` and ``slots`` (tables
+    of a result).
 
     Names of processes and tracks (``ph: M``); a complete event a span (``X``), with its step, layer
     and experts in ``args``; an arrow from each copy to the kernel that it was for (``s``, ``f``);
-    counters (``C``): what copies move, and memory by category.
+    counters (``C``): what copies move, experts in slots, and memory by category.
     """
     columns = (table[name].tolist() for name in Span._fields)
     spans = sorted(map(Span._make, zip(*columns, strict=True)), key=attrgetter("gpu", "start_ns"))
@@ -44,6 +45,7 @@ def trace_events(table: pd.DataFrame, memory: pd.DataFrame) -> Iterator[Event]:
     yield from map(_complete, spans)
     yield from _arrows(spans)
     yield from _rates(spans)
+    yield from _slots(spans, slots)
     yield from _memory(spans, memory)
 
 
@@ -119,10 +121,25 @@ def _rates(spans: Sequence[Span]) -> Iterator[Event]:
         yield _counter(_process(gpu), "expert weights H2D", time, moved)
 
 
+def _slots(spans: Sequence[Span], slots: pd.DataFrame) -> Iterator[Event]:
+    """Experts in slots of each GPU, at the begin of ``spans`` and whenever that changes."""
+    begin, end = _within(spans)
+    for gpu in sorted({span.gpu for span in spans}):
+        part = slots[(slots["gpu"] == gpu) & (slots["time_ns"] < end)]
+        values = dict(zip(part["time_ns"].clip(lower=begin), part["experts"].tolist(), strict=True))
+        for time, experts in values.items():
+            yield _counter(_process(gpu), "in slots", int(time), {"experts": experts})
+
+
+def _within(spans: Sequence[Span]) -> tuple[int, int]:
+    """From the first begin to the end of the last pass."""
+    ends = (span.end_ns for span in spans if span.engine == "compute")
+    return min(span.start_ns for span in spans), max(ends)
+
+
 def _memory(spans: Sequence[Span], memory: pd.DataFrame) -> Iterator[Event]:
     """The fullest GPU's bytes by category, at the start of each step of ``spans``."""
-    begin = min(span.start_ns for span in spans)
-    end = max(span.end_ns for span in spans if span.engine == "compute")
+    begin, end = _within(spans)
     shown = memory[(memory["time_ns"] >= begin) & (memory["time_ns"] < end)]
     pid = _process(max(span.gpu for span in spans) + 1)
     yield from _named({"pid": pid}, "process", "memory of the fullest GPU", pid)

@@ -36,6 +36,7 @@ BLOCKS = (
 SPANS = (
     "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",
 )  # fmt: skip
+SLOTS = ("gpu", "time_ns", "experts")
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "steps": STEPS,
@@ -44,10 +45,11 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "memory": MEMORY,
     "blocks": BLOCKS,
     "spans": SPANS,
+    "slots": SLOTS,
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
 
-OPTIONAL = ("blocks", "spans")
+OPTIONAL = ("blocks", "spans", "slots")
 """The tables that have a file only where they have rows."""
 
 TIME_SHARES = (
@@ -67,9 +69,9 @@ class Result:
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);
-    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks`` and ``spans`` are tables with the
-    columns of ``TABLES``; ``experiment`` is the resolved experiment (after ``read_result``: plain
-    values).
+    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans`` and ``slots`` are tables
+    with the columns of ``TABLES``; ``experiment`` is the resolved experiment (after
+    ``read_result``: plain values).
     """
 
     summary: dict[str, Any]
@@ -81,6 +83,7 @@ class Result:
     memory: pd.DataFrame = field(default_factory=lambda: empty_table("memory"))
     blocks: pd.DataFrame = field(default_factory=lambda: empty_table("blocks"))
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
+    slots: pd.DataFrame = field(default_factory=lambda: empty_table("slots"))
 
     @property
     def status(self) -> str:

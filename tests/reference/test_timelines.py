@@ -7,18 +7,22 @@ from collections import Counter
 from dataclasses import replace
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from moesim.engine.case import Case as EngineCase
+from moesim.engine.des import run as des
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.program import Program
+from moesim.engine.residencies import Residencies
 from moesim.gating import registry as gatings
 from moesim.memory.misses import registry as misses
 from moesim.memory.prefetch import registry as prefetchers
-from moesim.metrics.tables import spans_table, steps_table
+from moesim.metrics.tables import slots_table, spans_table, steps_table
 from moesim.report.trace_events import trace_events
 from moesim.results.result import empty_table
 from moesim.testing.timelines import check_timeline, nanoseconds
@@ -34,7 +38,7 @@ MODEL = Model([Layer(0, moe=False), Layer(1, moe=True), Layer(2, moe=True)], 6, 
 
 def trace_of(outcome: Outcome) -> dict[str, Any]:
     """What is written, as it is read."""
-    events = list(trace_events(spans_table(outcome), empty_table("memory")))
+    events = list(trace_events(spans_table(outcome), empty_table("memory"), slots_table(outcome)))
     whole: dict[str, Any] = json.loads(
         json.dumps({"displayTimeUnit": "ns", "traceEvents": events}, allow_nan=False)
     )
@@ -43,8 +47,16 @@ def trace_of(outcome: Outcome) -> dict[str, Any]:
 
 def check(case: EngineCase) -> dict[str, Any]:
     """The timeline of ``case``, which keeps to the format and has the times of the run."""
-    outcome = run_des(case, records="expert", check=True)
+    programs: list[Program] = []
+
+    def program(of: EngineCase) -> Program:
+        programs.append(Program(of))
+        return programs[-1]
+
+    with patch.object(des, "Program", program):
+        outcome = run_des(case, records="expert", check=True)
     trace = trace_of(outcome)
+    check_slots(case, programs[0].residencies, trace)
     check_timeline(trace)
     steps = steps_table(case, outcome)
     charged: Counter[tuple[int, str]] = Counter()
@@ -59,6 +71,22 @@ def check(case: EngineCase) -> dict[str, Any]:
     for step, row in enumerate(steps[columns].to_numpy().tolist()):
         assert [charged[step, name] for name in CHARGES] == row, step
     return trace
+
+
+def check_slots(case: EngineCase, residencies: Residencies, trace: dict[str, Any]) -> None:
+    """Experts in slots: never more than those, and in the end what the caches hold."""
+    if case.policy.shared_buffers() is not None:
+        return
+    for gpu in range(case.gpus):
+        local = len(case.local_experts(gpu))
+        slots = int(np.minimum(case.slots[gpu], local).sum())
+        held = [
+            one["args"]["experts"]
+            for one in trace["traceEvents"]
+            if one["ph"] == "C" and one["name"] == "in slots" and one["pid"] == gpu + 1000
+        ]
+        assert all(experts <= slots for experts in held)
+        assert held[-1] == residencies.held(gpu)
 
 
 def of_gpus(trace: dict[str, Any], case: EngineCase) -> list[tuple[int, int, list[dict[str, Any]]]]:

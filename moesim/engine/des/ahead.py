@@ -62,6 +62,7 @@ class Ahead:
         self.work = LayerWork(case, program.routing, program.basis)
         layers = len(case.model.moe_layers)
         self.local = len(case.local_experts(gpu))
+        self.residencies = program.residencies
         self.slots = [program.residencies.slots_of((layer, gpu)) for layer in range(layers)]
         self.specs = case.model.moe_layers
         self.copy_ns = [self.work.copy_ns(one.moe.expert) for one in self.specs if one.moe]
@@ -96,7 +97,7 @@ class Ahead:
         rows = chunk.undecided.rows[index : index + 1, layer.moe_index]
         work = self.work.of((layer.moe_index, self.gpu), needs, turns, rows, np.zeros(1, np.bool_))
         layer.skip_to(index)
-        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu))
+        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
         where = (index, layer.moe_index, self.gpu)
         kept = chunk.kept[index, layer.moe_index].sum(axis=0)[self.case.local_experts(self.gpu)]
         count_pass(counts, where, work, late, kept)

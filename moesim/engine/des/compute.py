@@ -50,6 +50,12 @@ class Compute:
         if self.time > self.env.now:
             yield self.env.timeout(self.time - self.env.now)
 
+    def hold(self, time: int, experts: int) -> None:
+        """There are ``experts`` in slots from ``time`` on."""
+        held = self.records.held
+        if self.keep_spans and (not held or held[-1][1] != experts):
+            held.append((time, experts))
+
     def keep_copies(self, group: CopyGroup) -> None:
         """Record the copies of ``group`` when it has ended."""
         self.records.copies(group, self.number)

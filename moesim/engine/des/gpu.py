@@ -39,12 +39,13 @@ class Gpu(Compute):
 
     def __init__(
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
-        *, layers: bool, spans: bool, host_compute: HostCompute | None = None,
+        *, layers: bool, spans: bool, held: int = 0, host_compute: HostCompute | None = None,
     ) -> None:  # fmt: skip
         super().__init__(env, number, spans=spans)
         self.case, self.group, self.copy_in = case, group, copy_in
         self.host_compute, self.keep_layers = host_compute, layers
-        self.together = case.gpus > 1
+        self.together, self.held = case.gpus > 1, held
+        self.hold(0, held)
         self.hosts = HostTimes.of(case)
         beside = case.software.overlap and not copy_in.blocking
         streams = case.prefill == "stream" and bool(case.bypassed.any())
@@ -250,6 +251,8 @@ class Gpu(Compute):
             self.time = known
             yield from self.reach()
         self._submit(groups)
+        self.held += layer.filled[index]
+        self.hold(known, self.held)
         if layer.streamed[index] and whole is None:
             (whole,) = groups.pop(0)
         return groups, ends, whole

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
-from moesim.memory.misses.base import ON_HOST, OVER_LINK
+from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,12 +28,12 @@ class MoeLayer:
 
     ``prepare``: the rows' preparation where it is no part of the gate. ``launches``: kernels of
     experts that the host launches. ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them.
-    ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
-    over the link adds to a wave; ``hosted_ns``: prices of the host's experts, whose rows take
-    ``down_ns`` and ``up_ns`` a pass; ``hosted_expert`` names them; ``read`` is how many experts a
-    wave reads over the link. ``copy_ns``: price of one expert's copy, ``amount`` its bytes;
-    ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where there is
-    none.
+    ``filled``: free slots that a pass fills. ``streamed``: in which passes its copies, of all
+    experts, come ahead. ``read_ns``: what reading over the link adds to a wave, ``read``: of how
+    many experts; ``hosted_ns``: prices of the host's experts, ``hosted_expert``: their names, whose
+    rows take ``down_ns`` and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount``
+    its bytes; ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where
+    there is none.
     """
 
     index: int
@@ -67,9 +67,12 @@ class MoeLayer:
     wave_turn: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
+    filled: list[int] = field(default_factory=list)
 
-    def append(self, work: Work, launches: Ints) -> None:
-        """The work of passes that follow those which are there; ``launches`` int64[passes]."""
+    def append(self, work: Work, launches: Ints, bypassed: NDArray[np.bool_]) -> None:
+        """The work of passes that follow those which are there; ``launches`` int64[passes],
+        ``bypassed`` bool[passes] that leave the slots as they are.
+        """
         ends = np.append(work.starts[1:], len(work.on_gpu)) if len(work.starts) else work.starts
         _continue(self.step_waves, work.step_waves[1:])
         _continue(self.step_hosted, work.step_hosted[1:])
@@ -91,13 +94,17 @@ class MoeLayer:
         )
         self.copy_expert.extend(self.names[work.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
+        turns = work.turns
+        free = ~turns.hit & (turns.place == LOADED) & (turns.victim < 0)
+        so_far = np.concatenate(([0], np.cumsum(free)))[work.needs.offsets]
+        self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""
         passes = index - len(self.launches)
         for offsets in (self.step_waves, self.step_hosted, self.step_copies):
             offsets.extend(offsets[-1:] * passes)
-        for values in (self.launches, self.down_ns, self.up_ns):
+        for values in (self.launches, self.down_ns, self.up_ns, self.filled):
             values.extend([0] * passes)
         self.streamed.extend([False] * passes)
 
@@ -159,7 +166,8 @@ def layers_on(
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]
-            placed.append(work, launches(case, work, moe, gpu))
+            passes = slice(chunk.first, chunk.first + chunk.passes)
+            placed.append(work, launches(case, work, moe, gpu), case.bypassed[passes])
         layers.append(placed)
         moe_index += 1
     return layers

@@ -14,7 +14,8 @@ ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
 @dataclass(eq=False)
 class Records:
     """What one GPU recorded: by pass start, end and charges; by (pass, MoE layer) start, end, stall
-    and barrier, in the order in which they ran; spans of its engines where they are wanted.
+    and barrier, in the order in which they ran; where they are wanted, spans of its engines, and
+    when it had how many experts in slots.
     """
 
     starts: list[int] = field(default_factory=list)
@@ -22,6 +23,7 @@ class Records:
     charges: list[list[int]] = field(default_factory=list)
     layers: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    held: list[tuple[int, int]] = field(default_factory=list)
 
     def copies(self, group: CopyGroup, gpu: int) -> None:
         """The copies of a group that has ended."""

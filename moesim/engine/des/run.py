@@ -65,6 +65,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         gpu = (GpuAhead if program.views is not None else Gpu)(
             env, number, case, group, copy_in,
             layers=check or records in ("layer", "expert"), spans=spans,
+            held=program.residencies.held(number),
             host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
         if isinstance(gpu, GpuAhead):
@@ -112,7 +113,7 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
         ).reshape(-1, 7)
         for gpu, one in enumerate(records)
     ]
-    table = np.concatenate(layers)
+    table, buffers = np.concatenate(layers), gpus[0].case.policy.shared_buffers()
     return Outcome(
         engine="des",
         counts=tally.total(),
@@ -123,5 +124,10 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
         spans=sorted(
             (span for one in records for span in one.spans), key=lambda span: span.start_ns
         ),
+        held=[
+            (gpu, time, experts)
+            for gpu, one in enumerate(records)
+            for time, experts in (one.held if buffers is None else ())
+        ],
         copies=sum(gpu.copy_in.served for gpu in gpus),
     )
