@@ -221,8 +221,8 @@ def import_trace(
 
     ``model``: what it was recorded from, a card or a config.json; ``importer``: the format, instead
     of recognising it; ``top_k`` experts a token, ``prompt_tokens`` and ``request_tokens`` (a number
-    for all requests, or one for each), ``source`` and ``licence``: what the recording does not say. Raises an InputError for a
-    file that is unknown, damaged, a pickle or no sound trace.
+    for all requests, or one for each), ``source`` and ``licence``: what the recording does not say.
+    Raises an InputError for a file that is unknown, damaged, a pickle or no sound trace.
 
     >>> moesim.import_trace("routing.npz", model="gpt-oss-20b", out="mine.parquet")
     """

@@ -58,7 +58,6 @@ def import_(
     from moesim.api import import_trace
     from moesim.trace.lengths import PROMPT, REQUEST, parse_lengths
 
-
     trace = import_trace(
         file,
         out=out,
