@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from moesim.config.compose import Composer, Plain, TooDeepError
+from moesim.config.compose import Plain, TooDeepError, composed
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.files import check_regular
@@ -65,9 +65,9 @@ def is_parquet(path: Path | str) -> bool:
 def compose(text: str, source: str) -> Document:
     """Like ``parse_document``, but keeps mistakes that leave the rest readable in ``problems``."""
     try:
-        composer = Composer(text)
-        node: Any = composer.get_single_node()
-        plain = Plain(source, composer.problems)
+        node: Any
+        node, complaints = composed(text)
+        plain = Plain(source, complaints)
         data = None if node is None else plain.value(node, ())
     except yaml.reader.ReaderError as error:
         mark = mark_at(text, error.position, source)

@@ -76,7 +76,7 @@ VALUES = [
     row("word for a number", "seed: three\n", ("5:7", "seed", "'three' is text")),
     row("part of a number", "seed: 1.5\n", ("5:7", "seed", "a whole number is expected")),
     row("negative seed", "seed: -1\n", ("5:7", "seed", "-1 is too small; 0 or more")),
-    row("number for text", "figures: [3]\n", ("5:11", "figures.0", "3 is a number; text")),
+    row("number for text", "figures: [3]\n", ("5:11", "figures.0", "'3' is not a known figure")),
     row("number for a name", "software: 3\n", ("5:11", "software", "'3' is neither")),
     row("truth for a number", "parallelism: {expert: true}\n",
         ("5:23", "parallelism.expert", "truth value")),

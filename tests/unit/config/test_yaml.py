@@ -1,9 +1,11 @@
 import math
 import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from moesim.config.compose import Composer, FastComposer, Plain
 from moesim.config.document import Mark
 from moesim.config.errors import InputError
 from moesim.config.yaml import compose, is_parquet, parse_document, parse_value, read_document
@@ -148,3 +150,17 @@ def test_a_parquet_file_is_named_as_one(tmp_path):
         read_document(tmp_path / "t.yaml")
     assert is_parquet(tmp_path / "t.yaml")
     assert not is_parquet(tmp_path / "none.yaml")
+
+
+def test_both_parsers_read_every_shipped_file_alike() -> None:
+    """libyaml's is the fast one; PyYAML's own words its errors, and stands in where it lacks."""
+    root = Path(__file__).parents[3]
+    files = [*root.glob("hardware_profiles/*.yaml"), *root.glob("experiments/**/*.yaml")]
+    assert len(files) > 20
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        found = []
+        for composer in (FastComposer, Composer):
+            plain = Plain(file.name, [])
+            found.append((plain.value(composer(text).get_single_node(), ()), plain.values))
+        assert found[0] == found[1], file.name
