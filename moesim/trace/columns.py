@@ -64,9 +64,13 @@ def empty(name: str, tokens: int, metadata: TraceMetadata) -> NDArray[Any]:
 
 
 def fill(arrays: dict[str, NDArray[Any]], batches: Iterator[Any]) -> None:
-    """Fill each array from its column, batch of rows by batch of rows."""
-    start = 0
+    """Fill each array from its column, batch of rows by batch of rows; an InputError unless there
+    are as many rows as the arrays are long.
+    """
+    start, claimed = 0, len(next(iter(arrays.values())))
     for batch in batches:
+        if start + batch.num_rows > claimed:
+            raise _other_number(claimed, f"more than {claimed}")
         for name, array in arrays.items():
             column = batch.column(name)
             if column.null_count:
@@ -76,6 +80,14 @@ def fill(arrays: dict[str, NDArray[Any]], batches: Iterator[Any]) -> None:
             read: Callable[[Any, NDArray[Any]], None] = _copy if name in PER_CHOICE else _cast
             read(column, array[start : start + len(column)])
         start += batch.num_rows
+    if start < claimed:
+        raise _other_number(claimed, str(start))
+
+
+def _other_number(claimed: int, found: str) -> InputError:
+    return InputError(
+        f"its footer claims {counted(claimed, 'row')}, there are {found}: copy the file again"
+    )
 
 
 def _copy(column: Any, target: NDArray[Any]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import check_regular
 from moesim.config.inputs import unchanged
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata
@@ -117,6 +118,7 @@ def _refuse_other_files(path: Path) -> None:
         raise InputError("is a folder: name a trace file (.parquet)")
     if not path.exists():
         raise InputError("no such file; name a trace file (.parquet)")
+    check_regular(path, "trace file (.parquet)")
     if path.stat().st_size == 0:
         raise InputError(f"is empty (0 bytes): a trace is a Parquet file; {_REMEDY}")
     with path.open("rb") as file:
@@ -133,7 +135,12 @@ def _read(file: Any) -> RoutingTrace:
     names = check_columns(schema, metadata)
     if tokens == 0:
         raise InputError("has 0 tokens: a trace must have one at least")
-    arrays = {name: empty(name, tokens, metadata) for name in names}
+    try:
+        arrays = {name: empty(name, tokens, metadata) for name in names}
+    except ValueError as error:
+        raise InputError(
+            f"its footer claims {tokens} rows ({error}): copy the file again"
+        ) from None
     fill(arrays, file.iter_batches(BATCH_TOKENS, columns=names))
     return RoutingTrace(
         expert_ids=arrays["expert_ids"],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.trace import parquet, read_trace, write_trace
 from moesim.trace.importing import import_trace
+from moesim.trace.parquet import load_trace
 from moesim.trace.slicing import slice_trace
 
 ARRAYS = ("expert_ids", "request_id", "position", "phase", "gate_weights", "predicted_ids")
@@ -164,3 +166,23 @@ def test_a_folder_in_the_place_of_the_file_to_write(random_trace, tmp_path):
 def test_a_place_that_cannot_be_written(random_trace):
     with pytest.raises(InputError, match=r"/proc/t\.parquet: cannot be written"):
         write_trace(random_trace, "/proc/t.parquet")
+
+
+def test_a_pipe_is_refused_and_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: is a pipe; name the trace file"):
+        load_trace(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: is a pipe; name the recording"):
+        import_trace(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(("claimed", "words"), [(62, "61"), (60, "more than 60")])
+def test_a_footer_that_claims_other_rows_is_refused(random_trace, tmp_path, claimed, words):
+    """Thrift's compact form: an i64 (0x16) of twice the number, then the list of row groups."""
+    path = tmp_path / "t.parquet"
+    write_trace(random_trace, path)
+    content = path.read_bytes()
+    place = content.rindex(bytes([0x16, 2 * random_trace.tokens, 0x19]))
+    path.write_bytes(content[: place + 1] + bytes([2 * claimed]) + content[place + 2 :])
+    with pytest.raises(InputError, match=f"its footer claims {claimed} rows, there are {words}:"):
+        load_trace(path)
