@@ -63,7 +63,7 @@ def parse_json(
         if not _HALF_PAIR.search(text) and not is_deeper(value):
             return value
     except json.JSONDecodeError as error:
-        what = f"is not JSON ({error.msg}); is the file complete?"
+        what = f"is not valid JSON ({error.msg}); is the file complete?"
         raise InputError([mark_at(text, error.pos, source, first_line).problem((), what)]) from None
     except (ValueError, RecursionError):
         value = None

@@ -162,7 +162,7 @@ def _path(
     if name.lower() in names:
         return shipped / f"{name.lower()}.yaml"
     found = look_up(name, folders) if name else None
-    if found is not None and found.is_file():
+    if found is not None and not found.is_dir():
         return found
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")

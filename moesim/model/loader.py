@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.inputs import read_input
+from moesim.config.json_text import read_object
 from moesim.config.planned import planned
 from moesim.model.families.moe_decoder import MoeDecoder
 from moesim.model.family import Family, family_for, model_types
@@ -59,36 +59,15 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
 
 
 def _build(path: Path, name: str) -> ModelSpec:
-    config = _read_json(path)
+    config = read_object(path, _CONFIG, strict=False)
     beside = path.parent / _QUANTIZATION
     if path.name == _CONFIG and not config.get("quantization_config") and beside.is_file():
-        config["quantization_config"] = from_quantization_file(_read_json(beside))
+        config["quantization_config"] = from_quantization_file(read_object(beside, strict=False))
     family = _family(config, path)
     try:
         return family.model_validate(config).build(name)
     except ValidationError as error:
         raise InputError(_problems(error, str(path), family)) from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_input(path).decode("utf-8"))
-    except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror}); give a {_CONFIG}") from None
-    except json.JSONDecodeError as error:
-        where = f"{path}:{error.lineno}:{error.colno}"
-        raise _unusable(where, f"is not valid JSON ({error.msg}); is the file complete?") from None
-    except (ValueError, RecursionError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise _unusable(path, f"is not readable JSON: {reason}") from None
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise _unusable(path, f"holds a {kind}; a model is a JSON object, as in {_CONFIG}")
-    return content
-
-
-def _unusable(where: Path | str, what: str) -> InputError:
-    return InputError([Problem(str(where), "", what)])
 
 
 def _family(config: dict[str, Any], path: Path) -> type[Family]:

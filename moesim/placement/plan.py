@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,8 @@ from pydantic import Field
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import files_read, read_input, tell
+from moesim.config.inputs import files_read, tell
+from moesim.config.json_text import read_object
 from moesim.config.paths import find
 from moesim.placement.base import Ints, Planner
 from moesim.placement.task import Folders, Task
@@ -55,14 +55,8 @@ def read_plan(path: Path, shape: tuple[int, int], gpus: int) -> Ints:
 
 
 def _opened(path: Path) -> dict[str, Any]:
-    try:
-        plan = json.loads(read_input(path).decode("utf-8"))
-    except OSError as error:
-        what = f"cannot be read ({error.strerror}); name a plan that moesim place wrote"
-        raise InputError([Problem(str(path), "", what)]) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError([Problem(str(path), "", f"is no plan: not JSON ({error})")]) from None
-    if not isinstance(plan, dict) or MAP not in plan:
+    plan = read_object(path, "plan that moesim place wrote")
+    if MAP not in plan:
         what = f"is no plan: it has no '{MAP}'; write one with moesim place"
         raise InputError([Problem(str(path), "", what)])
     return plan

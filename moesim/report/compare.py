@@ -12,9 +12,9 @@ from moesim.config.errors import InputError, Problem
 from moesim.report.compare_intervals import differences_table, paired_ratios
 from moesim.results import Result, read_result
 from moesim.results.blocks import blocks_of_result
-from moesim.results.files import plain, read_json
+from moesim.results.files import plain
 from moesim.sweep.found import Sweep, read_sweep
-from moesim.sweep.identity import SWEEP, differences, is_sweep
+from moesim.sweep.identity import differences, is_sweep, read_sweep_file
 
 UNSAID = ("name", "figures", "records", "sweep")
 """Keys of an experiment that decide no number of a run."""
@@ -152,7 +152,7 @@ def _sweeps(first: Path, second: Path) -> dict[str, Table]:
         joined = joined.assign(ratio=speed)
     numbered = joined[["number_first", "number_second"]]
     joined = joined.drop(columns=numbered.columns).join(paired_ratios(first, second, numbered))
-    bases = [read_json(folder / SWEEP).get("experiment", {}) for folder in (first, second)]
+    bases = [read_sweep_file(folder).get("experiment", {}) for folder in (first, second)]
     settings = [row for row in _settings(bases[0], bases[1]) if row[0] not in axes]
     lone = [len(table) - len(joined) for table in kept]
     alone = _table([("points without a partner", lone[0], lone[1])])

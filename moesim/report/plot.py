@@ -24,11 +24,12 @@ from moesim.config.warn import Warn, as_warning
 from moesim.report.figures import Figure, registry
 from moesim.report.style import METADATA, RC, SMALL
 from moesim.results import is_result
-from moesim.results.files import read_json, unwritable
+from moesim.results.files import unwritable
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
+from moesim.results.shape import Configuration, check_shape
 from moesim.sweep.found import read_sweep
-from moesim.sweep.identity import SWEEP, is_sweep
+from moesim.sweep.identity import is_sweep, read_sweep_file
 
 Kind = str | Mapping[str, Any] | Figure
 """A figure by its name, with its parameters as in an experiment (``{kind: ..., metric: ...}``), or
@@ -132,11 +133,12 @@ def setting_of(folder: Path) -> str:
 def named_figures(folder: Path) -> list[Kind]:
     """The ``figures`` of the experiment in ``folder``."""
     if is_sweep(folder):
-        experiment = read_json(folder / SWEEP).get("experiment", {})
+        experiment = read_sweep_file(folder).get("experiment", {})
     elif is_result(folder):
         experiment = read_experiment(folder)
     else:
         raise InputError([Problem(str(folder), "", _neither(folder))])
+    check_shape(experiment, Configuration, str(folder))
     return list(experiment.get("figures") or [])
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from moesim.config.json_text import read_object
 from moesim.metrics.blocks import Blocks
-from moesim.results.files import read_json
 from moesim.results.folder import PROVENANCE, SUMMARY, read_table
 from moesim.results.result import Result
 from moesim.results.store import has_failed, is_stored, read_stored
@@ -31,7 +31,7 @@ def read_blocks(folder: Path) -> Blocks | None:
     if not (folder / BLOCKS).is_file():
         return None
     table = read_table(folder / BLOCKS)
-    return _blocks(read_json(folder / SUMMARY), read_json(folder / PROVENANCE), table)
+    return _blocks(read_object(folder / SUMMARY), read_object(folder / PROVENANCE), table)
 
 
 def _blocks(

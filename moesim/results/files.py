@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import TEMPORARY, write_whole
 
-TEMPORARY = ".writing-"
-"""How the name of a folder begins that is still being written."""
+UNREADABLE = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+    pa.ArrowException,
+)  # fmt: skip
+"""What reading a damaged table may raise: pandas trusts its metadata."""
+
+
+def first_line(error: Exception) -> str:
+    """What ``error`` says, on one line."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def plain(value: Any) -> Any:
@@ -34,24 +45,8 @@ def plain(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` in one go: another process sees the old file or the new one."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``; an InputError where it is missing or no JSON object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError([Problem(str(path), "", f"cannot be read as JSON ({error})")]) from error
-    if not isinstance(value, dict):
-        raise InputError([Problem(str(path), "", "holds no JSON object")])
-    return value
+    write_whole(path, text + "\n")
 
 
 def check_new_folder(folder: Path) -> None:

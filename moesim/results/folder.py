@@ -12,11 +12,23 @@ import pyarrow.parquet as pq
 import yaml
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.files import check_new_folder, plain, read_json, whole_folder, write_json
+from moesim.config.files import check_regular
+from moesim.config.json_text import read_object
+from moesim.config.numbers import plain_scalar
+from moesim.config.yaml import read_document
+from moesim.results.files import (
+    UNREADABLE,
+    check_new_folder,
+    first_line,
+    plain,
+    whole_folder,
+    write_json,
+)
 from moesim.results.overwrite import check_replaceable
 from moesim.results.provenance import FORMAT, digest
 from moesim.results.renamed import check_names
-from moesim.results.result import OPTIONAL, TABLES, Result, empty_table
+from moesim.results.result import OPTIONAL, TABLES, TEXTS, Result, empty_table
+from moesim.results.shape import Configuration, Provenance, Summary, check_shape
 from moesim.results.store import LOG, PACKS, is_stored, read_stored
 
 SUMMARY, PROVENANCE, EXPERIMENT = "summary.json", "provenance.json", "experiment.yaml"
@@ -38,7 +50,9 @@ def write_result(result: Result, folder: Path | str, *, overwrite: bool = False)
             table: pd.DataFrame = getattr(result, name)
             if name not in OPTIONAL or len(table):
                 write_table(table, temporary / f"{name}.parquet")
-        text = yaml.safe_dump(plain(result.configuration), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(
+            plain(result.configuration), Dumper=_Dumper, sort_keys=False, allow_unicode=True
+        )
         (temporary / EXPERIMENT).write_text(text, encoding="utf-8")
         tables = {path.name: digest(path) for path in sorted(temporary.glob("*.parquet"))}
         write_json(
@@ -48,6 +62,18 @@ def write_result(result: Result, folder: Path | str, *, overwrite: bool = False)
     return target
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 reads as text and moesim as a number, such as ``1e9``."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    style = None if plain_scalar(value) == value else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write ``table`` as Parquet, without its index."""
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path, compression="zstd")
@@ -55,12 +81,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """The table in ``path``; an InputError where it is missing or no Parquet."""
+    check_regular(path)
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unusable(
-            path.parent, f"{path.name} cannot be read ({_first_line(error)})"
-        ) from error
+    except UNREADABLE as error:
+        raise _unusable(path.parent, f"{path.name} cannot be read ({first_line(error)})") from error
     return frame
 
 
@@ -81,15 +106,13 @@ def read_result(folder: Path | str) -> Result:
     if not source.is_dir():
         raise _unusable(source, "no such folder")
     provenance = _checked_json(source, PROVENANCE)
-    if provenance.get("format") != FORMAT:
-        what = f"its format is {provenance.get('format')!r}, this moesim reads {FORMAT}"
-        raise _unusable(source, what)
+    if (found := provenance.get("format")) != FORMAT:
+        raise _unusable(source, f"its format is {found!r}, this moesim reads {FORMAT}")
+    check_shape(provenance, Provenance, str(source / PROVENANCE))
     summary = _checked_json(source, SUMMARY)
-    if "status" not in summary:
-        raise _unusable(source, f"{SUMMARY} has no 'status'")
     check_names(str(source / SUMMARY), summary)
-    digests = _mapping(source, PROVENANCE, provenance, "tables")
-    _mapping(source, SUMMARY, summary, "intervals")
+    check_shape(summary, Summary, str(source / SUMMARY))
+    digests = provenance.get("tables", {})
     tables = {name: _read_columns(source, name, digests) for name in TABLES}
     return Result(summary, read_experiment(source), provenance, **tables)
 
@@ -108,12 +131,10 @@ def read_experiment(folder: Path | str) -> dict[str, Any]:
     source = Path(folder)
     if is_stored(source):
         return read_stored(source, ()).configuration
-    try:
-        value = yaml.safe_load((source / EXPERIMENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise _unusable(source, f"{EXPERIMENT} cannot be read ({_first_line(error)})") from error
+    value = read_document(source / EXPERIMENT).data
     if not isinstance(value, dict):
         raise _unusable(source, f"{EXPERIMENT} holds no experiment")
+    check_shape(value, Configuration, str(source / EXPERIMENT))
     return value
 
 
@@ -121,24 +142,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     """What it takes to run the result in ``folder`` again."""
     if is_stored(folder):
         return read_stored(folder, ()).provenance
-    return read_json(folder / PROVENANCE)
+    provenance = read_object(folder / PROVENANCE)
+    check_shape(provenance, Provenance, str(folder / PROVENANCE))
+    return provenance
 
 
 def _checked_json(source: Path, name: str) -> dict[str, Any]:
     if not (source / name).is_file():
         raise _unusable(source, f"{name} is missing")
     try:
-        return read_json(source / name)
+        return read_object(source / name)
     except InputError as error:
         raise _unusable(source, f"{name} {error.problems[0].what}") from error
-
-
-def _mapping(source: Path, name: str, content: dict[str, Any], key: str) -> dict[str, Any]:
-    """The mapping under ``key``; empty where there is none."""
-    value = content.get(key) or {}
-    if not isinstance(value, dict):
-        raise _unusable(source, f"'{key}' in {name} is not as it was written")
-    return value
 
 
 def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.DataFrame:
@@ -153,14 +168,16 @@ def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.Dat
     missing = [column for column in TABLES[name] if column not in table.columns]
     if missing:
         raise _unusable(source, f"{path.name} has no column '{missing[0]}'")
+    texts = [name for name in TABLES[name] if name not in TEXTS and not _is_number(table[name])]
+    if texts and len(table):
+        raise _unusable(source, f"the column '{texts[0]}' of {path.name} holds no numbers")
     return table
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
 
 
 def _unusable(folder: Path, what: str) -> InputError:
     remedy = "a result folder is what 'moesim run FILE --out DIR' writes"
     return InputError([Problem(str(folder), "", f"{what}; {remedy}")])
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

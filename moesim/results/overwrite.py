@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.files import TEMPORARY, check_new_folder, unwritable
+from moesim.config.files import TEMPORARY
+from moesim.results.files import check_new_folder, unwritable
 from moesim.results.result import TABLES
 
 FIGURES = tuple(f"figures/*.{suffix}" for suffix in ("png", "svg", "pdf", "csv"))

@@ -14,13 +14,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.ipc
 
-from moesim.results.files import plain
+from moesim.config.errors import InputError
+from moesim.config.json_text import parse_json
+from moesim.results.files import UNREADABLE, first_line, plain
 from moesim.results.provenance import FORMAT
 from moesim.results.result import TABLES, Result
+from moesim.results.shape import Configuration, Provenance, Shape, Summary, check_shape
 
 MAGIC = b"moesim-result-1\n"
 _DIGEST_BYTES, _LENGTH_BYTES = 32, 8
 _HEAD_START = len(MAGIC) + _DIGEST_BYTES + _LENGTH_BYTES
+
+
+SHAPES: Mapping[str, type[Shape]] = {
+    "summary": Summary,
+    "experiment": Configuration,
+    "provenance": Provenance,
+}
 
 
 class DamagedError(ValueError):
@@ -49,9 +59,14 @@ def unpack(content: bytes, tables: Iterable[str] = tuple(TABLES)) -> Result:
     if not content.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
         raise DamagedError("not as it was written")
     start = _HEAD_START + int.from_bytes(body[:_LENGTH_BYTES], "little")
-    head = json.loads(content[_HEAD_START:start])
-    parts = _parts(head["tables"], start)
-    wanted = {name: _table(content[parts[name]]) for name in tables if name in parts}
+    try:
+        head = parse_json(content[_HEAD_START:start], "its head")
+        for part, shape in SHAPES.items():
+            check_shape(head[part], shape, f"its {part}")
+        parts = _parts(head["tables"], start)
+        wanted = {name: _table(content[parts[name]]) for name in tables if name in parts}
+    except (*UNREADABLE, InputError) as error:
+        raise DamagedError(f"no result, {first_line(error)}") from error
     return Result(head["summary"], head["experiment"], head["provenance"], **wanted)
 
 

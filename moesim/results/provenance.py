@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import check_regular
 from moesim.config.inputs import Inputs, labelled
 
 FORMAT = 1
@@ -27,6 +28,7 @@ PACKAGES = ("numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "simpy")
 
 def digest(path: Path | str) -> str:
     """The SHA-256 of the file ``path``, in hexadecimal; an InputError where it cannot be read."""
+    check_regular(path)
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -49,6 +49,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
 
+TEXTS = ("phase", "engine", "name", "category")
+"""The columns of these tables that hold text; all others hold numbers."""
+
 OPTIONAL = ("blocks", "spans", "slots")
 """The tables that have a file only where they have rows."""
 

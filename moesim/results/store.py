@@ -19,10 +19,13 @@ from typing import IO, Any, Self
 from uuid import uuid4
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import check_regular
+from moesim.config.json_text import parse_json
 from moesim.results.files import plain, unwritable
 from moesim.results.pack import DamagedError, pack, unpack
 from moesim.results.renamed import check_names
 from moesim.results.result import TABLES, Result
+from moesim.results.shape import Line, Summary, check_shape
 
 LOG, PACKS, POINTS = "finished.jsonl", "packs", "points"
 REUSED = "reused"
@@ -120,8 +123,9 @@ def whole_bytes(log: Path) -> int:
 def read_log(folder: Path) -> Mapping[int, Entry]:
     """By number, what the log of ``folder`` says; of two lines of one number the later holds."""
     path = folder / LOG
-    if not path.is_file():
+    if not path.exists():
         return {}
+    check_regular(path, "log")
     stat = path.stat()
     return _read_log(path, stat.st_mtime_ns, stat.st_size)
 
@@ -138,13 +142,22 @@ def _read_log(path: Path, changed_ns: int, size: int) -> Mapping[int, Entry]:
 
 def _entry(line: bytes, where: str) -> Entry:
     try:
-        entry = Entry(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        what = f"is no line of a sweep's log ({error}); restore the file, or remove the line:"
+        entry = parse_json(line, where)
+        check_shape(entry, Line, where)
+        check_names(where, entry["summary"])
+        check_shape(entry["summary"], Summary, where)
+        return Entry(**entry)
+    except (InputError, TypeError) as error:
+        why = _reason(error)
+        what = f"is no line of a sweep's log ({why}); restore the file, or remove the line:"
         what += " the same 'moesim sweep' then simulates its point again"
         raise InputError([Problem(where, "", what)]) from error
-    check_names(where, entry.summary)
-    return entry
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return "; ".join(str(replace(problem, where="")) for problem in error.problems)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def is_stored(folder: Path) -> bool:
@@ -186,11 +199,12 @@ def read_entry(sweep: Path, entry: Entry, tables: Iterable[str] = tuple(TABLES))
     """The result of ``entry``, which has a pack, in the folder ``sweep``."""
     path = sweep / PACKS / str(entry.pack)
     try:
+        check_regular(path)
         with path.open("rb") as stream:
             stream.seek(entry.start)
-            return unpack(stream.read(entry.length), tables)
-    except (OSError, DamagedError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+            return unpack(stream.read(min(entry.length, path.stat().st_size)), tables)
+    except (OSError, DamagedError, InputError) as error:
+        why = _reason(error)
         what = f"point {entry.number} cannot be read from it ({why}): its tables are lost, its row"
         what += f" in the sweep's table is not; restore the file, or remove the lines of {LOG} that"
         what += " name it: the same 'moesim sweep' then simulates their points again"

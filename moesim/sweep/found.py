@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.counted import counted
-from moesim.results.files import read_json
 from moesim.results.result import setting_in_words
-from moesim.sweep.identity import SWEEP, read_axes
+from moesim.sweep.identity import read_axes, read_sweep_file
 from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 from moesim.sweep.table import read_points
 from moesim.sweep.words import in_words, word
@@ -41,7 +40,7 @@ class Sweep:
     @property
     def experiment(self) -> dict[str, Any]:
         """The experiment that the points were made from, as plain values."""
-        experiment = read_json(self.folder / SWEEP).get("experiment")
+        experiment = read_sweep_file(self.folder).get("experiment")
         return experiment if isinstance(experiment, dict) else {}
 
     def ok(self) -> pd.DataFrame:

@@ -10,8 +10,10 @@ from typing import Any
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.inputs import Inputs, labelled
-from moesim.results.files import plain, read_json, write_json
+from moesim.config.json_text import read_object
+from moesim.results.files import plain, write_json
 from moesim.results.provenance import installed, source_digest
+from moesim.results.shape import SweepFile, check_shape
 
 SWEEP = "sweep.json"
 ABSENT = "nothing"
@@ -40,7 +42,7 @@ def claim(folder: Path, new: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, new)
         return
-    old = read_json(path)
+    old = read_object(path)
     if old.get("digest") == new["digest"]:
         return
     problems = [
@@ -65,10 +67,15 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, 
 
 def read_axes(folder: Path) -> list[dict[str, Any]]:
     """The axes of each point of the sweep in ``folder``, in order."""
-    points = read_json(folder / SWEEP).get("points")
-    if not isinstance(points, list) or not points:
-        raise InputError([Problem(str(folder / SWEEP), "points", "names no points of a sweep")])
+    points: list[dict[str, Any]] = read_sweep_file(folder)["points"]
     return points
+
+
+def read_sweep_file(folder: Path) -> dict[str, Any]:
+    """What ``sweep.json`` of the sweep in ``folder`` says; an InputError where it is damaged."""
+    content = read_object(folder / SWEEP)
+    check_shape(content, SweepFile, str(folder / SWEEP))
+    return content
 
 
 def is_sweep(folder: Path | str) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import TEMPORARY
 from moesim.config.inputs import Inputs
 from moesim.experiment.inputs import inputs_of
 from moesim.results import write_result
-from moesim.results.files import TEMPORARY
 from moesim.results.folder import SUMMARY
 from moesim.results.overwrite import check_replaceable, clear
 from moesim.results.result import plain_experiment

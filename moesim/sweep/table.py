@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
-from moesim.results.files import TEMPORARY
+from moesim.config.files import TEMPORARY
 from moesim.results.folder import read_table, write_table
 from moesim.results.renamed import check_names
 from moesim.results.store import read_log
 from moesim.sweep.identity import is_sweep, read_axes
 
 PARQUET, CSV = "points.parquet", "points.csv"
+TEXTS = ("status", "reason", "name", "engine", "engine_reason", "block", "of", "slots_by_layer")
+"""What a summary's columns may end with that hold texts."""
 MEASURED = ("engine_wall_s",)
 """What is another number each time: without it the same sweep gives the same table."""
 
@@ -104,4 +106,18 @@ def read_points(folder: Path | str) -> pd.DataFrame:
         raise InputError([Problem(str(source), "", what)])
     table = read_table(source / PARQUET)
     check_names(str(source / PARQUET), table.columns)
-    return table
+    axes = {path for point in read_axes(source) for path in point}
+    if "status" not in table.columns or len(table) != count(source):
+        wrong = "has other rows or columns"
+    elif not (texts := [name for name in table if name not in axes and not _fits(table[name])]):
+        return table
+    else:
+        wrong = f"has the column '{texts[0]}' of what are no numbers"
+    what = f"{wrong} than a sweep's table; start the same 'moesim sweep' again"
+    raise InputError([Problem(str(source / PARQUET), "", what)])
+
+
+def _fits(column: pd.Series[Any]) -> bool:
+    """Whether ``column`` holds numbers, or is one of those that need not."""
+    may_be_text = str(column.name).rpartition(".")[2] in TEXTS
+    return may_be_text or pd.api.types.is_numeric_dtype(column) or bool(column.isna().all())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import check_regular
 from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import Lengths
@@ -54,6 +55,8 @@ def _refuse(recording: Recording) -> None:
     path = recording.path
     if not path.exists():
         raise InputError("no such file; name a recording to import")
+    if not path.is_dir():
+        check_regular(path, "recording")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError("is empty (0 bytes): record it again, or copy it again")
     recording.refuse_pickles()

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
-from moesim.config.errors import InputError, nearest
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.json_text import as_object, parse_json
 from moesim.trace.routing import TraceMetadata
 
 FORMAT_VERSION = 1
@@ -33,11 +34,10 @@ def encode_metadata(metadata: TraceMetadata) -> bytes:
 def decode_metadata(text: bytes) -> TraceMetadata:
     """The metadata in ``text``; an InputError names a missing, unknown or mistyped key."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"the trace metadata is not JSON ({error}); write the file anew") from None
-    if not isinstance(values, dict):
-        raise InputError(f"the trace metadata is {values!r:.60}: must be a JSON object")
+        values = as_object(parse_json(text, ""), "")
+    except InputError as error:
+        whats = (f"the trace metadata {problem.what}" for problem in error.problems)
+        raise InputError(Problem("", "", what) for what in whats) from None
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise InputError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
+from moesim.config.files import check_regular
 from moesim.trace.lengths import Lengths
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Recording:
 
 def load_array(path: Path) -> NDArray[Any]:
     """The array of a npy file; an InputError if it is damaged or holds Python objects."""
+    check_regular(path, "recording")
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError) as error:

@@ -110,11 +110,11 @@ TRACES = {
     ),
     "metadata not JSON": (
         trace_with(lambda table: table.replace_schema_metadata({b"moesim": b"{oops"})),
-        "metadata is not JSON",
+        "metadata is not valid JSON",
     ),
     "metadata a list": (
         trace_with(lambda table: table.replace_schema_metadata({b"moesim": b"[1]"})),
-        "must be a JSON object",
+        "metadata holds a list, no JSON object",
     ),
     "a later format": (metadata_with(format_version=2), "format_version 2", "update moesim"),
     "no experts": (metadata_with(experts=None), "has no 'experts'"),
@@ -269,7 +269,12 @@ RECORDINGS = {
         written("r.jsonl", b'{"type": "meta"}\n' + ROUTE),
         "top_k: is None in the meta line",
     ),
-    "a log cut off": (written("r.jsonl", META + ROUTE[:-9]), "line 2: not JSON", "cut off?"),
+    "a log cut off": (
+        written("r.jsonl", META + ROUTE[:-9]),
+        "r.jsonl:2:73: is not valid JSON",
+        "complete?",
+    ),
+    "a nested log": (written("r.jsonl", META + b"[" * 100_000), "r.jsonl:2:101: is nested"),
     "a log with too many ids": (
         written("r.jsonl", META + ROUTE.replace(b"[0, 1]", b"[0, 1, 2]")),
         "line 2: topk_ids has 3 values",

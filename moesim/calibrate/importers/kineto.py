@@ -8,7 +8,6 @@ waits for the slowest GPU too. Equal shapes are one row with the median time.
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections import Counter
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from moesim.calibrate.importers.kineto_rows import (
 )
 from moesim.calibrate.validate import LINE
 from moesim.config.errors import InputError, Problem
+from moesim.config.json_text import as_object, parse_json
 
 GZIP = b"\x1f\x8b"
 KEYS = ('"schemaVersion"', '"deviceProperties"')
@@ -77,9 +77,9 @@ def _trace(file: File) -> dict[str, Any]:
     try:
         content = file.content
         text = gzip.decompress(content) if content[:2] == GZIP else content
-        trace: dict[str, Any] = json.loads(text)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError([Problem(file.name, "", f"is no Kineto trace: {error}")]) from None
+    trace = as_object(parse_json(text, file.name, strict=False), file.name)
     if not isinstance(trace.get("traceEvents"), list):
         raise InputError([Problem(file.name, "", "has no list 'traceEvents'")])
     return trace

@@ -5,7 +5,6 @@ nvbandwidth copies 512 MiB by default; ``--set bytes=...`` for another size.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
 from moesim.calibrate.validate import LINE
+from moesim.config.json_text import parse_json
 
 SIZE = 512 * 2**20
 TESTS = {
@@ -39,7 +39,11 @@ class NvBandwidth(Importer):
     def read(self, file: File) -> pd.DataFrame:
         """Every cell of a copy that moesim prices."""
         is_json = file.start.lstrip().startswith("{")
-        cells = _json(json.loads(file.text)) if is_json else _text(file.text)
+        cells = (
+            _json(parse_json(file.content, file.name, strict=False))
+            if is_json
+            else _text(file.text)
+        )
         rows = [
             {
                 "op": op,

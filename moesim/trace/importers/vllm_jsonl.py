@@ -8,7 +8,6 @@ against a recorded file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.json_text import as_object, parse_json
 from moesim.trace.assemble import describe, expert_ids, gate_weights
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import PROMPT, REQUEST
@@ -81,19 +81,12 @@ class VllmJsonl(Importer):
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Values]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    [_at(number, f"not JSON ({error}); is the log cut off?")]
-                ) from None
-            if not isinstance(values, dict):
-                raise InputError([_at(number, f"is {values!r:.40}: must be an object")])
-            yield number, values
+            values = parse_json(line, str(path), number, strict=False)
+            yield number, as_object(values, f"{path}:{number}")
 
 
 def _tokens(lines: Iterator[tuple[int, Values]]) -> dict[str, list[_Token]]:

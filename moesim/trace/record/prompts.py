@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import read_file
+from moesim.config.text import decoded
 
 
 def read_prompts(path: Path, limit: int | None = None) -> dict[int, str]:
@@ -14,14 +16,8 @@ def read_prompts(path: Path, limit: int | None = None) -> dict[int, str]:
 
     ``limit`` keeps the first ones. Raises InputError if the file is not readable or has none.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        what = f"is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        raise InputError([Problem(str(path), "", what)]) from None
-    except OSError as error:
-        what = f"cannot be read ({error.strerror}); give a text file with a prompt a line"
-        raise InputError([Problem(str(path), "", what)]) from None
+    content = read_file(path, "text file with a prompt a line")
+    lines = decoded(content, str(path)).split("\n")
     found = {number: line.rstrip("\r") for number, line in enumerate(lines, 1) if line.strip()}
     if not found:
         raise InputError([Problem(str(path), "", "has no prompts: write one a line")])

@@ -13,7 +13,7 @@ NESTED = '{"a":\n ' + "[" * 100_000
     [
         (NESTED, "2:101", "nested too deeply"),
         ("[" * 101 + "]" * 101, "1:101", "nested too deeply"),
-        ('{"a": 1,\n "b"', "2:5", "is not JSON"),
+        ('{"a": 1,\n "b"', "2:5", "is not valid JSON"),
         ('{"a": {"b": 1,\n "b": 2}}', "2:2", "the key 'b' occurs twice"),
         ('{"a": 1,\n "\\u0061": 2}', "2:2", "the key 'a' occurs twice"),
         ('{"a":\n NaN}', "2:2", "NaN is no number"),
@@ -34,7 +34,7 @@ def test_a_mistake_is_one_line_with_its_place(text, where, words):
 
 
 def test_the_lines_of_a_part_are_those_of_its_file():
-    with pytest.raises(InputError, match=r"^f\.jsonl:7:5: is not JSON"):
+    with pytest.raises(InputError, match=r"^f\.jsonl:7:5: is not valid JSON"):
         parse_json("[1, ", "f.jsonl", 7)
 
 

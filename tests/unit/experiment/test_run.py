@@ -9,6 +9,8 @@ import yaml
 
 import moesim
 from moesim.config.paths import shipped_folder
+from moesim.results.files import plain
+from moesim.results.shape import Summary, check_shape
 
 STEPS = 40
 EXPERTS = {"capacity": "8 slots/layer"}
@@ -187,3 +189,17 @@ def test_what_does_not_fit_is_a_result_with_the_same_keys():
     assert result.summary["misses"] is None
     assert set(TIMES) <= set(result.summary)
     assert set(fits) == set(result.summary) | (set(fits) & {"requests"})
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"engine": "des"},
+        {"experts": {**EXPERTS, "prefetch": {"kind": "oracle"}}},
+        {"experts": {"capacity": "all"}},
+    ],
+    ids=["checked", "prefetch", "out of memory"],
+)
+def test_every_kind_of_summary_has_the_shape_that_is_read(choices):
+    result = moesim.run({**BASE, **choices}, limit_steps=3, check="engine" in choices)
+    check_shape(plain(result.summary), Summary, "summary.json")

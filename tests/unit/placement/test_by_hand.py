@@ -128,9 +128,10 @@ def test_random_is_another_one_in_every_layer_and_for_every_seed():
 @pytest.mark.parametrize(
     ("plan", "what"),
     [
-        ("[", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("[]", "no 'physical_to_logical_map'"),
+        ("[", "plan.json:1:2: is not valid JSON"),
+        ("[" * 100_000, "plan.json:1:101: is nested too deeply"),
+        ("[]", "no JSON object"),
+        ("{}", "no 'physical_to_logical_map'"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 3}, "for 3 GPUs, not 2"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": "2"}, "for '2' GPUs, not 2"),
         ({"physical_to_logical_map": [[0, 1, 2]], "gpus": 2}, "1 MoE layer, the model 2"),

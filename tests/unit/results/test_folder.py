@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import factory
 import pandas as pd
 import pytest
+import yaml
 
 from moesim.config.errors import InputError
 from moesim.results import read_result, write_result
-from moesim.results.folder import read_table
+from moesim.results.folder import read_experiment, read_table
 
 
 @pytest.fixture
@@ -105,12 +108,63 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [("provenance.json", "tables"), ("summary.json", "intervals")]
+    ("name", "key", "value"),
+    [
+        ("provenance.json", "tables", [1]),
+        ("provenance.json", "inputs.trace", {"path": 1, "sha256": "x"}),
+        ("summary.json", "intervals", [1]),
+        ("summary.json", "status", "done"),
+        ("summary.json", "hits", "many"),
+        ("summary.json", "time_share.idle", "x"),
+        ("summary.json", "price_error", 0.1),
+        ("experiment.yaml", "figures", "all"),
+    ],
 )
-def test_a_list_for_a_mapping_is_said(folder: Path, name: str, key: str) -> None:
-    content = json.loads((folder / name).read_text())
-    (folder / name).write_text(json.dumps({**content, key: [1]}))
-    with pytest.raises(InputError, match=f"'{key}' in {name} is not as it was written"):
+def test_another_kind_of_value_is_said_with_its_key(
+    folder: Path, name: str, key: str, value: object
+) -> None:
+    """JSON is YAML, too."""
+    content = yaml.safe_load((folder / name).read_text())
+    first, _, second = key.partition(".")
+    content[first] = {**content.get(first, {}), second: value} if second else value
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"^{folder / name}: {key}"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "summary.json", "experiment.yaml"])
+def test_a_nested_file_is_one_line(folder: Path, name: str) -> None:
+    (folder / name).write_text('{"a": ' + "[" * 100_000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", "a: &a [x]\nb: [*a, *a]\n"])
+def test_an_experiment_that_grows_is_refused(folder: Path, text: str) -> None:
+    (folder / "experiment.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"experiment\.yaml:1:4: the anchor '&a' is not read"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "experiment.yaml", "steps.parquet"])
+def test_a_pipe_in_a_folder_does_not_hang(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=r"is a pipe|is missing"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["1e9", "no", "1_000", "2020-01-01", "0x10", "~", "a: b", "é"])
+def test_a_text_that_looks_like_a_number_comes_back_as_text(tmp_path: Path, name: str) -> None:
+    experiment = {"name": name, name: [1.5e-05, 1e20, None, True, 7]}
+    made = replace(factory.result(), experiment=experiment)
+    assert read_experiment(write_result(made, tmp_path / "run")) == experiment
+
+
+def test_a_table_of_texts_is_no_table_of_numbers(tmp_path: Path) -> None:
+    table = factory.steps().assign(hits="many")
+    folder = write_result(replace(factory.result(), steps=table), tmp_path / "run")
+    with pytest.raises(InputError, match=r"the column 'hits' of steps\.parquet holds no numbers"):
         read_result(folder)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from operator import attrgetter
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
 from moesim.results import Result, is_result, read_result
-from moesim.results.pack import DamagedError, pack, unpack
+from moesim.results.pack import MAGIC, DamagedError, pack, unpack
 from moesim.results.store import (
     LOG,
     PACKS,
@@ -69,8 +71,21 @@ def test_every_torn_end_of_the_log_is_cut_off(tmp_path: Path) -> None:
         }
 
 
-def test_a_damaged_log_is_named_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / LOG).write_text('{"number": 1, "summary": {}}\nnonsense\n')
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "[1]",
+        '{"number": ' + "[" * 100_000,
+        '{"number": 1}',
+        '{"number": 1, "summary": {"status": "ok", "hits": "many"}}',
+        '{"number": 1, "summary": {"status": "ok"}, "pack": "../../other.pack"}',
+        '{"number": 1, "summary": {"status": "ok"}, "pack": "a.pack", "start": -1}',
+        '{"number": 1, "summary": {"status": "ok"}, "more": 1}',
+    ],
+)
+def test_a_damaged_log_is_named_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / LOG).write_text(f'{{"number": 1, "summary": {{"status": "ok"}}}}\n{line}\n')
     with pytest.raises(InputError, match=rf"{LOG}:2: .*restore the file"):
         read_log(tmp_path)
 
@@ -110,7 +125,7 @@ def test_a_damaged_pack_is_named(tmp_path: Path, markers: Path) -> None:
     ):
         assert words in problem.what
     pack_file.unlink()
-    with pytest.raises(InputError, match=r"cannot be read from it \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"cannot be read from it \(there is no such file\)"):
         read_result(tmp_path / "out" / "points" / "0000")
 
 
@@ -200,3 +215,21 @@ def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
         log._stream = full
         with pytest.raises(InputError, match="cannot be written"), log:
             log.add([failure(0, "it broke")])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"[" * 100_000,
+        b"{}",
+        {"summary": {"status": 1}, "experiment": {}, "provenance": {"format": 1}, "tables": {}},
+        {"summary": {"status": "ok"}, "experiment": {}, "provenance": {"format": 1}, "tables": 1},
+        {"summary": {"status": "ok"}, "experiment": {}, "provenance": {"format": 1},
+         "tables": {"steps": 5}},
+    ],
+)  # fmt: skip
+def test_a_pack_of_anything_with_its_digest_is_damaged(head: bytes | dict[str, object]) -> None:
+    head = head if isinstance(head, bytes) else json.dumps(head).encode()
+    body = len(head).to_bytes(8, "little") + head + b"arrow"
+    with pytest.raises(DamagedError, match=r"^no result, "):
+        unpack(MAGIC + hashlib.sha256(body).digest() + body)

@@ -1,0 +1,121 @@
+"""The shape of a result's files as far as moesim relies on it: a folder may come from anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moesim.config.document import Document, Mark
+from moesim.config.validation import validate
+
+Number = float | None
+Numbers = dict[str, Number]
+
+
+class Shape(BaseModel):
+    """Keys that are not named here may be there, and hold anything."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Interval(Shape):
+    """A number with its interval."""
+
+    value: Number
+    low: Number
+    high: Number
+
+
+class Intervals(Shape):
+    """The summary's ``intervals``."""
+
+    confidence: float
+    block: str
+    blocks: int
+    steps_per_block: float
+    warm_up_steps: int
+    warm_up_share: float
+    reason: str | None
+    __pydantic_extra__: dict[str, Interval]
+
+
+class PriceError(Shape):
+    """The summary's ``price_error``."""
+
+    of: str
+    __pydantic_extra__: Numbers
+
+
+class Summary(Shape):
+    """``summary.json``, and a point's summary in a sweep's log; what is not named is a number."""
+
+    status: Literal["ok", "out_of_memory", "failed"]
+    name: str | None = None
+    reason: str | None = None
+    engine: str | None = None
+    engine_reason: str | None = None
+    execution: str | None = None
+    time_share: Numbers | None = None
+    price_share: Numbers | None = None
+    memory_bytes: Numbers | None = None
+    checks: Numbers | None = None
+    price_error: PriceError | None = None
+    after_warm_up: dict[str, Number | Numbers] | None = None
+    intervals: Intervals | None = None
+    slots_by_layer: list[list[int]] | None = None
+    __pydantic_extra__: Numbers
+
+
+class InputFile(Shape):
+    """A file that a run read."""
+
+    path: str = Field(pattern=r"^[^\x00]*$")
+    sha256: str
+
+
+class Provenance(Shape):
+    """``provenance.json``."""
+
+    format: int
+    inputs: dict[str, InputFile] = Field(default_factory=dict)
+    tables: dict[str, str] = Field(default_factory=dict)
+
+
+class Configuration(Shape):
+    """``experiment.yaml``; that it is a whole experiment is seen when it runs again."""
+
+    figures: list[str | dict[str, Any]] | None = None
+    placement: dict[str, Any] | None = None
+
+
+Place = Annotated[int, Field(ge=0, le=1 << 62)]
+
+
+class Line(Shape):
+    """A line of a sweep's log."""
+
+    number: Place
+    summary: dict[str, Any]
+    pack: str | None = Field(None, pattern=r"^[0-9a-z]+\.pack$")
+    start: Place = 0
+    length: Place = 0
+    reused: bool = False
+    details: str = ""
+
+
+class SweepFile(Shape):
+    """``sweep.json``."""
+
+    experiment: dict[str, Any] = Field(default_factory=dict)
+    points: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+def check_shape(value: Mapping[str, Any], shape: type[Shape], source: str) -> None:
+    """An InputError, with the keys in ``source``, where ``value`` is not of that ``shape``."""
+    try:
+        shape.model_validate(value)
+    except ValidationError:
+        validate(Document(value, Mark(source)), shape)
+        raise
