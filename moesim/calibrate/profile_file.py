@@ -8,7 +8,8 @@ from typing import Any
 
 from moesim.calibrate.amounts import amount
 from moesim.calibrate.fit import Fits
-from moesim.config.errors import InputError, writing
+from moesim.config.errors import InputError
+from moesim.config.files import write_whole
 from moesim.config.params import Params
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 
@@ -28,8 +29,7 @@ def write_profile(path: Path, text: str) -> None:
     """Write a profile's file; InputError for another suffix."""
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out '{path}': a profile is a .yaml file")
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
 
 
 def calibrated_lines(part: Calibrated) -> list[str]:

@@ -12,7 +12,8 @@ from pandas.api.types import infer_dtype
 
 from moesim.calibrate.columns import COLUMNS, FLAGS, SHAPES, TEXTS
 from moesim.calibrate.validate import LINE
-from moesim.config.errors import InputError, Problem, writing
+from moesim.config.errors import InputError, Problem
+from moesim.config.files import replacing
 
 SUFFIXES = (".parquet", ".csv")
 NUMERIC = ("integer", "floating", "mixed-integer-float", "decimal", "string", "empty")
@@ -90,11 +91,11 @@ def write_all(frame: pd.DataFrame, path: str | Path) -> None:
     if "rows" in table.columns and path.suffix == ".csv":
         texts = pd.Series([_as_text(rows) for rows in table["rows"]], table.index, dtype=object)
         table = table.assign(rows=texts)
-    with writing(path):
+    with replacing(path) as temporary:
         if path.suffix == ".parquet":
-            table.to_parquet(path, index=False, compression="zstd")
+            table.to_parquet(temporary, index=False, compression="zstd")
         else:
-            table.to_csv(path, index=False)
+            table.to_csv(temporary, index=False)
 
 
 def _as_text(rows: Any) -> str | None:

@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remedy = "take a trace with fewer experts or tokens, or smaller settings"
         print(f"not enough memory on this machine ({error}); {remedy}", file=sys.stderr)  # noqa: T201
         return _BAD_INPUT
+    except OSError as error:  # a full disk, a folder that has gone
+        named = f"'{error.filename}': " if error.filename else ""
+        print(f"{named}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return _BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as leave:

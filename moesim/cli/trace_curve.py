@@ -50,7 +50,8 @@ def curve(
     from rich.console import Console
 
     from moesim.api import curve as curves_of
-    from moesim.config.errors import check_apart, writing
+    from moesim.config.errors import check_apart
+    from moesim.config.files import replacing
     from moesim.report.curve import rendered
     from moesim.report.curve_figure import draw
     from moesim.results.folder import write_table
@@ -62,10 +63,9 @@ def curve(
     names = [name.strip() for name in policy.split(",")]
     curves = curves_of(file, policy=names, batch=batch, phase=phase, rule=rule)
     title = f"{file.name}: {phase}, batch {batch}, {rule} rule"
-    with writing(out):
-        write_table(curves, out)
-    with writing(picture, "--figure" if figure else "--out"):
-        draw(curves, picture, title)
+    with replacing(out) as temporary:
+        write_table(curves, temporary)
+    draw(curves, picture, title, "--figure" if figure else "--out")
     for part in rendered(curves, title):
         Console().print(part)
     typer.echo(f"table:  {out}\nfigure: {picture}")

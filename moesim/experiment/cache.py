@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Protocol
-from uuid import uuid4
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import write_whole
 from moesim.config.inputs import Inputs
 from moesim.experiment.inputs import foreign_parts, inputs_of, still
 from moesim.experiment.schema import Experiment
@@ -109,10 +109,5 @@ def _read(path: Path) -> Result | None:
 
 def _write(path: Path, content: bytes) -> None:
     """Keep ``content``; a full disk costs the next run its time, not this one its result."""
-    temporary = path.with_name(f".writing-{uuid4().hex}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(InputError):
+        write_whole(path, content)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.errors import writing
+from moesim.config.files import write_whole
 from moesim.config.inputs import InputFile
 from moesim.config.plain import plain_data
 from moesim.engine.case import Case, Ints
@@ -116,8 +116,7 @@ def write_plan(experiment: Experiment, judgement: Judgement, path: Path) -> None
         **plan_maps(judged.plan.physical_to_logical, judgement.gpus),
     }
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    with writing(path):
-        path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _all(gpus: int, first_part: float) -> dict[str, Planner]:

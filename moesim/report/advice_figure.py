@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from moesim.report.advice import by_upgrade
-from moesim.report.style import KNOWS, METADATA, OFFLINE, RC, LineStyle, fill, line_style
+from moesim.report.style import KNOWS, OFFLINE, RC, LineStyle, fill, line_style, save_figure
 from moesim.sweep.advise.advice import Advice, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH
 
@@ -28,8 +28,7 @@ def draw(advice: Advice, path: Path) -> Path:
         for panel, axes in zip(panels, np.ravel(sheet.subplots(1, len(panels) or 1)), strict=False):
             panel(advice, axes)
         sheet.suptitle(f"{advice.model} on {Path(advice.hardware).stem}", x=0.01, ha="left")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        save_figure(sheet, path)
     return path
 
 

@@ -10,8 +10,8 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.config.errors import InputError, writing
-from moesim.report.style import METADATA, RC
+from moesim.config.errors import InputError
+from moesim.report.style import RC, save_figure
 
 SUFFIXES = (".png", ".svg")
 MARKERS = "osD^v<>PX*+xd"
@@ -36,6 +36,5 @@ def draw(compared: pd.DataFrame, path: Path) -> Path:
         right.set(xscale="log", yscale="log", xlabel="tokens, context or bytes")
         right.set(ylabel="price / measured")
         sheet.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-        with writing(path):
-            sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        save_figure(sheet, path)
     return path

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.report.style import FACES, IDLE, METADATA, RC
+from moesim.report.style import FACES, IDLE, RC, save_figure
 
 SUFFIXES = (".png", ".svg")
 WIDTH = 0.38
@@ -97,7 +97,7 @@ def draw(compared: pd.DataFrame, parts: pd.DataFrame, path: Path) -> Path:
         panels[0].set_ylabel("Time (ms a token)")
         handles, labels = panels[0].get_legend_handles_labels()
         sheet.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
-        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        save_figure(sheet, path)
     return path
 
 

@@ -17,14 +17,14 @@ from moesim.memory.curves.verdict import MOST, Verdict, slots_for
 from moesim.report.capacity import end_label
 from moesim.report.curve import verdict
 from moesim.report.labels import label_ends
-from moesim.report.style import METADATA, RC, fill, series_styles
+from moesim.report.style import RC, fill, save_figure, series_styles
 
 XLABEL = "Expert slots per MoE layer"
 MARKS = 8
 """Markers on a line."""
 
 
-def draw(curves: pd.DataFrame, path: Path, title: str) -> Path:
+def draw(curves: pd.DataFrame, path: Path, title: str, option: str = "--out") -> Path:
     """Draw the curves over all layers of ``moesim.experiment.curves`` into ``path`` (.png or .svg)
     and return it. The right panel is left out without LRU or MIN.
     """
@@ -41,7 +41,7 @@ def draw(curves: pd.DataFrame, path: Path, title: str) -> Path:
             axes.xaxis.get_major_locator().set_params(integer=True)
         sheet.draw_without_rendering()
         _lines(of_policy, panels[0])
-        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        save_figure(sheet, path, option)
     return path
 
 

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.errors import InputError
-from moesim.report.style import METADATA, RC, line_style
+from moesim.report.style import RC, line_style, save_figure
 from moesim.report.terminal import GIB, number
 
 SUFFIXES = (".png", ".svg")
@@ -76,6 +76,5 @@ def draw(rows: Rows, local: int, path: Path) -> Path:
         axes.set_ylabel(f"Expert slots per MoE layer (all: {local})")
         axes.set_title("Expert slots that fit beside the KV cache")
         axes.legend()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.savefig(path, metadata=METADATA.get(path.suffix[1:], {}))
+        save_figure(sheet, path)
     return path

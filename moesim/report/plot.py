@@ -19,12 +19,12 @@ from matplotlib.text import Text
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.files import write_whole
 from moesim.config.validation import validate
 from moesim.config.warn import Warn, as_warning
 from moesim.report.figures import Figure, registry
-from moesim.report.style import METADATA, RC, SMALL
+from moesim.report.style import METADATA, RC, SMALL, save_figure
 from moesim.results import is_result
-from moesim.results.files import unwritable
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.results.shape import Configuration, check_shape
@@ -73,13 +73,10 @@ def plot(
     written, setting = [], setting_of(source) if tables else ""
     for figure, table in tables:
         try:
-            target.mkdir(parents=True, exist_ok=True)
             whole = table.assign(setting=setting)
             written += save(figure, whole, target, formats=formats, size=inches)
         except InputError as error:
             problems += error.problems
-        except OSError as error:
-            raise unwritable(target, error) from error
     if not written:
         raise InputError(dict.fromkeys(problems))
     for problem in () if quiet else dict.fromkeys(problems):
@@ -176,10 +173,10 @@ def save(
 ) -> list[Path]:
     """Write ``table`` as CSV and what it shows in ``formats``; the same table, the same bytes."""
     paths = [target / f"{figure.stem}.{suffix}" for suffix in ("csv", *formats)]
-    table.to_csv(paths[0], index=False, lineterminator="\n")
+    write_whole(paths[0], table.to_csv(index=False, lineterminator="\n"))
     with drawn(figure, table, size=size) as sheet:
         for path in paths[1:]:
-            sheet.savefig(path, metadata=dict(METADATA[path.suffix[1:]]))
+            save_figure(sheet, path)
     return paths
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from moesim.config.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RC: Mapping[str, Any] = {
     "figure.dpi": 100,
@@ -174,3 +180,12 @@ def face(category: str) -> Fill:
 def fill(number: int) -> Fill:
     """The face of ``number``, of what has no face of its own in ``FACES``."""
     return FILLS[number % len(FILLS)]
+
+
+def save_figure(sheet: Figure, path: Path, option: str = "--out") -> None:
+    """Write ``sheet`` to ``path`` (.png, .svg) in one go; the same sheet gives the same bytes.
+
+    Raises an InputError, which names ``option``, where that fails.
+    """
+    with replacing(path, option) as temporary:
+        sheet.savefig(temporary, metadata=dict(METADATA[path.suffix[1:]]))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import TEMPORARY
+from moesim.config.files import replacing, write_whole
 from moesim.results.folder import read_table, write_table
 from moesim.results.renamed import check_names
 from moesim.results.store import read_log
@@ -88,11 +88,9 @@ def column(values: Sequence[Any]) -> pd.Series[Any]:
 
 def write_points(folder: Path, table: pd.DataFrame) -> None:
     """Write ``points.parquet`` and ``points.csv``, each in one go."""
-    temporary = folder / f"{TEMPORARY}points"
-    write_table(table, temporary)
-    temporary.replace(folder / PARQUET)
-    table.to_csv(temporary, index=False, lineterminator="\n")
-    temporary.replace(folder / CSV)
+    with replacing(folder / PARQUET) as temporary:
+        write_table(table, temporary)
+    write_whole(folder / CSV, table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_points(folder: Path | str) -> pd.DataFrame:

@@ -8,9 +8,8 @@ groups hold whole requests; a reader takes row groups of any size.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.files import check_regular
+from moesim.config.files import check_regular, replacing
 from moesim.config.inputs import unchanged
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata
@@ -34,6 +33,7 @@ def write_trace(trace: RoutingTrace, path: str | Path) -> None:
     import pyarrow.parquet as pq
 
     path = Path(path)
+    check_target(path)
     table = _table(trace)
     binary = [name for name in PER_CHOICE if name in table.column_names]
     # Splitting the bytes of a row into streams lets zstd see each (layer, slot) as one sequence.
@@ -41,7 +41,7 @@ def write_trace(trace: RoutingTrace, path: str | Path) -> None:
     encoding |= {"request_id": "DELTA_BINARY_PACKED", "position": "DELTA_BINARY_PACKED"}
     encoding["phase"] = "PLAIN"
     with (
-        _replacing(path) as temporary,
+        replacing(path) as temporary,
         pq.ParquetWriter(
             temporary,
             table.schema,
@@ -183,24 +183,6 @@ def _row_groups(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         if after is None or after - start > GROUP_TOKENS:
             yield start, int(end)
             start = int(end)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place at the end, or is removed; an
-    InputError where it cannot.
-    """
-    check_target(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        what = f"cannot be written ({os.strerror(error.errno) if error.errno else error})"
-        raise InputError([Problem(str(path), "", what)]) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _first_line(error: BaseException) -> str:

@@ -128,3 +128,12 @@ def test_what_is_read_is_never_written_over(command, tmp_path, capsys):
     assert line.startswith("--out: ")
     assert line.endswith("is the file that is read; name another one")
     assert all(path.read_bytes() == content for path, content in files.values())
+
+
+def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", "results/x")
+
+    monkeypatch.setattr("moesim.trace.statistics.statistics", full)
+    assert main(["trace", "stats", str(QUICKSTART)]) == 2
+    assert capsys.readouterr().err == "'results/x': No space left on device\n"

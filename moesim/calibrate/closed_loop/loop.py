@@ -15,6 +15,7 @@ from moesim.calibrate.closed_loop.replay import Simulated, replay
 from moesim.calibrate.closed_loop.request import SOFTWARE, Request, settings_of
 from moesim.calibrate.closed_loop.sizes import Sizes, check_memory, sizes_of
 from moesim.config.errors import InputError
+from moesim.config.files import write_whole
 from moesim.hardware import load_hardware
 from moesim.model import load_model
 from moesim.model.loader import CARDS
@@ -63,9 +64,10 @@ def closed_loop(request: Request, progress: Progress = lambda _: None) -> Found:
         comparison(recordings, replays), parts(recordings, replays), str(profile),
         [] if own is None else own.notes,
     )  # fmt: skip
-    found.compared.to_csv(request.out / "comparison.csv", index=False)
-    found.parts.to_csv(request.out / "parts.csv", index=False)
-    by_layer(recordings, replays).to_csv(request.out / "layers.csv", index=False)
+    layers = by_layer(recordings, replays)
+    tables = {"comparison": found.compared, "parts": found.parts, "layers": layers}
+    for name, table in tables.items():
+        write_whole(request.out / f"{name}.csv", table.to_csv(index=False))
     return found
 
 

@@ -19,6 +19,7 @@ from moesim.calibrate.table import ops_of, read_table
 from moesim.calibrate.validate import valid
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest, writing
+from moesim.config.files import write_whole
 
 KINDS = ("auto", "cpu", "cuda")
 
@@ -68,7 +69,7 @@ def finish(session: Session) -> Iterator[str]:
         device = session.device
         peaks = peaks_of(clean, device.cache_bytes, device.kind == "cpu")
         title = f"{device.name}, measured {session.facts['measured']}"
-        profile.write_text(base_text(title, peaks, session.facts), encoding="utf-8")
+        write_whole(profile, base_text(title, peaks, session.facts))
         yield f"{profile}: a base profile of this machine"
     base = shipped or session.out.with_suffix(".yaml")
     yield f"next: moesim calibrate fit {session.out} --base {base} -o PROFILE.yaml"

@@ -11,11 +11,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.config.errors import writing
+from moesim.config.files import write_whole
 from moesim.report.reference_study import bars, lines
 from moesim.report.reference_study.sensitivity import sensitivity, swings
 from moesim.report.reference_study.text import report
-from moesim.report.style import METADATA, RC
+from moesim.report.style import RC, save_figure
 from moesim.reproduce.missing import MISSING
 from moesim.reproduce.run import Found
 from moesim.reproduce.table import sensitivity_of, table_of
@@ -40,29 +40,26 @@ def write_study(found: Found, folder: Path) -> pd.DataFrame:
     base = dict(zip(table["id"], table["simulated"], strict=True))
     data = {name: pd.DataFrame(rows) for name, rows in found.curves.items()}
     data["sensitivity"] = swings(moved, base)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_csv(table, folder / "table.csv")
-        _write_csv(moved, folder / "sensitivity.csv")
-        drawn = [name for name in FIGURES if name in data and len(data[name])]
-        for name in drawn:
-            save(name, data[name], folder / "figures")
-        text = report(found.values, table, data["sensitivity"], drawn)
-        (folder / "report.md").write_text(text, encoding="utf-8")
+    _write_csv(table, folder / "table.csv")
+    _write_csv(moved, folder / "sensitivity.csv")
+    drawn = [name for name in FIGURES if name in data and len(data[name])]
+    for name in drawn:
+        save(name, data[name], folder / "figures")
+    text = report(found.values, table, data["sensitivity"], drawn)
+    write_whole(folder / "report.md", text)
     return table
 
 
 def save(name: str, table: pd.DataFrame, folder: Path) -> None:
     """Draw the figure ``name`` as PNG and SVG, with the table beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
     _write_csv(table, folder / f"{name}.csv")
     with rc_context(dict(RC)):  # type: ignore[arg-type]
         sheet = Figure(layout="constrained")
         FigureCanvasAgg(sheet)
         FIGURES[name](table, sheet)
         for suffix in ("png", "svg"):
-            sheet.savefig(folder / f"{name}.{suffix}", metadata=dict(METADATA[suffix]))
+            save_figure(sheet, folder / f"{name}.{suffix}")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+    write_whole(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from moesim.config.errors import writing
+from moesim.config.files import write_whole
 from moesim.config.paths import look_up
 from moesim.experiment.schema import Experiment
 from moesim.hardware import HardwareProfile
@@ -29,8 +29,7 @@ def write_upgrade(
     text = upgrade_text(
         hardware, upgrade.change(hardware), upgrade.title, _base(experiment, folder)
     )
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return str(path)
 
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
+import moesim
 from moesim.config import files
 from moesim.config.errors import InputError
 from moesim.config.files import check_regular, read_file, replacing, write_whole
@@ -105,3 +107,23 @@ def test_a_mistake_while_writing_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         half_written(tmp_path / "f.png")
     assert names(tmp_path) == []
+
+
+WRITERS = {
+    "config/files.py",
+    "config/compiled.py",  # a stamp that may be lost
+    "report/style.py",  # to the name that ``replacing`` gives
+    "results/folder.py",  # into a folder that appears whole
+    "trace/mapped.py",  # likewise
+}
+
+
+def test_nothing_else_writes_files():
+    root = Path(moesim.__file__).parent
+    pattern = re.compile(r"\.(write_text|write_bytes|savefig)\(|\.to_csv\((path|[^)]*\.csv)")
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if pattern.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == WRITERS

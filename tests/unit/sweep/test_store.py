@@ -6,6 +6,7 @@ import hashlib
 import json
 from operator import attrgetter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -233,3 +234,15 @@ def test_a_pack_of_anything_with_its_digest_is_damaged(head: bytes | dict[str, o
     body = len(head).to_bytes(8, "little") + head + b"arrow"
     with pytest.raises(DamagedError, match=r"^no result, "):
         unpack(MAGIC + hashlib.sha256(body).digest() + body)
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_one_line_and_loses_nothing(
+    tmp_path: Path, markers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, full = tmp_path / "out", OSError(28, "No space left on device")
+    run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))
+    table = (out / "points.csv").read_bytes()
+    monkeypatch.setattr("moesim.config.files._flush", Mock(side_effect=full))
+    with pytest.raises(InputError, match=r"points.parquet' cannot be written \(No space left"):
+        run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers))
+    assert (out / "points.csv").read_bytes() == table

@@ -164,7 +164,7 @@ def test_a_folder_in_the_place_of_the_file_to_write(random_trace, tmp_path):
 
 
 def test_a_place_that_cannot_be_written(random_trace):
-    with pytest.raises(InputError, match=r"/proc/t\.parquet: cannot be written"):
+    with pytest.raises(InputError, match=r"--out: '/proc/t\.parquet' cannot be written"):
         write_trace(random_trace, "/proc/t.parquet")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from moesim.config.errors import writing
+from moesim.config.files import write_whole
 from moesim.trace.synthesis.parameters import SyntheticTrace
 
 _HEADER = "# Written by 'moesim trace fit'; what each key means: docs/synthetic_traces.md\n"
@@ -35,5 +35,4 @@ def parameters_text(parameters: SyntheticTrace) -> str:
 def write_parameters(parameters: SyntheticTrace, path: Path) -> None:
     """Write ``parameters`` to ``path``; an InputError where that fails."""
     text = parameters_text(parameters)
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
