@@ -17,6 +17,7 @@ from moesim.calibrate.limits import within
 from moesim.calibrate.profile_file import with_calibration
 from moesim.calibrate.table import read_table
 from moesim.calibrate.validate import valid
+from moesim.config.files import write_whole
 from moesim.hardware import load_hardware
 
 TABLES = {
@@ -65,7 +66,7 @@ def main(wheel: Path) -> int:
             update={"sources": {k: v for k, v in profile.sources.items() if k[:4] != "fit-"}}
         )
         fits = fit_table(table, bare)
-        path.write_text(with_calibration(path.read_text(encoding="utf-8"), fits), encoding="utf-8")
+        write_whole(path, with_calibration(path.read_text(encoding="utf-8"), fits))
         load_hardware(str(path))
         print(f"{name}: {len(table)} rows, {len(impossible)} impossible")
         print("\n".join(f"  {line}" for line in (*fits.lines(), *fits.missing)))

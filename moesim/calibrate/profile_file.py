@@ -11,6 +11,7 @@ from moesim.calibrate.fit import Fits
 from moesim.config.errors import InputError
 from moesim.config.files import write_whole
 from moesim.config.params import Params
+from moesim.config.yaml import with_end_mark
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 
 FITTED = "fit-"
@@ -22,7 +23,7 @@ def profile_text(base: str, title: str, fits: Fits) -> str:
     lines = [f"title: {json.dumps(title)}", "sources:"]
     lines += [f"  {key}: {json.dumps(text)}" for key, text in fits.sources.items()]
     lines += [f"base: {json.dumps(base)}", *calibrated_lines(fits.calibrated)]
-    return "\n".join(lines) + "\n"
+    return with_end_mark("\n".join(lines))
 
 
 def write_profile(path: Path, text: str) -> None:
@@ -83,11 +84,11 @@ def _shapes(name: str, shapes: tuple[Params, ...]) -> list[str]:
 def with_calibration(text: str, fits: Fits) -> str:
     """A profile file's text with these fits in place of the calibrated part that it may have."""
     lines = text.split("\ncalibrated:\n", maxsplit=1)[0].rstrip().splitlines()
-    lines = [line for line in lines if not line.startswith(f"  {FITTED}")]
+    lines = [line for line in lines if not line.startswith((f"  {FITTED}", "..."))]
     first = lines.index("sources:") + 1
     after = next(
         (at for at in range(first, len(lines)) if not lines[at].startswith("  ")), len(lines)
     )
     sources = [f"  {key}: {json.dumps(text)}" for key, text in fits.sources.items()]
     kept = [*lines[:after], *sources, *lines[after:]]
-    return "\n".join([*kept, *calibrated_lines(fits.calibrated)]) + "\n"
+    return with_end_mark("\n".join([*kept, *calibrated_lines(fits.calibrated)]))

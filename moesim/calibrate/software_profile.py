@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from moesim.calibrate.software_fit import SoftwareFit
 from moesim.config.dimensions import format_duration
+from moesim.config.yaml import with_end_mark
 from moesim.hardware.software import SoftwareProfile, SourcedKernelCounts
 
 FORM = (
@@ -41,7 +42,7 @@ def software_text(fit: SoftwareFit, software: SoftwareProfile, title: str, sourc
         *(f"{key}: {value}" for key, value in values.items()),
         f"synchronisation: {{value: {_duration(fit.per_layer_ns)}, source: rows}}",
     ]
-    return "\n".join(lines) + "\n"
+    return with_end_mark("\n".join(lines))
 
 
 def comment(fit: SoftwareFit) -> Iterator[str]:

@@ -6,6 +6,7 @@ constructors read ``1e9`` as text and ``no`` as false, and let a key occur twice
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,37 @@ from moesim.config.text import decoded, mark_at
 
 _PARQUET = b"PAR1"
 """How every Parquet file begins."""
+END_MARK = "end_mark"
+"""The key by which a file says that its last line is ``...``, YAML's end of a document."""
+_SAYS_END = re.compile(rf"^{END_MARK}:", re.MULTILINE)
+_FIRST_KEY = re.compile(r"^\w", re.MULTILINE)
+_ENDS = re.compile(r"^\.\.\.(?=\s|\Z)", re.MULTILINE)
 
 
 def read_document(path: Path | str) -> Document:
     """The document in the file at ``path``; its mistakes, all at once, as an InputError."""
     return _checked(compose_file(path))
+
+
+def read_marked_document(path: Path | str) -> Document:
+    """Like ``read_document``, of a file that may say how it ends; InputError where it was cut."""
+    name, text = str(path), _text(path)
+    if is_cut(text):
+        what = "was cut: its 'end_mark' promises a last line '...'; copy it again, or write it"
+        raise InputError([Problem(name, "", what)])
+    return parse_document(text, name)
+
+
+def is_cut(text: str) -> bool:
+    """Whether the document has the key ``end_mark`` and not the line ``...`` that ends it."""
+    return _SAYS_END.search(text) is not None and _ENDS.search(text) is None
+
+
+def with_end_mark(text: str) -> str:
+    """The document ``text``, so that a part of it is never taken for the whole."""
+    if _SAYS_END.search(text) is None:
+        text = _FIRST_KEY.sub(lambda key: f'{END_MARK}: "..."\n{key[0]}', text, count=1)
+    return text if _ENDS.search(text) else f"{text.rstrip()}\n...\n"
 
 
 def parse_document(text: str, source: str) -> Document:
@@ -46,10 +73,7 @@ def parse_value(text: str, source: str) -> Any:
 
 def compose_file(path: Path | str) -> Document:
     """Like ``read_document``, but keeps mistakes that leave the rest readable in ``problems``."""
-    name, content = str(path), read_input(path, "YAML file")
-    if content.startswith(_PARQUET):
-        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
-    return compose(decoded(content, name), name)
+    return compose(_text(path), str(path))
 
 
 def is_parquet(path: Path | str) -> bool:
@@ -84,6 +108,13 @@ def compose(text: str, source: str) -> Document:
     return Document(data, start, plain.values, plain.keys, tuple(plain.problems))
 
 
+def _text(path: Path | str) -> str:
+    name, content = str(path), read_input(path, "YAML file")
+    if content.startswith(_PARQUET):
+        raise InputError([Problem(name, "", "is a Parquet file; a YAML file is expected here")])
+    return decoded(content, name)
+
+
 def _checked(document: Document) -> Document:
     if document.problems:
         raise InputError(in_order(document.problems))
@@ -103,6 +134,6 @@ def _syntax_text(error: yaml.MarkedYAMLError) -> str:
     if "'\\t'" in problem:
         return "a tab cannot indent YAML; use spaces"
     if "single document" in context:
-        return "a second document begins here; write each document ('---') in its own file"
+        return "a second document begins here; write it above '...', or in its own file"
     text = f"{context}: {problem}" if context else problem
     return f"this is not YAML ({' '.join(text.split())}); check indentation, quotes and brackets"

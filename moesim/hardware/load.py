@@ -13,14 +13,14 @@ from moesim.config.errors import InputError, Problem, in_order, nearest
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.validation import validate
-from moesim.config.yaml import read_document
+from moesim.config.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
 from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
 from moesim.hardware.network import Network
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.software import SoftwareFile, SoftwareProfile
+from moesim.hardware.software import EndMark, SoftwareFile, SoftwareProfile
 from moesim.hardware.sourced import sources_used
 
 PROFILES = "hardware_profiles"
@@ -30,6 +30,7 @@ PARTS = ("datasheet", "host", "topology", "network", "calibrated")
 class HardwareFile(Params):
     """A hardware profile's file; a part that is left out comes from the profile ``base``."""
 
+    end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
     base: str | None = Field(None, description="The profile that has the parts left out here.")
@@ -76,7 +77,7 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
     """
     shipped = shipped_folder() / PROFILES / "software"
     path = _path("software", str(name_or_path), shipped, software_names(), folders)
-    document = read_document(path)
+    document = read_marked_document(path)
     file = validate(document, SoftwareFile)
     _raise(_unknown_sources(document, file, file.sources))
     return file.profile(path.stem)
@@ -86,7 +87,7 @@ def _load_hardware(
     name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
 ) -> HardwareProfile:
     path = hardware_file(name, folders)
-    document = read_document(path)
+    document = read_marked_document(path)
     if path.resolve() in above:
         raise InputError([document.problem(("base",), f"'{path}' rests on itself; end the chain")])
     above = (*above, path.resolve())

@@ -11,6 +11,9 @@ from moesim.config.units import Duration
 from moesim.hardware.sourced import Sourced
 from moesim.model.spec import FfnSpec
 
+EndMark = Annotated[
+    Literal["..."], Field(description="The file's last line; without it the file was cut.")
+]
 Kernels = Annotated[int, Field(ge=0)]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
@@ -132,6 +135,7 @@ class SourcedKernelCounts(Params):
 class SoftwareFile(Params):
     """A software profile's file: every value with its source."""
 
+    end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
     launch: Sourced[Duration] = Field(description="Host time of one kernel launch.")

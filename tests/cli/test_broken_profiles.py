@@ -19,7 +19,7 @@ EAGER = (SHIPPED / "software" / "hf-eager.yaml").read_text(encoding="utf-8")
 
 MEMORY = "memory: {value: 8 GiB, source: datasheet}"
 BANDWIDTH = "memory_bandwidth: {value: 272 GB/s, source: datasheet}"
-WIRING = NODE[NODE.index("topology:") :]
+WIRING = NODE[NODE.index("topology:") : NODE.index("\n...")]
 SWITCH = "{gpus: [0, 1], uplink"
 
 HARDWARE = {  # what stands there, what is written instead, what is said

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
+from moesim.config.yaml import is_cut
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
 
 FOLDER = shipped_folder() / "hardware_profiles"
@@ -59,7 +61,8 @@ def unsourced(value: object, path: str = "") -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_number_has_a_source(path: Path) -> None:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    apart = ("title", "sources", "base", "calibrated")  # fits have one source each, by their model
+    # fits have one source each, by their model
+    apart = ("end_mark", "title", "sources", "base", "calibrated")
     rest = {key: part for key, part in content.items() if key not in apart}
     assert unsourced(rest) == []
     text = path.read_text(encoding="utf-8").split("sources:", 1)[1]
@@ -148,3 +151,29 @@ def test_fits_say_what_they_rest_on_and_are_possible(name: str) -> None:
             low, high = number.interval
             assert low <= number.value <= high
     assert "bf16" in dtypes
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_profile_that_is_cut_at_any_place_is_seen(path: Path) -> None:
+    """Before its end mark a file has comments alone, which are no profile."""
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n...\n")
+    says = text.index("end_mark:")
+    assert all(line.startswith("#") for line in text[:says].splitlines())
+    assert not is_cut(text)
+    assert not is_cut(f"{text}# a note, which may be cut")
+    for end in range(says + len("end_mark:"), len(text) - len("...\n"), 7):
+        assert is_cut(text[:end])
+
+
+@pytest.mark.parametrize("lines", [0, 1, 2, 4, -20, -1])
+def test_a_cut_profile_is_refused(tmp_path: Path, lines: int) -> None:
+    text = (FOLDER / "dgx-h100.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "cut.yaml"
+    path.write_text("".join(text.splitlines(keepends=True)[:lines]))
+    with pytest.raises(InputError, match=r"cut\.yaml(:1:1)?: (was cut|is empty)"):
+        load_hardware(str(path))
+    software = (FOLDER / "software" / "hf-eager.yaml").read_text(encoding="utf-8")
+    path.write_text("".join(software.splitlines(keepends=True)[:lines]))
+    with pytest.raises(InputError, match=r"cut\.yaml(:1:1)?: (was cut|is empty)"):
+        load_software(str(path))

@@ -15,6 +15,7 @@ from moesim.config.dimensions import (
     format_duration,
     format_percent,
 )
+from moesim.config.yaml import with_end_mark
 from moesim.hardware.bounds import PEAKS, RATES
 
 PRIORS: Mapping[str, str] = {
@@ -54,7 +55,7 @@ def base_text(title: str, peaks: Peaks, facts: Mapping[str, Any]) -> str:
     lines = [f"title: {json.dumps(title)}", "sources:"]
     lines += [f"  {key}: {json.dumps(text)}" for key, text in PRIORS.items() if key in used]
     lines += ["datasheet:", *_lines(sheet, 1), "host:", *_lines(host, 1)]
-    return "\n".join(lines) + "\n"
+    return with_end_mark("\n".join(lines))
 
 
 def _datasheet(peaks: Peaks, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import yaml
 
 from moesim.config.files import write_whole
 from moesim.config.paths import look_up
+from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema import Experiment
 from moesim.hardware import HardwareProfile
 from moesim.hardware.load import PARTS, hardware_names
@@ -45,7 +46,7 @@ def upgrade_text(before: HardwareProfile, after: HardwareProfile, title: str, ba
     content = {part: getattr(after, part).model_dump(mode="json") for part in parts}
     head = {"title": f"{before.title}, {title}", "sources": sources, "base": base}
     data = _renamed(_known({**head, **content}), key)
-    return str(yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True))
+    return with_end_mark(yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _base(experiment: Experiment, folder: Path) -> str:

@@ -8,7 +8,14 @@ import pytest
 from moesim.config.compose import Composer, FastComposer, Plain
 from moesim.config.document import Mark
 from moesim.config.errors import InputError
-from moesim.config.yaml import compose, is_parquet, parse_document, parse_value, read_document
+from moesim.config.yaml import (
+    compose,
+    is_parquet,
+    parse_document,
+    parse_value,
+    read_document,
+    with_end_mark,
+)
 
 
 def value(text):
@@ -164,3 +171,10 @@ def test_both_parsers_read_every_shipped_file_alike() -> None:
             plain = Plain(file.name, [])
             found.append((plain.value(composer(text).get_single_node(), ()), plain.values))
         assert found[0] == found[1], file.name
+
+
+def test_an_end_mark_is_written_once():
+    text = with_end_mark("# a comment\ntitle: x\nsources: {}\n")
+    assert text == '# a comment\nend_mark: "..."\ntitle: x\nsources: {}\n...\n'
+    assert with_end_mark(text) == text
+    assert with_end_mark(text.removesuffix("...\n")) == text

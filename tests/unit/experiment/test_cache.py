@@ -123,9 +123,9 @@ def test_a_profile_below_the_named_one_counts(tmp_path):
         return key_of(resolved(hardware=str(top)))
 
     profile = yaml.safe_load(shipped)
-    before = key(yaml.safe_dump(profile))
+    before = key(yaml.safe_dump(profile, explicit_end=True))
     profile["datasheet"]["copies"]["h2d"]["pinned"]["bandwidth"]["value"] = "11 GB/s"
-    assert key(yaml.safe_dump(profile)) != before
+    assert key(yaml.safe_dump(profile, explicit_end=True)) != before
 
 
 def test_other_sources_are_another_key(tmp_path, monkeypatch):

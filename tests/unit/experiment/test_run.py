@@ -48,7 +48,7 @@ def with_link(folder, bandwidth):
     for kind in ("pinned", "pageable"):
         copies[kind]["bandwidth"]["value"] = f"{bandwidth} GB/s"
     path = folder / f"link-{bandwidth}.yaml"
-    path.write_text(yaml.safe_dump(profile))
+    path.write_text(yaml.safe_dump(profile, explicit_end=True))
     return str(path)
 
 

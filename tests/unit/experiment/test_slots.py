@@ -33,7 +33,7 @@ def card(folder, memory, host="64 GiB"):
     profile["datasheet"]["memory"]["value"] = memory
     profile["host"]["memory"]["value"] = host
     path = folder / f"{memory}-{host}.yaml".replace(" ", "")
-    path.write_text(yaml.safe_dump(profile))
+    path.write_text(yaml.safe_dump(profile, explicit_end=True))
     return str(path)
 
 
