@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from moesim.config.capacity import SLOTS, ExpertCapacity, parse_capacity
@@ -26,7 +26,7 @@ from moesim.config.dimensions import (
     parse_network_rate,
     parse_percent,
 )
-from moesim.config.quantity import QuantityError
+from moesim.config.quantity import Dimension, QuantityError
 
 NUMBER = r"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*"
 BYTE_UNITS = "([kMGTP]|[KMGTP]i)?B"
@@ -42,6 +42,21 @@ def reads(parse: Callable[[Any], Any]) -> BeforeValidator:
             raise PydanticCustomError("unit", "{message}", {"message": str(error)}) from None
 
     return BeforeValidator(read)
+
+
+def within(low: str, high: str, kind: Dimension) -> AfterValidator:
+    """The validator that refuses an amount outside ``low`` to ``high``: most often its unit is
+    wrong.
+    """
+    least, most = float(kind.parse(low)), float(kind.parse(high))
+
+    def check(value: float) -> float:
+        if not least <= value <= most:
+            what = f"'{kind.format(value)}' is outside {low} to {high}; is the unit right?"
+            raise PydanticCustomError("unit", "{message}", {"message": what})
+        return value
+
+    return AfterValidator(check)
 
 
 def pattern(expression: str, *examples: str) -> WithJsonSchema:

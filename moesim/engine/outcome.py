@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from moesim.config.errors import InputError
 from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
 
@@ -12,6 +13,12 @@ CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_
 "waiting_for_gpus", "waiting_for_cpu")  # fmt: skip
 """What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle.
 """
+
+
+TOO_LONG = (
+    "the run takes more than 292 years, which is more than a clock of nanoseconds holds; is the"
+    " unit of a rate in the hardware or software profile right?"
+)
 
 
 class Span(NamedTuple):
@@ -60,6 +67,11 @@ class Outcome:
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)
     basis: dict[str, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a clock that has run beyond what its numbers hold."""
+        if (self.starts < 0).any() or (self.ends < self.starts).any():
+            raise InputError(TOO_LONG)
 
     @property
     def duration_ns(self) -> int:

@@ -6,14 +6,19 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent
+from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
 from moesim.hardware.attention_tiles import Layout
 from moesim.hardware.tiles import Family
 
 Value = TypeVar("Value")
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=1 << 50)]
+Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
+Rate = Annotated[Bandwidth, within("1 kB/s", "100 PB/s", BANDWIDTH)]
+Peak = Annotated[ComputeRate, within("1 MFLOP/s", "1000 PFLOP/s", COMPUTE_RATE)]
+Time = Annotated[Duration, within("0 us", "1 s", DURATION)]
+Share = Annotated[Percent, within("0.1 %", "100 %", PERCENT)]
 Error = Annotated[float, Field(ge=0)]
 Range = Annotated[tuple[Count, Count], Field(strict=False)]
 Ranges = dict[str, Range]
@@ -111,16 +116,16 @@ class ExpertFit(Fit):
     needed: ClassVar[tuple[str, ...]] = ("experts",)
     family: Family
     measured: Ranges
-    start: Estimate[Duration]
-    bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
-    compute: Estimate[ComputeRate] = Field(description="Of whole tiles.")
+    start: Estimate[Time]
+    bandwidth: Estimate[Rate] = Field(description="Of weights.")
+    compute: Estimate[Peak] = Field(description="Of whole tiles.")
     overlap: Estimate[Positive]
-    activation_bandwidth: Estimate[Bandwidth]
+    activation_bandwidth: Estimate[Rate]
     l2: Estimate[Bytes] = Field(description="The cache that matrices share.")
-    wide: Estimate[Percent] = Field(description="Of the bandwidth, at the wide column tile.")
+    wide: Estimate[Share] = Field(description="Of the bandwidth, at the wide column tile.")
     tail: Estimate[Positive]
     slow: Estimate[Positive]
-    l2_bandwidth: Estimate[Bandwidth] | None = Field(None, description="None: without bound.")
+    l2_bandwidth: Estimate[Rate] | None = Field(None, description="None: without bound.")
     ratios: Annotated[tuple[Ratios, ...], Field(strict=False)] = ()
 
     @property
@@ -133,11 +138,11 @@ class ProductFit(Fit):
     """A dense product's numbers: see ``product_kernel``."""
 
     measured: Ranges
-    start: Estimate[Duration]
-    bandwidth: Estimate[Bandwidth] = Field(description="Of weights.")
-    compute: Estimate[ComputeRate] = Field(description="Of whole waves of tiles.")
+    start: Estimate[Time]
+    bandwidth: Estimate[Rate] = Field(description="Of weights.")
+    compute: Estimate[Peak] = Field(description="Of whole waves of tiles.")
     overlap: Estimate[Positive]
-    activation_bandwidth: Estimate[Bandwidth]
+    activation_bandwidth: Estimate[Rate]
 
 
 class KernelFit(Fit):
@@ -146,9 +151,9 @@ class KernelFit(Fit):
     known_ops: ClassVar[tuple[str, ...]] = ("cpu_expert", "gate", "launch", "permute")
     op: str
     measured: Ranges
-    start: Estimate[Duration]
-    bandwidth: Estimate[Bandwidth] | None = None
-    compute: Estimate[ComputeRate] | None = None
+    start: Estimate[Time]
+    bandwidth: Estimate[Rate] | None = None
+    compute: Estimate[Peak] | None = None
     overlap: Estimate[Positive] | None = None
 
 
@@ -174,9 +179,9 @@ class TransferFit(Fit):
     needed: ClassVar[tuple[str, ...]] = ("bytes",)
     op: str
     measured: Ranges
-    start: Estimate[Duration]
-    bandwidth: Estimate[Bandwidth]
-    fill: Estimate[Duration] = Field(description="What large transfers take beyond the start.")
+    start: Estimate[Time]
+    bandwidth: Estimate[Rate]
+    fill: Estimate[Time] = Field(description="What large transfers take beyond the start.")
     half: Estimate[Bytes] = Field(description="At which half of the fill is paid.")
     ratios: Annotated[tuple[SizeRatios, ...], Field(strict=False)] = ()
 
@@ -198,7 +203,7 @@ class CollectiveFit(TransferFit):
 
     known_ops: ClassVar[tuple[str, ...]] = ("all_reduce", "all_to_all")
     needed: ClassVar[tuple[str, ...]] = ("bytes", "gpus")
-    step: Estimate[Duration] = Field(description="Of each GPU beyond the second.")
+    step: Estimate[Time] = Field(description="Of each GPU beyond the second.")
     scaling: Estimate[Positive] = Field(description="Of the bandwidth, a doubling of the GPUs.")
 
 
@@ -213,20 +218,20 @@ class AttentionFit(Fit):
     op: str
     layout: Layout
     measured: Ranges
-    start: Estimate[Duration]
-    bandwidth: Estimate[Bandwidth]
+    start: Estimate[Time]
+    bandwidth: Estimate[Rate]
     l2: Estimate[Bytes] = Field(description="The cache that a call's operands may stay in.")
     l2_speed: Estimate[Positive] = Field(description="Of the L2, over the bandwidth.")
-    compute: Estimate[ComputeRate]
+    compute: Estimate[Peak]
     softmax: Estimate[Positive] = Field(description="Operations of one exponential.")
-    item: Estimate[Duration] = Field(description="Of one tile of queries, beyond its keys.")
+    item: Estimate[Time] = Field(description="Of one tile of queries, beyond its keys.")
     single: Estimate[Positive] = Field(
         description="What one multiprocessor can read, over its share of the bandwidth."
     )
     overlap: Estimate[Positive]
-    combine: Estimate[Duration] | None = Field(None, description="Of a split.")
-    merge: Estimate[Duration] | None = Field(None, description="Of each part of a split.")
-    reorder: Estimate[Duration] | None = Field(None, description="Of swapping heads and queries.")
+    combine: Estimate[Time] | None = Field(None, description="Of a split.")
+    merge: Estimate[Time] | None = Field(None, description="Of each part of a split.")
+    reorder: Estimate[Time] | None = Field(None, description="Of swapping heads and queries.")
 
 
 class Calibrated(Params):

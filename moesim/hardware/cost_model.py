@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.config.errors import InputError
 from moesim.config.registry import Registry
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.operation import Operation
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 registry: Registry[Operation] = Registry("moesim.hardware.costs", Operation, "moesim.costs")
 
 
+LONGEST_NS = 1 << 42
+"""An hour and a bit, which is no operation's time: so sums of prices stay within int64."""
 Prices = Literal["auto", "datasheet"]
 
 
@@ -172,7 +175,7 @@ class CostModel:
 
         copies x latency + bytes / bandwidth, rounded up once; nothing to copy takes no time.
         """
-        return int(self.operations["copy"].price(size, direction, pinned, copies))
+        return int(_whole(self.operations["copy"].price(size, direction, pinned, copies)))
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
@@ -181,8 +184,7 @@ class CostModel:
         up; what stays on a GPU is free, and so is one GPU. On several nodes the network works
         beside the links within them (``costs/all_to_all.py``).
         """
-        price = self.operations["all_to_all"].price(matrix)
-        return np.asarray(np.ceil(price), np.int64)
+        return _whole(np.ceil(self.operations["all_to_all"].price(matrix)))
 
     @property
     def by_busiest_gpu(self) -> bool:
@@ -193,8 +195,16 @@ class CostModel:
         """An all-reduce of ``size`` bytes int64[n] over ``gpus`` of one node, rounded up; nothing
         to add up takes no time, and so does one GPU.
         """
-        price = self.operations["all_reduce"].price(gpus, size)
-        return np.asarray(np.ceil(price), np.int64)
+        return _whole(np.ceil(self.operations["all_reduce"].price(gpus, size)))
 
     def _nearest(self, kind: str, *shape: Any) -> Ints:
-        return np.asarray(self.operations[kind].price(*shape) + 0.5, np.int64)
+        return _whole(self.operations[kind].price(*shape) + 0.5)
+
+
+def _whole(price_ns: ArrayLike) -> Ints:
+    """Prices without their fractions, int64; an InputError where one is beyond ``LONGEST_NS``."""
+    prices = np.asarray(price_ns)
+    if prices.size and not prices.max() <= LONGEST_NS:
+        what = f"an operation takes {float(prices.max()) / 1e9:.3g} s by the hardware profile"
+        raise InputError(f"{what}: no operation takes an hour; is the unit of a rate right?")
+    return prices.astype(np.int64)

@@ -6,16 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from moesim.config.dimensions import BANDWIDTH, BYTES, DURATION, PERCENT
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent
+from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
 from moesim.hardware.sourced import Sourced
 
 Direction = Literal["h2d", "d2h"]
-Memory = Annotated[Bytes, Field(gt=0)]
-Rate = Annotated[Bandwidth, Field(ge=1)]
+Memory = Annotated[Bytes, Field(gt=0), within("1 B", "1 PB", BYTES)]
+Rate = Annotated[Bandwidth, within("1 MB/s", "100 TB/s", BANDWIDTH)]
 Peak = Annotated[ComputeRate, Field(ge=1)]
-Fraction = Annotated[Percent, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[Percent, within("0.1 %", "100 %", PERCENT)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Latency = Annotated[Duration, within("0 us", "1 ms", DURATION)]
+"""Of one kernel or one copy."""
+GroupLatency = Annotated[Duration, within("0 us", "100 ms", DURATION)]
+"""Of a collective."""
 
 
 class Compute(Params):
@@ -36,7 +41,7 @@ class Compute(Params):
 class Copy(Params):
     """One kind of copy: ``latency`` + bytes / ``bandwidth``."""
 
-    latency: Sourced[Duration]
+    latency: Sourced[Latency]
     bandwidth: Sourced[Rate]
 
     @property
@@ -68,10 +73,10 @@ class Peers(Params):
     """GPU to GPU: the bandwidth of one GPU and direction, and what an all-to-all reaches of it."""
 
     kind: Literal["nvlink", "pcie"]
-    latency: Sourced[Duration] = Field(description="The latency of one all-to-all.")
+    latency: Sourced[GroupLatency] = Field(description="The latency of one all-to-all.")
     bandwidth: Sourced[Rate]
     all_to_all_fraction: Sourced[Fraction]
-    all_reduce_latency: Sourced[Duration] | None = Field(
+    all_reduce_latency: Sourced[GroupLatency] | None = Field(
         None, description="The latency of one all-reduce; None: as of an all-to-all."
     )
     all_reduce_fraction: Sourced[Fraction] | None = Field(
@@ -103,13 +108,13 @@ class Datasheet(Params):
     memory_bandwidth: Sourced[Rate]
     l2: Sourced[Memory] = Field(description="Level-2 cache.")
     multiprocessors: Sourced[Count]
-    kernel_start: Sourced[Duration] = Field(description="Time of a kernel that does nothing.")
+    kernel_start: Sourced[Latency] = Field(description="Time of a kernel that does nothing.")
     bandwidth_fraction: Sourced[Fraction] = Field(description="Share of the peak for weights.")
     activation_bandwidth_fraction: Sourced[Fraction] = Field(
         description="Share of the peak for activations."
     )
     compute_fraction: Sourced[Fraction] = Field(description="Share of the peak of large products.")
-    half_efficient_rows: Sourced[Annotated[int, Field(ge=0)]] = Field(
+    half_efficient_rows: Sourced[Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
         description="Rows of a product that reaches half the rate of a large one."
     )
     compute: Compute

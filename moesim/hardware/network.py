@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from moesim.config.dimensions import NETWORK_RATE
 from moesim.config.params import Params
-from moesim.config.units import Duration, NetworkRate
-from moesim.hardware.datasheet import Count, Fraction
+from moesim.config.units import NetworkRate, within
+from moesim.hardware.datasheet import Count, Fraction, GroupLatency
 from moesim.hardware.sourced import Sourced
 
+CardRate = Annotated[NetworkRate, within("1 MB/s", "100 TB/s", NETWORK_RATE)]
 
-class RankLatency(Sourced[Duration]):
+
+class RankLatency(Sourced[GroupLatency]):
     """The latency of an all-to-all of ``gpus`` GPUs on several nodes."""
 
     gpus: Count
@@ -26,7 +29,7 @@ class Network(Params):
     """
 
     nics: Sourced[Count] = Field(description="Cards a node.")
-    bandwidth: Sourced[NetworkRate] = Field(description="One card, one direction.")
+    bandwidth: Sourced[CardRate] = Field(description="One card, one direction.")
     all_to_all_fraction: Sourced[Fraction] = Field(description="Share that an all-to-all reaches.")
     latency: Annotated[tuple[RankLatency, ...], Field(strict=False, min_length=1)] = Field(
         description="Latency of an all-to-all by the number of GPUs, ascending."

@@ -6,15 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
-from moesim.config.units import Duration
+from moesim.config.units import Duration, within
 from moesim.hardware.sourced import Sourced
 from moesim.model.spec import FfnSpec
 
 EndMark = Annotated[
     Literal["..."], Field(description="The file's last line; without it the file was cut.")
 ]
-Kernels = Annotated[int, Field(ge=0)]
+Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
+Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
+HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
 Execution = Literal["eager", "piecewise", "graph"]
@@ -138,10 +141,10 @@ class SoftwareFile(Params):
     end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
-    launch: Sourced[Duration] = Field(description="Host time of one kernel launch.")
+    launch: Sourced[Launch] = Field(description="Host time of one kernel launch.")
     kernels: SourcedKernelCounts
-    host_per_layer: Sourced[Duration]
-    host_per_copy: Sourced[Duration]
+    host_per_layer: Sourced[HostTime]
+    host_per_copy: Sourced[HostTime]
     copied: Sourced[Copied] = Field(description="What one copy brings: an expert or a matrix.")
     pinned: Sourced[bool]
     blocking: Sourced[bool]
@@ -150,8 +153,8 @@ class SoftwareFile(Params):
         description="Whether copies run beside kernels: yes, but where the host is the device.",
     )
     synchronisations: Sourced[Kernels] = Field(description="Host waits a MoE layer.")
-    synchronisation: Sourced[Duration] = Field(description="Host time of one wait.")
-    count_reads: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+    synchronisation: Sourced[HostTime] = Field(description="Host time of one wait.")
+    count_reads: Sourced[Annotated[int, Field(ge=1, le=1_000_000)]] | None = Field(
         None, description="Waits for counts that GPUs exchanged: 1, if left out."
     )
     calls_empty: Sourced[bool] | None = Field(
@@ -160,7 +163,7 @@ class SoftwareFile(Params):
     logits: Sourced[Logits] | None = Field(
         None, description="Which prompt tokens have logits: the last, if left out, or all."
     )
-    logit_bytes: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
+    logit_bytes: Sourced[Annotated[int, Field(ge=1, le=1024)]] | None = Field(
         None, description="Bytes that a logit takes in all its copies: 4, if left out."
     )
     resident_execution: Sourced[Execution] | None = Field(

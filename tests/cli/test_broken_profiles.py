@@ -32,6 +32,12 @@ HARDWARE = {  # what stands there, what is written instead, what is said
     "missing number": (CARD, f"  {BANDWIDTH}\n", "", "datasheet.memory_bandwidth: is missing"),
     "no source": (CARD, MEMORY, "memory: {value: 8 GiB}", "datasheet.memory.source: is missing"),
     "bare number": (CARD, MEMORY, "memory: 8 GiB", "datasheet.memory: .*keys with values.*source"),
+    "almost no bandwidth": (CARD, "value: 15.75 GB/s", "value: 1e-9 GB/s", "pcie.value: .*1 MB/s to"),  # noqa: E501
+    "almost no share": (CARD, "value: 65 %", "value: 1e-9 %", "compute_fraction.value: .*0.1 % to"),
+    "milliseconds of a kernel": (CARD, "value: 4 us", "value: 4 ms", "kernel_start.value: .*unit right"),  # noqa: E501
+    "milliseconds of a copy": (CARD, "value: 7 us", "value: 7 ms", "h2d.pinned.latency.value: .*to 1 ms"),  # noqa: E501
+    "endless rows": (CARD, "rows: {value: 0,", "rows: {value: 1000000000000000000,", "1000000 or less"),  # noqa: E501
+    "endless multiprocessors": (CARD, "value: 24,", "value: 1000000000000000000,", "1000000 or less"),  # noqa: E501
     "unknown source": (
         CARD,
         MEMORY,
@@ -76,13 +82,34 @@ FITTED = {
         "attention.*'op' is one of attention_prefill"),
     "unknown collective": (FITS, 'op: "all_reduce"', 'op: "all_reduc"', "'op' is one of all_red"),
     "unsorted tokens": (FITS, "tokens: [4, 8,", "tokens: [8, 4,", "'tokens' do not ascend"),
-    "ratio below zero": (FITS, "ratio: [0", "ratio: [-0", "ratio.0: -0.* more than 0"),
+    "ratio below zero": (FITS, "ratio: [0", "ratio: [-0", "ratio.0: -0.* or more"),
     "unknown family": (FITS, 'family: "triton', 'family: "tryton', "family: 'tryton"),
 }  # fmt: skip
 
 SOFTWARE = {
     "time without unit": (EAGER, "value: 10 us", "value: 10", "launch.value: 10 "),
     "half a kernel": (EAGER, "value: 33,", "value: 33.5,", "kernels.attention.value: 33.5"),
+    "milliseconds of a launch": (
+        EAGER,
+        "value: 10 us",
+        "value: 10 ms",
+        "launch.value: '10 ms' is out",
+    ),
+    "milliseconds of a wait": (
+        EAGER,
+        "value: 30 us",
+        "value: 30 ms",
+        "synchronisation.value: .*5 ms",
+    ),
+    "endless kernels": (EAGER, "value: 33,", "value: 1000000000000000000,", "1000000 or less"),
+    "endless waits": (
+        EAGER,
+        "synchronisations: {value: 5,",
+        "synchronisations: {value: 1000000000000,",
+        "synchronisations.value: .*1000000 or less",
+    ),
+    "no number": (EAGER, "value: 33,", "value: .nan,", "kernels.attention.value: "),
+    "no time": (EAGER, "value: 10 us", "value: .nan", "launch.value: "),
     "negative count": (EAGER, "value: 13,", "value: -13,", "kernels.expert.value: -13 .*0 or more"),
     "yes for true": (EAGER, "value: true", "value: yes", "blocking.value: 'yes' is text.*true or"),
     "unknown copy": (EAGER, "value: matrix", "value: matrx", "copied.value: 'matrx'.*'matrix'"),

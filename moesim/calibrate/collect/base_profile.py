@@ -42,6 +42,8 @@ PRIORS: Mapping[str, str] = {
 UNMEASURED_BANDWIDTH, UNMEASURED_COMPUTE, UNMEASURED_START_NS = 20e9, 200e9, 2e3
 PEER_LATENCY_NS = 40e3
 UNMEASURED_COPY = CopyRate(2e3, 10e9, 0)
+LONGEST_LATENCY_NS, LEAST_RATE = 1e6, 1e6
+"""What a profile's copies may have: no latency, or rate, of a table's few bytes is beyond."""
 DIGITS = 4
 CONTEXT_BYTES = 512 * 2**20
 Value = tuple[str, str]
@@ -61,7 +63,11 @@ def base_text(title: str, peaks: Peaks, facts: Mapping[str, Any]) -> str:
 def _datasheet(peaks: Peaks, facts: Mapping[str, Any]) -> dict[str, Any]:
     on_cpu = facts["kind"] == "cpu"
     slot = _up(
-        max(peaks.fastest_copy or UNMEASURED_COPY.bandwidth, facts.get("pcie_bytes_per_s", 0))
+        max(
+            peaks.fastest_copy or UNMEASURED_COPY.bandwidth,
+            facts.get("pcie_bytes_per_s", 0),
+            LEAST_RATE,
+        )
     )
     copies = _copies(peaks, slot)
     start = peaks.start_ns
@@ -129,10 +135,13 @@ def _direction(
     for name, pinned in (("pinned", True), ("pageable", False)):
         own = measured.get((direction, pinned))
         rate = own or _instead(measured, direction, pinned)
-        limit = min(limit, rate.bandwidth)
+        limit = min(limit, max(rate.bandwidth, LEAST_RATE))
         source = "copy_sweep" if own else "copy_other" if rate.points else "unmeasured"
+        latency = rate.latency_ns, source
+        if rate.latency_ns > LONGEST_LATENCY_NS:  # large copies alone show none
+            latency = UNMEASURED_COPY.latency_ns, "unmeasured"
         parts[name] = {
-            "latency": (format_duration(_near(rate.latency_ns)), source),
+            "latency": (format_duration(_near(latency[0])), latency[1]),
             "bandwidth": (format_bandwidth(_near(limit)), source),
         }
     return parts
@@ -157,7 +166,7 @@ def _peers(peaks: Peaks, slot: float) -> dict[str, Any]:
     return {
         "kind": "nvlink" if rate > slot else "pcie",
         "latency": latency,
-        "bandwidth": (format_bandwidth(_near(rate)), source),
+        "bandwidth": (format_bandwidth(_near(max(rate, LEAST_RATE))), source),
         "all_to_all_fraction": (format_percent(0.5), "peer_share"),
     }
 

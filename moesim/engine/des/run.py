@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 import simpy
 
+from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts, Tally
@@ -19,9 +20,12 @@ from moesim.engine.des.gpu_ahead import GpuAhead
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
-from moesim.engine.outcome import Outcome
+from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
 from moesim.memory.residency import compiled
+
+LATE_NS = 1 << 62
+"""From here on a step may lie beyond what int64 holds."""
 
 
 class _Feed:
@@ -74,8 +78,14 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
             copy_in.on_copy = gpu.keep_copies
         gpus.append(gpu)
         env.process(gpu.run(feed))
-    env.run()
-    outcome = _outcome(gpus, tally)
+    try:
+        with np.errstate(over="raise"):
+            env.run()
+        outcome = _outcome(gpus, tally)
+    except (ArithmeticError, ValueError):
+        if env.now < LATE_NS:
+            raise
+        raise InputError(TOO_LONG) from None
     checks = Invariants(case, outcome).verify() if check else {}
     return replace(
         outcome,
@@ -117,9 +127,9 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
     return Outcome(
         engine="des",
         counts=tally.total(),
-        starts=np.array([one.starts for one in records]).T,
-        ends=np.array([one.ends for one in records]).T,
-        charges=np.array([one.charges for one in records]).transpose(1, 0, 2),
+        starts=np.array([one.starts for one in records], np.int64).T,
+        ends=np.array([one.ends for one in records], np.int64).T,
+        charges=np.array([one.charges for one in records], np.int64).transpose(1, 0, 2),
         layers=table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))],
         spans=sorted(
             (span for one in records for span in one.spans), key=lambda span: span.start_ns

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 import numpy as np
 import pytest
+import simpy
 
 import moesim
+from moesim.config.errors import InputError
 from moesim.engine import routing
 from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import Clock, run_replay
 from moesim.experiment.build import build
 from moesim.hardware import load_hardware
 from moesim.memory.policies import registry as policies
@@ -174,3 +178,25 @@ def test_streamed_prompts_do_not_matter_to_prefetch_where_there_are_none():
         for way in ("cache", "stream")
     ]
     same(*(run_des(case) for case in cases))
+
+
+ALMOST = (1 << 63) - 1000
+"""Nanoseconds at which a clock is a microsecond from the last that int64 holds."""
+
+
+def test_a_run_beyond_the_clock_is_refused_by_des(monkeypatch):
+    late = partial(simpy.Environment, initial_time=ALMOST)
+    monkeypatch.setattr("moesim.engine.des.run.simpy.Environment", late)
+    with pytest.raises(InputError, match="more than 292 years"):
+        run_des(case_of(2))
+
+
+def test_a_run_beyond_the_clock_is_refused_by_replay(monkeypatch):
+    class Late(Clock):
+        def __init__(self, case, *, layers):
+            super().__init__(case, layers=layers)
+            self.state += ALMOST
+
+    monkeypatch.setattr("moesim.engine.replay.run.Clock", Late)
+    with pytest.raises(InputError, match="more than 292 years"):
+        run_replay(case_of(2))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import changed, layer, small_model
 
+from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile, load_hardware
 from moesim.hardware.basis import Source
 from moesim.model.spec import LayerSpec
@@ -221,3 +222,12 @@ def test_every_price_says_its_source(costs: CostModel) -> None:
     assert set(costs.operations) == methods
     shares = costs.rests_on("head", costs.head_ns([1, 8]), [1, 8])
     assert shares[Source.DATASHEET] == shares.sum() == costs.head_ns([1, 8]).sum()
+
+
+def test_a_price_beyond_every_operation_is_refused_before_it_wraps() -> None:
+    """Each number of the profile is possible alone; the clock's int64 would not hold their sums."""
+    profile = changed(load_hardware("rtx-4060-8gb"), memory_bandwidth=1e9, bandwidth_fraction=1e-4)
+    costs = CostModel(profile, small_model(layer()))
+    with pytest.raises(InputError, match=r"takes .* s by the hardware profile: no operation takes"):
+        costs.head_ns([1 << 40])
+    assert costs.head_ns([1]).dtype == np.int64
