@@ -6,14 +6,22 @@ other modules are compiled into it as well, so that after an update old code cou
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
-from numba import njit, types
+import numba
+from numba import types
 
 __all__ = ["njit", "types"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
 COMPILED = ("memory", "engine", "trace")
 """The parts of the package that hold compiled functions, or constants of theirs."""
@@ -47,6 +55,44 @@ def forget_stale(package: Path = PACKAGE, parts: tuple[str, ...] = COMPILED) -> 
         known.write_text(stamp, encoding="utf-8")
         return True
     return False
+
+
+def _nothing() -> None:
+    """For numba to find a place for its compiled code."""
+
+
+def has_place() -> bool:
+    """Whether numba finds a folder for compiled code: beside its source, or the user's."""
+    try:
+        numba.njit(cache=True)(_nothing)
+    except RuntimeError:
+        return False
+    return True
+
+
+def make_place() -> bool:
+    """A folder for the compiled code of this process and those that it starts, removed at its end;
+    False where there is no place even for that.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="moesim-compiled-")
+    except OSError:
+        return False
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    config: Any = numba.config
+    config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = folder
+    return has_place()
+
+
+KEPT = has_place() or make_place()
+"""Whether compiled code is kept on disk; else every process compiles anew."""
+
+
+def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Function], Function]:
+    """``numba.njit``, but that ``cache`` is left out where there is no place for it."""
+    jit: Any = numba.njit
+    compiler: Callable[[Function], Function] = jit(*signature, cache=cache and KEPT, **options)
+    return compiler
 
 
 forget_stale()

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from unittest.mock import Mock
 
-from moesim.config.compiled import forget_stale
+import numba
+import pytest
+from numba.core import caching
+
+from moesim.config import compiled
+from moesim.config.compiled import forget_stale, has_place, make_place
 
 
 def test_compiled_code_goes_when_another_source_changes(tmp_path):
@@ -21,3 +28,34 @@ def test_compiled_code_goes_when_another_source_changes(tmp_path):
     os.utime(constants, (1, 1))
     assert forget_stale(tmp_path, ("memory",))
     assert not kept.exists()
+
+
+@pytest.fixture
+def nothing_writable(monkeypatch):
+    """Neither the package's folder nor the user's: only a folder that is named."""
+    named = [caching.UserProvidedCacheLocator]
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", named)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+
+
+def test_compiled_code_goes_to_a_temporary_folder_where_nothing_else_can_be_written(
+    nothing_writable,
+):
+    assert not has_place()
+    assert make_place()
+    assert has_place()
+    assert os.environ["NUMBA_CACHE_DIR"] == numba.config.CACHE_DIR
+    shutil.rmtree(numba.config.CACHE_DIR)
+
+
+def test_nothing_is_kept_where_there_is_no_temporary_folder_either(nothing_writable, monkeypatch):
+    monkeypatch.setattr("tempfile.mkdtemp", Mock(side_effect=FileNotFoundError))
+    assert not make_place()
+    monkeypatch.setattr(compiled, "KEPT", False)
+
+    @compiled.njit(cache=True)
+    def double(x):
+        return 2 * x
+
+    assert double(3) == 6
