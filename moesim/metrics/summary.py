@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -124,12 +126,17 @@ def price_share(outcome: Outcome) -> dict[str, float]:
     return {name: _ratio(part, whole) or 0.0 for name, part in named.items()}
 
 
+def warm_up_steps(share: float, steps: int) -> int:
+    """The exact ceiling of ``share``, as it is written in decimals, of ``steps``; never all."""
+    return min(ceil(Fraction(str(share)) * steps), steps - 1)
+
+
 def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
     """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
     the requests whose first decode step lies after those, its TTFT over those whose prompt does.
     """
     steps = case.schedule.passes
-    warm = min(int(np.ceil(warm_up * steps)), steps - 1)
+    warm = warm_up_steps(warm_up, steps)
     requests, loads = per_request(case, outcome), Loads.of(outcome.counts.rows)
     tpot = tpot_ms(requests)
     begins = int(outcome.ends[warm - 1].max()) if warm else -1

@@ -9,7 +9,7 @@ import pytest
 
 import moesim
 from moesim.engine.outcome import CHARGES
-from moesim.metrics.summary import per_request, time_share, tpot_ms
+from moesim.metrics.summary import per_request, time_share, tpot_ms, warm_up_steps
 from moesim.testing.traces import toy_trace
 from moesim.workload.batching.refill import Refill
 from moesim.workload.requests import Requests
@@ -144,3 +144,12 @@ def test_a_gpu_that_is_early_at_the_end_of_the_warm_up_has_no_negative_idle_time
     # the wait for the last head is all that is idle, in four steps or in the last three
     assert shares["idle"] == pytest.approx(result.summary["time_share"]["idle"] * 4 / 3, rel=0.05)
     assert shares["idle"] > 0
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "left_out"),
+    [(0.07, 100, 7), (0.29, 100, 29), (0.57, 100, 57), (0.15, 30, 5), (1.0, 9, 8), (0.0, 9, 0)],
+)
+def test_the_warm_up_is_an_exact_share(share, steps, left_out):
+    """In floats 0.07 x 100 is a little more than 7, and its ceiling 8."""
+    assert warm_up_steps(share, steps) == left_out
