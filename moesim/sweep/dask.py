@@ -22,7 +22,7 @@ DIED = "its dask worker died each time that it was tried: memory that did not su
 @dataclass(frozen=True)
 class DaskCluster:
     """An executor on the cluster whose scheduler is at ``address``; None: ``jobs`` workers on this
-    machine, for as long as the sweep runs.
+    machine, for as long as the sweep runs, which take work from this process alone.
 
     Raises an InputError where no scheduler answers, no worker is there, or one has another moesim.
     """
@@ -45,8 +45,11 @@ class DaskCluster:
             what = "needs the package 'distributed'; install moesim[dask]"
             raise InputError([Problem("--executor dask", "", what)]) from error
         if self.address is None:
+            security = _own_credential()
             with without_ctrl_c():
                 local = LocalCluster(
+                    protocol="tls://",
+                    security=security,
                     n_workers=self.jobs,
                     threads_per_worker=1,
                     dashboard_address=None,
@@ -80,6 +83,19 @@ class DaskCluster:
                 what = f"the worker at {worker} has {has} moesim, or other packages below it"
                 raise InputError([Problem("--dask-address", "", f"{what}; install the same")])
         return sum(threads.values())
+
+
+def _own_credential() -> Any:
+    """What only this process and the workers that it starts know: a dask scheduler runs whatever
+    it is sent, and every user of the machine reaches its port.
+    """
+    from distributed import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        what = "needs the package 'cryptography'; install moesim[dask]"
+        raise InputError([Problem("--executor dask", "", what)]) from error
 
 
 @contextmanager

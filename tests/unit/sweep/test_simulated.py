@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from moesim.cli.main import main
+from moesim.config.errors import InputError
 from moesim.engine.replay import shared
 from moesim.engine.replay.turns import take_all_turns
 from moesim.experiment.resolve import load_experiment
@@ -111,6 +113,7 @@ def test_a_stored_point_is_run_again_from_its_experiment(experiment: Path, tmp_p
 
 def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
     from moesim.sweep.dask import DaskCluster
 
     resolved = load_experiment(experiment)
@@ -128,6 +131,31 @@ def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_
     assert tables(tmp_path / "one") == tables(tmp_path / "dask")
     assert seen[0] == (0, len(whole))
     assert seen[-2:] == [(4, 4), (4, 4)]
+
+
+def test_a_cluster_here_takes_work_from_this_process_alone() -> None:
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
+    from moesim.sweep.dask import DaskCluster
+
+    with DaskCluster(None)._client() as client:
+        address = client.scheduler_info()["address"]
+        assert address.startswith("tls://127.0.0.1:")
+        assert client.submit(sum, (1, 2)).result() == 3
+        for stranger in (address, address.replace("tls", "tcp")):
+            with pytest.raises((OSError, TypeError)):
+                distributed.Client(stranger, timeout=2, set_as_default=False)
+        with pytest.raises((OSError, TimeoutError)):
+            distributed.Client(address, security=distributed.Security.temporary(), timeout=2)
+
+
+def test_a_cluster_here_needs_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed.Security, "temporary", Mock(side_effect=ImportError))
+    from moesim.sweep.dask import DaskCluster
+
+    with pytest.raises(InputError, match=r"needs the package 'cryptography'; install moesim\[dask"):
+        DaskCluster(None)._client().__enter__()
 
 
 def test_a_scheduler_that_is_not_there_is_named(
