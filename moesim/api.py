@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from moesim.config.errors import check_apart
+from moesim.config.errors import check_apart, located
 from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
@@ -165,7 +165,6 @@ def curve(
     """
     from moesim.experiment.curves import miss_curves
     from moesim.trace import read_trace
-    from moesim.trace.parquet import located
 
     if not isinstance(trace, str | Path):
         return miss_curves(trace, policy, batch_size=batch, phase=phase, rule=rule)
@@ -265,7 +264,7 @@ def synthesize(
 
     >>> moesim.synthesize("traces/skewed.yaml", tokens=10_000)
     """
-    from moesim.trace.parquet import check_target, located
+    from moesim.trace.parquet import check_target
     from moesim.trace.synthesis import load_parameters
     from moesim.trace.synthesis import synthesize as draw
 

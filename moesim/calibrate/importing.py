@@ -81,7 +81,7 @@ def _archived(path: Path, only: Sequence[str]) -> Iterator[File]:
             for name in sorted(archive.namelist()):
                 if not name.endswith("/") and _chosen(name, only):
                     yield File(f"{path.name}/{name}", archive.read(name))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError) as error:
         raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
 
 
@@ -91,7 +91,7 @@ def _chosen(name: str, only: Sequence[str]) -> bool:
 
 def _reader(file: File, importer: str | None) -> Importer | None:
     if importer is not None:
-        return registry.get(importer)()
+        return registry.get(importer, "--importer")()
     readers = (kind() for kind in registry.components.values())
     return next((reader for reader in readers if reader.recognises(file)), None)
 

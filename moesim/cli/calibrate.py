@@ -46,7 +46,7 @@ def import_(
     from moesim.calibrate.importing import import_measurements
     from moesim.calibrate.table import ops_of, write_table
     from moesim.config.counted import counted
-    from moesim.config.errors import check_apart
+    from moesim.config.errors import InputError, Problem, check_apart
 
     done = import_measurements(path, only or (), importer, settings or ())
     check_apart(out, *done.read)
@@ -57,7 +57,7 @@ def import_(
     for why, number in done.left_out.items():
         typer.echo(f"note: {counted(number, 'row')} not imported: {why}", err=True)
     if done.table.empty:
-        fail("no row is left to write", 1)
+        raise InputError([Problem(str(path), "", "no row is left to write")])
     write_table(done.table, out)
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(done.table).items())
     rows, files = counted(len(done.table), "row"), counted(len(done.read), "file")

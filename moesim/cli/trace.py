@@ -135,9 +135,8 @@ def slice_(
     layers: Annotated[str, typer.Option(metavar="FIRST:END[:STEP]", help="MoE layers.")] = ":",
 ) -> None:
     """Write some requests, tokens or MoE layers of a trace as a trace of its own."""
-    from moesim.config.errors import check_apart
+    from moesim.config.errors import check_apart, located
     from moesim.trace import read_trace, write_trace
-    from moesim.trace.parquet import located
     from moesim.trace.slicing import parse_slice, slice_trace
 
     check_apart(out, file)

@@ -30,9 +30,9 @@ def fit_(
 ) -> None:
     """Estimate parameters of a trace, from which 'trace synthesize' draws similar ones."""
     from moesim.config.counted import counted
-    from moesim.config.errors import check_apart
+    from moesim.config.errors import check_apart, located
     from moesim.trace import read_trace
-    from moesim.trace.parquet import check_target, located
+    from moesim.trace.parquet import check_target
     from moesim.trace.synthesis.fitting import fit
     from moesim.trace.synthesis.fitting.fit import PART_STEPS, phases_of
     from moesim.trace.synthesis.fitting.write import write_parameters

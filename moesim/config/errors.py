@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -69,6 +69,22 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     if (told := planned(name)) is not None:
         return f"{told}; {listed}"
     return f"{listed}; did you mean '{by_lower[close[0]]}'?" if close else listed
+
+
+@contextmanager
+def located(path: Path, instead_of: str = "") -> Iterator[None]:
+    """Put ``path`` in front of the problems of an InputError that name no place yet, or in the
+    place ``instead_of``.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(
+            problem
+            if problem.where not in ("", instead_of)
+            else replace(problem, where=str(path), place=(0, 0))
+            for problem in error.problems
+        ) from None
 
 
 def check_apart(out: Path, *inputs: Path) -> None:

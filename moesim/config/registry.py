@@ -91,13 +91,11 @@ class Registry(Generic[Component]):
             if parent_process() is None:
                 warnings.warn(_missing[entry.name], PluginWarning, stacklevel=2)
 
-    def get(self, kind: str) -> type[Component]:
-        """The class of ``kind``; an InputError names the nearest one if there is none."""
+    def get(self, kind: str, option: str = "") -> type[Component]:
+        """The class of ``kind``; an InputError, which names ``option``, if there is none."""
         if kind not in self.components:
-            raise InputError(
-                f"'{kind}' is not one of {self.group}; {nearest(kind, self.components)}"
-                f"{why_missing(kind)}"
-            )
+            what = f"'{kind}' is not known; {nearest(kind, self.components)}"
+            raise InputError([Problem(option, "", what + why_missing(kind))])
         return self.components[kind]
 
 

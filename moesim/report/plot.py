@@ -108,7 +108,7 @@ def figure_of(kind: Kind) -> Figure:
     if isinstance(kind, Figure):
         return kind
     if isinstance(kind, str):
-        return validate(Document({}, Mark(kind)), registry.get(kind))
+        return validate(Document({}, Mark(kind)), registry.get(kind, "--figure"))
     given = dict(kind)
     cls = registry.get(str(given.pop("kind", "")))
     return validate(Document(given, Mark(cls.kind)), cls)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moesim.config.errors import InputError, Problem, check_apart
+from moesim.config.errors import InputError, Problem, check_apart, located
 from moesim.config.files import replacing
 from moesim.report.trace_events import trace_events
 from moesim.results import Result, read_result, rebuild
-from moesim.results.folder import files_read
+from moesim.results.folder import EXPERIMENT, files_read
 
 DEFAULT_STEPS = range(20)
 
@@ -60,5 +60,6 @@ def rerun(folder: Path, steps: range) -> Result:
     from moesim.experiment.run import run
 
     spans = ["records=expert", "engine=des"]
-    result: Result = run(rebuild(folder), overrides=spans, limit_steps=steps.stop)
+    with located(folder / EXPERIMENT, instead_of="experiment"):
+        result: Result = run(rebuild(folder), overrides=spans, limit_steps=steps.stop)
     return result

@@ -15,6 +15,8 @@ from moesim.trace.recording import Recording
 from moesim.trace.routing import NO_EXPERT, Phase, TraceMetadata
 
 _CHOICE_AXES = 3
+MOST_TOKENS = 1 << 30
+"""Of a request: its positions are int32."""
 
 
 def expert_ids(name: str, array: NDArray[Any]) -> NDArray[np.uint16]:
@@ -73,6 +75,8 @@ def counts(name: str, array: NDArray[Any], requests: int) -> NDArray[np.int64]:
         )
     if array.min() < 0:
         raise wrong(name, f"holds {array.min()}: must be 0 or more")
+    if array.max() > MOST_TOKENS:
+        raise wrong(name, f"holds {array.max()}: must be {MOST_TOKENS} or less")
     return array.astype(np.int64)
 
 

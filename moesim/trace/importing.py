@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import InputError, Problem, located
 from moesim.config.files import check_regular
 from moesim.trace.importers import registry
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import Lengths
-from moesim.trace.parquet import located
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
 from moesim.trace.validate import findings
@@ -66,7 +65,7 @@ def _refuse(recording: Recording) -> None:
 
 def _importer(recording: Recording, kind: str | None) -> Importer:
     if kind is not None:
-        return registry.get(kind)()
+        return registry.get(kind, "--importer")()
     importers = [component() for component in registry.components.values()]
     fitting = [importer for importer in importers if importer.recognises(recording)]
     if len(fitting) == 1:

@@ -9,14 +9,13 @@ groups hold whole requests; a reader takes row groups of any size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import InputError, Problem, located
 from moesim.config.files import check_regular, replacing
 from moesim.config.inputs import unchanged
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
@@ -96,18 +95,6 @@ def check_target(path: Path) -> None:
         raise InputError([Problem(str(path), "", "its folder does not exist; make it first")])
     if path.is_dir():
         raise InputError([Problem(str(path), "", "is a folder; name the file to write")])
-
-
-@contextmanager
-def located(path: Path) -> Iterator[None]:
-    """Put ``path`` in front of the problems of an InputError that name no place yet."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(
-            problem if problem.where else Problem(str(path), problem.path, problem.what)
-            for problem in error.problems
-        ) from None
 
 
 _REMEDY = "import the recording with 'moesim trace import', or copy the file again"

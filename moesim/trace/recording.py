@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,11 @@ from moesim.trace.lengths import Lengths
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
 
+_UNREADABLE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError,
+    TokenError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for a damaged file: a header is read as a Python literal."""
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 _PICKLE_REMEDY = (
     "is a pickle, which can run code when opened, and is never opened: save the arrays with"
@@ -67,7 +74,7 @@ class Recording:
         try:
             with zipfile.ZipFile(self.path) as file:
                 return frozenset(name.removesuffix(".npy") for name in file.namelist())
-        except zipfile.BadZipFile as error:
+        except _UNREADABLE as error:
             raise InputError(f"damaged npz file ({error}); copy it again") from None
 
     @cached_property
@@ -92,7 +99,7 @@ def load_array(path: Path) -> NDArray[Any]:
     check_regular(path, "recording")
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path.name, error) from None
     return np.asarray(array)
 
@@ -104,7 +111,7 @@ def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 arrays[name] = np.asarray(file[name])
-    except (ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise _unreadable(name, error) from None
     return arrays
 

@@ -247,6 +247,36 @@ RECORDINGS = {
         npz(expert_ids=IDS, first_position=np.array([1, 2])),
         "first_position: is int64[2]: must be integers [1]",
     ),
+    "a log with an endless id": (
+        written("r.jsonl", META + ROUTE.replace(b"[0, 1]", b"[0, 1%s]" % (b"0" * 30))),
+        "line 2: topk_ids holds 1000",
+        "no expert or weight is as large",
+    ),
+    "a log with an endless top_k": (
+        written("r.jsonl", META.replace(b"2}", b"2%s}" % (b"0" * 30)) + ROUTE),
+        "top_k: is 2000",
+        "must be from 1 to 65534",
+    ),
+    "a header cut in a literal": (
+        written("r.npy", b"\x93NUMPY\x01\x00\x76\x00{'descr': (" + b" " * 106 + b"\n"),
+        "array 'r.npy' is not readable as numpy",
+    ),
+    "a first position beyond int32": (
+        npz(expert_ids=IDS, first_position=np.array([1 << 40])),
+        "first_position: holds 1099511627776: must be 1073741824 or less",
+    ),
+    "logits with a complex top_k": (
+        npz(router_logits=np.zeros((2, 3, 4)), top_k=1j),
+        "top_k: is 1j: must be from 1 to the 4 experts",
+    ),
+    "logits with no truth value": (
+        npz(router_logits=np.zeros((2, 3, 4)), top_k=1, norm_topk_prob=np.zeros(0)),
+        "norm_topk_prob: is float64[0]: must be true or false",
+    ),
+    "logits beyond float32": (
+        npz(router_logits=np.full((2, 3, 4), 1e300), top_k=1),
+        "is not finite in layer 0, token 0",
+    ),
     "logits without top_k": (npz(router_logits=np.zeros((2, 3, 4))), "add --top-k or --model"),
     "logits with too large a top_k": (
         npz(router_logits=np.zeros((2, 3, 4)), top_k=5),
@@ -334,3 +364,10 @@ def test_an_experiment_refuses_a_broken_trace_too(tmp_path, capsys):
     (tmp_path / "e.yaml").write_text(f"model: gpt-oss-20b\nhardware: h100-sxm\ntrace: {path}\n")
     assert main(["check", str(tmp_path / "e.yaml")]) == 2
     assert "expert id 32" in capsys.readouterr().err
+
+
+def test_an_importer_that_is_not_known_names_the_option(tmp_path, capsys):
+    path = written("r.jsonl", META + ROUTE)(tmp_path)
+    out = str(tmp_path / "out.parquet")
+    assert main(["trace", "import", str(path), "-o", out, "--importer", "npx"]) == 2
+    assert capsys.readouterr().err.startswith("--importer: 'npx' is not known; allowed: ")

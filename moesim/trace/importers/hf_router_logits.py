@@ -58,7 +58,7 @@ class HfRouterLogits(Importer):
             )
         arrays = recording.arrays
         logits = _logits(arrays)
-        normalise = bool(arrays.get("norm_topk_prob", family not in _SHARE_OF_ALL))
+        normalise = _normalises(arrays, family)
         top_k = _top_k(arrays, recording, logits.shape[2])
         ids, weights = choose(logits, top_k, normalise=normalise)
         rows = request_rows(arrays, recording, len(ids))
@@ -115,6 +115,8 @@ def _logits(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
     if stacked.ndim != 3 or 0 in stacked.shape or stacked.dtype.kind != "f":  # noqa: PLR2004
         rule = "must be floating point [moe_layers, tokens, experts] (layer_i: [tokens, experts])"
         raise wrong(name, f"is {stacked.dtype}{list(stacked.shape)}: {rule}")
+    with np.errstate(over="ignore"):
+        stacked = stacked.astype(np.float32)
     if not np.isfinite(stacked).all():
         layer, token, _ = (int(i[0]) for i in np.nonzero(~np.isfinite(stacked)))
         raise wrong(name, f"is not finite in layer {layer}, token {token}: must be numbers")
@@ -132,6 +134,14 @@ def _top_k(arrays: dict[str, NDArray[Any]], recording: Recording, experts: int) 
     value: Any = arrays.get("top_k", recording.top_k or (moe.top_k if moe else None))
     if value is None:
         raise InputError("logits do not say how many experts a token uses: add --top-k or --model")
-    if np.ndim(value) or not 1 <= int(value) <= experts:
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iu" or not 1 <= value <= experts:
         raise wrong("top_k", f"is {value}: must be from 1 to the {experts} experts")
     return int(value)
+
+
+def _normalises(arrays: dict[str, NDArray[Any]], family: str) -> bool:
+    """Whether weights are shares of the chosen experts alone."""
+    said = np.asarray(arrays.get("norm_topk_prob", family not in _SHARE_OF_ALL))
+    if said.ndim or said.dtype.kind not in "biu":
+        raise wrong("norm_topk_prob", f"is {said.dtype}{list(said.shape)}: must be true or false")
+    return bool(said)

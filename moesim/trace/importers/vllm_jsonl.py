@@ -21,9 +21,10 @@ from moesim.trace.assemble import describe, expert_ids, gate_weights
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import PROMPT, REQUEST
 from moesim.trace.recording import Recording
-from moesim.trace.routing import Phase, RoutingTrace
+from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace
 
 Values = dict[str, Any]
+LARGEST = 1 << 31
 
 
 @dataclass
@@ -58,8 +59,9 @@ class VllmJsonl(Importer):
             raise InputError("has no route line of a request: record again while requests run")
         layers = tuple(sorted(next(iter(requests.values()))[0].layers))
         top_k = meta.get("top_k")
-        if type(top_k) is not int or top_k < 1:
-            raise InputError([Problem("", "top_k", f"is {top_k!r} in the meta line: must be > 0")])
+        if type(top_k) is not int or not 0 < top_k < NO_EXPERT:
+            what = f"is {top_k!r:.40} in the meta line: must be from 1 to {NO_EXPERT - 1}"
+            raise InputError([Problem("", "top_k", what)])
         experts = meta.get("num_experts")
         ids, weights = _arrays(requests, layers, top_k)
         return RoutingTrace(
@@ -148,6 +150,9 @@ def _fill(line: Values, name: str, target: Any) -> None:
         )
     if len(values) > len(target):
         what = f"{name} has {len(values)} values: the meta line says top_k = {len(target)}"
+        raise InputError([_at(line["number"], what)])
+    if beyond := [value for value in values if not abs(value) <= LARGEST]:
+        what = f"{name} holds {beyond[0]!r:.40}: no expert or weight is as large"
         raise InputError([_at(line["number"], what)])
     target[: len(values)] = values
 

@@ -5,6 +5,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.report.timeline import parse_steps, write_timeline
+from moesim.report.timeline import parse_steps, rerun, write_timeline
 from moesim.results import write_result
 from moesim.testing.timelines import check_timeline
 
@@ -192,3 +193,11 @@ def test_a_run_that_did_not_fit_has_no_timeline(tmp_path: Path) -> None:
     run = write_result(factory.result("out_of_memory"), tmp_path / "run")
     with pytest.raises(InputError, match=r"expert_slots: 9\.0 GB do not fit"):
         write_timeline(run, tmp_path / "t.json")
+
+
+def test_a_run_again_names_the_folders_experiment(tmp_path: Path) -> None:
+    made = replace(factory.result(), experiment={"engine": "x"}, provenance={"inputs": {}})
+    folder = write_result(made, tmp_path / "run")
+    with pytest.raises(InputError, match="engine: 'x' is not known") as error:
+        rerun(folder, range(1))
+    assert {p.where for p in error.value.problems} == {str(folder / "experiment.yaml")}
