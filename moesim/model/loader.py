@@ -37,7 +37,7 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
         return _build(card, card.stem)
     path = _find(name_or_path, folders)
     if path.suffix and (told := planned(path.suffix)) is not None:
-        raise _unusable(path, told)
+        raise InputError([Problem(str(path), "", told)])
     name = path.stem if path.name != _CONFIG else path.resolve().parent.name
     return _build(path, name)
 
