@@ -168,7 +168,8 @@ def _read_columns(source: Path, name: str, digests: Mapping[str, str]) -> pd.Dat
     missing = [column for column in TABLES[name] if column not in table.columns]
     if missing:
         raise _unusable(source, f"{path.name} has no column '{missing[0]}'")
-    texts = [name for name in TABLES[name] if name not in TEXTS and not _is_number(table[name])]
+    numbers = (column for column in TABLES[name] if column not in TEXTS.get(name, ()))
+    texts = [column for column in numbers if not _is_number(table[column])]
     if texts and len(table):
         raise _unusable(source, f"the column '{texts[0]}' of {path.name} holds no numbers")
     return table

@@ -49,7 +49,10 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
 
-TEXTS = ("phase", "engine", "name", "category")
+TEXTS: Mapping[str, tuple[str, ...]] = {
+    "steps": ("phase",),
+    "spans": ("engine", "name", "category", "experts"),
+}
 """The columns of these tables that hold text; all others hold numbers."""
 
 OPTIONAL = ("blocks", "spans", "slots")

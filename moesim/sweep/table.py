@@ -17,7 +17,10 @@ from moesim.results.store import read_log
 from moesim.sweep.identity import is_sweep, read_axes
 
 PARQUET, CSV = "points.parquet", "points.csv"
-TEXTS = ("status", "reason", "name", "engine", "engine_reason", "block", "of", "slots_by_layer")
+TEXTS = (
+    "status", "reason", "name", "engine", "engine_reason", "execution", "block", "of",
+    "slots_by_layer",
+)  # fmt: skip
 """What a summary's columns may end with that hold texts."""
 MEASURED = ("engine_wall_s",)
 """What is another number each time: without it the same sweep gives the same table."""
