@@ -8,42 +8,37 @@ import pandas as pd
 
 from moesim.metrics.intervals import speed_difference
 from moesim.report.compare_intervals import sentence
-from moesim.report.series import POLICY
+from moesim.report.style import KNOWS
 from moesim.report.terminal import number
 from moesim.results.blocks import read_blocks
-from moesim.sweep.advise.choices import OFFLINE
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
-    """The fastest point of ``sweep`` against the next, in a sentence; once more without
-    ``min``, which knows the future, where that is one of the two.
+    """The fastest point of ``sweep`` against the next, in a sentence.
 
-    Points that drop choices are passed over unless ``allow_drops``; where one is faster, that is a
-    sentence of its own.
+    Points that know the future are passed over, and those that drop choices unless ``allow_drops``;
+    where one of either is faster, that is a sentence of its own.
     """
     speed = ranked(sweep.table, allow_drops=allow_drops)
-    whole = [*_line(sweep, speed), *([] if allow_drops else _faster(sweep, speed))]
-    if POLICY not in sweep.varying:
-        return whole
-    real = speed[sweep.table.loc[speed.index, POLICY] != OFFLINE]
-    without = _line(sweep, real)
-    same = without == _line(sweep, speed)
-    return whole if same else [*whole, *(f"without {OFFLINE}: {x}" for x in without)]
+    return [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
 
 
-def _faster(sweep: Sweep, speed: pd.Series[float]) -> Iterator[str]:
-    """That a point which drops choices is faster than the first of ``speed``."""
-    every = ranked(sweep.table, allow_drops=True)
-    if len(every) and every.index[0] not in speed.index:
-        at = every.index[0]
-        fast = f"{number(every[at])} tokens/s" + (
-            f" against {number(speed.iloc[0])}" if len(speed) else ""
-        )
-        drops = drops_in_words(dropped_share(sweep.table)[[at]])
-        yield f"faster, but {drops} of its choices: {sweep.labels()[at]}, {fast}"
+def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iterator[str]:
+    """What is faster than the first of ``speed``, and why it is passed over."""
+    drops = ranked(sweep.table, allow_drops=True)
+    known = ranked(sweep.table, allow_drops=allow_drops, offline=True)
+    for every in (drops, known):
+        if len(every) and every.index[0] not in speed.index:
+            at = every.index[0]
+            why = KNOWS
+            if every is drops:
+                why = f"{drops_in_words(dropped_share(sweep.table)[[at]])} of its choices"
+            against = f" against {number(speed.iloc[0])}" if len(speed) else ""
+            fast = f"{number(every[at])} tokens/s{against}"
+            yield f"faster, but {why}: {sweep.labels()[at]}, {fast}"
 
 
 def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from moesim.hardware.price_error import PriceError
 from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
-from moesim.sweep.speeds import dropped_share, ranked, share_in_words
+from moesim.sweep.speeds import dropped_share, knows_future, ranked, share_in_words
 from moesim.sweep.words import in_words, last_word, word
 
 GIB = 2**30
@@ -369,8 +369,13 @@ def _best(points: pd.DataFrame, *, allow_drops: bool) -> int:
 
 def _caption(points: pd.DataFrame, *, allow_drops: bool) -> str:
     """What the star says, and what it passes over."""
-    if allow_drops or not dropped_share(points).any():
-        return "* the highest throughput of the sweep"
-    if ranked(points).empty:
+    drop = not allow_drops and bool(dropped_share(points).any())
+    if drop and ranked(points).empty:
         return "no star: every point drops choices; --allow-drops marks the fastest"
-    return "* the highest throughput of the points that drop no choice; --allow-drops: of all"
+    over = ["drop no choice"] * drop
+    known = knows_future(points)
+    over += ["do not know the future"] * bool(known.any() and not known.all())
+    if not over:
+        return "* the highest throughput of the sweep"
+    text = f"* the highest throughput of the points that {' and '.join(over)}"
+    return f"{text}; --allow-drops: of all" if drop else text

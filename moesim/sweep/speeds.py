@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from moesim.config.registry import Registry
+from moesim.memory.policies import registry as policies
+from moesim.memory.prefetch import registry as prefetchers
+from moesim.sweep.words import in_words
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
@@ -42,14 +49,37 @@ def dropped_share(table: pd.DataFrame) -> pd.Series[float]:
     return numbers(table, "dropped_share").fillna(0.0).rename("dropped_share")
 
 
-def ranked(table: pd.DataFrame, *, allow_drops: bool = False) -> pd.Series[float]:
+def ranked(
+    table: pd.DataFrame, *, allow_drops: bool = False, offline: bool = False
+) -> pd.Series[float]:
     """The throughput of the points that ran to their end, the fastest first: of those that dropped
-    no choice, or of all with ``allow_drops``.
+    no choice, or also of others with ``allow_drops``; of those that any program can reach, where
+    there are some, or also of those that know the future with ``offline``.
     """
     speed = throughput(table)[table["status"] == "ok"].dropna()
     if not allow_drops:
         speed = speed[dropped_share(table)[speed.index] == 0]
+    known = knows_future(table)[speed.index]
+    if not offline and not known.all():
+        speed = speed[~known]
     return speed[speed > 0].sort_values(ascending=False, kind="stable")
+
+
+def knows_future(table: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a policy or prefetcher of each point, on an axis, knows the future (``min``, an
+    oracle).
+    """
+    known = pd.Series(data=False, index=table.index)
+    for part, kinds in (("policy", policies), ("prefetch", prefetchers)):
+        for axis in (f"experts.{part}", f"experts.{part}.kind"):
+            if axis in table.columns:
+                known |= table[axis].map(lambda value, kinds=kinds: _looks_ahead(value, kinds))
+    return known
+
+
+def _looks_ahead(value: object, kinds: Registry[Any]) -> bool:
+    found = kinds.components.get(in_words(value).partition(",")[0])
+    return bool(getattr(found, "looks_ahead", False))
 
 
 def share_in_words(share: float) -> str:

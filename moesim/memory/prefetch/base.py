@@ -73,6 +73,8 @@ class Prefetcher(Params):
     """Whether predictions depend on the layer from which they are made."""
     recorded: ClassVar[bool] = False
     """Whether the trace's recorded look-ahead is read."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether it knows what will be needed, which no program does."""
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
         """The experts of MoE layer ``target`` on ``gpu``, seen from ``source``, for each pass of

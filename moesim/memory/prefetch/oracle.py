@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ class Oracle(Prefetcher):
     """
 
     kind: Literal["oracle"] = "oracle"
+    looks_ahead: ClassVar[bool] = True
     recall: Percent = Field(default=1.0, description="Share of the needed experts it predicts.")
     precision: Percent = Field(
         default=1.0, gt=0, description="Share of the predicted experts that are needed."

@@ -51,7 +51,7 @@ class ThroughputVsMemory(Figure):
         from moesim.report.series import POLICY, throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
-        from moesim.sweep.speeds import dropped_share, numbers
+        from moesim.sweep.speeds import dropped_share, knows_future, numbers
         from moesim.sweep.words import word
 
         if not is_sweep(folder):
@@ -77,6 +77,8 @@ class ThroughputVsMemory(Figure):
         if not ran.any():
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
         able = ran if self.allow_drops else ran & (table["dropped_share"] == 0)
+        known = knows_future(sweep.table)
+        able &= ~known if not known[ran].all() else ran
         front = pareto(table.loc[able, "peak_memory_bytes"], table.loc[able, name])
         table["pareto"] = front.reindex(table.index, fill_value=False)
         table = table[ran | (table["status"] != "ok")]

@@ -105,10 +105,13 @@ def test_the_table_of_a_sweep_has_columns_and_a_verdict(
     for name in ("output_throughput", "mean_tpot_ms", "hit_ratio_per_access"):
         low, high = (table[f"intervals.{name}.{side}"] for side in ("low", "high"))
         assert (low < high).all()
-    best, without = (line for line in shown.splitlines() if "12 slots/layer: " in line)
-    assert best.startswith("12 slots/layer: min ")
-    assert without.startswith("without min: 12 slots/layer: l")
+    best, faster = (line for line in shown.splitlines() if "12 slots/layer" in line and ":" in line)
+    assert best.startswith("12 slots/layer: l")
     assert " batches" in best
+    assert faster.startswith("faster, but knows the future: 12 slots/layer, min, ")
+    starred = next(line for line in shown.splitlines() if line.rstrip().endswith("*"))
+    assert " min " not in starred
+    assert "the points that do not know the future" in shown
 
 
 def test_two_sweeps_have_limits_of_their_ratios(folder: Path) -> None:
@@ -148,5 +151,6 @@ def test_results_without_blocks_have_no_verdict(
     from moesim.report.best import best_lines
     from moesim.sweep.found import read_sweep
 
-    assert best_lines(read_sweep(sweep)) == []
+    (faster,) = best_lines(read_sweep(sweep))
+    assert faster.startswith("faster, but knows the future: 12 slots/layer, min, ")
     assert pd.isna(compare(sweep, sweep)["points"]["ratio_low"]).all()

@@ -175,7 +175,7 @@ def test_memory_keeps_its_peak_when_thinned(sweep: Path) -> None:
     assert len(made) <= MOST_INSTANTS
     assert made[categories].sum(axis=1).max() == whole.iloc[:, 1:8].sum(axis=1).max()
     assert "masks_bytes" not in made.columns
-    assert set(made["run"]) == {"best point, 12 slots/layer, min"}
+    assert set(made["run"]) == {"best point, 12 slots/layer, lfu"}
 
 
 def test_the_breakdown_has_the_shares_of_the_summary(sweep: Path) -> None:
