@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from moesim.config.errors import check_apart, located
+from moesim.config.errors import InputError, Problem, check_apart, located
 from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
@@ -116,33 +116,47 @@ def advise(
     capacity: str = "auto",
     requests: int | None = None,
     jobs: int = 1,
+    overwrite: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Advice:
     """Compare what can be done about the experts of ``experiment`` that do not fit, and what
     upgrades would bring; ``overrides`` as ``--set`` takes them.
 
-    ``out``: the folder of the runs [results/NAME-advice], new or one to go on in; ``capacity``: the
-    most room for experts, as in ``4 GiB``; ``requests``: how many of the trace are replayed [about
-    a minute's]; ``jobs``: runs at the same time;
-    ``progress``, called with (finished, total), is told how far it is. ``best``, ``scored`` and
-    ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises an InputError
-    for a bad experiment, a folder with other files, and where no choice can run.
+    ``out``: the folder [results/NAME-advice], new or one to go on in, of the runs, ``advice.json``
+    and a figure; ``overwrite``: begin anew in it; ``capacity``: the most room for experts, as in
+    ``4 GiB``; ``requests``: how many of the trace are replayed [about a minute's]; ``jobs``: runs
+    at the same time; ``progress``, called with (finished, total), is told how far it is. ``best``,
+    ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises
+    an InputError for a bad experiment or capacity, a folder with other files, and where no choice
+    can run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
+    from moesim.config.capacity import parse_capacity
+    from moesim.config.quantity import QuantityError
     from moesim.experiment.origins import placed
-    from moesim.results.files import check_new_folder
-    from moesim.sweep.advise import Runs
+    from moesim.report.advice_figure import draw
+    from moesim.results.files import check_new_folder, write_json
+    from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
 
+    try:
+        parse_capacity(capacity)
+    except QuantityError as error:
+        raise InputError([Problem("--capacity", "", str(error))]) from None
     resolved = _resolved(experiment, overrides)
     folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
-    if not (folder / "choices").is_dir():
+    if overwrite:
+        begin_anew(folder)
+    elif not (folder / "choices").is_dir():
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         runs = Runs(folder, jobs, progress)
-        return advised(resolved.experiment, runs, most=capacity, requests=requests)
+        advice = advised(resolved.experiment, runs, most=capacity, requests=requests)
+    write_json(folder / "advice.json", advice.to_dict())
+    draw(advice, folder / "advice.png")
+    return advice
 
 
 def curve(

@@ -60,51 +60,32 @@ def advise(
 
     The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
     """
-    from moesim.experiment.origins import placed
-    from moesim.experiment.resolve import load_experiment
-    from moesim.report.advice_figure import draw
-    from moesim.results.files import check_new_folder, write_json
-    from moesim.sweep.advise import Runs, begin_anew
-    from moesim.sweep.advise import advise as advised
+    from moesim.api import advise as advised
 
-    _check_capacity(capacity)
-    resolved = load_experiment(file, overrides or (), alone=True)
-    experiment = resolved.experiment
-    folder = out or Path("results") / f"{experiment.name}-advice"
-    if overwrite:
-        begin_anew(folder)
-    elif not (folder / "choices").is_dir():
-        check_new_folder(folder)
     try:
-        with placed(resolved.origins, file), progress_bar("runs") as progress:
-            runs = Runs(folder, jobs or os.cpu_count() or 1, progress)
-            advice = advised(experiment, runs, most=capacity, requests=requests)
+        with progress_bar("runs") as progress:
+            advice = advised(
+                file,
+                out=out,
+                capacity=capacity,
+                requests=requests,
+                jobs=jobs or os.cpu_count() or 1,
+                overwrite=overwrite,
+                overrides=overrides or (),
+                progress=progress,
+            )
     except KeyboardInterrupt:
-        fail(f"stopped; the finished runs stay in {folder}: the same command goes on", INTERRUPTED)
-    write_json(folder / "advice.json", advice.to_dict())
-    figure = draw(advice, folder / "advice.png")
+        fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
     if as_json:
-        typer.echo((folder / "advice.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)
         return
-    _print(advice, figure)
+    _print(advice)
     again = [f"{path}={value}" for path, value in advice.again.items()]
     options = " ".join(f"--set '{text}'" for text in (*(overrides or ()), *again))
     typer.echo(f"again:  moesim run {file} {options}")
 
 
-def _check_capacity(text: str) -> None:
-    """Raise an InputError unless ``text`` is room for experts."""
-    from moesim.config.capacity import parse_capacity
-    from moesim.config.errors import InputError, Problem
-    from moesim.config.quantity import QuantityError
-
-    try:
-        parse_capacity(text)
-    except QuantityError as error:
-        raise InputError([Problem("--capacity", "", str(error))]) from None
-
-
-def _print(advice: Advice, figure: Path) -> None:
+def _print(advice: Advice) -> None:
     from rich.console import Console
 
     from moesim.report.advice import rendered
@@ -112,4 +93,7 @@ def _print(advice: Advice, figure: Path) -> None:
     console = Console()
     for part in rendered(advice):
         console.print(part)
-    typer.echo(f"figure: {figure}\nruns:   {figure.parent}/choices, {figure.parent}/upgrades")
+    folder = advice.folder
+    typer.echo(
+        f"figure: {folder / 'advice.png'}\nruns:   {folder / 'choices'}, {folder / 'upgrades'}"
+    )

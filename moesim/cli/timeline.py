@@ -24,8 +24,8 @@ def timeline(
 
     A run without such records is simulated once more, as far as the last of the steps.
     """
+    from moesim.api import timeline as write_timeline
     from moesim.config.counted import counted
-    from moesim.report.timeline import parse_steps, write_timeline
 
-    count = write_timeline(folder, out, parse_steps(steps))
+    count = write_timeline(folder, out, steps=steps)
     typer.echo(f"{out}: {counted(count, 'span')}; open it in https://ui.perfetto.dev")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from moesim.metrics.blocks import Blocks
@@ -67,6 +68,7 @@ class Advice:
     """
 
     name: str
+    folder: Path
     model: str
     hardware: str
     room: Room

@@ -124,6 +124,7 @@ def advise(
         raise InputError([Problem(experiment.name, "experts", what)])
     return Advice(
         name=experiment.name,
+        folder=runs.out,
         model=experiment.model,
         hardware=experiment.hardware,
         room=room,

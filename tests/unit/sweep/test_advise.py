@@ -128,7 +128,7 @@ def test_upgrades_are_over_the_best_setting() -> None:
         replace(RESIDENT, beside=AUTO), {"output_throughput": 199.0, "execution": "graph"}
     )
     gain = Gain(UPGRADES["no_software"], best, before=199.0)
-    advice = Advice("n", "m", "h", Room(8, 8), 1, 1, (as_it_is, best), {}, {}, (gain,))
+    advice = Advice("n", Path("f"), "m", "h", Room(8, 8), 1, 1, (as_it_is, best), {}, {}, (gain,))
     assert advice.chosen == [best]
     assert advice.over_best(gain) == 1.0
     told = list(sentences(advice))
@@ -236,7 +236,7 @@ def test_what_knows_the_future_is_never_the_best_and_gains_are_over_the_best() -
     runs = (scored("load", "lru", 10.0), scored("load", "min", 40.0), scored("cpu", "lru", 20.0))
     upgrade = UPGRADES["memory_x2"]
     gain = Gain(upgrade, scored("load", "lru", 30.0), before=10.0)
-    advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, (gain,))
+    advice = Advice("n", Path("f"), "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, (gain,))
     assert advice.best is runs[2]
     assert advice.offline is runs[1]
     assert advice.chosen == [runs[2], runs[0]]
@@ -248,7 +248,7 @@ def test_the_table_has_a_column_of_prefetches_only_where_one_is_compared() -> No
     plain = (scored("load", "lru", 10.0), scored("cpu", "lru", 20.0))
     ahead = Scored(Choice("load", "lru", "auto", "next_layer"), {"output_throughput": 9.0})
     for runs, prefetching in ((plain, False), ((*plain, ahead), True)):
-        advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {}, ())
+        advice = Advice("n", Path("f"), "m", "h", Room(4, 8), 1, 2, runs, {}, {}, ())
         headings = [column.header for column in choices_table(advice).columns]
         assert ("prefetch" in headings) is prefetching
         assert headings[0] == "miss"
@@ -274,7 +274,7 @@ def test_the_best_is_compared_with_the_next_and_with_the_plain_cache() -> None:
         with_blocks("load", "s3fifo", 16.0),
         with_blocks("cpu", "lru", 20.0),
     )
-    advice = Advice("n", "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, ())
+    advice = Advice("n", Path("f"), "m", "h", Room(4, 8), 1, 2, runs, {}, {"link": 1.0}, ())
     assert advice.next_best is runs[2]
     over = advice.to_dict()["best_over"]
     for name, of, percent in (
@@ -299,7 +299,7 @@ def test_equally_fast_choices_give_the_simplest_one() -> None:
         for choice in choices_of(1)
         if choice.miss != "load"
     )
-    advice = Advice("n", "m", "h", Room(1, 8), 1, 2, (slow, *equal), {}, {}, ())
+    advice = Advice("n", Path("f"), "m", "h", Room(1, 8), 1, 2, (slow, *equal), {}, {}, ())
     assert advice.best.choice == Choice("cpu", "lru", "auto")
 
 
