@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from moesim.engine.outcome import CHARGES, Outcome
 from moesim.engine.replay.run import run_replay
 
-from .judge_words import Config, Layer, Model, Prefetch, Software
+from .judge import judge
+from .judge_ahead import Ahead
+from .judge_words import Config, Layer, Model, Prefetch, Software, Turn
 from .prices import ToyPrices
 from .strategies import Case, prefetching_cases
 from .wiring import engine_case
@@ -95,6 +98,26 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     ahead = play(replace(case, config=replace(config, prefetch=oracle)))
     plain = play(replace(case, config=replace(config, prefetch=Prefetch())))
     assert ahead.duration_ns <= plain.duration_ns
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(prefetching_cases())
+def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
+    """Of the reference, to which the engines are equal: over predictors, policies and scopes."""
+    issue = Ahead.issue
+
+    def watched(ahead: Ahead, step: int, layer: int, turns: list[Turn], now: int) -> None:
+        predicted = {
+            (target[1], expert)
+            for target in ahead.predictions.layers_ahead(step, layer)
+            for expert in ahead.predictions.of((step, layer), target, ahead.g)
+        }
+        there = {one for one in predicted if one in ahead.caches[one[0]].resident}
+        issue(ahead, step, layer, turns, now)
+        assert all(one in ahead.caches[one[0]].resident for one in there)
+
+    with patch.object(Ahead, "issue", watched):
+        judge(case.trace, case.model, case.config, case.prices)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
