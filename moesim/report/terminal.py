@@ -185,7 +185,8 @@ def interval_line(summary: Mapping[str, Any]) -> list[str]:
         return [f"no intervals: {made['reason']} ({left_out})"]
     blocks = {"batch": "batches", "steps": "blocks"}[made["block"]]
     size = f"{made['blocks']} {blocks} of {number(made['steps_per_block'], 3)} steps"
-    return [f"[low, high]: {percent(made['confidence'])} intervals over {size}; {left_out}"]
+    what = f"[low, high]: {percent(made['confidence'])} intervals of sampling alone, over {size}"
+    return [f"{what}; {left_out}"]
 
 
 def _parts(memory: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

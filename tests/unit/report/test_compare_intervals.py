@@ -123,7 +123,7 @@ def test_two_sweeps_have_limits_of_their_ratios(folder: Path) -> None:
 
 def test_a_run_prints_its_intervals(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, told in (
-        ([], "[low, high]: 95.0 % intervals over "),
+        ([], "[low, high]: 95.0 % intervals of sampling alone, over "),
         (["--set", "workload.requests=5"], "no intervals: "),
     ):
         out = folder / f"run{len(options)}"
