@@ -67,6 +67,8 @@ def _rows(trace: RoutingTrace, streams: int) -> list[np.ndarray]:
 
 def main() -> None:
     """Read, stretch, write."""
+    if len(sys.argv) != 4:  # noqa: PLR2004
+        sys.exit(__doc__)
     source, name, target = sys.argv[1:]
     model = load_model(name)
     moe = model.moe_layers[0].moe

@@ -45,7 +45,7 @@ def run(
     from moesim.experiment.record_memory import large_records
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
-    from moesim.experiment.warnings import cut_batches
+    from moesim.experiment.warnings import cut_batches, idle_prefetch
     from moesim.report.terminal import remedies, summary_table
     from moesim.results.overwrite import check_folder
     from moesim.results.store import REUSED
@@ -60,6 +60,7 @@ def run(
         result = simulate(
             file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
         )
+    warn(idle_prefetch(resolved.experiment, result.summary))
     Console().print(summary_table(result.summary))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)

@@ -59,6 +59,7 @@ class Judged:
             "lower_bound": self.plan.lower_bound,
             **self.balance,
             "stays_on_gpu": self.stays,
+            "note": self.plan.note,
             "seconds": self.seconds,
         }
 

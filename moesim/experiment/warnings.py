@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from moesim.config.counted import counted
 from moesim.experiment.names import figure_class
@@ -33,6 +34,14 @@ def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]
             what = f"'{figure.kind}' will not be drawn: {why}; it needs {figure.needs}"
             lines.append(f"warning: figures.{index}: {what}")
     return lines
+
+
+def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
+    """A line for a run that was to prefetch and had nothing to."""
+    slots, local = summary.get("slots_per_layer"), summary.get("local_experts")
+    if not experiment.experts.prefetch.fetches or not slots or slots < (local or 0):
+        return []
+    return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
 
 
 def _cut(phase: str, by_size: dict[int, Experiment]) -> str:

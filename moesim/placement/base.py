@@ -22,10 +22,12 @@ __all__ = ["Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of
 class Plan:
     """``physical_to_logical`` int64[MoE layers, physical] (docs/semantics.md), and what no plan
     with as many experts on every GPU goes below: the largest share of a GPU in any planning batch.
+    ``note``: what a reader of the plan should know, in a sentence.
     """
 
     physical_to_logical: Ints
     lower_bound: Bound
+    note: str = ""
 
 
 class Planner(Params):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from moesim.config.counted import counted
 from moesim.placement.base import Ints, Learning, Plan, plan_of_gpus
 from moesim.placement.local_search import LocalSearch, gpus_of_plan
 from moesim.placement.objective import gpu_shares, layer_bound, score
@@ -28,7 +29,9 @@ class Optimal(Learning):
 
     kind: Literal["optimal"] = "optimal"
     variables: int = Field(
-        default=64, ge=1, description="Experts x GPUs up to which a layer is solved."
+        default=64,
+        ge=1,
+        description="Experts x GPUs up to which a layer is solved; some hundred take minutes each.",
     )
     search_nodes: int = Field(
         default=1000, ge=1, description="Nodes of the search tree after which a program stops."
@@ -42,11 +45,24 @@ class Optimal(Learning):
         """The plan, and the bound of its worst layer."""
         starts = gpus_of_plan(LocalSearch().place(task), task)
         solved = [self._layer(task, layer, start) for layer, start in enumerate(starts)]
-        placed = np.array([gpus for gpus, _ in solved])
-        bound = max(bound for _, bound in solved) if task.counts.any() else None
-        return Plan(plan_of_gpus(placed, task.layers), bound)
+        placed = np.array([gpus for gpus, _, _ in solved])
+        bound = max(bound for _, bound, _ in solved) if task.counts.any() else None
+        return Plan(plan_of_gpus(placed, task.layers), bound, self._note(task, solved))
 
-    def _layer(self, task: Task, layer: int, start: Ints) -> tuple[Ints, float]:
+    def _note(self, task: Task, solved: list[tuple[Ints, float, float]]) -> str:
+        """In how many layers the plan is proved to be the best, and why it is not in others."""
+        best = sum(least <= bound + EXACT for _, bound, least in solved)
+        told = f"optimal: proved best in {best} of {counted(len(solved), 'layer')}"
+        size = task.experts * task.gpus
+        if best == len(solved):
+            return told
+        why = f"needed more than search_nodes: {self.search_nodes}"
+        if size > self.variables:
+            why = f"are local_search's: {size} experts x GPUs are above variables: {self.variables}"
+        return f"{told}; the others {why}"
+
+    def _layer(self, task: Task, layer: int, start: Ints) -> tuple[Ints, float, float]:
+        """The GPU of each expert, the bound, and what the placement reaches."""
         shares = task.shares(layer)
         best, bound = start, layer_bound(shares, task.room)
         least = score(shares, start, task.gpus)[0]
@@ -66,7 +82,7 @@ class Optimal(Learning):
             reached = score(shares, found, task.gpus)[0]
             if reached < least:
                 best, least = found, reached
-        return best, min(bound, least)
+        return best, min(bound, least), least
 
 
 def _fuller(largest: Floats, used: Ints) -> Ints:

@@ -58,4 +58,4 @@ def _caption(judgement: Judgement) -> str:
     told = "all but the first column: on the passes after those"
     if bounds:
         told += f"; no plan without replicas has a planned max load below {max(bounds):.4f}"
-    return told
+    return "\n".join([told, *(one.plan.note for one in judgement.plans if one.plan.note)])

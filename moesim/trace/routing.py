@@ -170,7 +170,8 @@ class RoutingTrace:
 
 def _misfit(what: str) -> InputError:
     remedy = (
-        "use the model of the trace, or a trace of this model ('moesim trace synthesize' draws one)"
+        "use the model of the trace, or a trace of this model ('moesim trace synthesize' draws one,"
+        " 'python scripts/stand_in_trace.py' stretches another's)"
     )
     return InputError([Problem("", "trace", f"{what}; {remedy}")])
 

@@ -100,3 +100,12 @@ def test_a_run_out_of_memory_says_what_to_do(capsys):
     override = ["--set", "experts.capacity=all", "--set", "experts.policy.kind=lru"]
     assert main(["run", "x.yaml", *override]) == 0
     assert "remedy: experts.capacity: auto" in capsys.readouterr().out
+
+
+def test_a_prefetch_of_what_is_resident_is_said(capsys, tmp_path):
+    options = ["--set", "experts.capacity=all", "--set", "hardware=h100-sxm"]
+    for kind, told in (("history", True), ("none", False)):
+        choice = ["--set", f"experts.prefetch.kind={kind}", "--set", "workload.requests=1"]
+        out = ["--out", str(tmp_path / kind)]
+        assert main(["run", "experiments/quickstart.yaml", *options, *choice, *out]) == 0
+        assert ("so nothing is prefetched" in capsys.readouterr().err) == told

@@ -146,3 +146,15 @@ def test_a_file_that_is_no_plan_of_this_run(tmp_path, plan, what):
     path.write_text(plan if isinstance(plan, str) else json.dumps(plan))
     with pytest.raises(InputError, match=what):
         read_plan(path, (2, 3), 2)
+
+
+def test_optimal_says_how_much_of_it_is_proved():
+    """Of a layer that is too large for its program it is local search, and says so."""
+    counts = np.random.default_rng(1).integers(0, 20, (6, 1, 6))
+    task = Task(2, counts, np.zeros((1, 1, 1), np.uint16), 0)
+    solved, kept = (Optimal(variables=most).plan(task) for most in (64, 1))
+    assert solved.note == "optimal: proved best in 1 of 1 layer"
+    assert kept.note == (
+        "optimal: proved best in 0 of 1 layer; the others are local_search's:"
+        " 12 experts x GPUs are above variables: 1"
+    )
