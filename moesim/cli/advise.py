@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, examples, fail
+from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ def advise(
 
 
 def _print(advice: Advice) -> None:
-    from rich.console import Console
-
     from moesim.report.advice import rendered
 
-    console = Console()
+    console = terminal()
     for part in rendered(advice):
         console.print(part)
     folder = advice.folder

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="moesim",
@@ -56,6 +59,13 @@ AllowDrops = Annotated[
     bool,
     typer.Option("--allow-drops", help="Let the best be a point whose gating drops choices, too."),
 ]
+
+
+def terminal() -> Console:
+    """What tables are printed on: brackets and colons in names and paths are no markup."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
 
 
 def examples(*commands: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import app as command_line
-from moesim.cli.app import examples, fail
+from moesim.cli.app import examples, fail, terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,8 +113,6 @@ def check(
     ] = None,
 ) -> None:
     """Compare a profile's prices with measurements: errors by op, shape and size."""
-    from rich.console import Console
-
     from moesim.calibrate.check import compare, error_tables
     from moesim.calibrate.intake import intake
     from moesim.hardware import load_hardware
@@ -126,7 +124,7 @@ def check(
     if (more := len(taken.told) - SHOWN) > 0:
         typer.echo(f"... and {more} more rows left out", err=True)
     compared = compare(hardware, taken.table, method)
-    console = Console()
+    console = terminal()
     for shown in error_tables(compared):
         console.print(shown)
     if out is not None:

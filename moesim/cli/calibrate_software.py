@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples
+from moesim.cli.app import examples, terminal
 from moesim.cli.calibrate import app
 
 
@@ -52,8 +52,6 @@ def software(
     ] = None,
 ) -> None:
     """Fit a software profile to your engine's runs with offloaded experts, batch 1, one GPU."""
-    from rich.console import Console
-
     from moesim.calibrate.profile_file import write_profile
     from moesim.calibrate.software_fit import fit_software, terms_of
     from moesim.calibrate.software_profile import software_text
@@ -79,7 +77,7 @@ def software(
         hits = trace_hits(trace, model, hardware, list(found.table["slots"]))
     title = f"Fitted to {table.name}: {spec.name} on {machine.title}"
     write_profile(out, software_text(found, kind, title, source or table.name))
-    Console().print(rows_table(found, hits))
+    terminal().print(rows_table(found, hits))
     told = lines(found, terms.resident_ns)
     for line in [*told, *([trace_line(found, hits)] if hits else [])]:
         typer.echo(line)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples, fail
+from moesim.cli.app import examples, fail, terminal
 from moesim.cli.calibrate import app
 
 INTERRUPTED = 130
@@ -63,7 +63,7 @@ def validate(
         fail(f"stopped before the comparison; {out} has only what was measured", INTERRUPTED)
     for line in found.notes:
         typer.echo(line, err=True)
-    console = Console()
+    console = terminal()
     for table in tables(found.compared, found.parts):
         console.print(table)
     typer.echo(str(draw(found.compared, found.parts, out / "closed_loop.png")))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import app, examples, terminal
 
 
 @app.command(epilog=examples("moesim compare results/one results/twelve"))
@@ -16,14 +16,12 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="DIR2", help="Another one.")],
 ) -> None:
     """Show what differs between two results: configuration, numbers, where the time goes."""
-    from rich.console import Console
-
     from moesim.api import compare as compared
     from moesim.report.compare_tables import rendered
 
     parts = rendered(compared(first, second))
     typer.echo(f"first: {first}\nsecond: {second}")
-    console = Console()
+    console = terminal()
     for part in parts:
         console.print()
         console.print(part)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import app, examples, terminal
 
 Count = int | None
 
@@ -45,8 +45,6 @@ def explain(
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
 ) -> None:
     """Show the terms of one price, and what it rests on."""
-    from rich.console import Console
-
     from moesim.calibrate.explain import explained
     from moesim.calibrate.importing import setting
     from moesim.hardware import load_hardware
@@ -64,4 +62,4 @@ def explain(
         "rows": rows,
     }
     values |= dict(setting(text) for text in settings or ())
-    Console().print(explained(load_hardware(profile), values, method))
+    terminal().print(explained(load_hardware(profile), values, method))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
 
 
 @app.command(
@@ -56,8 +56,6 @@ def fit(
 
 
 def _print(answer: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from moesim.config.counted import counted
     from moesim.report.fit import batches, table
 
@@ -72,8 +70,8 @@ def _print(answer: dict[str, Any]) -> None:
     slots, local = answer["largest_slots"], answer["local_experts"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
-    Console().print(batches(answer["memory_by_batch"]))
-    Console().print(table(answer["slots_by_context"], local))
+    terminal().print(batches(answer["memory_by_batch"]))
+    terminal().print(table(answer["slots_by_context"], local))
 
 
 def _or_none(number: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import app, examples, terminal
 
 
 @app.command("list", epilog=examples("moesim list hardware", "moesim list policies --json"))
@@ -30,8 +30,6 @@ def list_(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from moesim.report.catalogue import catalogue_table
 
-    Console().print(catalogue_table(what, rows))
+    terminal().print(catalogue_table(what, rows))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
 
 
 @app.command(
@@ -40,10 +40,8 @@ def place(
 
         typer.echo(json.dumps([judged.numbers() for judged in judgement.plans], indent=2))
         return
-    from rich.console import Console
-
     from moesim.report.placement import placement_table
 
-    Console().print(placement_table(judgement))
+    terminal().print(placement_table(judgement))
     if out is not None:
         typer.echo(f"plan: {out}")

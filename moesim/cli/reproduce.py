@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import app, examples, terminal
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 studies = typer.Typer(
@@ -40,8 +40,6 @@ def reference_study(
     Writes table.csv, sensitivity.csv, figures and report.md. Nothing is fitted to a result of the
     study: what it does not state is an assumption with a range, varied one at a time.
     """
-    from rich.console import Console
-
     from moesim.config.errors import writing
     from moesim.report.reference_study import study_table, write_study
     from moesim.reproduce.cases import Pools
@@ -56,5 +54,5 @@ def reference_study(
         found = run_study(Plan(values, Pools(out / "traces")), jobs, progress)
     with writing(out):
         table = write_study(found, out)
-    Console().print(study_table(table))
+    terminal().print(study_table(table))
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import Cache, ExperimentFile, Overrides, Overwrite, app, examples, warn
+from moesim.cli.app import (
+    Cache,
+    ExperimentFile,
+    Overrides,
+    Overwrite,
+    app,
+    examples,
+    terminal,
+    warn,
+)
 
 OutFolder = Annotated[
     Path | None,
@@ -38,8 +47,6 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
-    from rich.console import Console
-
     from moesim.experiment.cache import cache_folder
     from moesim.experiment.origins import placed
     from moesim.experiment.record_memory import large_records
@@ -61,7 +68,7 @@ def run(
             file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
         )
     warn(idle_prefetch(resolved.experiment, result.summary))
-    Console().print(summary_table(result.summary))
+    terminal().print(summary_table(result.summary))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)
     if REUSED in result.provenance:

@@ -17,6 +17,7 @@ from moesim.cli.app import (
     app,
     examples,
     fail,
+    terminal,
     warn,
 )
 from moesim.cli.progress import INTERRUPTED, progress_bar
@@ -128,15 +129,13 @@ def show(read: Sweep, *, allow_drops: bool) -> int:
     """Print the sweep's table (its first points, where there are many) and where it stands; returns
     the number of failed points.
     """
-    from rich.console import Console
-
     from moesim.config.counted import counted
     from moesim.report.best import best_lines
     from moesim.report.terminal import sweep_table
     from moesim.results.store import read_log
 
     folder = read.folder
-    console, axes = Console(), read.varying or read.axes
+    console, axes = terminal(), read.varying or read.axes
     if not console.is_terminal:
         console.width = UNFITTED
     console.print(

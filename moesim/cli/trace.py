@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import app as command_line
-from moesim.cli.app import examples
+from moesim.cli.app import examples, terminal
 
 app = typer.Typer(
     no_args_is_help=True, help="Record, import, check, describe and cut routing traces."
@@ -108,11 +108,9 @@ def stats(
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from moesim.trace.statistics.tables import tables
 
-    console = Console()
+    console = terminal()
     for table in tables(result, layers=layers):
         console.print(table)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from moesim.cli.app import examples
+from moesim.cli.app import examples, terminal
 from moesim.cli.trace import TraceFile, app
 
 
@@ -47,8 +47,6 @@ def curve(
     ] = None,
 ) -> None:
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
-    from rich.console import Console
-
     from moesim.api import curve as curves_of
     from moesim.config.errors import check_apart
     from moesim.config.files import replacing
@@ -67,7 +65,7 @@ def curve(
         write_table(curves, temporary)
     draw(curves, picture, title, "--figure" if figure else "--out")
     for part in rendered(curves, title):
-        Console().print(part)
+        terminal().print(part)
     typer.echo(f"table:  {out}\nfigure: {picture}")
 
 

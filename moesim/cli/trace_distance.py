@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples
+from moesim.cli.app import examples, terminal
 from moesim.cli.trace import app
 
 
@@ -32,8 +32,6 @@ def distance(
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from moesim.trace.distance.table import table
 
-    Console().print(table(result))
+    terminal().print(table(result))

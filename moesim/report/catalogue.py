@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from moesim.config.errors import InputError, Problem, nearest
@@ -216,5 +215,5 @@ def catalogue_table(what: str, rows: Sequence[Row]) -> Table:
             no_wrap=column.key == "name",
         )
     for row in rows:
-        table.add_row(*(escape(column.cell(row)) for column in columns))
+        table.add_row(*(column.cell(row) for column in columns))
     return table

@@ -48,7 +48,7 @@ def metric_table(sweep: Sweep, figure: MetricOverAxis) -> pd.DataFrame:
     values, name = _values(sweep, figure)
     words = sweep.table[over].map(in_words).astype(str)
     head: dict[str, Any] = {
-        "series": sweep.labels(without=[over]),
+        "series": sweep.labels(without=[over, *sweep.together(over)]),
         "policy": sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str")),
         "status": sweep.table["status"],
         "dropped_share": dropped_share(sweep.table),
@@ -119,9 +119,12 @@ def _at(sweep: Sweep, text: str | None) -> pd.Series[bool]:
 
 
 def _partners(sweep: Sweep, values: pd.Series[float], text: str) -> pd.Series[float]:
-    """By point, the value of the one with AXIS=VALUE that is equal on all other axes."""
+    """By point, the value of the one with AXIS=VALUE that is equal on all other axes but those that
+    change together with AXIS.
+    """
     axis = _axis(text.partition("=")[0].strip(), sweep)
-    others = sweep.table[[other for other in sweep.axes if other != axis]].astype(str)
+    aside = {axis, *sweep.together(axis)}
+    others = sweep.table[[other for other in sweep.axes if other not in aside]].astype(str)
     keys = pd.Series(list(map(tuple, others.to_numpy())), index=values.index, dtype=object)
     chosen = _at(sweep, text)
     by_key = dict(zip(keys[chosen], values[chosen], strict=True))

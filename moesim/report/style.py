@@ -22,6 +22,7 @@ RC: Mapping[str, Any] = {
     "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

@@ -37,6 +37,12 @@ class Sweep:
         """The axes with more than one value."""
         return tuple(a for a in self.axes if len(set(self.table[a].astype(str))) > 1)
 
+    def together(self, axis: str) -> tuple[str, ...]:
+        """The axes that have one value at each value of ``axis``: they change with it."""
+        texts = self.table[list(self.varying)].astype(str).groupby(self.table[axis].astype(str))
+        alone = texts.nunique(dropna=False).max() == 1
+        return tuple(other for other in self.varying if other != axis and alone[other])
+
     @property
     def experiment(self) -> dict[str, Any]:
         """The experiment that the points were made from, as plain values."""

@@ -13,7 +13,10 @@ def in_words(value: Any) -> str:
     text = str(value)
     if not (text.startswith("{") and text.endswith("}")):
         return text
-    settings = dict(json.loads(text))
+    try:
+        settings = dict(json.loads(text))
+    except ValueError:  # a name or a path that is written so
+        return text
     kind = [str(settings.pop("kind"))] if "kind" in settings else []
     return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
 

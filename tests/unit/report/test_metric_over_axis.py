@@ -12,11 +12,14 @@ import pytest
 import sweeps
 
 from moesim.cli.main import main
+from moesim.cli.sweep import show
 from moesim.config.errors import InputError
 from moesim.report.figures import registry
 from moesim.report.metrics import in_order
 from moesim.report.plot import drawn, figure_of, parse_size, plot
 from moesim.report.style import OFFLINE, series_styles
+from moesim.sweep import run_sweep
+from moesim.sweep.found import read_sweep
 
 SHIPPED = {"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb", "trace": "traces/quickstart.parquet"}
 
@@ -63,6 +66,39 @@ def test_the_gap_closed_is_none_at_one_end_and_whole_at_the_other(sweep: Path) -
     expected = (misses["lru"] - misses["lifo"]) / (misses["min"] - misses["lifo"])
     at_8 = found[(found["series"] == "lru") & (found["axis"] == "8 slots/layer")]
     assert at_8["misses_gap_closed_share"].item() == pytest.approx(expected)
+
+
+def test_axes_that_change_together_are_one_to_a_baseline(tmp_path: Path) -> None:
+    points = [
+        ({"experts.policy.kind": policy, "seed": seed, "experts.capacity": f"{slots} slots/layer"},
+         {"slots": slots, "policy": policy, "b": 1})
+        for slots in (4, 8) for seed, policy in enumerate(("lru", "lfu", "fifo"))
+    ]  # fmt: skip
+    run_sweep({"name": "made"}, points, tmp_path / "sweep", evaluate=sweeps.evaluate)
+    found = table(tmp_path / "sweep", metric="output_throughput", over="capacity",
+                  relative_to="policy=lru")  # fmt: skip
+    assert not found["output_throughput_ratio"].isna().any()
+    row = found[(found["policy"] == "fifo") & (found["axis"] == "8 slots/layer")].iloc[0]
+    assert row["output_throughput_ratio"] == pytest.approx(speed(8, "fifo") / speed(8, "lru"))
+    over = table(tmp_path / "sweep", metric="misses", over="seed")
+    assert set(over["series"]) == {"4 slots/layer", "8 slots/layer"}
+
+
+@pytest.mark.parametrize("names", [("{a}", "b"), (r"$\frac$", "$a_$"), ("[/a]", ":key:[b]")])
+def test_names_are_read_as_they_are_written(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [
+        ({"trace": name, "experts.capacity": f"{slots} slots/layer"},
+         {"slots": slots, "policy": "lru", "b": 1})
+        for name in names for slots in (4, 8)
+    ]  # fmt: skip
+    run_sweep({"name": "made"}, points, tmp_path / "sweep", evaluate=sweeps.evaluate)
+    show(read_sweep(tmp_path / "sweep"), allow_drops=False)
+    shown = capsys.readouterr().out
+    assert all(shown.count(name) >= 2 for name in names)
+    figure = {"kind": "metric_over_axis", "metric": "misses", "over": "capacity"}
+    assert len(plot(tmp_path / "sweep", [figure, "throughput_vs_memory"], formats=["svg"])) == 4
 
 
 def test_capacities_come_as_numbers() -> None:
