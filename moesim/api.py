@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from moesim.config.arguments import check_choice, check_list, check_whole
 from moesim.config.errors import InputError, Problem, check_apart, located
 from moesim.config.warn import Warn, as_warning
 
@@ -70,6 +71,10 @@ def fit(
     from moesim.experiment.fit import largest_fit
     from moesim.experiment.origins import placed
 
+    for option, values in (("--context", context or ()), ("--batch", batch)):
+        check_list(option, values)
+        for value in values:
+            check_whole(option, value, least=0)  # how many there may be is the model's to say
     resolved = _resolved(experiment, overrides)
     with placed(resolved.origins, resolved.file):
         return largest_fit(resolved.experiment, context, batch)
@@ -141,6 +146,9 @@ def advise(
     from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
 
+    check_whole("--jobs", jobs)
+    if requests is not None:
+        check_whole("--requests", requests)
     try:
         parse_capacity(capacity)
     except QuantityError as error:
@@ -177,9 +185,14 @@ def curve(
 
     >>> moesim.curve("traces/quickstart.parquet", policy=["lru", "min"])
     """
-    from moesim.experiment.curves import miss_curves
+    from moesim.experiment.curves import Rule, miss_curves
     from moesim.trace import read_trace
+    from moesim.workload.requests import PhaseChoice
 
+    check_list("--policy", policy)
+    check_whole("--batch", batch)
+    check_choice("--phase", phase, get_args(PhaseChoice))
+    check_choice("--rule", rule, get_args(Rule))
     if not isinstance(trace, str | Path):
         return miss_curves(trace, policy, batch_size=batch, phase=phase, rule=rule)
     with located(Path(trace)):

@@ -51,6 +51,8 @@ def miss_curves(
     without tokens.
     """
     kinds = list(dict.fromkeys(policies))
+    if not kinds:
+        raise InputError([Problem("--policy", "", "names no policy; write one, as in lru")])
     chosen = [_policy(kind, trace) for kind in kinds]
     requests = _requests(trace, phase)
     schedule = Schedule.of(requests, Static(batch_size=batch_size).seats(requests), trace, gpus=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moesim.config.arguments import check_list
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, in_order
 from moesim.config.overrides import parse_override
@@ -58,6 +59,7 @@ def load_experiment(
     Raises an InputError with all mistakes, sorted by line.
     """
     forget_files()
+    check_list("overrides", overrides)
     document, folders = _opened(source)
     document, problems = _overridden(document, overrides)
     experiment, findings = assess(document, folders)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from moesim.config.arguments import check_choice, check_whole
 from moesim.config.inputs import Inputs, check_same
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
@@ -51,6 +52,10 @@ def run(
 
     >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
     """
+    if limit_steps is not None:
+        check_whole("limit_steps", limit_steps)
+    if records is not None:
+        check_choice("records", records, get_args(Experiment.model_fields["records"].annotation))
     if out is not None:
         check_folder(Path(out), overwrite=overwrite)
     resolved = _resolved(experiment, overrides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
@@ -17,8 +17,9 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from moesim.config.arguments import check_choice, check_list
 from moesim.config.document import Document, Mark
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.validation import validate
 from moesim.config.warn import Warn, as_warning
@@ -61,8 +62,9 @@ def plot(
     """
     source = Path(folder)
     target = Path(out) if out else source / "figures"
+    check_list("--figure", figures)
     check_formats(formats)
-    inches = parse_size(size) if isinstance(size, str) else size
+    inches = None if size is None else parse_size(size)
     asked = [figure_of(kind) for kind in figures or named_figures(source)]
     quiet = not figures and not is_sweep(source)
     tables, problems = prepared(source, [_allowing(one, allow_drops) for one in asked])
@@ -86,13 +88,20 @@ def plot(
 
 def check_formats(formats: Sequence[str]) -> None:
     """An InputError where one is not of ``FORMATS``."""
+    check_list("--format", formats)
     for one in formats:
-        if one not in FORMATS:
-            raise InputError([Problem("--format", "", f"'{one}': {nearest(one, FORMATS)}")])
+        check_choice("--format", one, FORMATS)
 
 
-def parse_size(text: str) -> tuple[float, float]:
-    """``3.3x2.5`` as width and height in inches; an InputError for anything else."""
+def parse_size(size: tuple[float, float] | str) -> tuple[float, float]:
+    """``3.3x2.5``, or the two numbers, as width and height in inches; an InputError for anything
+    else.
+    """
+    text = (
+        size
+        if isinstance(size, str)
+        else "x".join(map(str, size if isinstance(size, Iterable) else [size]))
+    )
     found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)", text)
     sides = tuple(float(side) for side in found.groups()) if found else ()
     if len(sides) == 2 and all(LEAST_INCHES <= side <= MOST_INCHES for side in sides):  # noqa: PLR2004
@@ -109,6 +118,9 @@ def figure_of(kind: Kind) -> Figure:
         return kind
     if isinstance(kind, str):
         return validate(Document({}, Mark(kind)), registry.get(kind, "--figure"))
+    if not isinstance(kind, Mapping):
+        what = f"{kind!r} is no figure; write its name, or its 'kind' and parameters"
+        raise InputError([Problem("--figure", "", what)])
     given = dict(kind)
     cls = registry.get(str(given.pop("kind", "")))
     return validate(Document(given, Mark(cls.kind)), cls)

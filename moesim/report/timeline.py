@@ -16,7 +16,7 @@ DEFAULT_STEPS = range(20)
 
 def parse_steps(text: str) -> range:
     """``0:20`` as the steps 0 to 19, ``5`` as the step 5 alone; no open end is taken."""
-    first, colon, last = text.partition(":")
+    first, colon, last = str(text).partition(":")
     try:
         start = int(first or (0 if colon else ""))
         steps = range(start, int(last)) if colon else range(start, start + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from moesim.config.arguments import check_whole
 from moesim.config.errors import InputError, Problem
 from moesim.config.inputs import outdated
 from moesim.config.warn import Warn, as_warning
@@ -48,6 +49,7 @@ def sweep(
     >>> found = moesim.sweep("experiments/quickstart.yaml", "results/all")
     >>> found.best()["output_throughput"]
     """
+    check_whole("--jobs", jobs)
     resolved = (
         experiment if isinstance(experiment, Resolved) else load_experiment(experiment, overrides)
     )

@@ -112,3 +112,38 @@ def test_mistakes_name_the_value() -> None:
 def test_the_old_name_says_the_new_one() -> None:
     with pytest.raises(AttributeError, match="it is named 'sweep' now"):
         _ = moesim.run_sweep  # type: ignore[attr-defined]
+
+
+SPEED = {"kind": "metric_over_axis", "metric": "misses", "over": "policy"}
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda _: moesim.run(BASE, records="layers"), "records: 'layers': allowed: expert, lay"),
+        (lambda _: moesim.run(BASE, limit_steps=0), "limit_steps: 0 is no whole number from 1"),
+        (lambda _: moesim.run(BASE, overrides="seed=1"), r"is no list; write \['seed=1'\]"),
+        (lambda to: moesim.sweep(SWEEP, to / "s", jobs=0), "--jobs: 0 is no whole number"),
+        (lambda _: moesim.advise(BASE, requests=0), "--requests: 0 is no whole number"),
+        (lambda _: moesim.fit(BASE, context=[1.5]), "--context: 1.5 is no whole number"),
+        (lambda _: moesim.fit(BASE, batch=4), "--batch: 4 is no list; write"),
+        (lambda _: moesim.curve(BASE["trace"], rule="books"), "--rule: 'books': allowed: step"),
+        (lambda _: moesim.curve(BASE["trace"], phase="x"), "--phase: 'x': allowed: all, decode"),
+        (lambda _: moesim.curve(BASE["trace"], batch=0), "--batch: 0 is no whole number"),
+        (lambda _: moesim.curve(BASE["trace"], policy="lru"), r"--policy: 'lru' is no list"),
+        (lambda _: moesim.curve(BASE["trace"], policy=[]), "--policy: names no policy"),
+        (lambda to: moesim.plot(to, "time_breakdown"), "--figure: 'time_breakdown' is no list"),
+        (lambda to: moesim.plot(to, [None]), "--figure: None is no figure"),
+        (lambda to: moesim.plot(to, formats="pdf"), "--format: 'pdf' is no list"),
+        (lambda to: moesim.plot(to, [SPEED], size=(-1, 3)), "--size: '-1x3' is no size"),
+        (lambda to: moesim.plot(to, [SPEED], size=(1e6, 1e6)), "--size: .* is no size"),
+        (lambda to: moesim.timeline(to, to / "t.json", steps=range(5)), "--steps: .* names no st"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    call: typing.Callable[[Path], object], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=told) as raised:
+        call(tmp_path)
+    assert len(raised.value.problems) == 1
+    assert not any(tmp_path.iterdir())

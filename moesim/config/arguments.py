@@ -1,0 +1,30 @@
+"""What Python callers give where the command line's parser would have refused it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+from moesim.config.errors import InputError, Problem, nearest
+
+
+def check_whole(option: str, value: Any, least: int = 1) -> None:
+    """An InputError unless ``value`` is a whole number from ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        what = f"{value!r} is no whole number from {least}; write one"
+        raise InputError([Problem(option, "", what)])
+
+
+def check_choice(option: str, value: Any, allowed: Iterable[str]) -> None:
+    """An InputError unless ``value`` is one of ``allowed``."""
+    if value not in (names := tuple(allowed)):
+        raise InputError([Problem(option, "", f"{value!r}: {nearest(str(value), names)}")])
+
+
+def check_list(option: str, values: Any) -> None:
+    """An InputError where ``values`` is one text, or nothing to go through: each of its characters
+    would be taken for a value.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError([Problem(option, "", f"{values!r} is no list; write [{values!r}]")])
