@@ -97,16 +97,15 @@ def place(
 
     >>> moesim.place("experiments/placement_on_8_gpus.yaml", compare=True).plans
     """
-    from moesim.config.paths import find
+    from moesim.config.inputs import paths_of
+    from moesim.experiment.inputs import inputs_of
     from moesim.experiment.origins import placed
     from moesim.experiment.place import judge_planners, write_plan
 
     resolved = _resolved(experiment, overrides)
     read = resolved.experiment
     if out is not None:
-        names = [read.trace, getattr(read.placement, "file", read.trace)]
-        inputs = [find(name, read.folders) for name in names]
-        check_apart(Path(out), resolved.file, *inputs)
+        check_apart(Path(out), resolved.file, *paths_of(inputs_of([read])))
     with placed(resolved.origins, resolved.file):
         judgement = judge_planners(read, compare=compare)
     if out is not None:
@@ -139,10 +138,13 @@ def advise(
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
     from moesim.config.capacity import parse_capacity
+    from moesim.config.inputs import paths_of
     from moesim.config.quantity import QuantityError
+    from moesim.experiment.inputs import inputs_of
     from moesim.experiment.origins import placed
     from moesim.report.advice_figure import draw
     from moesim.results.files import check_new_folder, write_json
+    from moesim.results.overwrite import check_no_input
     from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
 
@@ -156,6 +158,7 @@ def advise(
     resolved = _resolved(experiment, overrides)
     folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
     if overwrite:
+        check_no_input(folder, [resolved.file, *paths_of(inputs_of([resolved.experiment]))])
         begin_anew(folder)
     elif not (folder / "choices").is_dir():
         check_new_folder(folder)

@@ -149,6 +149,11 @@ def outdated(inputs: Inputs) -> list[str]:
     ]
 
 
+def paths_of(inputs: Inputs) -> list[Path]:
+    """Every file of ``inputs``."""
+    return [file.path for files in inputs.values() for file in files]
+
+
 def labelled(inputs: Inputs, *, names: bool = False) -> dict[str, InputFile]:
     """The files of ``inputs`` by key (with ``names``: and name), others that these name below."""
     found: dict[str, InputFile] = {}

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from moesim.config.arguments import check_choice, check_whole
-from moesim.config.inputs import Inputs, check_same
+from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.build import Built, build
 from moesim.experiment.cache import cache_folder, reused_or
 from moesim.experiment.engines import Engine, engine_of
+from moesim.experiment.inputs import inputs_of
 from moesim.experiment.names import forget_files
 from moesim.experiment.record_memory import refuse_too_many_records
 from moesim.experiment.resolve import Source, load_experiment
@@ -23,7 +24,7 @@ from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.results import Result, provenance, write_result
-from moesim.results.overwrite import check_folder
+from moesim.results.overwrite import check_folder, check_no_input
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
@@ -61,6 +62,9 @@ def run(
     resolved = _resolved(experiment, overrides)
     if records is not None:
         resolved = resolved.model_copy(update={"records": records})
+    if out is not None and overwrite and Path(out).exists():
+        named = [Path(experiment)] if isinstance(experiment, str | Path) else []
+        check_no_input(Path(out), [*named, *paths_of(inputs_of([resolved]))])
     fresh = cache is None or check or limit_steps is not None
     if fresh or (kept := cache_folder(str(cache))) is None:
         result = simulate(resolved, check=check, limit_steps=limit_steps)

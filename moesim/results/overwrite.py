@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -49,6 +49,14 @@ def check_replaceable(folder: Path) -> None:
         raise _kept(folder, "holds files but no result of moesim")
     if (other := next(_foreign(folder, kinds[0]), None)) is not None:
         raise _kept(folder, f"also holds '{other}', which moesim did not write")
+
+
+def check_no_input(folder: Path, inputs: Iterable[Path]) -> None:
+    """An InputError where one of ``inputs`` lies in ``folder``, which is to be replaced."""
+    whole = folder.resolve()
+    for path in inputs:
+        if whole in path.resolve().parents:
+            raise _kept(folder, f"holds '{path}', which is read")
 
 
 def clear(folder: Path) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import TEMPORARY
-from moesim.config.inputs import Inputs
+from moesim.config.inputs import Inputs, paths_of
 from moesim.experiment.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY
-from moesim.results.overwrite import check_replaceable, clear
+from moesim.results.overwrite import check_no_input, check_replaceable, clear
 from moesim.results.result import plain_experiment
 from moesim.results.store import (
     PACKS,
@@ -80,6 +80,7 @@ def run_sweep(
         inputs = {} if evaluate else inputs_of(one for _, one in points)
     with hold_alone(folder):
         if overwrite:
+            check_no_input(folder, paths_of(inputs))
             clear(folder)
             (folder / PACKS).mkdir()
         claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs))

@@ -15,6 +15,7 @@ from moesim.experiment.origins import placed
 from moesim.experiment.record_memory import large_records
 from moesim.experiment.resolve import Resolved, Source, load_experiment
 from moesim.experiment.warnings import cut_batches, left_out_figures
+from moesim.results.overwrite import check_no_input
 from moesim.sweep.executor import Executor
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.run import Progress, run_sweep
@@ -56,6 +57,8 @@ def sweep(
     kept = None if cache is None else cache_folder(str(cache))
     _check(resolved, warn)
     folder = Path(out) if out is not None else Path("results") / resolved.experiment.name
+    if overwrite:
+        check_no_input(folder, [resolved.file])
     inputs = inputs_of(point for _, point in resolved.points)
     run_sweep(
         resolved.experiment,

@@ -147,3 +147,10 @@ def test_a_wrong_argument_is_one_line(
         call(tmp_path)
     assert len(raised.value.problems) == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_a_plan_is_not_written_over_a_profile(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(Path("hardware_profiles/rtx-4060-8gb.yaml").read_text())
+    with pytest.raises(InputError, match="is the file that is read"):
+        moesim.place({**BASE, "hardware": str(profile)}, out=profile)

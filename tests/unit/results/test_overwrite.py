@@ -8,6 +8,7 @@ from pathlib import Path
 import factory
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.results import read_result, write_result
 from moesim.results.overwrite import check_replaceable, clear
@@ -26,6 +27,23 @@ def test_a_result_is_replaced(folder: Path) -> None:
     assert not (folder / "figures").exists()
     assert not (folder / "spans.parquet").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
+
+
+def test_a_folder_that_holds_what_is_read_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    source = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet",
+              "experts": {"capacity": "6 slots/layer"}, "workload": {"requests": 1}}  # fmt: skip
+    moesim.run(source, out=folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    axes = ["sweep={seed: [1, 2]}"]
+    for again in (
+        lambda: moesim.run(folder / "experiment.yaml", out=folder, overwrite=True),
+        lambda: moesim.sweep(folder / "experiment.yaml", folder, overrides=axes, overwrite=True),
+    ):
+        with pytest.raises(InputError, match=r"holds '.*experiment\.yaml', which is read"):
+            again()
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    moesim.run(source, out=folder, overwrite=True)
 
 
 def touch(name: str) -> Callable[[Path], None]:
