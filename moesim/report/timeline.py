@@ -7,9 +7,10 @@ from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, check_apart, located
 from moesim.config.files import replacing
+from moesim.memory.policies import registry as policies
 from moesim.report.trace_events import trace_events
 from moesim.results import Result, read_result, rebuild
-from moesim.results.folder import EXPERIMENT, files_read
+from moesim.results.folder import EXPERIMENT, files_read, inputs_read
 
 DEFAULT_STEPS = range(20)
 
@@ -37,11 +38,12 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
     """
     check_apart(Path(out), *files_read(Path(folder)))
     result = read_result(folder)
+    check_apart(Path(out), *inputs_read(Path(folder)))
     if result.status != "ok":
         reason = result.summary.get("reason")
         what = f"the run is {result.status} ({reason}); a timeline needs one that ran to its end"
         raise InputError([Problem(str(folder), "", what)])
-    played = result if len(result.spans) else rerun(Path(folder), steps)
+    played = result if len(result.spans) else rerun(Path(folder), _until(result, steps))
     chosen = played.spans[played.spans["step"].isin(steps)]
     if chosen.empty:
         last = int(result.steps["step"].max()) if len(result.steps) else "none"
@@ -53,6 +55,15 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
             stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
         stream.write("\n]}\n")
     return len(chosen)
+
+
+def _until(result: Result, steps: range) -> range:
+    """``steps``; to the end of the run where its policy looks ahead: with another future it evicts
+    others.
+    """
+    policy = result.configuration.get("experts", {}).get("policy", {}).get("kind")
+    ahead = policy in policies.components and policies.components[policy].looks_ahead
+    return range(int(result.summary["steps"])) if ahead else steps
 
 
 def rerun(folder: Path, steps: range) -> Result:

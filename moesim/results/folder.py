@@ -118,12 +118,18 @@ def read_result(folder: Path | str) -> Result:
 
 
 def files_read(folder: Path) -> list[Path]:
-    """The files that ``read_result`` reads for ``folder``."""
+    """The files that ``read_result`` reads for ``folder``, and what else its sweep stands on."""
     if is_stored(folder):
         sweep = folder.parent.parent
-        return [sweep / LOG, *(sweep / PACKS).glob("*")]
+        named = (LOG, "sweep.json", "points.csv", "points.parquet")
+        return [*(sweep / name for name in named), *(sweep / PACKS).glob("*")]
     tables = (f"{name}.parquet" for name in TABLES)
     return [folder / name for name in (SUMMARY, PROVENANCE, EXPERIMENT, *tables)]
+
+
+def inputs_read(folder: Path) -> list[Path]:
+    """The files that the run in ``folder`` was made from."""
+    return [Path(entry["path"]) for entry in read_provenance(folder).get("inputs", {}).values()]
 
 
 def read_experiment(folder: Path | str) -> dict[str, Any]:

@@ -151,6 +151,33 @@ def test_a_run_of_replay_has_the_timeline_of_its_own_times(tmp_path: Path) -> No
     assert "expert on CPU" in {span["name"] for span in of(trace["traceEvents"], "X")}
 
 
+def test_a_policy_that_looks_ahead_has_the_future_of_its_run(tmp_path: Path) -> None:
+    source = {"model": "small-moe", "hardware": "rtx-4060-8gb", "records": "expert",
+              "trace": "traces/small-moe.parquet", "workload": {"requests": 3, "phase": "all"},
+              "experts": {"capacity": "6 slots/layer", "policy": {"kind": "min"}}}  # fmt: skip
+    made = moesim.run(source, out=tmp_path / "whole")
+    moesim.run(source, records="summary", out=tmp_path / "run")
+    middle = int(made.summary["steps"]) // 2
+    counts = [
+        write_timeline(tmp_path / name, tmp_path / f"{name}.json", range(middle - 40, middle))
+        for name in ("whole", "run")
+    ]
+    whole, again = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("whole", "run"))
+    assert counts[0] == counts[1]
+    assert of(whole["traceEvents"], "X") == of(again["traceEvents"], "X")
+
+
+def test_what_a_run_was_made_from_is_not_written_over(tmp_path: Path) -> None:
+    trace = tmp_path / "t.parquet"
+    trace.write_bytes(Path("traces/small-moe.parquet").read_bytes())
+    source = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": str(trace),
+              "experts": {"capacity": "6 slots/layer"}, "workload": {"requests": 1}}  # fmt: skip
+    moesim.run(source, out=tmp_path / "run")
+    with pytest.raises(InputError, match="is the file that is read"):
+        write_timeline(tmp_path / "run", trace, range(2))
+    assert write_timeline(tmp_path / "run", tmp_path / "t.json", range(2)) > 0
+
+
 def test_a_run_without_spans_is_run_again_up_to_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
