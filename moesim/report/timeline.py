@@ -36,6 +36,8 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
     Raises an InputError where the run has no such step or did not fit in memory, or where ``out``
     cannot be written; it is there whole or not at all.
     """
+    if Path(out).suffix != ".json":
+        raise InputError([Problem("--out", "", f"'{out}' must be a file that ends in .json")])
     check_apart(Path(out), *files_read(Path(folder)))
     result = read_result(folder)
     check_apart(Path(out), *inputs_read(Path(folder)))
@@ -44,7 +46,7 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         what = f"the run is {result.status} ({reason}); a timeline needs one that ran to its end"
         raise InputError([Problem(str(folder), "", what)])
     played = result if len(result.spans) else rerun(Path(folder), _until(result, steps))
-    chosen = played.spans[played.spans["step"].isin(steps)]
+    chosen = played.spans[played.spans["step"].between(steps.start, steps.stop - 1)]
     if chosen.empty:
         last = int(result.steps["step"].max()) if len(result.steps) else "none"
         what = f"the run has no step in {steps.start}:{steps.stop}; its last one is {last}"

@@ -31,7 +31,7 @@ def trace(tmp_path: Path) -> dict[str, Any]:
 def test_a_run_is_not_written_over_by_its_timeline(tmp_path: Path, name: str) -> None:
     run = write_result(factory.result(with_spans=True), tmp_path / "run")
     before = (run / name).read_bytes()
-    with pytest.raises(InputError, match="is the file that is read"):
+    with pytest.raises(InputError, match=r"is the file that is read|ends in \.json"):
         write_timeline(run, run / name)
     assert (run / name).read_bytes() == before
     assert write_timeline(run, run / "timeline.json") > 0
@@ -127,9 +127,9 @@ def test_a_file_is_replaced_when_it_is_whole(
 
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     run = write_result(factory.result(with_spans=True), tmp_path / "run")
-    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(InputError, match="is a pipe"):
-        write_timeline(run, tmp_path / "pipe")
+        write_timeline(run, tmp_path / "pipe.json")
 
 
 def test_a_run_of_replay_has_the_timeline_of_its_own_times(tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_a_policy_that_looks_ahead_has_the_future_of_its_run(tmp_path: Path) -> 
 
 
 def test_what_a_run_was_made_from_is_not_written_over(tmp_path: Path) -> None:
-    trace = tmp_path / "t.parquet"
-    trace.write_bytes(Path("traces/small-moe.parquet").read_bytes())
-    source = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": str(trace),
+    model = tmp_path / "config.json"
+    model.write_bytes(Path("moesim/model/cards/small-moe.json").read_bytes())
+    source = {"model": str(model), "hardware": "rtx-4060-8gb", "trace": "traces/small-moe.parquet",
               "experts": {"capacity": "6 slots/layer"}, "workload": {"requests": 1}}  # fmt: skip
     moesim.run(source, out=tmp_path / "run")
     with pytest.raises(InputError, match="is the file that is read"):
-        write_timeline(tmp_path / "run", trace, range(2))
+        write_timeline(tmp_path / "run", model, range(2))
     assert write_timeline(tmp_path / "run", tmp_path / "t.json", range(2)) > 0
 
 
@@ -208,6 +208,11 @@ def test_steps_are_parsed(text: str, steps: range) -> None:
 def test_wrong_steps_are_said(text: str) -> None:
     with pytest.raises(InputError, match="names no steps"):
         parse_steps(text)
+
+
+def test_steps_without_an_end_to_speak_of_take_no_room(tmp_path: Path) -> None:
+    run = write_result(factory.result(with_spans=True), tmp_path / "run")
+    assert write_timeline(run, tmp_path / "t.json", range(1, 10**12)) > 0
 
 
 def test_steps_beyond_the_run_are_said(tmp_path: Path) -> None:
