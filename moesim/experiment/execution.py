@@ -46,8 +46,8 @@ def execution_of(case: Case) -> Chosen:
 
 
 def _fullest(case: Case) -> int:
-    """The most tokens that a GPU has in a decode step."""
-    schedule = case.schedule
-    seats = schedule.pass_of_token() * case.gpus + schedule.gpu
-    by_pass = np.bincount(seats, minlength=schedule.passes * case.gpus).reshape(-1, case.gpus)
+    """The most tokens that a GPU runs in a decode step: its own, or its group's."""
+    schedule, groups = case.schedule, case.gpus // case.group
+    seats = schedule.pass_of_token() * groups + schedule.gpu // case.group
+    by_pass = np.bincount(seats, minlength=schedule.passes * groups).reshape(-1, groups)
     return int(by_pass[schedule.phase == Phase.DECODE].max())

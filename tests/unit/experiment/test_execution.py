@@ -54,6 +54,18 @@ def test_a_step_larger_than_what_is_captured_is_not(tmp_path):
         assert build(experiment).case.execution == execution
 
 
+@pytest.mark.parametrize(("dense", "execution"), [("data", "graph"), ("tensor", "eager")])
+def test_gpus_that_share_the_dense_part_run_each_others_tokens(tmp_path, dense, execution):
+    text = load_experiment(SMALL).folders[-1] / "hardware_profiles/software/vllm.yaml"
+    narrow = tmp_path / "narrow.yaml"
+    narrow.write_text(text.read_text().replace("value: 512", "value: 2"))
+    shared = {"hardware": "dgx-h100", "parallelism": {"expert": 2, "dense": dense},
+              "software": str(narrow), "decide": "device"}  # fmt: skip
+    settings = ["workload.batching.batch_size=4"]
+    experiment = load_experiment({**SMALL, **shared}, settings).experiment
+    assert build(experiment).case.execution == execution
+
+
 @pytest.mark.parametrize("own", ["eager", "piecewise", "graph"])
 def test_what_the_file_says_holds(own):
     experiment = load_experiment({**SMALL, "software": "vllm", "execution": own}).experiment
