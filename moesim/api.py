@@ -257,7 +257,10 @@ def import_trace(
     """
     from moesim.model import load_model
     from moesim.trace.importing import import_trace as imported
+    from moesim.trace.lengths import PROMPT, REQUEST, check_lengths
 
+    check_lengths(PROMPT, prompt_tokens, 0)
+    check_lengths(REQUEST, request_tokens, 1)
     path = Path(file)
     if out is not None:
         parts = [part for part in path.rglob("*") if part.suffix != ".parquet"]

@@ -8,11 +8,15 @@ from typing import Any
 
 from moesim.config.errors import InputError, Problem, nearest
 
+MOST = 10**9
+"""The largest number of anything that is counted: numbers of tokens are int32 in traces."""
+
 
 def check_whole(option: str, value: Any, least: int = 1) -> None:
-    """An InputError unless ``value`` is a whole number from ``least``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        what = f"{value!r} is no whole number from {least}; write one"
+    """An InputError unless ``value`` is a whole number from ``least`` to ``MOST``."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= value <= MOST:
+        what = f"{value!r} is no whole number from {least} to {MOST}; write one"
         raise InputError([Problem(option, "", what)])
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.arguments import check_whole
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import read_file
@@ -39,6 +41,15 @@ def parse_lengths(text: str, option: str) -> Lengths:
 
 def _is_number(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 10  # noqa: PLR2004 (int32)
+
+
+def check_lengths(option: str, lengths: Lengths | None, least: int) -> None:
+    """An InputError unless ``lengths`` are whole numbers from ``least``, if there are any."""
+    several = isinstance(lengths, Iterable) and not isinstance(lengths, str | bytes)
+    for length in cast("Iterable[int]", lengths) if several else ():
+        check_whole(option, length, least)
+    if not several and lengths is not None:
+        check_whole(option, lengths, least)
 
 
 def rows_of(lengths: Lengths | None, tokens: int) -> NDArray[np.int64]:
