@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.roofline import Floats
+if TYPE_CHECKING:
+    from moesim.hardware.roofline import Floats
 
 
 class Source(IntEnum):

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.calibrated_experts import SAME_UNITS
 from moesim.hardware.fitted_waves import card_of
-from moesim.hardware.parts import Part, fitted_source
-from moesim.hardware.product_kernel import ProductNumbers, product_ns
+from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.product_kernel import ProductNumbers, product_terms
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import FfnSpec
@@ -44,11 +43,11 @@ def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers
 
 
 class Weights(NamedTuple):
-    """A matrix of ``k`` rows and ``n`` columns."""
+    """Matrices of ``k`` rows and ``n`` columns: numbers, or one for each product."""
 
-    n: float
-    k: float
-    element_bytes: float
+    n: ArrayLike
+    k: ArrayLike
+    element_bytes: ArrayLike
 
 
 class FittedProducts:
@@ -61,16 +60,26 @@ class FittedProducts:
     def __bool__(self) -> bool:
         return self.fit is not None
 
-    def price(self, rows: ArrayLike, weights: Weights) -> Part:
+    def part(self, rows: ArrayLike, weights: Weights, name: str = "product") -> Part:
         """One launch for each of ``rows``, its start and activations included; 0 without rows."""
-        assert self.fit is not None, "no fit, no price"
+        fit = self.fit
+        assert fit is not None, "no fit, no price"
         m = np.asarray(rows, np.float64)
         n, k, width = (np.full(m.shape, value) for value in weights)
-        numbers, peak = product_numbers(self.fit, self.profile), self.profile.peak(self.dtype)
-        shape = (np.maximum(m, 1.0), n, k)
-        time = product_ns(numbers, shape, width, np.full(m.shape, peak), card_of(self.profile))
-        source = fitted_source(self.fit.measured, {"m": m, "n": n, "k": k})
-        return Part(np.where(m > 0, time, 0.0), source)
+        numbers, peak = product_numbers(fit, self.profile), self.profile.peak(self.dtype)
+        shape, card = (np.maximum(m, 1.0), n, k), card_of(self.profile)
+        terms = product_terms(numbers, shape, width, np.full(m.shape, peak), card)
+
+        def parts() -> Detail:
+            start = np.full(m.shape, numbers.start_ns)
+            overlapping = (
+                Amount("reading and moving (overlaps)", terms.memory),
+                Amount("computing (overlaps)", terms.compute),
+            )
+            return Detail((Amount("start", start), *overlapping), fit)
+
+        source = fitted_source(fit.measured, {"m": m, "n": n, "k": k})
+        return Part(np.where(m > 0, terms.total, 0.0), source, name, parts)
 
     def network(self, rows: ArrayLike, network: FfnSpec) -> list[Part]:
         """The two products of a feed-forward network; gate and up are one."""
@@ -78,7 +87,25 @@ class FittedProducts:
         hidden, inner = network.hidden_size, network.intermediate_size
         width = network.bytes / (hidden * (first + inner))
         pairs = ((first, hidden), (hidden, inner))
-        return [self.price(rows, Weights(n, k, width)) for n, k in pairs]
+        names = ("first product", "second product")
+        return [
+            self.part(rows, Weights(n, k, width), name)
+            for (n, k), name in zip(pairs, names, strict=True)
+        ]
+
+
+def product_parts(
+    gpu: Roofline, rows: ArrayLike, weights: Weights, dtype: str, activation_bytes: int
+) -> list[Part]:
+    """A product by itself, with its start and its activations; nothing without rows."""
+    if fitted := FittedProducts(gpu.hardware, dtype):
+        return [fitted.part(rows, weights)]
+    count, (n, k, width) = np.asarray(rows, np.int64), (np.asarray(each) for each in weights)
+    return [
+        gpu.product(count, n * k, n * k * width, dtype),
+        gpu.moves(count * ((k + n) * activation_bytes)),
+        gpu.starts(1, count > 0),
+    ]
 
 
 def ffn_parts(
@@ -89,8 +116,8 @@ def ffn_parts(
     Fitted products bring their own starts and activations; the kernel between them stays.
     """
     if not (fitted := FittedProducts(gpu.hardware, network.dtype)):
-        return [Part(gpu.ffn_ns(network, rows, activation_bytes, starts), Source.DATASHEET)]
+        return gpu.network(network, rows, activation_bytes, starts)
     count, products = np.asarray(rows, np.int64), fitted.network(rows, network)
     moved = network.intermediate_size * (3 if network.gated else 2) * activation_bytes
-    between = gpu.activations_ns(count * moved) + (starts - len(products)) * gpu.start_ns
-    return [*products, Part(np.where(count > 0, between, 0.0), Source.DATASHEET)]
+    more = gpu.starts(starts - len(products), count > 0)
+    return [*products, gpu.moves(count * moved), more]

@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated import Calibrated, CollectiveFit
+from moesim.hardware.datasheet import Peers
+from moesim.hardware.parts import Amount, Detail, Part
 from moesim.hardware.roofline import NS, Floats
-from moesim.hardware.transfer_curve import Curve
+from moesim.hardware.transfer_curve import Curve, TransferTerms
 
 ROUNDS: Mapping[str, int] = {"all_reduce": 2, "all_to_all": 1}
 """How often a GPU sends what it holds."""
+
+
+def sending(size: ArrayLike, rate: int, peers: Peers) -> Part:
+    """``size`` bytes of a GPU at ``rate``, a share of its link's bandwidth."""
+    amount = np.asarray(size, np.float64)
+    time, peak = amount * NS / rate, peers.bandwidth.value
+    sent = Amount("bytes", time, amount, "B", peak, rate / peak)
+    return Part(time, name="bytes", of=lambda: Detail((sent,)))
 
 
 class CollectiveNumbers(NamedTuple):
@@ -40,15 +50,22 @@ def bus_bandwidth(numbers: CollectiveNumbers, gpus: ArrayLike) -> Floats:
     return np.asarray(numbers.bandwidth * numbers.scaling**doublings, np.float64)
 
 
+def collective_terms(
+    numbers: CollectiveNumbers, rounds: int, gpus: ArrayLike, size: ArrayLike
+) -> TransferTerms:
+    """The formula's terms for ``size`` bytes among ``gpus``, at least two."""
+    count, amount = np.asarray(gpus, np.float64), np.asarray(size, np.float64)
+    moving = rounds * amount * (count - 1) / count * (NS / bus_bandwidth(numbers, count))
+    filled = amount / (amount + numbers.half_bytes)
+    starting = np.broadcast_to(numbers.start_ns + numbers.step_ns * (count - 2), moving.shape)
+    return TransferTerms(starting, moving, numbers.fill_ns * filled)
+
+
 def collective_ns(
     numbers: CollectiveNumbers, rounds: int, gpus: ArrayLike, size: ArrayLike
 ) -> Floats:
     """The formula's time of ``size`` bytes among ``gpus``, at least two."""
-    count, amount = np.asarray(gpus, np.float64), np.asarray(size, np.float64)
-    moving = rounds * amount * (count - 1) / count * (NS / bus_bandwidth(numbers, count))
-    filled = amount / (amount + numbers.half_bytes)
-    starting = numbers.start_ns + numbers.step_ns * (count - 2)
-    return np.asarray(starting + moving + numbers.fill_ns * filled, np.float64)
+    return collective_terms(numbers, rounds, gpus, size).total
 
 
 def collective_fit_for(calibrated: Calibrated | None, op: str) -> CollectiveFit | None:
@@ -76,7 +93,8 @@ def collective_curve(fit: CollectiveFit, gpus: int, measured: bool = True) -> Cu
     least, most = fit.measured["gpus"]
     seen = fit.measured["bytes"] if least <= gpus <= most else NOTHING
     most_bytes = float(bus_bandwidth(numbers, gpus)) * gpus / (rounds * (gpus - 1))
-    return Curve(partial(collective_ns, numbers, rounds, gpus), most_bytes, next(own, None), seen)
+    terms = partial(collective_terms, numbers, rounds, gpus)
+    return Curve(fit, terms, most_bytes, next(own, None), seen)
 
 
 NOTHING = (1, 0)

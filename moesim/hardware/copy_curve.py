@@ -6,7 +6,7 @@ from functools import partial
 
 from moesim.hardware.calibrated import Calibrated, CopyFit
 from moesim.hardware.datasheet import Datasheet, Direction
-from moesim.hardware.transfer_curve import Curve, TransferNumbers, transfer_ns
+from moesim.hardware.transfer_curve import Curve, TransferNumbers, transfer_terms
 
 
 def copy_fit_for(
@@ -38,8 +38,8 @@ def copy_numbers(fit: CopyFit) -> TransferNumbers:
 def copy_curve(fit: CopyFit, measured: bool = True) -> Curve:
     """The curve of a fit; ``measured``: with the sizes measured."""
     ratios = fit.ratios[0] if fit.ratios and measured else None
-    formula = partial(transfer_ns, copy_numbers(fit))
-    return Curve(formula, fit.bandwidth.value, ratios, fit.measured["bytes"])
+    terms = partial(transfer_terms, copy_numbers(fit))
+    return Curve(fit, terms, fit.bandwidth.value, ratios, fit.measured["bytes"])
 
 
 def own_rate(

@@ -11,7 +11,7 @@ from moesim.config.errors import InputError
 from moesim.config.registry import Registry
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import Floats, Ints
+from moesim.hardware.roofline import Floats, Ints, Roofline
 from moesim.hardware.tiles import TileTable
 
 if TYPE_CHECKING:
@@ -23,13 +23,14 @@ registry: Registry[Operation] = Registry("moesim.hardware.costs", Operation, "mo
 
 LONGEST_NS = 1 << 42
 """An hour and a bit, which is no operation's time: so sums of prices stay within int64."""
-Prices = Literal["auto", "datasheet"]
+Prices = Literal["auto", "fit", "datasheet"]
 
 
 class CostModel:
     """Prices without state. Arguments are numbers or arrays of n; results are int64[n].
 
-    ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``datasheet`` never.
+    ``prices``: ``auto`` uses the profile's calibrated part where it has one, ``fit`` its formulas
+    without the times measured, ``datasheet`` neither.
     ``serial``: experts run one by one, each in kernels of its own; ``batched``: in one batched
     product with equal rows. ``gpus_per_node``: GPUs that
     share what a NUMA node gives to experts of the host. ``nodes``: machines that the GPUs of a
@@ -50,7 +51,9 @@ class CostModel:
         nodes: int = 1,
     ) -> None:
         self.hardware, self.model = hardware, model
-        card = hardware if prices == "auto" else hardware.model_copy(update={"calibrated": None})
+        bare = hardware.model_copy(update={"calibrated": None})
+        card = bare if prices == "datasheet" else hardware
+        self.gpu = Roofline(card)
         self.operations: dict[str, Any] = {
             kind: operation(
                 card,
@@ -59,6 +62,7 @@ class CostModel:
                 batched=batched,
                 gpus_per_node=gpus_per_node,
                 nodes=nodes,
+                measured=prices != "fit",
             )
             for kind, operation in registry.components.items()
         }
@@ -80,7 +84,7 @@ class CostModel:
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
         to; ``kv_tokens`` cached tokens, each read once.
         """
-        return self._nearest("attention", layer, tokens, context_tokens, kv_tokens)
+        return self._price("attention", layer, tokens, context_tokens, kv_tokens)
 
     def cross_attention_ns(
         self,
@@ -95,23 +99,23 @@ class CostModel:
         ``kv_tokens`` source tokens, each read once; ``projected_tokens`` those whose keys and
         values are made.
         """
-        return self._nearest("cross_attention", layer, context_tokens, kv_tokens, projected_tokens)
+        return self._price("cross_attention", layer, context_tokens, kv_tokens, projected_tokens)
 
     def dense_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The feed-forward network of a dense layer, 0 for a MoE layer."""
-        return self._nearest("dense", layer, tokens)
+        return self._price("dense", layer, tokens)
 
     def gate_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The router's product, softmax and top-k, 0 for a dense layer."""
-        return self._nearest("gate", layer, tokens)
+        return self._price("gate", layer, tokens)
 
     def permute_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """Reordering (or restoring the order of) ``rows`` of the hidden size."""
-        return self._nearest("permute", layer, rows)
+        return self._price("permute", layer, rows)
 
     def shared_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The shared expert, 0 where the layer has none."""
-        return self._nearest("shared", layer, tokens)
+        return self._price("shared", layer, tokens)
 
     def experts_ns(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Ints:
         """Waves of routed experts, one kernel launch each.
@@ -120,7 +124,7 @@ class CostModel:
         the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads nothing; a
         wave without experts costs nothing. An expert alone is a wave of one.
         """
-        return self._nearest("experts", layer, rows, starts)
+        return self._price("experts", layer, rows, starts)
 
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """The tiles of waves by their rows, or average rows, ``number`` int64[n]; None where
@@ -135,23 +139,23 @@ class CostModel:
 
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """A routed expert with ``rows`` rows that the host computes."""
-        return self._nearest("cpu_expert", layer, rows)
+        return self._price("cpu_expert", layer, rows)
 
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
-        return self._nearest("head", tokens)
+        return self._price("head", tokens)
 
     def masks_ns(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
     ) -> Ints:
         """Static gating: building tokens x experts x capacity masks, and the dispatch product."""
-        return self._nearest("masks", layer, tokens, experts, capacity)
+        return self._price("masks", layer, tokens, experts, capacity)
 
     def combine_product_ns(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
     ) -> Ints:
         """Static gating: the combine product with the masks."""
-        return self._nearest("combine_product", layer, tokens, experts, capacity)
+        return self._price("combine_product", layer, tokens, experts, capacity)
 
     def encode_ns(
         self,
@@ -164,18 +168,18 @@ class CostModel:
         """Tutel: ``rows`` of ``tokens`` to their places among experts x capacity. Decoding is a
         reordering of the rows.
         """
-        return self._nearest("encode", layer, tokens, experts, capacity, rows)
+        return self._price("encode", layer, tokens, experts, capacity, rows)
 
     def decide_ns(self) -> int:
         """A small kernel that decides on the device."""
-        return int(self._nearest("decide")[()])
+        return int(self._price("decide")[()])
 
     def copy_ns(self, size: int, direction: Direction, pinned: bool = True, copies: int = 1) -> int:
         """``size`` bytes between host and GPU in ``copies`` equal copies, one after another.
 
         copies x latency + bytes / bandwidth, rounded up once; nothing to copy takes no time.
         """
-        return int(_whole(self.operations["copy"].price(size, direction, pinned, copies)))
+        return int(self._price("copy", size, direction, pinned, copies)[()])
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
@@ -184,7 +188,7 @@ class CostModel:
         up; what stays on a GPU is free, and so is one GPU. On several nodes the network works
         beside the links within them (``costs/all_to_all.py``).
         """
-        return _whole(np.ceil(self.operations["all_to_all"].price(matrix)))
+        return self._price("all_to_all", matrix)
 
     @property
     def by_busiest_gpu(self) -> bool:
@@ -195,10 +199,15 @@ class CostModel:
         """An all-reduce of ``size`` bytes int64[n] over ``gpus`` of one node, rounded up; nothing
         to add up takes no time, and so does one GPU.
         """
-        return _whole(np.ceil(self.operations["all_reduce"].price(gpus, size)))
+        return self._price("all_reduce", gpus, size)
 
-    def _nearest(self, kind: str, *shape: Any) -> Ints:
-        return _whole(self.operations[kind].price(*shape) + 0.5)
+    def _price(self, kind: str, *shape: Any) -> Ints:
+        return self.whole(kind, self.operations[kind].price(*shape))
+
+    def whole(self, kind: str, price_ns: ArrayLike) -> Ints:
+        """Prices of the operation ``kind`` as whole nanoseconds, rounded up or to the nearest."""
+        price = np.asarray(price_ns)
+        return _whole(np.ceil(price) if self.operations[kind].rounds_up else price + 0.5)
 
 
 def _whole(price_ns: ArrayLike) -> Ints:

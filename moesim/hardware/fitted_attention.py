@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moesim.hardware.attention_kernel import attention_ns
+from moesim.hardware.attention_kernel import AttentionNumbers, attention_ns, attention_terms
 from moesim.hardware.attention_tiles import AttentionShape
 from moesim.hardware.basis import Source
+from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.calibrated_attention import (
     DECODE,
     PREFILL,
     attention_fit_for,
     attention_numbers,
 )
+from moesim.hardware.expert_kernel import Card
 from moesim.hardware.fitted_waves import card_of
-from moesim.hardware.parts import fitted_source
-from moesim.hardware.precision import activation_dtype
+from moesim.hardware.parts import Amount, Detail, fitted_source
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import AttentionSpec
 
 
 class Scores(NamedTuple):
-    """Nanoseconds of n calls, 0 where no fit has them; their ``Source``; whether a fit has them."""
+    """Nanoseconds of n calls, 0 where no fit has them; their ``Source``; whether a fit has them;
+    the terms of the last fit's calls.
+    """
 
     time_ns: Floats
     source: NDArray[np.int64]
     fitted: NDArray[np.bool_]
+    of: Callable[[], Detail]
+
+
+NO_TERMS: Callable[[], Detail] = Detail
+
+
+class Cache(NamedTuple):
+    """The format of keys and values, and whether they may still lie in the L2, as in a call that is
+    repeated; in a run other layers' weights were read since.
+    """
+
+    dtype: str
+    element_bytes: float
+    warm: bool = False
 
 
 class Uniform(NamedTuple):
@@ -58,45 +77,57 @@ def uniform(tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike) 
 
 
 def fitted_scores(
-    profile: HardwareProfile,
-    block: AttentionSpec,
-    activation_bytes: int,
-    requests: Uniform,
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache, requests: Uniform
 ) -> Scores:
     """The scores of calls, their start and the cache's update included.
 
-    Cached keys come from memory: other layers' weights were read since. Nothing is fitted where the
-    cache is not of whole keys and values: multi-head latent attention, encoders, other formats.
+    Nothing is fitted where the cache is not of whole keys and values: multi-head latent attention,
+    encoders, other formats.
     """
     head_dim = (block.query_key_head_size + block.value_head_size) / 2
-    dtype, shape = activation_dtype(activation_bytes), np.shape(requests.queries)
+    shape, of = np.shape(requests.queries), NO_TERMS
     time, source = np.zeros(shape), np.full(shape, Source.DATASHEET, np.int64)
     fitted = np.zeros(shape, bool)
-    if block.kv_bytes_per_token != 2 * block.kv_heads * head_dim * activation_bytes:
-        return Scores(time, source, fitted)
+    if block.kv_bytes_per_token != 2 * block.kv_heads * head_dim * cache.element_bytes:
+        return Scores(time, source, fitted, of)
     for op in (DECODE, PREFILL):
-        fit = attention_fit_for(profile, op, dtype, head_dim)
+        fit = attention_fit_for(profile, op, cache.dtype, head_dim)
         mine = (requests.queries == 1) == (op == DECODE)
         if fit is None or not mine.any():
             continue
         part = Uniform(*(values[mine] for values in requests))
-        call = _call(part, block, head_dim, activation_bytes, profile.peak(dtype))
+        call = _call(part, block, cache, head_dim, profile.peak(cache.dtype))
         numbers, card = attention_numbers(fit, profile), card_of(profile)
         time[mine] = attention_ns(numbers, fit.layout, call, card)
+        of = partial(_terms, fit, numbers, call, card)
         source[mine] = fitted_source(fit.measured, call._asdict())
         fitted |= mine
-    return Scores(time, source, fitted)
+    return Scores(time, source, fitted, of)
+
+
+def _terms(
+    fit: AttentionFit, numbers: AttentionNumbers, call: AttentionShape, card: Card
+) -> Detail:
+    terms = attention_terms(numbers, fit.layout, call, card)
+    named = {
+        "start": terms.start,
+        "splitting and merging": terms.split,
+        "appending to the cache": terms.write,
+        "memory (overlaps)": terms.memory,
+        "busiest multiprocessor (overlaps)": terms.busy,
+    }
+    return Detail([Amount(name, time) for name, time in named.items()], fit)
 
 
 def _call(
-    part: Uniform, block: AttentionSpec, head_dim: float, activation_bytes: int, peak: float
+    part: Uniform, block: AttentionSpec, cache: Cache, head_dim: float, peak: float
 ) -> AttentionShape:
     values = {
         "heads": block.heads,
         "kv_heads": block.kv_heads,
         "head_dim": head_dim,
-        "element_bytes": activation_bytes,
+        "element_bytes": cache.element_bytes,
         "peak": peak,
     }
     each = {name: np.full(part.batch.shape, float(value)) for name, value in values.items()}
-    return AttentionShape(**part._asdict(), **each, warm=np.zeros(part.batch.shape, bool))
+    return AttentionShape(**part._asdict(), **each, warm=np.full(part.batch.shape, cache.warm))

@@ -24,6 +24,7 @@ from moesim.hardware.expert_kernel import (
     ragged_work,
     terms,
 )
+from moesim.hardware.parts import MEASURED, Amount, Detail, Part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
 from moesim.hardware.tiles import BY_AVERAGE, TileTable, tiles_of
@@ -37,6 +38,21 @@ def card_of(profile: HardwareProfile) -> Card:
     return Card(bandwidth, float(l2), sheet.multiprocessors.value)
 
 
+NAMES = {
+    "start": "start of the layer's kernels",
+    "activations": "activation traffic",
+    "up_memory": "  reading of gate and up",
+    "up_compute": "  computing of gate and up",
+    "up_cache": "  L2 traffic of gate and up",
+    "up": "gate and up: both, overlapped",
+    "down_memory": "  reading of down",
+    "down_compute": "  computing of down",
+    "down_cache": "  L2 traffic of down",
+    "down": "down: both, overlapped",
+}
+"""The terms in words."""
+
+
 class FittedWaves:
     """Waves of one layer's experts.
 
@@ -44,7 +60,7 @@ class FittedWaves:
     of the wave's experts (``tiles``); a measured shape's ratio (measured over formula) follows its
     tokens. ``serial`` waves hold one expert, a launch of
     its own shape; without a fit of such launches the grouped kernel's terms stand in, with
-    ``start_ns`` in place of its start.
+    ``start_ns`` in place of its start. ``measured``: with the ratios.
     """
 
     def __init__(
@@ -55,12 +71,14 @@ class FittedWaves:
         *,
         serial: bool,
         start_ns: float,
+        measured: bool = True,
     ) -> None:
         self.profile, self.moe, self.activation_bytes = profile, moe, activation_bytes
         grouped = fits_for(profile, moe.expert.dtype)
         own = fits_for(profile, moe.expert.dtype, serial=True) if serial else grouped
         self.fits, self.alone = own or grouped, serial and bool(own)
         self.borrowed_start = start_ns if serial and not own else None
+        self.measured = measured
 
     def price(self, counts: Ints, members: Ints) -> Floats:
         """Nanoseconds of waves with ``members[i]`` of the rows ``counts`` each."""
@@ -73,6 +91,22 @@ class FittedWaves:
                 price = terms(numbers, work, card_of(self.profile)).total
                 time[mine] = (price * self._usable(ratio))[mine]
         return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
+
+    def part(self, counts: Ints, members: Ints) -> Part:
+        """The price of each wave, with the terms of its formula."""
+        price = self.price(counts, members)
+
+        def detail() -> Detail:
+            shapes = self._shapes(group_sums(counts, members))
+            which, _, _ = choose(self.fits, shapes)
+            fit = self.fits[int(which[0])]
+            work = self._work(fit, counts, members, shapes)
+            found = terms(self._numbers(fit), work, card_of(self.profile))
+            named = {text: getattr(found, name) for name, text in NAMES.items()}
+            named[MEASURED] = price - found.total
+            return Detail([Amount(name, time) for name, time in named.items()], fit)
+
+        return Part(price, Source.FITTED, "kernels of the experts", detail)
 
     def tiles(self, number: Ints) -> TileTable:
         """The tiles of waves by their rows, or average rows, ``number`` [n]."""
@@ -104,11 +138,16 @@ class FittedWaves:
         even = distinct >= EVEN * np.minimum(shapes.experts, total)
         formula = np.where(beyond, Source.OUTSIDE, Source.FITTED)
         tabled = np.where(exact & even, Source.MEASURED, Source.INTERPOLATED)
-        known = ~np.isnan(ratio) & (self.borrowed_start is None)
+        known = ~np.isnan(ratio) & self._corrected
         return np.asarray(np.where(known, tabled, formula), np.int64)
 
+    @property
+    def _corrected(self) -> bool:
+        """Whether measured times correct the formula."""
+        return self.measured and self.borrowed_start is None
+
     def _usable(self, ratio: Floats) -> Floats:
-        if self.borrowed_start is not None:
+        if not self._corrected:
             return np.ones(len(ratio))
         return np.where(np.isnan(ratio), 1.0, ratio)
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import KernelFit
+from moesim.hardware.parts import Amount, Detail, Part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import NS, Floats
 
@@ -68,11 +70,33 @@ KERNELS: Mapping[str, Callable[[Shape], KernelWork]] = {
 
 def kernel_ns(numbers: KernelNumbers, work: KernelWork) -> Floats:
     """The time of each kernel."""
-    memory, compute = work.size * NS / numbers.bandwidth, work.operations * NS / numbers.compute
+    memory, compute = _apart_ns(numbers, work)
     larger = np.maximum(np.maximum(memory, compute), 1e-9)
     smaller = np.minimum(memory, compute)
     together = larger * (1 + (smaller / larger) ** numbers.overlap) ** (1 / numbers.overlap)
     return np.asarray(numbers.start_ns + together, np.float64)
+
+
+def _apart_ns(numbers: KernelNumbers, work: KernelWork) -> tuple[Floats, Floats]:
+    return work.size * NS / numbers.bandwidth, work.operations * NS / numbers.compute
+
+
+def kernel_part(fit: KernelFit, work: KernelWork, sharing: int = 1) -> Part:
+    """The price of each kernel by a fit; ``sharing`` of them at once share its rates."""
+    numbers = kernel_numbers(fit)
+    rates = {"bandwidth": numbers.bandwidth / sharing, "compute": numbers.compute / sharing}
+    numbers = numbers._replace(**rates)
+
+    def terms() -> Detail:
+        memory, compute = _apart_ns(numbers, work)
+        start = np.full(np.shape(memory), numbers.start_ns)
+        moving = Amount("moving (overlaps)", memory, work.size, "B", numbers.bandwidth)
+        computing = Amount(
+            "computing (overlaps)", compute, work.operations, "FLOP", numbers.compute
+        )
+        return Detail((Amount("start", start), moving, computing), fit)
+
+    return Part(kernel_ns(numbers, work), Source.FITTED, f"{fit.op} kernel", terms)
 
 
 def kernel_fit_for(profile: HardwareProfile, op: str) -> KernelFit | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moesim.hardware.basis import Source, by_source
-from moesim.hardware.roofline import Floats, Roofline
+from moesim.hardware.parts import Part, together
+from moesim.hardware.roofline import Floats, Ints, Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 class Operation:
     """The price of the operation ``kind``, found by that name.
 
-    A subclass has ``price``: the shapes of ``CostModel``'s method of that name to nanoseconds, not
-    yet rounded. Where it does not rest on the datasheet alone, its ``rests_on`` says so.
+    A subclass has ``parts``: the shapes of ``CostModel``'s method of that name to the parts of each
+    price. Their sum is the price, and what explains it. Where it does not rest on the datasheet
+    alone, ``sources`` says so, or ``rests_on`` where parts differ.
     ``serial``: experts run one by one; ``batched``: in one batched product. ``gpus_per_node``: GPUs
     that share a NUMA node's cores. ``nodes``: machines that all GPUs are spread over evenly.
+    ``measured``: whether a fit's formula is corrected by what was measured.
     """
 
     kind: ClassVar[str]
+    rounds_up: ClassVar[bool] = False
+    """Whether a price is rounded up to whole nanoseconds, not to the nearest."""
 
     def __init__(
         self,
@@ -32,11 +37,24 @@ class Operation:
         batched: bool = False,
         gpus_per_node: int = 1,
         nodes: int = 1,
+        measured: bool = True,
     ) -> None:
         self.hardware, self.model, self.gpu = hardware, model, Roofline(hardware)
         self.serial, self.batched, self.gpus_per_node = serial, batched, gpus_per_node
-        self.nodes = nodes
+        self.nodes, self.measured = nodes, measured
+
+    def parts(self, *shape: Any) -> list[Part]:
+        """The parts of the prices of ``shape``."""
+        raise NotImplementedError
+
+    def price(self, *shape: Any) -> Floats:
+        """Nanoseconds of ``shape``, not yet rounded: the sum of the parts."""
+        return together(self.parts(*shape))
+
+    def sources(self, *_shape: Any) -> Source | Ints:
+        """What the prices of ``shape`` rest on: one ``Source``, or one each."""
+        return Source.DATASHEET
 
     def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""
-        return by_source(price_ns, Source.DATASHEET)
+        return by_source(price_ns, self.sources(*shape))

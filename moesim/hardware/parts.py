@@ -1,28 +1,66 @@
-"""Prices made of parts that rest on different sources."""
+"""The parts whose sum is a price: how long each takes, what it rests on and what is in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.hardware.basis import Source, by_source
-from moesim.hardware.calibrated import Ranges
-from moesim.hardware.roofline import Floats
+
+if TYPE_CHECKING:
+    from moesim.hardware.calibrated import Fit, Ranges
+    from moesim.hardware.roofline import Floats
+
+
+MEASURED = "measured beyond the formula"
+"""The name of what measured times add to a formula's, or take from it."""
+
+
+class Amount(NamedTuple):
+    """What takes time within a part [n]; where it is known, the ``amount`` (bytes, or operations of
+    products) and the rate: ``fraction`` of a ``peak`` a second.
+    """
+
+    name: str
+    time_ns: Floats
+    amount: Floats | None = None
+    unit: str = ""
+    peak: float = 0.0
+    fraction: float = 1.0
+
+
+class Detail(NamedTuple):
+    """What is in a part, and the fit behind it. Of amounts with a rate the longest is the part's
+    time; terms of a fit overlap as its formula says.
+    """
+
+    amounts: Sequence[Amount] = ()
+    fit: Fit | None = None
 
 
 class Part(NamedTuple):
-    """Nanoseconds [n] of a part, and what they rest on: one ``Source``, or one each [n]."""
+    """Nanoseconds [n] of a part, and what they rest on: one ``Source``, or one each [n].
+
+    ``of`` is asked where a price is explained, never in a run.
+    """
 
     time_ns: Floats
-    source: Source | NDArray[np.int64]
+    source: Source | NDArray[np.int64] = Source.DATASHEET
+    name: str = ""
+    of: Callable[[], Detail] = Detail
 
 
 def together(parts: Sequence[Part]) -> Floats:
     """The prices [n]."""
     return np.asarray(sum(part.time_ns for part in parts), np.float64)
+
+
+def where(mask: NDArray[np.bool_], parts: Sequence[Part]) -> list[Part]:
+    """The parts, which take no time where ``mask`` is false."""
+    return [part._replace(time_ns=np.where(mask, part.time_ns, 0.0)) for part in parts]
 
 
 def resting(price_ns: Floats, parts: Sequence[Part]) -> Floats:

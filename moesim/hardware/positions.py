@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.roofline import Floats, Roofline
+from moesim.hardware.parts import Part
+from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec
 
 POSITION_TRAFFIC = 130
@@ -14,8 +15,8 @@ integers of 8 bytes, their running counts, the comparison with the capacity, pro
 (counted in fairseq's gate, approximate)."""
 
 
-def positions_ns(gpu: Roofline, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike) -> Floats:
+def positions(gpu: Roofline, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike) -> Part:
     """The traffic of the positions of all choices; their kernels are bound by memory."""
     choices = layer.moe.top_k if layer.moe else 0
     elements = np.asarray(tokens, np.float64) * np.asarray(experts, np.float64)
-    return gpu.weights_ns(elements * (choices * POSITION_TRAFFIC))
+    return gpu.reads(elements * (choices * POSITION_TRAFFIC), "positions")

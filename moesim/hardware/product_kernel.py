@@ -8,6 +8,7 @@ tiles. Few tiles are spread by splitting k.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,14 +46,22 @@ class ProductNumbers:
         return tuple(field.name for field in fields(cls))
 
 
-def product_ns(
+class ProductTerms(NamedTuple):
+    """Nanoseconds of n products, each [n]; ``memory`` and ``compute`` overlap."""
+
+    memory: Floats
+    compute: Floats
+    total: Floats
+
+
+def product_terms(
     numbers: ProductNumbers,
     shape: tuple[Floats, Floats, Floats],
     element_bytes: Floats,
     peak: Floats,
     card: Card,
-) -> Floats:
-    """Nanoseconds of the products ``shape`` (m, n, k), each [n]; activations have two bytes."""
+) -> ProductTerms:
+    """The terms of the products ``shape`` (m, n, k), each [n]; activations have two bytes."""
     m, n, k = shape
     weights = n * k * element_bytes / (card.bandwidth * numbers.bandwidth)
     moved = 2.0 * (m * k + m * n) / (card.bandwidth * numbers.activation_bandwidth)
@@ -60,7 +69,7 @@ def product_ns(
     compute = 2.0 * tiled(m, n, k, card.multiprocessors) * k * NS / (peak * numbers.compute)
     larger, smaller = np.maximum(memory, compute), np.minimum(memory, compute)
     together = larger * (1 + (smaller / larger) ** numbers.overlap) ** (1 / numbers.overlap)
-    return np.asarray(numbers.start_ns + together, np.float64)
+    return ProductTerms(memory, compute, np.asarray(numbers.start_ns + together, np.float64))
 
 
 def tiled(m: Floats, n: Floats, k: Floats, multiprocessors: int) -> Floats:

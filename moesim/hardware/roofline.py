@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from moesim.hardware.parts import Amount, Detail, Part, where
+
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import FfnSpec
@@ -88,21 +90,64 @@ class Roofline:
         rate = self.hardware.peak(dtype) * self.compute_fraction
         return np.asarray(operations, np.float64) * (NS / rate)
 
-    def product_ns(self, rows: ArrayLike, elements: float, size: ArrayLike, dtype: str) -> Floats:
-        """Time of rows x weights: ``elements`` weights of ``dtype`` in ``size`` bytes.
+    def starts(self, number: ArrayLike, runs: ArrayLike = True) -> Part:
+        """The starts of ``number`` kernels, where it ``runs``."""
+        return Part(np.where(runs, np.asarray(number) * self.start_ns, 0.0), name="starts")
+
+    def reads(self, size: ArrayLike, name: str = "reads") -> Part:
+        """``size`` bytes of weights, of the KV cache or of tensors made by large kernels."""
+        share = self.hardware.datasheet.bandwidth_fraction.value
+        return self._traffic(name, self.weights_ns(size), size, share)
+
+    def moves(self, size: ArrayLike, name: str = "moves") -> Part:
+        """``size`` bytes of activations."""
+        share = self.hardware.datasheet.activation_bandwidth_fraction.value
+        return self._traffic(name, self.activations_ns(size), size, share)
+
+    def longest(
+        self, size: ArrayLike, operations: ArrayLike, dtype: str, name: str = "reads and products"
+    ) -> Part:
+        """The longer of reading ``size`` bytes and of ``operations`` in the units for ``dtype``."""
+        read, computed = self.weights_ns(size), self.operations_ns(operations, dtype)
+
+        def both() -> Detail:
+            amount, rate = np.asarray(operations, np.float64), self.hardware.peak(dtype)
+            products = Amount("products", computed, amount, "FLOP", rate, self.compute_fraction)
+            return Detail((*self.reads(size).of().amounts, products))
+
+        return Part(np.maximum(read, computed), name=name, of=both)
+
+    def product(
+        self,
+        rows: ArrayLike,
+        elements: ArrayLike,
+        size: ArrayLike,
+        dtype: str,
+        name: str = "reads and products",
+    ) -> Part:
+        """Rows x weights: ``elements`` weights of ``dtype`` in ``size`` bytes.
 
         ``rows`` are padded here; no start-up. 0 where there are no rows.
         """
         count = np.asarray(rows, np.int64)
-        work = (padded(count, row_tile(count)) + self.half_rows) * (2.0 * elements)
-        time = np.maximum(self.weights_ns(size), self.operations_ns(work, dtype))
-        return np.where(count > 0, time, 0.0)
+        work = (padded(count, row_tile(count)) + self.half_rows) * (2.0 * np.asarray(elements))
+        (part,) = where(count > 0, [self.longest(size, work, dtype, name)])
+        return part
 
-    def ffn_ns(
+    def network(
         self, network: FfnSpec, rows: ArrayLike, activation_bytes: int, starts: int
-    ) -> Floats:
-        """Time of a feed-forward network over ``rows``, with ``starts`` kernels; 0 without rows."""
+    ) -> list[Part]:
+        """A feed-forward network over ``rows``, with ``starts`` kernels; nothing without rows."""
         count = np.asarray(rows, np.int64)
-        time = self.product_ns(count, matrix_elements(network), network.bytes, network.dtype)
-        time = time + self.activations_ns(count * (activation_elements(network) * activation_bytes))
-        return np.where(count > 0, time + starts * self.start_ns, 0.0)
+        return [
+            self.product(count, matrix_elements(network), network.bytes, network.dtype),
+            self.moves(count * (activation_elements(network) * activation_bytes)),
+            self.starts(starts, count > 0),
+        ]
+
+    def _traffic(self, name: str, time_ns: Floats, size: ArrayLike, share: float) -> Part:
+        def amount() -> Detail:
+            peak = self.hardware.datasheet.memory_bandwidth.value
+            return Detail((Amount(name, time_ns, np.asarray(size, np.float64), "B", peak, share),))
+
+        return Part(time_ns, name=name, of=amount)

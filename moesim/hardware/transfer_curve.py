@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.basis import Source
-from moesim.hardware.calibrated import SizeRatios
+from moesim.hardware.calibrated import SizeRatios, TransferFit
+from moesim.hardware.parts import MEASURED, Amount, Detail, Part
 from moesim.hardware.roofline import NS, Floats, Ints
 
 
@@ -31,32 +32,72 @@ class TransferNumbers(NamedTuple):
     half_bytes: float
 
 
-def transfer_ns(numbers: TransferNumbers, size: Floats) -> Floats:
-    """The formula's time of ``size`` bytes."""
+class TransferTerms(NamedTuple):
+    """Nanoseconds of n transfers, each [n]; their sum is the formula's time."""
+
+    start: Floats
+    moving: Floats
+    filling: Floats
+
+    @property
+    def total(self) -> Floats:
+        """The formula's time."""
+        return np.asarray(self.start + self.moving + self.filling, np.float64)
+
+
+def transfer_terms(numbers: TransferNumbers, size: Floats) -> TransferTerms:
+    """The formula's terms for ``size`` bytes."""
     filled = size / (size + numbers.half_bytes)
     moving = size * (NS / numbers.bandwidth)
-    return np.asarray(numbers.start_ns + moving + numbers.fill_ns * filled, np.float64)
+    start = np.full(np.shape(size), numbers.start_ns)
+    return TransferTerms(start, moving, numbers.fill_ns * filled)
+
+
+def transfer_ns(numbers: TransferNumbers, size: Floats) -> Floats:
+    """The formula's time of ``size`` bytes."""
+    return transfer_terms(numbers, size).total
 
 
 class Curve:
     """Prices by bytes; ``bandwidth`` is what the formula tends to in bytes a second.
 
-    ``ratios``: None where no size was measured; ``seen``: the least and the largest bytes that the
-    fit saw. ``rate``: bytes a second that no size exceeds.
+    ``terms`` are the formula's, of ``fit``. ``ratios``: None where no size was measured; ``seen``:
+    the least and the largest bytes that the fit saw. ``rate``: bytes a second that no size exceeds.
     """
 
     def __init__(
         self,
-        formula: Callable[[Floats], Floats],
+        fit: TransferFit,
+        terms: Callable[[Floats], TransferTerms],
         bandwidth: float,
         ratios: SizeRatios | None,
         seen: tuple[int, int],
     ) -> None:
-        self.formula, self.seen = formula, seen
+        self.fit, self.terms, self.seen = fit, terms, seen
         self.sizes = np.array(ratios.bytes if ratios else (), np.float64)
-        times = formula(self.sizes) * np.array(ratios.ratio if ratios else (), np.float64)
+        times = self.formula(self.sizes) * np.array(ratios.ratio if ratios else (), np.float64)
         self.times = np.minimum.accumulate(times[::-1])[::-1]
         self.rate = max([bandwidth, *(self.sizes * NS / self.times).tolist()])
+
+    def formula(self, size: Floats) -> Floats:
+        """The formula's nanoseconds of ``size`` bytes [n]."""
+        return self.terms(size).total
+
+    def part(self, size: ArrayLike) -> Part:
+        """The price of ``size`` bytes [n], with the formula's terms."""
+        price = self.price(size)
+
+        def terms() -> Detail:
+            formula = self.terms(np.asarray(size, np.float64))
+            named = {
+                "start": formula.start,
+                "bytes over bandwidth": formula.moving,
+                "filling": formula.filling,
+                MEASURED: price - formula.total,
+            }
+            return Detail([Amount(name, time) for name, time in named.items()], self.fit)
+
+        return Part(price, Source.FITTED, f"{self.fit.op}", terms)
 
     def price(self, size: ArrayLike) -> Floats:
         """Nanoseconds of ``size`` bytes [n]; those of no bytes are the start."""

@@ -26,7 +26,7 @@ from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.calibrated_products import product_fit_for, product_numbers
 from moesim.hardware.expert_kernel import Card
 from moesim.hardware.fitted_waves import card_of
-from moesim.hardware.product_kernel import ProductNumbers, product_ns
+from moesim.hardware.product_kernel import ProductNumbers, product_terms
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats
 
@@ -113,7 +113,7 @@ def prices(
     known = {dtype: (BYTES[dtype], profile.peak(dtype)) for dtype in set(dtypes)}
     width, peak = np.array([known[dtype] for dtype in dtypes]).reshape(-1, 2).T
     shape = (number(table, "m"), number(table, "n"), number(table, "k"))
-    return product_ns(numbers, shape, width, peak, card)
+    return product_terms(numbers, shape, width, peak, card).total
 
 
 def _fit(table: pd.DataFrame, profile: HardwareProfile, card: Card, mask: Mask) -> Found:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import by_source
-from moesim.hardware.collective_kernel import ROUNDS, collective_curve, collective_fit_for
+from moesim.hardware.basis import Source
+from moesim.hardware.collective_kernel import (
+    ROUNDS,
+    collective_curve,
+    collective_fit_for,
+    sending,
+)
 from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import NS, Floats
+from moesim.hardware.parts import Part, where
+from moesim.hardware.roofline import Ints
 from moesim.hardware.transfer_curve import Curve
 
 
@@ -21,26 +27,25 @@ class AllReduce(Operation):
     """
 
     kind: ClassVar[str] = "all_reduce"
+    rounds_up: ClassVar[bool] = True
 
-    def price(self, gpus: int, size: ArrayLike) -> Floats:
+    def parts(self, gpus: int, size: ArrayLike) -> list[Part]:
         """See ``CostModel.all_reduce_ns``."""
         amount = np.asarray(size, np.int64)
         if gpus == 1:
-            return np.zeros(amount.shape)
+            return [Part(np.zeros(amount.shape))]
         if (curve := self._curve(gpus)) is not None:
-            return np.where(amount > 0, curve.price(amount), 0.0)
+            return where(amount > 0, [curve.part(amount)])
         peers = self.hardware.datasheet.peers
         sent = ROUNDS[self.kind] * amount * (gpus - 1) / gpus
-        time = peers.all_reduce_latency_ns + sent * NS / peers.all_reduce_bytes_per_second
-        return np.where(amount > 0, time, 0.0)
+        latency = Part(np.asarray(float(peers.all_reduce_latency_ns)), name="latency")
+        return where(amount > 0, [latency, sending(sent, peers.all_reduce_bytes_per_second, peers)])
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def sources(self, gpus: int, size: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        gpus, size = shape
-        if gpus == 1 or (curve := self._curve(gpus)) is None:
-            return super().rests_on(price_ns, *shape)
-        return by_source(price_ns, curve.sources(size))
+        curve = self._curve(gpus) if gpus > 1 else None
+        return Source.DATASHEET if curve is None else curve.sources(size)
 
     def _curve(self, gpus: int) -> Curve | None:
         fit = collective_fit_for(self.hardware.calibrated, self.kind)
-        return collective_curve(fit, gpus) if fit else None
+        return collective_curve(fit, gpus, self.measured) if fit else None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source, by_source
-from moesim.hardware.collective_kernel import collective_curve, collective_fit_for
+from moesim.hardware.basis import Source
+from moesim.hardware.collective_kernel import collective_curve, collective_fit_for, sending
 from moesim.hardware.network import Network
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import Amount, Detail, Part, together
 from moesim.hardware.roofline import NS, Floats, Ints
 from moesim.hardware.transfer_curve import Curve
 
@@ -28,51 +29,68 @@ class AllToAll(Operation):
     """
 
     kind: ClassVar[str] = "all_to_all"
+    rounds_up: ClassVar[bool] = True
 
     @property
     def by_busiest(self) -> bool:
         """Whether prices, and what they rest on, go by the busiest GPU's bytes alone."""
         return self.nodes == 1
 
-    def price(self, matrix: ArrayLike) -> Floats:
+    def parts(self, matrix: ArrayLike) -> list[Part]:
         """See ``CostModel.all_to_all_ns``."""
         sent = np.asarray(matrix, np.int64)
-        if sent.shape[-1] == 1:
-            return np.zeros(sent.shape[:-2])
-        if self.nodes == 1:
-            return self._within(sent)
-        within, across, latency = self._parts(sent)
-        return np.asarray(latency + np.maximum(within, across), np.float64)
+        if sent.shape[-1] == 1 or self.nodes == 1:
+            return self._within(_busiest(sent), sent.shape[-1])
+        within, across, latency = self._spread(sent)
+        longest = (Amount("within nodes", within), Amount("between nodes", across))
+        start = Part(np.full(within.shape, latency), name="latency")
+        moving = Part(np.maximum(within, across), name="bytes", of=lambda: Detail(longest))
+        return [start, moving]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def sources(self, matrix: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        sent = np.asarray(shape[0], np.int64)
+        sent = np.asarray(matrix, np.int64)
         gpus = sent.shape[-1]
         if gpus == 1 or (curve := self._curve(gpus // self.nodes)) is None:
-            return super().rests_on(price_ns, *shape)
+            return Source.DATASHEET
         if self.nodes == 1:
-            return by_source(price_ns, curve.sources(_held(sent)))
-        within, across, _ = self._parts(sent)
-        fitted = curve.sources(_held(self._inside(sent)).max(axis=-1))
-        return by_source(price_ns, np.where(within > across, fitted, Source.DATASHEET))
+            return curve.sources(_held(_busiest(sent), gpus))
+        within, across, _ = self._spread(sent)
+        inside = self._inside(sent)
+        fitted = curve.sources(_held(_busiest(inside), inside.shape[-1]).max(axis=-1))
+        return np.where(within > across, fitted, Source.DATASHEET)
 
-    def _within(self, sent: Ints) -> Floats:
-        """The time on one node, [...]; ``sent`` int64[..., G, G]."""
-        if sent.shape[-1] == 1:
-            return np.zeros(sent.shape[:-2])
-        if (curve := self._curve(sent.shape[-1])) is not None:
-            return curve.price(_held(sent))
+    def even(self, gpus: int, size: ArrayLike) -> tuple[list[Part], Source | Ints]:
+        """The parts, and what they rest on, of even exchanges among ``gpus`` of one node that each
+        hold ``size`` bytes.
+        """
+        amount = np.asarray(size, np.float64)
+        curve = self._curve(gpus)
+        source = Source.DATASHEET if curve is None else curve.sources(amount)
+        return self._within(amount * (gpus - 1) / gpus, gpus), source
+
+    def _within(self, busiest: ArrayLike, gpus: int) -> list[Part]:
+        """The parts on one node, where a GPU sends or receives up to ``busiest`` bytes."""
+        amount = np.asarray(busiest)
+        if gpus == 1:
+            return [Part(np.zeros(amount.shape))]
+        if (curve := self._curve(gpus)) is not None:
+            return [curve.part(_held(amount, gpus))]
         peers = self.hardware.datasheet.peers
-        rate = peers.all_to_all_bytes_per_second
-        return np.asarray(round(peers.latency.value) + _busiest(sent) * NS / rate, np.float64)
+        latency = Part(np.full(amount.shape, float(round(peers.latency.value))), name="latency")
+        return [latency, sending(amount, peers.all_to_all_bytes_per_second, peers)]
 
-    def _parts(self, sent: Ints) -> tuple[Floats, Floats, float]:
+    def _within_ns(self, sent: Ints) -> Floats:
+        """The time on one node, [...]; ``sent`` int64[..., G, G]."""
+        return together(self._within(_busiest(sent), sent.shape[-1]))
+
+    def _spread(self, sent: Ints) -> tuple[Floats, Floats, float]:
         """Times within nodes and across them without latency, and the latency."""
         network, sheet = self._network(), self.hardware.datasheet
         node = sent.shape[-1] // self.nodes
         start = self._start(node)
         stays = self._inside(sent)
-        inside = self._within(stays).max(axis=-1) - start
+        inside = self._within_ns(stays).max(axis=-1) - start
         every = np.stack([sent.sum(axis=-1), sent.sum(axis=-2)])
         of_gpus = every - np.stack([stays.sum(axis=-1), stays.sum(axis=-2)]).reshape(every.shape)
         cards = network.card_of(node) + np.arange(self.nodes)[:, None] * node
@@ -88,7 +106,7 @@ class AllToAll(Operation):
 
     def _start(self, gpus: int) -> float:
         """The time of an all-to-all of nothing on one node."""
-        return float(self._within(np.zeros((gpus, gpus), np.int64)))
+        return float(self._within_ns(np.zeros((gpus, gpus), np.int64)))
 
     def _inside(self, sent: Ints) -> Ints:
         """What stays within each node, int64[..., nodes, G / nodes, G / nodes]."""
@@ -104,7 +122,7 @@ class AllToAll(Operation):
 
     def _curve(self, gpus: int) -> Curve | None:
         fit = collective_fit_for(self.hardware.calibrated, self.kind)
-        return collective_curve(fit, gpus) if fit and gpus > 1 else None
+        return collective_curve(fit, gpus, self.measured) if fit and gpus > 1 else None
 
 
 def _busiest(sent: Ints) -> Ints:
@@ -114,7 +132,6 @@ def _busiest(sent: Ints) -> Ints:
     return np.asarray(np.maximum(out, into).max(axis=-1))
 
 
-def _held(sent: Ints) -> Floats:
+def _held(busiest: ArrayLike, gpus: int) -> Floats:
     """What each GPU holds in the even all-to-all that sends as much as the busiest GPU does."""
-    gpus = sent.shape[-1]
-    return np.asarray(_busiest(sent) * gpus / (gpus - 1), np.float64)
+    return np.asarray(np.asarray(busiest) * gpus / (gpus - 1), np.float64)

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated_products import FittedProducts, Weights
-from moesim.hardware.fitted_attention import fitted_scores, uniform
+from moesim.hardware.fitted_attention import Cache, fitted_scores, uniform
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting, together
+from moesim.hardware.parts import Part, resting, where
 from moesim.hardware.precision import activation_dtype, dtype_of
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import AttentionSpec, LayerSpec
@@ -37,20 +36,10 @@ class Attention(Operation):
 
     kind: ClassVar[str] = "attention"
 
-    def price(
-        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
-    ) -> Floats:
-        """See ``CostModel.attention_ns``."""
-        return together(self._parts(layer, tokens, context_tokens, kv_tokens))
-
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return resting(price_ns, self._parts(*shape))
-
-    def _parts(
+    def parts(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> list[Part]:
-        """The parts of each price; none without tokens."""
+        """See ``CostModel.attention_ns``."""
         count, block = np.asarray(tokens, np.int64), layer.attention
         starts, passes = STARTS, PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
@@ -60,12 +49,27 @@ class Attention(Operation):
             used *= cross.query_key_head_size + cross.value_head_size
             more, inside = self._projections(cross, count, used, 0)
             projections, starts = projections + more, starts + CROSS_STARTS - inside
-        scores, alone = self._scores(block, count, context_tokens, kv_tokens)
+        scores, alone = self._scores(block, self._cache, count, context_tokens, kv_tokens)
         hidden = self.model.hidden_size * self.model.activation_bytes
-        rest = self.gpu.activations_ns(count * (passes * hidden))
-        rest = rest + (starts - alone) * self.gpu.start_ns
-        parts = [*projections, *scores, Part(rest, Source.DATASHEET)]
-        return [Part(np.where(count > 0, part.time_ns, 0.0), part.source) for part in parts]
+        rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - alone)]
+        return where(count > 0, [*projections, scores, *rest])
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return resting(price_ns, self.parts(*shape))
+
+    def scores(
+        self, block: AttentionSpec, cache: Cache, tokens: ArrayLike, context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+    ) -> list[Part]:  # fmt: skip
+        """The scores' kernel by itself, with its start; shapes as those of the block."""
+        scores, alone = self._scores(block, cache, tokens, context_tokens, kv_tokens)
+        return [scores, self.gpu.starts(1 - alone)]
+
+    @property
+    def _cache(self) -> Cache:
+        size = self.model.activation_bytes
+        return Cache(activation_dtype(size), size)
 
     def _projections(
         self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
@@ -75,24 +79,24 @@ class Attention(Operation):
         width = block.bytes / max(block.parameters, 1)
         size = block.bytes * min(1.0, elements / max(block.parameters, 1)) + norm_bytes
         if not (fitted := FittedProducts(self.hardware, dtype)):
-            time = self.gpu.product_ns(count, elements, size, dtype)
-            return [Part(time, Source.DATASHEET)], 0
+            return [self.gpu.product(count, elements, size, dtype, "projections")], 0
         hidden, last = self.model.hidden_size, block.heads * block.value_head_size
         first = max(elements / hidden - last, 1.0)
-        pair = (Weights(first, hidden, width), Weights(hidden, last, width))
-        return [fitted.price(count, weights) for weights in pair], PROJECTIONS
+        joint = fitted.part(count, Weights(first, hidden, width), "joint projection")
+        return [joint, fitted.part(count, Weights(hidden, last, width), "output")], PROJECTIONS
 
     def _scores(
-        self, block: AttentionSpec, count: Any, context_tokens: ArrayLike, kv_tokens: ArrayLike
-    ) -> tuple[list[Part], Any]:
+        self, block: AttentionSpec, cache: Cache, count: Any, context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+    ) -> tuple[Part, Any]:  # fmt: skip
         """The scores, and where they contain their launch (0 or 1)."""
         head = block.query_key_head_size + block.value_head_size
         operations = np.asarray(context_tokens, np.float64) * (2 * block.heads * head)
         cached = np.asarray(kv_tokens, np.float64) * block.kv_bytes_per_token
-        size = self.model.activation_bytes
-        work = self.gpu.operations_ns(operations, activation_dtype(size))
-        time = np.maximum(self.gpu.weights_ns(cached), work)
+        units = activation_dtype(self.model.activation_bytes)
+        plain = self.gpu.longest(cached, operations, units)
         requests = uniform(count, context_tokens, kv_tokens)
-        found = fitted_scores(self.hardware, block, size, requests)
-        time = np.where(found.fitted, found.time_ns, time)
-        return [Part(time, found.source)], found.fitted.astype(np.int64)
+        found = fitted_scores(self.hardware, block, cache, requests)
+        time = np.where(found.fitted, found.time_ns, plain.time_ns)
+        of = found.of if found.fitted.all() else plain.of
+        return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import Part, where
 from moesim.hardware.precision import activation_dtype
-from moesim.hardware.roofline import Floats, padded, row_tile
+from moesim.hardware.roofline import padded, row_tile
 from moesim.model.spec import LayerSpec
 
 
@@ -18,15 +19,14 @@ class CombineProduct(Operation):
 
     kind: ClassVar[str] = "combine_product"
 
-    def price(
+    def parts(
         self, _layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
-    ) -> Floats:
+    ) -> list[Part]:
         """See ``CostModel.combine_product_ns``."""
         count, hidden = np.asarray(tokens, np.int64), self.model.hidden_size
         slots = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         size = self.model.activation_bytes
         work = (padded(count, row_tile(count)) + self.gpu.half_rows) * slots * (2.0 * hidden)
         moved = (count * slots + (count + slots) * hidden) * size
-        dtype = activation_dtype(size)
-        time = np.maximum(self.gpu.weights_ns(moved), self.gpu.operations_ns(work, dtype))
-        return np.where(count * slots > 0, time + self.gpu.start_ns, 0.0)
+        product = self.gpu.longest(moved, work, activation_dtype(size))
+        return where(count * slots > 0, [product, self.gpu.starts(1)])

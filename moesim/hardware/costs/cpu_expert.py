@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source, by_source
-from moesim.hardware.kernel_work import KERNELS, kernel_fit_for, kernel_ns, kernel_numbers
+from moesim.hardware.basis import Source
+from moesim.hardware.kernel_work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import NS, Floats, matrix_elements
-from moesim.model.spec import LayerSpec
+from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
+from moesim.model.spec import FfnSpec, LayerSpec
 
 START_NS = 8_000
 """Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of
@@ -28,29 +29,51 @@ class CpuExpert(Operation):
 
     kind: ClassVar[str] = "cpu_expert"
 
-    def price(self, layer: LayerSpec, rows: ArrayLike) -> Floats:
+    def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.cpu_expert_ns``."""
-        assert layer.moe is not None, "a dense layer has no routed experts"
-        expert, host = layer.moe.expert, self.hardware.host
-        elements, count = matrix_elements(expert), np.asarray(rows, np.float64)
-        if (fit := kernel_fit_for(self.hardware, self.kind)) is not None:
-            shape = {
-                "tokens": count,
-                "hidden": np.float64(expert.hidden_size),
-                "inter": np.float64(expert.intermediate_size),
-                "gated": np.float64(expert.gated),
-                "element_bytes": np.float64(expert.bytes / elements),
-            }
-            work, numbers = KERNELS[self.kind](shape), kernel_numbers(fit)  # type: ignore[arg-type]
-            rates = {"bandwidth": numbers.bandwidth, "compute": numbers.compute}
-            shared = {name: rate / self.gpus_per_node for name, rate in rates.items()}
-            return kernel_ns(numbers._replace(**shared), work)
-        read = expert.bytes * NS / host.node_bytes_per_second
-        cores = host.cores.value / host.numa_nodes.value
-        computed = 2.0 * elements * count * NS / (cores * CORE_RATE)
-        return np.asarray(START_NS + np.maximum(read, computed) * self.gpus_per_node, np.float64)
+        expert, count = _expert(layer), np.asarray(rows, np.float64)
+        elements = matrix_elements(expert)
+        if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
+            operations = 2.0 * elements * count
+            return [
+                Part(np.full(count.shape, START_NS), name="start"),
+                self._longest(expert, operations),
+            ]
+        shape = {
+            "tokens": count,
+            "hidden": np.float64(expert.hidden_size),
+            "inter": np.float64(expert.intermediate_size),
+            "gated": np.float64(expert.gated),
+            "element_bytes": np.float64(expert.bytes / elements),
+        }
+        work = KERNELS[self.kind](shape)  # type: ignore[arg-type]
+        return [kernel_part(fit, work, self.gpus_per_node)]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
+        """The longer of reading and computing, for each of the GPUs that share the node."""
+        host, sharing = self.hardware.host, self.gpus_per_node
+        read = np.float64(expert.bytes * NS / host.node_bytes_per_second)
+        rate = host.cores.value / host.numa_nodes.value * CORE_RATE
+        computed = operations * NS / rate
+
+        def both() -> Detail:
+            peak, share = host.memory_bandwidth.value, host.memory_fraction.value / sharing
+            size, times = np.float64(expert.bytes), (read * sharing, computed * sharing)
+            reads = Amount("reads", np.asarray(times[0]), np.asarray(size), "B", peak, share)
+            products = Amount("products", times[1], operations, "FLOP", rate, 1 / sharing)
+            return Detail((reads, products))
+
+        return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)
+
+    def sources(self, layer: LayerSpec, rows: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        fitted = kernel_fit_for(self.hardware, self.kind) is not None
-        return by_source(price_ns, Source.FITTED if fitted else Source.DATASHEET)
+        if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
+            return Source.DATASHEET
+        expert = _expert(layer)
+        columns = {"hidden": expert.hidden_size, "inter": expert.intermediate_size}
+        return fitted_source(fit.measured, columns | {"tokens": np.asarray(rows)})
+
+
+def _expert(layer: LayerSpec) -> FfnSpec:
+    assert layer.moe is not None, "a dense layer has no routed experts"
+    return layer.moe.expert

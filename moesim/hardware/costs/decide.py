@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
+from moesim.hardware.basis import Source
+from moesim.hardware.kernel_work import kernel_fit_for
 from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import Floats
+from moesim.hardware.parts import Part
 
 
 class Decide(Operation):
@@ -15,6 +15,10 @@ class Decide(Operation):
 
     kind: ClassVar[str] = "decide"
 
-    def price(self) -> Floats:
+    def parts(self) -> list[Part]:
         """See ``CostModel.decide_ns``."""
-        return np.asarray(self.gpu.start_ns, np.float64)
+        return [self.gpu.starts(1)]
+
+    def sources(self) -> Source:
+        """See ``Operation``."""
+        return Source.FITTED if kernel_fit_for(self.hardware, "launch") else Source.DATASHEET

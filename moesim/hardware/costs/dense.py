@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import ffn_parts
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import resting, together
+from moesim.hardware.parts import Part, resting
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
 
@@ -25,18 +25,12 @@ class Dense(Operation):
 
     kind: ClassVar[str] = "dense"
 
-    def price(self, layer: LayerSpec, tokens: ArrayLike) -> Floats:
+    def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.dense_ns``."""
-        if layer.dense is None:
-            return np.zeros(np.shape(tokens))
-        return together(
-            ffn_parts(self.gpu, layer.dense, tokens, self.model.activation_bytes, STARTS)
-        )
+        if (network := layer.dense) is None:
+            return [Part(np.zeros(np.shape(tokens)))]
+        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
 
     def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        layer, tokens = shape
-        if layer.dense is None:
-            return super().rests_on(price_ns, *shape)
-        parts = ffn_parts(self.gpu, layer.dense, tokens, self.model.activation_bytes, STARTS)
-        return resting(price_ns, parts)
+        return resting(price_ns, self.parts(*shape))

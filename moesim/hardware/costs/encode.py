@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.costs.permute import Permute
 from moesim.hardware.operation import Operation
-from moesim.hardware.positions import positions_ns
-from moesim.hardware.roofline import Floats
+from moesim.hardware.parts import Part, where
+from moesim.hardware.positions import positions
 from moesim.model.spec import LayerSpec
 
 
@@ -19,19 +19,18 @@ class Encode(Operation):
 
     kind: ClassVar[str] = "encode"
 
-    def price(
+    def parts(
         self,
         layer: LayerSpec,
         tokens: ArrayLike,
         experts: ArrayLike,
         capacity: ArrayLike,
         rows: ArrayLike,
-    ) -> Floats:
+    ) -> list[Part]:
         """See ``CostModel.encode_ns``."""
         count = np.asarray(tokens, np.int64)
         places = np.asarray(experts, np.float64) * np.asarray(capacity, np.float64)
         written = places * (self.model.hidden_size * self.model.activation_bytes)
-        empty = self.gpu.activations_ns(written) + self.gpu.start_ns
-        moved = Permute(self.hardware, self.model).price(layer, rows)
-        placed = positions_ns(self.gpu, layer, count, experts)
-        return np.where(count > 0, placed + empty + moved, 0.0)
+        empty = [self.gpu.moves(written, "empty places"), self.gpu.starts(1)]
+        moved = Permute(self.hardware, self.model).parts(layer, rows)
+        return where(count > 0, [positions(self.gpu, layer, count, experts), *empty, *moved])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import by_source
+from moesim.hardware.basis import Source
+from moesim.hardware.expert_kernel import group_sums
 from moesim.hardware.fitted_waves import FittedWaves
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import Part, where
 from moesim.hardware.roofline import (
-    Floats,
     Ints,
     activation_elements,
     matrix_elements,
@@ -43,50 +44,52 @@ class Experts(Operation):
 
     kind: ClassVar[str] = "experts"
 
-    def price(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Floats:
+    def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""
-        assert layer.moe is not None, "a dense layer has no routed experts"
-        expert, top_k = layer.moe.expert, layer.moe.top_k
+        parts = self.launch(layer, rows, starts)
+        if self.serial or not self._fitted(_moe(layer)).fits:
+            return parts
+        (time,) = (part.time_ns for part in parts)
+        inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
+        return [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
+
+    def launch(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
+        """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
         counts, members = _waves(rows, starts)
-        if (waves := self._fitted(layer.moe)).fits:
-            time = waves.price(counts, members)
-            inside = 0.0 if self.serial else REORDERINGS * self.gpu.start_ns
-            return np.where(members > 0, time - np.minimum(inside, time), 0.0)
-        total, distinct = _sums(counts, members), _sums(np.sign(counts), members)
-        tile = np.repeat(row_tile(-(-total // top_k)), members)
+        moe, gpu = _moe(layer), self.gpu
+        if (waves := self._fitted(moe)).fits:
+            return where(members > 0, [waves.part(counts, members)])
+        total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
+        tile = np.repeat(row_tile(-(-total // moe.top_k)), members)
         if self.batched:
             tile = row_tile(counts)
-        efficient = _sums(padded(counts, tile), members) + np.where(
-            total > 0, self.gpu.half_rows, 0
-        )
-        work = efficient * (2.0 * matrix_elements(expert))
-        time = np.maximum(
-            self.gpu.weights_ns(distinct * float(expert.bytes)),
-            self.gpu.operations_ns(work, expert.dtype),
-        )
-        moved = float(activation_elements(expert) * self.model.activation_bytes)
-        time = time + self.gpu.activations_ns(total * moved)
-        return np.where(members > 0, time + STARTS * self.gpu.start_ns, 0.0)
+        efficient = group_sums(padded(counts, tile), members)
+        efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
+        work = efficient * (2.0 * matrix_elements(moe.expert))
+        moved = float(activation_elements(moe.expert) * self.model.activation_bytes)
+        return [
+            gpu.longest(distinct * float(moe.expert.bytes), work, moe.expert.dtype),
+            gpu.moves(total * moved),
+            gpu.starts(STARTS, members > 0),
+        ]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        layer, rows, starts = shape
-        if not (waves := self._fitted(layer.moe)).fits:
-            return super().rests_on(price_ns, *shape)
-        return by_source(price_ns, waves.sources(*_waves(rows, starts)))
+        waves = self._fitted(_moe(layer))
+        return waves.sources(*_waves(rows, starts)) if waves.fits else Source.DATASHEET
 
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
-        assert layer.moe is not None, "a dense layer has no routed experts"
         if self.batched:
             return None
-        if (waves := self._fitted(layer.moe)).fits:
+        if (waves := self._fitted(moe := _moe(layer))).fits:
             return waves.tiles(number)
-        return TileTable(row_tile(-(-number // layer.moe.top_k)), np.ones_like(number), False)
+        return TileTable(row_tile(-(-number // moe.top_k)), np.ones_like(number), False)
 
     def _fitted(self, moe: MoeSpec) -> FittedWaves:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
-        return FittedWaves(self.hardware, moe, size, serial=self.serial, start_ns=start)
+        choices = {"serial": self.serial, "measured": self.measured}
+        return FittedWaves(self.hardware, moe, size, start_ns=start, **choices)
 
 
 def _waves(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
@@ -97,8 +100,6 @@ def _waves(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
     return counts[first[0] :] if first.size else counts[:0], members
 
 
-def _sums(values: Ints, members: Ints) -> Ints:
-    """The sums of consecutive groups with ``members`` entries each; an empty group sums to 0."""
-    running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    ends = np.cumsum(members)
-    return np.asarray(running[ends] - running[ends - members], np.int64)
+def _moe(layer: LayerSpec) -> MoeSpec:
+    assert layer.moe is not None, "a dense layer has no routed experts"
+    return layer.moe

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import by_source
+from moesim.hardware.basis import Source
 from moesim.hardware.kernel_work import (
     KERNELS,
+    LOGIT_BYTES,
     KernelWork,
     kernel_fit_for,
-    kernel_ns,
-    kernel_numbers,
+    kernel_part,
 )
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import fitted_source
+from moesim.hardware.parts import Part, fitted_source, where
 from moesim.hardware.precision import dtype_of
-from moesim.hardware.roofline import Floats, Ints
+from moesim.hardware.roofline import Ints
 from moesim.model.spec import LayerSpec, MoeSpec
 
 STARTS = 2
 """The product; softmax and top-k in one kernel."""
-LOGIT_TRAFFIC = 16
-"""Bytes a logit: fp32, written and read by the product and by softmax with top-k."""
 
 
 class Gate(Operation):
@@ -35,26 +33,27 @@ class Gate(Operation):
 
     kind: ClassVar[str] = "gate"
 
-    def price(self, layer: LayerSpec, tokens: ArrayLike) -> Floats:
+    def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.gate_ns``."""
-        count, moe = np.asarray(tokens, np.int64), layer.moe
+        count, moe, gpu = np.asarray(tokens, np.int64), layer.moe, self.gpu
         if moe is None:
-            return np.zeros(count.shape)
+            return [Part(np.zeros(count.shape))]
         if fit := kernel_fit_for(self.hardware, "gate"):
-            return np.where(count > 0, kernel_ns(kernel_numbers(fit), self._work(moe, count)), 0.0)
+            return where(count > 0, [kernel_part(fit, self._work(moe, count))])
         dtype = dtype_of(moe.router_parameters, moe.router_bytes)
-        time = self.gpu.product_ns(count, moe.router_parameters, moe.router_bytes, dtype)
         hidden = self.model.hidden_size * self.model.activation_bytes
-        time = time + self.gpu.activations_ns(count * (hidden + LOGIT_TRAFFIC * moe.experts))
-        return np.where(count > 0, time + STARTS * self.gpu.start_ns, 0.0)
+        return [
+            gpu.product(count, moe.router_parameters, moe.router_bytes, dtype),
+            gpu.moves(count * (hidden + LOGIT_BYTES * moe.experts)),
+            gpu.starts(STARTS, count > 0),
+        ]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def sources(self, layer: LayerSpec, tokens: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        layer, tokens = shape
         if layer.moe is None or (fit := kernel_fit_for(self.hardware, "gate")) is None:
-            return super().rests_on(price_ns, *shape)
+            return Source.DATASHEET
         columns = {"hidden": self.model.hidden_size, "experts": layer.moe.experts}
-        return by_source(price_ns, fitted_source(fit.measured, columns | {"tokens": tokens}))
+        return fitted_source(fit.measured, columns | {"tokens": np.asarray(tokens)})
 
     def _work(self, moe: MoeSpec, count: Ints) -> KernelWork:
         values = {

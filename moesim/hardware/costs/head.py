@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated_products import FittedProducts, Weights
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting, together
+from moesim.hardware.parts import Part, resting
 from moesim.hardware.precision import dtype_of
 from moesim.hardware.roofline import Floats
 
@@ -28,25 +27,21 @@ class Head(Operation):
 
     kind: ClassVar[str] = "head"
 
-    def price(self, tokens: ArrayLike) -> Floats:
+    def parts(self, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.head_ns``."""
-        return together(self._parts(tokens))
-
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``."""
-        return resting(price_ns, self._parts(*shape))
-
-    def _parts(self, tokens: ArrayLike) -> list[Part]:
         count, model = np.asarray(tokens, np.int64), self.model
         elements, stored = model.hidden_size * model.vocab_size, model.head_matrix_bytes()
         dtype, starts, logits = dtype_of(elements, stored), STARTS, model.vocab_size
         passes = PASSES
         if fitted := FittedProducts(self.hardware, dtype):
             width = stored / elements
-            product = fitted.price(count, Weights(model.vocab_size, model.hidden_size, width))
+            product = fitted.part(count, Weights(model.vocab_size, model.hidden_size, width))
             starts, passes, logits = starts - 1, passes - 1, 0
         else:
-            product = Part(self.gpu.product_ns(count, elements, stored, dtype), Source.DATASHEET)
+            product = self.gpu.product(count, elements, stored, dtype)
         moved = (passes * model.hidden_size + logits) * model.activation_bytes
-        rest = self.gpu.activations_ns(count * moved) + starts * self.gpu.start_ns
-        return [product, Part(np.where(count > 0, rest, 0.0), Source.DATASHEET)]
+        return [product, self.gpu.moves(count * moved), self.gpu.starts(starts, count > 0)]
+
+    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return resting(price_ns, self.parts(*shape))

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.costs.combine_product import CombineProduct
-from moesim.hardware.positions import positions_ns
-from moesim.hardware.roofline import Floats
+from moesim.hardware.parts import Part, where
+from moesim.hardware.positions import positions
 from moesim.model.spec import LayerSpec
 
 MASK_TRAFFIC = 40
@@ -23,13 +23,15 @@ class Masks(CombineProduct):
 
     kind: ClassVar[str] = "masks"
 
-    def price(
+    def parts(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
-    ) -> Floats:
+    ) -> list[Part]:
         """See ``CostModel.masks_ns``."""
         counts = (np.asarray(count, np.float64) for count in (tokens, experts, capacity))
         elements = np.asarray(math.prod(counts), np.float64)
-        building = self.gpu.weights_ns(MASK_TRAFFIC * elements) + self.gpu.start_ns
-        building = building + positions_ns(self.gpu, layer, tokens, experts)
-        product = super().price(layer, tokens, experts, capacity)
-        return np.where(elements > 0, building + product, 0.0)
+        building = [
+            self.gpu.reads(MASK_TRAFFIC * elements, "masks"),
+            self.gpu.starts(1),
+            positions(self.gpu, layer, tokens, experts),
+        ]
+        return where(elements > 0, [*building, *super().parts(layer, tokens, experts, capacity)])

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import ffn_parts
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import resting, together
+from moesim.hardware.parts import Part, resting
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
 
@@ -22,16 +22,12 @@ class Shared(Operation):
 
     kind: ClassVar[str] = "shared"
 
-    def price(self, layer: LayerSpec, tokens: ArrayLike) -> Floats:
+    def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.shared_ns``."""
-        if layer.moe is None or (shared := layer.moe.shared) is None:
-            return np.zeros(np.shape(tokens))
-        return together(ffn_parts(self.gpu, shared, tokens, self.model.activation_bytes, STARTS))
+        if layer.moe is None or (network := layer.moe.shared) is None:
+            return [Part(np.zeros(np.shape(tokens)))]
+        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
 
     def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        layer, tokens = shape
-        if layer.moe is None or (shared := layer.moe.shared) is None:
-            return super().rests_on(price_ns, *shape)
-        parts = ffn_parts(self.gpu, shared, tokens, self.model.activation_bytes, STARTS)
-        return resting(price_ns, parts)
+        return resting(price_ns, self.parts(*shape))
