@@ -27,6 +27,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 EXPERT = ("tokens", "hidden", "inter", "experts", "top_k")
 ATTENTION = ("batch", "context", "heads", "kv_heads", "head_dim")
 SHAPES: Mapping[str, tuple[str, ...]] = {
@@ -89,6 +92,11 @@ BYTES: Mapping[str, float] = {
     "int2": 0.25 + 2 / 128,
 }
 """Bytes of a weight with its scales (blocks of 32, 16, and 128 for integers)."""
+
+
+def activation_bytes(width: ArrayLike) -> NDArray[np.float64]:
+    """Bytes of an activation beside weights of ``width`` bytes: two, of fp32 four."""
+    return np.maximum(np.asarray(width, np.float64), BYTES["bf16"])
 
 
 def short_dtype(name: str) -> str:

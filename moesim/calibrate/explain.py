@@ -1,41 +1,47 @@
-"""One price, term by term."""
+"""One price, part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from rich.table import Table
 
-from moesim.calibrate.datasheet_prices import Term, Terms
-from moesim.calibrate.fitters import fitter_of
-from moesim.calibrate.fitters.base import Explained, datasheet_terms
-from moesim.calibrate.price import price_table
+from moesim.calibrate.operations import Priced, priced
+from moesim.calibrate.price import METHODS, price_table
 from moesim.calibrate.validate import LINE, normalised
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
+from moesim.hardware.calibrated import Fit
+from moesim.hardware.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
+
+WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"
+BOUNDS = {"reads": "memory (reads)", "products": "compute (products)"}
 
 
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:
-    """A table of the terms of one operation's price; InputError for a shape without one."""
+    """A table of the parts of one operation's price; InputError for a shape without one."""
     row = {name: _value(name, value) for name, value in values.items() if value is not None}
     frame = pd.DataFrame({name: [value] for name, value in row.items()})
     frame[LINE] = 1
     prices = price_table(profile, frame, method, "operation")
-    source = str(prices.price_source[0])
-    table = Table(title=f"{profile.name}: {row['op']}, {source}", caption_justify="left")
-    table.add_column("term")
-    table.add_column("us", justify="right")
-    fitter = fitter_of(str(row["op"])) if source != "datasheet" else None
-    if fitter and (found := fitter.explain(profile, normalised(frame))) is not None:
-        _terms(table, profile, found, float(prices.price_ns[0]))
-    if source == "datasheet":
-        _roofline(table, datasheet_terms(profile, normalised(frame), str(row["op"])))
-    table.add_row("price", f"{prices.price_ns[0] / 1e3:.3f}", style="bold")
+    op = str(row["op"])
+    _, found = next(priced(profile, normalised(frame), op, METHODS[method]))
+    title = f"{profile.name}: {op}, {prices.price_source[0]}"
+    lines = [line for part in found.parts if _time(part.time_ns) for line in _lines(part)]
+    lines.append(("price", _us(found.price_ns)))
     if prices.outside[0]:
-        table.add_row("the shape lies outside what was measured", "")
+        lines.append(("the shape lies outside what was measured", ""))
+    table = Table("term", title=title, caption_justify="left", caption=_caption(found, profile))
+    table.add_column("us", justify="right")
+    if any(len(line) > len(("term", "us")) for line in lines):
+        table.add_column("amount", justify="right")
+        table.add_column("at")
+    for line in lines:
+        table.add_row(*line, style="bold" if line[0] == "price" else None)
     return table
 
 
@@ -48,28 +54,44 @@ def _value(name: str, value: object) -> object:
     return [int(text) for text in texts]
 
 
-def _roofline(table: Table, terms: Terms) -> None:
-    """Starts, reads, products and moves, each with its amount and rate, and what binds."""
-    table.add_column("amount", justify="right")
-    table.add_column("at")
-    table.add_row("starts and latency", f"{float(np.ravel(terms.start_ns)[0]) / 1e3:.3f}")
-    named = {"reads": terms.reads, "products": terms.products, "moves": terms.moves}
-    for name, term in named.items():
-        if term is not None:
-            table.add_row(name, *_amounts(term, "FLOP" if name == "products" else "B"))
-    if terms.reads is not None and terms.products is not None:
-        memory, compute = float(terms.reads.time_ns[0]), float(terms.products.time_ns[0])
-        bound = "memory (reads)" if memory >= compute else "compute (products)"
-        table.add_row("bound by", "", bound, "the longer of reads and products counts")
-        table.caption = "FLOPs of whole tiles: padding is multiplied too"
+def _lines(part: Part) -> Iterator[tuple[str, ...]]:
+    """What the part takes, and what is in it."""
+    amounts, fit = part.of()
+    if len(amounts) == 1 and amounts[0].peak:
+        yield part.name, _us(part.time_ns), *_rate(amounts[0])
+        return
+    yield part.name, _us(part.time_ns)
+    for amount in (amount for amount in amounts if _time(amount.time_ns)):
+        rate = _rate(amount) if np.isfinite(amount.peak) and amount.peak else ()
+        yield f"  {amount.name}", _us(amount.time_ns), *rate
+    if amounts and fit is None:
+        longest = max(amounts, key=lambda amount: _time(amount.time_ns)).name
+        yield "bound by", "", BOUNDS.get(longest, longest), "the longest counts"
 
 
-def _amounts(term: Term, unit: str) -> tuple[str, str, str]:
-    """Microseconds, the amount, and the rate with the share of the peak that it is."""
-    peak = float(np.ravel(term.peak)[0])
-    rate = f"{_scaled(peak * term.fraction)}{unit}/s"
-    share = f", {100 * term.fraction:.3g} % of {_scaled(peak)}{unit}/s" if term.fraction < 1 else ""
-    return f"{term.time_ns[0] / 1e3:.3f}", f"{_scaled(float(term.amount[0]))}{unit}", rate + share
+def _caption(found: Priced, profile: HardwareProfile) -> str | None:
+    """The fit behind a price, or what an amount means."""
+    details = [part.of() for part in found.parts]
+    fits = [_fit(detail.fit, profile) for detail in details if detail.fit is not None]
+    counted_whole = any(len(detail.amounts) > 1 for detail in details)
+    return fits[0] if fits else WHOLE if counted_whole else None
+
+
+def _time(time_ns: ArrayLike) -> float:
+    return float(np.ravel(time_ns)[0])
+
+
+def _us(time_ns: ArrayLike) -> str:
+    return f"{_time(time_ns) / 1e3:.3f}"
+
+
+def _rate(amount: Amount) -> tuple[str, str]:
+    """The amount, and the rate with the share of the peak that it is."""
+    rate = f"{_scaled(amount.peak * amount.fraction)}{amount.unit}/s"
+    if amount.fraction < 1:
+        rate += f", {100 * amount.fraction:.3g} % of {_scaled(amount.peak)}{amount.unit}/s"
+    size = float(np.ravel(np.asarray(amount.amount, np.float64))[0])
+    return f"{_scaled(size)}{amount.unit}", rate
 
 
 def _scaled(value: float) -> str:
@@ -80,16 +102,10 @@ def _scaled(value: float) -> str:
     return f"{value:.4g} "
 
 
-def _terms(table: Table, profile: HardwareProfile, found: Explained, price: float) -> None:
-    for name, time in found.terms.items():
-        table.add_row(name, f"{time / 1e3:.3f}")
-    table.add_row("formula", f"{found.formula_ns / 1e3:.3f}")
-    if abs(price / found.formula_ns - 1) > 1e-9:  # noqa: PLR2004 - equal but for rounding
-        table.add_row(f"times measured over formula, {price / found.formula_ns:.4f}", "")
-    error, fit = found.fit.held_out, found.fit
-    told = "no held-out error: too few shapes"
+def _fit(fit: Fit, profile: HardwareProfile) -> str:
+    """The fit behind a price, and how wrong it was."""
+    error, told = fit.held_out, "no held-out error: too few shapes"
     if error is not None:
         told = f"unseen shapes: median {error.median_percent} %, p90 {error.p90_percent} %"
-    table.caption = (
-        f"fit: {fit.label}, {counted(fit.points, 'point')}; {told}; {profile.sources[fit.source]}"
-    )
+    points = counted(fit.points, "point")
+    return f"fit: {fit.label}, {points}; {told}; {profile.sources[fit.source]}"

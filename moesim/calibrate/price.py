@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from moesim.calibrate.fitters import fitter_of
-from moesim.calibrate.fitters.base import METHODS, Prices, datasheet
-from moesim.calibrate.validate import flag, valid
+from moesim.calibrate.operations import SHOWN, priced
+from moesim.calibrate.validate import Mask, flag, valid
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.hardware.basis import SOURCES, Source
+from moesim.hardware.cost_model import Prices as CostModelPrices
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.roofline import Ints
 
-SHOWN = 20
+METHODS: Mapping[str, CostModelPrices] = {
+    "auto": "auto",
+    "table": "auto",
+    "fit": "fit",
+    "datasheet": "datasheet",
+}
+"""What each method takes of a profile."""
+NAMES = np.array([name if name != "outside" else "fitted" for name in SOURCES], object)
+"""The names of sources; what is outside is a fitted price, and marked apart."""
+
+
+class Prices(NamedTuple):
+    """Whole nanoseconds, ``measured | interpolated | fitted | datasheet``, and whether the shape
+    lies outside what was measured (false where nothing was); each [n].
+    """
+
+    price_ns: Ints
+    price_source: NDArray[np.object_]
+    outside: Mask
 
 
 def price_table(
     profile: HardwareProfile, table: pd.DataFrame, method: str = "auto", name: str = "table"
 ) -> Prices:
-    """The price of every row; InputError with the lines that have none.
+    """The price of every row, that of the same operation in a run (``operations``); InputError with
+    the lines that have none.
 
     ``auto``: the measured table where it has the shape, the fit elsewhere, the datasheet where
     there is no fit. ``table`` does the same; ``fit`` leaves measured tables out. But for attention
@@ -30,17 +55,13 @@ def price_table(
         problems = [Problem(f"{name}:{line}", "", what) for line, what in findings[:SHOWN]]
         raise InputError(problems)
     ops = clean["op"].to_numpy(object)
-    prices = np.zeros(len(clean))
-    source = np.full(len(clean), "datasheet", object)
-    outside = np.zeros(len(clean), bool)
-    warm = flag(clean, "l2_warm", default=False)
+    prices, source = np.zeros(len(clean), np.int64), np.zeros(len(clean), np.int64)
     for op in sorted(set(ops)):
-        mask = ops == op
-        part = clean[mask].reset_index(drop=True) if not mask.all() else clean
-        fitter = fitter_of(op)
-        found = fitter.price(profile, part, method) if fitter else datasheet(profile, part, op)
-        prices[mask], source[mask], outside[mask] = found
-        if not op.startswith("attention"):
-            tabled = mask & warm & (source != "datasheet")
-            source[tabled] = "fitted"
-    return Prices(prices, source, outside)
+        rows = np.flatnonzero(ops == op)
+        part = clean.iloc[rows].reset_index(drop=True)
+        for places, found in priced(profile, part, op, METHODS[method], name):
+            prices[rows[places]], source[rows[places]] = found.price_ns, found.source
+    names = NAMES[source]
+    warm = flag(clean, "l2_warm", default=False) & (names != "datasheet")
+    names[warm & ~clean["op"].str.startswith("attention").to_numpy(bool)] = "fitted"
+    return Prices(prices, names, source == Source.OUTSIDE)

@@ -20,6 +20,7 @@ LINE = "_line"
 DISAGREE = 1.3
 """Two times of one shape that differ by more than this factor cannot both be right."""
 LARGEST_COUNT = 2**50
+LARGEST_EXPERTS = 2**16
 LARGEST_WORK = 2.0**58
 """Elements of weights, and products of a kernel's rows: more leave the 64-bit integers."""
 Mask = NDArray[np.bool_]
@@ -128,7 +129,8 @@ def _experts(table: pd.DataFrame) -> Iterator[tuple[Mask, Any]]:
     yield moe & (top_k > experts), "'top_k' is above 'experts'"
     hidden, inter = number(table, "hidden"), number(table, "inter")
     widest = hidden * inter * np.maximum(experts, tokens * top_k)
-    yield moe & (widest > LARGEST_WORK), "the shape is too large to be one"
+    large = (widest > LARGEST_WORK) | (experts > LARGEST_EXPERTS)
+    yield moe & large, "the shape is too large to be one"
     if "distinct_experts" in table.columns:
         distinct = number(table, "distinct_experts")
         yield moe & (distinct > experts), "'distinct_experts' is above 'experts'"

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesim.calibrate.columns import BYTES
+from moesim.calibrate.columns import BYTES, activation_bytes
 from moesim.calibrate.row_lists import row_lists
 from moesim.calibrate.validate import Mask, flag, number
 from moesim.hardware.expert_kernel import Work, even_work, group_sums, ragged_work
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats, Ints
 from moesim.hardware.tiles import Family, Tiles, tiles_of
-
-ACTIVATION_BYTES = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,19 @@ class ExpertShapes:
         matrices = np.where(self.gated, 3, 2)
         size: Floats = self.distinct * self.hidden * self.inter * matrices * self.element_bytes
         return size
+
+    def rows(self) -> tuple[Ints, Ints]:
+        """The rows of every expert that a launch has, one launch after another, and how many
+        experts each has; rows that are not listed are spread evenly.
+        """
+        members = self.distinct.copy()
+        members[self.listed] = self.members
+        owner = np.repeat(np.arange(len(members)), members)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(members) - members, members)
+        low, more = np.divmod(self.total, self.distinct)
+        counts = low[owner] + (place < more[owner])
+        counts[self.listed[owner]] = self.counts
+        return counts, members
 
     def where(self, mask: Mask) -> ExpertShapes:
         """The launches in ``mask``."""
@@ -111,7 +122,7 @@ def expert_work(shapes: ExpertShapes, family: Family) -> Work:
         inter=shapes.inter,
         gated=shapes.gated,
         element_bytes=shapes.element_bytes,
-        activation_bytes=np.full(len(average), ACTIVATION_BYTES),
+        activation_bytes=activation_bytes(shapes.element_bytes),
         peak=shapes.peak,
     )
 

@@ -17,16 +17,11 @@ from moesim.hardware.roofline import Roofline
 from moesim.model.spec import FfnSpec
 
 
-def product_fit_for(
-    profile: HardwareProfile, dtype: str, kernel: object = None
-) -> ProductFit | None:
-    """The fit of a format's ``kernel``, the first of the format where that has none; bf16 stands
-    for fp16 and the other way round.
-    """
+def product_fit_for(profile: HardwareProfile, dtype: str) -> ProductFit | None:
+    """The first fit of a format; bf16 stands for fp16 and the other way round."""
     fits = profile.calibrated.products if profile.calibrated else ()
     names = (dtype, SAME_UNITS.get(dtype))
-    found = [fit for name in names for fit in fits if fit.dtype == name]
-    return next((fit for fit in found if fit.kernel == kernel), found[0] if found else None)
+    return next((fit for name in names for fit in fits if fit.dtype == name), None)
 
 
 def product_numbers(fit: ProductFit, profile: HardwareProfile) -> ProductNumbers:

@@ -1,4 +1,4 @@
-"""One file a kind of fit: which ops it prices, how it is fitted, and its terms."""
+"""One file a kind of fit: which ops it is of, and how it is fitted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ registry: Registry[Fitter] = Registry("moesim.calibrate.fitters", Fitter, "moesi
 
 
 def fitter_of(op: str) -> Fitter | None:
-    """The fitter that prices ``op``, or None where only the datasheet does."""
+    """The fitter of ``op``, or None where it has none."""
     found = (kind() for kind in registry.components.values() if op in kind.ops)
     return next(found, None)

@@ -14,32 +14,23 @@ from moesim.calibrate.attention_fit import (
     best_layout,
     fitted,
     left_out,
-    shapes,
     usable,
 )
 from moesim.calibrate.fitters.base import (
     LEAST_POINTS,
     About,
-    Explained,
     Fitter,
-    Prices,
-    beyond,
-    datasheet,
     ranges_of,
 )
 from moesim.calibrate.held_out import LEAST_SHAPES
 from moesim.calibrate.logarithmic import Found
 from moesim.config.counted import counted
-from moesim.hardware.attention_kernel import AttentionTerms, attention_terms
 from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.calibrated_attention import (
     DECODE,
     PREFILL,
-    attention_fit_for,
-    attention_numbers,
     attention_units,
 )
-from moesim.hardware.fitted_waves import card_of
 from moesim.hardware.profile import HardwareProfile
 
 MOST_WRONG_PERCENT = 25
@@ -80,43 +71,6 @@ class Attention(Fitter):
             measured=ranges_of(rows.rows, RANGES),
             **_estimates(fitted(rows, layout), rows.names(layout), rows, about.dtype),
         )
-
-    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
-        """See ``Fitter``."""
-        op = str(table["op"].iloc[0])
-        found = datasheet(profile, table, op)
-        kinds: Any = table.groupby(["dtype", "head_dim"], sort=True).indices
-        for (dtype, head_dim), places in kinds.items():
-            if (fit := attention_fit_for(profile, op, str(dtype), float(head_dim))) is None:
-                continue
-            part = table.iloc[places]
-            found.outside[places] = beyond(fit.measured, part)
-            if method != "datasheet":
-                found.price_ns[places] = _fitted(profile, fit, part).total
-                found.price_source[places] = "fitted"
-        return found
-
-    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
-        """See ``Fitter``."""
-        op, dtype = (str(row[name].iloc[0]) for name in ("op", "dtype"))
-        fit = attention_fit_for(profile, op, dtype, float(row["head_dim"].iloc[0]))
-        if fit is None:
-            return None
-        terms = _fitted(profile, fit, row)
-        parts = {
-            "start": terms.start,
-            "splitting and merging": terms.split,
-            "appending to the cache": terms.write,
-            "memory (overlaps)": terms.memory,
-            "busiest multiprocessor (overlaps)": terms.busy,
-        }
-        told = {name: float(time[0]) for name, time in parts.items()}
-        return Explained(told, float(terms.total[0]), fit)
-
-
-def _fitted(profile: HardwareProfile, fit: AttentionFit, table: pd.DataFrame) -> AttentionTerms:
-    numbers, card = attention_numbers(fit, profile), card_of(profile)
-    return attention_terms(numbers, fit.layout, shapes(table, profile), card)
 
 
 def _estimates(

@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from moesim.calibrate.fitters.base import About, Explained, Fitter, Prices, datasheet, ranges_of
+from moesim.calibrate.fitters.base import About, Fitter, ranges_of
 from moesim.calibrate.fitters.transfers import (
-    SOURCES,
     estimates,
     fit_transfers,
     held_out,
@@ -19,15 +18,11 @@ from moesim.calibrate.held_out import groups
 from moesim.calibrate.logarithmic import Prior
 from moesim.calibrate.validate import number
 from moesim.config.counted import counted
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import CollectiveFit
 from moesim.hardware.collective_kernel import (
     ROUNDS,
     CollectiveNumbers,
-    collective_curve,
-    collective_fit_for,
     collective_ns,
-    collective_numbers,
 )
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats
@@ -67,37 +62,6 @@ class Collectives(Fitter):
             ratios=size_ratios(table, _formula(found.numbers, table)),
             **estimates(NAMES, found),
         )
-
-    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
-        """See ``Fitter``."""
-        op = str(table["op"].iloc[0])
-        found = datasheet(profile, table, op)
-        if (fit := collective_fit_for(profile.calibrated, op)) is None:
-            return found
-        size, gpus = number(table, "bytes"), number(table, "gpus")
-        for count in np.unique(gpus[gpus > 1]):
-            mine = gpus == count
-            curve = collective_curve(fit, int(count), measured=method != "fit")
-            source = curve.sources(size[mine])
-            found.outside[mine] = source == Source.OUTSIDE
-            if method != "datasheet":
-                found.price_ns[mine] = curve.price(size[mine])
-                found.price_source[mine] = SOURCES[source]
-        return found
-
-    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
-        """See ``Fitter``."""
-        fit = collective_fit_for(profile.calibrated, str(row["op"].iloc[0]))
-        size, gpus = number(row, "bytes"), number(row, "gpus")
-        if fit is None or gpus[0] < 2:  # noqa: PLR2004 - one GPU has nobody to send to
-            return None
-        numbers, rounds = collective_numbers(fit), ROUNDS[fit.op]
-        price = float(collective_ns(numbers, rounds, gpus, size)[0])
-        start = float(collective_ns(numbers, rounds, gpus, 0)[0])
-        bare = numbers._replace(fill_ns=0.0)
-        moving = float(collective_ns(bare, rounds, gpus, size)[0]) - start
-        terms = {"start": start, "bytes over bandwidth": moving}
-        return Explained(terms | {"filling": price - start - moving}, price, fit)
 
 
 def _formula(numbers: Floats, table: pd.DataFrame) -> Floats:

@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from moesim.calibrate.fitters.base import About, Explained, Fitter, Prices, datasheet, ranges_of
+from moesim.calibrate.fitters.base import About, Fitter, ranges_of
 from moesim.calibrate.fitters.transfers import (
-    SOURCES,
     estimates,
     fit_transfers,
     held_out,
@@ -17,11 +16,9 @@ from moesim.calibrate.fitters.transfers import (
 )
 from moesim.calibrate.logarithmic import Prior
 from moesim.calibrate.validate import flag, number
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import CopyFit
-from moesim.hardware.copy_curve import copy_curve, copy_fit_for, copy_numbers
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.roofline import NS, Floats
+from moesim.hardware.roofline import Floats
 from moesim.hardware.transfer_curve import TransferNumbers, transfer_ns
 
 NAMES = ("start", "bandwidth", "fill", "half")
@@ -59,42 +56,6 @@ class Copies(Fitter):
             ratios=size_ratios(table, _formula(found.numbers, table)),
             **estimates(NAMES, found),
         )
-
-    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
-        """See ``Fitter``."""
-        op = str(table["op"].iloc[0])
-        found = datasheet(profile, table, op)
-        size, pinned, gpus = number(table, "bytes"), flag(table, "pinned"), _gpus(table)
-        for kind in np.unique(np.stack([pinned, gpus]), axis=1).T:
-            fit = copy_fit_for(profile.calibrated, op, bool(kind[0]), float(kind[1]))
-            if fit is None:
-                continue
-            mine = (pinned == kind[0]) & (gpus == kind[1])
-            curve = copy_curve(fit, measured=method != "fit")
-            source = curve.sources(size[mine])
-            least, most = fit.measured.get("gpus", (1, 1))
-            found.outside[mine] = (source == Source.OUTSIDE) | ~(least <= kind[1] <= most)
-            if method != "datasheet":
-                found.price_ns[mine] = curve.price(size[mine])
-                found.price_source[mine] = SOURCES[source]
-        return found
-
-    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
-        """See ``Fitter``."""
-        op, pinned = str(row["op"].iloc[0]), bool(flag(row, "pinned")[0])
-        fit = copy_fit_for(profile.calibrated, op, pinned, float(_gpus(row)[0]))
-        if fit is None:
-            return None
-        numbers, size = copy_numbers(fit), number(row, "bytes")
-        price = float(transfer_ns(numbers, size)[0])
-        moving = float(size[0]) * NS / numbers.bandwidth
-        filling = price - numbers.start_ns - moving
-        terms = {"start": numbers.start_ns, "bytes over bandwidth": moving, "filling": filling}
-        return Explained(terms, price, fit)
-
-
-def _gpus(table: pd.DataFrame) -> Floats:
-    return number(table, "gpus", 1.0)
 
 
 def _formula(numbers: Floats, table: pd.DataFrame) -> Floats:

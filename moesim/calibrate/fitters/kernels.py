@@ -11,11 +11,7 @@ from moesim.calibrate.amounts import read
 from moesim.calibrate.columns import BYTES
 from moesim.calibrate.fitters.base import (
     About,
-    Explained,
     Fitter,
-    Prices,
-    beyond,
-    datasheet,
     ranges_of,
 )
 from moesim.calibrate.held_out import LEAST_SHAPES, groups, halves, summary
@@ -27,9 +23,7 @@ from moesim.hardware.kernel_work import (
     KERNELS,
     KernelNumbers,
     KernelWork,
-    kernel_fit_for,
     kernel_ns,
-    kernel_numbers,
 )
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Floats
@@ -78,27 +72,6 @@ class Kernels(Fitter):
             measured=ranges_of(table, COLUMNS),
             **estimates,
         )
-
-    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
-        """See ``Fitter``."""
-        op = str(table["op"].iloc[0])
-        found = datasheet(profile, table, op)
-        if (fit := kernel_fit_for(profile, op)) is None:
-            return found
-        outside = beyond(fit.measured, table)
-        if method == "datasheet":
-            return found._replace(outside=outside)
-        time = kernel_ns(kernel_numbers(fit), work_of(table, op))
-        return Prices(time, np.full(len(table), "fitted", object), outside)
-
-    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
-        """See ``Fitter``."""
-        op = str(row["op"].iloc[0])
-        if (fit := kernel_fit_for(profile, op)) is None:
-            return None
-        price = float(kernel_ns(kernel_numbers(fit), work_of(row, op))[0])
-        start = fit.start.value
-        return Explained({"start": start, "moving and computing": price - start}, price, fit)
 
 
 def work_of(table: pd.DataFrame, op: str) -> KernelWork:

@@ -12,18 +12,13 @@ from moesim.calibrate.columns import BYTES
 from moesim.calibrate.fitters.base import (
     LEAST_POINTS,
     About,
-    Explained,
     Fitter,
-    Prices,
-    beyond,
-    datasheet,
     ranges_of,
 )
 from moesim.calibrate.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.calibrate.logarithmic import Found, Prior, fit_logarithms
 from moesim.calibrate.validate import Mask, flag, number
 from moesim.hardware.calibrated import ProductFit
-from moesim.hardware.calibrated_products import product_fit_for, product_numbers
 from moesim.hardware.expert_kernel import Card
 from moesim.hardware.fitted_waves import card_of
 from moesim.hardware.product_kernel import ProductNumbers, product_terms
@@ -75,34 +70,6 @@ class Products(Fitter):
             measured=ranges_of(table, ("m", "n", "k")),
             **_estimates(found, profile, about.dtype),
         )
-
-    def price(self, profile: HardwareProfile, table: pd.DataFrame, method: str) -> Prices:
-        """See ``Fitter``."""
-        found = datasheet(profile, table, "gemm")
-        named = table["kernel_source"] if "kernel_source" in table.columns else None
-        keys = pd.DataFrame({"dtype": table["dtype"], "kernel": named})
-        for places in keys.groupby(list(keys), dropna=False, sort=False).indices.values():
-            fit = product_fit_for(profile, *keys.iloc[places[0]])
-            if fit is None:
-                continue
-            mine = table.iloc[places]
-            found.outside[places] = beyond(fit.measured, mine)
-            if method != "datasheet":
-                numbers = product_numbers(fit, profile)
-                found.price_ns[places] = prices(numbers, mine, profile, card_of(profile))
-                found.price_source[places] = "fitted"
-        return found
-
-    def explain(self, profile: HardwareProfile, row: pd.DataFrame) -> Explained | None:
-        """See ``Fitter``."""
-        kernel = row["kernel_source"].iloc[0] if "kernel_source" in row.columns else None
-        fit = product_fit_for(profile, str(row["dtype"].iloc[0]), kernel)
-        if fit is None:
-            return None
-        numbers, card = product_numbers(fit, profile), card_of(profile)
-        price = float(prices(numbers, row, profile, card)[0])
-        parts = {"start": numbers.start_ns, "reading and computing": price - numbers.start_ns}
-        return Explained(parts, price, fit)
 
 
 def prices(

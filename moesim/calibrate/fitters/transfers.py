@@ -21,8 +21,6 @@ SCALE = 0.03
 DIGITS = 4
 SHIFTS = (0.0, 2.5, -2.5)
 """Of the fill's half, in logarithms: the knee may be anywhere."""
-SOURCES = np.array(["measured", "interpolated", "fitted", "datasheet", "fitted"], object)
-"""The names of ``basis.Source``; what is outside is a fitted price, and marked apart."""
 
 
 def fit_transfers(
