@@ -182,3 +182,10 @@ def test_a_table_that_shows_nothing_writes_nothing(card, tmp_path, capsys):
     assert "a fit needs 30" in told
     assert "nothing was written" in told
     assert not profile.exists()
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("fp32", 4), ("bf16", 2), ("int4", 2)])
+def test_activations_are_as_wide_as_a_model_of_that_format_has_them(card, dtype, size):
+    shape = {"hidden": 4096, "inter": 1536, "experts": 128, "top_k": 8}
+    table = valid(operations(tokens=[16], dtype=dtype, **shape), timed=False)[0]
+    assert expert_work(expert_shapes(table, card), "triton").activation_bytes == [size]
