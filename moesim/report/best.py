@@ -56,4 +56,4 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
     where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
     first, second = (f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best)
     told = sentence(first, second, apart)
-    return [f"{where}: {told}" if where else told]
+    return [f"after the warm-up{', ' if where else ''}{where}: {told}"]

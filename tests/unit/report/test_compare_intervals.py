@@ -106,7 +106,7 @@ def test_the_table_of_a_sweep_has_columns_and_a_verdict(
         low, high = (table[f"intervals.{name}.{side}"] for side in ("low", "high"))
         assert (low < high).all()
     best, faster = (line for line in shown.splitlines() if "12 slots/layer" in line and ":" in line)
-    assert best.startswith("12 slots/layer: l")
+    assert best.startswith("after the warm-up, 12 slots/layer: l")
     assert " batches" in best
     assert faster.startswith("faster, but knows the future: 12 slots/layer, min, ")
     starred = next(line for line in shown.splitlines() if line.rstrip().endswith("*"))
