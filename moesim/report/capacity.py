@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from moesim.report.figures.base import CAPACITY, Figure
 from moesim.report.labels import EndLabel, label_ends
-from moesim.report.series import POLICY, slots
+from moesim.report.series import slots
 from moesim.report.style import KNOWS, OFFLINE_POLICY, LineStyle, series_styles, sizes
 from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep
@@ -37,11 +37,10 @@ def capacity_table(
         raise figure.unsuitable(folder, obstacle)
     if sweep.ok().empty:
         raise figure.unsuitable(folder, "no point of the sweep ran to its end")
-    policy = sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str"))
     head = {
         "series": sweep.labels(without=[CAPACITY]),
         X: slots(sweep.table),
-        "policy": policy,
+        "policy": sweep.policies,
         "status": sweep.table["status"],
         "dropped_share": dropped_share(sweep.table),
     }

@@ -16,7 +16,6 @@ from moesim.config.quantity import QuantityError
 from moesim.report.capacity import end_label, error_bars, series_words
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.labels import label_ends
-from moesim.report.series import POLICY
 from moesim.report.style import series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
@@ -49,7 +48,7 @@ def metric_table(sweep: Sweep, figure: MetricOverAxis) -> pd.DataFrame:
     words = sweep.table[over].map(in_words).astype(str)
     head: dict[str, Any] = {
         "series": sweep.labels(without=[over, *sweep.together(over)]),
-        "policy": sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str")),
+        "policy": sweep.policies,
         "status": sweep.table["status"],
         "dropped_share": dropped_share(sweep.table),
         "baseline": _at(sweep, figure.relative_to),

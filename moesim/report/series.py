@@ -7,8 +7,6 @@ import pandas as pd
 from moesim.report.figures.base import CAPACITY
 from moesim.sweep.speeds import THROUGHPUTS, numbers, processed, throughput
 
-POLICY = "experts.policy.kind"
-
 
 def slots(table: pd.DataFrame) -> pd.Series[float]:
     """Expert slots per MoE layer and GPU of each point; missing where nobody knows."""

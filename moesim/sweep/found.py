@@ -12,6 +12,7 @@ import pandas as pd
 from moesim.config.counted import counted
 from moesim.results.result import setting_in_words
 from moesim.sweep.identity import read_axes, read_sweep_file
+from moesim.sweep.kinds import kinds
 from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 from moesim.sweep.table import read_points
 from moesim.sweep.words import in_words, word
@@ -48,6 +49,11 @@ class Sweep:
         """The experiment that the points were made from, as plain values."""
         experiment = read_sweep_file(self.folder).get("experiment")
         return experiment if isinstance(experiment, dict) else {}
+
+    @property
+    def policies(self) -> pd.Series[str]:
+        """The kind of each point's policy, an axis' or the experiment's own."""
+        return kinds(self.table, "experts.policy", self.experiment)
 
     def ok(self) -> pd.DataFrame:
         """The points that ran to their end."""

@@ -10,7 +10,7 @@ import pandas as pd
 from moesim.config.registry import Registry
 from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers
-from moesim.sweep.words import in_words
+from moesim.sweep.kinds import kinds
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
@@ -70,16 +70,13 @@ def knows_future(table: pd.DataFrame) -> pd.Series[bool]:
     oracle).
     """
     known = pd.Series(data=False, index=table.index)
-    for part, kinds in (("policy", policies), ("prefetch", prefetchers)):
-        for axis in (f"experts.{part}", f"experts.{part}.kind"):
-            if axis in table.columns:
-                known |= table[axis].map(lambda value, kinds=kinds: _looks_ahead(value, kinds))
+    for path, registry in (("experts.policy", policies), ("experts.prefetch", prefetchers)):
+        known |= kinds(table, path).map(lambda kind, known=registry: _looks_ahead(kind, known))
     return known
 
 
-def _looks_ahead(value: object, kinds: Registry[Any]) -> bool:
-    found = kinds.components.get(in_words(value).partition(",")[0])
-    return bool(getattr(found, "looks_ahead", False))
+def _looks_ahead(kind: str, known: Registry[Any]) -> bool:
+    return bool(getattr(known.components.get(kind), "looks_ahead", False))
 
 
 def share_in_words(share: float) -> str:

@@ -48,7 +48,7 @@ class ThroughputVsMemory(Figure):
         """
         import pandas as pd
 
-        from moesim.report.series import POLICY, throughput_column, throughputs
+        from moesim.report.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.speeds import dropped_share, knows_future, numbers
@@ -66,7 +66,7 @@ class ThroughputVsMemory(Figure):
                 for c in sweep.table.get(CAPACITY, sweep.table["status"])
             ],
             "status": sweep.table["status"],
-            "policy": sweep.table.get(POLICY, pd.Series("", index=sweep.table.index, dtype="str")),
+            "policy": sweep.policies,
             "peak_memory_bytes": numbers(sweep.table, "peak_memory_bytes"),
             "dropped_share": dropped_share(sweep.table),
         }
@@ -92,7 +92,7 @@ class ThroughputVsMemory(Figure):
         from moesim.report.series import throughput_column
         from moesim.sweep.speeds import THROUGHPUTS
 
-        table = table.fillna({"point": "", "series": "", "capacity": ""})
+        table = table.fillna({"point": "", "series": "", "policy": "", "capacity": ""})
         column = throughput_column(table)
         ran = table[table["status"] == "ok"].reset_index(drop=True)
         ran = ran.assign(x=ran["peak_memory_bytes"] / GIB, y=ran[column].astype(float))

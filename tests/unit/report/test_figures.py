@@ -269,3 +269,23 @@ def test_a_cause_too_small_to_see_is_not_in_the_legend(tmp_path: Path) -> None:
         legend = sheet.axes[0].get_legend()
         assert legend is not None
         assert [text.get_text() for text in legend.get_texts()] == ["experts", "waiting for GPUs"]
+
+
+@pytest.mark.parametrize("kind", ["throughput_vs_capacity", "throughput_vs_memory"])
+def test_policies_as_mappings_look_as_policies_by_their_kind(
+    kind: str, sweep: Path, tmp_path: Path
+) -> None:
+    points = [
+        (
+            {
+                "experts.capacity": axes["experts.capacity"],
+                "experts.policy": {"kind": axes["experts.policy.kind"]},
+            },
+            experiment,
+        )
+        for axes, experiment in sweeps.capacity_points()
+    ]
+    sweeps.run_sweep({"name": "made"}, points, tmp_path / "s", evaluate=sweeps.evaluate)
+    mapped, plain = table(kind, tmp_path / "s"), table(kind, sweep)
+    assert set(plain["policy"]) == {"lru", "lfu", "lifo", "min"}
+    pd.testing.assert_frame_equal(mapped, plain)

@@ -1,0 +1,41 @@
+"""The component that each point of a sweep has, whichever axis says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def kinds(
+    table: pd.DataFrame, path: str, experiment: Mapping[str, Any] = NOTHING
+) -> pd.Series[str]:
+    """The kind of the component at ``path`` (``experts.policy``) of each point of ``table``: by an
+    axis over its kind, over the component or over what holds it, else by the plain ``experiment``
+    of the sweep; "" where neither says.
+    """
+    parts = [*path.split("."), "kind"]
+    found = pd.Series(_kind(experiment, parts), index=table.index, dtype="str")
+    for named in range(1, len(parts) + 1):
+        axis = ".".join(parts[:named])
+        if axis in table.columns:
+            said = [_kind(_plain(cell), parts[named:]) for cell in table[axis]]
+            found = pd.Series(said, index=table.index, dtype="str").where(lambda s: s != "", found)
+    return found
+
+
+def _plain(cell: object) -> object:
+    """A component is JSON in a sweep's table."""
+    return json.loads(cell) if isinstance(cell, str) and cell.startswith("{") else cell
+
+
+def _kind(value: object, path: Sequence[str]) -> str:
+    """What stands at ``path`` below ``value``; a component may be written as its kind alone."""
+    if isinstance(value, Mapping):
+        return _kind(value.get(path[0]), path[1:]) if path else ""
+    return value if isinstance(value, str) and list(path) in ([], ["kind"]) else ""
