@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ COLOURS = (
     "#9c2f4b",
     "#6d6d6d",
     "#e58bb0",
+    "#93c01f",
+    "#6b4226",
+    "#cf00a3",
+    "#00705f",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
@@ -96,37 +101,78 @@ POLICIES = (
 def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
     """The style of each series by its name, of series and their policies ("" for none).
 
-    Where policies differ, the policy gives colour and marker, the same in every figure, and of
-    series with the same policy the later ones have other dashes. Policies without a number have
-    those after the known ones.
+    Where policies differ, the policy gives the colour, the same in every figure, and what else
+    differs the dashes; or the other way round, where one policy has more series than there are
+    policies. The marker says both. Policies without a number have those of absent ones; an offline
+    one is black.
     """
     if len(set(policies.values())) == 1:
         alone = set(policies.values()) == {OFFLINE_POLICY} and len(policies) == 1
         return {name: OFFLINE if alone else line_style(n) for n, name in enumerate(policies)}
-    others = [p for p in dict.fromkeys(policies.values()) if p not in (*POLICIES, OFFLINE_POLICY)]
-    places = {policy: place for place, policy in enumerate((*POLICIES, *others))}
-    seen: dict[str, int] = {}
-    styles = {}
+    numbers = _numbers([p for p in dict.fromkeys(policies.values()) if p != OFFLINE_POLICY])
+    rests = {name: _without(policy, name) for name, policy in policies.items()}
+    places = {rest: place for place, rest in enumerate(dict.fromkeys(rests.values()))}
+    kinds = {policy: n for n, policy in enumerate(sorted(numbers, key=numbers.__getitem__))}
+    by_rest = max(Counter(policies.values()).values()) > len(set(policies.values()))
+    styles: dict[str, LineStyle] = {}
     for name, policy in policies.items():
-        again = seen[policy] = seen.get(policy, -1) + 1
-        styles[name] = _again(
-            OFFLINE if policy == OFFLINE_POLICY else line_style(places[policy]), again
-        )
+        rest = places[rests[name]]
+        if policy == OFFLINE_POLICY:
+            style = _turned(OFFLINE, rest)
+        elif by_rest:
+            style = _turned(line_style(rest), kinds[policy], DASHES)
+        else:
+            style = _turned(line_style(numbers[policy]), rest, DASHES if len(places) > 1 else ())
+        styles[name] = _apart(style, styles.values())
     return styles
 
 
-def _again(style: LineStyle, again: int) -> LineStyle:
-    """``style`` for the series that is the number ``again`` with it: other dashes, then markers."""
-    if not again:
-        return style
-    at = DASHES.index(style.linestyle) if style.linestyle in DASHES else -1
-    turns = (at + again) // len(DASHES)
-    marker = (
-        MARKERS[(MARKERS.index(style.marker) + turns) % len(MARKERS)]
-        if style.marker
-        else (MARKERS[again % len(MARKERS)])
+def _numbers(policies: Sequence[str]) -> dict[str, int]:
+    """The number of each policy; those without one have what is left, from the last on."""
+    known = {policy: POLICIES.index(policy) for policy in policies if policy in POLICIES}
+    left = [n for n in reversed(range(len(POLICIES))) if n not in known.values()]
+    others = [policy for policy in policies if policy not in known]
+    more = range(len(POLICIES), len(POLICIES) + len(others))
+    return known | dict(zip(others, (*left, *more), strict=False))
+
+
+def _without(policy: str, name: str) -> str:
+    """The name of a series but for its policy."""
+    words = name.split(", ")
+    if policy in words:
+        words.remove(policy)
+    return ", ".join(words)
+
+
+def _turned(style: LineStyle, number: int, dashes: Sequence[Any] = ()) -> LineStyle:
+    """``style`` for the number ``number`` of those that share its colour: another marker and, of
+    ``dashes``, others.
+    """
+    return LineStyle(
+        style.color,
+        _marker(style.marker, STRIDE * number) if number else style.marker,
+        dashes[number % len(dashes)] if dashes else style.linestyle,
     )
-    return LineStyle(style.color, marker, DASHES[(at + again) % len(DASHES)])
+
+
+def _apart(style: LineStyle, used: Iterable[LineStyle]) -> LineStyle:
+    """``style`` with the next marker that none of ``used`` has with the same colour or dashes."""
+    known = {(one.color, one.marker) for one in used}
+    known |= {(str(one.linestyle), one.marker) for one in used}
+    turns = (_marker(style.marker, n) if n else style.marker for n in range(len(MARKERS)))
+    free = (m for m in turns
+            if not {(style.color, m), (str(style.linestyle), m)} & known)  # fmt: skip
+    return replace(style, marker=next(free, style.marker))
+
+
+def _marker(marker: str, further: int) -> str:
+    """The marker ``further`` places after ``marker``; "" stands before the first."""
+    at = MARKERS.index(marker) if marker else -1
+    return MARKERS[(at + further) % len(MARKERS)]
+
+
+STRIDE = 3
+"""Markers between those of one colour, so that neighbours in number do not share them."""
 
 
 def sizes(number: int, of: int) -> dict[str, Any]:

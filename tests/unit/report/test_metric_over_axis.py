@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import sweeps
 from moesim.cli.main import main
 from moesim.cli.sweep import show
 from moesim.config.errors import InputError
+from moesim.memory.policies import registry as policies
 from moesim.report.figures import registry
 from moesim.report.metrics import in_order
 from moesim.report.plot import drawn, figure_of, parse_size, plot
@@ -211,6 +213,32 @@ def test_policies_with_other_axes_stay_apart() -> None:
     assert styles["lru, batch size 1"].color == styles["lru, batch size 4"].color
     assert styles["min, batch size 1"] == OFFLINE
     assert styles["mine, batch size 1"].color != styles["lru, batch size 1"].color
+
+
+def test_no_two_policies_share_a_colour() -> None:
+    every = [kind for kind in policies.components if kind != "min"]
+    colours = {series_styles({"min": "min", kind: kind})[kind].color for kind in every}
+    together = [s.color for s in series_styles({kind: kind for kind in (*every, "min")}).values()]
+    parts = [np.array([int(c[n : n + 2], 16) for n in (1, 3, 5)]) for c in sorted(set(together))]
+    apart = min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(parts, 2))
+    assert len(every) >= 13
+    assert len(colours) == len(every)
+    assert len(parts) == len(together)
+    assert apart > 50  # of 442
+
+
+def test_where_misses_vary_more_than_policies_they_give_the_colour() -> None:
+    names = {f"{miss}, {kind}": kind for miss in ("load", "cpu", "cheapest", "zero_copy")
+             for kind in ("lru", "s3fifo", "min")}  # fmt: skip
+    styles = series_styles(names)
+    of_lru = [style for name, style in styles.items() if names[name] == "lru"]
+    of_cpu = [style for name, style in styles.items() if name.startswith("cpu")]
+    assert len({style.color for style in of_lru}) == 4
+    assert len({str(style.linestyle) for style in of_lru}) == 1
+    assert len({str(style.linestyle) for style in of_cpu}) == 3
+    looks = [{(s.color, s.marker) for s in styles.values()},
+             {(s.marker, str(s.linestyle)) for s in styles.values()}]  # fmt: skip
+    assert [len(look) for look in looks] == [12, 12]
 
 
 def test_of_several_figures_those_that_apply_are_drawn(tmp_path: Path) -> None:
