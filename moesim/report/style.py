@@ -103,7 +103,7 @@ def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
 
     Where policies differ, the policy gives the colour, the same in every figure, and what else
     differs the dashes; or the other way round, where one policy has more series than there are
-    policies. The marker says both. Policies without a number have those of absent ones; an offline
+    policies but offline ones. The marker says both. Policies without a number have those of absent ones; an offline
     one is black.
     """
     if len(set(policies.values())) == 1:
@@ -113,7 +113,7 @@ def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
     rests = {name: _without(policy, name) for name, policy in policies.items()}
     places = {rest: place for place, rest in enumerate(dict.fromkeys(rests.values()))}
     kinds = {policy: n for n, policy in enumerate(sorted(numbers, key=numbers.__getitem__))}
-    by_rest = max(Counter(policies.values()).values()) > len(set(policies.values()))
+    by_rest = max(Counter(policies.values()).values()) > len(numbers)
     styles: dict[str, LineStyle] = {}
     for name, policy in policies.items():
         rest = places[rests[name]]

@@ -228,17 +228,18 @@ def test_no_two_policies_share_a_colour() -> None:
 
 
 def test_where_misses_vary_more_than_policies_they_give_the_colour() -> None:
+    """As in the choices of 'moesim advise'."""
     names = {f"{miss}, {kind}": kind for miss in ("load", "cpu", "cheapest", "zero_copy")
-             for kind in ("lru", "s3fifo", "min")}  # fmt: skip
+             for kind in ("lru", "lfu_decay", "s3fifo", "min")}  # fmt: skip
     styles = series_styles(names)
     of_lru = [style for name, style in styles.items() if names[name] == "lru"]
     of_cpu = [style for name, style in styles.items() if name.startswith("cpu")]
     assert len({style.color for style in of_lru}) == 4
     assert len({str(style.linestyle) for style in of_lru}) == 1
-    assert len({str(style.linestyle) for style in of_cpu}) == 3
+    assert len({str(style.linestyle) for style in of_cpu}) == 4
     looks = [{(s.color, s.marker) for s in styles.values()},
              {(s.marker, str(s.linestyle)) for s in styles.values()}]  # fmt: skip
-    assert [len(look) for look in looks] == [12, 12]
+    assert [len(look) for look in looks] == [16, 16]
 
 
 def test_of_several_figures_those_that_apply_are_drawn(tmp_path: Path) -> None:
