@@ -62,16 +62,22 @@ def _print(answer: dict[str, Any]) -> None:
     gib = 2**30
     typer.echo("fits" if answer["fits"] else f"does not fit: {answer['reason']}")
     peak, limit = answer["peak_memory_bytes"] / gib, answer["limit_bytes"] / gib
-    typer.echo(f"peak memory of a GPU:     {peak:.2f} of {limit:.2f} GiB")
+    own, local = answer["slots_per_layer"], answer["local_experts"]
+    typer.echo(f"peak memory of a GPU:     {peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
     typer.echo(
         f"largest batch:            {_or_none(batch)} requests of {counted(context, 'token')}"
     )
-    slots, local = answer["largest_slots"], answer["local_experts"]
+    slots = answer["largest_slots"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
     terminal().print(batches(answer["memory_by_batch"]))
     terminal().print(table(answer["slots_by_context"], local))
+
+
+def _held(slots: int, local: int) -> str:
+    """What of a layer's experts that memory is for."""
+    return "with all experts" if slots >= local else f"with {slots} of {local} slots/layer"
 
 
 def _or_none(number: int | None) -> str:

@@ -88,4 +88,7 @@ def _own(**options: str | None) -> dict[str, str] | None:
         what = "names one part of a figure; --metric NAME and --over AXIS belong together"
         option = f"--{next(iter(given)).replace('_', '-')}"
         raise InputError([Problem(option, "", what)])
+    if "gap_to" in given and "relative_to" not in given:
+        what = "is the end of a gap; --relative-to AXIS=VALUE names where it begins"
+        raise InputError([Problem("--gap-to", "", what)])
     return {"kind": "metric_over_axis", **given} if given else None

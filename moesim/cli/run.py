@@ -55,6 +55,7 @@ def run(
     from moesim.experiment.warnings import cut_batches, idle_prefetch
     from moesim.report.terminal import remedies, summary_table
     from moesim.results.overwrite import check_folder
+    from moesim.results.result import setting_in_words
     from moesim.results.store import REUSED
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
@@ -68,7 +69,7 @@ def run(
             file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
         )
     warn(idle_prefetch(resolved.experiment, result.summary))
-    terminal().print(summary_table(result.summary))
+    terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)
     if REUSED in result.provenance:

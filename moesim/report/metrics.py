@@ -76,7 +76,8 @@ def _values(sweep: Sweep, figure: MetricOverAxis) -> tuple[pd.Series[float], str
     if figure.gap_to is None:
         return (values / base.where(base != 0)).rename(None), f"{figure.metric}_ratio"
     gap = _partners(sweep, values, figure.gap_to) - base
-    return (values - base) / gap.where(gap != 0), f"{figure.metric}_gap_closed_share"
+    closed = (values - base) / gap.where(gap != 0) + 0.0  # a zero that has no sign
+    return closed, f"{figure.metric}_gap_closed_share"
 
 
 def _limits(sweep: Sweep, figure: MetricOverAxis) -> dict[str, pd.Series[float]]:

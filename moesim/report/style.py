@@ -103,8 +103,8 @@ def series_styles(policies: Mapping[str, str]) -> dict[str, LineStyle]:
 
     Where policies differ, the policy gives the colour, the same in every figure, and what else
     differs the dashes; or the other way round, where one policy has more series than there are
-    policies but offline ones. The marker says both. Policies without a number have those of absent ones; an offline
-    one is black.
+    policies but offline ones, which are black. The marker says both. Policies without a number have
+    those of absent ones.
     """
     if len(set(policies.values())) == 1:
         alone = set(policies.values()) == {OFFLINE_POLICY} and len(policies) == 1

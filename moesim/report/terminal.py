@@ -46,16 +46,20 @@ def percent(value: Any) -> str:
     return "-" if value is None or pd.isna(value) else f"{100 * float(value):.1f} %"
 
 
-def summary_table(summary: Mapping[str, Any]) -> RenderableType:
-    """One run's numbers: status, speed, hits, stalls, memory and where the time goes."""
-    table = Table(title=f"{summary.get('name')}: {summary['status']}", show_header=False)
+def summary_table(summary: Mapping[str, Any], setting: str = "") -> RenderableType:
+    """One run's numbers: status, speed, hits, stalls, memory and where the time goes; under its
+    ``setting`` (model, card, trace and batch), or its name, which may be that of a file that was
+    overridden.
+    """
+    status = str(summary["status"]).replace("_", " ")
+    table = Table(title=f"{setting or summary.get('name')}: {status}", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in _rows(summary):
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if summary.get("reason"):
-        parts.append(Text(f"{summary['status'].replace('_', ' ')}: {summary['reason']}", "bold"))
+        parts.append(Text(f"{status}: {summary['reason']}", "bold"))
     if summary.get("time_share"):
         parts.append(share_table(summary["time_share"]))
     parts += [Text(line) for line in _last_lines(summary)]
@@ -129,11 +133,25 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("hit ratio", f"{hits}, {percent(get('hit_ratio_per_access'))} of accesses"),
         *_interval(summary, "hit_ratio_per_expert", ""),
         ("hits, late, misses", ", ".join(number(get(k)) for k in ("hits", "late", "misses"))),
+        *_prefetches(summary),
         ("copied to the GPUs", gib(get("bytes_h2d"))),
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
         *peak,
     ]
+
+
+def _prefetches(summary: Mapping[str, Any]) -> list[Row]:
+    """What prefetches did, of a run that starts some."""
+    started, late, hidden = (
+        summary.get(key) for key in ("prefetches", "late_share", "stall_hidden_share")
+    )
+    if not started:
+        return []
+    late_share = "" if late is None else f", {percent(late)} of them late"
+    used = f"{number(summary.get('prefetches_used'))} of {number(started)} started{late_share}"
+    stall = [] if hidden is None else [("stall hidden by them", percent(hidden))]
+    return [("prefetches used", used), *stall]
 
 
 def _slots(summary: Mapping[str, Any]) -> str:

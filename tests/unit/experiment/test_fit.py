@@ -79,6 +79,7 @@ def test_the_table_and_its_figure(file, tmp_path, capsys):
         main(["fit", file, "--context", "1024,131072", "--batch", "1,64", "--out", str(out)]) == 0
     )
     shown = capsys.readouterr().out
+    assert "GiB, with 8 of 32 slots/layer" in shown
     assert "131,072" in shown
     assert "none" in shown
     assert shown.splitlines()[-1] == str(out)

@@ -63,6 +63,7 @@ def test_the_gap_closed_is_none_at_one_end_and_whole_at_the_other(sweep: Path) -
     found = table(sweep, **given, gap_to="policy=min").dropna()
     share = found.set_index("series")["misses_gap_closed_share"]
     assert set(share["lifo"]) == {0.0}
+    assert not np.signbit(share["lifo"]).any()  # misses fall, so that 0 / gap is -0.0
     assert set(share["min"]) == {1.0}
     misses = {p: sweeps.summary(8, p, 1)["misses"] for p in ("lifo", "lru", "min")}
     expected = (misses["lru"] - misses["lifo"]) / (misses["min"] - misses["lifo"])
@@ -149,12 +150,20 @@ def test_the_command_draws_it(sweep: Path, tmp_path: Path) -> None:
     assert names == [f"{stem}.csv", f"{stem}.pdf"]
 
 
-@pytest.mark.parametrize("option", [["--metric", "misses"], ["--relative-to", "policy=lru"]])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--metric", "misses"], "--metric: names one part of a figure"),
+        (["--relative-to", "policy=lru"], "--metric NAME and --over AXIS belong together"),
+        (["--metric", "misses", "--over", "capacity", "--gap-to", "policy=min"],
+         "--gap-to: is the end of a gap; --relative-to AXIS=VALUE names where it begins"),
+    ],
+)  # fmt: skip
 def test_half_a_figure_is_refused(
-    sweep: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+    sweep: Path, option: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plot", str(sweep), *option]) == 2
-    assert "belong together" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_a_picture_has_the_asked_size(sweep: Path, tmp_path: Path) -> None:

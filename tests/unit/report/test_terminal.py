@@ -32,6 +32,22 @@ def test_an_out_of_memory_run_shows_its_reason() -> None:
     assert "tokens/s" not in text
 
 
+def test_a_run_is_titled_by_its_setting_not_by_its_files_name() -> None:
+    given = {**factory.summary("out_of_memory"), "name": "gpt-oss-20b-on-8gb"}
+    text = text_of(summary_table(given, "gpt-oss-120b on rtx-4090, quickstart, batch 1"))
+    head = " ".join(text.split("┌")[0].split())
+    assert head == "gpt-oss-120b on rtx-4090, quickstart, batch 1: out of memory"
+    assert "gpt-oss-20b-on-8gb" not in text
+
+
+def test_a_run_that_prefetches_says_what_came_of_it() -> None:
+    numbers = {"prefetches": 1000, "prefetches_used": 700, "late_share": 0.25}
+    text = text_of(summary_table({**factory.summary(), **numbers, "stall_hidden_share": -0.031}))
+    assert "700 of 1,000 started, 25.0 % of them late" in text
+    assert "-3.1 %" in text
+    assert "prefetch" not in text_of(summary_table({**factory.summary(), "prefetches": 0}))
+
+
 def test_a_sweep_has_a_row_a_point_and_marks_the_fastest(sweep: Path) -> None:
     axes = ("experts.capacity", "experts.policy.kind")
     text = text_of(sweep_table(read_points(sweep), axes))
