@@ -165,8 +165,9 @@ def advise(
     with placed(resolved.origins, resolved.file):
         runs = Runs(folder, jobs, progress)
         advice = advised(resolved.experiment, runs, most=capacity, requests=requests)
-    write_json(folder / "advice.json", advice.to_dict())
-    draw(advice, folder / "advice.png")
+    content = advice.to_dict()
+    write_json(folder / "advice.json", content)
+    draw(content, folder / "advice.png")
     return advice
 
 
@@ -213,8 +214,8 @@ def plot(
     allow_drops: bool = False,
     warn: Warn = as_warning,
 ) -> list[Path]:
-    """Draw figures of the run or the sweep in ``folder``, each with its table (CSV) beside it; the
-    files written.
+    """Draw figures of the run, the sweep or the advice in ``folder``, each with its table (CSV)
+    beside it; the files written.
 
     ``figures``: names (``moesim list figures``), or mappings with parameters as in an experiment
     (``{"kind": "metric_over_axis", "metric": "mean_tpot_ms", "over": "capacity"}``); without any

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import AllowDrops, app, examples, warn
+from moesim.cli.app import AllowDrops, app, examples, fail
 
 
 @app.command(
@@ -16,7 +16,9 @@ from moesim.cli.app import AllowDrops, app, examples, warn
     )
 )
 def plot(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or a sweep.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a run, a sweep or an advice.")
+    ],
     figure: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,12 +61,15 @@ def plot(
     ] = None,
     allow_drops: AllowDrops = False,
 ) -> None:  # fmt: skip
-    """Draw a result's figures, each with its table (CSV) beside it."""
+    """Draw a result's figures, each with its table (CSV) beside it. The exit code is 2 where one
+    that was named could not be drawn, or had no room.
+    """
     from moesim.api import plot as draw
 
     chosen: list[Any] = list(figure or ())
     if own := _own(metric=metric, over=over, relative_to=relative_to, gap_to=gap_to):
         chosen.append(own)
+    left_out: list[str] = []
     paths = draw(
         folder,
         chosen,
@@ -72,10 +77,12 @@ def plot(
         formats=formats or ("png", "svg"),
         size=size,
         allow_drops=allow_drops,
-        warn=lambda line: warn([line]),
+        warn=left_out.append,
     )
     for path in paths:
         typer.echo(path)
+    if left_out:
+        fail("\n".join(left_out))
 
 
 def _own(**options: str | None) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from moesim.report.figures.base import CAPACITY, Figure
-from moesim.report.labels import EndLabel, label_ends
+from moesim.report.labels import EndLabel, label_ends, legend
 from moesim.report.series import slots
-from moesim.report.style import KNOWS, OFFLINE_POLICY, LineStyle, series_styles, sizes
+from moesim.report.style import KNOWS, OFFLINE_POLICY, series_styles, sizes
 from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.speeds import dropped_share, drops_in_words
@@ -53,29 +53,30 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
 
     The series of MIN, which knows the future, are black and dashed.
     """
-    ends, lines = [], []
+    ends = []
     groups = list(table.fillna({"series": ""}).groupby("series", sort=False))
     styles = series_styles({str(name): _policy(line) for name, line in groups})
     for number, (name, line) in enumerate(groups):
         style = styles[str(name)]
         y = line[column].where(line["status"] == "ok").to_numpy(dtype=float)
-        lines += axes.plot(
+        (drawn,) = axes.plot(
             line[X], y, color=style.color, marker=style.marker, linestyle=style.linestyle,
             **sizes(number, len(groups)),
         )  # fmt: skip
         error_bars(line, column, line[X], axes, style.color)
         if np.isfinite(y).any() and name:
             words = series_words(str(name), line)
-            lines[-1].set_label(words)
-            ends.append(end_label(words, line[X].to_numpy(dtype=float), y, style))
+            drawn.set_label(words)
+            ends.append(end_label(words, line[X].to_numpy(dtype=float), y, drawn))
     axes.set_xlabel("Expert slots per MoE layer and GPU")
     _ticks(table, axes)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.02 * float(axes.dataLim.y1)))
     _mark_gaps(table, column, axes)
     if all(end.x == table[X].max() for end in ends):
         label_ends(axes, ends)
     else:
-        _legend({end.text: end.y for end in ends}, lines, axes)
+        # leaders would cross the gaps like data
+        legend(axes, sorted(ends, key=lambda end: -end.y), handlelength=3.2)
 
 
 def _policy(line: pd.DataFrame) -> str:
@@ -91,16 +92,6 @@ def series_words(name: str, line: pd.DataFrame) -> str:
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
-def _legend(heights: Mapping[str, float], lines: Sequence[Line2D], axes: Axes) -> None:
-    """A legend in the order of the lines' ends; leaders would cross the gaps like data."""
-    named = [line for line in lines if line.get_label() in heights]
-    named.sort(key=lambda line: -heights[str(line.get_label())])
-    axes.legend(
-        handles=named, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9,
-        borderaxespad=0, handlelength=3.2,
-    )  # fmt: skip
-
-
 def error_bars(
     table: pd.DataFrame, column: str, places: pd.Series[float], axes: Axes, color: str
 ) -> None:
@@ -114,10 +105,10 @@ def error_bars(
         axes.errorbar(places, middle, half, fmt="none", ecolor=color, elinewidth=1.2, capsize=3)
 
 
-def end_label(name: str, x: np.ndarray, y: np.ndarray, style: LineStyle) -> EndLabel:
+def end_label(name: str, x: np.ndarray, y: np.ndarray, line: Line2D) -> EndLabel:
     """The label of a line at its last finite point; its leader has the colour of the line."""
     last = int(np.flatnonzero(np.isfinite(y))[-1])
-    return EndLabel(name, float(x[last]), float(y[last]), style.color)
+    return EndLabel(name, float(x[last]), float(y[last]), str(line.get_color()), line)
 
 
 def _ticks(table: pd.DataFrame, axes: Axes) -> None:

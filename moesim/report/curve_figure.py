@@ -52,11 +52,11 @@ def _lines(of_policy: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     for kind, rows in of_policy.items():
         style = styles[kind]
         slots, ratio = rows.index.to_numpy(dtype=float), rows["miss_ratio"].to_numpy(dtype=float)
-        axes.plot(
+        (drawn,) = axes.plot(
             slots, 100 * ratio, color=style.color, marker=style.marker, linestyle=style.linestyle,
             markevery=max(len(slots) // MARKS, 1), label=kind,
         )  # fmt: skip
-        ends.append(end_label(kind, slots, 100 * ratio, style))
+        ends.append(end_label(kind, slots, 100 * ratio, drawn))
     if "lru" in of_policy:
         _mark_gain(of_policy["lru"], axes)
     axes.set_ylim(bottom=0)

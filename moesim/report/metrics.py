@@ -175,11 +175,11 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
         style = styles[str(name)]
         x = line[AXIS].map(places).astype(float)
         y = line[column].to_numpy(dtype=float) * factor
-        axes.plot(x, y, color=style.color, marker=style.marker, linestyle=style.linestyle,
-                  **sizes(number, len(groups)))  # fmt: skip
+        (drawn,) = axes.plot(x, y, color=style.color, marker=style.marker,
+                             linestyle=style.linestyle, **sizes(number, len(groups)))  # fmt: skip
         error_bars(_scaled(line, column, factor), column, x, axes, style.color)
         if np.isfinite(y).any():
-            ends.append(end_label(series_words(str(name), line), x.to_numpy(), y, style))
+            ends.append(end_label(series_words(str(name), line), x.to_numpy(), y, drawn))
     axes.set_ylabel(_label(figure, unit))
     axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
     if figure.relative_to is None:

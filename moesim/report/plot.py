@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context, rcParams
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Sheet
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from moesim.config.arguments import check_choice, check_list
 from moesim.config.document import Document, Mark
@@ -23,8 +15,11 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.validation import validate
 from moesim.config.warn import Warn, as_warning
+from moesim.report.advice_figure import advice_figures, is_advice, read_advice
+from moesim.report.advice_figure import setting_of as advice_setting
 from moesim.report.figures import Figure, registry
-from moesim.report.style import METADATA, RC, SMALL, save_figure
+from moesim.report.sheet import drawn, frame
+from moesim.report.style import METADATA, save_figure
 from moesim.results import is_result
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
@@ -51,7 +46,7 @@ def plot(
     allow_drops: bool = False,
     warn: Warn = as_warning,
 ) -> list[Path]:
-    """Draw figures of the run or the sweep in ``folder`` and return the files written.
+    """Draw figures of the run, the sweep or the advice in ``folder``; the files written.
 
     ``figures`` default to the experiment's ``figures`` (of a run, which may be the base point of a
     sweep, to those of them that apply), and without these to all that apply and need no parameter;
@@ -133,6 +128,8 @@ def _allowing(figure: Figure, allow_drops: bool) -> Figure:
 
 def setting_of(folder: Path) -> str:
     """Model, card, trace and batch of the result in ``folder``, but for what a sweep varies."""
+    if is_advice(folder):
+        return advice_setting(read_advice(folder))
     if is_sweep(folder):
         sweep = read_sweep(folder)
         return setting_in_words(sweep.experiment, without=sweep.varying)
@@ -140,7 +137,9 @@ def setting_of(folder: Path) -> str:
 
 
 def named_figures(folder: Path) -> list[Kind]:
-    """The ``figures`` of the experiment in ``folder``."""
+    """The ``figures`` of the experiment in ``folder``, or those of the advice in it."""
+    if is_advice(folder):
+        return [*advice_figures(folder)]
     if is_sweep(folder):
         experiment = read_sweep_file(folder).get("experiment", {})
     elif is_result(folder):
@@ -185,84 +184,8 @@ def save(
 ) -> list[Path]:
     """Write ``table`` as CSV and what it shows in ``formats``; the same table, the same bytes."""
     paths = [target / f"{figure.stem}.{suffix}" for suffix in ("csv", *formats)]
-    write_whole(paths[0], table.to_csv(index=False, lineterminator="\n"))
     with drawn(figure, table, size=size) as sheet:
+        write_whole(paths[0], table.to_csv(index=False, lineterminator="\n"))
         for path in paths[1:]:
-            save_figure(sheet, path)
+            save_figure(sheet, path, frame=frame(sheet, size) if size else None)
     return paths
-
-
-@contextmanager
-def drawn(
-    figure: Figure, table: pd.DataFrame, *, size: tuple[float, float] | None = None
-) -> Iterator[Sheet]:
-    """``table`` drawn on a sheet of its own, under the settings with which it is to be saved: in an
-    area of the figure's own size, or in as much of ``size`` as its labels leave. What its column
-    ``setting`` says stands below the title.
-    """
-    own = figure.size(table)
-    look: dict[str, Any] = {**RC, **(SMALL if size and size[0] < own[0] else {})}
-    with rc_context(look):  # type: ignore[arg-type]
-        inner = size or own
-        sheet = _sheet(figure, table, inner, inner[0])
-        for _ in range(ROUNDS if size else 0):
-            inner = _left(sheet, inner, size or own)
-            sheet = _sheet(figure, table, inner, inner[0] if size is None else size[0])
-        yield sheet
-
-
-def _shrink(sheet: Sheet) -> None:
-    """Bring what has a size of its own to the small ones."""
-    most = float(SMALL["font.size"])
-    for text in sheet.findobj(Text):
-        if isinstance(text, Text):
-            text.set_fontsize(min(most, float(text.get_fontsize())))
-    for line in sheet.findobj(Line2D):
-        if isinstance(line, Line2D):
-            line.set_linewidth(min(line.get_linewidth(), float(SMALL["lines.linewidth"])))
-            line.set_markersize(min(line.get_markersize(), float(SMALL["lines.markersize"])))
-
-
-ROUNDS = 3
-"""Drawings until the labels have the place that they need: their number depends on the area."""
-
-
-def _left(
-    sheet: Sheet, inner: tuple[float, float], size: tuple[float, float]
-) -> tuple[float, float]:
-    """The area of the axes that makes the picture ``size``; an InputError where nothing is left."""
-    whole = sheet.get_tightbbox(sheet.canvas.get_renderer())  # type: ignore[attr-defined]
-    pad = 2 * float(rcParams["savefig.pad_inches"])
-    taken = (whole.width + pad - inner[0], whole.height + pad - inner[1])
-    left = (size[0] - taken[0], size[1] - taken[1])
-    if min(left) < LEAST_AREA:
-        least = [max(side, labels + LEAST_AREA) for side, labels in zip(size, taken, strict=True)]
-        needed = "x".join(f"{math.ceil(10 * side) / 10:g}" for side in least)
-        what = f"{size[0]:g}x{size[1]:g} leaves no room beside the labels; take {needed} or more"
-        raise InputError([Problem("--size", "", what)])
-    return left
-
-
-LEAST_AREA = 0.6
-"""Inches of the axes below which nothing can be read."""
-
-
-def _sheet(figure: Figure, table: pd.DataFrame, area: tuple[float, float], width: float) -> Sheet:
-    """``table`` on axes of ``area``; what stands below the title is at most ``width`` wide."""
-    told = table["setting"].iloc[0] if "setting" in table else ""
-    setting = told if isinstance(told, str) else ""  # an empty cell of a CSV is none
-    sheet = Sheet(figsize=area)
-    FigureCanvasAgg(sheet)
-    axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
-    figure.draw(table, axes)
-    title = axes.get_title(loc="left")
-    below = "\n".join(wrap(setting, int(width * CHARACTERS_PER_INCH)))
-    for text in axes.get_children() if setting else ():
-        if isinstance(text, Text) and title and text.get_text() == title:
-            text.set_text(f"{title}\n{below}")
-    if rcParams["font.size"] < RC["font.size"]:
-        _shrink(sheet)
-    return sheet
-
-
-CHARACTERS_PER_INCH = 12

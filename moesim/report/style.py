@@ -13,6 +13,7 @@ from moesim.config.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 RC: Mapping[str, Any] = {
     "figure.dpi": 100,
@@ -40,8 +41,16 @@ RC: Mapping[str, Any] = {
 
 SMALL: Mapping[str, Any] = {
     "font.size": 8, "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 4,
+    "savefig.pad_inches": 0.03,
 }  # fmt: skip
 """What differs in a picture that is narrower than usual, as for a column of a paper."""
+BELOW: Mapping[str, Any] = {"legend.loc": "lower center"}
+"""What differs where lines are named below the axes instead of beside them."""
+TINY: Mapping[str, Any] = {
+    **SMALL, **BELOW, "font.size": 6.5, "axes.titlesize": 6.5, "lines.linewidth": 1.0,
+    "lines.markersize": 3.2,
+}  # fmt: skip
+"""The smallest that is read well on paper."""
 
 METADATA: Mapping[str, Mapping[str, Any]] = {
     "svg": {"Date": None, "Creator": "moesim"},
@@ -180,7 +189,15 @@ def sizes(number: int, of: int) -> dict[str, Any]:
     smaller, so that none hides an equal one.
     """
     above = of - 1 - number
-    return {"linewidth": 1.4 + 0.25 * above, "markersize": 5 + 0.6 * above}
+    scale = marker_area() ** 0.5
+    return {"linewidth": scale * (1.4 + 0.25 * above), "markersize": scale * (5 + 0.6 * above)}
+
+
+def marker_area() -> float:
+    """The area of a marker in the picture that is drawn, 1 in one of the usual size."""
+    from matplotlib import rcParams
+
+    return float((rcParams["lines.markersize"] / RC["lines.markersize"]) ** 2)
 
 
 @dataclass(frozen=True)
@@ -229,10 +246,13 @@ def fill(number: int) -> Fill:
     return FILLS[number % len(FILLS)]
 
 
-def save_figure(sheet: Figure, path: Path, option: str = "--out") -> None:
-    """Write ``sheet`` to ``path`` (.png, .svg) in one go; the same sheet gives the same bytes.
+def save_figure(
+    sheet: Figure, path: Path, option: str = "--out", frame: Bbox | None = None
+) -> None:
+    """Write ``sheet`` to ``path`` (.png, .svg) in one go, what is in ``frame`` (inches) or all that
+    is drawn; the same sheet gives the same bytes.
 
     Raises an InputError, which names ``option``, where that fails.
     """
     with replacing(path, option) as temporary:
-        sheet.savefig(temporary, metadata=dict(METADATA[path.suffix[1:]]))
+        sheet.savefig(temporary, metadata=dict(METADATA[path.suffix[1:]]), bbox_inches=frame)

@@ -22,7 +22,7 @@ SWEEP = (
     f"{TEMPORARY}*", ".lock", ".lock-workers", *FIGURES, *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip
 ADVICE = (
-    "advice.json", "advice.png", "hardware/*.yaml",
+    "advice.json", "advice.png", "hardware/*.yaml", *FIGURES,
     *(f"{part}/{name}" for part in ("choices", "upgrades") for name in SWEEP),
 )  # fmt: skip
 KINDS = {"provenance.json": RESULT, "sweep.json": SWEEP, "choices/sweep.json": ADVICE}

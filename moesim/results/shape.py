@@ -112,6 +112,39 @@ class SweepFile(Shape):
     points: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
+class AdviceRow(Shape):
+    """A choice of an advice, by itself or with an upgrade."""
+
+    miss: str
+    policy: str
+    prefetch: str
+    capacity: str
+    set: dict[str, str]
+    offline: bool
+    slots_per_layer: int | None
+    throughput_tokens_per_s: Number
+
+
+class UpgradeRow(AdviceRow):
+    """A choice with an upgrade."""
+
+    upgrade: str
+    ratio: Number
+
+
+class AdviceFile(Shape):
+    """``advice.json``, as far as figures show it."""
+
+    model: str
+    hardware: str
+    requests: int
+    recorded_requests: int
+    local_experts: int
+    best: AdviceRow
+    choices: list[AdviceRow]
+    upgrades: list[UpgradeRow]
+
+
 def check_shape(value: Mapping[str, Any], shape: type[Shape], source: str) -> None:
     """An InputError, with the keys in ``source``, where ``value`` is not of that ``shape``."""
     try:

@@ -51,7 +51,7 @@ def test_every_file_of_the_folder_is_registered() -> None:
 
 @pytest.mark.parametrize("figure", kinds(), indirect=True)
 def test_it_is_drawn_with_title_and_units(figure: Any, golden: Path) -> None:
-    from moesim.report.plot import drawn
+    from moesim.report.sheet import drawn
 
     with drawn(figure, figure.prepare(golden)) as sheet:
         (axes,) = sheet.axes

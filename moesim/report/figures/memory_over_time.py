@@ -49,15 +49,13 @@ class MemoryOverTime(Figure):
         return named.assign(driver_bytes=taken, run=name)
 
     def _run(self, folder: Path) -> tuple[str, Path]:
-        from moesim.results import read_result
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.point import point_folder
         from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
 
         if not is_sweep(folder):
-            result = read_result(folder)
-            return str(result.summary.get("name") or folder.name), folder
+            return "", folder  # what it is of stands below the title
         sweep = read_sweep(folder)
         speed = ranked(sweep.table)
         if speed.empty:
@@ -70,30 +68,54 @@ class MemoryOverTime(Figure):
         return f"best point, {words}" if words else f"point {best}", point_folder(folder, best)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Areas with hatches, named at their right ends; the capacity as a line."""
+        """Areas with hatches, named at their right ends; the capacity as a line. Of a single
+        instant, as where memory did not suffice, a bar with the size of each part.
+        """
+        alone = _alone(table)
+        import pandas as pd
+
         seconds = table["time_ns"].to_numpy(dtype=float) / 1e9
+        if alone:
+            table, seconds = pd.concat([table.tail(1)] * 2), np.array([0.0, 1.0])
         base = np.zeros(len(table))
         ends = []
         categories = [c for c in table.columns if c.endswith("_bytes") and c not in LIMITS]
         for column in categories:
             top = base + table[column].to_numpy(dtype=float) / GIB
             look = face(column.removesuffix("_bytes"))
-            axes.fill_between(
+            area = axes.fill_between(
                 seconds, base, top, step="post", facecolor=look.facecolor, hatch=look.hatch,
                 edgecolor="#333333", linewidth=0.4,
             )  # fmt: skip
             name = column.removesuffix("_bytes").replace("_", " ")
-            ends.append(EndLabel(name, seconds[-1], float(base[-1] + top[-1]) / 2))
+            name += f" {top[-1] - base[-1]:.2f} GiB" if alone else ""
+            ends.append(EndLabel(name, seconds[-1], float(base[-1] + top[-1]) / 2, artist=area))
             base = top
         capacity = float(table["capacity_bytes"].max()) / GIB
-        axes.axhline(capacity, color="black", linestyle=(0, (4, 2)))
-        ends.append(EndLabel(capacity_words(table), seconds[-1], capacity))
-        axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 1e-9))
+        line = axes.axhline(capacity, color="black", linestyle=(0, (4, 2)))
+        ends.append(EndLabel(capacity_words(table), seconds[-1], capacity, artist=line))
+        axes.set_xlim(seconds[0], seconds[-1])
         axes.set_ylim(0, max(capacity, float(base.max())) * 1.06)
         axes.set_xlabel("Simulated time (s)")
         axes.set_ylabel("Memory of the busiest GPU (GiB)")
-        axes.set_title(f"Memory over time: {table['run'].iloc[0]}")
+        what = "Memory over time"
+        if alone:
+            what = "Memory needed, too much" if float(base.max()) > capacity else "Memory"
+            axes.set_xlim(-0.15, 1)
+            axes.set_xticks([])
+            axes.set_xlabel("")
+        run = table["run"].iloc[0]
+        axes.set_title(f"{what}: {run}" if isinstance(run, str) and run else what)
         label_ends(axes, ends)
+
+    def size(self, table: pd.DataFrame) -> tuple[float, float]:
+        """Narrow for a single instant."""
+        return (2.0, 3.8) if _alone(table) else super().size(table)
+
+
+def _alone(table: pd.DataFrame) -> bool:
+    """Whether there is one instant only, as of a run that did not begin."""
+    return bool(table["time_ns"].iloc[0] == table["time_ns"].iloc[-1])
 
 
 def driver_bytes(hardware: Any, capacity_bytes: int) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from moesim.report.figures.base import CAPACITY, Figure
-from moesim.report.labels import EndLabel, label_ends
-from moesim.report.style import COLOURS, MARKERS, series_styles
+from moesim.report.labels import legend
+from moesim.report.style import MARKERS, line_style, marker_area, series_styles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,10 @@ MOST_SERIES = len(MARKERS)
 """Series that have a look of their own; of more, the front alone is named."""
 MOST_NAMED = 24
 """Points of which each is named."""
-RIGHTMOST = 0.8
-"""Share of the width beyond which a point's name stands left of it: the legend is at the right."""
+WIDTH = 0.55
+"""Of a letter, in heights of the usual font: a name that has no room right of its point stands left
+of it.
+"""
 APART = 10
 """Pixels below which two points stand one above the other."""
 
@@ -120,8 +122,8 @@ def _cross(dropping: pd.DataFrame, axes: Axes) -> None:
     """A cross on each point that drops choices, with the share below it."""
     from moesim.sweep.speeds import share_in_words
 
-    axes.scatter(dropping["x"], dropping["y"], marker="x", s=60, color="#222222", linewidth=1,
-                 zorder=4)  # fmt: skip
+    axes.scatter(dropping["x"], dropping["y"], marker="x", s=60 * marker_area(), color="#222222",
+                 linewidth=1, zorder=4)  # fmt: skip
     texts = [f"drops {share_in_words(share)}" for share in dropping["dropped_share"]]
     _name_points(texts, dropping, axes, (5, -10))
 
@@ -134,15 +136,14 @@ def _by_series(ran: pd.DataFrame, axes: Axes) -> None:
         style = styles[str(name)]
         marker = style.marker or "*"  # an offline policy's line has none
         faces = [style.color if best else "white" for best in own["pareto"]]
-        axes.scatter(own["x"], own["y"], marker=marker, s=50, facecolors=faces,
-                     edgecolors=style.color, zorder=3)  # fmt: skip
+        axes.scatter(own["x"], own["y"], marker=marker, s=50 * marker_area(),
+                     facecolors=faces, edgecolors=style.color, zorder=3)  # fmt: skip
         axes.plot([], [], marker=marker, color=style.color, linestyle="none", label=name)
     axes.autoscale_view(scaley=False)
     if len(ran) <= MOST_NAMED:
         _name_points(list(ran["capacity"]), ran, axes, (5, 4))
     if ran["series"].any():
-        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9,
-                    borderaxespad=0)  # fmt: skip
+        legend(axes)
 
 
 def _name_points(
@@ -151,30 +152,37 @@ def _name_points(
     """The text of each point beside it, but of points one above another with the same text only at
     the highest.
     """
+    from matplotlib import rcParams
+
     named: list[tuple[str, float]] = []
+    dpi = axes.figure.dpi
     points = zip(texts, zip(ran["x"], ran["y"], strict=True), strict=True)
     for text, point in sorted(points, key=lambda pair: -pair[1][1]):
-        x, y = axes.transData.transform(point)
+        x = axes.transData.transform(point)[0]
         if text and not any(n == text and abs(at - x) < APART for n, at in named):
             named.append((text, x))
-            left = axes.transAxes.inverted().transform((x, y))[0] > RIGHTMOST
+            room = axes.bbox.x1 - x - apart[0]
+            left = len(text) * WIDTH * float(rcParams["font.size"]) * dpi / 72 > room
             axes.annotate(text, point, (-apart[0] if left else apart[0], apart[1]), fontsize=8,
                           textcoords="offset points", ha="right" if left else "left")  # fmt: skip
 
 
 def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
+    """A marker and a colour a point of the front, in the order of their heights: leaders to names
+    would run through other points.
+    """
     front = ran["pareto"].to_numpy(dtype=bool)
     x, y = ran["x"].to_numpy(), ran["y"].to_numpy()
-    axes.scatter(x[~front], y[~front], s=30, facecolors="white", edgecolors="#666666")
-    axes.scatter(x[front], y[front], s=36, color=COLOURS[0], zorder=3)
-    named = ran[front]
-    label_ends(
-        axes,
-        [
-            EndLabel(*end, COLOURS[0])
-            for end in zip(named["point"], named["x"], named["y"], strict=True)
-        ],
+    axes.scatter(
+        x[~front], y[~front], s=30 * marker_area(), facecolors="white", edgecolors="#666666"
     )
+    named = ran[front].sort_values("y", ascending=False)
+    for number, (name, *point) in enumerate(
+        zip(named["point"], named["x"], named["y"], strict=True)
+    ):
+        style = line_style(number)
+        axes.plot(*point, color=style.color, marker=style.marker, linestyle="none", label=name)
+    legend(axes)
 
 
 def _missing(table: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from moesim.report.components import cause_in_words
 from moesim.report.figures.base import Figure
+from moesim.report.labels import below, legend
 from moesim.report.style import face
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 MOST_BARS = 40
 LATENCIES = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
-APART = 0.22
-"""Distance of their columns in widths of the axes."""
+APART = 1.23
+"""Distance of their columns in inches where the font is of the usual size."""
 LEAST_PERCENT = 0.05
 """A cause below this in every bar cannot be seen, and is left out of the legend."""
 
@@ -57,11 +58,12 @@ class TimeBreakdown(Figure):
         if is_sweep(folder):
             sweep = read_sweep(folder)
             return sweep.table.assign(point=sweep.labels())
-        summary = read_result(folder).summary
-        return tabulate([{"point": summary.get("name") or folder.name}], [summary])
+        return tabulate([{"point": "this run"}], [read_result(folder).summary])
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Bars from the top in the order of the points, mean latencies at their ends."""
+        """Bars from the top in the order of the points; mean latencies at their ends, where the
+        legend is there, too.
+        """
         from moesim.results import TIME_SHARES
 
         places = np.arange(len(table))
@@ -82,13 +84,13 @@ class TimeBreakdown(Figure):
         axes.set_xlim(0, 100)
         axes.set_xlabel("Share of the GPUs' time (%)")
         cut = f", first {MOST_BARS} points" if len(table) == MOST_BARS else ""
-        axes.set_title(f"Where the time goes{cut}", pad=22)
-        columns = [name for name in LATENCIES if table[name].notna().any()]
+        columns = [name for name in LATENCIES if table[name].notna().any() and not below()]
+        axes.set_title(f"Where the time goes{cut}", pad=22 if columns else None)
+        apart = _apart(axes)
         for number, name in enumerate(columns):
-            _write(table[name], 1.02 + APART * number, LATENCIES[name], axes)
-        right = 1.02 + APART * max(len(columns), 1)
-        axes.legend(loc="upper left", bbox_to_anchor=(right, 1.0), frameon=False, fontsize=9,
-                    handleheight=1.4, handlelength=2.2, borderaxespad=0)  # fmt: skip
+            _write(table[name], 1.02 + apart * number, LATENCIES[name], axes)
+        right = 1.02 + apart * max(len(columns), 1)
+        legend(axes, right=right, handleheight=1.4, handlelength=2.2)
 
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
         """As high as the bars need."""
@@ -102,6 +104,15 @@ def _names(table: pd.DataFrame) -> list[str]:
     drops = [drops_in_words(table["dropped_share"].iloc[[n]]) for n in range(len(table))]
     points = table["point"].astype(str)
     return [f"{p} ({d})" if d else p for p, d in zip(points, drops, strict=True)]
+
+
+def _apart(axes: Axes) -> float:
+    """Distance of the columns of latencies in widths of the axes."""
+    from matplotlib import rcParams
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes are drawn on a sheet"
+    return APART * float(rcParams["font.size"]) / 10 / float(figure.get_figwidth())
 
 
 def _write(values: pd.Series[float], x: float, title: str, axes: Axes) -> None:

@@ -14,7 +14,7 @@ from moesim.metrics.intervals import Difference
 from moesim.report.compare import compare
 from moesim.report.compare_intervals import sentence
 from moesim.report.figures import registry
-from moesim.report.plot import drawn
+from moesim.report.sheet import drawn
 from moesim.sweep import read_points
 
 EXPERIMENT = """\

@@ -136,7 +136,7 @@ def test_the_front_is_of_what_drops_nothing(sweep: Sweep, *, allowed: bool) -> N
 
 
 def test_every_point_is_inside_the_figure_and_a_dropping_one_says_so(sweep: Sweep) -> None:
-    from moesim.report.plot import drawn
+    from moesim.report.sheet import drawn
 
     figure = registry.get("throughput_vs_memory")()
     with drawn(figure, figure.prepare(sweep.folder)) as sheet:

@@ -19,8 +19,9 @@ from moesim.report.figures import registry
 from moesim.report.figures.memory_over_time import MOST_INSTANTS
 from moesim.report.figures.throughput_vs_memory import pareto
 from moesim.report.labels import spread
-from moesim.report.plot import drawn, plot
-from moesim.results import write_result
+from moesim.report.plot import plot
+from moesim.report.sheet import drawn
+from moesim.results import Result, write_result
 
 
 def table(kind: str, folder: Path) -> pd.DataFrame:
@@ -87,6 +88,19 @@ def test_lines_that_end_before_a_gap_are_named_in_the_order_of_their_ends(sweep:
     assert named == ["min (knows the future)", "lfu", "lru", "lifo"]
     assert gap.get_va() == "top"
     assert gap.get_position()[1] > 0.9
+
+
+def test_a_single_point_is_not_cut_off(tmp_path: Path) -> None:
+    """With an interval so short that the axis would span nothing else."""
+    folder = sweeps.make(tmp_path / "one", slots=(4,), policies=("lru",))
+    figure = registry.get("throughput_vs_capacity")()
+    made = figure.prepare(folder)
+    for side, factor in (("low", 0.9999), ("high", 1.0001)):
+        column = "output_throughput_tokens_per_s"
+        made[f"{side}_{column}"] = factor * made[column]
+    with drawn(figure, made) as sheet:
+        (axes,) = sheet.axes
+        assert axes.get_ylim()[1] >= 1.015 * max(axes.lines[0].get_ydata())
 
 
 def test_of_many_without_memory_those_that_ran_are_named() -> None:
@@ -289,3 +303,38 @@ def test_policies_as_mappings_look_as_policies_by_their_kind(
     mapped, plain = table(kind, tmp_path / "s"), table(kind, sweep)
     assert set(plain["policy"]) == {"lru", "lfu", "lifo", "min"}
     pd.testing.assert_frame_equal(mapped, plain)
+
+
+def test_what_did_not_fit_is_a_bar_against_the_capacity(tmp_path: Path) -> None:
+    made = sweeps.summary(16, "lru", 1)
+    needed = sweeps.memory(made, instants=1).assign(capacity_bytes=6 * sweeps.GB)
+    run = write_result(Result(made, {"name": "stale"}, memory=needed), tmp_path / "run")
+    figure = registry.get("memory_over_time")()
+    with drawn(figure, figure.prepare(run)) as sheet:
+        (axes,) = sheet.axes
+        tops = [area.get_datalim(axes.transData).y1 for area in axes.collections]
+        (line,) = axes.lines
+        named = [text.get_text() for text in axes.texts]
+        assert axes.get_title(loc="left") == "Memory needed, too much"
+        assert not axes.get_xlabel()
+        assert not list(axes.get_xticks())
+    total = sum(made["memory_bytes"].values()) + 3_000_000  # sweeps.memory's activations
+    assert max(tops) == pytest.approx((total - made["memory_bytes"]["kv_cache"]) / 2**30, rel=0.01)
+    assert line.get_ydata()[0] == pytest.approx(6 * sweeps.GB / 2**30)
+    assert f"weights {1.8 * sweeps.GB / 2**30:.2f} GiB" in named
+
+
+def test_of_many_series_the_front_is_named_without_leaders(tmp_path: Path) -> None:
+    """A leader would run through other points."""
+    every = {"policies": tuple(sweeps.EFFICIENCY), "batches": (1, 4)}
+    folder = sweeps.make(tmp_path / "many", slots=(4, 8, 12), **every)
+    figure = registry.get("throughput_vs_memory")()
+    made = figure.prepare(folder)
+    with drawn(figure, made) as sheet:
+        (axes,) = sheet.axes
+        named = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert not [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+        looks = {(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named}
+    front = made[made["pareto"]]
+    assert named == list(front.sort_values("peak_memory_bytes", ascending=False)["point"])
+    assert len(looks) == len(front) == 3

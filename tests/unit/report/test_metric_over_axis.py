@@ -6,7 +6,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +17,8 @@ from moesim.config.errors import InputError
 from moesim.memory.policies import registry as policies
 from moesim.report.figures import registry
 from moesim.report.metrics import in_order
-from moesim.report.plot import drawn, figure_of, parse_size, plot
+from moesim.report.plot import figure_of, parse_size, plot
+from moesim.report.sheet import drawn
 from moesim.report.style import OFFLINE, series_styles
 from moesim.sweep import run_sweep
 from moesim.sweep.found import read_sweep
@@ -164,19 +164,6 @@ def test_half_a_figure_is_refused(
 ) -> None:
     assert main(["plot", str(sweep), *option]) == 2
     assert told in capsys.readouterr().err
-
-
-def test_a_picture_has_the_asked_size(sweep: Path, tmp_path: Path) -> None:
-    (_, png) = plot(sweep, ["throughput_vs_capacity"], out=tmp_path, formats=["png"],
-                    size="3.4x2.8")  # fmt: skip
-    high, wide, _ = matplotlib.image.imread(png).shape
-    assert (wide / 160, high / 160) == (pytest.approx(3.4, abs=0.06), pytest.approx(2.8, abs=0.06))
-
-
-def test_a_size_that_leaves_no_room_says_which_does(sweep: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"leaves no room beside the labels; take \d"):
-        plot(sweep, ["throughput_vs_capacity"], out=tmp_path, size=(1.0, 1.0))
-    assert not list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("text", ["3x", "axb", "0x3", "3.3", "300x2", "nanxnan"])

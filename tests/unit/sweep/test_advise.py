@@ -22,6 +22,7 @@ from moesim.hardware.sourced import Sourced
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.report.advice import choices_table, sentences
+from moesim.results.overwrite import check_replaceable
 from moesim.results.result import BLOCKS
 from moesim.sweep.advise import Runs, begin_anew
 from moesim.sweep.advise.advice import Advice, Gain, Scored
@@ -343,6 +344,11 @@ def test_advice_from_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert "Fits? No: 8 of 32" in told
     assert "Most useful upgrade" in told or "No single upgrade" in told
     assert (folder / "advice.png").stat().st_size > 0
+    assert main(["plot", str(folder), "--format", "pdf", "--size", "3.5x2.8"]) == 0
+    assert [Path(path).name for path in capsys.readouterr().out.split()] == [
+        f"advice_{part}.{suffix}" for part in ("choices", "upgrades") for suffix in ("csv", "pdf")
+    ]
+    check_replaceable(folder)  # as --overwrite does
     assert len(advice["choices"]) == len(choices_of(8))
     assert all(choice["status"] == "ok" for choice in advice["choices"])
     speeds = [c["throughput_tokens_per_s"] for c in advice["choices"] if not c["offline"]]
