@@ -104,10 +104,10 @@ def draw(content: Mapping[str, Any], path: Path) -> Path:
     The left panel is left out where all experts fit, the right one where no upgrade ran.
     """
     panels = [
-        (panel, table)
-        for panel, table, shown in (
-            (draw_choices, choices_table(content), len(content["choices"]) > 1),
-            (draw_upgrades, upgrades_table(content), bool(content["upgrades"])),
+        (panel, table, middle)
+        for panel, table, middle, shown in (
+            (draw_choices, choices_table(content), 0.45, len(content["choices"]) > 1),
+            (draw_upgrades, upgrades_table(content), 0.4, bool(content["upgrades"])),
         )
         if shown
     ]
@@ -115,9 +115,9 @@ def draw(content: Mapping[str, Any], path: Path) -> Path:
         sheet = Sheet(figsize=(5.4 * max(len(panels), 1), 4.2), layout="constrained")
         FigureCanvasAgg(sheet)
         every = np.ravel(sheet.subplots(1, len(panels) or 1))
-        for (panel, table), axes in zip(panels, every, strict=False):
+        for (panel, table, middle), axes in zip(panels, every, strict=False):
             panel(table, axes)
-            axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.43, -0.16),
+            axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(middle, -0.16),
                         frameon=False, ncols=2)  # fmt: skip
         name = f"{content['model']} on {Path(content['hardware']).stem}"
         sheet.suptitle(name, x=0.01, ha="left")

@@ -338,3 +338,9 @@ def test_of_many_series_the_front_is_named_without_leaders(tmp_path: Path) -> No
     front = made[made["pareto"]]
     assert named == list(front.sort_values("peak_memory_bytes", ascending=False)["point"])
     assert len(looks) == len(front) == 3
+
+
+def test_a_damaged_advice_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "advice.json").write_text('{"model": "a", "choices": [{"miss": 3}]}')
+    with pytest.raises(InputError, match=r"advice\.json: choices\.0\.miss: .*3"):
+        plot(tmp_path)
