@@ -11,15 +11,19 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba import types
+from numba.extending import register_jitable
 
-__all__ = ["njit", "types"]
+__all__ = ["inlined", "njit", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
@@ -93,6 +97,48 @@ def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Func
     jit: Any = numba.njit
     compiler: Callable[[Function], Function] = jit(*signature, cache=cache and KEPT, **options)
     return compiler
+
+
+@cache
+def inlined(function: Function) -> Function:
+    """``function`` as it is; compiled code that calls it, or is given it, has it built in."""
+    register_jitable(function)
+    return function
+
+
+def specialised(
+    make: Callable[..., Callable[..., Any]],
+    signature: Any,
+    *functions: Callable[..., Any],
+) -> Any:
+    """What ``make(*functions)`` returns, compiled with the ``functions`` built in.
+
+    It is kept on disk where all functions can be found again by their names, each under a name of
+    its own: numba goes by the name, and two processes may write at once.
+    """
+    function: Any = make(*map(inlined, functions))
+    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions)}"
+    return njit(signature, cache=all(map(_has_name, functions)))(function)
+
+
+def _digest_of(functions: tuple[Callable[..., Any], ...]) -> str:
+    """What tells the ``functions``, and the files that they are in, from others."""
+    digest = hashlib.sha256()
+    for function in functions:
+        digest.update(f"{function.__module__} {function.__qualname__} ".encode())
+        with contextlib.suppress(OSError):
+            digest.update(Path(function.__code__.co_filename).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _has_name(function: Callable[..., Any]) -> bool:
+    """Whether another process finds ``function`` where this one did."""
+    module = sys.modules.get(function.__module__)
+    try:
+        found = attrgetter(function.__qualname__)(module)
+    except AttributeError:
+        return False
+    return found is function and function.__module__ != "__main__"
 
 
 forget_stale()

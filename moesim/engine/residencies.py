@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -24,14 +24,21 @@ from moesim.trace.routing import NO_EXPERT
 LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
 
+NONE = np.empty(0, np.int64)
+
 Key = tuple[int, int]
 """A MoE layer and a GPU; a pool goes by its first layer."""
 
 
 class Residencies:
-    """State without a clock, carried from piece to piece in order."""
+    """State without a clock, carried from piece to piece in order.
 
-    def __init__(self, case: Case, routing: Routing) -> None:
+    ``first_uses`` by pool and GPU, where next uses are looked up elsewhere.
+    """
+
+    def __init__(
+        self, case: Case, routing: Routing, first_uses: Mapping[Key, Ints] | None = None
+    ) -> None:
         self.case, self.routing = case, routing
         every = tuple(range(len(routing.moe_layers)))
         pools = [every] if case.policy.scope == "global" else [(layer,) for layer in every]
@@ -41,7 +48,11 @@ class Residencies:
             for gpu in range(case.gpus)
             if not case.resident(gpu)[list(pool)].all()
         ]
-        self._future = self._look_ahead() if case.policy.looks_ahead else {}
+        self._future: dict[Key, tuple[Ints, Ints]] = {}
+        if first_uses is not None:
+            self._future = {key: (NONE, first) for key, first in first_uses.items()}
+        elif case.policy.looks_ahead:
+            self._future = self._look_ahead()
         self._caches = {(pool[0], gpu): self._make_cache(pool, gpu) for pool, gpu in self._cached}
 
     @property

@@ -16,7 +16,7 @@ from moesim.memory.policy_functions import check_functions
     ARRIVING, ROWS,
 ) = range(11)  # fmt: skip
 """Rows of a cache's state int64[ROWS + memory, experts]: turn of the last use, turn of the last
-load, number of turns, next (step, turn) as one number, choices in the first part of the trace, and
+load, number of turns, next (step, id) as one number, choices in the first part of the trace, and
 forward pass of the last use; in column 0 the pass, and layer of the pool, that is being decided;
 for which layer of which pass a prefetch has pinned it (one more than their number in execution
 order, else 0), and whether its copy has not ended. The rows of a policy's own memory follow.
@@ -63,7 +63,8 @@ class CachePolicy(Params):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Raise an InputError where a function of the policy does not take what it is given."""
         super().__pydantic_init_subclass__(**kwargs)
-        check_functions(cls)
+        concrete = "kind" in cls.model_fields
+        check_functions(cls, has_key=not concrete or cls.key is not CachePolicy.key)
 
     def learning_part(self) -> float:
         """Share of the trace, from its start, whose choices USAGE counts."""
@@ -80,6 +81,11 @@ class CachePolicy(Params):
 
         ``slots`` of the pool, ``resident`` bool[experts] preloaded, ``layers`` that share it.
         """
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        """The order: of the candidates the one with the least key, an int64, is evicted."""
+        raise NotImplementedError
 
     @staticmethod
     def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:

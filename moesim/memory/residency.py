@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
-from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide, first_of
+from moesim.config.compiled import njit, specialised
+from moesim.memory.decisions import DECIDE, FIRST, decide_with, first_with
 from moesim.memory.misses.base import LOADED, MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import (
@@ -24,39 +24,30 @@ from moesim.memory.policy import (
     USAGE,
     CachePolicy,
 )
-from moesim.memory.staging import stage
+from moesim.memory.staging import STAGE, stage_with
 from moesim.memory.turns import Ints, Needs, Turns
 
 _STEP = 1 << 20
-"""A next use is step * _STEP + turn."""
-
-
-class Compiled(NamedTuple):
-    """A policy's functions, and whether it has the two that see turns."""
-
-    key: Any
-    before: Any
-    after: Any
-    sees_before: bool
-    sees_after: bool
+"""A next use is step * _STEP + id: a step's experts ascend."""
 
 
 @lru_cache
-def compiled(policy: type[CachePolicy]) -> Compiled:
-    """The functions of ``policy`` compiled; kept on disk for the next process."""
-    return Compiled(
-        njit(KEY, cache=True)(policy.key),  # type: ignore[attr-defined]
-        njit(BEFORE, cache=True)(policy.before_turn),
-        njit(AFTER, cache=True)(policy.after_turn),
-        policy.before_turn is not CachePolicy.before_turn,
-        policy.after_turn is not CachePolicy.after_turn,
-    )
+def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
+    """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
+    functions = (policy.key, policy.before_turn, policy.after_turn, miss.place)
+    return specialised(decide_with, DECIDE, *functions)
 
 
 @lru_cache
-def compiled_place(miss: type[MissHandling]) -> Any:
-    """``place`` of a way to handle misses, compiled; kept on disk for the next process."""
-    return njit(PLACE, cache=True)(miss.place)
+def first_of(policy: type[CachePolicy]) -> Any:
+    """``decisions.first`` of ``policy``, compiled; kept on disk."""
+    return specialised(first_with, FIRST, policy.key)
+
+
+@lru_cache
+def stage_of(miss: type[MissHandling]) -> Any:
+    """``staging.stage`` of ``miss``, compiled; kept on disk."""
+    return specialised(stage_with, STAGE, miss.place)
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
@@ -66,12 +57,12 @@ def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
         for i in range(offsets[step], offsets[step + 1]):
             after[i] = following[experts[i]]
         for i in range(offsets[step], offsets[step + 1]):
-            following[experts[i]] = step * _STEP + i - offsets[step]
+            following[experts[i]] = step * _STEP + experts[i]
     return after, following
 
 
 def next_uses(needs: Needs, experts: int) -> tuple[Ints, Ints]:
-    """For each need the (step, turn) of the next one of its expert, as one number; and the first
+    """For each need the (step, id) of the next one of its expert, as one number; and the first
     uses.
     """
     after, first = _next_uses(needs.offsets, needs.experts, experts)
@@ -105,8 +96,10 @@ class LayerCache:
         prefetch_draws: np.random.Generator | None = None,
     ) -> None:
         handling = miss or Load()
-        self._place, self._most_loads = compiled_place(type(handling)), handling.most_loads()
-        self._functions, buffers = compiled(type(policy)), policy.shared_buffers()
+        self._policy, self._miss, self._most_loads = (
+            type(policy), type(handling), handling.most_loads(),
+        )  # fmt: skip
+        buffers = policy.shared_buffers()
         self.slots, self._empties = (slots, False) if buffers is None else (buffers, True)
         self._serial, self._resident_first, self._layers = serial, resident_first, layers
         self.draws = np.empty(0) if draws is None else draws
@@ -136,8 +129,8 @@ class LayerCache:
         turns = Turns(
             np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(4))
         )
-        self._now = decide(
-            *self._functions, self._place, self._most_loads,
+        self._now = decide_of(self._policy, self._miss)(
+            self._most_loads,
             np.empty((3, 0), np.int64) if prices is None else prices, needs.offsets, needs.experts,
             none if next_use is None else next_use, none if weights is None else weights,
             self.draws, self.slots, self._serial, self._resident_first, self._empties,
@@ -170,7 +163,7 @@ class LayerCache:
             if not free_to_go.any():
                 return None
             draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
-            victim = first_of(self._functions.key, np.flatnonzero(free_to_go), self.state, draw)
+            victim = first_of(self._policy)(free_to_go, self.state, draw)
             self.resident[victim], self.state[ARRIVING, victim] = False, 0
         self.resident[expert] = True
         self.state[INSERTED, expert] = self._now
@@ -187,8 +180,8 @@ class LayerCache:
         experts, nobody = needs.experts[order], np.full(len(order), -1, np.int64)
         wave, wait, place = (np.empty(len(order), np.int64) for _ in range(3))
         turns = Turns(experts, resident[experts], wave, wait, nobody, place)
-        stage(
-            self._place, self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
+        stage_of(self._miss)(
+            self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
             needs.offsets, order, turns.hit, self._serial, self._resident_first, wave, wait, place,
         )  # fmt: skip
         return turns

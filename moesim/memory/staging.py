@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
-from moesim.memory.decisions import PLACE
+from moesim.config.compiled import types
 from moesim.memory.misses.base import LOADED, ON_HOST
 
 STAGING_BUFFERS = 2
 """One expert is copied while another computes."""
 
 
-@njit(
-    types.void(
-        types.FunctionType(PLACE), types.int64, types.int64[:, ::1], types.int64[::1],
-        types.int64[::1], types.boolean[::1], types.boolean, types.boolean,
-        types.int64[::1], types.int64[::1], types.int64[::1],
-    ),
-    cache=True,
+_FLAT = types.int64[::1]
+STAGE = types.void(
+    types.int64, types.int64[:, ::1], _FLAT, _FLAT, types.boolean[::1],
+    types.boolean, types.boolean, _FLAT, _FLAT, _FLAT,
 )  # fmt: skip
-def stage(
-    place: Any, most_loads: int, prices: Any, offsets: Any,
-    order: Any, hits: Any, serial: bool, resident_first: bool,
-    wave_out: Any, wait_out: Any, place_out: Any,
-) -> None:  # fmt: skip
-    """Place and wave of every turn; ``order`` int64[turns] its need, ``hits`` bool[turns].
+"""The signature of what ``stage_with`` makes."""
 
-    ``prices`` as for ``decisions.decide``.
-    """
-    wave_of = np.empty(STAGING_BUFFERS, np.int64)
-    for step in range(len(offsets) - 1):
-        wave = members = loads = copied = hosted = 0
-        crossed = False
-        for i in range(offsets[step], offsets[step + 1]):
-            hit, where = hits[i], LOADED
-            copy_ns = kernel_ns = host_ns = 0
-            if not hit:
-                if prices.shape[1] > 0:
-                    copy_ns, kernel_ns, host_ns = prices[:, order[i]]
-                where = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
-            wave_out[i], wait_out[i], place_out[i] = -1, -1, where
-            if where == ON_HOST:
-                hosted += host_ns
-                continue
-            staged = not hit and where == LOADED
-            crosses = resident_first and not hit and not crossed
-            crossed = crossed or crosses
-            if (serial or staged or crosses) and members > 0:
-                wave += 1
-                members = 0
-            members += 1
-            wave_out[i] = wave
-            if staged:
-                if loads >= STAGING_BUFFERS:
-                    wait_out[i] = wave_of[loads % STAGING_BUFFERS]
-                wave_of[loads % STAGING_BUFFERS] = wave
-                loads += 1
-                copied += copy_ns
+
+def stage_with(place: Any) -> Callable[..., None]:
+    """The turns around the slots where misses go to ``place``."""
+
+    def stage(
+        most_loads: int, prices: Any, offsets: Any,
+        order: Any, hits: Any, serial: bool, resident_first: bool,
+        wave_out: Any, wait_out: Any, place_out: Any,
+    ) -> None:  # fmt: skip
+        """Place and wave of every turn; ``order`` int64[turns] its need, ``hits`` bool[turns].
+
+        ``prices`` as for ``decisions.decide_with``.
+        """
+        wave_of = np.empty(STAGING_BUFFERS, np.int64)
+        for step in range(len(offsets) - 1):
+            wave = members = loads = copied = hosted = 0
+            crossed = False
+            for i in range(offsets[step], offsets[step + 1]):
+                hit, where = hits[i], LOADED
+                copy_ns = kernel_ns = host_ns = 0
+                if not hit:
+                    if prices.shape[1] > 0:
+                        copy_ns, kernel_ns, host_ns = prices[:, order[i]]
+                    where = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
+                wave_out[i], wait_out[i], place_out[i] = -1, -1, where
+                if where == ON_HOST:
+                    hosted += host_ns
+                    continue
+                staged = not hit and where == LOADED
+                crosses = resident_first and not hit and not crossed
+                crossed = crossed or crosses
+                if (serial or staged or crosses) and members > 0:
+                    wave += 1
+                    members = 0
+                members += 1
+                wave_out[i] = wave
+                if staged:
+                    if loads >= STAGING_BUFFERS:
+                        wait_out[i] = wave_of[loads % STAGING_BUFFERS]
+                    wave_of[loads % STAGING_BUFFERS] = wave
+                    loads += 1
+                    copied += copy_ns
+
+    return stage

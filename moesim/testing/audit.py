@@ -25,7 +25,7 @@ from moesim.memory.turns import Needs, Turns
 from moesim.testing.traces import needs_of
 
 STEP = 1 << 20
-"""A next use is step * STEP + turn, as one number."""
+"""A next use is step * STEP + id, as one number."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,8 @@ class Audit:
 
     def _key(self, expert: int, candidates: list[int], draw: float) -> int:
         position = candidates.index(expert)
-        key = self.policy.key  # type: ignore[attr-defined]
         before = self.state.copy()
-        value = int(key(expert, self.state, draw, position, len(candidates)))
+        value = int(self.policy.key(expert, self.state, draw, position, len(candidates)))
         assert np.array_equal(before, self.state), f"{self._name}: the key changes the state"
         return value
 
@@ -170,7 +169,7 @@ class Audit:
     def _next_use(self, expert: int, first: int) -> int:
         for step in range(first, len(self.steps)):
             if expert in self.steps[step]:
-                return step * STEP + sorted(set(self.steps[step])).index(expert)
+                return step * STEP + expert
         return NEVER
 
     @property

@@ -22,7 +22,7 @@ from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
-from moesim.memory.residency import compiled
+from moesim.memory.residency import decide_of
 
 LATE_NS = 1 << 62
 """From here on a step may lie beyond what int64 holds."""
@@ -56,7 +56,8 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
 
     Raises AssertionError where an invariant does not hold.
     """
-    compiled(type(case.policy))
+    if case.offloaded:
+        decide_of(type(case.policy), type(case.miss))
     begun = perf_counter()
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)

@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from moesim.engine.case import Ints
+from moesim.engine.replay.ahead import Ahead
 from moesim.engine.replay.depths import depths_of
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.held import Held
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
 from moesim.engine.replay.turns import NEXT_USED, take_all_turns
+from moesim.memory.misses.load import Load
+from moesim.memory.residency import decide_of
 
 
 class Decided(NamedTuple):
@@ -44,19 +47,24 @@ class Decider:
         case, log = shared.case, shared.log
         self.case, self.shared, self.kinds, self.works = case, shared, kinds, works
         of_case = (
-            *shared.key, case.policy.model_dump_json(), case.slots.tobytes(), case.initial,
-            case.order, case.kernels == "serial", case.software.overlap, kinds.tobytes(),
+            *shared.key, type(case.policy), case.policy.model_dump_json(), case.slots.tobytes(),
+            case.initial, case.order, case.kernels == "serial", case.software.overlap,
+            kinds.tobytes(),
         )  # fmt: skip
         self._parts = Parts(log if log and log.decisions else None, of_case)
         if self._parts.known:
             return
-        self.held = Held(case, shared.routing)
-        self.depths, self.ahead = depths_of(shared, self.held), None
+        self.ahead: Ahead | None = None
+        self.held = Held(case, shared.routing, self._first_uses)
+        self.depths = depths_of(shared, self.held)
         depths_known = self.depths is not None and self.depths.known
         if self.held.rank_of == NEXT_USED and not depths_known:
-            self.ahead = shared.ahead()
-            self.held.rank = -self.ahead.first_uses()
+            self.held.rank = -self._first_uses()
             self.held.open()
+
+    def _first_uses(self) -> Ints:
+        self.ahead = self.shared.ahead()
+        return self.ahead.first_uses()
 
     def decide(self, first: int, found: Needed) -> Decided:
         """The decisions of the run of passes from ``first`` on that needs ``found``."""
@@ -71,12 +79,14 @@ class Decider:
     def _decide(self, first: int, found: Needed) -> Decided:
         case, held = self.case, self.held
         offsets, needs, rows = found.offsets, found.experts, found.rows
-        next_use = np.empty((len(offsets), 0), np.int64)
+        next_use = weights = np.empty((len(offsets), 0), np.int64)
         depths = np.empty((len(offsets), 0), np.uint16)
         if self.ahead is not None:
             next_use = self.ahead.next_uses(first, offsets, needs)
         if self.depths is not None:
             depths = self.depths.of(first, found, next_use)
+        if case.policy.weighs and case.offloaded:
+            weights = self.shared.finder.weights(first, found)
         step_waves, step_copies = np.empty_like(offsets), np.empty_like(offsets)
         bases = np.empty((2, len(offsets)), np.int64)
         lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
@@ -85,10 +95,11 @@ class Decider:
         passes, _, gpus = found.executed.shape
         counts = np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64)
         most = take_all_turns(
+            decide_of(type(case.policy), Load), case.policy.shared_buffers() is not None,
             held.rank_of, case.kernels == "serial", case.order == "resident_first",
-            case.software.overlap, self.works, self.kinds, case.gpus,
-            offsets, needs, rows, next_use, depths,
-            held.slots, held.local, held.resident, held.rank, held.open_rank, held.clock,
+            case.software.overlap, self.works, self.kinds,
+            held.local, first, offsets, needs, rows, next_use, weights, depths,
+            held.slots, held.resident, held.rank, held.open_rank, held.clock, held.kept,
             step_waves, bases[0], wave_ones, step_copies, bases[1], copy_wave, copy_wait,
             odd_at, odd_starts, odd_rows, ends, counts,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.needs import count_choices, find_needs
+from moesim.engine.replay.needs import count_choices, find_needs, sum_weights
 from moesim.engine.routing import Routing
 
 
@@ -72,6 +72,20 @@ class Finder:
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
         return found
+
+    def weights(self, first: int, found: Needed) -> Ints:
+        """Gate weights of the needs ``found`` in passes from ``first`` on, in units of 1 /
+        WEIGHT_UNIT: int64[MoE layers x gpus, most needs].
+        """
+        assert self.case.trace.gate_weights is not None, "the policy needs a trace with them"
+        last = first + found.offsets.shape[1] - 1
+        ids, rows, _, offsets = self.tokens(first, last)
+        weights, sums = self.case.trace.gate_weights[rows], np.zeros_like(found.experts)
+        sum_weights(
+            ids, weights.astype(np.float32), rows, offsets, self.routing.active(first, last),
+            self.home, len(self.gpu_of_home), found.offsets, found.experts, sums,
+        )  # fmt: skip
+        return sums
 
     def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""

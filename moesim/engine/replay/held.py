@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
+from moesim.engine.replay.kept import kept_of
 from moesim.engine.replay.turns import (
     CONSTANT,
     LOADED_AT,
@@ -37,23 +39,35 @@ RANKS: dict[type, tuple[int, int, int]] = {
 
 
 class Held:
-    """What is in the slots of each (MoE layer, GPU), a row each, and how it ranks."""
+    """What is in the slots of each (MoE layer, GPU), a row each, and how it ranks: by ``rank``, or
+    by the policy's state ``kept``. ``first_uses`` int64[MoE layers x gpus, width]: where they are
+    known, of a policy that looks ahead.
+    """
 
-    def __init__(self, case: Case, routing: Routing) -> None:
+    def __init__(self, case: Case, routing: Routing, first_uses: Callable[[], Ints]) -> None:
         gpus, layers = case.gpus, len(routing.moe_layers)
         self.local = np.array([len(local) for local in routing.local])
         self.slots = np.ascontiguousarray(case.slots.T).ravel()
         shape = (layers * gpus, int(self.local.max()))
         self.resident, self.rank = np.zeros(shape, np.bool_), np.zeros(shape, np.int64)
         self.clock = np.zeros((len(self.slots), 2), np.int64)
-        self.rank_of, row, sign = RANKS[type(case.policy)]
+        works, ranks = len(self.slots), RANKS.get(type(case.policy))
+        self.rank_of, row, sign = ranks or (CONSTANT, USAGE, 1)
         # next uses are looked up elsewhere; what the slots hold at first goes by no policy
         blind = replace(case, policy=Lru()) if self.rank_of == NEXT_USED else case
-        for (layer, gpu), cache in Residencies(blind, routing).caches.items():
+        future = None
+        if ranks is None and case.policy.looks_ahead:
+            future = {
+                divmod(work, gpus): one[: self.local[work % gpus]]
+                for work, one in enumerate(first_uses())
+            }
+        caches = Residencies(blind, routing, future).caches
+        for (layer, gpu), cache in caches.items():
             work, number = layer * gpus + gpu, len(cache.resident)
             self.resident[work, :number] = cache.resident
             self.rank[work, :number] = sign * cache.state[row]
             self.clock[work, 1] = cache.resident.sum()
+        self.kept = kept_of({} if ranks else caches, works, gpus)
         self.open_rank = np.full(shape, np.iinfo(np.int64).max)
         self.open()
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
+from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT
 
 FEW = 16
@@ -124,3 +125,39 @@ def find_needs(
             for gpu in range(gpus):
                 need_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
                 executed[step, kept, gpu] += on_gpu[gpu]
+
+
+@njit(
+    types.void(
+        _IDS, types.float32[:, :, ::1], _FLAT, _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
+        _TABLE,
+    ),
+    cache=True,
+)  # fmt: skip
+def sum_weights(
+    ids: Any, weights: Any, rows: Any, offsets: Any, active: Any, home: Any, homes: int,
+    need_offsets: Any, experts: Any, sums: Any,
+) -> None:  # fmt: skip
+    """Gate weights of each need, in units of 1 / WEIGHT_UNIT: ``sums`` as ``experts`` is.
+
+    ``weights`` float32[tokens, MoE layers, k]; else as in ``find_needs``.
+    """
+    _, layers, top_k = ids.shape
+    gpus = len(need_offsets) // layers
+    width, sum_of = homes // gpus, np.zeros(homes, np.int64)
+    for layer in range(layers):
+        for step in range(len(offsets) - 1):
+            if not active[step, layer]:
+                continue
+            for token in range(offsets[step] - offsets[0], offsets[step + 1] - offsets[0]):
+                for k in range(top_k):
+                    expert = ids[rows[token], layer, k]
+                    if expert != NO_EXPERT:
+                        weight = int(weights[token, layer, k] * WEIGHT_UNIT)
+                        sum_of[home[layer, expert]] += weight
+            for gpu in range(gpus):
+                work = layer * gpus + gpu
+                for i in range(need_offsets[work, step], need_offsets[work, step + 1]):
+                    at = gpu * width + experts[work, i]
+                    sums[work, i] = sum_of[at]
+                    sum_of[at] = 0

@@ -46,7 +46,7 @@ from moesim.engine.replay.prefetch_types import (
     TURNING,
 )
 from moesim.engine.replay.prefetch_work import price_work, queue_copies
-from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE
+from moesim.memory.decisions import DECIDE, FIRST
 
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 _FOUR = types.int64[:, :, :, ::1]
@@ -55,8 +55,8 @@ _FOUR = types.int64[:, :, :, ::1]
 @compiled_clock(
     types.void(
         _FLAT, _FLAT, _FLAT, _FLAT,
-        types.FunctionType(KEY), types.FunctionType(BEFORE), types.FunctionType(AFTER),
-        types.FunctionType(PLACE), types.FunctionType(ASK), types.FunctionType(DRAW),
+        types.FunctionType(DECIDE), types.FunctionType(FIRST), types.FunctionType(ASK),
+        types.FunctionType(DRAW),
         _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, TURNING, DECIDED, _FLAT,
         types.int64,
         _FLAT, _TABLE, _TABLE, _FLAT, types.boolean[:, ::1], types.uint8[::1],
@@ -65,7 +65,7 @@ _FOUR = types.int64[:, :, :, ::1]
     ))  # fmt: skip
 def play_passes_ahead(
     known: Any, free: Any, ready: Any, wave_end: Any,
-    key: Any, before_turn: Any, after_turn: Any, place_of: Any, ask: Any, draw_of: Any,
+    decide: Any, first_of: Any, ask: Any, draw_of: Any,
     choices: Any, pools: Any, queue: Any, asked: Any, predicted: Any, known_prices: Any,
     beside: Any, turning: Any, decided: Any, local: Any, first: int,
     fixed: Any, plan: Any, of_layer: Any, launches: Any, runs: Any, phase: Any,
@@ -106,15 +106,14 @@ def play_passes_ahead(
                     all_hit(turning, serial)
                 else:
                     end_prefetches(pools, queue, turning, sizes, own, k, gpus, now)
-                    decide_turns(key, before_turn, after_turn, place_of, choices, pools, asked,
-                                 turning, own, k, p, first + p)  # fmt: skip
+                    decide_turns(decide, choices, pools, asked, turning, own, k, p, first + p)
                 queue_copies(pools, queue, turning, decided, sizes, own, k, gpus, first + p, now,
                              to_copy, counts[p, moe, g])  # fmt: skip
                 price_work(ask, known_prices, beside, turning, decided, moe, pads,
                            counts[p, moe, g])  # fmt: skip
                 issued = prefetch(
-                    key, draw_of, choices, pools, queue, turning, predicted, decided, sizes, own,
-                    k, gpus, p, first + p, now, to_copy,
+                    first_of, draw_of, choices, pools, queue, turning, predicted, decided, sizes,
+                    own, k, gpus, p, first + p, now, to_copy,
                 )  # fmt: skip
                 time, cursor, copy = max(ready[g], free[g]), state[CURSOR, g], 0
                 copied, copies = engine[g, FREE], told[COPIES]
@@ -138,9 +137,9 @@ def play_passes_ahead(
 
 def play_ahead(*given: Any) -> None:
     """Decide and play the passes of a chunk; ``given`` as ``play_passes_ahead`` takes it, from
-    ``key`` on.
+    ``decide`` on.
     """
-    decided, state = given[14], given[-6]
+    decided, state = given[12], given[-6]
     gpus, waves = state.shape[1], len(decided.wave_ns)
     scratch = [np.zeros(length, np.int64) for length in (gpus, gpus, gpus, waves)]
     arguments: list[Any] = [*scratch, *given]

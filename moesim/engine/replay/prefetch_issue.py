@@ -19,31 +19,30 @@ from moesim.engine.replay.prefetch_arrays import (
 )
 from moesim.engine.replay.prefetch_queue import drop, enter
 from moesim.engine.replay.prefetch_types import DECIDED, POOLS, PREDICTED, QUEUE, TURNING, in_place
-from moesim.memory.decisions import KEY, _first
+from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 
-_FLAT = types.int64[::1]
+_FLAT, _FIRST = types.int64[::1], types.FunctionType(FIRST)
 
 
 @in_place(
     types.int64(
-        types.FunctionType(KEY), types.FunctionType(DRAW), POOLS, types.int64, types.boolean,
+        _FIRST, types.FunctionType(DRAW), POOLS, types.int64, types.boolean,
         TURNING,
     ))  # fmt: skip
-def _victim(key: Any, draw_of: Any, pools: Any, pool: int, own: bool, turning: Any) -> int:
+def _victim(first_of: Any, draw_of: Any, pools: Any, pool: int, own: bool, turning: Any) -> int:
     """The resident that makes room in ``pool``, -1 without one; ``own``: the pool of the layer
     just decided, whose needs stay.
     """
     resident, state = pools.resident[pool], pools.state[pool]
     candidates, count = turning.candidates, 0
     for c in range(pools.size[pool]):
-        if resident[c] and state[PINNED, c] == 0 and not (own and turning.needed[c]):
-            candidates[count] = c
-            count += 1
+        candidates[c] = resident[c] and state[PINNED, c] == 0 and not (own and turning.needed[c])
+        count += candidates[c]
     if count == 0:
         return -1
     draw = draw_of(pool) if len(pools.draws) > 0 else 0.0
-    return int(_first(key, candidates, count, state, draw))
+    return int(first_of(candidates[: pools.size[pool]], state, draw))
 
 
 @in_place(types.void(POOLS, PREDICTED, *[types.int64] * 5))
@@ -60,12 +59,12 @@ def _pin(
 
 @in_place(
     types.int64(
-        types.FunctionType(KEY), types.FunctionType(DRAW), POOLS, QUEUE, TURNING, PREDICTED, _FLAT,
+        _FIRST, types.FunctionType(DRAW), POOLS, QUEUE, TURNING, PREDICTED, _FLAT,
         types.int64, types.int64, types.int64, types.int64, types.int64, types.boolean,
         types.int64, types.int64, types.int64, types.int64, types.int64,
     ))  # fmt: skip
 def _prefetch_for(
-    key: Any, draw_of: Any, pools: Any, queue: Any, turning: Any, predicted: Any, sizes: Any,
+    first_of: Any, draw_of: Any, pools: Any, queue: Any, turning: Any, predicted: Any, sizes: Any,
     local: int, target: int, gpus: int, low: int, high: int, own: bool,
     pin: int, allowed: int, issued: int, now: int, to_copy: int,
 ) -> int:  # fmt: skip
@@ -84,7 +83,7 @@ def _prefetch_for(
         if held < pools.slots[pool]:
             held += 1
         else:
-            victim = _victim(key, draw_of, pools, pool, own, turning)
+            victim = _victim(first_of, draw_of, pools, pool, own, turning)
             if victim < 0:
                 continue
             resident[victim] = False
@@ -110,12 +109,12 @@ def _mark_needed(pools: Any, turning: Any, work: int, local: int, is_needed: boo
 
 @in_place(
     types.int64(
-        types.FunctionType(KEY), types.FunctionType(DRAW), _FLAT, POOLS, QUEUE, TURNING, PREDICTED,
+        _FIRST, types.FunctionType(DRAW), _FLAT, POOLS, QUEUE, TURNING, PREDICTED,
         DECIDED, _FLAT, types.int64, types.int64, types.int64, types.int64, types.int64,
         types.int64, types.int64,
     ))  # fmt: skip
 def prefetch(
-    key: Any, draw_of: Any, choices: Any, pools: Any, queue: Any, turning: Any, predicted: Any,
+    first_of: Any, draw_of: Any, choices: Any, pools: Any, queue: Any, turning: Any, predicted: Any,
     decided: Any, sizes: Any, local: int, work: int, gpus: int, index: int, step: int, now: int,
     to_copy: int,
 ) -> int:  # fmt: skip
@@ -150,7 +149,7 @@ def prefetch(
                 _pin(pools, predicted, local, target, low, high, until)
             elif low < high:
                 issued = _prefetch_for(
-                    key, draw_of, pools, queue, turning, predicted, sizes, local, target, gpus,
+                    first_of, draw_of, pools, queue, turning, predicted, sizes, local, target, gpus,
                     low, high, pool == own_pool, until, allowed, issued, now, to_copy,
                 )  # fmt: skip
     _mark_needed(pools, turning, work, local, False)

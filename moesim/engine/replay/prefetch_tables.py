@@ -24,7 +24,6 @@ from moesim.engine.replay.prefetch_arrays import (
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import of_all
 from moesim.memory.policy import ROWS
-from moesim.memory.residency import compiled
 from moesim.memory.turns import Needs
 
 NO_BUDGET = 1 << 62
@@ -32,12 +31,12 @@ NO_BUDGET = 1 << 62
 
 def choices_of(case: Case) -> Ints:
     """The choices named in ``prefetch_arrays``."""
-    functions, prefetcher = compiled(type(case.policy)), case.prefetch
+    prefetcher = case.prefetch
     layers = len(case.model.moe_layers) if case.policy.scope == "global" else 1
     budget = NO_BUDGET if prefetcher.budget is None else int(prefetcher.budget)
     values = (
         case.kernels == "serial", case.order == "resident_first",
-        functions.sees_before, functions.sees_after, case.miss.most_loads(), layers,
+        case.miss.most_loads(), layers,
         case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
     )  # fmt: skip
     return np.array(values, np.int64)
@@ -94,7 +93,7 @@ def scratch_of(local: int, pool: int) -> tuple[Turning, Decided]:
     own, kept = np.zeros((2, local), np.int64)
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], own, kept, arriving,
-        np.zeros(pool, np.bool_), np.zeros(pool, np.int64), np.zeros(3 * local, np.int64),
+        *np.zeros((2, pool), np.bool_), np.zeros(3 * local, np.int64),
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
     return Turning(*room), Decided(*rows)

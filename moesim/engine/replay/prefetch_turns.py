@@ -10,14 +10,12 @@ from moesim.engine.replay.prefetch_arrays import (
     POOL_LAYERS,
     QUEUED,
     RESIDENT_FIRST,
-    SEES_AFTER,
-    SEES_BEFORE,
     SERIAL,
     WAITING,
 )
 from moesim.engine.replay.prefetch_queue import drop
 from moesim.engine.replay.prefetch_types import ASKED, POOLS, QUEUE, TURNING, in_place
-from moesim.memory.decisions import AFTER, BEFORE, KEY, PLACE, decide
+from moesim.memory.decisions import DECIDE
 from moesim.memory.misses.base import LOADED
 from moesim.memory.policy import ARRIVING, PINNED
 
@@ -79,13 +77,12 @@ def end_prefetches(
 
 @in_place(
     types.void(
-        types.FunctionType(KEY), types.FunctionType(BEFORE), types.FunctionType(AFTER),
-        types.FunctionType(PLACE), _FLAT, POOLS, ASKED, TURNING,
+        types.FunctionType(DECIDE), _FLAT, POOLS, ASKED, TURNING,
         types.int64, types.int64, types.int64, types.int64,
     ))  # fmt: skip
 def decide_turns(
-    key: Any, before: Any, after: Any, place_of: Any, choices: Any, pools: Any, asked: Any,
-    turning: Any, local: int, work: int, index: int, step: int,
+    decide: Any, choices: Any, pools: Any, asked: Any, turning: Any,
+    local: int, work: int, index: int, step: int,
 ) -> None:  # fmt: skip
     """The turns of a work in pass ``index`` of the chunk, which is pass ``step``."""
     pool, place = pools.of_work[work], pools.place[work]
@@ -108,7 +105,6 @@ def decide_turns(
             for what in range(3):
                 prices[what, i] = asked.prices[what, low + i]
     pools.now[pool] = decide(
-        key, before, after, choices[SEES_BEFORE] != 0, choices[SEES_AFTER] != 0, place_of,
         choices[MOST_LOADS], prices, turning.offsets, turning.needs, next_use, weights,
         pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]], pools.slots[pool],
         choices[SERIAL] != 0, choices[RESIDENT_FIRST] != 0, False, choices[POOL_LAYERS],

@@ -41,7 +41,7 @@ ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT)
 PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = _of(Patterns, *[_FLAT] * 7)
 BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
-TURNING = _of(Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 6, _BOOLS, _BOOLS, _FLAT, _FLAT)
+TURNING = _of(Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 6, _BOOLS, _BOOLS, _BOOLS, _FLAT)
 DECIDED = _of(Decided, *[_FLAT] * 7)
 
 

@@ -26,7 +26,7 @@ from moesim.engine.replay.prefetch_tables import (
     queue_of,
     scratch_of,
 )
-from moesim.memory.residency import compiled, compiled_place
+from moesim.memory.residency import decide_of, first_of
 
 
 class Prefetching:
@@ -35,9 +35,8 @@ class Prefetching:
     def __init__(self, case: Case, fixed: Fixed) -> None:
         self.program, self.fixed = Program(case), fixed
         self.case, self.tally = self.program.case, Tally(case)
-        functions = compiled(type(case.policy))
-        self.functions = (functions.key, functions.before, functions.after)
-        self.place = compiled_place(type(case.miss))
+        policy = type(case.policy)
+        self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
@@ -74,7 +73,7 @@ class Prefetching:
         plan, *prices = prices_of(case, chunk)
         counts = np.zeros((chunk.passes, layers, case.gpus, len(COUNTED)), np.int64)
         given: list[Any] = [
-            *self.functions, self.place, self.waves.ask, self.draw,
+            *self.functions, self.waves.ask, self.draw,
             self.choices, self.pools, self.queue, asked,
             predicted_of(case, chunk.undecided.predictions), known, beside,
             *self.scratch, self.local, chunk.first,

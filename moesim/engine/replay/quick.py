@@ -16,7 +16,6 @@ from moesim.engine.pricing import Pricing
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
 from moesim.engine.replay.flat import LayerPrices, Played, prices_of, runs_of
-from moesim.engine.replay.held import RANKS
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.ones import OnesWaves
 from moesim.engine.replay.shared import Shared
@@ -29,8 +28,7 @@ from moesim.memory.misses.load import Load
 def is_quick(case: Case) -> bool:
     """Whether ``QuickProgram`` takes ``case``."""
     return (
-        type(case.policy) in RANKS
-        and case.policy.scope == "layer"
+        case.policy.scope == "layer"
         and type(case.miss) is Load
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"

@@ -19,7 +19,7 @@ from moesim.engine.replay.clock import play
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
-from moesim.memory.residency import compiled
+from moesim.memory.residency import decide_of
 
 STATE_ROWS = 4
 
@@ -31,6 +31,8 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
 
     The case must be one of those that ``replay`` plays (``experiment.engines``).
     """
+    if case.offloaded:
+        decide_of(type(case.policy), type(case.miss))
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     if prefetches(case):
@@ -62,7 +64,6 @@ def _play_quick(
 
 
 def _play_common(case: Case, clock: Clock) -> tuple[Counts, Basis]:
-    compiled(type(case.policy))
     tally, program = Tally(case), Program(case)
     for chunk in program.chunks():
         tally.add(chunk)

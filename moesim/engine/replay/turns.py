@@ -1,6 +1,6 @@
-"""Turns, waves and copies of a run of passes at once, compiled, for policies that rank by a number.
-
-The rules of ``memory.decisions`` where every miss is loaded and nothing is prefetched.
+"""Turns, waves and copies of a run of passes at once, compiled, where every miss is loaded and
+nothing is prefetched: as ``memory.decisions`` gives them or, faster still, by its rules for a
+policy that ranks by one number.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
+from moesim.engine.replay.kept import KEPT
+from moesim.memory.decisions import DECIDE
+from moesim.memory.misses.base import NO_LIMIT
 
 USED_AT, LOADED_AT, LOADED_LAST, USES, CONSTANT, NEXT_USED = range(6)
 """What an expert's rank is; the lowest is evicted."""
@@ -17,7 +20,7 @@ TURNS, HITS, ACCESS_HITS = range(3)
 CLOSED = np.iinfo(np.int64).max
 """The rank of what is no candidate of rule (a)."""
 
-_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+_FLAT, _MASK, _TABLE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _DEPTHS = types.uint16[::1]
 
 
@@ -190,39 +193,131 @@ def take_turns(
 
 @njit(
     types.int64(
-        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, types.int64,
-        _TABLE, _TABLE, _TABLE, _TABLE, types.uint16[:, ::1],
-        _FLAT, _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE,
+        types.boolean, types.boolean, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _FLAT, _FLAT, _FLAT,
+        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
+        types.int64[:, :, :, ::1], types.int64, types.int64,
+    ),
+    cache=True,
+)  # fmt: skip
+def lay_out(
+    resident_first: bool, overlaps: bool, offsets: Any, needs: Any, rows: Any,
+    expert: Any, hit: Any, wave: Any, wait: Any, own: Any,
+    step_waves: Any, wave_ones: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
+    odd_at: Any, odd_starts: Any, odd_rows: Any, filled: Any,
+    counts: Any, layer: int, gpu: int,
+) -> int:  # fmt: skip
+    """Waves, copies and counts of the turns of one MoE layer on one GPU; returns the waves of the
+    step with most.
+
+    ``filled`` int64[4]: waves and copies so far, odd waves and their rows. ``wave_ones``: the rows
+    of a wave whose experts have one each, else 0. ``counts`` int64[3, passes, layers, gpus].
+    """
+    waves, copies, odd, odd_members = filled
+    most = 0
+    step_waves[0] = step_copies[0] = 0
+    for step in range(len(offsets) - 1):
+        low, high = offsets[step], offsets[step + 1]
+        hits = access_hits = 0
+        if resident_first:
+            for i in range(low, high):
+                own[needs[i]] = rows[i]
+        first, together = low, 0
+        for i in range(low, high):
+            number = own[expert[i]] if resident_first else rows[i]
+            together += number
+            hits += hit[i]
+            access_hits += number * hit[i]
+            copy_wave[copies] = wave[i]  # of a hit it is written over
+            copy_wait[copies] = wait[i] if overlaps else max(wait[i], wave[i] - 1)
+            copies += not hit[i]
+            if i + 1 < high and wave[i + 1] == wave[i]:
+                continue
+            if together == i + 1 - first:
+                wave_ones[waves] = together
+            else:
+                wave_ones[waves] = 0
+                odd_at[odd], odd_starts[odd] = waves, odd_members
+                odd += 1
+                for j in range(first, i + 1):
+                    odd_rows[odd_members] = own[expert[j]] if resident_first else rows[j]
+                    odd_members += 1
+            waves += 1
+            first, together = i + 1, 0
+        if high > low:
+            most = max(most, wave[high - 1] + 1)
+        step_waves[step + 1], step_copies[step + 1] = waves - filled[0], copies - filled[1]
+        counts[TURNS, step, layer, gpu] += high - low
+        counts[HITS, step, layer, gpu] += hits
+        counts[ACCESS_HITS, step, layer, gpu] += access_hits
+    filled[0], filled[1], filled[2], filled[3] = waves, copies, odd, odd_members
+    return int(most)
+
+
+@njit(
+    types.int64(
+        types.FunctionType(DECIDE), types.boolean,
+        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, _FLAT, types.int64,
+        _TABLE, _TABLE, _TABLE, _TABLE, _TABLE, types.uint16[:, ::1],
+        _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE, KEPT,
         _TABLE, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT,
         _FLAT, _FLAT, _FLAT, _TABLE, types.int64[:, :, :, ::1],
     ),
     cache=True,
 )  # fmt: skip
 def take_all_turns(
+    decide: Any, empties: bool,
     rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
-    gpus: int,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
-    slots: Any, local: Any, resident: Any, rank: Any, open_rank: Any, clock: Any,
+    local: Any, first: int,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, weights: Any, depths: Any,
+    slots: Any, resident: Any, rank: Any, open_rank: Any, clock: Any, kept: Any,
     step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
     copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
 ) -> int:  # fmt: skip
-    """``take_turns`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers together;
-    ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves and their rows of a kind end.
+    """The turns of all ``works`` int64[MoE layers x gpus] in passes from ``first`` on, equal
+    ``kinds`` of layers together; ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves
+    and their rows of a kind end.
+
+    ``decide`` gives the turns of works that have a state in ``kept``, ``take_turns`` the others.
     """
-    filled, most = np.zeros(4, np.int64), 0
+    filled, most, gpus, room = np.zeros(4, np.int64), 0, len(local), needs.shape[1]
     by_layer = counts.shape[2] > 1
+    expert, wave, wait = (
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+    )
+    victim, place = np.empty(room, np.int64), np.empty(room, np.int64)
+    hit, own = np.empty(room, np.bool_), np.empty(resident.shape[1], np.int64)
+    no_prices = np.empty((3, 0), np.int64)
     for work in works:
         layer, gpu = work // gpus, work % gpus
-        number = local[gpu]
+        number, counted = local[gpu], layer if by_layer else 0
         wave_base[work], copy_base[work] = filled[0], filled[1]
-        least = take_turns(
-            rank_of, serial, resident_first, overlaps,
-            offsets[work], needs[work], rows[work], next_use[work], depths[work],
-            slots[work], resident[work][:number], rank[work][:number], open_rank[work][:number],
-            clock[work], step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
-            odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
-        )  # fmt: skip
+        begin, end = kept.state_at[work], kept.state_at[work + 1]
+        if end > begin:
+            clock[work, 0] = decide(
+                NO_LIMIT, no_prices, offsets[work], needs[work], next_use[work], weights[work],
+                kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], kept.slots[work],
+                serial, resident_first, empties, 1, first, clock[work, 0],
+                resident[work][:number], kept.state[begin:end].reshape((-1, number)),
+                expert, hit, wave, wait, victim, place,
+            )  # fmt: skip
+            least = lay_out(
+                resident_first, overlaps, offsets[work], needs[work], rows[work],
+                expert, hit, wave, wait, own,
+                step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
+                odd_at, odd_starts, odd_rows, filled, counts, counted, gpu,
+            )  # fmt: skip
+        else:
+            least = take_turns(
+                rank_of, serial, resident_first, overlaps,
+                offsets[work], needs[work], rows[work], next_use[work], depths[work],
+                slots[work], resident[work][:number], rank[work][:number],
+                open_rank[work][:number], clock[work],
+                step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
+                odd_at, odd_starts, odd_rows, filled, counts, counted, gpu,
+            )  # fmt: skip
         most = max(most, least)
         ends[1 + kinds[layer]] = filled
     return most

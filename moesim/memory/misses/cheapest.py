@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,7 +30,15 @@ class Cheapest(MissHandling):
         return NO_LIMIT if self.uploads is None else self.uploads
 
     @staticmethod
-    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def place(
+        copied: Any,
+        hosted: Any,
+        loads: Any,
+        copy_ns: Any,
+        kernel_ns: Any,
+        host_ns: Any,
+        most_loads: Any,
+    ) -> Any:
         """The sooner one; the GPU of equals."""
         sooner = copied + copy_ns + kernel_ns <= hosted + host_ns
         return LOADED if sooner and loads < most_loads else ON_HOST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from moesim.memory.misses.base import ON_HOST, MissHandling
 
@@ -18,6 +18,14 @@ class Cpu(MissHandling):
     uses_host: ClassVar[bool] = True
 
     @staticmethod
-    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def place(
+        copied: Any,
+        hosted: Any,
+        loads: Any,
+        copy_ns: Any,
+        kernel_ns: Any,
+        host_ns: Any,
+        most_loads: Any,
+    ) -> Any:
         """Always the host."""
         return ON_HOST

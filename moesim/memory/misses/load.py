@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from moesim.memory.misses.base import LOADED, MissHandling
 
@@ -13,6 +13,14 @@ class Load(MissHandling):
     kind: Literal["load"] = "load"
 
     @staticmethod
-    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def place(
+        copied: Any,
+        hosted: Any,
+        loads: Any,
+        copy_ns: Any,
+        kernel_ns: Any,
+        host_ns: Any,
+        most_loads: Any,
+    ) -> Any:
         """Always a load."""
         return LOADED

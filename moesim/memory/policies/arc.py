@@ -64,7 +64,7 @@ class Arc(CachePolicy):
         state[LIST] = np.where(resident, T1, NOWHERE)
 
     @staticmethod
-    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
         """At a miss: adapt, shorten the ghosts, and say from which list REPLACE takes."""
         if hit:
             return
@@ -84,7 +84,7 @@ class Arc(CachePolicy):
         state[FROM, 0] = T1 if of_once else T2
 
     @staticmethod
-    def after_turn(expert, hit, victim, now, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Move the victim to its ghosts, and the expert to its list."""
         if victim >= 0:
             ghosts = B1 if state[LIST, victim] == T1 else B2
@@ -93,7 +93,7 @@ class Arc(CachePolicy):
         state[LIST, expert] = T1 if state[LIST, expert] == NOWHERE else T2
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """REPLACE's list first, then the turn of the last use."""
         other = 0 if state[LIST, expert] == state[FROM, 0] else 1
         return (other << 56) + state[LAST_USE, expert]

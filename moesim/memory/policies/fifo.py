@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from moesim.memory.policy import INSERTED, CachePolicy
 
@@ -13,6 +13,6 @@ class Fifo(CachePolicy):
     kind: Literal["fifo"] = "fifo"
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The turn of the load."""
         return state[INSERTED, expert]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class GateScore(CachePolicy):
         state[STEP] = -1
 
     @staticmethod
-    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
         """Decay all scores at the first turn of a pass, then add the weight."""
         if state[STEP, 0] != step:
             state[STEP, 0] = step
@@ -49,6 +49,6 @@ class GateScore(CachePolicy):
         state[SCORE, expert] += weight
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The decayed sum."""
         return state[SCORE, expert]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class LeastStale(CachePolicy):
         state[LAYERS] = layers
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """Used in this pass?, then the layers to go, most first, then the last pass."""
         touched, layers = state[LAST_PASS, expert], state[LAYERS, 0]
         fresh = 1 if touched == state[THIS_PASS, 0] else 0

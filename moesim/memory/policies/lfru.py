@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Lfru(CachePolicy):
         state[OF_RECENCY] = PARTS - state[OF_FREQUENCY]
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The weighted sum."""
         frequent = state[OF_FREQUENCY, expert] * state[FREQUENCY, expert]
         return frequent + state[OF_RECENCY, expert] * state[LAST_PASS, expert]

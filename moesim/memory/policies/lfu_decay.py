@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class LfuDecay(CachePolicy):
         state[HALF_LIFE] = self.half_life or 10 * slots
 
     @staticmethod
-    def after_turn(expert, hit, victim, now, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Count the turn; halve all counts when it is time."""
         state[COUNT, expert] += 1
         if (now + 1) % state[HALF_LIFE, 0] == 0:
@@ -43,6 +43,6 @@ class LfuDecay(CachePolicy):
                 state[COUNT, e] //= 2
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The faded number of turns."""
         return state[COUNT, expert]

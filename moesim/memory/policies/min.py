@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from moesim.memory.policy import NEXT_USE, CachePolicy
 
@@ -18,6 +18,6 @@ class Min(CachePolicy):
     looks_ahead: ClassVar[bool] = True
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The next use, latest first."""
         return -state[NEXT_USE, expert]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from moesim.memory.policy import CachePolicy
 
@@ -14,6 +14,6 @@ class Random(CachePolicy):
     draws: ClassVar[bool] = True
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """Zero for the drawn candidate."""
         return abs(position - int(draw * candidates))

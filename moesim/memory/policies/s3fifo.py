@@ -112,13 +112,13 @@ class S3fifo(CachePolicy):
             _enter(state, expert, SMALL)
 
     @staticmethod
-    def before_turn(expert, hit, step, layer, weight, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
         """Say which queue has to give."""
         if not hit:
             state[FROM, 0] = SMALL if _size(state, SMALL) >= state[OF_SMALL, 0] else MAIN
 
     @staticmethod
-    def after_turn(expert, hit, victim, now, state):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Count a use; else move what the search for the victim passed, and let the expert in."""
         if hit:
             state[USES, expert] = min(state[USES, expert] + 1, MOST_USES)
@@ -134,7 +134,7 @@ class S3fifo(CachePolicy):
         _enter(state, expert, MAIN if state[QUEUE, expert] == GHOST else SMALL)
 
     @staticmethod
-    def key(expert, state, draw, position, candidates):  # type: ignore[no-untyped-def]  # noqa: ANN205, ANN001
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """The order in which the search ends at an expert: by uses left, then by place."""
         uses, rank = state[USES, expert], 0
         if state[QUEUE, expert] == SMALL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -56,3 +56,19 @@ def test_other_names_and_inherited_functions_are_taken() -> None:
         """With the key of its parent."""
 
     assert Child.key is Right.key
+
+
+def test_a_policy_without_a_key_is_told_what_to_write() -> None:
+    class Family(CachePolicy):
+        """With no kind it is no policy yet."""
+
+    with pytest.raises(InputError) as caught:
+
+        class Keyless(Family):
+            kind: Literal["keyless"] = "keyless"
+
+    (problem,) = caught.value.problems
+    assert problem.path.endswith("Keyless.key")
+    assert problem.what == (
+        "is missing; write @staticmethod key(expert, state, draw, position, candidates)"
+    )
