@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -18,6 +19,7 @@ from moesim.engine.replay.run import run_replay
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
 from moesim.memory.policies import registry as policies
+from moesim.memory.policy import FREQUENCY, NEXT_USE, CachePolicy
 from moesim.metrics.summary import summary
 from moesim.metrics.tables import steps_table
 
@@ -56,6 +58,27 @@ def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
 @given(cases(), st.sampled_from(QUICK))
 def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
     theirs = decided_at_once(engine_case(case), policy)
+    assume(quick.is_quick(theirs))
+    with patch.object(shared, "ACCESSES", 40), patch.object(ahead, "RUNS_HELD", 3):
+        assert_same(run_replay(theirs), run_des(theirs))
+
+
+class RareAndFar(CachePolicy):
+    """Nobody's: the fewest turns, then the next use, latest first."""
+
+    kind: Literal["rare_and_far"] = "rare_and_far"
+    looks_ahead: ClassVar[bool] = True
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        """Next uses as numbers, not only in their order."""
+        return (state[FREQUENCY, expert] << 22) - min(state[NEXT_USE, expert], 1 << 40)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(cases())
+def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> None:
+    theirs = replace(decided_at_once(engine_case(case), "min"), policy=RareAndFar())
     assume(quick.is_quick(theirs))
     with patch.object(shared, "ACCESSES", 40), patch.object(ahead, "RUNS_HELD", 3):
         assert_same(run_replay(theirs), run_des(theirs))

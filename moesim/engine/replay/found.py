@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,14 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.replay.needs import count_choices, find_needs, sum_weights
 from moesim.engine.routing import Routing
+from moesim.memory.policy import WEIGHT_UNIT
+
+
+@cache
+def _units() -> Ints:
+    """What each fp16 is in units of 1 / WEIGHT_UNIT, by its bits; 0 where it is no number."""
+    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
 
 
 class Needed(NamedTuple):
@@ -80,10 +89,11 @@ class Finder:
         assert self.case.trace.gate_weights is not None, "the policy needs a trace with them"
         last = first + found.offsets.shape[1] - 1
         ids, rows, _, offsets = self.tokens(first, last)
-        weights, sums = self.case.trace.gate_weights[rows], np.zeros_like(found.experts)
+        weights = np.ascontiguousarray(self.case.trace.gate_weights).view(np.uint16)
+        sums = np.zeros_like(found.experts)
         sum_weights(
-            ids, weights.astype(np.float32), rows, offsets, self.routing.active(first, last),
-            self.home, len(self.gpu_of_home), found.offsets, found.experts, sums,
+            ids, weights, _units(), rows, offsets, self.routing.active(first, last), self.home,
+            len(self.gpu_of_home), found.offsets, found.experts, sums,
         )  # fmt: skip
         return sums
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
-from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT
 
 FEW = 16
@@ -129,18 +128,19 @@ def find_needs(
 
 @njit(
     types.void(
-        _IDS, types.float32[:, :, ::1], _FLAT, _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
+        _IDS, _IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
         _TABLE,
     ),
     cache=True,
 )  # fmt: skip
 def sum_weights(
-    ids: Any, weights: Any, rows: Any, offsets: Any, active: Any, home: Any, homes: int,
+    ids: Any, weights: Any, units: Any, rows: Any, offsets: Any, active: Any, home: Any, homes: int,
     need_offsets: Any, experts: Any, sums: Any,
 ) -> None:  # fmt: skip
     """Gate weights of each need, in units of 1 / WEIGHT_UNIT: ``sums`` as ``experts`` is.
 
-    ``weights`` float32[tokens, MoE layers, k]; else as in ``find_needs``.
+    ``weights`` uint16[rows, MoE layers, k]: the trace's fp16 as they are, and ``units``
+    int64[65536] what each is; else as in ``find_needs``.
     """
     _, layers, top_k = ids.shape
     gpus = len(need_offsets) // layers
@@ -153,8 +153,7 @@ def sum_weights(
                 for k in range(top_k):
                     expert = ids[rows[token], layer, k]
                     if expert != NO_EXPERT:
-                        weight = int(weights[token, layer, k] * WEIGHT_UNIT)
-                        sum_of[home[layer, expert]] += weight
+                        sum_of[home[layer, expert]] += units[weights[rows[token], layer, k]]
             for gpu in range(gpus):
                 work = layer * gpus + gpu
                 for i in range(need_offsets[work, step], need_offsets[work, step + 1]):

@@ -18,7 +18,10 @@ NOWHERE, T1, T2, B1, B2 = range(5)
 
 @njit(cache=True)
 def _size(state: Any, which: int) -> Any:
-    return (state[LIST] == which).sum()
+    number = 0
+    for e in range(state.shape[1]):
+        number += state[LIST, e] == which
+    return number
 
 
 @njit(cache=True)

@@ -44,8 +44,9 @@ class GateScore(CachePolicy):
         """Decay all scores at the first turn of a pass, then add the weight."""
         if state[STEP, 0] != step:
             state[STEP, 0] = step
-            for e in range(state.shape[1]):
-                state[SCORE, e] = state[SCORE, e] * state[KEPT, 0] // PARTS
+            kept = state[KEPT, 0]
+            for e in range(state.shape[1]):  # never negative: dividing is faster without a sign
+                state[SCORE, e] = np.uint64(state[SCORE, e] * kept) // np.uint64(PARTS)
         state[SCORE, expert] += weight
 
     @staticmethod

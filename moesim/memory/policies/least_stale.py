@@ -38,5 +38,6 @@ class LeastStale(CachePolicy):
         """Used in this pass?, then the layers to go, most first, then the last pass."""
         touched, layers = state[LAST_PASS, expert], state[LAYERS, 0]
         fresh = 1 if touched == state[THIS_PASS, 0] else 0
-        to_go = (state[LAYER, expert] - state[THIS_LAYER, 0] - 1) % layers
+        to_go = state[LAYER, expert] - state[THIS_LAYER, 0] - 1
+        to_go += layers if to_go < 0 else 0  # a division would take longer than all the rest
         return ((fresh * layers + layers - 1 - to_go) << 32) + touched

@@ -15,14 +15,17 @@ from moesim.memory.policy import ROWS, CachePolicy
 QUEUE, ENTERED, USES, COUNTER, OF_SMALL, OF_GHOSTS, FROM = range(ROWS, ROWS + 7)
 """The queue of each expert, its place there (the least is the tail) and its uses since; in column 0
 the next place, the sizes of the small queue and of the ghosts, and the queue that has to give."""
-NOWHERE, SMALL, MAIN, GHOST = range(4)
+NOWHERE, SMALL, MAIN, GHOST, MOVED = range(5)
 MOST_USES = 3
 COLD_USES = 1
 
 
 @njit(cache=True)
 def _size(state: Any, queue: int) -> Any:
-    return (state[QUEUE] == queue).sum()
+    number = 0
+    for e in range(state.shape[1]):
+        number += state[QUEUE, e] == queue
+    return number
 
 
 @njit(cache=True)
@@ -33,42 +36,44 @@ def _enter(state: Any, expert: int, queue: int) -> None:
 
 
 @njit(cache=True)
-def _to_head_of_main(state: Any, moved: Any) -> None:
-    """Put the ``moved`` at the head of the main queue, in their order."""
+def _to_head_of_main(state: Any) -> None:
+    """Put the MOVED at the head of the main queue, in their order."""
     low, high = state[COUNTER, 0], -1
-    for e in range(len(moved)):
-        if moved[e]:
+    for e in range(state.shape[1]):
+        if state[QUEUE, e] == MOVED:
             low, high = min(low, state[ENTERED, e]), max(high, state[ENTERED, e])
-    for e in range(len(moved)):
-        if moved[e]:
+    if high < 0:
+        return
+    for e in range(state.shape[1]):
+        if state[QUEUE, e] == MOVED:
             state[QUEUE, e] = MAIN
             state[ENTERED, e] += state[COUNTER, 0] - low
-    state[COUNTER, 0] += max(high - low + 1, 0)
+    state[COUNTER, 0] += high - low + 1
 
 
 @njit(cache=True)
 def _promote(state: Any, victim: int) -> None:
     """Move the hot of the small queue to the main one; up to ``victim`` if that is a cold one."""
-    stops = state[QUEUE, victim] == SMALL and state[USES, victim] <= COLD_USES
-    moved = (state[QUEUE] == SMALL) & (state[USES] > COLD_USES)
-    for e in range(len(moved)):
-        if moved[e] and stops:
-            moved[e] = state[ENTERED, e] < state[ENTERED, victim]
-        if moved[e]:
-            state[USES, e] = 0
-    _to_head_of_main(state, moved)
+    stops, place = state[QUEUE, victim] == SMALL, state[ENTERED, victim]
+    stops = stops and state[USES, victim] <= COLD_USES
+    for e in range(state.shape[1]):
+        hot = state[QUEUE, e] == SMALL and state[USES, e] > COLD_USES
+        if hot and (not stops or state[ENTERED, e] < place):
+            state[QUEUE, e], state[USES, e] = MOVED, 0
+    _to_head_of_main(state)
 
 
 @njit(cache=True)
 def _pass_by(state: Any, victim: int) -> None:
     """Take a use, round by round, from all that the main queue puts back before ``victim``."""
-    rounds = state[USES, victim]
-    ahead = (state[QUEUE] == MAIN) & (state[ENTERED] < state[ENTERED, victim])
-    for e in range(len(ahead)):
+    rounds, place = state[USES, victim], state[ENTERED, victim]
+    for e in range(state.shape[1]):
         if state[QUEUE, e] == MAIN:
-            taken = rounds + 1 if ahead[e] else rounds
-            state[USES, e] = max(state[USES, e] - taken, 0)
-    _to_head_of_main(state, ahead)
+            ahead = state[ENTERED, e] < place
+            state[USES, e] = max(state[USES, e] - rounds - ahead, 0)
+            if ahead:
+                state[QUEUE, e] = MOVED
+    _to_head_of_main(state)
 
 
 @njit(cache=True)

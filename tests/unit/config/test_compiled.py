@@ -11,7 +11,7 @@ import pytest
 from numba.core import caching
 
 from moesim.config import compiled
-from moesim.config.compiled import forget_stale, has_place, make_place
+from moesim.config.compiled import forget_stale, has_place, make_place, specialised, types
 
 
 def test_compiled_code_goes_when_another_source_changes(tmp_path):
@@ -59,3 +59,48 @@ def test_nothing_is_kept_where_there_is_no_temporary_folder_either(nothing_writa
         return 2 * x
 
     assert double(3) == 6
+
+
+def twice(x):
+    return 2 * x
+
+
+def thrice(x):
+    return 3 * x
+
+
+def then_one_more(function):
+    def result(x):
+        return function(x) + 1
+
+    return result
+
+
+@pytest.fixture
+def kept_in(tmp_path, monkeypatch):
+    """Where compiled code is kept."""
+    monkeypatch.setattr(compiled, "KEPT", True)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # numba reads it again at some calls
+    return tmp_path
+
+
+def test_each_function_that_is_built_in_has_compiled_code_of_its_own(kept_in):
+    signature = types.int64(types.int64)
+    assert specialised(then_one_more, signature, twice)(5) == 11
+    assert specialised(then_one_more, signature, thrice)(5) == 16
+    assert len(list(kept_in.rglob("*.nbi"))) == 2
+    again = specialised(then_one_more, signature, twice)
+    assert again(5) == 11
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_what_no_other_process_finds_by_its_name_is_not_kept(kept_in):
+    for factor in (4, 5):  # of one name, in one file
+
+        def times(x, factor=factor):
+            return factor * x
+
+        made = specialised(then_one_more, types.int64(types.int64), times)
+        assert made(5) == 5 * factor + 1
+    assert not list(kept_in.rglob("*.nbi"))
