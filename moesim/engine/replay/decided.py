@@ -13,7 +13,7 @@ from moesim.engine.replay.found import Needed
 from moesim.engine.replay.held import Held
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
-from moesim.engine.replay.turns import NEXT_USED, take_all_turns
+from moesim.engine.replay.turns import NEXT_USED, decide_all_turns, take_all_turns
 from moesim.memory.misses.load import Load
 from moesim.memory.residency import decide_of
 
@@ -94,15 +94,26 @@ class Decider:
         ends = np.zeros((2 + int(self.kinds.max()), 4), np.int64)
         passes, _, gpus = found.executed.shape
         counts = np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64)
-        most = take_all_turns(
-            decide_of(type(case.policy), Load), case.policy.shared_buffers() is not None,
-            held.rank_of, case.kernels == "serial", case.order == "resident_first",
-            case.software.overlap, self.works, self.kinds,
-            held.local, first, offsets, needs, rows, next_use, weights, depths,
-            held.slots, held.resident, held.rank, held.open_rank, held.clock, held.kept,
+        how = (
+            case.kernels == "serial", case.order == "resident_first", case.software.overlap,
+        )  # fmt: skip
+        filled = (
             step_waves, bases[0], wave_ones, step_copies, bases[1], copy_wave, copy_wait,
             odd_at, odd_starts, odd_rows, ends, counts,
         )  # fmt: skip
+        if held.kept is None:
+            most = take_all_turns(
+                held.rank_of, *how, self.works, self.kinds, case.gpus,
+                offsets, needs, rows, next_use, depths,
+                held.slots, held.local, held.resident, held.rank, held.open_rank, held.clock,
+                *filled,
+            )  # fmt: skip
+        else:
+            most = decide_all_turns(
+                decide_of(type(case.policy), Load), *how, case.policy.shared_buffers() is not None,
+                self.works, self.kinds, held.local, first, offsets, needs, rows, next_use, weights,
+                held.resident, held.clock, held.kept, *filled,
+            )  # fmt: skip
         waves, copies, odd, odd_members = ends[-1]
         return Decided(
             step_waves, bases[0], wave_ones[:waves], step_copies, bases[1], copy_wave[:copies],

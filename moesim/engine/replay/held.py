@@ -67,7 +67,7 @@ class Held:
             self.resident[work, :number] = cache.resident
             self.rank[work, :number] = sign * cache.state[row]
             self.clock[work, 1] = cache.resident.sum()
-        self.kept = kept_of({} if ranks else caches, works, gpus)
+        self.kept = None if ranks else kept_of(caches, works, gpus)
         self.open_rank = np.full(shape, np.iinfo(np.int64).max)
         self.open()
 

@@ -31,7 +31,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
 
     The case must be one of those that ``replay`` plays (``experiment.engines``).
     """
-    if case.offloaded:
+    if case.offloaded and not is_quick(case):
         decide_of(type(case.policy), type(case.miss))
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")

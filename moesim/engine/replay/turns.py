@@ -193,6 +193,57 @@ def take_turns(
 
 @njit(
     types.int64(
+        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, types.int64,
+        _TABLE, _TABLE, _TABLE, _TABLE, types.uint16[:, ::1],
+        _FLAT, _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE,
+        _TABLE, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT,
+        _FLAT, _FLAT, _FLAT, _TABLE, types.int64[:, :, :, ::1],
+    ),
+    cache=True,
+)  # fmt: skip
+def take_all_turns(
+    rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
+    gpus: int,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
+    slots: Any, local: Any, resident: Any, rank: Any, open_rank: Any, clock: Any,
+    step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
+    copy_wave: Any, copy_wait: Any,
+    odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
+) -> int:  # fmt: skip
+    """``take_turns`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers together;
+    ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves and their rows of a kind end.
+    """
+    filled, most = np.zeros(4, np.int64), 0
+    by_layer = counts.shape[2] > 1
+    for work in works:
+        layer, gpu = work // gpus, work % gpus
+        number = local[gpu]
+        wave_base[work], copy_base[work] = filled[0], filled[1]
+        least = take_turns(
+            rank_of, serial, resident_first, overlaps,
+            offsets[work], needs[work], rows[work], next_use[work], depths[work],
+            slots[work], resident[work][:number], rank[work][:number], open_rank[work][:number],
+            clock[work], step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
+            odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
+        )  # fmt: skip
+        most = max(most, least)
+        ends[1 + kinds[layer]] = filled
+    return most
+
+
+@njit(types.void(types.boolean, _FLAT, _FLAT, _FLAT, _MASK, _FLAT, _FLAT), cache=True)
+def all_hit(
+    serial: bool, offsets: Any, needs: Any, expert: Any, hit: Any, wave: Any, wait: Any
+) -> None:
+    """The turns where every local expert is there."""
+    for step in range(len(offsets) - 1):
+        for i in range(offsets[step], offsets[step + 1]):
+            expert[i], hit[i], wait[i] = needs[i], True, -1
+            wave[i] = i - offsets[step] if serial else 0
+
+
+@njit(
+    types.int64(
         types.boolean, types.boolean, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _FLAT, _FLAT, _FLAT,
         _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
         types.int64[:, :, :, ::1], types.int64, types.int64,
@@ -255,44 +306,35 @@ def lay_out(
 
 @njit(
     types.int64(
-        types.FunctionType(DECIDE), types.boolean,
-        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, _FLAT, types.int64,
-        _TABLE, _TABLE, _TABLE, _TABLE, _TABLE, types.uint16[:, ::1],
-        _FLAT, types.boolean[:, ::1], _TABLE, _TABLE, _TABLE, KEPT,
+        types.FunctionType(DECIDE), types.boolean, types.boolean, types.boolean, types.boolean,
+        _FLAT, _FLAT, _FLAT, types.int64, _TABLE, _TABLE, _TABLE, _TABLE, _TABLE,
+        types.boolean[:, ::1], _TABLE, KEPT,
         _TABLE, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT,
         _FLAT, _FLAT, _FLAT, _TABLE, types.int64[:, :, :, ::1],
     ),
     cache=True,
 )  # fmt: skip
-def take_all_turns(
-    decide: Any, empties: bool,
-    rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
-    local: Any, first: int,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, weights: Any, depths: Any,
-    slots: Any, resident: Any, rank: Any, open_rank: Any, clock: Any, kept: Any,
+def decide_all_turns(
+    decide: Any, serial: bool, resident_first: bool, overlaps: bool, empties: bool,
+    works: Any, kinds: Any, local: Any, first: int,
+    offsets: Any, needs: Any, rows: Any, next_use: Any, weights: Any,
+    resident: Any, clock: Any, kept: Any,
     step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
     copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
 ) -> int:  # fmt: skip
-    """The turns of all ``works`` int64[MoE layers x gpus] in passes from ``first`` on, equal
-    ``kinds`` of layers together; ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves
-    and their rows of a kind end.
-
-    ``decide`` gives the turns of works that have a state in ``kept``, ``take_turns`` the others.
+    """As ``take_all_turns``, in passes from ``first`` on, under the policy whose decisions
+    ``decide`` makes, where ``kept`` has a state; elsewhere all experts are there.
     """
     filled, most, gpus, room = np.zeros(4, np.int64), 0, len(local), needs.shape[1]
     by_layer = counts.shape[2] > 1
-    expert, wave, wait = (
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-    )
-    victim, place = np.empty(room, np.int64), np.empty(room, np.int64)
+    expert, wave = np.empty(room, np.int64), np.empty(room, np.int64)
+    wait, victim, place = np.empty_like(wave), np.empty_like(wave), np.empty_like(wave)
     hit, own = np.empty(room, np.bool_), np.empty(resident.shape[1], np.int64)
     no_prices = np.empty((3, 0), np.int64)
     for work in works:
         layer, gpu = work // gpus, work % gpus
-        number, counted = local[gpu], layer if by_layer else 0
+        number = local[gpu]
         wave_base[work], copy_base[work] = filled[0], filled[1]
         begin, end = kept.state_at[work], kept.state_at[work + 1]
         if end > begin:
@@ -303,21 +345,14 @@ def take_all_turns(
                 resident[work][:number], kept.state[begin:end].reshape((-1, number)),
                 expert, hit, wave, wait, victim, place,
             )  # fmt: skip
-            least = lay_out(
-                resident_first, overlaps, offsets[work], needs[work], rows[work],
-                expert, hit, wave, wait, own,
-                step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
-                odd_at, odd_starts, odd_rows, filled, counts, counted, gpu,
-            )  # fmt: skip
         else:
-            least = take_turns(
-                rank_of, serial, resident_first, overlaps,
-                offsets[work], needs[work], rows[work], next_use[work], depths[work],
-                slots[work], resident[work][:number], rank[work][:number],
-                open_rank[work][:number], clock[work],
-                step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
-                odd_at, odd_starts, odd_rows, filled, counts, counted, gpu,
-            )  # fmt: skip
+            all_hit(serial, offsets[work], needs[work], expert, hit, wave, wait)
+        least = lay_out(
+            resident_first, overlaps, offsets[work], needs[work], rows[work],
+            expert, hit, wave, wait, own,
+            step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
+            odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
+        )  # fmt: skip
         most = max(most, least)
         ends[1 + kinds[layer]] = filled
     return most
