@@ -145,7 +145,7 @@ def test_a_run_prints_its_table_and_refuses_a_folder_with_files(
 ) -> None:
     arguments = ["run", str(experiment), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--set", "experts.capacity=6 slots/layer"]) == 0
-    assert "toy: ok" in capsys.readouterr().out
+    assert "gpt-oss-20b on h100-sxm, trace, batch 1: ok" in capsys.readouterr().out
     assert main(arguments) == 2
     assert "name a new or an empty folder" in capsys.readouterr().err
 
