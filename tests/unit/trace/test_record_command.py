@@ -145,7 +145,7 @@ def one_line(capsys, *words):
     [
         (b"\n  \n", ["has no prompts"]),
         (b"", ["has no prompts"]),
-        (b"ab\xff", ["UTF-8", "byte 2"]),
+        (b"ab\xff", ["prompts.txt:1:3:", "UTF-8"]),
         (b"fine\n" + b"x" * 124, ["prompts.txt:2:", "124 prompt tokens", "128 positions"]),
     ],
 )
@@ -157,7 +157,7 @@ def test_prompts_that_cannot_be_used(command, prompts, capsys, content, words):
 
 def test_a_missing_file_or_folder_is_named(command, prompts, tmp_path, capsys):
     assert command(prompts=tmp_path / "none.txt")[0] == 2
-    one_line(capsys, "none.txt", "cannot be read")
+    one_line(capsys, "none.txt", "there is no such file")
     assert command(model=tmp_path / "no-model")[0] == 2
     one_line(capsys, "no-model", "no such folder")
     assert command(model=prompts)[0] == 2
