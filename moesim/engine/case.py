@@ -30,32 +30,19 @@ ExpertKernels = Literal["grouped", "serial", "batched", "block_sparse"]
 
 
 class Prices(Protocol):
-    """Prices in integer nanoseconds; ``moesim.hardware.CostModel`` is the one that ships."""
+    """Prices in integer nanoseconds; ``moesim.hardware.CostModel`` is the one that ships.
 
-    def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints, /) -> Ints: ...  # noqa: D102
-    def cross_attention_ns(  # noqa: D102
-        self, layer: LayerSpec, context: Ints, kv: Ints, projected: Ints, /
-    ) -> Ints: ...
-    def dense_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
-    def gate_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
-    def permute_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
-    def shared_ns(self, layer: LayerSpec, tokens: Ints, /) -> Ints: ...  # noqa: D102
+    ``price`` gives those of any operation by its kind; some have a method of their own here,
+    since experts, copies and exchanges ask for them.
+    """
+
+    def price(self, kind: str, /, *shape: Any) -> Ints: ...  # noqa: D102
     def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...  # noqa: D102
     def cpu_expert_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
-    def head_ns(self, tokens: Ints, /) -> Ints: ...  # noqa: D102
-    def masks_ns(self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /) -> Ints: ...  # noqa: D102
-    def combine_product_ns(  # noqa: D102
-        self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, /
-    ) -> Ints: ...
-    def encode_ns(  # noqa: D102
-        self, layer: LayerSpec, tokens: Ints, experts: int, capacity: Ints, rows: Ints, /
-    ) -> Ints: ...
-    def decide_ns(self) -> int: ...  # noqa: D102
     def copy_ns(  # noqa: D102
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
     def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
-    def all_reduce_ns(self, gpus: int, amount: Ints, /) -> Ints: ...  # noqa: D102
     def rests_on(self, kind: str, price_ns: Ints, /, *shape: Any) -> Floats: ...  # noqa: D102
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
+from moesim.engine.terms import Terms
 from moesim.memory.turns import Needs, Turns
 
 
@@ -46,10 +47,9 @@ class Work:
 
 @dataclass(eq=False)
 class Chunk:
-    """Passes ``first:first + passes`` with everything the clock needs; int64[passes, gpus] prices.
+    """Passes ``first:first + passes`` with everything the clock needs.
 
-    ``attention``, ``gate``, ``prepare`` (of rows, where it is no part of the gate), ``shared``,
-    ``restore`` by model layer; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
+    ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
     int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating routed them; ``lost_weight``
     int64[passes, MoE layers, 2] as ``drops.lost_weight`` gives it. ``undecided``:
     where the clock has to decide; then ``work`` is empty.
@@ -57,12 +57,7 @@ class Chunk:
 
     first: int
     passes: int
-    attention: dict[int, Ints]
-    gate: dict[int, Ints]
-    prepare: dict[int, Ints]
-    shared: dict[int, Ints]
-    restore: dict[int, Ints]
-    head: Ints
+    terms: Terms
     work: dict[tuple[int, int], Work]
     dispatch: dict[int, Ints]
     combine: dict[int, Ints]

@@ -8,12 +8,7 @@ from typing import NamedTuple
 from moesim.config.errors import InputError
 from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
-
-CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
-"waiting_for_gpus", "waiting_for_cpu")  # fmt: skip
-"""What a nanosecond of a GPU is charged to, in the order of ``Outcome.charges``; the rest is idle.
-"""
-
+from moesim.hardware.charge import CHARGES
 
 TOO_LONG = (
     "the run takes more than 292 years, which is more than a clock of nanoseconds holds; is the"
@@ -25,7 +20,7 @@ class Span(NamedTuple):
     """One job of an ``engine`` of a GPU, or a part of its time.
 
     The spans of ``compute`` follow one another without a gap: each is what the GPU's time was
-    charged to (``category``, of ``CHARGES``). Those of ``communication`` (collectives), ``copy_in``
+    charged to (``category``). Those of ``communication`` (collectives), ``copy_in``
     (experts), ``read`` (weights that kernels read over the link), ``host`` (what launches), ``cpu``
     (experts), ``rows_out`` and ``rows_in`` (of these) run beside them, each engine one thing at a
     time. ``layer`` of the model, -1 without one; ``experts`` with commas between, "" where it names
@@ -48,7 +43,7 @@ class Span(NamedTuple):
 class Outcome:
     """One run on the clock.
 
-    ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, 8] (see ``CHARGES``);
+    ``starts``, ``ends`` int64[passes, gpus]; ``charges`` int64[passes, gpus, categories];
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
@@ -67,6 +62,7 @@ class Outcome:
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)
     basis: dict[str, Floats] = field(default_factory=dict)
+    categories: tuple[str, ...] = CHARGES
 
     def __post_init__(self) -> None:
         """Refuse a clock that has run beyond what its numbers hold."""

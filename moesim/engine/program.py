@@ -48,12 +48,7 @@ class Program:
         chunk = Chunk(
             first=first,
             passes=last - first,
-            attention={},
-            gate={},
-            prepare={},
-            shared={},
-            restore={},
-            head=self.pricing.head(first, last),
+            terms=self.pricing.terms(first, last, routed.kept.sum(axis=3), routed.capacity),
             work={},
             dispatch={},
             combine={},
@@ -61,7 +56,6 @@ class Program:
             dropped=routed.dropped,
             lost_weight=lost_weight(self.case, self.routing, (first, last), routed),
         )
-        self.pricing.price_layers(chunk, routed.kept.sum(axis=3), routed.capacity)
         if self.case.gpus > 1:
             self._price_collectives(chunk, _where_active(routed.sent, active))
         work = LayerWork(self.case, self.routing, self.basis)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moesim.engine.case import Floats, Ints, Prices
+from moesim.hardware.cost_model import registry
 
-BY_TOKENS = ("attention", "cross_attention", "dense", "shared", "gate", "permute", "head")
-"""Operations priced by few whole numbers, of which a run has few different ones."""
 LARGEST = 1 << 62
 """Shapes are left as they are where, as one number, they would go beyond this."""
 REMEMBERED = 4
@@ -26,7 +26,7 @@ class Different(NamedTuple):
 
 
 class Tabled:
-    """``prices``, asked once for each different shape of the operations ``BY_TOKENS``.
+    """``prices``, asked once for each different shape of operations with a place in a pass.
 
     The same nanoseconds; what they rest on is added up in another order.
     """
@@ -40,69 +40,45 @@ class Tabled:
         """Whatever else the prices have."""
         return getattr(self._prices, name)
 
-    def attention_ns(self, layer: Any, *shape: Ints) -> Ints:
+    def price(self, kind: str, *shape: Any) -> Ints:
         """As in ``Prices``."""
-        return self._priced("attention", (layer,), shape)
+        own: Ints
+        columns = _columns(shape)
+        if not (columns and stands(kind)) or (found := self._different(columns)) is None:
+            own = self._prices.price(kind, *shape)
+            return own
+        if len(found.where) > 1:
+            own = self._prices.price(kind, *_at(shape, found.where))
+            return own[found.place]
 
-    def cross_attention_ns(self, layer: Any, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("cross_attention", (layer,), shape)
+        def of_one() -> Ints:
+            return self._prices.price(kind, *_at(shape, [0]))
 
-    def dense_ns(self, layer: Any, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("dense", (layer,), shape)
-
-    def shared_ns(self, layer: Any, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("shared", (layer,), shape)
-
-    def gate_ns(self, layer: Any, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("gate", (layer,), shape)
-
-    def permute_ns(self, layer: Any, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("permute", (layer,), shape)
-
-    def head_ns(self, *shape: Ints) -> Ints:
-        """As in ``Prices``."""
-        return self._priced("head", (), shape)
+        return np.full(len(columns[0]), self._once("price", kind, shape, of_one)[0])
 
     def rests_on(self, kind: str, price_ns: Ints, *shape: Any) -> Floats:
         """As in ``Prices``."""
-        fixed, columns = (shape[:1], shape[1:]) if kind != "head" else ((), shape)
-        if kind not in BY_TOKENS or (found := self._different(columns)) is None:
+        columns = _columns(shape)
+        if not (columns and stands(kind)) or (found := self._different(columns)) is None:
             return self._prices.rests_on(kind, price_ns, *shape)
+        total = np.bincount(found.place, price_ns, len(found.where))
         if len(found.where) > 1:
-            total, columns = price_ns[found.where] * found.times, _at(columns, found.where)
-            return self._prices.rests_on(kind, total, *fixed, *columns)
+            return self._prices.rests_on(kind, total, *_at(shape, found.where))
 
         def of_one() -> Floats:
-            return self._prices.rests_on(kind, np.ones(1, np.int64), *fixed, *_at(columns, [0]))
+            return self._prices.rests_on(kind, np.ones(1, np.int64), *_at(shape, [0]))
 
-        share: Floats = self._once(("rests_on", kind), fixed, columns, of_one)
-        return share * int(price_ns[0] * found.times[0])
+        share: Floats = self._once("rests_on", kind, shape, of_one)
+        return np.asarray(share * total[0])
 
-    def _priced(self, kind: str, fixed: tuple[Any, ...], columns: tuple[Ints, ...]) -> Ints:
-        price = getattr(self._prices, f"{kind}_ns")
-        if (found := self._different(columns)) is None:
-            own: Ints = price(*fixed, *columns)
-            return own
-        if len(found.where) > 1:
-            different: Ints = price(*fixed, *_at(columns, found.where))
-            return different[found.place]
-        one = self._once((kind,), fixed, columns, lambda: price(*fixed, *_at(columns, [0])))
-        return np.full(len(columns[0]), one[0])
-
-    def _once(
-        self, what: tuple[str, ...], fixed: tuple[Any, ...], columns: tuple[Ints, ...], ask: Any
-    ) -> Any:
+    def _once(self, what: str, kind: str, shape: tuple[Any, ...], ask: Callable[[], Any]) -> Any:
         """What ``ask`` says of shapes that are all alike, asked once; layers go by their object."""
-        key = (*what, *map(id, fixed), *(int(column[0]) for column in columns))
+        told = [int(one[0]) if isinstance(one, np.ndarray) else id(one) for one in shape]
+        key = (what, kind, *told)
         if key not in self._alone:
             if len(self._alone) >= MOST_ALONE:
                 self._alone.clear()
-            self._alone[key] = (fixed, ask())
+            self._alone[key] = (shape, ask())
         return self._alone[key][1]
 
     def _different(self, columns: tuple[Ints, ...]) -> Different | None:
@@ -126,8 +102,17 @@ def _is(one: Ints, other: Ints) -> bool:
     )
 
 
-def _at(columns: tuple[Ints, ...], where: Ints | list[int]) -> tuple[Ints, ...]:
-    return tuple(column[where] for column in columns)
+def stands(kind: str) -> bool:
+    """Whether prices of the operation ``kind`` go element by element."""
+    return bool(registry.components[kind].charges)
+
+
+def _columns(shape: tuple[Any, ...]) -> tuple[Ints, ...]:
+    return tuple(one for one in shape if isinstance(one, np.ndarray))
+
+
+def _at(shape: tuple[Any, ...], where: Ints | list[int]) -> tuple[Any, ...]:
+    return tuple(one[where] if isinstance(one, np.ndarray) else one for one in shape)
 
 
 def different(columns: tuple[Ints, ...]) -> Different | None:

@@ -84,7 +84,7 @@ class CostModel:
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
         to; ``kv_tokens`` cached tokens, each read once.
         """
-        return self._price("attention", layer, tokens, context_tokens, kv_tokens)
+        return self.price("attention", layer, tokens, context_tokens, kv_tokens)
 
     def cross_attention_ns(
         self,
@@ -99,23 +99,23 @@ class CostModel:
         ``kv_tokens`` source tokens, each read once; ``projected_tokens`` those whose keys and
         values are made.
         """
-        return self._price("cross_attention", layer, context_tokens, kv_tokens, projected_tokens)
+        return self.price("cross_attention", layer, context_tokens, kv_tokens, projected_tokens)
 
     def dense_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The feed-forward network of a dense layer, 0 for a MoE layer."""
-        return self._price("dense", layer, tokens)
+        return self.price("dense", layer, tokens)
 
     def gate_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The router's product, softmax and top-k, 0 for a dense layer."""
-        return self._price("gate", layer, tokens)
+        return self.price("gate", layer, tokens)
 
     def permute_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """Reordering (or restoring the order of) ``rows`` of the hidden size."""
-        return self._price("permute", layer, rows)
+        return self.price("permute", layer, rows)
 
     def shared_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:
         """The shared expert, 0 where the layer has none."""
-        return self._price("shared", layer, tokens)
+        return self.price("shared", layer, tokens)
 
     def experts_ns(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Ints:
         """Waves of routed experts, one kernel launch each.
@@ -124,7 +124,7 @@ class CostModel:
         the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads nothing; a
         wave without experts costs nothing. An expert alone is a wave of one.
         """
-        return self._price("experts", layer, rows, starts)
+        return self.price("experts", layer, rows, starts)
 
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """The tiles of waves by their rows, or average rows, ``number`` int64[n]; None where
@@ -139,23 +139,23 @@ class CostModel:
 
     def cpu_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
         """A routed expert with ``rows`` rows that the host computes."""
-        return self._price("cpu_expert", layer, rows)
+        return self.price("cpu_expert", layer, rows)
 
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
-        return self._price("head", tokens)
+        return self.price("head", tokens)
 
     def masks_ns(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
     ) -> Ints:
         """Static gating: building tokens x experts x capacity masks, and the dispatch product."""
-        return self._price("masks", layer, tokens, experts, capacity)
+        return self.price("masks", layer, tokens, experts, capacity)
 
     def combine_product_ns(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike
     ) -> Ints:
         """Static gating: the combine product with the masks."""
-        return self._price("combine_product", layer, tokens, experts, capacity)
+        return self.price("combine_product", layer, tokens, experts, capacity)
 
     def encode_ns(
         self,
@@ -168,18 +168,18 @@ class CostModel:
         """Tutel: ``rows`` of ``tokens`` to their places among experts x capacity. Decoding is a
         reordering of the rows.
         """
-        return self._price("encode", layer, tokens, experts, capacity, rows)
+        return self.price("encode", layer, tokens, experts, capacity, rows)
 
     def decide_ns(self) -> int:
         """A small kernel that decides on the device."""
-        return int(self._price("decide")[()])
+        return int(self.price("decide")[()])
 
     def copy_ns(self, size: int, direction: Direction, pinned: bool = True, copies: int = 1) -> int:
         """``size`` bytes between host and GPU in ``copies`` equal copies, one after another.
 
         copies x latency + bytes / bandwidth, rounded up once; nothing to copy takes no time.
         """
-        return int(self._price("copy", size, direction, pinned, copies)[()])
+        return int(self.price("copy", size, direction, pinned, copies)[()])
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
@@ -188,7 +188,7 @@ class CostModel:
         up; what stays on a GPU is free, and so is one GPU. On several nodes the network works
         beside the links within them (``costs/all_to_all.py``).
         """
-        return self._price("all_to_all", matrix)
+        return self.price("all_to_all", matrix)
 
     @property
     def by_busiest_gpu(self) -> bool:
@@ -199,9 +199,10 @@ class CostModel:
         """An all-reduce of ``size`` bytes int64[n] over ``gpus`` of one node, rounded up; nothing
         to add up takes no time, and so does one GPU.
         """
-        return self._price("all_reduce", gpus, size)
+        return self.price("all_reduce", gpus, size)
 
-    def _price(self, kind: str, *shape: Any) -> Ints:
+    def price(self, kind: str, *shape: Any) -> Ints:
+        """The prices of the operation ``kind``, by its own ``parts``."""
         return self.whole(kind, self.operations[kind].price(*shape))
 
     def whole(self, kind: str, price_ns: ArrayLike) -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moesim.hardware.basis import Source, by_source
+from moesim.hardware.charge import Charge
 from moesim.hardware.parts import Part, together
 from moesim.hardware.roofline import Floats, Ints, Roofline
 
@@ -27,6 +28,11 @@ class Operation:
     kind: ClassVar[str]
     rounds_up: ClassVar[bool] = False
     """Whether a price is rounded up to whole nanoseconds, not to the nearest."""
+    charges: ClassVar[tuple[Charge, ...]] = ()
+    """Its places in a pass. Prices of an operation with places go element by element; the others
+    are asked for where experts, copies and exchanges are made."""
+    category: ClassVar[str] = ""
+    """What time is charged to that no place says."""
 
     def __init__(
         self,

@@ -8,7 +8,8 @@ import numpy as np
 
 from moesim.engine.case import Case
 from moesim.engine.counts import Counts
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
+from moesim.hardware.charge import CHARGES
 
 MS = 1_000_000
 WAITING = CHARGES.index("waiting_for_weights")

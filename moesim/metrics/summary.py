@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.hardware.basis import SOURCES
 from moesim.metrics.balance import Loads, balance
 from moesim.metrics.prefetch import prefetch_numbers
@@ -61,7 +61,8 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     # each GPU's own time: one may be done with the pass before earlier than the others
     gpu_time = case.gpus * outcome.duration_ns
     gpu_time -= int(outcome.ends[first - 1].sum()) if first else 0
-    charges = outcome.charges[span].sum(axis=(0, 1))
+    charged = outcome.charges[span].sum(axis=(0, 1)).tolist()
+    charges = dict(zip(outcome.categories, charged, strict=True))
     turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
@@ -84,9 +85,9 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
         "bytes_h2d": int((counts.read[span].sum(axis=(0, 2)) * expert).sum()),
         **prefetch_numbers(case, counts, span),
-        "stall_ms": int(charges[CHARGES.index("waiting_for_weights")]) / MS,
-        "barrier_ms": int(charges[CHARGES.index("waiting_for_gpus")]) / MS,
-        "cpu_wait_ms": int(charges[CHARGES.index("waiting_for_cpu")]) / MS,
+        "stall_ms": charges["waiting_for_weights"] / MS,
+        "barrier_ms": charges["waiting_for_gpus"] / MS,
+        "cpu_wait_ms": charges["waiting_for_cpu"] / MS,
         "dropped_choices": dropped,
         "dropped_share": _ratio(dropped, kept + dropped),
         "dropped_gate_weight_share": lost_share(case, counts, span),
@@ -105,10 +106,10 @@ def lost_share(case: Case, counts: Counts, span: slice) -> float | None:
     return _ratio(lost, whole)
 
 
-def time_share(charges: Ints, total: int) -> dict[str, float]:
+def time_share(charges: dict[str, int], total: int) -> dict[str, float]:
     """Shares of the GPUs' time by what it was charged to; the rest is idle; they add up to 1."""
-    shares = {name: _ratio(int(c), total) or 0.0 for name, c in zip(CHARGES, charges, strict=True)}
-    idle = (total - int(charges.sum())) / total if total else 1.0
+    shares = {name: _ratio(charged, total) or 0.0 for name, charged in charges.items()}
+    idle = (total - sum(charges.values())) / total if total else 1.0
     return {**shares, "idle": idle}
 
 
@@ -117,7 +118,7 @@ def price_share(outcome: Outcome) -> dict[str, float]:
     1. Each charge is split as its prices are; waiting for other GPUs and idle time are left out.
     """
     shares = np.zeros(len(SOURCES))
-    charges = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     for charge, nanoseconds in outcome.basis.items():
         if total := float(nanoseconds.sum()):
             shares += charges[charge] * nanoseconds / total

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from moesim.engine.case import Case
-from moesim.engine.outcome import CHARGES, Outcome, Span
+from moesim.engine.outcome import Outcome, Span
+from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint import Footprint
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
@@ -22,7 +23,8 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
     live = np.bincount(pairs // width, minlength=schedule.passes)
     expert = counts.expert_bytes(case)
-    charges = dict(zip(CHARGES, outcome.charges.sum(axis=1).T, strict=True))
+    shown = (*CHARGES[:5], *outcome.categories[len(CHARGES) :])
+    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=1).T, strict=True))
     turns, hits, late = (
         values.sum(axis=(1, 2)) for values in (counts.turns, counts.hits, counts.late)
     )
@@ -45,7 +47,7 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "stall_ns": charges["waiting_for_weights"],
             "barrier_ns": charges["waiting_for_gpus"],
             "cpu_wait_ns": charges["waiting_for_cpu"],
-            **{f"{name}_ns": charges[name] for name in CHARGES[:5]},
+            **{f"{name}_ns": charges[name] for name in shown},
         }
     )
 

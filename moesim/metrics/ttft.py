@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.trace.routing import Phase
 
 Floats = NDArray[np.float64]
@@ -41,5 +41,6 @@ def ttft_ms(case: Case, outcome: Outcome) -> dict[str, Floats]:
     charged = np.concatenate((np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0)))
     parts = (charged[last + 1, gpu] - charged[first, gpu]).T
     columns = {"ttft_ms": outcome.ends[last, gpu] - outcome.starts[first, gpu]}
-    columns |= {f"ttft_{name}_ms": part for name, part in zip(CHARGES, parts, strict=True)}
+    of_parts = zip(outcome.categories, parts, strict=True)
+    columns |= {f"ttft_{name}_ms": part for name, part in of_parts}
     return {name: np.where(last < 0, np.nan, part / MS) for name, part in columns.items()}

@@ -44,6 +44,11 @@ class EagerPrices:
         """Whatever else the prices have."""
         return getattr(self._prices, name)
 
+    def price(self, kind: str, *shape: Any) -> Ints:
+        """As ``CostModel.price``."""
+        own = getattr(type(self), f"{kind}_ns", None)
+        return own(self, *shape) if own else self._prices.price(kind, *shape)
+
     def attention_ns(self, layer: LayerSpec, tokens: Ints, context: Ints, kv: Ints) -> Ints:
         """As ``CostModel.attention_ns``."""
         scores = 2 * context - tokens if self.phase == "prefill" else context

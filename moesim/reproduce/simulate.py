@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.engine.case import Case
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.metrics.balance import Loads, balance
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.parameters import Assumptions
@@ -57,7 +57,7 @@ def timed(setting: Setting, values: Assumptions, pools: Pools, warm: int = 0) ->
     return Timed(
         setting,
         (outcome.duration_ns - begin) / batches,
-        dict(zip(CHARGES, charges.tolist(), strict=True)),
+        dict(zip(outcome.categories, charges.tolist(), strict=True)),
         float((turns - hits) / max(turns, 1)),
         balance(Loads.of(outcome.counts.rows[first:])),
     )

@@ -147,6 +147,9 @@ class ToyCostModel:
         """All of it on measurements, so that a share which was forgotten is noticed."""
         return np.array([float(np.sum(price_ns)), 0.0, 0.0, 0.0, 0.0])
 
+    def price(self, kind: str, *shape: Any) -> Ints:
+        return np.asarray(getattr(self, f"{kind}_ns")(*shape))
+
     def attention_ns(self, layer: Any, tokens: Any, context_tokens: Any, kv_tokens: Any) -> Ints:
         price = self.prices.attention_ns
         return self._each(

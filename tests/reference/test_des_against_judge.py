@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
+from moesim.hardware.charge import CHARGES
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 

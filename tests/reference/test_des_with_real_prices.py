@@ -11,12 +11,12 @@ import pytest
 from moesim.config.paths import shipped_folder
 from moesim.engine import case as engine
 from moesim.engine.des.run import run_des
-from moesim.engine.outcome import CHARGES
 from moesim.experiment.planning import neighbours
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.gating.dynamic import Dynamic
 from moesim.hardware import CostModel, SoftwareProfile, load_hardware, load_software
+from moesim.hardware.charge import CHARGES
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies.lru import Lru
 from moesim.model import load_model

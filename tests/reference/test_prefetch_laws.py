@@ -8,8 +8,9 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
+from moesim.hardware.charge import CHARGES
 
 from .judge import judge
 from .judge_ahead import Ahead

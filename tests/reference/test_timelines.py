@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
 from moesim.engine.des.run import run_des
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.residencies import Residencies
 from moesim.gating import registry as gatings
+from moesim.hardware.charge import CHARGES
 from moesim.memory.misses import registry as misses
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.metrics.tables import slots_table, spans_table, steps_table

@@ -9,7 +9,7 @@ import simpy
 
 from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.records import Records
-from moesim.engine.outcome import CHARGES, Span
+from moesim.engine.outcome import Span
 
 Events = Generator[simpy.Event, Any, None]
 
@@ -20,12 +20,15 @@ class Compute:
     host has launched everything so far.
     """
 
-    def __init__(self, env: simpy.Environment, number: int, *, spans: bool) -> None:
+    def __init__(
+        self, env: simpy.Environment, number: int, categories: tuple[str, ...], *, spans: bool
+    ) -> None:
         self.env, self.number, self.keep_spans = env, number, spans
         self.records = Records()
         self.time = self.cursor = self.host = self.step = 0
         self.layer = -1
-        self.charges = [0] * 8
+        self.categories = categories
+        self.charges = [0] * len(categories)
 
     def charge(self, category: int, until: int, name: str, experts: str = "") -> None:
         """Charge the time up to ``until`` that is not charged yet: a span of the GPU's time. That
@@ -35,7 +38,7 @@ class Compute:
         if self.cursor > begin or experts:
             self.charges[category] += self.cursor - begin
             if self.keep_spans:
-                self.span("compute", name, begin, self.cursor, CHARGES[category], experts)
+                self.span("compute", name, begin, self.cursor, self.categories[category], experts)
 
     def launch(self, what: str, until: int, since: int = 0) -> None:
         """The host is busy until ``until``, from when it is free, at the earliest from ``since``

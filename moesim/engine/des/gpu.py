@@ -16,17 +16,17 @@ from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups, copy_groups, name_copies
 from moesim.engine.des.host import HostCompute
-from moesim.engine.des.layer import DenseLayer, MoeLayer, layers_on
+from moesim.engine.des.layer import DenseLayer, MoeLayer, TermOnGpu, layers_on, on_gpu
 from moesim.engine.des.records import (
-    ATTENTION,
     BARRIER,
     CPU,
     DISPATCH,
     EXPERTS,
-    GATE,
     HOST,
     WEIGHTS,
 )
+from moesim.engine.terms import categories_of, launched_ns
+from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
 Chunks = Callable[[int], Chunk | None]
@@ -41,12 +41,13 @@ class Gpu(Compute):
         self, env: simpy.Environment, number: int, case: Case, group: Collective, copy_in: CopyIn,
         *, layers: bool, spans: bool, held: int = 0, host_compute: HostCompute | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(env, number, spans=spans)
+        super().__init__(env, number, categories_of(case), spans=spans)
         self.case, self.group, self.copy_in = case, group, copy_in
         self.host_compute, self.keep_layers = host_compute, layers
         self.together, self.held = case.gpus > 1, held
         self.hold(0, held)
         self.hosts = HostTimes.of(case)
+        self.host_head = self.hosts.head + launched_ns(case, case.model.layers[-1], head=True)
         beside = case.software.overlap and not copy_in.blocking
         streams = case.prefill == "stream" and bool(case.bypassed.any())
         self.copies_ahead = streams and beside
@@ -60,12 +61,12 @@ class Gpu(Compute):
         while (chunk := chunks(number)) is not None:
             waits = (self.hosts.synchronisations, self.hosts.synchronisation)
             layers = layers_on(chunk, self.case, self.number, waits)
-            heads = chunk.head[:, self.number].tolist()
+            head = on_gpu(chunk.terms.head, self.categories, self.number)[Stage.HEAD]
             phases = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes].tolist()
             by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
             for index, phase in enumerate(phases):
                 self.step, self.chunk = chunk.first + index, number
-                yield from self._forward(by_phase[phase], index, heads[index], phase)
+                yield from self._forward(by_phase[phase], index, head, phase)
             number += 1
 
     def _of_phase(
@@ -74,12 +75,12 @@ class Gpu(Compute):
         return [layers[layer.index] for layer in self.case.layers_of(phase)]
 
     def _forward(
-        self, layers: list[DenseLayer | MoeLayer], index: int, head_ns: int, phase: int
+        self, layers: list[DenseLayer | MoeLayer], index: int, head: list[TermOnGpu], phase: int
     ) -> Events:
         """One forward pass."""
         records, hosts = self.records, self.hosts
         attention = hosts.attention if phase == Phase.DECODE else hosts.sequence
-        self.charges = charges = [0] * 8
+        self.charges = charges = [0] * len(self.categories)
         records.starts.append(self.time)
         if self.copies_ahead:
             self.to_stream = deque(
@@ -89,10 +90,9 @@ class Gpu(Compute):
             self._copy_ahead(index)
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
-            self.layer, dense = layer.index, isinstance(layer, DenseLayer)
-            self.time += layer.attention[index]
-            self.charge(ATTENTION, self.time, "attention and dense FFN" if dense else "attention")
-            self.launch("launch attention", self.host + attention)
+            self.layer = layer.index
+            self._run(layer.terms[Stage.BEFORE_GATE], index)
+            self.launch("launch attention", self.host + attention + layer.launched)
             if isinstance(layer, DenseLayer):
                 self.launch("launch dense FFN", self.host + hosts.dense)
                 continue
@@ -104,14 +104,20 @@ class Gpu(Compute):
                 waits = (charges[WEIGHTS] - stall, charges[BARRIER] - barrier)
                 records.layers.append((self.step, layer.moe_index, begin, self.time, *waits))
         self.layer = -1
-        self.time += head_ns
-        self.charge(ATTENTION, self.time, "head")
-        self.launch("launch head", self.host + (0 if phase == Phase.ENCODE else hosts.head))
+        self._run(head, index)
+        self.launch("launch head", self.host + (0 if phase == Phase.ENCODE else self.host_head))
         self.time = self.host = max(self.time, self.host)
         self.charge(HOST, self.time, "wait for host")
         records.ends.append(self.time)
         records.charges.append(charges)
         yield from self.reach()
+
+    def _run(self, terms: list[TermOnGpu], index: int) -> int:
+        """The terms of a stage, one after another. Returns the end."""
+        for category, name, ns in terms:
+            self.time += ns[index]
+            self.charge(category, self.time, name)
+        return self.time
 
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         """Whether something may wait for an event: copies, or the host where memory is shared."""
@@ -137,26 +143,20 @@ class Gpu(Compute):
         """The gate, then the shared expert: when the gate ends, when compute is free again, and
         when the rows are there that are prepared before the shared expert.
         """
-        gated = self.time = self.time + layer.gate[index]
-        self.charge(GATE, gated, "gate")
+        gated = self._run(layer.terms[Stage.GATE], index)
         self.launch("launch gate", self.host + self.hosts.gate)
-        prepared = gated
-        if not self.case.gating.agrees and layer.prepare[index]:
-            prepared = self._prepare(layer, index)
-        free = prepared
-        if layer.shared[index]:
+        prepared = gated if self.case.gating.agrees else self._prepare(layer, index)
+        beside = layer.terms[Stage.BESIDE]
+        if any(term.ns[index] for term in beside):
             self.launch("launch shared expert", self.host + self.hosts.shared)
-            free += layer.shared[index]
-            self.charge(EXPERTS, free, "shared expert")
+        free = self._run(beside, index)
         return (gated if self.case.software.overlap else free), free, prepared
 
     def _prepare(self, layer: MoeLayer, index: int) -> int:
         """The rows are reordered, or put into their places, apart from the gate. Returns the
         end.
         """
-        self.time += layer.prepare[index]
-        self.charge(GATE, self.time, "prepare rows")
-        return self.time
+        return self._run(layer.terms[Stage.PREPARE], index)
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""
@@ -236,8 +236,7 @@ class Gpu(Compute):
         self._restore(layer, index)
 
     def _restore(self, layer: MoeLayer, index: int) -> None:
-        self.time += layer.restore[index]
-        self.charge(DISPATCH, self.time, "restore order")
+        self._run(layer.terms[Stage.AFTER], index)
 
     def _settle(
         self, layer: MoeLayer, index: int, known: int

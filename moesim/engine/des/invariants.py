@@ -6,7 +6,8 @@ from collections import defaultdict
 from itertools import pairwise
 
 from moesim.engine.case import Case
-from moesim.engine.outcome import CHARGES, Outcome, Span
+from moesim.engine.outcome import Outcome, Span
+from moesim.hardware.charge import CHARGES
 
 
 class Invariants:

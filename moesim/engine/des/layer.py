@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
+from moesim.engine.terms import Term, categories_of, launched_ns
+from moesim.hardware.charge import Stage
 from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
+
+
+class TermOnGpu(NamedTuple):
+    """The number of a term's category, the name of its spans, its nanoseconds by pass."""
+
+    category: int
+    name: str
+    ns: list[int]
+
+
+Stages = list[list[TermOnGpu]]
+"""Terms on one GPU by ``Stage``."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DenseLayer:
-    """A layer without experts: its prices by pass."""
+    """A layer without experts: its terms."""
 
     index: int
-    attention: list[int]
+    terms: Stages
+    launched: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -26,23 +43,20 @@ class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies. What
     follows from turns is appended as they are decided.
 
-    ``prepare``: the rows' preparation where it is no part of the gate. ``launches``: kernels of
-    experts that the host launches. ``turn_expert``, ``wave_turn`` and ``copy_expert`` name them.
-    ``filled``: free slots that a pass fills. ``streamed``: in which passes its copies, of all
-    experts, come ahead. ``read_ns``: what reading over the link adds to a wave, ``read``: of how
-    many experts; ``hosted_ns``: prices of the host's experts, ``hosted_expert``: their names, whose
-    rows take ``down_ns`` and ``up_ns`` a pass. ``copy_ns``: price of one expert's copy, ``amount``
-    its bytes; ``sync_ns``: the wait for the counts; ``exchange_ns``: the count exchange, 0 where
-    there is none.
+    ``terms`` by stage; ``launched``: what the host launches for them beyond its constants.
+    ``launches``: kernels of experts that the host launches. ``turn_expert``, ``wave_turn`` and
+    ``copy_expert`` name them. ``filled``: free slots that a pass fills. ``streamed``: in which
+    passes its copies, of all experts, come ahead. ``read_ns``: what reading over the link adds to a
+    wave, ``read``: of how many experts; ``hosted_ns``: prices of the host's experts,
+    ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a pass. ``copy_ns``:
+    price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
+    ``exchange_ns``: the count exchange, 0 where there is none.
     """
 
     index: int
     moe_index: int
-    attention: list[int]
-    gate: list[int]
-    prepare: list[int]
-    shared: list[int]
-    restore: list[int]
+    terms: Stages
+    launched: int
     dispatch: list[int]
     combine: list[int]
     copy_ns: int
@@ -132,11 +146,12 @@ def layers_on(
     synchronisations.
     """
     layers: list[DenseLayer | MoeLayer] = []
-    moe_index = 0
+    moe_index, categories = 0, categories_of(case)
     for layer in case.model.layers:
-        attention = chunk.attention[layer.index][:, gpu].tolist()
+        terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
+        launched = launched_ns(case, layer)
         if layer.moe is None:
-            layers.append(DenseLayer(layer.index, attention))
+            layers.append(DenseLayer(layer.index, terms, launched))
             continue
         expert = layer.moe.expert
         local = len(case.local_experts(gpu))
@@ -144,18 +159,11 @@ def layers_on(
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
         moe = moe_index
 
-        def of_gpu(prices: dict[int, Ints], index: int = layer.index) -> list[int]:
-            values: list[int] = prices[index][:, gpu].tolist()
-            return values
-
         placed = MoeLayer(
             index=layer.index,
             moe_index=moe,
-            attention=attention,
-            gate=of_gpu(chunk.gate),
-            prepare=of_gpu(chunk.prepare),
-            shared=of_gpu(chunk.shared),
-            restore=of_gpu(chunk.restore),
+            terms=terms,
+            launched=launched,
             dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
             combine=chunk.combine[moe].tolist() if chunk.combine else [],
             copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
@@ -171,6 +179,15 @@ def layers_on(
         layers.append(placed)
         moe_index += 1
     return layers
+
+
+def on_gpu(terms: Iterable[Term], categories: tuple[str, ...], gpu: int) -> Stages:
+    """``terms`` on one GPU."""
+    stages: Stages = [[] for _ in Stage]
+    for term in terms:
+        ns = term.ns[:, gpu].tolist()
+        stages[term.stage].append(TermOnGpu(categories.index(term.category), term.name, ns))
+    return stages
 
 
 def _continue(offsets: list[int], ends: Ints) -> None:

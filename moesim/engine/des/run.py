@@ -141,4 +141,5 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
             for time, experts in (one.held if buffers is None else ())
         ],
         copies=sum(gpu.copy_in.served for gpu in gpus),
+        categories=gpus[0].categories,
     )

@@ -65,37 +65,34 @@ def _copy_ahead(
     types.void(
         _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _TABLE,
         _FLAT, _TABLE, _TABLE, _FLAT, _MASK, types.uint8[::1],
-        _CUBE, _CUBE, _CUBE, _CUBE, _CUBE, _TABLE, _TABLE, _TABLE,
+        _CUBE, _TABLE, _TABLE, _TABLE,
         _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _MASK, _TABLE,
         _TABLE, _TABLE, _TABLE, _CUBE, types.int64[:, :, :, ::1],
     ))  # fmt: skip
 def play_passes(
     known: Any, free: Any, ready: Any, to_stream: Any, wave_end: Any, coming: Any,
     fixed: Any, plan: Any, of_layer: Any, launches: Any, runs: Any, phase: Any,
-    attention: Any, gate: Any, prepare: Any, shared: Any, restore: Any,
-    head: Any, dispatch: Any, combine: Any,
+    stage_ns: Any, head: Any, dispatch: Any, combine: Any,
     wave_base: Any, step_waves: Any, wave_ns: Any, read_ns: Any,
     copy_base: Any, step_copies: Any, copy_wave: Any, copy_wait: Any, streamed: Any, hosted: Any,
     state: Any, starts: Any, ends: Any, charges: Any, records: Any,
 ) -> None:  # fmt: skip
     """Play the passes of a chunk.
 
-    ``fixed``: the constants of ``clock_places``. ``plan`` int64[model layers, 6]: MoE layer (or
-    -1), and where its prices stand in ``attention``, ``gate``, ``prepare``, ``shared`` and
-    ``restore`` int64[kinds, passes, gpus]; ``of_layer`` int64[1 + gpus, MoE layers]: price of a
-    copy, then by GPU the wait for the counts; ``launches`` int64[MoE layers x gpus]: kernels that
-    the host launches in every pass, -1: the waves. ``runs`` bool[passes, model layers]. The rest as
-    in ``chunk.Work``, with a row for each (MoE layer, GPU), and ``*_base`` where its part begins;
-    without rows (``read_ns``: elements) where nothing is streamed, hosted or read. Filled in:
-    ``starts``, ``ends``, ``charges`` and, where they are kept, ``records`` int64[passes, MoE
-    layers, gpus, 4] of begin, end, stall and barrier.
+    ``fixed``: the constants of ``clock_places``, as are the columns of ``plan`` int64[model layers,
+    7]. ``stage_ns`` int64[rows, passes, gpus]: the time of stages; ``of_layer`` int64[1 + gpus, MoE
+    layers]: price of a copy, then by GPU the wait for the counts; ``launches`` int64[MoE layers x
+    gpus]: kernels that the host launches in every pass, -1: the waves. ``runs`` bool[passes, model
+    layers]. The rest as in ``chunk.Work``, with a row for each (MoE layer, GPU), and ``*_base``
+    where its part begins; without rows (``read_ns``: elements) where nothing is streamed, hosted or
+    read. Filled in: ``starts``, ``ends``, ``charges`` beyond those of terms and, where they are
+    kept, ``records`` int64[passes, MoE layers, gpus, 4] of begin, end, stall and barrier.
     """
     passes, gpus = head.shape
     streams, hosts = streamed.shape[0] > 0, hosted.shape[0] > 0
     reads, blocking, to_copy = len(read_ns) > 0, fixed[BLOCKING] != 0, fixed[COPY_HOST]
     for p in range(passes):
         charged, to_attend = charges[p], host_attention(fixed, phase, p)
-        charged[:] = 0
         for g in range(gpus):
             starts[p, g] = state[TIME, g]
             if streams and fixed[COPIES_AHEAD]:
@@ -108,10 +105,10 @@ def play_passes(
                 continue
             moe = plan[m, MOE]
             if moe < 0:
-                play_dense(fixed, plan, to_attend, attention, p, m, state, charged)
+                play_dense(fixed, plan, to_attend, stage_ns, p, m, state)
                 continue
-            reach_experts(fixed, plan, of_layer, to_attend, attention, gate, prepare, shared,
-                          dispatch, p, m, state, charged, records, known, free, ready)  # fmt: skip
+            reach_experts(fixed, plan, of_layer, to_attend, stage_ns, dispatch, p, m, state,
+                          charged, records, known, free, ready)  # fmt: skip
             for g in range(gpus):
                 k = moe * gpus + g
                 first, last = copy_base[k] + step_copies[k, p], copy_base[k] + step_copies[k, p + 1]
@@ -146,7 +143,7 @@ def play_passes(
                 hosted_ns = hosted[k, p] if hosts else 0
                 end_experts(fixed, g, now, copies, copied, launched, hosted_ns, time, cursor,
                             ready, state, charged)  # fmt: skip
-            end_layer(plan, restore, combine, p, m, state, charged, records, ready)
+            end_layer(plan, stage_ns, combine, p, m, state, charged, records, ready)
         end_pass(fixed, phase, head, p, state, charged, ends)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moesim.trace.routing import Phase
 
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
-"""Places in ``outcome.CHARGES``."""
+"""Places in ``CHARGES``."""
 (HOST_ATTENTION, HOST_SEQUENCE, HOST_DENSE, HOST_GATE, HOST_SHARED, HOST_WAVE, HOST_COMBINE,
 HOST_HEAD, SYNCHRONISES, COPY_HOST, BLOCKING, OVERLAPS, COPIES_AHEAD, EXCHANGE,
 AGREES) = range(15)  # fmt: skip
@@ -13,7 +13,9 @@ AGREES) = range(15)  # fmt: skip
 DECODE, ENCODE = int(Phase.DECODE), int(Phase.ENCODE)
 TIME, CURSOR, HOST_TIME, COPY_END = range(4)
 """Rows of a clock's state int64[4, gpus]."""
-MOE, OF_ATTENTION, OF_GATE, OF_PREPARE, OF_SHARED, OF_RESTORE = range(6)
-"""Columns of the plan."""
+MOE, LAUNCHED = range(2)
+"""Columns of the plan: the MoE layer (or -1), what the host launches beyond its constants; then for
+each stage the row of its time."""
+BEFORE_GATE, OF_GATE, PREPARE, BESIDE, AFTER = (LAUNCHED + 1 + stage for stage in range(5))
 BEGIN, END, STALL, WAIT = range(4)
 """Places in a record."""

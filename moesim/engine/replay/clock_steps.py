@@ -1,6 +1,7 @@
 """The steps of docs/semantics.md's clock that do not depend on how a layer's experts are decided,
 compiled. Both clocks call them for all GPUs of a layer, or of the end of a pass, at once; their
-arrays are those of ``clock.play``, and ``charged`` the charges int64[gpus, 8] of the pass.
+arrays are those of ``clock.play``, and ``charged`` the charges int64[gpus, categories] of the
+pass, which have those of its terms from the start.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import numba
 
 from moesim.config.compiled import njit, types
 from moesim.engine.replay.clock_places import (
+    AFTER,
     AGREES,
-    ATTENTION,
     BARRIER,
+    BEFORE_GATE,
     BEGIN,
+    BESIDE,
     CURSOR,
     DECODE,
     DISPATCH,
     ENCODE,
     END,
     EXCHANGE,
-    EXPERTS,
-    GATE,
     HOST,
     HOST_ATTENTION,
     HOST_DENSE,
@@ -33,13 +34,11 @@ from moesim.engine.replay.clock_places import (
     HOST_SEQUENCE,
     HOST_SHARED,
     HOST_TIME,
+    LAUNCHED,
     MOE,
-    OF_ATTENTION,
     OF_GATE,
-    OF_PREPARE,
-    OF_RESTORE,
-    OF_SHARED,
     OVERLAPS,
+    PREPARE,
     STALL,
     SYNCHRONISES,
     TIME,
@@ -103,43 +102,38 @@ def host_attention(fixed: Any, phase: Any, p: int) -> int:
     return int(fixed[HOST_ATTENTION if phase[p] == DECODE else HOST_SEQUENCE])
 
 
-@inlined(types.void(_FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE, _TABLE))
+@inlined(types.void(_FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE))
 def play_dense(
-    fixed: Any, plan: Any, to_attend: int, attention: Any, p: int, m: int, state: Any, charged: Any
+    fixed: Any, plan: Any, to_attend: int, stage_ns: Any, p: int, m: int, state: Any
 ) -> None:
     """Dense layer ``m`` of pass ``p``: all time is charged where a layer begins."""
-    of_attention = plan[m, OF_ATTENTION]
+    before, launched = plan[m, BEFORE_GATE], to_attend + fixed[HOST_DENSE] + plan[m, LAUNCHED]
     for g in range(state.shape[1]):
-        time = state[TIME, g] + attention[of_attention, p, g]
-        charged[g, ATTENTION] += attention[of_attention, p, g]
-        state[TIME, g] = state[CURSOR, g] = time
-        state[HOST_TIME, g] += to_attend + fixed[HOST_DENSE]
+        state[TIME, g] += stage_ns[before, p, g]
+        state[CURSOR, g] = state[TIME, g]
+        state[HOST_TIME, g] += launched
 
 
 @inlined(
     types.void(
-        _FLAT, _TABLE, types.int64, _CUBE, _CUBE, _CUBE, _CUBE, types.int64, types.int64,
-        _TABLE, _TABLE, _FLAT, _FLAT, _FLAT,
+        _FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE, _FLAT, _FLAT, _FLAT,
     ))  # fmt: skip
 def play_gate(
-    fixed: Any, plan: Any, to_attend: int, attention: Any, gate: Any, prepare: Any,
-    shared: Any, p: int, m: int, state: Any, charged: Any, known: Any, free: Any, ready: Any,
+    fixed: Any, plan: Any, to_attend: int, stage_ns: Any, p: int, m: int, state: Any,
+    known: Any, free: Any, ready: Any,
 ) -> None:  # fmt: skip
     """Attention, gate, preparing where no capacity is agreed on, and the shared expert."""
-    of_attention, of_gate = plan[m, OF_ATTENTION], plan[m, OF_GATE]
-    of_prepare, of_shared = plan[m, OF_PREPARE], plan[m, OF_SHARED]
+    before, gate = plan[m, BEFORE_GATE], plan[m, OF_GATE]
+    prepare, shared = plan[m, PREPARE], plan[m, BESIDE]
+    launched = to_attend + fixed[HOST_GATE] + plan[m, LAUNCHED]
     for g in range(state.shape[1]):
-        gated = state[TIME, g] + attention[of_attention, p, g] + gate[of_gate, p, g]
-        charged[g, ATTENTION] += attention[of_attention, p, g]
-        charged[g, GATE] += gate[of_gate, p, g]
-        beside, host = shared[of_shared, p, g], state[HOST_TIME, g] + to_attend + fixed[HOST_GATE]
+        gated = state[TIME, g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
+        beside, host = stage_ns[shared, p, g], state[HOST_TIME, g] + launched
         if beside > 0:
             host += fixed[HOST_SHARED]
-            charged[g, EXPERTS] += beside
         ready[g] = gated
         if not fixed[AGREES]:
-            ready[g] += prepare[of_prepare, p, g]
-            charged[g, GATE] += prepare[of_prepare, p, g]
+            ready[g] += stage_ns[prepare, p, g]
         free[g] = state[CURSOR, g] = ready[g] + beside
         state[HOST_TIME, g] = host
         known[g] = gated if fixed[OVERLAPS] else free[g]
@@ -151,13 +145,13 @@ def play_gate(
         _FLAT,
     ))  # fmt: skip
 def know_counts(
-    fixed: Any, plan: Any, of_layer: Any, prepare: Any, p: int, m: int, state: Any, charged: Any,
+    fixed: Any, plan: Any, of_layer: Any, stage_ns: Any, p: int, m: int, state: Any, charged: Any,
     known: Any, free: Any, ready: Any,
 ) -> None:  # fmt: skip
     """The exchange of counts, the wait of the host for them, and preparing where a capacity is
     agreed on.
     """
-    moe, of_prepare = plan[m, MOE], plan[m, OF_PREPARE]
+    moe, prepare = plan[m, MOE], plan[m, PREPARE]
     if fixed[EXCHANGE] > 0:
         meet(state, charged, known, fixed[EXCHANGE])
     for g in range(state.shape[1]):
@@ -167,21 +161,19 @@ def know_counts(
             known[g] = state[HOST_TIME, g] = asked + of_layer[1 + g, moe]
             state[CURSOR, g] = charge(charged, g, HOST, cursor, known[g])
         if fixed[AGREES]:
-            time = max(known[g], free[g]) + prepare[of_prepare, p, g]
-            state[CURSOR, g] = charge(charged, g, GATE, state[CURSOR, g], time)
-            ready[g] = free[g] = time
+            time = max(known[g], free[g]) + stage_ns[prepare, p, g]
+            ready[g] = free[g] = state[CURSOR, g] = time
         ready[g] = max(ready[g], known[g])
 
 
 @inlined(
     types.void(
-        _FLAT, _TABLE, _TABLE, types.int64, _CUBE, _CUBE, _CUBE, _CUBE, _TABLE, types.int64,
-        types.int64, _TABLE, _TABLE, _FOUR, _FLAT, _FLAT, _FLAT,
+        _FLAT, _TABLE, _TABLE, types.int64, _CUBE, _TABLE, types.int64, types.int64,
+        _TABLE, _TABLE, _FOUR, _FLAT, _FLAT, _FLAT,
     ))  # fmt: skip
 def reach_experts(
-    fixed: Any, plan: Any, of_layer: Any, to_attend: int, attention: Any, gate: Any, prepare: Any,
-    shared: Any, dispatch: Any, p: int, m: int, state: Any, charged: Any, records: Any,
-    known: Any, free: Any, ready: Any,
+    fixed: Any, plan: Any, of_layer: Any, to_attend: int, stage_ns: Any, dispatch: Any,
+    p: int, m: int, state: Any, charged: Any, records: Any, known: Any, free: Any, ready: Any,
 ) -> None:  # fmt: skip
     """MoE layer ``m`` of pass ``p`` up to the end of dispatch. Filled in, int64[gpus]: when counts
     are ``known``, when the GPU is ``free`` of the shared expert, when rows are ``ready``.
@@ -191,9 +183,8 @@ def reach_experts(
         records[p, moe, g, BEGIN] = state[TIME, g]
         records[p, moe, g, STALL] = -charged[g, WEIGHTS]
         records[p, moe, g, WAIT] = -charged[g, BARRIER]
-    play_gate(fixed, plan, to_attend, attention, gate, prepare, shared, p, m, state, charged, known,
-              free, ready)  # fmt: skip
-    know_counts(fixed, plan, of_layer, prepare, p, m, state, charged, known, free, ready)
+    play_gate(fixed, plan, to_attend, stage_ns, p, m, state, known, free, ready)
+    know_counts(fixed, plan, of_layer, stage_ns, p, m, state, charged, known, free, ready)
     if gpus > 1:
         meet(state, charged, ready, dispatch[moe, p])
 
@@ -203,16 +194,15 @@ def reach_experts(
         _TABLE, _CUBE, _TABLE, types.int64, types.int64, _TABLE, _TABLE, _FOUR, _FLAT,
     ))  # fmt: skip
 def end_layer(
-    plan: Any, restore: Any, combine: Any, p: int, m: int, state: Any, charged: Any, records: Any,
+    plan: Any, stage_ns: Any, combine: Any, p: int, m: int, state: Any, charged: Any, records: Any,
     ready: Any,
 ) -> None:  # fmt: skip
     """MoE layer ``m`` of pass ``p`` from combine on; ``ready``: when each GPU's experts ended."""
-    gpus, moe, of_restore = state.shape[1], plan[m, MOE], plan[m, OF_RESTORE]
+    gpus, moe, after = state.shape[1], plan[m, MOE], plan[m, AFTER]
     if gpus > 1:
         meet(state, charged, ready, combine[moe, p])
     for g in range(gpus):
-        time = ready[g] + restore[of_restore, p, g]
-        charge(charged, g, DISPATCH, state[CURSOR, g], time)
+        time = ready[g] + stage_ns[after, p, g]
         state[TIME, g] = state[CURSOR, g] = time
         if records.shape[0] > 0:
             records[p, moe, g, END] = time
@@ -227,7 +217,6 @@ def end_pass(
     """The head, and the wait for the host."""
     for g in range(state.shape[1]):
         time = state[TIME, g] + head[p, g]
-        charged[g, ATTENTION] += head[p, g]
         if phase[p] != ENCODE:
             state[HOST_TIME, g] += fixed[HOST_HEAD]
         end = max(time, state[HOST_TIME, g])

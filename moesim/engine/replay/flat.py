@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, HostTimes, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.layer import exchange_ns
+from moesim.engine.replay.clock_places import LAUNCHED, MOE
+from moesim.engine.terms import Terms, categories_of, launched_ns
+from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
 Mask = NDArray[np.bool_]
@@ -24,30 +27,30 @@ class Fixed(NamedTuple):
     launches: Ints
 
 
-class LayerPrices(NamedTuple):
-    """Prices by kind of layer, int64[kinds, passes, gpus] each, and the plan that says which layer
-    has which; see ``clock.play``.
+class Priced(NamedTuple):
+    """The time of stages int64[rows, passes, gpus], the plan that says which layer has which row
+    of it (see ``clock.play``), that of the passes' ends int64[passes, gpus], and what all of it is
+    charged to, int64[passes, gpus, categories].
     """
 
     plan: Ints
-    attention: Ints
-    gate: Ints
-    prepare: Ints
-    shared: Ints
-    restore: Ints
+    stage_ns: Ints
+    head: Ints
+    charges: Ints
 
-    def between(self, first: int, last: int) -> LayerPrices:
-        """Those of passes first:last."""
-        cut = [np.ascontiguousarray(table[:, first:last]) for table in self[1:]]
-        return LayerPrices(self.plan, *cut)
+    def between(self, first: int, last: int) -> Priced:
+        """That of passes first:last."""
+        stage_ns = np.ascontiguousarray(self.stage_ns[:, first:last])
+        return Priced(self.plan, stage_ns, self.head[first:last], self.charges[first:last])
 
 
 class Played(NamedTuple):
     """A run of passes as ``clock.play`` takes it."""
 
-    prices: LayerPrices
+    plan: Ints
     runs: Mask
     phase: NDArray[np.uint8]
+    stage_ns: Ints
     head: Ints
     dispatch: Ints
     combine: Ints
@@ -62,6 +65,7 @@ class Played(NamedTuple):
     streamed: Mask
     hosted: Ints
     most_waves: int
+    charges: Ints
 
 
 def fixed_of(case: Case) -> Fixed:
@@ -72,7 +76,8 @@ def fixed_of(case: Case) -> Fixed:
     blocking = software.blocking and not graph
     host_times = (
         hosts.attention, hosts.sequence, hosts.dense, hosts.gate, hosts.shared, hosts.wave,
-        hosts.combine, hosts.head, hosts.synchronisations,
+        hosts.combine, hosts.head + launched_ns(case, case.model.layers[-1], head=True),
+        hosts.synchronisations,
     )  # fmt: skip
     constants = (
         *host_times,
@@ -108,11 +113,13 @@ def played(case: Case, chunk: Chunk) -> Played:
     works = [chunk.work[key] for key in sorted(chunk.work)]
     phase = case.schedule.phase[chunk.first : chunk.first + chunk.passes]
     none = np.zeros((len(case.model.moe_layers), chunk.passes), np.int64)
+    priced = priced_of(case, chunk.terms, phase)
     return Played(
-        prices_of(case, chunk),
+        priced.plan,
         runs_of(case, phase),
         np.ascontiguousarray(phase),
-        np.ascontiguousarray(chunk.head),
+        priced.stage_ns,
+        priced.head,
         _by_moe_layer(chunk.dispatch, none),
         _by_moe_layer(chunk.combine, none),
         _bases([work.wave_ns for work in works]),
@@ -126,6 +133,7 @@ def played(case: Case, chunk: Chunk) -> Played:
         np.stack([work.streamed for work in works]),
         np.stack([_hosted(work.step_hosted, work.hosted_ns, work.moved_ns) for work in works]),
         max(int(np.diff(work.step_waves).max()) for work in works),
+        priced.charges,
     )
 
 
@@ -153,22 +161,23 @@ def runs_of(case: Case, phase: NDArray[np.uint8]) -> Mask:
     return runs
 
 
-def prices_of(case: Case, chunk: Chunk) -> LayerPrices:
-    """The prices of ``chunk``; equal ones are kept once."""
-    plan = np.zeros((len(case.model.layers), 6), np.int64)
-    plan[:, 0] = NO_MOE
-    plan[[layer.index for layer in case.model.moe_layers], 0] = range(len(case.model.moe_layers))
-    of_layers = (chunk.attention, chunk.gate, chunk.prepare, chunk.shared, chunk.restore)
-    tables = []
-    for column, of in enumerate(of_layers, 1):
-        kinds: list[Ints] = []
-        for layer, prices in of.items():
-            place = next((i for i, one in enumerate(kinds) if one is prices), -1)
-            if place < 0 and kinds and np.array_equal(kinds[-1], prices):
-                place = len(kinds) - 1
-            if place < 0:
-                place = len(kinds)
-                kinds.append(prices)
-            plan[layer, column] = place
-        tables.append(np.stack(kinds))
-    return LayerPrices(plan, *tables)
+def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
+    """The ``terms`` of passes of ``phase`` by stage; those of equal layers are kept once, row 0 is
+    no time.
+    """
+    rows, known = [np.zeros_like(terms.head[0].ns)], dict[tuple[int, ...], int]()
+    plan = np.zeros((len(terms.layers), LAUNCHED + 1 + Stage.HEAD), np.int64)
+    plan[:, MOE] = NO_MOE
+    plan[[layer.index for layer in case.model.moe_layers], MOE] = range(len(case.model.moe_layers))
+    for layer, spec in enumerate(case.model.layers):
+        plan[layer, LAUNCHED] = launched_ns(case, spec)
+        for stage in range(Stage.HEAD):
+            of_stage = [term.ns for term in terms.layers[layer] if term.stage == stage]
+            key = tuple(map(id, of_stage))
+            if of_stage and key not in known:
+                known[key] = len(rows)
+                rows.append(np.sum(of_stage, axis=0))
+            plan[layer, LAUNCHED + 1 + stage] = known.get(key, 0)
+    head: Ints = np.sum([term.ns for term in terms.head], axis=0)
+    charges = terms.charges(runs_of(case, phase), categories_of(case))
+    return Priced(plan, np.stack(rows), head, charges)

@@ -60,7 +60,7 @@ _FOUR = types.int64[:, :, :, ::1]
         _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, TURNING, DECIDED, _FLAT,
         types.int64,
         _FLAT, _TABLE, _TABLE, _FLAT, types.boolean[:, ::1], types.uint8[::1],
-        _CUBE, _CUBE, _CUBE, _CUBE, _CUBE, _TABLE, _TABLE, _TABLE,
+        _CUBE, _TABLE, _TABLE, _TABLE,
         _TABLE, _TABLE, _TABLE, _CUBE, _FOUR, _FOUR,
     ))  # fmt: skip
 def play_passes_ahead(
@@ -69,8 +69,7 @@ def play_passes_ahead(
     choices: Any, pools: Any, queue: Any, asked: Any, predicted: Any, known_prices: Any,
     beside: Any, turning: Any, decided: Any, local: Any, first: int,
     fixed: Any, plan: Any, of_layer: Any, launches: Any, runs: Any, phase: Any,
-    attention: Any, gate: Any, prepare: Any, shared: Any, restore: Any, head: Any,
-    dispatch: Any, combine: Any,
+    stage_ns: Any, head: Any, dispatch: Any, combine: Any,
     state: Any, starts: Any, ends: Any, charges: Any, records: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Decide and play the passes of a chunk, from pass ``first`` on; as ``clock.play``, where
@@ -86,7 +85,6 @@ def play_passes_ahead(
     copy_wave, copy_issued, copy_wait = decided.copy_wave, decided.copy_issued, decided.copy_wait
     for p in range(passes):
         charged, to_attend = charges[p], host_attention(fixed, phase, p)
-        charged[:] = 0
         for g in range(gpus):
             starts[p, g] = state[TIME, g]
         for m in range(len(plan)):
@@ -94,10 +92,10 @@ def play_passes_ahead(
                 continue
             moe = plan[m, MOE]
             if moe < 0:
-                play_dense(fixed, plan, to_attend, attention, p, m, state, charged)
+                play_dense(fixed, plan, to_attend, stage_ns, p, m, state)
                 continue
-            reach_experts(fixed, plan, of_layer, to_attend, attention, gate, prepare, shared,
-                          dispatch, p, m, state, charged, records, known, free, ready)  # fmt: skip
+            reach_experts(fixed, plan, of_layer, to_attend, stage_ns, dispatch, p, m, state,
+                          charged, records, known, free, ready)  # fmt: skip
             for g in range(gpus):
                 k, now, own = moe * gpus + g, known[g], local[g]
                 advance(queue, copies_ns, sizes, own, g, now)
@@ -131,7 +129,7 @@ def play_passes_ahead(
                 launched = told[WAVES] if launches[k] < 0 else launches[k]
                 end_experts(fixed, g, now, issued, copied, launched, told[HOSTED_NS], time,
                             cursor, ready, state, charged)  # fmt: skip
-            end_layer(plan, restore, combine, p, m, state, charged, records, ready)
+            end_layer(plan, stage_ns, combine, p, m, state, charged, records, ready)
         end_pass(fixed, phase, head, p, state, charged, ends)
 
 

@@ -13,7 +13,7 @@ from moesim.engine.counts import Counts, Tally
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
-from moesim.engine.replay.flat import Fixed, Mask, prices_of, runs_of
+from moesim.engine.replay.flat import Fixed, Mask, priced_of, runs_of
 from moesim.engine.replay.prefetch_arrays import COUNTED
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_ahead
@@ -27,6 +27,9 @@ from moesim.engine.replay.prefetch_tables import (
     scratch_of,
 )
 from moesim.memory.residency import decide_of, first_of
+
+CHARGES_AT = 3
+"""The place of charges in what is recorded."""
 
 
 class Prefetching:
@@ -70,7 +73,7 @@ class Prefetching:
         asked = asked_of(case, chunk)
         known = self.waves.expect(asked)
         beside = self.beside.of(asked)
-        plan, *prices = prices_of(case, chunk)
+        plan, stage_ns, head, charges = priced_of(case, chunk.terms, self._phase(chunk))
         counts = np.zeros((chunk.passes, layers, case.gpus, len(COUNTED)), np.int64)
         given: list[Any] = [
             *self.functions, self.waves.ask, self.draw,
@@ -78,11 +81,11 @@ class Prefetching:
             predicted_of(case, chunk.undecided.predictions), known, beside,
             *self.scratch, self.local, chunk.first,
             self.fixed.fixed, plan, self.fixed.of_layer, self.fixed.launches, self.runs(chunk),
-            self._phase(chunk), *prices,
-            np.ascontiguousarray(chunk.head), self._collective(chunk, chunk.dispatch),
+            self._phase(chunk), stage_ns, head, self._collective(chunk, chunk.dispatch),
             self._collective(chunk, chunk.combine), *recorded, counts,
         ]  # fmt: skip
         play_ahead(*given)
+        recorded[CHARGES_AT][:] += charges
         self.waves.ask.check()
         self.draw.check()
         self.waves.settle(known)

@@ -9,13 +9,12 @@ import numpy as np
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
-from moesim.engine.replay.flat import LayerPrices, Played, prices_of, runs_of
+from moesim.engine.replay.flat import Played, Priced, priced_of, runs_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.ones import OnesWaves
 from moesim.engine.replay.shared import Shared
@@ -60,27 +59,19 @@ class QuickProgram:
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
         for first, last in self.shared.pieces():
-            priced = self._priced(first, last)
-            prices = prices_of(self.case, priced)
+            choices = self.finder.choices(first, last)
+            none = np.zeros(choices.shape[:2], np.int64)
+            terms = self.pricing.terms(first, last, choices, none)
+            priced = priced_of(self.case, terms, self.case.schedule.phase[first:last])
             for low, high in self.shared.runs_of(first, last):
-                here = (low - first, high - first)
-                head = np.ascontiguousarray(priced.head[slice(*here)])
-                yield low, self._played(low, prices.between(*here), head)
+                yield low, self._played(low, priced.between(low - first, high - first))
         self._settle()
         self.decider.end()
         self.shared.end()
 
-    def _priced(self, first: int, last: int) -> Chunk:
-        """Passes first:last with all prices but those of experts, copies and collectives."""
-        none, head = np.zeros(0, np.int64), self.pricing.head(first, last)
-        chunk = Chunk(first, last - first, {}, {}, {}, {}, {}, head, {}, {}, {}, none, none, none)
-        choices = self.finder.choices(first, last)
-        self.pricing.price_layers(chunk, choices, np.zeros(choices.shape[:2], np.int64))
-        return chunk
-
-    def _played(self, first: int, prices: LayerPrices, head: Ints) -> Played:
-        """The passes of ``head`` int64[passes, gpus], from ``first`` on."""
-        passes, gpus = head.shape
+    def _played(self, first: int, priced: Priced) -> Played:
+        """The passes of ``priced``, from ``first`` on."""
+        passes, gpus = priced.head.shape
         found = self.shared.needs(first, first + passes)
         decided = self.decider.decide(first, found)
         phase = self.case.schedule.phase[first : first + passes]
@@ -90,10 +81,11 @@ class QuickProgram:
         self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
         self.parts.append((found.executed, *decided.counts))
         return Played(
-            prices, runs_of(self.case, phase), phase, head, dispatch, combine,
+            priced.plan, runs_of(self.case, phase), phase, priced.stage_ns, priced.head, dispatch,
+            combine,
             decided.wave_base, decided.step_waves, self.waves.price(self.basis, decided),
             nothing.ravel(), decided.copy_base, step_copies, decided.copy_wave, decided.copy_wait,
-            nothing.astype(np.bool_), nothing, int(decided.most_waves[0]),
+            nothing.astype(np.bool_), nothing, int(decided.most_waves[0]), priced.charges,
         )  # fmt: skip
 
     def _settle(self) -> None:

@@ -13,12 +13,13 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, Tally
-from moesim.engine.outcome import CHARGES, Outcome
+from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.replay.clock import play
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
+from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
 
 STATE_ROWS = 4
@@ -51,6 +52,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         seconds=perf_counter() - begun,
         copies=clock.copies,
         basis=basis.resting(),
+        categories=clock.categories,
     )
 
 
@@ -97,18 +99,17 @@ class Clock:
         self.state = np.zeros((STATE_ROWS, case.gpus), np.int64)
         shape = (case.schedule.passes, case.gpus)
         self.starts, self.ends = np.zeros((2, *shape), np.int64)
-        self.charges = np.zeros((*shape, len(CHARGES)), np.int64)
+        self.categories = categories_of(case)
+        self.charges = np.zeros((*shape, len(self.categories)), np.int64)
         self.layers: list[Ints] = []
         self.copies = 0
 
     def play(self, one: Played, first: int) -> None:
         """Play the next passes, from ``first`` on."""
         fixed, of_layer, launches = self.fixed
-        plan, *prices = one.prices
-        given: list[Any] = [
-            *(fixed, plan, of_layer, launches, one.runs, one.phase, *prices, *one[3:]),
-        ]
+        given: list[Any] = [fixed, one.plan, of_layer, launches, *one[1:-1]]
         self.record(first, one.runs, partial(play, *given))
+        self.charges[first : first + len(one.runs)] += one.charges
         self.copies += int(one.step_copies[:, -1].sum())
 
     def record(self, first: int, runs: Mask, play_into: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.basis import Source
+from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.hardware.collective_kernel import (
     ROUNDS,
     collective_curve,
@@ -18,6 +19,12 @@ from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, where
 from moesim.hardware.roofline import Ints
 from moesim.hardware.transfer_curve import Curve
+from moesim.model.spec import LayerSpec
+
+
+def _hidden(_layer: LayerSpec, at: Shapes) -> tuple[int, Ints]:
+    """The hidden vectors of the group's tokens."""
+    return at.setting.group, at.group_tokens * at.row_bytes
 
 
 class AllReduce(Operation):
@@ -28,6 +35,21 @@ class AllReduce(Operation):
 
     kind: ClassVar[str] = "all_reduce"
     rounds_up: ClassVar[bool] = True
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(Stage.BEFORE_GATE, "attention", _hidden, when=lambda setting, _: setting.group > 1),
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            _hidden,
+            when=lambda setting, layer: setting.group > 1 and layer.moe is None,
+        ),
+        Charge(
+            Stage.AFTER,
+            "dispatch_combine",
+            _hidden,
+            when=lambda setting, layer: setting.group > 1 and layer.moe is not None,
+        ),
+    )
 
     def parts(self, gpus: int, size: ArrayLike) -> list[Part]:
         """See ``CostModel.all_reduce_ns``."""

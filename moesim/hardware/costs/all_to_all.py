@@ -30,6 +30,7 @@ class AllToAll(Operation):
 
     kind: ClassVar[str] = "all_to_all"
     rounds_up: ClassVar[bool] = True
+    category: ClassVar[str] = "dispatch_combine"
 
     @property
     def by_busiest(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import FittedProducts, Weights
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.fitted_attention import Cache, fitted_scores, uniform
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, resting, where
@@ -35,6 +36,14 @@ class Attention(Operation):
     """
 
     kind: ClassVar[str] = "attention"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            lambda layer, at: (layer, at.group_tokens, at.context_tokens, at.kv_tokens),
+            "attention",
+        ),
+    )
 
     def parts(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, where
 from moesim.hardware.precision import activation_dtype
@@ -14,10 +15,21 @@ from moesim.hardware.roofline import padded, row_tile
 from moesim.model.spec import LayerSpec
 
 
+def masked(layer: LayerSpec, at: Shapes) -> tuple[Any, ...]:
+    """What a product with masks of tokens x experts x capacity depends on."""
+    return layer, at.most_tokens, at.experts, at.capacity
+
+
 class CombineProduct(Operation):
     """2 x experts x capacity x tokens x hidden operations on activation-sized elements."""
 
     kind: ClassVar[str] = "combine_product"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.AFTER, "dispatch_combine", masked, "restore order",
+            lambda setting, layer: setting.masks and layer.moe is not None, by_routing=True,
+        ),
+    )  # fmt: skip
 
     def parts(
         self, _layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike

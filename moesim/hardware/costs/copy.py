@@ -32,6 +32,7 @@ class Copy(Operation):
 
     kind: ClassVar[str] = "copy"
     rounds_up: ClassVar[bool] = True
+    category: ClassVar[str] = "waiting_for_weights"
 
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)

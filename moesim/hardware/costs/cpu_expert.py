@@ -28,6 +28,7 @@ class CpuExpert(Operation):
     """
 
     kind: ClassVar[str] = "cpu_expert"
+    category: ClassVar[str] = "waiting_for_cpu"
 
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.cpu_expert_ns``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import Weights, product_parts
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, resting
 from moesim.hardware.precision import activation_dtype, dtype_of
@@ -23,6 +24,14 @@ class CrossAttention(Operation):
     """
 
     kind: ClassVar[str] = "cross_attention"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            lambda layer, at: (layer, *at.sources),
+            when=lambda _, layer: layer.cross_attention is not None,
+        ),
+    )
 
     def parts(
         self,

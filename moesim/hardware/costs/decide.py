@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from moesim.hardware.basis import Source
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import kernel_fit_for
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part
@@ -14,6 +15,14 @@ class Decide(Operation):
     """One start-up."""
 
     kind: ClassVar[str] = "decide"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.GATE,
+            "gate",
+            lambda _layer, _at: (),
+            when=lambda setting, layer: setting.decides_on_device and layer.moe is not None,
+        ),
+    )
 
     def parts(self) -> list[Part]:
         """See ``CostModel.decide_ns``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import ffn_parts
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, resting
 from moesim.hardware.roofline import Floats
@@ -24,6 +25,15 @@ class Dense(Operation):
     """
 
     kind: ClassVar[str] = "dense"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            lambda layer, at: (layer, at.group_tokens),
+            "dense FFN",
+            lambda _, layer: layer.moe is None,
+        ),
+    )
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.dense_ns``."""

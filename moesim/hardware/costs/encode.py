@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.costs.permute import Permute
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, where
@@ -18,6 +19,16 @@ class Encode(Operation):
     """The positions by running counts, the places written empty, and the kept rows moved."""
 
     kind: ClassVar[str] = "encode"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.PREPARE,
+            "gate",
+            lambda layer, at: (layer, at.most_tokens, at.experts, at.capacity, at.rows),
+            "prepare rows",
+            lambda setting, layer: not (setting.uneven or setting.masks) and layer.moe is not None,
+            by_routing=True,
+        ),
+    )
 
     def parts(
         self,

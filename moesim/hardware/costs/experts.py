@@ -43,6 +43,7 @@ class Experts(Operation):
     """
 
     kind: ClassVar[str] = "experts"
+    category: ClassVar[str] = "experts"
 
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""

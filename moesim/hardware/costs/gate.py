@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.basis import Source
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import (
     KERNELS,
     LOGIT_BYTES,
@@ -32,6 +33,15 @@ class Gate(Operation):
     """
 
     kind: ClassVar[str] = "gate"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.GATE,
+            "gate",
+            lambda layer, at: (layer, at.tokens if at.setting.uneven else at.most_tokens),
+            "gate",
+            lambda _, layer: layer.moe is not None,
+        ),
+    )
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.gate_ns``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import FittedProducts, Weights
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, resting
 from moesim.hardware.precision import dtype_of
@@ -26,6 +27,9 @@ class Head(Operation):
     """
 
     kind: ClassVar[str] = "head"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(Stage.HEAD, "attention", lambda _, at: (at.output_tokens,), "head"),
+    )
 
     def parts(self, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.head_ns``."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.costs.combine_product import CombineProduct
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.costs.combine_product import CombineProduct, masked
 from moesim.hardware.parts import Part, where
 from moesim.hardware.positions import positions
 from moesim.model.spec import LayerSpec
@@ -22,6 +23,12 @@ class Masks(CombineProduct):
     """The traffic of positions and masks, and a product as the combine's."""
 
     kind: ClassVar[str] = "masks"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.PREPARE, "gate", masked, "prepare rows",
+            lambda setting, layer: setting.masks and layer.moe is not None, by_routing=True,
+        ),
+    )  # fmt: skip
 
     def parts(
         self, layer: LayerSpec, tokens: ArrayLike, experts: ArrayLike, capacity: ArrayLike

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.basis import Source
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, fitted_source, where
@@ -19,6 +20,24 @@ class Permute(Operation):
     """One kernel, bound by memory: every row is read and written; by its fit where there is one."""
 
     kind: ClassVar[str] = "permute"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.PREPARE,
+            "gate",
+            lambda layer, at: (layer, at.rows),
+            "prepare rows",
+            lambda setting, layer: setting.uneven and layer.moe is not None,
+            by_routing=True,
+        ),
+        Charge(
+            Stage.AFTER,
+            "dispatch_combine",
+            lambda layer, at: (layer, at.rows),
+            "restore order",
+            lambda setting, layer: not setting.masks and layer.moe is not None,
+            by_routing=True,
+        ),
+    )
 
     def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
         """See ``CostModel.permute_ns``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.calibrated_products import ffn_parts
+from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, resting
 from moesim.hardware.roofline import Floats
@@ -21,6 +22,15 @@ class Shared(Operation):
     """As a dense layer's network, over every token."""
 
     kind: ClassVar[str] = "shared"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BESIDE,
+            "experts",
+            lambda layer, at: (layer, at.group_tokens),
+            "shared expert",
+            lambda _, layer: layer.moe is not None,
+        ),
+    )
 
     def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.shared_ns``."""

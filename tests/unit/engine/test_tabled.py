@@ -17,13 +17,9 @@ class Prices:
     def __init__(self):
         self.asked = 0
 
-    def attention_ns(self, layer, tokens, context, kv):
+    def price(self, kind, layer, tokens, context=0, kv=0):
         self.asked += len(tokens)
         return layer + 1000 * tokens + 7 * context + kv * kv
-
-    def gate_ns(self, layer, tokens):
-        self.asked += len(tokens)
-        return layer + tokens * tokens
 
     def rests_on(self, kind, price_ns, *shape):
         whole = np.sum(price_ns * (shape[-1] % 2))
@@ -38,8 +34,8 @@ shapes = st.lists(st.tuples(st.integers(0, 3), numbers, numbers), min_size=1, ma
 def test_the_same_nanoseconds_and_basis(shapes):
     columns = np.array(shapes, np.int64).T
     plain, tabled_ = Prices(), Tabled(Prices())
-    price = plain.attention_ns(3, *columns)
-    np.testing.assert_array_equal(tabled_.attention_ns(3, *columns), price)
+    price = plain.price("attention", 3, *columns)
+    np.testing.assert_array_equal(tabled_.price("attention", 3, *columns), price)
     resting = tabled_.rests_on("attention", price % 1000, 3, *columns)
     np.testing.assert_allclose(resting, plain.rests_on("attention", price % 1000, 3, *columns))
 
@@ -47,7 +43,7 @@ def test_the_same_nanoseconds_and_basis(shapes):
 def test_each_different_shape_is_priced_once():
     prices = Prices()
     numbers = np.array([4, 9, 4, 4, 9])
-    assert Tabled(prices).gate_ns(1, numbers).tolist() == [17, 82, 17, 17, 82]
+    assert Tabled(prices).price("gate", 1, numbers).tolist() == [4001, 9001, 4001, 4001, 9001]
     assert prices.asked == 2
 
 
@@ -55,7 +51,7 @@ def test_shapes_that_are_all_alike_are_remembered():
     prices = Prices()
     tabled_ = Tabled(prices)
     for _ in range(3):
-        assert tabled_.gate_ns(1, np.full(4, 5)).tolist() == [26] * 4
+        assert tabled_.price("gate", 1, np.full(4, 5)).tolist() == [5001] * 4
     assert prices.asked == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import moesim
-from moesim.engine.outcome import CHARGES
+from moesim.hardware.charge import CHARGES
 from moesim.metrics.summary import per_request, time_share, tpot_ms, warm_up_steps
 from moesim.testing.traces import toy_trace
 from moesim.workload.batching.refill import Refill
@@ -51,13 +51,13 @@ def test_a_prompt_does_not_count_and_a_request_without_answer_has_no_tpot():
 
 
 def test_the_rest_of_the_time_is_idle():
-    charges = np.array([10, 0, 20, 30, 0, 12, 5, 3])
+    charges = dict(zip(CHARGES, [10, 0, 20, 30, 0, 12, 5, 3], strict=True))
     shares = time_share(charges, 100)
     assert shares["waiting_for_weights"] == 0.12
     assert shares["waiting_for_cpu"] == 0.03
     assert shares["idle"] == 0.2
     assert sum(shares.values()) == pytest.approx(1, abs=1e-15)
-    assert time_share(charges * 0, 0)["idle"] == 1
+    assert time_share(dict.fromkeys(CHARGES, 0), 0)["idle"] == 1
 
 
 @pytest.fixture(scope="module", params=[{}, {"parallelism": {"expert": 4}, "software": "hf-eager"}])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import moesim
+from moesim.hardware.charge import CHARGES
 from moesim.metrics.ttft import ttft_ms
 from moesim.testing.traces import toy_trace
 from moesim.workload.batching.static import Static
@@ -29,7 +30,7 @@ def observed(lengths, ends, *, phase="all", chunk=None, passes=None):
     starts = np.concatenate((np.zeros((1, 1), np.int64), time[:-1]))
     charges = np.zeros((len(ends), 1, 8), np.int64)
     charges[:, :, 0] = time - starts
-    outcome = SimpleNamespace(starts=starts, ends=time, charges=charges)
+    outcome = SimpleNamespace(starts=starts, ends=time, charges=charges, categories=CHARGES)
     return ttft_ms(SimpleNamespace(trace=trace, schedule=schedule), outcome)
 
 

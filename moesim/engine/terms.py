@@ -1,0 +1,106 @@
+"""The terms of a forward pass: the time of every operation but experts, copies and exchanges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.hardware.charge import CHARGES, Charge, Setting, Stage
+from moesim.hardware.cost_model import registry
+from moesim.model.spec import LayerSpec
+
+
+class Term(NamedTuple):
+    """Nanoseconds int64[passes, gpus] at a stage, charged to a category; ``name`` of its spans."""
+
+    stage: Stage
+    category: str
+    name: str
+    ns: Ints
+
+
+@dataclass(eq=False)
+class Terms:
+    """By model layer its terms in the order in which they run, and those of the passes' ends. Equal
+    layers share theirs.
+    """
+
+    layers: list[tuple[Term, ...]]
+    head: tuple[Term, ...]
+
+    def charges(self, runs: NDArray[np.bool_], categories: tuple[str, ...]) -> Ints:
+        """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
+        layers].
+        """
+        charged = np.zeros((*self.head[0].ns.shape, len(categories)), np.int64)
+        places: dict[int, list[int]] = {}
+        for layer, terms in enumerate(self.layers):
+            places.setdefault(id(terms), []).append(layer)
+        for alike in places.values():
+            times = runs[:, alike].sum(axis=1)[:, None]
+            for term in self.layers[alike[0]]:
+                charged[:, :, categories.index(term.category)] += times * term.ns
+        for term in self.head:
+            charged[:, :, categories.index(term.category)] += term.ns
+        return charged
+
+
+def joined(terms: list[Term]) -> tuple[Term, ...]:
+    """``terms`` in order of stages, with those of one stage and category as one."""
+    found = []
+    for (stage, category), one in _grouped(terms):
+        names = dict.fromkeys(term.name for term in one if term.name)
+        ns = one[0].ns if len(one) == 1 else np.sum([term.ns for term in one], axis=0)
+        found.append(Term(stage, category, " and ".join(names) or category, ns))
+    return tuple(found)
+
+
+def _grouped(terms: list[Term]) -> list[tuple[tuple[Stage, str], list[Term]]]:
+    """By stage and category, in the order in which they first come in a stage."""
+    by_stage = sorted(terms, key=lambda term: term.stage)
+    groups: dict[tuple[Stage, str], list[Term]] = {}
+    for term in by_stage:
+        groups.setdefault((term.stage, term.category), []).append(term)
+    return list(groups.items())
+
+
+def setting_of(case: Case) -> Setting:
+    """What decides which operations ``case`` has."""
+    on_device = case.decide == "device" and case.needs_decision
+    return Setting(case.group, case.gating.uneven, case.gating.masks, on_device)
+
+
+def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:
+    """The operations of a layer of ``case``, or of the end of a pass, and their places."""
+    setting = setting_of(case)
+    return [
+        (kind, charge)
+        for kind, operation in registry.components.items()
+        for charge in operation.charges
+        if (charge.stage is Stage.HEAD) is head and charge.when(setting, layer)
+    ]
+
+
+def categories_of(case: Case) -> tuple[str, ...]:
+    """What time is charged to in ``case``: ``CHARGES``, then what its operations add."""
+    layers = set(case.model.layers)
+    found = [charge.category for layer in layers for _, charge in charges_of(case, layer)]
+    found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
+    return (*CHARGES, *sorted(set(found) - set(CHARGES)))
+
+
+def launched_ns(case: Case, layer: LayerSpec, *, head: bool = False) -> int:
+    """What the host launches for a layer, or the end of a pass, beyond the software profile's
+    kernels; nothing in a graph, and of captured parts.
+    """
+    if case.execution == "graph":
+        return 0
+    captured = (Stage.BEFORE_GATE, Stage.AFTER, Stage.HEAD)
+    charges = [charge for _, charge in charges_of(case, layer, head=head)]
+    if case.execution == "piecewise":
+        charges = [charge for charge in charges if charge.stage not in captured]
+    return int(sum(charge.launches for charge in charges) * case.software.launch_ns + 0.5)

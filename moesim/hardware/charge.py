@@ -1,0 +1,91 @@
+"""Where an operation's time stands in a forward pass, what it is charged to, what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from moesim.hardware.roofline import Ints
+from moesim.model.spec import LayerSpec
+
+CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
+"waiting_for_gpus", "waiting_for_cpu")  # fmt: skip
+"""What a nanosecond of a GPU is charged to; operations may add categories of their own. The rest is
+idle.
+"""
+
+
+class Stage(IntEnum):
+    """The stages of a layer in order (docs/semantics.md), and the end of a pass.
+
+    ``PREPARE`` makes rows ready for dispatch: with the gate where nothing waits for counts, else
+    beside their exchange, or after it where the GPUs agree on a capacity. ``BESIDE`` runs beside
+    that exchange, ``AFTER`` after combine.
+    """
+
+    BEFORE_GATE = 0
+    GATE = 1
+    PREPARE = 2
+    BESIDE = 3
+    AFTER = 4
+    HEAD = 5
+
+
+class Setting(NamedTuple):
+    """What of a run decides which operations it has; ``group`` GPUs share attention."""
+
+    group: int
+    uneven: bool
+    masks: bool
+    decides_on_device: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """What prices depend on, int64[n] each, of n passes and GPUs in turn.
+
+    Of a GPU: ``tokens``, and ``most_tokens``, the pass's fullest; ``output_tokens`` whose logits
+    are made. Of its group: ``group_tokens``, ``context_tokens`` and ``kv_tokens`` as attention has
+    them, and ``sources``: context, cache and projected tokens of cross attention. Known with the
+    routing alone: ``rows`` that were routed from it, and ``capacity``. ``row_bytes`` of a hidden
+    vector; logical ``experts``.
+    """
+
+    setting: Setting
+    row_bytes: int
+    experts: int
+    tokens: Ints
+    most_tokens: Ints
+    output_tokens: Ints
+    group_tokens: Ints
+    context_tokens: Ints
+    kv_tokens: Ints
+    sources: tuple[Ints, ...] = ()
+    rows: Ints | None = None
+    capacity: Ints | None = None
+
+
+def _always(_setting: Setting, _layer: LayerSpec) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One place of an operation in a pass.
+
+    ``of`` gives what its price is asked for; ``when`` says in which layers it runs (of ``HEAD``:
+    the last one). ``category``: what its time is charged to, one of ``CHARGES`` or its own,
+    which is then a result. ``name`` of its spans, "" where those of its stage and category have
+    one. ``launches``: kernels that the host launches for it, beyond those of the software profile.
+    ``by_routing``: whether ``of`` reads ``rows`` or ``capacity``.
+    """
+
+    stage: Stage
+    category: str
+    of: Callable[[LayerSpec, Shapes], tuple[Any, ...]] = field(compare=False)
+    name: str = ""
+    when: Callable[[Setting, LayerSpec], bool] = field(default=_always, compare=False)
+    launches: int = 0
+    by_routing: bool = False
