@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
+from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
 from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 from moesim.memory.turns import Needs, Turns
@@ -25,6 +28,7 @@ class LayerWork:
 
     def __init__(self, case: Case, routing: Routing, basis: Basis) -> None:
         self.case, self.routing, self.basis = case, routing, basis
+        self._ragged: dict[LayerSpec, RaggedWaves] = {}
 
     def offers(self, key: Key, needs: Needs, rows: Ints) -> Ints:
         """Copy, kernel and host price (with its rows' copies) of each need alone, int64[3, needs];
@@ -98,11 +102,18 @@ class LayerWork:
         return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
 
     def waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
-        """The price of each wave, which are counted."""
+        """The price of each wave, which are counted, at the latest when they settle."""
         if not len(starts):
             return starts
-        price = self.case.prices.experts_ns(spec, rows, starts)
-        return self.basis.add("experts", price, spec, rows, starts)
+        alike = replace(spec, index=0)
+        if alike not in self._ragged:
+            self._ragged[alike] = RaggedWaves(self.case, alike)
+        return self._ragged[alike].prices(self.basis, rows, starts)
+
+    def settle(self) -> None:
+        """Count what the prices of waves rest on."""
+        for waves in self._ragged.values():
+            waves.settle(self.basis)
 
     def _reading(self, spec: LayerSpec, read: np.ndarray, starts: Ints, wave_ns: Ints) -> Ints:
         """What reading weights over the link takes beyond the kernel of each wave."""

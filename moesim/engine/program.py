@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.basis import Basis
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import lost_weight
 from moesim.engine.layer_work import LayerWork
@@ -33,12 +33,18 @@ class Program:
         self.basis = Basis(case.prices)
         self.pricing = Pricing(case, self.routing.logical, self.basis)
         self.residencies = Residencies(case, self.routing)
+        self.work = LayerWork(case, self.routing, self.basis)
         self.views = Views(case, self.routing) if prefetches(case) else None
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
         for first, last in self.routing.pieces():
             yield self._chunk(first, last)
+
+    def resting(self) -> dict[str, Floats]:
+        """What all prices of the run rest on, by charge, when it is over."""
+        self.work.settle()
+        return self.basis.resting()
 
     def _chunk(self, first: int, last: int) -> Chunk:
         tokens = self.pricing.tokens[first:last]
@@ -58,7 +64,7 @@ class Program:
         )
         if self.case.gpus > 1:
             self._price_collectives(chunk, _where_active(routed.sent, active))
-        work = LayerWork(self.case, self.routing, self.basis)
+        work = self.work
         if not self.case.offloaded:
             chunk.work = dict(resident_works(work, rows, active))
             return chunk

@@ -16,7 +16,6 @@ from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches
 from moesim.engine.layer_slots import LayerSlots
-from moesim.engine.layer_work import LayerWork
 from moesim.engine.program import Program
 from moesim.memory.misses.base import LOADED
 from moesim.memory.residency import all_there
@@ -59,7 +58,7 @@ class Ahead:
         self, env: simpy.Environment, case: Case, gpu: int, program: Program, copy_in: CopyIn
     ) -> None:
         self.env, self.case, self.gpu, self.copy_in = env, case, gpu, copy_in
-        self.work = LayerWork(case, program.routing, program.basis)
+        self.work = program.work
         layers = len(case.model.moe_layers)
         self.local = len(case.local_experts(gpu))
         self.residencies = program.residencies

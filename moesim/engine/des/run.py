@@ -92,7 +92,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         outcome,
         seconds=perf_counter() - begun,
         checks=checks,
-        basis=program.basis.resting(),
+        basis=program.resting(),
     )
 
 

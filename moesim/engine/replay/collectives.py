@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.remembered import Remembered
 from moesim.engine.replay.exchanges import busiest_rows, different_exchanges
 from moesim.engine.replay.found import Finder
-from moesim.engine.replay.remembered import Remembered
 
 Routed = tuple[NDArray[np.uint16], Ints, Ints, Ints, NDArray[np.bool_], Ints, int]
 """What ``exchanges`` takes."""

@@ -10,8 +10,8 @@ import numpy as np
 from moesim.config.compiled import njit, types
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.replay.decided import Decided
-from moesim.engine.replay.odd import OddWaves
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
@@ -41,7 +41,7 @@ class OnesWaves:
         prices = [case.prices.experts_ns(spec, self.rows, self.starts) for spec in self.specs]
         self.ones_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
         self.ones = np.zeros_like(self.ones_ns)
-        self.odd = [OddWaves(case, spec) for spec in self.specs]
+        self.odd = [RaggedWaves(case, spec) for spec in self.specs]
 
     def price(self, basis: Basis, decided: Decided) -> Ints:
         """The prices of all waves."""

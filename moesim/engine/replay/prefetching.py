@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts, Tally
-from moesim.engine.layer_work import LayerWork
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.flat import Fixed, Mask, priced_of, runs_of
@@ -109,7 +108,7 @@ class Prefetching:
     def total(self) -> Counts:
         """The counts of the whole run; counts what prices rest on."""
         counts = self.tally.total()
-        work = LayerWork(self.case, self.program.routing, self.program.basis)
+        work = self.program.work
         runs: Mask = np.any(runs_of(self.case, self.case.schedule.phase), axis=0)
         copies = counts.copies.sum(axis=(0, 2)).tolist()
         for layer, number in zip(self.case.model.moe_layers, copies, strict=True):

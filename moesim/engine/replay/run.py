@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.ahead import prefetches
-from moesim.engine.basis import Basis
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts, Tally
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
@@ -23,6 +22,7 @@ from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
 
 STATE_ROWS = 4
+Resting = dict[str, Floats]
 
 
 def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = None) -> Outcome:
@@ -37,11 +37,11 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     if prefetches(case):
-        counts, basis = _play_prefetching(case, clock)
+        counts, resting = _play_prefetching(case, clock)
     elif is_quick(case):
-        counts, basis = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
+        counts, resting = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
     else:
-        counts, basis = _play_common(case, clock)
+        counts, resting = _play_common(case, clock)
     return Outcome(
         engine="replay",
         counts=counts,
@@ -51,29 +51,29 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         layers=np.concatenate([np.zeros((0, 7), np.int64), *clock.layers]),
         seconds=perf_counter() - begun,
         copies=clock.copies,
-        basis=basis.resting(),
+        basis=resting,
         categories=clock.categories,
     )
 
 
 def _play_quick(
     case: Case, clock: Clock, log: DecisionLog | None, *, by_layer: bool
-) -> tuple[Counts, Basis]:
+) -> tuple[Counts, Resting]:
     program = QuickProgram(case, by_layer=by_layer, log=log)
     for first, one in program.chunks():
         clock.play(one, first)
-    return program.total(), program.basis
+    return program.total(), program.basis.resting()
 
 
-def _play_common(case: Case, clock: Clock) -> tuple[Counts, Basis]:
+def _play_common(case: Case, clock: Clock) -> tuple[Counts, Resting]:
     tally, program = Tally(case), Program(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
-    return tally.total(), program.basis
+    return tally.total(), program.resting()
 
 
-def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Basis]:
+def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Resting]:
     from moesim.engine.replay.prefetching import Prefetching  # takes long to compile
 
     ahead = Prefetching(case, clock.fixed)
@@ -81,7 +81,7 @@ def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Basis]:
         clock.record(chunk.first, ahead.runs(chunk), partial(ahead.play, chunk))
     counts = ahead.total()
     clock.copies = int(counts.copies.sum())
-    return counts, ahead.program.basis
+    return counts, ahead.program.resting()
 
 
 def _by_layer(case: Case, records: str) -> bool:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesim.engine import ragged_waves
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case
-from moesim.engine.replay import odd
+from moesim.engine.ragged_waves import RaggedWaves
+from moesim.engine.remembered import Remembered
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder
-from moesim.engine.replay.odd import OddWaves
-from moesim.engine.replay.remembered import Remembered
 from moesim.engine.routing import Routing
 from moesim.experiment.build import build
 from moesim.experiment.resolve import load_experiment
@@ -96,9 +96,9 @@ def test_waves_cost_what_each_costs(
     costs = CostModel(load_hardware(hardware), model, serial=serial)
     case, layer = replace(BASE, model=model, prices=costs), model.moe_layers[0]
     basis, plain = Basis(costs), Basis(costs)
-    kept = OddWaves(case, layer)
+    kept = RaggedWaves(case, layer)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(odd, "MOST", most)
+        patched.setattr(ragged_waves, "MOST", most)
         for part in drawn:
             runs = [[rows] for wave in part for rows in wave] if serial else part
             rows = np.concatenate([np.array(wave) for wave in runs])
@@ -111,7 +111,7 @@ def test_waves_cost_what_each_costs(
 
 def test_a_wave_that_is_like_one_before_is_not_asked_for() -> None:
     """Rows 3, 1 and 1, 3 share tiles; one expert with 4 rows does not."""
-    kept = OddWaves(BASE, BASE.model.moe_layers[0])
+    kept = RaggedWaves(BASE, BASE.model.moe_layers[0])
     basis = Basis(BASE.prices)
     kept.prices(basis, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
     kept.prices(basis, np.array([1, 3]), np.array([0]))

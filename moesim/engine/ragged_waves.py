@@ -1,4 +1,4 @@
-"""Prices of waves whose experts have several rows: most are as dear as one seen before."""
+"""Prices of waves of experts: most are as dear as one seen before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from moesim.config.compiled import njit, types
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.remembered import Remembered
+from moesim.engine.remembered import Remembered
 from moesim.model.spec import LayerSpec
 
 BITS = 13
@@ -29,7 +29,8 @@ def _tell_apart(
     """Fill in a number for each wave: of its rows, experts, tiles and further groups of tiles.
 
     ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a wave, or its average
-    rows; returns whether all have fewer rows than that.
+    rows; returns whether all have fewer rows than that, and
+    each expert some.
     """
     for wave in range(len(starts)):
         end = starts[wave + 1] if wave + 1 < len(starts) else len(rows)
@@ -41,6 +42,8 @@ def _tell_apart(
         at = -(-total // (end - starts[wave])) if by_average and total else total
         size, together = tile[at], group[at]
         for i in range(starts[wave], end):
+            if rows[i] == 0:
+                return False
             tiles += 1
             if rows[i] > size:
                 more = (rows[i] - 1) // size
@@ -51,7 +54,7 @@ def _tell_apart(
     return True
 
 
-class OddWaves:
+class RaggedWaves:
     """Prices waves of the layers that are like ``spec``."""
 
     def __init__(self, case: Case, spec: LayerSpec) -> None:
