@@ -110,20 +110,22 @@ def specialised(
     make: Callable[..., Callable[..., Any]],
     signature: Any,
     *functions: Callable[..., Any],
+    constants: tuple[Any, ...] = (),
 ) -> Any:
-    """What ``make(*functions)`` returns, compiled with the ``functions`` built in.
+    """What ``make(*functions, *constants)`` returns, compiled with these built in.
 
     It is kept on disk where all functions can be found again by their names, each under a name of
-    its own: numba goes by the name, and two processes may write at once.
+    its own: numba goes by the name, and two processes may write at once. ``constants`` are told
+    apart by how they are written.
     """
-    function: Any = make(*map(inlined, functions))
-    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions)}"
+    function: Any = make(*map(inlined, functions), *constants)
+    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
     return njit(signature, cache=all(map(_has_name, functions)))(function)
 
 
-def _digest_of(functions: tuple[Callable[..., Any], ...]) -> str:
-    """What tells the ``functions``, and the files that they are in, from others."""
-    digest = hashlib.sha256()
+def _digest_of(functions: tuple[Callable[..., Any], ...], constants: tuple[Any, ...]) -> str:
+    """What tells the ``functions``, the files that they are in and ``constants`` from others."""
+    digest = hashlib.sha256(repr(constants).encode())
     for function in functions:
         digest.update(f"{function.__module__} {function.__qualname__} ".encode())
         with contextlib.suppress(OSError):

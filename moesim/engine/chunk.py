@@ -17,9 +17,11 @@ from moesim.memory.turns import Needs, Turns
 class Work:
     """One MoE layer on one GPU, for the passes of a chunk.
 
-    ``turns`` as decided, ``rows`` int64[turns] of each; ``on_gpu`` int64: the turns in waves.
-    ``step_waves`` int64[passes + 1] offsets into ``wave_ns`` and ``read_ns`` (what a wave's reading
-    over the link takes beyond its kernel); ``starts`` the first of ``on_gpu`` of each wave. Copies
+    ``turns`` as decided, ``rows`` int64[turns] of each; int64 which of them are ``on_gpu``, in
+    waves, and which ``hosted``; ``loaded`` bool[turns]: those that take a slot, after a copy.
+    ``step_waves`` int64[passes + 1] offsets into ``wave_ns``, ``read`` (experts whose weights a
+    wave reads over the link) and ``read_ns`` (what that takes beyond its kernel); ``starts`` the
+    first of ``on_gpu`` of each wave. Copies
     by pass: ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the
     copy), ``copy_wait`` (the wave for which it waits, else -1) and ``copied`` (the expert, numbered
     as in ``turns``). ``streamed`` bool[passes]: the whole layer is copied ahead. ``step_hosted``
@@ -31,8 +33,11 @@ class Work:
     turns: Turns
     rows: Ints
     on_gpu: Ints
+    hosted: Ints
+    loaded: NDArray[np.bool_]
     step_waves: Ints
     wave_ns: Ints
+    read: Ints
     read_ns: Ints
     step_copies: Ints
     copy_wave: Ints

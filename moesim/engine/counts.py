@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.routing import of_all
-from moesim.memory.misses.base import ON_HOST, OVER_LINK
+from moesim.memory.forms import Flags
 
 ROUTED = ("dropped_choices", "lost_weight")
 """Counts that a chunk has as they are, without a GPU."""
@@ -83,10 +83,11 @@ class Tally:
         names = [name for name in Counts.__dataclass_fields__ if name not in ROUTED]
         parts = {name: np.zeros(shape, np.int64) for name in names}
         kept = of_all(chunk.kept)
+        flags = self.case.miss.flags
         local = [self.case.local_experts(gpu) for gpu in range(self.case.gpus)]
         for layer in range(layers) if chunk.work else ():
             works = [chunk.work[layer, gpu] for gpu in range(self.case.gpus)]
-            for name, counted in _counted(works, kept[:, layer], local).items():
+            for name, counted in _counted(works, kept[:, layer], local, flags).items():
                 parts[name][:, layer] = counted
         routed = {"dropped_choices": chunk.dropped, "lost_weight": chunk.lost_weight}
         self.parts.append(Counts(**parts, **routed))
@@ -97,7 +98,7 @@ class Tally:
         return Counts(*(np.concatenate([getattr(p, name) for p in self.parts]) for name in names))
 
 
-def _counted(works: list[Work], kept: Ints, local: list[Ints]) -> dict[str, Ints]:
+def _counted(works: list[Work], kept: Ints, local: list[Ints], flags: Flags) -> dict[str, Ints]:
     """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each; ``kept`` rows
     int64[passes, experts]; ``local`` experts of each GPU.
     """
@@ -109,15 +110,15 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints]) -> dict[str, Ints
     number = np.concatenate([work.turns.expert for work in works])
     used = kept[step, np.concatenate(local)[begins[gpu] + number]]
     hit = np.concatenate([work.turns.hit for work in works])
-    where = np.concatenate([work.turns.place for work in works])
+    form = np.concatenate([work.turns.form for work in works])
     values = {
         "turns": np.ones_like(step),
         "hits": hit,
         "rows": np.concatenate([work.rows for work in works]),
         "kept_rows": used,
         "access_hits": used * hit,
-        "host_turns": where == ON_HOST,
-        "zero_copy_turns": where == OVER_LINK,
+        "host_turns": flags.on_host[form],
+        "zero_copy_turns": flags.over_link[form],
     }
     counted = {
         name: np.bincount(place, value, needed.size).astype(np.int64).reshape(needed.shape).T
@@ -129,8 +130,9 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints]) -> dict[str, Ints
 
 
 def count_pass(
-    counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_], kept: Ints
-) -> None:
+    counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_], kept: Ints,
+    flags: Flags,
+) -> None:  # fmt: skip
     """Count the turns of one pass, MoE layer and GPU, decided on the clock; ``late`` bool[turns],
     ``kept`` rows int64[local experts].
     """
@@ -140,5 +142,5 @@ def count_pass(
     counts.hits[where], counts.late[where] = hit.sum(), late.sum()
     counts.rows[where], counts.kept_rows[where] = work.rows.sum(), used.sum()
     counts.access_hits[where] = used[hit].sum()
-    counts.host_turns[where] = (turns.place == ON_HOST).sum()
-    counts.zero_copy_turns[where] = (turns.place == OVER_LINK).sum()
+    counts.host_turns[where] = flags.on_host[turns.form].sum()
+    counts.zero_copy_turns[where] = flags.over_link[turns.form].sum()

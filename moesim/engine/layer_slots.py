@@ -71,5 +71,5 @@ class LayerSlots:
         at = step * self.layers + self.place
         turns = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
         return Turns(
-            turns.expert - self.first, turns.hit, turns.wave, turns.wait, turns.victim, turns.place
+            turns.expert - self.first, turns.hit, turns.wave, turns.wait, turns.victim, turns.form
         )

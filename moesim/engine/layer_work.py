@@ -12,7 +12,6 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
-from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 from moesim.memory.turns import Needs, Turns
 from moesim.model.spec import FfnSpec, LayerSpec
 
@@ -29,6 +28,7 @@ class LayerWork:
     def __init__(self, case: Case, routing: Routing, basis: Basis) -> None:
         self.case, self.routing, self.basis = case, routing, basis
         self._ragged: dict[LayerSpec, RaggedWaves] = {}
+        self.flags = case.miss.flags
 
     def offers(self, key: Key, needs: Needs, rows: Ints) -> Ints:
         """Copy, kernel and host price (with its rows' copies) of each need alone, int64[3, needs];
@@ -46,12 +46,14 @@ class LayerWork:
         """The work of ``turns``; in ``streamed`` passes bool[passes] the layer is copied whole."""
         spec = self.routing.moe_layers[key[0]]
         own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
-        own = np.where(turns.place == ON_HOST, own, self.on_gpu(own))
-        on_gpu = np.flatnonzero(turns.place != ON_HOST)
+        computed = self.flags.on_gpu[turns.form]
+        own = np.where(computed, self.on_gpu(own), own)
+        on_gpu = np.flatnonzero(computed)
         step_of, wave_of = step[on_gpu], turns.wave[on_gpu]
         starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
         wave_ns = self.waves(spec, own[on_gpu], starts)
-        hosted = np.flatnonzero(turns.place == ON_HOST)
+        hosted = np.flatnonzero(self.flags.on_host[turns.form])
+        read = self._read(turns, on_gpu, starts)
         copy_step, copied, copy_wave, wait = self._copies(key[1], turns, step, streamed)
         self.count_copies(spec, len(copied))
         return Work(
@@ -59,9 +61,12 @@ class LayerWork:
             turns=turns,
             rows=own,
             on_gpu=on_gpu,
+            hosted=hosted,
+            loaded=self.loaded(turns),
             step_waves=_offsets(step_of[starts], len(rows)),
             wave_ns=wave_ns,
-            read_ns=self._reading(spec, turns.place[on_gpu] == OVER_LINK, starts, wave_ns),
+            read=read,
+            read_ns=self._reading(spec, read, wave_ns),
             step_copies=_offsets(copy_step, len(rows)),
             copy_wave=copy_wave,
             copy_wait=wait,
@@ -73,11 +78,21 @@ class LayerWork:
             moved_ns=self._moved(own[hosted], step[hosted], len(rows)),
         )
 
+    def loaded(self, turns: Turns) -> NDArray[np.bool_]:
+        """bool[turns]: whose expert misses and takes a slot, after a copy."""
+        loaded: NDArray[np.bool_] = ~turns.hit & self.flags.in_slot[turns.form]
+        return loaded
+
+    def _read(self, turns: Turns, on_gpu: Ints, starts: Ints) -> Ints:
+        """By wave, the experts whose weights its kernel reads over the link."""
+        read = self.flags.over_link[turns.form[on_gpu]].astype(np.int64)
+        return np.add.reduceat(read, starts) if read.any() else np.zeros(len(starts), np.int64)
+
     def _copies(
         self, gpu: int, turns: Turns, step: Ints, streamed: NDArray[np.bool_]
     ) -> tuple[Ints, Ints, Ints, Ints]:
         """Pass, expert, wave and wait of every copy, in order."""
-        loaded = np.flatnonzero(~turns.hit & (turns.place == LOADED) & ~streamed[step])
+        loaded = np.flatnonzero(self.loaded(turns) & ~streamed[step])
         wave, wait = turns.wave[loaded], turns.wait[loaded]
         if not self.case.software.overlap:
             wait = np.maximum(wait, wave - 1)
@@ -115,14 +130,13 @@ class LayerWork:
         for waves in self._ragged.values():
             waves.settle(self.basis)
 
-    def _reading(self, spec: LayerSpec, read: np.ndarray, starts: Ints, wave_ns: Ints) -> Ints:
-        """What reading weights over the link takes beyond the kernel of each wave."""
-        if not read.any():
-            return np.zeros(len(starts), np.int64)
-        experts = np.add.reduceat(read.astype(np.int64), starts)
-        size, beyond = _expert(spec).bytes, np.zeros(len(starts), np.int64)
-        for number in np.unique(experts[experts > 0]).tolist():
-            here, shape = experts == number, (number * size, "h2d", True, 1)
+    def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
+        """What reading the weights of ``read`` experts over the link takes beyond the kernel of
+        each wave.
+        """
+        size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
+        for number in np.unique(read[read > 0]).tolist():
+            here, shape = read == number, (number * size, "h2d", True, 1)
             price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
             beyond[here] = np.maximum(price - wave_ns[here], 0)
             self.basis.add("copy", np.array([price]), *shape, times=int(here.sum()))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.engine.chunk import Work
 from moesim.engine.layer_work import Key, LayerWork
-from moesim.memory.misses.base import LOADED
+from moesim.memory.forms import IN_SLOT
 from moesim.memory.turns import Needs, Turns
 
 
@@ -75,7 +75,8 @@ class _Same:
 
     def __init__(self, passes: int, turns: int) -> None:
         self.none, self.hit = np.full(turns, -1, np.int64), np.ones(turns, np.bool_)
-        self.loaded, self.number = np.full(turns, LOADED, np.int64), np.arange(turns)
+        self.form, self.number = np.full(turns, IN_SLOT, np.int64), np.arange(turns)
+        self.loaded = np.zeros(turns, np.bool_)
         self.zeros, self.no_steps = np.zeros(turns, np.int64), np.zeros(passes + 1, np.int64)
         self.nothing, self.streamed = np.zeros(0, np.int64), np.zeros(passes, np.bool_)
         self.moved = np.zeros((2, passes), np.int64)
@@ -87,11 +88,14 @@ class _Same:
         none = self.none[:n]
         return Work(
             needs=needs,
-            turns=Turns(needs.experts, self.hit[:n], wave, none, none, self.loaded[:n]),
+            turns=Turns(needs.experts, self.hit[:n], wave, none, none, self.form[:n]),
             rows=rows,
             on_gpu=self.number[:n],
+            hosted=nothing,
+            loaded=self.loaded[:n],
             step_waves=step_waves,
             wave_ns=wave_ns,
+            read=self.zeros[: len(starts)],
             read_ns=self.zeros[: len(starts)],
             step_copies=self.no_steps,
             copy_wave=nothing,

@@ -8,6 +8,7 @@ import numpy as np
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, recording
+from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.experiment.execution import execution_of
 from moesim.experiment.footprints import footprint_of, residences_of
@@ -129,8 +130,9 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     if case.offloaded and links.shared("h2d"):
         if case.miss.uses_link:
             raise InputError(
-                "experts.miss: 'zero_copy' reads over a link that these GPUs share, which is not"
-                " simulated; write load, or a profile whose GPUs have root ports of their own"
+                f"experts.miss: '{kind_of(type(case.miss))}' reads over a link that these GPUs"
+                " share, which is not simulated; write load, or a profile whose GPUs have root"
+                " ports of their own"
             )
         case = replace(case, links=links)
     residences = residences_of(case)

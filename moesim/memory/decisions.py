@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from moesim.config.compiled import inlined, njit, types
-from moesim.memory.misses.base import LOADED, ON_HOST
+from moesim.memory.forms import IN_SLOT, Form, flags_of
 from moesim.memory.policy import (
     ARRIVING,
     FREQUENCY,
@@ -89,8 +89,13 @@ def last_pinned(resident: Any, state: Any) -> Any:
     return last
 
 
-def decide_with(key: Any, before_turn: Any, after_turn: Any, place: Any) -> Callable[..., int]:
-    """The decisions of a policy with these functions where misses go to ``place``."""
+def decide_with(
+    key: Any, before_turn: Any, after_turn: Any, place: Any, forms: Sequence[Form]
+) -> Callable[..., int]:
+    """The decisions of a policy with these functions where ``place`` says which of ``forms`` a miss
+    has.
+    """
+    on_gpu, on_host, in_slot, _ = flags_of(forms)
 
     def decide(
         most_loads: int, prices: Any,
@@ -98,7 +103,7 @@ def decide_with(key: Any, before_turn: Any, after_turn: Any, place: Any) -> Call
         slots: int, serial: bool, resident_first: bool, empties: bool, layers: int,
         first_step: int, now: int, resident: Any, state: Any,
         expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
-        place_out: Any,
+        form_out: Any,
     ) -> int:  # fmt: skip
         """Slots and victims for every step of a pool; returns the policy time after its last turn.
 
@@ -141,23 +146,23 @@ def decide_with(key: Any, before_turn: Any, after_turn: Any, place: Any) -> Call
             crossed = False
             for i in range(n):
                 e = order[i]
-                hit, victim, wait, where = resident[e], -1, -1, LOADED
+                hit, victim, wait, form = resident[e], -1, -1, IN_SLOT
                 copy_ns = kernel_ns = host_ns = 0
                 if not hit:
                     if prices.shape[1] > 0:
                         copy_ns, kernel_ns, host_ns = prices[:, need_of[e]]
-                    where = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
-                if where != ON_HOST:
+                    form = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
+                if on_gpu[form]:
                     new = serial
                     if resident_first and i >= residents and not crossed:
                         crossed = new = True
                     if new and members > 0:
                         wave += 1
                         members = 0
-                if where == LOADED:
+                if in_slot[form]:
                     weight = weights[need_of[e]] if len(weights) > 0 else 0
                     before_turn(e, hit, this_pass, layer, weight, state)
-                if not hit and where == LOADED:
+                if not hit and in_slot[form]:
                     loads += 1
                     copied += copy_ns
                     if used < slots:
@@ -185,18 +190,18 @@ def decide_with(key: Any, before_turn: Any, after_turn: Any, place: Any) -> Call
                 state[FREQUENCY, e] += 1
                 if len(next_use) > 0:
                     state[NEXT_USE, e] = next_use[need_of[e]]
-                if where == LOADED:
+                if in_slot[form]:
                     after_turn(e, hit, victim, now, state)
                 now += 1
                 over[e] = resident[e]
-                if where == ON_HOST:
-                    hosted += host_ns
-                else:
+                if on_gpu[form]:
                     members += 1
+                elif on_host[form]:
+                    hosted += host_ns
                 wave_of[e] = wave
                 expert_out[low + i], hit_out[low + i] = e, hit
-                wave_out[low + i] = -1 if where == ON_HOST else wave
-                wait_out[low + i], victim_out[low + i], place_out[low + i] = wait, victim, where
+                wave_out[low + i] = wave if on_gpu[form] else -1
+                wait_out[low + i], victim_out[low + i], form_out[low + i] = wait, victim, form
             for i in range(n):
                 e = order[i]
                 over[e] = False

@@ -51,5 +51,5 @@ class Interleaved:
                 turns.wave[at],
                 turns.wait[at],
                 turns.victim[at],
-                turns.place[at],
+                turns.form[at],
             )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from moesim.config.compiled import njit, specialised
 from moesim.memory.decisions import DECIDE, FIRST, decide_with, first_with
-from moesim.memory.misses.base import LOADED, MissHandling
+from moesim.memory.forms import IN_SLOT
+from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import (
     ARRIVING,
@@ -35,7 +36,7 @@ _STEP = 1 << 20
 def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
     """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
     functions = (policy.key, policy.before_turn, policy.after_turn, miss.place)
-    return specialised(decide_with, DECIDE, *functions)
+    return specialised(decide_with, DECIDE, *functions, constants=(miss.forms,))
 
 
 @lru_cache
@@ -47,7 +48,7 @@ def first_of(policy: type[CachePolicy]) -> Any:
 @lru_cache
 def stage_of(miss: type[MissHandling]) -> Any:
     """``staging.stage`` of ``miss``, compiled; kept on disk."""
-    return specialised(stage_with, STAGE, miss.place)
+    return specialised(stage_with, STAGE, miss.place, constants=(miss.forms,))
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
@@ -135,7 +136,7 @@ class LayerCache:
             none if next_use is None else next_use, none if weights is None else weights,
             self.draws, self.slots, self._serial, self._resident_first, self._empties,
             self._layers, self._step, self._now, self.resident, self.state,
-            turns.expert, turns.hit, turns.wave, turns.wait, turns.victim, turns.place,
+            turns.expert, turns.hit, turns.wave, turns.wait, turns.victim, turns.form,
         )  # fmt: skip
         self._step += len(needs.offsets) - 1
         return turns
@@ -178,11 +179,11 @@ class LayerCache:
         if self._resident_first:
             order = np.lexsort((~resident[needs.experts], step))
         experts, nobody = needs.experts[order], np.full(len(order), -1, np.int64)
-        wave, wait, place = (np.empty(len(order), np.int64) for _ in range(3))
-        turns = Turns(experts, resident[experts], wave, wait, nobody, place)
+        wave, wait, form = (np.empty(len(order), np.int64) for _ in range(3))
+        turns = Turns(experts, resident[experts], wave, wait, nobody, form)
         stage_of(self._miss)(
             self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
-            needs.offsets, order, turns.hit, self._serial, self._resident_first, wave, wait, place,
+            needs.offsets, order, turns.hit, self._serial, self._resident_first, wave, wait, form,
         )  # fmt: skip
         return turns
 
@@ -195,4 +196,4 @@ def all_there(needs: Needs, *, serial: bool, hit: bool) -> Turns:
     step_start = np.repeat(needs.offsets[:-1], np.diff(needs.offsets))
     wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
     none = np.full(n, -1, np.int64)
-    return Turns(needs.experts, np.full(n, hit), wave, none, none, np.full(n, LOADED, np.int64))
+    return Turns(needs.experts, np.full(n, hit), wave, none, none, np.full(n, IN_SLOT, np.int64))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from moesim.config.compiled import types
-from moesim.memory.misses.base import LOADED, ON_HOST
+from moesim.memory.forms import IN_SLOT, Form, flags_of
 
 STAGING_BUFFERS = 2
 """One expert is copied while another computes."""
@@ -22,15 +22,16 @@ STAGE = types.void(
 """The signature of what ``stage_with`` makes."""
 
 
-def stage_with(place: Any) -> Callable[..., None]:
-    """The turns around the slots where misses go to ``place``."""
+def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
+    """The turns around the slots where ``place`` says which of ``forms`` a miss has."""
+    on_gpu, on_host, in_slot, _ = flags_of(forms)
 
     def stage(
         most_loads: int, prices: Any, offsets: Any,
         order: Any, hits: Any, serial: bool, resident_first: bool,
-        wave_out: Any, wait_out: Any, place_out: Any,
+        wave_out: Any, wait_out: Any, form_out: Any,
     ) -> None:  # fmt: skip
-        """Place and wave of every turn; ``order`` int64[turns] its need, ``hits`` bool[turns].
+        """Form and wave of every turn; ``order`` int64[turns] its need, ``hits`` bool[turns].
 
         ``prices`` as for ``decisions.decide_with``.
         """
@@ -39,17 +40,17 @@ def stage_with(place: Any) -> Callable[..., None]:
             wave = members = loads = copied = hosted = 0
             crossed = False
             for i in range(offsets[step], offsets[step + 1]):
-                hit, where = hits[i], LOADED
+                hit, form = hits[i], IN_SLOT
                 copy_ns = kernel_ns = host_ns = 0
                 if not hit:
                     if prices.shape[1] > 0:
                         copy_ns, kernel_ns, host_ns = prices[:, order[i]]
-                    where = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
-                wave_out[i], wait_out[i], place_out[i] = -1, -1, where
-                if where == ON_HOST:
-                    hosted += host_ns
+                    form = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
+                wave_out[i], wait_out[i], form_out[i] = -1, -1, form
+                if not on_gpu[form]:
+                    hosted += host_ns if on_host[form] else 0
                     continue
-                staged = not hit and where == LOADED
+                staged = not hit and in_slot[form]
                 crosses = resident_first and not hit and not crossed
                 crossed = crossed or crosses
                 if (serial or staged or crosses) and members > 0:

@@ -32,8 +32,8 @@ class Turns:
 
     ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
     victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
-    pool; ``place`` int64: where the expert is computed (``misses.base``), a hit LOADED. A turn of
-    the host has wave -1.
+    pool; ``form`` int64: how the expert is served, a number in the table of the run's miss handling
+    (IN_SLOT for a hit). A turn without a kernel has wave -1.
     """
 
     expert: Ints
@@ -41,7 +41,7 @@ class Turns:
     wave: Ints
     wait: Ints
     victim: Ints
-    place: Ints
+    form: Ints
 
     @classmethod
     def joined(cls, parts: Sequence[Turns]) -> Turns:

@@ -17,7 +17,6 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.program import Program
-from moesim.memory.misses.base import LOADED
 from moesim.memory.residency import all_there
 from moesim.memory.turns import Needs, Turns
 
@@ -99,11 +98,11 @@ class Ahead:
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
         where = (index, layer.moe_index, self.gpu)
         kept = chunk.kept[index, layer.moe_index].sum(axis=0)[self.case.local_experts(self.gpu)]
-        count_pass(counts, where, work, late, kept)
+        count_pass(counts, where, work, late, kept, self.work.flags)
         counts.misses_caused[where] = caused
         counts.prefetches_used[where] = len(valid.intersection(turns.expert[turns.hit].tolist()))
         self._count(counts, where, meant)
-        loads = int((~turns.hit & (turns.place == LOADED)).sum())
+        loads = int(work.loaded.sum())
         return groups, ends, loads + self._issue(chunk, where, experts, loads)
 
     def _count(self, counts: Counts, where: tuple[int, int, int], meant: list[Prefetch]) -> None:
@@ -151,8 +150,9 @@ class Ahead:
         groups: Groups = defaultdict(list)
         ends: Ends = {}
         loads, caused, slots = 0, 0, self.slots[layer]
-        columns = (turns.expert, turns.hit, turns.wave, turns.wait, turns.place, turns.victim, late)
-        for expert, hit, wave, wait, place, victim, is_late in zip(
+        loaded = self.work.loaded(turns)
+        columns = (turns.expert, turns.hit, turns.wave, turns.wait, loaded, turns.victim, late)
+        for expert, hit, wave, wait, is_loaded, victim, is_late in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             key = (layer, expert)
@@ -161,7 +161,7 @@ class Ahead:
             caused += not hit and key in self.by_prefetch
             if victim >= 0 and slots is not None:
                 self._evict(self._key(slots, victim))
-            if not hit and place == LOADED:
+            if is_loaded:
                 after = ends.setdefault(wait, self.env.event()) if wait >= 0 else None
                 group = self._copy((step, layer), expert, int(self.env.now))
                 group.index, group.after = loads, after

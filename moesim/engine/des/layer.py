@@ -14,7 +14,6 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.terms import Term, categories_of, launched_ns
 from moesim.hardware.charge import Stage
-from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 
 
 class TermOnGpu(NamedTuple):
@@ -95,21 +94,17 @@ class MoeLayer:
         self.launches.extend(launches.tolist())
         self.wave_ns.extend(work.wave_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
-        read = work.turns.place[work.on_gpu] == OVER_LINK
-        self.read.extend(np.add.reduceat(read.astype(np.int64), work.starts).tolist())
+        self.read.extend(work.read.tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.copy_wave.extend(work.copy_wave.tolist())
         self.copy_wait.extend(work.copy_wait.tolist())
         self.turn_expert.extend(self.names[work.turns.expert[work.on_gpu]].tolist())
-        self.hosted_expert.extend(
-            self.names[work.turns.expert[work.turns.place == ON_HOST]].tolist()
-        )
+        self.hosted_expert.extend(self.names[work.turns.expert[work.hosted]].tolist())
         self.copy_expert.extend(self.names[work.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
-        turns = work.turns
-        free = ~turns.hit & (turns.place == LOADED) & (turns.victim < 0)
+        free = work.loaded & (work.turns.victim < 0)
         so_far = np.concatenate(([0], np.cumsum(free)))[work.needs.offsets]
         self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 

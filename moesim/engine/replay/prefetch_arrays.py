@@ -123,7 +123,7 @@ class Beside(NamedTuple):
 
 class Turning(NamedTuple):
     """Where one layer's turns on one GPU are decided: see ``decisions.decide``; rows and marks by
-    expert of the pool or the layer.
+    expert of the pool or the layer; and what the ``forms`` of turns are (``forms.Flags``).
     """
 
     offsets: Any
@@ -133,13 +133,14 @@ class Turning(NamedTuple):
     wave: Any
     wait: Any
     victim: Any
-    place: Any
+    form: Any
     own: Any
     kept: Any
     arriving: Any
     needed: Any
     candidates: Any
     prices: Any
+    forms: Any
 
 
 class Decided(NamedTuple):

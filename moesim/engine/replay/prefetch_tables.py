@@ -23,6 +23,7 @@ from moesim.engine.replay.prefetch_arrays import (
 )
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import of_all
+from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
 from moesim.memory.turns import Needs
 
@@ -86,14 +87,17 @@ def queue_of(case: Case) -> Queue:
     )
 
 
-def scratch_of(local: int, pool: int) -> tuple[Turning, Decided]:
-    """Room for the decisions of one layer, of at most ``local`` experts, in a pool of ``pool``."""
+def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Turning, Decided]:
+    """Room for the decisions of one layer, of at most ``local`` experts, in a pool of ``pool``,
+    whose turns have ``forms``.
+    """
     flat = [np.zeros(local, np.int64) for _ in range(7)]
     hit, arriving = np.zeros((2, local), np.bool_)
     own, kept = np.zeros((2, local), np.int64)
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], own, kept, arriving,
         *np.zeros((2, pool), np.bool_), np.zeros(3 * local, np.int64),
+        forms,
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
     return Turning(*room), Decided(*rows)

@@ -16,7 +16,7 @@ from moesim.engine.replay.prefetch_arrays import (
 from moesim.engine.replay.prefetch_queue import drop
 from moesim.engine.replay.prefetch_types import ASKED, POOLS, QUEUE, TURNING, in_place
 from moesim.memory.decisions import DECIDE
-from moesim.memory.misses.base import LOADED
+from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
 
 _FLAT = types.int64[::1]
@@ -41,7 +41,7 @@ def all_hit(turning: Any, serial: bool) -> None:
         turning.expert[i], turning.hit[i] = turning.needs[i], True
         turning.arriving[turning.needs[i]] = False
         turning.wave[i] = i if serial else 0
-        turning.wait[i], turning.victim[i], turning.place[i] = -1, -1, LOADED
+        turning.wait[i], turning.victim[i], turning.form[i] = -1, -1, IN_SLOT
 
 
 @in_place(
@@ -110,7 +110,7 @@ def decide_turns(
         choices[SERIAL] != 0, choices[RESIDENT_FIRST] != 0, False, choices[POOL_LAYERS],
         step * choices[POOL_LAYERS] + place, pools.now[pool],
         pools.resident[pool][: pools.size[pool]], pools.state[pool],
-        turning.expert, turning.hit, turning.wave, turning.wait, turning.victim, turning.place,
+        turning.expert, turning.hit, turning.wave, turning.wait, turning.victim, turning.form,
     )  # fmt: skip
     for i in range(number):
         turning.expert[i] -= first

@@ -16,6 +16,7 @@ from moesim.engine.replay.prefetch_arrays import (
     Queue,
     Turning,
 )
+from moesim.memory.forms import Flags
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
@@ -41,7 +42,10 @@ ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT)
 PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = _of(Patterns, *[_FLAT] * 7)
 BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
-TURNING = _of(Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 6, _BOOLS, _BOOLS, _BOOLS, _FLAT)
+TURNING = _of(
+    Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 6, _BOOLS, _BOOLS, _BOOLS, _FLAT,
+    _of(Flags, *[_BOOLS] * len(Flags._fields)),
+)  # fmt: skip
 DECIDED = _of(Decided, *[_FLAT] * 7)
 
 

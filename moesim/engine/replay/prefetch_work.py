@@ -45,7 +45,6 @@ from moesim.engine.replay.prefetch_types import (
     TURNING,
     in_place,
 )
-from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 
 _FLAT = types.int64[::1]
 
@@ -93,7 +92,7 @@ def queue_copies(
             victim = pool_first + turning.victim[i]
             queue.caused[gpu, victim] = False
             drop(queue, gpu, victim, sizes[victim // local])
-        if not hit and turning.place[i] == LOADED:
+        if not hit and turning.forms.in_slot[turning.form[i]]:
             loads += 1
             decided.copy_wave[copies], decided.copy_wait[copies] = wave, turning.wait[i]
             decided.copy_issued[copies] = now + loads * to_copy
@@ -124,7 +123,7 @@ def price_work(
     """Prices of the turns' waves and of the host's experts; counts the turns."""
     kind, number = beside.kinds[layer], turning.offsets[1]
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = links = 0
-    length, wave = 1, 0
+    length, wave, forms = 1, 0, turning.forms
     known.asked[0] = kind
     for i in range(number + 1):
         if i == number or turning.wave[i] > wave:
@@ -137,25 +136,25 @@ def price_work(
             length, linked = 1, 0
         if i == number:
             break
-        e, place = turning.expert[i], turning.place[i]
+        e, form = turning.expert[i], turning.form[i]
         own, used = turning.own[e], turning.kept[e]
         kept += used
-        if turning.hit[i] and not turning.arriving[e]:
-            hits += 1
-            access_hits += used
-        if place == ON_HOST:
+        hit = turning.hit[i] and not turning.arriving[e]
+        hits += hit
+        access_hits += used * hit
+        if forms.on_host[form]:
             hosted_ns += beside.cpu_ns[kind, own]
             beside.cpu_uses[kind, own] += 1
             hosted_rows += own
             hosted += 1
-        else:
+        elif forms.on_gpu[form]:
             wave = turning.wave[i]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
             known.asked[length] = own
             length += 1
-            linked += place == OVER_LINK
-            links += place == OVER_LINK
+            linked += forms.over_link[form]
+            links += forms.over_link[form]
         rows += own
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]

@@ -42,7 +42,8 @@ class Prefetching:
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
-        self.scratch = scratch_of(int(self.local.max()), self.pools.resident.shape[1])
+        pool = self.pools.resident.shape[1]
+        self.scratch = scratch_of(int(self.local.max()), pool, case.miss.flags)
         self.waves = WavePrices(self.case, self.program.basis)
         self.beside = BesidePrices(self.case, self.program.basis, self.waves)
         caches = list(self.program.residencies.caches.values())

@@ -1,13 +1,13 @@
-"""What a way of handling misses is: where a missing expert is computed."""
+"""What a way of handling misses is: how a missing expert is served."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
+from moesim.memory.forms import LOADED, Flags, Form, flags_of
 
-LOADED, ON_HOST, OVER_LINK = range(3)
-"""On the GPU after a load into a slot; by the host; on the GPU, its weights read over the link."""
 NO_LIMIT = 1 << 62
 
 
@@ -22,11 +22,34 @@ class MissHandling(Params):
     compares: ClassVar[bool] = False
     """Whether ``place`` reads prices; they are 0 where it does not."""
     loads: ClassVar[bool] = True
-    """Whether experts may be loaded."""
-    uses_host: ClassVar[bool] = False
-    """Whether experts may be computed by the host."""
-    uses_link: ClassVar[bool] = False
-    """Whether kernels may read weights over the link."""
+    """Whether misses may be loaded."""
+    forms: ClassVar[tuple[Form, ...]] = (LOADED,)
+    """How its turns are served: first LOADED, which hits are, then what else a miss may be."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise an InputError where ``forms`` is no table that can be counted by."""
+        super().__pydantic_init_subclass__(**kwargs)
+        names = [form.counted for form in cls.forms]
+        if cls.forms[:1] == (LOADED,) and len(set(names)) == len(names):
+            return
+        what = f"is {', '.join(names) or 'empty'}; write LOADED first, and each name once"
+        raise InputError([Problem(cls.__module__, f"{cls.__qualname__}.forms", what)])
+
+    @property
+    def flags(self) -> Flags:
+        """What its forms are, by number."""
+        return flags_of(self.forms)
+
+    @property
+    def uses_host(self) -> bool:
+        """Whether experts may be computed by the host."""
+        return bool(self.flags.on_host.any())
+
+    @property
+    def uses_link(self) -> bool:
+        """Whether kernels may read weights over the link."""
+        return bool(self.flags.over_link.any())
 
     def most_loads(self) -> int:
         """Loads that a step may make in a layer on one GPU."""
@@ -42,5 +65,5 @@ class MissHandling(Params):
         host_ns: Any,
         most_loads: Any,
     ) -> Any:
-        """LOADED, ON_HOST or OVER_LINK."""
+        """The number of one of ``forms``."""
         raise NotImplementedError

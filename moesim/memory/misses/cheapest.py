@@ -6,7 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from moesim.memory.misses.base import LOADED, NO_LIMIT, ON_HOST, MissHandling
+from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, Form
+from moesim.memory.misses.base import NO_LIMIT, MissHandling
+
+FORMS = (LOADED, ON_HOST)
+HOST = FORMS.index(ON_HOST)
 
 
 class Cheapest(MissHandling):
@@ -23,7 +27,7 @@ class Cheapest(MissHandling):
         default=None, description="The most loads of a forward pass in a layer; none: no limit."
     )
     compares: ClassVar[bool] = True
-    uses_host: ClassVar[bool] = True
+    forms: ClassVar[tuple[Form, ...]] = FORMS
 
     def most_loads(self) -> int:
         """See ``MissHandling``."""
@@ -41,4 +45,4 @@ class Cheapest(MissHandling):
     ) -> Any:
         """The sooner one; the GPU of equals."""
         sooner = copied + copy_ns + kernel_ns <= hosted + host_ns
-        return LOADED if sooner and loads < most_loads else ON_HOST
+        return IN_SLOT if sooner and loads < most_loads else HOST

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from moesim.memory.misses.base import ON_HOST, MissHandling
+from moesim.memory.forms import LOADED, ON_HOST, Form
+from moesim.memory.misses.base import MissHandling
+
+FORMS = (LOADED, ON_HOST)
+HOST = FORMS.index(ON_HOST)
 
 
 class Cpu(MissHandling):
@@ -15,7 +19,7 @@ class Cpu(MissHandling):
 
     kind: Literal["cpu"] = "cpu"
     loads: ClassVar[bool] = False
-    uses_host: ClassVar[bool] = True
+    forms: ClassVar[tuple[Form, ...]] = FORMS
 
     @staticmethod
     def place(
@@ -28,4 +32,4 @@ class Cpu(MissHandling):
         most_loads: Any,
     ) -> Any:
         """Always the host."""
-        return ON_HOST
+        return HOST

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from moesim.memory.misses.base import LOADED, MissHandling
+from moesim.memory.forms import IN_SLOT
+from moesim.memory.misses.base import MissHandling
 
 
 class Load(MissHandling):
@@ -23,4 +24,4 @@ class Load(MissHandling):
         most_loads: Any,
     ) -> Any:
         """Always a load."""
-        return LOADED
+        return IN_SLOT

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from moesim.memory.misses.base import OVER_LINK, MissHandling
+from moesim.memory.forms import LOADED, OVER_LINK, Form
+from moesim.memory.misses.base import MissHandling
+
+FORMS = (LOADED, OVER_LINK)
+LINK = FORMS.index(OVER_LINK)
 
 
 class ZeroCopy(MissHandling):
@@ -12,7 +16,7 @@ class ZeroCopy(MissHandling):
 
     kind: Literal["zero_copy"] = "zero_copy"
     loads: ClassVar[bool] = False
-    uses_link: ClassVar[bool] = True
+    forms: ClassVar[tuple[Form, ...]] = FORMS
 
     @staticmethod
     def place(
@@ -25,4 +29,4 @@ class ZeroCopy(MissHandling):
         most_loads: Any,
     ) -> Any:
         """Always over the link."""
-        return OVER_LINK
+        return LINK

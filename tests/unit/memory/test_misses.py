@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses import registry
-from moesim.memory.misses.base import LOADED, ON_HOST, OVER_LINK
 from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import LayerCache
 from moesim.memory.turns import Needs
+
+OTHER = 1
+"""The second form of those that have two."""
 
 
 def needs(*steps):
@@ -38,14 +41,14 @@ def test_every_way_is_registered():
 def test_the_host_computes_what_is_missing_and_the_slots_stay():
     cache, turns = decided(registry.get("cpu")(), [[0, 1, 2], [1, 3]], resident=[1, 3])
     assert turns.hit.tolist() == [False, True, False, True, True]
-    assert turns.place.tolist() == [ON_HOST, LOADED, ON_HOST, LOADED, LOADED]
+    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER, IN_SLOT, IN_SLOT]
     assert turns.wave.tolist() == [-1, 0, -1, 0, 0]
     assert np.flatnonzero(cache.resident).tolist() == [1, 3]
 
 
 def test_zero_copy_turns_are_in_waves_and_take_no_slot():
     cache, turns = decided(registry.get("zero_copy")(), [[0, 1, 2], [0]], resident=[1])
-    assert turns.place.tolist() == [OVER_LINK, LOADED, OVER_LINK, OVER_LINK]
+    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER, OTHER]
     assert turns.wave.tolist() == [0, 0, 0, 0]
     assert not turns.hit[3]
     assert np.flatnonzero(cache.resident).tolist() == [1]
@@ -57,13 +60,13 @@ def test_the_sooner_of_both_in_turn():
     """
     prices = [[10] * 3, [2] * 3, [9] * 3]
     _, turns = decided(registry.get("cheapest")(), [[0, 1, 2]], slots=6, prices=prices)
-    assert turns.place.tolist() == [ON_HOST, LOADED, ON_HOST]
+    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER]
 
 
 def test_equal_times_are_loaded_and_each_step_begins_anew():
     prices = [[10] * 2, [2] * 2, [12] * 2]
     _, turns = decided(registry.get("cheapest")(), [[0], [1]], slots=6, prices=prices)
-    assert turns.place.tolist() == [LOADED, LOADED]
+    assert turns.form.tolist() == [IN_SLOT, IN_SLOT]
 
 
 @pytest.mark.parametrize(("uploads", "loads"), [(0, 0), (1, 1), (2, 2), (None, 3)])
@@ -71,7 +74,7 @@ def test_uploads_bound_the_loads_of_a_step(uploads, loads):
     prices = [[1] * 3, [0] * 3, [1000] * 3]
     miss = registry.get("cheapest")(uploads=uploads)
     _, turns = decided(miss, [[0, 1, 2]], slots=6, prices=prices)
-    assert (turns.place == LOADED).sum() == loads
+    assert (turns.form == IN_SLOT).sum() == loads
 
 
 def test_waves_form_as_if_the_hosts_turns_were_not_there():

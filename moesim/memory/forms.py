@@ -1,0 +1,69 @@
+"""Forms: how one activation of an expert is served, and what compiled code reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to serve an activation of an expert.
+
+    ``counted``: misses that have it are ``misses_{counted}`` of a summary. ``runs_on``: what
+    computes its rows. ``source``: where the GPU's kernel has the weights from: a slot, where a miss
+    is copied first; or the host's memory, over the ``link``. ``none`` where no kernel of the GPU
+    runs. Raises ValueError where these two do not go together.
+    """
+
+    counted: str
+    runs_on: Literal["gpu", "host", "nowhere"]
+    source: Literal["slot", "link", "none"]
+
+    def __post_init__(self) -> None:
+        """Refuse a kernel without weights, or weights without one."""
+        if (self.runs_on == "gpu") != (self.source != "none"):
+            what = f"runs_on '{self.runs_on}' and source '{self.source}'"
+            message = f"form '{self.counted}': {what} do not go together: a kernel of the GPU, and"
+            raise ValueError(f"{message} nothing else, reads weights from a slot or over the link")
+
+    @property
+    def keeps_slot(self) -> bool:
+        """Whether an expert that misses takes a slot, after a copy."""
+        return self.source == "slot"
+
+
+IN_SLOT = 0
+"""The number of the form of hits and prefetches: the first of every table is LOADED."""
+LOADED = Form("loaded", "gpu", "slot")
+ON_HOST = Form("on_cpu", "host", "none")
+OVER_LINK = Form("zero_copy", "gpu", "link")
+
+
+class Flags(NamedTuple):
+    """What a table says, bool[forms] each: is it computed by the GPU, in a wave; by the host; are
+    its weights in a slot; does its kernel read them over the link.
+    """
+
+    on_gpu: Any
+    on_host: Any
+    in_slot: Any
+    over_link: Any
+
+
+def flags_of(forms: Sequence[Form]) -> Flags:
+    """The flags of the table ``forms``."""
+
+    def mask(flags: list[bool]) -> NDArray[np.bool_]:
+        return np.array(flags, np.bool_)
+
+    return Flags(
+        on_gpu=mask([form.runs_on == "gpu" for form in forms]),
+        on_host=mask([form.runs_on == "host" for form in forms]),
+        in_slot=mask([form.keeps_slot for form in forms]),
+        over_link=mask([form.source == "link" for form in forms]),
+    )
