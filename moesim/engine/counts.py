@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.routing import of_all
-from moesim.memory.forms import Flags
+from moesim.memory.forms import Flags, Form, flags_of
 
 ROUTED = ("dropped_choices", "lost_weight")
 """Counts that a chunk has as they are, without a GPU."""
@@ -21,8 +21,9 @@ class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
     Equal layers may be kept as one, their sum, but for the rows of several GPUs.
 
-    ``turns`` are distinct experts executed, ``host_turns`` and ``zero_copy_turns`` those of them
-    that missed without a load; ``unneeded`` experts copied with their layer; ``rows`` rows executed
+    ``turns`` are distinct experts executed; ``missed`` int64[passes, layers, gpus, forms] those of
+    them that missed, by the number of their form in ``forms``; ``unneeded`` experts copied with
+    their layer; ``rows`` rows executed
     with padding, ``kept_rows`` without; ``access_hits`` kept rows whose expert was a hit;
     ``dropped_choices`` choices beyond a capacity; ``lost_weight`` int64[passes, layers, 2] as
     ``drops.lost_weight`` gives it. ``late``: turns that waited for their prefetch;
@@ -36,8 +37,7 @@ class Counts:
     rows: Ints
     kept_rows: Ints
     access_hits: Ints
-    host_turns: Ints
-    zero_copy_turns: Ints
+    missed: Ints
     unneeded: Ints
     late: Ints
     prefetched: Ints
@@ -47,6 +47,7 @@ class Counts:
     misses_caused: Ints
     dropped_choices: Ints
     lost_weight: Ints
+    forms: tuple[Form, ...]
 
     def expert_bytes(self, case: Case) -> Ints:
         """Bytes of an expert of each of the layers that are told apart."""
@@ -61,12 +62,25 @@ class Counts:
     @property
     def copies(self) -> Ints:
         """Experts that were copied."""
-        return self.read - self.zero_copy_turns
+        return self._missed_where(self._flags.in_slot) + self.unneeded + self.prefetched
 
     @property
     def read(self) -> Ints:
         """Experts whose weights came over the link, into a slot or into a kernel."""
-        return self.misses - self.host_turns + self.unneeded + self.prefetched
+        return self.copies + self._missed_where(self._flags.over_link)
+
+    def missed_as(self, form: Form) -> Ints:
+        """Misses that were served in ``form``, of which the run may have none."""
+        return self._missed_where(np.array([one == form for one in self.forms]))
+
+    @property
+    def _flags(self) -> Flags:
+        return flags_of(self.forms)
+
+    def _missed_where(self, flags: NDArray[np.bool_]) -> Ints:
+        """Misses whose form is one of those that ``flags`` bool[forms] say."""
+        misses: Ints = self.missed[..., flags].sum(axis=-1)
+        return misses
 
 
 @dataclass(eq=False)
@@ -80,27 +94,36 @@ class Tally:
         """Count ``chunk``."""
         layers = len(self.case.model.moe_layers)
         shape = (chunk.passes, layers, self.case.gpus)
-        names = [name for name in Counts.__dataclass_fields__ if name not in ROUTED]
+        names = [name for name in counted_names() if name not in ROUTED]
+        forms = self.case.miss.forms
         parts = {name: np.zeros(shape, np.int64) for name in names}
+        parts["missed"] = np.zeros((*shape, len(forms)), np.int64)
         kept = of_all(chunk.kept)
-        flags = self.case.miss.flags
         local = [self.case.local_experts(gpu) for gpu in range(self.case.gpus)]
         for layer in range(layers) if chunk.work else ():
             works = [chunk.work[layer, gpu] for gpu in range(self.case.gpus)]
-            for name, counted in _counted(works, kept[:, layer], local, flags).items():
+            for name, counted in _counted(works, kept[:, layer], local, len(forms)).items():
                 parts[name][:, layer] = counted
         routed = {"dropped_choices": chunk.dropped, "lost_weight": chunk.lost_weight}
-        self.parts.append(Counts(**parts, **routed))
+        self.parts.append(Counts(**parts, **routed, forms=forms))
 
     def total(self) -> Counts:
         """The counts of the whole run."""
-        names = Counts.__dataclass_fields__
-        return Counts(*(np.concatenate([getattr(p, name) for p in self.parts]) for name in names))
+        counted = {
+            name: np.concatenate([getattr(part, name) for part in self.parts])
+            for name in counted_names()
+        }
+        return Counts(**counted, forms=self.case.miss.forms)
 
 
-def _counted(works: list[Work], kept: Ints, local: list[Ints], flags: Flags) -> dict[str, Ints]:
-    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each; ``kept`` rows
-    int64[passes, experts]; ``local`` experts of each GPU.
+def counted_names() -> list[str]:
+    """The fields of ``Counts`` that are arrays."""
+    return [name for name in Counts.__dataclass_fields__ if name != "forms"]
+
+
+def _counted(works: list[Work], kept: Ints, local: list[Ints], forms: int) -> dict[str, Ints]:
+    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each, or for each of
+    so many ``forms``; ``kept`` rows int64[passes, experts]; ``local`` experts of each GPU.
     """
     offsets: Ints = np.stack([work.needs.offsets for work in works])
     needed = offsets[:, 1:] - offsets[:, :-1]
@@ -117,13 +140,13 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints], flags: Flags) -> 
         "rows": np.concatenate([work.rows for work in works]),
         "kept_rows": used,
         "access_hits": used * hit,
-        "host_turns": flags.on_host[form],
-        "zero_copy_turns": flags.over_link[form],
     }
     counted = {
         name: np.bincount(place, value, needed.size).astype(np.int64).reshape(needed.shape).T
         for name, value in values.items()
     }
+    by_form = np.bincount((place * forms + form)[~hit], minlength=needed.size * forms)
+    counted["missed"] = by_form.reshape(*needed.shape, forms).swapaxes(0, 1)
     beyond = np.array([len(own) for own in local])[:, None] - needed
     streamed = np.stack([work.streamed for work in works])
     return counted | {"unneeded": np.where(streamed, beyond, 0).T}
@@ -131,7 +154,6 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints], flags: Flags) -> 
 
 def count_pass(
     counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_], kept: Ints,
-    flags: Flags,
 ) -> None:  # fmt: skip
     """Count the turns of one pass, MoE layer and GPU, decided on the clock; ``late`` bool[turns],
     ``kept`` rows int64[local experts].
@@ -142,5 +164,5 @@ def count_pass(
     counts.hits[where], counts.late[where] = hit.sum(), late.sum()
     counts.rows[where], counts.kept_rows[where] = work.rows.sum(), used.sum()
     counts.access_hits[where] = used[hit].sum()
-    counts.host_turns[where] = flags.on_host[turns.form].sum()
-    counts.zero_copy_turns[where] = flags.over_link[turns.form].sum()
+    missed = turns.form[~turns.hit]
+    counts.missed[where] = np.bincount(missed, minlength=len(counts.forms))

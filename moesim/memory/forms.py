@@ -44,6 +44,10 @@ ON_HOST = Form("on_cpu", "host", "none")
 OVER_LINK = Form("zero_copy", "gpu", "link")
 
 
+NAMED = (ON_HOST, OVER_LINK)
+"""Forms whose misses every summary has, whether the run may have some or not."""
+
+
 class Flags(NamedTuple):
     """What a table says, bool[forms] each: is it computed by the GPU, in a wave; by the host; are
     its weights in a slot; does its kernel read them over the link.

@@ -14,6 +14,7 @@ from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
 from moesim.hardware.basis import SOURCES
 from moesim.metrics.balance import Loads, balance
+from moesim.metrics.misses import misses_by_form
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
@@ -79,8 +80,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "hits": hits,
         "late": late,
         "misses": turns - hits - late,
-        "misses_on_cpu": int(counts.host_turns[span].sum()),
-        "misses_zero_copy": int(counts.zero_copy_turns[span].sum()),
+        **misses_by_form(counts, span),
         "hit_ratio_per_expert": _ratio(hits, turns),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
         "bytes_h2d": int((counts.read[span].sum(axis=(0, 2)) * expert).sum()),

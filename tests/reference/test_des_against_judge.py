@@ -12,6 +12,7 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
 from moesim.engine.outcome import Outcome
 from moesim.hardware.charge import CHARGES
+from moesim.memory.forms import ON_HOST, OVER_LINK
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
@@ -24,7 +25,7 @@ from .wiring import engine_case
 
 COUNTS = ["hits", "late", "misses"]
 WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
-HANDLED = ["host_turns", "zero_copy_turns"]
+HANDLED = {"host_turns": ON_HOST, "zero_copy_turns": OVER_LINK}
 LAYER_COLUMNS = ["step", "layer", "gpu", "tokens", "distinct_experts", *COUNTS, *WAITS]
 STEP_COLUMNS = [
     *["step", "tokens", "decode_tokens", "live_requests", "turns", *COUNTS],
@@ -72,7 +73,7 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
         },
         charges=outcome.charges.tolist(),
-        handled={name: getattr(counts, name) for name in HANDLED},
+        handled={name: counts.missed_as(form) for name, form in HANDLED.items()},
         time_ns=charges,
         summary=summary(theirs, outcome, 0.1),
         steps=rows_of(steps_table(theirs, outcome)),
@@ -102,7 +103,7 @@ def compare(verdict: Verdict, observed: Observed) -> None:
     for row in verdict.layers:
         where = tuple(row[k] for k in key)
         handled = {name: int(observed.handled[name][where]) for name in HANDLED}
-        assert handled == picked(row, HANDLED), where
+        assert handled == picked(row, list(HANDLED)), where
         assert picked(theirs.pop(where), LAYER_COLUMNS) == picked(row, LAYER_COLUMNS)
     assert not theirs
     assert len(observed.steps) == len(verdict.steps)

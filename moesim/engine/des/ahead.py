@@ -98,7 +98,7 @@ class Ahead:
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
         where = (index, layer.moe_index, self.gpu)
         kept = chunk.kept[index, layer.moe_index].sum(axis=0)[self.case.local_experts(self.gpu)]
-        count_pass(counts, where, work, late, kept, self.work.flags)
+        count_pass(counts, where, work, late, kept)
         counts.misses_caused[where] = caused
         counts.prefetches_used[where] = len(valid.intersection(turns.expert[turns.hit].tolist()))
         self._count(counts, where, meant)

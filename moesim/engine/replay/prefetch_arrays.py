@@ -18,13 +18,12 @@ MEANT, BEGUN, PROMOTED = range(3)
 WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
 COUNTED = (
-    "turns", "hits", "rows", "kept_rows", "access_hits", "host_turns", "zero_copy_turns", "late",
-    "prefetched", "prefetches_used", "prefetches_promoted", "prefetches_cancelled",
-    "misses_caused",
+    "turns", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
+    "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "misses_caused",
 )  # fmt: skip
-"""The fields of ``Counts`` that are filled in."""
-(TURNS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, HOST_TURNS, LINK_TURNS, LATE, STARTED, USED,
-TAKEN_OVER, CANCELLED, CAUSED) = range(len(COUNTED))  # fmt: skip
+"""The fields of ``Counts`` that are filled in; the misses by form follow them."""
+(TURNS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
+CAUSED, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
 class Pools(NamedTuple):

@@ -74,7 +74,7 @@ def play_passes_ahead(
 ) -> None:  # fmt: skip
     """Decide and play the passes of a chunk, from pass ``first`` on; as ``clock.play``, where
     copies run beside kernels and block no host. ``counts`` int64[passes, MoE layers, gpus,
-    COUNTED].
+    COUNTED and forms].
     """
     passes, gpus = head.shape
     to_copy, sizes, copies_ns = fixed[COPY_HOST], beside.bytes, of_layer[0]

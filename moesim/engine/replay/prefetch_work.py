@@ -16,13 +16,12 @@ from moesim.engine.replay.prefetch_arrays import (
     CAUSED,
     COPIES,
     HITS,
-    HOST_TURNS,
     HOSTED_NS,
     KEPT_ROWS,
     LATE,
-    LINK_TURNS,
     LOADS,
     MEANT,
+    MISSED,
     NOT_POOLED,
     PROMOTED,
     PROMOTED_NOW,
@@ -59,7 +58,7 @@ def queue_copies(
     gpus: int, step: int, now: int, to_copy: int, counts: Any,
 ) -> None:  # fmt: skip
     """The demand copies of the turns, promoted ones among them; follows evictions. ``counts``
-    int64[COUNTED] of this layer, pass and GPU.
+    int64[COUNTED and forms] of this layer, pass and GPU.
     """
     layer, gpu = work // gpus, work % gpus
     layers, flat, copies, loads, waves = queue.ended.shape[1], layer * local, 0, 0, 0
@@ -122,7 +121,7 @@ def price_work(
 ) -> None:  # fmt: skip
     """Prices of the turns' waves and of the host's experts; counts the turns."""
     kind, number = beside.kinds[layer], turning.offsets[1]
-    hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = links = 0
+    hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, wave, forms = 1, 0, turning.forms
     known.asked[0] = kind
     for i in range(number + 1):
@@ -141,6 +140,7 @@ def price_work(
         kept += used
         hit = turning.hit[i] and not turning.arriving[e]
         hits += hit
+        counts[MISSED + form] += not turning.hit[i]
         access_hits += used * hit
         if forms.on_host[form]:
             hosted_ns += beside.cpu_ns[kind, own]
@@ -154,10 +154,9 @@ def price_work(
             known.asked[length] = own
             length += 1
             linked += forms.over_link[form]
-            links += forms.over_link[form]
         rows += own
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]
     decided.told[HOSTED_NS] = hosted_ns
     counts[TURNS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
-    counts[ACCESS_HITS], counts[HOST_TURNS], counts[LINK_TURNS] = access_hits, hosted, links
+    counts[ACCESS_HITS] = access_hits

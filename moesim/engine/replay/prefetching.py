@@ -13,7 +13,7 @@ from moesim.engine.counts import Counts, Tally
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.flat import Fixed, Mask, priced_of, runs_of
-from moesim.engine.replay.prefetch_arrays import COUNTED
+from moesim.engine.replay.prefetch_arrays import COUNTED, MISSED
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_ahead
 from moesim.engine.replay.prefetch_prices import WavePrices
@@ -74,7 +74,8 @@ class Prefetching:
         known = self.waves.expect(asked)
         beside = self.beside.of(asked)
         plan, stage_ns, head, charges = priced_of(case, chunk.terms, self._phase(chunk))
-        counts = np.zeros((chunk.passes, layers, case.gpus, len(COUNTED)), np.int64)
+        counted = MISSED + len(case.miss.forms)
+        counts = np.zeros((chunk.passes, layers, case.gpus, counted), np.int64)
         given: list[Any] = [
             *self.functions, self.waves.ask, self.draw,
             self.choices, self.pools, self.queue, asked,
@@ -103,8 +104,9 @@ class Prefetching:
     def _count(self, chunk: Chunk, counts: Ints) -> None:
         self.tally.add(chunk)
         part = self.tally.parts[-1]
-        for name, values in zip(COUNTED, np.moveaxis(counts, -1, 0), strict=True):
-            getattr(part, name)[:] = values
+        for place, name in enumerate(COUNTED):
+            getattr(part, name)[:] = counts[..., place]
+        part.missed[:] = counts[..., MISSED:]
 
     def total(self) -> Counts:
         """The counts of the whole run; counts what prices rest on."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
-from moesim.engine.counts import Counts
+from moesim.engine.counts import Counts, counted_names
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.replay.collectives import Collectives
@@ -100,8 +100,9 @@ class QuickProgram:
         """The counts of the whole run; what cannot be is 0."""
         rows, turns, hits, access_hits = map(np.concatenate, zip(*self.parts, strict=True))
         none = np.broadcast_to(np.int64(0), turns.shape)
-        counted = dict.fromkeys(Counts.__dataclass_fields__, none)
+        counted = dict.fromkeys(counted_names(), none)
         counted |= {"turns": turns, "hits": hits, "access_hits": access_hits}
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
         counted["lost_weight"] = np.broadcast_to(np.int64(0), (*turns.shape[:2], 2))
-        return Counts(**counted)
+        counted["missed"] = (turns - hits)[..., None]
+        return Counts(**counted, forms=self.case.miss.forms)
