@@ -56,8 +56,9 @@ class Chunk:
 
     ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
     int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating routed them; ``lost_weight``
-    int64[passes, MoE layers, 2] as ``drops.lost_weight`` gives it. ``undecided``:
-    where the clock has to decide; then ``work`` is empty.
+    int64[passes, MoE layers, 2] and ``kept_weight`` int64[passes, MoE layers, experts], where it
+    is counted, as ``drops`` gives them. ``undecided``: where the clock has to decide; then
+    ``work`` is empty.
     """
 
     first: int
@@ -69,4 +70,5 @@ class Chunk:
     kept: Ints
     dropped: Ints
     lost_weight: Ints
+    kept_weight: Ints | None = None
     undecided: Undecided | None = None

@@ -26,10 +26,11 @@ class Counts:
     their layer; ``rows`` rows executed
     with padding, ``kept_rows`` without; ``access_hits`` kept rows whose expert was a hit;
     ``dropped_choices`` choices beyond a capacity; ``lost_weight`` int64[passes, layers, 2] as
-    ``drops.lost_weight`` gives it. ``late``: turns that waited for their prefetch;
-    ``prefetched``: prefetches that started, ``prefetches_used`` those of them that a turn used,
-    ``prefetches_promoted`` those that a turn found waiting; ``prefetches_cancelled`` never started;
-    ``misses_caused`` whose expert a prefetch had evicted.
+    ``drops.gate_weights`` gives it; ``skipped_rows`` kept rows of turns that nothing computed, and
+    ``skipped_weight`` their gate weight, in its units. ``late``: turns that waited for their
+    prefetch; ``prefetched``: prefetches that started, ``prefetches_used`` those of them that a turn
+    used, ``prefetches_promoted`` those that a turn found waiting; ``prefetches_cancelled`` never
+    started; ``misses_caused`` whose expert a prefetch had evicted.
     """
 
     turns: Ints
@@ -38,6 +39,8 @@ class Counts:
     kept_rows: Ints
     access_hits: Ints
     missed: Ints
+    skipped_rows: Ints
+    skipped_weight: Ints
     unneeded: Ints
     late: Ints
     prefetched: Ints
@@ -62,19 +65,20 @@ class Counts:
     @property
     def copies(self) -> Ints:
         """Experts that were copied."""
-        return self._missed_where(self._flags.in_slot) + self.unneeded + self.prefetched
+        return self._missed_where(self.flags.in_slot) + self.unneeded + self.prefetched
 
     @property
     def read(self) -> Ints:
         """Experts whose weights came over the link, into a slot or into a kernel."""
-        return self.copies + self._missed_where(self._flags.over_link)
+        return self.copies + self._missed_where(self.flags.over_link)
 
     def missed_as(self, form: Form) -> Ints:
         """Misses that were served in ``form``, of which the run may have none."""
         return self._missed_where(np.array([one == form for one in self.forms]))
 
     @property
-    def _flags(self) -> Flags:
+    def flags(self) -> Flags:
+        """What ``forms`` are, by number."""
         return flags_of(self.forms)
 
     def _missed_where(self, flags: NDArray[np.bool_]) -> Ints:
@@ -98,11 +102,13 @@ class Tally:
         forms = self.case.miss.forms
         parts = {name: np.zeros(shape, np.int64) for name in names}
         parts["missed"] = np.zeros((*shape, len(forms)), np.int64)
-        kept = of_all(chunk.kept)
+        kept, flags = of_all(chunk.kept), self.case.miss.flags
+        weight = chunk.kept_weight
         local = [self.case.local_experts(gpu) for gpu in range(self.case.gpus)]
         for layer in range(layers) if chunk.work else ():
             works = [chunk.work[layer, gpu] for gpu in range(self.case.gpus)]
-            for name, counted in _counted(works, kept[:, layer], local, len(forms)).items():
+            of_experts = [one[:, layer] for one in (kept, weight) if one is not None]
+            for name, counted in _counted(works, of_experts, local, flags).items():
                 parts[name][:, layer] = counted
         routed = {"dropped_choices": chunk.dropped, "lost_weight": chunk.lost_weight}
         self.parts.append(Counts(**parts, **routed, forms=forms))
@@ -121,9 +127,12 @@ def counted_names() -> list[str]:
     return [name for name in Counts.__dataclass_fields__ if name != "forms"]
 
 
-def _counted(works: list[Work], kept: Ints, local: list[Ints], forms: int) -> dict[str, Ints]:
-    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each, or for each of
-    so many ``forms``; ``kept`` rows int64[passes, experts]; ``local`` experts of each GPU.
+def _counted(
+    works: list[Work], of_experts: list[Ints], local: list[Ints], flags: Flags
+) -> dict[str, Ints]:
+    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each, or by form
+    too; ``of_experts`` kept rows and, where it is counted, their gate weight int64[passes,
+    experts]; ``local`` experts of each GPU.
     """
     offsets: Ints = np.stack([work.needs.offsets for work in works])
     needed = offsets[:, 1:] - offsets[:, :-1]
@@ -131,9 +140,10 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints], forms: int) -> di
     gpu, step = np.divmod(place, needed.shape[1])
     begins = np.cumsum([0, *(len(own) for own in local[:-1])])
     number = np.concatenate([work.turns.expert for work in works])
-    used = kept[step, np.concatenate(local)[begins[gpu] + number]]
+    expert = np.concatenate(local)[begins[gpu] + number]
+    used, *weight = (one[step, expert] for one in of_experts)
     hit = np.concatenate([work.turns.hit for work in works])
-    form = np.concatenate([work.turns.form for work in works])
+    form, forms = np.concatenate([work.turns.form for work in works]), len(flags.nowhere)
     values = {
         "turns": np.ones_like(step),
         "hits": hit,
@@ -141,6 +151,9 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints], forms: int) -> di
         "kept_rows": used,
         "access_hits": used * hit,
     }
+    if flags.nowhere.any():
+        skipped = zip(("skipped_rows", "skipped_weight"), (used, *weight), strict=False)
+        values |= {name: one * flags.nowhere[form] for name, one in skipped}
     counted = {
         name: np.bincount(place, value, needed.size).astype(np.int64).reshape(needed.shape).T
         for name, value in values.items()
@@ -153,16 +166,21 @@ def _counted(works: list[Work], kept: Ints, local: list[Ints], forms: int) -> di
 
 
 def count_pass(
-    counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_], kept: Ints,
+    counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_],
+    of_experts: tuple[Ints, Ints],
 ) -> None:  # fmt: skip
     """Count the turns of one pass, MoE layer and GPU, decided on the clock; ``late`` bool[turns],
-    ``kept`` rows int64[local experts].
+    ``of_experts`` kept rows and their gate weight int64[local experts].
     """
-    turns, used = work.turns, kept[work.turns.expert]
+    turns = work.turns
+    used, weight = (of[turns.expert] for of in of_experts)
     hit = turns.hit & ~late
     counts.turns[where] = len(turns.expert)
     counts.hits[where], counts.late[where] = hit.sum(), late.sum()
     counts.rows[where], counts.kept_rows[where] = work.rows.sum(), used.sum()
     counts.access_hits[where] = used[hit].sum()
+    skipped = counts.flags.nowhere[turns.form]
+    counts.skipped_rows[where] = used[skipped].sum()
+    counts.skipped_weight[where] = weight[skipped].sum()
     missed = turns.form[~turns.hit]
     counts.missed[where] = np.bincount(missed, minlength=len(counts.forms))

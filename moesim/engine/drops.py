@@ -1,4 +1,6 @@
-"""Whose gate weight is lost where a capacity drops choices (docs/semantics.md)."""
+"""Whose gate weight is lost where a capacity drops choices or experts are skipped
+(docs/semantics.md).
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Floats, Ints
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Routing, of_all
 from moesim.gating.base import Drop, Routed
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT
 
 
-def lost_weight(case: Case, routing: Routing, passes: tuple[int, int], routed: Routed) -> Ints:
-    """Gate weight of the dropped choices and of all, int64[passes, MoE layers, 2] in units of
-    1 / WEIGHT_UNIT; 0 where the trace has no weights or the gating drops nothing.
+def gate_weights(
+    case: Case, routing: Routing, passes: tuple[int, int], routed: Routed
+) -> tuple[Ints, Ints | None]:
+    """Gate weights in units of 1 / WEIGHT_UNIT: of the dropped choices and of all, int64[passes,
+    MoE layers, 2]; and of those that each physical expert keeps, int64[passes, MoE layers,
+    experts], where some may be skipped. 0 and None where the trace has no weights or nothing is
+    ever lost.
     """
-    first, last = passes
-    if case.trace.gate_weights is None or case.gating.drops is None:
-        return np.zeros((*routed.dropped.shape, 2), np.int64)
-    whole = np.where(routing.active(first, last), routing.weights(first, last).sum(axis=2), 0)
-    lost = np.zeros_like(whole)
+    loses = case.gating.drops is not None or case.miss.skips
+    if case.trace.gate_weights is None or not loses:
+        return np.zeros((*routed.dropped.shape, 2), np.int64), None
+    weights = np.where(routing.active(*passes)[:, :, None], routing.weights(*passes), 0)
+    whole = weights
+    if case.placement.has_replicas:
+        whole = np.where(case.placement.number == 0, weights, 0)
+    lost = np.zeros_like(weights)
     if routed.dropped.any():
-        lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity)
-    return np.stack((lost, whole), axis=2)
+        lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity, routing)
+    sums = [one.sum(axis=2) for one in (lost, whole)]
+    kept = _shared_out(case, weights - lost, of_all(routed.kept)) if case.miss.skips else None
+    return np.stack(sums, axis=2), kept
+
+
+def _shared_out(case: Case, weights: Ints, rows: Ints) -> Ints:
+    """``weights`` [passes, MoE layers, experts], whole for each replica, in proportion to the
+    ``rows`` that it has of its expert's, rounded down.
+    """
+    if not case.placement.has_replicas:
+        return weights
+    logical = case.placement.logical
+    cell = np.arange(rows.shape[0] * rows.shape[1]).reshape(*rows.shape[:2], 1)
+    cell = cell * logical.shape[1] + logical
+    of_expert = np.bincount(cell.ravel(), rows.ravel()).astype(np.int64)[cell]
+    each, left = np.divmod(weights, np.maximum(of_expert, 1))  # no product beyond 64 bits
+    shared: Ints = each * rows + left * rows // np.maximum(of_expert, 1)
+    return shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +83,18 @@ class _Choices:
         steps = np.broadcast_to(step, ids.shape)[matters]
         return cls(cell[matters], steps, weights[matters], tuple(key[matters] for key in keys))
 
-    def beyond(self, capacity: Ints) -> Ints:
-        """The weight of all beyond ``capacity`` int64[passes, layers], int64[passes, layers]."""
+    def beyond(self, capacity: Ints, routing: Routing) -> Ints:
+        """The weight of all beyond ``capacity`` int64[passes, layers], by physical expert,
+        int64[passes, layers, experts].
+        """
         order = np.lexsort((*reversed(self.keys), self.cell))
         cell, step = self.cell[order], self.step[order]
         place = np.arange(len(cell)) - np.searchsorted(cell, cell, "left")
         lost = place >= capacity.ravel()[step]
-        sums = np.bincount(step[lost], self.weight[order][lost], capacity.size)
-        return sums.astype(np.int64).reshape(capacity.shape)
+        shape = (*capacity.shape, routing.logical)
+        place_of = step[lost] * shape[2] + cell[lost] % (NO_EXPERT + 1)
+        sums = np.bincount(place_of, self.weight[order][lost], int(np.prod(shape)))
+        return routing.case.placement.of_logical(sums.astype(np.int64).reshape(shape))
 
 
 def _keys(

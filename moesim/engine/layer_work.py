@@ -46,9 +46,10 @@ class LayerWork:
         """The work of ``turns``; in ``streamed`` passes bool[passes] the layer is copied whole."""
         spec = self.routing.moe_layers[key[0]]
         own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
-        computed = self.flags.on_gpu[turns.form]
-        own = np.where(computed, self.on_gpu(own), own)
-        on_gpu = np.flatnonzero(computed)
+        in_wave = self.flags.on_gpu[turns.form]
+        own = np.where(in_wave, self.on_gpu(own), own)
+        own[self.flags.nowhere[turns.form]] = 0
+        on_gpu = np.flatnonzero(in_wave)
         step_of, wave_of = step[on_gpu], turns.wave[on_gpu]
         starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
         wave_ns = self.waves(spec, own[on_gpu], starts)

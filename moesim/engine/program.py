@@ -12,7 +12,7 @@ from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.drops import lost_weight
+from moesim.engine.drops import gate_weights
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.residencies import Residencies
@@ -51,6 +51,7 @@ class Program:
         routed = self._routed(first, last, tokens)
         active = self.routing.active(first, last)
         rows = _where_active(routed.rows, active)
+        lost_weight, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
         chunk = Chunk(
             first=first,
             passes=last - first,
@@ -60,7 +61,8 @@ class Program:
             combine={},
             kept=routed.kept,
             dropped=routed.dropped,
-            lost_weight=lost_weight(self.case, self.routing, (first, last), routed),
+            lost_weight=lost_weight,
+            kept_weight=kept_weight,
         )
         if self.case.gpus > 1:
             self._price_collectives(chunk, _where_active(routed.sent, active))

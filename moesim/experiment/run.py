@@ -23,7 +23,7 @@ from moesim.experiment.resolve import Source, load_experiment
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.memory.forms import Form
-from moesim.metrics.misses import form_keys
+from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
@@ -166,8 +166,8 @@ def _clock_keys(forms: Sequence[Form]) -> tuple[str, ...]:
         "hits", "late", "misses", *form_keys(forms),
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
         "cpu_wait_ms", *PREFETCH_KEYS, "dropped_choices", "dropped_share",
-        "dropped_gate_weight_share", "padding_ratio", "waste_factor", "max_load",
-        "average_max_load", "balancedness", "time_share", "price_share",
+        "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
+        "max_load", "average_max_load", "balancedness", "time_share", "price_share",
         "after_warm_up", "engine_wall_s", "intervals",
     )  # fmt: skip
 

@@ -95,7 +95,7 @@ def decide_with(
     """The decisions of a policy with these functions where ``place`` says which of ``forms`` a miss
     has.
     """
-    on_gpu, on_host, in_slot, _ = flags_of(forms)
+    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
 
     def decide(
         most_loads: int, prices: Any,

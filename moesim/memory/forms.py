@@ -15,9 +15,10 @@ class Form:
     """One way to serve an activation of an expert.
 
     ``counted``: misses that have it are ``misses_{counted}`` of a summary. ``runs_on``: what
-    computes its rows. ``source``: where the GPU's kernel has the weights from: a slot, where a miss
-    is copied first; or the host's memory, over the ``link``. ``none`` where no kernel of the GPU
-    runs. Raises ValueError where these two do not go together.
+    computes its rows; ``nowhere``: they are left out, and their gate weight is lost. ``source``:
+    where the GPU's kernel has the weights from: a slot, where a miss is copied first; or the host's
+    memory, over the ``link``. ``none`` where no kernel of the GPU runs. Raises ValueError where
+    these two do not go together.
     """
 
     counted: str
@@ -49,12 +50,13 @@ NAMED = (ON_HOST, OVER_LINK)
 
 
 class Flags(NamedTuple):
-    """What a table says, bool[forms] each: is it computed by the GPU, in a wave; by the host; are
-    its weights in a slot; does its kernel read them over the link.
+    """What a table says, bool[forms] each: is it computed by the GPU, in a wave; by the host; by
+    nothing; are its weights in a slot; does its kernel read them over the link.
     """
 
     on_gpu: Any
     on_host: Any
+    nowhere: Any
     in_slot: Any
     over_link: Any
 
@@ -68,6 +70,7 @@ def flags_of(forms: Sequence[Form]) -> Flags:
     return Flags(
         on_gpu=mask([form.runs_on == "gpu" for form in forms]),
         on_host=mask([form.runs_on == "host" for form in forms]),
+        nowhere=mask([form.runs_on == "nowhere" for form in forms]),
         in_slot=mask([form.keeps_slot for form in forms]),
         over_link=mask([form.source == "link" for form in forms]),
     )

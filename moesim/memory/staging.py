@@ -24,7 +24,7 @@ STAGE = types.void(
 
 def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
     """The turns around the slots where ``place`` says which of ``forms`` a miss has."""
-    on_gpu, on_host, in_slot, _ = flags_of(forms)
+    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
 
     def stage(
         most_loads: int, prices: Any, offsets: Any,

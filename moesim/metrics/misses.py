@@ -1,11 +1,15 @@
-"""How misses were served, as the keys of a summary."""
+"""How misses were served, and what was left out, as the keys of a summary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
 
 from moesim.engine.counts import Counts
-from moesim.memory.forms import LOADED, NAMED, Form
+from moesim.memory.forms import LOADED, NAMED, Form, flags_of
+
+SKIPPED_KEYS = ("skipped_choices", "skipped_share", "skipped_gate_weight_share")
 
 
 def form_keys(forms: Sequence[Form]) -> dict[str, Form]:
@@ -19,3 +23,26 @@ def misses_by_form(counts: Counts, span: slice) -> dict[str, int]:
     """The misses of passes ``span`` in each form of ``form_keys``."""
     keys = form_keys(counts.forms)
     return {key: int(counts.missed_as(form)[span].sum()) for key, form in keys.items()}
+
+
+def skipped_keys(forms: Sequence[Form]) -> dict[str, None]:
+    """The keys of ``skipped_numbers``, without numbers."""
+    return dict(zip(SKIPPED_KEYS, repeat(None))) if flags_of(forms).nowhere.any() else {}
+
+
+def skipped_numbers(counts: Counts, span: slice) -> dict[str, Any]:
+    """Of a run that may skip experts: the choices of passes ``span`` that nothing computed, their
+    share of all, and that of their gate weight; None where the trace has no weights.
+    """
+    if not counts.flags.nowhere.any():
+        return {}
+    skipped, kept, dropped = (
+        int(one[span].sum())
+        for one in (counts.skipped_rows, counts.kept_rows, counts.dropped_choices)
+    )
+    weight, whole = (
+        int(one[span].sum()) for one in (counts.skipped_weight, counts.lost_weight[..., 1])
+    )
+    parts = ((skipped, kept + dropped), (weight, whole))
+    shares = (part / of if of else None for part, of in parts)
+    return dict(zip(SKIPPED_KEYS, (skipped, *shares), strict=True))

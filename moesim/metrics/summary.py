@@ -14,7 +14,7 @@ from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
 from moesim.hardware.basis import SOURCES
 from moesim.metrics.balance import Loads, balance
-from moesim.metrics.misses import misses_by_form
+from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
@@ -91,7 +91,8 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "dropped_choices": dropped,
         "dropped_share": _ratio(dropped, kept + dropped),
         "dropped_gate_weight_share": lost_share(case, counts, span),
-        "padding_ratio": _ratio(rows - kept, rows),
+        **skipped_numbers(counts, span),
+        "padding_ratio": _ratio(rows - kept + int(counts.skipped_rows[span].sum()), rows),
         "waste_factor": _ratio(rows, kept + dropped),
         **balance(loads.since(first)),
         "time_share": time_share(charges, gpu_time),

@@ -97,13 +97,20 @@ class Ahead:
         layer.skip_to(index)
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
         where = (index, layer.moe_index, self.gpu)
-        kept = chunk.kept[index, layer.moe_index].sum(axis=0)[self.case.local_experts(self.gpu)]
-        count_pass(counts, where, work, late, kept)
+        count_pass(counts, where, work, late, self._of_experts(chunk, index, layer.moe_index))
         counts.misses_caused[where] = caused
         counts.prefetches_used[where] = len(valid.intersection(turns.expert[turns.hit].tolist()))
         self._count(counts, where, meant)
         loads = int(work.loaded.sum())
         return groups, ends, loads + self._issue(chunk, where, experts, loads)
+
+    def _of_experts(self, chunk: Chunk, index: int, layer: int) -> tuple[Ints, Ints]:
+        """Kept rows and their gate weight in a pass and MoE layer, by local expert."""
+        local = self.case.local_experts(self.gpu)
+        kept = chunk.kept[index, layer].sum(axis=0)[local]
+        if chunk.kept_weight is None:
+            return kept, np.zeros_like(kept)
+        return kept, chunk.kept_weight[index, layer][local]
 
     def _count(self, counts: Counts, where: tuple[int, int, int], meant: list[Prefetch]) -> None:
         started = sum(one.started for one in meant)

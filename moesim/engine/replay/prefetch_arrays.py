@@ -20,10 +20,11 @@ WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 COUNTED = (
     "turns", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
     "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "misses_caused",
+    "skipped_rows", "skipped_weight",
 )  # fmt: skip
 """The fields of ``Counts`` that are filled in; the misses by form follow them."""
 (TURNS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
-CAUSED, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
+CAUSED, SKIPPED_ROWS, SKIPPED_WEIGHT, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
 class Pools(NamedTuple):
@@ -65,7 +66,8 @@ class Queue(NamedTuple):
 class Asked(NamedTuple):
     """A chunk's needs, a row of ``offsets`` int64[works, passes + 1] for each work, from ``base``
     on, and aligned with them next uses, weights (or none), prices int64[3, needs] (or [3, 0]), and
-    rows with and without padding.
+    rows with and without padding, and the gate weight of the latter, where it is counted (or
+    none).
     """
 
     base: Any
@@ -76,6 +78,7 @@ class Asked(NamedTuple):
     prices: Any
     rows: Any
     kept: Any
+    kept_weight: Any
 
 
 class Predicted(NamedTuple):
@@ -135,6 +138,7 @@ class Turning(NamedTuple):
     form: Any
     own: Any
     kept: Any
+    kept_weight: Any
     arriving: Any
     needed: Any
     candidates: Any

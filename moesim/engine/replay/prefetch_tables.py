@@ -93,9 +93,9 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Turning, Decided]:
     """
     flat = [np.zeros(local, np.int64) for _ in range(7)]
     hit, arriving = np.zeros((2, local), np.bool_)
-    own, kept = np.zeros((2, local), np.int64)
+    of_experts = np.zeros((3, local), np.int64)
     room: list[Any] = [
-        np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], own, kept, arriving,
+        np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
         *np.zeros((2, pool), np.bool_), np.zeros(3 * local, np.int64),
         forms,
     ]  # fmt: skip
@@ -111,6 +111,8 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
     tables = {"rows": chunk.undecided.rows}
     if not case.gating.uneven:
         tables["kept"] = of_all(chunk.kept)
+    if chunk.kept_weight is not None:
+        tables["kept_weight"] = chunk.kept_weight
     rows = {name: _rows_of(case, table, keys, parts) for name, table in tables.items()}
     numbers = [len(one.needs.experts) for one in parts]
     return Asked(
@@ -122,6 +124,7 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
         prices=_aligned([one.prices for one in parts], numbers, (3,)),
         rows=rows["rows"],
         kept=rows.get("kept", rows["rows"]),
+        kept_weight=rows.get("kept_weight", np.zeros(0, np.int64)),
     )
 
 

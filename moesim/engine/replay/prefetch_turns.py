@@ -32,6 +32,8 @@ def read_needs(asked: Any, turning: Any, work: int, index: int) -> None:
         expert = asked.experts[low + i]
         turning.needs[i] = expert
         turning.own[expert], turning.kept[expert] = asked.rows[low + i], asked.kept[low + i]
+        if len(asked.kept_weight) > 0:
+            turning.kept_weight[expert] = asked.kept_weight[low + i]
 
 
 @in_place(types.void(TURNING, types.boolean))

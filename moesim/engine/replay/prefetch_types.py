@@ -38,12 +38,12 @@ POOLS = _of(
 QUEUE = _of(
     Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, ::1], _TABLE
 )  # fmt: skip
-ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT)
+ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT)
 PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = _of(Patterns, *[_FLAT] * 7)
 BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 TURNING = _of(
-    Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 6, _BOOLS, _BOOLS, _BOOLS, _FLAT,
+    Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT,
     _of(Flags, *[_BOOLS] * len(Flags._fields)),
 )  # fmt: skip
 DECIDED = _of(Decided, *[_FLAT] * 7)

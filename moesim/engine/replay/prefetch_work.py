@@ -26,6 +26,8 @@ from moesim.engine.replay.prefetch_arrays import (
     PROMOTED,
     PROMOTED_NOW,
     ROWS,
+    SKIPPED_ROWS,
+    SKIPPED_WEIGHT,
     STARTED,
     TAKEN_OVER,
     TURNS,
@@ -123,6 +125,7 @@ def price_work(
     kind, number = beside.kinds[layer], turning.offsets[1]
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, wave, forms = 1, 0, turning.forms
+    skipped = skipped_weight = 0
     known.asked[0] = kind
     for i in range(number + 1):
         if i == number or turning.wave[i] > wave:
@@ -154,9 +157,14 @@ def price_work(
             known.asked[length] = own
             length += 1
             linked += forms.over_link[form]
+        else:
+            skipped += used
+            skipped_weight += turning.kept_weight[e]
+            own = 0
         rows += own
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]
     decided.told[HOSTED_NS] = hosted_ns
     counts[TURNS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
     counts[ACCESS_HITS] = access_hits
+    counts[SKIPPED_ROWS], counts[SKIPPED_WEIGHT] = skipped, skipped_weight

@@ -51,6 +51,11 @@ class MissHandling(Params):
         """Whether kernels may read weights over the link."""
         return bool(self.flags.over_link.any())
 
+    @property
+    def skips(self) -> bool:
+        """Whether experts may be left out."""
+        return bool(self.flags.nowhere.any())
+
     def most_loads(self) -> int:
         """Loads that a step may make in a layer on one GPU."""
         return NO_LIMIT
