@@ -221,8 +221,9 @@ def plot(
     (``{"kind": "metric_over_axis", "metric": "mean_tpot_ms", "over": "capacity"}``); without any
     those that the experiment names, else all that apply. ``out`` [``figures`` in the folder];
     ``formats``: of png, svg, pdf; ``size`` of the whole picture in inches, as ``(3.3, 2.5)``;
-    ``allow_drops``: let points that drop choices be the best. ``warn`` is told of each figure that
-    does not apply. Raises an InputError for an unknown figure, and where none can be drawn.
+    ``allow_drops``: let points that drop or skip choices be the best. ``warn`` is told of each
+    figure that does not apply. Raises an InputError for an unknown figure, and where none can be
+    drawn.
 
     >>> moesim.plot("results/all", ["throughput_vs_capacity"], formats=["pdf"])
     """

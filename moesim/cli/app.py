@@ -57,7 +57,7 @@ Cache = Annotated[
 
 AllowDrops = Annotated[
     bool,
-    typer.Option("--allow-drops", help="Let the best be a point whose gating drops choices, too."),
+    typer.Option("--allow-drops", help="Let the best be a point that drops or skips choices, too."),
 ]
 
 

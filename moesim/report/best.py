@@ -13,14 +13,14 @@ from moesim.report.terminal import number
 from moesim.results.blocks import read_blocks
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
-from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
+from moesim.sweep.speeds import losses_in_words, ranked
 
 
 def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
     """The fastest point of ``sweep`` against the next, in a sentence.
 
-    Points that know the future are passed over, and those that drop choices unless ``allow_drops``;
-    where one of either is faster, that is a sentence of its own.
+    Points that know the future are passed over, and those that leave out choices unless
+    ``allow_drops``; where one of either is faster, that is a sentence of its own.
     """
     speed = ranked(sweep.table, allow_drops=allow_drops)
     return [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
@@ -35,7 +35,7 @@ def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iter
             at = every.index[0]
             why = KNOWS
             if every is drops:
-                why = f"{drops_in_words(dropped_share(sweep.table)[[at]])} of its choices"
+                why = losses_in_words(sweep.table.loc[[at]], told=True)
             against = f" against {number(speed.iloc[0])}" if len(speed) else ""
             fast = f"{number(every[at])} tokens/s{against}"
             yield f"faster, but {why}: {sweep.labels()[at]}, {fast}"
@@ -51,7 +51,7 @@ def _line(sweep: Sweep, speed: pd.Series[float]) -> list[str]:
         return []
     texts = sweep.table.loc[best, list(sweep.varying)].astype(str)
     common = [axis for axis in sweep.varying if len(set(texts[axis])) == 1]
-    drops = {at: drops_in_words(dropped_share(sweep.table)[[at]]) for at in best}
+    drops = {at: losses_in_words(sweep.table.loc[[at]]) for at in best}
     names = sweep.labels(without=common)
     where = sweep.labels(without=[axis for axis in sweep.varying if axis not in common])[best[0]]
     first, second = (f"{names[at]} ({drops[at]})" if drops[at] else names[at] for at in best)

@@ -16,7 +16,7 @@ from moesim.report.series import slots
 from moesim.report.style import KNOWS, OFFLINE_POLICY, series_styles, sizes
 from moesim.sweep.found import read_sweep
 from moesim.sweep.identity import is_sweep
-from moesim.sweep.speeds import dropped_share, drops_in_words
+from moesim.sweep.speeds import losses, losses_in_words
 
 X = "slots_per_layer"
 MOST_TICKS = 14
@@ -28,7 +28,7 @@ def capacity_table(
     """The points of a sweep over the capacity.
 
     Columns: ``series`` (the other axes in words), ``slots_per_layer``, ``policy``, ``status``,
-    ``dropped_share``; and the columns that ``measure`` makes of the sweep's table.
+    what ``speeds.losses`` says; and the columns that ``measure`` makes of the sweep's table.
     """
     if not is_sweep(folder):
         raise figure.unsuitable(folder, "the folder holds no sweep")
@@ -42,7 +42,7 @@ def capacity_table(
         X: slots(sweep.table),
         "policy": sweep.policies,
         "status": sweep.table["status"],
-        "dropped_share": dropped_share(sweep.table),
+        **losses(sweep.table),
     }
     table = pd.DataFrame(head).join(measure(sweep.table))
     return table[table[X].notna()].sort_values(X, kind="stable").reset_index(drop=True)
@@ -86,8 +86,8 @@ def _policy(line: pd.DataFrame) -> str:
 
 
 def series_words(name: str, line: pd.DataFrame) -> str:
-    """What a series is called: with what it drops, and whether it knows the future."""
-    drops = drops_in_words(line.loc[line["status"] == "ok", "dropped_share"])
+    """What a series is called: with what it leaves out, and whether it knows the future."""
+    drops = losses_in_words(line[line["status"] == "ok"])
     notes = [note for note in (KNOWS if _policy(line) == OFFLINE_POLICY else "", drops) if note]
     return f"{name} ({', '.join(notes)})" if notes else name
 

@@ -15,15 +15,14 @@ from moesim.results.blocks import blocks_of_result
 from moesim.results.files import plain
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.identity import differences, is_sweep, read_sweep_file
+from moesim.sweep.speeds import LOST, losses
 
 UNSAID = ("name", "figures", "records", "sweep")
 """Keys of an experiment that decide no number of a run."""
 UNCOMPARED = ("engine_wall_s", "layer_steps")
-DROPS = ("dropped_share",)
-"""Numbers that are shown unless they are nothing."""
 SHARES = ("time_share", "price_share")
 POINT_NUMBERS = (
-    "output_throughput", "dropped_share", "mean_tpot_ms", "hit_ratio_per_expert",
+    "output_throughput", *LOST, "mean_tpot_ms", "hit_ratio_per_expert",
     "peak_memory_bytes",
 )  # fmt: skip
 
@@ -102,14 +101,14 @@ def _table(rows: list[tuple[str, Any, Any]]) -> Table:
 
 def _numbers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
     """The plain numbers, and the status, of which the two have different ones; and what the two
-    drop, as it stands beside every throughput.
+    leave out, as it stands beside every throughput.
     """
     keys = [key for key in dict.fromkeys((*first, *second)) if key not in (*UNCOMPARED, "name")]
     rows = [(key, first.get(key), second.get(key)) for key in keys]
     plain_rows = [
         (k, a, b)
         for k, a, b in rows
-        if not isinstance(a, dict | list) and (a != b or (k in DROPS and (a or b)))
+        if not isinstance(a, dict | list) and (a != b or (k in LOST and (a or b)))
     ]
     table = _table([row for row in plain_rows if not isinstance(row[2], dict | list)])
     return table.assign(ratio=[_ratio(a, b) for _, a, b in table.to_numpy()])
@@ -138,8 +137,14 @@ def _sweeps(first: Path, second: Path) -> dict[str, Table]:
             shared = f"only the axes {', '.join(axes)}" if axes else "no axes"
             what = f"its points cannot be paired: the two sweeps share {shared}"
             raise InputError([Problem(str(folder), "", what)])
-    numbers = [n for n in POINT_NUMBERS if n in one.table.columns and n in two.table.columns]
-    kept = [sweep.table[[*axes, "status", *numbers]] for sweep in (one, two)]
+    lost = [losses(sweep.table) for sweep in (one, two)]
+    columns = list(dict.fromkeys(name for table in lost for name in table))
+    tables = [
+        sweep.table.assign(**table.reindex(columns=columns, fill_value=0.0))
+        for sweep, table in zip((one, two), lost, strict=True)
+    ]
+    numbers = [name for name in POINT_NUMBERS if all(name in table for table in tables)]
+    kept = [table[[*axes, "status", *numbers]] for table in tables]
     kept = [table.assign(number=range(len(table))) for table in kept]
     for table in kept:
         table[axes] = table[axes].astype(str)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from moesim.report.compare_intervals import NAMES
 from moesim.report.terminal import number, percent
+from moesim.sweep.speeds import LOST
 
 TITLES = {
     "configuration": "what differs in the experiments",
@@ -26,6 +27,8 @@ TITLES = {
 FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "output_throughput": ("tokens/s", number),
     "dropped_share": ("dropped", percent),
+    "skipped_share": ("skipped", percent),
+    "skipped_gate_weight_share": ("skipped\nweight", percent),
     "hit_ratio_per_expert": ("hits", percent),
 }
 
@@ -75,8 +78,7 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     """Axes, tokens/s and hits of both, the ratio of the speeds; a dash where a run has none."""
     axes = list(table.columns[: list(table.columns).index("status_first")])
     known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
-    if "dropped_share" in known and not _drops(table):
-        del known["dropped_share"]
+    known = {name: form for name, form in known.items() if name not in LOST or _any(table, name)}
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
     sheet = _sheet(title, [*names, "ratio", "95 %"])
     for row in table.to_dict("records"):
@@ -92,9 +94,9 @@ def _points(title: str, table: pd.DataFrame) -> Table:
     return sheet
 
 
-def _drops(table: pd.DataFrame) -> bool:
-    """Whether a point of either drops choices."""
-    return bool((table[["dropped_share_first", "dropped_share_second"]] > 0).to_numpy().any())
+def _any(table: pd.DataFrame, name: str) -> bool:
+    """Whether a point of either has some of what ``name`` is a share of."""
+    return bool((table[[f"{name}_first", f"{name}_second"]] > 0).to_numpy().any())
 
 
 def _differences(title: str, table: pd.DataFrame) -> Table:

@@ -19,7 +19,7 @@ from moesim.report.labels import label_ends
 from moesim.report.style import series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
-from moesim.sweep.speeds import dropped_share, numbers
+from moesim.sweep.speeds import losses, numbers
 from moesim.sweep.words import in_words, last_word
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def metric_table(sweep: Sweep, figure: MetricOverAxis) -> pd.DataFrame:
         "series": sweep.labels(without=[over, *sweep.together(over)]),
         "policy": sweep.policies,
         "status": sweep.table["status"],
-        "dropped_share": dropped_share(sweep.table),
+        **losses(sweep.table),
         "baseline": _at(sweep, figure.relative_to),
         AXIS: words,
         **_limits(sweep, figure),

@@ -52,8 +52,8 @@ def plot(
     sweep, to those of them that apply), and without these to all that apply and need no parameter;
     ``out`` defaults to ``figures`` in ``folder``. ``formats``: of ``FORMATS``; ``size``: of the
     whole picture in inches, as ``(3.3, 2.5)`` or ``3.3x2.5``; ``allow_drops``: let points that drop
-    choices be the best. ``warn`` is told of each figure that does not apply. Raises an InputError
-    for a figure that is not known, and where none can be drawn.
+    or skip choices be the best. ``warn`` is told of each figure that does not apply. Raises an
+    InputError for a figure that is not known, and where none can be drawn.
     """
     source = Path(folder)
     target = Path(out) if out else source / "figures"

@@ -16,7 +16,15 @@ from rich.text import Text
 from moesim.hardware.price_error import PriceError
 from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
-from moesim.sweep.speeds import dropped_share, knows_future, ranked, share_in_words
+from moesim.sweep.speeds import (
+    SKIPPED,
+    SKIPPED_WEIGHT,
+    how_lost,
+    knows_future,
+    losses,
+    ranked,
+    share_in_words,
+)
 from moesim.sweep.words import in_words, last_word, word
 
 GIB = 2**30
@@ -126,6 +134,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         *_throughput(summary),
         *_interval(summary, "output_throughput", "tokens/s"),
         *_drops(summary),
+        *_skips(summary),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
         *_interval(summary, "mean_tpot_ms", "ms"),
@@ -182,6 +191,18 @@ def _drops(summary: Mapping[str, Any]) -> list[Row]:
     return [("choices dropped", f"{share_in_words(share)} ({choices})")] if share else []
 
 
+def _skips(summary: Mapping[str, Any]) -> list[Row]:
+    """The choices whose experts were skipped, and how much of the tokens' gate weight that is."""
+    share, choices = summary.get(SKIPPED), number(summary.get("skipped_choices"))
+    weight = summary.get(SKIPPED_WEIGHT)
+    if not share:
+        return []
+    of_weight = "the trace has no gate weights"
+    if weight is not None:
+        of_weight = f"{share_in_words(weight)} of gate weight"
+    return [("choices skipped", f"{share_in_words(share)} ({choices}); {of_weight}")]
+
+
 def _interval(summary: Mapping[str, Any], name: str, unit: str) -> list[Row]:
     """A number after the warm-up with its interval, if it has one; a ratio without a unit."""
     found = (summary.get("intervals") or {}).get(name) or {}
@@ -223,10 +244,16 @@ def share_table(shares: Mapping[str, float]) -> Table:
     return table
 
 
-DROPPED = "dropped_share"
+def _share(share: float) -> str:
+    """A share in percent, without the sign; a dash where it is not known."""
+    return "-" if pd.isna(share) else share_in_words(share).removesuffix(" %")
+
+
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("output_throughput", "tokens/s", number),
-    (DROPPED, "dropped\n%", lambda share: share_in_words(share).removesuffix(" %")),
+    ("dropped_share", "dropped\n%", _share),
+    (SKIPPED_WEIGHT, "skipped\nweight %", _share),
+    (SKIPPED, "skipped\n%", _share),
     ("interval", "\n95 %", str),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
@@ -251,7 +278,7 @@ def sweep_table(
     most: int | None = None,
     allow_drops: bool = False,
 ) -> RenderableType:
-    """One row a point with its axes and key numbers; of the points that drop no choice (with
+    """One row a point with its axes and key numbers; of the points that leave out no choice (with
     ``allow_drops``: of all) the fastest is marked and bold.
 
     Below it, once each, the reasons of the points that have no numbers, and what the prices
@@ -269,7 +296,7 @@ def sweep_table(
         pad_edge=False,
         show_edge=False,
     )
-    points = _with_drops(_with_intervals(points))
+    points = _with_losses(_with_intervals(points))
     units = {axis: _common_unit(points[axis]) for axis in axes}
     headings = [_heading(axis, axes, units[axis]) for axis in axes]
     least = [min(_width([heading]), 12) for heading in headings]
@@ -322,14 +349,18 @@ def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(interval=[span(*pair) for pair in points[names].to_numpy()])
 
 
-def _with_drops(points: pd.DataFrame) -> pd.DataFrame:
-    """``points`` with the column of drops only where a point drops some."""
-    shares = dropped_share(points)
-    return (
-        points.assign(**{DROPPED: shares})
-        if shares.any()
-        else points.drop(columns=DROPPED, errors="ignore")
-    )
+def _with_losses(points: pd.DataFrame) -> pd.DataFrame:
+    """``points`` with the columns of what they leave out only where a point does: of skipped
+    experts the gate weight, and the share of choices where a trace has no weights.
+    """
+    found = losses(points)
+    if SKIPPED in found:
+        weighed = (found[SKIPPED] == 0) | found[SKIPPED_WEIGHT].notna()
+        found[SKIPPED_WEIGHT] = found[SKIPPED_WEIGHT].fillna(0.0).where(weighed)
+        found[SKIPPED] = found[SKIPPED].where(~weighed)
+    shown = found.loc[:, (found > 0).any()]
+    others = points.drop(columns=["dropped_share", SKIPPED, SKIPPED_WEIGHT], errors="ignore")
+    return others.join(shown)
 
 
 def span(low: Any, high: Any) -> str:
@@ -388,13 +419,14 @@ def _best(points: pd.DataFrame, *, allow_drops: bool) -> int:
 
 def _caption(points: pd.DataFrame, *, allow_drops: bool) -> str:
     """What the star says, and what it passes over."""
-    drop = not allow_drops and bool(dropped_share(points).any())
-    if drop and ranked(points).empty:
-        return "no star: every point drops choices; --allow-drops marks the fastest"
-    over = ["drop no choice"] * drop
+    lost = "" if allow_drops else how_lost(points)
+    if lost and ranked(points).empty:
+        how = how_lost(points, "s")
+        return f"no star: every point {how} choices; --allow-drops marks the fastest"
+    over = [f"{lost} no choice"] if lost else []
     known = knows_future(points)
     over += ["do not know the future"] * bool(known.any() and not known.all())
     if not over:
         return "* the highest throughput of the sweep"
     text = f"* the highest throughput of the points that {' and '.join(over)}"
-    return f"{text}; --allow-drops: of all" if drop else text
+    return f"{text}; --allow-drops: of all" if lost else text

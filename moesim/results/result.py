@@ -143,7 +143,7 @@ def _file_name(name: Any) -> str:
 
 
 def _numbers_in_words(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Speed, hits, drops and memory of a run, where they are known; or why it has no numbers."""
+    """Speed, hits, losses and memory of a run, where they are known; or why it has no numbers."""
     if summary.get("reason"):
         yield str(summary["reason"])
     get = summary.get
@@ -161,5 +161,13 @@ def _numbers_in_words(summary: Mapping[str, Any]) -> Iterator[str]:
         yield hits if slots is None else f"{hits}, {slots} slots per layer"
     if get("dropped_share"):
         yield f"{100 * summary['dropped_share']:.2g} % of choices dropped"
+    if get("skipped_share"):
+        yield f"{100 * summary['skipped_share']:.2g} % of choices skipped{_weighed(summary)}"
     if get("peak_memory_bytes"):
         yield f"peak memory {summary['peak_memory_bytes'] / 2**30:.2f} GiB"
+
+
+def _weighed(summary: Mapping[str, Any]) -> str:
+    """How much gate weight skipped choices have, where that is known."""
+    weight = summary.get("skipped_gate_weight_share")
+    return "" if weight is None else f", {100 * weight:.2g} % of gate weight"

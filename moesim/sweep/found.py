@@ -13,7 +13,7 @@ from moesim.config.counted import counted
 from moesim.results.result import setting_in_words
 from moesim.sweep.identity import read_axes, read_sweep_file
 from moesim.sweep.kinds import kinds
-from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
+from moesim.sweep.speeds import losses_in_words, ranked
 from moesim.sweep.table import read_points
 from moesim.sweep.words import in_words, word
 
@@ -60,8 +60,8 @@ class Sweep:
         return self.table[self.table["status"] == "ok"]
 
     def best(self, *, allow_drops: bool = False) -> pd.Series[Any] | None:
-        """The row of the point with the most tokens a second among those that dropped no choice
-        (with ``allow_drops``: of all); None where none ran.
+        """The row of the point with the most tokens a second among those that dropped or
+        skipped no choice (with ``allow_drops``: of all); None where none ran.
         """
         speed = ranked(self.table, allow_drops=allow_drops)
         return None if speed.empty else self.table.loc[speed.index[0]]
@@ -98,7 +98,7 @@ class Sweep:
         for allowed in (False, True):
             if len(speed := ranked(self.table, allow_drops=allowed)):
                 at = speed.index[0]
-                drops = drops_in_words(dropped_share(self.table)[[at]])
+                drops = losses_in_words(self.table.loc[[at]])
                 label = self.labels()[at] or "its point"
                 return f"{label}, {speed[at]:.4g} tokens/s{', ' if drops else ''}{drops}"
         return "no point ran to its end"

@@ -1,4 +1,4 @@
-"""How fast the points of a sweep are, and what they drop for it."""
+"""How fast the points of a sweep are, and what they leave out for it."""
 
 from __future__ import annotations
 
@@ -44,21 +44,51 @@ THROUGHPUTS = {
 """The columns that a throughput stands in, and what their axis says."""
 
 
-def dropped_share(table: pd.DataFrame) -> pd.Series[float]:
-    """The share of each point's choices that its gating dropped, 0 where it dropped none."""
-    return numbers(table, "dropped_share").fillna(0.0).rename("dropped_share")
+LOSSES = {"dropped_share": "drop", "skipped_share": "skip"}
+"""Shares of all choices that are not computed, and how that is called: a gating drops what it has
+no room for, and what is done about misses may skip experts."""
+SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
+LOST = (*LOSSES, SKIPPED_WEIGHT)
+"""All shares of what a run leaves out."""
+
+
+def losses(table: pd.DataFrame) -> pd.DataFrame:
+    """What each point leaves out: ``dropped_share``, 0 where it drops nothing; and where some point
+    skips experts, ``skipped_share`` likewise and its ``skipped_gate_weight_share``, if known.
+    """
+    found = {name: numbers(table, name).fillna(0.0) for name in LOSSES}
+    if not found[SKIPPED].any():
+        del found[SKIPPED]
+    else:
+        found[SKIPPED_WEIGHT] = numbers(table, SKIPPED_WEIGHT)
+    return pd.DataFrame(found, index=table.index)
+
+
+def loses(table: pd.DataFrame) -> pd.Series[bool]:
+    """Whether each point leaves choices out."""
+    found = losses(table)
+    return (found[[name for name in LOSSES if name in found]] > 0).any(axis=1)
+
+
+def how_lost(table: pd.DataFrame, ending: str = "") -> str:
+    """``drop``, ``skip`` or ``drop or skip``, as points do, each with the ``ending``; "" where none
+    leaves choices out.
+    """
+    found = losses(table)
+    verbs = (verb for name, verb in LOSSES.items() if name in found and found[name].any())
+    return " or ".join(f"{verb}{ending}" for verb in verbs)
 
 
 def ranked(
     table: pd.DataFrame, *, allow_drops: bool = False, offline: bool = False
 ) -> pd.Series[float]:
     """The throughput of the points that ran to their end, the fastest first: of those that dropped
-    no choice, or also of others with ``allow_drops``; of those that any program can reach, where
-    there are some, or also of those that know the future with ``offline``.
+    or skipped no choice, or also of others with ``allow_drops``; of those that any program can
+    reach, where there are some, or also of those that know the future with ``offline``.
     """
     speed = throughput(table)[table["status"] == "ok"].dropna()
     if not allow_drops:
-        speed = speed[dropped_share(table)[speed.index] == 0]
+        speed = speed[~loses(table)[speed.index]]
     known = knows_future(table)[speed.index]
     if not offline and not known.all():
         speed = speed[~known]
@@ -84,12 +114,26 @@ def share_in_words(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"  # noqa: PLR2004
 
 
-def drops_in_words(shares: pd.Series[float]) -> str:
-    """``drops 38.0 %`` of one point, ``drops 0.0 % to 38.0 %`` of several; "" where none is
-    dropped.
+def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
+    """``drops 38.0 %`` (of choices) of one point, ``drops 0.0 % to 38.0 %`` of several, and
+    ``skips 8.1 % of gate weight``, or ``of choices`` where a trace has no weights; "" where none is
+    left out. ``told``: for a sentence, as ``drops 38.0 % of its choices``.
     """
-    known = shares.dropna()
-    if not (known > 0).any():
+    found, its = losses(table), "its " if told else ""
+    words = []
+    if dropped := _ends(found["dropped_share"]):
+        words.append(f"drops {dropped}{' of its choices' if told else ''}")
+    if SKIPPED in found:
+        skipping = found[SKIPPED] > 0
+        weighed = found.loc[skipping, SKIPPED_WEIGHT].notna().all()
+        shares = found[SKIPPED_WEIGHT].where(skipping, 0.0) if weighed else found[SKIPPED]
+        words.append(f"skips {_ends(shares)} of {its}{'gate weight' if weighed else 'choices'}")
+    return (" and " if told else ", ").join(words)
+
+
+def _ends(shares: pd.Series[float]) -> str:
+    """``38.0 %``, or the least and the most of several; "" where all are 0."""
+    if not (shares > 0).any():
         return ""
-    ends = dict.fromkeys(share_in_words(float(end)) for end in (known.min(), known.max()))
-    return f"drops {' to '.join(ends)}"
+    ends = (share_in_words(float(end)) for end in (shares.min(), shares.max()))
+    return " to ".join(dict.fromkeys(ends))

@@ -24,7 +24,7 @@ LIMITS = ("capacity_bytes", "driver_bytes")
 
 class MemoryOverTime(Figure):
     """Stacked memory by category; of a sweep, its point with the best throughput among those that
-    drop no choice (of all where every point drops some).
+    leave out no choice (of all where every point does).
     """
 
     kind = "memory_over_time"
@@ -52,7 +52,7 @@ class MemoryOverTime(Figure):
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
         from moesim.sweep.point import point_folder
-        from moesim.sweep.speeds import dropped_share, drops_in_words, ranked
+        from moesim.sweep.speeds import losses_in_words, ranked
 
         if not is_sweep(folder):
             return "", folder  # what it is of stands below the title
@@ -63,7 +63,7 @@ class MemoryOverTime(Figure):
         if speed.empty:
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
         best = int(speed.index[0])
-        drops = drops_in_words(dropped_share(sweep.table)[[best]])
+        drops = losses_in_words(sweep.table.loc[[best]])
         words = ", ".join(filter(None, (sweep.labels()[best], drops)))
         return f"best point, {words}" if words else f"point {best}", point_folder(folder, best)
 

@@ -37,7 +37,7 @@ class ThroughputVsMemory(Figure):
     kind = "throughput_vs_memory"
     needs = "a sweep with a point that ran to its end"
     allow_drops: bool = Field(
-        default=False, description="Let points that drop choices be on the front, too."
+        default=False, description="Let points that drop or skip choices be on the front, too."
     )
 
     def obstacle(self, axes: Collection[str]) -> str:
@@ -53,7 +53,7 @@ class ThroughputVsMemory(Figure):
         from moesim.report.series import throughput_column, throughputs
         from moesim.sweep.found import read_sweep
         from moesim.sweep.identity import is_sweep
-        from moesim.sweep.speeds import dropped_share, knows_future, numbers
+        from moesim.sweep.speeds import knows_future, loses, losses, numbers
         from moesim.sweep.words import word
 
         if not is_sweep(folder):
@@ -70,7 +70,7 @@ class ThroughputVsMemory(Figure):
             "status": sweep.table["status"],
             "policy": sweep.policies,
             "peak_memory_bytes": numbers(sweep.table, "peak_memory_bytes"),
-            "dropped_share": dropped_share(sweep.table),
+            **losses(sweep.table),
         }
         speed = throughputs(sweep.table)
         name = throughput_column(speed)
@@ -78,7 +78,7 @@ class ThroughputVsMemory(Figure):
         ran = (table["status"] == "ok") & table[["peak_memory_bytes", name]].notna().all(axis=1)
         if not ran.any():
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
-        able = ran if self.allow_drops else ran & (table["dropped_share"] == 0)
+        able = ran if self.allow_drops else ran & ~loses(table)
         known = knows_future(sweep.table)
         able &= ~known if not known[ran].all() else ran
         front = pareto(table.loc[able, "peak_memory_bytes"], table.loc[able, name])
@@ -87,12 +87,12 @@ class ThroughputVsMemory(Figure):
         return table.sort_values("peak_memory_bytes", kind="stable").reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Points, filled where they are on the front, which is a staircase, crossed where they drop
-        choices; below the axes, which points ran out of memory.
+        """Points, filled where they are on the front, which is a staircase, crossed where they
+        leave out choices; below the axes, which points ran out of memory.
         """
         from moesim.report.capacity import error_bars
         from moesim.report.series import throughput_column
-        from moesim.sweep.speeds import THROUGHPUTS
+        from moesim.sweep.speeds import THROUGHPUTS, how_lost, loses
 
         table = table.fillna({"point": "", "series": "", "policy": "", "capacity": ""})
         column = throughput_column(table)
@@ -108,24 +108,25 @@ class ThroughputVsMemory(Figure):
         axes.annotate(_missing(table), (0, 0), (0, -42), xycoords="axes fraction", va="top",
                       textcoords="offset points", fontsize=9)  # fmt: skip
         axes.set_ylabel(THROUGHPUTS[column])
-        dropping = ran[ran["dropped_share"] > 0].reset_index(drop=True)
-        of = "" if self.allow_drops or dropping.empty else " of what drops no choice"
+        losing = ran[loses(ran)].reset_index(drop=True)
+        no = "" if self.allow_drops else how_lost(losing, "s")
+        of = f" of what {no} no choice" if no else ""
         axes.set_title(f"Throughput over memory; filled: the Pareto front{of}")
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:
             _by_series(ran, axes)
-        _cross(dropping, axes)
+        _cross(losing, axes)
 
 
-def _cross(dropping: pd.DataFrame, axes: Axes) -> None:
-    """A cross on each point that drops choices, with the share below it."""
-    from moesim.sweep.speeds import share_in_words
+def _cross(losing: pd.DataFrame, axes: Axes) -> None:
+    """A cross on each point that leaves out choices, with the share below it."""
+    from moesim.sweep.speeds import losses_in_words
 
-    axes.scatter(dropping["x"], dropping["y"], marker="x", s=60 * marker_area(), color="#222222",
+    axes.scatter(losing["x"], losing["y"], marker="x", s=60 * marker_area(), color="#222222",
                  linewidth=1, zorder=4)  # fmt: skip
-    texts = [f"drops {share_in_words(share)}" for share in dropping["dropped_share"]]
-    _name_points(texts, dropping, axes, (5, -10))
+    texts = [losses_in_words(losing.iloc[[place]]) for place in range(len(losing))]
+    _name_points(texts, losing, axes, (5, -10))
 
 
 def _by_series(ran: pd.DataFrame, axes: Axes) -> None:

@@ -31,13 +31,13 @@ class TimeBreakdown(Figure):
     needs = "a run or a sweep with a point that ran to its end"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, mean TTFT and TPOT in ms, the share of dropped choices and that of each cause; at
+        """Point, mean TTFT and TPOT in ms, the share of choices left out and that of each cause; at
         most the first 40 points.
         """
         import pandas as pd
 
         from moesim.results import TIME_SHARES
-        from moesim.sweep.speeds import dropped_share, numbers
+        from moesim.sweep.speeds import losses, numbers
 
         points = self._points(folder)
         points = points[points["status"] == "ok"].head(MOST_BARS).reset_index(drop=True)
@@ -47,7 +47,7 @@ class TimeBreakdown(Figure):
         if all(share.isna().all() for share in shares.values()):
             raise self.unsuitable(folder, "its summary has no time_share")
         head = {"point": points["point"]} | {n: numbers(points, n) for n in LATENCIES}
-        return pd.DataFrame({**head, "dropped_share": dropped_share(points), **shares})
+        return pd.DataFrame({**head, **losses(points), **shares})
 
     def _points(self, folder: Path) -> pd.DataFrame:
         from moesim.results import read_result
@@ -98,10 +98,10 @@ class TimeBreakdown(Figure):
 
 
 def _names(table: pd.DataFrame) -> list[str]:
-    """Each point in words, with what it drops."""
-    from moesim.sweep.speeds import drops_in_words
+    """Each point in words, with what it leaves out."""
+    from moesim.sweep.speeds import losses_in_words
 
-    drops = [drops_in_words(table["dropped_share"].iloc[[n]]) for n in range(len(table))]
+    drops = [losses_in_words(table.iloc[[n]]) for n in range(len(table))]
     points = table["point"].astype(str)
     return [f"{p} ({d})" if d else p for p, d in zip(points, drops, strict=True)]
 
