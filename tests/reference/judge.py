@@ -14,7 +14,7 @@ from .judge_batches import Pass, passes_of
 from .judge_cache import Cache, usage_of
 from .judge_clock import Clock
 from .judge_gating import Routed, route, weights_lost
-from .judge_misses import HOST, LINK, Misses
+from .judge_misses import HOST, LINK, SKIP, Misses
 from .judge_placement import local_experts, physical_experts
 from .judge_prefetch import Predictions, counted
 from .judge_words import (
@@ -58,9 +58,14 @@ def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict
         verdict.turns += now
         for m, layer in layers.items():
             count_layer(verdict, layer, [mine[g, m] for g in range(config.gpus)])
-            lost, whole = weights_lost(one, m, trace, config, layer.capacity)
+            lost, whole, left = weights_lost(one, m, trace, config, layer.capacity)
             verdict.lost_weight += lost
             verdict.weight += whole
+            held = physical_experts(m, model, config)
+            for turn in [turn for g in range(config.gpus) for turn in mine[g, m]]:
+                if turn.place == SKIP:
+                    verdict.skipped_rows += turn.kept_rows
+                    verdict.skipped_weight += weight_of(turn.expert, held, layer.kept, left)
         verdict.charges.append(
             [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
         )
@@ -161,6 +166,12 @@ class Decisions:
         return {**counted(copies), "misses_caused": caused}
 
 
+def weight_of(expert: int, held: list[int], kept: list[int], left: dict[int, int]) -> int:
+    """The kept gate weight of a physical expert: replicas have theirs by their rows."""
+    every = sum(rows for e, rows in zip(held, kept, strict=True) if e == held[expert])
+    return left.get(held[expert], 0) * kept[expert] // every if every else 0
+
+
 def weights_of(one: Pass, moe_layer: int, trace: Trace) -> dict[int, int]:
     """Each expert's gate weights of all tokens, in units of 2**-24 (whole numbers in fp16)."""
     weights: dict[int, int] = {}
@@ -204,7 +215,9 @@ def step_row(
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
     misses = sum(turn.missed for turn in turns)
-    host, link = (sum(turn.place == place for turn in turns) for place in (HOST, LINK))
+    host, link, skipped = (
+        sum(turn.place == place for turn in turns) for place in (HOST, LINK, SKIP)
+    )
     return {
         "step": one.step,
         "phase": PHASE_NAMES[one.phase],
@@ -219,10 +232,11 @@ def step_row(
         "misses": misses,
         "host_turns": host,
         "zero_copy_turns": link,
+        "skipped_turns": skipped,
         **ahead,
         "accesses": sum(turn.kept_rows for turn in turns),
         "access_hits": sum(turn.kept_rows for turn in turns if turn.hit),
-        "bytes_h2d": (misses - host + ahead["prefetched"]) * model.expert_bytes,
+        "bytes_h2d": (misses - host - skipped + ahead["prefetched"]) * model.expert_bytes,
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
         "cpu_wait_ns": spent["waiting_for_cpu"],
@@ -236,8 +250,8 @@ def step_row(
 
 def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
     """The whole run's sums, and each request's time per output token."""
-    known = ("hits", "late", "misses", "host_turns", "zero_copy_turns", "accesses", "access_hits")
-    counted = (*known, *AHEAD)
+    known = ("hits", "late", "misses", "accesses", "access_hits")
+    counted = (*known, "host_turns", "zero_copy_turns", "skipped_turns", *AHEAD)
     spent = ("bytes_h2d", "stall_ns", "barrier_ns", "cpu_wait_ns")
     for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))

@@ -8,7 +8,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from .judge_misses import HOST, LOAD, Misses
+from .judge_misses import HOST, LOAD, SKIP, Misses
 from .judge_policies import POLICIES, Arrival, Expert
 from .judge_prefetch import CANCELLED, QUEUED, Copy
 from .judge_words import NO_EXPERT, Config, Trace, Turn
@@ -240,7 +240,7 @@ def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:
     waves: list[list[Turn]] = []
     residents_ended = False
     for turn in turns:
-        if turn.place == HOST:
+        if turn.place in (HOST, SKIP):
             turn.wave = -1
             continue
         current = waves[-1] if waves else []

@@ -8,7 +8,7 @@ from functools import partial
 from .judge_batches import Pass
 from .judge_cache import form_waves
 from .judge_gating import Routed, tokens_of
-from .judge_misses import HOST, LINK, LOAD, host_ns, link_ns
+from .judge_misses import HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .judge_placement import local_experts
 from .judge_prefetch import PROMOTED
 from .judge_words import (
@@ -145,6 +145,7 @@ class Clock:
                         "misses": sum(turn.missed for turn in theirs[g]),
                         "host_turns": sum(turn.place == HOST for turn in theirs[g]),
                         "zero_copy_turns": sum(turn.place == LINK for turn in theirs[g]),
+                        "skipped_turns": sum(turn.place == SKIP for turn in theirs[g]),
                         "start_ns": t,
                         "end_ns": gpu.t,
                         "stall_ns": spent["waiting_for_weights"],
@@ -263,7 +264,7 @@ class Clock:
         known = [self.synchronise(g, known[g]) for g in every]
         turns = [decide(g, known[g]) for g in every]
         for turn in [turn for mine in turns for turn in mine if turn.place != HOST]:
-            turn.rows = self.config.rows_on_gpu(turn.rows)
+            turn.rows = 0 if turn.place == SKIP else self.config.rows_on_gpu(turn.rows)
         waves = [form_waves(turns[g], self.config) for g in every]
         copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
         if self.config.agrees:

@@ -91,10 +91,10 @@ class Choice:
 
 def weights_lost(
     one: Pass, moe_layer: int, trace: Trace, config: Config, capacity: int
-) -> tuple[int, int]:
-    """Gate weight of dropped choices and of all, in units of 2**-24."""
-    if config.drops is None or "gate_weights" not in trace:
-        return 0, 0
+) -> tuple[int, int, dict[int, int]]:
+    """Gate weight of dropped choices, of all, and what each expert keeps, in units of 2**-24."""
+    if (config.drops is None and config.miss != "skip") or "gate_weights" not in trace:
+        return 0, 0, {}
     rows = [(part.gpu, row) for part in one.parts for row in part.rows]
     ids = [trace["expert_ids"][row] for _, row in rows]
     shape = (len(rows), len(ids[0]), len(ids[0][0]))
@@ -115,10 +115,12 @@ def weights_lost(
         "random": lambda c: (c.rank, c.draw, c.place),
         "highest_gate_first": lambda c: (-c.weight, c.rank, c.place),
         "batch_prioritised": lambda c: (c.rank, -c.token_weight, c.place),
-    }[config.drops]
-    lost = whole = 0
-    for choices in wanted.values():
+    }[config.drops or "first_come"]
+    whole = 0
+    left: dict[int, int] = {}
+    for (_, expert), choices in wanted.items():
         choices.sort(key=order)
-        lost += sum(choice.weight for choice in choices[capacity:])
+        kept = choices if config.drops is None else choices[:capacity]
+        left[expert] = left.get(expert, 0) + sum(choice.weight for choice in kept)
         whole += sum(choice.weight for choice in choices)
-    return lost, whole
+    return whole - sum(left.values()), whole, left

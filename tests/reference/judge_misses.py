@@ -5,6 +5,7 @@ from __future__ import annotations
 from .judge_words import Config, Layer, Model, Prices, Turn
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
+SKIP = "skip"  # not computed at all
 
 
 class Misses:
@@ -22,7 +23,7 @@ class Misses:
     def place(self, rows: int) -> str:
         if self.config.miss == "cheapest":
             return self.cheapest(rows)
-        return {"load": LOAD, "cpu": HOST, "zero_copy": LINK}[self.config.miss]
+        return {"load": LOAD, "cpu": HOST, "zero_copy": LINK, "skip": SKIP}[self.config.miss]
 
     def cheapest(self, rows: int) -> str:
         size, pinned = rows * self.row_bytes, self.config.software.pinned

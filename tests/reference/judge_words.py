@@ -123,7 +123,7 @@ class Config:
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
     first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
-    miss: str = "load"  # load | cpu | cheapest | zero_copy
+    miss: str = "load"  # load | cpu | cheapest | zero_copy | skip
     uploads: int | None = None  # loads that cheapest may make in a step and layer; None: any
     order: str = "id"  # id | resident_first
     kernels: str = "grouped"  # grouped | serial | batched | block_sparse
@@ -185,11 +185,11 @@ class Turn:
     expert: int
     hit: bool
     victim: int | None = None
-    place: str = ""  # "" hit or late | "load" | "host" | "link": how a miss is computed
+    place: str = ""  # "" hit or late | "load" | "host" | "link" | "skip": how a miss is computed
     # "" no load | "free" | "a" | "b" | "c" | "d" | beside the slots: "staged" | "layer"
     rule: str = ""
     resident_at_start: bool = True
-    wave: int = 0  # -1: computed by the host
+    wave: int = 0  # -1: computed by the host, or not at all
     rows: int = 0
     kept_rows: int = 0
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
@@ -227,6 +227,7 @@ class Verdict:
     misses: int = 0
     host_turns: int = 0
     zero_copy_turns: int = 0
+    skipped_turns: int = 0
     prefetched: int = 0  # started
     prefetches_used: int = 0
     prefetches_cancelled: int = 0
@@ -241,6 +242,8 @@ class Verdict:
     dropped: int = 0
     lost_weight: int = 0  # gate weight of dropped choices, in units of 2**-24
     weight: int = 0  # of all choices
+    skipped_rows: int = 0  # choices of experts that were skipped
+    skipped_weight: int = 0  # and their gate weight
     rows_executed: int = 0
     rows_kept: int = 0
     sum_of_largest_rows: int = 0  # over (step, MoE layer): the busiest GPU's rows
@@ -265,7 +268,8 @@ class Verdict:
 
     @property
     def padding_ratio(self) -> Fraction | None:
-        return ratio(self.rows_executed - self.rows_kept, self.rows_executed)
+        carried = self.rows_kept - self.skipped_rows
+        return ratio(self.rows_executed - carried, self.rows_executed)
 
     @property
     def balancedness(self) -> Fraction | None:

@@ -30,7 +30,7 @@ from .prices import ToyPrices
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
 POLICIES = (*CLASSIC, *OF_TODAY)
-MISSES = ("load", "cpu", "cheapest", "zero_copy")
+MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip")
 PREFILLS = ("cache", "bypass", "stream")
 PADDED = ("static", "gshard", "no_drop", "tutel")
 DROPS = ("first_come", "random", "highest_gate_first", "batch_prioritised")
@@ -247,9 +247,9 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     software = draw(softwares)
     # the host and the GPU work at a time: not for software that does one thing after the other
     placement = draw(st.sampled_from(["contiguous", "round_robin", "plan", "plan"]))
-    kinds = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy"]
-    miss = draw(st.sampled_from(kinds if software.overlap else ["load", "zero_copy"]))
-    initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy"})]
+    kinds = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip"]
+    miss = draw(st.sampled_from(kinds if software.overlap else ["load", "zero_copy", "skip"]))
+    initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy", "skip"})]
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),

@@ -13,6 +13,7 @@ from moesim.engine.des import run as des
 from moesim.engine.outcome import Outcome
 from moesim.hardware.charge import CHARGES
 from moesim.memory.forms import ON_HOST, OVER_LINK
+from moesim.memory.misses.skip import SKIPPED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
@@ -25,7 +26,7 @@ from .wiring import engine_case
 
 COUNTS = ["hits", "late", "misses"]
 WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
-HANDLED = {"host_turns": ON_HOST, "zero_copy_turns": OVER_LINK}
+HANDLED = {"host_turns": ON_HOST, "zero_copy_turns": OVER_LINK, "skipped_turns": SKIPPED}
 LAYER_COLUMNS = ["step", "layer", "gpu", "tokens", "distinct_experts", *COUNTS, *WAITS]
 STEP_COLUMNS = [
     *["step", "tokens", "decode_tokens", "live_requests", "turns", *COUNTS],
@@ -68,6 +69,8 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             "dropped": int(counts.dropped_choices.sum()),
             "lost_weight": int(counts.lost_weight[..., 0].sum()),
             "weight": int(counts.lost_weight[..., 1].sum()),
+            "skipped_rows": int(counts.skipped_rows.sum()),
+            "skipped_weight": int(counts.skipped_weight.sum()),
             "rows_executed": int(counts.rows.sum()),
             "rows_kept": int(counts.kept_rows.sum()),
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
@@ -124,6 +127,8 @@ def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
         assert summary[name] == getattr(verdict, name), name
     assert summary["misses_on_cpu"] == verdict.host_turns
     assert summary["misses_zero_copy"] == verdict.zero_copy_turns
+    assert summary.get("misses_skipped", 0) == verdict.skipped_turns
+    assert summary.get("skipped_choices", 0) == verdict.skipped_rows
     assert summary["steps"] == len(verdict.steps)
     assert summary["dropped_choices"] == verdict.dropped
     for name in (

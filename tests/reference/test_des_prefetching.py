@@ -74,7 +74,7 @@ def test_the_judges_books_of_prefetches_balance(case: Case) -> None:
     assert verdict.hits + verdict.late + verdict.misses == len(verdict.turns)
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
-    loaded = verdict.misses - verdict.host_turns
+    loaded = verdict.misses - verdict.host_turns - verdict.skipped_turns
     assert verdict.bytes_h2d == (loaded + verdict.prefetched) * case.model.expert_bytes
     copies = [span for span in verdict.spans if span.engine == "copy_in"]
     links = verdict.zero_copy_turns

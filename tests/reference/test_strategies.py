@@ -54,7 +54,8 @@ def test_a_third_of_the_draws_need_more_experts_than_slots() -> None:
     names += [f"policy {policy}" for policy in POLICIES]
     names += [f"scope {scope}" for scope in ("layer", "global")]
     names += [f"miss {miss}" for miss in MISSES]
-    names += [*(f"place {place}" for place in ("load", "host", "link")), "cheapest does both"]
+    names += [f"place {place}" for place in ("load", "host", "link", "skip")]
+    names += ["cheapest does both"]
     names += [f"phase {phase}" for phase in ("decode", "prefill", "all", "encode")]
     names += [f"execution {execution}" for execution in ("eager", "piecewise", "graph")]
     for name in names:
