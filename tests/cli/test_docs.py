@@ -10,6 +10,8 @@ import pytest
 from moesim.cli.main import main
 from moesim.experiment.json_schema import json_schema
 from moesim.experiment.resolve import load_experiment
+from moesim.memory.misses import registry as misses
+from moesim.metrics.misses import SKIPPED_KEYS, form_keys
 from moesim.results import TABLES, read_result
 from moesim.trace import read_trace, write_trace
 from moesim.trace.slicing import parse_slice, slice_trace
@@ -84,6 +86,12 @@ def test_every_number_of_a_result_is_explained(folder):
     names = {*summary, *summary["time_share"], *summary["memory_bytes"]}
     names |= {column for table in TABLES.values() for column in table}
     assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_what_a_run_that_skips_says_is_explained():
+    page = (ROOT / "docs" / "results.md").read_text()
+    keys = (*SKIPPED_KEYS, *form_keys(misses.get("skip").forms))
+    assert {key for key in keys if f"`{key}`" not in page} == set()
 
 
 def test_every_key_of_an_experiment_is_explained():

@@ -19,6 +19,7 @@ from moesim.experiment.resolve import load_experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.load import PARTS
 from moesim.hardware.sourced import Sourced
+from moesim.memory.misses import registry as misses
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.report.advice import choices_table, sentences
@@ -258,6 +259,11 @@ def test_the_table_has_a_column_of_prefetches_only_where_one_is_compared() -> No
 
 def test_an_oracle_is_run_only_where_every_miss_is_loaded() -> None:
     assert {c.miss for c in choices_of(4) if c.prefetch == "oracle"} == {"load"}
+
+
+def test_no_choice_leaves_experts_out():
+    """It would be the fastest, of another model."""
+    assert [c for c in choices_of(4) if misses.get(c.miss)().skips] == []
 
 
 def with_blocks(miss: str, policy: str, speed: float) -> Scored:
