@@ -33,7 +33,7 @@ class Schedule:
 
     ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of
     the token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes +
-    1].
+    1]. ``not_before_ns`` int64[passes]: no GPU starts a pass earlier; None: whenever it is free.
     """
 
     offsets: Ints
@@ -41,6 +41,7 @@ class Schedule:
     gpu: Ints
     request: Ints
     phase: NDArray[np.uint8]
+    not_before_ns: Ints | None = None
 
     @property
     def passes(self) -> int:
@@ -92,7 +93,14 @@ class Schedule:
             self.gpu[:tokens],
             self.request[:tokens],
             self.phase[:passes],
+            None if self.not_before_ns is None else self.not_before_ns[:passes],
         )
+
+    def earliest_starts(self, first: int, last: int) -> Ints:
+        """The instants int64[last - first] in ns before which passes first:last may not start."""
+        if self.not_before_ns is None:
+            return np.zeros(last - first, np.int64)
+        return self.not_before_ns[first:last]
 
     def pass_of_token(self) -> Ints:
         """Index int64[n] of each token's pass."""

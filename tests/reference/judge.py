@@ -1,7 +1,8 @@
 """The judge: a slow, obvious reading of the design's section 3 over plain lists.
 
 It shares no code with the package. ``judge`` makes batches and rows, then runs the clock, which
-asks for a layer's turns when its counts are known. Only prefetches let decisions read the clock.
+asks for a layer's turns when its counts are known. Only prefetches let decisions read the clock,
+and a scheduler, which says what passes there are when all that it said before have ended.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from .judge_ahead import Ahead, prefetches
-from .judge_batches import Pass, passes_of
+from .judge_batches import Pass, Scheduler, whole_run
 from .judge_cache import Cache, usage_of
 from .judge_clock import Clock
 from .judge_gating import Routed, route, weights_lost
@@ -39,13 +40,31 @@ AHEAD = (
 )
 
 
-def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict:
-    passes = passes_of(trace, config)
-    routed = [route_pass(one, trace, model, config) for one in passes]
+def judge(
+    trace: Trace, model: Model, config: Config, prices: Prices, scheduler: Scheduler | None = None
+) -> Verdict:
+    """``scheduler``: what yields the passes, by default all at once."""
+    coming = scheduler or whole_run(trace, config)
     clock = Clock(trace, model, config, prices)
-    decisions = Decisions(passes, routed, trace, model, config, clock)
+    passes = next(coming)
+    decisions = Decisions(passes, trace, model, config, clock)
     verdict = Verdict(gpus=config.gpus)
-    for one, layers in zip(passes, routed, strict=True):
+    while passes:
+        play(passes, verdict, decisions, clock)
+        try:
+            passes = coming.send([gpu.t for gpu in clock.gpus])
+        except StopIteration:
+            break
+        decisions.learn_of(passes)
+    finish(verdict, clock, trace, decisions.passes)
+    return verdict
+
+
+def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Clock) -> None:
+    trace, model, config = clock.trace, clock.model, clock.config
+    for one in passes:
+        layers = decisions.routed[one.step]
+        clock.begin_pass(one)
         before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
         start, end, rows = clock.run_pass(one, layers, decisions.turns)
         after = charged(clock)
@@ -73,8 +92,6 @@ def judge(trace: Trace, model: Model, config: Config, prices: Prices) -> Verdict
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
-    finish(verdict, clock, trace, passes)
-    return verdict
 
 
 def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[int, Routed]:
@@ -93,24 +110,33 @@ class Decisions:
     def __init__(
         self,
         passes: list[Pass],
-        routed: list[dict[int, Routed]],
         trace: Trace,
         model: Model,
         config: Config,
         clock: Clock,
     ) -> None:
-        self.passes, self.routed, self.trace, self.clock = passes, routed, trace, clock
-        self.config, self.model = config, model
-        self.around = [config.prefill != "cache" and one.phase == PREFILL for one in passes]
-        # as caches count passes
-        self.number = [sum(not a for a in self.around[:s]) for s in range(len(passes))]
+        """``passes``: the first ones; only what they say is known of the future."""
+        self.trace, self.clock, self.config, self.model = trace, clock, config, model
+        self.passes: list[Pass] = []
+        self.routed: list[dict[int, Routed]] = []
+        self.around: list[bool] = []
+        self.number: list[int] = []  # as caches count passes
+        self.learn_of(passes)
         self.caches: list[dict[int, Cache]] = []  # [gpu][MoE layer]
         self.made: dict[tuple[int, int, int], list[Turn]] = {}
         for g, local in enumerate(local_experts(model, config)):
             self.caches.append(self.caches_of(g, local))
-        predictions = Predictions(config, model, trace, passes, routed)
+        predictions = Predictions(config, model, trace, self.passes, self.routed)
         on = prefetches(config, {one.phase for one in passes})
         self.ahead = [Ahead(clock, g, of, predictions) for g, of in enumerate(self.caches) if on]
+
+    def learn_of(self, passes: list[Pass]) -> None:
+        """``passes`` come next."""
+        for one in passes:
+            self.number.append(self.around.count(False))
+            self.around.append(self.config.prefill != "cache" and one.phase == PREFILL)
+            self.passes.append(one)
+            self.routed.append(route_pass(one, self.trace, self.model, self.config))
 
     def caches_of(self, g: int, local: list[int]) -> dict[int, Cache]:
         config, caches = self.config, {}

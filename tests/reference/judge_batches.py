@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from .judge_words import DECODE, ENCODE, PREFILL, Config, Trace
@@ -36,6 +37,14 @@ class Pass:
     step: int
     phase: int
     parts: list[Part]
+    not_before: int = 0  # no GPU starts it earlier
+
+
+Scheduler = Generator[list[Pass], list[int], None]  # is sent when each GPU has ended them
+
+
+def whole_run(trace: Trace, config: Config) -> Scheduler:
+    yield passes_of(trace, config)
 
 
 def requests_of(trace: Trace, phase: str) -> list[Request]:

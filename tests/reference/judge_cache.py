@@ -27,6 +27,18 @@ def usage_of(trace: Trace, layer: int, experts: int, first_part: float | Fractio
     return usage
 
 
+class Drawn:
+    """Uniform numbers of a stream, as many as are asked for."""
+
+    def __init__(self, stream: list[int]) -> None:
+        self.generator, self.numbers = np.random.default_rng(stream), list[float]()
+
+    def __getitem__(self, place: int) -> float:
+        while len(self.numbers) <= place:
+            self.numbers.append(float(self.generator.random()))
+        return self.numbers[place]
+
+
 class Cache:
     """The slots of one GPU and MoE layer, or of all its MoE layers; an expert is (layer, id)."""
 
@@ -63,7 +75,6 @@ class Cache:
         elif config.initial == "most_used":
             self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
         stream = [config.seed, zlib.crc32(b"cache_policy.random"), gpu, layers[0]]
-        turns = sum(len(ids) for _, _, ids in needs)
         self.policy = POLICIES[config.policy](
             config,
             experts,
@@ -71,7 +82,7 @@ class Cache:
             resident=sorted(self.resident),
             usage=usage,
             uses=uses,
-            uniform=[float(u) for u in np.random.default_rng(stream).random(turns)],
+            uniform=Drawn(stream),
             layers=layers,
         )
         self.now = 0

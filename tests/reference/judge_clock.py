@@ -104,10 +104,15 @@ class Clock:
 
     # --- a pass
 
+    def begin_pass(self, one: Pass) -> None:
+        """Each GPU and its host wait until it may start; nobody pays for that."""
+        for gpu in self.gpus:
+            gpu.t = gpu.host = gpu.cursor = max(gpu.t, one.not_before)
+
     def run_pass(
         self, one: Pass, routed: dict[int, Routed], decide: Decide
     ) -> tuple[int, int, list[dict[str, int]]]:
-        """Start and end of the pass, and one row for each (MoE layer, GPU).
+        """Start and end of the pass, which has begun, and one row for each (MoE layer, GPU).
 
         ``decide(pass, MoE layer, GPU, now)`` is asked for the turns when the counts are known.
         """

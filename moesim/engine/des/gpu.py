@@ -62,12 +62,22 @@ class Gpu(Compute):
             waits = (self.hosts.synchronisations, self.hosts.synchronisation)
             layers = layers_on(chunk, self.case, self.number, waits)
             head = on_gpu(chunk.terms.head, self.categories, self.number)[Stage.HEAD]
-            phases = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes].tolist()
+            first, last = chunk.first, chunk.first + chunk.passes
+            phases = self.case.schedule.phase[first:last].tolist()
+            earliest = self.case.schedule.earliest_starts(first, last).tolist()
             by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
             for index, phase in enumerate(phases):
-                self.step, self.chunk = chunk.first + index, number
+                self.step, self.chunk = first + index, number
+                yield from self._begin(earliest[index])
                 yield from self._forward(by_phase[phase], index, head, phase)
             number += 1
+
+    def _begin(self, not_before: int) -> Events:
+        """A pass begins when the last has ended, but not before ``not_before``; nothing is charged
+        for the wait.
+        """
+        self.time = self.host = self.cursor = max(self.time, not_before)
+        yield from self.reach()
 
     def _of_phase(
         self, layers: list[DenseLayer | MoeLayer], phase: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import pairwise
 
+import numpy as np
+
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
@@ -27,6 +29,7 @@ class Invariants:
             "engine_spans": self.one_thing_at_a_time(),
             "copies": self.bytes_conserved(),
             "experts_after_their_copy": self.weights_before_kernels(),
+            "passes_on_time": self.passes_on_time(),
             "charged_ns": self.every_nanosecond_charged(),
             "passes_without_gaps": self.no_gaps(),
             "utilisation_ns": self.utilisation_law(),
@@ -72,10 +75,19 @@ class Invariants:
         assert tested >= len(arrived) - unneeded - wasted, "an expert was copied and never run"
         return tested
 
+    def passes_on_time(self) -> int:
+        """A GPU begins a pass when its last has ended, or where it had to wait for its instant."""
+        starts, ends, passes = self.outcome.starts, self.outcome.ends, self.case.schedule.passes
+        earliest = self.case.schedule.earliest_starts(0, passes)
+        due = np.maximum(np.concatenate((np.zeros_like(ends[:1]), ends[:-1])), earliest[:, None])
+        assert (starts == due).all(), f"pass {(starts != due).any(axis=1).argmax()} is not on time"
+        return passes
+
     def every_nanosecond_charged(self) -> int:
-        """A GPU's charges add up to the end of its last pass."""
-        charged = self.outcome.charges.sum(axis=(0, 2))
-        assert (charged == self.outcome.ends[-1]).all(), f"{charged} of {self.outcome.ends[-1]} ns"
+        """A GPU's charges, and what it waits between passes, add up to the end of its last one."""
+        charged, ends = self.outcome.charges.sum(axis=(0, 2)), self.outcome.ends
+        waited = self.outcome.starts.sum(axis=0) - ends[:-1].sum(axis=0)
+        assert (charged + waited == ends[-1]).all(), f"{charged} and {waited} of {ends[-1]} ns"
         return int(charged.sum())
 
     def no_gaps(self) -> int:

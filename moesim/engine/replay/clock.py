@@ -19,6 +19,7 @@ from moesim.engine.replay.clock_places import (
     WEIGHTS,
 )
 from moesim.engine.replay.clock_steps import (
+    begin_pass,
     charge,
     compiled_clock,
     end_layer,
@@ -85,16 +86,17 @@ def play_passes(
     gpus]: kernels that the host launches in every pass, -1: the waves. ``runs`` bool[passes, model
     layers]. The rest as in ``chunk.Work``, with a row for each (MoE layer, GPU), and ``*_base``
     where its part begins; without rows (``read_ns``: elements) where nothing is streamed, hosted or
-    read. Filled in: ``starts``, ``ends``, ``charges`` beyond those of terms and, where they are
-    kept, ``records`` int64[passes, MoE layers, gpus, 4] of begin, end, stall and barrier.
+    read. ``starts`` has the instants before which no pass begins. Filled in: ``starts``, ``ends``,
+    ``charges`` beyond those of terms and, where they are kept, ``records`` int64[passes, MoE
+    layers, gpus, 4] of begin, end, stall and barrier.
     """
     passes, gpus = head.shape
     streams, hosts = streamed.shape[0] > 0, hosted.shape[0] > 0
     reads, blocking, to_copy = len(read_ns) > 0, fixed[BLOCKING] != 0, fixed[COPY_HOST]
     for p in range(passes):
         charged, to_attend = charges[p], host_attention(fixed, phase, p)
+        begin_pass(p, state, starts)
         for g in range(gpus):
-            starts[p, g] = state[TIME, g]
             if streams and fixed[COPIES_AHEAD]:
                 to_stream[g] = 0
                 for _ in range(LAYER_BUFFERS):

@@ -96,6 +96,16 @@ def meet(state: Any, charged: Any, when: Any, price: int) -> None:
         when[gpu] = start + price
 
 
+@inlined(types.void(types.int64, _TABLE, _TABLE))
+def begin_pass(p: int, state: Any, starts: Any) -> None:
+    """Each GPU and its host begin when its last pass has ended, but not before ``starts`` int64[
+    passes, gpus], which becomes when they do. Nothing is charged for the wait.
+    """
+    for g in range(state.shape[1]):
+        start = max(state[TIME, g], starts[p, g])
+        state[TIME, g] = state[HOST_TIME, g] = state[CURSOR, g] = starts[p, g] = start
+
+
 @inlined(types.int64(_FLAT, _PHASE, types.int64))
 def host_attention(fixed: Any, phase: Any, p: int) -> int:
     """How long the host launches a layer's attention in pass ``p``."""

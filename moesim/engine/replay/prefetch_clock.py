@@ -9,8 +9,9 @@ import numpy as np
 from moesim.config.compiled import types
 from moesim.engine.replay.callback import ASK, DRAW
 from moesim.engine.replay.clock_experts import after_victim, end_experts, play_wave
-from moesim.engine.replay.clock_places import COPY_HOST, CURSOR, MOE, TIME
+from moesim.engine.replay.clock_places import COPY_HOST, CURSOR, MOE
 from moesim.engine.replay.clock_steps import (
+    begin_pass,
     compiled_clock,
     end_layer,
     end_pass,
@@ -85,8 +86,7 @@ def play_passes_ahead(
     copy_wave, copy_issued, copy_wait = decided.copy_wave, decided.copy_issued, decided.copy_wait
     for p in range(passes):
         charged, to_attend = charges[p], host_attention(fixed, phase, p)
-        for g in range(gpus):
-            starts[p, g] = state[TIME, g]
+        begin_pass(p, state, starts)
         for m in range(len(plan)):
             if not runs[p, m]:
                 continue

@@ -100,6 +100,7 @@ class Clock:
         shape = (case.schedule.passes, case.gpus)
         self.starts, self.ends = np.zeros((2, *shape), np.int64)
         self.categories = categories_of(case)
+        self.starts[:] = case.schedule.earliest_starts(0, case.schedule.passes)[:, None]
         self.charges = np.zeros((*shape, len(self.categories)), np.int64)
         self.layers: list[Ints] = []
         self.copies = 0
@@ -114,7 +115,8 @@ class Clock:
 
     def record(self, first: int, runs: Mask, play_into: Callable[..., Any]) -> None:
         """Play the passes ``runs`` bool[passes, model layers] from ``first`` on: ``play_into`` is
-        given state, starts, ends, charges and records, which it fills in.
+        given state, starts, ends, charges and records, which it fills in; ``starts`` has what no
+        pass begins before.
         """
         here, kept = slice(first, first + len(runs)), len(runs) if self.keep_layers else 0
         records = np.zeros((kept, len(self.case.model.moe_layers), self.case.gpus, 4), np.int64)
