@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
@@ -21,6 +23,7 @@ from moesim.model.spec import LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
+from moesim.workload.timetable import Scheduler, Timetable
 
 LOAD, NO_PREFETCH = Load(), NoPrefetch()
 Ints = NDArray[np.int64]
@@ -54,7 +57,8 @@ class Case:
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
     own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
-    networks and shared experts; ``model`` is then what one of them holds.
+    networks and shared experts; ``model`` is then what one of them holds. ``scheduler``: what says
+    during the run which passes there are; ``schedule`` is then not played.
     """
 
     trace: RoutingTrace
@@ -79,6 +83,23 @@ class Case:
     prefetch: Prefetcher = NO_PREFETCH
     nodes: int = 1
     group: int = 1
+    scheduler: Scheduler | None = None
+
+    def opened(self, ended: Callable[[], Ints]) -> Case:
+        """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when
+        GPUs have ``ended`` their passes, int64[gpus] in ns.
+
+        Raises InputError where something has to know passes that the scheduler has yet to yield.
+        """
+        if self.scheduler is None:
+            return self
+        if self.policy.looks_ahead:
+            raise InputError(
+                f"experts.policy: '{kind_of(type(self.policy))}' looks ahead, but this batching"
+                " reads the clock, and says only then what comes next; write a policy that does"
+                " not, as lru, or a batching that is known beforehand, as static"
+            )
+        return replace(self, schedule=Timetable(self.scheduler, ended))
 
     @property
     def bypassed(self) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
 from moesim.hardware.charge import CHARGES
+from moesim.workload.schedule import Schedule
 
 TOO_LONG = (
     "the run takes more than 292 years, which is more than a clock of nanoseconds holds; is the"
@@ -47,7 +48,8 @@ class Outcome:
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
-    ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``).
+    ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``). ``schedule``:
+    the passes that were played.
     """
 
     engine: str
@@ -56,6 +58,7 @@ class Outcome:
     ends: Ints
     charges: Ints
     layers: Ints
+    schedule: Schedule
     spans: list[Span] = field(default_factory=list)
     held: list[tuple[int, int, int]] = field(default_factory=list)
     seconds: float = 0.0

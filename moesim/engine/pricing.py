@@ -29,29 +29,42 @@ class Pricing:
         self.case, self.experts, self.basis = case, experts, basis
         self.setting = setting_of(case)
         self._blocks: dict[LayerSpec, dict[int, list[Term]]] = {}
+        self._sum_up(0)
+
+    def _reach(self, first: int, last: int) -> None:
+        """Have sums of passes first:last, which may have come to be known only now."""
+        if last > self.first + len(self.encode):
+            self._sum_up(first)
+
+    def _sum_up(self, first: int) -> None:
+        """Sum up the passes from ``first`` on that are known; earlier ones are priced."""
+        case, self.first = self.case, first
+        schedule = case.schedule.between(first, case.schedule.passes)
+        self.encode = schedule.phase == Phase.ENCODE
         windows = {layer.attention.window for layer in case.model.layers} | {None}
         self.sums = {
-            window: AttentionSums.of(case.schedule, case.trace, case.gpus, window)
-            for window in windows
+            window: AttentionSums.of(schedule, case.trace, case.gpus, window) for window in windows
         }
         self.shared_sums = {
             window: sums.of_groups(case.group) for window, sums in self.sums.items()
         }
         self.sources: SourceSums | None = None
         if any(layer.cross_attention for layer in case.model.layers):
-            sources = SourceSums.of(case.schedule, case.trace, case.gpus)
+            sources = SourceSums.of(schedule, case.trace, case.gpus)
             self.sources = sources.of_groups(case.group)
+        self._blocks.clear()
 
-    @property
-    def tokens(self) -> Ints:
-        """Tokens int64[passes, gpus] of the whole run."""
-        return self.sums[None].tokens
+    def tokens(self, first: int, last: int) -> Ints:
+        """Tokens int64[passes, gpus] of passes first:last."""
+        self._reach(first, last)
+        return self.sums[None].tokens[first - self.first : last - self.first]
 
     def terms(self, first: int, last: int, rows: Ints, capacity: Ints) -> Terms:
         """The terms of passes first:last; ``rows`` int64[passes, MoE layers, gpus] that were routed
         from each GPU, ``capacity`` int64[passes, MoE layers]. Equal layers are priced once.
         """
-        span, layers = slice(first, last), self.case.model.layers
+        self._reach(first, last)
+        span, layers = slice(first - self.first, last - self.first), self.case.model.layers
         alike = [replace(layer, index=0) for layer in layers]
         times = Counter(alike)
         known = {layer: self._of_passes(layer, span, times[layer]) for layer in times}
@@ -113,12 +126,11 @@ class Pricing:
     def _shapes(
         self, layer: LayerSpec, span: slice, rows: Ints | None = None, capacity: Ints | None = None
     ) -> Shapes:
-        """What the prices of ``layer`` depend on; ``rows`` int64[passes, gpus], ``capacity``
-        int64[passes].
+        """What the prices of ``layer`` depend on in passes ``span`` of those summed up; ``rows``
+        int64[passes, gpus], ``capacity`` int64[passes].
         """
-        case, tokens = self.case, self.tokens[span]
+        case, tokens = self.case, self.sums[None].tokens[span]
         group = self.shared_sums[layer.attention.window]
-        encode = case.schedule.phase[span] == Phase.ENCODE
         sources: tuple[Ints, ...] = ()
         if self.sources is not None:
             of = self.sources
@@ -129,7 +141,7 @@ class Pricing:
             experts=self.experts,
             tokens=tokens.ravel(),
             most_tokens=np.repeat(tokens.max(axis=1), case.gpus),
-            output_tokens=np.where(encode[:, None], 0, tokens).ravel(),
+            output_tokens=np.where(self.encode[span, None], 0, tokens).ravel(),
             group_tokens=group.tokens[span].ravel(),
             context_tokens=group.context_tokens[span].ravel(),
             kv_tokens=group.kv_tokens[span].ravel(),

@@ -47,7 +47,7 @@ class Program:
         return self.basis.resting()
 
     def _chunk(self, first: int, last: int) -> Chunk:
-        tokens = self.pricing.tokens[first:last]
+        tokens = self.pricing.tokens(first, last)
         routed = self._routed(first, last, tokens)
         active = self.routing.active(first, last)
         rows = _where_active(routed.rows, active)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
 from moesim.memory.pools import Interleaved
@@ -53,7 +53,9 @@ class Residencies:
             self._future = {key: (NONE, first) for key, first in first_uses.items()}
         elif case.policy.looks_ahead:
             self._future = self._look_ahead()
+        self._streams = {(pool[0], gpu): self._stream(pool, gpu) for pool, gpu in self._cached}
         self._caches = {(pool[0], gpu): self._make_cache(pool, gpu) for pool, gpu in self._cached}
+        self.draw()
 
     @property
     def caches(self) -> dict[Key, LayerCache]:
@@ -68,12 +70,24 @@ class Residencies:
         in_slots = sum(int(cache.resident.sum()) for _, cache in mine)
         return whole * len(self.routing.local[gpu]) + in_slots
 
+    def draw(self) -> bool:
+        """Draw for the turns of all passes that are known; whether any cache has more draws."""
+        drawn = False
+        for pool, gpu in self._cached if self.case.policy.draws else ():
+            key, most = (pool[0], gpu), self._most_turns(gpu) * len(pool)
+            cache = self._caches[key]
+            if most > (known := len(cache.draws)):
+                more = self._streams[key].random(max(most, 2 * known) - known)
+                cache.draws, drawn = np.concatenate((cache.draws, more)), True
+        return drawn
+
     def turns(
         self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
     ) -> dict[Key, Turns]:
         """Decide the turns of ``needs``, of every MoE layer and GPU in passes first:last, the next
         ones; ``prices`` gives int64[3, needs] of copy, kernel and host where misses compare them.
         """
+        self.draw()
         compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
         runs = list(_runs(self.case.bypassed[first:last]))
@@ -100,6 +114,7 @@ class Residencies:
         self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
     ) -> dict[Key, Asked]:
         """What is decided on the clock: ``needs`` as in ``turns``, with all that decides them."""
+        self.draw()
         weights = self._weights(needs, first, last)
         asked = {key: Asked(one) for key, one in needs.items()}
         for pool, gpu in self._cached:
@@ -185,21 +200,24 @@ class Residencies:
             serial=case.kernels == "serial",
             resident_first=case.order == "resident_first",
             layers=len(pool),
-            draws=self._draws(pool, gpu) if case.policy.draws else None,
             resident=most_used if case.initial == "most_used" else None,
             first_use=self._future[key][1] if key in self._future else None,
             miss=case.miss,
             prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
         )
 
-    def _draws(self, pool: tuple[int, ...], gpu: int) -> Floats:
+    def _stream(self, pool: tuple[int, ...], gpu: int) -> np.random.Generator:
         """A draw for each turn of ``pool``; one over all layers has the first layer's stream."""
+        stream = zlib.crc32(b"cache_policy.random")
+        return np.random.default_rng([self.case.seed, stream, gpu, pool[0]])
+
+    def _most_turns(self, gpu: int) -> int:
+        """The most turns that a layer has on ``gpu`` in all passes that are known."""
         case = self.case
-        stream = [case.seed, zlib.crc32(b"cache_policy.random"), gpu, pool[0]]
         turns = len(self.routing.local[gpu]) * case.schedule.passes
         if not case.gating.invokes_all:
             turns = min(turns, case.trace.top_k * len(case.schedule.rows))
-        return np.random.default_rng(stream).random(turns * len(pool))
+        return turns
 
     def _prefetch_draws(self, key: Key) -> np.random.Generator:
         """A stream of its own for victims of prefetches."""

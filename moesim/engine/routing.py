@@ -29,16 +29,18 @@ class Routing:
 
     def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
-        so many ``counts`` of a pass, layer and GPU, by default one an expert.
+        so many ``counts`` of a pass, layer and GPU, by default one an expert. A schedule that grows
+        is asked for more when all that is known has been played.
         """
-        offsets, passes = self.case.schedule.offsets, self.case.schedule.passes
+        schedule = self.case.schedule
         layers = len(self.moe_layers)
         most_passes = max(1, CELLS // (layers * self.case.gpus * (counts or self.experts)))
         most_tokens = max(1, CELLS // (layers * self.case.trace.top_k))
         first = 0
-        while first < passes:
+        while first < schedule.passes or schedule.more():
+            offsets = schedule.offsets
             fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
-            last = min(passes, first + most_passes, max(fits, first + 1))
+            last = min(schedule.passes, first + most_passes, max(fits, first + 1))
             yield first, last
             first = last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ class Schedule:
     request: Ints
     phase: NDArray[np.uint8]
     not_before_ns: Ints | None = None
+    grows: ClassVar[bool] = False
+    """Whether more passes may come to be known."""
 
     @property
     def passes(self) -> int:
@@ -85,16 +88,24 @@ class Schedule:
 
     def first(self, passes: int) -> Schedule:
         """The schedule's first ``passes`` forward passes."""
-        passes = min(passes, self.passes)
-        tokens = int(self.offsets[passes])
+        return self.between(0, min(passes, self.passes))
+
+    def between(self, first: int, last: int) -> Schedule:
+        """A schedule of passes first:last."""
+        offsets = self.offsets[first : last + 1]
+        tokens = slice(offsets[0], offsets[-1])
         return Schedule(
-            self.offsets[: passes + 1],
-            self.rows[:tokens],
-            self.gpu[:tokens],
-            self.request[:tokens],
-            self.phase[:passes],
-            None if self.not_before_ns is None else self.not_before_ns[:passes],
+            offsets - offsets[0],
+            self.rows[tokens],
+            self.gpu[tokens],
+            self.request[tokens],
+            self.phase[first:last],
+            None if self.not_before_ns is None else self.not_before_ns[first:last],
         )
+
+    def more(self) -> bool:
+        """Whether more passes have come to be known: none, of a schedule of the whole run."""
+        return False
 
     def earliest_starts(self, first: int, last: int) -> Ints:
         """The instants int64[last - first] in ns before which passes first:last may not start."""

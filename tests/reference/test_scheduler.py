@@ -1,26 +1,38 @@
-"""Passes that may not start before an instant: both engines and the judge, to the nanosecond."""
+"""Passes that may not start before an instant, and schedulers that are told when passes ended: both
+engines and the judge, to the nanosecond.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from moesim.config.errors import InputError
+from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
+from moesim.engine.replay import quick, shared
 from moesim.engine.replay.run import run_replay
+from moesim.memory.policies import registry as policies
+from moesim.workload.schedule import Schedule
+from moesim.workload.timetable import Passes
 
 from .judge import judge
-from .judge_batches import Scheduler, passes_of
+from .judge_batches import Scheduler
 from .judge_words import Config
 from .prices import ToyPrices
 from .scenes import scene
+from .schedulers import Arrivals, arriving, in_parts, judges_arriving, judges_in_parts
 from .strategies import Case, cases, prefetching_cases
 from .test_des_against_judge import compare, observed
-from .test_replay import assert_same
+from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
 
 DRAWN = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,20 +51,17 @@ def bound(theirs: EngineCase, not_before: list[int]) -> EngineCase:
     return replace(theirs, schedule=schedule)
 
 
-def bound_passes(case: Case, not_before: list[int]) -> Scheduler:
-    passes = passes_of(case.trace, case.config)
-    for one, instant in zip(passes, not_before, strict=True):
-        one.not_before = instant
-    yield passes
-
-
 def agree_on_instants(case: Case, scale: int, seed: int) -> None:
     theirs = engine_case(case)
     not_before = instants(theirs.schedule.passes, scale, seed)
-    theirs, prices = bound(theirs, not_before), case.prices
-    verdict = judge(case.trace, case.model, case.config, prices, bound_passes(case, not_before))
+    all_agree(bound(theirs, not_before), case, judges_in_parts(case, [], not_before))
+
+
+def all_agree(theirs: EngineCase, case: Case, scheduler: Scheduler) -> None:
+    """``theirs`` in both engines, and ``scheduler`` in the judge."""
     outcome = run_des(theirs, records="layer", check=True)
-    compare(verdict, observed(theirs, outcome))
+    verdict = judge(case.trace, case.model, case.config, case.prices, scheduler)
+    compare(verdict, observed(replace(theirs, schedule=outcome.schedule), outcome))
     assert_same(run_replay(theirs), outcome)
 
 
@@ -92,3 +101,148 @@ def test_the_wait_is_idle_and_the_pass_as_long_as_ever() -> None:
     assert late.ends.tolist() == [[end], [last + 500]]
     assert late.charges.tolist() == at_once.charges.tolist()
     assert_same(run_replay(bound(theirs, [0, end + 500])), late)
+
+
+def without_foresight(case: Case) -> Case:
+    """Under another policy than the one that has to know what comes."""
+    policy = "random" if case.config.policy == "min" else case.config.policy
+    return replace(case, config=replace(case.config, policy=policy))
+
+
+CUTS = st.lists(st.integers(1, 60), max_size=12, unique=True).map(sorted)
+
+
+def cut_up(theirs: EngineCase, cuts: list[int]) -> tuple[EngineCase, list[int]]:
+    cuts = [cut for cut in cuts if cut < theirs.schedule.passes]
+    return replace(theirs, scheduler=in_parts(theirs.schedule, cuts)), cuts
+
+
+@DRAWN
+@given(cases() | cases(prompts=True), CUTS, SCALES, st.integers(0, 1 << 32))
+def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed: int) -> None:
+    case = without_foresight(case)
+    theirs = engine_case(case)
+    not_before = instants(theirs.schedule.passes, scale, seed)
+    theirs, cuts = cut_up(bound(theirs, not_before), cuts)
+    all_agree(theirs, case, judges_in_parts(case, cuts, not_before))
+
+
+@DRAWN
+@given(prefetching_cases(), CUTS, SCALES, st.integers(0, 1 << 32))
+def test_prefetches_look_as_far_as_passes_are_known(
+    case: Case, cuts: list[int], scale: int, seed: int
+) -> None:
+    case = without_foresight(case)
+    theirs = engine_case(case)
+    not_before = instants(theirs.schedule.passes, scale, seed)
+    theirs, cuts = cut_up(bound(theirs, not_before), cuts)
+    all_agree(theirs, case, judges_in_parts(case, cuts, not_before))
+
+
+@DRAWN
+@given(cases() | cases(prompts=True), CUTS, st.sampled_from([1, 40]), st.integers(1, 5))
+def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
+    case: Case, cuts: list[int], cells: int, block: int
+) -> None:
+    """Caches, clocks, counts, records, draws and what prices rest on go on, however it is cut."""
+    theirs = engine_case(without_foresight(case))
+    whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
+    with patch.object(routing, "CELLS", cells), patch.object(pricing, "BLOCK", block):
+        assert_same(run_replay(parted), whole)
+        assert_same(run_des(parted), whole)
+
+
+@DRAWN
+@given(cases(), st.sampled_from(QUICK), CUTS)
+def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: list[int]) -> None:
+    theirs = decided_at_once(engine_case(case), policy)
+    assume(quick.is_quick(theirs) and not theirs.policy.looks_ahead)
+    whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
+    with patch.object(shared, "ACCESSES", 40):
+        assert_same(run_replay(parted), whole)
+
+
+ARRIVALS = st.builds(
+    Arrivals,
+    st.lists(st.integers(0, 2000) | st.integers(0, 40_000), min_size=7, max_size=7).map(sorted),
+    st.sampled_from([max, min]),
+    st.booleans(),
+)
+
+
+@DRAWN
+@given(cases() | cases(prompts=True), ARRIVALS)
+def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> None:
+    """What a pass holds depends on when the last one ended."""
+    case = without_foresight(case)
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=arriving(theirs, case, arrivals))
+    all_agree(theirs, case, judges_arriving(case, arrivals))
+
+
+@DRAWN
+@given(cases(), st.sampled_from(QUICK), ARRIVALS)
+def test_such_a_batch_decided_at_once(case: Case, policy: str, arrivals: Arrivals) -> None:
+    theirs = decided_at_once(engine_case(case), policy)
+    assume(quick.is_quick(theirs) and not theirs.policy.looks_ahead)
+    theirs = replace(theirs, scheduler=arriving(theirs, case, arrivals))
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
+@DRAWN
+@given(prefetching_cases(), ARRIVALS)
+def test_such_a_batch_with_prefetches(case: Case, arrivals: Arrivals) -> None:
+    case = without_foresight(case)
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=arriving(theirs, case, arrivals))
+    all_agree(theirs, case, judges_arriving(case, arrivals))
+
+
+def small() -> EngineCase:
+    trace, model = scene([[0, 1], [1, 2], [0, 2]], 3)
+    return engine_case(Case(trace, model, Config(slots=2), ToyPrices()))
+
+
+@pytest.mark.parametrize("run", [run_des, run_replay])
+def test_a_scheduler_is_told_when_each_gpu_has_ended(run: Any) -> None:
+    theirs, told = small(), []
+
+    def passes() -> Passes:
+        for number in range(3):
+            ended = yield theirs.schedule.between(number, number + 1)
+            told.append(ended.tolist())
+
+    outcome = run(replace(theirs, scheduler=passes))
+    assert told == outcome.ends.tolist()
+    assert outcome.schedule.rows.tolist() == theirs.schedule.rows.tolist()
+
+
+@pytest.mark.parametrize("run", [run_des, run_replay])
+def test_what_looks_ahead_is_refused(run: Any) -> None:
+    theirs = replace(small(), policy=policies.get("min")())
+    theirs = replace(theirs, scheduler=in_parts(theirs.schedule, []))
+    with pytest.raises(InputError, match=r"experts\.policy: 'min' looks ahead, but"):
+        run(theirs)
+
+
+@pytest.mark.parametrize("run", [run_des, run_replay])
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_part_without_passes_is_refused(run: Any, parts: int) -> None:
+    theirs = small()
+
+    def passes() -> Passes:
+        for number in range(parts):
+            yield theirs.schedule.between(number, number + 1)
+        yield theirs.schedule.between(0, 0)
+
+    with pytest.raises(InputError, match="yields a schedule without a forward pass"):
+        run(replace(theirs, scheduler=passes))
+
+
+@pytest.mark.parametrize("run", [run_des, run_replay])
+def test_a_scheduler_that_yields_nothing_is_refused(run: Any) -> None:
+    def passes() -> Passes:
+        yield from list[Schedule]()
+
+    with pytest.raises(InputError, match="yields a schedule without a forward pass"):
+        run(replace(small(), scheduler=passes))

@@ -9,6 +9,7 @@ from typing import Any
 
 import simpy
 
+from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, HostTimes
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
@@ -49,8 +50,7 @@ class Gpu(Compute):
         self.hosts = HostTimes.of(case)
         self.host_head = self.hosts.head + launched_ns(case, case.model.layers[-1], head=True)
         beside = case.software.overlap and not copy_in.blocking
-        streams = case.prefill == "stream" and bool(case.bypassed.any())
-        self.copies_ahead = streams and beside
+        self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}
@@ -71,13 +71,17 @@ class Gpu(Compute):
                 yield from self._begin(earliest[index])
                 yield from self._forward(by_phase[phase], index, head, phase)
             number += 1
+            if self.case.schedule.grows:
+                yield self.group.arrive(self.time)
+        yield from self.reach()
 
     def _begin(self, not_before: int) -> Events:
         """A pass begins when the last has ended, but not before ``not_before``; nothing is charged
         for the wait.
         """
         self.time = self.host = self.cursor = max(self.time, not_before)
-        yield from self.reach()
+        if not self.case.schedule.grows:  # else GPUs meet, and one may begin before another's end
+            yield from self.reach()
 
     def _of_phase(
         self, layers: list[DenseLayer | MoeLayer], phase: int
@@ -120,7 +124,6 @@ class Gpu(Compute):
         self.charge(HOST, self.time, "wait for host")
         records.ends.append(self.time)
         records.charges.append(charges)
-        yield from self.reach()
 
     def _run(self, terms: list[TermOnGpu], index: int) -> int:
         """The terms of a stage, one after another. Returns the end."""

@@ -58,13 +58,13 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     """
     if case.offloaded:
         decide_of(type(case.policy), type(case.miss))
-    begun = perf_counter()
+    begun, gpus = perf_counter(), list[Gpu]()
+    case = case.opened(lambda: np.array([gpu.time for gpu in gpus]))
     env, tally = simpy.Environment(), Tally(case)
     program = Program(case)
     feed, group = _Feed(program, tally), Collective(env, case.gpus)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
-    gpus = []
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
         gpu = (GpuAhead if program.views is not None else Gpu)(
@@ -132,6 +132,7 @@ def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:
         ends=np.array([one.ends for one in records], np.int64).T,
         charges=np.array([one.charges for one in records], np.int64).transpose(1, 0, 2),
         layers=table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))],
+        schedule=gpus[0].case.schedule.first(len(records[0].ends)),
         spans=sorted(
             (span for one in records for span in one.spans), key=lambda span: span.start_ns
         ),

@@ -78,6 +78,7 @@ class Decider:
 
     def _decide(self, first: int, found: Needed) -> Decided:
         case, held = self.case, self.held
+        held.draw()
         offsets, needs, rows = found.offsets, found.experts, found.rows
         next_use = weights = np.empty((len(offsets), 0), np.int64)
         depths = np.empty((len(offsets), 0), np.uint16)

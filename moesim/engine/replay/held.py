@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.kept import kept_of
+from moesim.engine.replay.kept import kept_of, with_draws
 from moesim.engine.replay.turns import (
     CONSTANT,
     LOADED_AT,
@@ -61,7 +61,8 @@ class Held:
                 divmod(work, gpus): one[: self.local[work % gpus]]
                 for work, one in enumerate(first_uses())
             }
-        caches = Residencies(blind, routing, future).caches
+        self._residencies = Residencies(blind, routing, future)
+        caches = self._residencies.caches
         for (layer, gpu), cache in caches.items():
             work, number = layer * gpus + gpu, len(cache.resident)
             self.resident[work, :number] = cache.resident
@@ -70,6 +71,11 @@ class Held:
         self.kept = None if ranks else kept_of(caches, works, gpus)
         self.open_rank = np.full(shape, np.iinfo(np.int64).max)
         self.open()
+
+    def draw(self) -> None:
+        """Draw for all passes that are known."""
+        if self.kept is not None and self._residencies.draw():
+            self.kept = with_draws(self.kept, self._residencies.caches, len(self.local))
 
     def open(self) -> None:
         """Make all residents candidates."""

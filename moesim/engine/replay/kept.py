@@ -37,9 +37,16 @@ def kept_of(caches: dict[Key, LayerCache], works: int, gpus: int) -> Kept:
     """The states of ``caches``, by MoE layer and GPU."""
     of_work = [caches.get(divmod(work, gpus)) for work in range(works)]
     states = [np.zeros(0, np.int64) if one is None else one.state.ravel() for one in of_work]
-    draws = [np.zeros(0) if one is None else one.draws for one in of_work]
     slots = np.array([0 if one is None else one.slots for one in of_work])
-    return Kept(slots, np.concatenate(states), _ends(states), np.concatenate(draws), _ends(draws))
+    kept = Kept(slots, np.concatenate(states), _ends(states), np.zeros(0), np.zeros(0, np.int64))
+    return with_draws(kept, caches, gpus)
+
+
+def with_draws(kept: Kept, caches: dict[Key, LayerCache], gpus: int) -> Kept:
+    """``kept`` with all that has been drawn for ``caches``."""
+    of_work = [caches.get(divmod(work, gpus)) for work in range(len(kept.slots))]
+    draws = [np.zeros(0) if one is None else one.draws for one in of_work]
+    return kept._replace(draws=np.concatenate(draws), draws_at=_ends(draws))
 
 
 def _ends(parts: Sequence[NDArray[Any]]) -> Ints:

@@ -56,8 +56,8 @@ def pools_of(case: Case, residencies: Residencies) -> Pools:
         now=np.zeros(number, np.int64),
         resident=np.zeros((number, width), np.bool_),
         state=np.zeros((number, ROWS + case.policy.memory, width), np.int64),
-        draws=np.concatenate([cache.draws for cache in caches.values()]),
-        draws_at=np.cumsum([0, *(len(cache.draws) for cache in caches.values())]),
+        draws=np.zeros(0),
+        draws_at=np.zeros(1 + number, np.int64),
     )
     place = {id(cache): pool for pool, cache in enumerate(caches.values())}
     for pool, cache in enumerate(caches.values()):
@@ -67,7 +67,16 @@ def pools_of(case: Case, residencies: Residencies) -> Pools:
         slots = residencies.slots_of(divmod(work, case.gpus))
         if slots is not None:
             pools.of_work[work], pools.place[work] = place[id(slots.cache)], slots.place
-    return pools
+    return with_draws(pools, residencies)
+
+
+def with_draws(pools: Pools, residencies: Residencies) -> Pools:
+    """``pools`` with all that has been drawn."""
+    draws = [cache.draws for cache in residencies.caches.values()]
+    ends = np.cumsum([0, *map(len, draws)])
+    if ends[-1] == len(pools.draws):
+        return pools
+    return pools._replace(draws=np.concatenate(draws), draws_at=ends)
 
 
 def queue_of(case: Case) -> Queue:

@@ -24,6 +24,7 @@ from moesim.engine.replay.prefetch_tables import (
     predicted_of,
     queue_of,
     scratch_of,
+    with_draws,
 )
 from moesim.memory.residency import decide_of, first_of
 
@@ -70,6 +71,7 @@ class Prefetching:
         """
         case, layers = self.case, len(self.case.model.moe_layers)
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
+        self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
         known = self.waves.expect(asked)
         beside = self.beside.of(asked)

@@ -32,6 +32,7 @@ def is_quick(case: Case) -> bool:
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and not case.placement.has_replicas
+        and not (case.schedule.grows and case.prefill != "cache")
         and not case.bypassed.any()
     )
 

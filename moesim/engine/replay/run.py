@@ -15,11 +15,13 @@ from moesim.engine.counts import Counts, Tally
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.replay.clock import play
+from moesim.engine.replay.clock_places import TIME
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
 from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
+from moesim.workload.growing import Growing
 
 STATE_ROWS = 4
 Resting = dict[str, Floats]
@@ -28,14 +30,17 @@ Resting = dict[str, Floats]
 def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = None) -> Outcome:
     """Play ``case``; ``records`` as in the experiment, but for ``expert``. Equal to ``run_des``.
 
-    ``log``: what earlier runs found and decided is not done again, and this run's is left there.
+    ``log``: what earlier runs found and decided is not done again, and this run's is left there,
+    but where a scheduler reads the clock.
 
     The case must be one of those that ``replay`` plays (``experiment.engines``).
     """
+    case = case.opened(lambda: clock.ended)
     if case.offloaded and not is_quick(case):
         decide_of(type(case.policy), type(case.miss))
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
+    log = None if case.schedule.grows else log
     if prefetches(case):
         counts, resting = _play_prefetching(case, clock)
     elif is_quick(case):
@@ -53,6 +58,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         copies=clock.copies,
         basis=resting,
         categories=clock.categories,
+        schedule=case.schedule.first(case.schedule.passes),
     )
 
 
@@ -97,13 +103,33 @@ class Clock:
         self.case, self.keep_layers = case, layers
         self.fixed = fixed_of(case)
         self.state = np.zeros((STATE_ROWS, case.gpus), np.int64)
-        shape = (case.schedule.passes, case.gpus)
-        self.starts, self.ends = np.zeros((2, *shape), np.int64)
         self.categories = categories_of(case)
-        self.starts[:] = case.schedule.earliest_starts(0, case.schedule.passes)[:, None]
-        self.charges = np.zeros((*shape, len(self.categories)), np.int64)
+        shape = (case.gpus,)
+        self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
+        self._charges = Growing(shape=(*shape, len(self.categories)))
         self.layers: list[Ints] = []
         self.copies = 0
+
+    @property
+    def starts(self) -> Ints:
+        """When each pass began, int64[passes, gpus]; before it did, the instant it waits for."""
+        return self._starts.values
+
+    @property
+    def ends(self) -> Ints:
+        """When each pass ended, int64[passes, gpus]."""
+        return self._ends.values
+
+    @property
+    def charges(self) -> Ints:
+        """What each pass was charged, int64[passes, gpus, categories]."""
+        return self._charges.values
+
+    @property
+    def ended(self) -> Ints:
+        """When each GPU ended what was played last, int64[gpus]."""
+        ended: Ints = self.state[TIME].copy()
+        return ended
 
     def play(self, one: Played, first: int) -> None:
         """Play the next passes, from ``first`` on."""
@@ -119,10 +145,20 @@ class Clock:
         pass begins before.
         """
         here, kept = slice(first, first + len(runs)), len(runs) if self.keep_layers else 0
+        self._know_passes()
         records = np.zeros((kept, len(self.case.model.moe_layers), self.case.gpus, 4), np.int64)
         play_into(self.state, self.starts[here], self.ends[here], self.charges[here], records)
         if self.keep_layers:
             self.layers.append(self._rows(records, first, runs))
+
+    def _know_passes(self) -> None:
+        """Make room for all passes that are known."""
+        known, schedule = len(self.starts), self.case.schedule
+        if new := schedule.passes - known:
+            earliest = schedule.earliest_starts(known, schedule.passes)[:, None]
+            self._starts.extend(np.broadcast_to(earliest, (new, self.case.gpus)))
+            self._ends.extend(np.zeros((new, self.case.gpus), np.int64))
+            self._charges.extend(np.zeros((new, *self.charges.shape[1:]), np.int64))
 
     def _rows(self, records: Ints, first: int, runs: Mask) -> Ints:
         """A row int64[n, 7] for each (pass, MoE layer, GPU) that ran."""

@@ -1,0 +1,85 @@
+"""The forward passes of a run as far as its scheduler has said which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.config.errors import InputError
+from moesim.workload.growing import Growing
+from moesim.workload.schedule import Ints, Schedule
+
+Passes = Generator[Schedule, Ints, None]
+"""Yields the next forward passes, a short schedule of at least one; is sent when each GPU has ended
+all that it yielded before, int64[gpus] in ns, and returns at the end of the run."""
+Scheduler = Callable[[], Passes]
+"""Begins a run; each has passes of its own."""
+
+
+class Timetable(Schedule):
+    """A schedule of the passes that ``scheduler`` has yielded so far; it grows.
+
+    ``ended`` gives what the scheduler is sent. Raises InputError where it yields no pass.
+    """
+
+    grows = True
+
+    def __init__(self, scheduler: Scheduler, ended: Callable[[], Ints]) -> None:
+        self._source, self._ended = scheduler(), ended
+        self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
+        self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
+        self._offsets.extend(np.zeros(1, np.int64))
+        try:
+            self._add(next(self._source))
+        except StopIteration:
+            raise InputError(EMPTY) from None
+
+    @property
+    def offsets(self) -> Ints:  # noqa: D102
+        return self._offsets.values
+
+    @property
+    def rows(self) -> Ints:  # noqa: D102
+        return self._rows.values
+
+    @property
+    def gpu(self) -> Ints:  # noqa: D102
+        return self._gpu.values
+
+    @property
+    def request(self) -> Ints:  # noqa: D102
+        return self._request.values
+
+    @property
+    def phase(self) -> NDArray[np.uint8]:  # noqa: D102
+        return self._phase.values
+
+    @property
+    def not_before_ns(self) -> Ints:  # noqa: D102
+        return self._not_before.values
+
+    def more(self) -> bool:
+        """Ask the scheduler what comes next, now that all has ended; whether anything does."""
+        try:
+            self._add(self._source.send(self._ended()))
+        except StopIteration:
+            return False
+        return True
+
+    def _add(self, one: Schedule) -> None:
+        if not one.passes:
+            raise InputError(EMPTY)
+        self._offsets.extend(one.offsets[1:] + len(self.rows))
+        self._rows.extend(one.rows)
+        self._gpu.extend(one.gpu)
+        self._request.extend(one.request)
+        self._phase.extend(one.phase)
+        self._not_before.extend(one.earliest_starts(0, one.passes))
+
+
+EMPTY = (
+    "workload.batching: the scheduler yields a schedule without a forward pass; each that it yields"
+    " has at least one, and it returns when the run is over"
+)
