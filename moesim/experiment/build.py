@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, recording
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
 from moesim.experiment.execution import execution_of
 from moesim.experiment.footprints import footprint_of, residences_of
 from moesim.experiment.inputs import check_columns, tell_components
@@ -25,6 +27,7 @@ from moesim.model import ModelSpec
 from moesim.model.slicing import sliced
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
+from moesim.workload.timetable import first_passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,13 @@ class Built:
         """What does not fit, or None."""
         return self.footprint.overflow(self.limit_bytes, self.hardware.host_memory_bytes)
 
+    def played(self, outcome: Outcome) -> Built:
+        """With the passes that there were, where a scheduler said so only during the run."""
+        if self.case.scheduler is None:
+            return self
+        case = replace(self.case, schedule=outcome.schedule)
+        return replace(self, case=case, footprint=footprint_of(case, self.residences))
+
 
 def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
     """Resolve ``experiment``; only its first ``limit_steps`` forward passes where given.
@@ -84,8 +94,9 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         raise InputError(f"parallelism.dense: {what}; write data")
     model = sliced(model, layout.group)
     requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
-    seats = experiment.workload.batching.seats(requests)
-    prefill = experiment.workload.prefill
+    batching, prefill = experiment.workload.batching, experiment.workload.prefill
+    seats = batching.seats(requests)
+    passes = partial(batching.passes, requests, trace, gpus, prefill.chunk)
     miss = experiment.experts.miss
     both = miss.uses_host and miss.loads
     links = hardware.links(layout.gpus_per_node, software.pinned, host_reads=both)
@@ -103,6 +114,7 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         ),
         software=software,
         schedule=Schedule.of(requests, seats, trace, gpus, prefill.chunk),
+        scheduler=passes if batching.reads_clock else None,
         gating=experiment.gating,
         placement=neighbours(model, gpus),
         gpus=gpus,
@@ -126,7 +138,7 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     own = experiment.execution
     case = replace(case, execution=execution_of(case).execution if own == "auto" else own)
     if limit_steps is not None:
-        case = replace(case, schedule=case.schedule.first(limit_steps))
+        case = _first(case, limit_steps)
     if case.offloaded and links.shared("h2d"):
         if case.miss.uses_link:
             raise InputError(
@@ -137,6 +149,12 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         case = replace(case, links=links)
     residences = residences_of(case)
     return Built(case, hardware, footprint_of(case, residences), residences, inputs)
+
+
+def _first(case: Case, passes: int) -> Case:
+    """``case`` up to its first ``passes``."""
+    scheduler = case.scheduler and first_passes(case.scheduler, passes)
+    return replace(case, schedule=case.schedule.first(passes), scheduler=scheduler)
 
 
 def limit_of(hardware: HardwareProfile) -> int:

@@ -121,8 +121,9 @@ def _played(
         steps_table,
     )
 
+    outcome = play(built.case, records=experiment.records)
+    built = built.played(outcome)
     case = built.case
-    outcome = play(case, records=experiment.records)
     built.footprint.in_flight(outcome.counts.copies, case.model)
     numbers = summary(case, outcome, experiment.warm_up)
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))

@@ -35,7 +35,7 @@ def prompt_passes(case: Case) -> tuple[Ints, Ints, Ints]:
 
 def ttft_ms(case: Case, outcome: Outcome) -> dict[str, Floats]:
     """Milliseconds to the first token by request: in all, and by what its GPU was charged (they add
-    up). NaN where ``prompt_passes`` has -1.
+    up, but for time in which a pass may not start). NaN where ``prompt_passes`` has -1.
     """
     first, last, gpu = prompt_passes(case)
     charged = np.concatenate((np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0)))

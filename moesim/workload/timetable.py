@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,22 @@ Passes = Generator[Schedule, Ints, None]
 all that it yielded before, int64[gpus] in ns, and returns at the end of the run."""
 Scheduler = Callable[[], Passes]
 """Begins a run; each has passes of its own."""
+
+
+def first_passes(scheduler: Scheduler, most: int) -> Scheduler:
+    """``scheduler``, whose run ends after ``most`` passes."""
+
+    def passes() -> Passes:
+        source, left = scheduler(), most
+        with suppress(StopIteration):
+            one = next(source)
+            while left > one.passes:
+                ended = yield one
+                left -= one.passes
+                one = source.send(ended)
+            yield one.first(left)
+
+    return passes
 
 
 class Timetable(Schedule):

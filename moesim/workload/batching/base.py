@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.trace.routing import RoutingTrace
 from moesim.workload.requests import Requests
-from moesim.workload.schedule import Seats
+from moesim.workload.schedule import Schedule, Seats
+from moesim.workload.timetable import Passes
 
 LARGEST_BATCH = 1 << 20
 
@@ -15,8 +19,12 @@ class Batching(Params):
     """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs.
 
     A batching that does not read the clock answers for the whole run at once, which is what
-    policies that look ahead (``min``) need.
+    policies that look ahead (``min``) need. One whose batches depend on the clock says so with
+    ``reads_clock`` and writes ``passes`` too; what is planned before the run, be it memory or
+    placement, goes by its ``seats``.
     """
+
+    reads_clock: ClassVar[bool] = False
 
     batch_size: int = Field(
         default=1, ge=1, le=LARGEST_BATCH, description="Requests in flight, over all GPUs."
@@ -25,3 +33,9 @@ class Batching(Params):
     def seats(self, requests: Requests) -> Seats:
         """Slot, turn and admission of every request of ``requests``."""
         raise NotImplementedError
+
+    def passes(
+        self, requests: Requests, trace: RoutingTrace, gpus: int, chunk: int | None = None
+    ) -> Passes:
+        """The forward passes of ``requests``, here all at once; ``chunk`` as in ``Schedule.of``."""
+        yield Schedule.of(requests, self.seats(requests), trace, gpus, chunk)
