@@ -19,6 +19,7 @@ from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay import quick, shared
+from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 from moesim.workload.schedule import Schedule
@@ -35,7 +36,7 @@ from .test_des_against_judge import compare, observed
 from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
 
-DRAWN = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCALES = st.sampled_from([20, 300, 3000])
 """Nanoseconds of a pass, about: bounds then lie before and after its end."""
 
@@ -215,6 +216,20 @@ def test_a_scheduler_is_told_when_each_gpu_has_ended(run: Any) -> None:
     outcome = run(replace(theirs, scheduler=passes))
     assert told == outcome.ends.tolist()
     assert outcome.schedule.rows.tolist() == theirs.schedule.rows.tolist()
+
+
+def test_what_was_decided_for_other_passes_is_not_taken_over() -> None:
+    """Two runs may begin alike and go on otherwise."""
+    theirs, log = small(), DecisionLog()
+    whole = theirs.schedule
+
+    def other() -> Passes:
+        yield whole.between(0, 1)
+        yield whole.between(2, 3)
+
+    for scheduler in (in_parts(whole, [1]), other):
+        case = replace(theirs, scheduler=scheduler)
+        assert_same(run_replay(case, log=log), run_des(case))
 
 
 @pytest.mark.parametrize("run", [run_des, run_replay])
