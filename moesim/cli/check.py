@@ -13,19 +13,21 @@ def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     from moesim.config.counted import counted
     from moesim.experiment.derived import derived
     from moesim.experiment.inputs import check_inputs
+    from moesim.experiment.names import read_once
     from moesim.experiment.origins import placed
     from moesim.experiment.record_memory import large_records
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.text import annotated_text
     from moesim.experiment.warnings import cut_batches, left_out_figures
 
-    resolved = load_experiment(file, overrides or ())
-    with placed(resolved.origins, file):
-        experiments = [experiment for _, experiment in resolved.points]
-        check_inputs(experiments)
-        warn([*cut_batches(experiments), *large_records(experiments)])
-        warn(left_out_figures(resolved.experiment, resolved.axes))
-        shown, origins = derived(resolved.experiment)
+    with read_once():
+        resolved = load_experiment(file, overrides or ())
+        with placed(resolved.origins, file):
+            experiments = [experiment for _, experiment in resolved.points]
+            check_inputs(experiments)
+            warn([*cut_batches(experiments), *large_records(experiments)])
+            warn(left_out_figures(resolved.experiment, resolved.axes))
+            shown, origins = derived(resolved.experiment)
     typer.echo(annotated_text(shown, {**resolved.origins, **origins}))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

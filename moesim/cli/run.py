@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
     from moesim.experiment.cache import cache_folder
+    from moesim.experiment.names import read_once
     from moesim.experiment.origins import placed
     from moesim.experiment.record_memory import large_records
     from moesim.experiment.resolve import load_experiment
@@ -59,15 +60,14 @@ def run(
     from moesim.results.store import REUSED
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]
-    resolved = load_experiment(file, settings, alone=True)
-    kept = cache_folder(cache)
-    folder = out or Path("results") / resolved.experiment.name
-    check_folder(folder, overwrite=overwrite)
-    with placed(resolved.origins, file):
-        warn([*cut_batches([resolved.experiment]), *large_records([resolved.experiment])])
-        result = simulate(
-            file, out=folder, overwrite=overwrite, check=check, overrides=settings, cache=kept
-        )
+    with read_once():
+        resolved = load_experiment(file, settings, alone=True)
+        kept = cache_folder(cache)
+        folder = out or Path("results") / resolved.experiment.name
+        check_folder(folder, overwrite=overwrite)
+        with placed(resolved.origins, file):
+            warn([*cut_batches([resolved.experiment]), *large_records([resolved.experiment])])
+            result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     warn(idle_prefetch(resolved.experiment, result.summary))
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):

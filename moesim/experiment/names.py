@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from moesim.config.document import Document, Mark
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import ChangedError, InputError, Problem, nearest
 from moesim.config.inputs import Files, files_read, tell
 from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
@@ -63,43 +64,70 @@ def loaded(key: str, name: str, folders: Folders) -> Any:
 
     Tells what it was read from, also where that was read before.
     """
-    found, files = _loaded(key, name, folders)
-    if found is not None:
-        tell(key, name, files)
-    return found
-
-
-@lru_cache(maxsize=256)
-def _loaded(key: str, name: str, folders: Folders) -> tuple[Any, Files]:
-    catalogue = next(entry for entry in CATALOGUES if entry.key == key)
-    load = _function(catalogue.module, catalogue.load)
-    try:
-        with files_read() as files:
-            found = load(name, folders) if load else None
-    except InputError:
-        return None, ()
-    return found, tuple(files)
+    found = _read(key, name, folders)
+    if found.problems:
+        return None
+    tell(key, name, found.files)
+    return found.thing
 
 
 def needed(key: str, name: str, folders: Folders) -> Any:
     """Like ``loaded``, but an InputError where it cannot be had."""
-    if (found := loaded(key, name, folders)) is not None:
-        return found
+    if problems := _read(key, name, folders).problems:
+        raise InputError(problems)
+    return loaded(key, name, folders)
+
+
+class Read(NamedTuple):
+    """What a name stands for and the files that it was read from, or why it cannot be had."""
+
+    thing: Any
+    files: Files
+    problems: tuple[Problem, ...]
+
+
+_kept: ContextVar[dict[tuple[str, str, Folders], Read] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """What experiments name is read once inside, for all points of a sweep; one inside another is
+    part of it.
+    """
+    if _kept.get() is not None:
+        yield
+        return
+    before = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
+def _read(key: str, name: str, folders: Folders) -> Read:
+    kept = _kept.get()
+    if kept is None:
+        return _read_anew(key, name, folders)
+    if (key, name, folders) not in kept:
+        kept[key, name, folders] = _read_anew(key, name, folders)
+    return kept[key, name, folders]
+
+
+def _read_anew(key: str, name: str, folders: Folders) -> Read:
     catalogue = next(entry for entry in CATALOGUES if entry.key == key)
-    return getattr(importlib.import_module(catalogue.module), catalogue.load)(name, folders)
+    load = getattr(importlib.import_module(catalogue.module), catalogue.load)
+    try:
+        with files_read() as files:
+            return Read(load(name, folders), tuple(files), ())
+    except ChangedError:
+        raise
+    except InputError as error:
+        return Read(None, (), error.problems)
 
 
-def forget_files() -> None:
-    """Read files anew: what was found is kept for the points of one sweep only."""
-    _loaded.cache_clear()
-    _wrong_name.cache_clear()
-
-
-@lru_cache(maxsize=256)
 def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tuple[Problem, ...]:
-    list_names = _function(catalogue.module, catalogue.names)
-    if list_names is None:
-        return ()
+    """What is wrong with ``name``, or with the file that it names."""
+    list_names = getattr(importlib.import_module(catalogue.module), catalogue.names)
     if name not in (known := list_names()) and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told
@@ -107,17 +135,7 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
         return f"{what}; {nearest(name, known)}"
-    return _unreadable(catalogue, name, folders)
-
-
-def _unreadable(catalogue: Catalogue, name: str, folders: Folders) -> tuple[Problem, ...]:
-    load = _function(catalogue.module, catalogue.load)
-    try:
-        if load:
-            load(name, folders)
-    except InputError as error:
-        return error.problems
-    return ()
+    return _read(catalogue.key, name, folders).problems
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:
@@ -177,10 +195,3 @@ def figure_class(name: str) -> type[Any]:
     """The class of the figure ``name``."""
     cls: type[Any] = importlib.import_module("moesim.report.figures").registry.get(name)
     return cls
-
-
-def _function(module: str, name: str) -> Callable[..., Any] | None:
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return None

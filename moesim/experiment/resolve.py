@@ -16,7 +16,7 @@ from moesim.config.plain import plain_data
 from moesim.config.yaml import compose_file
 from moesim.experiment.assess import assess
 from moesim.experiment.axes import read_axes
-from moesim.experiment.names import forget_files
+from moesim.experiment.names import read_once
 from moesim.experiment.origins import origins_of
 from moesim.experiment.points import assess_points
 from moesim.experiment.schema import Experiment
@@ -50,6 +50,7 @@ class Resolved:
         return tuple(self.points[0][0])
 
 
+@read_once()
 def load_experiment(
     source: Source, overrides: Sequence[str] = (), *, alone: bool = False
 ) -> Resolved:
@@ -58,7 +59,6 @@ def load_experiment(
     ``alone``: without the points of its sweep, which are not looked at, for what never runs them.
     Raises an InputError with all mistakes, sorted by line.
     """
-    forget_files()
     check_list("overrides", overrides)
     document, folders = _opened(source)
     document, problems = _overridden(document, overrides)
@@ -74,10 +74,20 @@ def load_experiment(
     return Resolved(experiment, origins, folders, points or [({}, experiment)], file)
 
 
+def resolved_from(
+    source: Source | Resolved, overrides: Sequence[str] = (), *, alone: bool = False
+) -> Resolved:
+    """``source`` where it is loaded already, else as ``load_experiment`` loads it."""
+    if not isinstance(source, Resolved):
+        return load_experiment(source, overrides, alone=alone)
+    if overrides:
+        raise InputError("overrides: this experiment is loaded; give them to load_experiment")
+    return source
+
+
 def sweep_points(source: Source | Resolved, overrides: Sequence[str] = ()) -> SweepPoints:
     """The axes and the experiment of every point, in the order of the axes, the first slowest."""
-    resolved = source if isinstance(source, Resolved) else load_experiment(source, overrides)
-    return resolved.points
+    return resolved_from(source, overrides).points
 
 
 def _opened(source: Source) -> tuple[Document, tuple[Path, ...]]:

@@ -17,9 +17,9 @@ from moesim.experiment.build import Built, build
 from moesim.experiment.cache import cache_folder, reused_or
 from moesim.experiment.engines import Engine, engine_of
 from moesim.experiment.inputs import inputs_of
-from moesim.experiment.names import forget_files
+from moesim.experiment.names import read_once
 from moesim.experiment.record_memory import refuse_too_many_records
-from moesim.experiment.resolve import Source, load_experiment
+from moesim.experiment.resolve import Resolved, Source, resolved_from
 from moesim.experiment.schema import Experiment
 from moesim.hardware.price_error import price_error
 from moesim.memory.forms import Form
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog
 
 
+@read_once()
 def run(
-    experiment: Source,
+    experiment: Source | Resolved,
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -43,8 +44,8 @@ def run(
     limit_steps: int | None = None,
     cache: Path | str | None = None,
 ) -> Result:
-    """Simulate ``experiment``, a file, a dictionary or an ``Experiment`` (its base point, where it
-    has a sweep), with ``overrides`` as ``--set`` takes them.
+    """Simulate ``experiment``, a file, a dictionary, an ``Experiment`` or what ``load_experiment``
+    returned (its base point, where it has a sweep), with ``overrides`` as ``--set`` takes them.
 
     ``out``: a new or empty folder for the result (``overwrite``: or one that holds only what moesim
     wrote, replaced once the new result is there); ``check``: verify the engine's invariants;
@@ -65,8 +66,7 @@ def run(
     if records is not None:
         resolved = resolved.model_copy(update={"records": records})
     if out is not None and overwrite and Path(out).exists():
-        named = [Path(experiment)] if isinstance(experiment, str | Path) else []
-        check_no_input(Path(out), [*named, *paths_of(inputs_of([resolved]))])
+        check_no_input(Path(out), [*_files(experiment), *paths_of(inputs_of([resolved]))])
     fresh = cache is None or check or limit_steps is not None
     if fresh or (kept := cache_folder(str(cache))) is None:
         result = simulate(resolved, check=check, limit_steps=limit_steps)
@@ -77,11 +77,16 @@ def run(
     return result
 
 
-def _resolved(source: Source, overrides: Sequence[str]) -> Experiment:
+def _resolved(source: Source | Resolved, overrides: Sequence[str]) -> Experiment:
     if isinstance(source, Experiment) and not overrides:
-        forget_files()
         return source
-    return load_experiment(source, overrides, alone=True).experiment
+    return resolved_from(source, overrides, alone=True).experiment
+
+
+def _files(source: Source | Resolved) -> list[Path]:
+    """The experiment's own file, where it has one."""
+    file = source.file if isinstance(source, Resolved) else source
+    return [Path(file)] if isinstance(file, str | Path) else []
 
 
 def simulate(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from moesim.config.errors import InputError
 from moesim.config.garbage import collect_seldom
+from moesim.experiment.names import read_once
 from moesim.sweep.lock import hold_shared
 from moesim.sweep.point import Batch, Point, Work, failure
 from moesim.sweep.queue import Queue
@@ -145,7 +146,7 @@ def serve(pipe: Connection, work: Work, lock: Path) -> None:
     """A process's life: ``work`` on the points that come through ``pipe`` until it closes."""
     collect_seldom()
     threading.Thread(target=die_with_parent, daemon=True).start()
-    with hold_shared(lock), suppress(EOFError, ConnectionError):
+    with read_once(), hold_shared(lock), suppress(EOFError, ConnectionError):
         pipe.send(STARTED)
         while True:
             points = pipe.recv()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moesim.config.errors import ChangedError, InputError
+from moesim.experiment.names import read_once
 from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
 
@@ -86,6 +87,7 @@ class Work:
     evaluate: Evaluate
     folder: Path
 
+    @read_once()
     def __call__(self, points: Sequence[Point]) -> Batch:
         """Evaluate ``points``; what comes back is on the disk."""
         start = time.perf_counter()

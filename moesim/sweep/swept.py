@@ -11,9 +11,10 @@ from moesim.config.inputs import outdated
 from moesim.config.warn import Warn, as_warning
 from moesim.experiment.cache import cache_folder
 from moesim.experiment.inputs import check_inputs, inputs_of
+from moesim.experiment.names import read_once
 from moesim.experiment.origins import placed
 from moesim.experiment.record_memory import large_records
-from moesim.experiment.resolve import Resolved, Source, load_experiment
+from moesim.experiment.resolve import Resolved, Source, resolved_from
 from moesim.experiment.warnings import cut_batches, left_out_figures
 from moesim.results.overwrite import check_no_input
 from moesim.sweep.executor import Executor
@@ -21,6 +22,7 @@ from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.run import Progress, run_sweep
 
 
+@read_once()
 def sweep(
     experiment: Source | Resolved,
     out: Path | str | None = None,
@@ -51,9 +53,7 @@ def sweep(
     >>> found.best()["output_throughput"]
     """
     check_whole("--jobs", jobs)
-    resolved = (
-        experiment if isinstance(experiment, Resolved) else load_experiment(experiment, overrides)
-    )
+    resolved = resolved_from(experiment, overrides)
     kept = None if cache is None else cache_folder(str(cache))
     _check(resolved, warn)
     folder = Path(out) if out is not None else Path("results") / resolved.experiment.name

@@ -14,7 +14,6 @@ import pytest
 from moesim.config.errors import ChangedError, InputError
 from moesim.config.paths import shipped_folder
 from moesim.experiment.inputs import inputs_of
-from moesim.experiment.names import forget_files
 from moesim.experiment.resolve import Resolved, load_experiment
 from moesim.experiment.traces import use_shared
 from moesim.results.store import read_log
@@ -95,7 +94,6 @@ def test_a_worker_refuses_what_is_not_as_at_the_start(
     point = sweep.points[0][1]
     work = Work(Simulation(inputs=inputs_of([point])), tmp_path)
     CHANGES[name]()
-    forget_files()  # what another process has not read yet
     use_shared({})
     with pytest.raises(ChangedError, match=re.escape(f"{name}: ")) as caught:
         work([Point(0, point)])
@@ -111,7 +109,6 @@ def test_a_sweep_is_not_gone_on_with_over_other_content(
     load_experiment(EXPERIMENT)
     claim(tmp_path, identity({}, [], inputs_of(points)))
     CHANGES[name]()
-    forget_files()
     with pytest.raises(InputError, match=r"its content has changed") as error:
         claim(tmp_path, identity({}, [], inputs_of(points)))
     assert Path(name.removesuffix("/config.json")).name in error.value.problems[0].path
@@ -122,12 +119,10 @@ def test_a_file_beside_the_model_that_comes_or_goes_is_a_change(sweep: Resolved)
     point = sweep.points[0][1]
     simulation = Simulation(inputs=inputs_of([point]))
     Path("model/hf_quant_config.json").unlink()
-    forget_files()
     with pytest.raises(ChangedError, match=r"hf_quant_config.json: .*gone since the start"):
         simulation(point)
     simulation = Simulation(inputs=inputs_of([point]))
     quantized("FP8")
-    forget_files()
     with pytest.raises(ChangedError, match=r"hf_quant_config.json: .*not read at the start"):
         simulation(point)
 

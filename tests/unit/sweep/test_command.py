@@ -62,10 +62,8 @@ def simulate(experiment: Any, **_: Any) -> Result:
     return Result(summary, experiment)
 
 
-def run(experiment: Any, *, out: Path, **_: Any) -> Result:
-    from moesim.experiment.resolve import load_experiment
-
-    result = simulate(load_experiment(experiment).experiment)
+def run(resolved: Any, *, out: Path, **_: Any) -> Result:
+    result = simulate(resolved.experiment)
     write_result(result, out)
     return result
 
