@@ -16,7 +16,8 @@ def list_(
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "software, importers, fitters, collectors or figures.",
+            "software, importers, measurement_importers, costs, fitters, collectors, "
+            "model_families or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

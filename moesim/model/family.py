@@ -60,7 +60,7 @@ class Family(BaseModel, ABC):
         ]
 
 
-FAMILIES: Registry[Family] = Registry(
+registry: Registry[Family] = Registry(
     "moesim.model.families",
     Family,  # type: ignore[type-abstract]
     "moesim.model_families",
@@ -69,7 +69,7 @@ FAMILIES: Registry[Family] = Registry(
 
 def family_for(model_type: str | None, architectures: list[str]) -> type[Family] | None:
     """The family by ``model_type``, else by ``architectures``; None if both are unknown."""
-    families = FAMILIES.components.values()
+    families = registry.components.values()
     for family in families:
         if model_type is not None and model_type in (family.kind, *family.aliases):
             return family
@@ -80,5 +80,5 @@ def family_for(model_type: str | None, architectures: list[str]) -> type[Family]
 
 def model_types() -> list[str]:
     """Every ``model_type`` that some family answers to, sorted."""
-    families = FAMILIES.components.values()
+    families = registry.components.values()
     return sorted(name for family in families for name in (family.kind, *family.aliases))

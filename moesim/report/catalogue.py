@@ -23,11 +23,14 @@ REGISTRIES: Mapping[str, str] = {
     "planners": "moesim.placement",
     "batchings": "moesim.workload.batching",
     "importers": "moesim.trace.importers",
+    "measurement_importers": "moesim.calibrate.importers",
+    "costs": "moesim.hardware.cost_model",
     "fitters": "moesim.calibrate.fitters",
     "collectors": "moesim.calibrate.collect.ops",
+    "model_families": "moesim.model.family",
     "figures": "moesim.report.figures",
 }
-"""The packages whose ``registry`` holds the components of a kind."""
+"""The modules whose ``registry`` holds the components of a kind."""
 
 Row = dict[str, Any]
 NOT_FIGURES = ("name", "source", "sources", "notes", "kind", "date")
