@@ -17,6 +17,8 @@ from moesim.hardware.profile import HardwareProfile
 
 KERNEL = ("kernel_source", "framework", "version", "device", "source")
 """Rows that differ in one of these get fits of their own."""
+OTHERS = "others"
+"""The field of the fits of packages."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Fits:
 def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
     """Fit what a valid table has points for; most points first."""
     fits = Fits(Calibrated())
-    parts: dict[str, Any] = {}
+    parts: dict[str, tuple[Any, ...]] = {OTHERS: ()}
     for kind, fitter in registry.components.items():
         found: list[Fit] = []
         rows = table[table["op"].isin(fitter.ops)]
@@ -54,7 +56,11 @@ def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
                 fits.missing.append(fitted)
             else:
                 found.append(fitted)
-        parts[kind] = tuple(sorted(found, key=lambda fit: (-fit.points, fit.label)))
+        ordered = tuple(sorted(found, key=lambda fit: (-fit.points, fit.label)))
+        if kind in Calibrated.model_fields:
+            parts[kind] = ordered
+        else:
+            parts[OTHERS] += ordered
     fits.calibrated = Calibrated(**parts)
     return fits
 

@@ -63,8 +63,22 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, Params):
         value = value.model_dump()
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {json.dumps(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_entry(entry)}" for key, entry in value.items()) + "}"
     return json.dumps(value)
+
+
+def _entry(value: Any) -> str:
+    """A value of a mapping; a plain number's estimate with every digit."""
+    if not isinstance(value, Estimate):
+        return json.dumps(value)
+    low, high = map(_exact, value.interval)
+    return f"{{value: {_exact(value.value)}, interval: [{low}, {high}]}}"
+
+
+def _exact(number: float) -> str:
+    """A number as YAML reads it: a power of ten needs a point."""
+    text = repr(float(number))
+    return text if "." in text else text.replace("e", ".0e")
 
 
 def _shapes(name: str, shapes: tuple[Params, ...]) -> list[str]:

@@ -234,6 +234,15 @@ class AttentionFit(Fit):
     reorder: Estimate[Time] | None = Field(None, description="Of swapping heads and queries.")
 
 
+class OtherFit(Fit):
+    """The numbers of a package's own fitter ``kind``, by names that say their units."""
+
+    kind: str
+    op: str
+    measured: Ranges = Field(default_factory=dict)
+    numbers: dict[str, Estimate[float]]
+
+
 class Calibrated(Params):
     """The fits of one card; an operation without one rests on the datasheet."""
 
@@ -243,3 +252,8 @@ class Calibrated(Params):
     kernels: Annotated[tuple[KernelFit, ...], Field(strict=False)] = ()
     copies: Annotated[tuple[CopyFit, ...], Field(strict=False)] = ()
     collectives: Annotated[tuple[CollectiveFit, ...], Field(strict=False)] = ()
+    others: Annotated[tuple[OtherFit, ...], Field(strict=False)] = ()
+
+    def of(self, kind: str) -> tuple[OtherFit, ...]:
+        """The fits by the fitter ``kind`` of a package."""
+        return tuple(fit for fit in self.others if fit.kind == kind)

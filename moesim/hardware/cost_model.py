@@ -202,7 +202,9 @@ class CostModel:
         return self.price("all_reduce", gpus, size)
 
     def price(self, kind: str, *shape: Any) -> Ints:
-        """The prices of the operation ``kind``, by its own ``parts``."""
+        """Whole nanoseconds int64[n] of the operation ``kind``, a package's own too; ``shape`` as
+        its ``parts`` take it.
+        """
         return self.whole(kind, self.operations[kind].price(*shape))
 
     def whole(self, kind: str, price_ns: ArrayLike) -> Ints:

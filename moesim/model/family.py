@@ -52,12 +52,19 @@ class Family(BaseModel, ABC):
 
     @classmethod
     def needed_keys(cls) -> list[str]:
-        """The keys without which there is no model of this family."""
-        return [
-            str(field.validation_alias or name)
-            for name, field in cls.model_fields.items()
-            if field.is_required()
-        ]
+        """The keys without which there is no model of this family; of several names the first."""
+        return [names[0] for names in cls.names_of_needed_keys()]
+
+    @classmethod
+    def names_of_needed_keys(cls) -> list[list[str]]:
+        """All names of each needed key: a config.json has one of them."""
+        found = []
+        for name, field in cls.model_fields.items():
+            alias = field.validation_alias
+            names = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+            if field.is_required():
+                found.append([str(each) for each in names])
+        return found
 
 
 registry: Registry[Family] = Registry(

@@ -1,7 +1,9 @@
 """Contracts that every component of a kind keeps, for those that ship and for third parties'.
 
 A contract is a function that raises AssertionError; call it from any test framework, on inputs of
-your choice: ``moesim.testing.cache_policies``, ``gatings``, ``planners``, ``batchings``,
-``prices`` (of a hardware profile), ``timelines``, and ``traces`` to make small inputs.
-``tests/contracts`` runs them over whatever is registered.
+your choice. There is a module a kind: ``batchings``, ``cache_policies``, ``collectors``, ``costs``,
+``figures``, ``fitters``, ``gatings``, ``importers`` (of traces), ``measurement_importers``,
+``misses``, ``model_families``, ``planners``, ``prefetchers``. ``prices`` is of a hardware profile,
+``timelines`` of a run's timeline, and ``traces`` makes small inputs. ``tests/contracts`` runs them
+over whatever is registered, ``docs/adding.md`` on its examples.
 """

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.report.figures.base import Figure
+from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
 
 HERE = Path(__file__).parents[1] / "unit" / "report"
 UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s)\)|slots per")
@@ -53,6 +56,7 @@ def test_every_file_of_the_folder_is_registered() -> None:
 def test_it_is_drawn_with_title_and_units(figure: Any, golden: Path) -> None:
     from moesim.report.sheet import drawn
 
+    draws_its_table(figure, golden)
     with drawn(figure, figure.prepare(golden)) as sheet:
         (axes,) = sheet.axes
         assert axes.get_title(loc="left")
@@ -77,8 +81,38 @@ def test_an_unsuitable_result_raises_an_error_that_says_what_it_needs(
     import sweeps
 
     nothing_fits = sweeps.make(tmp_path / "sweep", slots=(16, 20))
-    with pytest.raises(InputError) as error:
-        figure.prepare(nothing_fits)
-    assert figure.needs in str(error.value)
+    refuses_what_lacks_its_data(figure, nothing_fits)
     with pytest.raises(InputError):
         figure.prepare(tmp_path / "nowhere")
+
+
+class Careless(Figure):
+    """Changes its table, and draws it without a title."""
+
+    kind = "careless"
+    needs = "nothing at all"
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        return pd.DataFrame({"slots": [1, 2]})
+
+    def draw(self, table: pd.DataFrame, axes: Any) -> None:
+        axes.plot(table["slots"])
+
+
+class Greedy(Careless):
+    """Takes a column away."""
+
+    def draw(self, table: pd.DataFrame, axes: Any) -> None:
+        axes.set_title("Slots", loc="left")
+        axes.set_xlabel("point")
+        axes.set_ylabel("slots")
+        table["other"] = table.pop("slots")
+
+
+def test_one_that_breaks_the_rules_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="Careless has no title"):
+        draws_its_table(Careless(), tmp_path)
+    with pytest.raises(AssertionError, match="Greedy: the table after it was drawn"):
+        draws_its_table(Greedy(), tmp_path)
+    with pytest.raises(AssertionError, match="which lacks nothing at all"):
+        refuses_what_lacks_its_data(Careless(), tmp_path)

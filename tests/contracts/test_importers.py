@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
 from moesim.model import load_model
-from moesim.trace import NO_EXPERT, read_trace, write_trace
+from moesim.testing.importers import (
+    reads_a_sound_trace,
+    recognises_without_an_error,
+    refuses_what_is_damaged,
+)
+from moesim.testing.traces import toy_trace
 from moesim.trace.importers import registry
+from moesim.trace.importers.base import Importer
 from moesim.trace.importing import import_trace
 from moesim.trace.recording import Recording
-from moesim.trace.validate import findings
 
 SAMPLES = Path(__file__).parents[1] / "data" / "importers"
 FOLDER = Path(__file__).parents[2] / "moesim" / "trace" / "importers"
@@ -47,30 +53,42 @@ def test_the_sample_is_recognised_by_its_importer_alone(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sample_becomes_a_sound_trace(kind):
+def test_contract(kind):
+    importer = registry.get(kind)()
+    reads_a_sound_trace(importer, sample(kind), **options(kind))
+    recognises_without_an_error(importer, sample(kind))
+    refuses_what_is_damaged(importer, sample(kind), **options(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_import_says_where_it_is_from(kind):
     trace = import_trace(sample(kind), **options(kind))
-    assert findings(trace) == []
-    ids = trace.expert_ids
-    assert ids.dtype == np.uint16
-    assert ids.flags.c_contiguous
-    assert (ids[ids != NO_EXPERT] < trace.experts).all()
-    assert trace.metadata.recorder
     assert trace.metadata.source == sample(kind).name
     assert trace.metadata.licence == "unknown"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_trace_survives_parquet(kind, tmp_path):
-    trace = import_trace(sample(kind), **options(kind))
-    write_trace(trace, tmp_path / "t.parquet")
-    again = read_trace(tmp_path / "t.parquet")
-    assert again.metadata == trace.metadata
-    for name in ("expert_ids", "request_id", "position", "phase", "gate_weights", "predicted_ids"):
-        before, after = getattr(trace, name), getattr(again, name)
-        assert (before is None) == (after is None), name
-        if before is not None:
-            assert before.dtype == after.dtype, name
-            np.testing.assert_array_equal(before, after, err_msg=name)
+class Careless(Importer):
+    """Fails on files of others, and makes ids beyond the experts."""
+
+    kind: Literal["careless"] = "careless"
+
+    def recognises(self, recording):
+        return bool(recording.head[0])
+
+    def read(self, recording):
+        trace = toy_trace([(1, 2)])
+        return replace(trace, expert_ids=trace.expert_ids + 9)
+
+
+def test_one_that_breaks_the_rules_is_named(tmp_path):
+    path = tmp_path / "some.bin"
+    path.write_bytes(b"1234")
+    with pytest.raises(AssertionError, match="Careless: "):
+        reads_a_sound_trace(Careless(), path)
+    with pytest.raises(AssertionError, match="Careless makes a damaged file a trace"):
+        refuses_what_is_damaged(Careless(), path)
+    with pytest.raises(IndexError):
+        recognises_without_an_error(Careless(), path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -29,8 +29,11 @@ class About(NamedTuple):
 
 
 class Fitter:
-    """A subclass has its ``kind``, which is a field of ``Calibrated`` too, and the ``ops`` that it
-    fits. Rows that differ in a column of ``apart`` get fits of their own.
+    """A subclass has its ``kind`` and the ``ops`` of the measurement table that it fits. Rows that
+    differ in a column of ``apart`` get fits of their own.
+
+    A kind that is no field of ``Calibrated`` returns an ``OtherFit``, which an operation of the
+    same package reads with ``Calibrated.of``.
     """
 
     kind: ClassVar[str]

@@ -1,0 +1,80 @@
+"""Every registered operation: its price is the sum of its parts, and depends on its shape alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.cost_model import registry
+from moesim.hardware.operation import Operation
+from moesim.model import load_model
+from moesim.testing.costs import adds_up, remembers_nothing
+
+MODEL = load_model("gpt-oss-20b")
+LAYER = MODEL.layers[0]
+ROWS = np.array([0, 1, 3, 17, 256, 4096])
+EVEN = np.array([1 << 12, 1 << 20])[:, None, None] * (1 - np.eye(4, dtype=np.int64))
+SHAPES = {
+    "all_reduce": (4, ROWS * 4096),
+    "all_to_all": (EVEN,),
+    "attention": (LAYER, ROWS, ROWS * 512, ROWS * 512),
+    "combine_product": (LAYER, ROWS, 32, 64),
+    "copy": (1 << 22, "h2d", True, 2),
+    "cpu_expert": (LAYER, ROWS),
+    "cross_attention": (LAYER, ROWS * 64, ROWS * 64, ROWS),
+    "decide": (),
+    "dense": (LAYER, ROWS),
+    "encode": (LAYER, ROWS, 32, 64, ROWS),
+    "experts": (LAYER, np.array([1, 2, 64, 0, 500]), np.array([0, 3, 4])),
+    "gate": (LAYER, ROWS),
+    "head": (ROWS,),
+    "masks": (LAYER, ROWS, 32, 64),
+    "permute": (LAYER, ROWS),
+    "shared": (LAYER, ROWS),
+}
+OTHER = {
+    "all_reduce": (2, ROWS[:3]),
+    "all_to_all": (EVEN[:1],),
+    "copy": (100, "d2h", False, 1),
+    "experts": (LAYER, np.array([7, 7]), np.array([0])),
+}
+
+
+def test_every_operation_of_the_package_has_a_shape_here() -> None:
+    assert set(SHAPES) <= set(registry.components)
+    own = [one for one in registry.components.values() if one.__module__.startswith("moesim.")]
+    assert len(own) == len(SHAPES)
+
+
+@pytest.mark.parametrize("prices", ["auto", "datasheet"])
+@pytest.mark.parametrize("card", ["h100-sxm", "rtx-4060-8gb"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_contract(kind: str, card: str, prices: str) -> None:
+    costs = CostModel(load_hardware(card), MODEL, prices)  # type: ignore[arg-type]
+    operation = costs.operations[kind]
+    shape = SHAPES[kind]
+    adds_up(operation, *shape)
+    remembers_nothing(operation, shape, OTHER.get(kind, shape))
+    assert (costs.price(kind, *shape) >= 0).all()
+
+
+class Forgetful(Operation):
+    """Says of its price that it rests on nothing, and takes longer each time."""
+
+    asked = 0
+
+    def price(self, *_shape: object) -> np.ndarray:
+        self.asked += 1
+        return np.array([1.0 * self.asked])
+
+    def parts(self, *_shape: object) -> list:
+        return []
+
+
+def test_an_operation_that_breaks_the_rules_is_named() -> None:
+    operation = Forgetful(load_hardware("h100-sxm"), MODEL)
+    with pytest.raises(AssertionError, match="Forgetful: the price is not the sum"):
+        adds_up(operation)
+    with pytest.raises(AssertionError, match="Forgetful: a price depends on others"):
+        remembers_nothing(operation, (), ())

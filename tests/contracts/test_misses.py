@@ -1,0 +1,51 @@
+"""Every registered way to handle misses, asked what hypothesis makes up."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.memory.misses import registry
+from moesim.memory.misses.base import MissHandling
+from moesim.testing.misses import allowed_by, answers_as_it_says
+
+NS = st.integers(0, 1 << 40)
+ASKED = st.tuples(NS, NS, st.integers(0, 5), NS, NS, NS)
+
+
+@pytest.mark.parametrize("kind", registry.components)
+@settings(max_examples=25, deadline=None)
+@given(asked=ASKED)
+def test_contract(kind: str, asked: tuple[int, int, int, int, int, int]) -> None:
+    answers_as_it_says(registry.get(kind)(), asked)
+
+
+@settings(max_examples=25, deadline=None)
+@given(asked=ASKED, uploads=st.integers(0, 4))
+def test_a_limit_of_loads_is_kept(asked: tuple[int, int, int, int, int, int], uploads: int) -> None:
+    answers_as_it_says(registry.get("cheapest")(uploads=uploads), asked)
+
+
+class Nowhere(MissHandling):
+    """Answers what it does not say."""
+
+    @staticmethod
+    def place(*_asked: int) -> int:
+        return 2
+
+
+class Sly(Nowhere):
+    """Reads prices and does not say so."""
+
+    @staticmethod
+    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):
+        return 1 if host_ns < copy_ns else 0
+
+
+def test_one_that_breaks_the_rules_is_named() -> None:
+    assert allowed_by(registry.get("load")()) == {0}
+    with pytest.raises(AssertionError, match="Nowhere answers 2"):
+        answers_as_it_says(Nowhere(), (0, 0, 0, 1, 1, 1))
+    with pytest.raises(AssertionError, match="Sly answers 1"):
+        answers_as_it_says(Sly(), (0, 0, 0, 9, 1, 1))
