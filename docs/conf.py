@@ -21,6 +21,7 @@ suppress_warnings = ["ref.python"]
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}
 
 html_theme = "furo"
 html_title = f"moesim {version}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
+import re
 import typing
 from pathlib import Path
 
 import pytest
 
 import moesim
+import moesim.testing
 from moesim.config.errors import InputError
+from moesim.report.catalogue import REGISTRIES
 
 WORDS = (
     "run", "sweep", "compare", "fit", "place", "advise", "curve", "plot", "import_trace",
@@ -157,3 +162,24 @@ def test_a_plan_is_not_written_over_a_profile(tmp_path: Path) -> None:
     profile.write_text(Path("hardware_profiles/rtx-4060-8gb.yaml").read_text())
     with pytest.raises(InputError, match="is the file that is read"):
         moesim.place({**BASE, "hardware": str(profile)}, out=profile)
+
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    named = set(
+        re.findall(r"^\.\. auto\w+:: moesim\.(?:sweep\.swept\.)?(\w+)$", REFERENCE, re.MULTILINE)
+    )
+    assert named == set(moesim.__all__) - {"__version__"} | {"testing"}
+
+
+@pytest.mark.parametrize("home", REGISTRIES.values(), ids=REGISTRIES)
+def test_the_reference_has_every_base_class(home: str) -> None:
+    base = importlib.import_module(home).registry.base
+    assert f":: {base.__module__}.{base.__qualname__}\n" in REFERENCE
+
+
+def test_the_reference_has_every_contract() -> None:
+    modules = {info.name for info in pkgutil.iter_modules(moesim.testing.__path__)}
+    assert modules == set(re.findall(r"automodule:: moesim\.testing\.(\w+)", REFERENCE))
