@@ -9,12 +9,13 @@ DEV := $(VENV)/.dev-installed
 RECORD := $(VENV)/.record-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record demo test check verify bench profiles docs lock clean
+.PHONY: help setup record demo test check check-versions verify bench profiles docs lock clean
 
 help:
 	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures"
 	@echo "make test     all tests"
 	@echo "make check    lint, format, types, import rules, stray addresses"
+	@echo "make check-versions  check, and tests of units and contracts, under Python 3.11, 3.12 and 3.13"
 	@echo "make verify   theory and measurements against the simulator (slow)"
 	@echo "make bench    benchmarks"
 	@echo "make profiles refit the shipped profiles: WHEEL=FILE, an aiconfigurator-core wheel"
@@ -62,6 +63,9 @@ check: $(DEV)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/check_names.py
 
+check-versions:
+	@$(PYTHON) scripts/check_versions.py
+
 verify: $(DEV)
 	$(BIN)/python -m verification
 
@@ -91,4 +95,4 @@ lock: $(DEV)
 	@$(COMPILE) --extra build --extra dask --extra dev --extra docs -c requirements/runtime.lock -o requirements/dev.lock
 
 clean:
-	rm -rf $(VENV) docs/_build build dist results/demo verification/results
+	rm -rf $(VENV) .versions docs/_build build dist results/demo verification/results

@@ -1,27 +1,31 @@
 """The project's own files: what is shipped, what is locked, and what no file may name."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("setup", "demo", "test", "check", "verify", "bench", "docs")
+TARGETS = ("setup", "demo", "test", "check", "check-versions", "verify", "bench", "docs")
 LOCKS = ("runtime", "dev")
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def check_names():
-    spec = importlib.util.spec_from_file_location(
-        "check_names", ROOT / "scripts" / "check_names.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("check_names")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,35 @@ def test_an_old_python_is_named(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "3.11 or newer" in done.stderr
+
+
+def test_an_interpreter_that_is_missing_is_named(monkeypatch, capsys):
+    module = script("check_versions")
+    here = ".".join(map(str, sys.version_info[:2]))
+    assert here in module.versions()
+    assert module.interpreter("3.999") is None
+    monkeypatch.setattr(module, "versions", lambda: [here, "3.999"])
+    assert module.main() == 1
+    assert capsys.readouterr().out.startswith("Python 3.999: not found")
+
+
+def test_an_interpreter_is_run_before_it_is_believed(tmp_path, monkeypatch):
+    module = script("check_versions")
+    real = os.path.realpath(sys.executable)
+    here = ".".join(map(str, sys.version_info[:2]))
+    shim, other = tmp_path / f"python{here}", tmp_path / "python3.999"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    other.write_text(f'#!/bin/sh\nexec "{real}" "$@"\n')
+    for path in (shim, other):
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    assert module.interpreter(here) is None
+    assert module.interpreter("3.999") is None
+    folder = tmp_path / "pyenv" / "versions" / f"{here}.9" / "bin"
+    folder.mkdir(parents=True)
+    (folder / f"python{here}").symlink_to(real)
+    assert module.interpreter(here) == str(folder / f"python{here}")
 
 
 @pytest.mark.parametrize("lock", LOCKS)
