@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("setup", "demo", "test", "check", "check-versions", "verify", "bench", "docs")
@@ -126,3 +127,12 @@ def test_licence_is_whole():
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
     assert "GPT-OSS-MoE-ExpertFingerprinting" in (ROOT / "NOTICE").read_text()
+
+
+def test_a_commit_is_checked_as_make_check_does():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [one["repo"] for one in hooks] == ["local"]
+    entries = [hook["entry"].removesuffix(" --force-exclude") for hook in hooks[0]["hooks"]]
+    recipe = re.search(r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = [line.strip().removesuffix(" .") for line in recipe[1].splitlines()]
+    assert entries == [line.replace("$(BIN)", ".venv/bin") for line in lines]
