@@ -69,11 +69,11 @@ check-versions:
 verify: $(DEV)
 	$(BIN)/python -m verification
 
-# A benchmark is a script, or a test_*.py for pytest-benchmark.
+# A benchmark is a script, or a test_*.py for pytest-benchmark; agreement.py is what they share.
 bench: $(DEV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]' \
 	  || echo "the libraries of benchmarks/curve_speed.py cannot be installed here: it runs without"
-	@for script in $(filter-out benchmarks/test_%,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out benchmarks/test_% benchmarks/agreement.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	$(if $(wildcard benchmarks/test_*.py),$(BIN)/pytest benchmarks --benchmark-sort=name)
 	$(BIN)/python scripts/benchmark_figure.py

@@ -4,7 +4,7 @@
 
 A layer-step is one MoE layer of one forward pass. `nothing waits`: all experts are resident, one
 event a pass. `copies`: 8 slots a layer under LRU. `expert detail`: the same with a record of every
-copy and kernel.
+copy and kernel. Every outcome must be that of `replay`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from agreement import must_agree
+
 from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
 from moesim.experiment.build import Built, build
 from moesim.experiment.resolve import load_experiment
 
@@ -39,12 +42,15 @@ def measure(trace: str, repeat: int) -> dict[str, dict[str, float]]:
     """Seconds and layer-steps a second of each case, without its first run, which compiles."""
     cases = {name: (built(trace, capacity), records) for name, (capacity, records) in CASES.items()}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
+    other = {name: run_replay(one.case, records="step") for name, (one, _) in cases.items()}
     for turn in range(repeat + 1):
         for name, (case, records) in cases.items():
             begun = perf_counter()
-            run_des(case.case, records=records)
+            outcome = run_des(case.case, records=records)
+            spent = perf_counter() - begun
+            must_agree(outcome, other[name], name)
             if turn:
-                seconds[name].append(perf_counter() - begun)
+                seconds[name].append(spent)
     rates = {}
     for name, (case, _) in cases.items():
         layer_steps = case.case.schedule.passes * len(case.case.model.moe_layers)

@@ -3,7 +3,8 @@
 python benchmarks/hundred_configurations.py [JOBS] [TRACE]
 
 The trace is synthesised from the shipped one (`trace fit`, `trace synthesize`), unless one is
-named. Capacities, policies and batch sizes are swept on the command line, as a user would.
+named. Capacities, policies and batch sizes are swept on the command line, as a user would. The
+misses must be those of the curves, which know no engine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from tempfile import TemporaryDirectory
 from time import perf_counter
+
+from agreement import must_equal
+
+import moesim
+from moesim.experiment.curves import WHOLE
 
 MOESIM = str(Path(sys.executable).with_name("moesim"))
 TOKENS = 100_000
@@ -33,7 +39,7 @@ sweep:
 """
 
 
-def moesim(*arguments: str) -> None:
+def command(*arguments: str) -> None:
     """One command; it fails loudly."""
     subprocess.run([MOESIM, *arguments], check=True, stdout=subprocess.DEVNULL)
 
@@ -41,9 +47,21 @@ def moesim(*arguments: str) -> None:
 def trace_in(folder: Path) -> Path:
     """A trace of TOKENS tokens that behaves like the shipped one."""
     parameters, trace = folder / "parameters.yaml", folder / "trace.parquet"
-    moesim("trace", "fit", "traces/quickstart.parquet", "-o", str(parameters))
-    moesim("trace", "synthesize", str(parameters), "--tokens", str(TOKENS), "-o", str(trace))
+    command("trace", "fit", "traces/quickstart.parquet", "-o", str(parameters))
+    command("trace", "synthesize", str(parameters), "--tokens", str(TOKENS), "-o", str(trace))
     return trace
+
+
+def check(sweep: Path, trace: Path) -> None:
+    """Raise an AssertionError where misses are not those of the curves over all slot counts."""
+    points = moesim.read_sweep(sweep).table
+    for batch, rows in points.groupby("workload.batching.batch_size"):
+        kinds = list(dict.fromkeys(rows["experts.policy.kind"]))
+        curves = moesim.curve(trace, policy=kinds, batch=int(str(batch)))
+        known = curves[curves["layer"] == WHOLE].set_index(["policy", "slots"])["misses"]
+        places = zip(rows["experts.policy.kind"], rows["slots_per_layer"], strict=True)
+        expected = [known[place] for place in places]
+        must_equal(rows["misses"].to_numpy(), expected, f"misses at batch {batch}, run and curve")
 
 
 def measured(folder: Path, jobs: int, trace: Path) -> dict[str, float | int]:
@@ -52,8 +70,9 @@ def measured(folder: Path, jobs: int, trace: Path) -> dict[str, float | int]:
     capacities = ", ".join(f"{slots} slots/layer" for slots in CAPACITIES)
     experiment.write_text(EXPERIMENT.format(trace=trace, capacities=capacities), encoding="utf-8")
     before, begun = getrusage(RUSAGE_CHILDREN), perf_counter()
-    moesim("sweep", str(experiment), "--out", str(folder / "out"), "-j", str(jobs))
+    command("sweep", str(experiment), "--out", str(folder / "out"), "-j", str(jobs))
     wall, after = perf_counter() - begun, getrusage(RUSAGE_CHILDREN)
+    check(folder / "out", trace)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"jobs": jobs, "wall_s": wall, "processor_s": spent, "load": os.getloadavg()[0]}
 

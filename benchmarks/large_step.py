@@ -2,19 +2,22 @@
 
 Writes results/large_step.json: a row for each engine, gating and number of requests a GPU; the best
 of three. ``engine_s`` is what the engine takes, from counting the experts to the last nanosecond;
-``build_s`` what comes before (schedule, placement, memory), the trace apart.
+``build_s`` what comes before (schedule, placement, memory), the trace apart. Both engines must
+agree before either is printed.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from agreement import must_agree
 
+from moesim.engine.outcome import Outcome
 from moesim.experiment.build import build
 from moesim.experiment.engines import Engine
 from moesim.experiment.resolve import load_experiment
@@ -25,12 +28,8 @@ from moesim.trace.routing import Phase
 
 OUT = Path(__file__).parent / "results" / "large_step.json"
 MODEL, GPUS, TIMES = "deepseek-v3", 256, 3
-POINTS = [
-    (engine, gating, requests)
-    for engine in ("replay", "des")
-    for gating in ("dynamic", "no_drop")
-    for requests in (1, 16, 64)
-]
+ENGINES = ("replay", "des")
+POINTS = [(gating, requests) for gating in ("dynamic", "no_drop") for requests in (1, 16, 64)]
 
 
 def trace_of(requests: int, seed: int = 0) -> RoutingTrace:
@@ -68,8 +67,8 @@ def experiment_of(path: Path, gating: str, requests: int) -> Experiment:
     ).experiment
 
 
-def measured(engine: str, gating: str, requests: int, path: Path) -> dict[str, object]:
-    """One row."""
+def measured(engine: str, gating: str, requests: int, path: Path) -> tuple[dict[str, Any], Outcome]:
+    """One row, and the outcome that it is of."""
     experiment = experiment_of(path, gating, requests)
     build_s, engine_s = [], []
     for _ in range(TIMES):
@@ -79,7 +78,7 @@ def measured(engine: str, gating: str, requests: int, path: Path) -> dict[str, o
         begun = perf_counter()
         outcome = Engine(engine, "asked for").play(case, records="step", check=False)
         engine_s.append(perf_counter() - begun)
-    return {
+    row: dict[str, Any] = {
         "engine": engine,
         "gating": gating,
         "requests_per_gpu": requests,
@@ -87,19 +86,23 @@ def measured(engine: str, gating: str, requests: int, path: Path) -> dict[str, o
         "build_s": round(min(build_s), 2),
         "engine_s": round(min(engine_s), 2),
     }
+    return row, outcome
 
 
 def main() -> None:
-    """Measure all points, or those whose engine is named, and write the table."""
-    engines, rows = sys.argv[1:] or ["replay", "des"], []
+    """Measure all points and write the table."""
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for engine, gating, requests in POINTS:
-            if engine in engines:
-                path = Path(folder) / f"{requests}.parquet"
-                if not path.exists():
-                    write_trace(trace_of(requests * GPUS), path)
-                rows.append(measured(engine, gating, requests, path))
-                print(rows[-1], flush=True)
+        for gating, requests in POINTS:
+            path = Path(folder) / f"{requests}.parquet"
+            if not path.exists():
+                write_trace(trace_of(requests * GPUS), path)
+            found = [measured(engine, gating, requests, path) for engine in ENGINES]
+            (_, mine), (_, theirs) = found
+            must_agree(mine, theirs, f"{gating}, {requests} requests a GPU")
+            rows += [row for row, _ in found]
+            print(*rows[-2:], sep="\n", flush=True)
+    rows.sort(key=lambda row: ENGINES.index(row["engine"]))
     OUT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 

@@ -3,7 +3,8 @@
     python benchmarks/placement_speed.py [--repeat 5] [--batches 64]
 
 Choices are drawn from a Zipf popularity, another one in each layer. `eplb` makes 288 physical
-experts, over 4 nodes in 8 groups (hierarchical) or without nodes (global). Medians.
+experts, over 4 nodes in 8 groups (hierarchical) or without nodes (global). Medians. Every plan must
+keep the planners' contract.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from moesim.placement.eplb import Eplb
 from moesim.placement.greedy import Greedy
 from moesim.placement.local_search import LocalSearch
 from moesim.placement.task import Task
+from moesim.testing.planners import bounds_what_it_reaches, places_every_expert
 
 LAYERS, EXPERTS, GPUS, TOP_K, TOKENS = 58, 256, 32, 8, 512
 PLANNERS: dict[str, Planner] = {
@@ -58,6 +60,8 @@ def main() -> None:
     chosen = parser.parse_args()
     question = task(chosen.batches)
     for name, planner in PLANNERS.items():
+        places_every_expert(planner, question)
+        bounds_what_it_reaches(planner, question)
         spent = median(seconds(planner, question) for _ in range(chosen.repeat))
         print(f"{name:24} {spent:8.4f} s")
 

@@ -4,7 +4,8 @@ several runs, interleaved.
     python benchmarks/prefetch_speed.py [--repeat 3] [--tokens 20000] [--profile]
 
 Traces and prices as in `replay_speed.py`, 12 of 32 slots a layer under LRU, two layers ahead. `des`
-plays the first DES_TOKENS of the first case.
+plays the first DES_TOKENS of the first case, and the first CHECKED passes of every case, which
+`replay` must play alike.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import json
 import platform
 import pstats
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from agreement import check
 from replay_speed import Shape, case_of, measured, play, rates, show
 
 from moesim.engine.case import Case
@@ -25,11 +29,12 @@ from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
 
 DES_TOKENS = 200
+CHECKED = 60
 LAYERS_AHEAD = 2
 BATCHES = (1, 4, 16)
 
 
-def prefetcher(kind: str, **choices: str) -> Prefetcher:
+def prefetcher(kind: str, **choices: Any) -> Prefetcher:
     """One that looks LAYERS_AHEAD."""
     return prefetchers.get(kind)(layers=LAYERS_AHEAD, **choices)
 
@@ -67,8 +72,10 @@ def main() -> None:
             play(case)
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         return
-    jobs = {name: (lambda case=case: play(case)) for name, case in cases.items()}
-    seconds = measured(jobs | {"des": lambda: play(of_des, run_des)}, options.repeat)
+    for name, case in cases.items():
+        check(case, name, CHECKED)
+    jobs = {name: partial(play, case) for name, case in cases.items()}
+    seconds = measured(jobs | {"des": partial(play, of_des, run_des)}, options.repeat)
     found = {
         name: rates(one, cases[name].schedule.passes, seconds[name])
         for name, (one, _) in shapes.items()

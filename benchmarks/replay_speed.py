@@ -7,8 +7,9 @@ Traces are drawn: in each layer a popularity of its own (1 / rank^0.8), tokens i
 have the prices of gpt-oss-20b on an H100 and LRU, but for `min`. `des` plays DES_TOKENS of them,
 and so does `simpy loop`: what one would write first, a process that waits for the copies of an LRU
 cache and for one kernel a layer, with fixed prices and nothing counted. `growth` changes one number
-of the first case. `start`: processor seconds of `moesim run` on the quickstart, with nothing
-compiled, then with all of it. `memory`: the most that a process of 10 M and of 100 M accesses took.
+of the first case. Every case is first checked: `des` plays its first passes, too. `start`:
+processor seconds of `moesim run` on the quickstart, with nothing compiled, then with all of it.
+`memory`: the most that a process of 10 M and of 100 M accesses took.
 """
 
 from __future__ import annotations
@@ -21,22 +22,27 @@ import subprocess
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
 from time import process_time
+from typing import Any
 
 import numpy as np
 import simpy
+from agreement import check
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
+from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.build import build
 from moesim.experiment.resolve import load_experiment
-from moesim.hardware import CostModel
+from moesim.hardware import CostModel, load_hardware
 from moesim.memory.policies import registry as policies
 from moesim.metrics.summary import summary
 from moesim.placement.base import plan_of_gpus
@@ -89,7 +95,7 @@ GROWTH = {
 }
 
 
-def drawn_ids(shape: Shape) -> np.ndarray:
+def drawn_ids(shape: Shape) -> NDArray[np.uint16]:
     """Choices uint16[tokens, layers, k]: the largest of log popularity plus Gumbel noise."""
     rng, tokens = np.random.default_rng(0), min(shape.tokens, DRAWN)
     ids = np.empty((tokens, shape.layers, shape.top_k), np.uint16)
@@ -124,14 +130,14 @@ def case_of(shape: Shape) -> Case:
     gpu_of_expert = np.arange(shape.experts) * shape.gpus // shape.experts
     return replace(
         base, trace=trace, model=model, gpus=shape.gpus, policy=policies.get(shape.policy)(),
-        prices=CostModel(base.prices.hardware, model),
+        prices=CostModel(load_hardware("h100-sxm"), model),
         schedule=Schedule.of(requests, seats, trace, shape.gpus),
         placement=Placement.of(plan_of_gpus(gpu_of_expert, shape.layers), shape.gpus),
         slots=np.full((shape.gpus, shape.layers), shape.slots),
     )  # fmt: skip
 
 
-def play(case: Case, run: Callable[..., object] = run_replay) -> None:
+def play(case: Case, run: Callable[..., Outcome] = run_replay) -> None:
     """From arrays to summary."""
     summary(case, run(case, records="summary"), 0.1)
 
@@ -158,7 +164,7 @@ def simpy_loop(case: Case, slots: int) -> None:
     env.run()
 
 
-def measured(jobs: dict[str, Callable[[], None]], repeat: int) -> dict[str, float]:
+def measured(jobs: Mapping[str, Callable[[], None]], repeat: int) -> dict[str, float]:
     """Median processor seconds of each job, without its first run, which compiles."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(repeat + 1):
@@ -182,9 +188,11 @@ def rates(shape: Shape, steps: int, seconds: float) -> dict[str, float]:
 
 
 def measure_cases(shapes: dict[str, Shape], repeat: int) -> dict[str, dict[str, float]]:
-    """Rates of replay for each shape."""
+    """Rates of replay for each shape, once it is checked."""
     cases = {name: case_of(shape) for name, shape in shapes.items()}
-    jobs = {name: (lambda case=case: play(case)) for name, case in cases.items()}
+    for name, case in cases.items():
+        check(case, f"{name}: {shapes[name]}")
+    jobs = {name: partial(play, case) for name, case in cases.items()}
     seconds = measured(jobs, repeat)
     return {
         name: rates(shape, cases[name].schedule.passes, seconds[name])
@@ -213,11 +221,12 @@ def measure_engines(repeat: int) -> dict[str, dict[str, float]]:
 
 def measure_growth(repeat: int, tokens: int) -> dict[str, dict[str, dict[str, float]]]:
     """Rates as one number changes."""
-    base = Shape(tokens=tokens)
-    return {
-        name: measure_cases({str(v): replace(base, **{name: v}) for v in values}, repeat)
-        for name, values in GROWTH.items()
-    }
+    base, found = Shape(tokens=tokens), {}
+    for name, values in GROWTH.items():
+        changed: dict[str, Any] = {str(value): {name: value} for value in values}
+        shapes = {value: replace(base, **change) for value, change in changed.items()}
+        found[name] = measure_cases(shapes, repeat)
+    return found
 
 
 def measure_start() -> dict[str, float]:
@@ -282,23 +291,26 @@ def show(title: str, found: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     """Measure, print, and write benchmarks/results/replay_speed.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=50_000, help="of the growth cases")
     options = parser.parse_args()
-    result = {"machine": platform.machine(), "processor": platform.processor(),
-              "python": platform.python_version()}  # fmt: skip
-    result["cases"] = measure_cases(CASES, options.repeat)
-    show("replay", result["cases"])
-    result["engines"] = measure_engines(options.repeat)
-    show("engines, LRU at batch 1", result["engines"])
-    result["growth"] = measure_growth(options.repeat, options.tokens)
-    for name, found in result["growth"].items():
+    result: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": platform.processor(),
+        "python": platform.python_version(),
+    }
+    result["cases"] = cases = measure_cases(CASES, options.repeat)
+    show("replay", cases)
+    result["engines"] = engines = measure_engines(options.repeat)
+    show("engines, LRU at batch 1", engines)
+    result["growth"] = growth = measure_growth(options.repeat, options.tokens)
+    for name, found in growth.items():
         show(name, found)
-    result["start_seconds"] = measure_start()
-    print("start", {name: round(value, 2) for name, value in result["start_seconds"].items()})
-    result["memory"] = measure_memory()
-    print("memory", result["memory"])
+    result["start_seconds"] = start = measure_start()
+    print("start", {name: round(value, 2) for name, value in start.items()})
+    result["memory"] = memory = measure_memory()
+    print("memory", memory)
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     (folder / "replay_speed.json").write_text(json.dumps(result, indent=2) + "\n")

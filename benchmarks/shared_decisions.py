@@ -4,7 +4,7 @@
 
 The case `lru` of replay_speed.py: alone, then after a run with other prices (decisions are taken
 over), after runs with other slots (one pass has decided for all sizes), and after a run under
-another policy (needs are known).
+another policy (needs are known). Whatever ran before, the outcome must be that of the run alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from statistics import median
 from time import process_time
 
 import numpy as np
+from agreement import must_agree
 from replay_speed import Shape, case_of
 
 from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
@@ -34,14 +36,14 @@ def with_slots(case: Case, slots: int) -> Case:
     return replace(case, slots=np.full_like(case.slots, slots))
 
 
-def seconds_of(case: Case, before: Sequence[Case], *, decisions: bool) -> float:
-    """Processor seconds of ``case`` after the runs ``before``."""
+def played(case: Case, before: Sequence[Case], *, decisions: bool) -> tuple[float, Outcome]:
+    """Processor seconds of ``case`` after the runs ``before``, and its outcome."""
     log = DecisionLog(decisions=decisions)
     for run in before:
         run_replay(run, records="summary", log=log)
     begun = process_time()
-    run_replay(case, records="summary", log=log if before else None)
-    return process_time() - begun
+    outcome = run_replay(case, records="summary", log=log if before else None)
+    return process_time() - begun, outcome
 
 
 def measured(base: Case, policy: str, repeat: int) -> dict[str, float]:
@@ -55,9 +57,11 @@ def measured(base: Case, policy: str, repeat: int) -> dict[str, float]:
         "other prices before": ([case], True),
     }
     found: dict[str, list[float]] = {name: [] for name in runs}
+    alone = run_replay(case, records="summary")
     for turn in range(repeat + 1):
         for name, (before, decisions) in runs.items():
-            seconds = seconds_of(case, before, decisions=decisions)
+            seconds, outcome = played(case, before, decisions=decisions)
+            must_agree(outcome, alone, f"{policy}, {name}")
             if turn:
                 found[name].append(seconds)
     return {name: median(seconds) for name, seconds in found.items()}
@@ -65,7 +69,7 @@ def measured(base: Case, policy: str, repeat: int) -> dict[str, float]:
 
 def main() -> None:
     """Print and write the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     base, result = case_of(Shape()), {}

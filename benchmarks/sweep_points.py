@@ -1,5 +1,7 @@
 """A sweep of 1,000 points of 1,000 tokens: time, the parent's share of it, and files.
 
+Every CHECKED-th point must be what `des` makes of it.
+
 python benchmarks/sweep_points.py [JOBS]
 """
 
@@ -13,10 +15,17 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import pandas as pd
+from agreement import must_equal
+
 from moesim.experiment.inputs import check_inputs
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.resolve import SweepPoints, load_experiment
+from moesim.experiment.run import simulate
 from moesim.sweep import run_sweep
 
+CHECKED = 125
+SAME = ("status", "misses", "duration_ms", "mean_tpot_ms")
+ENGINES = "the sweep and of des"
 EXPERIMENT = {
     "name": "thousand",
     "model": "gpt-oss-20b",
@@ -32,6 +41,14 @@ EXPERIMENT = {
 }
 
 
+def check(points: SweepPoints, table: pd.DataFrame) -> None:
+    """Raise an AssertionError where a point's row is not what `des` says."""
+    for number in range(0, len(points), CHECKED):
+        slow = simulate(points[number][1].model_copy(update={"engine": "des"})).summary
+        for name in SAME:
+            must_equal(table[name][number], slow[name], f"point {number}: {name} of {ENGINES}")
+
+
 def cpu_s(who: int) -> float:
     """User and system time of this process, or of those that have ended."""
     usage = getrusage(who)
@@ -45,14 +62,17 @@ def measured(out: Path, jobs: int) -> dict[str, float]:
     experiments = [experiment for _, experiment in resolved.points]
     check_inputs(experiments)
     table = run_sweep(resolved.experiment, resolved.points, out, jobs=jobs)
+    wall = perf_counter() - begun
+    spent = (cpu_s(RUSAGE_SELF) - before, cpu_s(RUSAGE_CHILDREN))
+    check(resolved.points, table)
     written = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     return {
         "points": len(table),
         "tokens_per_point": float(table["tokens"].mean()),
         "jobs": jobs,
-        "wall_s": perf_counter() - begun,
-        "parent_cpu_s": cpu_s(RUSAGE_SELF) - before,
-        "workers_cpu_s": cpu_s(RUSAGE_CHILDREN),
+        "wall_s": wall,
+        "parent_cpu_s": spent[0],
+        "workers_cpu_s": spent[1],
         "files": len(written),
         "megabytes": sum(written) / 1e6,
     }

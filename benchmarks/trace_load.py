@@ -1,12 +1,13 @@
 """Time and peak memory of reading a trace of 10 million token-layers x 4.
 
 ``python benchmarks/trace_load.py`` prints a line a case, each read in a process of its own, so that
-its peak is its own. The target: about a second, and a peak below 2.5 times the arrays, whatever
-the row groups.
+its peak is its own; what it has read must be what was written. The target: about a second, and a
+peak below 2.5 times the arrays, whatever the row groups.
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,9 @@ QUICKSTART = Path(__file__).parents[1] / "traces" / "quickstart.parquet"
 
 READ = """
 import sys, time
+sys.path.insert(0, sys.argv[2])
 import pyarrow.parquet
+from trace_load import digest
 from moesim.trace import read_trace
 import moesim.trace.validate
 def peak():
@@ -34,7 +37,8 @@ trace = read_trace(sys.argv[1])
 seconds = time.perf_counter() - start
 weights = trace.gate_weights.nbytes if trace.gate_weights is not None else 0
 arrays = trace.expert_ids.nbytes + weights + trace.request_id.nbytes + trace.position.nbytes
-print(seconds, (peak() - before) / arrays, arrays)
+ratio = (peak() - before) / arrays
+print(seconds, ratio, arrays, digest(trace))
 """
 
 
@@ -59,19 +63,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.parquet"
         for weights in (False, True):
-            write_trace(long_trace(weights=weights), path)
-            measure(path, f"weights: {weights}, row groups of moesim")
+            trace = long_trace(weights=weights)
+            write_trace(trace, path)
+            written = digest(trace)
+            measure(path, written, f"weights: {weights}, row groups of moesim")
             table = pq.read_table(path)
             for rows in (1000, TOKENS):
                 pq.write_table(table, path, row_group_size=rows)
-                measure(path, f"weights: {weights}, row groups of {rows}")
+                measure(path, written, f"weights: {weights}, row groups of {rows}")
 
 
-def measure(path: Path, name: str) -> None:
-    """Read ``path`` in a process of its own and print what that took."""
-    command = [sys.executable, "-c", READ, str(path)]
+def digest(trace: RoutingTrace) -> str:
+    """What tells one trace's columns from another's."""
+    found = hashlib.sha256()
+    for column in ("expert_ids", "request_id", "position", "phase", "gate_weights"):
+        values = getattr(trace, column)
+        found.update(b"none" if values is None else values.tobytes())
+    return found.hexdigest()
+
+
+def measure(path: Path, written: str, name: str) -> None:
+    """Read ``path`` in a process of its own and print what that took; an AssertionError where it
+    has read anything but what was ``written``.
+    """
+    command = [sys.executable, "-c", READ, str(path), str(Path(__file__).parent)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds, ratio, size = map(float, output.split())
+    *numbers, read = output.split()
+    if read != written:
+        message = f"{name}: another trace is read than was written"
+        raise AssertionError(message)
+    seconds, ratio, size = map(float, numbers)
     print(f"{name:45} {seconds:5.2f} s, peak {ratio:4.2f} x {size / 1e6:.0f} MB of arrays")
 
 
