@@ -9,7 +9,7 @@ import pandas as pd
 
 from moesim.calibrate.fit import OTHERS, Fits
 from moesim.calibrate.fitters.base import About, Fitter
-from moesim.calibrate.profile_file import profile_text
+from moesim.calibrate.profile_file import profile_text, write_profile
 from moesim.hardware import load_hardware
 from moesim.hardware.calibrated import Calibrated, Fit, OtherFit
 from moesim.hardware.profile import HardwareProfile
@@ -52,10 +52,8 @@ def survives_its_file(fit: Fit, fitter: Fitter, profile: HardwareProfile) -> Non
     part = Calibrated.model_validate({field: (fit,)})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "made.yaml"
-        path.write_text(
-            profile_text(profile.name, "made", Fits(part, {fit.source: "made for a test"})),
-            encoding="utf-8",
-        )
+        fits = Fits(part, {fit.source: "made for a test"})
+        write_profile(path, profile_text(profile.name, "made", fits))
         again = load_hardware(str(path)).calibrated
     assert again == part, f"{type(fitter).__name__}: the fit is another one after its file"
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.config.files import write_whole
 from moesim.trace import NO_EXPERT, RoutingTrace, read_trace, write_trace
 from moesim.trace.importers.base import Importer
 from moesim.trace.recording import Recording
@@ -47,7 +48,7 @@ def recognises_without_an_error(importer: Importer, path: Path) -> None:
     with TemporaryDirectory() as folder:
         for number, content in enumerate((*STRANGE, *parts)):
             other = Path(folder) / f"{number}{path.suffix}"
-            other.write_bytes(content)
+            write_whole(other, content)
             with suppress(InputError):
                 found = importer.recognises(Recording(other))
                 assert isinstance(found, bool), f"{type(importer).__name__} says {found!r}"
@@ -58,7 +59,7 @@ def refuses_what_is_damaged(importer: Importer, path: Path, **said: Any) -> None
     whole = path.read_bytes()
     with TemporaryDirectory() as folder:
         damaged = Path(folder) / path.name
-        damaged.write_bytes(whole[: 2 * len(whole) // 3])
+        write_whole(damaged, whole[: 2 * len(whole) // 3])
         try:
             trace = importer.read(Recording(damaged, **said))
         except InputError:
