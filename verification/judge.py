@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.reference.judge import judge
+from moesim.engine.des.run import run_des
+from tests.reference.agreement import compare, observed, verdict_of
 from tests.reference.strategies import Case, cases
-from tests.reference.test_des_against_judge import compare, run_des
+from tests.reference.wiring import engine_case
 from verification.check import Measured, check
 from verification.drawn import Comparison, differing
 
@@ -20,7 +21,8 @@ EXAMPLES = 1_000
 def engine_and_reference_agree() -> Measured:
     def agree(case: Case) -> Comparison:
         def by_both() -> None:
-            compare(judge(case.trace, case.model, case.config, case.prices), run_des(case))
+            theirs = engine_case(case)
+            compare(verdict_of(case), observed(theirs, run_des(theirs, check=True)))
 
         return Comparison(case.config.miss, str(case.config), by_both)
 

@@ -8,10 +8,8 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
-from tests.reference.judge import judge
+from tests.reference.agreement import assert_same, compare, observed, verdict_of
 from tests.reference.strategies import Case, prefetching_cases
-from tests.reference.test_des_against_judge import compare, observed
-from tests.reference.test_replay import assert_same
 from tests.reference.wiring import engine_case
 from verification.check import Measured, check
 from verification.drawn import Comparison, differing
@@ -27,8 +25,7 @@ EXAMPLES = 1_000
 )
 def prefetching_replay_and_reference_agree() -> Measured:
     def agree(case: Case, theirs: EngineCase) -> None:
-        verdict = judge(case.trace, case.model, case.config, case.prices)
-        compare(verdict, observed(theirs, run_replay(theirs)))
+        compare(verdict_of(case), observed(theirs, run_replay(theirs)))
 
     return _differing(agree, 2026)
 

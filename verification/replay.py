@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.quick import is_quick
 from moesim.engine.replay.run import run_replay
+from tests.reference.agreement import assert_same
 from tests.reference.strategies import Case, cases
-from tests.reference.test_replay import QUICK, assert_same, decided_at_once
+from tests.reference.test_replay import QUICK, decided_at_once
 from tests.reference.wiring import engine_case
 from verification.check import Measured, check
 from verification.drawn import Comparison, differing

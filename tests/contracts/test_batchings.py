@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.testing.batchings import (
@@ -47,7 +47,6 @@ def test_every_file_of_the_folder_is_registered(batchings):
     assert files <= set(batchings)
 
 
-@settings(deadline=None)
 @given(
     lengths=LENGTHS,
     phase=st.sampled_from(list(CHOSEN)),
@@ -62,7 +61,6 @@ def test_contract(batchings, lengths, phase, size, gpus):
         starts_in_file_order(batching, requests, trace)
 
 
-@settings(deadline=None)
 @given(
     lengths=LENGTHS,
     phase=st.sampled_from(list(CHOSEN)),
@@ -87,7 +85,6 @@ def live_at_decode_steps(batching, requests, trace):
     return [(set(schedule.request[at == p].tolist()), int((first > p).sum())) for p in decode]
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, phase=st.sampled_from(["decode", "all"]), size=st.integers(1, 6))
 def test_refill_leaves_no_slot_free_while_requests_wait(batchings, lengths, phase, size):
     trace, requests = chosen(lengths, phase)
@@ -97,7 +94,6 @@ def test_refill_leaves_no_slot_free_while_requests_wait(batchings, lengths, phas
         assert len(live) == size or not waiting
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, size=st.integers(1, 6))
 def test_static_starts_a_batch_when_the_last_one_has_ended(batchings, lengths, size):
     trace, requests = chosen(lengths, "decode")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.testing.audit import Setting
@@ -68,14 +68,12 @@ def test_every_file_of_the_folder_is_registered(policies):
     assert files <= set(policies)
 
 
-@settings(deadline=None, max_examples=150)
 @given(play=plays())
 def test_turns_keep_the_rules(policies, play):
     for policy in policies.values():
         keeps_the_rules(policy, *play)
 
 
-@settings(deadline=None, max_examples=50)
 @given(play=plays(), data=st.data())
 def test_state_is_carried_and_nothing_else(policies, play, data):
     cut = data.draw(st.integers(0, len(play[0])))
@@ -84,7 +82,6 @@ def test_state_is_carried_and_nothing_else(policies, play, data):
         carries_its_state(policy, *play, cut)
 
 
-@settings(deadline=None, max_examples=200)
 @given(play=plays(fits=True))
 def test_none_misses_less_than_min_where_every_step_fits(policies, play):
     least = misses_of(policies["min"], *play)
@@ -92,7 +89,6 @@ def test_none_misses_less_than_min_where_every_step_fits(policies, play):
         assert misses_of(policy, *play) >= least, kind
 
 
-@settings(deadline=None, max_examples=100)
 @given(play=plays(fits=True))
 def test_lru_of_more_slots_holds_all_that_fewer_hold(policies, play):
     steps, setting = play
@@ -107,7 +103,6 @@ def test_lru_of_more_slots_holds_all_that_fewer_hold(policies, play):
         before, misses = after, misses_of(policies["lru"], steps, larger)
 
 
-@settings(deadline=None, max_examples=50)
 @given(play=plays())
 def test_with_a_slot_for_each_only_first_uses_miss(caches, play):
     steps, setting = play

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -43,7 +43,6 @@ def test_every_file_of_the_folder_is_registered(gatings):
     assert files <= set(gatings)
 
 
-@settings(deadline=None)
 @given(routed=routed())
 def test_contract(gatings, routed):
     for gating in gatings.values():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.placement import registry
@@ -53,7 +53,6 @@ def test_every_file_of_the_folder_is_registered():
     }
 
 
-@settings(max_examples=60, deadline=None)
 @given(task=tasks())
 def test_contract(task):
     for planner in planners(optimal={"variables": 12}).values():
@@ -71,7 +70,6 @@ def test_contract_on_sizes_that_do_not_divide(experts, gpus):
             places_every_expert(planner, Task(gpus, counts))
 
 
-@settings(max_examples=60, deadline=None)
 @given(task=tasks(most_experts=8))
 def test_optimal_is_at_most_local_search_which_is_at_most_greedy_and_contiguous(task):
     """On the largest share of a GPU in any planning batch."""
@@ -95,7 +93,6 @@ def _gpus(placement, layer):
     return gpus
 
 
-@settings(max_examples=50, deadline=None)
 @given(task=tasks(), seed=st.integers(0, 99))
 def test_every_row_is_sent_to_a_gpu_that_holds_its_expert(task, seed):
     senders = task.gpus

@@ -35,7 +35,7 @@ def fits(case: Case, outcome: Outcome) -> bool:
     return all(most[layer] <= given_slots[layer] for layer in layers)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(cases(), st.sampled_from(CACHES), st.sampled_from(["layer", "global"]))
 def test_no_policy_misses_less_than_min_where_every_step_fits(
     case: Case, policy: str, scope: str

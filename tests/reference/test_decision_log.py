@@ -12,7 +12,7 @@ from weakref import ref
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
@@ -27,8 +27,9 @@ from moesim.memory.curves.recency import Recency
 from moesim.memory.curves.stack import Stack
 from moesim.memory.policies import registry as policies
 
+from .agreement import assert_same
 from .strategies import Case, cases
-from .test_replay import QUICK, SLOW, assert_same, decided_at_once
+from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
 QUICKSTART = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet"}
@@ -47,7 +48,6 @@ def variants(draw: st.DrawFn, first: EngineCase) -> list[EngineCase]:
     return several + draw(st.lists(st.sampled_from(several), max_size=3))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(cases(), st.data(), st.booleans(), st.sampled_from([0, 500, 1 << 20]))
 def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool, most: int) -> None:
     first = decided_at_once(engine_case(case), "lru")

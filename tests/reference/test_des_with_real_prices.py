@@ -97,7 +97,7 @@ def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
     forms = {form: config.kernels == form for form in ("serial", "batched")}
     profile, costs = load_software(software), CostModel(hardware, model, **forms)
     whole = read_trace(shipped_folder() / "traces" / "quickstart.parquet")
-    trace = slice_trace(whole, slice(0, 6), tokens=5)
+    trace = slice_trace(whole, slice(0, 6), tokens=3)
     requests = Requests.of(trace, "decode")
     seats = Refill(batch_size=BATCH).seats(requests)
     case = engine.Case(

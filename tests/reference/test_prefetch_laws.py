@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.engine.outcome import Outcome
@@ -19,7 +19,6 @@ from .prices import ToyPrices
 from .strategies import Case, prefetching_cases
 from .wiring import engine_case
 
-SLOW = [HealthCheck.too_slow]
 WEIGHTS = CHARGES.index("waiting_for_weights")
 EXPERTS, TOP_K, LAYERS = 6, 2, 3
 tokens = st.lists(
@@ -51,7 +50,6 @@ def a_token_a_pass(ids: list[list[list[int]]], prefetch: Prefetch, slots: int) -
     return Case(trace, model, config, prices)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(tokens, st.integers(TOP_K, EXPERTS - 1), st.integers(1, LAYERS))
 def test_an_oracle_with_time_enough_hides_all_stalls_but_the_first(ids, slots, layers) -> None:  # type: ignore[no-untyped-def]
     outcome = play(a_token_a_pass(ids, Prefetch("oracle", layers), slots))
@@ -65,7 +63,6 @@ BY_OWN_TURNS = ("lru", "fifo", "lfu", "lfru", "static", "min")
 it tells apart loads of one layer, and prefetches of one layer are loaded at one time."""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases(), st.sampled_from(BY_OWN_TURNS), st.integers(1, 4))
 def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, layers: int) -> None:
     """Foresight moves copies in time. It neither spares any, nor makes any more: with the slots of
@@ -84,7 +81,6 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
     assert (ahead.prefetches_used == ahead.prefetched).all()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases(), st.integers(1, 4))
 def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     case: Case, layers: int
@@ -101,7 +97,6 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     assert ahead.duration_ns <= plain.duration_ns
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
     """Of the reference, to which the engines are equal: over predictors, policies and scopes."""
@@ -121,7 +116,6 @@ def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
         judge(case.trace, case.model, case.config, case.prices)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
     nothing = replace(case.config.prefetch, kind="oracle", recall=0.0)
@@ -133,7 +127,6 @@ def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
     assert blind.counts.prefetched.sum() == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_what_prefetches_did_adds_up(case: Case) -> None:
     counts = play(case).counts
@@ -144,7 +137,6 @@ def test_what_prefetches_did_adds_up(case: Case) -> None:
     assert (counts.misses_caused <= counts.misses).all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(tokens, st.integers(TOP_K, EXPERTS - 1))
 def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:  # type: ignore[no-untyped-def]
     none = play(a_token_a_pass(ids, Prefetch("oracle", LAYERS, budget=99), slots))

@@ -1,19 +1,17 @@
-"""The compiled engine: equal to des in every field, and to the judge, to the nanosecond."""
+"""The compiled engine where it has ways of its own; ``test_engines.py`` has the rest."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
-import numpy as np
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
-from moesim.engine.outcome import Outcome
 from moesim.engine.replay import ahead, quick, shared
 from moesim.engine.replay.run import run_replay
 from moesim.gating.dynamic import Dynamic
@@ -23,26 +21,11 @@ from moesim.memory.policy import FREQUENCY, NEXT_USE, CachePolicy
 from moesim.metrics.summary import summary
 from moesim.metrics.tables import steps_table
 
-from .judge import judge
+from .agreement import assert_same
 from .strategies import Case, cases
-from .test_des_against_judge import compare, observed
 from .wiring import engine_case
 
-SLOW = [HealthCheck.too_slow]
 QUICK = sorted(policies.components)
-
-
-def assert_same(one: Outcome, other: Outcome) -> None:
-    """Equal in every field but the engine's name and its wall time."""
-    for name in ("starts", "ends", "charges", "layers"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    for field in fields(one.counts):
-        mine, theirs = (getattr(outcome.counts, field.name) for outcome in (one, other))
-        np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
-    assert one.copies == other.copies
-    assert one.basis.keys() == other.basis.keys()
-    for charge, nanoseconds in one.basis.items():
-        np.testing.assert_array_equal(nanoseconds, other.basis[charge], err_msg=charge)
 
 
 def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
@@ -54,7 +37,6 @@ def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
     )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(cases(), st.sampled_from(QUICK))
 def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -75,7 +57,6 @@ class RareAndFar(CachePolicy):
         return (state[FREQUENCY, expert] << 22) - min(state[NEXT_USE, expert], 1 << 40)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(cases())
 def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> None:
     theirs = replace(decided_at_once(engine_case(case), "min"), policy=RareAndFar())
@@ -84,26 +65,11 @@ def test_a_policy_that_no_engine_knows_is_decided_at_once_too(case: Case) -> Non
         assert_same(run_replay(theirs), run_des(theirs))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-@given(cases())
-def test_replay_is_des(case: Case) -> None:
-    theirs = engine_case(case)
-    assert_same(run_replay(theirs), run_des(theirs))
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
-@given(cases(prompts=True))
-def test_replay_is_des_around_the_caches(case: Case) -> None:
-    theirs = engine_case(case)
-    assert_same(run_replay(theirs), run_des(theirs))
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases(), st.sampled_from([1, 40, 200]), st.integers(1, 5))
 def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int) -> None:
-    """The state of caches and clocks is carried over; des is not cut."""
+    """The state of caches and clocks is carried over."""
     theirs = engine_case(case)
-    whole = run_des(theirs)
+    whole = run_replay(theirs)
     with (
         patch.object(routing, "CELLS", cells),
         patch.object(shared, "ACCESSES", cells // 2 + 1),
@@ -112,15 +78,6 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
         assert_same(run_replay(theirs), whole)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
-@given(cases())
-def test_replay_agrees_with_the_judge(case: Case) -> None:
-    theirs = engine_case(case)
-    verdict = judge(case.trace, case.model, case.config, case.prices)
-    compare(verdict, observed(theirs, run_replay(theirs)))
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(cases())
 def test_coarser_records_give_the_same_numbers(case: Case) -> None:
     """Counts of equal layers are then kept as one."""

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
@@ -33,7 +33,6 @@ from .prices import ToyPrices
 from .strategies import Case, cases, prefetching_cases
 from .wiring import engine_case
 
-SLOW = [HealthCheck.too_slow]
 MODEL = Model([Layer(0, moe=False), Layer(1, moe=True), Layer(2, moe=True)], 6, 2, 4, 2, 1000)
 
 
@@ -148,13 +147,11 @@ def test_every_gating_has_a_timeline_with_its_drops(gating: str, gpus: int) -> N
         check(small_case(gpus, kernels=kernels, gating=one))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True))
 def test_every_gating_phase_and_software_has_a_timeline(case: Case) -> None:
     check(engine_case(case))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_every_prefetch_has_a_timeline(case: Case) -> None:
     check(engine_case(case))

@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.calibrate.attention_fit import shapes
@@ -129,7 +129,6 @@ def test_a_prompt_of_one_token_is_no_prompt(card):
     assert "0 usable points" in fit_table(valid(table)[0], card).missing[0]
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(LAYOUTS),
     st.sampled_from(MODELS),

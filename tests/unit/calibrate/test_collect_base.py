@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.calibrate.collect.base_profile import base_text
@@ -78,7 +78,6 @@ def test_the_numbers_are_the_best_that_was_measured(tmp_path):
     assert profile.sources[sheet.compute.fp16.source].startswith("prior")
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     products=st.lists(
         st.tuples(st.integers(1, 4096), st.integers(1, 8192), st.integers(1, 8192)), max_size=6

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.engine import ragged_waves
@@ -81,7 +81,6 @@ waves = st.lists(st.lists(st.integers(1, 6) | st.integers(1, 900), min_size=1, m
                  min_size=1, max_size=30)  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(waves, min_size=1, max_size=3),
     st.sampled_from(["gpt-oss-20b", "qwen3-30b-a3b", "mixtral-8x7b"]),

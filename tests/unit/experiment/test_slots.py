@@ -49,7 +49,7 @@ workloads = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.integers(4200, 16_000), workloads, st.integers(1, 2))
 def test_auto_fits_and_one_slot_more_would_not(cards, mebibytes, workload, gpus):
     choices = {

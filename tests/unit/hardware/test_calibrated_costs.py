@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small import layer, small_model
 
@@ -25,7 +25,6 @@ SEEN = {"batch": (1, 512), "context": (2, 131_072), "heads": (1, 64), "kv_heads"
 MEMORY = 3.35e12
 ROUNDED = 2
 """Of three prices in nanoseconds, each rounded by itself, and their sum."""
-many = settings(max_examples=60, deadline=None)
 
 
 def of(value: Any) -> dict[str, Any]:
@@ -185,7 +184,6 @@ def test_without_fits_nothing_changes(h100: HardwareProfile, only: LayerSpec) ->
         assert sheet[0] == 0
 
 
-@many
 @given(st.integers(1, 300), st.integers(1, 5000), st.integers(0, 5000))
 def test_equal_requests_are_found_from_their_sums(batch: int, queries: int, before: int) -> None:
     context = queries + before
@@ -206,7 +204,6 @@ def test_a_window_bounds_the_keys_of_decode_and_prefill(costs: CostModel, only: 
     assert prompt.batch * prompt.context == pytest.approx(4096)
 
 
-@many
 @given(
     st.tuples(st.integers(1, 400), st.integers(1, 400)),
     st.tuples(st.integers(2, 20_000), st.integers(2, 20_000)),

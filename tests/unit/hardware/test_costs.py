@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small import changed, layer, small_model
 
@@ -24,7 +24,6 @@ EXPERT_ELEMENTS = 3 * 1024 * 4096
 MOVED_A_ROW = 2 * 2 * (2 * 1024 + 2 * 4096 + 4096)
 
 counts = st.integers(0, 5000)
-many = settings(max_examples=60, deadline=None)
 
 
 def plain_experts_ns(rows: list[int]) -> int:
@@ -37,7 +36,6 @@ def plain_experts_ns(rows: list[int]) -> int:
     return int(3 * START_NS + max(read, work) + total * MOVED_A_ROW / ACTIVATION_A_NS + 0.5)
 
 
-@many
 @given(st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=9), min_size=1, max_size=6))
 def test_experts_agree_with_a_plain_loop(
     costs: CostModel, only: LayerSpec, waves: list[list[int]]
@@ -86,7 +84,6 @@ def test_four_bit_experts_read_less_and_multiply_as_bf16(h100: HardwareProfile) 
     assert lot[0] == lot[1]
 
 
-@many
 @given(counts, counts)
 def test_more_tokens_never_cost_less(
     costs: CostModel, only: LayerSpec, first: int, second: int
@@ -108,7 +105,6 @@ def test_more_tokens_never_cost_less(
     assert costs.copy_ns(few, "h2d") <= costs.copy_ns(more, "h2d")
 
 
-@many
 @given(st.integers(1, 3000), st.floats(1, 20), st.sampled_from(["memory_bandwidth", "pcie"]))
 def test_a_better_machine_never_costs_more(
     h100: HardwareProfile, only: LayerSpec, tokens: int, factor: float, what: str

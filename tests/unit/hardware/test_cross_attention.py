@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small import layer, small_model
 
@@ -59,7 +59,6 @@ def test_no_source_and_no_cross_attention_cost_nothing(prices: CostModel) -> Non
     assert prices.cross_attention_ns(layer(), [5, 9], [5, 9], [5, 9]).tolist() == [0, 0]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.tuples(counts, counts, counts), st.tuples(counts, counts, counts))
 def test_more_source_never_costs_less(
     prices: CostModel, one: tuple[int, int, int], other: tuple[int, int, int]

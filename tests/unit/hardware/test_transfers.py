@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import simpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.engine.des.copies import CopyGroup, CopyIn, SharedWay
@@ -107,7 +107,6 @@ def test_a_measured_size_has_its_measured_time() -> None:
         assert costs.copy_ns(size, "h2d") == pytest.approx(expected, abs=2)
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, values=st.lists(st.floats(0.3, 3), min_size=8, max_size=8), data=st.data())
 def test_more_bytes_never_take_less(sizes: list[int], values: list[float], data: object) -> None:
     """Whatever was measured, a time that a larger size beats included."""
@@ -118,7 +117,6 @@ def test_more_bytes_never_take_less(sizes: list[int], values: list[float], data:
     assert costs.copy_ns(few, "h2d") <= costs.copy_ns(more, "h2d")
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, values=st.lists(st.floats(0.3, 3), min_size=8, max_size=8), data=st.data())
 def test_a_lone_copy_takes_its_price_on_a_link_that_could_be_shared(
     sizes: list[int], values: list[float], data: object
@@ -173,7 +171,6 @@ def test_what_an_all_to_all_rests_on() -> None:
     assert source_of(plain) == "datasheet"
 
 
-@settings(deadline=None)
 @given(
     sizes=SIZES,
     values=st.lists(st.floats(0.3, 3), min_size=8, max_size=8),

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -64,7 +64,6 @@ def check(kind, experts, needs, seed):
 
 
 @pytest.mark.parametrize("kind", FAST)
-@settings(max_examples=150, deadline=None)
 @given(layer=layers(), seed=st.integers(0, 99))
 def test_a_curve_is_what_every_size_decides(kind, layer, seed):
     check(kind, *layer, seed)
@@ -72,7 +71,6 @@ def test_a_curve_is_what_every_size_decides(kind, layer, seed):
 
 
 @pytest.mark.parametrize("kind", sorted(set(registry.components) - set(FAST)))
-@settings(max_examples=20, deadline=None)
 @given(layer=layers(), seed=st.integers(0, 99))
 def test_other_policies_are_simulated(kind, layer, seed):
     assert not check(kind, *layer, seed).one_pass.any()
@@ -98,7 +96,6 @@ def test_one_pass_begins_where_every_step_fits(kind):
     assert curve.one_pass.tolist() == [slots >= first for slots in range(1, 7)]
 
 
-@settings(deadline=None)
 @given(layers())
 def test_one_by_one_is_the_textbook(layer):
     """LRU of every library: a stack distance of each access; and Belady's farthest next use."""
@@ -136,7 +133,6 @@ def textbook_belady(accesses, slots):
     return misses
 
 
-@settings(deadline=None)
 @given(layers())
 def test_a_stack_never_misses_more_with_more_slots(layer):
     """Once every step fits; below, rule (c) may evict what the step still needs."""
@@ -155,7 +151,6 @@ def test_rule_c_evicts_what_the_step_still_needs():
     assert curve.misses.tolist() == [5, 4, 3]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_needs_are_the_distinct_experts_of_each_pass(data):
     shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(1, 4)))

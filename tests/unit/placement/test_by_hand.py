@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.config.errors import InputError
@@ -101,7 +101,6 @@ def test_swaps_help_where_greedy_puts_a_batch_on_one_gpu():
     assert better == pytest.approx((5 / 9, 5 / 9))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(2, 7), st.integers(1, 5), st.integers(0, 2**31))
 def test_optimal_is_the_best_of_all(experts, batches, seed):
     counts = np.random.default_rng(seed).zipf(1.7, (batches, experts)).clip(max=40)

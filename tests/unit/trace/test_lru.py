@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.trace import NO_EXPERT
@@ -25,7 +25,6 @@ def played(trace, layer, slots):
     return misses / uses
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 3))
 def test_every_size_is_as_played(seed, tokens, top_k):
     ids = random_ids(np.random.default_rng(seed), tokens, 2, 6, top_k)

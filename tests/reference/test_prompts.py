@@ -1,4 +1,4 @@
-"""Prefill in chunks and around the caches: the engine against the judge, and its laws."""
+"""Prefill in chunks and around the caches: laws, and scenes on which engines and judge agree."""
 
 from __future__ import annotations
 
@@ -6,31 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from .judge import judge
+from moesim.engine.replay.run import run_replay
+
+from .agreement import Observed, agree, observed, verdict_of
 from .judge_batches import requests_of
 from .judge_placement import local_experts
-from .judge_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace, Verdict
+from .judge_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace
 from .prices import ToyPrices
 from .strategies import Case, cases
-from .test_des_against_judge import compare, run_des
-
-SLOW = [HealthCheck.too_slow]
+from .wiring import engine_case
 
 
-def verdict_of(case: Case, **choices: Any) -> Verdict:
-    return judge(case.trace, case.model, replace(case.config, **choices), case.prices)
+def played(case: Case, **choices: Any) -> Observed:
+    theirs = engine_case(replace(case, config=replace(case.config, **choices)))
+    return observed(theirs, run_replay(theirs))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
-@given(cases(prompts=True))
-def test_the_engine_agrees_with_the_judge_on_prompts(case: Case) -> None:
-    compare(verdict_of(case), run_des(case))
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True), st.none() | st.integers(1, 7))
 def test_around_the_caches_decode_hits_are_those_without_prompts(
     case: Case, chunk: int | None
@@ -40,9 +34,9 @@ def test_around_the_caches_decode_hits_are_those_without_prompts(
     if not trace["phase"]:
         return
     around = case.config.prefill if case.config.prefill != "cache" else "bypass"
-    case = replace(case, trace=trace, config=replace(case.config, prefill=around, chunk=chunk))
-    engine = run_des(replace(case, config=replace(case.config, phase="all")))
-    without = run_des(replace(case, config=replace(case.config, phase="decode")))
+    case = replace(case, trace=trace)
+    engine = played(case, prefill=around, chunk=chunk, phase="all")
+    without = played(case, prefill=around, chunk=chunk, phase="decode")
     columns = ["turns", "hits", "misses", "access_hits", "bytes_h2d"]
     decode = [step for step in engine.steps if step["phase"] == "decode"]
     assert [[s[c] for c in columns] for s in decode] == [
@@ -57,17 +51,14 @@ def answered(trace: Trace) -> Trace:
     return {column: [values[row] for row in rows] for column, values in trace.items()}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True))
 def test_a_chunk_of_all_prompts_is_no_chunk(case: Case) -> None:
     everything = case.trace["phase"].count(PREFILL) + 1
-    chunked = run_des(replace(case, config=replace(case.config, chunk=everything)))
-    whole = run_des(replace(case, config=replace(case.config, chunk=None)))
+    chunked, whole = (played(case, chunk=chunk) for chunk in (everything, None))
     assert chunked == replace(whole, summary=chunked.summary, handled=chunked.handled)
     assert chunked.totals == whole.totals
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True))
 def test_chunks_route_every_choice_once(case: Case) -> None:
     """Whatever the chunk: the rows that are kept, and where nothing misses, nothing copied."""
@@ -79,14 +70,13 @@ def test_chunks_route_every_choice_once(case: Case) -> None:
         assert chunked.bytes_h2d == loads * case.model.expert_bytes
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True))
 def test_a_prompt_that_streams_copies_every_local_expert_once_a_pass(case: Case) -> None:
     config = replace(case.config, prefill="stream")
     local = local_experts(case.model, config)
     given = [config.slots_of(m) for m in range(len(case.model.moe_layers))]
     experts = sum(len(x) for n in given for x in local if n is not None and n < len(x))
-    for step in run_des(replace(case, config=config)).steps:
+    for step in played(case, prefill="stream").steps:
         if step["phase"] == "prefill":
             assert step["bytes_h2d"] == experts * case.model.expert_bytes
 
@@ -99,11 +89,10 @@ def test_a_layer_is_copied_while_the_one_before_computes() -> None:
     model = replace(model, layers=layers, experts=2)
     prices = ToyPrices(expert_start=1000)
     config = Config(phase="prefill", slots=1, prefill="stream")
-    verdict = judge(trace, model, config, prices)
+    verdict = agree(Case(trace, model, config, prices))
     # the first layer waits for its two copies, which start with the pass; no other waits
     assert verdict.spans[0].start_ns == 2 * 51
     assert [row["stall_ns"] > 0 for row in verdict.layers] == [True, False, False]
-    compare(verdict, run_des(Case(trace, model, config, prices)))
 
 
 def prompt(steps: list[list[int]], answers: list[list[int]]) -> tuple[Trace, Model]:
@@ -124,9 +113,7 @@ def test_the_next_expert_is_copied_while_one_computes(kernels: str) -> None:
     trace, model = prompt([[0, 1], [1, 2], [1, 3], [1, 4]], [[1, 5]])
     prices = ToyPrices(expert_start=100)
     config = Config(phase="all", slots=1, prefill="bypass", initial="most_used", kernels=kernels)
-    case = Case(trace, model, config, prices)
-    verdict = verdict_of(case)
-    compare(verdict, run_des(case))
+    verdict = agree(Case(trace, model, config, prices))
     copies = [s for s in verdict.spans if s.engine == "copy_in" and s.step == 0]
     kernel = {s.experts[0]: s for s in verdict.spans if s.engine == "compute" and s.step == 0}
     assert [s.experts for s in copies] == [(0,), (2,), (3,), (4,)]
@@ -146,6 +133,5 @@ def test_a_chunk_reads_what_the_chunks_before_have_written() -> None:
     trace, model = prompt([[e % 6] for e in range(5)], [[0]])
     free = dict.fromkeys(("expert_start", "expert", "tile", "token", "base"), 0)
     prices = ToyPrices(**free, context=1)
-    verdict = judge(trace, model, Config(phase="all", chunk=2), prices)
+    verdict = agree(Case(trace, model, Config(phase="all", chunk=2), prices))
     assert [s["tokens"] for s in verdict.steps] == [2, 2, 1, 1]
-    compare(verdict, run_des(Case(trace, model, Config(phase="all", chunk=2), prices)))

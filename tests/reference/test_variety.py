@@ -1,0 +1,250 @@
+"""Both engines and the judge on one scene for each thing that the semantics name.
+
+A scene that does not contain what it is there for fails: nothing goes uncompared by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from .agreement import agree
+from .judge_placement import local_experts, physical, physical_experts
+from .judge_words import DECODE, ENCODE, PREFILL, Config, Kernels, Layer, Model, Prefetch, Software
+from .prices import ToyPrices
+from .strategies import (
+    DROPS,
+    MISSES,
+    PADDED,
+    POLICIES,
+    PREDICTIONS,
+    PREFILLS,
+    WITHOUT_LISTS,
+    Case,
+    Verdict,
+    half,
+)
+
+Contains = Callable[[Case, Verdict], bool]
+Scene = tuple[dict[str, Any], Contains]
+"""The judge's choices, and whether a run with them contains what the scene is there for."""
+
+EXPERTS, TOP_K = 8, 2
+LAYERS = [Layer(0, moe=True), Layer(1, moe=False), Layer(2, moe=True), Layer(3, moe=True, kind=1)]
+SOFTWARE = Software(kernels=Kernels(*[1] * 7), launch_ns=20.0, host_per_copy_ns=15.0)
+
+
+def case_of(*, encoder: bool = False, base: int = 150, **choices: Any) -> Case:
+    """Four requests with a prompt each, five tokens of answer, and fewer slots than needed."""
+    random = Random(5)
+    layers = [replace(one, stack="encoder") for one in LAYERS[:1]] + LAYERS[1:]
+    model = Model(layers if encoder else LAYERS, EXPERTS, TOP_K, 4, 2, 1000)
+    first = [ENCODE] * 2 if encoder else []
+    phases = [*first, *[PREFILL] * 3, *[DECODE] * 5]
+    tokens = [(name, place, phase) for name in range(4) for place, phase in enumerate(phases)]
+    ids = [[random.sample(range(EXPERTS), TOP_K) for _ in range(3)] for _ in tokens]
+    for token, (_, _, phase) in zip(ids, tokens, strict=True):
+        for place, layer in enumerate(model.moe_layers):
+            if layer not in model.layers_of(phase):
+                token[place] = [65535] * TOP_K
+    trace = {
+        "expert_ids": ids,
+        "predicted_ids": [[[*layer[:1], random.randrange(EXPERTS)] for layer in of] for of in ids],
+        "gate_weights": [[[half(random.random()) for _ in of] for of in token] for token in ids],
+        "request_id": [name for name, _, _ in tokens],
+        "position": [place - len(first) * (place >= len(first)) for _, place, _ in tokens],
+        "phase": [phase for _, _, phase in tokens],
+    }
+    whole = {"phase": "all", "slots": 3, "batch_size": 2, "software": SOFTWARE} | choices
+    return Case(trace, model, Config(**whole), ToyPrices(base=base))
+
+
+def turn(**values: Any) -> Contains:
+    """Some turn has these values."""
+    return lambda _, verdict: any(
+        all(getattr(one, name) == value for name, value in values.items()) for one in verdict.turns
+    )
+
+
+def evicts(_: Case, verdict: Verdict) -> bool:
+    return any(one.victim is not None for one in verdict.turns)
+
+
+def counts(name: str) -> Contains:
+    return lambda _, verdict: getattr(verdict, name) > 0
+
+
+def runs(phase: str) -> Contains:
+    return lambda _, verdict: {step["phase"] for step in verdict.steps} >= {phase}
+
+
+def crosses(_: Case, verdict: Verdict) -> bool:
+    return verdict.time_ns["dispatch_combine"] > 0
+
+
+def replicated(case: Case, _: Verdict) -> bool:
+    return physical(case.model, case.config) > case.model.experts
+
+
+def held_twice(case: Case, _: Verdict) -> bool:
+    held = physical_experts(0, case.model, case.config)
+    local = local_experts(case.model, case.config)
+    return any(len({held[p] for p in of}) < len(of) for of in local)
+
+
+def decided_both_ways(_: Case, verdict: Verdict) -> bool:
+    """In some step and layer, one miss was loaded and one computed by the host."""
+    ways: dict[tuple[int, int, int], set[str]] = {}
+    for one in verdict.turns:
+        ways.setdefault((one.step, one.layer, one.gpu), set()).add(one.place)
+    return any({"load", "host"} <= places for places in ways.values())
+
+
+def of_prompts(contains: Callable[[list[Any]], bool]) -> Contains:
+    """Of the turns of prompts."""
+
+    def contained(_: Case, verdict: Verdict) -> bool:
+        phases = [step["phase"] for step in verdict.steps]
+        return contains([one for one in verdict.turns if phases[one.step] == "prefill"])
+
+    return contained
+
+
+def staged(turns: list[Any]) -> list[Any]:
+    return [one for one in turns if one.rule == "staged"]
+
+
+def plan(*more: int) -> dict[str, Any]:
+    """Another order in each MoE layer, with replicas of ``more``."""
+    orders = [Random(layer).sample(range(EXPERTS), EXPERTS) for layer in range(3)]
+    return {"placement": "plan", "plan": [[*order, *more] for order in orders]}
+
+
+SCENES: dict[str, Scene] = {
+    "rule free": ({}, turn(rule="free")),
+    "rule a": ({}, turn(rule="a")),
+    "rule b": ({"slots": 1}, turn(rule="b")),
+    "rule c": ({"initial": "most_used"}, turn(rule="c")),
+    "slots by layer": ({"slots": [1, 3, 8]}, evicts),
+    "all resident": ({"slots": None}, lambda _, verdict: verdict.misses == 0),
+    "residents first": ({"order": "resident_first", "initial": "most_used"}, evicts),
+    "one pool": ({"scope": "global"}, evicts),
+    **{f"policy {policy}": ({"policy": policy}, evicts) for policy in POLICIES},
+    **{
+        f"one pool of {policy}": ({"policy": policy, "scope": "global"}, evicts)
+        for policy in POLICIES
+        if policy != "stream"
+    },
+    "miss load": ({}, turn(place="load")),
+    "miss cpu": ({"miss": "cpu", "initial": "most_used"}, turn(place="host")),
+    "miss cheapest": ({"miss": "cheapest", "uploads": 1}, decided_both_ways),
+    "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, turn(place="link")),
+    **{f"phase {phase}": ({"phase": phase}, runs(phase)) for phase in ("decode", "prefill")},
+    "phase encode": ({"encoder": True, "phase": "encode"}, runs("encode")),
+    "encoder and decoder": ({"encoder": True}, runs("encode")),
+    "chunks": ({"chunk": 2}, lambda _, verdict: len(verdict.steps) > 10),
+    "refill": ({"batching": "refill"}, evicts),
+    **{f"gpus {gpus}": ({"gpus": gpus}, crosses) for gpus in (2, 3, 4)},
+    "groups": ({"gpus": 4, "group": 2}, crosses),
+    "round robin": ({"gpus": 2, "placement": "round_robin"}, crosses),
+    "a plan": ({"gpus": 2} | plan(), crosses),
+    "replicas": ({"gpus": 2} | plan(0, 1), replicated),
+    "replicas on one GPU": ({"gpus": 2} | plan(0, 0), held_twice),
+    **{
+        f"gating {gating}": ({"gating": gating, "gpus": 2}, lambda _, v: v.padding_ratio > 0)
+        for gating in PADDED
+    },
+    **{
+        f"drops {drop}": ({"gating": "gshard", "min_capacity": 1, "drop": drop}, counts("dropped"))
+        for drop in DROPS
+    },
+    "serial": ({"kernels": "serial"}, evicts),
+    "block sparse": ({"kernels": "block_sparse"}, evicts),
+    "batched": ({"gating": "static", "kernels": "batched"}, evicts),
+    "piecewise": ({"execution": "piecewise"}, evicts),
+    "graph": ({"execution": "graph", "decide": "device"}, evicts),
+    "decided on the device": ({"decide": "device", "gpus": 2}, evicts),
+    "blocking copies": ({"software": replace(SOFTWARE, blocking=True)}, evicts),
+    "no overlap": ({"software": replace(SOFTWARE, overlap=False)}, evicts),
+}
+for way in ("bypass", "stream"):
+    SCENES[f"prefill {way}"] = ({"prefill": way}, runs("prefill"))
+SCENES |= {
+    "staged over another": (
+        {"prefill": "bypass"},
+        of_prompts(lambda turns: any(one.victim is not None for one in staged(turns))),
+    ),
+    "staged beside hits": (
+        {"prefill": "bypass", "initial": "most_used"},
+        of_prompts(lambda turns: bool(staged(turns)) and any(one.hit for one in turns)),
+    ),
+    "staged beside the host": (
+        {"prefill": "bypass", "miss": "cheapest", "uploads": 1},
+        of_prompts(lambda turns: {"load", "host"} <= {one.place for one in turns}),
+    ),
+    "staged in chunks": (
+        {"prefill": "bypass", "chunk": 2},
+        of_prompts(lambda turns: len({one.step for one in staged(turns)}) > 4),
+    ),
+    "layers": ({"prefill": "stream"}, turn(rule="layer", layer=2)),
+    "layers not ahead": (
+        {"prefill": "stream", "software": replace(SOFTWARE, blocking=True)},
+        turn(rule="layer"),
+    ),
+}
+
+
+def ahead(kind: str = "oracle", layers: int = 1, **choices: Any) -> dict[str, Any]:
+    return {"prefetch": Prefetch(kind, layers, **choices), "phase": "decode", "batch_size": 1}
+
+
+CROWDED = {"scope": "global", "slots": 1}
+WIDE = {"scope": "global", "batch_size": 2}
+SCENES |= {
+    **{f"ahead by {kind}": (CROWDED | ahead(kind), counts("prefetched")) for kind in PREDICTIONS},
+    **{
+        f"ahead with {policy}": (ahead(layers=2) | {"policy": policy}, counts("prefetched"))
+        for policy in WITHOUT_LISTS
+    },
+    "ahead used": (ahead(), counts("prefetches_used")),
+    "ahead wasted": (ahead(precision=0.3), lambda _, v: v.prefetched > v.prefetches_used),
+    "ahead cancelled": (
+        ahead("history", 3) | WIDE | {"slots": 2, "base": 0},
+        counts("prefetches_cancelled"),
+    ),
+    "ahead promoted": (
+        ahead(layers=3) | {"base": 0},
+        counts("prefetches_promoted"),
+    ),
+    "ahead late in flight": (
+        ahead(),
+        lambda _, verdict: verdict.late > verdict.prefetches_promoted,
+    ),
+    "ahead and missed for it": (ahead("history", 2) | WIDE, counts("misses_caused")),
+    "ahead across passes": (ahead(layers=3), counts("prefetched")),
+    "ahead within a budget": (ahead(layers=3, budget=1500), counts("prefetched")),
+    "ahead in one pool": (ahead() | {"scope": "global"}, counts("prefetched")),
+    "ahead on two GPUs": (ahead() | {"gpus": 2, "slots": 2}, counts("prefetched")),
+    "rule d": (
+        CROWDED | ahead("history", 3) | {"software": replace(SOFTWARE, host_per_copy_ns=2000.0)},
+        turn(rule="d"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_what_the_semantics_name_is_compared(name: str) -> None:
+    choices, contains = SCENES[name]
+    case = case_of(**choices)
+    assert contains(case, agree(case))
+
+
+def test_there_is_a_scene_for_every_choice() -> None:
+    seen = [case_of(**choices).config for choices, _ in SCENES.values()]
+    assert {config.policy for config in seen} == set(POLICIES)
+    assert {config.miss for config in seen} == set(MISSES)
+    assert {config.prefill for config in seen} == set(PREFILLS)
