@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import moesim
-from moesim.engine.counts import Tally
-from moesim.engine.program import Program
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.run import run_replay
 from moesim.experiment.build import build
 
 SLOTS = (2, 4, 6, 8, 12, 16, 24, 28)
@@ -72,12 +72,10 @@ def cases():
     return {"static": case_of("static", 1), "refill": case_of("refill", 8)}
 
 
-def misses(case, policy, slots):
-    case = replace(case, policy=policy, slots=np.full_like(case.slots, slots))
-    tally = Tally(case)
-    for chunk in Program(case).chunks():
-        tally.add(chunk)
-    return int(tally.total().misses.sum())
+@pytest.fixture(scope="module")
+def log():
+    """What the runs share, as the points of a sweep do: their needs are found once."""
+    return DecisionLog()
 
 
 def test_what_has_a_row_has_it_in_both_tables_and_is_there():
@@ -89,11 +87,13 @@ def test_what_has_a_row_has_it_in_both_tables_and_is_there():
 
 @pytest.mark.parametrize("policy", STATIC_1)
 @pytest.mark.parametrize(("batching", "golden"), [("static", STATIC_1), ("refill", REFILL_8)])
-def test_misses_of_the_shipped_trace(cases, batching, golden, policy):
+def test_misses_of_the_shipped_trace(cases, log, batching, golden, policy):
     from moesim.memory.policies import registry
 
-    counted = [misses(cases[batching], registry.get(policy)(), slots) for slots in SLOTS]
-    assert tuple(counted) == golden[policy]
+    case = replace(cases[batching], policy=registry.get(policy)())
+    of_sizes = [replace(case, slots=np.full_like(case.slots, slots)) for slots in SLOTS]
+    runs = [run_replay(one, records="summary", log=log) for one in of_sizes]
+    assert tuple(int(run.counts.misses.sum()) for run in runs) == golden[policy]
 
 
 def steps_of(case, layer):
