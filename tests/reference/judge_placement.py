@@ -42,15 +42,17 @@ def share_out(
     count: list[list[int]], moe_layer: int, model: Model, config: Config
 ) -> list[list[int]]:
     """Rows [sender][physical] from choices [sender][logical]."""
-    held = physical_experts(moe_layer, model, config)
+    replicas: dict[int, list[int]] = {}
+    for p, e in enumerate(physical_experts(moe_layer, model, config)):
+        replicas.setdefault(e, []).append(p)
     rows = []
     for sender, choices in enumerate(count):
-        mine = [0] * len(held)
+        mine = [0] * physical(model, config)
         for expert, c in enumerate(choices):
-            replicas = [p for p, e in enumerate(held) if e == expert]
-            for p in replicas:
-                mine[p] = c // len(replicas)
-            for i in range(c % len(replicas)):
-                mine[replicas[(sender + i) % len(replicas)]] += 1
+            held = replicas[expert]
+            for p in held:
+                mine[p] = c // len(held)
+            for i in range(c % len(held)):
+                mine[held[(sender + i) % len(held)]] += 1
         rows.append(mine)
     return rows

@@ -8,7 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from .judge import judge
+from .judge import Decisions, route_pass
+from .judge_batches import passes_of
+from .judge_clock import Clock
 from .judge_words import DECODE, Config, Layer, Model, Trace
 from .prices import ToyPrices
 from .scenes import play
@@ -71,14 +73,17 @@ def test_the_table_of_misses(requests: int, tokens: int) -> None:
     turns, rows = TABLE[requests, tokens]
     trace = excerpt(requests, tokens)
     model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
+    passes = passes_of(trace, Config(batch_size=requests))
+    routed = [route_pass(one, trace, model, Config()) for one in passes]
     for policy, expected in rows.items():
         counted = []
         for slots in SLOTS:
             config = Config(batch_size=requests, slots=slots, policy=policy)
-            verdict = judge(trace, model, config, ToyPrices())
-            assert verdict.hits + verdict.misses == turns
-            assert verdict.layer_steps == 24 * tokens
-            counted.append(verdict.misses)
+            clock = Clock(trace, model, config, ToyPrices())  # stands still: misses need none
+            decisions = Decisions(passes, routed, trace, model, config, clock)
+            decided = [decisions.turns(s, m, 0, 0) for s in range(tokens) for m in range(24)]
+            assert sum(map(len, decided)) == turns
+            counted.append(sum(turn.missed for of_layer in decided for turn in of_layer))
         assert tuple(counted) == expected, policy
 
 

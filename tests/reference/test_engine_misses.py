@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from moesim.engine.des.run import run_des
+from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.run import run_replay
+from moesim.memory.policies import registry as policies
 
 from .judge_words import Config, Layer, Model
 from .prices import ToyPrices
@@ -19,11 +24,14 @@ def test_the_engine_counts_the_table_of_misses(requests: int, tokens: int) -> No
     turns, rows = TABLE[requests, tokens]
     trace = excerpt(requests, tokens)
     model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
+    first = engine_case(Case(trace, model, Config(batch_size=requests), ToyPrices()))
+    log = DecisionLog()
     for policy, expected in rows.items():
+        case = replace(first, policy=policies.get(policy)())
         counted = []
         for slots in SLOTS:
-            config = Config(batch_size=requests, slots=slots, policy=policy)
-            counts = run_des(engine_case(Case(trace, model, config, ToyPrices()))).counts
+            sized = replace(case, slots=np.full_like(case.slots, slots))
+            counts = run_replay(sized, records="summary", log=log).counts
             assert counts.turns.sum() == turns
             counted.append(int(counts.misses.sum()))
         assert tuple(counted) == expected, policy
