@@ -23,7 +23,7 @@ from moesim.sweep.lock import hold_alone
 from moesim.sweep.point import Work
 
 SCRIPT = Path(__file__).with_name("sweep_process.py")
-COUNT, SECONDS = 24, 0.1
+COUNT, SECONDS = 24, 0.05
 
 
 def start(out: Path, markers: Path) -> subprocess.Popen[bytes]:
@@ -46,22 +46,36 @@ def wait_for_more(out: Path, process: subprocess.Popen[bytes], seconds: float) -
     time.sleep(seconds)
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["parent", "parent and workers"])
-def test_kill_9_loses_nothing_and_repeats_nothing(
-    tmp_path: Path, markers: Path, whole_group: bool
+def kill_parent(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def press_ctrl_c(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_whatever_ends_a_sweep_nothing_is_lost_and_nothing_repeated(
+    tmp_path: Path, markers: Path
 ) -> None:
-    out, moments = tmp_path / "killed", random.Random(3)
+    """A kill of the parent, of its processes too, and ctrl-C: each leaves whole points only."""
+    out, moments = tmp_path / "ended", random.Random(3)
     evaluations: dict[int, int] = {}
-    for _ in range(3):
+    for end in (kill_parent, kill_all, press_ctrl_c):
         process = start(out, markers)
         wait_for_more(out, process, moments.uniform(0, 3 * SECONDS))
-        if whole_group:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
-        for n in finished(out):
-            evaluations.setdefault(n, runs(markers, n))
+        end(process)
+        assert process.wait(10) != 0, end
+        with hold_alone(out):  # its processes are gone as well
+            stands = finished(out)
+            time.sleep(4 * SECONDS)
+            assert finished(out) == stands, end
+            for n in stands:
+                assert read_result(point_folder(out, n)).summary["hits"] == n * n, end
+                evaluations.setdefault(n, runs(markers, n))
     assert 3 <= len(evaluations) < COUNT
     assert start(out, markers).wait(60) == 0
     assert {n: runs(markers, n) for n in evaluations} == evaluations
@@ -73,29 +87,6 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     run_sweep(EXPERIMENT, points(COUNT), undisturbed, evaluate=Counted(tmp_path / "others"))
     for name in ("points.parquet", "points.csv", "sweep.json"):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
-
-
-def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path, markers: Path) -> None:
-    process = start(tmp_path / "out", markers)
-    wait_for_more(tmp_path / "out", process, 0)
-    process.kill()
-    process.wait()
-    with hold_alone(tmp_path / "out"):
-        stands = finished(tmp_path / "out")
-        time.sleep(4 * SECONDS)
-        assert finished(tmp_path / "out") == stands
-
-
-def test_ctrl_c_ends_cleanly_and_leaves_only_whole_points(tmp_path: Path, markers: Path) -> None:
-    process = start(tmp_path / "out", markers)
-    wait_for_more(tmp_path / "out", process, 0)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(10) != 0
-    with hold_alone(tmp_path / "out"):
-        for n in finished(tmp_path / "out"):
-            folder = point_folder(tmp_path / "out", n)
-            assert read_result(folder).summary["hits"] == n * n
-    assert 1 <= len(finished(tmp_path / "out")) < COUNT
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
