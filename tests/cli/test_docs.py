@@ -13,6 +13,7 @@ from moesim.experiment.resolve import load_experiment
 from moesim.memory.misses import registry as misses
 from moesim.metrics.misses import SKIPPED_KEYS, form_keys
 from moesim.results import TABLES, read_result
+from moesim.sweep.executor import in_this_process
 from moesim.trace import read_trace, write_trace
 from moesim.trace.slicing import parse_slice, slice_trace
 
@@ -48,7 +49,8 @@ def short_trace(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, short_trace) -> Path:
-    """A working directory with the files that the pages name."""
+    """A working directory with the files that the pages name; sweeps stay in this process."""
+    monkeypatch.setattr("moesim.sweep.run._executor", lambda jobs, folder: in_this_process)
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     (tmp_path / "traces").mkdir()
     shutil.copy(short_trace, tmp_path / "traces")
