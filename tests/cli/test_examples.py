@@ -55,7 +55,7 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
         assert (table["status"] == "ok").sum() >= 2
     else:
         assert read_result(out).status == "ok"
-    assert main(["plot", str(out)]) == 0, capsys.readouterr().err
+    assert main(["plot", str(out), "--format", "png"]) == 0, capsys.readouterr().err
     for figure in yaml.safe_load(path.read_text())["figures"]:
         assert (out / "figures" / f"{figure}.png").stat().st_size > 5_000
 
