@@ -7,6 +7,7 @@ constructors read ``1e9`` as text and ``no`` as false, and let a key occur twice
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ def read_marked_document(path: Path | str) -> Document:
     if is_cut(text):
         what = "was cut: its 'end_mark' promises a last line '...'; copy it again, or write it"
         raise InputError([Problem(name, "", what)])
+    return _parsed(text, name)
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str, name: str) -> Document:
+    """A run reads its profiles several times, and parsing is most of that."""
     return parse_document(text, name)
 
 
