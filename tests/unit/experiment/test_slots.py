@@ -128,7 +128,7 @@ def test_slots_by_layer_take_the_bytes_of_equal_ones(gpus, slots):
 def test_slots_learnt_from_the_whole_run_miss_no_more():
     """The curves are then the run's own misses under LRU."""
     equal, shared = (
-        moesim.run({**BASE, "experts": with_slots(kind, 6, **more)}, check=True).summary
+        moesim.run({**BASE, "experts": with_slots(kind, 6, **more)}).summary
         for kind, more in (("equal", {}), ("by_layer", {"first_part": "100 %"}))
     )
     assert shared["misses"] < equal["misses"]
