@@ -206,7 +206,7 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
-        loaded = verdict.misses - verdict.host_turns
+        loaded = verdict.misses - verdict.host_turns - verdict.skipped_turns
         assert verdict.bytes_h2d == (loaded + verdict.prefetched) * case.model.expert_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
         assert len(copies) == loaded - verdict.zero_copy_turns + verdict.prefetched
