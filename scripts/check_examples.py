@@ -1,6 +1,6 @@
 """Fail where an example of docs/adding.md does not have the types of the package.
 
-Each is a file as the project would take it. ``make check`` runs this after mypy, and with its cache.
+Each is a file as the project would take it. ``make check`` runs this after mypy, with its cache.
 """
 
 from __future__ import annotations
