@@ -86,7 +86,8 @@ def check_slots(case: EngineCase, residencies: Residencies, trace: dict[str, Any
             if one["ph"] == "C" and one["name"] == "in slots" and one["pid"] == gpu + 1000
         ]
         assert all(experts <= slots for experts in held)
-        assert held[-1] == residencies.held(gpu)
+        works = any(one["ph"] == "X" and one["pid"] == gpu + 1000 for one in trace["traceEvents"])
+        assert held[-1:] == ([residencies.held(gpu)] if works else [])
 
 
 def of_gpus(trace: dict[str, Any], case: EngineCase) -> list[tuple[int, int, list[dict[str, Any]]]]:

@@ -227,7 +227,8 @@ def take_all_turns(
             odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
         )  # fmt: skip
         most = max(most, least)
-        ends[1 + kinds[layer]] = filled
+        for i in range(len(filled)):  # numba's check of the shapes of arrays compiles for seconds
+            ends[1 + kinds[layer], i] = filled[i]
     return most
 
 
@@ -354,5 +355,6 @@ def decide_all_turns(
             odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
         )  # fmt: skip
         most = max(most, least)
-        ends[1 + kinds[layer]] = filled
+        for i in range(len(filled)):  # numba's check of the shapes of arrays compiles for seconds
+            ends[1 + kinds[layer], i] = filled[i]
     return most

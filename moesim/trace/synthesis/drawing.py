@@ -58,7 +58,8 @@ def _choose(
         if slot >= kept:
             expert = _pick(weights, draws[slot])
             if expert < 0:
-                weights[:] = base
+                for other in range(len(base)):  # copied as an array it compiles for seconds more
+                    weights[other] = base[other]
                 for other in range(slot):
                     weights[chosen[other]] = 0
                 expert = _pick(weights, draws[slot])
