@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des import run as des
@@ -148,11 +148,16 @@ def test_every_gating_has_a_timeline_with_its_drops(gating: str, gpus: int) -> N
         check(small_case(gpus, kernels=kernels, gating=one))
 
 
+FEW = settings(max_examples=settings.default.max_examples // 3)  # a timeline takes long to write
+
+
+@FEW
 @given(cases(prompts=True))
 def test_every_gating_phase_and_software_has_a_timeline(case: Case) -> None:
     check(engine_case(case))
 
 
+@FEW
 @given(prefetching_cases())
 def test_every_prefetch_has_a_timeline(case: Case) -> None:
     check(engine_case(case))
