@@ -31,7 +31,7 @@ def main() -> int:
             (Path(folder) / f"{kind}.py").write_text(text, encoding="utf-8")
         shutil.copy(ROOT / "pyproject.toml", folder)
         mypy = [Path(sys.executable).with_name("mypy"), "--cache-dir", ROOT / ".mypy_cache"]
-        words = [*mypy, "--strict", "--follow-imports=silent", "."]
+        words: list[str | Path] = [*mypy, "--strict", "--follow-imports=silent", "."]
         environment = os.environ | {"MYPYPATH": str(ROOT)}
         return subprocess.run(words, cwd=folder, check=False, env=environment).returncode
 
