@@ -30,8 +30,12 @@ def main() -> int:
         for kind, text in examples().items():
             (Path(folder) / f"{kind}.py").write_text(text, encoding="utf-8")
         shutil.copy(ROOT / "pyproject.toml", folder)
-        mypy = [Path(sys.executable).with_name("mypy"), "--cache-dir", ROOT / ".mypy_cache"]
-        words: list[str | Path] = [*mypy, "--strict", "--follow-imports=silent", "."]
+        mypy: list[str | Path] = [
+            Path(sys.executable).with_name("mypy"),
+            "--cache-dir",
+            ROOT / ".mypy_cache",
+        ]
+        words = [*mypy, "--strict", "--follow-imports=silent", "."]
         environment = os.environ | {"MYPYPATH": str(ROOT)}
         return subprocess.run(words, cwd=folder, check=False, env=environment).returncode
 

@@ -225,7 +225,7 @@ def ways(policy: str, software: Software) -> list[str]:
     drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip"]
     # the host and the GPU work at a time: not for software that does one thing after the other
     there = {"load", "zero_copy", "skip"} if not software.overlap else set(drawn)
-    if settings.default.max_examples < 100 and policy != "lru":
+    if settings().max_examples < 100 and policy != "lru":
         there &= {"load", MISSES[1 + POLICIES.index(policy) % (len(MISSES) - 1)]}
     return [way for way in drawn if way in there]
 

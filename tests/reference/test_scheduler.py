@@ -32,7 +32,7 @@ from .prices import ToyPrices
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, judges_arriving, judges_in_parts
 from .strategies import Case, cases, prefetching_cases
-from .test_des_against_judge import compare, observed
+from .agreement import compare, observed
 from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
 

@@ -17,7 +17,7 @@ from .judge_words import Config
 from .prices import ToyPrices
 from .scenes import scene
 from .strategies import Case, cases, prefetching_cases
-from .test_des_against_judge import compare, observed
+from .agreement import compare, observed
 from .test_replay import assert_same
 from .wiring import engine_case
 
