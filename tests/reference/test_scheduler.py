@@ -25,6 +25,7 @@ from moesim.memory.policies import registry as policies
 from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import Passes
 
+from .agreement import compare, observed
 from .judge import judge
 from .judge_batches import Scheduler
 from .judge_words import Config
@@ -32,7 +33,6 @@ from .prices import ToyPrices
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, judges_arriving, judges_in_parts
 from .strategies import Case, cases, prefetching_cases
-from .agreement import compare, observed
 from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
 

@@ -12,12 +12,12 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.metrics.summary import summary
 
+from .agreement import compare, observed
 from .judge import judge
 from .judge_words import Config
 from .prices import ToyPrices
 from .scenes import scene
 from .strategies import Case, cases, prefetching_cases
-from .agreement import compare, observed
 from .test_replay import assert_same
 from .wiring import engine_case
 

@@ -143,6 +143,7 @@ SCENES: dict[str, Scene] = {
     "miss cpu": ({"miss": "cpu", "initial": "most_used"}, turn(place="host")),
     "miss cheapest": ({"miss": "cheapest", "uploads": 1}, decided_both_ways),
     "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, turn(place="link")),
+    "miss skip": ({"miss": "skip", "initial": "most_used"}, turn(place="skip")),
     **{f"phase {phase}": ({"phase": phase}, runs(phase)) for phase in ("decode", "prefill")},
     "phase encode": ({"encoder": True, "phase": "encode"}, runs("encode")),
     "encoder and decoder": ({"encoder": True}, runs("encode")),
