@@ -46,7 +46,7 @@ class Prices(Protocol):
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
     def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
-    def rests_on(self, kind: str, price_ns: Ints, /, *shape: Any) -> Floats: ...  # noqa: D102
+    def rests_on(self, kind: str, price_ns: Ints | Floats, /, *shape: Any) -> Floats: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)

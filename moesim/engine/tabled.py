@@ -56,7 +56,7 @@ class Tabled:
 
         return np.full(len(columns[0]), self._once("price", kind, shape, of_one)[0])
 
-    def rests_on(self, kind: str, price_ns: Ints, *shape: Any) -> Floats:
+    def rests_on(self, kind: str, price_ns: Ints | Floats, *shape: Any) -> Floats:
         """As in ``Prices``."""
         columns = _columns(shape)
         if not (columns and stands(kind)) or (found := self._different(columns)) is None:

@@ -53,11 +53,11 @@ def timed(setting: Setting, values: Assumptions, pools: Pools, warm: int = 0) ->
     begin = int(outcome.ends[first - 1].max()) if first else 0
     batches = setting.batches - warm
     charges = outcome.charges[first:].sum(axis=0).mean(axis=0) / batches
-    turns, hits = outcome.counts.turns[first:].sum(), outcome.counts.hits[first:].sum()
+    turns, hits = (int(one[first:].sum()) for one in (outcome.counts.turns, outcome.counts.hits))
     return Timed(
         setting,
         (outcome.duration_ns - begin) / batches,
         dict(zip(outcome.categories, charges.tolist(), strict=True)),
-        float((turns - hits) / max(turns, 1)),
+        (turns - hits) / max(turns, 1),
         balance(Loads.of(outcome.counts.rows[first:])),
     )

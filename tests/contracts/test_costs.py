@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.charge import Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.hardware.operation import Operation
 from moesim.model import load_model
-from moesim.testing.costs import adds_up, remembers_nothing
+from moesim.testing.costs import (
+    PLAIN,
+    adds_up,
+    charges_pass_by_pass,
+    remembers_nothing,
+    shapes_of,
+)
 
 MODEL = load_model("gpt-oss-20b")
 LAYER = MODEL.layers[0]
@@ -57,6 +64,34 @@ def test_contract(kind: str, card: str, prices: str) -> None:
     adds_up(operation, *shape)
     remembers_nothing(operation, shape, OTHER.get(kind, shape))
     assert (costs.price(kind, *shape) >= 0).all()
+
+
+@pytest.mark.parametrize("card", ["h100-sxm", "rtx-4060-8gb"])
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "nllb-moe-54b", "deepseek-v3"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_pass_is_charged_alone(kind: str, name: str, card: str) -> None:
+    model = load_model(name)
+    operation = CostModel(load_hardware(card), model).operations[kind]
+    settings = (PLAIN, Setting(group=1, uneven=False, masks=True, decides_on_device=True))
+    for setting in settings:
+        shapes = shapes_of([0, 1, 5, 64, 700], setting)
+        for layer in dict.fromkeys(model.layers):
+            charges_pass_by_pass(operation, layer, shapes)
+
+
+class Relative(Operation):
+    """A pass costs what the longest of all does."""
+
+    charges = (Charge(Stage.GATE, "gate", lambda _, at: (at.tokens,)),)
+
+    def price(self, tokens: np.ndarray) -> np.ndarray:
+        return np.full(len(tokens), tokens.max())
+
+
+def test_a_price_that_depends_on_other_passes_is_named() -> None:
+    operation = Relative(load_hardware("h100-sxm"), MODEL)
+    with pytest.raises(AssertionError, match="Relative, GATE: the price of pass 0 depends on"):
+        charges_pass_by_pass(operation, LAYER, shapes_of([1, 2]))
 
 
 class Forgetful(Operation):

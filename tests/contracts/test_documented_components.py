@@ -234,10 +234,13 @@ def check_fitter(fitter: type[Any], _folder: Path) -> None:
 
 
 def check_operation(operation: type[Any], _folder: Path) -> None:
-    one = operation(load_hardware("h100-sxm"), load_model("gpt-oss-20b"))
-    costs.adds_up(one, np.array([1, 2, 8]))
-    costs.remembers_nothing(one, (np.array([1, 2, 8]),), (4,))
-    assert one.price(np.array([1, 8])).tolist() == [0, 3 * one.price(2)]
+    model = load_model("gpt-oss-20b")
+    one = operation(load_hardware("h100-sxm"), model)
+    tokens = np.array([0, 1, 8])
+    costs.adds_up(one, tokens)
+    costs.remembers_nothing(one, (tokens,), (4,))
+    costs.charges_pass_by_pass(one, model.layers[-1], costs.shapes_of([0, 1, 8]))
+    assert one.price(tokens).tolist() == [0, one.price(1), one.price(1)]
 
 
 def check_family(family: type[Any], _folder: Path) -> None:
@@ -291,6 +294,7 @@ PLUGGED_IN = """
 import json
 from moesim.experiment.json_schema import json_schema
 from moesim.experiment.resolve import load_experiment
+from moesim.experiment.run import simulate
 from moesim.report.catalogue import REGISTRIES, listing
 
 listed = {kind: [row["name"] for row in listing(kind)] for kind in REGISTRIES}
@@ -300,7 +304,11 @@ experiment = load_experiment(
      "experts.prefetch.kind=same_ids", "experts.miss.kind=first_two",
      "workload.batching.kind=alone", "figures=[misses_by_point]", "sweep={}"],
 ).experiment
-print(json.dumps([listed, type(experiment.placement).__module__, json_schema()]))
+plain = ["experts.capacity=8 slots/layer", "workload.requests=1", "records=summary"]
+shares = simulate(load_experiment("experiments/quickstart.yaml", plain).experiment).summary
+print(json.dumps([
+    listed, type(experiment.placement).__module__, json_schema(), shares["time_share"]
+]))
 """
 
 
@@ -315,8 +323,9 @@ def test_a_packages_components_are_found_wherever_the_projects_own_are(package: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    listed, module, schema = json.loads(done.stdout)
+    listed, module, schema, shares = json.loads(done.stdout)
     for example in EXAMPLES:
         assert example.kind in listed[example.of.listed], example.file
     assert module == "my_package.reversed"
     assert '"first_two"' in json.dumps(schema)
+    assert shares["sampling"] > 0
