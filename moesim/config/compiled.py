@@ -1,7 +1,8 @@
-"""numba, with compiled code on disk that is thrown away when what it was made from has changed.
+"""numba, with compiled code on disk that counts only as long as what it was made from is the same.
 
 numba looks only at the file of a compiled function. The constants and functions that it takes from
 other modules are compiled into it as well, so that after an update old code could count wrongly.
+Here the sources of all of them are part of what numba compares: old code is written over.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba import types
+from numba.core import caching
 from numba.extending import register_jitable
 
 __all__ = ["inlined", "njit", "specialised", "types"]
@@ -41,24 +43,24 @@ def stamp_of(folders: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def forget_stale(package: Path = PACKAGE, parts: tuple[str, ...] = COMPILED) -> bool:
-    """Delete the compiled code of ``parts`` if their sources have changed since it was made.
+@cache
+def sources() -> str:
+    """The state of all sources that compiled code may come from."""
+    return stamp_of([PACKAGE / part for part in COMPILED])
 
-    Returns whether it did. Where the package cannot be written, numba keeps its code elsewhere, and
-    nothing is done.
-    """
-    folders = [package / part for part in parts]
-    stamp, known = stamp_of(folders), package / "__pycache__" / "compiled.stamp"
-    with contextlib.suppress(OSError):
-        if known.is_file() and known.read_text(encoding="utf-8") == stamp:
-            return False
-        for folder in folders:
-            for kept in folder.rglob("__pycache__/*.nb[ic]"):
-                kept.unlink(missing_ok=True)
-        known.parent.mkdir(exist_ok=True)
-        known.write_text(stamp, encoding="utf-8")
-        return True
-    return False
+
+def _kept(function: Callable[..., Any]) -> Any:
+    """What keeps compiled code of ``function`` on disk, for as long as all ``sources`` stay."""
+    cache: Any = caching.FunctionCache
+    file: Any = caching.IndexDataCacheFile
+    kept = cache(function)
+    place = kept._impl  # noqa: SLF001 (numba has no other way to say what compiled code is of)
+    kept._cache_file = file(  # noqa: SLF001
+        cache_path=kept.cache_path,
+        filename_base=place.filename_base,
+        source_stamp=(place.locator.get_source_stamp(), sources()),
+    )
+    return kept
 
 
 def _nothing() -> None:
@@ -93,10 +95,21 @@ KEPT = has_place() or make_place()
 
 
 def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Function], Function]:
-    """``numba.njit``, but that ``cache`` is left out where there is no place for it."""
-    jit: Any = numba.njit
-    compiler: Callable[[Function], Function] = jit(*signature, cache=cache and KEPT, **options)
-    return compiler
+    """``numba.njit`` with one signature or none; ``cache``: on disk, where there is a place."""
+    jit: Any = numba.njit(**options)
+
+    def compiled(function: Function) -> Function:
+        made = jit(function)
+        if made is function:  # where compiling is switched off
+            return function
+        if cache and KEPT:
+            made._cache = _kept(function)  # noqa: SLF001 (what enable_caching sets)
+        for one in signature:
+            made.compile(one)
+            made.disable_compile()
+        return cast("Function", made)
+
+    return compiled
 
 
 @cache
@@ -141,6 +154,3 @@ def _has_name(function: Callable[..., Any]) -> bool:
     except AttributeError:
         return False
     return found is function and function.__module__ != "__main__"
-
-
-forget_stale()

@@ -11,23 +11,7 @@ import pytest
 from numba.core import caching
 
 from moesim.config import compiled
-from moesim.config.compiled import forget_stale, has_place, make_place, specialised, types
-
-
-def test_compiled_code_goes_when_another_source_changes(tmp_path):
-    part = tmp_path / "memory"
-    kept = part / "policies" / "__pycache__" / "lru.key.1.nbc"
-    kept.parent.mkdir(parents=True)
-    constants = part / "policy.py"
-    constants.write_text("ROWS = 6\n", encoding="utf-8")
-    assert forget_stale(tmp_path, ("memory",))
-    kept.touch()
-    assert not forget_stale(tmp_path, ("memory",))
-    assert kept.exists()
-    constants.write_text("ROWS = 8\n", encoding="utf-8")
-    os.utime(constants, (1, 1))
-    assert forget_stale(tmp_path, ("memory",))
-    assert not kept.exists()
+from moesim.config.compiled import has_place, make_place, specialised, types
 
 
 @pytest.fixture
@@ -93,6 +77,49 @@ def test_each_function_that_is_built_in_has_compiled_code_of_its_own(kept_in):
     again = specialised(then_one_more, signature, twice)
     assert again(5) == 11
     assert sum(again.stats.cache_hits.values()) == 1
+
+
+def plus_three(x):
+    return x + 3
+
+
+def hits(function):
+    return sum(function.stats.cache_hits.values())
+
+
+def test_compiled_code_holds_only_while_all_sources_are_the_same(kept_in, monkeypatch):
+    signature = types.int64(types.int64)
+
+    def compiled_again():
+        return compiled.njit(signature, cache=True)(plus_three)
+
+    assert hits(compiled_again()) == 0
+    kept = {path: path.stat().st_mtime_ns for path in kept_in.rglob("*.nb?")}
+    assert len(kept) == 2
+    assert hits(compiled_again()) == 1
+    monkeypatch.setattr(compiled, "sources", lambda: "another constant elsewhere")
+    assert hits(compiled_again()) == 0
+    assert compiled_again()(4) == 7
+    assert hits(compiled_again()) == 1
+    again = {path: path.stat().st_mtime_ns for path in kept_in.rglob("*.nb?")}
+    assert again.keys() == kept.keys()
+    assert all(again[path] > before for path, before in kept.items())
+
+
+def test_a_change_of_any_source_is_another_state(tmp_path):
+    constants = tmp_path / "policies" / "policy.py"
+    constants.parent.mkdir()
+    constants.write_text("ROWS = 6\n", encoding="utf-8")
+    before = compiled.stamp_of([tmp_path])
+    assert compiled.stamp_of([tmp_path]) == before
+    constants.write_text("ROWS = 8\n", encoding="utf-8")
+    os.utime(constants, (1, 1))
+    assert compiled.stamp_of([tmp_path]) != before
+
+
+def test_compiling_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert compiled.njit(types.int64(types.int64), cache=True)(plus_three) is plus_three
 
 
 def test_what_no_other_process_finds_by_its_name_is_not_kept(kept_in):
