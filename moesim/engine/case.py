@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -137,6 +138,19 @@ class Case:
     def prepares_beside(self) -> bool:
         """Whether rows are reordered beside the exchange of the counts."""
         return self.gating.uneven and self.gpus > 1
+
+    @cached_property
+    def exchange_ns(self) -> int:
+        """Price of telling every GPU its counts, four bytes for each of the receiver's experts, or
+        its largest one, four bytes.
+        """
+        if self.gpus == 1 or not (self.gating.uneven or self.gating.agrees):
+            return 0
+        local = np.array([len(self.local_experts(gpu)) for gpu in range(self.gpus)])
+        told = np.ones_like(local) if self.gating.agrees else local
+        matrix = np.tile(4 * told, (self.gpus, 1))
+        np.fill_diagonal(matrix, 0)
+        return int(self.prices.all_to_all_ns(matrix[None])[0])
 
     def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
         """The layers that a forward pass of ``phase`` runs."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from collections.abc import Hashable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,12 +12,12 @@ from moesim.engine.layer_work import BLOCK_ROWS
 from moesim.engine.routing import Routing
 from moesim.gating.base import Routed
 from moesim.memory.live import LayerRows
-from moesim.workload.schedule import AttentionSums
+from moesim.workload.schedule import AttentionSums, Schedule
 
 
 def rows_of_run(case: Case, tokens: Ints) -> LayerRows:
     """Of every pass of ``case``, with ``tokens`` int64[passes, gpus]."""
-    return _counted(_Run.of(case, tokens)) if _depends(case) else _by_tokens(case, tokens)
+    return _counted(case, tokens) if _depends(case) else _by_tokens(case, tokens)
 
 
 def rows_alike(case: Case, tokens: Ints) -> LayerRows:
@@ -49,30 +48,22 @@ def _by_tokens(case: Case, tokens: Ints) -> LayerRows:
     return _held(case, tokens, case.gating.route(nothing, tokens, top_k))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What the rows of a run depend on, by identity; the case keeps it alive."""
-
-    key: tuple[Any, ...]
-    case: Case = field(compare=False)
-    tokens: Ints = field(compare=False)
-
-    @classmethod
-    def of(cls, case: Case, tokens: Ints) -> _Run:
-        parts = (case.trace, case.schedule, case.placement, case.model)
-        key = (*(id(part) for part in parts), case.gating, case.kernels)
-        return cls(key, case, tokens)
+_kept: WeakKeyDictionary[Schedule, dict[Hashable, LayerRows]] = WeakKeyDictionary()
+"""What was counted of a run, as long as its passes are there: slots and policies change nothing."""
 
 
-@lru_cache(maxsize=2)
-def _counted(run: _Run) -> LayerRows:
+def _counted(case: Case, tokens: Ints) -> LayerRows:
     """From the choices of the trace, piece by piece."""
-    routing, parts = Routing(run.case), []
-    for first, last in routing.pieces():
-        tokens, counts = run.tokens[first:last], routing.counts(first, last)
-        routed = run.case.gating.route(counts, tokens, run.case.trace.top_k)
-        parts.append(_held(run.case, tokens, routed))
-    return LayerRows.joined(parts)
+    of_run = _kept.setdefault(case.schedule, {})
+    key = (case.trace, case.placement, case.model, case.gating, case.kernels)
+    if key not in of_run:
+        routing, parts = Routing(case), []
+        for first, last in routing.pieces():
+            held, counts = tokens[first:last], routing.counts(first, last)
+            routed = case.gating.route(counts, held, case.trace.top_k)
+            parts.append(_held(case, held, routed))
+        of_run[key] = LayerRows.joined(parts)
+    return of_run[key]
 
 
 def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -164,7 +163,7 @@ def layers_on(
             copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
             amount=expert.bytes,
             sync_ns=waits[0] * (count_copy + waits[1]),
-            exchange_ns=exchange_ns(case),
+            exchange_ns=case.exchange_ns,
             names=np.array(case.placement.names(moe_index, gpu), object),
         )
         if chunk.undecided is None:
@@ -198,17 +197,3 @@ def launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
     if not (calls_all and case.resident(gpu)[moe_index]):
         return waves
     return np.full_like(waves, len(case.local_experts(gpu)))
-
-
-@lru_cache(maxsize=1)
-def exchange_ns(case: Case) -> int:
-    """Price of telling every GPU its counts, four bytes for each of the receiver's experts, or its
-    largest one, four bytes.
-    """
-    if case.gpus == 1 or not (case.gating.uneven or case.gating.agrees):
-        return 0
-    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
-    told = np.ones_like(local) if case.gating.agrees else local
-    matrix = np.tile(4 * told, (case.gpus, 1))
-    np.fill_diagonal(matrix, 0)
-    return int(case.prices.all_to_all_ns(matrix[None])[0])

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, HostTimes, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.des.layer import exchange_ns
 from moesim.engine.replay.clock_places import LAUNCHED, MOE
 from moesim.engine.terms import Terms, categories_of, launched_ns
 from moesim.hardware.charge import Stage
@@ -85,7 +84,7 @@ def fixed_of(case: Case) -> Fixed:
         blocking,
         software.overlap,
         case.prefill == "stream" and software.overlap and not blocking,
-        exchange_ns(case),
+        case.exchange_ns,
         case.gating.agrees,
     )
     of_layer = np.empty((1 + case.gpus, len(specs)), np.int64)

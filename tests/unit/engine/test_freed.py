@@ -1,10 +1,16 @@
-"""What prefetchers saw of a run is freed with it; Python looks for cycles of objects seldom."""
+"""What is known of a run is freed with it; Python looks for cycles of objects seldom."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+from typing import Any
 from weakref import ref
 
+import pytest
+
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
 from moesim.engine.routing import Routing
 from moesim.engine.views import Views
 from moesim.experiment.build import build
@@ -24,3 +30,22 @@ def test_views_are_freed_at_once() -> None:
         assert there() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("run", [run_des, run_replay])
+def test_a_finished_run_is_freed(run: Callable[..., Any]) -> None:
+    """With rows that are counted in the trace, and an exchange of counts."""
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "dgx-h100",
+        "trace": "traces/quickstart.parquet",
+        "parallelism": {"expert": 4},
+        "workload": {"batching": {"kind": "static", "batch_size": 8}},
+    }
+    built = build(load_experiment(source).experiment, 5)
+    assert built.case.exchange_ns > 0
+    run(built.case, records="summary")
+    parts = [ref(part) for part in (built.case, built.case.schedule, built.case.placement)]
+    del built
+    gc.collect()
+    assert [part() for part in parts] == [None] * 3

@@ -10,7 +10,6 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.engine.case import HostTimes
-from moesim.engine.des.layer import exchange_ns
 from moesim.engine.des.run import run_des
 from moesim.engine.program import Program
 from moesim.experiment.build import build
@@ -98,12 +97,12 @@ def test_dynamic_time_follows_the_trace(source):
 @pytest.mark.parametrize("kind", ["dynamic", *PADDED])
 def test_one_gpu_needs_no_all_to_all(source, kind):
     case, _ = timed(source({"kind": kind}, gpus=1))
-    assert exchange_ns(case) == 0
+    assert case.exchange_ns == 0
     chunks = list(Program(case).chunks())
     assert all(not chunk.dispatch and not chunk.combine for chunk in chunks)
     together, _ = timed(source({"kind": kind}))
     assert all(chunk.dispatch and chunk.combine for chunk in Program(together).chunks())
-    assert (exchange_ns(together) > 0) == (kind in ("dynamic", "no_drop"))
+    assert (together.exchange_ns > 0) == (kind in ("dynamic", "no_drop"))
 
 
 def test_only_a_capacity_loses_tokens(source):
