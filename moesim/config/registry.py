@@ -15,17 +15,9 @@ from moesim.config.errors import InputError, Problem, nearest
 
 Component = TypeVar("Component")
 
-_missing: dict[str, str] = {}
-"""Why plug-ins are missing, by the name of their entry point."""
-
 
 class PluginWarning(UserWarning):
     """A plug-in is left out: it cannot be loaded, or is no component."""
-
-
-def why_missing(kind: str) -> str:
-    """What an error about an unknown ``kind`` adds where a plug-in of that name is left out."""
-    return f"; {_missing[kind]}" if kind in _missing else ""
 
 
 @cache
@@ -49,6 +41,7 @@ class Registry(Generic[Component]):
 
     def __init__(self, package: str, base: type[Component], group: str) -> None:
         self.package, self.base, self.group = package, base, group
+        self._left_out: dict[str, str] = {}
 
     @cached_property
     def components(self) -> dict[str, type[Component]]:
@@ -85,18 +78,21 @@ class Registry(Generic[Component]):
         except Exception as error:  # noqa: BLE001 (whatever somebody else's module raises)
             package = f" of the package '{entry.dist.name}'" if entry.dist else ""
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            _missing[entry.name] = (
-                f"the plug-in '{entry.name}' ({self.group}){package} is left out: {reason}"
-            )
+            what = f"the plug-in '{entry.name}' ({self.group}){package} is left out: {reason}"
+            self._left_out[entry.name] = what
             if parent_process() is None:
-                warnings.warn(_missing[entry.name], PluginWarning, stacklevel=2)
+                warnings.warn(what, PluginWarning, stacklevel=2)
 
     def get(self, kind: str, option: str = "") -> type[Component]:
         """The class of ``kind``; an InputError, which names ``option``, if there is none."""
         if kind not in self.components:
             what = f"'{kind}' is not known; {nearest(kind, self.components)}"
-            raise InputError([Problem(option, "", what + why_missing(kind))])
+            raise InputError([Problem(option, "", what + self.why_missing(kind))])
         return self.components[kind]
+
+    def why_missing(self, kind: str) -> str:
+        """What an error about an unknown ``kind`` adds where a plug-in of that name is left out."""
+        return f"; {self._left_out[kind]}" if kind in self._left_out else ""
 
 
 def _check_name(module: ModuleType, components: dict[str, Any]) -> None:

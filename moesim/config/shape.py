@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from moesim.config.document import Steps
 from moesim.config.oneof import OneOf
+from moesim.config.registry import Registry
 
 _UNIONS = (Union, types.UnionType)
 _SEQUENCES = (list, tuple, set, frozenset, Sequence)
@@ -33,11 +34,16 @@ class Shape:
         return {}
 
     @property
+    def registry(self) -> Registry[Any] | None:
+        """Where the classes of a tagged union are from, if it is one of components."""
+        found = (entry.registry for entry in self.metadata if isinstance(entry, OneOf))
+        return next(found, None)
+
+    @property
     def kinds(self) -> Mapping[str, type[Any]]:
         """The classes of a tagged union by their tags, none for anything else."""
-        for entry in self.metadata:
-            if isinstance(entry, OneOf):
-                return entry.choices
+        if self.registry is not None:
+            return self.registry.components
         fields = (self.field, *self.metadata)
         named = (field.discriminator for field in fields if isinstance(field, FieldInfo))
         discriminator = next((name for name in named if isinstance(name, str)), None)

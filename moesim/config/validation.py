@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from moesim.config.document import Document
 from moesim.config.errors import InputError, Problem, in_order, nearest
-from moesim.config.registry import why_missing
 from moesim.config.sentences import sentence
 from moesim.config.shape import Shape, locate
 
@@ -70,6 +69,7 @@ def _unknown_kind(document: Document, path: tuple[Any, ...], shape: Shape | None
     kinds = shape.kinds if shape else {}
     if document.has(path) and document.get(path) is not None:
         kind = str(document.get(path))
-        what = f"'{kind}' is not known; {nearest(kind, kinds)}{why_missing(kind)}"
+        why = shape.registry.why_missing(kind) if shape and shape.registry else ""
+        what = f"'{kind}' is not known; {nearest(kind, kinds)}{why}"
         return document.problem(path, what)
     return document.problem(path, f"is missing; {nearest('', kinds)}")

@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.registry import why_missing
 from moesim.memory.curves.curve import MissCurve, miss_curve
 from moesim.memory.curves.needs import layer_needs, layer_weights, one_by_one
 from moesim.memory.policies import registry
@@ -86,7 +85,7 @@ def _requests(trace: RoutingTrace, phase: PhaseChoice) -> Requests:
 
 def _policy(kind: str, trace: RoutingTrace) -> CachePolicy:
     if kind not in registry.components:
-        others = f"{nearest(kind, registry.components)}{why_missing(kind)}"
+        others = f"{nearest(kind, registry.components)}{registry.why_missing(kind)}"
         what = f"'{kind}' is no cache policy; {others}"
         raise InputError([Problem("--policy", "", what)])
     policy = registry.get(kind)()

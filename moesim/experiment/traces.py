@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
@@ -22,8 +25,7 @@ class SharedTrace(NamedTuple):
     file: InputFile
 
 
-_mapped: dict[Path, SharedTrace] = {}
-"""Where this process finds traces as arrays."""
+_shared: ContextVar[Mapping[Path, SharedTrace]] = ContextVar("shared", default=MappingProxyType({}))
 
 
 def trace_of(experiment: Experiment) -> RoutingTrace:
@@ -32,7 +34,7 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
     Tells what it was read from.
     """
     path = find(experiment.trace, experiment.folders)
-    if shared := _mapped.get(path):
+    if shared := _shared.get().get(path):
         tell("trace", experiment.trace, [shared.file])
         return _map(shared.folder)
     trace, files = _read(path, stamp(path))
@@ -43,7 +45,7 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
 def tell_trace(experiment: Experiment) -> None:
     """Tell what ``trace_of`` would, without reading the trace where its digest is known."""
     path = find(experiment.trace, experiment.folders)
-    shared = _mapped.get(path)
+    shared = _shared.get().get(path)
     tell("trace", experiment.trace, [shared.file if shared else file_of(path)])
 
 
@@ -66,7 +68,7 @@ def _map(folder: Path) -> RoutingTrace:
 
 
 def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, SharedTrace]:
-    """Write every trace of ``experiments`` as arrays below ``folder``: for ``use_shared``."""
+    """Write every trace of ``experiments`` as arrays below ``folder``: for ``shared_traces``."""
     from moesim.trace.mapped import write_arrays
 
     paths = dict.fromkeys(find(one.trace, one.folders) for one in experiments)
@@ -78,7 +80,11 @@ def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, 
     return shared
 
 
-def use_shared(shared: Mapping[Path, SharedTrace]) -> None:
-    """From now on this process maps the traces in ``shared`` instead of reading their files."""
-    _mapped.clear()
-    _mapped.update(shared)
+@contextmanager
+def shared_traces(shared: Mapping[Path, SharedTrace]) -> Iterator[None]:
+    """Inside, the traces in ``shared`` are mapped instead of read from their files."""
+    before = _shared.set(shared)
+    try:
+        yield
+    finally:
+        _shared.reset(before)

@@ -62,14 +62,14 @@ class Simulation:
         from moesim.experiment.cache import reused_or
         from moesim.experiment.inputs import still
         from moesim.experiment.run import simulate
-        from moesim.experiment.traces import use_shared
+        from moesim.experiment.traces import shared_traces
 
-        use_shared(self.traces)
         run = partial(simulate, log=self.log)
-        if self.cache is None:
-            known = self.inputs if self.inputs is None else still(self.inputs, experiment)
-            return run(experiment, inputs=known)
-        return reused_or(run, experiment, self.cache, self.inputs)
+        with shared_traces(self.traces):
+            if self.cache is None:
+                known = self.inputs if self.inputs is None else still(self.inputs, experiment)
+                return run(experiment, inputs=known)
+            return reused_or(run, experiment, self.cache, self.inputs)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ def test_a_mistake_while_writing_leaves_nothing(tmp_path):
 
 WRITERS = {
     "config/files.py",
-    "config/compiled.py",  # a stamp that may be lost
     "report/style.py",  # to the name that ``replacing`` gives
     "results/folder.py",  # into a folder that appears whole
     "trace/mapped.py",  # likewise

@@ -15,6 +15,8 @@ from moesim.config import registry as module
 from moesim.config.errors import InputError
 from moesim.config.registry import PluginWarning, Registry
 from moesim.experiment.resolve import load_experiment
+from moesim.gating import registry as gatings
+from moesim.memory.policies import registry as policies
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +44,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> st
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[Base.__module__])
-    monkeypatch.setattr(module, "_missing", {})
     return name
 
 
@@ -83,10 +84,12 @@ def test_a_plug_in_that_cannot_be_loaded_is_left_out(
 
 
 def test_an_experiment_says_why_its_policy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_missing", {"mine": "the plug-in 'mine' is left out: Oops: no"})
+    assert policies.components
+    monkeypatch.setitem(policies._left_out, "mine", "the plug-in 'mine' is left out: Oops: no")
+    monkeypatch.setitem(gatings._left_out, "mine", "a plug-in of another kind is left out")
     source = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "traces/quickstart.parquet",
               "experts": {"policy": {"kind": "mine"}}}  # fmt: skip
-    with pytest.raises(InputError, match=r"'mine' is not known; .* is left out: Oops: no"):
+    with pytest.raises(InputError, match=r"'mine' is not known; .* is left out: Oops: no$"):
         load_experiment(source)
 
 

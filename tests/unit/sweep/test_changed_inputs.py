@@ -15,7 +15,6 @@ from moesim.config.errors import ChangedError, InputError
 from moesim.config.paths import shipped_folder
 from moesim.experiment.inputs import inputs_of
 from moesim.experiment.resolve import Resolved, load_experiment
-from moesim.experiment.traces import use_shared
 from moesim.results.store import read_log
 from moesim.sweep import identity as under_test
 from moesim.sweep import run_sweep
@@ -94,7 +93,6 @@ def test_a_worker_refuses_what_is_not_as_at_the_start(
     point = sweep.points[0][1]
     work = Work(Simulation(inputs=inputs_of([point])), tmp_path)
     CHANGES[name]()
-    use_shared({})
     with pytest.raises(ChangedError, match=re.escape(f"{name}: ")) as caught:
         work([Point(0, point)])
     assert len(caught.value.problems) == 1

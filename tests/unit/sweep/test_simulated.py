@@ -13,7 +13,7 @@ from moesim.config.errors import InputError
 from moesim.engine.replay import shared
 from moesim.engine.replay.turns import take_all_turns
 from moesim.experiment.resolve import load_experiment
-from moesim.experiment.traces import use_shared, write_shared
+from moesim.experiment.traces import write_shared
 from moesim.results import read_result
 from moesim.results.store import read_log
 from moesim.sweep import point_folder, run_sweep
@@ -54,7 +54,8 @@ def test_a_mapped_trace_is_not_read_again(
 
     monkeypatch.setattr("moesim.experiment.traces._read", read)
     mapped = Simulation(shared)(points[0])
-    use_shared({})
+    with pytest.raises(AssertionError, match="a trace was read"):
+        Simulation()(points[0])  # what one point is told holds for no other
     assert mapped.steps.equals(direct.steps)
     assert mapped.summary["duration_ms"] == direct.summary["duration_ms"]
 
