@@ -163,6 +163,29 @@ def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: li
         assert_same(run_replay(parted), whole)
 
 
+def one_by_one(theirs: EngineCase) -> EngineCase:
+    """Under random draws, one pass at a time."""
+    passes = theirs.schedule.passes
+    drawn = replace(theirs, policy=policies.get("random")())
+    return replace(drawn, scheduler=in_parts(theirs.schedule, list(range(1, passes))))
+
+
+@DRAWN
+@given(cases())
+def test_draws_go_on(case: Case) -> None:
+    theirs = decided_at_once(engine_case(case), "random")
+    assume(quick.is_quick(theirs) and theirs.schedule.passes > 2)
+    assert_same(run_replay(one_by_one(theirs)), run_des(theirs))
+
+
+@DRAWN
+@given(prefetching_cases())
+def test_draws_go_on_with_prefetches(case: Case) -> None:
+    theirs = one_by_one(engine_case(case))
+    assume(theirs.offloaded and theirs.schedule.passes > 2)
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
 ARRIVALS = st.builds(
     Arrivals,
     st.lists(st.integers(0, 2000) | st.integers(0, 40_000), min_size=7, max_size=7).map(sorted),
