@@ -28,7 +28,7 @@ from moesim.workload.timetable import Passes
 from .agreement import compare, observed
 from .judge import judge
 from .judge_batches import Scheduler
-from .judge_words import Config
+from .judge_words import DECODE, PREFILL, Config
 from .prices import ToyPrices
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, judges_arriving, judges_in_parts
@@ -161,6 +161,18 @@ def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: li
     whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
     with patch.object(shared, "ACCESSES", 40):
         assert_same(run_replay(parted), whole)
+
+
+@pytest.mark.parametrize("prefill", ["cache", "bypass", "stream"])
+def test_prompts_may_come_later(prefill: str) -> None:
+    """Whether passes go around the caches is not known at the start."""
+    trace, model = scene([[0, 1], [0, 2], [2, 3], [0, 3]], 5)
+    trace |= {"request_id": [0, 0, 1, 1], "position": [0, 1, 0, 1]}
+    trace |= {"phase": [DECODE, DECODE, PREFILL, DECODE]}
+    config = Config(slots=2, phase="all", prefill=prefill)
+    case = Case(trace, model, config, ToyPrices())
+    theirs, cuts = cut_up(engine_case(case), [1])
+    all_agree(theirs, case, judges_in_parts(case, cuts, [0] * 4))
 
 
 def one_by_one(theirs: EngineCase) -> EngineCase:
