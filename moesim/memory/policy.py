@@ -10,6 +10,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.memory.policy_functions import check_functions
+from moesim.memory.policy_reads import check_reads
 
 (
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
@@ -61,10 +62,14 @@ class CachePolicy(Params):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Raise an InputError where a function of the policy does not take what it is given."""
+        """Raise an InputError where a function of the policy does not take what it is given, or
+        reads what the policy does not declare.
+        """
         super().__pydantic_init_subclass__(**kwargs)
         concrete = "kind" in cls.model_fields
         check_functions(cls, has_key=not concrete or cls.key is not CachePolicy.key)
+        if concrete:
+            check_reads(cls, rows=ROWS, next_use=NEXT_USE)
 
     def learning_part(self) -> float:
         """Share of the trace, from its start, whose choices USAGE counts."""

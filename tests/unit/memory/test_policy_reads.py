@@ -1,0 +1,150 @@
+"""A policy declares what its functions read, or is told where they read it."""
+
+from __future__ import annotations
+
+from inspect import getsourcelines
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from moesim.config.compiled import inlined, njit
+from moesim.config.errors import InputError, Problem
+from moesim.memory import policy as words
+from moesim.memory.policy import LAST_USE, NEXT_USE, ROWS, CachePolicy
+
+OWN, MORE = ROWS, ROWS + 1
+
+
+@inlined
+def noted(state: Any, expert: Any) -> Any:
+    return state[OWN, expert]
+
+
+@njit
+def of_next_use(scale: Any, state: Any) -> Any:
+    return scale * state[NEXT_USE, 0]
+
+
+def told_of(function: Any, name: str = "key", **declared: Any) -> list[tuple[int, str]]:
+    """Lines within ``function``, from 0, and what is said of a policy with it."""
+    functions = {
+        "key": staticmethod(lambda e, s, d, p, c: s[LAST_USE, e]),
+        name: staticmethod(function),
+    }
+    types = {"kind": Literal["probe"]} | dict.fromkeys(declared, ClassVar[Any])
+    space = {"__module__": __name__, "__annotations__": types, "kind": "probe"}
+    problems: tuple[Problem, ...] = ()
+    try:
+        type(CachePolicy)("Probe", (CachePolicy,), space | functions | declared)
+    except InputError as error:
+        problems = error.problems
+    first = getsourcelines(function)[1]
+    places = [problem.where.rpartition(":") for problem in problems]
+    assert {
+        (place, problem.path) for (place, *_), problem in zip(places, problems, strict=True)
+    } <= {(__file__, f"Probe.{name}")}
+    lines = [int(line) - first for *_, line in places]
+    return list(zip(lines, (problem.what for problem in problems), strict=True))
+
+
+def drawn(expert: Any, state: Any, chance: Any, position: Any, candidates: Any) -> Any:
+    if candidates > 1:
+        return int(chance * candidates)
+    return chance
+
+
+def test_a_draw_is_asked_for() -> None:
+    what = (
+        "reads 'draw', which is 0 unless the class asks for it; write draws: ClassVar[bool] = True"
+    )
+    assert told_of(drawn) == [(2, what)]
+    assert told_of(drawn, draws=True) == []
+
+
+def weighed(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
+    state[OWN, expert] += weight
+
+
+def test_a_weight_is_asked_for() -> None:
+    ((line, what),) = told_of(weighed, "before_turn", memory=1)
+    assert (line, what.partition(",")[0]) == (1, "reads 'weight'")
+    assert what.endswith("write weighs: ClassVar[bool] = True")
+    assert told_of(weighed, "before_turn", memory=1, weighs=True) == []
+
+
+def by_name(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return -state[NEXT_USE, expert]
+
+
+def by_module(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return -state[words.NEXT_USE, expert]
+
+
+def by_number(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return -state[3, expert]
+
+
+def by_another(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return of_next_use(2, state)
+
+
+@pytest.mark.parametrize("function", [by_name, by_module, by_number, by_another])
+def test_a_next_use_is_asked_for(function: Any) -> None:
+    ((_, what),) = told_of(function)
+    assert what == (
+        "reads NEXT_USE, which is not filled in unless the class asks for it; "
+        "write looks_ahead: ClassVar[bool] = True"
+    )
+    assert told_of(function, looks_ahead=True) == []
+
+
+def beyond(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    state[OWN, expert] = now
+    state[MORE, 0] = state[ROWS + 1, 0] + 1
+    state[OWN] = 0
+
+
+def test_rows_of_its_own_are_asked_for() -> None:
+    there = f"of state, which has {ROWS} and 0 of the policy's own; write memory: ClassVar[int] ="
+    assert told_of(beyond, "after_turn") == [
+        (1, f"uses row {OWN} {there} 1"),
+        (2, f"uses row {MORE} {there} 2"),
+    ]
+    assert [line for line, _ in told_of(beyond, "after_turn", memory=1)] == [2]
+    assert told_of(beyond, "after_turn", memory=2) == []
+
+
+def through_another(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return noted(state, expert)
+
+
+def test_a_function_that_is_given_the_state_is_read_too() -> None:
+    ((line, what),) = told_of(through_another)
+    assert what.startswith(f"uses row {OWN} ")
+    assert line < 0  # where it stands, further up
+    assert told_of(through_another, memory=1) == []
+
+
+def unknown(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    row = 3
+    return state[row, expert] + state[position, expert] + state[OWN + position, expert]
+
+
+def test_a_row_that_is_known_later_is_not_looked_at() -> None:
+    assert told_of(unknown) == []
+
+
+def test_a_family_declares_for_its_members() -> None:
+    class Family(CachePolicy):
+        """No policy yet, so that nothing is missing."""
+
+        key = staticmethod(drawn)
+
+    class Member(Family):
+        kind: Literal["member"] = "member"
+        draws: ClassVar[bool] = True
+
+    with pytest.raises(InputError, match="reads 'draw'"):
+
+        class Forgetful(Family):
+            kind: Literal["forgetful"] = "forgetful"
