@@ -25,6 +25,9 @@ from numba import types
 from numba.core import caching
 from numba.extending import register_jitable
 
+from moesim.config.errors import InputError
+from moesim.config.refused import REFUSALS, refused
+
 __all__ = ["inlined", "njit", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -129,11 +132,14 @@ def specialised(
 
     It is kept on disk where all functions can be found again by their names, each under a name of
     its own: numba goes by the name, and two processes may write at once. ``constants`` are told
-    apart by how they are written.
+    apart by how they are written. Raises InputError where numba cannot compile one of them.
     """
     function: Any = make(*map(inlined, functions), *constants)
     function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
-    return njit(signature, cache=all(map(_has_name, functions)))(function)
+    try:
+        return njit(signature, cache=all(map(_has_name, functions)))(function)
+    except REFUSALS as error:
+        raise InputError([refused(error, functions)]) from None
 
 
 def _digest_of(functions: tuple[Callable[..., Any], ...], constants: tuple[Any, ...]) -> str:

@@ -1,0 +1,102 @@
+"""A policy that numba cannot compile is one line: where, which function, and why."""
+
+from __future__ import annotations
+
+from inspect import getsourcelines
+from typing import Any, Literal
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.memory.misses.load import Load
+from moesim.memory.policy import LAST_USE, CachePolicy
+from moesim.memory.residency import decide_of, first_of
+
+
+def helped(value: Any) -> Any:
+    return value
+
+
+class WrongName(CachePolicy):
+    kind: Literal["wrong_name"] = "wrong_name"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert] + missing  # type: ignore[name-defined]  # noqa: F821
+
+
+class WrongType(CachePolicy):
+    kind: Literal["wrong_type"] = "wrong_type"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        last = state[LAST_USE, expert]
+        return last + "a"
+
+
+class PlainHelper(CachePolicy):
+    kind: Literal["plain_helper"] = "plain_helper"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return helped(state[LAST_USE, expert])
+
+
+class WrongResult(CachePolicy):
+    kind: Literal["wrong_result"] = "wrong_result"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return "first"
+
+
+class Unreadable(CachePolicy):
+    kind: Literal["unreadable"] = "unreadable"
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        import math
+
+        return math.pi
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "reason"),
+    [
+        (WrongName, 0, "name 'missing' is not defined"),
+        (WrongType, 3, r"there is no add\(int64, Literal\[str\]\(a\)\)"),
+        (PlainHelper, 2, "Untyped global name 'helped'"),
+        (WrongResult, 0, r"there is no int\(Literal\[str\]\(first\)\)"),
+        (Unreadable, 2, r"Use of unsupported opcode \(IMPORT_NAME\) found"),
+    ],
+)
+def test_a_key_is_told_in_one_line(policy: type[CachePolicy], line: int, reason: str) -> None:
+    with pytest.raises(InputError, match=f"numba cannot compile it: .*{reason}") as caught:
+        first_of(policy)
+    (problem,) = caught.value.problems
+    first = getsourcelines(policy.key)[1]
+    assert problem.where == f"{__file__}:{first + line}"
+    assert problem.path == f"{policy.__name__}.key"
+    assert problem.what.endswith("is made with moesim.config.compiled.inlined")
+    assert len(str(problem).splitlines()) == 1
+    assert caught.value.__suppress_context__  # numba's hundred lines
+
+
+class WrongAttribute(CachePolicy):
+    kind: Literal["wrong_attribute"] = "wrong_attribute"
+
+    @staticmethod
+    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        state.uses[expert] = now
+
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return state[LAST_USE, expert]
+
+
+def test_so_is_what_sees_the_turns() -> None:
+    with pytest.raises(InputError, match="Unknown attribute 'uses' of type array") as caught:
+        decide_of(WrongAttribute, Load)
+    (problem,) = caught.value.problems
+    assert problem.path == "WrongAttribute.after_turn"
+    assert problem.where == f"{__file__}:{getsourcelines(WrongAttribute.after_turn)[1] + 2}"
