@@ -20,7 +20,7 @@ def noted(state: Any, expert: Any) -> Any:
     return state[OWN, expert]
 
 
-@njit
+@njit()
 def of_next_use(scale: Any, state: Any) -> Any:
     return scale * state[NEXT_USE, 0]
 
