@@ -44,7 +44,7 @@ def check(case: Case, what: str, first: int = CHECKED) -> None:
     slow = run_des(part, records="summary")
     must_agree(run_replay(part, records="summary"), slow, what)
     whole = run_replay(case, records="summary")
-    found = (int(whole.counts.turns.sum()), activations(case))
+    found = (int(whole.counts.activations.sum()), activations(case))
     must_equal(*found, f"{what}: experts that were executed, and those that the trace activates")
     if not case.policy.looks_ahead and not case.policy.learning_part():
         passes = part.schedule.passes - CUT

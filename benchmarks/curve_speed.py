@@ -10,8 +10,8 @@ same accesses in the same order. libcachesim (LRU, Belady) replays all layers of
 moe-policylang (topk_lru, belady; top-1, one access a step) its first layer. PYTHON is an
 interpreter that has them: pip install 'moesim[bench]', in an environment of its own if need be.
 
-Misses must be those of a cache that decides turn by turn, in the first CHECKED steps of a layer,
-and those of the libraries at every size.
+Misses must be those of a cache that decides one activation after another, in the first CHECKED
+steps of a layer, and those of the libraries at every size.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ import numpy as np
 from agreement import must_equal
 
 from moesim.experiment.curves import POLICIES
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.curves.active_experts import layer_active_experts, one_by_one
 from moesim.memory.curves.curve import miss_curve
-from moesim.memory.curves.needs import layer_needs, one_by_one
 from moesim.memory.policies import registry
-from moesim.memory.turns import Needs
 from moesim.testing.audit import Setting
 from moesim.testing.cache_policies import misses_of
 from moesim.trace import RoutingTrace, read_trace
@@ -110,10 +110,12 @@ def repeated(short: RoutingTrace) -> RoutingTrace:
     )
 
 
-def curves(kind: str, layers: list[Needs], usage: np.ndarray) -> list[int]:
+def curves(kind: str, layers: list[ActiveExperts], usage: np.ndarray) -> list[int]:
     """Misses over ``layers`` with 1, 2, ... slots each."""
     policy = registry.get(kind)()
-    found = np.stack([miss_curve(policy, needs, usage).misses for needs in layers])
+    found = np.stack(
+        [miss_curve(policy, active_experts, usage).misses for active_experts in layers]
+    )
     return [int(misses) for misses in found.sum(axis=0)]
 
 
@@ -126,28 +128,32 @@ def seconds(work: Callable[[], object]) -> float:
 
 def check(trace: RoutingTrace, schedule: Schedule) -> None:
     """Raise an AssertionError where a curve is not what a cache of each size counts."""
-    needs = layer_needs(trace, schedule, 0).between(0, CHECKED)
-    steps = [part.tolist() for part in np.split(needs.experts, needs.offsets[1:-1])]
+    active_experts = layer_active_experts(trace, schedule, 0).between(0, CHECKED)
+    steps = [
+        part.tolist() for part in np.split(active_experts.experts, active_experts.offsets[1:-1])
+    ]
     uses = tuple(np.bincount(trace.expert_ids[:, 0].ravel(), minlength=trace.experts).tolist())
     for kind in POLICIES:
         settings = [Setting(trace.experts, n + 1, uses=uses) for n in range(trace.experts)]
         counted = [misses_of(registry.get(kind)(), steps, setting) for setting in settings]
-        must_equal(curves(kind, [needs], np.array(uses)), counted, f"misses under {kind}")
+        must_equal(curves(kind, [active_experts], np.array(uses)), counted, f"misses under {kind}")
 
 
 def by_step(trace: RoutingTrace, repeat: int) -> dict[str, dict[str, float]]:
     """Accesses a second of every policy under the rule of a run, without what compiles."""
     schedule, usage = schedule_of(trace), np.bincount(trace.expert_ids[:, 0].ravel())
-    layers: list[Needs] = []
+    layers: list[ActiveExperts] = []
     check(trace, schedule)
 
-    def needs() -> None:
-        layers[:] = [layer_needs(trace, schedule, layer) for layer in range(trace.moe_layers)]
+    def active_experts() -> None:
+        layers[:] = [
+            layer_active_experts(trace, schedule, layer) for layer in range(trace.moe_layers)
+        ]
 
-    works: dict[str, Callable[[], object]] = {"needs": needs}
+    works: dict[str, Callable[[], object]] = {"active_experts": active_experts}
     works |= {kind: lambda kind=kind: curves(kind, layers, usage) for kind in POLICIES}  # type: ignore[misc]
     taken: dict[str, list[float]] = {name: [] for name in works}
-    needs()
+    active_experts()
     for kind in POLICIES:
         curves(kind, [layers[0].between(0, 8)], usage)
     for _ in range(repeat):
@@ -171,7 +177,7 @@ def library(python: str, code: str, path: Path, experts: int) -> dict[str, tuple
 
 
 def beside(
-    layers: list[Needs], python: str, code: str, experts: int, repeat: int
+    layers: list[ActiveExperts], python: str, code: str, experts: int, repeat: int
 ) -> dict[str, dict[str, float]]:
     """A library and moesim in turn on the same accesses, by the textbook rule."""
     accesses, usage = sum(len(one.experts) for one in layers), np.zeros(experts, np.int64)
@@ -207,7 +213,7 @@ def main() -> None:
     for name, row in step.items():
         print(f"step rule  {name:8} {row['rate'] / 1e6:8.1f} M accesses/s, all sizes at once")
     schedule = schedule_of(short)
-    layers = [one_by_one(layer_needs(short, schedule, n)) for n in range(short.moe_layers)]
+    layers = [one_by_one(layer_active_experts(short, schedule, n)) for n in range(short.moe_layers)]
     libraries = {
         "libcachesim": (LIBCACHESIM, layers),
         "moe-policylang": (POLICYLANG, layers[:1]),

@@ -4,7 +4,8 @@
 
 The case `lru` of replay_speed.py: alone, then after a run with other prices (decisions are taken
 over), after runs with other slots (one pass has decided for all sizes), and after a run under
-another policy (needs are known). Whatever ran before, the outcome must be that of the run alone.
+another policy (active experts are known). Whatever ran before, the outcome must be that of the run
+alone.
 """
 
 from __future__ import annotations

@@ -181,11 +181,11 @@ def curve(
 ) -> pd.DataFrame:
     """The miss ratio of ``trace`` at every number of expert slots, by policy and MoE layer.
 
-    Columns: ``policy``; ``layer`` (-1: all together); ``slots`` of a layer; ``turns``; ``misses``;
-    ``miss_ratio``; ``method``. ``batch``: requests in a static batch; ``phase``: whose
-    tokens run. ``rule``: ``step`` as in a
-    run, where the experts of a step are not evicted before their turn; ``textbook``: every turn on
-    its own. Raises an InputError for a trace that cannot be read and for an unknown policy.
+    Columns: ``policy``; ``layer`` (-1: all together); ``slots`` of a layer; ``activations``;
+    ``misses``; ``miss_ratio``; ``method``. ``batch``: requests in a static batch; ``phase``: whose
+    tokens run. ``rule``: ``step`` as in a run, where the experts of a step are not evicted before
+    their activation; ``textbook``: every activation on its own. Raises an InputError for a trace
+    that cannot be read and for an unknown policy.
 
     >>> moesim.curve("traces/quickstart.parquet", policy=["lru", "min"])
     """

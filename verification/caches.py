@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.policies import registry
 from moesim.memory.residency import LayerCache, next_uses
-from moesim.memory.turns import Needs
 from verification.check import Measured, check, half_widths
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ STACK_POLICIES = ("lru", "lfu", "min")
 
 @dataclass(frozen=True)
 class Stream:
-    """What one layer needs: ``needs`` of ``experts`` experts, at most ``largest`` in a step."""
+    """What one layer needs, ``active_experts`` of ``experts``, at most ``largest`` in a step."""
 
     name: str
-    needs: Needs
+    active_experts: ActiveExperts
     experts: int
 
     @property
     def largest(self) -> int:
         """The most experts that one step needs."""
-        return int(np.diff(self.needs.offsets).max())
+        return int(np.diff(self.active_experts.offsets).max())
 
 
 def stream(name: str, steps: list[Ints], experts: int) -> Stream:
-    """The needs of ``steps``, each an array of expert ids."""
+    """The active experts of ``steps``, each an array of expert ids."""
     distinct = [np.unique(step) for step in steps]
     offsets = np.concatenate([[0], np.cumsum([len(step) for step in distinct])])
-    return Stream(name, Needs(offsets.astype(np.int64), np.concatenate(distinct)), experts)
+    return Stream(name, ActiveExperts(offsets.astype(np.int64), np.concatenate(distinct)), experts)
 
 
 def skewed(rng: np.random.Generator, experts: int, exponent: float) -> NDArray[np.float64]:
@@ -75,18 +75,18 @@ def streams() -> Iterator[Stream]:
 
 
 def hits(policy: str, slots: int, source: Stream) -> NDArray[np.bool_]:
-    """Hit or miss of each turn, in ``id`` order from empty slots."""
-    following, first = next_uses(source.needs, source.experts)
+    """Hit or miss of each activation, in ``id`` order from empty slots."""
+    following, first = next_uses(source.active_experts, source.experts)
     cache = LayerCache(
         registry.get(policy)(),
         slots,
-        np.bincount(source.needs.experts, minlength=source.experts),
+        np.bincount(source.active_experts.experts, minlength=source.experts),
         serial=False,
         resident_first=False,
-        draws=np.random.default_rng(7).random(len(source.needs.experts)),
+        draws=np.random.default_rng(7).random(len(source.active_experts.experts)),
         first_use=first,
     )
-    return cache.decide(source.needs, following).hit
+    return cache.decide(source.active_experts, following).hit
 
 
 def sizes(source: Stream) -> list[int]:
@@ -116,8 +116,8 @@ def min_is_the_bound() -> Measured:
 @check(
     "LRU, LFU and MIN: what hits with C slots hits with more",
     tolerance=0,
-    why="inclusion holds turn by turn where C holds every step (Mattson 1970)",
-    unit="turns",
+    why="inclusion holds one activation after another where C holds every step (Mattson 1970)",
+    unit="activations",
 )
 def inclusion() -> Measured:
     broken, compared = 0, 0
@@ -127,7 +127,7 @@ def inclusion() -> Measured:
             for smaller, larger in combinations(by_size, 2):
                 broken += int((smaller & ~larger).sum())
                 compared += len(smaller)
-    return Measured(broken, f"{compared} turns compared")
+    return Measured(broken, f"{compared} activations compared")
 
 
 def king(probabilities: NDArray[np.float64], slots: int) -> float:

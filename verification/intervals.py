@@ -51,8 +51,10 @@ def observed(schedule: Schedule, spent: np.ndarray, hits: np.ndarray) -> Blocks:
     """The blocks of a run whose steps take ``spent`` ns and hit ``hits`` of 8 experts."""
     count = schedule.passes
     zero = np.zeros((count, 1, 1), np.int64)
-    turns, hit = zero + 8, hits.reshape(count, 1, 1)
-    counts = SimpleNamespace(turns=turns, hits=hit, kept_rows=turns, access_hits=hit)
+    activations, hit = zero + 8, hits.reshape(count, 1, 1)
+    counts = SimpleNamespace(
+        activations=activations, hits=hit, kept_rows=activations, access_hits=hit
+    )
     outcome = SimpleNamespace(ends=np.cumsum(spent)[:, None], counts=counts)
     trace = SimpleNamespace(request_id=schedule.rows)
     case = SimpleNamespace(schedule=schedule, trace=trace)

@@ -75,7 +75,7 @@ def cheapest_is_not_the_slowest() -> Measured:
 @check(
     "The time of zero_copy does not depend on the slots",
     tolerance=0,
-    why="from empty slots nothing is ever loaded, so every weight crosses the link at every turn",
+    why="from empty slots nothing is ever loaded, so all weights cross the link each time",
     unit="ms",
 )
 def zero_copy_ignores_slots() -> Measured:

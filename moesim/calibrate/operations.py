@@ -18,13 +18,13 @@ from moesim.calibrate.fitters import fitter_of
 from moesim.calibrate.validate import LINE, flag, number
 from moesim.calibrate.workload import expert_shapes
 from moesim.config.errors import InputError, Problem
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import Fit
 from moesim.hardware.calibrated_products import Weights, product_parts
 from moesim.hardware.cost_model import LONGEST_NS, CostModel, Prices
 from moesim.hardware.fitted_attention import Cache
 from moesim.hardware.parts import Part
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Ints
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 

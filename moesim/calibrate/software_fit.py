@@ -22,13 +22,13 @@ Floats = NDArray[np.float64]
 class Terms:
     """What a token of batch 1 costs without software.
 
-    ``layers`` with experts; ``turns`` experts that a token needs; ``copies`` an expert; times in
-    ns: ``link_ns`` one expert over the link, ``counts_ns`` the counts of a layer to the host,
+    ``layers`` with experts; ``activations`` experts that a token needs; ``copies`` an expert; times
+    in ns: ``link_ns`` one expert over the link, ``counts_ns`` the counts of a layer to the host,
     ``resident_ns`` a token with all experts on the GPU.
     """
 
     layers: int
-    turns: int
+    activations: int
     copies: int
     link_ns: float
     counts_ns: float
@@ -36,12 +36,12 @@ class Terms:
 
     def hardware_ns(self, hits: Floats) -> Floats:
         """A token at these hit ratios without software, [n]."""
-        misses = self.turns * (1 - hits)
+        misses = self.activations * (1 - hits)
         return self.resident_ns + self.layers * self.counts_ns + misses * self.link_ns
 
     def amounts(self, hits: Floats) -> Floats:
         """How often a token pays the price of a layer and of a copy, [n, 2]."""
-        copies = self.turns * (1 - hits) * self.copies
+        copies = self.activations * (1 - hits) * self.copies
         return np.stack([np.full_like(copies, self.layers), copies], axis=1)
 
 
@@ -62,7 +62,7 @@ def terms_of(
 ) -> Terms:
     """The prices of one token that attends to ``context`` keys, on one GPU."""
     prices, ones = CostModel(hardware, model), np.ones(1, np.int64)
-    total, link, counts, turns = int(prices.head_ns(ones)[0]), 0, 0, 0
+    total, link, counts, activations = int(prices.head_ns(ones)[0]), 0, 0, 0
     for layer in model.decoder_layers:
         keys = ones * min(context, layer.attention.window or context)
         total += int(prices.attention_ns(layer, ones, keys, keys)[0])
@@ -76,11 +76,11 @@ def terms_of(
         pinned, copies = software.pinned, software.copies_per_expert(moe.expert)
         link += moe.top_k * prices.copy_ns(moe.expert.bytes, "h2d", pinned, copies)
         counts += prices.copy_ns(4 * moe.experts, "d2h", pinned)
-        turns += moe.top_k
-    if not turns:
+        activations += moe.top_k
+    if not activations:
         raise InputError(f"--model '{model.name}' has no experts in its decoder")
     layers = sum(layer.moe is not None for layer in model.decoder_layers)
-    return Terms(layers, turns, copies, link / turns, counts / layers, float(total))
+    return Terms(layers, activations, copies, link / activations, counts / layers, float(total))
 
 
 def fit_software(rows: Rows, terms: Terms) -> SoftwareFit:

@@ -12,7 +12,8 @@ from moesim.experiment.schema import Experiment
 
 
 def trace_hits(trace: str, model: str, hardware: str, slots: Sequence[str]) -> dict[str, float]:
-    """Hits over turns under lru of every entry of ``slots`` that is a whole number of experts.
+    """Hits over activations under lru of every entry of ``slots`` that is a whole number of
+    experts.
 
     InputError where the trace does not fit the model.
     """
@@ -33,7 +34,7 @@ def trace_hits(trace: str, model: str, hardware: str, slots: Sequence[str]) -> d
         for chunk in Program(built.case).chunks():
             tally.add(chunk)
         counts = tally.total()
-        found[name] = float(counts.hits.sum() / counts.turns.sum())
+        found[name] = float(counts.hits.sum() / counts.activations.sum())
     if not found:
         raise InputError("--trace: no row's slots are a whole number of experts above 0")
     return found

@@ -38,7 +38,7 @@ def curve(
         Literal["step", "textbook"],
         typer.Option(
             help="step: as in a run, where the experts of a step are not evicted before their "
-            "turn; textbook: every turn on its own, as cache libraries count."
+            "activation; textbook: every activation on its own, as cache libraries count."
         ),
     ] = "step",
     figure: Annotated[

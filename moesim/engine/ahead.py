@@ -9,29 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, Prefetcher, View
-from moesim.memory.turns import Needs
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Of a MoE layer on one GPU, its needs, and aligned with them, where they are read, next uses,
-    gate weights and prices int64[3, needs] of copy, kernel and host.
+    """Of a MoE layer on one GPU, its active experts, and aligned with them, where they are read,
+    next uses, gate weights and prices int64[3, active experts] of copy, kernel and host.
     """
 
-    needs: Needs
+    active_experts: ActiveExperts
     next_use: Ints | None = None
     weights: Ints | None = None
     prices: Ints | None = None
 
     def at(self, index: int) -> tuple[Ints, Ints | None, Ints | None, Ints | None]:
         """The experts needed in pass ``index``, and what is aligned with them."""
-        span = slice(self.needs.offsets[index], self.needs.offsets[index + 1])
+        span = slice(self.active_experts.offsets[index], self.active_experts.offsets[index + 1])
 
         def part(values: Ints | None) -> Ints | None:
             return None if values is None else np.ascontiguousarray(values[..., span])
 
-        return self.needs.experts[span], part(self.next_use), part(self.weights), part(self.prices)
+        return (
+            self.active_experts.experts[span],
+            part(self.next_use),
+            part(self.weights),
+            part(self.prices),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ class Predictions:
 
     prefetcher: Prefetcher
     view: View
-    _known: dict[tuple[int, int, int], Needs] = field(default_factory=dict)
+    _known: dict[tuple[int, int, int], ActiveExperts] = field(default_factory=dict)
 
     def of(self, source: int, target: tuple[int, int], gpu: int) -> list[int]:
         """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``, seen from
@@ -50,8 +55,10 @@ class Predictions:
         key = (source if self.prefetcher.by_source else -1, layer, gpu)
         if key not in self._known:
             self._known[key] = self.prefetcher.predict(self.view, source, layer, gpu)
-        needs = self._known[key]
-        found: list[int] = needs.experts[needs.offsets[index] : needs.offsets[index + 1]].tolist()
+        active_experts = self._known[key]
+        found: list[int] = active_experts.experts[
+            active_experts.offsets[index] : active_experts.offsets[index + 1]
+        ].tolist()
         return found
 
     def layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
@@ -72,8 +79,8 @@ def _running(active: NDArray[np.bool_]) -> Iterator[int]:
 
 @dataclass(frozen=True, eq=False)
 class Undecided:
-    """The passes of a chunk before their turns are known; ``rows`` int64[passes, layers, experts]
-    with padding.
+    """The passes of a chunk before their activations are known; ``rows`` int64[passes, layers,
+    experts] with padding.
     """
 
     asked: dict[Key, Asked]

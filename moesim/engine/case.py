@@ -47,7 +47,7 @@ class Prices(Protocol):
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
     def all_to_all_ns(self, matrix: Ints, /) -> Ints: ...  # noqa: D102
-    def rests_on(self, kind: str, price_ns: Ints | Floats, /, *shape: Any) -> Floats: ...  # noqa: D102
+    def provenance(self, kind: str, price_ns: Ints | Floats, /, *shape: Any) -> Floats: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +135,8 @@ class Case:
         return self.gating.uneven and waits
 
     @property
-    def prepares_beside(self) -> bool:
-        """Whether rows are reordered beside the exchange of the counts."""
+    def permutes_beside(self) -> bool:
+        """Whether rows are permuted beside the exchange of the counts."""
         return self.gating.uneven and self.gpus > 1
 
     @cached_property
@@ -181,7 +181,7 @@ class HostTimes:
         software, counts = case.software, case.software.kernels
         waits = 0
         if case.decide == "host" and case.needs_decision:
-            waits = software.count_reads if case.prepares_beside else 1
+            waits = software.count_reads if case.permutes_beside else 1
         if case.execution == "graph":
             return cls(0, 0, 0, 0, 0, 0, 0, 0, waits, _whole(software.synchronisation_ns))
         piecewise = case.execution == "piecewise"

@@ -10,27 +10,26 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
 from moesim.engine.terms import Terms
-from moesim.memory.turns import Needs, Turns
+from moesim.memory.activations import Activations, ActiveExperts
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
     """One MoE layer on one GPU, for the passes of a chunk.
 
-    ``turns`` as decided, ``rows`` int64[turns] of each; int64 which of them are ``on_gpu``, in
-    waves, and which ``hosted``; ``loaded`` bool[turns]: those that take a slot, after a copy.
-    ``step_waves`` int64[passes + 1] offsets into ``wave_ns``, ``read`` (experts whose weights a
-    wave reads over the link) and ``read_ns`` (what that takes beyond its kernel); ``starts`` the
-    first of ``on_gpu`` of each wave. Copies
-    by pass: ``step_copies`` int64[passes + 1] offsets into ``copy_wave`` (the wave that needs the
-    copy), ``copy_wait`` (the wave for which it waits, else -1) and ``copied`` (the expert, numbered
-    as in ``turns``). ``streamed`` bool[passes]: the whole layer is copied ahead. ``step_hosted``
-    int64[passes + 1] offsets into ``hosted_ns`` (the host's experts); ``moved_ns`` int64[2,
-    passes]: their rows down and up.
+    ``activations`` as decided, ``rows`` int64[activations] of each; int64 which of them are
+    ``on_gpu``, in waves, and which ``hosted``; ``loaded`` bool[activations]: those that take a
+    slot, after a copy. ``step_waves`` int64[passes + 1] offsets into ``wave_ns``, ``read`` (experts
+    whose weights a wave reads over the link) and ``read_ns`` (what that takes beyond its kernel);
+    ``starts`` the first of ``on_gpu`` of each wave. Copies by pass: ``step_copies`` int64[passes +
+    1] offsets into ``copy_wave`` (the wave that needs the copy), ``copy_wait`` (the wave for which
+    it waits, else -1) and ``copied`` (the expert, numbered as in ``activations``). ``streamed``
+    bool[passes]: the whole layer is copied ahead. ``step_hosted`` int64[passes + 1] offsets into
+    ``hosted_ns`` (the host's experts); ``moved_ns`` int64[2, passes]: their rows down and up.
     """
 
-    needs: Needs
-    turns: Turns
+    active_experts: ActiveExperts
+    activations: Activations
     rows: Ints
     on_gpu: Ints
     hosted: Ints

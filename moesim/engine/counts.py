@@ -21,19 +21,19 @@ class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
     Equal layers may be kept as one, their sum, but for the rows of several GPUs.
 
-    ``turns`` are distinct experts executed; ``missed`` int64[passes, layers, gpus, forms] those of
-    them that missed, by the number of their form in ``forms``; ``unneeded`` experts copied with
-    their layer; ``rows`` rows executed
-    with padding, ``kept_rows`` without; ``access_hits`` kept rows whose expert was a hit;
-    ``dropped_choices`` choices beyond a capacity; ``lost_weight`` int64[passes, layers, 2] as
-    ``drops.gate_weights`` gives it; ``skipped_rows`` kept rows of turns that nothing computed, and
-    ``skipped_weight`` their gate weight, in its units. ``late``: turns that waited for their
-    prefetch; ``prefetched``: prefetches that started, ``prefetches_used`` those of them that a turn
-    used, ``prefetches_promoted`` those that a turn found waiting; ``prefetches_cancelled`` never
-    started; ``misses_caused`` whose expert a prefetch had evicted.
+    ``activations`` are distinct experts executed; ``missed`` int64[passes, layers, gpus, forms]
+    those of them that missed, by the number of their form in ``forms``; ``unneeded`` experts copied
+    with their layer; ``rows`` rows executed with padding, ``kept_rows`` without; ``access_hits``
+    kept rows whose expert was a hit; ``dropped_choices`` choices beyond a capacity; ``lost_weight``
+    int64[passes, layers, 2] as ``drops.gate_weights`` gives it; ``skipped_rows`` kept rows of
+    activations that nothing computed, and ``skipped_weight`` their gate weight, in its units.
+    ``late``: activations that waited for their prefetch; ``prefetched``: prefetches that started,
+    ``prefetches_used`` those of them that an activation used, ``prefetches_promoted`` those that an
+    activation found waiting; ``prefetches_cancelled`` never started; ``misses_caused`` whose expert
+    a prefetch had evicted.
     """
 
-    turns: Ints
+    activations: Ints
     hits: Ints
     rows: Ints
     kept_rows: Ints
@@ -55,12 +55,12 @@ class Counts:
     def expert_bytes(self, case: Case) -> Ints:
         """Bytes of an expert of each of the layers that are told apart."""
         sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
-        return np.array(sizes[: self.turns.shape[1]])
+        return np.array(sizes[: self.activations.shape[1]])
 
     @property
     def misses(self) -> Ints:
-        """Turns whose expert was in no slot."""
-        return self.turns - self.hits - self.late
+        """Activations whose expert was in no slot."""
+        return self.activations - self.hits - self.late
 
     @property
     def copies(self) -> Ints:
@@ -130,22 +130,22 @@ def counted_names() -> list[str]:
 def _counted(
     works: list[Work], of_experts: list[Ints], local: list[Ints], flags: Flags
 ) -> dict[str, Ints]:
-    """What the turns of a MoE layer on all GPUs add up to, int64[passes, gpus] each, or by form
-    too; ``of_experts`` kept rows and, where it is counted, their gate weight int64[passes,
+    """What the activations of a MoE layer on all GPUs add up to, int64[passes, gpus] each, or by
+    form too; ``of_experts`` kept rows and, where it is counted, their gate weight int64[passes,
     experts]; ``local`` experts of each GPU.
     """
-    offsets: Ints = np.stack([work.needs.offsets for work in works])
+    offsets: Ints = np.stack([work.active_experts.offsets for work in works])
     needed = offsets[:, 1:] - offsets[:, :-1]
     place = np.repeat(np.arange(needed.size), needed.ravel())
     gpu, step = np.divmod(place, needed.shape[1])
     begins = np.cumsum([0, *(len(own) for own in local[:-1])])
-    number = np.concatenate([work.turns.expert for work in works])
+    number = np.concatenate([work.activations.expert for work in works])
     expert = np.concatenate(local)[begins[gpu] + number]
     used, *weight = (one[step, expert] for one in of_experts)
-    hit = np.concatenate([work.turns.hit for work in works])
-    form, forms = np.concatenate([work.turns.form for work in works]), len(flags.nowhere)
+    hit = np.concatenate([work.activations.hit for work in works])
+    form, forms = np.concatenate([work.activations.form for work in works]), len(flags.nowhere)
     values = {
-        "turns": np.ones_like(step),
+        "activations": np.ones_like(step),
         "hits": hit,
         "rows": np.concatenate([work.rows for work in works]),
         "kept_rows": used,
@@ -169,18 +169,18 @@ def count_pass(
     counts: Counts, where: tuple[int, int, int], work: Work, late: NDArray[np.bool_],
     of_experts: tuple[Ints, Ints],
 ) -> None:  # fmt: skip
-    """Count the turns of one pass, MoE layer and GPU, decided on the clock; ``late`` bool[turns],
-    ``of_experts`` kept rows and their gate weight int64[local experts].
+    """Count the activations of one pass, MoE layer and GPU, decided on the clock; ``late``
+    bool[activations], ``of_experts`` kept rows and their gate weight int64[local experts].
     """
-    turns = work.turns
-    used, weight = (of[turns.expert] for of in of_experts)
-    hit = turns.hit & ~late
-    counts.turns[where] = len(turns.expert)
+    activations = work.activations
+    used, weight = (of[activations.expert] for of in of_experts)
+    hit = activations.hit & ~late
+    counts.activations[where] = len(activations.expert)
     counts.hits[where], counts.late[where] = hit.sum(), late.sum()
     counts.rows[where], counts.kept_rows[where] = work.rows.sum(), used.sum()
     counts.access_hits[where] = used[hit].sum()
-    skipped = counts.flags.nowhere[turns.form]
+    skipped = counts.flags.nowhere[activations.form]
     counts.skipped_rows[where] = used[skipped].sum()
     counts.skipped_weight[where] = weight[skipped].sum()
-    missed = turns.form[~turns.hit]
+    missed = activations.form[~activations.hit]
     counts.missed[where] = np.bincount(missed, minlength=len(counts.forms))

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
+from moesim.memory.activations import Activations
 from moesim.memory.policy import ARRIVING, PINNED
 from moesim.memory.residency import LayerCache
-from moesim.memory.turns import Turns
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,15 @@ class LayerSlots:
     def decide(
         self, step: int, experts: Ints, next_use: Ints | None, weights: Ints | None,
         prices: Ints | None,
-    ) -> Turns:  # fmt: skip
-        """The turns of pass ``step``."""
+    ) -> Activations:  # fmt: skip
+        """The activations of pass ``step``."""
         at = step * self.layers + self.place
-        turns = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
-        return Turns(
-            turns.expert - self.first, turns.hit, turns.wave, turns.wait, turns.victim, turns.form
+        activations = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
+        return Activations(
+            activations.expert - self.first,
+            activations.hit,
+            activations.wave,
+            activations.wait,
+            activations.victim,
+            activations.form,
         )

@@ -1,4 +1,6 @@
-"""What one MoE layer on one GPU has to do, from its turns: waves, copies, experts of the host."""
+"""What one MoE layer on one GPU has to do, from its activations: waves, copies, experts of the
+host.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
+from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
-from moesim.memory.turns import Needs, Turns
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
@@ -23,47 +25,57 @@ BLOCK_ROWS = 128
 
 
 class LayerWork:
-    """Prices the turns of a case's layers."""
+    """Prices the activations of a case's layers."""
 
-    def __init__(self, case: Case, routing: Routing, basis: Basis) -> None:
-        self.case, self.routing, self.basis = case, routing, basis
+    def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
+        self.case, self.routing, self.provenance = case, routing, provenance
         self._ragged: dict[LayerSpec, RaggedWaves] = {}
         self.flags = case.miss.flags
 
-    def offers(self, key: Key, needs: Needs, rows: Ints) -> Ints:
-        """Copy, kernel and host price (with its rows' copies) of each need alone, int64[3, needs];
-        ``rows`` int64[passes, experts].
+    def offers(self, key: Key, active: ActiveExperts, rows: Ints) -> Ints:
+        """Copy, kernel and host price (with its rows' copies) of each active expert alone, int64[3,
+        active experts]; ``rows`` int64[passes, experts].
         """
-        spec, own = self.routing.moe_layers[key[0]], self._rows(needs, needs.experts, rows, key[1])
+        spec, own = (
+            self.routing.moe_layers[key[0]],
+            self._rows(active, active.experts, rows, key[1]),
+        )
         kernel = self.case.prices.experts_ns(spec, self.on_gpu(own), np.arange(len(own)))
         copy = np.full(len(own), self.copy_ns(_expert(spec)), np.int64)
         moved = self._moved(own, np.arange(len(own)), len(own)).sum(axis=0)
         return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
 
     def of(
-        self, key: Key, needs: Needs, turns: Turns, rows: Ints, streamed: NDArray[np.bool_]
+        self,
+        key: Key,
+        active: ActiveExperts,
+        activations: Activations,
+        rows: Ints,
+        streamed: NDArray[np.bool_],
     ) -> Work:
-        """The work of ``turns``; in ``streamed`` passes bool[passes] the layer is copied whole."""
+        """The work of ``activations``; in ``streamed`` passes bool[passes] the layer is copied
+        whole.
+        """
         spec = self.routing.moe_layers[key[0]]
-        own, step = self._rows(needs, turns.expert, rows, key[1]), _steps(needs)
-        in_wave = self.flags.on_gpu[turns.form]
+        own, step = self._rows(active, activations.expert, rows, key[1]), _steps(active)
+        in_wave = self.flags.on_gpu[activations.form]
         own = np.where(in_wave, self.on_gpu(own), own)
-        own[self.flags.nowhere[turns.form]] = 0
+        own[self.flags.nowhere[activations.form]] = 0
         on_gpu = np.flatnonzero(in_wave)
-        step_of, wave_of = step[on_gpu], turns.wave[on_gpu]
+        step_of, wave_of = step[on_gpu], activations.wave[on_gpu]
         starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
         wave_ns = self.waves(spec, own[on_gpu], starts)
-        hosted = np.flatnonzero(self.flags.on_host[turns.form])
-        read = self._read(turns, on_gpu, starts)
-        copy_step, copied, copy_wave, wait = self._copies(key[1], turns, step, streamed)
+        hosted = np.flatnonzero(self.flags.on_host[activations.form])
+        read = self._read(activations, on_gpu, starts)
+        copy_step, copied, copy_wave, wait = self._copies(key[1], activations, step, streamed)
         self.count_copies(spec, len(copied))
         return Work(
-            needs=needs,
-            turns=turns,
+            active_experts=active,
+            activations=activations,
             rows=own,
             on_gpu=on_gpu,
             hosted=hosted,
-            loaded=self.loaded(turns),
+            loaded=self.loaded(activations),
             step_waves=_offsets(step_of[starts], len(rows)),
             wave_ns=wave_ns,
             read=read,
@@ -79,36 +91,38 @@ class LayerWork:
             moved_ns=self._moved(own[hosted], step[hosted], len(rows)),
         )
 
-    def loaded(self, turns: Turns) -> NDArray[np.bool_]:
-        """bool[turns]: whose expert misses and takes a slot, after a copy."""
-        loaded: NDArray[np.bool_] = ~turns.hit & self.flags.in_slot[turns.form]
+    def loaded(self, activations: Activations) -> NDArray[np.bool_]:
+        """bool[activations]: whose expert misses and takes a slot, after a copy."""
+        loaded: NDArray[np.bool_] = ~activations.hit & self.flags.in_slot[activations.form]
         return loaded
 
-    def _read(self, turns: Turns, on_gpu: Ints, starts: Ints) -> Ints:
+    def _read(self, activations: Activations, on_gpu: Ints, starts: Ints) -> Ints:
         """By wave, the experts whose weights its kernel reads over the link."""
-        read = self.flags.over_link[turns.form[on_gpu]].astype(np.int64)
+        read = self.flags.over_link[activations.form[on_gpu]].astype(np.int64)
         return np.add.reduceat(read, starts) if read.any() else np.zeros(len(starts), np.int64)
 
     def _copies(
-        self, gpu: int, turns: Turns, step: Ints, streamed: NDArray[np.bool_]
+        self, gpu: int, activations: Activations, step: Ints, streamed: NDArray[np.bool_]
     ) -> tuple[Ints, Ints, Ints, Ints]:
         """Pass, expert, wave and wait of every copy, in order."""
-        loaded = np.flatnonzero(self.loaded(turns) & ~streamed[step])
-        wave, wait = turns.wave[loaded], turns.wait[loaded]
+        loaded = np.flatnonzero(self.loaded(activations) & ~streamed[step])
+        wave, wait = activations.wave[loaded], activations.wait[loaded]
         if not self.case.software.overlap:
             wait = np.maximum(wait, wave - 1)
         passes, local = np.flatnonzero(streamed), len(self.routing.local[gpu])
         every = np.repeat(passes, local)
         of_pass = np.concatenate((step[loaded], every))
         order = np.argsort(of_pass, kind="stable")
-        expert = np.concatenate((turns.expert[loaded], np.tile(np.arange(local), len(passes))))
+        expert = np.concatenate(
+            (activations.expert[loaded], np.tile(np.arange(local), len(passes)))
+        )
         wave = np.concatenate((wave, np.zeros_like(every)))
         wait = np.concatenate((wait, np.full_like(every, -1)))
         return of_pass[order], expert[order], wave[order], wait[order]
 
-    def _rows(self, needs: Needs, experts: Ints, rows: Ints, gpu: int) -> Ints:
-        """The rows of ``experts``, aligned with the needs."""
-        own: Ints = rows[_steps(needs), self.routing.local[gpu][experts]]
+    def _rows(self, active: ActiveExperts, experts: Ints, rows: Ints, gpu: int) -> Ints:
+        """The rows of ``experts``, aligned with the active experts."""
+        own: Ints = rows[_steps(active), self.routing.local[gpu][experts]]
         return own
 
     def on_gpu(self, rows: Ints) -> Ints:
@@ -124,12 +138,12 @@ class LayerWork:
         alike = replace(spec, index=0)
         if alike not in self._ragged:
             self._ragged[alike] = RaggedWaves(self.case, alike)
-        return self._ragged[alike].prices(self.basis, rows, starts)
+        return self._ragged[alike].prices(self.provenance, rows, starts)
 
     def settle(self) -> None:
         """Count what the prices of waves rest on."""
         for waves in self._ragged.values():
-            waves.settle(self.basis)
+            waves.settle(self.provenance)
 
     def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
@@ -140,7 +154,7 @@ class LayerWork:
             here, shape = read == number, (number * size, "h2d", True, 1)
             price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
             beyond[here] = np.maximum(price - wave_ns[here], 0)
-            self.basis.add("copy", np.array([price]), *shape, times=int(here.sum()))
+            self.provenance.add("copy", np.array([price]), *shape, times=int(here.sum()))
         return beyond
 
     def _computed(self, spec: LayerSpec, rows: Ints) -> Ints:
@@ -148,7 +162,7 @@ class LayerWork:
         if not len(rows):
             return rows
         price = self.case.prices.cpu_expert_ns(spec, rows)
-        return self.basis.add("cpu_expert", price, spec, rows)
+        return self.provenance.add("cpu_expert", price, spec, rows)
 
     def _moved(self, rows: Ints, step: Ints, passes: int) -> Ints:
         """The rows of the host's experts down and up, int64[2, passes]; none where it has none."""
@@ -173,7 +187,7 @@ class LayerWork:
         """Count the price of ``number`` copies of an expert."""
         expert, software = _expert(spec), self.case.software
         shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-        self.basis.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
+        self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:
@@ -181,9 +195,9 @@ def _expert(spec: LayerSpec) -> FfnSpec:
     return spec.moe.expert
 
 
-def _steps(needs: Needs) -> Ints:
-    """The pass of each need."""
-    return np.repeat(np.arange(len(needs.offsets) - 1), np.diff(needs.offsets))
+def _steps(active: ActiveExperts) -> Ints:
+    """The pass of each active expert."""
+    return np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
 
 
 def _offsets(step: Ints, steps: int) -> Ints:

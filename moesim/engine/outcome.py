@@ -48,8 +48,8 @@ class Outcome:
     ``layers`` int64[n, 7]: step, MoE layer, gpu, start, end, stall, barrier (where they were kept);
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
-    ``basis``: by charge, priced nanoseconds by source (``hardware.basis.Source``). ``schedule``:
-    the passes that were played.
+    ``provenance``: by charge, priced nanoseconds by source (``hardware.provenance.Source``).
+    ``schedule``: the passes that were played.
     """
 
     engine: str
@@ -64,7 +64,7 @@ class Outcome:
     seconds: float = 0.0
     copies: int = 0
     checks: dict[str, float] = field(default_factory=dict)
-    basis: dict[str, Floats] = field(default_factory=dict)
+    provenance: dict[str, Floats] = field(default_factory=dict)
     categories: tuple[str, ...] = CHARGES
 
     def __post_init__(self) -> None:

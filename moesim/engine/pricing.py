@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.provenance import Provenance
 from moesim.engine.terms import Term, Terms, charges_of, joined, setting_of
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
@@ -25,8 +25,8 @@ Placed = tuple[str, Charge]
 class Pricing:
     """Prices the terms of a case; ``experts`` a layer has."""
 
-    def __init__(self, case: Case, experts: int, basis: Basis) -> None:
-        self.case, self.experts, self.basis = case, experts, basis
+    def __init__(self, case: Case, experts: int, provenance: Provenance) -> None:
+        self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
         self._blocks: dict[LayerSpec, dict[int, list[Term]]] = {}
         self._sum_up(0)
@@ -111,15 +111,15 @@ class Pricing:
             shape = charge.of(layer, shapes)
             price = self.case.prices.price(kind, *shape)
             price = np.broadcast_to(price, shapes.tokens.shape)
-            self.basis.add(kind, price, *shape, times=times, charge=charge.category)
+            self.provenance.add(kind, price, *shape, times=times, charge=charge.category)
             by_gpu = price.reshape(-1, self.case.gpus)
             terms.append(self._placed(charge, by_gpu))
         return terms
 
     def _placed(self, charge: Charge, ns: Ints) -> Term:
-        """Rows are prepared as part of the gate where nothing waits for counts."""
-        apart = self.case.prepares_beside or self.case.gating.agrees
-        if charge.stage is Stage.PREPARE and not apart:
+        """Rows are permuted as part of the gate where nothing waits for counts."""
+        apart = self.case.permutes_beside or self.case.gating.agrees
+        if charge.stage is Stage.PERMUTE and not apart:
             return Term(Stage.GATE, charge.category, "", ns)
         return Term(charge.stage, charge.category, charge.name, ns)
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided, prefetches
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
+from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import Residencies
 from moesim.engine.resident_work import resident_works
 from moesim.engine.routing import Routing
@@ -30,10 +30,10 @@ class Program:
     def __init__(self, case: Case) -> None:
         self.case = case = replace(case, prices=Tabled(case.prices))
         self.routing = Routing(case)
-        self.basis = Basis(case.prices)
-        self.pricing = Pricing(case, self.routing.logical, self.basis)
+        self.provenance = Provenance(case.prices)
+        self.pricing = Pricing(case, self.routing.logical, self.provenance)
         self.residencies = Residencies(case, self.routing)
-        self.work = LayerWork(case, self.routing, self.basis)
+        self.work = LayerWork(case, self.routing, self.provenance)
         self.views = Views(case, self.routing) if prefetches(case) else None
 
     def chunks(self) -> Iterator[Chunk]:
@@ -41,10 +41,10 @@ class Program:
         for first, last in self.routing.pieces():
             yield self._chunk(first, last)
 
-    def resting(self) -> dict[str, Floats]:
+    def provenance_totals(self) -> dict[str, Floats]:
         """What all prices of the run rest on, by charge, when it is over."""
         self.work.settle()
-        return self.basis.resting()
+        return self.provenance.totals()
 
     def _chunk(self, first: int, last: int) -> Chunk:
         tokens = self.pricing.tokens(first, last)
@@ -70,22 +70,26 @@ class Program:
         if not self.case.offloaded:
             chunk.work = dict(resident_works(work, rows, active))
             return chunk
-        needs = {
-            (layer, gpu): self.routing.needs(rows[:, layer], active[:, layer], gpu)
+        active_experts = {
+            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
             for layer in range(len(self.routing.moe_layers))
             for gpu in range(self.case.gpus)
         }
 
         def prices(key: tuple[int, int]) -> Ints:
-            return work.offers(key, needs[key], rows[:, key[0]])
+            return work.offers(key, active_experts[key], rows[:, key[0]])
 
         if self.views is not None:
-            asked = self.residencies.asked(needs, first, last, prices)
+            asked = self.residencies.asked(active_experts, first, last, prices)
             chunk.undecided = Undecided(asked, rows, self.views.predictions(first, last))
             return chunk
-        for key, turns in self.residencies.turns(needs, first, last, prices).items():
+        for key, activations in self.residencies.activations(
+            active_experts, first, last, prices
+        ).items():
             streamed = active[:, key[0]] & self._streamed(key, first, last)
-            chunk.work[key] = work.of(key, needs[key], turns, rows[:, key[0]], streamed)
+            chunk.work[key] = work.of(
+                key, active_experts[key], activations, rows[:, key[0]], streamed
+            )
         return chunk
 
     def _routed(self, first: int, last: int, tokens: Ints) -> Routed:
@@ -106,7 +110,7 @@ class Program:
         matrix = bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes)
         flat = matrix.reshape(-1, case.gpus, case.gpus)
         for way, one in ((chunk.dispatch, flat), (chunk.combine, flat.transpose(0, 2, 1))):
-            price = self.basis.add("all_to_all", case.prices.all_to_all_ns(one), one)
+            price = self.provenance.add("all_to_all", case.prices.all_to_all_ns(one), one)
             way.update(enumerate(price.reshape(matrix.shape[:2])))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.provenance import Provenance
 from moesim.engine.remembered import Remembered
 from moesim.model.spec import LayerSpec
 
@@ -67,14 +67,14 @@ class RaggedWaves:
         found = getattr(self.case.prices, "expert_tiles", None)
         return None if found is None else found(self.spec, np.arange(FEW_ROWS))
 
-    def prices(self, basis: Basis, rows: Ints, starts: Ints) -> Ints:
+    def prices(self, provenance: Provenance, rows: Ints, starts: Ints) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
         numbers = np.empty_like(starts)
         if self.tiles is None or not _tell_apart(rows, starts, *self.tiles, numbers):
             price = self.case.prices.experts_ns(self.spec, rows, starts)
-            return basis.add("experts", price, self.spec, rows, starts)
+            return provenance.add("experts", price, self.spec, rows, starts)
         if len(self.waves) > MOST:
-            self.settle(basis)
+            self.settle(provenance)
         ends = np.append(starts[1:], len(rows))
 
         def ask(new: Ints) -> Ints:
@@ -84,12 +84,12 @@ class RaggedWaves:
 
         return self.known.prices(numbers, ask)
 
-    def settle(self, basis: Basis) -> None:
+    def settle(self, provenance: Provenance) -> None:
         """Count what the remembered waves rest on, and forget them."""
         if self.waves:
             price = self.known.price * self.known.times
             waves = [self.waves[number] for number in self.known.numbers.tolist()]
-            basis.add("experts", price, self.spec, *_together(waves))
+            provenance.add("experts", price, self.spec, *_together(waves))
             self.known, self.waves = Remembered(), {}
 
 

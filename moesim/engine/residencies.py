@@ -16,9 +16,9 @@ from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache, all_there, next_uses
-from moesim.memory.turns import Needs, Turns
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25
@@ -71,60 +71,79 @@ class Residencies:
         return whole * len(self.routing.local[gpu]) + in_slots
 
     def draw(self) -> bool:
-        """Draw for the turns of all passes that are known; whether any cache has more draws."""
+        """Draw for the activations of all passes that are known; whether any cache has more
+        draws.
+        """
         drawn = False
         for pool, gpu in self._cached if self.case.policy.draws else ():
-            key, most = (pool[0], gpu), self._most_turns(gpu) * len(pool)
+            key, most = (pool[0], gpu), self._most_activations(gpu) * len(pool)
             cache = self._caches[key]
             if most > (known := len(cache.draws)):
                 more = self._streams[key].random(max(most, 2 * known) - known)
                 cache.draws, drawn = np.concatenate((cache.draws, more)), True
         return drawn
 
-    def turns(
-        self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
-    ) -> dict[Key, Turns]:
-        """Decide the turns of ``needs``, of every MoE layer and GPU in passes first:last, the next
-        ones; ``prices`` gives int64[3, needs] of copy, kernel and host where misses compare them.
+    def activations(
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
+    ) -> dict[Key, Activations]:
+        """Decide the activations of ``active_experts``, of every MoE layer and GPU in passes
+        first:last, the next ones; ``prices`` gives int64[3, active experts] of copy, kernel and
+        host where misses compare them.
         """
         self.draw()
         compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
         runs = list(_runs(self.case.bypassed[first:last]))
-        weights = self._weights(needs, first, last)
-        turns: dict[Key, Turns] = {}
+        weights = self._weights(active_experts, first, last)
+        activations: dict[Key, Activations] = {}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
             offers = [prices(key) for key in keys] if compares else []
             asked = _Asked(
-                [needs[key] for key in keys], [weights[key] for key in keys if weights], offers
+                [active_experts[key] for key in keys],
+                [weights[key] for key in keys if weights],
+                offers,
             )
             parts = [
                 list(self._decide(keys[0], asked.between(*run), bypassed))
                 for *run, bypassed in runs
             ]
-            turns |= {
-                key: Turns.joined(list(of_layer))
+            activations |= {
+                key: Activations.joined(list(of_layer))
                 for key, *of_layer in zip(keys, *parts, strict=True)
             }
-        rest = {key: one for key, one in needs.items() if key not in turns}
-        return turns | {key: all_there(one, serial=serial, hit=True) for key, one in rest.items()}
+        rest = {key: one for key, one in active_experts.items() if key not in activations}
+        return activations | {
+            key: all_there(one, serial=serial, hit=True) for key, one in rest.items()
+        }
 
     def asked(
-        self, needs: dict[Key, Needs], first: int, last: int, prices: Callable[[Key], Ints]
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
     ) -> dict[Key, Asked]:
-        """What is decided on the clock: ``needs`` as in ``turns``, with all that decides them."""
+        """What is decided on the clock: ``active_experts`` as in ``activations``, with all that
+        decides them.
+        """
         self.draw()
-        weights = self._weights(needs, first, last)
-        asked = {key: Asked(one) for key, one in needs.items()}
+        weights = self._weights(active_experts, first, last)
+        asked = {key: Asked(one) for key, one in active_experts.items()}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
-            steps = Interleaved([needs[key] for key in keys], len(self.routing.local[gpu]))
-            next_use = self._next_use(keys[0], steps.needs([needs[key] for key in keys]))
+            steps = Interleaved([active_experts[key] for key in keys], len(self.routing.local[gpu]))
+            next_use = self._next_use(
+                keys[0], steps.active_experts([active_experts[key] for key in keys])
+            )
             for key, at in zip(keys, steps.places, strict=True):
                 after = None if next_use is None else next_use[at]
                 offers = prices(key) if self.case.miss.compares else None
-                asked[key] = Asked(needs[key], after, weights.get(key), offers)
+                asked[key] = Asked(active_experts[key], after, weights.get(key), offers)
         return asked
 
     def slots_of(self, key: Key) -> LayerSlots | None:
@@ -135,48 +154,52 @@ class Residencies:
                 return LayerSlots(self._caches[pool[0], gpu], *place)
         return None
 
-    def _decide(self, key: Key, asked: _Asked, bypassed: bool) -> Iterator[Turns]:
-        """The turns of each layer of the pool ``key``."""
+    def _decide(self, key: Key, asked: _Asked, bypassed: bool) -> Iterator[Activations]:
+        """The activations of each layer of the pool ``key``."""
         if bypassed and self.case.prefill == "stream":
             serial = self.case.kernels == "serial"
-            return (all_there(one, serial=serial, hit=False) for one in asked.needs)
-        steps = Interleaved(asked.needs, len(self.routing.local[key[1]]))
-        pool, cache = steps.needs(asked.needs), self._caches[key]
+            return (all_there(one, serial=serial, hit=False) for one in asked.active_experts)
+        steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
+        pool, cache = steps.active_experts(asked.active_experts), self._caches[key]
         prices = steps.joined(asked.prices) if asked.prices else None
         if bypassed:
             return steps.split(cache.bypass(pool, prices))
         weights = steps.joined(asked.weights) if asked.weights else None
         return steps.split(cache.decide(pool, self._next_use(key, pool), weights, prices))
 
-    def _weights(self, needs: dict[Key, Needs], first: int, last: int) -> dict[Key, Ints]:
-        """Gate weights aligned with the experts of ``needs``, where the policy reads them."""
+    def _weights(
+        self, active_experts: dict[Key, ActiveExperts], first: int, last: int
+    ) -> dict[Key, Ints]:
+        """Gate weights aligned with the experts of ``active_experts``, where the policy reads
+        them.
+        """
         if not (self.case.policy.weighs and self._cached):
             return {}
         weights, found = self.routing.weights(first, last), {}
-        for (layer, gpu), one in needs.items():
+        for (layer, gpu), one in active_experts.items():
             step = np.repeat(np.arange(last - first), np.diff(one.offsets))
             found[layer, gpu] = weights[step, layer, self.routing.local[gpu][one.experts]]
         return found
 
     def _look_ahead(self) -> dict[Key, tuple[Ints, Ints]]:
         """Next uses of the whole run, and first uses, by pool."""
-        parts: dict[Key, list[Needs]] = {}
+        parts: dict[Key, list[ActiveExperts]] = {}
         routing = self.routing
         for first, last in routing.pieces() if self._cached else ():
             counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
             through = ~self.case.bypassed[first:last]
             counts, active = counts[through], active[through]
             for layer, gpu in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
-                needs = routing.needs(counts[:, layer], active[:, layer], gpu)
-                parts.setdefault((layer, gpu), []).append(needs)
+                active_experts = routing.active_experts(counts[:, layer], active[:, layer], gpu)
+                parts.setdefault((layer, gpu), []).append(active_experts)
         return {
             (pool[0], gpu): self._next_uses([_joined(parts[layer, gpu]) for layer in pool], gpu)
             for pool, gpu in self._cached
         }
 
-    def _next_uses(self, layers: list[Needs], gpu: int) -> tuple[Ints, Ints]:
+    def _next_uses(self, layers: list[ActiveExperts], gpu: int) -> tuple[Ints, Ints]:
         experts = len(self.routing.local[gpu])
-        return next_uses(Interleaved(layers, experts).needs(layers), len(layers) * experts)
+        return next_uses(Interleaved(layers, experts).active_experts(layers), len(layers) * experts)
 
     def _usage(self, layer: int) -> Ints:
         """Choices of each expert in the part of the trace from which the policy learns."""
@@ -207,45 +230,51 @@ class Residencies:
         )
 
     def _stream(self, pool: tuple[int, ...], gpu: int) -> np.random.Generator:
-        """A draw for each turn of ``pool``; one over all layers has the first layer's stream."""
+        """A draw for each activation of ``pool``; one over all layers has the first layer's
+        stream.
+        """
         stream = zlib.crc32(b"cache_policy.random")
         return np.random.default_rng([self.case.seed, stream, gpu, pool[0]])
 
-    def _most_turns(self, gpu: int) -> int:
-        """The most turns that a layer has on ``gpu`` in all passes that are known."""
+    def _most_activations(self, gpu: int) -> int:
+        """The most activations that a layer has on ``gpu`` in all passes that are known."""
         case = self.case
-        turns = len(self.routing.local[gpu]) * case.schedule.passes
+        activations = len(self.routing.local[gpu]) * case.schedule.passes
         if not case.gating.invokes_all:
-            turns = min(turns, case.trace.top_k * len(case.schedule.rows))
-        return turns
+            activations = min(activations, case.trace.top_k * len(case.schedule.rows))
+        return activations
 
     def _prefetch_draws(self, key: Key) -> np.random.Generator:
         """A stream of its own for victims of prefetches."""
         stream = zlib.crc32(b"cache_policy.random.prefetch")
         return np.random.default_rng([self.case.seed, stream, key[1], key[0]])
 
-    def _next_use(self, key: Key, needs: Needs) -> Ints | None:
-        """The slice of the run's next uses that belongs to ``needs``; chunks come in order."""
+    def _next_use(self, key: Key, active_experts: ActiveExperts) -> Ints | None:
+        """The slice of the run's next uses that belongs to ``active_experts``; chunks come in
+        order.
+        """
         if key not in self._future:
             return None
         after, first_use = self._future[key]
-        self._future[key] = after[len(needs.experts) :], first_use
-        return np.ascontiguousarray(after[: len(needs.experts)])
+        self._future[key] = after[len(active_experts.experts) :], first_use
+        return np.ascontiguousarray(after[: len(active_experts.experts)])
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Of each layer of a pool, its needs, and aligned with them weights and prices [3, needs]."""
+    """Of each layer of a pool, its active experts, and aligned with them weights and prices [3,
+    active experts].
+    """
 
-    needs: list[Needs]
+    active_experts: list[ActiveExperts]
     weights: list[Ints]
     prices: list[Ints]
 
     def between(self, first: int, last: int) -> _Asked:
         """What is asked in steps first:last."""
-        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.needs]
+        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
         return _Asked(
-            [one.between(first, last) for one in self.needs],
+            [one.between(first, last) for one in self.active_experts],
             [one[span] for one, span in zip(self.weights, spans, strict=False)],
             [one[:, span] for one, span in zip(self.prices, spans, strict=False)],
         )
@@ -258,7 +287,7 @@ def _runs(bypassed: NDArray[np.bool_]) -> Iterator[tuple[int, int, bool]]:
         yield first, last, bool(bypassed[first])
 
 
-def _joined(parts: list[Needs]) -> Needs:
+def _joined(parts: list[ActiveExperts]) -> ActiveExperts:
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     experts = np.concatenate([part.experts for part in parts])
-    return Needs(np.concatenate(([0], np.cumsum(lengths))), experts)
+    return ActiveExperts(np.concatenate(([0], np.cumsum(lengths))), experts)

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.engine.chunk import Work
 from moesim.engine.layer_work import Key, LayerWork
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.forms import IN_SLOT
-from moesim.memory.turns import Needs, Turns
 
 
 def resident_works(
     work: LayerWork, rows: Ints, active: NDArray[np.bool_]
 ) -> Iterator[tuple[Key, Work]]:
-    """The work of every (MoE layer, GPU), as ``LayerWork.of`` gives it for turns that all hit.
+    """The work of every (MoE layer, GPU), as ``LayerWork.of`` gives it for activations that all
+    hit.
 
     ``rows`` int64[passes, MoE layers, experts]; ``active`` bool[passes, MoE layers].
     """
@@ -54,11 +55,11 @@ def _of_layer(
         low, high = cuts[gpu], cuts[gpu + 1]
         first, last = waves_before[gpu], waves_before[gpu + 1]
         offsets = np.concatenate(([0], np.cumsum(steps[gpu])))
-        needs = Needs(offsets, local[low:high])
+        active_experts = ActiveExperts(offsets, local[low:high])
         yield (
             (layer, gpu),
             same.work(
-                needs,
+                active_experts,
                 wave[low:high],
                 own[low:high],
                 (
@@ -73,22 +74,26 @@ def _of_layer(
 class _Same:
     """What is the same on every GPU: nothing is copied, and the host computes nothing."""
 
-    def __init__(self, passes: int, turns: int) -> None:
-        self.none, self.hit = np.full(turns, -1, np.int64), np.ones(turns, np.bool_)
-        self.form, self.number = np.full(turns, IN_SLOT, np.int64), np.arange(turns)
-        self.loaded = np.zeros(turns, np.bool_)
-        self.zeros, self.no_steps = np.zeros(turns, np.int64), np.zeros(passes + 1, np.int64)
+    def __init__(self, passes: int, activations: int) -> None:
+        self.none, self.hit = np.full(activations, -1, np.int64), np.ones(activations, np.bool_)
+        self.form, self.number = np.full(activations, IN_SLOT, np.int64), np.arange(activations)
+        self.loaded = np.zeros(activations, np.bool_)
+        self.zeros, self.no_steps = np.zeros(activations, np.int64), np.zeros(passes + 1, np.int64)
         self.nothing, self.streamed = np.zeros(0, np.int64), np.zeros(passes, np.bool_)
         self.moved = np.zeros((2, passes), np.int64)
 
-    def work(self, needs: Needs, wave: Ints, rows: Ints, waves: tuple[Ints, Ints, Ints]) -> Work:
-        """The work of one GPU: first turns, prices and offsets by pass of its ``waves``."""
+    def work(
+        self, active_experts: ActiveExperts, wave: Ints, rows: Ints, waves: tuple[Ints, Ints, Ints]
+    ) -> Work:
+        """The work of one GPU: first activations, prices and offsets by pass of its ``waves``."""
         n, nothing = len(rows), self.nothing
         starts, wave_ns, step_waves = waves
         none = self.none[:n]
         return Work(
-            needs=needs,
-            turns=Turns(needs.experts, self.hit[:n], wave, none, none, self.form[:n]),
+            active_experts=active_experts,
+            activations=Activations(
+                active_experts.experts, self.hit[:n], wave, none, none, self.form[:n]
+            ),
             rows=rows,
             on_gpu=self.number[:n],
             hosted=nothing,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, Phase
 
 CELLS = 1 << 22
@@ -88,15 +88,15 @@ class Routing:
         sums = np.bincount(cells, weights=weights, minlength=int(np.prod(shape)))
         return case.placement.of_logical(sums.astype(np.int64).reshape(shape))
 
-    def needs(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> Needs:
-        """The needs of one layer on ``gpu`` from its rows int64[passes, experts]."""
+    def active_experts(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> ActiveExperts:
+        """The active experts of one layer on ``gpu`` from its rows int64[passes, experts]."""
         if self.case.gating.invokes_all:
             mask = np.repeat(active[:, None], len(self.local[gpu]), axis=1)
         else:
             mask = rows[:, _slice(self.local[gpu])] > 0
         step, experts = np.nonzero(mask)
         offsets = np.concatenate(([0], np.cumsum(np.bincount(step, minlength=len(mask)))))
-        return Needs(offsets, np.ascontiguousarray(experts))
+        return ActiveExperts(offsets, np.ascontiguousarray(experts))
 
     def recorded(self, first: int, last: int) -> NDArray[np.bool_]:
         """bool[passes, MoE layers, experts], by logical expert: what the trace's look-ahead

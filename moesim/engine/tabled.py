@@ -56,19 +56,19 @@ class Tabled:
 
         return np.full(len(columns[0]), self._once("price", kind, shape, of_one)[0])
 
-    def rests_on(self, kind: str, price_ns: Ints | Floats, *shape: Any) -> Floats:
+    def provenance(self, kind: str, price_ns: Ints | Floats, *shape: Any) -> Floats:
         """As in ``Prices``."""
         columns = _columns(shape)
         if not (columns and stands(kind)) or (found := self._different(columns)) is None:
-            return self._prices.rests_on(kind, price_ns, *shape)
+            return self._prices.provenance(kind, price_ns, *shape)
         total = np.bincount(found.place, price_ns, len(found.where))
         if len(found.where) > 1:
-            return self._prices.rests_on(kind, total, *_at(shape, found.where))
+            return self._prices.provenance(kind, total, *_at(shape, found.where))
 
         def of_one() -> Floats:
-            return self._prices.rests_on(kind, np.ones(1, np.int64), *_at(shape, [0]))
+            return self._prices.provenance(kind, np.ones(1, np.int64), *_at(shape, [0]))
 
-        share: Floats = self._once("rests_on", kind, shape, of_one)
+        share: Floats = self._once("provenance", kind, shape, of_one)
         return np.asarray(share * total[0])
 
     def _once(self, what: str, kind: str, shape: tuple[Any, ...], ask: Callable[[], Any]) -> Any:

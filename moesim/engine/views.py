@@ -10,8 +10,8 @@ import numpy as np
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing, of_all
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, View
-from moesim.memory.turns import Needs
 
 
 class Views:
@@ -25,12 +25,12 @@ class Views:
     def predictions(self, first: int, last: int) -> Predictions:
         """Of passes first:last, and the next one if there is one."""
         end = min(last + 1, self.case.schedule.passes)
-        needs, choices = self._needs(first, end)
+        active_experts, choices = self._active_experts(first, end)
         view = View(
             first=first,
             local=self.routing.local,
             logical=self.case.placement.logical,
-            needs=needs,
+            active_experts=active_experts,
             before=dict(self._before),
             active=self.routing.active(first, end),
             choices=choices,
@@ -41,23 +41,23 @@ class Views:
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view)
 
-    def _needs(self, first: int, end: int) -> tuple[dict[Key, Needs], Ints]:
-        """The needs of passes first:end, and the choices of each expert."""
+    def _active_experts(self, first: int, end: int) -> tuple[dict[Key, ActiveExperts], Ints]:
+        """The active experts of passes first:end, and the choices of each expert."""
         active, choices = self.routing.active(first, end), self.routing.choices(first, end)
         rows = of_all(self.case.placement.spread(choices))
-        needs = {
-            (layer, gpu): self.routing.needs(rows[:, layer], active[:, layer], gpu)
+        active_experts = {
+            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
             for layer in range(active.shape[1])
             for gpu in range(self.case.gpus)
         }
-        return needs, of_all(choices)
+        return active_experts, of_all(choices)
 
     def _remember(self, view: View, passes: int) -> None:
-        for (layer, gpu), needs in view.needs.items():
+        for (layer, gpu), active_experts in view.active_experts.items():
             ran = np.flatnonzero(view.active[:passes, layer])
             if len(ran):
-                low, high = needs.offsets[ran[-1]], needs.offsets[ran[-1] + 1]
-                self._before[layer, gpu] = needs.experts[low:high]
+                low, high = active_experts.offsets[ran[-1]], active_experts.offsets[ran[-1] + 1]
+                self._before[layer, gpu] = active_experts.experts[low:high]
 
     def _followers(self, source: int, target: int, part: float) -> Ints:
         """See ``View.followers``; counted once."""

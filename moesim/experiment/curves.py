@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.memory.curves.active_experts import layer_active_experts, layer_weights, one_by_one
 from moesim.memory.curves.curve import MissCurve, miss_curve
-from moesim.memory.curves.needs import layer_needs, layer_weights, one_by_one
 from moesim.memory.policies import registry
 from moesim.memory.policy import CachePolicy
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
@@ -27,7 +27,7 @@ Rule = Literal["step", "textbook"]
 POLICIES = ("lru", "lfu", "fifo", "lifo", "static", "min")
 WHOLE = -1
 """The ``layer`` of the sums over all layers, with as many slots in each."""
-COLUMNS = ("policy", "layer", "slots", "turns", "misses", "miss_ratio", "method")
+COLUMNS = ("policy", "layer", "slots", "activations", "misses", "miss_ratio", "method")
 
 
 def miss_curves(
@@ -41,13 +41,13 @@ def miss_curves(
     """The misses of every policy with 1, 2, ... slots a MoE layer on one GPU, from empty slots.
 
     Columns: ``policy``; ``layer``, the number of a MoE layer from 0, or WHOLE; ``slots`` of a
-    layer; ``turns``; ``misses``; ``miss_ratio``, their quotient, NaN without turns; ``method``,
-    ``one pass`` or ``simulated``.
+    layer; ``activations``; ``misses``; ``miss_ratio``, their quotient, NaN without activations;
+    ``method``, ``one pass`` or ``simulated``.
 
-    Batches are ``static`` ones of ``batch_size`` requests, turns in ``id`` order. Under
-    ``textbook`` every turn is a step of its own, which protects no other expert. Raises InputError
-    for an unknown policy, for one that reads gate weights that the trace lacks, and for a phase
-    without tokens.
+    Batches are ``static`` ones of ``batch_size`` requests, activations in ``id`` order. Under
+    ``textbook`` every activation is a step of its own, which protects no other expert. Raises
+    InputError for an unknown policy, for one that reads gate weights that the trace lacks, and for
+    a phase without tokens.
     """
     kinds = list(dict.fromkeys(policies))
     if not kinds:
@@ -56,21 +56,21 @@ def miss_curves(
     requests = _requests(trace, phase)
     schedule = Schedule.of(requests, Static(batch_size=batch_size).seats(requests), trace, gpus=1)
     curves: list[list[MissCurve]] = []
-    turns = []
+    activations = []
     for layer in range(trace.moe_layers):
-        needs = layer_needs(trace, schedule, layer)
-        counted = needs if rule == "step" else one_by_one(needs)
+        active = layer_active_experts(trace, schedule, layer)
+        counted = active if rule == "step" else one_by_one(active)
         given = [_given(policy, trace, schedule, layer) for policy in chosen]
         curves.append(
             [miss_curve(policy, counted, **one) for policy, one in zip(chosen, given, strict=True)]
         )
-        turns.append(len(needs.experts))
-    if not any(turns):
+        activations.append(len(active.experts))
+    if not any(activations):
         raise InputError(
             f"the trace uses no expert in phase '{phase}'; record one with routed tokens"
         )
     tables = [
-        _table(kind, of_layers, np.array(turns))
+        _table(kind, of_layers, np.array(activations))
         for kind, of_layers in zip(kinds, zip(*curves, strict=True), strict=True)
     ]
     return pd.concat(tables, ignore_index=True)
@@ -99,7 +99,7 @@ def _policy(kind: str, trace: RoutingTrace) -> CachePolicy:
 def _given(
     policy: CachePolicy, trace: RoutingTrace, schedule: Schedule, layer: int
 ) -> dict[str, Any]:
-    """What a policy reads beside the needs, as in a run with seed 0."""
+    """What a policy reads beside the active experts, as in a run with seed 0."""
     learnt = ceil(Fraction(str(policy.learning_part())) * trace.tokens)
     ids = trace.expert_ids[:learnt, layer]
     given: dict[str, Any] = {
@@ -114,22 +114,22 @@ def _given(
     return given
 
 
-def _table(kind: str, of_layers: Sequence[MissCurve], turns: Ints) -> pd.DataFrame:
-    """The rows of one policy: over all layers, then of each; ``turns`` int64[layers]."""
+def _table(kind: str, of_layers: Sequence[MissCurve], activations: Ints) -> pd.DataFrame:
+    """The rows of one policy: over all layers, then of each; ``activations`` int64[layers]."""
     misses = np.stack([one.misses for one in of_layers])
     one_pass = np.stack([one.one_pass for one in of_layers])
     misses = np.concatenate([misses.sum(axis=0, keepdims=True), misses])
     one_pass = np.concatenate([one_pass.all(axis=0, keepdims=True), one_pass])
     layers, sizes = misses.shape
-    all_turns = np.repeat([turns.sum(), *turns], sizes)
+    all_activations = np.repeat([activations.sum(), *activations], sizes)
     flat, none = misses.ravel(), np.full(misses.size, np.nan)
     columns = {
         "policy": kind,
         "layer": np.repeat(np.arange(WHOLE, layers + WHOLE), sizes),
         "slots": np.tile(np.arange(1, sizes + 1), layers),
-        "turns": all_turns,
+        "activations": all_activations,
         "misses": flat,
-        "miss_ratio": np.divide(flat, all_turns, out=none, where=all_turns > 0),
+        "miss_ratio": np.divide(flat, all_activations, out=none, where=all_activations > 0),
         "method": np.where(one_pass.ravel(), "one pass", "simulated"),
     }
     return pd.DataFrame(columns, columns=COLUMNS)

@@ -13,15 +13,16 @@ from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
 LAYER_BYTES, SPAN_BYTES = 270, 600
-"""At the peak, for a row of the layers and a turn of the spans: measured over 974,784 and 3.9 M of
-them (gpt-oss-20b, 24 layers, one GPU)."""
+"""At the peak, for a row of the layers and an activation of the spans: measured over 974,784 and
+3.9 M of them (gpt-oss-20b, 24 layers, one GPU).
+"""
 WORTH_SAYING = 1 << 30
 
 
 def record_bytes(records: str, passes: int, layers: int, gpus: int, choices: int) -> int:
     """What the tables of ``records`` take beyond those of the steps.
 
-    ``choices`` of experts in all layers: as many turns there can be.
+    ``choices`` of experts in all layers: as many activations there can be.
     """
     of_layers = passes * layers * gpus * LAYER_BYTES if records in ("layer", "expert") else 0
     return of_layers + (choices * SPAN_BYTES if records == "expert" else 0)

@@ -148,7 +148,7 @@ def _played(
     head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     return Result(
-        {**head, **numbers, **_memory(built), **_basis(built, engine), **checks},
+        {**head, **numbers, **_memory(built), **_price_provenance(built, engine), **checks},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         **tables,
@@ -194,7 +194,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(
-        {**numbers, **_memory(built), **_basis(built, engine)},
+        {**numbers, **_memory(built), **_price_provenance(built, engine)},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         memory=memory,
@@ -216,7 +216,7 @@ def _memory(built: Built) -> dict[str, Any]:
     }
 
 
-def _basis(built: Built, engine: Engine) -> dict[str, Any]:
+def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
     """How wrong prices like these have been, why this engine ran, and what was captured."""
     serial = built.case.kernels == "serial"
     error = price_error(built.hardware, built.case.model, serial=serial)

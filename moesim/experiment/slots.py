@@ -13,9 +13,9 @@ from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
 from moesim.experiment.footprints import footprint_of, staging_of
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
 from moesim.memory.slots import EqualSlots, SlotsByLayer
-from moesim.memory.turns import Needs
 from moesim.model.spec import ModelSpec
 
 
@@ -64,19 +64,19 @@ def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:
     first = case.order == "resident_first"
     for gpu, experts in enumerate(len(local) for local in routing.local):
         if equal[gpu, 0] < experts:
-            needs = _needs(routing, gpu)
-            curves = [lru_curve(layer, experts, resident_first=first) for layer in needs]
+            active_experts = _active_experts(routing, gpu)
+            curves = [lru_curve(layer, experts, resident_first=first) for layer in active_experts]
             slots[gpu] = share_out(curves, sizes, int(equal[gpu, 0]))
     return slots
 
 
-def _needs(routing: Routing, gpu: int) -> list[list[Needs]]:
+def _active_experts(routing: Routing, gpu: int) -> list[list[ActiveExperts]]:
     """What each MoE layer needs on ``gpu``, piece by piece."""
-    needs: list[list[Needs]] = [[] for _ in routing.moe_layers]
+    active_experts: list[list[ActiveExperts]] = [[] for _ in routing.moe_layers]
     for first, last in routing.pieces():
         counts, active = routing.counts(first, last).sum(axis=2), routing.active(first, last)
         through = ~routing.case.bypassed[first:last]
         counts, active = counts[through], active[through]
-        for layer, pieces in enumerate(needs):
-            pieces.append(routing.needs(counts[:, layer], active[:, layer], gpu))
-    return needs
+        for layer, pieces in enumerate(active_experts):
+            pieces.append(routing.active_experts(counts[:, layer], active[:, layer], gpu))
+    return active_experts

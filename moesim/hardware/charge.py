@@ -20,14 +20,14 @@ idle.
 class Stage(IntEnum):
     """The stages of a layer in order (docs/semantics.md), and the end of a pass.
 
-    ``PREPARE`` makes rows ready for dispatch: with the gate where nothing waits for counts, else
+    ``PERMUTE`` makes rows ready for dispatch: with the gate where nothing waits for counts, else
     beside their exchange, or after it where the GPUs agree on a capacity. ``BESIDE`` runs beside
     that exchange, ``AFTER`` after combine.
     """
 
     BEFORE_GATE = 0
     GATE = 1
-    PREPARE = 2
+    PERMUTE = 2
     BESIDE = 3
     AFTER = 4
     HEAD = 5

@@ -67,13 +67,14 @@ class CostModel:
             for kind, operation in registry.components.items()
         }
 
-    def rests_on(self, kind: str, price_ns: ArrayLike, *shape: Any) -> Floats:
-        """Nanoseconds by source float64[5] (``basis.Source``) of prices of the operation ``kind``.
+    def provenance(self, kind: str, price_ns: ArrayLike, *shape: Any) -> Floats:
+        """Nanoseconds by source float64[5] (``provenance.Source``) of prices of the operation
+        ``kind``.
 
         ``price_ns`` and ``shape``: what that operation's method gave and was given.
         """
         price = np.asarray(price_ns, np.float64)
-        return np.asarray(self.operations[kind].rests_on(price, *shape), np.float64)
+        return np.asarray(self.operations[kind].provenance(price, *shape), np.float64)
 
     def attention_ns(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
@@ -110,7 +111,7 @@ class CostModel:
         return self.price("gate", layer, tokens)
 
     def permute_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
-        """Reordering (or restoring the order of) ``rows`` of the hidden size."""
+        """Permuting (or unpermuting) ``rows`` of the hidden size."""
         return self.price("permute", layer, rows)
 
     def shared_ns(self, layer: LayerSpec, tokens: ArrayLike) -> Ints:

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from moesim.hardware.attention_kernel import AttentionNumbers, attention_ns, attention_terms
 from moesim.hardware.attention_tiles import AttentionShape
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import AttentionFit
 from moesim.hardware.calibrated_attention import (
     DECODE,
@@ -23,6 +22,7 @@ from moesim.hardware.expert_kernel import Card
 from moesim.hardware.fitted_waves import card_of
 from moesim.hardware.parts import Amount, Detail, fitted_source
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import AttentionSpec
 

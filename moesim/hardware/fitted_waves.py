@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import ExpertFit
 from moesim.hardware.calibrated_experts import (
     EVEN,
@@ -26,6 +25,7 @@ from moesim.hardware.expert_kernel import (
 )
 from moesim.hardware.parts import MEASURED, Amount, Detail, Part
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
 from moesim.hardware.tiles import BY_AVERAGE, TileTable, tiles_of
 from moesim.model.spec import MoeSpec

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import KernelFit
 from moesim.hardware.parts import Amount, Detail, Part
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import NS, Floats
 
 LOGIT_BYTES = 16

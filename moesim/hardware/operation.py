@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from moesim.hardware.basis import Source, by_source
 from moesim.hardware.charge import Charge
 from moesim.hardware.parts import Part, together
+from moesim.hardware.provenance import Source, by_source
 from moesim.hardware.roofline import Floats, Ints, Roofline
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Operation:
 
     A subclass has ``parts``: the shapes of ``CostModel``'s method of that name to the parts of each
     price. Their sum is the price, and what explains it. Where it does not rest on the datasheet
-    alone, ``sources`` says so, or ``rests_on`` where parts differ.
+    alone, ``sources`` says so, or ``provenance`` where parts differ.
     ``serial``: experts run one by one; ``batched``: in one batched product. ``gpus_per_node``: GPUs
     that share a NUMA node's cores. ``nodes``: machines that all GPUs are spread over evenly.
     ``measured``: whether a fit's formula is corrected by what was measured.
@@ -61,6 +61,6 @@ class Operation:
         """What the prices of ``shape`` rest on: one ``Source``, or one each."""
         return Source.DATASHEET
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """Nanoseconds by source float64[5] (see ``Source``) of the prices of ``shape``."""
         return by_source(price_ns, self.sources(*shape))

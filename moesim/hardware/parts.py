@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.hardware.basis import Source, by_source
+from moesim.hardware.provenance import Source, by_source
 
 if TYPE_CHECKING:
     from moesim.hardware.calibrated import Fit, Ranges
@@ -63,7 +63,7 @@ def where(mask: NDArray[np.bool_], parts: Sequence[Part]) -> list[Part]:
     return [part._replace(time_ns=np.where(mask, part.time_ns, 0.0)) for part in parts]
 
 
-def resting(price_ns: Floats, parts: Sequence[Part]) -> Floats:
+def provenance_of(price_ns: Floats, parts: Sequence[Part]) -> Floats:
     """Nanoseconds by source float64[5]: each price is shared out as its parts have it."""
     price = np.ravel(price_ns)
     times = [np.broadcast_to(part.time_ns, np.shape(price_ns)).ravel() for part in parts]

@@ -1,4 +1,4 @@
-"""Slots and victims turn by turn, compiled for each policy and way to handle misses
+"""Slots and victims one activation after another, compiled for each policy and way to handle misses
 (docs/semantics.md).
 """
 
@@ -90,7 +90,7 @@ def last_pinned(resident: Any, state: Any) -> Any:
 
 
 def decide_with(
-    key: Any, before_turn: Any, after_turn: Any, place: Any, forms: Sequence[Form]
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form]
 ) -> Callable[..., int]:
     """The decisions of a policy with these functions where ``place`` says which of ``forms`` a miss
     has.
@@ -99,21 +99,22 @@ def decide_with(
 
     def decide(
         most_loads: int, prices: Any,
-        offsets: Any, needs: Any, next_use: Any, weights: Any, draws: Any,
+        offsets: Any, active: Any, next_use: Any, weights: Any, draws: Any,
         slots: int, serial: bool, resident_first: bool, empties: bool, layers: int,
         first_step: int, now: int, resident: Any, state: Any,
         expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
         form_out: Any,
     ) -> int:  # fmt: skip
-        """Slots and victims for every step of a pool; returns the policy time after its last turn.
+        """Slots and victims for every step of a pool; returns the policy time after its last
+        activation.
 
         Steps are those of ``layers`` layers in turn, from ``first_step`` on. ``prices`` int64[3,
-        needs] of copy, kernel and host where ``place`` reads them, else int64[3, 0].
+        active experts] of copy, kernel and host where ``place`` reads them, else int64[3, 0].
         """
         experts = len(resident)
-        # residents that this step does not need, and those whose turn in it is over
+        # residents that this step does not need, and those whose activation in it is over
         idle, over = np.empty(experts, np.bool_), np.zeros(experts, np.bool_)
-        wave_of, need_of = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
+        wave_of, index_of = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
         order, keys = np.empty(experts, np.int64), np.empty(experts, np.int64)
         used, this_pass, layer = 0, (first_step - 1) // layers, (first_step - 1) % layers
         for e in range(experts):
@@ -130,8 +131,8 @@ def decide_with(
                 resident[:] = idle[:] = False
                 used = 0
             for i in range(low, high):
-                e = needs[i]
-                idle[e], need_of[e] = False, i
+                e = active[i]
+                idle[e], index_of[e] = False, i
                 there = resident[e] and state[ARRIVING, e] == 0
                 if there or not resident_first:
                     order[residents] = e
@@ -139,8 +140,8 @@ def decide_with(
             rest = residents
             if resident_first:
                 for i in range(low, high):
-                    if not resident[needs[i]] or state[ARRIVING, needs[i]] != 0:
-                        order[rest] = needs[i]
+                    if not resident[active[i]] or state[ARRIVING, active[i]] != 0:
+                        order[rest] = active[i]
                         rest += 1
             wave = members = loads = copied = hosted = 0
             crossed = False
@@ -150,7 +151,7 @@ def decide_with(
                 copy_ns = kernel_ns = host_ns = 0
                 if not hit:
                     if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[:, need_of[e]]
+                        copy_ns, kernel_ns, host_ns = prices[:, index_of[e]]
                     form = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
                 if on_gpu[form]:
                     new = serial
@@ -160,8 +161,8 @@ def decide_with(
                         wave += 1
                         members = 0
                 if in_slot[form]:
-                    weight = weights[need_of[e]] if len(weights) > 0 else 0
-                    before_turn(e, hit, this_pass, layer, weight, state)
+                    weight = weights[index_of[e]] if len(weights) > 0 else 0
+                    before_activation(e, hit, this_pass, layer, weight, state)
                 if not hit and in_slot[form]:
                     loads += 1
                     copied += copy_ns
@@ -189,9 +190,9 @@ def decide_with(
                 state[LAST_USE, e], state[LAST_PASS, e] = now, this_pass
                 state[FREQUENCY, e] += 1
                 if len(next_use) > 0:
-                    state[NEXT_USE, e] = next_use[need_of[e]]
+                    state[NEXT_USE, e] = next_use[index_of[e]]
                 if in_slot[form]:
-                    after_turn(e, hit, victim, now, state)
+                    after_activation(e, hit, victim, now, state)
                 now += 1
                 over[e] = resident[e]
                 if on_gpu[form]:

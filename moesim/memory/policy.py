@@ -16,11 +16,12 @@ from moesim.memory.policy_reads import check_reads
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
     ARRIVING, ROWS,
 ) = range(11)  # fmt: skip
-"""Rows of a cache's state int64[ROWS + memory, experts]: turn of the last use, turn of the last
-load, number of turns, next (step, id) as one number, choices in the first part of the trace, and
-forward pass of the last use; in column 0 the pass, and layer of the pool, that is being decided;
-for which layer of which pass a prefetch has pinned it (one more than their number in execution
-order, else 0), and whether its copy has not ended. The rows of a policy's own memory follow.
+"""Rows of a cache's state int64[ROWS + memory, experts]: activation of the last use, activation of
+the last load, number of activations, next (step, id) as one number, choices in the first part of
+the trace, and forward pass of the last use; in column 0 the pass, and layer of the pool, that is
+being decided; for which layer of which pass a prefetch has pinned it (one more than their number in
+execution order, else 0), and whether its copy has not ended. The rows of a policy's own memory
+follow.
 """
 
 NEVER = 1 << 62
@@ -36,12 +37,12 @@ class CachePolicy(Params):
 
     A policy gives ``key(expert, state, draw, position, candidates)``: the candidate with the least
     key is evicted, of equals the lowest id. ``state`` is int64[ROWS + memory, experts], ``draw`` a
-    random number in [0, 1) of this turn, ``position`` the candidate's rank by id among
+    random number in [0, 1) of this activation, ``position`` the candidate's rank by id among
     ``candidates`` of them. It is plain arithmetic that numba compiles, so that both engines run the
     one definition. Under ``scope: global`` the experts of layer i follow those of layer i - 1.
 
     A policy that remembers more has ``memory`` rows of its own, fills them in ``start``, and writes
-    them in ``before_turn`` and ``after_turn``, which are compiled like the key.
+    them in ``before_activation`` and ``after_activation``, which are compiled like the key.
     """
 
     scope: Literal["layer", "global"] = Field(
@@ -56,7 +57,7 @@ class CachePolicy(Params):
     lists: ClassVar[bool] = False
     """Whether it keeps lists of what is resident, which a prefetch would go past."""
     weighs: ClassVar[bool] = False
-    """Whether ``before_turn`` reads ``weight``, which needs a trace with gate weights."""
+    """Whether ``before_activation`` reads ``weight``, which needs a trace with gate weights."""
     memory: ClassVar[int] = 0
     """Rows of state of its own, zero at first."""
 
@@ -82,7 +83,7 @@ class CachePolicy(Params):
     def start(
         self, state: NDArray[np.int64], slots: int, resident: NDArray[np.bool_], layers: int
     ) -> None:
-        """Fill the policy's own rows before the first turn.
+        """Fill the policy's own rows before the first activation.
 
         ``slots`` of the pool, ``resident`` bool[experts] preloaded, ``layers`` that share it.
         """
@@ -93,13 +94,17 @@ class CachePolicy(Params):
         raise NotImplementedError
 
     @staticmethod
-    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
-        """See the turn of ``expert`` before its victim is chosen and before state counts it.
+    def before_activation(
+        expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any
+    ) -> None:
+        """See the activation of ``expert`` before its victim is chosen and before state counts it.
 
         ``step`` counts forward passes, ``layer`` the layers of the pool; ``weight`` is the sum of
         the expert's gate weights in this step, in units of 1 / WEIGHT_UNIT.
         """
 
     @staticmethod
-    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
-        """See how turn ``now`` went, after state counted it; ``victim`` is -1 where none went."""
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        """See how activation ``now`` went, after state counted it; ``victim`` is -1 where none
+        went.
+        """

@@ -1,4 +1,6 @@
-"""Which experts are resident, turn by turn, and in which waves they run, without a clock."""
+"""Which experts are resident, one activation after another, and in which waves they run, without a
+clock.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit, specialised
+from moesim.memory.activations import Activations, ActiveExperts, Ints
 from moesim.memory.decisions import DECIDE, FIRST, decide_with, first_with
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling
@@ -26,7 +29,6 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.staging import STAGE, stage_with
-from moesim.memory.turns import Ints, Needs, Turns
 
 _STEP = 1 << 20
 """A next use is step * _STEP + id: a step's experts ascend."""
@@ -35,7 +37,7 @@ _STEP = 1 << 20
 @lru_cache
 def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
     """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
-    functions = (policy.key, policy.before_turn, policy.after_turn, miss.place)
+    functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
     return specialised(decide_with, DECIDE, *functions, constants=(miss.forms,))
 
 
@@ -62,21 +64,21 @@ def _next_uses(offsets: Any, experts: Any, count: int) -> Any:
     return after, following
 
 
-def next_uses(needs: Needs, experts: int) -> tuple[Ints, Ints]:
-    """For each need the (step, id) of the next one of its expert, as one number; and the first
-    uses.
+def next_uses(active: ActiveExperts, experts: int) -> tuple[Ints, Ints]:
+    """For each active expert the (step, id) of the next one of its expert, as one number; and the
+    first uses.
     """
-    after, first = _next_uses(needs.offsets, needs.experts, experts)
+    after, first = _next_uses(active.offsets, active.experts, experts)
     return after, first
 
 
 class LayerCache:
     """The residency of one MoE layer on one GPU, or of a pool of ``layers``: state without a clock.
 
-    ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[turns] of the run (empty where
-    the policy draws nothing); ``resident`` are preloaded experts; ``first_use`` int64[experts] for
-    policies that look ahead; ``miss`` as in the experiment, by default loads; ``prefetch_draws``
-    for victims of prefetches, where the policy draws. Experts are numbered
+    ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[activations] of the run (empty
+    where the policy draws nothing); ``resident`` are preloaded experts; ``first_use``
+    int64[experts] for policies that look ahead; ``miss`` as in the experiment, by default loads;
+    ``prefetch_draws`` for victims of prefetches, where the policy draws. Experts are numbered
     within the pool: layer by layer, within the GPU, ascending. The steps of a pool are those of its
     layers in turn.
     """
@@ -117,29 +119,29 @@ class LayerCache:
 
     def decide(
         self,
-        needs: Needs,
+        active: ActiveExperts,
         next_use: Ints | None = None,
         weights: Ints | None = None,
         prices: Ints | None = None,
-    ) -> Turns:
-        """The turns of the coming steps; ``next_use``, ``weights`` and ``prices`` int64[3, needs]
-        of copy, kernel and host are aligned with ``needs.experts``.
+    ) -> Activations:
+        """The activations of the coming steps; ``next_use``, ``weights`` and ``prices`` int64[3,
+        active experts] of copy, kernel and host are aligned with ``active.experts``.
         """
-        n = len(needs.experts)
+        n = len(active.experts)
         none = np.empty(0, np.int64)
-        turns = Turns(
+        activations = Activations(
             np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(4))
         )
         self._now = decide_of(self._policy, self._miss)(
-            self._most_loads,
-            np.empty((3, 0), np.int64) if prices is None else prices, needs.offsets, needs.experts,
-            none if next_use is None else next_use, none if weights is None else weights,
-            self.draws, self.slots, self._serial, self._resident_first, self._empties,
-            self._layers, self._step, self._now, self.resident, self.state,
-            turns.expert, turns.hit, turns.wave, turns.wait, turns.victim, turns.form,
+            self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
+            active.offsets, active.experts, none if next_use is None else next_use,
+            none if weights is None else weights, self.draws, self.slots, self._serial,
+            self._resident_first, self._empties, self._layers, self._step, self._now,
+            self.resident, self.state, activations.expert, activations.hit, activations.wave,
+            activations.wait, activations.victim, activations.form,
         )  # fmt: skip
-        self._step += len(needs.offsets) - 1
-        return turns
+        self._step += len(active.offsets) - 1
+        return activations
 
     def decide_step(
         self,
@@ -148,11 +150,11 @@ class LayerCache:
         next_use: Ints | None = None,
         weights: Ints | None = None,
         prices: Ints | None = None,
-    ) -> Turns:
-        """The turns of ``step``, which needs ``experts``; as in ``decide``."""
+    ) -> Activations:
+        """The activations of ``step``, which needs ``experts``; as in ``decide``."""
         self._step = step
-        needs = Needs(np.array([0, len(experts)]), experts)
-        return self.decide(needs, next_use, weights, prices)
+        active = ActiveExperts(np.array([0, len(experts)]), experts)
+        return self.decide(active, next_use, weights, prices)
 
     def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_]) -> int | None:
         """Give ``expert`` a slot ahead, pinned as ``pin``: the victim, -1 without one; None where
@@ -171,29 +173,32 @@ class LayerCache:
         self.state[PINNED, expert], self.state[ARRIVING, expert] = pin, 1
         return victim
 
-    def bypass(self, needs: Needs, prices: Ints | None = None) -> Turns:
-        """The turns of the coming steps where they leave the slots as they are."""
+    def bypass(self, active: ActiveExperts, prices: Ints | None = None) -> Activations:
+        """The activations of the coming steps where they leave the slots as they are."""
         resident = np.zeros_like(self.resident) if self._empties else self.resident
-        step = np.repeat(np.arange(len(needs.offsets) - 1), np.diff(needs.offsets))
+        step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
         order = np.arange(len(step))
         if self._resident_first:
-            order = np.lexsort((~resident[needs.experts], step))
-        experts, nobody = needs.experts[order], np.full(len(order), -1, np.int64)
+            order = np.lexsort((~resident[active.experts], step))
+        experts, nobody = active.experts[order], np.full(len(order), -1, np.int64)
         wave, wait, form = (np.empty(len(order), np.int64) for _ in range(3))
-        turns = Turns(experts, resident[experts], wave, wait, nobody, form)
+        activations = Activations(experts, resident[experts], wave, wait, nobody, form)
         stage_of(self._miss)(
             self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
-            needs.offsets, order, turns.hit, self._serial, self._resident_first, wave, wait, form,
+            active.offsets, order, activations.hit, self._serial, self._resident_first, wave, wait,
+            form,
         )  # fmt: skip
-        return turns
+        return activations
 
 
-def all_there(needs: Needs, *, serial: bool, hit: bool) -> Turns:
-    """The turns where every local expert is there, as ``hit`` or loaded: in one wave, or each in
-    its own.
+def all_there(active: ActiveExperts, *, serial: bool, hit: bool) -> Activations:
+    """The activations where every local expert is there, as ``hit`` or loaded: in one wave, or each
+    in its own.
     """
-    n = len(needs.experts)
-    step_start = np.repeat(needs.offsets[:-1], np.diff(needs.offsets))
+    n = len(active.experts)
+    step_start = np.repeat(active.offsets[:-1], np.diff(active.offsets))
     wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
     none = np.full(n, -1, np.int64)
-    return Turns(needs.experts, np.full(n, hit), wave, none, none, np.full(n, IN_SLOT, np.int64))
+    return Activations(
+        active.experts, np.full(n, hit), wave, none, none, np.full(n, IN_SLOT, np.int64)
+    )

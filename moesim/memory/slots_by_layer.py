@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import LayerCache
-from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def lru_curve(pieces: Sequence[Needs], experts: int, *, resident_first: bool = False) -> Ints:
+def lru_curve(
+    pieces: Sequence[ActiveExperts], experts: int, *, resident_first: bool = False
+) -> Ints:
     """Misses int64[experts] of a layer with 1, 2, ... slots under LRU, from empty slots.
 
     ``pieces``: what the layer needs, in order.

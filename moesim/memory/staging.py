@@ -1,4 +1,6 @@
-"""Turns that leave the slots as they are: what is not in one passes through staging buffers."""
+"""Activations that leave the slots as they are: what is not in one passes through staging
+buffers.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ STAGE = types.void(
 
 
 def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
-    """The turns around the slots where ``place`` says which of ``forms`` a miss has."""
+    """The activations around the slots where ``place`` says which of ``forms`` a miss has."""
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
 
     def stage(
@@ -31,7 +33,8 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
         order: Any, hits: Any, serial: bool, resident_first: bool,
         wave_out: Any, wait_out: Any, form_out: Any,
     ) -> None:  # fmt: skip
-        """Form and wave of every turn; ``order`` int64[turns] its need, ``hits`` bool[turns].
+        """Form and wave of every activation; ``order`` int64[activations] its active expert,
+        ``hits`` bool[activations].
 
         ``prices`` as for ``decisions.decide_with``.
         """

@@ -76,7 +76,7 @@ def block_sums(case: Case, outcome: Outcome, starts: Ints) -> pd.DataFrame:
         "duration_ns": np.diff(ends, prepend=0),
         "tokens": sizes,
         "decode_tokens": np.where(schedule.phase == Phase.DECODE, sizes, 0),
-        "turns": counts.turns.sum(axis=(1, 2)),
+        "activations": counts.activations.sum(axis=(1, 2)),
         "hits": counts.hits.sum(axis=(1, 2)),
         "accesses": counts.kept_rows.sum(axis=(1, 2)),
         "access_hits": counts.access_hits.sum(axis=(1, 2)),

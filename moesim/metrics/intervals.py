@@ -39,7 +39,7 @@ RATIOS: Mapping[str, Ratio] = {
     "output_throughput": Ratio("decode_tokens", "duration_ns", 1e9),
     "total_token_throughput": Ratio("tokens", "duration_ns", 1e9),
     "mean_tpot_ms": Ratio("tpot_ns", "timed_requests", 1e-6),
-    "hit_ratio_per_expert": Ratio("hits", "turns", share=True),
+    "hit_ratio_per_expert": Ratio("hits", "activations", share=True),
     "hit_ratio_per_access": Ratio("access_hits", "accesses", share=True),
 }
 """The numbers of a summary that have an interval."""

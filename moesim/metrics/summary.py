@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
-from moesim.hardware.basis import SOURCES
+from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import Loads, balance
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
@@ -64,7 +64,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     gpu_time -= int(outcome.ends[first - 1].sum()) if first else 0
     charged = outcome.charges[span].sum(axis=(0, 1)).tolist()
     charges = dict(zip(outcome.categories, charged, strict=True))
-    turns, hits = int(counts.turns[span].sum()), int(counts.hits[span].sum())
+    activations, hits = int(counts.activations[span].sum()), int(counts.hits[span].sum())
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
     dropped = int(counts.dropped_choices[span].sum())
@@ -79,9 +79,9 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "total_token_throughput": _ratio(int(sizes.sum()) * SECOND, duration),
         "hits": hits,
         "late": late,
-        "misses": turns - hits - late,
+        "misses": activations - hits - late,
         **misses_by_form(counts, span),
-        "hit_ratio_per_expert": _ratio(hits, turns),
+        "hit_ratio_per_expert": _ratio(hits, activations),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
         "bytes_h2d": int((counts.read[span].sum(axis=(0, 2)) * expert).sum()),
         **prefetch_numbers(case, counts, span),
@@ -115,12 +115,13 @@ def time_share(charges: dict[str, int], total: int) -> dict[str, float]:
 
 
 def price_share(outcome: Outcome) -> dict[str, float]:
-    """What the priced and the host's time rests on, by ``basis.SOURCES`` and ``software``; sums to
-    1. Each charge is split as its prices are; waiting for other GPUs and idle time are left out.
+    """The provenance of the priced and the host's time, by ``provenance.SOURCES`` and ``software``;
+    sums to 1. Each charge is split as its prices are; waiting for other GPUs and idle time are left
+    out.
     """
     shares = np.zeros(len(SOURCES))
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
-    for charge, nanoseconds in outcome.basis.items():
+    for charge, nanoseconds in outcome.provenance.items():
         if total := float(nanoseconds.sum()):
             shares += charges[charge] * nanoseconds / total
     whole = float(shares.sum()) + charges["host"]

@@ -25,8 +25,8 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     expert = counts.expert_bytes(case)
     shown = (*CHARGES[:5], *outcome.categories[len(CHARGES) :])
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=1).T, strict=True))
-    turns, hits, late = (
-        values.sum(axis=(1, 2)) for values in (counts.turns, counts.hits, counts.late)
+    activations, hits, late = (
+        values.sum(axis=(1, 2)) for values in (counts.activations, counts.hits, counts.late)
     )
     return pd.DataFrame(
         {
@@ -37,10 +37,10 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "tokens": sizes,
             "decode_tokens": np.where(decode, sizes, 0),
             "live_requests": np.where(decode, sizes, live),
-            "turns": turns,
+            "activations": activations,
             "hits": hits,
             "late": late,
-            "misses": turns - hits - late,
+            "misses": activations - hits - late,
             "accesses": counts.kept_rows.sum(axis=(1, 2)),
             "access_hits": counts.access_hits.sum(axis=(1, 2)),
             "bytes_h2d": (counts.read.sum(axis=2) * expert).sum(axis=1),
@@ -56,17 +56,17 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
     """A row for each (step, MoE layer, GPU)."""
     step, layer, gpu, start, end, stall, barrier = outcome.layers.T
     counts, where = outcome.counts, (step, layer, gpu)
-    turns, hits, late = counts.turns[where], counts.hits[where], counts.late[where]
+    activations, hits, late = counts.activations[where], counts.hits[where], counts.late[where]
     return pd.DataFrame(
         {
             "step": step,
             "layer": layer,
             "gpu": gpu,
             "tokens": counts.rows[where],
-            "distinct_experts": turns,
+            "distinct_experts": activations,
             "hits": hits,
             "late": late,
-            "misses": turns - hits - late,
+            "misses": activations - hits - late,
             "start_ns": start,
             "end_ns": end,
             "stall_ns": stall,

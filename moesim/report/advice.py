@@ -12,7 +12,7 @@ from rich.text import Text
 
 from moesim.config.counted import counted
 from moesim.report.compare_intervals import sentence
-from moesim.report.terminal import basis_line, number, percent, trust_lines
+from moesim.report.terminal import number, percent, provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, Settings
 from moesim.sweep.advise.limits import MEANING
@@ -191,7 +191,7 @@ def trust(advice: Advice) -> list[str]:
             " replay flatters choices that keep them (--requests)"
         )
     summary = advice.best.summary
-    return [replayed, *_drops(summary), *basis_line(summary), *trust_lines(summary)]
+    return [replayed, *_drops(summary), *provenance_line(summary), *trust_lines(summary)]
 
 
 def _drops(summary: Mapping[str, Any]) -> list[str]:

@@ -55,14 +55,14 @@ def _table(of_policy: Mapping[str, pd.DataFrame], title: str) -> Table:
         ratios = [percent(rows["miss_ratio"][slots]) for rows in of_policy.values()]
         cells = [one.removesuffix(" %") for one in ratios]
         table.add_row(str(slots), *cells, *(_limit(found, first, slots) if found else ()))
-    table.caption = f"misses of {int(first['turns'].iloc[0]):,} turns, from empty slots"
+    table.caption = f"misses of {int(first['activations'].iloc[0]):,} activations, from empty slots"
     if found:
         table.caption += "; gap: lru over min; cold: first uses, of min's misses"
     return table
 
 
 def _limit(found: Verdict, rows: pd.DataFrame, slots: int) -> list[str]:
-    gap = found.replacement[slots - 1] / max(int(rows["turns"].iloc[0]), 1)
+    gap = found.replacement[slots - 1] / max(int(rows["activations"].iloc[0]), 1)
     shares = [
         percent(value).removesuffix(" %") for value in (gap, found.compulsory_share[slots - 1])
     ]

@@ -35,7 +35,7 @@ def draw(curves: pd.DataFrame, path: Path, title: str, option: str = "--out") ->
         FigureCanvasAgg(sheet)
         panels = sheet.subplots(1, 2 if found else 1, squeeze=False)[0]
         if found:
-            _parts(found, int(next(iter(of_policy.values()))["turns"].iloc[0]), panels[1])
+            _parts(found, int(next(iter(of_policy.values()))["activations"].iloc[0]), panels[1])
         sheet.suptitle(title, x=0.01, ha="left")
         for axes in panels:
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -61,7 +61,7 @@ def _lines(of_policy: Mapping[str, pd.DataFrame], axes: Axes) -> None:
         _mark_gain(of_policy["lru"], axes)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(XLABEL)
-    axes.set_ylabel("Misses (% of turns)")
+    axes.set_ylabel("Misses (% of activations)")
     axes.set_title("Miss ratio")
     if len(ends) > 1:
         axes.legend(fontsize=9, frameon=False)
@@ -78,7 +78,7 @@ def _mark_gain(rows: pd.DataFrame, axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _parts(found: Verdict, turns: int, axes: Axes) -> None:
+def _parts(found: Verdict, activations: int, axes: Axes) -> None:
     """LRU's misses: first uses, what MIN misses beyond, and what LRU misses beyond MIN."""
     slots = np.arange(1, len(found.compulsory) + 1)
     names = ("first uses", "MIN beyond first uses (working set)", "LRU beyond MIN (policy)")
@@ -86,7 +86,7 @@ def _parts(found: Verdict, turns: int, axes: Axes) -> None:
     for number, (name, part) in enumerate(
         zip(names, (found.compulsory, found.capacity, found.replacement), strict=True)
     ):
-        top = below + 100 * np.maximum(part, 0) / max(turns, 1)
+        top = below + 100 * np.maximum(part, 0) / max(activations, 1)
         face = fill(number)
         axes.fill_between(
             slots, below, top, label=name, facecolor=face.facecolor, hatch=face.hatch,
@@ -95,6 +95,6 @@ def _parts(found: Verdict, turns: int, axes: Axes) -> None:
         below = top
     axes.set_ylim(bottom=0)
     axes.set_xlabel(XLABEL)
-    axes.set_ylabel("LRU's misses (% of turns)")
+    axes.set_ylabel("LRU's misses (% of activations)")
     axes.set_title("What limits LRU")
     axes.legend(fontsize=9, frameon=False, reverse=True)

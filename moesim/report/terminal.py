@@ -75,7 +75,7 @@ def summary_table(summary: Mapping[str, Any], setting: str = "") -> RenderableTy
 
 
 def _last_lines(summary: Mapping[str, Any]) -> list[str]:
-    return [*interval_line(summary), *basis_line(summary), *trust_lines(summary)]
+    return [*interval_line(summary), *provenance_line(summary), *trust_lines(summary)]
 
 
 def remedies(summary: Mapping[str, Any], capacity: str, file: Path) -> list[str]:
@@ -95,7 +95,7 @@ MOST_OUTSIDE = 0.1
 """Share of the time on prices outside of what was measured, beyond which a run warns."""
 
 
-def basis_line(summary: Mapping[str, Any]) -> list[str]:
+def provenance_line(summary: Mapping[str, Any]) -> list[str]:
     """What the priced time of one run rests on."""
     known = {name: share for name, share in (summary.get("price_share") or {}).items() if share}
     texts = (f"{percent(share)} {name}" for name, share in known.items())

@@ -50,7 +50,7 @@ def memory(study: Study, task: Task) -> Iterator[Row]:
 
 
 def miss_rate_over_slots(study: Study, task: Task) -> Iterator[Row]:
-    """Misses over turns by policy, with warm caches."""
+    """Misses over activations by policy, with warm caches."""
     for policy in POLICIES:
         for slots in range(1, MOST_SLOTS + 1):
             timed = _buffered(study, task, policy, slots)

@@ -19,7 +19,8 @@ class Timed:
     """The measured batches of a point, the warm-up left out.
 
     ``batch_ns``: one batch; ``charges`` ns a batch of the mean GPU by category, which with idle
-    time add up to it; ``miss_rate``: misses over turns; ``balance`` as ``metrics.balance`` gives.
+    time add up to it; ``miss_rate``: misses over activations; ``balance`` as ``metrics.balance``
+    gives.
     """
 
     setting: Setting
@@ -53,11 +54,13 @@ def timed(setting: Setting, values: Assumptions, pools: Pools, warm: int = 0) ->
     begin = int(outcome.ends[first - 1].max()) if first else 0
     batches = setting.batches - warm
     charges = outcome.charges[first:].sum(axis=0).mean(axis=0) / batches
-    turns, hits = (int(one[first:].sum()) for one in (outcome.counts.turns, outcome.counts.hits))
+    activations, hits = (
+        int(one[first:].sum()) for one in (outcome.counts.activations, outcome.counts.hits)
+    )
     return Timed(
         setting,
         (outcome.duration_ns - begin) / batches,
         dict(zip(outcome.categories, charges.tolist(), strict=True)),
-        (turns - hits) / max(turns, 1),
+        (activations - hits) / max(activations, 1),
         balance(Loads.of(outcome.counts.rows[first:])),
     )

@@ -26,7 +26,7 @@ from moesim.results.files import (
 )
 from moesim.results.overwrite import check_replaceable
 from moesim.results.provenance import FORMAT, digest
-from moesim.results.renamed import check_names
+from moesim.results.renamed import COLUMNS, check_names
 from moesim.results.result import OPTIONAL, TABLES, TEXTS, Result, empty_table
 from moesim.results.shape import Configuration, Provenance, Summary, check_shape
 from moesim.results.store import LOG, PACKS, is_stored, read_stored
@@ -80,12 +80,15 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The table in ``path``; an InputError where it is missing or no Parquet."""
+    """The table in ``path``; an InputError where it is missing, no Parquet or has a
+    column with an earlier name.
+    """
     check_regular(path)
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
     except UNREADABLE as error:
         raise _unusable(path.parent, f"{path.name} cannot be read ({first_line(error)})") from error
+    check_names(str(path), frame.columns, COLUMNS)
     return frame
 
 

@@ -18,6 +18,7 @@ from moesim.config.errors import InputError
 from moesim.config.json_text import parse_json
 from moesim.results.files import UNREADABLE, first_line, plain
 from moesim.results.provenance import FORMAT
+from moesim.results.renamed import COLUMNS, check_names
 from moesim.results.result import TABLES, Result
 from moesim.results.shape import Configuration, Provenance, Shape, Summary, check_shape
 
@@ -90,4 +91,6 @@ def _stream(table: pd.DataFrame) -> bytes:
 
 
 def _table(content: bytes) -> Any:
-    return pyarrow.ipc.open_stream(content).read_all().to_pandas()
+    table = pyarrow.ipc.open_stream(content).read_all().to_pandas()
+    check_names("its tables", table.columns, COLUMNS)
+    return table

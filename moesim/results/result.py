@@ -11,9 +11,10 @@ import pandas as pd
 from pydantic import BaseModel
 
 STEPS = (
-    "step", "phase", "start_ns", "end_ns", "tokens", "decode_tokens", "live_requests", "turns",
-    "hits", "late", "misses", "accesses", "access_hits", "bytes_h2d", "stall_ns", "barrier_ns",
-    "cpu_wait_ns", "attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns",
+    "step", "phase", "start_ns", "end_ns", "tokens", "decode_tokens", "live_requests",
+    "activations", "hits", "late", "misses", "accesses", "access_hits", "bytes_h2d", "stall_ns",
+    "barrier_ns", "cpu_wait_ns", "attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns",
+    "host_ns",
 )  # fmt: skip
 LAYERS = (
     "step", "layer", "gpu", "tokens", "distinct_experts", "hits", "late", "misses",
@@ -30,8 +31,8 @@ MEMORY_CATEGORIES = (
 )  # fmt: skip
 MEMORY = ("time_ns", *MEMORY_CATEGORIES, "host_bytes", "capacity_bytes")
 BLOCKS = (
-    "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "turns", "hits", "accesses",
-    "access_hits", "timed_requests", "tpot_ns",
+    "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "activations", "hits",
+    "accesses", "access_hits", "timed_requests", "tpot_ns",
 )  # fmt: skip
 SPANS = (
     "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",

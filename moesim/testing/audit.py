@@ -1,4 +1,4 @@
-"""An audit of the turns of one layer: sets and plain Python, no compiled code."""
+"""An audit of the activations of one layer: sets and plain Python, no compiled code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.policy import (
     FREQUENCY,
     INSERTED,
@@ -21,8 +22,7 @@ from moesim.memory.policy import (
     WEIGHT_UNIT,
     CachePolicy,
 )
-from moesim.memory.turns import Needs, Turns
-from moesim.testing.traces import needs_of
+from moesim.testing.traces import active_experts_of
 
 STEP = 1 << 20
 """A next use is step * STEP + id, as one number."""
@@ -48,21 +48,23 @@ class Setting:
         """What USAGE holds: int64[experts]."""
         return np.array(self.uses or (0,) * self.experts, np.int64)
 
-    def weights(self, needs: Needs) -> NDArray[np.int64]:
-        """A gate weight for each need, with zeros among them."""
+    def weights(self, active: ActiveExperts) -> NDArray[np.int64]:
+        """A gate weight for each active expert, with zeros among them."""
         drawn = np.random.default_rng(self.seed + 1).integers(
-            0, 3 * WEIGHT_UNIT, len(needs.experts)
+            0, 3 * WEIGHT_UNIT, len(active.experts)
         )
         return np.maximum(drawn - WEIGHT_UNIT, 0)
 
-    def draws(self, needs: Needs) -> NDArray[np.float64]:
-        """A number in [0, 1) for each turn."""
-        return np.random.default_rng(self.seed).random(len(needs.experts))
+    def draws(self, active: ActiveExperts) -> NDArray[np.float64]:
+        """A number in [0, 1) for each activation."""
+        return np.random.default_rng(self.seed).random(len(active.experts))
 
 
 @dataclass
 class Audit:
-    """Follows recorded turns with its own residents and state; ``verify`` asserts every rule."""
+    """Follows recorded activations with its own residents and state; ``verify`` asserts every
+    rule.
+    """
 
     policy: CachePolicy
     steps: Sequence[Sequence[int]]
@@ -86,10 +88,10 @@ class Audit:
         """Slots, or the buffers that take their place."""
         return self.policy.shared_buffers() or self.setting.slots
 
-    def verify(self, turns: Turns) -> None:
-        """Raise AssertionError at the first turn that breaks a rule."""
-        draws = np.random.default_rng(self.setting.seed).random(len(turns.expert))
-        weights = self.setting.weights(needs_of(self.steps)).tolist()
+    def verify(self, activations: Activations) -> None:
+        """Raise AssertionError at the first activation that breaks a rule."""
+        draws = np.random.default_rng(self.setting.seed).random(len(activations.expert))
+        weights = self.setting.weights(active_experts_of(self.steps)).tolist()
         for step, experts in enumerate(self.steps):
             needed, waves = set(experts), dict[int, int]()
             self.state[THIS_PASS, 0] = step
@@ -100,11 +102,13 @@ class Audit:
             opened = sum(expert in self.residents for expert in order)
             for place, expert in enumerate(order):
                 at = self.now
-                assert turns.expert[at] == expert, self._said(step, expert, "is not next in turn")
-                hit, victim = bool(turns.hit[at]), int(turns.victim[at])
+                assert activations.expert[at] == expert, self._said(
+                    step, expert, "is not next in turn"
+                )
+                hit, victim = bool(activations.hit[at]), int(activations.victim[at])
                 assert hit == (expert in self.residents), self._said(step, expert, "hit or miss?")
                 wait, wave = -1, self._wave(waves, place, opened)
-                self.policy.before_turn(expert, hit, step, 0, weight_of[expert], self.state)
+                self.policy.before_activation(expert, hit, step, 0, weight_of[expert], self.state)
                 if not hit:
                     self._judge(step, expert, victim, (needed, order, waves), draws[at])
                     wait = waves.get(victim, -1)
@@ -112,19 +116,19 @@ class Audit:
                     wave += wait == wave
                 elif victim >= 0:
                     raise AssertionError(self._said(step, expert, f"is a hit and evicts {victim}"))
-                found = (int(turns.wait[at]), int(turns.wave[at]))
+                found = (int(activations.wait[at]), int(activations.wave[at]))
                 assert found == (wait, wave), self._said(step, expert, f"wait, wave: {found}")
                 assert len(self.residents) <= self._slots, self._said(step, expert, "no slot")
                 waves[expert] = wave
                 self._used(expert, step, victim, loaded=not hit)
-        assert self.now == len(turns.expert), "there are more turns than needed experts"
+        assert self.now == len(activations.expert), "there are more activations than needed experts"
 
     def _order(self, needed: set[int]) -> list[int]:
         first = needed & self.residents if self.setting.resident_first else needed
         return sorted(first) + sorted(needed - first)
 
     def _wave(self, waves: dict[int, int], place: int, opened: int) -> int:
-        """The wave of the coming turn, but for what its own copy waits for."""
+        """The wave of the coming activation, but for what its own copy waits for."""
         last = max(waves.values(), default=0)
         new = self.setting.serial or (self.setting.resident_first and place == opened)
         return last + (place > 0 and new)
@@ -163,7 +167,7 @@ class Audit:
         self.state[NEXT_USE, expert] = self._next_use(expert, step + 1)
         if loaded:
             self.state[INSERTED, expert] = self.now
-        self.policy.after_turn(expert, not loaded, victim, self.now, self.state)
+        self.policy.after_activation(expert, not loaded, victim, self.now, self.state)
         self.now += 1
 
     def _next_use(self, expert: int, first: int) -> int:

@@ -24,9 +24,11 @@ def adds_up(operation: Operation, *shape: Any) -> None:
     assert np.isfinite(price).all(), f"{name}: a price is not finite"
     assert (price >= 0).all(), f"{name}: a price is below zero"
     assert np.allclose(price, total, rtol=1e-9), f"{name}: the price is not the sum of the parts"
-    resting = np.asarray(operation.rests_on(price, *shape))
-    assert (resting >= 0).all(), f"{name}: rests on less than nothing"
-    assert np.isclose(resting.sum(), price.sum()), f"{name}: rests on {resting}, not on its price"
+    provenance = np.asarray(operation.provenance(price, *shape))
+    assert (provenance >= 0).all(), f"{name}: rests on less than nothing"
+    assert np.isclose(provenance.sum(), price.sum()), (
+        f"{name}: rests on {provenance}, not on its price"
+    )
 
 
 def remembers_nothing(operation: Operation, shape: tuple[Any, ...], other: tuple[Any, ...]) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, Prefetcher, View
-from moesim.memory.turns import Needs
 
 Mask = NDArray[np.bool_]
 """Which experts are needed: bool[passes, layers, experts]."""
 
 
 def view_of(needed: Mask, first: int = 0, learned: Mask | None = None) -> View:
-    """The passes of ``needed`` from ``first`` on, on one GPU that has every expert; each need is
-    one choice.
+    """The passes of ``needed`` from ``first`` on, on one GPU that has every expert; each active
+    expert is one choice.
 
     Followers are counted, and a look-ahead was recorded, in ``learned`` (default: ``needed``): the
     recorded one names the expert before each that is needed.
@@ -27,7 +27,9 @@ def view_of(needed: Mask, first: int = 0, learned: Mask | None = None) -> View:
         first=first,
         local=[np.arange(experts)],
         logical=np.tile(np.arange(experts), (layers, 1)),
-        needs={(layer, 0): _needs(needed[first:, layer]) for layer in range(layers)},
+        active_experts={
+            (layer, 0): _active_experts(needed[first:, layer]) for layer in range(layers)
+        },
         before=_before(needed, first),
         active=np.ones((len(needed) - first, layers), np.bool_),
         choices=needed[first:].astype(np.int64),
@@ -83,10 +85,10 @@ def knows_no_more_than_it_says(
     assert before == after, f"{name} reads what is not known yet, without 'looks_ahead = True'"
 
 
-def _needs(mask: Any) -> Needs:
+def _active_experts(mask: Any) -> ActiveExperts:
     step, experts = np.nonzero(mask)
     number = np.bincount(step, minlength=len(mask))
-    return Needs(np.concatenate(([0], np.cumsum(number))), experts)
+    return ActiveExperts(np.concatenate(([0], np.cumsum(number))), experts)
 
 
 def _before(needed: Mask, first: int) -> dict[Key, NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Small traces and needs to test components with."""
+"""Small traces and active experts to test components with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moesim.memory.turns import Needs
+from moesim.memory.activations import ActiveExperts
 from moesim.trace.routing import Phase, RoutingTrace, TraceMetadata
 
 
@@ -36,9 +36,9 @@ def toy_trace(
     )
 
 
-def needs_of(steps: Sequence[Sequence[int]]) -> Needs:
-    """The needs of ``steps``, each the experts of one step in any order."""
+def active_experts_of(steps: Sequence[Sequence[int]]) -> ActiveExperts:
+    """The active experts of ``steps``, each the experts of one step in any order."""
     distinct = [sorted(set(step)) for step in steps]
     offsets = np.concatenate(([0], np.cumsum([len(step) for step in distinct])))
     experts = [expert for step in distinct for expert in step]
-    return Needs(offsets.astype(np.int64), np.array(experts, np.int64))
+    return ActiveExperts(offsets.astype(np.int64), np.array(experts, np.int64))

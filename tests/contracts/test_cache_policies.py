@@ -1,4 +1,4 @@
-"""Every registered cache policy, on needs that hypothesis makes."""
+"""Every registered cache policy, on active experts that hypothesis makes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from moesim.testing.audit import Setting
 from moesim.testing.cache_policies import (
+    activations_of,
     carries_its_state,
     is_deterministic,
     keeps_the_rules,
     misses_of,
     residents_after,
-    turns_of,
 )
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "memory" / "policies"
@@ -69,7 +69,7 @@ def test_every_file_of_the_folder_is_registered(policies):
 
 
 @given(play=plays())
-def test_turns_keep_the_rules(policies, play):
+def test_activations_keep_the_rules(policies, play):
     for policy in policies.values():
         keeps_the_rules(policy, *play)
 
@@ -114,22 +114,22 @@ def test_with_a_slot_for_each_only_first_uses_miss(caches, play):
 
 def test_the_studys_lifo(policies):
     """Design 3.2: 2 slots, needs 1, 2, 3: load 1, load 2, then 3 over 2 after 2 has run."""
-    turns = turns_of(policies["lifo"], [[1, 2, 3]], Setting(experts=4, slots=2))
-    assert turns.hit.tolist() == [False] * 3
-    assert turns.victim.tolist() == [-1, -1, 2]
-    assert turns.wait.tolist() == [-1, -1, 0]
-    assert turns.wave.tolist() == [0, 0, 1]
+    activations = activations_of(policies["lifo"], [[1, 2, 3]], Setting(experts=4, slots=2))
+    assert activations.hit.tolist() == [False] * 3
+    assert activations.victim.tolist() == [-1, -1, 2]
+    assert activations.wait.tolist() == [-1, -1, 0]
+    assert activations.wave.tolist() == [0, 0, 1]
 
 
 def test_the_last_in_turn_goes_where_nothing_else_can(caches):
     """Rule (c): 2 and 3 are resident, 1 comes first: 3 goes, and then misses over 1 or 2."""
     setting = Setting(experts=4, slots=2, initial=(2, 3))
     for kind, policy in caches.items():
-        turns = turns_of(policy, [[1, 2, 3]], setting)
-        assert turns.hit.tolist() == [False, True, False], kind
-        assert turns.victim.tolist()[:2] == [3, -1], kind
-        assert turns.victim[2] in (1, 2), kind
-        assert turns.wait.tolist() == [-1, -1, 0], kind
+        activations = activations_of(policy, [[1, 2, 3]], setting)
+        assert activations.hit.tolist() == [False, True, False], kind
+        assert activations.victim.tolist()[:2] == [3, -1], kind
+        assert activations.victim[2] in (1, 2), kind
+        assert activations.wait.tolist() == [-1, -1, 0], kind
 
 
 HAND = [[0], [1], [0], [2], [0, 1]]
@@ -140,13 +140,13 @@ HAND = [[0], [1], [0], [2], [0, 1]]
     ("kind", "victims", "misses"),
     [
         ("lru", [-1, -1, -1, 1, -1, 2], 4),
-        ("fifo", [-1, -1, -1, 0, 2, -1], 4),  # 0 goes; at its turn 1 is needed, so 2 goes
+        ("fifo", [-1, -1, -1, 0, 2, -1], 4),  # 0 goes; at its activation 1 is needed, so 2 goes
         ("lifo", [-1, -1, -1, 1, -1, 2], 4),
         ("lfu", [-1, -1, -1, 1, -1, 2], 4),
-        ("min", [-1, -1, -1, 1, -1, 2], 4),  # both are next needed at step 4, 1 a turn later
+        ("min", [-1, -1, -1, 1, -1, 2], 4),  # both are next needed at step 4, 1 an activation later
     ],
 )
 def test_victims_by_hand(policies, kind, victims, misses):
-    turns = turns_of(policies[kind], HAND, Setting(experts=3, slots=2))
-    assert turns.victim.tolist() == victims
-    assert int((~turns.hit).sum()) == misses
+    activations = activations_of(policies[kind], HAND, Setting(experts=3, slots=2))
+    assert activations.victim.tolist() == victims
+    assert int((~activations.hit).sum()) == misses

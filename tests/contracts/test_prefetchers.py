@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch import registry
 from moesim.memory.prefetch.base import Prefetcher, View, predicted
-from moesim.memory.turns import Needs
 from moesim.testing.prefetchers import (
     knows_no_more_than_it_says,
     predictions,
@@ -43,15 +43,15 @@ def test_contract(kind: str, drawn: list[bool], at: int) -> None:
 class Psychic(Prefetcher):
     """Predicts what will be needed, twice, and says nothing of it."""
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
-        needs = view.needs[target, gpu]
-        return Needs(2 * needs.offsets, np.repeat(needs.experts, 2))
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
+        active = view.active_experts[target, gpu]
+        return ActiveExperts(2 * active.offsets, np.repeat(active.experts, 2))
 
 
 class Counting(Prefetcher):
     """Predicts by the number of the pass in the view."""
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         return predicted(np.arange(view.passes)[:, None] > np.arange(EXPERTS))
 
 

@@ -119,7 +119,7 @@ def test_the_table_is_what_a_stack_counts(cases):
 
 def test_with_just_the_slots_of_one_step_only_its_repeats_hit(cases):
     """4 slots at batch 1 hold the last token's four experts whatever the policy; ``stream`` keeps
-    nothing, so that each turn is a miss.
+    nothing, so that each activation is a miss.
     """
     expected = 0
     for layer in range(24):

@@ -1,4 +1,4 @@
-"""When two ways to play a case agree: the engines with the judge, and with each other."""
+"""When two ways to play a case agree: the engines with the reference, and with each other."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from moesim.memory.misses.skip import SKIPPED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
-from .judge import AHEAD, judge
-from .judge_words import CATEGORIES, Verdict
+from .reference import AHEAD, reference
+from .reference_words import CATEGORIES, Verdict
 from .strategies import Case
 from .wiring import engine_case
 
 COUNTS = ["hits", "late", "misses"]
 WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
-HANDLED = {"host_turns": ON_HOST, "zero_copy_turns": OVER_LINK, "skipped_turns": SKIPPED}
+HANDLED = {
+    "host_activations": ON_HOST,
+    "zero_copy_activations": OVER_LINK,
+    "skipped_activations": SKIPPED,
+}
 LAYER_COLUMNS = ["step", "layer", "gpu", "tokens", "distinct_experts", *COUNTS, *WAITS]
 STEP_COLUMNS = [
-    *["step", "tokens", "decode_tokens", "live_requests", "turns", *COUNTS],
+    *["step", "tokens", "decode_tokens", "live_requests", "activations", *COUNTS],
     *["accesses", "access_hits", "bytes_h2d", *WAITS, "cpu_wait_ns"],
     *["attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns"],
 ]
@@ -38,11 +42,11 @@ TTFT_COLUMNS = ["ttft_ms", *(f"ttft_{name}_ms" for name in CATEGORIES)]
 
 @dataclass
 class Observed:
-    """What the engine and the metrics say of one run, in the judge's words."""
+    """What the engine and the metrics say of one run, in the reference's words."""
 
     totals: dict[str, int]  # Verdict's integer fields, from the raw counts
     charges: list[list[list[int]]]  # [step][gpu][category]
-    handled: dict[str, Any]  # [step][layer][gpu] turns of the host and of zero copy
+    handled: dict[str, Any]  # [step][layer][gpu] activations of the host and of zero copy
     time_ns: dict[str, int]  # CATEGORIES and idle, summed over GPUs
     summary: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -52,7 +56,8 @@ class Observed:
 
 
 def agree(case: Case) -> Verdict:
-    """Judge, des (with its invariants on) and replay on ``case``: the verdict, if all say the same.
+    """Reference, des (with its invariants on) and replay on ``case``: the verdict, if all say the
+    same.
 
     Prefetches come first, because a copy that is counted differently explains a time that differs.
     """
@@ -67,7 +72,7 @@ def agree(case: Case) -> Verdict:
 
 
 def verdict_of(case: Case, **choices: Any) -> Verdict:
-    return judge(case.trace, case.model, replace(case.config, **choices), case.prices)
+    return reference(case.trace, case.model, replace(case.config, **choices), case.prices)
 
 
 def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
@@ -138,9 +143,9 @@ def compare(verdict: Verdict, observed: Observed) -> None:
 def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
     for name in ("tokens", "hits", "late", "misses", "bytes_h2d", "layer_steps"):
         assert summary[name] == getattr(verdict, name), name
-    assert summary["misses_on_cpu"] == verdict.host_turns
-    assert summary["misses_zero_copy"] == verdict.zero_copy_turns
-    assert summary.get("misses_skipped", 0) == verdict.skipped_turns
+    assert summary["misses_on_cpu"] == verdict.host_activations
+    assert summary["misses_zero_copy"] == verdict.zero_copy_activations
+    assert summary.get("misses_skipped", 0) == verdict.skipped_activations
     assert summary.get("skipped_choices", 0) == verdict.skipped_rows
     assert summary["steps"] == len(verdict.steps)
     assert summary["dropped_choices"] == verdict.dropped
@@ -186,14 +191,14 @@ def assert_same(one: Outcome, other: Outcome) -> None:
         mine, theirs = (getattr(outcome.counts, field.name) for outcome in (one, other))
         np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
     assert one.copies == other.copies
-    assert one.basis.keys() == other.basis.keys()
-    for charge, nanoseconds in one.basis.items():
-        np.testing.assert_array_equal(nanoseconds, other.basis[charge], err_msg=charge)
+    assert one.provenance.keys() == other.provenance.keys()
+    for charge, nanoseconds in one.provenance.items():
+        np.testing.assert_array_equal(nanoseconds, other.provenance[charge], err_msg=charge)
 
 
 def keep_the_books(case: Case, verdict: Verdict) -> None:
-    """What the judge says of one run adds up."""
-    assert verdict.hits + verdict.late + verdict.misses == len(verdict.turns)
+    """What the reference says of one run adds up."""
+    assert verdict.hits + verdict.late + verdict.misses == len(verdict.activations)
     assert verdict.rows_kept == verdict.accesses
     assert all(value >= 0 for value in verdict.time_ns.values())
     # Every nanosecond of every GPU is attributed once.
@@ -206,10 +211,10 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
-        loaded = verdict.misses - verdict.host_turns - verdict.skipped_turns
+        loaded = verdict.misses - verdict.host_activations - verdict.skipped_activations
         assert verdict.bytes_h2d == (loaded + verdict.prefetched) * case.model.expert_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
-        assert len(copies) == loaded - verdict.zero_copy_turns + verdict.prefetched
+        assert len(copies) == loaded - verdict.zero_copy_activations + verdict.prefetched
     engines_do_one_thing_at_a_time(verdict)
 
 

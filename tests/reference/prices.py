@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ToyPrices:
-    """Integer formulas in which every argument matters; the judge's face (plain integers).
+    """Integer formulas in which every argument matters; the reference's face (plain integers).
 
     Expert kernels cost a start-up, rise unevenly with each expert's rows and depend on the order,
     so that a wrong wave is noticed. An all-to-all prices out and in differently, so that a matrix
@@ -143,7 +143,7 @@ class ToyCostModel:
         rows = zip(*[a.ravel().tolist() for a in arrays], strict=True)
         return np.array([price(*row) for row in rows], dtype=np.int64)
 
-    def rests_on(self, kind: str, price_ns: Any, *shape: Any) -> npt.NDArray[np.float64]:
+    def provenance(self, kind: str, price_ns: Any, *shape: Any) -> npt.NDArray[np.float64]:
         """All of it on measurements, so that a share which was forgotten is noticed."""
         return np.array([float(np.sum(price_ns)), 0.0, 0.0, 0.0, 0.0])
 
@@ -213,7 +213,7 @@ class ToyCostModel:
 
 
 class ScalarPrices:
-    """Any CostModel as the judge sees it; ``layers`` are the CostModel's own, by index."""
+    """Any CostModel as the reference sees it; ``layers`` are the CostModel's own, by index."""
 
     def __init__(self, costs: Any, layers: Any) -> None:
         self.costs = costs

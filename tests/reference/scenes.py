@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .judge import judge
-from .judge_words import DECODE, NO_EXPERT, Config, Layer, Model, Trace, Turn, Verdict
 from .prices import ToyPrices
+from .reference import reference
+from .reference_words import DECODE, NO_EXPERT, Activation, Config, Layer, Model, Trace, Verdict
 
 
 def scene(steps: list[list[int]], experts: int) -> tuple[Trace, Model]:
@@ -23,21 +23,21 @@ def scene(steps: list[list[int]], experts: int) -> tuple[Trace, Model]:
 
 def play(steps: list[list[int]], experts: int, **choices: Any) -> Verdict:
     trace, model = scene(steps, experts)
-    return judge(trace, model, Config(**choices), ToyPrices())
+    return reference(trace, model, Config(**choices), ToyPrices())
 
 
 def log(verdict: Verdict, step: int) -> list[tuple[int, str, int | None]]:
-    """(expert, rule, victim) of every turn of a step."""
-    return [(t.expert, t.rule, t.victim) for t in turns_of(verdict, step)]
+    """(expert, rule, victim) of every activation of a step."""
+    return [(t.expert, t.rule, t.victim) for t in activations_of(verdict, step)]
 
 
 def waves(verdict: Verdict, step: int) -> list[list[int]]:
-    turns = turns_of(verdict, step)
+    activations = activations_of(verdict, step)
     return [
-        [t.expert for t in turns if t.wave == wave]
-        for wave in range(max(t.wave for t in turns) + 1)
+        [t.expert for t in activations if t.wave == wave]
+        for wave in range(max(t.wave for t in activations) + 1)
     ]
 
 
-def turns_of(verdict: Verdict, step: int) -> list[Turn]:
-    return [turn for turn in verdict.turns if turn.step == step]
+def activations_of(verdict: Verdict, step: int) -> list[Activation]:
+    return [activation for activation in verdict.activations if activation.step == step]

@@ -1,4 +1,4 @@
-"""Toy schedulers, each in the engine's words and in the judge's; the two share no code.
+"""Toy schedulers, each in the engine's words and in the reference's; the two share no code.
 
 ``in_parts`` yields a run that is known beforehand a few passes at a time. ``arriving`` seats the
 requests that have come by the time at which it is asked.
@@ -20,7 +20,7 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import Passes
 from moesim.workload.timetable import Scheduler as EngineScheduler
 
-from .judge_batches import (
+from .reference_batches import (
     Pass,
     Request,
     Scheduler,
@@ -30,7 +30,7 @@ from .judge_batches import (
     passes_of,
     requests_of,
 )
-from .judge_words import DECODE, ENCODE, Config
+from .reference_words import DECODE, ENCODE, Config
 from .strategies import Case
 
 
@@ -44,7 +44,7 @@ def in_parts(schedule: Schedule, cuts: list[int]) -> EngineScheduler:
     return passes
 
 
-def judges_in_parts(case: Case, cuts: list[int], not_before: list[int]) -> Scheduler:
+def reference_in_parts(case: Case, cuts: list[int], not_before: list[int]) -> Scheduler:
     passes = passes_of(case.trace, case.config)
     for one, instant in zip(passes, not_before, strict=True):
         one.not_before = instant
@@ -148,10 +148,10 @@ def _arriving(theirs: EngineCase, case: Case, arrivals: Arrivals, requests: Requ
         now = arrivals.of(ended.tolist())
 
 
-# --- in the judge's
+# --- in the reference's
 
 
-def judges_arriving(case: Case, arrivals: Arrivals) -> Scheduler:
+def reference_arriving(case: Case, arrivals: Arrivals) -> Scheduler:
     config, passes = case.config, list[Pass]()
     # the instants of requests beyond those that run are for nobody
     requests = requests_of(case.trace, config.phase)

@@ -10,9 +10,10 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from .judge_batches import requests_of
-from .judge_placement import local_experts
-from .judge_words import (
+from .prices import ToyPrices
+from .reference_batches import requests_of
+from .reference_placement import local_experts
+from .reference_words import (
     DECODE,
     ENCODE,
     NO_EXPERT,
@@ -26,7 +27,6 @@ from .judge_words import (
     Trace,
     Verdict,
 )
-from .prices import ToyPrices
 
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
@@ -48,7 +48,7 @@ PARAMETERS: dict[str, tuple[str, list[Any]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One experiment for the judge and for an engine."""
+    """One experiment for the reference and for an engine."""
 
     trace: Trace
     model: Model
@@ -232,7 +232,7 @@ def ways(policy: str, software: Software) -> list[str]:
 
 @st.composite
 def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
-    """Every choice of semantics; half of the draws have few slots and large needs."""
+    """Every choice of semantics; half of the draws have few slots and large active experts."""
     pressed = draw(st.booleans())
     gpus = draw(st.integers(1, min(4, model.experts)))
     padded = st.sampled_from(PADDED)

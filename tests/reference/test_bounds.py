@@ -31,7 +31,7 @@ def fits(case: Case, outcome: Outcome) -> bool:
     given_slots = [case.config.slots_of(layer) or case.model.experts for layer in layers]
     if case.config.scope == "global":
         given_slots = [sum(given_slots)] * len(given_slots)
-    most = outcome.counts.turns.max(axis=(0, 2))
+    most = outcome.counts.activations.max(axis=(0, 2))
     return all(most[layer] <= given_slots[layer] for layer in layers)
 
 

@@ -1,4 +1,4 @@
-"""The engine against the judge at real prices: gpt-oss-20b on a slice of the shipped trace."""
+"""The engine against the reference at real prices: gpt-oss-20b on a slice of the shipped trace."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from moesim.workload.batching.refill import Refill
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
-from .judge import judge
-from .judge_words import Config, Kernels, Layer, Model, Software, Trace
 from .prices import ScalarPrices
+from .reference import reference
+from .reference_words import Config, Kernels, Layer, Model, Software, Trace
 
 BATCH, SLOTS = 4, 5
 
 
-def judges_software(profile: SoftwareProfile) -> Software:
-    """The profile in the judge's words; an expert of gpt-oss has three matrices."""
+def reference_software(profile: SoftwareProfile) -> Software:
+    """The profile in the reference's words; an expert of gpt-oss has three matrices."""
     counts = {name: getattr(profile.kernels, name) for name in vars(Kernels())}
     times = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
     names = (*times, "count_reads", "calls_empty")
@@ -49,14 +49,14 @@ def judges_software(profile: SoftwareProfile) -> Software:
     )
 
 
-def judges_trace(trace: RoutingTrace) -> Trace:
+def reference_trace(trace: RoutingTrace) -> Trace:
     names = ("expert_ids", "request_id", "position", "phase")
     return {name: getattr(trace, name).tolist() for name in names}
 
 
 @pytest.mark.parametrize("software", ["ideal", "hf-eager"])
 @pytest.mark.parametrize(("gpus", "miss"), [(1, "load"), (2, "load"), (1, "cheapest"), (2, "cpu")])
-def test_the_engine_agrees_with_the_judge_at_real_prices(
+def test_the_engine_agrees_with_the_reference_at_real_prices(
     gpus: int, miss: str, software: str
 ) -> None:
     compared({"gpus": gpus, "miss": miss, "slots": SLOTS}, software, Dynamic())
@@ -90,7 +90,7 @@ def test_gatings_and_kernels_agree_at_real_prices(
 
 
 def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
-    """A run of both with the judge's ``choices``."""
+    """A run of both with the reference's ``choices``."""
     config = Config(batching="refill", batch_size=BATCH, **choices)
     gpus, slots = config.gpus, 32 if config.slots is None else SLOTS
     model, hardware = load_model("gpt-oss-20b"), load_hardware("rtx-4060-8gb")
@@ -114,16 +114,16 @@ def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
         miss=misses.get(config.miss)(),
         kernels=config.kernels,  # type: ignore[arg-type]
     )
-    config = replace(config, software=judges_software(profile))
+    config = replace(config, software=reference_software(profile))
     expert = model.layers[0].moe
     assert expert is not None
     layers = [Layer(x.index, moe=True, window=x.attention.window) for x in model.layers]
     words = Model(layers, 32, 4, model.hidden_size, model.activation_bytes, expert.expert.bytes)
-    verdict = judge(judges_trace(trace), words, config, ScalarPrices(costs, model.layers))
+    verdict = reference(reference_trace(trace), words, config, ScalarPrices(costs, model.layers))
     outcome = run_des(case, check=True)
     assert outcome.ends.max(axis=1).tolist() == [step["end_ns"] for step in verdict.steps]
     assert int(outcome.counts.misses.sum()) == verdict.misses
     assert (verdict.misses > 0) == (config.slots is not None)
-    assert int(outcome.counts.missed_as(ON_HOST).sum()) == verdict.host_turns
+    assert int(outcome.counts.missed_as(ON_HOST).sum()) == verdict.host_activations
     charged: Any = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     assert charged == {name: verdict.time_ns[name] for name in CHARGES}

@@ -11,17 +11,17 @@ from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 
-from .judge_words import Config, Layer, Model
 from .prices import ToyPrices
+from .reference_words import Config, Layer, Model
 from .strategies import Case
-from .test_judge_misses import ROUTING, SLOTS, TABLE, excerpt
+from .test_reference_misses import ROUTING, SLOTS, TABLE, excerpt
 from .wiring import engine_case
 
 
 @pytest.mark.skipif(not ROUTING.exists(), reason="the full real trace is not beside the repository")
 @pytest.mark.parametrize(("requests", "tokens"), TABLE)
 def test_the_engine_counts_the_table_of_misses(requests: int, tokens: int) -> None:
-    turns, rows = TABLE[requests, tokens]
+    activations, rows = TABLE[requests, tokens]
     trace = excerpt(requests, tokens)
     model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
     first = engine_case(Case(trace, model, Config(batch_size=requests), ToyPrices()))
@@ -32,6 +32,6 @@ def test_the_engine_counts_the_table_of_misses(requests: int, tokens: int) -> No
         for slots in SLOTS:
             sized = replace(case, slots=np.full_like(case.slots, slots))
             counts = run_replay(sized, records="summary", log=log).counts
-            assert counts.turns.sum() == turns
+            assert counts.activations.sum() == activations
             counted.append(int(counts.misses.sum()))
         assert tuple(counted) == expected, policy

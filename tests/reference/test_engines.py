@@ -1,28 +1,28 @@
-"""Both engines and the judge, to the nanosecond, on experiments that hypothesis makes."""
+"""Both engines and the reference, to the nanosecond, on experiments that hypothesis makes."""
 
 from __future__ import annotations
 
 from hypothesis import given
 
 from .agreement import agree
-from .judge_words import Config
 from .prices import ToyPrices
+from .reference_words import Config
 from .scenes import scene
 from .strategies import Case, cases, prefetching_cases
 
 
 @given(cases())
-def test_the_engines_agree_with_the_judge(case: Case) -> None:
+def test_the_engines_agree_with_the_reference(case: Case) -> None:
     agree(case)
 
 
 @given(cases(prompts=True))
-def test_the_engines_agree_with_the_judge_on_prompts(case: Case) -> None:
+def test_the_engines_agree_with_the_reference_on_prompts(case: Case) -> None:
     agree(case)
 
 
 @given(prefetching_cases())
-def test_the_engines_agree_with_the_judge_on_prefetches(case: Case) -> None:
+def test_the_engines_agree_with_the_reference_on_prefetches(case: Case) -> None:
     agree(case)
 
 
@@ -38,10 +38,10 @@ def test_the_first_part_is_counted_exactly() -> None:
 def test_a_tie_is_loaded_and_a_nanosecond_more_is_not() -> None:
     """A copy of 17 + 34 and a kernel of 33 cost what the host does: 17 + 1, 1 + 24 + 23, 17 + 1."""
     trace, model = scene([[0]], 3)
-    for cpu_start, host_turns in ((24, 0), (23, 1)):
+    for cpu_start, host_activations in ((24, 0), (23, 1)):
         config = Config(slots=2, miss="cheapest")
         case = Case(trace, model, config, ToyPrices(cpu_start=cpu_start))
-        assert agree(case).host_turns == host_turns
+        assert agree(case).host_activations == host_activations
 
 
 def test_a_kernel_reads_over_the_link_only_what_is_not_resident() -> None:
@@ -67,4 +67,4 @@ def test_replicas_have_the_whole_gate_weight_of_their_expert() -> None:
         plan=[[0, 2, 1, 0]],
     )
     case = Case(trace, model, config, ToyPrices())
-    assert [turn.hit for turn in agree(case).turns] == [False, False, False, True]
+    assert [activation.hit for activation in agree(case).activations] == [False, False, False, True]

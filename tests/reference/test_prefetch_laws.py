@@ -12,10 +12,10 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.charge import CHARGES
 
-from .judge import judge
-from .judge_ahead import Ahead
-from .judge_words import Config, Layer, Model, Prefetch, Software, Turn
 from .prices import ToyPrices
+from .reference import reference
+from .reference_ahead import Ahead
+from .reference_words import Activation, Config, Layer, Model, Prefetch, Software
 from .strategies import Case, prefetching_cases
 from .wiring import engine_case
 
@@ -58,16 +58,18 @@ def test_an_oracle_with_time_enough_hides_all_stalls_but_the_first(ids, slots, l
     assert set(stall.values()) == {0}
 
 
-BY_OWN_TURNS = ("lru", "fifo", "lfu", "lfru", "static", "min")
-"""Policies whose order of two residents changes only with a turn of one of them. ``lifo`` is none:
-it tells apart loads of one layer, and prefetches of one layer are loaded at one time."""
+BY_OWN_ACTIVATIONS = ("lru", "fifo", "lfu", "lfru", "static", "min")
+"""Policies whose order of two residents changes only with an activation of one of them. ``lifo`` is
+none: it tells apart loads of one layer, and prefetches of one layer are loaded at one time.
+"""
 
 
-@given(prefetching_cases(), st.sampled_from(BY_OWN_TURNS), st.integers(1, 4))
+@given(prefetching_cases(), st.sampled_from(BY_OWN_ACTIVATIONS), st.integers(1, 4))
 def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, layers: int) -> None:
     """Foresight moves copies in time. It neither spares any, nor makes any more: with the slots of
-    each layer, misses that are loaded and turns in order, whatever the budget and the GPUs. Others
-    than lru may want to evict what the layer just decided needs, for itself in the next pass.
+    each layer, misses that are loaded and activations in order, whatever the budget and the GPUs.
+    Others than lru may want to evict what the layer just decided needs, for itself in the next
+    pass.
     """
     stacks = {layer.stack for layer in case.model.layers}
     assume(policy == "lru" or (len(case.model.moe_layers) > layers and stacks == {"decoder"}))
@@ -102,18 +104,20 @@ def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
     """Of the reference, to which the engines are equal: over predictors, policies and scopes."""
     issue = Ahead.issue
 
-    def watched(ahead: Ahead, step: int, layer: int, turns: list[Turn], now: int) -> None:
+    def watched(
+        ahead: Ahead, step: int, layer: int, activations: list[Activation], now: int
+    ) -> None:
         predicted = {
             (target[1], expert)
             for target in ahead.predictions.layers_ahead(step, layer)
             for expert in ahead.predictions.of((step, layer), target, ahead.g)
         }
         there = {one for one in predicted if one in ahead.caches[one[0]].resident}
-        issue(ahead, step, layer, turns, now)
+        issue(ahead, step, layer, activations, now)
         assert all(one in ahead.caches[one[0]].resident for one in there)
 
     with patch.object(Ahead, "issue", watched):
-        judge(case.trace, case.model, case.config, case.prices)
+        reference(case.trace, case.model, case.config, case.prices)
 
 
 @given(prefetching_cases())
@@ -130,7 +134,7 @@ def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
 @given(prefetching_cases())
 def test_what_prefetches_did_adds_up(case: Case) -> None:
     counts = play(case).counts
-    assert (counts.hits + counts.late + counts.misses == counts.turns).all()
+    assert (counts.hits + counts.late + counts.misses == counts.activations).all()
     assert (counts.prefetches_used <= counts.prefetched).all()
     assert (counts.prefetches_promoted <= counts.late).all()
     assert (counts.prefetches_promoted <= counts.prefetches_used).all()

@@ -1,4 +1,6 @@
-"""Prefill in chunks and around the caches: laws, and scenes on which engines and judge agree."""
+"""Prefill in chunks and around the caches: laws, and scenes on which engines and reference
+agree.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from hypothesis import strategies as st
 from moesim.engine.replay.run import run_replay
 
 from .agreement import Observed, agree, observed, verdict_of
-from .judge_batches import requests_of
-from .judge_placement import local_experts
-from .judge_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace
 from .prices import ToyPrices
+from .reference_batches import requests_of
+from .reference_placement import local_experts
+from .reference_words import DECODE, PREFILL, Config, Layer, Model, Span, Trace
 from .strategies import Case, cases
 from .wiring import engine_case
 
@@ -37,7 +39,7 @@ def test_around_the_caches_decode_hits_are_those_without_prompts(
     case = replace(case, trace=trace)
     engine = played(case, prefill=around, chunk=chunk, phase="all")
     without = played(case, prefill=around, chunk=chunk, phase="decode")
-    columns = ["turns", "hits", "misses", "access_hits", "bytes_h2d"]
+    columns = ["activations", "hits", "misses", "access_hits", "bytes_h2d"]
     decode = [step for step in engine.steps if step["phase"] == "decode"]
     assert [[s[c] for c in columns] for s in decode] == [
         [s[c] for c in columns] for s in without.steps
@@ -66,7 +68,7 @@ def test_chunks_route_every_choice_once(case: Case) -> None:
     whole, chunked = (verdict_of(case, chunk=chunk) for chunk in (None, 2))
     assert (chunked.tokens, chunked.rows_kept) == (whole.tokens, whole.rows_kept)
     if case.config.prefill != "stream":
-        loads = chunked.misses - chunked.host_turns - chunked.skipped_turns
+        loads = chunked.misses - chunked.host_activations - chunked.skipped_activations
         assert chunked.bytes_h2d == loads * case.model.expert_bytes
 
 

@@ -46,7 +46,7 @@ def test_what_is_decided_at_once_is_des(case: Case, policy: str) -> None:
 
 
 class RareAndFar(CachePolicy):
-    """Nobody's: the fewest turns, then the next use, latest first."""
+    """Nobody's: the fewest activations, then the next use, latest first."""
 
     kind: Literal["rare_and_far"] = "rare_and_far"
     looks_ahead: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The compiled engine on prefetches; that it is des and the judge is in ``test_engines.py``."""
+"""The compiled engine on prefetches; that it is des and the reference is in ``test_engines.py``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Passes that may not start before an instant, and schedulers that are told when passes ended: both
-engines and the judge, to the nanosecond.
+engines and the reference, to the nanosecond.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import Passes
 
 from .agreement import compare, observed
-from .judge import judge
-from .judge_batches import Scheduler
-from .judge_words import DECODE, PREFILL, Config
 from .prices import ToyPrices
+from .reference import reference
+from .reference_batches import Scheduler
+from .reference_words import DECODE, PREFILL, Config
 from .scenes import scene
-from .schedulers import Arrivals, arriving, in_parts, judges_arriving, judges_in_parts
+from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
 from .strategies import Case, cases, prefetching_cases
 from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
@@ -55,13 +55,13 @@ def bound(theirs: EngineCase, not_before: list[int]) -> EngineCase:
 def agree_on_instants(case: Case, scale: int, seed: int) -> None:
     theirs = engine_case(case)
     not_before = instants(theirs.schedule.passes, scale, seed)
-    all_agree(bound(theirs, not_before), case, judges_in_parts(case, [], not_before))
+    all_agree(bound(theirs, not_before), case, reference_in_parts(case, [], not_before))
 
 
 def all_agree(theirs: EngineCase, case: Case, scheduler: Scheduler) -> None:
-    """``theirs`` in both engines, and ``scheduler`` in the judge."""
+    """``theirs`` in both engines, and ``scheduler`` in the reference."""
     outcome = run_des(theirs, records="layer", check=True)
-    verdict = judge(case.trace, case.model, case.config, case.prices, scheduler)
+    verdict = reference(case.trace, case.model, case.config, case.prices, scheduler)
     compare(verdict, observed(replace(theirs, schedule=outcome.schedule), outcome))
     assert_same(run_replay(theirs), outcome)
 
@@ -125,7 +125,7 @@ def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed
     theirs = engine_case(case)
     not_before = instants(theirs.schedule.passes, scale, seed)
     theirs, cuts = cut_up(bound(theirs, not_before), cuts)
-    all_agree(theirs, case, judges_in_parts(case, cuts, not_before))
+    all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
 @DRAWN
@@ -137,7 +137,7 @@ def test_prefetches_look_as_far_as_passes_are_known(
     theirs = engine_case(case)
     not_before = instants(theirs.schedule.passes, scale, seed)
     theirs, cuts = cut_up(bound(theirs, not_before), cuts)
-    all_agree(theirs, case, judges_in_parts(case, cuts, not_before))
+    all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
 @DRAWN
@@ -172,7 +172,7 @@ def test_prompts_may_come_later(prefill: str) -> None:
     config = Config(slots=2, phase="all", prefill=prefill)
     case = Case(trace, model, config, ToyPrices())
     theirs, cuts = cut_up(engine_case(case), [1])
-    all_agree(theirs, case, judges_in_parts(case, cuts, [0] * 4))
+    all_agree(theirs, case, reference_in_parts(case, cuts, [0] * 4))
 
 
 def one_by_one(theirs: EngineCase) -> EngineCase:
@@ -213,7 +213,7 @@ def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> No
     case = without_foresight(case)
     theirs = engine_case(case)
     theirs = replace(theirs, scheduler=arriving(theirs, case, arrivals))
-    all_agree(theirs, case, judges_arriving(case, arrivals))
+    all_agree(theirs, case, reference_arriving(case, arrivals))
 
 
 @DRAWN
@@ -231,7 +231,7 @@ def test_such_a_batch_with_prefetches(case: Case, arrivals: Arrivals) -> None:
     case = without_foresight(case)
     theirs = engine_case(case)
     theirs = replace(theirs, scheduler=arriving(theirs, case, arrivals))
-    all_agree(theirs, case, judges_arriving(case, arrivals))
+    all_agree(theirs, case, reference_arriving(case, arrivals))
 
 
 def small() -> EngineCase:

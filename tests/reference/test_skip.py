@@ -1,4 +1,4 @@
-"""Missing experts that are skipped: by hand, then both engines against the judge."""
+"""Missing experts that are skipped: by hand, then both engines against the reference."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from moesim.engine.replay.run import run_replay
 from moesim.metrics.summary import summary
 
 from .agreement import compare, observed
-from .judge import judge
-from .judge_words import Config
 from .prices import ToyPrices
+from .reference import reference
+from .reference_words import Config
 from .scenes import scene
 from .strategies import Case, cases, prefetching_cases
 from .test_replay import assert_same
@@ -35,7 +35,7 @@ def agree(case: Case) -> None:
     theirs = engine_case(case)
     outcome = run_des(theirs, check=True)
     assert_same(run_replay(theirs), outcome)
-    compare(judge(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
+    compare(reference(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
@@ -64,8 +64,8 @@ def test_a_skipped_expert_costs_nothing_but_its_weight() -> None:
     trace["gate_weights"] = [[[0.75, 0.25]], [[0.5, 0.0]]]
     config = Config(slots=1, initial="most_used", first_part=0.1, miss="skip")
     case = Case(trace, model, config, ToyPrices())
-    verdict = judge(trace, model, config, case.prices)
-    assert [(t.expert, t.place, t.wave, t.rows) for t in verdict.turns] == [
+    verdict = reference(trace, model, config, case.prices)
+    assert [(t.expert, t.place, t.wave, t.rows) for t in verdict.activations] == [
         (0, "", 0, 1),
         (1, "skip", -1, 0),
         (1, "skip", -1, 0),
@@ -99,7 +99,7 @@ def test_replicas_lose_weight_by_their_rows() -> None:
     )
     case = Case(trace, model, config, ToyPrices())
     compare(
-        judge(trace, model, config, case.prices),
+        reference(trace, model, config, case.prices),
         observed(engine_case(case), run_des(engine_case(case))),
     )
     said = summary(engine_case(case), run_des(engine_case(case)), 0.0)

@@ -28,8 +28,8 @@ from moesim.report.trace_events import trace_events
 from moesim.results.result import empty_table
 from moesim.testing.timelines import check_timeline, nanoseconds
 
-from .judge_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software
 from .prices import ToyPrices
+from .reference_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software
 from .strategies import Case, cases, prefetching_cases
 from .wiring import engine_case
 

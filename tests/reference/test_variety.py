@@ -1,4 +1,4 @@
-"""Both engines and the judge on one scene for each thing that the semantics name.
+"""Both engines and the reference on one scene for each thing that the semantics name.
 
 A scene that does not contain what it is there for fails: nothing goes uncompared by chance.
 """
@@ -13,9 +13,19 @@ from typing import Any
 import pytest
 
 from .agreement import agree
-from .judge_placement import local_experts, physical, physical_experts
-from .judge_words import DECODE, ENCODE, PREFILL, Config, Kernels, Layer, Model, Prefetch, Software
 from .prices import ToyPrices
+from .reference_placement import local_experts, physical, physical_experts
+from .reference_words import (
+    DECODE,
+    ENCODE,
+    PREFILL,
+    Config,
+    Kernels,
+    Layer,
+    Model,
+    Prefetch,
+    Software,
+)
 from .strategies import (
     DROPS,
     MISSES,
@@ -31,7 +41,7 @@ from .strategies import (
 
 Contains = Callable[[Case, Verdict], bool]
 Scene = tuple[dict[str, Any], Contains]
-"""The judge's choices, and whether a run with them contains what the scene is there for."""
+"""The reference's choices, and whether a run with them contains what the scene is there for."""
 
 EXPERTS, TOP_K = 8, 2
 LAYERS = [Layer(0, moe=True), Layer(1, moe=False), Layer(2, moe=True), Layer(3, moe=True, kind=1)]
@@ -63,15 +73,16 @@ def case_of(*, encoder: bool = False, base: int = 150, **choices: Any) -> Case:
     return Case(trace, model, Config(**whole), ToyPrices(base=base))
 
 
-def turn(**values: Any) -> Contains:
-    """Some turn has these values."""
+def activation(**values: Any) -> Contains:
+    """Some activation has these values."""
     return lambda _, verdict: any(
-        all(getattr(one, name) == value for name, value in values.items()) for one in verdict.turns
+        all(getattr(one, name) == value for name, value in values.items())
+        for one in verdict.activations
     )
 
 
 def evicts(_: Case, verdict: Verdict) -> bool:
-    return any(one.victim is not None for one in verdict.turns)
+    return any(one.victim is not None for one in verdict.activations)
 
 
 def counts(name: str) -> Contains:
@@ -99,23 +110,23 @@ def held_twice(case: Case, _: Verdict) -> bool:
 def decided_both_ways(_: Case, verdict: Verdict) -> bool:
     """In some step and layer, one miss was loaded and one computed by the host."""
     ways: dict[tuple[int, int, int], set[str]] = {}
-    for one in verdict.turns:
+    for one in verdict.activations:
         ways.setdefault((one.step, one.layer, one.gpu), set()).add(one.place)
     return any({"load", "host"} <= places for places in ways.values())
 
 
 def of_prompts(contains: Callable[[list[Any]], bool]) -> Contains:
-    """Of the turns of prompts."""
+    """Of the activations of prompts."""
 
     def contained(_: Case, verdict: Verdict) -> bool:
         phases = [step["phase"] for step in verdict.steps]
-        return contains([one for one in verdict.turns if phases[one.step] == "prefill"])
+        return contains([one for one in verdict.activations if phases[one.step] == "prefill"])
 
     return contained
 
 
-def staged(turns: list[Any]) -> list[Any]:
-    return [one for one in turns if one.rule == "staged"]
+def staged(activations: list[Any]) -> list[Any]:
+    return [one for one in activations if one.rule == "staged"]
 
 
 def plan(*more: int) -> dict[str, Any]:
@@ -125,10 +136,10 @@ def plan(*more: int) -> dict[str, Any]:
 
 
 SCENES: dict[str, Scene] = {
-    "rule free": ({}, turn(rule="free")),
-    "rule a": ({}, turn(rule="a")),
-    "rule b": ({"slots": 1}, turn(rule="b")),
-    "rule c": ({"initial": "most_used"}, turn(rule="c")),
+    "rule free": ({}, activation(rule="free")),
+    "rule a": ({}, activation(rule="a")),
+    "rule b": ({"slots": 1}, activation(rule="b")),
+    "rule c": ({"initial": "most_used"}, activation(rule="c")),
     "slots by layer": ({"slots": [1, 3, 8]}, evicts),
     "all resident": ({"slots": None}, lambda _, verdict: verdict.misses == 0),
     "residents first": ({"order": "resident_first", "initial": "most_used"}, evicts),
@@ -139,11 +150,11 @@ SCENES: dict[str, Scene] = {
         for policy in POLICIES
         if policy != "stream"
     },
-    "miss load": ({}, turn(place="load")),
-    "miss cpu": ({"miss": "cpu", "initial": "most_used"}, turn(place="host")),
+    "miss load": ({}, activation(place="load")),
+    "miss cpu": ({"miss": "cpu", "initial": "most_used"}, activation(place="host")),
     "miss cheapest": ({"miss": "cheapest", "uploads": 1}, decided_both_ways),
-    "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, turn(place="link")),
-    "miss skip": ({"miss": "skip", "initial": "most_used"}, turn(place="skip")),
+    "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, activation(place="link")),
+    "miss skip": ({"miss": "skip", "initial": "most_used"}, activation(place="skip")),
     **{f"phase {phase}": ({"phase": phase}, runs(phase)) for phase in ("decode", "prefill")},
     "phase encode": ({"encoder": True, "phase": "encode"}, runs("encode")),
     "encoder and decoder": ({"encoder": True}, runs("encode")),
@@ -177,24 +188,26 @@ for way in ("bypass", "stream"):
 SCENES |= {
     "staged over another": (
         {"prefill": "bypass"},
-        of_prompts(lambda turns: any(one.victim is not None for one in staged(turns))),
+        of_prompts(lambda activations: any(one.victim is not None for one in staged(activations))),
     ),
     "staged beside hits": (
         {"prefill": "bypass", "initial": "most_used"},
-        of_prompts(lambda turns: bool(staged(turns)) and any(one.hit for one in turns)),
+        of_prompts(
+            lambda activations: bool(staged(activations)) and any(one.hit for one in activations)
+        ),
     ),
     "staged beside the host": (
         {"prefill": "bypass", "miss": "cheapest", "uploads": 1},
-        of_prompts(lambda turns: {"load", "host"} <= {one.place for one in turns}),
+        of_prompts(lambda activations: {"load", "host"} <= {one.place for one in activations}),
     ),
     "staged in chunks": (
         {"prefill": "bypass", "chunk": 2},
-        of_prompts(lambda turns: len({one.step for one in staged(turns)}) > 4),
+        of_prompts(lambda activations: len({one.step for one in staged(activations)}) > 4),
     ),
-    "layers": ({"prefill": "stream"}, turn(rule="layer", layer=2)),
+    "layers": ({"prefill": "stream"}, activation(rule="layer", layer=2)),
     "layers not ahead": (
         {"prefill": "stream", "software": replace(SOFTWARE, blocking=True)},
-        turn(rule="layer"),
+        activation(rule="layer"),
     ),
 }
 
@@ -232,7 +245,7 @@ SCENES |= {
     "ahead on two GPUs": (ahead() | {"gpus": 2, "slots": 2}, counts("prefetched")),
     "rule d": (
         CROWDED | ahead("history", 3) | {"software": replace(SOFTWARE, host_per_copy_ns=2000.0)},
-        turn(rule="d"),
+        activation(rule="d"),
     ),
 }
 

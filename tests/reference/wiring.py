@@ -1,4 +1,4 @@
-"""A judge's case in the engine's own words."""
+"""The reference's case in the engine's own words."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from moesim.workload.batching import registry as batchings
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
-from .judge_placement import physical
-from .judge_words import Layer, Model, Prefetch, Software
 from .prices import ToyCostModel
+from .reference_placement import physical
+from .reference_words import Layer, Model, Prefetch, Software
 from .strategies import Case
 
 

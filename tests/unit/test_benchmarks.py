@@ -57,9 +57,9 @@ def a_nanosecond_later(outcome: Outcome, passes: int) -> Outcome:
 
 def one_expert_lost(outcome: Outcome, passes: int) -> Outcome:
     counts, whole = outcome.counts, len(outcome.ends) > passes
-    first = np.zeros_like(counts.turns)
+    first = np.zeros_like(counts.activations)
     first[:1] = whole
-    return replace(outcome, counts=replace(counts, turns=counts.turns - first))
+    return replace(outcome, counts=replace(counts, activations=counts.activations - first))
 
 
 def late_in_the_whole_run(outcome: Outcome, passes: int) -> Outcome:

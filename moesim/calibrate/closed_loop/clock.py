@@ -5,12 +5,12 @@ from __future__ import annotations
 from time import thread_time_ns
 from typing import Any, Protocol
 
-PARTS = ("attention", "gate", "host", "weights", "experts", "restore", "head")
+PARTS = ("attention", "gate", "host", "weights", "experts", "unpermute", "head")
 """The parts of a step, as moesim charges them: ``weights`` is the wait for copies, ``host`` for
-the router's choices on the host; ``restore`` the weighted sum of the experts' rows; ``head`` the
+the router's choices on the host; ``unpermute`` the weighted sum of the experts' rows; ``head`` the
 embedding too.
 """
-ATTENTION, GATE, HOST, WEIGHTS, EXPERTS, RESTORE, HEAD = range(len(PARTS))
+ATTENTION, GATE, HOST, WEIGHTS, EXPERTS, UNPERMUTE, HEAD = range(len(PARTS))
 
 Mark = tuple[int, int, int]
 """Layer, part and nanoseconds; layer -1 is the model's ends."""

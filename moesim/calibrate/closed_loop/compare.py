@@ -27,7 +27,9 @@ def comparison(recordings: Sequence[Recording], replays: Sequence[Replay]) -> pd
 def _row(recording: Recording, replay: Replay) -> dict[str, object]:
     setting, tokens = recording.setting, _tokens(recording)
     measured, simulated = recording.typical_ns().sum() / MS / tokens, replay.duration_ns / MS
-    equal = (recording.hits == replay.hits).all() and (recording.turns == replay.turns).all()
+    equal = (recording.hits == replay.hits).all() and (
+        recording.activations == replay.activations
+    ).all()
     return {
         "batch": setting.batch,
         "slots": setting.slots,
@@ -39,8 +41,8 @@ def _row(recording: Recording, replay: Replay) -> dict[str, object]:
         "noise_percent": 100 * recording.noise,
         "measured_hits": int(recording.hits.sum()),
         "simulated_hits": int(replay.hits.sum()),
-        "measured_misses": int((recording.turns - recording.hits).sum()),
-        "simulated_misses": int((replay.turns - replay.hits).sum()),
+        "measured_misses": int((recording.activations - recording.hits).sum()),
+        "simulated_misses": int((replay.activations - replay.hits).sum()),
         "decisions_equal": bool(equal),
     }
 

@@ -15,12 +15,12 @@ from moesim.calibrate.closed_loop.clock import (
     GATE,
     HEAD,
     HOST,
-    RESTORE,
+    UNPERMUTE,
     WEIGHTS,
     Clock,
 )
 from moesim.calibrate.closed_loop.model import Decoder, Layer
-from moesim.calibrate.closed_loop.pool import Pool, Turn
+from moesim.calibrate.closed_loop.pool import Activation, Pool
 from moesim.calibrate.closed_loop.sizes import Sizes
 
 EPSILON = 1e-6
@@ -28,10 +28,10 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Step:
-    """What a step chose, by layer: expert ids [batch, top_k] and the turns of the pool."""
+    """What a step chose, by layer: expert ids [batch, top_k] and the activations of the pool."""
 
     ids: list[Any]
-    turns: list[list[Turn]]
+    activations: list[list[Activation]]
     logits: Any
 
 
@@ -54,11 +54,11 @@ class Decode:
             hidden, normed = self._attention(layer, self.caches[number], hidden)
             clock.mark(number, ATTENTION)
             hidden = self._mixture(number, hidden, normed, pool, clock, done)
-            clock.mark(number, RESTORE)
+            clock.mark(number, UNPERMUTE)
         logits = functional.linear(_norm(hidden), self.decoder.head)
         clock.mark(-1, HEAD)
         self.position += 1
-        return Step(done.ids, done.turns, logits)
+        return Step(done.ids, done.activations, logits)
 
     def _attention(self, layer: Layer, cache: Any, hidden: Any) -> tuple[Any, Any]:
         """The hidden state after attention, and its norm."""
@@ -89,19 +89,21 @@ class Decode:
         rows = normed.index_select(0, order // sizes.top_k)
         clock.mark(number, GATE)
         counts = [(expert, len(list(same))) for expert, same in groupby(chosen.tolist())]
-        turns = pool.begin(number, [expert for expert, _ in counts])
+        activations = pool.begin(number, [expert for expert, _ in counts])
         clock.mark(number, HOST)
         made = []
-        for turn, mine in zip(turns, rows.split([count for _, count in counts]), strict=True):
-            expert = pool.ready(number, turn)
+        for activation, mine in zip(
+            activations, rows.split([count for _, count in counts]), strict=True
+        ):
+            expert = pool.ready(number, activation)
             clock.mark(number, WEIGHTS)
             made.append(feed_forward(sizes, expert, mine))
             pool.ran()
             clock.mark(number, EXPERTS)
-        restored = torch.empty_like(rows).index_copy_(0, order, torch.cat(made))
+        unpermuted = torch.empty_like(rows).index_copy_(0, order, torch.cat(made))
         done.ids.append(ids)
-        done.turns.append(turns)
-        by_token = restored.unflatten(0, ids.shape)
+        done.activations.append(activations)
+        by_token = unpermuted.unflatten(0, ids.shape)
         return torch.baddbmm(hidden[:, None], weights[:, None], by_token).squeeze(1)
 
 

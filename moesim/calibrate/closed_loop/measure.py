@@ -39,21 +39,23 @@ class Machine:
         decode = Decode(self.decoder, batch, PROMPT, steps)
         tokens = sticky_tokens(vocabulary, batch, steps, SEED).to(self.decoder.device)
         self.pool.reset(setting.slots)
-        ids, turns, marks, wall = [], [], [], []
+        ids, activations, marks, wall = [], [], [], []
         for row in tokens:
             begun = perf_counter_ns()
             step = decode.step(row, self.pool, self.clock)
             marks += self.clock.marks()
             wall.append(perf_counter_ns() - begun)
             ids.append(torch.stack(step.ids, 1).cpu().numpy().astype(np.uint16))
-            turns.append(step.turns)
-        count = [[len(layer) for layer in step] for step in turns]
-        hits = [[sum(turn.hit for turn in layer) for layer in step] for step in turns]
+            activations.append(step.activations)
+        count = [[len(layer) for layer in step] for step in activations]
+        hits = [
+            [sum(activation.hit for activation in layer) for layer in step] for step in activations
+        ]
         layers, parts, times = np.array(marks).T
         return Recording(
             setting=setting,
             ids=np.stack(ids),
-            turns=np.array(count),
+            activations=np.array(count),
             hits=np.array(hits),
             layers=layers,
             parts=parts,

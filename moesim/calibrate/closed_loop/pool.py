@@ -13,9 +13,9 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Turn:
-    """``expert`` runs from ``slot``; ``after``: the turn of this step that must end before its
-    copy, None where the slot is free at once.
+class Activation:
+    """``expert`` runs from ``slot``; ``after``: the activation of this step that must end before
+    its copy, None where the slot is free at once.
     """
 
     expert: int
@@ -34,9 +34,9 @@ class LruSlots:
         self.recent = list(resident)
         """Residents, the one used longest ago first."""
 
-    def turns(self, needed: Sequence[int]) -> list[Turn]:
-        """The turns of a step that needs the experts ``needed``, ascending."""
-        turns: list[Turn] = []
+    def activations(self, needed: Sequence[int]) -> list[Activation]:
+        """The activations of a step that needs the experts ``needed``, ascending."""
+        activations: list[Activation] = []
         for number, expert in enumerate(needed):
             if hit := expert in self.slot_of:
                 slot, after = self.slot_of[expert], None
@@ -45,11 +45,11 @@ class LruSlots:
                 slot, after = self._room(needed, number)
                 self.slot_of[expert] = slot
             self.recent.append(expert)
-            turns.append(Turn(expert, slot, hit, after))
-        return turns
+            activations.append(Activation(expert, slot, hit, after))
+        return activations
 
     def _room(self, needed: Sequence[int], number: int) -> tuple[int, int | None]:
-        """A free slot, or that of a victim, and the victim's turn if it ran in this step."""
+        """A free slot, or that of a victim, and the victim's activation if it ran in this step."""
         if self.free:
             return self.free.pop(0), None
         idle = [expert for expert in self.recent if expert not in needed]
@@ -81,23 +81,23 @@ class Pool:
             for buffer, layer in zip(self.buffers, self.store, strict=True):
                 buffer.copy_(layer)
 
-    def begin(self, layer: int, needed: Sequence[int]) -> list[Turn]:
-        """Decide the turns of ``layer``; their copies may begin."""
-        return self.layers[layer].turns(needed)
+    def begin(self, layer: int, needed: Sequence[int]) -> list[Activation]:
+        """Decide the activations of ``layer``; their copies may begin."""
+        return self.layers[layer].activations(needed)
 
-    def ready(self, layer: int, turn: Turn) -> Any:
-        """The weights of ``turn``, once they are there."""
-        slot = self.buffers[layer][turn.slot]
-        if not turn.hit:
-            slot.copy_(self.store[layer][turn.expert])
+    def ready(self, layer: int, activation: Activation) -> Any:
+        """The weights of ``activation``, once they are there."""
+        slot = self.buffers[layer][activation.slot]
+        if not activation.hit:
+            slot.copy_(self.store[layer][activation.expert])
         return slot
 
     def ran(self) -> None:
-        """The kernels of the turn that was ``ready`` last are launched."""
+        """The kernels of the activation that was ``ready`` last are launched."""
 
 
 class StreamPool(Pool):
-    """Pinned host memory and a copy stream: copies run in turn order beside kernels.
+    """Pinned host memory and a copy stream: copies run in activation order beside kernels.
 
     A copy into the slot of an expert that runs in this step waits for that kernel. Other slots are
     free: the host has waited for the router, so all kernels of earlier layers and steps have ended.
@@ -111,22 +111,22 @@ class StreamPool(Pool):
         self.stream = torch.cuda.Stream()
         self.ended: list[Any] = []
         self.copied: dict[int, Any] = {}
-        self.waiting: deque[Turn] = deque()
+        self.waiting: deque[Activation] = deque()
 
-    def begin(self, layer: int, needed: Sequence[int]) -> list[Turn]:
+    def begin(self, layer: int, needed: Sequence[int]) -> list[Activation]:
         """See Pool."""
-        turns = super().begin(layer, needed)
-        self.waiting = deque(turn for turn in turns if not turn.hit)
+        activations = super().begin(layer, needed)
+        self.waiting = deque(activation for activation in activations if not activation.hit)
         self.ended, self.copied = [], {}
         self._copy(layer)
-        return turns
+        return activations
 
-    def ready(self, layer: int, turn: Turn) -> Any:
+    def ready(self, layer: int, activation: Activation) -> Any:
         """See Pool."""
         self._copy(layer)
-        if not turn.hit:
-            self.cuda.current_stream().wait_event(self.copied[turn.expert])
-        return self.buffers[layer][turn.slot]
+        if not activation.hit:
+            self.cuda.current_stream().wait_event(self.copied[activation.expert])
+        return self.buffers[layer][activation.slot]
 
     def ran(self) -> None:
         """See Pool."""
@@ -135,14 +135,14 @@ class StreamPool(Pool):
     def _copy(self, layer: int) -> None:
         """Start the waiting copies, in order, up to the first whose victim is not launched yet."""
         while self.waiting and self._slot_is_free(self.waiting[0]):
-            turn = self.waiting.popleft()
-            if turn.after is not None:
-                self.stream.wait_event(self.ended[turn.after])
+            activation = self.waiting.popleft()
+            if activation.after is not None:
+                self.stream.wait_event(self.ended[activation.after])
             with self.cuda.stream(self.stream):
-                source = self.store[layer][turn.expert]
-                self.buffers[layer][turn.slot].copy_(source, non_blocking=True)
-            self.copied[turn.expert] = self.stream.record_event()
+                source = self.store[layer][activation.expert]
+                self.buffers[layer][activation.slot].copy_(source, non_blocking=True)
+            self.copied[activation.expert] = self.stream.record_event()
 
-    def _slot_is_free(self, turn: Turn) -> bool:
-        """Whether the kernel that the copy of ``turn`` waits for, if any, is launched."""
-        return turn.after is None or turn.after < len(self.ended)
+    def _slot_is_free(self, activation: Activation) -> bool:
+        """Whether the kernel that the copy of ``activation`` waits for, if any, is launched."""
+        return activation.after is None or activation.after < len(self.ended)

@@ -26,15 +26,15 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What ran: ``ids`` uint16[steps, batch, layers, top_k]; ``turns`` and ``hits`` int64[steps,
-    layers]; every mark of the clock in order: ``layers`` (-1: the model's ends) and ``parts``
-    int64[marks], ``times_ns`` int64[rounds, marks]. ``wall_ns`` int64[rounds, steps] on the wall's
-    clock.
+    """What ran: ``ids`` uint16[steps, batch, layers, top_k]; ``activations`` and ``hits``
+    int64[steps, layers]; every mark of the clock in order: ``layers`` (-1: the model's ends) and
+    ``parts`` int64[marks], ``times_ns`` int64[rounds, marks]. ``wall_ns`` int64[rounds, steps] on
+    the wall's clock.
     """
 
     setting: Setting
     ids: NDArray[np.uint16]
-    turns: NDArray[np.int64]
+    activations: NDArray[np.int64]
     hits: NDArray[np.int64]
     layers: NDArray[np.int64]
     parts: NDArray[np.int64]

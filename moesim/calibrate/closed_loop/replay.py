@@ -22,18 +22,18 @@ CHARGES = {
     "host": "host_ns",
     "weights": "stall_ns",
     "experts": "experts_ns",
-    "restore": "dispatch_combine_ns",
+    "unpermute": "dispatch_combine_ns",
 }
 """The parts that are compared, and the column of moesim's step table for each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What moesim says: ``turns`` and ``hits`` int64[steps, layers], times in ns over all steps;
-    ``layers_ns`` int64[layers] without the model's head.
+    """What moesim says: ``activations`` and ``hits`` int64[steps, layers], times in ns over all
+    steps; ``layers_ns`` int64[layers] without the model's head.
     """
 
-    turns: NDArray[np.int64]
+    activations: NDArray[np.int64]
     hits: NDArray[np.int64]
     duration_ns: int
     parts_ns: dict[str, int]
@@ -72,14 +72,14 @@ def replay(recording: Recording, sizes: Sizes, machine: Simulated, folder: Path)
     result = simulate(load_experiment(experiment).experiment, check=True)
     if result.status != "ok":
         raise InputError(f"{name} cannot be replayed: {result.summary['reason']}")
-    return _replay_of(result, recording.turns.shape)
+    return _replay_of(result, recording.activations.shape)
 
 
 def _replay_of(result: Result, shape: tuple[int, ...]) -> Replay:
     layers, steps = result.layers, result.steps
-    turns, hits = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    activations, hits = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     where = layers["step"].to_numpy(), layers["layer"].to_numpy()
-    turns[where], hits[where] = layers["distinct_experts"], layers["hits"]
+    activations[where], hits[where] = layers["distinct_experts"], layers["hits"]
     parts = {part: int(steps[column].sum()) for part, column in CHARGES.items()}
     spans = (layers["end_ns"] - layers["start_ns"]).groupby(layers["layer"]).sum()
-    return Replay(turns, hits, int(steps["end_ns"].max()), parts, spans.to_numpy(np.int64))
+    return Replay(activations, hits, int(steps["end_ns"].max()), parts, spans.to_numpy(np.int64))

@@ -1,4 +1,4 @@
-"""A GPU's decisions where they depend on the clock: turns and prefetches of each layer."""
+"""A GPU's decisions where they depend on the clock: activations and prefetches of each layer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.program import Program
+from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.residency import all_there
-from moesim.memory.turns import Needs, Turns
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""
@@ -73,33 +73,40 @@ class Ahead:
     def decide(
         self, chunk: Chunk, counts: Counts, layer: MoeLayer, index: int
     ) -> tuple[Groups, Ends, int]:
-        """The turns of ``layer`` in pass ``index`` of ``chunk``, now: its copies by wave, which
-        wait for each other's ends, and how many copies the host issues.
+        """The activations of ``layer`` in pass ``index`` of ``chunk``, now: its copies by wave,
+        which wait for each other's ends, and how many copies the host issues.
         """
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         asked = chunk.undecided.asked[layer.moe_index, self.gpu]
         experts, *rest = asked.at(index)
-        place, needs = (chunk.first + index, layer.moe_index), Needs(_whole(experts), experts)
+        place, active = (
+            (chunk.first + index, layer.moe_index),
+            ActiveExperts(_whole(experts), experts),
+        )
         slots = self.slots[layer.moe_index]
         meant: list[Prefetch] = []
         if slots is None:
-            turns = all_there(needs, serial=self.case.kernels == "serial", hit=True)
+            activations = all_there(active, serial=self.case.kernels == "serial", hit=True)
             late = np.zeros(len(experts), np.bool_)
         else:
             meant = self._end(place, slots, experts)
             arriving = slots.arriving()
-            turns = slots.decide(place[0], experts, *rest)
-            late = turns.hit & arriving[turns.expert]
+            activations = slots.decide(place[0], experts, *rest)
+            late = activations.hit & arriving[activations.expert]
         valid = {one.expert for one in meant if not one.evicted}
-        groups, ends, caused = self._copies(layer.moe_index, place[0], turns, late)
+        groups, ends, caused = self._copies(layer.moe_index, place[0], activations, late)
         rows = chunk.undecided.rows[index : index + 1, layer.moe_index]
-        work = self.work.of((layer.moe_index, self.gpu), needs, turns, rows, np.zeros(1, np.bool_))
+        work = self.work.of(
+            (layer.moe_index, self.gpu), active, activations, rows, np.zeros(1, np.bool_)
+        )
         layer.skip_to(index)
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
         where = (index, layer.moe_index, self.gpu)
         count_pass(counts, where, work, late, self._of_experts(chunk, index, layer.moe_index))
         counts.misses_caused[where] = caused
-        counts.prefetches_used[where] = len(valid.intersection(turns.expert[turns.hit].tolist()))
+        counts.prefetches_used[where] = len(
+            valid.intersection(activations.expert[activations.hit].tolist())
+        )
         self._count(counts, where, meant)
         loads = int(work.loaded.sum())
         return groups, ends, loads + self._issue(chunk, where, experts, loads)
@@ -149,16 +156,24 @@ class Ahead:
             one.evicted = True
 
     def _copies(
-        self, layer: int, step: int, turns: Turns, late: NDArray[np.bool_]
+        self, layer: int, step: int, activations: Activations, late: NDArray[np.bool_]
     ) -> tuple[Groups, Ends, int]:
-        """Queue the copies of the turns, promoted ones among them, and follow evictions: the copies
-        of each wave, in order, and how many misses prefetches had caused.
+        """Queue the copies of the activations, promoted ones among them, and follow evictions: the
+        copies of each wave, in order, and how many misses prefetches had caused.
         """
         groups: Groups = defaultdict(list)
         ends: Ends = {}
         loads, caused, slots = 0, 0, self.slots[layer]
-        loaded = self.work.loaded(turns)
-        columns = (turns.expert, turns.hit, turns.wave, turns.wait, loaded, turns.victim, late)
+        loaded = self.work.loaded(activations)
+        columns = (
+            activations.expert,
+            activations.hit,
+            activations.wave,
+            activations.wait,
+            loaded,
+            activations.victim,
+            late,
+        )
         for expert, hit, wave, wait, is_loaded, victim, is_late in zip(
             *(column.tolist() for column in columns), strict=True
         ):
@@ -180,7 +195,7 @@ class Ahead:
         return groups, ends, caused
 
     def _awaited(self, key: tuple[int, int]) -> CopyGroup:
-        """The copy that a late turn waits for, promoted if it had not begun."""
+        """The copy that a late activation waits for, promoted if it had not begun."""
         one, now = self.latest[key], int(self.env.now)
         if one.waits:
             self.copy_in.withdraw(one.group)

@@ -143,33 +143,33 @@ class Gpu(Compute):
         known = self._decided(layer, known)
         self.time = max(known, free)
         if self.case.gating.agrees:
-            known = self._prepare(layer, index)
+            known = self._permute(layer, index)
         low, high = layer.step_waves[index], layer.step_waves[index + 1]
         self._launch_experts(layer, index)
         for wave in range(low, high):
             self._run_wave(layer, wave)
         if layer.hosted_ns:
             self._host_alone(layer, index, known)
-        self._restore(layer, index)
+        self._unpermute(layer, index)
 
     def _gate(self, layer: MoeLayer, index: int) -> tuple[int, int, int]:
         """The gate, then the shared expert: when the gate ends, when compute is free again, and
-        when the rows are there that are prepared before the shared expert.
+        when the rows are there that are permuted before the shared expert.
         """
         gated = self._run(layer.terms[Stage.GATE], index)
         self.launch("launch gate", self.host + self.hosts.gate)
-        prepared = gated if self.case.gating.agrees else self._prepare(layer, index)
+        permuted = gated if self.case.gating.agrees else self._permute(layer, index)
         beside = layer.terms[Stage.BESIDE]
         if any(term.ns[index] for term in beside):
             self.launch("launch shared expert", self.host + self.hosts.shared)
         free = self._run(beside, index)
-        return (gated if self.case.software.overlap else free), free, prepared
+        return (gated if self.case.software.overlap else free), free, permuted
 
-    def _prepare(self, layer: MoeLayer, index: int) -> int:
+    def _permute(self, layer: MoeLayer, index: int) -> int:
         """The rows are reordered, or put into their places, apart from the gate. Returns the
         end.
         """
-        return self._run(layer.terms[Stage.PREPARE], index)
+        return self._run(layer.terms[Stage.PERMUTE], index)
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""
@@ -221,15 +221,15 @@ class Gpu(Compute):
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
-        known, free, prepared = self._gate(layer, index)
+        known, free, permuted = self._gate(layer, index)
         if layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, "exchange counts")
         known = self._decided(layer, known)
         groups, ends, whole = yield from self._settle(layer, index, known)
         if self.case.gating.agrees:
             self.time = max(known, free)
-            prepared = free = self._prepare(layer, index)
-        ready = max(known, prepared)
+            permuted = free = self._permute(layer, index)
+        ready = max(known, permuted)
         if self.together:
             ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
         beside = self._host_beside(layer, index, ready)
@@ -246,9 +246,9 @@ class Gpu(Compute):
             self._host_ended(layer, index, [ready, *(yield beside)])
         if self.together:
             self.time = yield from self._together(self.time, layer.combine[index], "combine")
-        self._restore(layer, index)
+        self._unpermute(layer, index)
 
-    def _restore(self, layer: MoeLayer, index: int) -> None:
+    def _unpermute(self, layer: MoeLayer, index: int) -> None:
         self._run(layer.terms[Stage.AFTER], index)
 
     def _settle(

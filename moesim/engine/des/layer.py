@@ -39,16 +39,16 @@ class DenseLayer:
 @dataclass(frozen=True, eq=False, slots=True)
 class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies. What
-    follows from turns is appended as they are decided.
+    follows from activations is appended as they are decided.
 
     ``terms`` by stage; ``launched``: what the host launches for them beyond its constants.
-    ``launches``: kernels of experts that the host launches. ``turn_expert``, ``wave_turn`` and
-    ``copy_expert`` name them. ``filled``: free slots that a pass fills. ``streamed``: in which
-    passes its copies, of all experts, come ahead. ``read_ns``: what reading over the link adds to a
-    wave, ``read``: of how many experts; ``hosted_ns``: prices of the host's experts,
-    ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a pass. ``copy_ns``:
-    price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the counts;
-    ``exchange_ns``: the count exchange, 0 where there is none.
+    ``launches``: kernels of experts that the host launches. ``activation_expert``,
+    ``wave_activation`` and ``copy_expert`` name them. ``filled``: free slots that a pass fills.
+    ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
+    over the link adds to a wave, ``read``: of how many experts; ``hosted_ns``: prices of the host's
+    experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a pass.
+    ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the
+    counts; ``exchange_ns``: the count exchange, 0 where there is none.
     """
 
     index: int
@@ -75,8 +75,8 @@ class MoeLayer:
     step_copies: list[int] = field(default_factory=lambda: [0])
     copy_wave: list[int] = field(default_factory=list)
     copy_wait: list[int] = field(default_factory=list)
-    turn_expert: list[str] = field(default_factory=list)
-    wave_turn: list[int] = field(default_factory=lambda: [0])
+    activation_expert: list[str] = field(default_factory=list)
+    wave_activation: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
@@ -89,7 +89,7 @@ class MoeLayer:
         _continue(self.step_waves, work.step_waves[1:])
         _continue(self.step_hosted, work.step_hosted[1:])
         _continue(self.step_copies, work.step_copies[1:])
-        _continue(self.wave_turn, ends)
+        _continue(self.wave_activation, ends)
         self.launches.extend(launches.tolist())
         self.wave_ns.extend(work.wave_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
@@ -99,12 +99,12 @@ class MoeLayer:
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.copy_wave.extend(work.copy_wave.tolist())
         self.copy_wait.extend(work.copy_wait.tolist())
-        self.turn_expert.extend(self.names[work.turns.expert[work.on_gpu]].tolist())
-        self.hosted_expert.extend(self.names[work.turns.expert[work.hosted]].tolist())
+        self.activation_expert.extend(self.names[work.activations.expert[work.on_gpu]].tolist())
+        self.hosted_expert.extend(self.names[work.activations.expert[work.hosted]].tolist())
         self.copy_expert.extend(self.names[work.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
-        free = work.loaded & (work.turns.victim < 0)
-        so_far = np.concatenate(([0], np.cumsum(free)))[work.needs.offsets]
+        free = work.loaded & (work.activations.victim < 0)
+        so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 
     def skip_to(self, index: int) -> None:
@@ -126,7 +126,9 @@ class MoeLayer:
 
     def experts_of_wave(self, wave: int) -> str:
         """The experts that run in ``wave`` of the chunk, with commas between."""
-        return ",".join(self.turn_expert[self.wave_turn[wave] : self.wave_turn[wave + 1]])
+        return ",".join(
+            self.activation_expert[self.wave_activation[wave] : self.wave_activation[wave + 1]]
+        )
 
     def expert_of_copy(self, copy: int) -> str:
         """The expert that ``copy`` of the chunk brings."""

@@ -92,7 +92,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         outcome,
         seconds=perf_counter() - begun,
         checks=checks,
-        basis=program.resting(),
+        provenance=program.provenance_totals(),
     )
 
 

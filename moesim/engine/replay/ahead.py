@@ -1,4 +1,4 @@
-"""When each need comes again: what MIN ranks by."""
+"""When each active expert comes again: what MIN ranks by."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ from moesim.memory.policy import NEVER
 
 RUNS_HELD = 512
 LATER = np.iinfo(np.int32).max
-"""The step of a need that does not come again."""
+"""The step of an active expert that does not come again."""
 
 _FLAT, _TABLE, _STEPS = types.int64[::1], types.int64[:, ::1], types.int32[::1]
 
 
 @njit(types.void(types.int64, _TABLE, _TABLE, _TABLE, _STEPS), cache=True)
-def _look_back(first: int, offsets: Any, needs: Any, coming: Any, after: Any) -> None:
-    """Steps in which the needs of steps from ``first`` on come again; ``coming`` int64[works,
-    experts] those after them, which become those from ``first`` on.
+def _look_back(first: int, offsets: Any, active_experts: Any, coming: Any, after: Any) -> None:
+    """Steps in which the active experts of steps from ``first`` on come again; ``coming``
+    int64[works, experts] those after them, which become those from ``first`` on.
     """
     base = 0
     for work in range(len(offsets)):
         of_work = offsets[work]
         for step in range(len(of_work) - 2, -1, -1):
             for i in range(of_work[step], of_work[step + 1]):
-                after[base + i] = coming[work, needs[work, i]]
-                coming[work, needs[work, i]] = first + step
+                after[base + i] = coming[work, active_experts[work, i]]
+                coming[work, active_experts[work, i]] = first + step
         base += of_work[-1]
 
 
 @njit(types.void(_TABLE, _TABLE, _STEPS, _TABLE), cache=True)
-def _spread(offsets: Any, needs: Any, after: Any, next_use: Any) -> None:
+def _spread(offsets: Any, active_experts: Any, after: Any, next_use: Any) -> None:
     """The next uses as numbers: by step, then in ascending id."""
     base, experts = 0, 1 << 20
     for work in range(len(offsets)):
         for i in range(offsets[work, -1]):
             step = after[base + i]
-            next_use[work, i] = NEVER if step == LATER else step * experts + needs[work, i]
+            next_use[work, i] = NEVER if step == LATER else step * experts + active_experts[work, i]
         base += offsets[work, -1]
 
 
 class Ahead:
     """Next uses of a case of ``works`` of so many ``experts``, whose ``runs`` of passes need what
-    ``needs`` says. They are found from the last run to the first, and held for ``RUNS_HELD`` runs
-    at a time, four bytes a need: a longer case is looked through once more.
+    ``active_experts`` says. They are found from the last run to the first, and held for
+    ``RUNS_HELD`` runs at a time, four bytes an active expert: a longer case is looked through once
+    more.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Ahead:
         works: int,
         experts: int,
         runs: Sequence[tuple[int, int]],
-        needs: Callable[[int, int], Needed],
+        active_experts: Callable[[int, int], Needed],
     ) -> None:
         self._parts = [runs[i : i + RUNS_HELD] for i in range(0, len(runs), RUNS_HELD)]
         self._later: list[Ints] = []
@@ -66,8 +67,8 @@ class Ahead:
         self._first = np.full((works, experts), LATER, np.int64)
         for part in reversed(self._parts):
             self._later.append(self._first)
-            self._first = self._look_back(part, self._first, needs)
-        self._needs = needs if self.held_bytes is None else None
+            self._first = self._look_back(part, self._first, active_experts)
+        self._active_experts = active_experts if self.held_bytes is None else None
 
     @property
     def held_bytes(self) -> int | None:
@@ -81,26 +82,26 @@ class Ahead:
         number = self._first * (1 << 20) + np.arange(self._first.shape[1])
         return np.where(self._first == LATER, NEVER, number)
 
-    def next_uses(self, first: int, offsets: Ints, needs: Ints) -> Ints:
+    def next_uses(self, first: int, offsets: Ints, active_experts: Ints) -> Ints:
         """The next uses of the run of passes from ``first`` on."""
         if first not in self._after:
-            assert self._needs is not None, "one part is held as a whole"
+            assert self._active_experts is not None, "one part is held as a whole"
             number = bisect([part[0][0] for part in self._parts], first) - 1
-            self._look_back(self._parts[number], self._later[-1 - number], self._needs)
-        next_use = np.empty_like(needs)
-        _spread(offsets, needs, self._after[first], next_use)
+            self._look_back(self._parts[number], self._later[-1 - number], self._active_experts)
+        next_use = np.empty_like(active_experts)
+        _spread(offsets, active_experts, self._after[first], next_use)
         return next_use
 
     def _look_back(
         self,
         part: Sequence[tuple[int, int]],
         later: Ints,
-        needs: Callable[[int, int], Needed],
+        active_experts: Callable[[int, int], Needed],
     ) -> Ints:
         """Hold the next uses of ``part``; the uses that come ``later`` become those from it on."""
         coming, self._after = later.copy(), dict[int, NDArray[np.int32]]()
         for first, last in reversed(part):
-            found = needs(first, last)
+            found = active_experts(first, last)
             after = np.empty(int(found.offsets[:, -1].sum()), np.int32)
             _look_back(first, found.offsets, found.experts, coming, after)
             self._after[first] = after

@@ -16,6 +16,6 @@ TIME, CURSOR, HOST_TIME, COPY_END = range(4)
 MOE, LAUNCHED = range(2)
 """Columns of the plan: the MoE layer (or -1), what the host launches beyond its constants; then for
 each stage the row of its time."""
-BEFORE_GATE, OF_GATE, PREPARE, BESIDE, AFTER = (LAUNCHED + 1 + stage for stage in range(5))
+BEFORE_GATE, OF_GATE, PERMUTE, BESIDE, AFTER = (LAUNCHED + 1 + stage for stage in range(5))
 BEGIN, END, STALL, WAIT = range(4)
 """Places in a record."""

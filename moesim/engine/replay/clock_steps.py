@@ -38,7 +38,7 @@ from moesim.engine.replay.clock_places import (
     MOE,
     OF_GATE,
     OVERLAPS,
-    PREPARE,
+    PERMUTE,
     STALL,
     SYNCHRONISES,
     TIME,
@@ -132,9 +132,9 @@ def play_gate(
     fixed: Any, plan: Any, to_attend: int, stage_ns: Any, p: int, m: int, state: Any,
     known: Any, free: Any, ready: Any,
 ) -> None:  # fmt: skip
-    """Attention, gate, preparing where no capacity is agreed on, and the shared expert."""
+    """Attention, gate, permuting where no capacity is agreed on, and the shared expert."""
     before, gate = plan[m, BEFORE_GATE], plan[m, OF_GATE]
-    prepare, shared = plan[m, PREPARE], plan[m, BESIDE]
+    permute, shared = plan[m, PERMUTE], plan[m, BESIDE]
     launched = to_attend + fixed[HOST_GATE] + plan[m, LAUNCHED]
     for g in range(state.shape[1]):
         gated = state[TIME, g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
@@ -143,7 +143,7 @@ def play_gate(
             host += fixed[HOST_SHARED]
         ready[g] = gated
         if not fixed[AGREES]:
-            ready[g] += stage_ns[prepare, p, g]
+            ready[g] += stage_ns[permute, p, g]
         free[g] = state[CURSOR, g] = ready[g] + beside
         state[HOST_TIME, g] = host
         known[g] = gated if fixed[OVERLAPS] else free[g]
@@ -158,10 +158,10 @@ def know_counts(
     fixed: Any, plan: Any, of_layer: Any, stage_ns: Any, p: int, m: int, state: Any, charged: Any,
     known: Any, free: Any, ready: Any,
 ) -> None:  # fmt: skip
-    """The exchange of counts, the wait of the host for them, and preparing where a capacity is
+    """The exchange of counts, the wait of the host for them, and permuting where a capacity is
     agreed on.
     """
-    moe, prepare = plan[m, MOE], plan[m, PREPARE]
+    moe, permute = plan[m, MOE], plan[m, PERMUTE]
     if fixed[EXCHANGE] > 0:
         meet(state, charged, known, fixed[EXCHANGE])
     for g in range(state.shape[1]):
@@ -171,7 +171,7 @@ def know_counts(
             known[g] = state[HOST_TIME, g] = asked + of_layer[1 + g, moe]
             state[CURSOR, g] = charge(charged, g, HOST, cursor, known[g])
         if fixed[AGREES]:
-            time = max(known[g], free[g]) + stage_ns[prepare, p, g]
+            time = max(known[g], free[g]) + stage_ns[permute, p, g]
             ready[g] = free[g] = state[CURSOR, g] = time
         ready[g] = max(ready[g], known[g])
 

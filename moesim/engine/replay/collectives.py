@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.provenance import Provenance
 from moesim.engine.remembered import Remembered
 from moesim.engine.replay.exchanges import busiest_rows, different_exchanges
 from moesim.engine.replay.found import Finder
@@ -18,8 +18,8 @@ Routed = tuple[NDArray[np.uint16], Ints, Ints, Ints, NDArray[np.bool_], Ints, in
 class Collectives:
     """Prices the exchanges of a case, run of passes by run of passes."""
 
-    def __init__(self, case: Case, finder: Finder, basis: Basis) -> None:
-        self.case, self.finder, self.basis = case, finder, basis
+    def __init__(self, case: Case, finder: Finder, provenance: Provenance) -> None:
+        self.case, self.finder, self.provenance = case, finder, provenance
         self.by_busiest: bool = getattr(case.prices, "by_busiest_gpu", False)
         self.gpu_of_expert = finder.gpu_of_home[finder.home]
         self.draws = np.random.default_rng(0).integers(1 << 62, size=case.gpus**2)
@@ -40,7 +40,7 @@ class Collectives:
         """Count what the prices by the busiest GPU rest on: of dispatch and of combine."""
         if len(self.known.price):
             sent = self._sent(self._alone(self.known.numbers))
-            self.basis.add("all_to_all", 2 * self.known.times * self.known.price, sent)
+            self.provenance.add("all_to_all", 2 * self.known.times * self.known.price, sent)
 
     def _of_busiest(self, routed: Routed, most: Ints) -> tuple[Ints, Ints]:
         """Where dispatch and combine go by the busiest GPU, and so cost the same; ``most`` as
@@ -65,7 +65,7 @@ class Collectives:
         both = []
         for one in (sent, sent.transpose(0, 2, 1)):
             price = self.case.prices.all_to_all_ns(one)
-            self.basis.add("all_to_all", price * times, one)
+            self.provenance.add("all_to_all", price * times, one)
             both.append(price[place])
         return both[0], both[1]
 

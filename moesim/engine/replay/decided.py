@@ -1,4 +1,4 @@
-"""Turns, waves and copies of runs of passes, decided or as an earlier run has decided."""
+"""Activations, waves and copies of runs of passes, decided or as an earlier run has decided."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from moesim.engine.case import Ints
+from moesim.engine.replay.activations import NEXT_USED, decide_all_activations, take_all_activations
 from moesim.engine.replay.ahead import Ahead
-from moesim.engine.replay.depths import depths_of
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.held import Held
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
-from moesim.engine.replay.turns import NEXT_USED, decide_all_turns, take_all_turns
+from moesim.engine.replay.stack_distances import stack_distances_of
 from moesim.memory.misses.load import Load
 from moesim.memory.residency import decide_of
 
 
 class Decided(NamedTuple):
-    """The decisions of a run of passes, as ``take_all_turns`` fills them in; ``most_waves``
+    """The decisions of a run of passes, as ``take_all_activations`` fills them in; ``most_waves``
     int64[1].
     """
 
@@ -56,9 +56,9 @@ class Decider:
             return
         self.ahead: Ahead | None = None
         self.held = Held(case, shared.routing, self._first_uses)
-        self.depths = depths_of(shared, self.held)
-        depths_known = self.depths is not None and self.depths.known
-        if self.held.rank_of == NEXT_USED and not depths_known:
+        self.distances = stack_distances_of(shared, self.held)
+        distances_known = self.distances is not None and self.distances.known
+        if self.held.rank_of == NEXT_USED and not distances_known:
             self.held.rank = -self._first_uses()
             self.held.open()
 
@@ -72,20 +72,20 @@ class Decider:
 
     def end(self) -> None:
         """The run is over: leave in the log what others can use."""
-        if not self._parts.known and self.depths is not None:
-            self.depths.end()
+        if not self._parts.known and self.distances is not None:
+            self.distances.end()
         self._parts.end()
 
     def _decide(self, first: int, found: Needed) -> Decided:
         case, held = self.case, self.held
         held.draw()
-        offsets, needs, rows = found.offsets, found.experts, found.rows
+        offsets, active, rows = found.offsets, found.experts, found.rows
         next_use = weights = np.empty((len(offsets), 0), np.int64)
-        depths = np.empty((len(offsets), 0), np.uint16)
+        distances = np.empty((len(offsets), 0), np.uint16)
         if self.ahead is not None:
-            next_use = self.ahead.next_uses(first, offsets, needs)
-        if self.depths is not None:
-            depths = self.depths.of(first, found, next_use)
+            next_use = self.ahead.next_uses(first, offsets, active)
+        if self.distances is not None:
+            distances = self.distances.of(first, found, next_use)
         if case.policy.weighs and case.offloaded:
             weights = self.shared.finder.weights(first, found)
         step_waves, step_copies = np.empty_like(offsets), np.empty_like(offsets)
@@ -103,16 +103,16 @@ class Decider:
             odd_at, odd_starts, odd_rows, ends, counts,
         )  # fmt: skip
         if held.kept is None:
-            most = take_all_turns(
+            most = take_all_activations(
                 held.rank_of, *how, self.works, self.kinds, case.gpus,
-                offsets, needs, rows, next_use, depths,
+                offsets, active, rows, next_use, distances,
                 held.slots, held.local, held.resident, held.rank, held.open_rank, held.clock,
                 *filled,
             )  # fmt: skip
         else:
-            most = decide_all_turns(
+            most = decide_all_activations(
                 decide_of(type(case.policy), Load), *how, case.policy.shared_buffers() is not None,
-                self.works, self.kinds, held.local, first, offsets, needs, rows, next_use, weights,
+                self.works, self.kinds, held.local, first, offsets, active, rows, next_use, weights,
                 held.resident, held.clock, held.kept, *filled,
             )  # fmt: skip
         waves, copies, odd, odd_members = ends[-1]

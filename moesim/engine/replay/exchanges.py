@@ -115,7 +115,7 @@ def different_exchanges(
             at = _place_of(exchange, total, kept, sums, exchanges)
             if kept[at] < 0:
                 kept[at], sums[number] = number, total
-                for cell in range(len(exchange)):  # as in turns.py, not as arrays
+                for cell in range(len(exchange)):  # as in activations.py, not as arrays
                     exchanges[number, cell] = exchange[cell]
                 number += 1
             place[layer, step] = kept[at]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.needs import count_choices, find_needs, sum_weights
+from moesim.engine.replay.active_experts import count_choices, find_active_experts, sum_weights
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT
 
@@ -23,7 +23,9 @@ def _units() -> Ints:
 
 
 class Needed(NamedTuple):
-    """The needs of a run of passes, with a row for each (MoE layer, GPU): see ``find_needs``."""
+    """The active experts of a run of passes, with a row for each (MoE layer, GPU): see
+    ``find_active_experts``.
+    """
 
     offsets: Ints
     experts: Ints
@@ -32,8 +34,8 @@ class Needed(NamedTuple):
 
 
 class Finder:
-    """Finds the needs of a case; ``by_layer``: what is counted is by MoE layer, and not only the
-    rows of several GPUs, whose balance goes by layer.
+    """Finds the active experts of a case; ``by_layer``: what is counted is by MoE layer, and not
+    only the rows of several GPUs, whose balance goes by layer.
     """
 
     def __init__(self, case: Case, routing: Routing, *, by_layer: bool) -> None:
@@ -64,8 +66,8 @@ class Finder:
         count_choices(*self.tokens(first, last), self.routing.active(first, last), choices)
         return choices
 
-    def needs(self, first: int, last: int) -> Needed:
-        """The needs of passes first:last."""
+    def active_experts(self, first: int, last: int) -> Needed:
+        """The active experts of passes first:last."""
         gpus, passes = self.case.gpus, last - first
         ids, rows, _, offsets = self.tokens(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
@@ -76,15 +78,15 @@ class Finder:
             np.zeros((works, most), np.int64),
             np.zeros((passes, self.kept_rows, gpus), np.int64),
         )
-        find_needs(
+        find_active_experts(
             ids, rows, offsets, self.routing.active(first, last),
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
         return found
 
     def weights(self, first: int, found: Needed) -> Ints:
-        """Gate weights of the needs ``found`` in passes from ``first`` on, in units of 1 /
-        WEIGHT_UNIT: int64[MoE layers x gpus, most needs].
+        """Gate weights of the active experts ``found`` in passes from ``first`` on, in units of 1 /
+        WEIGHT_UNIT: int64[MoE layers x gpus, most active experts].
         """
         assert self.case.trace.gate_weights is not None, "the policy needs a trace with them"
         last = first + found.offsets.shape[1] - 1

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.kept import kept_of, with_draws
-from moesim.engine.replay.turns import (
+from moesim.engine.replay.activations import (
     CONSTANT,
     LOADED_AT,
     LOADED_LAST,
@@ -17,6 +16,7 @@ from moesim.engine.replay.turns import (
     USED_AT,
     USES,
 )
+from moesim.engine.replay.kept import kept_of, with_draws
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing
 from moesim.memory.policies.fifo import Fifo

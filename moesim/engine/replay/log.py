@@ -1,4 +1,4 @@
-"""What runs of one process share: needs, stacks and decisions of earlier runs."""
+"""What runs of one process share: active experts, stack distances and decisions of earlier runs."""
 
 from __future__ import annotations
 

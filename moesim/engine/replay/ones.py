@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
+from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.replay.decided import Decided
 
@@ -43,16 +43,16 @@ class OnesWaves:
         self.ones = np.zeros_like(self.ones_ns)
         self.odd = [RaggedWaves(case, spec) for spec in self.specs]
 
-    def price(self, basis: Basis, decided: Decided) -> Ints:
+    def price(self, provenance: Provenance, decided: Decided) -> Ints:
         """The prices of all waves."""
         wave_ns = np.empty_like(decided.wave_ones)
         _look_up(decided.wave_ones, decided.ends, self.ones_ns, self.ones, wave_ns)
         odd = (decided.odd_at, decided.odd_starts, decided.odd_rows, decided.ends[:, 2:])
-        self.price_odd(basis, wave_ns, *odd)
+        self.price_odd(provenance, wave_ns, *odd)
         return wave_ns
 
     def price_odd(
-        self, basis: Basis, wave_ns: Ints, at: Ints, starts: Ints, rows: Ints, ends: Ints
+        self, provenance: Provenance, wave_ns: Ints, at: Ints, starts: Ints, rows: Ints, ends: Ints
     ) -> None:
         """Fill in the prices of the odd waves, kind by kind."""
         for odd, (wave, row), (last_wave, last_row) in zip(
@@ -61,11 +61,11 @@ class OnesWaves:
             if wave == last_wave:
                 continue
             own, begins = rows[row:last_row], starts[wave:last_wave] - row
-            wave_ns[at[wave:last_wave]] = odd.prices(basis, own, begins)
+            wave_ns[at[wave:last_wave]] = odd.prices(provenance, own, begins)
 
-    def settle(self, basis: Basis) -> None:
+    def settle(self, provenance: Provenance) -> None:
         """Count what the waves rest on."""
         for odd in self.odd:
-            odd.settle(basis)
+            odd.settle(provenance)
         for spec, price, number in zip(self.specs, self.ones_ns, self.ones, strict=True):
-            basis.add("experts", (price * number)[1:], spec, self.rows, self.starts)
+            provenance.add("experts", (price * number)[1:], spec, self.rows, self.starts)

@@ -18,12 +18,12 @@ MEANT, BEGUN, PROMOTED = range(3)
 WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
 COUNTED = (
-    "turns", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
+    "activations", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
     "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "misses_caused",
     "skipped_rows", "skipped_weight",
 )  # fmt: skip
 """The fields of ``Counts`` that are filled in; the misses by form follow them."""
-(TURNS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
+(ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
 CAUSED, SKIPPED_ROWS, SKIPPED_WEIGHT, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
@@ -64,10 +64,10 @@ class Queue(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A chunk's needs, a row of ``offsets`` int64[works, passes + 1] for each work, from ``base``
-    on, and aligned with them next uses, weights (or none), prices int64[3, needs] (or [3, 0]), and
-    rows with and without padding, and the gate weight of the latter, where it is counted (or
-    none).
+    """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
+    ``base`` on, and aligned with them next uses, weights (or none), prices int64[3, active experts]
+    (or [3, 0]), and rows with and without padding, and the gate weight of the latter, where it is
+    counted (or none).
     """
 
     base: Any
@@ -123,13 +123,14 @@ class Beside(NamedTuple):
     link_uses: Any
 
 
-class Turning(NamedTuple):
-    """Where one layer's turns on one GPU are decided: see ``decisions.decide``; rows and marks by
-    expert of the pool or the layer; and what the ``forms`` of turns are (``forms.Flags``).
+class Activating(NamedTuple):
+    """Where one layer's activations on one GPU are decided: see ``decisions.decide``; rows and
+    marks by expert of the pool or the layer; and what the ``forms`` of activations are
+    (``forms.Flags``).
     """
 
     offsets: Any
-    needs: Any
+    active_experts: Any
     expert: Any
     hit: Any
     wave: Any

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case
+from moesim.engine.provenance import Provenance
 from moesim.engine.replay.prefetch_arrays import Asked, Beside
 from moesim.engine.replay.prefetch_prices import WavePrices
 
@@ -13,8 +13,8 @@ from moesim.engine.replay.prefetch_prices import WavePrices
 class BesidePrices:
     """Prices of experts that the host computes or that are read over the link."""
 
-    def __init__(self, case: Case, basis: Basis, waves: WavePrices) -> None:
-        self.case, self.basis, self.waves = case, basis, waves
+    def __init__(self, case: Case, provenance: Provenance, waves: WavePrices) -> None:
+        self.case, self.provenance, self.waves = case, provenance, waves
         layers = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
         self.sizes = np.array([expert.bytes for expert in layers])
         self.moved: list[int] = []
@@ -29,7 +29,7 @@ class BesidePrices:
             ]
 
     def of(self, asked: Asked) -> Beside:
-        """For a chunk with these needs."""
+        """For a chunk with these active experts."""
         kinds, most, together = len(self.waves.specs), 0, 0
         if self.case.miss.uses_host and len(asked.rows):
             most, together = int(asked.rows.max()) + 1, _most_together(asked) + 1
@@ -58,7 +58,7 @@ class BesidePrices:
             (rows,) = np.nonzero(beside.cpu_uses[kind])
             if len(rows):
                 total = beside.cpu_ns[kind, rows] * beside.cpu_uses[kind, rows]
-                self.basis.add("cpu_expert", total, spec, rows)
+                self.provenance.add("cpu_expert", total, spec, rows)
             for number in np.flatnonzero(beside.link_uses[kind]).tolist():
                 assert spec.moe is not None, "a MoE layer"
                 shape = (number * spec.moe.expert.bytes, "h2d", True, 1)
@@ -66,7 +66,7 @@ class BesidePrices:
                     beside.link_ns[kind, number : number + 1],
                     beside.link_uses[kind, number],
                 )
-                self.basis.add("copy", price, *shape, times=int(times))
+                self.provenance.add("copy", price, *shape, times=int(times))
 
 
 def _most_together(asked: Asked) -> int:

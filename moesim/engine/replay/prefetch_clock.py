@@ -19,6 +19,12 @@ from moesim.engine.replay.clock_steps import (
     play_dense,
     reach_experts,
 )
+from moesim.engine.replay.prefetch_activations import (
+    all_hit,
+    decide_activations,
+    end_prefetches,
+    read_active_experts,
+)
 from moesim.engine.replay.prefetch_arrays import (
     COPIES,
     FREE,
@@ -30,13 +36,8 @@ from moesim.engine.replay.prefetch_arrays import (
 )
 from moesim.engine.replay.prefetch_issue import prefetch
 from moesim.engine.replay.prefetch_queue import advance
-from moesim.engine.replay.prefetch_turns import (
-    all_hit,
-    decide_turns,
-    end_prefetches,
-    read_needs,
-)
 from moesim.engine.replay.prefetch_types import (
+    ACTIVATING,
     ASKED,
     BESIDE,
     DECIDED,
@@ -44,7 +45,6 @@ from moesim.engine.replay.prefetch_types import (
     POOLS,
     PREDICTED,
     QUEUE,
-    TURNING,
 )
 from moesim.engine.replay.prefetch_work import price_work, queue_copies
 from moesim.memory.decisions import DECIDE, FIRST
@@ -58,7 +58,7 @@ _FOUR = types.int64[:, :, :, ::1]
         _FLAT, _FLAT, _FLAT, _FLAT,
         types.FunctionType(DECIDE), types.FunctionType(FIRST), types.FunctionType(ASK),
         types.FunctionType(DRAW),
-        _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, TURNING, DECIDED, _FLAT,
+        _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED, _FLAT,
         types.int64,
         _FLAT, _TABLE, _TABLE, _FLAT, types.boolean[:, ::1], types.uint8[::1],
         _CUBE, _TABLE, _TABLE, _TABLE,
@@ -68,7 +68,7 @@ def play_passes_ahead(
     known: Any, free: Any, ready: Any, wave_end: Any,
     decide: Any, first_of: Any, ask: Any, draw_of: Any,
     choices: Any, pools: Any, queue: Any, asked: Any, predicted: Any, known_prices: Any,
-    beside: Any, turning: Any, decided: Any, local: Any, first: int,
+    beside: Any, activating: Any, decided: Any, local: Any, first: int,
     fixed: Any, plan: Any, of_layer: Any, launches: Any, runs: Any, phase: Any,
     stage_ns: Any, head: Any, dispatch: Any, combine: Any,
     state: Any, starts: Any, ends: Any, charges: Any, records: Any, counts: Any,
@@ -99,18 +99,20 @@ def play_passes_ahead(
             for g in range(gpus):
                 k, now, own = moe * gpus + g, known[g], local[g]
                 advance(queue, copies_ns, sizes, own, g, now)
-                read_needs(asked, turning, k, p)
+                read_active_experts(asked, activating, k, p)
                 if pools.of_work[k] == NOT_POOLED:
-                    all_hit(turning, serial)
+                    all_hit(activating, serial)
                 else:
-                    end_prefetches(pools, queue, turning, sizes, own, k, gpus, now)
-                    decide_turns(decide, choices, pools, asked, turning, own, k, p, first + p)
-                queue_copies(pools, queue, turning, decided, sizes, own, k, gpus, first + p, now,
+                    end_prefetches(pools, queue, activating, sizes, own, k, gpus, now)
+                    decide_activations(
+                        decide, choices, pools, asked, activating, own, k, p, first + p
+                    )
+                queue_copies(pools, queue, activating, decided, sizes, own, k, gpus, first + p, now,
                              to_copy, counts[p, moe, g])  # fmt: skip
-                price_work(ask, known_prices, beside, turning, decided, moe, pads,
+                price_work(ask, known_prices, beside, activating, decided, moe, pads,
                            counts[p, moe, g])  # fmt: skip
                 issued = prefetch(
-                    first_of, draw_of, choices, pools, queue, turning, predicted, decided, sizes,
+                    first_of, draw_of, choices, pools, queue, activating, predicted, decided, sizes,
                     own, k, gpus, p, first + p, now, to_copy,
                 )  # fmt: skip
                 time, cursor, copy = max(ready[g], free[g]), state[CURSOR, g], 0

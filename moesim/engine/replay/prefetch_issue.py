@@ -18,7 +18,14 @@ from moesim.engine.replay.prefetch_arrays import (
     QUEUED,
 )
 from moesim.engine.replay.prefetch_queue import drop, enter
-from moesim.engine.replay.prefetch_types import DECIDED, POOLS, PREDICTED, QUEUE, TURNING, in_place
+from moesim.engine.replay.prefetch_types import (
+    ACTIVATING,
+    DECIDED,
+    POOLS,
+    PREDICTED,
+    QUEUE,
+    in_place,
+)
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 
@@ -28,16 +35,16 @@ _FLAT, _FIRST = types.int64[::1], types.FunctionType(FIRST)
 @in_place(
     types.int64(
         _FIRST, types.FunctionType(DRAW), POOLS, types.int64, types.boolean,
-        TURNING,
+        ACTIVATING,
     ))  # fmt: skip
-def _victim(first_of: Any, draw_of: Any, pools: Any, pool: int, own: bool, turning: Any) -> int:
+def _victim(first_of: Any, draw_of: Any, pools: Any, pool: int, own: bool, activating: Any) -> int:
     """The resident that makes room in ``pool``, -1 without one; ``own``: the pool of the layer
-    just decided, whose needs stay.
+    just decided, whose active experts stay.
     """
     resident, state = pools.resident[pool], pools.state[pool]
-    candidates, count = turning.candidates, 0
+    candidates, count = activating.candidates, 0
     for c in range(pools.size[pool]):
-        candidates[c] = resident[c] and state[PINNED, c] == 0 and not (own and turning.needed[c])
+        candidates[c] = resident[c] and state[PINNED, c] == 0 and not (own and activating.needed[c])
         count += candidates[c]
     if count == 0:
         return -1
@@ -59,14 +66,14 @@ def _pin(
 
 @in_place(
     types.int64(
-        _FIRST, types.FunctionType(DRAW), POOLS, QUEUE, TURNING, PREDICTED, _FLAT,
+        _FIRST, types.FunctionType(DRAW), POOLS, QUEUE, ACTIVATING, PREDICTED, _FLAT,
         types.int64, types.int64, types.int64, types.int64, types.int64, types.boolean,
         types.int64, types.int64, types.int64, types.int64, types.int64,
     ))  # fmt: skip
 def _prefetch_for(
-    first_of: Any, draw_of: Any, pools: Any, queue: Any, turning: Any, predicted: Any, sizes: Any,
-    local: int, target: int, gpus: int, low: int, high: int, own: bool,
-    pin: int, allowed: int, issued: int, now: int, to_copy: int,
+    first_of: Any, draw_of: Any, pools: Any, queue: Any, activating: Any, predicted: Any,
+    sizes: Any, local: int, target: int, gpus: int, low: int, high: int, own: bool, pin: int,
+    allowed: int, issued: int, now: int, to_copy: int,
 ) -> int:  # fmt: skip
     """Prefetch the experts predicted[low:high] of the work ``target``, with at most ``allowed``
     bytes in the queue; returns the copies issued in this layer, ``issued`` before.
@@ -83,7 +90,7 @@ def _prefetch_for(
         if held < pools.slots[pool]:
             held += 1
         else:
-            victim = _victim(first_of, draw_of, pools, pool, own, turning)
+            victim = _victim(first_of, draw_of, pools, pool, own, activating)
             if victim < 0:
                 continue
             resident[victim] = False
@@ -97,26 +104,28 @@ def _prefetch_for(
     return int(issued)
 
 
-@in_place(types.void(POOLS, TURNING, types.int64, types.int64, types.boolean))
-def _mark_needed(pools: Any, turning: Any, work: int, local: int, is_needed: bool) -> None:
-    """Say of the needs of a work, numbered as in its pool, that they are needed, or no more."""
+@in_place(types.void(POOLS, ACTIVATING, types.int64, types.int64, types.boolean))
+def _mark_needed(pools: Any, activating: Any, work: int, local: int, is_needed: bool) -> None:
+    """Say of the active experts of a work, numbered as in its pool, that they are needed, or no
+    more.
+    """
     if pools.of_work[work] == NOT_POOLED:
         return
     first = pools.place[work] * local
-    for i in range(turning.offsets[1]):
-        turning.needed[first + turning.needs[i]] = is_needed
+    for i in range(activating.offsets[1]):
+        activating.needed[first + activating.active_experts[i]] = is_needed
 
 
 @in_place(
     types.int64(
-        _FIRST, types.FunctionType(DRAW), _FLAT, POOLS, QUEUE, TURNING, PREDICTED,
+        _FIRST, types.FunctionType(DRAW), _FLAT, POOLS, QUEUE, ACTIVATING, PREDICTED,
         DECIDED, _FLAT, types.int64, types.int64, types.int64, types.int64, types.int64,
         types.int64, types.int64,
     ))  # fmt: skip
 def prefetch(
-    first_of: Any, draw_of: Any, choices: Any, pools: Any, queue: Any, turning: Any, predicted: Any,
-    decided: Any, sizes: Any, local: int, work: int, gpus: int, index: int, step: int, now: int,
-    to_copy: int,
+    first_of: Any, draw_of: Any, choices: Any, pools: Any, queue: Any, activating: Any,
+    predicted: Any, decided: Any, sizes: Any, local: int, work: int, gpus: int, index: int,
+    step: int, now: int, to_copy: int,
 ) -> int:  # fmt: skip
     """Prefetch for the layers ahead of a work just decided in pass ``index`` of the chunk, which is
     pass ``step``; returns how many copies the host issues in it.
@@ -126,7 +135,7 @@ def prefetch(
     allowed = choices[BUDGET] - decided.told[PROMOTED_NOW] * sizes[source]
     if engine[gpu, FLIGHT_END] > now:
         allowed -= engine[gpu, FLIGHT_BYTES]
-    _mark_needed(pools, turning, work, local, True)
+    _mark_needed(pools, activating, work, local, True)
     issued, end = decided.told[LOADS], layers
     if choices[ACROSS_PASSES] != 0 and index + 1 < len(active):
         end += source + 1 if active[index + 1, source] else layers
@@ -149,8 +158,8 @@ def prefetch(
                 _pin(pools, predicted, local, target, low, high, until)
             elif low < high:
                 issued = _prefetch_for(
-                    first_of, draw_of, pools, queue, turning, predicted, sizes, local, target, gpus,
-                    low, high, pool == own_pool, until, allowed, issued, now, to_copy,
+                    first_of, draw_of, pools, queue, activating, predicted, sizes, local, target,
+                    gpus, low, high, pool == own_pool, until, allowed, issued, now, to_copy,
                 )  # fmt: skip
-    _mark_needed(pools, turning, work, local, False)
+    _mark_needed(pools, activating, work, local, False)
     return int(issued)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from moesim.config.compiled import njit, types
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import BLOCK_ROWS
+from moesim.engine.provenance import Provenance
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch_arrays import Asked, Patterns
 from moesim.engine.replay.prefetch_types import ASKED, PATTERNS, in_place
@@ -96,8 +96,8 @@ def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> N
 class WavePrices:
     """Prices of waves of a case, for compiled code, from chunk to chunk."""
 
-    def __init__(self, case: Case, basis: Basis) -> None:
-        self.case, self.basis = case, basis
+    def __init__(self, case: Case, provenance: Provenance) -> None:
+        self.case, self.provenance = case, provenance
         alike = [replace(layer, index=0) for layer in case.model.moe_layers]
         self.specs = list(dict.fromkeys(alike))
         self.kinds = np.array([self.specs.index(layer) for layer in alike])
@@ -115,12 +115,12 @@ class WavePrices:
         """Room for all patterns of a chunk, and prices of those that are likely, which are asked
         for at once.
         """
-        steps, needs = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
-        most = steps + 2 * needs + 1
+        steps, active = asked.offsets.shape[0] * (asked.offsets.shape[1] - 1), len(asked.rows)
+        most = steps + 2 * active + 1
         price, uses = np.zeros((2, most), np.int64)
         known = Patterns(
             np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(most + 1, np.int64),
-            np.zeros(steps + 4 * needs, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
+            np.zeros(steps + 4 * active, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
         )  # fmt: skip
         if self.case.kernels != "serial" and self.case.miss.flags.on_gpu.all():
             _keep_steps(known, asked, self.kinds, self.slots, self.case.kernels == "block_sparse")
@@ -143,4 +143,4 @@ class WavePrices:
     def settle(self, known: Patterns) -> None:
         """Count what the prices of a chunk rest on."""
         for spec, own, rows, starts in self._by_kind(known):
-            self.basis.add("experts", known.price[own] * known.uses[own], spec, rows, starts)
+            self.provenance.add("experts", known.price[own] * known.uses[own], spec, rows, starts)

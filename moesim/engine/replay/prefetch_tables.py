@@ -14,18 +14,18 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.replay.prefetch_arrays import (
     NOT_POOLED,
+    Activating,
     Asked,
     Decided,
     Pools,
     Predicted,
     Queue,
-    Turning,
 )
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import of_all
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
-from moesim.memory.turns import Needs
 
 NO_BUDGET = 1 << 62
 
@@ -96,9 +96,9 @@ def queue_of(case: Case) -> Queue:
     )
 
 
-def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Turning, Decided]:
+def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided]:
     """Room for the decisions of one layer, of at most ``local`` experts, in a pool of ``pool``,
-    whose turns have ``forms``.
+    whose activations have ``forms``.
     """
     flat = [np.zeros(local, np.int64) for _ in range(7)]
     hit, arriving = np.zeros((2, local), np.bool_)
@@ -109,11 +109,11 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Turning, Decided]:
         forms,
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
-    return Turning(*room), Decided(*rows)
+    return Activating(*room), Decided(*rows)
 
 
 def asked_of(case: Case, chunk: Chunk) -> Asked:
-    """The needs of a chunk and what is aligned with them."""
+    """The active experts of a chunk and what is aligned with them."""
     assert chunk.undecided is not None, "what is decided beforehand needs no clock"
     keys = [(layer, gpu) for layer in range(len(case.model.moe_layers)) for gpu in range(case.gpus)]
     parts = [chunk.undecided.asked[key] for key in keys]
@@ -123,11 +123,11 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
     if chunk.kept_weight is not None:
         tables["kept_weight"] = chunk.kept_weight
     rows = {name: _rows_of(case, table, keys, parts) for name, table in tables.items()}
-    numbers = [len(one.needs.experts) for one in parts]
+    numbers = [len(one.active_experts.experts) for one in parts]
     return Asked(
         base=np.cumsum([0, *numbers[:-1]]),
-        offsets=np.stack([one.needs.offsets for one in parts]),
-        experts=np.concatenate([one.needs.experts for one in parts]),
+        offsets=np.stack([one.active_experts.offsets for one in parts]),
+        experts=np.concatenate([one.active_experts.experts for one in parts]),
         next_use=_aligned([one.next_use for one in parts], numbers),
         weights=_aligned([one.weights for one in parts], numbers),
         prices=_aligned([one.prices for one in parts], numbers, (3,)),
@@ -140,12 +140,12 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
 def _rows_of(
     case: Case, table: Ints, keys: list[tuple[int, int]], parts: list[AskedOfLayer]
 ) -> Ints:
-    """The rows of each need of ``parts`` in ``table`` int64[passes, layers, experts]."""
+    """The rows of each active expert of ``parts`` in ``table`` int64[passes, layers, experts]."""
     found = []
     local = [case.local_experts(gpu) for gpu in range(case.gpus)]
     for (layer, gpu), one in zip(keys, parts, strict=True):
-        step = np.repeat(np.arange(len(table)), np.diff(one.needs.offsets))
-        found.append(table[step, layer, local[gpu][one.needs.experts]])
+        step = np.repeat(np.arange(len(table)), np.diff(one.active_experts.offsets))
+        found.append(table[step, layer, local[gpu][one.active_experts.experts]])
     return np.concatenate(found)
 
 
@@ -165,7 +165,7 @@ def predicted_of(case: Case, predictions: Predictions) -> Predicted:
     by_source, active = case.prefetch.by_source, predictions.view.active
     layers = active.shape[1]
     index = np.zeros((layers if by_source else 1, layers, case.gpus), np.int64)
-    found = [Needs(np.zeros(len(active) + 1, np.int64), np.zeros(0, np.int64))]
+    found = [ActiveExperts(np.zeros(len(active) + 1, np.int64), np.zeros(0, np.int64))]
     for source, target, gpu in _pairs(case, active):
         if not case.resident(gpu)[target] or case.policy.scope == "global":
             index[source, target, gpu] = len(found)

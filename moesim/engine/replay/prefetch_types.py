@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from moesim.config.compiled import njit, types
 from moesim.engine.replay.prefetch_arrays import (
+    Activating,
     Asked,
     Beside,
     Decided,
@@ -14,7 +15,6 @@ from moesim.engine.replay.prefetch_arrays import (
     Pools,
     Predicted,
     Queue,
-    Turning,
 )
 from moesim.memory.forms import Flags
 
@@ -42,8 +42,8 @@ ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FL
 PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = _of(Patterns, *[_FLAT] * 7)
 BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
-TURNING = _of(
-    Turning, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT,
+ACTIVATING = _of(
+    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT,
     _of(Flags, *[_BOOLS] * len(Flags._fields)),
 )  # fmt: skip
 DECIDED = _of(Decided, *[_FLAT] * 7)

@@ -1,5 +1,5 @@
-"""What one MoE layer on one GPU has to do, from its turns: copies, waves, experts of the host;
-compiled.
+"""What one MoE layer on one GPU has to do, from its activations: copies, waves, experts of the
+host; compiled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from moesim.engine.layer_work import BLOCK_ROWS
 from moesim.engine.replay.callback import ASK
 from moesim.engine.replay.prefetch_arrays import (
     ACCESS_HITS,
+    ACTIVATIONS,
     BEGUN,
     CANCELLED,
     CAUSED,
@@ -30,7 +31,6 @@ from moesim.engine.replay.prefetch_arrays import (
     SKIPPED_WEIGHT,
     STARTED,
     TAKEN_OVER,
-    TURNS,
     USED,
     WAITING,
     WAVES,
@@ -38,12 +38,12 @@ from moesim.engine.replay.prefetch_arrays import (
 from moesim.engine.replay.prefetch_prices import price_of
 from moesim.engine.replay.prefetch_queue import drop, leave
 from moesim.engine.replay.prefetch_types import (
+    ACTIVATING,
     BESIDE,
     DECIDED,
     PATTERNS,
     POOLS,
     QUEUE,
-    TURNING,
     in_place,
 )
 
@@ -52,14 +52,14 @@ _FLAT = types.int64[::1]
 
 @in_place(
     types.void(
-        POOLS, QUEUE, TURNING, DECIDED, _FLAT, types.int64, types.int64, types.int64, types.int64,
-        types.int64, types.int64, _FLAT,
+        POOLS, QUEUE, ACTIVATING, DECIDED, _FLAT, types.int64, types.int64, types.int64,
+        types.int64, types.int64, types.int64, _FLAT,
     ))  # fmt: skip
 def queue_copies(
-    pools: Any, queue: Any, turning: Any, decided: Any, sizes: Any, local: int, work: int,
+    pools: Any, queue: Any, activating: Any, decided: Any, sizes: Any, local: int, work: int,
     gpus: int, step: int, now: int, to_copy: int, counts: Any,
 ) -> None:  # fmt: skip
-    """The demand copies of the turns, promoted ones among them; follows evictions. ``counts``
+    """The demand copies of the activations, promoted ones among them; follows evictions. ``counts``
     int64[COUNTED and forms] of this layer, pass and GPU.
     """
     layer, gpu = work // gpus, work % gpus
@@ -68,15 +68,15 @@ def queue_copies(
     pool_first = (layer - pools.place[work]) * local
     meant, parity = step * layers + layer + 1, step % 2
     late = used = caused = 0
-    for i in range(turning.offsets[1]):
-        e, hit, wave = turning.expert[i], turning.hit[i], turning.wave[i]
+    for i in range(activating.offsets[1]):
+        e, hit, wave = activating.expert[i], activating.hit[i], activating.wave[i]
         x = flat + e
         while waves <= wave:
             decided.there[waves] = -1
             waves += 1
         if hit and pooled:
             used += queue.meant[gpu, x] == meant
-            if turning.arriving[e]:
+            if activating.arriving[e]:
                 late += 1
                 if queue.arrival[gpu, x] == WAITING:
                     leave(queue, gpu, x, sizes[layer])
@@ -89,13 +89,13 @@ def queue_copies(
                     decided.there[wave] = max(decided.there[wave], queue.arrival[gpu, x])
         elif not hit:
             caused += queue.caused[gpu, x]
-        if pooled and turning.victim[i] >= 0:
-            victim = pool_first + turning.victim[i]
+        if pooled and activating.victim[i] >= 0:
+            victim = pool_first + activating.victim[i]
             queue.caused[gpu, victim] = False
             drop(queue, gpu, victim, sizes[victim // local])
-        if not hit and turning.forms.in_slot[turning.form[i]]:
+        if not hit and activating.forms.in_slot[activating.form[i]]:
             loads += 1
-            decided.copy_wave[copies], decided.copy_wait[copies] = wave, turning.wait[i]
+            decided.copy_wave[copies], decided.copy_wait[copies] = wave, activating.wait[i]
             decided.copy_issued[copies] = now + loads * to_copy
             copies += 1
     decided.told[WAVES], decided.told[COPIES], decided.told[LOADS] = waves, copies, loads
@@ -114,21 +114,21 @@ def queue_copies(
 
 @in_place(
     types.void(
-        types.FunctionType(ASK), PATTERNS, BESIDE, TURNING, DECIDED, types.int64, types.boolean,
+        types.FunctionType(ASK), PATTERNS, BESIDE, ACTIVATING, DECIDED, types.int64, types.boolean,
         _FLAT,
     ))  # fmt: skip
 def price_work(
-    ask: Any, known: Any, beside: Any, turning: Any, decided: Any, layer: int, pads: bool,
+    ask: Any, known: Any, beside: Any, activating: Any, decided: Any, layer: int, pads: bool,
     counts: Any,
 ) -> None:  # fmt: skip
-    """Prices of the turns' waves and of the host's experts; counts the turns."""
-    kind, number = beside.kinds[layer], turning.offsets[1]
+    """Prices of the activations' waves and of the host's experts; counts the activations."""
+    kind, number = beside.kinds[layer], activating.offsets[1]
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
-    length, wave, forms = 1, 0, turning.forms
+    length, wave, forms = 1, 0, activating.forms
     skipped = skipped_weight = 0
     known.asked[0] = kind
     for i in range(number + 1):
-        if i == number or turning.wave[i] > wave:
+        if i == number or activating.wave[i] > wave:
             if length > 1:
                 price = price_of(ask, known, length)
                 decided.wave_ns[wave], decided.read_ns[wave] = price, 0
@@ -138,12 +138,12 @@ def price_work(
             length, linked = 1, 0
         if i == number:
             break
-        e, form = turning.expert[i], turning.form[i]
-        own, used = turning.own[e], turning.kept[e]
+        e, form = activating.expert[i], activating.form[i]
+        own, used = activating.own[e], activating.kept[e]
         kept += used
-        hit = turning.hit[i] and not turning.arriving[e]
+        hit = activating.hit[i] and not activating.arriving[e]
         hits += hit
-        counts[MISSED + form] += not turning.hit[i]
+        counts[MISSED + form] += not activating.hit[i]
         access_hits += used * hit
         if forms.on_host[form]:
             hosted_ns += beside.cpu_ns[kind, own]
@@ -151,7 +151,7 @@ def price_work(
             hosted_rows += own
             hosted += 1
         elif forms.on_gpu[form]:
-            wave = turning.wave[i]
+            wave = activating.wave[i]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
             known.asked[length] = own
@@ -159,12 +159,12 @@ def price_work(
             linked += forms.over_link[form]
         else:
             skipped += used
-            skipped_weight += turning.kept_weight[e]
+            skipped_weight += activating.kept_weight[e]
             own = 0
         rows += own
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]
     decided.told[HOSTED_NS] = hosted_ns
-    counts[TURNS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
+    counts[ACTIVATIONS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
     counts[ACCESS_HITS] = access_hits
     counts[SKIPPED_ROWS], counts[SKIPPED_WEIGHT] = skipped, skipped_weight

@@ -45,8 +45,8 @@ class Prefetching:
         self.pools = pools_of(case, self.program.residencies)
         pool = self.pools.resident.shape[1]
         self.scratch = scratch_of(int(self.local.max()), pool, case.miss.flags)
-        self.waves = WavePrices(self.case, self.program.basis)
-        self.beside = BesidePrices(self.case, self.program.basis, self.waves)
+        self.waves = WavePrices(self.case, self.program.provenance)
+        self.beside = BesidePrices(self.case, self.program.provenance, self.waves)
         caches = list(self.program.residencies.caches.values())
 
         def draw(pool: int) -> float:

@@ -1,4 +1,6 @@
-"""The program of cases whose turns are decided, priced and counted in compiled code at once."""
+"""The program of cases whose activations are decided, priced and counted in compiled code at
+once.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import Counts, counted_names
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
+from moesim.engine.provenance import Provenance
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
 from moesim.engine.replay.flat import Played, Priced, priced_of, runs_of
@@ -47,11 +49,11 @@ class QuickProgram:
     def __init__(self, case: Case, *, by_layer: bool, log: DecisionLog | None = None) -> None:
         self.case = replace(case, prices=Tabled(case.prices))
         self.routing = Routing(case)
-        self.basis = Basis(self.case.prices)
-        self.pricing = Pricing(self.case, self.routing.logical, self.basis)
+        self.provenance = Provenance(self.case.prices)
+        self.pricing = Pricing(self.case, self.routing.logical, self.provenance)
         self.shared = Shared(case, self.routing, log, by_layer=by_layer)
         self.finder = self.shared.finder
-        self.collectives = Collectives(self.case, self.finder, self.basis)
+        self.collectives = Collectives(self.case, self.finder, self.provenance)
         self.waves = OnesWaves(self.case)
         self.decider = Decider(self.shared, self.waves.kinds, self.waves.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
@@ -73,7 +75,7 @@ class QuickProgram:
     def _played(self, first: int, priced: Priced) -> Played:
         """The passes of ``priced``, from ``first`` on."""
         passes, gpus = priced.head.shape
-        found = self.shared.needs(first, first + passes)
+        found = self.shared.active_experts(first, first + passes)
         decided = self.decider.decide(first, found)
         phase = self.case.schedule.phase[first : first + passes]
         dispatch, combine = self.collectives.prices(first, first + passes)
@@ -84,26 +86,26 @@ class QuickProgram:
         return Played(
             priced.plan, runs_of(self.case, phase), phase, priced.stage_ns, priced.head, dispatch,
             combine,
-            decided.wave_base, decided.step_waves, self.waves.price(self.basis, decided),
+            decided.wave_base, decided.step_waves, self.waves.price(self.provenance, decided),
             nothing.ravel(), decided.copy_base, step_copies, decided.copy_wave, decided.copy_wait,
             nothing.astype(np.bool_), nothing, int(decided.most_waves[0]), priced.charges,
         )  # fmt: skip
 
     def _settle(self) -> None:
         """Count what the prices of ones, of collectives and of copies rest on."""
-        self.waves.settle(self.basis)
+        self.waves.settle(self.provenance)
         self.collectives.settle()
-        work = LayerWork(self.case, self.routing, self.basis)
+        work = LayerWork(self.case, self.routing, self.provenance)
         for layer, number in zip(self.routing.moe_layers, self.copies.tolist(), strict=True):
             work.count_copies(layer, number)
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
-        rows, turns, hits, access_hits = map(np.concatenate, zip(*self.parts, strict=True))
-        none = np.broadcast_to(np.int64(0), turns.shape)
+        rows, activations, hits, access_hits = map(np.concatenate, zip(*self.parts, strict=True))
+        none = np.broadcast_to(np.int64(0), activations.shape)
         counted = dict.fromkeys(counted_names(), none)
-        counted |= {"turns": turns, "hits": hits, "access_hits": access_hits}
+        counted |= {"activations": activations, "hits": hits, "access_hits": access_hits}
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
-        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*turns.shape[:2], 2))
-        counted["missed"] = (turns - hits)[..., None]
+        counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
+        counted["missed"] = (activations - hits)[..., None]
         return Counts(**counted, forms=self.case.miss.forms)

@@ -42,11 +42,11 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     clock = Clock(case, layers=records == "layer")
     log = None if case.schedule.grows else log
     if prefetches(case):
-        counts, resting = _play_prefetching(case, clock)
+        counts, provenance = _play_prefetching(case, clock)
     elif is_quick(case):
-        counts, resting = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
+        counts, provenance = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
     else:
-        counts, resting = _play_common(case, clock)
+        counts, provenance = _play_common(case, clock)
     return Outcome(
         engine="replay",
         counts=counts,
@@ -56,7 +56,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         layers=np.concatenate([np.zeros((0, 7), np.int64), *clock.layers]),
         seconds=perf_counter() - begun,
         copies=clock.copies,
-        basis=resting,
+        provenance=provenance,
         categories=clock.categories,
         schedule=case.schedule.first(case.schedule.passes),
     )
@@ -68,7 +68,7 @@ def _play_quick(
     program = QuickProgram(case, by_layer=by_layer, log=log)
     for first, one in program.chunks():
         clock.play(one, first)
-    return program.total(), program.basis.resting()
+    return program.total(), program.provenance.totals()
 
 
 def _play_common(case: Case, clock: Clock) -> tuple[Counts, Resting]:
@@ -76,7 +76,7 @@ def _play_common(case: Case, clock: Clock) -> tuple[Counts, Resting]:
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
-    return tally.total(), program.resting()
+    return tally.total(), program.provenance_totals()
 
 
 def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Resting]:
@@ -87,7 +87,7 @@ def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Resting]:
         clock.record(chunk.first, ahead.runs(chunk), partial(ahead.play, chunk))
     counts = ahead.total()
     clock.copies = int(counts.copies.sum())
-    return counts, ahead.program.resting()
+    return counts, ahead.program.provenance_totals()
 
 
 def _by_layer(case: Case, records: str) -> bool:

@@ -21,7 +21,7 @@ COUNTS = 4
 
 
 class Shared:
-    """Needs and next uses of a case, from ``log`` where an earlier run left them there.
+    """Active experts and next uses of a case, from ``log`` where an earlier run left them there.
 
     ``by_layer``: counts are kept by MoE layer, else added up.
     """
@@ -32,7 +32,7 @@ class Shared:
         self.case, self.routing, self.log = case, routing, log
         self.finder = Finder(case, routing, by_layer=by_layer)
         self.key = _key_of(case, by_layer=by_layer) if log else ()
-        self._needs = Parts(log, (*self.key, "needs"))
+        self._active_experts = Parts(log, (*self.key, "active_experts"))
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of what is priced at once."""
@@ -47,9 +47,11 @@ class Shared:
         """The runs of passes first:last."""
         return self.finder.runs(first, last, ACCESSES * self.case.gpus)
 
-    def needs(self, first: int, last: int) -> Needed:
-        """The needs of the run of passes first:last."""
-        return Needed(*self._needs.arrays(first, lambda: self.finder.needs(first, last)))
+    def active_experts(self, first: int, last: int) -> Needed:
+        """The active experts of the run of passes first:last."""
+        return Needed(
+            *self._active_experts.arrays(first, lambda: self.finder.active_experts(first, last))
+        )
 
     def ahead(self) -> Ahead:
         """All next uses, found from the last pass to the first."""
@@ -58,32 +60,34 @@ class Shared:
             found: Ahead = known
             return found
         shape = (self.finder.layers * self.case.gpus, self.finder.width)
-        ahead = Ahead(*shape, list(self.runs()), self.needs)
+        ahead = Ahead(*shape, list(self.runs()), self.active_experts)
         if self.log is not None and (size := ahead.held_bytes) is not None:
             self.log.put(key, ahead, size)
         return ahead
 
     def most(self) -> Ints | None:
         """The most experts that a step needs of each (MoE layer, GPU), int64[MoE layers x gpus],
-        where an earlier run found all needs.
+        where an earlier run found all active experts.
         """
-        if self.log is None or not self._needs.known:
+        if self.log is None or not self._active_experts.known:
             return None
         key = (*self.key, "most")
         most: Ints | None = self.log.get(key)
         if most is None:
-            steps = (np.diff(self.needs(*run).offsets, axis=1) for run in self.runs())
+            steps = (np.diff(self.active_experts(*run).offsets, axis=1) for run in self.runs())
             most = np.max([one.max(axis=1) for one in steps], axis=0)
             self.log.put(key, most, most.nbytes)
         return most
 
     def end(self) -> None:
         """The run is over: leave what it found in the log."""
-        self._needs.end()
+        self._active_experts.end()
 
 
 def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
-    """What needs depend on, for ``case.trace`` by the object, which the log does not keep alive."""
+    """What the active experts depend on, for ``case.trace`` by the object, which the log does not
+    keep alive.
+    """
     digest = hashlib.sha256()
     schedule, placement = case.schedule, case.placement
     of_tokens = (schedule.offsets, schedule.rows, schedule.gpu, schedule.phase)

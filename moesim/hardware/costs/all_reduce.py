@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.hardware.collective_kernel import (
     ROUNDS,
@@ -17,6 +16,7 @@ from moesim.hardware.collective_kernel import (
 )
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, where
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Ints
 from moesim.hardware.transfer_curve import Curve
 from moesim.model.spec import LayerSpec

@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.collective_kernel import collective_curve, collective_fit_for, sending
 from moesim.hardware.network import Network
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Amount, Detail, Part, together
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import NS, Floats, Ints
 from moesim.hardware.transfer_curve import Curve
 

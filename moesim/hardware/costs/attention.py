@@ -11,7 +11,7 @@ from moesim.hardware.calibrated_products import FittedProducts, Weights
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.fitted_attention import Cache, fitted_scores, uniform
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting, where
+from moesim.hardware.parts import Part, provenance_of, where
 from moesim.hardware.precision import activation_dtype, dtype_of
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import AttentionSpec, LayerSpec
@@ -63,9 +63,9 @@ class Attention(Operation):
         rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - alone)]
         return where(count > 0, [*projections, scores, *rest])
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        return resting(price_ns, self.parts(*shape))
+        return provenance_of(price_ns, self.parts(*shape))
 
     def scores(
         self, block: AttentionSpec, cache: Cache, tokens: ArrayLike, context_tokens: ArrayLike,

@@ -26,7 +26,7 @@ class CombineProduct(Operation):
     kind: ClassVar[str] = "combine_product"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
-            Stage.AFTER, "dispatch_combine", masked, "restore order",
+            Stage.AFTER, "dispatch_combine", masked, "unpermute",
             lambda setting, layer: setting.masks and layer.moe is not None, by_routing=True,
         ),
     )  # fmt: skip

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.copy_curve import copy_curve, copy_fit_for
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Amount, Detail, Part, where
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Ints
 from moesim.hardware.transfer_curve import Curve
 

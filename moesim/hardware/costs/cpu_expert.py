@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.kernel_work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import NS, Floats, Ints, matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.calibrated_products import Weights, product_parts
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting
+from moesim.hardware.parts import Part, provenance_of
 from moesim.hardware.precision import activation_dtype, dtype_of
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
@@ -53,6 +53,6 @@ class CrossAttention(Operation):
         weights = Weights(block.kv_heads * head, self.model.hidden_size, width)
         return [scores, *product_parts(self.gpu, projected_tokens, weights, dtype, size)]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        return resting(price_ns, self.parts(*shape))
+        return provenance_of(price_ns, self.parts(*shape))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.hardware.basis import Source
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import kernel_fit_for
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part
+from moesim.hardware.provenance import Source
 
 
 class Decide(Operation):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.calibrated_products import ffn_parts
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting
+from moesim.hardware.parts import Part, provenance_of
 from moesim.hardware.roofline import Floats
 from moesim.model.spec import LayerSpec
 
@@ -41,6 +41,6 @@ class Dense(Operation):
             return [Part(np.zeros(np.shape(tokens)))]
         return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        return resting(price_ns, self.parts(*shape))
+        return provenance_of(price_ns, self.parts(*shape))

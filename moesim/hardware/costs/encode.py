@@ -21,10 +21,10 @@ class Encode(Operation):
     kind: ClassVar[str] = "encode"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
-            Stage.PREPARE,
+            Stage.PERMUTE,
             "gate",
             lambda layer, at: (layer, at.most_tokens, at.experts, at.capacity, at.rows),
-            "prepare rows",
+            "permute rows",
             lambda setting, layer: not (setting.uneven or setting.masks) and layer.moe is not None,
             by_routing=True,
         ),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.expert_kernel import group_sums
 from moesim.hardware.fitted_waves import FittedWaves
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, where
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import (
     Ints,
     activation_elements,

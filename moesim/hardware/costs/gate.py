@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import (
     KERNELS,
@@ -19,6 +18,7 @@ from moesim.hardware.kernel_work import (
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, fitted_source, where
 from moesim.hardware.precision import dtype_of
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Ints
 from moesim.model.spec import LayerSpec, MoeSpec
 

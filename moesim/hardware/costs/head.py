@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.calibrated_products import FittedProducts, Weights
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.parts import Part, resting
+from moesim.hardware.parts import Part, provenance_of
 from moesim.hardware.precision import dtype_of
 from moesim.hardware.roofline import Floats
 
@@ -46,6 +46,6 @@ class Head(Operation):
         moved = (passes * model.hidden_size + logits) * model.activation_bytes
         return [product, self.gpu.moves(count * moved), self.gpu.starts(starts, count > 0)]
 
-    def rests_on(self, price_ns: Floats, *shape: Any) -> Floats:
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
-        return resting(price_ns, self.parts(*shape))
+        return provenance_of(price_ns, self.parts(*shape))

@@ -25,7 +25,7 @@ class Masks(CombineProduct):
     kind: ClassVar[str] = "masks"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
-            Stage.PREPARE, "gate", masked, "prepare rows",
+            Stage.PERMUTE, "gate", masked, "permute rows",
             lambda setting, layer: setting.masks and layer.moe is not None, by_routing=True,
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reordering rows by expert, and restoring their order."""
+"""Permuting rows by expert, and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.basis import Source
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.kernel_work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part, fitted_source, where
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Ints
 from moesim.model.spec import LayerSpec
 
@@ -22,10 +22,10 @@ class Permute(Operation):
     kind: ClassVar[str] = "permute"
     charges: ClassVar[tuple[Charge, ...]] = (
         Charge(
-            Stage.PREPARE,
+            Stage.PERMUTE,
             "gate",
             lambda layer, at: (layer, at.rows),
-            "prepare rows",
+            "permute rows",
             lambda setting, layer: setting.uneven and layer.moe is not None,
             by_routing=True,
         ),
@@ -33,7 +33,7 @@ class Permute(Operation):
             Stage.AFTER,
             "dispatch_combine",
             lambda layer, at: (layer, at.rows),
-            "restore order",
+            "unpermute",
             lambda setting, layer: not setting.masks and layer.moe is not None,
             by_routing=True,
         ),

@@ -19,8 +19,8 @@ Ints = NDArray[np.int64]
 class Order:
     """What a policy evicts first, whatever the size: the highest cost; no two are equal.
 
-    ``cost`` int64[experts] at the start. A turn takes ``fall`` from the cost of its expert, or
-    gives it one of its own (``costs_ahead``).
+    ``cost`` int64[experts] at the start. An activation takes ``fall`` from the cost of its expert,
+    or gives it one of its own (``costs_ahead``).
     """
 
     cost: Ints
@@ -44,8 +44,8 @@ def order_of(policy: CachePolicy, usage: Ints) -> Order | None:
 
 
 def costs_ahead(next_use: Ints, experts: Ints, count: int) -> Ints:
-    """What turns of ``experts``, of ``count``, cost under MIN: their next use, of those that are
-    never used again the lowest id most.
+    """What activations of ``experts``, of ``count``, cost under MIN: their next use, of those that
+    are never used again the lowest id most.
     """
     never = next_use == NEVER
     cost: Ints = next_use + never * (count - experts)

@@ -8,24 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
-from moesim.memory.turns import Needs
+from moesim.memory.activations import ActiveExperts
 
 Ints = NDArray[np.int64]
-Depths = NDArray[np.uint16]
+StackDistances = NDArray[np.uint16]
 
 
 @njit(
     "void(int64[::1], int64[::1], uint16[::1], uint16[::1], int64[::1])", cache=True
 )  # fmt: skip
-def _follow(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> None:
+def _follow(offsets: Any, experts: Any, rank: Any, distances: Any, again: Any) -> None:
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
         newest = False
         for i in range(low, high):
-            depth = rank[experts[i]]
-            depths[i] = depth
-            newest |= depth == 0
-        if newest:  # rule (c): all residents are needed, and the first turn misses
+            distance = rank[experts[i]]
+            distances[i] = distance
+            newest |= distance == 0
+        if newest:  # rule (c): all residents are needed, and the first activation misses
             needed, longer = 0, True
             while longer:
                 needed += 1
@@ -34,9 +34,9 @@ def _follow(offsets: Any, experts: Any, rank: Any, depths: Any, again: Any) -> N
                     longer |= rank[experts[i]] == needed
             again[min(needed, rank[experts[low]])] += 1
         for i in range(low, high):
-            depth = rank[experts[i]]
+            distance = rank[experts[i]]
             for e in range(len(rank)):
-                rank[e] += rank[e] < depth
+                rank[e] += rank[e] < distance
             rank[experts[i]] = 0
 
 
@@ -46,28 +46,29 @@ class Recency:
     At the start of every step the slots hold the experts used last, also where the step before
     needed more experts than fit: what it evicts by rule (b) is what it used first. So a needed
     expert is a hit if it is among the ``slots`` most recent ones at the start of its step (Mattson
-    et al. 1970, with the stack taken there). But if these are all needed and the first turn
-    misses, rule (c) evicts one of them before its turn: ``again`` int64[experts + 1] counts these.
+    et al. 1970, with the stack taken there). But if these are all needed and the first activation
+    misses, rule (c) evicts one of them before its activation: ``again`` int64[experts + 1] counts
+    these.
     """
 
     def __init__(self, experts: int) -> None:
         self._rank = np.full(experts, experts, np.uint16)
         self.again = np.zeros(experts + 1, np.int64)
 
-    def depths(self, needs: Needs) -> Depths:
-        """How many experts were used after each need's own, uint16[needs]; of one that was never
-        used ``experts``.
+    def stack_distances(self, active: ActiveExperts) -> StackDistances:
+        """How many experts were used after each active expert's own, uint16[active experts]; of one
+        that was never used ``experts``.
         """
-        depths = np.empty(len(needs.experts), np.uint16)
-        _follow(needs.offsets, needs.experts, self._rank, depths, self.again)
-        return depths
+        distances = np.empty(len(active.experts), np.uint16)
+        _follow(active.offsets, active.experts, self._rank, distances, self.again)
+        return distances
 
 
-def lru_misses(needs: Needs, experts: int) -> Ints:
+def lru_misses(active: ActiveExperts, experts: int) -> Ints:
     """Misses int64[experts] with 1, 2, ... slots under LRU, from empty slots."""
     recency = Recency(experts)
-    depths = np.bincount(recency.depths(needs), minlength=experts + 1)
-    return at_least(depths) + at_least(recency.again)
+    distances = np.bincount(recency.stack_distances(active), minlength=experts + 1)
+    return at_least(distances) + at_least(recency.again)
 
 
 def at_least(counts: Ints) -> Ints:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import Order
-from moesim.memory.turns import Needs
 
 Ints = NDArray[np.int64]
 
 OTHER, DONE, TO_COME = range(3)
-"""Not needed in this step, needed with its turn over, or to come: the order of the rules."""
+"""Not needed in this step, needed with its activation over, or to come: the order of the rules."""
 
 
 @njit(cache=True)
@@ -91,21 +91,21 @@ def _count(
             part[experts[i]] = OTHER
 
 
-def misses_by_cost(needs: Needs, order: Order, after: Ints, sizes: int) -> Ints:
+def misses_by_cost(active: ActiveExperts, order: Order, after: Ints, sizes: int) -> Ints:
     """Misses int64[sizes] with 1, 2, ... slots, from empty slots, under a policy's ``order``;
-    ``after`` int64[needs]: costs that turns give, or empty.
+    ``after`` int64[active experts]: costs that activations give, or empty.
     """
     misses = np.zeros(sizes, np.int64)
     cost = order.cost.copy()
-    _count(needs.offsets, needs.experts, after, order.fall, cost, False, False, misses)
+    _count(active.offsets, active.experts, after, order.fall, cost, False, False, misses)
     return misses
 
 
-def misses_by_age(needs: Needs, experts: int, *, newest: bool) -> Ints:
+def misses_by_age(active: ActiveExperts, experts: int, *, newest: bool) -> Ints:
     """Misses int64[experts] with 1, 2, ... slots, from empty slots, where the ``newest`` or the
     oldest load is evicted first.
     """
     misses, none = np.zeros(experts, np.int64), np.empty(0, np.int64)
     cost = np.zeros(experts, np.int64)
-    _count(needs.offsets, needs.experts, none, 0, cost, True, newest, misses)
+    _count(active.offsets, active.experts, none, 0, cost, True, newest, misses)
     return misses

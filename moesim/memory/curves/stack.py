@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import Order
-from moesim.memory.curves.recency import Depths, at_least
-from moesim.memory.turns import Needs
+from moesim.memory.curves.recency import StackDistances, at_least
 
 Ints = NDArray[np.int64]
 
@@ -94,7 +94,7 @@ def _after_step(
 )  # fmt: skip
 def _follow(
     offsets: Any, experts: Any, after: Any, fall: int, cost: Any, least: int,
-    stack: Any, place: Any, seen: int, depths: Any,
+    stack: Any, place: Any, seen: int, distances: Any,
 ) -> Any:  # fmt: skip
     carried, needed = np.empty(len(cost), np.int64), np.zeros(len(cost), np.bool_)
     for step in range(len(offsets) - 1):
@@ -103,7 +103,7 @@ def _follow(
         for i in range(low, high):
             e = experts[i]
             needed[e] = True
-            depths[i] = place[e]
+            distances[i] = place[e]
             deepest = max(deepest, place[e])
         if deepest >= least:
             seen = _after_step(experts, low, high, stack, place, needed, cost, carried, seen, least)
@@ -128,23 +128,23 @@ class Stack:
         self._stack, self._place = np.empty(experts, np.int64), np.full(experts, experts, np.int64)
         self._seen = 0
 
-    def depths(self, needs: Needs, after: Ints) -> Depths:
-        """Where each need's expert stands at the start of its step, uint16[needs]: with ``least``
-        slots or more it is a hit if that is less than their number. ``after`` int64[needs]: costs
-        that turns give, or empty.
+    def stack_distances(self, active: ActiveExperts, after: Ints) -> StackDistances:
+        """Where each active expert stands at the start of its step, uint16[active experts]: with
+        ``least`` slots or more it is a hit if that is less than their number. ``after``
+        int64[active experts]: costs that activations give, or empty.
         """
-        depths = np.empty(len(needs.experts), np.uint16)
+        distances = np.empty(len(active.experts), np.uint16)
         self._seen = _follow(
-            needs.offsets, needs.experts, after, self._fall, self._cost, self._least,
-            self._stack, self._place, self._seen, depths,
+            active.offsets, active.experts, after, self._fall, self._cost, self._least,
+            self._stack, self._place, self._seen, distances,
         )  # fmt: skip
-        return depths
+        return distances
 
 
-def stack_misses(needs: Needs, order: Order, after: Ints, least: int) -> Ints:
+def stack_misses(active: ActiveExperts, order: Order, after: Ints, least: int) -> Ints:
     """Misses int64[experts + 1 - least] with ``least``, ... slots, from empty slots; ``after`` as
     in ``Stack``.
     """
-    depths = Stack(order, least).depths(needs, after)
-    counts = np.bincount(depths, minlength=len(order.cost) + 1)
+    distances = Stack(order, least).stack_distances(active, after)
+    counts = np.bincount(distances, minlength=len(order.cost) + 1)
     return at_least(counts)[least - 1 :]

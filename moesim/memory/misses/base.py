@@ -24,7 +24,9 @@ class MissHandling(Params):
     loads: ClassVar[bool] = True
     """Whether misses may be loaded."""
     forms: ClassVar[tuple[Form, ...]] = (LOADED,)
-    """How its turns are served: first LOADED, which hits are, then what else a miss may be."""
+    """How its activations are served: first LOADED, which hits are, then what else a miss may
+    be.
+    """
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

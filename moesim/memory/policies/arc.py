@@ -11,8 +11,9 @@ from moesim.config.compiled import njit
 from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
 
 LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
-"""The list of each expert, and the turn of its eviction; in column 0 the slots, the target size p
-of T1, the list from which REPLACE takes, and whether the victim leaves no ghost."""
+"""The list of each expert, and the activation of its eviction; in column 0 the slots, the target
+size p of T1, the list from which REPLACE takes, and whether the victim leaves no ghost.
+"""
 NOWHERE, T1, T2, B1, B2 = range(5)
 
 
@@ -67,7 +68,9 @@ class Arc(CachePolicy):
         state[LIST] = np.where(resident, T1, NOWHERE)
 
     @staticmethod
-    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
+    def before_activation(
+        expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any
+    ) -> None:
         """At a miss: adapt, shorten the ghosts, and say from which list REPLACE takes."""
         if hit:
             return
@@ -87,7 +90,7 @@ class Arc(CachePolicy):
         state[FROM, 0] = T1 if of_once else T2
 
     @staticmethod
-    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Move the victim to its ghosts, and the expert to its list."""
         if victim >= 0:
             ghosts = B1 if state[LIST, victim] == T1 else B2
@@ -97,6 +100,6 @@ class Arc(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """REPLACE's list first, then the turn of the last use."""
+        """REPLACE's list first, then the activation of the last use."""
         other = 0 if state[LIST, expert] == state[FROM, 0] else 1
         return (other << 56) + state[LAST_USE, expert]

@@ -14,5 +14,5 @@ class Fifo(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The turn of the load."""
+        """The activation of the load."""
         return state[INSERTED, expert]

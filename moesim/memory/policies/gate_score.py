@@ -40,8 +40,10 @@ class GateScore(CachePolicy):
         state[STEP] = -1
 
     @staticmethod
-    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
-        """Decay all scores at the first turn of a pass, then add the weight."""
+    def before_activation(
+        expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any
+    ) -> None:
+        """Decay all scores at the first activation of a pass, then add the weight."""
         if state[STEP, 0] != step:
             state[STEP, 0] = step
             kept = state[KEPT, 0]

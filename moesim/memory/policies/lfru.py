@@ -16,17 +16,18 @@ PARTS = 10_000
 
 
 class Lfru(CachePolicy):
-    """Evict the expert with the least weighted sum of last use and number of turns.
+    """Evict the expert with the least weighted sum of last use and number of activations.
 
     The score w R / T + (1 - w) F / T of expert caches (HOBBIT, arXiv 2411.01433), with one
     precision, no layer distance and records over the whole run: R is the forward pass of the last
-    use, F the number of turns, T the passes so far, which changes no order. Not the LFRU of content
-    networks, which splits a cache into a privileged LRU and an unprivileged LFU part.
+    use, F the number of activations, T the passes so far, which changes no order. Not the LFRU of
+    content networks, which splits a cache into a privileged LRU and an unprivileged LFU part.
     """
 
     kind: Literal["lfru"] = "lfru"
     frequency: Percent = Field(
-        default=0.5, description="Weight of the number of turns; the rest is that of the last use."
+        default=0.5,
+        description="Weight of the number of activations; the rest is that of the last use.",
     )
     memory: ClassVar[int] = 2
 

@@ -8,11 +8,11 @@ from moesim.memory.policy import FREQUENCY, CachePolicy
 
 
 class Lfu(CachePolicy):
-    """Evict the expert with the fewest turns; counts survive eviction."""
+    """Evict the expert with the fewest activations; counts survive eviction."""
 
     kind: Literal["lfu"] = "lfu"
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The number of turns."""
+        """The number of activations."""
         return state[FREQUENCY, expert]

@@ -14,8 +14,8 @@ COUNT, HALF_LIFE = ROWS, ROWS + 1
 
 
 class LfuDecay(CachePolicy):
-    """Evict the expert with the fewest turns, where all counts are halved every ``half_life``
-    turns.
+    """Evict the expert with the fewest activations, where all counts are halved every ``half_life``
+    activations.
 
     The reset of TinyLFU (Einziger et al., arXiv 1512.00727); Caffeine's sample is ten times the
     cache. Counts survive eviction, and are halved rounding down.
@@ -23,7 +23,7 @@ class LfuDecay(CachePolicy):
 
     kind: Literal["lfu_decay"] = "lfu_decay"
     half_life: int | None = Field(
-        default=None, ge=1, description="Turns between two halvings; else ten for each slot."
+        default=None, ge=1, description="Activations between two halvings; else ten for each slot."
     )
     memory: ClassVar[int] = 2
 
@@ -35,8 +35,8 @@ class LfuDecay(CachePolicy):
         state[HALF_LIFE] = self.half_life or 10 * slots
 
     @staticmethod
-    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
-        """Count the turn; halve all counts when it is time."""
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+        """Count the activation; halve all counts when it is time."""
         state[COUNT, expert] += 1
         if (now + 1) % state[HALF_LIFE, 0] == 0:
             for e in range(state.shape[1]):
@@ -44,5 +44,5 @@ class LfuDecay(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The faded number of turns."""
+        """The faded number of activations."""
         return state[COUNT, expert]

@@ -14,5 +14,5 @@ class Lifo(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The turn of the load, latest first."""
+        """The activation of the load, latest first."""
         return -state[INSERTED, expert]

@@ -8,11 +8,11 @@ from moesim.memory.policy import LAST_USE, CachePolicy
 
 
 class Lru(CachePolicy):
-    """Evict the expert whose last turn is longest ago."""
+    """Evict the expert whose last activation is longest ago."""
 
     kind: Literal["lru"] = "lru"
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The turn of the last use."""
+        """The activation of the last use."""
         return state[LAST_USE, expert]

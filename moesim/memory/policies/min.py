@@ -11,7 +11,7 @@ class Min(CachePolicy):
     """Evict the expert needed again last (Belady 1966).
 
     No policy misses less where the experts of every step fit into the slots and every miss is
-    loaded. Elsewhere one may: next uses assume that a step's experts take turns in ascending id.
+    loaded. Elsewhere one may: next uses assume that a step's experts are activated in ascending id.
     """
 
     kind: Literal["min"] = "min"

@@ -117,13 +117,15 @@ class S3fifo(CachePolicy):
             _enter(state, expert, SMALL)
 
     @staticmethod
-    def before_turn(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any) -> None:
+    def before_activation(
+        expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: Any
+    ) -> None:
         """Say which queue has to give."""
         if not hit:
             state[FROM, 0] = SMALL if _size(state, SMALL) >= state[OF_SMALL, 0] else MAIN
 
     @staticmethod
-    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         """Count a use; else move what the search for the victim passed, and let the expert in."""
         if hit:
             state[USES, expert] = min(state[USES, expert] + 1, MOST_USES)

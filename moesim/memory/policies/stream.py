@@ -27,5 +27,5 @@ class Stream(CachePolicy):
 
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
-        """The turn of the last use: the buffer that was filled first."""
+        """The activation of the last use: the buffer that was filled first."""
         return state[LAST_USE, expert]

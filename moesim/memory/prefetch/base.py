@@ -12,7 +12,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.config.units import Bytes
-from moesim.memory.turns import Needs
+from moesim.memory.activations import ActiveExperts
 
 Ints = NDArray[np.int64]
 Key = tuple[int, int]
@@ -24,7 +24,7 @@ class View:
     """What predictions are made from: forward passes ``first`` and the ones after it.
 
     ``local``: by GPU, its physical experts; ``logical`` int64[layers, physical]: which expert each
-    holds. ``needs`` of those passes, by MoE layer and GPU, numbered within
+    holds. ``active_experts`` of those passes, by MoE layer and GPU, numbered within
     the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it.
     ``active`` bool[passes, layers]: which layers a pass runs. ``choices`` int64[passes, layers,
     logical] of all GPUs' tokens. ``recorded`` bool[passes, layers, logical]: a recorded look-ahead,
@@ -35,7 +35,7 @@ class View:
     first: int
     local: list[Ints]
     logical: Ints
-    needs: Mapping[Key, Needs]
+    active_experts: Mapping[Key, ActiveExperts]
     before: Mapping[Key, Ints]
     active: NDArray[np.bool_]
     choices: Ints
@@ -76,23 +76,25 @@ class Prefetcher(Params):
     looks_ahead: ClassVar[bool] = False
     """Whether it knows what will be needed, which no program does."""
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """The experts of MoE layer ``target`` on ``gpu``, seen from ``source``, for each pass of
         ``view``: numbered within the GPU, in the order in which they are to be fetched.
         """
         raise NotImplementedError
 
 
-def predicted(mask: NDArray[np.bool_]) -> Needs:
+def predicted(mask: NDArray[np.bool_]) -> ActiveExperts:
     """Experts in ascending order from bool[passes, experts]."""
     step, experts = np.nonzero(mask)
     number = np.bincount(step, minlength=len(mask))
-    return Needs(np.concatenate(([0], np.cumsum(number))), experts)
+    return ActiveExperts(np.concatenate(([0], np.cumsum(number))), experts)
 
 
 def needed(view: View, target: int, gpu: int) -> NDArray[np.bool_]:
     """bool[passes, local experts]: what ``target`` needs on ``gpu``."""
-    needs = view.needs[target, gpu]
+    active_experts = view.active_experts[target, gpu]
     mask = np.zeros((view.passes, len(view.local[gpu])), np.bool_)
-    mask[np.repeat(np.arange(view.passes), np.diff(needs.offsets)), needs.experts] = True
+    mask[
+        np.repeat(np.arange(view.passes), np.diff(active_experts.offsets)), active_experts.experts
+    ] = True
     return mask

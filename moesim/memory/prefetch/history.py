@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.memory.turns import Needs
 
 
 class History(Prefetcher):
@@ -17,15 +17,17 @@ class History(Prefetcher):
 
     kind: Literal["history"] = "history"
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         del source
-        needs, last = view.needs[target, gpu], view.before.get((target, gpu))
+        active_experts, last = view.active_experts[target, gpu], view.before.get((target, gpu))
         experts = np.empty(0, np.int64) if last is None else last
         found = []
         for step in range(view.passes):
             found.append(experts)
             if view.active[step, target]:
-                experts = needs.experts[needs.offsets[step] : needs.offsets[step + 1]]
+                experts = active_experts.experts[
+                    active_experts.offsets[step] : active_experts.offsets[step + 1]
+                ]
         offsets = np.concatenate(([0], np.cumsum([len(one) for one in found])))
-        return Needs(offsets, np.concatenate(found))
+        return ActiveExperts(offsets, np.concatenate(found))

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from moesim.config.units import Percent
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View
-from moesim.memory.turns import Needs
 
 
 class NextLayer(Prefetcher):
@@ -26,7 +26,7 @@ class NextLayer(Prefetcher):
         default=0.25, gt=0, description="Share of the trace, from its start, that is counted."
     )
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         chosen = view.choices[:, source]
         scores = chosen @ view.followers(source, target, self.first_part)
@@ -36,4 +36,4 @@ class NextLayer(Prefetcher):
         scores, taken = (view.of_local(values, target, gpu) for values in (scores, taken))
         order = np.argsort(-scores, axis=1, kind="stable")
         taken = np.take_along_axis(taken, order, axis=1)
-        return Needs(np.concatenate(([0], np.cumsum(taken.sum(axis=1)))), order[taken])
+        return ActiveExperts(np.concatenate(([0], np.cumsum(taken.sum(axis=1)))), order[taken])

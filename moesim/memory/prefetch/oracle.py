@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from moesim.config.units import Percent
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View, needed, predicted
-from moesim.memory.turns import Needs
 
 
 class Oracle(Prefetcher):
@@ -28,7 +28,7 @@ class Oracle(Prefetcher):
         default=1.0, gt=0, description="Share of the predicted experts that are needed."
     )
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         del source
         mask = needed(view, target, gpu)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Prefetcher, View, predicted
-from moesim.memory.turns import Needs
 
 
 class Recorded(Prefetcher):
@@ -17,7 +17,7 @@ class Recorded(Prefetcher):
     across_passes: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
 
-    def predict(self, view: View, source: int, target: int, gpu: int) -> Needs:
+    def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""
         del source
         assert view.recorded is not None, "the trace has predicted_ids"

@@ -39,15 +39,17 @@ class MissRatioVsCapacity(Figure):
 
 
 def miss_ratios(points: pd.DataFrame) -> pd.DataFrame:
-    """Misses as a share of expert turns (hits, late and misses), and of token-expert accesses."""
+    """Misses as a share of expert activations (hits, late and misses), and of token-expert
+    accesses.
+    """
     import pandas as pd
 
     from moesim.sweep.speeds import numbers
 
-    turns = sum(numbers(points, key) for key in ("hits", "late", "misses"))
+    activations = sum(numbers(points, key) for key in ("hits", "late", "misses"))
     return pd.DataFrame(
         {
-            "miss_ratio_per_expert": numbers(points, "misses") / turns,
+            "miss_ratio_per_expert": numbers(points, "misses") / activations,
             "miss_ratio_per_access": 1 - numbers(points, "hit_ratio_per_access"),
         }
     )

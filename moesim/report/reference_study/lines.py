@@ -38,7 +38,7 @@ def throughput_over_batch(table: pd.DataFrame, sheet: Figure) -> None:
 
 
 def miss_rate_over_slots(table: pd.DataFrame, sheet: Figure) -> None:
-    """Misses over turns, a line a policy."""
+    """Misses over activations, a line a policy."""
     sheet.set_size_inches(5.4, 3.6)
     axes = sheet.subplots()
     for number, policy in enumerate(dict.fromkeys(table["policy"])):

@@ -67,5 +67,5 @@ def host_limit(
 
 def mean_rows(summary: Mapping[str, Any], layers: int, top_k: int) -> int:
     """Rows of an expert in a step, on average, from a run's ``summary``: 1 at least."""
-    turns = summary["hits"] + summary["misses"]
-    return max(1, round(summary["tokens"] * layers * top_k / turns)) if turns else 1
+    activations = summary["hits"] + summary["misses"]
+    return max(1, round(summary["tokens"] * layers * top_k / activations)) if activations else 1

@@ -20,11 +20,11 @@ def lru_miss_ratios(trace: RoutingTrace) -> NDArray[np.float64]:
     NaN for a layer without uses.
     """
     layers, experts = trace.moe_layers, trace.experts
-    depths = np.zeros((layers, experts + 1), dtype=np.int64)
-    _count_depths(trace.expert_ids, depths)
-    uses = depths.sum(axis=1)
+    distances = np.zeros((layers, experts + 1), dtype=np.int64)
+    _count_distances(trace.expert_ids, distances)
+    uses = distances.sum(axis=1)
     deeper = uses[:, None] - np.concatenate(
-        (np.zeros((layers, 1), dtype=np.int64), depths[:, :-1].cumsum(axis=1)), axis=1
+        (np.zeros((layers, 1), dtype=np.int64), distances[:, :-1].cumsum(axis=1)), axis=1
     )
     return np.where(uses[:, None] > 0, deeper / np.maximum(uses, 1)[:, None], np.nan)
 
@@ -32,20 +32,20 @@ def lru_miss_ratios(trace: RoutingTrace) -> NDArray[np.float64]:
 @njit(types.int64(types.int64[::1], types.int64, types.int64), cache=True)
 def _to_front(stack: Any, size: int, expert: int) -> int:
     """Put ``expert`` on top of the first ``size`` entries; the number of entries afterwards."""
-    depth = 0
-    while depth < size and stack[depth] != expert:
-        depth += 1
-    for place in range(depth, 0, -1):
+    distance = 0
+    while distance < size and stack[distance] != expert:
+        distance += 1
+    for place in range(distance, 0, -1):
         stack[place] = stack[place - 1]
     stack[0] = expert
-    return max(size, depth + 1)
+    return max(size, distance + 1)
 
 
 @njit(types.void(types.Array(types.uint16, 3, "C", readonly=True), types.int64[:, ::1]), cache=True)
-def _count_depths(ids: Any, depths: Any) -> None:
-    """Count the stack depth of every use [tokens, layers, k]; of a first use it is E."""
+def _count_distances(ids: Any, distances: Any) -> None:
+    """Count the stack distance of every use [tokens, layers, k]; of a first use it is E."""
     tokens, layers, k = ids.shape
-    experts = depths.shape[1] - 1
+    experts = distances.shape[1] - 1
     stack, now = np.empty(experts, np.int64), np.empty(k, np.int64)
     for layer in range(layers):
         size = 0
@@ -57,9 +57,9 @@ def _count_depths(ids: Any, depths: Any) -> None:
                     used += 1
             now[:used].sort()
             for index in range(used):
-                depth = 0
-                while depth < size and stack[depth] != now[index]:
-                    depth += 1
-                depths[layer, depth if depth < size else experts] += 1
+                distance = 0
+                while distance < size and stack[distance] != now[index]:
+                    distance += 1
+                distances[layer, distance if distance < size else experts] += 1
             for index in range(used):
                 size = _to_front(stack, size, now[index])

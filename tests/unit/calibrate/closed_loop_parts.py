@@ -28,13 +28,13 @@ def write_config(folder, **changes):
     return path
 
 
-def recording(times_ns, *, batch=1, hits=((1,),), turns=((2,),)):
+def recording(times_ns, *, batch=1, hits=((1,),), activations=((2,),)):
     """One step of one layer; ``times_ns`` [rounds, parts]."""
     times = np.array(times_ns)
     return Recording(
         setting=Setting(50, 4, batch),
         ids=np.zeros((1, batch, 1, 2), np.uint16),
-        turns=np.array(turns),
+        activations=np.array(activations),
         hits=np.array(hits),
         layers=np.where(np.arange(len(PARTS)) == HEAD, -1, 0),
         parts=np.arange(len(PARTS)),
@@ -43,9 +43,9 @@ def recording(times_ns, *, batch=1, hits=((1,),), turns=((2,),)):
     )
 
 
-def replayed(duration_ns, *, hits=((1,),), turns=((2,),), **parts_ns):
+def replayed(duration_ns, *, hits=((1,),), activations=((2,),), **parts_ns):
     return Replay(
-        turns=np.array(turns),
+        activations=np.array(activations),
         hits=np.array(hits),
         duration_ns=duration_ns,
         parts_ns=dict.fromkeys(CHARGES, 0) | parts_ns,

@@ -15,15 +15,15 @@ from moesim.calibrate.closed_loop.clock import HostClock  # noqa: E402
 from moesim.calibrate.closed_loop.forward import Decode, feed_forward  # noqa: E402
 from moesim.calibrate.closed_loop.measure import Machine, measure  # noqa: E402
 from moesim.calibrate.closed_loop.model import Decoder, sticky_tokens  # noqa: E402
-from moesim.calibrate.closed_loop.pool import LruSlots, Pool, StreamPool, Turn  # noqa: E402
+from moesim.calibrate.closed_loop.pool import Activation, LruSlots, Pool, StreamPool  # noqa: E402
 from moesim.calibrate.closed_loop.recording import Setting  # noqa: E402
 from moesim.calibrate.closed_loop.replay import Simulated, replay  # noqa: E402
 from moesim.calibrate.closed_loop.sizes import Sizes, check_memory, sizes_of  # noqa: E402
 from moesim.config.errors import InputError  # noqa: E402
 from moesim.hardware import load_software  # noqa: E402
+from moesim.memory.activations import ActiveExperts  # noqa: E402
 from moesim.memory.policies.lru import Lru  # noqa: E402
 from moesim.memory.residency import LayerCache  # noqa: E402
-from moesim.memory.turns import Needs  # noqa: E402
 from moesim.model import load_model  # noqa: E402
 from tests.unit.calibrate.closed_loop_parts import write_config  # noqa: E402
 
@@ -63,33 +63,35 @@ def test_hits_and_misses_are_those_of_the_replay(sizes, config, tmp_path, batch)
     """Also with fewer slots than a step needs, and with room for all."""
     settings = [Setting(0, slots, batch) for slots in (1, 2, 3, 5, 6)]
     found = measure(sizes, settings, "cpu", steps=STEPS, rounds=2)
-    misses = [int((one.turns - one.hits).sum()) for one in found]
+    misses = [int((one.activations - one.hits).sum()) for one in found]
     assert misses == sorted(misses, reverse=True)
     assert misses[0] > misses[2] > misses[-1] == 0
     for one in found:
         simulated = replay(
             one, sizes, Simulated(str(config), "rtx-3060-12gb", "synchronous"), tmp_path
         )
-        np.testing.assert_array_equal(one.turns, simulated.turns)
+        np.testing.assert_array_equal(one.activations, simulated.activations)
         np.testing.assert_array_equal(one.hits, simulated.hits)
         assert sum(simulated.parts_ns.values()) == simulated.duration_ns
 
 
-needs = st.lists(st.sets(st.integers(0, 7), min_size=1).map(sorted), min_size=1, max_size=30)
+active = st.lists(st.sets(st.integers(0, 7), min_size=1).map(sorted), min_size=1, max_size=30)
 
 
-@given(steps=needs, slots=st.integers(1, 7))
+@given(steps=active, slots=st.integers(1, 7))
 def test_slots_are_those_of_moesim(steps, slots):
     """Two programs, one from the other's description: hits, and what each copy waits for."""
     offsets = np.concatenate(([0], np.cumsum([len(step) for step in steps])))
-    wanted = Needs(offsets, np.concatenate(steps).astype(np.int64))
+    wanted = ActiveExperts(offsets, np.concatenate(steps).astype(np.int64))
     cache = LayerCache(Lru(), slots, np.zeros(8, np.int64), serial=True, resident_first=False)
     theirs = cache.decide(wanted, None)
     own = LruSlots(slots, 8)
-    mine = [turn for step in steps for turn in own.turns(step)]
-    assert [turn.expert for turn in mine] == theirs.expert.tolist()
-    assert [turn.hit for turn in mine] == theirs.hit.astype(bool).tolist()
-    assert [-1 if turn.after is None else turn.after for turn in mine] == theirs.wait.tolist()
+    mine = [activation for step in steps for activation in own.activations(step)]
+    assert [activation.expert for activation in mine] == theirs.expert.tolist()
+    assert [activation.hit for activation in mine] == theirs.hit.astype(bool).tolist()
+    assert [
+        -1 if activation.after is None else activation.after for activation in mine
+    ] == theirs.wait.tolist()
 
 
 @pytest.mark.parametrize(("batch", "dtype"), [(1, "fp32"), (4, "fp32"), (2, "bf16")])
@@ -212,19 +214,19 @@ def test_copies_of_a_stream_wait_for_their_victims():
     pool.store = [list(range(6))]
     pool.buffers = [[Slot(pool.stream, slot, copies) for slot in range(2)]]
     pool.layers = [LruSlots(2, 6)]
-    turns = pool.begin(0, [0, 1, 2, 5])
-    assert [turn.after for turn in turns] == [None, None, 0, 1]
+    activations = pool.begin(0, [0, 1, 2, 5])
+    assert [activation.after for activation in activations] == [None, None, 0, 1]
     assert [source for source, _, _ in copies] == [0, 1]
-    for turn in turns:
-        pool.ready(0, turn)
-        assert f"copy {turn.expert}" in pool.cuda.compute.done
-        pool.cuda.compute.done.add(f"ran {turn.expert}")
+    for activation in activations:
+        pool.ready(0, activation)
+        assert f"copy {activation.expert}" in pool.cuda.compute.done
+        pool.cuda.compute.done.add(f"ran {activation.expert}")
         pool.ran()
     waited = {source: before for source, _, before in copies}
     assert "ran 0" in waited[2]
     assert "ran 1" in waited[5]
     assert [slot for _, slot, _ in copies] == [0, 1, 0, 1]
-    assert pool.begin(0, [2]) == [Turn(2, 0, hit=True)]
+    assert pool.begin(0, [2]) == [Activation(2, 0, hit=True)]
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "deepseek-v2-lite", "llama-3.1-8b", "t"])

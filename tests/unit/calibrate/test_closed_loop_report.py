@@ -57,7 +57,7 @@ def test_layers_leave_the_head_out(found):
     assert (row["measured_ms"], row["simulated_ms"]) == (pytest.approx(5), pytest.approx(10.1 / 2))
 
 
-@pytest.mark.parametrize("wrong", [{"hits": ((2,),)}, {"hits": ((1,),), "turns": ((3,),)}])
+@pytest.mark.parametrize("wrong", [{"hits": ((2,),)}, {"hits": ((1,),), "activations": ((3,),)}])
 def test_one_other_decision_is_no_success(found, wrong):
     recordings, simulated = found
     assert comparison(recordings, simulated)["decisions_equal"].all()

@@ -11,8 +11,8 @@ from moesim.calibrate.validate import valid
 from moesim.calibrate.workload import expert_shapes, expert_work
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated_experts import numbers_of
+from moesim.hardware.provenance import Source
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import TRUE, operations, synthetic
 
@@ -130,10 +130,10 @@ def test_the_simulator_uses_a_fit_unless_it_is_told_not_to(card, fitted):
     )
     costs = CostModel(fitted, model)
     found = costs.experts_ns(layer, rows, starts)
-    basis = costs.rests_on("experts", found, layer, rows, starts)
-    assert basis[Source.MEASURED] == found[0]
-    assert basis[Source.INTERPOLATED] == found[1]
-    assert basis.sum() == found.sum()
+    provenance = costs.provenance("experts", found, layer, rows, starts)
+    assert provenance[Source.MEASURED] == found[0]
+    assert provenance[Source.INTERPOLATED] == found[1]
+    assert provenance.sum() == found.sum()
     table = operations(
         tokens=[2, 8],
         hidden=2048,

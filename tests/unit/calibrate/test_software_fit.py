@@ -23,7 +23,7 @@ from moesim.model import load_model
 PUBLISHED = Path(__file__).parents[2] / "data" / "calibrate" / "imp-qwen3-q4.csv"
 MACHINE = ("--model", "qwen3-30b-a3b", "--hardware", "rtx-5090")
 SETTING = (*MACHINE, "--bits", "4.8", "--link", "25.6 GB/s", "--copied", "matrix")
-TERMS = Terms(layers=48, turns=384, copies=3, link_ns=1.3e5, counts_ns=7e3, resident_ns=3.2e6)
+TERMS = Terms(layers=48, activations=384, copies=3, link_ns=1.3e5, counts_ns=7e3, resident_ns=3.2e6)
 
 
 def made(terms: Terms, per_layer_ns: float, per_copy_ns: float, hits: list[float]) -> Rows:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.engine import ragged_waves
-from moesim.engine.basis import Basis
 from moesim.engine.case import Case
+from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.remembered import Remembered
 from moesim.engine.replay.collectives import Collectives
@@ -58,8 +58,8 @@ def case_of(hardware: str, gpus: int, nodes: int, batch: int) -> Case:
 def test_exchanges_cost_what_each_costs(hardware: str, gpus: int, nodes: int, batch: int) -> None:
     case = case_of(hardware, gpus, nodes, batch)
     routing = Routing(case)
-    basis, plain = Basis(case.prices), Basis(case.prices)
-    collectives = Collectives(case, Finder(case, routing, by_layer=True), basis)
+    provenance, plain = Provenance(case.prices), Provenance(case.prices)
+    collectives = Collectives(case, Finder(case, routing, by_layer=True), provenance)
     assert collectives.by_busiest == (nodes == 1)
     last = min(PASSES, case.schedule.passes)
     found = [np.concatenate(part, axis=1) for part in zip(
@@ -73,8 +73,8 @@ def test_exchanges_cost_what_each_costs(hardware: str, gpus: int, nodes: int, ba
         flat = matrix.reshape(-1, gpus, gpus)
         each = plain.add("all_to_all", case.prices.all_to_all_ns(flat), flat)
         np.testing.assert_array_equal(prices, each.reshape(prices.shape))
-    np.testing.assert_allclose(basis.resting()["dispatch_combine"],
-                               plain.resting()["dispatch_combine"])  # fmt: skip
+    np.testing.assert_allclose(provenance.totals()["dispatch_combine"],
+                               plain.totals()["dispatch_combine"])  # fmt: skip
 
 
 waves = st.lists(st.lists(st.integers(1, 6) | st.integers(1, 900), min_size=1, max_size=32),
@@ -94,7 +94,7 @@ def test_waves_cost_what_each_costs(
     model = load_model(name)
     costs = CostModel(load_hardware(hardware), model, serial=serial)
     case, layer = replace(BASE, model=model, prices=costs), model.moe_layers[0]
-    basis, plain = Basis(costs), Basis(costs)
+    provenance, plain = Provenance(costs), Provenance(costs)
     kept = RaggedWaves(case, layer)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ragged_waves, "MOST", most)
@@ -103,17 +103,17 @@ def test_waves_cost_what_each_costs(
             rows = np.concatenate([np.array(wave) for wave in runs])
             starts = np.cumsum([0, *(len(wave) for wave in runs[:-1])])
             each = plain.add("experts", costs.experts_ns(layer, rows, starts), layer, rows, starts)
-            np.testing.assert_array_equal(kept.prices(basis, rows, starts), each)
-        kept.settle(basis)
-    np.testing.assert_allclose(basis.by_charge["experts"], plain.by_charge["experts"])
+            np.testing.assert_array_equal(kept.prices(provenance, rows, starts), each)
+        kept.settle(provenance)
+    np.testing.assert_allclose(provenance.by_charge["experts"], plain.by_charge["experts"])
 
 
 def test_a_wave_that_is_like_one_before_is_not_asked_for() -> None:
     """Rows 3, 1 and 1, 3 share tiles; one expert with 4 rows does not."""
     kept = RaggedWaves(BASE, BASE.model.moe_layers[0])
-    basis = Basis(BASE.prices)
-    kept.prices(basis, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
-    kept.prices(basis, np.array([1, 3]), np.array([0]))
+    provenance = Provenance(BASE.prices)
+    kept.prices(provenance, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
+    kept.prices(provenance, np.array([1, 3]), np.array([0]))
     assert sorted(kept.known.times.tolist()) == [1, 3]
     assert {tuple(wave) for wave in kept.waves.values()} == {(3, 1), (4,)}
 

@@ -21,7 +21,7 @@ class Prices:
         self.asked += len(tokens)
         return layer + 1000 * tokens + 7 * context + kv * kv
 
-    def rests_on(self, kind, price_ns, *shape):
+    def provenance(self, kind, price_ns, *shape):
         whole = np.sum(price_ns * (shape[-1] % 2))
         return np.array([whole, np.sum(price_ns) - whole], np.float64)
 
@@ -31,13 +31,13 @@ shapes = st.lists(st.tuples(st.integers(0, 3), numbers, numbers), min_size=1, ma
 
 
 @given(shapes)
-def test_the_same_nanoseconds_and_basis(shapes):
+def test_the_same_nanoseconds_and_provenance(shapes):
     columns = np.array(shapes, np.int64).T
     plain, tabled_ = Prices(), Tabled(Prices())
     price = plain.price("attention", 3, *columns)
     np.testing.assert_array_equal(tabled_.price("attention", 3, *columns), price)
-    resting = tabled_.rests_on("attention", price % 1000, 3, *columns)
-    np.testing.assert_allclose(resting, plain.rests_on("attention", price % 1000, 3, *columns))
+    provenance = tabled_.provenance("attention", price % 1000, 3, *columns)
+    np.testing.assert_allclose(provenance, plain.provenance("attention", price % 1000, 3, *columns))
 
 
 def test_each_different_shape_is_priced_once():

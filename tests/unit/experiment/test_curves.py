@@ -80,7 +80,7 @@ def test_the_table_holds_every_policy_layer_and_size(trace):
     places = curves[["policy", "layer", "slots"]].itertuples(index=False, name=None)
     wanted = [(k, n, s) for k in POLICIES for n in range(WHOLE, 8) for s in range(1, 33)]
     assert list(places) == wanted
-    np.testing.assert_array_equal(curves["miss_ratio"], curves["misses"] / curves["turns"])
+    np.testing.assert_array_equal(curves["miss_ratio"], curves["misses"] / curves["activations"])
     assert set(curves["method"]) == {"one pass", "simulated"}
     assert (curves[curves["policy"] == "lru"]["method"] == "one pass").all()
     over_all = whole(curves)["min"]
@@ -100,7 +100,7 @@ def test_the_textbook_protects_nothing(trace):
     assert (textbook["lru"]["misses"] != step["lru"]["misses"]).any()
     assert (textbook["lru"]["method"] == "one pass").all()
     assert (textbook["min"]["method"] == "one pass").all()
-    assert (textbook["lru"]["turns"] == step["lru"]["turns"]).all()
+    assert (textbook["lru"]["activations"] == step["lru"]["activations"]).all()
 
 
 def test_a_layer_without_choices_has_no_ratio(trace):
@@ -108,7 +108,7 @@ def test_a_layer_without_choices_has_no_ratio(trace):
     ids[:, 2] = 65535
     curves = miss_curves(replace(trace, expert_ids=ids))
     silent = curves[curves["layer"] == 2]
-    assert (silent["turns"] == 0).all()
+    assert (silent["activations"] == 0).all()
     assert (silent["misses"] == 0).all()
     assert silent["miss_ratio"].isna().all()
 

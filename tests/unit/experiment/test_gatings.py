@@ -180,7 +180,7 @@ def test_block_sparse_kernels_pad_every_expert_to_128_rows(source):
     given = source({"kind": "dynamic"}, gpus=1, kernels="block_sparse")
     (_, padded), (_, plain) = timed(given), timed({**given, "experts": {"kernels": "grouped"}})
     assert (padded.counts.rows % 128 == 0).all()
-    assert (padded.counts.rows >= 128 * padded.counts.turns).all()
+    assert (padded.counts.rows >= 128 * padded.counts.activations).all()
     np.testing.assert_array_equal(padded.counts.kept_rows, plain.counts.rows)
     assert padded.duration_ns >= plain.duration_ns
 
@@ -273,7 +273,7 @@ def test_a_step_without_rows_calls_every_expert(source):
     quiet = replace(case, software=case.software.model_copy(update={"calls_empty": False}))
     fewer = run_des(quiet, records="layer")
     assert outcome.duration_ns > fewer.duration_ns
-    turns = fewer.counts.turns.sum(axis=(0, 1))
+    activations = fewer.counts.activations.sum(axis=(0, 1))
     host = outcome.charges[..., 4].sum(axis=0) - fewer.charges[..., 4].sum(axis=0)
-    assert (turns < 12 * 128).all()
+    assert (activations < 12 * 128).all()
     assert (host > 0).all()

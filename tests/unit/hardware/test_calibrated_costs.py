@@ -15,9 +15,9 @@ from small import layer, small_model
 from moesim.calibrate.price import price_table
 from moesim.calibrate.validate import LINE
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.basis import Source
 from moesim.hardware.calibrated import AttentionFit, Calibrated, KernelFit, ProductFit
 from moesim.hardware.fitted_attention import uniform
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec
 
@@ -233,7 +233,7 @@ def test_prices_say_what_they_rest_on(costs: CostModel, only: LayerSpec) -> None
     tokens, context = np.array([0, 4, 100_000]), np.array([0, 4000, 200_000])
     price = costs.attention_ns(only, tokens, context, context)
     shares = [
-        costs.rests_on("attention", price[at], only, tokens[at], context[at], context[at])
+        costs.provenance("attention", price[at], only, tokens[at], context[at], context[at])
         for at in ([0, 1], [2])
     ]
     for found, at in zip(shares, ([0, 1], [2]), strict=True):
@@ -249,7 +249,7 @@ def test_prices_say_what_they_rest_on(costs: CostModel, only: LayerSpec) -> None
         "permute": (only, 64),
     }.items():
         one = getattr(costs, f"{kind}_ns")(*shape)
-        found = costs.rests_on(kind, one, *shape)
+        found = costs.provenance(kind, one, *shape)
         assert found.sum() == pytest.approx(float(one))
         assert found[Source.FITTED] > 0.5 * found.sum()
 

@@ -13,7 +13,7 @@ from small import changed, layer, small_model
 
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile, load_hardware
-from moesim.hardware.basis import Source
+from moesim.hardware.provenance import Source
 from moesim.model.spec import LayerSpec
 
 BYTES_A_NS = 3.35e12 * 0.9 / 1e9
@@ -216,7 +216,7 @@ def test_all_to_all_takes_the_busiest_gpu(costs: CostModel) -> None:
 def test_every_price_says_its_source(costs: CostModel) -> None:
     methods = {name[:-3] for name in dir(CostModel) if name.endswith("_ns")}
     assert set(costs.operations) == methods
-    shares = costs.rests_on("head", costs.head_ns([1, 8]), [1, 8])
+    shares = costs.provenance("head", costs.head_ns([1, 8]), [1, 8])
     assert shares[Source.DATASHEET] == shares.sum() == costs.head_ns([1, 8]).sum()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small import layer, small_model
 
 from moesim.hardware import CostModel, HardwareProfile
-from moesim.hardware.basis import Source
+from moesim.hardware.provenance import Source
 from moesim.model.slicing import sliced
 from moesim.model.spec import LayerSpec
 
@@ -77,5 +77,5 @@ def test_a_part_of_a_node_holds_a_part_of_the_cache(h100: HardwareProfile) -> No
 def test_it_says_what_it_rests_on(prices: CostModel) -> None:
     shape = (crossing(), *(np.array([9, 0]),) * 3)
     price = prices.cross_attention_ns(*shape)
-    resting = prices.rests_on("cross_attention", price, *shape)
-    assert resting[Source.DATASHEET] == pytest.approx(price.sum(), rel=1e-9)
+    provenance = prices.provenance("cross_attention", price, *shape)
+    assert provenance[Source.DATASHEET] == pytest.approx(price.sum(), rel=1e-9)

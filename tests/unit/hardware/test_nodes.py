@@ -105,7 +105,7 @@ def test_direction_does_not_matter_and_bytes_take_time(
     assert (prices.all_to_all_ns(sent.transpose(0, 2, 1)) == now).all()
     assert (prices.all_to_all_ns(sent * 2) >= now).all()
     assert (prices.all_to_all_ns(np.zeros_like(sent)) <= now).all()
-    shares = prices.rests_on("all_to_all", now, sent)
+    shares = prices.provenance("all_to_all", now, sent)
     assert shares.sum() == pytest.approx(now.sum())
 
 
@@ -116,7 +116,7 @@ def test_an_all_reduce(name: str) -> None:
     assert prices.all_reduce_ns(8, [0]).tolist() == [0]
     times = prices.all_reduce_ns(8, [1, 10**5, 10**7, 10**9])
     assert (np.diff(times) > 0).all()
-    assert prices.rests_on("all_reduce", times, 8, np.array([1, 10**5, 10**7, 10**9])).sum() > 0
+    assert prices.provenance("all_reduce", times, 8, np.array([1, 10**5, 10**7, 10**9])).sum() > 0
 
 
 def test_a_ring_by_hand() -> None:

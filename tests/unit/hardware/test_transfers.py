@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from moesim.engine.des.copies import CopyGroup, CopyIn, SharedWay
 from moesim.engine.des.links import FairLinks
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.basis import SOURCES, Source
 from moesim.hardware.calibrated import Calibrated, CollectiveFit, CopyFit, SizeRatios
+from moesim.hardware.provenance import SOURCES, Source
 from tests.unit.hardware.small import layer, small_model
 
 MODEL, CARD = small_model(layer()), load_hardware("h100-sxm")
@@ -85,16 +85,16 @@ def test_other_copies_stay_on_the_datasheet_to_the_nanosecond() -> None:
         for direction, pinned in (("d2h", True), ("h2d", False), ("d2h", False)):
             expected = plain.copy_ns(size, direction, pinned, 2)
             assert costs.copy_ns(size, direction, pinned, 2) == expected
-    found = costs.rests_on("copy", [5.0], 999, "d2h", True, 1)
+    found = costs.provenance("copy", [5.0], 999, "d2h", True, 1)
     assert source_of(found) == "datasheet"
 
 
 def test_what_a_copy_rests_on() -> None:
     costs = costs_with(copies=(copy_fit(ratios_of([1000, 4000], [1.1, 0.9])),))
     for size, expected in ((1000, "measured"), (2000, "interpolated"), (4001, "outside")):
-        assert source_of(costs.rests_on("copy", [7.0], size, "h2d", True, 1)) == expected
-    assert source_of(costs.rests_on("copy", [7.0], 4000, "h2d", True, 4)) == "measured"
-    fitted = costs_with(copies=(copy_fit(),)).rests_on("copy", [7.0], 300, "h2d", True, 1)
+        assert source_of(costs.provenance("copy", [7.0], size, "h2d", True, 1)) == expected
+    assert source_of(costs.provenance("copy", [7.0], 4000, "h2d", True, 4)) == "measured"
+    fitted = costs_with(copies=(copy_fit(),)).provenance("copy", [7.0], 300, "h2d", True, 1)
     assert fitted[Source.FITTED] == 7.0
 
 
@@ -164,10 +164,10 @@ def test_what_an_all_to_all_rests_on() -> None:
     costs = costs_with(collectives=(all_to_all_fit(ratios_of([512, 2048], [1.2, 1.1], gpus=4)),))
     amounts = {512: "measured", 1024: "interpolated", 2**19: "fitted", 2**21: "outside"}
     for amount, expected in amounts.items():
-        assert source_of(costs.rests_on("all_to_all", [3.0], matrix(4, amount))) == expected
-    assert source_of(costs.rests_on("all_to_all", [3.0], matrix(2, 1024))) == "fitted"
-    assert source_of(costs.rests_on("all_to_all", [3.0], matrix(8, 1024))) == "outside"
-    plain = costs_with().rests_on("all_to_all", [3.0], matrix(4, 1024))
+        assert source_of(costs.provenance("all_to_all", [3.0], matrix(4, amount))) == expected
+    assert source_of(costs.provenance("all_to_all", [3.0], matrix(2, 1024))) == "fitted"
+    assert source_of(costs.provenance("all_to_all", [3.0], matrix(8, 1024))) == "outside"
+    plain = costs_with().provenance("all_to_all", [3.0], matrix(4, 1024))
     assert source_of(plain) == "datasheet"
 
 

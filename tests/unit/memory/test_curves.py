@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.curves.active_experts import layer_active_experts, layer_weights, one_by_one
 from moesim.memory.curves.curve import miss_curve
-from moesim.memory.curves.needs import layer_needs, layer_weights, one_by_one
 from moesim.memory.curves.verdict import Verdict, slots_for
 from moesim.memory.policies import registry
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.memory.residency import LayerCache, next_uses
-from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, RoutingTrace, TraceMetadata
 from moesim.workload.schedule import Schedule
 
@@ -31,35 +31,35 @@ def layers(draw):
     most = draw(st.integers(1, experts))
     step = st.sets(st.integers(0, experts - 1), max_size=most)
     steps = [sorted(one) for one in draw(st.lists(step, max_size=40))]
-    return experts, needs_of(steps)
+    return experts, active_experts_of(steps)
 
 
-def needs_of(steps):
+def active_experts_of(steps):
     lengths = [len(step) for step in steps]
     flat = [e for step in steps for e in step]
-    return Needs(
+    return ActiveExperts(
         np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), np.array(flat, np.int64)
     )
 
 
-def by_size(policy, needs, usage, weights, draws):
+def by_size(policy, active, usage, weights, draws):
     """Misses of every size by the engine's own decisions."""
-    after = next_uses(needs, len(usage))[0] if policy.looks_ahead else None
+    after = next_uses(active, len(usage))[0] if policy.looks_ahead else None
     misses = []
     for slots in range(1, len(usage) + 1):
         cache = LayerCache(policy, slots, usage, serial=False, resident_first=False, draws=draws)
-        misses.append(int((~cache.decide(needs, after, weights).hit).sum()))
+        misses.append(int((~cache.decide(active, after, weights).hit).sum()))
     return misses
 
 
-def check(kind, experts, needs, seed):
+def check(kind, experts, active, seed):
     random = np.random.default_rng(seed)
     usage = random.integers(0, 4, experts)
-    weights = random.integers(0, 100, len(needs.experts))
-    draws = random.random(len(needs.experts))
+    weights = random.integers(0, 100, len(active.experts))
+    draws = random.random(len(active.experts))
     policy = registry.get(kind)()
-    curve = miss_curve(policy, needs, usage, weights=weights, draws=draws)
-    assert curve.misses.tolist() == by_size(policy, needs, usage, weights, draws)
+    curve = miss_curve(policy, active, usage, weights=weights, draws=draws)
+    assert curve.misses.tolist() == by_size(policy, active, usage, weights, draws)
     return curve
 
 
@@ -85,13 +85,13 @@ def test_long_curves(kind, experts, most):
         np.unique(random.choice(experts, size=random.integers(1, most + 1), p=likely))
         for _ in range(400)
     ]
-    check(kind, experts, needs_of(steps), most)
+    check(kind, experts, active_experts_of(steps), most)
 
 
 @pytest.mark.parametrize("kind", FAST)
 def test_one_pass_begins_where_every_step_fits(kind):
-    needs = needs_of([[0, 1, 2], [3], [0, 4]])
-    curve = miss_curve(registry.get(kind)(), needs, np.zeros(6, np.int64))
+    active = active_experts_of([[0, 1, 2], [3], [0, 4]])
+    curve = miss_curve(registry.get(kind)(), active, np.zeros(6, np.int64))
     first = {"lru": 1, "fifo": 7, "lifo": 7}.get(kind, 3)
     assert curve.one_pass.tolist() == [slots >= first for slots in range(1, 7)]
 
@@ -99,9 +99,9 @@ def test_one_pass_begins_where_every_step_fits(kind):
 @given(layers())
 def test_one_by_one_is_the_textbook(layer):
     """LRU of every library: a stack distance of each access; and Belady's farthest next use."""
-    experts, needs = layer
-    usage, single = np.zeros(experts, np.int64), one_by_one(needs)
-    accesses = needs.experts.tolist()
+    experts, active = layer
+    usage, single = np.zeros(experts, np.int64), one_by_one(active)
+    accesses = active.experts.tolist()
     lru = miss_curve(registry.get("lru")(), single, usage).misses
     belady = miss_curve(registry.get("min")(), single, usage).misses
     for slots in range(1, experts + 1):
@@ -136,18 +136,20 @@ def textbook_belady(accesses, slots):
 @given(layers())
 def test_a_stack_never_misses_more_with_more_slots(layer):
     """Once every step fits; below, rule (c) may evict what the step still needs."""
-    experts, needs = layer
-    largest = max(1, int(np.diff(needs.offsets).max(initial=1)))
+    experts, active = layer
+    largest = max(1, int(np.diff(active.offsets).max(initial=1)))
     for kind in sorted(ONE_PASS):
-        misses = miss_curve(registry.get(kind)(), needs, np.zeros(experts, np.int64)).misses
+        misses = miss_curve(registry.get(kind)(), active, np.zeros(experts, np.int64)).misses
         assert (np.diff(misses[largest - 1 :]) <= 0).all()
-        assert misses[-1] == len(np.unique(needs.experts))
+        assert misses[-1] == len(np.unique(active.experts))
 
 
 def test_rule_c_evicts_what_the_step_still_needs():
-    """Slots hold 1 and 2; expert 0 evicts 2, and 2 misses at its own turn. With 1 slot all miss."""
-    needs = needs_of([[1, 2], [0, 1, 2]])
-    curve = miss_curve(registry.get("lru")(), needs, np.zeros(3, np.int64))
+    """Slots hold 1 and 2; expert 0 evicts 2, and 2 misses at its own activation. With 1 slot all
+    miss.
+    """
+    active = active_experts_of([[1, 2], [0, 1, 2]])
+    curve = miss_curve(registry.get("lru")(), active, np.zeros(3, np.int64))
     assert curve.misses.tolist() == [5, 4, 3]
 
 
@@ -161,12 +163,15 @@ def test_needs_are_the_distinct_experts_of_each_pass(data):
     schedule = Schedule(offsets, rows, rows * 0, rows * 0, np.ones(len(offsets) - 1, np.uint8))
     trace = trace_of(ids)
     for layer in range(shape[1]):
-        needs, weights = layer_needs(trace, schedule, layer), layer_weights(trace, schedule, layer)
+        active, weights = (
+            layer_active_experts(trace, schedule, layer),
+            layer_weights(trace, schedule, layer),
+        )
         for one in range(schedule.passes):
-            span = slice(*needs.offsets[one : one + 2])
+            span = slice(*active.offsets[one : one + 2])
             chosen = ids[rows[offsets[one] : offsets[one + 1]], layer].ravel()
             distinct, counts = np.unique(chosen[chosen != NO_EXPERT], return_counts=True)
-            assert needs.experts[span].tolist() == distinct.tolist()
+            assert active.experts[span].tolist() == distinct.tolist()
             assert weights[span].tolist() == (counts * (WEIGHT_UNIT // 4)).tolist()
 
 

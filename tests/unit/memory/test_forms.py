@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import LOADED, ON_HOST, OVER_LINK, Form, flags_of
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.cpu import Cpu
 from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import LayerCache
-from moesim.memory.turns import Needs
 
 
 @pytest.mark.parametrize(("runs_on", "source"), [("gpu", "none"), ("host", "link")])
@@ -49,5 +49,5 @@ def test_one_place_in_two_tables_decides_twice() -> None:
         cache = LayerCache(
             Lru(), 1, np.zeros(2, np.int64), serial=False, resident_first=False, miss=miss
         )
-        waves.append(cache.decide(Needs(np.array([0, 1]), np.array([1]))).wave.tolist())
+        waves.append(cache.decide(ActiveExperts(np.array([0, 1]), np.array([1]))).wave.tolist())
     assert waves == [[-1], [0], [-1]]

@@ -1,23 +1,25 @@
-"""Where missing experts are computed, decided turn by turn."""
+"""Where missing experts are computed, decided one activation after another."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses import registry
 from moesim.memory.policies.lru import Lru
 from moesim.memory.residency import LayerCache
-from moesim.memory.turns import Needs
 
 OTHER = 1
 """The second form of those that have two."""
 
 
-def needs(*steps):
+def active_experts(*steps):
     offsets = np.concatenate([[0], np.cumsum([len(step) for step in steps])])
-    return Needs(offsets.astype(np.int64), np.concatenate([np.array(s, np.int64) for s in steps]))
+    return ActiveExperts(
+        offsets.astype(np.int64), np.concatenate([np.array(s, np.int64) for s in steps])
+    )
 
 
 def decided(miss, steps, *, slots=2, resident=(), prices=None, **choices):
@@ -31,7 +33,7 @@ def decided(miss, steps, *, slots=2, resident=(), prices=None, **choices):
         miss=miss,
     )
     offered = None if prices is None else np.array(prices, np.int64)
-    return cache, cache.decide(needs(*steps), prices=offered)
+    return cache, cache.decide(active_experts(*steps), prices=offered)
 
 
 def test_every_way_is_registered():
@@ -39,18 +41,18 @@ def test_every_way_is_registered():
 
 
 def test_the_host_computes_what_is_missing_and_the_slots_stay():
-    cache, turns = decided(registry.get("cpu")(), [[0, 1, 2], [1, 3]], resident=[1, 3])
-    assert turns.hit.tolist() == [False, True, False, True, True]
-    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER, IN_SLOT, IN_SLOT]
-    assert turns.wave.tolist() == [-1, 0, -1, 0, 0]
+    cache, activations = decided(registry.get("cpu")(), [[0, 1, 2], [1, 3]], resident=[1, 3])
+    assert activations.hit.tolist() == [False, True, False, True, True]
+    assert activations.form.tolist() == [OTHER, IN_SLOT, OTHER, IN_SLOT, IN_SLOT]
+    assert activations.wave.tolist() == [-1, 0, -1, 0, 0]
     assert np.flatnonzero(cache.resident).tolist() == [1, 3]
 
 
-def test_zero_copy_turns_are_in_waves_and_take_no_slot():
-    cache, turns = decided(registry.get("zero_copy")(), [[0, 1, 2], [0]], resident=[1])
-    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER, OTHER]
-    assert turns.wave.tolist() == [0, 0, 0, 0]
-    assert not turns.hit[3]
+def test_zero_copy_activations_are_in_waves_and_take_no_slot():
+    cache, activations = decided(registry.get("zero_copy")(), [[0, 1, 2], [0]], resident=[1])
+    assert activations.form.tolist() == [OTHER, IN_SLOT, OTHER, OTHER]
+    assert activations.wave.tolist() == [0, 0, 0, 0]
+    assert not activations.hit[3]
     assert np.flatnonzero(cache.resident).tolist() == [1]
 
 
@@ -59,28 +61,28 @@ def test_the_sooner_of_both_in_turn():
     for two, so the second is loaded, the third (22 against 18) is the host's.
     """
     prices = [[10] * 3, [2] * 3, [9] * 3]
-    _, turns = decided(registry.get("cheapest")(), [[0, 1, 2]], slots=6, prices=prices)
-    assert turns.form.tolist() == [OTHER, IN_SLOT, OTHER]
+    _, activations = decided(registry.get("cheapest")(), [[0, 1, 2]], slots=6, prices=prices)
+    assert activations.form.tolist() == [OTHER, IN_SLOT, OTHER]
 
 
 def test_equal_times_are_loaded_and_each_step_begins_anew():
     prices = [[10] * 2, [2] * 2, [12] * 2]
-    _, turns = decided(registry.get("cheapest")(), [[0], [1]], slots=6, prices=prices)
-    assert turns.form.tolist() == [IN_SLOT, IN_SLOT]
+    _, activations = decided(registry.get("cheapest")(), [[0], [1]], slots=6, prices=prices)
+    assert activations.form.tolist() == [IN_SLOT, IN_SLOT]
 
 
 @pytest.mark.parametrize(("uploads", "loads"), [(0, 0), (1, 1), (2, 2), (None, 3)])
 def test_uploads_bound_the_loads_of_a_step(uploads, loads):
     prices = [[1] * 3, [0] * 3, [1000] * 3]
     miss = registry.get("cheapest")(uploads=uploads)
-    _, turns = decided(miss, [[0, 1, 2]], slots=6, prices=prices)
-    assert (turns.form == IN_SLOT).sum() == loads
+    _, activations = decided(miss, [[0, 1, 2]], slots=6, prices=prices)
+    assert (activations.form == IN_SLOT).sum() == loads
 
 
-def test_waves_form_as_if_the_hosts_turns_were_not_there():
+def test_waves_form_as_if_the_hosts_activations_were_not_there():
     """Residents 1 and 3 first, then 0 (loaded, a wave of its own) and 2 (the host's)."""
     prices = [[1, 1, 50, 1], [0] * 4, [100, 100, 2, 100]]
-    _, turns = decided(
+    _, activations = decided(
         registry.get("cheapest")(),
         [[0, 1, 2, 3]],
         slots=4,
@@ -88,5 +90,5 @@ def test_waves_form_as_if_the_hosts_turns_were_not_there():
         prices=prices,
         resident_first=True,
     )
-    assert turns.expert.tolist() == [1, 3, 0, 2]
-    assert turns.wave.tolist() == [0, 0, 1, -1]
+    assert activations.expert.tolist() == [1, 3, 0, 2]
+    assert activations.wave.tolist() == [0, 0, 1, -1]

@@ -86,7 +86,7 @@ class WrongAttribute(CachePolicy):
     kind: Literal["wrong_attribute"] = "wrong_attribute"
 
     @staticmethod
-    def after_turn(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    def after_activation(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
         state.uses[expert] = now
 
     @staticmethod
@@ -94,9 +94,9 @@ class WrongAttribute(CachePolicy):
         return state[LAST_USE, expert]
 
 
-def test_so_is_what_sees_the_turns() -> None:
+def test_so_is_what_sees_the_activations() -> None:
     with pytest.raises(InputError, match="Unknown attribute 'uses' of type array") as caught:
         decide_of(WrongAttribute, Load)
     (problem,) = caught.value.problems
-    assert problem.path == "WrongAttribute.after_turn"
-    assert problem.where == f"{__file__}:{getsourcelines(WrongAttribute.after_turn)[1] + 2}"
+    assert problem.path == "WrongAttribute.after_activation"
+    assert problem.where == f"{__file__}:{getsourcelines(WrongAttribute.after_activation)[1] + 2}"

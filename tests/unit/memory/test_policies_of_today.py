@@ -10,8 +10,8 @@ from moesim.memory.policy import ROWS
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache
 from moesim.testing.audit import Setting
-from moesim.testing.cache_policies import misses_of, turns_of
-from moesim.testing.traces import needs_of
+from moesim.testing.cache_policies import activations_of, misses_of
+from moesim.testing.traces import active_experts_of
 
 
 def policy(kind, **choices):
@@ -19,13 +19,25 @@ def policy(kind, **choices):
 
 
 def victims(kind, order, slots, experts, **choices):
-    """The victim of each turn where every step needs one expert."""
-    turns = turns_of(policy(kind, **choices), [[e] for e in order], Setting(experts, slots))
-    return turns.victim.tolist()
+    """The victim of each activation where every step needs one expert."""
+    activations = activations_of(
+        policy(kind, **choices), [[e] for e in order], Setting(experts, slots)
+    )
+    return activations.victim.tolist()
 
 
 def test_lfu_decay_forgets_an_old_favourite():
-    order = [0, 0, 0, 0, 0, 0, 1, 1, 2]  # halved after turns 3 and 7: 0 counts (4/2 + 2)/2 = 2
+    order = [
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+        2,
+    ]  # halved after activations 3 and 7: 0 counts (4/2 + 2)/2 = 2
     assert victims("lfu_decay", order, 2, 3, half_life=4)[-1] == 1
     assert victims("lfu_decay", order, 2, 3, half_life=1)[-1] == 0  # nothing is left: the lowest id
     assert victims("lfu", order, 2, 3)[-1] == 1
@@ -65,7 +77,7 @@ def test_s3fifo_numbers_stay_in_order_where_many_pass():
     cache = LayerCache(
         policy("s3fifo"), 5, np.zeros(12, np.int64), serial=False, resident_first=False
     )
-    cache.decide(needs_of([[e] for e in order]))
+    cache.decide(active_experts_of([[e] for e in order]))
     queue, places = cache.state[ROWS], cache.state[ROWS + 1]
     held = places[queue > 0]
     assert len(set(held.tolist())) == len(held)
@@ -78,8 +90,8 @@ def test_gate_score_evicts_the_least_weight():
         resident_first=False,
     )  # fmt: skip
     weights = np.array([5, 6, 2, 1], np.int64)  # 0: 5 + 2, 1: 6
-    turns = cache.decide(needs_of([[0], [1], [0], [2]]), None, weights)
-    assert turns.victim.tolist() == [-1, -1, -1, 1]
+    activations = cache.decide(active_experts_of([[0], [1], [0], [2]]), None, weights)
+    assert activations.victim.tolist() == [-1, -1, -1, 1]
 
 
 def test_gate_score_decays():
@@ -87,27 +99,35 @@ def test_gate_score_decays():
         policy("gate_score", decay="50 %"), 2, np.zeros(3, np.int64), serial=False,
         resident_first=False,
     )  # fmt: skip
-    turns = cache.decide(needs_of([[0], [1], [2]]), None, np.array([7, 4, 1], np.int64))
-    assert turns.victim.tolist() == [-1, -1, 0]  # 7 halved twice is 1, 4 halved once is 2
+    activations = cache.decide(
+        active_experts_of([[0], [1], [2]]), None, np.array([7, 4, 1], np.int64)
+    )
+    assert activations.victim.tolist() == [-1, -1, 0]  # 7 halved twice is 1, 4 halved once is 2
 
 
 def test_stream_keeps_nothing_and_turns_its_buffers():
-    turns = turns_of(policy("stream"), [[0, 1, 2, 3], [3]], Setting(4, 3, serial=True))
-    assert not turns.hit.any()
-    assert turns.victim.tolist() == [-1, -1, 0, 1, -1]
-    assert turns.wait.tolist() == [-1, -1, 0, 1, -1]  # each copy waits for the kernel before last
+    activations = activations_of(policy("stream"), [[0, 1, 2, 3], [3]], Setting(4, 3, serial=True))
+    assert not activations.hit.any()
+    assert activations.victim.tolist() == [-1, -1, 0, 1, -1]
+    assert activations.wait.tolist() == [
+        -1,
+        -1,
+        0,
+        1,
+        -1,
+    ]  # each copy waits for the kernel before last
     assert misses_of(policy("stream", buffers=3), [[0], [0]], Setting(4, 3)) == 2
 
 
 def pool(kind, slots, steps_of_layers, experts):
-    """The turns of each layer of one pool of ``slots``."""
-    layers = [needs_of(steps) for steps in steps_of_layers]
+    """The activations of each layer of one pool of ``slots``."""
+    layers = [active_experts_of(steps) for steps in steps_of_layers]
     steps = Interleaved(layers, experts)
     cache = LayerCache(
         policy(kind, scope="global"), slots, np.zeros(len(layers) * experts, np.int64),
         serial=False, resident_first=False, layers=len(layers),
     )  # fmt: skip
-    return list(steps.split(cache.decide(steps.needs(layers))))
+    return list(steps.split(cache.decide(steps.active_experts(layers))))
 
 
 def test_a_pool_evicts_from_any_layer():
@@ -129,8 +149,8 @@ def test_least_stale_keeps_a_layer_where_lru_always_evicts_the_next():
 
 
 def test_interleaving_goes_by_step_then_layer_and_back():
-    layers = [needs_of([[1], [], [0, 2]]), needs_of([[0, 1], [2], []])]
+    layers = [active_experts_of([[1], [], [0, 2]]), active_experts_of([[0, 1], [2], []])]
     steps = Interleaved(layers, 3)
-    needs = steps.needs(layers)
-    assert needs.offsets.tolist() == [0, 1, 3, 3, 4, 6, 6]
-    assert needs.experts.tolist() == [1, 3, 4, 5, 0, 2]
+    active = steps.active_experts(layers)
+    assert active.offsets.tolist() == [0, 1, 3, 3, 4, 6, 6]
+    assert active.experts.tolist() == [1, 3, 4, 5, 0, 2]

@@ -15,17 +15,17 @@ def test_too_few_arguments_are_told_with_the_file_and_those_expected() -> None:
 
         class Wrong(CachePolicy):
             @staticmethod
-            def before_turn(expert, hit, step, layer, state) -> None:  # type: ignore[no-untyped-def,override]
+            def before_activation(expert, hit, step, layer, state) -> None:  # type: ignore[no-untyped-def,override]
                 """Without the weight."""
 
     (problem,) = caught.value.problems
     place, _, line = problem.where.rpartition(":")
     assert place == __file__
     assert int(line) > 1
-    assert problem.path.endswith("Wrong.before_turn")
+    assert problem.path.endswith("Wrong.before_activation")
     assert problem.what == (
         "takes (expert, hit, step, layer, state) -> 'None'; "
-        "write @staticmethod before_turn(expert, hit, step, layer, weight, state)"
+        "write @staticmethod before_activation(expert, hit, step, layer, weight, state)"
     )
 
 
@@ -37,12 +37,24 @@ def test_every_wrong_function_is_told_and_one_that_is_not_static() -> None:
                 """Five with self, as many as a static key has."""
 
             @staticmethod
-            def after_turn(expert: Any, hit: Any) -> None:  # type: ignore[override]
+            def after_activation(expert: Any, hit: Any) -> None:  # type: ignore[override]
                 """Too few."""
 
     key, after = caught.value.problems
     assert "is no @staticmethod" not in after.what
     assert "and is no @staticmethod; write @staticmethod key(expert, state, draw" in key.what
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_earlier_name_is_refused_with_todays(when: str) -> None:
+    with pytest.raises(InputError) as caught:
+        type("Earlier", (CachePolicy,), {f"{when}_turn": staticmethod(lambda *_: None)})
+    (problem,) = caught.value.problems
+    assert problem.where.startswith(f"{__file__}:")
+    assert problem.path == f"Earlier.{when}_turn"
+    assert problem.what.startswith(
+        f"is '{when}_activation' now; write @staticmethod {when}_activation(expert, hit, "
+    )
 
 
 def test_other_names_and_inherited_functions_are_taken() -> None:

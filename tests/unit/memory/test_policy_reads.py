@@ -66,10 +66,10 @@ def weighed(expert: Any, hit: Any, step: Any, layer: Any, weight: Any, state: An
 
 
 def test_a_weight_is_asked_for() -> None:
-    ((line, what),) = told_of(weighed, "before_turn", memory=1)
+    ((line, what),) = told_of(weighed, "before_activation", memory=1)
     assert (line, what.partition(",")[0]) == (1, "reads 'weight'")
     assert what.endswith("write weighs: ClassVar[bool] = True")
-    assert told_of(weighed, "before_turn", memory=1, weighs=True) == []
+    assert told_of(weighed, "before_activation", memory=1, weighs=True) == []
 
 
 def by_name(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
@@ -106,12 +106,12 @@ def beyond(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
 
 def test_rows_of_its_own_are_asked_for() -> None:
     there = f"of state, which has {ROWS} and 0 of the policy's own; write memory: ClassVar[int] ="
-    assert told_of(beyond, "after_turn") == [
+    assert told_of(beyond, "after_activation") == [
         (1, f"uses row {OWN} {there} 1"),
         (2, f"uses row {MORE} {there} 2"),
     ]
-    assert [line for line, _ in told_of(beyond, "after_turn", memory=1)] == [2]
-    assert told_of(beyond, "after_turn", memory=2) == []
+    assert [line for line, _ in told_of(beyond, "after_activation", memory=1)] == [2]
+    assert told_of(beyond, "after_activation", memory=2) == []
 
 
 def through_another(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:

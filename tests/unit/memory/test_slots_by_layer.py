@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.slots_by_layer import lru_curve, share_out
-from moesim.memory.turns import Needs
 
 EXPERTS = 6
 curves = st.lists(st.integers(0, 1000), min_size=EXPERTS, max_size=EXPERTS).map(np.array)
@@ -71,13 +71,15 @@ def test_bytes_that_no_expert_fits_in_stay_free():
 @pytest.mark.parametrize(("slots", "misses"), [(1, 9), (2, 9), (3, 3), (4, 3)])
 def test_the_curve_of_a_loop(slots, misses):
     """0 1 2 three times: LRU misses all until the whole loop fits. Pieces follow one another."""
-    steps = Needs(np.arange(4), np.arange(3))
+    steps = ActiveExperts(np.arange(4), np.arange(3))
     assert lru_curve([steps] * 3, 4)[slots - 1] == misses
 
 
 @given(st.lists(st.integers(0, EXPERTS - 1), max_size=60))
 def test_a_curve_of_single_needs_falls_to_the_first_uses(needed):
-    curve = lru_curve([Needs(np.arange(len(needed) + 1), np.array(needed, np.int64))], EXPERTS)
+    curve = lru_curve(
+        [ActiveExperts(np.arange(len(needed) + 1), np.array(needed, np.int64))], EXPERTS
+    )
     assert (np.diff(curve) <= 0).all()
     assert curve[-1] == len(set(needed))
     assert curve[0] == sum(a != b for a, b in zip([None, *needed], needed, strict=False))

@@ -121,7 +121,7 @@ def test_blocks_add_up_to_the_run(result):
 def test_a_row_is_the_steps_from_its_first_to_the_next(result):
     steps, blocks = result.steps, result.blocks
     row = np.searchsorted(blocks["first_step"], steps["step"], "right") - 1
-    for name in ("tokens", "turns", "hits", "accesses"):
+    for name in ("tokens", "activations", "hits", "accesses"):
         assert steps.groupby(row)[name].sum().tolist() == blocks[name].tolist(), name
     assert blocks["duration_ns"].cumsum().tolist() == steps.groupby(row)["end_ns"].max().tolist()
 

@@ -22,12 +22,12 @@ def made(count, seed=0, kind="batch", warm_up=0, slower=1.0):
     """Blocks of a plausible run; those of one ``seed`` differ by ``slower`` alone."""
     random = np.random.default_rng(seed)
     steps = random.integers(5, 40, count)
-    turns = 8 * steps
-    hits = random.binomial(turns, 0.6)
-    duration = (slower * (steps * 1_000_000 + (turns - hits) * 300_000)).astype(np.int64)
+    activations = 8 * steps
+    hits = random.binomial(activations, 0.6)
+    duration = (slower * (steps * 1_000_000 + (activations - hits) * 300_000)).astype(np.int64)
     columns = (
-        np.cumsum(steps) - steps, steps, duration, steps, steps, turns, hits, turns, hits,
-        np.ones(count, np.int64), duration // steps,
+        np.cumsum(steps) - steps, steps, duration, steps, steps, activations, hits, activations,
+        hits, np.ones(count, np.int64), duration // steps,
     )  # fmt: skip
     table = pd.DataFrame(dict(zip(BLOCKS, columns, strict=True)))
     return Blocks(table, kind, warm_up)
@@ -107,7 +107,9 @@ def test_the_values_are_ratios_of_sums_after_the_warm_up():
     assert found["output_throughput"]["value"] == pytest.approx(
         rest["decode_tokens"] * 1e9 / rest["duration_ns"]
     )
-    assert found["hit_ratio_per_expert"]["value"] == pytest.approx(rest["hits"] / rest["turns"])
+    assert found["hit_ratio_per_expert"]["value"] == pytest.approx(
+        rest["hits"] / rest["activations"]
+    )
     assert found["mean_tpot_ms"]["value"] == pytest.approx(rest["tpot_ns"] / 17e6)
     assert (found["blocks"], found["warm_up_steps"]) == (17, blocks.sums["steps"][:3].sum())
     assert found["warm_up_share"] == found["warm_up_steps"] / blocks.sums["steps"].sum()

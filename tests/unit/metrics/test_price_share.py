@@ -8,7 +8,7 @@ import pytest
 
 import moesim
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.basis import SOURCES, Source, by_source
+from moesim.hardware.provenance import SOURCES, Source, by_source
 from moesim.model import load_model
 from moesim.report.terminal import sweep_trust, trust_lines
 
@@ -61,8 +61,8 @@ def test_sources_of_waves():
     for rows, source in zip(waves, expected, strict=True):
         shape = (layer, np.array(rows), np.array([0]))
         price = costs.experts_ns(*shape)
-        basis = costs.rests_on("experts", price, *shape)
-        assert basis[source] == basis.sum() == price[0], source
+        provenance = costs.provenance("experts", price, *shape)
+        assert provenance[source] == provenance.sum() == price[0], source
 
 
 def test_more_than_a_tenth_outside_is_warned_of_once():

@@ -98,8 +98,8 @@ def compare(result, numbers, steps, begin):
     for name in ("tokens", "hits", "misses", "bytes_h2d"):
         assert numbers[name] == steps[name].sum(), name
     assert numbers["layer_steps"] == 24 * len(steps)
-    assert numbers["hits"] + numbers["late"] + numbers["misses"] == steps.turns.sum()
-    assert numbers["hit_ratio_per_expert"] == steps.hits.sum() / steps.turns.sum()
+    assert numbers["hits"] + numbers["late"] + numbers["misses"] == steps.activations.sum()
+    assert numbers["hit_ratio_per_expert"] == steps.hits.sum() / steps.activations.sum()
     assert numbers["hit_ratio_per_access"] == steps.access_hits.sum() / steps.accesses.sum()
     assert steps.accesses.sum() == 4 * 24 * steps.tokens.sum()  # top 4 in 24 layers, none dropped
     assert numbers["output_throughput"] == pytest.approx(steps.tokens.sum() / duration * 1e9)

@@ -55,15 +55,15 @@ def summary(slots: int, policy: str, batch: int) -> dict[str, Any]:
             "output_throughput": None, "slots_per_layer": slots, "memory_bytes": memory_bytes,
             "peak_memory_bytes": peak,
         }  # fmt: skip
-    turns = 100_000
+    activations = 100_000
     hit = min(1.0, (slots / 32) ** 0.6 * EFFICIENCY[policy] / batch**0.2)
-    misses = round(turns * (1 - hit))
-    ms = 4 + 60 * misses / turns
+    misses = round(activations * (1 - hit))
+    ms = 4 + 60 * misses / activations
     waiting = (ms - 4) / ms
     return {
         "name": "made", "status": "ok", "reason": None, "tokens": 1000, "duration_ms": ms * 1000,
         "output_throughput": batch * 1e3 / ms, "mean_tpot_ms": ms, "p99_tpot_ms": 1.2 * ms,
-        "hits": turns - misses, "late": 0, "misses": misses, "hit_ratio_per_expert": hit,
+        "hits": activations - misses, "late": 0, "misses": misses, "hit_ratio_per_expert": hit,
         "hit_ratio_per_access": hit, "stall_ms": (ms - 4) * 1000, "slots_per_layer": slots,
         "peak_memory_bytes": peak, "memory_bytes": memory_bytes,
         "time_share": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from moesim.report.figures import registry
 from moesim.report.plot import figure_of, plot
 from moesim.report.terminal import summary_table, sweep_table
 from moesim.results import Result, read_result, write_result
+from moesim.results.blocks import read_blocks
+from moesim.results.pack import DamagedError, pack, unpack
 from moesim.sweep import run_sweep
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.speeds import share_in_words
@@ -184,6 +187,20 @@ def test_an_earlier_name_is_refused_with_todays(tmp_path: Path) -> None:
     pd.read_parquet(points).rename(columns={"dropped_choices": "dropped_tokens"}).to_parquet(points)
     with pytest.raises(InputError, match="'dropped_choices' now"):
         moesim.read_sweep(tmp_path / "sweep")
+
+
+def test_a_column_with_an_earlier_name_is_refused_with_todays(tmp_path: Path) -> None:
+    result = factory.result()
+    steps = result.steps.rename(columns={"activations": "turns"})
+    folder = write_result(replace(result, steps=steps), tmp_path / "old")
+    with pytest.raises(InputError, match=r"steps\.parquet: .*'turns', which is 'activations' now"):
+        read_result(folder)
+    blocks = pd.DataFrame({"first_step": [0], "turns": [1]})
+    blocks.to_parquet(folder / "blocks.parquet")
+    with pytest.raises(InputError, match=r"blocks\.parquet: .*'activations' now"):
+        read_blocks(folder)
+    with pytest.raises(DamagedError, match="'turns', which is 'activations' now"):
+        unpack(pack(replace(result, steps=steps)))
 
 
 def test_an_asked_metric_with_an_earlier_name_is_told(

@@ -40,7 +40,7 @@ def test_throughput_has_a_line_a_policy_and_a_gap_where_memory_did_not_suffice(s
     )
 
 
-def test_the_miss_ratio_counts_late_prefetches_as_turns() -> None:
+def test_the_miss_ratio_counts_late_prefetches_as_activations() -> None:
     from moesim.report.figures.miss_ratio_vs_capacity import miss_ratios
 
     points = pd.DataFrame({"hits": [5], "late": [3], "misses": [2], "hit_ratio_per_access": [0.75]})

@@ -163,7 +163,7 @@ def test_few_rows_on_the_host_wait_for_dram_and_many_for_cores() -> None:
     assert host_limit(machine, model, rows=4096) == "CPU"
 
 
-def test_mean_rows_are_choices_over_turns() -> None:
+def test_mean_rows_are_choices_over_activations() -> None:
     assert mean_rows({"tokens": 100, "hits": 150, "misses": 50}, layers=8, top_k=4) == 16
     assert mean_rows({"tokens": 0, "hits": 0, "misses": 0}, layers=8, top_k=4) == 1
 

@@ -11,7 +11,7 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.replay import shared
-from moesim.engine.replay.turns import take_all_turns
+from moesim.engine.replay.activations import take_all_activations
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.traces import write_shared
 from moesim.results import read_result
@@ -72,10 +72,10 @@ def test_points_share_what_they_decide(
 
     def deciding(*given: Any) -> int:
         decided.append(given)
-        return take_all_turns(*given)
+        return take_all_activations(*given)
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
-    monkeypatch.setattr("moesim.engine.replay.decided.take_all_turns", deciding)
+    monkeypatch.setattr("moesim.engine.replay.decided.take_all_activations", deciding)
     table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
     assert len(decided) == 6
     alone = [Simulation()(point).summary for _, point in loaded.points]

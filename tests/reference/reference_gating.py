@@ -9,9 +9,9 @@ from math import ceil
 
 import numpy as np
 
-from .judge_batches import Pass
-from .judge_placement import local_experts, physical, share_out
-from .judge_words import NO_EXPERT, Config, Model, Trace
+from .reference_batches import Pass
+from .reference_placement import local_experts, physical, share_out
+from .reference_words import NO_EXPERT, Config, Model, Trace
 
 
 @dataclass

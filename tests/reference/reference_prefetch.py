@@ -10,10 +10,10 @@ from math import ceil, floor
 
 import numpy as np
 
-from .judge_batches import Pass
-from .judge_gating import Routed
-from .judge_placement import local_experts, physical_experts
-from .judge_words import NO_EXPERT, Config, Model, Trace
+from .reference_batches import Pass
+from .reference_gating import Routed
+from .reference_placement import local_experts, physical_experts
+from .reference_words import NO_EXPERT, Config, Model, Trace
 
 QUEUED, STARTED, PROMOTED, CANCELLED = "queued", "started", "promoted", "cancelled"
 

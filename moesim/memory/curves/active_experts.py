@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.compiled import njit
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.turns import Needs
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 from moesim.workload.schedule import Schedule
 
@@ -42,7 +42,7 @@ def _fill(
     return end
 
 
-def layer_needs(trace: RoutingTrace, schedule: Schedule, layer: int) -> Needs:
+def layer_active_experts(trace: RoutingTrace, schedule: Schedule, layer: int) -> ActiveExperts:
     """The distinct experts of every pass of ``schedule`` in MoE layer ``layer``, on one GPU."""
     offsets = np.zeros(schedule.passes + 1, np.int64)
     experts = np.empty(len(schedule.rows) * trace.top_k, np.int64)
@@ -50,22 +50,24 @@ def layer_needs(trace: RoutingTrace, schedule: Schedule, layer: int) -> Needs:
     end = _fill(
         trace.expert_ids, layer, schedule.rows, schedule.offsets, last_pass, offsets, experts
     )
-    return Needs(offsets, experts[:end])
+    return ActiveExperts(offsets, experts[:end])
 
 
-def one_by_one(needs: Needs) -> Needs:
-    """The same turns, each in a step of its own: no expert is protected but that of the turn."""
-    return Needs(np.arange(len(needs.experts) + 1), needs.experts)
+def one_by_one(active: ActiveExperts) -> ActiveExperts:
+    """The same activations, each in a step of its own: no expert is protected but that of the
+    activation.
+    """
+    return ActiveExperts(np.arange(len(active.experts) + 1), active.experts)
 
 
 def layer_weights(trace: RoutingTrace, schedule: Schedule, layer: int) -> Ints:
-    """Gate weights int64[needs] aligned with ``layer_needs``, summed over a pass's tokens, in units
-    of 1 / WEIGHT_UNIT.
+    """Gate weights int64[active experts] aligned with ``layer_active_experts``, summed over a
+    pass's tokens, in units of 1 / WEIGHT_UNIT.
     """
     assert trace.gate_weights is not None, "the policy needs a trace with gate weights"
     ids = trace.expert_ids[schedule.rows, layer].astype(np.int64)
     chosen = ids != NO_EXPERT
     cells = schedule.pass_of_token()[:, None] * trace.experts + ids
-    _, need = np.unique(cells[chosen], return_inverse=True)
+    _, index = np.unique(cells[chosen], return_inverse=True)
     weights = trace.gate_weights[schedule.rows, layer].astype(np.float64)[chosen] * WEIGHT_UNIT
-    return np.bincount(need, weights=weights).astype(np.int64)
+    return np.bincount(index, weights=weights).astype(np.int64)

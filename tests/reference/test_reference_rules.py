@@ -25,9 +25,9 @@ def test_the_studys_lifo() -> None:
 @pytest.mark.parametrize(
     ("policy", "victim"),
     [
-        ("lru", 1),  # last used at turn 1
-        ("fifo", 0),  # loaded at turn 0
-        ("lifo", 2),  # loaded at turn 2
+        ("lru", 1),  # last used at activation 1
+        ("fifo", 0),  # loaded at activation 0
+        ("lifo", 2),  # loaded at activation 2
         ("lfu", 1),  # 1 and 2 once each: the lowest id
         ("static", 2),  # 0: 3 times, 1: 3 times, 2: twice in the whole trace
         ("min", 0),  # 2 is next at step 4, 1 at 5, 0 at 7
@@ -46,11 +46,11 @@ def test_static_looks_at_the_first_part_only() -> None:
     assert log(play(steps, 3, slots=2, policy="static", first_part=0.3), 3) == [(2, "a", 1)]
 
 
-def test_random_draws_at_the_turns_number_from_the_layers_own_stream() -> None:
+def test_random_draws_at_the_activations_number_from_the_layers_own_stream() -> None:
     stream = np.random.default_rng([5, zlib.crc32(b"cache_policy.random"), 0, 0]).random(9)
     verdict = play([[0], [1], [2], [3], [4], [5]], 9, slots=2, policy="random", seed=5)
     resident = [0, 1]
-    for now in range(2, 6):  # turn 2 loads expert 2, ...
+    for now in range(2, 6):  # activation 2 loads expert 2, ...
         victim = resident[int(stream[now] * 2)]
         assert log(verdict, now) == [(now, "a", victim)]
         resident = sorted({*resident, now} - {victim})
@@ -66,9 +66,10 @@ def test_frequency_survives_eviction() -> None:
     assert log(verdict, 4) == [(1, "a", 2)]
 
 
-def test_rule_c_evicts_the_last_of_n_which_misses_at_its_own_turn() -> None:
-    # Residents 3 and 4. 1 finds neither a stranger (a) nor one whose turn is over (b): 4 goes (c).
-    # 3 hits. 4 misses: 1 (used before 3) has had its turn and goes (b), so a new wave begins.
+def test_rule_c_evicts_the_last_of_n_which_misses_at_its_own_activation() -> None:
+    # Residents 3 and 4. 1 finds neither a stranger (a) nor one whose activation is over (b): 4 goes
+    # (c). 3 hits. 4 misses: 1 (used before 3) has had its activation and goes (b), so a new wave
+    # begins.
     verdict = play([[3, 4], [1, 3, 4]], 5, slots=2, policy="lru")
     assert log(verdict, 1) == [(1, "c", 4), (3, "", None), (4, "b", 1)]
     assert waves(verdict, 1) == [[1, 3], [4]]
@@ -89,7 +90,8 @@ def test_rules_follow_each_other_in_one_step() -> None:
 
 
 def test_min_ranks_within_the_next_step_and_ties_on_never_go_to_the_lowest_id() -> None:
-    # After step 0, both 1 and 2 are next needed in step 2, 1 at turn 0 and 2 at turn 1: 2 goes.
+    # After step 0, both 1 and 2 are next needed in step 2, 1 at activation 0 and 2 at activation 1:
+    # 2 goes.
     verdict = play([[1, 2], [3], [1, 2]], 4, slots=2, policy="min")
     assert log(verdict, 1) == [(3, "a", 2)]
     verdict = play([[1, 2], [3]], 4, slots=2, policy="min")
@@ -143,7 +145,7 @@ def test_static_gating_needs_every_local_expert() -> None:
         (4, "b", 2),
     ]
     # residents 3, 4: 0 takes the last one's slot (c), 1 takes 0's (b: the only one over) ...
-    # fifo at 3: a hit. 4 misses: 1 (loaded at turn 6) or 3 (loaded at turn 3): 3 goes.
+    # fifo at 3: a hit. 4 misses: 1 (loaded at activation 6) or 3 (loaded at activation 3): 3 goes.
     assert log(verdict, 1) == [
         (0, "c", 4),
         (1, "b", 0),

@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .judge import judge
-from .judge_words import DECODE, NO_EXPERT, Config, Layer, Model, Prefetch, Software, Trace, Verdict
-from .scenes import log, turns_of
+from .reference import reference
+from .reference_words import (
+    DECODE,
+    NO_EXPERT,
+    Config,
+    Layer,
+    Model,
+    Prefetch,
+    Software,
+    Trace,
+    Verdict,
+)
+from .scenes import activations_of, log
 
 KIND = "recorded"
 AHEAD = ("prefetched", "prefetches_used", "prefetches_cancelled", "prefetches_promoted")
@@ -59,7 +69,7 @@ def play(
     layers = [Layer(m, moe=True) for m in range(len(passes[0]))]
     model = Model(layers, experts, top_k, 1, 1, expert_bytes=copy)
     config = Config(prefetch=Prefetch(**prefetch), **choices)
-    return judge(trace, model, config, FlatPrices())
+    return reference(trace, model, config, FlatPrices())
 
 
 def padded(rows: list[list[list[int]]], top_k: int) -> list[list[list[int]]]:
@@ -78,9 +88,13 @@ def of_layer(verdict: Verdict, step: int, layer: int, *names: str) -> tuple[int,
 
 
 def ways(verdict: Verdict, step: int, layer: int) -> str:
-    """Of each turn: hit, late or missed."""
-    turns = [turn for turn in turns_of(verdict, step) if turn.layer == layer]
-    return "".join("h" if turn.hit else "l" if turn.late else "m" for turn in turns)
+    """Of each activation: hit, late or missed."""
+    activations = [
+        activation for activation in activations_of(verdict, step) if activation.layer == layer
+    ]
+    return "".join(
+        "h" if activation.hit else "l" if activation.late else "m" for activation in activations
+    )
 
 
 def test_one_that_has_arrived_is_a_hit() -> None:
@@ -123,10 +137,10 @@ def test_at_one_nanosecond(copy: int, way: str, counts: tuple[int, ...]) -> None
     assert verdict.bytes_h2d == (1 + counts[0]) * copy
 
 
-def test_one_that_waits_is_promoted_to_its_turns_place() -> None:
+def test_one_that_waits_is_promoted_to_its_activations_place() -> None:
     predicted = [[[], [1, 2]]]
     verdict = play([[[0], [0, 1, 2]]], predicted, copy=150, slots=3, prefetch={"kind": KIND})
-    # 0: 10 - 160; prefetch of 1: 160 - 310; 2 would follow. Layer 1 is known at 270: turns 0
+    # 0: 10 - 160; prefetch of 1: 160 - 310; 2 would follow. Layer 1 is known at 270: activations 0
     # missed, 1 and 2 late. Demand copies are 0: 310 - 460, and 2: 460 - 610. Wave: 610 - 710
     assert ways(verdict, 0, 1) == "mll"
     assert spans(verdict, "copy_in") == [
@@ -224,7 +238,7 @@ def test_a_late_expert_that_waits_and_is_evicted_is_cancelled() -> None:
     assert verdict.duration_ns == 810
 
 
-def test_a_late_turn_is_no_resident_for_the_order() -> None:
+def test_a_late_activation_is_no_resident_for_the_order() -> None:
     """Residents first: 2 stays from pass 0; 1 is in flight, and runs in a wave after 2."""
     passes = [[[0], [2]], [[1], [1, 2]]]
     predicted: list[list[list[int]]] = [[[], []], [[], [1]]]
@@ -342,7 +356,9 @@ def test_a_prefetch_that_takes_the_place_of_what_is_needed_causes_a_miss() -> No
 
 
 def test_the_insertion_order_is_the_policy_time() -> None:
-    """Layer 1 has turns 0, 1: then 2 is prefetched at time 2, and 3 is loaded over it by lifo."""
+    """Layer 1 has activations 0, 1: then 2 is prefetched at time 2, and 3 is loaded over it by
+    lifo.
+    """
     predicted: list[list[list[int]]] = [[[], []], [[], [2]]]
     passes = [[[0], [0, 1]], [[0], [3]]]
     for policy, victim in (("lifo", 2), ("fifo", 0), ("lru", 2), ("lfu", 2)):

@@ -1,4 +1,4 @@
-"""What a price rests on."""
+"""The provenance of a price: what it rests on."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from .judge_words import Config
+from .reference_words import Config
 
-NEVER = (10**18, 0, 0)  # a next use (step, layer, turn) after every other
+NEVER = (10**18, 0, 0)  # a next use (step, layer, activation) after every other
 PARTS = 10_000
 
 Expert = tuple[int, int]
@@ -17,7 +17,7 @@ Expert = tuple[int, int]
 
 @dataclass(frozen=True)
 class Arrival:
-    """The turn that is played."""
+    """The activation that is played."""
 
     now: int
     step: int
@@ -34,30 +34,30 @@ class Policy:
         """``given``: slots, resident (ascending), usage, uses, uniform, layers."""
         self.choices, self.given, self.experts = config.parameters, given, experts
 
-    def seen(self, turn: Arrival) -> None: ...
+    def seen(self, activation: Arrival) -> None: ...
 
-    def victim(self, candidates: list[Expert], turn: Arrival) -> Expert:
+    def victim(self, candidates: list[Expert], activation: Arrival) -> Expert:
         """``candidates`` ascend, so that ties evict the lowest."""
-        return min(candidates, key=lambda e: (self.value(e, turn), e))
+        return min(candidates, key=lambda e: (self.value(e, activation), e))
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         raise NotImplementedError
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None: ...
+    def ended(self, activation: Arrival, victim: Expert | None) -> None: ...
 
-    def elsewhere(self, turn: Arrival) -> None:
-        """A turn that is computed without a load, in place of ``seen`` and ``ended``."""
-        self.ended(turn, None)
+    def elsewhere(self, activation: Arrival) -> None:
+        """An activation that is computed without a load, in place of ``seen`` and ``ended``."""
+        self.ended(activation, None)
 
     def prefetched(self, expert: Expert, now: int) -> None:
-        """It takes a slot ahead of its turn."""
+        """It takes a slot ahead of its activation."""
 
 
 class WithMemory(Policy):
     """Has more to remember than recency, frequency, insertion and next use."""
 
-    def elsewhere(self, turn: Arrival) -> None:
-        """Such a turn is not seen."""
+    def elsewhere(self, activation: Arrival) -> None:
+        """Such an activation is not seen."""
 
 
 class Book(Policy):
@@ -70,21 +70,21 @@ class Book(Policy):
     def first(self) -> Any:
         return -1
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         return self.book[expert]
 
 
 class Lru(Book):
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        self.book[turn.expert] = turn.now
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.book[activation.expert] = activation.now
 
 
 class Fifo(Book):
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        if not turn.hit:
-            self.book[turn.expert] = turn.now
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        if not activation.hit:
+            self.book[activation.expert] = activation.now
 
-    def elsewhere(self, turn: Arrival) -> None:
+    def elsewhere(self, activation: Arrival) -> None:
         """It was not loaded."""
 
     def prefetched(self, expert: Expert, now: int) -> None:
@@ -92,7 +92,7 @@ class Fifo(Book):
 
 
 class Lifo(Fifo):
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         return -self.book[expert]
 
 
@@ -100,31 +100,31 @@ class Lfu(Book):
     def first(self) -> Any:
         return 0
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        self.book[turn.expert] += 1
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.book[activation.expert] += 1
 
 
 class LfuDecay(WithMemory, Lfu):
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        super().ended(turn, victim)
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        super().ended(activation, victim)
         half_life = self.choices.get("half_life") or 10 * self.given["slots"]
-        if (turn.now + 1) % half_life == 0:
+        if (activation.now + 1) % half_life == 0:
             self.book = {expert: count // 2 for expert, count in self.book.items()}
 
 
 class Random(Policy):
-    def victim(self, candidates: list[Expert], turn: Arrival) -> Expert:
-        drawn: float = self.given["uniform"][turn.now]
+    def victim(self, candidates: list[Expert], activation: Arrival) -> Expert:
+        drawn: float = self.given["uniform"][activation.now]
         return candidates[floor(drawn * len(candidates))]
 
 
 class Static(Policy):
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         return self.given["usage"][expert]
 
 
 class Min(Policy):
-    """The next use after its last turn, id order assumed; the latest goes."""
+    """The next use after its last activation, id order assumed; the latest goes."""
 
     def __init__(self, config: Config, experts: list[Expert], **given: Any) -> None:
         super().__init__(config, experts, **given)
@@ -133,10 +133,12 @@ class Min(Policy):
     def after(self, expert: Expert, step: int, layer: int) -> tuple[int, int, int]:
         return next((u for u in self.given["uses"][expert] if u[:2] > (step, layer)), NEVER)
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        self.book[turn.expert] = self.after(turn.expert, turn.step, turn.layer)
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.book[activation.expert] = self.after(
+            activation.expert, activation.step, activation.layer
+        )
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         return tuple(-part for part in self.book[expert])
 
 
@@ -150,11 +152,11 @@ class Lfru(Policy):
         self.steps = dict.fromkeys(experts, -1)
         self.counts = dict.fromkeys(experts, 0)
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        self.steps[turn.expert] = turn.step
-        self.counts[turn.expert] += 1
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.steps[activation.expert] = activation.step
+        self.counts[activation.expert] += 1
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         weight = Fraction(str(self.choices.get("frequency", 0.5)))
         return weight * self.counts[expert] + (1 - weight) * self.steps[expert]
 
@@ -164,15 +166,15 @@ class LeastStale(Policy):
         super().__init__(config, experts, **given)
         self.steps = dict.fromkeys(experts, -1)
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        self.steps[turn.expert] = turn.step
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.steps[activation.expert] = activation.step
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         """Stale before current; then the layer that comes last; then the oldest."""
         layers = self.given["layers"]
         place = layers.index(expert[0])
-        coming = [(turn.layer + 1 + n) % len(layers) for n in range(len(layers))]
-        return self.steps[expert] == turn.step, -coming.index(place), self.steps[expert]
+        coming = [(activation.layer + 1 + n) % len(layers) for n in range(len(layers))]
+        return self.steps[expert] == activation.step, -coming.index(place), self.steps[expert]
 
 
 class GateScore(WithMemory):
@@ -180,14 +182,14 @@ class GateScore(WithMemory):
         super().__init__(config, experts, **given)
         self.scores, self.step = dict.fromkeys(experts, 0), -1
 
-    def seen(self, turn: Arrival) -> None:
-        if turn.step != self.step:
+    def seen(self, activation: Arrival) -> None:
+        if activation.step != self.step:
             kept = PARTS - round(Fraction(str(self.choices.get("decay", 0.1))) * PARTS)
             self.scores = {e: score * kept // PARTS for e, score in self.scores.items()}
-            self.step = turn.step
-        self.scores[turn.expert] += turn.weight
+            self.step = activation.step
+        self.scores[activation.expert] += activation.weight
 
-    def value(self, expert: Expert, turn: Arrival) -> Any:
+    def value(self, expert: Expert, activation: Arrival) -> Any:
         return self.scores[expert]
 
 
@@ -203,9 +205,9 @@ class Arc(WithMemory):
         self.b2: list[Expert] = []
         self.from_t1 = False
 
-    def seen(self, turn: Arrival) -> None:
-        x, t1, t2, b1, b2 = turn.expert, self.t1, self.t2, self.b1, self.b2
-        if turn.hit:  # case I
+    def seen(self, activation: Arrival) -> None:
+        x, t1, t2, b1, b2 = activation.expert, self.t1, self.t2, self.b1, self.b2
+        if activation.hit:  # case I
             return
         self.no_ghost, again = False, x in b2
         if x in b1:  # case II
@@ -222,11 +224,11 @@ class Arc(WithMemory):
         over = len(t1) > self.p or (again and len(t1) == self.p)
         self.from_t1 = self.no_ghost or (len(t1) >= 1 and over)
 
-    def victim(self, candidates: list[Expert], turn: Arrival) -> Expert:
+    def victim(self, candidates: list[Expert], activation: Arrival) -> Expert:
         order = self.t1 + self.t2 if self.from_t1 else self.t2 + self.t1
         return next(expert for expert in order if expert in candidates)
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
         if victim in self.t1:
             self.t1.remove(victim)
             if not self.no_ghost:
@@ -236,10 +238,10 @@ class Arc(WithMemory):
             self.b2.append(victim)
         known = False
         for held in (self.t1, self.t2, self.b1, self.b2):
-            if turn.expert in held:
-                held.remove(turn.expert)
+            if activation.expert in held:
+                held.remove(activation.expert)
                 known = True
-        (self.t2 if known else self.t1).append(turn.expert)
+        (self.t2 if known else self.t1).append(activation.expert)
         assert len(self.t1) + len(self.b1) <= self.c
         assert len(self.t1 + self.t2 + self.b1 + self.b2) <= 2 * self.c
 
@@ -257,7 +259,7 @@ class S3Fifo(WithMemory):
         self.ghosts: list[Expert] = []
         self.uses = dict.fromkeys(experts, 0)
 
-    def victim(self, candidates: list[Expert], turn: Arrival) -> Expert:
+    def victim(self, candidates: list[Expert], activation: Arrival) -> Expert:
         if len(self.small) >= self.of_small or not set(candidates) & set(self.main):
             found = self.leaves_small(candidates)
             if found is not None:
@@ -281,16 +283,16 @@ class S3Fifo(WithMemory):
                 return tail
         return None
 
-    def ended(self, turn: Arrival, victim: Expert | None) -> None:
-        if turn.hit:
-            self.uses[turn.expert] = min(self.uses[turn.expert] + 1, 3)
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        if activation.hit:
+            self.uses[activation.expert] = min(self.uses[activation.expert] + 1, 3)
             return
-        self.uses[turn.expert] = 0
-        if turn.expert in self.ghosts:
-            self.ghosts.remove(turn.expert)
-            self.main.append(turn.expert)
+        self.uses[activation.expert] = 0
+        if activation.expert in self.ghosts:
+            self.ghosts.remove(activation.expert)
+            self.main.append(activation.expert)
         else:
-            self.small.append(turn.expert)
+            self.small.append(activation.expert)
 
 
 POLICIES: dict[str, type[Policy]] = {

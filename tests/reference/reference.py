@@ -1,8 +1,8 @@
-"""The judge: a slow, obvious reading of the design's section 3 over plain lists.
+"""The reference: a slow, obvious reading of the design's section 3 over plain lists.
 
-It shares no code with the package. ``judge`` makes batches and rows, then runs the clock, which
-asks for a layer's turns when its counts are known. Only prefetches let decisions read the clock,
-and a scheduler, which says what passes there are when all that it said before have ended.
+It shares no code with the package. ``reference`` makes batches and rows, then runs the clock, which
+asks for a layer's activations when its counts are known. Only prefetches let decisions read the
+clock, and a scheduler, which says what passes there are when all that it said before have ended.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from .judge_ahead import Ahead, prefetches
-from .judge_batches import Pass, Scheduler, whole_run
-from .judge_cache import Cache, usage_of
-from .judge_clock import Clock
-from .judge_gating import Routed, route, weights_lost
-from .judge_misses import HOST, LINK, SKIP, Misses
-from .judge_placement import local_experts, physical_experts
-from .judge_prefetch import Predictions, counted
-from .judge_words import (
+from .reference_ahead import Ahead, prefetches
+from .reference_batches import Pass, Scheduler, whole_run
+from .reference_cache import Cache, usage_of
+from .reference_clock import Clock
+from .reference_gating import Routed, route, weights_lost
+from .reference_misses import HOST, LINK, SKIP, Misses
+from .reference_placement import local_experts, physical_experts
+from .reference_prefetch import Predictions, counted
+from .reference_words import (
     CATEGORIES,
     DECODE,
     PHASE_NAMES,
     PREFILL,
+    Activation,
     Config,
     Model,
     Prices,
     Trace,
-    Turn,
     Verdict,
 )
 
@@ -40,7 +40,7 @@ AHEAD = (
 )
 
 
-def judge(
+def reference(
     trace: Trace, model: Model, config: Config, prices: Prices, scheduler: Scheduler | None = None
 ) -> Verdict:
     """``scheduler``: what yields the passes, by default all at once."""
@@ -66,25 +66,25 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         layers = decisions.routed[one.step]
         clock.begin_pass(one)
         before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
-        start, end, rows = clock.run_pass(one, layers, decisions.turns)
+        start, end, rows = clock.run_pass(one, layers, decisions.activations)
         after = charged(clock)
         verdict.times.append((starts, [gpu.t for gpu in clock.gpus]))
         for row in rows:
             row.update(decisions.prefetches(row["step"], row["layer"], row["gpu"]))
         verdict.layers += rows
         mine = {(g, m): decisions.made[one.step, m, g] for m in layers for g in range(config.gpus)}
-        now = [turn for m in layers for g in range(config.gpus) for turn in mine[g, m]]
-        verdict.turns += now
+        now = [activation for m in layers for g in range(config.gpus) for activation in mine[g, m]]
+        verdict.activations += now
         for m, layer in layers.items():
             count_layer(verdict, layer, [mine[g, m] for g in range(config.gpus)])
             lost, whole, left = weights_lost(one, m, trace, config, layer.capacity)
             verdict.lost_weight += lost
             verdict.weight += whole
             held = physical_experts(m, model, config)
-            for turn in [turn for g in range(config.gpus) for turn in mine[g, m]]:
-                if turn.place == SKIP:
-                    verdict.skipped_rows += turn.kept_rows
-                    verdict.skipped_weight += weight_of(turn.expert, held, layer.kept, left)
+            for activation in [activation for g in range(config.gpus) for activation in mine[g, m]]:
+                if activation.place == SKIP:
+                    verdict.skipped_rows += activation.kept_rows
+                    verdict.skipped_weight += weight_of(activation.expert, held, layer.kept, left)
         verdict.charges.append(
             [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
         )
@@ -105,7 +105,9 @@ def route_pass(one: Pass, trace: Trace, model: Model, config: Config) -> dict[in
 
 
 class Decisions:
-    """The turns of every (pass, MoE layer, GPU), decided when they are asked for, in order."""
+    """The activations of every (pass, MoE layer, GPU), decided when they are asked for, in
+    order.
+    """
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class Decisions:
         self.number: list[int] = []  # as caches count passes
         self.learn_of(passes)
         self.caches: list[dict[int, Cache]] = []  # [gpu][MoE layer]
-        self.made: dict[tuple[int, int, int], list[Turn]] = {}
+        self.made: dict[tuple[int, int, int], list[Activation]] = {}
         for g, local in enumerate(local_experts(model, config)):
             self.caches.append(self.caches_of(g, local))
         predictions = Predictions(config, model, trace, self.passes, self.routed)
@@ -156,7 +158,9 @@ class Decisions:
                 for m in pool
                 if m in layers and not self.around[s]
             ]
-            cache = Cache(config, gpu=g, layers=pool, local=local, usage=usage, needs=asked)
+            cache = Cache(
+                config, gpu=g, layers=pool, local=local, usage=usage, active_experts=asked
+            )
             caches.update(dict.fromkeys(pool, cache))
         return caches
 
@@ -165,7 +169,7 @@ class Decisions:
         held = physical_experts(m, self.model, self.config)
         return [(p, of_experts.get(e, 0)) for p, e in enumerate(held)]
 
-    def turns(self, step: int, m: int, g: int, now: int) -> list[Turn]:
+    def activations(self, step: int, m: int, g: int, now: int) -> list[Activation]:
         cache, routed = self.caches[g][m], self.routed[step][m]
         of_experts = weights_of(self.passes[step], m, self.trace)
         weights = dict(self.each_replica(m, of_experts))
@@ -175,19 +179,19 @@ class Decisions:
             self.ahead[g].run_copies(now)
             self.ahead[g].end_layer(m, ids)
         if self.around[step]:
-            turns = cache.pass_by(step, m, ids, rows, misses)
+            activations = cache.pass_by(step, m, ids, rows, misses)
         else:
-            turns = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
+            activations = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
         if self.ahead:
-            self.ahead[g].issue(step, m, turns, now)
-        for turn in turns:
-            turn.kept_rows = routed.kept[turn.expert]
-        self.made[step, m, g] = turns
-        return turns
+            self.ahead[g].issue(step, m, activations, now)
+        for activation in activations:
+            activation.kept_rows = routed.kept[activation.expert]
+        self.made[step, m, g] = activations
+        return activations
 
     def prefetches(self, step: int, m: int, g: int) -> dict[str, int]:
         """What was meant for one layer, and the misses there that prefetches caused."""
-        caused = sum(turn.caused for turn in self.made[step, m, g])
+        caused = sum(activation.caused for activation in self.made[step, m, g])
         copies = self.ahead[g].of_layer(step, m) if self.ahead else []
         return {**counted(copies), "misses_caused": caused}
 
@@ -220,10 +224,10 @@ def total(charges: list[list[int]]) -> dict[str, int]:
     return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(CATEGORIES)}
 
 
-def count_layer(verdict: Verdict, routed: Routed, turns: list[list[Turn]]) -> None:
+def count_layer(verdict: Verdict, routed: Routed, activations: list[list[Activation]]) -> None:
     verdict.layer_steps += 1
     verdict.dropped += routed.dropped
-    on_gpu = [sum(turn.rows for turn in mine) for mine in turns]
+    on_gpu = [sum(activation.rows for activation in mine) for mine in activations]
     verdict.rows_executed += sum(on_gpu)
     verdict.rows_kept += sum(routed.kept)
     verdict.sum_of_largest_rows += max(on_gpu)
@@ -234,15 +238,15 @@ def count_layer(verdict: Verdict, routed: Routed, turns: list[list[Turn]]) -> No
 def step_row(
     one: Pass,
     time: tuple[int, int],
-    turns: list[Turn],
+    activations: list[Activation],
     ahead: dict[str, int],
     spent: dict[str, int],
     model: Model,
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
-    misses = sum(turn.missed for turn in turns)
+    misses = sum(activation.missed for activation in activations)
     host, link, skipped = (
-        sum(turn.place == place for turn in turns) for place in (HOST, LINK, SKIP)
+        sum(activation.place == place for activation in activations) for place in (HOST, LINK, SKIP)
     )
     return {
         "step": one.step,
@@ -252,16 +256,16 @@ def step_row(
         "tokens": tokens,
         "decode_tokens": tokens if one.phase == DECODE else 0,
         "live_requests": len(one.parts),
-        "turns": len(turns),
-        "hits": sum(turn.hit for turn in turns),
-        "late": sum(turn.late for turn in turns),
+        "activations": len(activations),
+        "hits": sum(activation.hit for activation in activations),
+        "late": sum(activation.late for activation in activations),
         "misses": misses,
-        "host_turns": host,
-        "zero_copy_turns": link,
-        "skipped_turns": skipped,
+        "host_activations": host,
+        "zero_copy_activations": link,
+        "skipped_activations": skipped,
         **ahead,
-        "accesses": sum(turn.kept_rows for turn in turns),
-        "access_hits": sum(turn.kept_rows for turn in turns if turn.hit),
+        "accesses": sum(activation.kept_rows for activation in activations),
+        "access_hits": sum(activation.kept_rows for activation in activations if activation.hit),
         "bytes_h2d": (misses - host - skipped + ahead["prefetched"]) * model.expert_bytes,
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
@@ -277,7 +281,7 @@ def step_row(
 def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
     """The whole run's sums, and each request's time per output token."""
     known = ("hits", "late", "misses", "accesses", "access_hits")
-    counted = (*known, "host_turns", "zero_copy_turns", "skipped_turns", *AHEAD)
+    counted = (*known, "host_activations", "zero_copy_activations", "skipped_activations", *AHEAD)
     spent = ("bytes_h2d", "stall_ns", "barrier_ns", "cpu_wait_ns")
     for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))

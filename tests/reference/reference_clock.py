@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .judge_batches import Pass
-from .judge_cache import form_waves
-from .judge_gating import Routed, tokens_of
-from .judge_misses import HOST, LINK, LOAD, SKIP, host_ns, link_ns
-from .judge_placement import local_experts
-from .judge_prefetch import PROMOTED
-from .judge_words import (
+from .reference_batches import Pass
+from .reference_cache import form_waves
+from .reference_gating import Routed, tokens_of
+from .reference_misses import HOST, LINK, LOAD, SKIP, host_ns, link_ns
+from .reference_placement import local_experts
+from .reference_prefetch import PROMOTED
+from .reference_words import (
     CATEGORIES,
     DECODE,
     ENCODE,
     PREFILL,
+    Activation,
     Config,
     Layer,
     Model,
     Prices,
     Span,
     Trace,
-    Turn,
 )
 
-Decide = Callable[[int, int, int, int], list[Turn]]  # (pass, MoE layer, GPU, now)
+Decide = Callable[[int, int, int, int], list[Activation]]  # (pass, MoE layer, GPU, now)
 
 
 def nearest(value: float) -> int:
@@ -54,7 +54,7 @@ class Host:
         if config.gating == "dynamic":
             gate += kernels.reorder
         self.gate = on * nearest(gate * launch)
-        self.turn = on * nearest(kernels.expert * launch)
+        self.activation = on * nearest(kernels.expert * launch)
         self.wave = on * nearest(kernels.grouped * launch)
         self.combine = on * nearest(combine * launch)
         self.head = on * nearest(head * launch)
@@ -62,8 +62,8 @@ class Host:
         self.synchronisations = on * software.synchronisations
         self.serial = config.kernels == "serial"
 
-    def experts(self, turns: int, waves: int) -> int:
-        return self.turn * turns if self.serial else self.wave * waves
+    def experts(self, activations: int, waves: int) -> int:
+        return self.activation * activations if self.serial else self.wave * waves
 
 
 class Gpu:
@@ -114,7 +114,8 @@ class Clock:
     ) -> tuple[int, int, list[dict[str, int]]]:
         """Start and end of the pass, which has begun, and one row for each (MoE layer, GPU).
 
-        ``decide(pass, MoE layer, GPU, now)`` is asked for the turns when the counts are known.
+        ``decide(pass, MoE layer, GPU, now)`` is asked for the activations when the counts are
+        known.
         """
         start = min(gpu.t for gpu in self.gpus)
         self.whole = [self.streamed(one, g) for g in range(len(self.gpus))]
@@ -143,14 +144,20 @@ class Clock:
                         "step": one.step,
                         "layer": index,
                         "gpu": g,
-                        "tokens": sum(turn.rows for turn in theirs[g]),
+                        "tokens": sum(activation.rows for activation in theirs[g]),
                         "distinct_experts": len(theirs[g]),
-                        "hits": sum(turn.hit for turn in theirs[g]),
-                        "late": sum(turn.late for turn in theirs[g]),
-                        "misses": sum(turn.missed for turn in theirs[g]),
-                        "host_turns": sum(turn.place == HOST for turn in theirs[g]),
-                        "zero_copy_turns": sum(turn.place == LINK for turn in theirs[g]),
-                        "skipped_turns": sum(turn.place == SKIP for turn in theirs[g]),
+                        "hits": sum(activation.hit for activation in theirs[g]),
+                        "late": sum(activation.late for activation in theirs[g]),
+                        "misses": sum(activation.missed for activation in theirs[g]),
+                        "host_activations": sum(
+                            activation.place == HOST for activation in theirs[g]
+                        ),
+                        "zero_copy_activations": sum(
+                            activation.place == LINK for activation in theirs[g]
+                        ),
+                        "skipped_activations": sum(
+                            activation.place == SKIP for activation in theirs[g]
+                        ),
                         "start_ns": t,
                         "end_ns": gpu.t,
                         "stall_ns": spent["waiting_for_weights"],
@@ -253,71 +260,83 @@ class Clock:
     # --- gate to combine
 
     def moe(
-        self, layer: Layer, index: int, routed: Routed, decide: Callable[[int, int], list[Turn]]
-    ) -> list[list[Turn]]:
+        self,
+        layer: Layer,
+        index: int,
+        routed: Routed,
+        decide: Callable[[int, int], list[Activation]],
+    ) -> list[list[Activation]]:
         every = range(len(self.gpus))
         gates = [self.gate(layer, g, routed) for g in every]
         gated = [end for end, _, _ in gates]
-        prepare = [price for _, price, _ in gates]  # of the rows, before dispatch
-        restore = [price for _, _, price in gates]
-        prepared, shared_end = self.beside_the_exchange(layer, routed, prepare)
+        permute = [price for _, price, _ in gates]  # of the rows, before dispatch
+        unpermute = [price for _, _, price in gates]
+        permuted, shared_end = self.beside_the_exchange(layer, routed, permute)
         if not self.config.software.overlap:  # nothing runs beside the shared expert
             gated = shared_end
             for gpu, end in zip(self.gpus, shared_end, strict=True):
                 gpu.t = end
         known = self.exchange_counts(gated)
         known = [self.synchronise(g, known[g]) for g in every]
-        turns = [decide(g, known[g]) for g in every]
-        for turn in [turn for mine in turns for turn in mine if turn.place != HOST]:
-            turn.rows = 0 if turn.place == SKIP else self.config.rows_on_gpu(turn.rows)
-        waves = [form_waves(turns[g], self.config) for g in every]
+        activations = [decide(g, known[g]) for g in every]
+        for activation in [
+            activation for mine in activations for activation in mine if activation.place != HOST
+        ]:
+            activation.rows = (
+                0 if activation.place == SKIP else self.config.rows_on_gpu(activation.rows)
+            )
+        waves = [form_waves(activations[g], self.config) for g in every]
         copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
         if self.config.agrees:
-            prepared = shared_end = self.placed(known, shared_end, prepare)
-        arrived = [max(known[g], prepared[g]) for g in every]
+            permuted = shared_end = self.placed(known, shared_end, permute)
+        arrived = [max(known[g], permuted[g]) for g in every]
         ready = self.collective(arrived, routed.matrix)  # dispatch
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
-            self.wait_for_layer(index, g, copies[g], turns[g])
+            self.wait_for_layer(index, g, copies[g], activations[g])
             for wave in waves[g]:
                 self.run_wave(layer, index, wave, copies[g])
             if index in self.coming[g].there:
                 self.coming[g].issue(gpu.t)
             copies[g].finish(self.called(g, index, waves[g]), len(waves[g]))
-            self.wait_for_host(layer, index, ready[g], [t for t in turns[g] if t.place == HOST])
+            self.wait_for_host(
+                layer, index, ready[g], [t for t in activations[g] if t.place == HOST]
+            )
         ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
-            gpu.t = ended[g] + restore[g] + self.reduced_ns(self.of_node(routed.tokens, g))
+            gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.of_node(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
             if self.config.prefill != "stream" and self.config.prefetch.kind == "none":
                 assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
-        return turns
+        return activations
 
     def beside_the_exchange(
-        self, layer: Layer, routed: Routed, prepare: list[int]
+        self, layer: Layer, routed: Routed, permute: list[int]
     ) -> tuple[list[int], list[int]]:
-        """When the rows are prepared and when the shared experts end: they hide the exchanges and
+        """When the rows are permuted and when the shared experts end: they hide the exchanges and
         the copies.
         """
-        prepared, shared_end = [], []
+        permuted, shared_end = [], []
         for g, gpu in enumerate(self.gpus):
             tokens = self.of_node(routed.tokens, g)
             if not self.config.agrees:
-                gpu.t += prepare[g]
+                gpu.t += permute[g]
                 gpu.charge("gate", gpu.t)
-            prepared.append(gpu.t)
+            permuted.append(gpu.t)
             shared_end.append(gpu.t + (self.prices.shared_ns(layer, tokens) if tokens else 0))
             gpu.charge("experts", shared_end[g])
-        return prepared, shared_end
+        return permuted, shared_end
 
-    def placed(self, known: list[int], free: list[int], prepare: list[int]) -> list[int]:
+    def placed(self, known: list[int], free: list[int], permute: list[int]) -> list[int]:
         """When the rows are in places whose number is known only now."""
-        ends = [max(k, f) + p for k, f, p in zip(known, free, prepare, strict=True)]
+        ends = [max(k, f) + p for k, f, p in zip(known, free, permute, strict=True)]
         for gpu, end in zip(self.gpus, ends, strict=True):
             gpu.charge("gate", end)
         return ends
 
-    def wait_for_layer(self, index: int, g: int, copies: DemandCopies, turns: list[Turn]) -> None:
+    def wait_for_layer(
+        self, index: int, g: int, copies: DemandCopies, activations: list[Activation]
+    ) -> None:
         """Where all that belongs to the GPU is copied, nothing starts before it is there."""
         if index not in self.whole[g]:
             return
@@ -327,9 +346,9 @@ class Clock:
         copies.issued = len(self.local[g])
         gpu.t = max(gpu.t, there)
         gpu.charge("waiting_for_weights", gpu.t)
-        self.unneeded += len(self.local[g]) - len(turns)
+        self.unneeded += len(self.local[g]) - len(activations)
 
-    def called(self, g: int, index: int, waves: list[list[Turn]]) -> int:
+    def called(self, g: int, index: int, waves: list[list[Activation]]) -> int:
         """Experts of which the host launches kernels, one by one."""
         slots = self.config.slots_of(index)
         if self.config.software.calls_empty and (slots is None or slots >= len(self.local[g])):
@@ -337,34 +356,33 @@ class Clock:
         return sum(len(wave) for wave in waves)
 
     def gate(self, layer: Layer, g: int, routed: Routed) -> tuple[int, int, int]:
-        """The gate on one GPU: its end, and the prices of preparing the rows, where that comes
-        later, and of restoring the order at the end.
+        """The gate on one GPU: its end, and the prices of permuting the rows, where that comes
+        later, and of unpermuting them at the end.
         """
         gpu, prices = self.gpus[g], self.prices
         if self.config.gating == "dynamic":
             tokens, choices = routed.tokens[g], routed.choices[g]
-            permute = prices.permute_ns(layer, choices) if choices else 0
             price = prices.gate_ns(layer, tokens) if tokens else 0
-            prepare = restore = permute
+            permute = unpermute = prices.permute_ns(layer, choices) if choices else 0
         else:  # for the largest sender, on every GPU
             largest = max(routed.tokens)
             size = (largest, self.model.experts, routed.capacity)
             price = prices.gate_ns(layer, largest)
             if self.config.gating == "tutel":
                 kept = routed.choices[g]
-                prepare = prices.encode_ns(layer, *size, kept)
-                restore = prices.permute_ns(layer, kept) if kept else 0
+                permute = prices.encode_ns(layer, *size, kept)
+                unpermute = prices.permute_ns(layer, kept) if kept else 0
             else:  # masks and dispatch product
-                prepare = prices.masks_ns(layer, *size)
-                restore = prices.combine_product_ns(layer, *size)
+                permute = prices.masks_ns(layer, *size)
+                unpermute = prices.combine_product_ns(layer, *size)
         if not (self.counts_exchanged or self.config.agrees):
-            price, prepare = price + prepare, 0
+            price, permute = price + permute, 0
         if self.config.decide == "device" and self.needs_decision:
             price += prices.decide_ns()
         gpu.t += price
         gpu.charge("gate", gpu.t)
         gpu.host += self.host.gate
-        return gpu.t, prepare, restore
+        return gpu.t, permute, unpermute
 
     def exchange_counts(self, gated: list[int]) -> list[int]:
         """4 bytes for each local expert of the receiver, or for the largest count."""
@@ -399,36 +417,42 @@ class Clock:
         gpu.charge("host", gpu.host)
         return gpu.host
 
-    def run_wave(self, layer: Layer, index: int, wave: list[Turn], copies: DemandCopies) -> None:
+    def run_wave(
+        self, layer: Layer, index: int, wave: list[Activation], copies: DemandCopies
+    ) -> None:
         step, g = wave[0].step, wave[0].gpu
         gpu = self.gpus[g]
         weights = 0
-        for turn in wave:
-            promoted = turn.late and turn.copy.state == PROMOTED
-            if turn.late and not promoted:
-                weights = max(weights, turn.copy.end)
-            if promoted or (turn.place == LOAD and turn.rule != "layer"):
-                start, end = copies.issue(turn)
+        for activation in wave:
+            promoted = activation.late and activation.copy.state == PROMOTED
+            if activation.late and not promoted:
+                weights = max(weights, activation.copy.end)
+            if promoted or (activation.place == LOAD and activation.rule != "layer"):
+                start, end = copies.issue(activation)
                 weights = max(weights, end)
-                self.spans.append(Span(step, index, g, "copy_in", (turn.expert,), start, end))
+                self.spans.append(Span(step, index, g, "copy_in", (activation.expert,), start, end))
         start = max(gpu.t, weights)  # it starts when the last of its weights is there
         gpu.charge("waiting_for_weights", start)
-        kernel = self.prices.experts_ns(layer, [turn.rows for turn in wave])
+        kernel = self.prices.experts_ns(layer, [activation.rows for activation in wave])
         gpu.charge("experts", start + kernel)
         gpu.t = start + max(kernel, link_ns(wave, self.model, self.prices))
         gpu.charge("waiting_for_weights", gpu.t)
         copies.wave_end[wave[0].wave] = gpu.t
-        experts = tuple(turn.expert for turn in wave)
+        experts = tuple(activation.expert for activation in wave)
         self.spans.append(Span(step, index, g, "compute", experts, start, gpu.t))
 
-    def wait_for_host(self, layer: Layer, index: int, ready: int, turns: list[Turn]) -> None:
+    def wait_for_host(
+        self, layer: Layer, index: int, ready: int, activations: list[Activation]
+    ) -> None:
         """What the host computes starts when dispatch has ended, beside all waves."""
-        if not turns:
+        if not activations:
             return
-        gpu = self.gpus[turns[0].gpu]
-        end = ready + host_ns(turns, layer, self.model, self.config, self.prices)
-        experts = tuple(turn.expert for turn in turns)
-        self.spans.append(Span(turns[0].step, index, turns[0].gpu, "host", experts, ready, end))
+        gpu = self.gpus[activations[0].gpu]
+        end = ready + host_ns(activations, layer, self.model, self.config, self.prices)
+        experts = tuple(activation.expert for activation in activations)
+        self.spans.append(
+            Span(activations[0].step, index, activations[0].gpu, "host", experts, ready, end)
+        )
         gpu.t = max(gpu.t, end)
         gpu.charge("waiting_for_cpu", gpu.t)
 
@@ -462,9 +486,9 @@ class DemandCopies:
     worked off wave by wave.
     """
 
-    def __init__(self, clock: Clock, g: int, known: int, waves: list[list[Turn]]) -> None:
+    def __init__(self, clock: Clock, g: int, known: int, waves: list[list[Activation]]) -> None:
         self.clock, self.gpu, self.known = clock, clock.gpus[g], known
-        self.wave_of = {turn.expert: turn.wave for wave in waves for turn in wave}
+        self.wave_of = {activation.expert: activation.wave for wave in waves for activation in wave}
         self.wave_end: dict[int, int] = {}
         self.issued = 0
         self.last_end = known
@@ -485,18 +509,22 @@ class DemandCopies:
             return self.last_end + host
         return self.known + self.issued * host
 
-    def issue(self, turn: Turn) -> tuple[int, int]:
-        if turn.late:  # promoted: the host has issued it
-            turn.copy.run(max(turn.copy.issued, self.known, self.gpu.copy_in), self.price)
-            self.last_end = self.gpu.copy_in = turn.copy.end
-            return turn.copy.start, turn.copy.end
+    def issue(self, activation: Activation) -> tuple[int, int]:
+        if activation.late:  # promoted: the host has issued it
+            activation.copy.run(
+                max(activation.copy.issued, self.known, self.gpu.copy_in), self.price
+            )
+            self.last_end = self.gpu.copy_in = activation.copy.end
+            return activation.copy.start, activation.copy.end
         start = max(self.next_issue(), self.gpu.copy_in)
         # waits until the victim has executed, and holds the engine
-        if turn.rule == "b" or (turn.rule == "staged" and turn.victim is not None):
-            assert turn.victim is not None
-            start = max(start, self.wave_end[self.wave_of[turn.victim]])
-        if not self.clock.config.software.overlap and turn.wave > 0:  # nor beside a kernel
-            start = max(start, self.wave_end[turn.wave - 1])
+        if activation.rule == "b" or (
+            activation.rule == "staged" and activation.victim is not None
+        ):
+            assert activation.victim is not None
+            start = max(start, self.wave_end[self.wave_of[activation.victim]])
+        if not self.clock.config.software.overlap and activation.wave > 0:  # nor beside a kernel
+            start = max(start, self.wave_end[activation.wave - 1])
         self.last_end = self.gpu.copy_in = start + self.price
         return start, self.last_end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .judge_words import Config, Model
+from .reference_words import Config, Model
 
 
 def physical_experts(moe_layer: int, model: Model, config: Config) -> list[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .judge_cache import Cache
-from .judge_clock import Clock
-from .judge_misses import LOAD
-from .judge_policies import Expert
-from .judge_prefetch import CANCELLED, QUEUED, Copy, Predictions
-from .judge_words import PREFILL, Config, Span, Turn
+from .reference_cache import Cache
+from .reference_clock import Clock
+from .reference_misses import LOAD
+from .reference_policies import Expert
+from .reference_prefetch import CANCELLED, QUEUED, Copy, Predictions
+from .reference_words import PREFILL, Activation, Config, Span
 
 
 def prefetches(config: Config, phases: set[int]) -> bool:
@@ -59,9 +59,9 @@ class Ahead:
                 del cache.copies[copy.expert]
         cache.pinned -= {expert for expert in cache.pinned if expert[0] == layer}
 
-    def issue(self, step: int, layer: int, turns: list[Turn], now: int) -> None:
-        """Step 4, after the turns of a layer."""
-        demand = sum(turn.place == LOAD for turn in turns)
+    def issue(self, step: int, layer: int, activations: list[Activation], now: int) -> None:
+        """Step 4, after the activations of a layer."""
+        demand = sum(activation.place == LOAD for activation in activations)
         issued = 0
         predicted = [
             (target, (target[1], e))
@@ -76,7 +76,7 @@ class Ahead:
             cache = self.caches[target[1]]
             if expert in cache.resident or not self.fits_budget(now):
                 continue
-            if self.take_slot(cache, expert, step, layer, turns):
+            if self.take_slot(cache, expert, step, layer, activations):
                 issued += 1
                 at = now + (demand + issued) * self.clock.host.copy
                 copy = Copy(expert, target[0], at)
@@ -92,10 +92,10 @@ class Ahead:
         return budget is None or (len(works) + 1) * self.size <= budget
 
     def take_slot(
-        self, cache: Cache, expert: Expert, step: int, layer: int, turns: list[Turn]
+        self, cache: Cache, expert: Expert, step: int, layer: int, activations: list[Activation]
     ) -> bool:
         if len(cache.resident) >= cache.slots:
-            needed = {(layer, turn.expert) for turn in turns}
+            needed = {(layer, activation.expert) for activation in activations}
             candidates = sorted(cache.resident - cache.pinned - needed)
             if not candidates:
                 return False

@@ -1,4 +1,4 @@
-"""What the priced time of a run rests on, by what it is charged to."""
+"""The provenance of a run's priced time: what it rests on, by what it is charged to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Ints, Prices
-from moesim.hardware.basis import Source
 from moesim.hardware.cost_model import registry
+from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Floats
 
 
-class Basis:
+class Provenance:
     """Nanoseconds by charge and source, summed over a run as it is priced."""
 
     def __init__(self, prices: Prices) -> None:
@@ -26,10 +26,10 @@ class Basis:
         """Count prices of the operation ``kind``, ``times`` over; returns them. ``charge``: what
         they are charged to, where the operation itself does not say.
         """
-        nanoseconds = self.prices.rests_on(kind, price_ns, *shape)
+        nanoseconds = self.prices.provenance(kind, price_ns, *shape)
         self.by_charge[charge or registry.components[kind].category] += times * nanoseconds
         return price_ns
 
-    def resting(self) -> dict[str, Floats]:
+    def totals(self) -> dict[str, Floats]:
         """By charge, nanoseconds by source, where there are any."""
         return {charge: found for charge, found in self.by_charge.items() if found.any()}

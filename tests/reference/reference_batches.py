@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from .judge_words import DECODE, ENCODE, PREFILL, Config, Trace
+from .reference_words import DECODE, ENCODE, PREFILL, Config, Trace
 
 
 @dataclass

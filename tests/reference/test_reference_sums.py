@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .judge_batches import passes_of
-from .judge_clock import Clock, Host
-from .judge_words import DECODE, ENCODE, PREFILL, Config, Kernels, Layer, Model, Software, Trace
 from .prices import ScalarPrices, ToyCostModel, ToyPrices
+from .reference_batches import passes_of
+from .reference_clock import Clock, Host
+from .reference_words import DECODE, ENCODE, PREFILL, Config, Kernels, Layer, Model, Software, Trace
 
 SOFTWARE = Software(
     kernels=Kernels(attention=3, gate=2, expert=5, grouped=4, combine=6, head=7),
@@ -53,13 +53,13 @@ def test_host_time_by_execution() -> None:
     eager = Host(Config(software=SOFTWARE))
     # 3 x 2.5 + 1 = 8.5 -> 9; 2 x 2.5; 5 x 2.5 = 12.5 -> 13; 10; 15; 17.5 -> 18; 4.5 -> 5
     assert (eager.attention, eager.gate, eager.combine, eager.head) == (9, 5, 15, 18)
-    assert (eager.turn, eager.wave, eager.copy, eager.synchronisations) == (13, 10, 5, 2)
-    assert eager.experts(turns=3, waves=2) == 20
+    assert (eager.activation, eager.wave, eager.copy, eager.synchronisations) == (13, 10, 5, 2)
+    assert eager.experts(activations=3, waves=2) == 20
     assert Host(Config(software=SOFTWARE, kernels="serial")).experts(3, 3) == 39
     # one launch for attention: 2.5 + 1 = 3.5 -> 4; head 2.5 -> 3; combine none
     piecewise = Host(Config(software=SOFTWARE, execution="piecewise"))
     assert (piecewise.attention, piecewise.gate, piecewise.combine, piecewise.head) == (4, 5, 0, 3)
-    assert (piecewise.turn, piecewise.wave, piecewise.copy) == (13, 10, 5)
+    assert (piecewise.activation, piecewise.wave, piecewise.copy) == (13, 10, 5)
     graph = Host(Config(software=SOFTWARE, execution="graph", decide="device"))
     assert {value for name, value in vars(graph).items() if name != "serial"} == {0}
 

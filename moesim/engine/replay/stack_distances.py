@@ -10,13 +10,13 @@ from moesim.engine.replay.found import Needed
 from moesim.engine.replay.held import Held
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
+from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import costs_ahead, order_of
 from moesim.memory.curves.recency import Recency
 from moesim.memory.curves.stack import Stack
 from moesim.memory.policies.lfu import Lfu
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policies.min import Min
-from moesim.memory.turns import Needs
 
 RUNS_BEFORE: dict[type, int] = {Lru: 1, Lfu: 4, Min: 4}
 """Runs of a policy that decide by themselves, as one pass for all sizes takes about as long as it
@@ -25,9 +25,9 @@ spares so many of them.
 NONE = np.empty(0, np.int64)
 
 
-def depths_of(shared: Shared, held: Held) -> Depths | None:
-    """The depths of a case's needs, where earlier runs make them pay and they decide all: slots
-    that are empty at first and hold what any step needs, or all experts.
+def stack_distances_of(shared: Shared, held: Held) -> StackDistances | None:
+    """The stack distances of a case's active experts, where earlier runs make them pay and they
+    decide all: slots that are empty at first and hold what any step needs, or all experts.
     """
     case, log = shared.case, shared.log
     before = RUNS_BEFORE.get(type(case.policy))
@@ -40,13 +40,15 @@ def depths_of(shared: Shared, held: Held) -> Depths | None:
     everything = held.slots >= np.tile(held.local, shared.finder.layers)
     if not (everything | (held.slots >= most)).all():
         return None
-    key = (*shared.key, "depths", type(case.policy))
-    depths = Depths(shared, held, most, Parts(log, key))
-    return depths if depths.known or log.asked[key] > before else None
+    key = (*shared.key, "stack distances", type(case.policy))
+    distances = StackDistances(shared, held, most, Parts(log, key))
+    return distances if distances.known or log.asked[key] > before else None
 
 
-class Depths:
-    """Depths of a case's needs, told in order; ``most`` experts are what a step needs."""
+class StackDistances:
+    """Stack distances of a case's active experts, told in order; ``most`` experts are what a step
+    needs.
+    """
 
     def __init__(self, shared: Shared, held: Held, most: Ints, parts: Parts) -> None:
         self._parts, self.ahead = parts, shared.case.policy.looks_ahead
@@ -63,23 +65,25 @@ class Depths:
         return self._parts.known
 
     def of(self, first: int, found: Needed, next_use: Ints) -> NDArray[np.uint16]:
-        """Depths uint16[MoE layers x gpus, most needs] of a run of passes from ``first`` on."""
-        (depths,) = self._parts.arrays(first, lambda: (self._followed(found, next_use),))
-        return depths
+        """Stack distances uint16[MoE layers x gpus, most active experts] of a run of passes from
+        ``first`` on.
+        """
+        (distances,) = self._parts.arrays(first, lambda: (self._followed(found, next_use),))
+        return distances
 
     def _followed(self, found: Needed, next_use: Ints) -> NDArray[np.uint16]:
-        depths = np.zeros(found.experts.shape, np.uint16)
+        distances = np.zeros(found.experts.shape, np.uint16)
         for work, (stack, count) in enumerate(zip(self._stacks, self._experts, strict=True)):
             number = found.offsets[work, -1]
-            needs = Needs(found.offsets[work], found.experts[work, :number])
+            active = ActiveExperts(found.offsets[work], found.experts[work, :number])
             if isinstance(stack, Recency):
-                depths[work, :number] = stack.depths(needs)
+                distances[work, :number] = stack.stack_distances(active)
                 continue
             after = NONE
             if self.ahead:
-                after = costs_ahead(next_use[work, :number], needs.experts, count)
-            depths[work, :number] = stack.depths(needs, after)
-        return depths
+                after = costs_ahead(next_use[work, :number], active.experts, count)
+            distances[work, :number] = stack.stack_distances(active, after)
+        return distances
 
     def end(self) -> None:
         """The run is over: leave them in the log."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from .judge import judge
-from .judge_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software, Span, Trace
+from .reference import reference
+from .reference_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software, Span, Trace
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def test_one_gpu() -> None:
     trace = decode([[[0, 1], [1, 2]], [[1, 2], [1, 2]]], first=[10, 20])
     model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
     config = Config(batch_size=2, slots=2, policy="lru", software=SOFTWARE)
-    verdict = judge(trace, model, config, HandPrices())
+    verdict = reference(trace, model, config, HandPrices())
     # Step 0. N = {0, 1, 2}, rows 1, 2, 1. Waves [0, 1] and [2]: 2 takes 0's slot (lru, rule b).
     #   attention 100 + (11 + 21) = 132;                       t = 132, host = 2 + 4 = 6
     #   gate 10 x 2 + permute 4 = 24;                          t = 156, host = 8
@@ -95,10 +95,10 @@ def test_one_gpu() -> None:
     #   copies of 50 + 100 = 150, issued 171, 176, 181: expert 0 171-321, expert 1 321-471
     #   wave [0, 1] from 471 (stall 471 - 166 = 305), 20 + 60 + 6 = 86, until 557
     #   expert 2 waits for that wave: 557-707 (stall 150); wave [2] 20 + 30 + 2 = 52, until 759
-    #   restore 4: 763; head 40: 803. host = 166 + 3 x 5 + 2 x 2 + 2 + 2 = 189 < 803
+    #   unpermute 4: 763; head 40: 803. host = 166 + 3 x 5 + 2 x 2 + 2 + 2 = 189 < 803
     # Step 1. Both hit, rows 2, 2.
     #   attention 100 + (12 + 22): 937; gate 24: 961; shared until 966; known 971
-    #   wave [1, 2] 20 + 60 + 8 = 88: 1059; restore 4: 1063; head 40: 1103
+    #   wave [1, 2] 20 + 60 + 8 = 88: 1059; unpermute 4: 1063; head 40: 1103
     assert [(s["start_ns"], s["end_ns"]) for s in verdict.steps] == [(0, 803), (803, 1103)]
     assert verdict.spans == [
         Span(0, 0, 0, "copy_in", (0,), 171, 321),
@@ -132,7 +132,7 @@ def test_two_gpus() -> None:
     model = Model(layers, 4, 2, 10, 2, expert_bytes=100)
     software = replace(SOFTWARE, launch_ns=200, blocking=True, copies_per_expert=2)
     config = Config(batch_size=2, gpus=2, slots=1, kernels="serial", software=software)
-    verdict = judge(trace, model, config, HandPrices())
+    verdict = reference(trace, model, config, HandPrices())
     # Dense layer: 100 + 3 + 50 = 153 on both; host = 200 + 4 = 204.
     # attention: GPU 0 100 + 5: 258, GPU 1 100 + 10: 263; host 408
     # gate 10: 268 and 273; permute 2: 270 and 275; host 608; shared until 275 and 280
@@ -145,7 +145,7 @@ def test_two_gpus() -> None:
     #          expert 3 over 2 (b), issued 838, waits until 882: -1082 (stall 200); 52: 1134
     # host: GPU 0 828 + 200 + 200 = 1228; GPU 1 1082 + 2 x 200 + 200 = 1682
     # combine from 1134 (GPU 0 waits 254): GPU 1 sends 20 bytes, 30 + 2 x 20 = 70: 1204
-    # restore 2: 1206; head 40: 1246; the host is at 1428 and 1882
+    # unpermute 2: 1206; head 40: 1246; the host is at 1428 and 1882
     (step,) = verdict.steps
     assert (step["start_ns"], step["end_ns"]) == (0, 1882)
     assert verdict.spans == [
@@ -181,7 +181,7 @@ def test_static_gating_pays_for_the_largest_sender_and_pads() -> None:
     trace = decode([[[0]], [[1]], [[0]]], first=[0, 0, 0])
     model = Model([Layer(0, moe=True)], 3, 1, 10, 2, expert_bytes=100)
     config = Config(batch_size=3, gpus=2, gating="static", capacity_fraction=0.5)
-    verdict = judge(trace, model, config, HandPrices())
+    verdict = reference(trace, model, config, HandPrices())
     # GPU 0 has experts 0, 1 and the tokens of requests 0 and 2, which both want 0: one is dropped.
     # attention 102 and 101; gate 10 x 2 + masks 60 = 80: 182, 181; shared until 187, 186
     # no count exchange. dispatch from 182: 0 -> 1: 1 expert x 1 x 20, 1 -> 0: 2 x 1 x 20:
@@ -201,7 +201,7 @@ def test_a_capacity_is_agreed_on_before_rows_are_placed() -> None:
     trace = decode([[[0]], [[1]], [[0]]], first=[0, 0, 0])
     model = Model([Layer(0, moe=True)], 3, 1, 10, 2, expert_bytes=100)
     config = Config(batch_size=3, gpus=2, gating="no_drop", kernels="batched", software=SOFTWARE)
-    verdict = judge(trace, model, config, HandPrices())
+    verdict = reference(trace, model, config, HandPrices())
     # attention 102 and 101, host 6; gate 10 x 2: 122 and 121, host 8; shared until 127 and 126
     # largest count: 4 bytes each way from 122: 30 + 4 + 2 x 4 = 42: 164; read: 164 + 7 + 3 = 174
     # masks 60: 234. dispatch 30 + 1 x 2 x 20 + 2 x (2 x 2 x 20) = 230: 464
@@ -219,7 +219,7 @@ def test_tutel_encodes_and_decodes_kept_rows() -> None:
     trace = decode([[[0]], [[1]], [[0]]], first=[0, 0, 0])
     model = Model([Layer(0, moe=True)], 3, 1, 10, 2, expert_bytes=100)
     config = Config(batch_size=3, gpus=2, gating="tutel", capacity_fraction=0.5)
-    verdict = judge(trace, model, config, HandPrices())
+    verdict = reference(trace, model, config, HandPrices())
     # as under static gating, but gate 10 x 2 + encode 25 + 1 = 46: 148; dispatch 130: 278;
     # GPU 0's kernel 88: 366; combine 110: 476; decode 1; head 40
     assert verdict.duration_ns == 476 + 1 + 40
@@ -237,7 +237,7 @@ def test_empty_experts_are_called_one_by_one() -> None:
     for calls_empty in (False, True):
         software = replace(launching, calls_empty=calls_empty)
         config = Config(kernels="serial", software=software)
-        ends.append(judge(trace, model, config, HandPrices()).duration_ns)
+        ends.append(reference(trace, model, config, HandPrices()).duration_ns)
     # host: attention 204, gate 200, counts 7 + 3, experts 2 or 3 x 200, combine 200, head 200
     assert ends == [204 + 200 + 10 + 400 + 400, 204 + 200 + 10 + 600 + 400]
 
@@ -249,7 +249,7 @@ def test_whole_sequences_launch_their_own_attention() -> None:
     kernels = replace(SOFTWARE.kernels, sequence=7)
     config = Config(phase="prefill", software=replace(SOFTWARE, launch_ns=200, kernels=kernels))
     # host: attention 7 x 200 + 4, gate, grouped, combine, head
-    assert judge(trace, model, config, HandPrices()).duration_ns == 1404 + 4 * 200
+    assert reference(trace, model, config, HandPrices()).duration_ns == 1404 + 4 * 200
 
 
 def test_a_gating_has_its_own_launches() -> None:
@@ -258,7 +258,7 @@ def test_a_gating_has_its_own_launches() -> None:
     kernels = Kernels(1, 1, 1, 1, 1, 1, reorder=10, gate_by_gating={"static": 20})
     software = replace(SOFTWARE, launch_ns=200, kernels=kernels)
     ends = {
-        gating: judge(
+        gating: reference(
             trace, model, Config(gating=gating, software=software), HandPrices()
         ).duration_ns
         for gating in ("dynamic", "static", "gshard")
@@ -275,7 +275,7 @@ def test_the_rule_decides_whose_gate_weight_is_lost() -> None:
     lost = {}
     for drop in ("first_come", "highest_gate_first", "batch_prioritised"):
         config = Config(batch_size=3, gating="gshard", factor=0.1, min_capacity=1, drop=drop)
-        verdict = judge(trace, model, config, HandPrices())
+        verdict = reference(trace, model, config, HandPrices())
         assert verdict.dropped == 3
         assert verdict.weight == round(3.125 * 2**24)
         lost[drop] = verdict.lost_weight / 2**24

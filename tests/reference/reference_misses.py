@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .judge_words import Config, Layer, Model, Prices, Turn
+from .reference_words import Activation, Config, Layer, Model, Prices
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
 SKIP = "skip"  # not computed at all
@@ -40,22 +40,29 @@ class Misses:
         return HOST
 
 
-def host_ns(turns: list[Turn], layer: Layer, model: Model, config: Config, prices: Prices) -> int:
-    """Rows down in one copy, the experts one after the other, as many bytes up; no turns, no time.
+def host_ns(
+    activations: list[Activation], layer: Layer, model: Model, config: Config, prices: Prices
+) -> int:
+    """Rows down in one copy, the experts one after the other, as many bytes up; no activations, no
+    time.
 
     Nothing of this holds an engine of the GPU.
     """
-    if not turns:
+    if not activations:
         return 0
     pinned = config.software.pinned
-    size = sum(turn.rows for turn in turns) * model.hidden * model.activation_bytes
+    size = (
+        sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
+    )
     down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-    return down + sum(prices.cpu_expert_ns(layer, turn.rows) for turn in turns) + up
+    return (
+        down + sum(prices.cpu_expert_ns(layer, activation.rows) for activation in activations) + up
+    )
 
 
-def link_ns(wave: list[Turn], model: Model, prices: Prices) -> int:
+def link_ns(wave: list[Activation], model: Model, prices: Prices) -> int:
     """One pinned copy of all that a wave's kernel reads over the link."""
-    reads = [turn for turn in wave if turn.place == LINK]
+    reads = [activation for activation in wave if activation.place == LINK]
     if not reads:
         return 0
     return prices.copy_ns(len(reads) * model.expert_bytes, "h2d", pinned=True, copies=1)

@@ -8,18 +8,18 @@ from random import Random
 import numpy as np
 import pytest
 
-from .judge import Decisions, route_pass
-from .judge_batches import passes_of
-from .judge_clock import Clock
-from .judge_words import DECODE, Config, Layer, Model, Trace
 from .prices import ToyPrices
+from .reference import Decisions, route_pass
+from .reference_batches import passes_of
+from .reference_clock import Clock
+from .reference_words import DECODE, Config, Layer, Model, Trace
 from .scenes import play
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 ROUTING = SHARED / "data" / "routing" / "gptoss20b_decode_160req.npz"
 
 SLOTS = (2, 4, 8, 16)
-TABLE = {  # (requests, tokens of each): expert turns, misses by policy at SLOTS
+TABLE = {  # (requests, tokens of each): expert activations, misses by policy at SLOTS
     (1, 80): (
         7680,
         {
@@ -70,7 +70,7 @@ def excerpt(requests: int, tokens: int) -> Trace:
 @pytest.mark.skipif(not ROUTING.exists(), reason="the full real trace is not beside the repository")
 @pytest.mark.parametrize(("requests", "tokens"), TABLE)
 def test_the_table_of_misses(requests: int, tokens: int) -> None:
-    turns, rows = TABLE[requests, tokens]
+    activations, rows = TABLE[requests, tokens]
     trace = excerpt(requests, tokens)
     model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
     passes = passes_of(trace, Config(batch_size=requests))
@@ -81,9 +81,11 @@ def test_the_table_of_misses(requests: int, tokens: int) -> None:
             config = Config(batch_size=requests, slots=slots, policy=policy)
             clock = Clock(trace, model, config, ToyPrices())  # stands still: misses need none
             decisions = Decisions(passes, routed, trace, model, config, clock)
-            decided = [decisions.turns(s, m, 0, 0) for s in range(tokens) for m in range(24)]
-            assert sum(map(len, decided)) == turns
-            counted.append(sum(turn.missed for of_layer in decided for turn in of_layer))
+            decided = [decisions.activations(s, m, 0, 0) for s in range(tokens) for m in range(24)]
+            assert sum(map(len, decided)) == activations
+            counted.append(
+                sum(activation.missed for of_layer in decided for activation in of_layer)
+            )
         assert tuple(counted) == expected, policy
 
 

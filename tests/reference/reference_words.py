@@ -1,4 +1,4 @@
-"""The words the judge speaks: what goes in (model, choices, prices) and what comes out."""
+"""The words the reference speaks: what goes in (model, choices, prices) and what comes out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Kernel launches: attention and head in one layer or pass, expert in one turn, ..."""
+    """Kernel launches: attention and head in one layer or pass, expert in one activation, ..."""
 
     attention: int = 0
     gate: int = 0
@@ -119,7 +119,7 @@ class Config:
     plan: list[list[int]] | None = None  # by MoE layer, the logical expert of each physical one
     # per GPU and MoE layer, one number or one a layer; None: all local experts
     slots: int | list[int] | None = None
-    policy: str = "lru"  # a name of judge_policies.POLICIES
+    policy: str = "lru"  # a name of reference_policies.POLICIES
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
     first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
@@ -175,13 +175,13 @@ class Prices(Protocol):
 
 
 @dataclass
-class Turn:
-    """One expert's turn in one step of one (layer, GPU)."""
+class Activation:
+    """One expert's activation in one step of one (layer, GPU)."""
 
     step: int
     layer: int
     gpu: int
-    turn: int
+    activation: int
     expert: int
     hit: bool
     victim: int | None = None
@@ -193,7 +193,7 @@ class Turn:
     rows: int = 0
     kept_rows: int = 0
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
-    copy: Any = None  # the prefetch that a late turn waits for
+    copy: Any = None  # the prefetch that a late activation waits for
     caused: bool = False  # a miss whose expert was last evicted by a prefetch
 
     @property
@@ -216,7 +216,7 @@ class Span:
 
 @dataclass
 class Verdict:
-    """Everything the judge says: exact integers, nanoseconds, rows, bytes."""
+    """Everything the reference says: exact integers, nanoseconds, rows, bytes."""
 
     tokens: int = 0
     decode_tokens: int = 0
@@ -225,9 +225,9 @@ class Verdict:
     hits: int = 0
     late: int = 0
     misses: int = 0
-    host_turns: int = 0
-    zero_copy_turns: int = 0
-    skipped_turns: int = 0
+    host_activations: int = 0
+    zero_copy_activations: int = 0
+    skipped_activations: int = 0
     prefetched: int = 0  # started
     prefetches_used: int = 0
     prefetches_cancelled: int = 0
@@ -255,7 +255,7 @@ class Verdict:
     steps: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, int]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
 
     @property

@@ -8,10 +8,10 @@ from math import ceil, floor
 
 import numpy as np
 
-from .judge_misses import HOST, LOAD, SKIP, Misses
-from .judge_policies import POLICIES, Arrival, Expert
-from .judge_prefetch import CANCELLED, QUEUED, Copy
-from .judge_words import NO_EXPERT, Config, Trace, Turn
+from .reference_misses import HOST, LOAD, SKIP, Misses
+from .reference_policies import POLICIES, Arrival, Expert
+from .reference_prefetch import CANCELLED, QUEUED, Copy
+from .reference_words import NO_EXPERT, Activation, Config, Trace
 
 STAGING = 2  # experts that the staging buffers hold
 
@@ -50,9 +50,10 @@ class Cache:
         layers: list[int],
         local: list[int],
         usage: dict[Expert, int],
-        needs: list[tuple[int, int, list[int]]],
+        active_experts: list[tuple[int, int, list[int]]],
     ) -> None:
-        """``needs``: every (forward pass, layer, ascending ids) that asks the slots, in order.
+        """``active_experts``: every (forward pass, layer, ascending ids) that asks the slots, in
+        order.
 
         Forward passes are counted without those that pass the slots by.
         """
@@ -66,7 +67,11 @@ class Cache:
         if self.streams:  # buffers of all layers, whatever the slots
             self.slots = config.parameters.get("buffers", 2)
         uses: dict[Expert, list[tuple[int, int, int]]] = {e: [] for e in experts}
-        for step, layer, ids in needs:  # next use as (step, layer, turn), id order assumed
+        for (
+            step,
+            layer,
+            ids,
+        ) in active_experts:  # next use as (step, layer, activation), id order assumed
             for rank, expert in enumerate(ids):
                 uses[layer, expert].append((step, layers.index(layer), rank))
         self.resident: set[Expert] = set()
@@ -114,8 +119,8 @@ class Cache:
         weights: dict[int, int],
         misses: Misses,
         now_ns: int = 0,
-    ) -> list[Turn]:
-        """The turns of one step and layer in execution order; their waves are not set yet.
+    ) -> list[Activation]:
+        """The activations of one step and layer in execution order; their waves are not set yet.
 
         ``rows[expert]`` and ``weights[expert]`` are what the step gives each expert. The clock,
         ``now_ns``, only tells which prefetches have ended.
@@ -126,16 +131,16 @@ class Cache:
         at_start = {e for e in self.resident if not self.late(e, now_ns)}
         if self.config.order == "resident_first":
             order = [e for e in order if e in at_start] + [e for e in order if e not in at_start]
-        turns = []
+        activations = []
         for place, expert in enumerate(order):
             hit = expert in self.resident  # or late
-            turn = Turn(step, layer, self.gpu, place, expert[1], hit)
-            turn.rows = rows[expert[1]]
-            turn.resident_at_start = expert in at_start
+            activation = Activation(step, layer, self.gpu, place, expert[1], hit)
+            activation.rows = rows[expert[1]]
+            activation.resident_at_start = expert in at_start
             if hit:
-                self.use_copy(expert, turn, now_ns)
+                self.use_copy(expert, activation, now_ns)
             else:
-                turn.caused = self.evicted_by.get(expert) == "prefetch"
+                activation.caused = self.evicted_by.get(expert) == "prefetch"
             arrival = Arrival(
                 self.now,
                 forward_pass,
@@ -145,34 +150,34 @@ class Cache:
                 weights.get(expert[1], 0),
             )
             if not hit:
-                turn.place = misses.place(turn.rows)
-            if not hit and turn.place != LOAD:  # the slots stay as they are
+                activation.place = misses.place(activation.rows)
+            if not hit and activation.place != LOAD:  # the slots stay as they are
                 self.policy.elsewhere(arrival)
                 self.now += 1
-                turns.append(turn)
+                activations.append(activation)
                 continue
             self.policy.seen(arrival)
             victim = None
             if not hit:
-                victim, turn.rule = self.make_room(order, place, arrival)
+                victim, activation.rule = self.make_room(order, place, arrival)
                 if victim is not None:
                     self.evict(victim, "demand")
-                    turn.victim = victim[1]
+                    activation.victim = victim[1]
                 self.resident.add(expert)
             assert len(self.resident) <= self.slots or self.all_resident
             self.policy.ended(arrival, victim)
             self.now += 1
-            turns.append(turn)
-        return turns
+            activations.append(activation)
+        return activations
 
-    def use_copy(self, expert: Expert, turn: Turn, now_ns: int) -> None:
+    def use_copy(self, expert: Expert, activation: Activation, now_ns: int) -> None:
         """What a prefetch has brought, or is bringing."""
         copy = self.copies.get(expert)
         if copy is None:
             return
-        copy.used = copy.used or copy.step == turn.step
+        copy.used = copy.used or copy.step == activation.step
         if self.late(expert, now_ns):
-            turn.hit, turn.late, turn.copy = False, True, copy
+            activation.hit, activation.late, activation.copy = False, True, copy
             if copy.state == QUEUED:
                 copy.promote()
 
@@ -187,39 +192,43 @@ class Cache:
 
     def pass_by(
         self, step: int, layer: int, needed: list[int], rows: list[int], misses: Misses
-    ) -> list[Turn]:
-        """The turns of a step and layer that leaves the slots, and what policies know, alone."""
+    ) -> list[Activation]:
+        """The activations of a step and layer that leaves the slots, and what policies know,
+        alone.
+        """
         if self.config.prefill == "stream" and not self.all_resident:
             return self.of_whole_layer(step, layer, needed, rows)
         present: set[Expert] = set() if self.streams else self.resident
         order = sorted(needed)
         if self.config.order == "resident_first":
             order.sort(key=lambda e: (layer, e) not in present)
-        turns = []
+        activations = []
         buffers: list[int] = []  # the one filled first comes first
         for place, expert in enumerate(order):
             hit = (layer, expert) in present
-            turn = Turn(step, layer, self.gpu, place, expert, hit)
-            turn.rows, turn.resident_at_start = rows[expert], hit
-            turn.place = "" if hit else misses.place(rows[expert])
-            if turn.place == LOAD:
-                turn.rule = "staged"
+            activation = Activation(step, layer, self.gpu, place, expert, hit)
+            activation.rows, activation.resident_at_start = rows[expert], hit
+            activation.place = "" if hit else misses.place(rows[expert])
+            if activation.place == LOAD:
+                activation.rule = "staged"
                 if len(buffers) == STAGING:
-                    turn.victim = buffers.pop(0)
+                    activation.victim = buffers.pop(0)
                 buffers.append(expert)
-            turns.append(turn)
-        return turns
+            activations.append(activation)
+        return activations
 
     def of_whole_layer(
         self, step: int, layer: int, needed: list[int], rows: list[int]
-    ) -> list[Turn]:
+    ) -> list[Activation]:
         """All come with their layer."""
-        turns = []
+        activations = []
         for place, expert in enumerate(sorted(needed)):
-            turn = Turn(step, layer, self.gpu, place, expert, False, place=LOAD, rule="layer")
-            turn.rows = rows[expert]
-            turns.append(turn)
-        return turns
+            activation = Activation(
+                step, layer, self.gpu, place, expert, False, place=LOAD, rule="layer"
+            )
+            activation.rows = rows[expert]
+            activations.append(activation)
+        return activations
 
     def make_room(
         self, order: list[Expert], place: int, arrival: Arrival
@@ -230,7 +239,7 @@ class Cache:
         candidates = sorted(self.resident - set(order) - self.pinned)
         if candidates:
             return self.policy.victim(candidates, arrival), "a"
-        # (b) experts of N whose turn is over
+        # (b) experts of N whose activation is over
         candidates = sorted(self.resident & set(order[:place]))
         if candidates:
             return self.policy.victim(candidates, arrival), "b"
@@ -246,32 +255,32 @@ class Cache:
         return (self.layers.index(layer) - place - 1) % len(self.layers)
 
 
-def form_waves(turns: list[Turn], config: Config) -> list[list[Turn]]:
-    """The kernels of one step, and each turn's wave number."""
-    waves: list[list[Turn]] = []
+def form_waves(activations: list[Activation], config: Config) -> list[list[Activation]]:
+    """The kernels of one step, and each activation's wave number."""
+    waves: list[list[Activation]] = []
     residents_ended = False
-    for turn in turns:
-        if turn.place in (HOST, SKIP):
-            turn.wave = -1
+    for activation in activations:
+        if activation.place in (HOST, SKIP):
+            activation.wave = -1
             continue
         current = waves[-1] if waves else []
         if config.kernels == "serial":
             new = True  # one kernel an expert
         else:
-            new = not waves or turn.rule == "staged"
+            new = not waves or activation.rule == "staged"
             # rule (b): it takes the slot of an expert of the same wave
-            if turn.rule == "b" and turn.victim in [other.expert for other in current]:
+            if activation.rule == "b" and activation.victim in [other.expert for other in current]:
                 new = True
             # resident_first: where the residents end
             if (
                 config.order == "resident_first"
-                and not turn.resident_at_start
+                and not activation.resident_at_start
                 and not residents_ended
             ):
                 residents_ended = True
                 new = True
         if new:
             waves.append([])
-        waves[-1].append(turn)
-        turn.wave = len(waves) - 1
+        waves[-1].append(activation)
+        activation.wave = len(waves) - 1
     return waves

@@ -1,5 +1,5 @@
-"""Turns, waves and copies of a run of passes at once, compiled, where every miss is loaded and
-nothing is prefetched: as ``memory.decisions`` gives them or, faster still, by its rules for a
+"""Activations, waves and copies of a run of passes at once, compiled, where every miss is loaded
+and nothing is prefetched: as ``memory.decisions`` gives them or, faster still, by its rules for a
 policy that ranks by one number.
 """
 
@@ -16,12 +16,12 @@ from moesim.memory.misses.base import NO_LIMIT
 
 USED_AT, LOADED_AT, LOADED_LAST, USES, CONSTANT, NEXT_USED = range(6)
 """What an expert's rank is; the lowest is evicted."""
-TURNS, HITS, ACCESS_HITS = range(3)
+ACTIVATIONS, HITS, ACCESS_HITS = range(3)
 CLOSED = np.iinfo(np.int64).max
 """The rank of what is no candidate of rule (a)."""
 
 _FLAT, _MASK, _TABLE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
-_DEPTHS = types.uint16[::1]
+_DISTANCES = types.uint16[::1]
 
 
 @njit(types.int64(types.int64[::1]), cache=True)
@@ -39,10 +39,10 @@ def _lowest(ranks: Any) -> int:
 
 
 @njit(types.int64(types.int64, _FLAT, types.boolean[::1], _FLAT), cache=True)
-def _over(turn: int, order: Any, resident: Any, rank: Any) -> int:
-    """Rule (b): of the residents whose turn is over the one of the lowest rank, else -1."""
+def _over(activation: int, order: Any, resident: Any, rank: Any) -> int:
+    """Rule (b): of the residents whose activation is over the one of the lowest rank, else -1."""
     victim = -1
-    for i in range(turn):
+    for i in range(activation):
         e = order[i]
         if resident[e] and (
             victim < 0 or rank[e] < rank[victim] or (rank[e] == rank[victim] and e < victim)
@@ -53,16 +53,16 @@ def _over(turn: int, order: Any, resident: Any, rank: Any) -> int:
 
 @njit(
     types.int64(
-        types.int64, types.boolean, types.boolean, types.boolean,
-        _FLAT, _FLAT, _FLAT, _FLAT, _DEPTHS, types.int64, types.boolean[::1], _FLAT, _FLAT, _FLAT,
-        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
-        types.int64[:, :, :, ::1], types.int64, types.int64,
+        types.int64, types.boolean, types.boolean, types.boolean, _FLAT, _FLAT, _FLAT, _FLAT,
+        _DISTANCES, types.int64, types.boolean[::1], _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT,
+        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, types.int64[:, :, :, ::1], types.int64,
+        types.int64,
     ),
     cache=True,
 )  # fmt: skip
-def take_turns(
+def take_activations(
     rank_of: int, serial: bool, resident_first: bool, overlaps: bool,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
+    offsets: Any, active: Any, rows: Any, next_use: Any, distances: Any,
     slots: int, resident: Any, rank: Any, open_rank: Any, clock: Any,
     step_waves: Any, wave_ones: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, filled: Any,
@@ -71,14 +71,14 @@ def take_turns(
     """Every step of one MoE layer on one GPU; returns the waves of the step with most.
 
     ``rank_of``: what ``rank`` int64[experts] is; ``open_rank`` of residents that the step does not
-    need, else CLOSED. ``depths`` uint16[needs], where they are known: where each need stands in the
-    stack at the start of its step; it is then resident if that is less than ``slots``, which hold
-    what any step needs, and the state is left alone. ``clock`` int64[2]: policy time and used
-    slots. ``filled`` int64[4]: waves and copies so far, odd waves and their rows. ``wave_ones``:
-    the rows of a wave whose experts have one each, else 0. ``counts`` int64[3, passes, layers,
-    gpus].
+    need, else CLOSED. ``distances`` uint16[active experts], where they are known: where each active
+    expert stands in the stack at the start of its step; it is then resident if that is less than
+    ``slots``, which hold what any step needs, and the state is left alone. ``clock`` int64[2]:
+    policy time and used slots. ``filled`` int64[4]: waves and copies so far, odd waves and their
+    rows. ``wave_ones``: the rows of a wave whose experts have one each, else 0. ``counts`` int64[3,
+    passes, layers, gpus].
     """
-    experts, known = len(resident), len(depths) > 0
+    experts, known = len(resident), len(distances) > 0
     everything = slots >= experts
     order, own = np.empty(experts, np.int64), np.zeros(experts, np.int64)
     wave_of, use_after = np.empty(experts, np.int64), np.zeros(experts, np.int64)
@@ -91,27 +91,27 @@ def take_turns(
         n = offsets[step + 1] - low
         hits = access_hits = 0
         for i in range(n):
-            e = needs[low + i]
+            e = active[low + i]
             order[i], own[e] = e, rows[low + i]
             if known:
-                resident[e] = depths[low + i] < slots
+                resident[e] = distances[low + i] < slots
             else:
                 open_rank[e] = CLOSED
         residents = n
         if not everything:
             if rank_of == NEXT_USED:
                 for i in range(n):
-                    use_after[needs[low + i]] = next_use[low + i]
+                    use_after[active[low + i]] = next_use[low + i]
             if resident_first:
                 residents = 0
                 for i in range(n):
-                    if resident[needs[low + i]]:
-                        order[residents] = needs[low + i]
+                    if resident[active[low + i]]:
+                        order[residents] = active[low + i]
                         residents += 1
                 rest = residents
                 for i in range(n):
-                    if not resident[needs[low + i]]:
-                        order[rest] = needs[low + i]
+                    if not resident[active[low + i]]:
+                        order[rest] = active[low + i]
                         rest += 1
         wave = first = together = 0
         crossed = False
@@ -183,7 +183,7 @@ def take_turns(
                     open_rank[order[i]] = rank[order[i]]
         most = max(most, wave)
         step_waves[step + 1], step_copies[step + 1] = waves - filled[0], copies - filled[1]
-        counts[TURNS, step, layer, gpu] += n
+        counts[ACTIVATIONS, step, layer, gpu] += n
         counts[HITS, step, layer, gpu] += hits
         counts[ACCESS_HITS, step, layer, gpu] += access_hits
     filled[0], filled[1], filled[2], filled[3] = waves, copies, odd, odd_members
@@ -201,17 +201,18 @@ def take_turns(
     ),
     cache=True,
 )  # fmt: skip
-def take_all_turns(
+def take_all_activations(
     rank_of: int, serial: bool, resident_first: bool, overlaps: bool, works: Any, kinds: Any,
     gpus: int,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, depths: Any,
+    offsets: Any, active: Any, rows: Any, next_use: Any, distances: Any,
     slots: Any, local: Any, resident: Any, rank: Any, open_rank: Any, clock: Any,
     step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
     copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
 ) -> int:  # fmt: skip
-    """``take_turns`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers together;
-    ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves and their rows of a kind end.
+    """``take_activations`` of all ``works`` int64[MoE layers x gpus], equal ``kinds`` of layers
+    together; ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves and their rows of a
+    kind end.
     """
     filled, most = np.zeros(4, np.int64), 0
     by_layer = counts.shape[2] > 1
@@ -219,9 +220,9 @@ def take_all_turns(
         layer, gpu = work // gpus, work % gpus
         number = local[gpu]
         wave_base[work], copy_base[work] = filled[0], filled[1]
-        least = take_turns(
+        least = take_activations(
             rank_of, serial, resident_first, overlaps,
-            offsets[work], needs[work], rows[work], next_use[work], depths[work],
+            offsets[work], active[work], rows[work], next_use[work], distances[work],
             slots[work], resident[work][:number], rank[work][:number], open_rank[work][:number],
             clock[work], step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
             odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,
@@ -234,12 +235,12 @@ def take_all_turns(
 
 @njit(types.void(types.boolean, _FLAT, _FLAT, _FLAT, _MASK, _FLAT, _FLAT), cache=True)
 def all_hit(
-    serial: bool, offsets: Any, needs: Any, expert: Any, hit: Any, wave: Any, wait: Any
+    serial: bool, offsets: Any, active: Any, expert: Any, hit: Any, wave: Any, wait: Any
 ) -> None:
-    """The turns where every local expert is there."""
+    """The activations where every local expert is there."""
     for step in range(len(offsets) - 1):
         for i in range(offsets[step], offsets[step + 1]):
-            expert[i], hit[i], wait[i] = needs[i], True, -1
+            expert[i], hit[i], wait[i] = active[i], True, -1
             wave[i] = i - offsets[step] if serial else 0
 
 
@@ -252,14 +253,14 @@ def all_hit(
     cache=True,
 )  # fmt: skip
 def lay_out(
-    resident_first: bool, overlaps: bool, offsets: Any, needs: Any, rows: Any,
+    resident_first: bool, overlaps: bool, offsets: Any, active: Any, rows: Any,
     expert: Any, hit: Any, wave: Any, wait: Any, own: Any,
     step_waves: Any, wave_ones: Any, step_copies: Any, copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, filled: Any,
     counts: Any, layer: int, gpu: int,
 ) -> int:  # fmt: skip
-    """Waves, copies and counts of the turns of one MoE layer on one GPU; returns the waves of the
-    step with most.
+    """Waves, copies and counts of the activations of one MoE layer on one GPU; returns the waves of
+    the step with most.
 
     ``filled`` int64[4]: waves and copies so far, odd waves and their rows. ``wave_ones``: the rows
     of a wave whose experts have one each, else 0. ``counts`` int64[3, passes, layers, gpus].
@@ -272,7 +273,7 @@ def lay_out(
         hits = access_hits = 0
         if resident_first:
             for i in range(low, high):
-                own[needs[i]] = rows[i]
+                own[active[i]] = rows[i]
         first, together = low, 0
         for i in range(low, high):
             number = own[expert[i]] if resident_first else rows[i]
@@ -298,7 +299,7 @@ def lay_out(
         if high > low:
             most = max(most, wave[high - 1] + 1)
         step_waves[step + 1], step_copies[step + 1] = waves - filled[0], copies - filled[1]
-        counts[TURNS, step, layer, gpu] += high - low
+        counts[ACTIVATIONS, step, layer, gpu] += high - low
         counts[HITS, step, layer, gpu] += hits
         counts[ACCESS_HITS, step, layer, gpu] += access_hits
     filled[0], filled[1], filled[2], filled[3] = waves, copies, odd, odd_members
@@ -315,19 +316,19 @@ def lay_out(
     ),
     cache=True,
 )  # fmt: skip
-def decide_all_turns(
+def decide_all_activations(
     decide: Any, serial: bool, resident_first: bool, overlaps: bool, empties: bool,
     works: Any, kinds: Any, local: Any, first: int,
-    offsets: Any, needs: Any, rows: Any, next_use: Any, weights: Any,
+    offsets: Any, active: Any, rows: Any, next_use: Any, weights: Any,
     resident: Any, clock: Any, kept: Any,
     step_waves: Any, wave_base: Any, wave_ones: Any, step_copies: Any, copy_base: Any,
     copy_wave: Any, copy_wait: Any,
     odd_at: Any, odd_starts: Any, odd_rows: Any, ends: Any, counts: Any,
 ) -> int:  # fmt: skip
-    """As ``take_all_turns``, in passes from ``first`` on, under the policy whose decisions
+    """As ``take_all_activations``, in passes from ``first`` on, under the policy whose decisions
     ``decide`` makes, where ``kept`` has a state; elsewhere all experts are there.
     """
-    filled, most, gpus, room = np.zeros(4, np.int64), 0, len(local), needs.shape[1]
+    filled, most, gpus, room = np.zeros(4, np.int64), 0, len(local), active.shape[1]
     by_layer = counts.shape[2] > 1
     expert, wave = np.empty(room, np.int64), np.empty(room, np.int64)
     wait, victim, place = np.empty_like(wave), np.empty_like(wave), np.empty_like(wave)
@@ -340,16 +341,16 @@ def decide_all_turns(
         begin, end = kept.state_at[work], kept.state_at[work + 1]
         if end > begin:
             clock[work, 0] = decide(
-                NO_LIMIT, no_prices, offsets[work], needs[work], next_use[work], weights[work],
+                NO_LIMIT, no_prices, offsets[work], active[work], next_use[work], weights[work],
                 kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], kept.slots[work],
                 serial, resident_first, empties, 1, first, clock[work, 0],
                 resident[work][:number], kept.state[begin:end].reshape((-1, number)),
                 expert, hit, wave, wait, victim, place,
             )  # fmt: skip
         else:
-            all_hit(serial, offsets[work], needs[work], expert, hit, wave, wait)
+            all_hit(serial, offsets[work], active[work], expert, hit, wave, wait)
         least = lay_out(
-            resident_first, overlaps, offsets[work], needs[work], rows[work],
+            resident_first, overlaps, offsets[work], active[work], rows[work],
             expert, hit, wave, wait, own,
             step_waves[work], wave_ones, step_copies[work], copy_wave, copy_wait,
             odd_at, odd_starts, odd_rows, filled, counts, layer if by_layer else 0, gpu,

@@ -1,4 +1,4 @@
-"""What a layer needs, step by step, and the turns that it takes for it: plain arrays."""
+"""What a layer needs, step by step, and the activations that it takes for it: plain arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Needs:
+class ActiveExperts:
     """What a layer needs on one GPU: step s needs ``experts[offsets[s]:offsets[s + 1]]``,
     ascending.
     """
@@ -20,20 +20,21 @@ class Needs:
     offsets: Ints
     experts: Ints
 
-    def between(self, first: int, last: int) -> Needs:
-        """The needs of steps first:last."""
+    def between(self, first: int, last: int) -> ActiveExperts:
+        """The active experts of steps first:last."""
         low, high = self.offsets[first], self.offsets[last]
-        return Needs(self.offsets[first : last + 1] - low, self.experts[low:high])
+        return ActiveExperts(self.offsets[first : last + 1] - low, self.experts[low:high])
 
 
 @dataclass(frozen=True, eq=False)
-class Turns:
-    """The turns of a layer on one GPU, in execution order, aligned with ``Needs.experts`` by step.
+class Activations:
+    """The activations of a layer on one GPU, in execution order, aligned with
+    ``ActiveExperts.experts`` by step.
 
     ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
     victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
     pool; ``form`` int64: how the expert is served, a number in the table of the run's miss handling
-    (IN_SLOT for a hit). A turn without a kernel has wave -1.
+    (IN_SLOT for a hit). An activation without a kernel has wave -1.
     """
 
     expert: Ints
@@ -44,8 +45,8 @@ class Turns:
     form: Ints
 
     @classmethod
-    def joined(cls, parts: Sequence[Turns]) -> Turns:
-        """The turns of steps that follow one another."""
+    def joined(cls, parts: Sequence[Activations]) -> Activations:
+        """The activations of steps that follow one another."""
         if len(parts) == 1:
             return parts[0]
         names = cls.__dataclass_fields__

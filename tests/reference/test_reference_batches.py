@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .judge_batches import Pass, passes_of
-from .judge_words import Config, Trace
+from .reference_batches import Pass, passes_of
+from .reference_words import Config, Trace
 
 
 def trace_of(*requests: tuple[int, int]) -> Trace:

@@ -1,4 +1,4 @@
-"""The needs of a run of passes straight from its expert ids, compiled."""
+"""The active experts of a run of passes straight from its expert ids, compiled."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _sort(values: Any, count: int, rank: Any, ordered: Any) -> None:
     ),
     cache=True,
 )  # fmt: skip
-def find_needs(
+def find_active_experts(
     ids: Any, rows: Any, offsets: Any, active: Any, home: Any, gpu_of_home: Any, gpus: int,
-    need_offsets: Any, experts: Any, need_rows: Any, executed: Any,
+    active_offsets: Any, experts: Any, active_rows: Any, executed: Any,
 ) -> None:  # fmt: skip
     """Fill in what each MoE layer needs on each GPU, layer by layer, each ascending.
 
@@ -79,7 +79,7 @@ def find_needs(
         kept, own = layer if executed.shape[1] > 1 else 0, home[layer]
         filled[:] = 0
         for gpu in range(gpus):
-            need_offsets[layer * gpus + gpu, 0] = 0
+            active_offsets[layer * gpus + gpu, 0] = 0
         for step in range(len(offsets) - 1):
             distinct = 0
             if active[step, layer]:
@@ -106,10 +106,10 @@ def find_needs(
                 total, place = 0, filled[0]
                 for i in range(distinct):
                     at = ordered[i]
-                    experts[layer, place + i], need_rows[layer, place + i] = at, count[at]
+                    experts[layer, place + i], active_rows[layer, place + i] = at, count[at]
                     total += count[at]
                     count[at] = 0
-                filled[0] = need_offsets[layer, step + 1] = place + distinct
+                filled[0] = active_offsets[layer, step + 1] = place + distinct
                 executed[step, kept, 0] += total
                 continue
             on_gpu[:] = 0
@@ -117,12 +117,12 @@ def find_needs(
                 at = ordered[i]
                 gpu = gpu_of_home[at]
                 work, place = layer * gpus + gpu, filled[gpu]
-                experts[work, place], need_rows[work, place] = at - gpu * width, count[at]
+                experts[work, place], active_rows[work, place] = at - gpu * width, count[at]
                 on_gpu[gpu] += count[at]
                 filled[gpu] = place + 1
                 count[at] = 0
             for gpu in range(gpus):
-                need_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
+                active_offsets[layer * gpus + gpu, step + 1] = filled[gpu]
                 executed[step, kept, gpu] += on_gpu[gpu]
 
 
@@ -135,15 +135,15 @@ def find_needs(
 )  # fmt: skip
 def sum_weights(
     ids: Any, weights: Any, units: Any, rows: Any, offsets: Any, active: Any, home: Any, homes: int,
-    need_offsets: Any, experts: Any, sums: Any,
+    active_offsets: Any, experts: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """Gate weights of each need, in units of 1 / WEIGHT_UNIT: ``sums`` as ``experts`` is.
+    """Gate weights of each active expert, in units of 1 / WEIGHT_UNIT: ``sums`` as ``experts`` is.
 
     ``weights`` uint16[rows, MoE layers, k]: the trace's fp16 as they are, and ``units``
-    int64[65536] what each is; else as in ``find_needs``.
+    int64[65536] what each is; else as in ``find_active_experts``.
     """
     _, layers, top_k = ids.shape
-    gpus = len(need_offsets) // layers
+    gpus = len(active_offsets) // layers
     width, sum_of = homes // gpus, np.zeros(homes, np.int64)
     for layer in range(layers):
         for step in range(len(offsets) - 1):
@@ -156,7 +156,7 @@ def sum_weights(
                         sum_of[home[layer, expert]] += units[weights[rows[token], layer, k]]
             for gpu in range(gpus):
                 work = layer * gpus + gpu
-                for i in range(need_offsets[work, step], need_offsets[work, step + 1]):
+                for i in range(active_offsets[work, step], active_offsets[work, step + 1]):
                     at = gpu * width + experts[work, i]
                     sums[work, i] = sum_of[at]
                     sum_of[at] = 0

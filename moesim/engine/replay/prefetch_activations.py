@@ -1,0 +1,119 @@
+"""The activations of one MoE layer on one GPU, decided on the clock; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.config.compiled import types
+from moesim.engine.replay.prefetch_arrays import (
+    MOST_LOADS,
+    POOL_LAYERS,
+    QUEUED,
+    RESIDENT_FIRST,
+    SERIAL,
+    WAITING,
+)
+from moesim.engine.replay.prefetch_queue import drop
+from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, POOLS, QUEUE, in_place
+from moesim.memory.decisions import DECIDE
+from moesim.memory.forms import IN_SLOT
+from moesim.memory.policy import ARRIVING, PINNED
+
+_FLAT = types.int64[::1]
+
+
+@in_place(types.void(ASKED, ACTIVATING, types.int64, types.int64))
+def read_active_experts(asked: Any, activating: Any, work: int, index: int) -> None:
+    """The active experts of a work in pass ``index`` of the chunk, and their rows."""
+    low = asked.base[work] + asked.offsets[work, index]
+    number = asked.offsets[work, index + 1] - asked.offsets[work, index]
+    activating.offsets[1] = number
+    for i in range(number):
+        expert = asked.experts[low + i]
+        activating.active_experts[i] = expert
+        activating.own[expert], activating.kept[expert] = asked.rows[low + i], asked.kept[low + i]
+        if len(asked.kept_weight) > 0:
+            activating.kept_weight[expert] = asked.kept_weight[low + i]
+
+
+@in_place(types.void(ACTIVATING, types.boolean))
+def all_hit(activating: Any, serial: bool) -> None:
+    """The activations where every local expert has a slot."""
+    for i in range(activating.offsets[1]):
+        activating.expert[i], activating.hit[i] = activating.active_experts[i], True
+        activating.arriving[activating.active_experts[i]] = False
+        activating.wave[i] = i if serial else 0
+        activating.wait[i], activating.victim[i], activating.form[i] = -1, -1, IN_SLOT
+
+
+@in_place(
+    types.void(POOLS, QUEUE, ACTIVATING, _FLAT, types.int64, types.int64, types.int64, types.int64)
+)
+def end_prefetches(
+    pools: Any, queue: Any, activating: Any, sizes: Any, local: int, work: int, gpus: int, now: int
+) -> None:
+    """Those for a layer end: its pins are lifted, what waits and is not needed is cancelled; and
+    what of its active experts has not arrived.
+    """
+    layer, gpu, pool = work // gpus, work % gpus, pools.of_work[work]
+    first, flat = pools.place[work] * local, layer * local
+    resident, state, needed = pools.resident[pool], pools.state[pool], activating.needed
+    for e in range(first, first + local):
+        state[PINNED, e] = 0
+    number = activating.offsets[1]
+    if queue.engine[gpu, QUEUED] > 0:
+        for i in range(number):
+            needed[activating.active_experts[i]] = True
+        for e in range(local):
+            if queue.arrival[gpu, flat + e] == WAITING and not needed[e]:
+                drop(queue, gpu, flat + e, sizes[layer])
+                resident[first + e] = False
+        for i in range(number):
+            needed[activating.active_experts[i]] = False
+    for i in range(number):
+        e = activating.active_experts[i]
+        there = queue.arrival[gpu, flat + e] <= now
+        activating.arriving[e] = not there and resident[first + e]
+        state[ARRIVING, first + e] = activating.arriving[e]
+
+
+@in_place(
+    types.void(
+        types.FunctionType(DECIDE), _FLAT, POOLS, ASKED, ACTIVATING,
+        types.int64, types.int64, types.int64, types.int64,
+    ))  # fmt: skip
+def decide_activations(
+    decide: Any, choices: Any, pools: Any, asked: Any, activating: Any,
+    local: int, work: int, index: int, step: int,
+) -> None:  # fmt: skip
+    """The activations of a work in pass ``index`` of the chunk, which is pass ``step``."""
+    pool, place = pools.of_work[work], pools.place[work]
+    low, number, first = (
+        asked.base[work] + asked.offsets[work, index],
+        activating.offsets[1],
+        place * local,
+    )
+    high = low + number
+    for i in range(number):
+        activating.active_experts[i] += first
+    next_use, weights, prices = asked.next_use, asked.weights, asked.prices
+    if len(next_use) > 0:
+        next_use = next_use[low:high]
+    if len(weights) > 0:
+        weights = weights[low:high]
+    if prices.shape[1] > 0:
+        prices = activating.prices[: 3 * number].reshape(3, number)
+        for i in range(number):
+            for what in range(3):
+                prices[what, i] = asked.prices[what, low + i]
+    pools.now[pool] = decide(
+        choices[MOST_LOADS], prices, activating.offsets, activating.active_experts, next_use,
+        weights, pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]], pools.slots[pool],
+        choices[SERIAL] != 0, choices[RESIDENT_FIRST] != 0, False, choices[POOL_LAYERS],
+        step * choices[POOL_LAYERS] + place, pools.now[pool],
+        pools.resident[pool][: pools.size[pool]], pools.state[pool], activating.expert,
+        activating.hit, activating.wave, activating.wait, activating.victim, activating.form,
+    )  # fmt: skip
+    for i in range(number):
+        activating.expert[i] -= first
+        activating.active_experts[i] -= first
