@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from moesim.memory.forms import Flags
+
 NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 WAITING = 1 << 62
@@ -25,6 +27,9 @@ COUNTED = (
 """The fields of ``Counts`` that are filled in; the misses by form follow them."""
 (ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
 CAUSED, SKIPPED_ROWS, SKIPPED_WEIGHT, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
+ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
+"""Rows of what forms are: the fields of ``Flags``, as one table, since each array of an argument
+makes every call longer."""
 
 
 class Pools(NamedTuple):
@@ -125,8 +130,8 @@ class Beside(NamedTuple):
 
 class Activating(NamedTuple):
     """Where one layer's activations on one GPU are decided: see ``decisions.decide``; rows and
-    marks by expert of the pool or the layer; and what the ``forms`` of activations are
-    (``forms.Flags``).
+    marks by expert of the pool or the layer; and what the ``forms`` of activations are, bool[5,
+    forms].
     """
 
     offsets: Any

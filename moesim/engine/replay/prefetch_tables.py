@@ -106,7 +106,7 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
         *np.zeros((2, pool), np.bool_), np.zeros(3 * local, np.int64),
-        forms,
+        np.stack(forms),
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
     return Activating(*room), Decided(*rows)

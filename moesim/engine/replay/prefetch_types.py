@@ -16,7 +16,6 @@ from moesim.engine.replay.prefetch_arrays import (
     Predicted,
     Queue,
 )
-from moesim.memory.forms import Flags
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
@@ -43,8 +42,7 @@ PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = _of(Patterns, *[_FLAT] * 7)
 BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 ACTIVATING = _of(
-    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT,
-    _of(Flags, *[_BOOLS] * len(Flags._fields)),
+    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK
 )  # fmt: skip
 DECIDED = _of(Decided, *[_FLAT] * 7)
 

@@ -18,12 +18,16 @@ from moesim.engine.replay.prefetch_arrays import (
     COPIES,
     HITS,
     HOSTED_NS,
+    IN_SLOT,
     KEPT_ROWS,
     LATE,
     LOADS,
     MEANT,
     MISSED,
     NOT_POOLED,
+    ON_GPU,
+    ON_HOST,
+    OVER_LINK,
     PROMOTED,
     PROMOTED_NOW,
     ROWS,
@@ -93,7 +97,7 @@ def queue_copies(
             victim = pool_first + activating.victim[i]
             queue.caused[gpu, victim] = False
             drop(queue, gpu, victim, sizes[victim // local])
-        if not hit and activating.forms.in_slot[activating.form[i]]:
+        if not hit and activating.forms[IN_SLOT, activating.form[i]]:
             loads += 1
             decided.copy_wave[copies], decided.copy_wait[copies] = wave, activating.wait[i]
             decided.copy_issued[copies] = now + loads * to_copy
@@ -145,18 +149,18 @@ def price_work(
         hits += hit
         counts[MISSED + form] += not activating.hit[i]
         access_hits += used * hit
-        if forms.on_host[form]:
+        if forms[ON_HOST, form]:
             hosted_ns += beside.cpu_ns[kind, own]
             beside.cpu_uses[kind, own] += 1
             hosted_rows += own
             hosted += 1
-        elif forms.on_gpu[form]:
+        elif forms[ON_GPU, form]:
             wave = activating.wave[i]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
             known.asked[length] = own
             length += 1
-            linked += forms.over_link[form]
+            linked += forms[OVER_LINK, form]
         else:
             skipped += used
             skipped_weight += activating.kept_weight[e]
