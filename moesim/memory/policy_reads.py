@@ -131,14 +131,19 @@ def _place(function: Callable[..., Any], node: ast.expr) -> str:
 def _node_of(function: Callable[..., Any]) -> ast.FunctionDef | None:
     """The source of ``function``; None where there is none."""
     code = getattr(function, "__code__", None)
-    return _nodes(code.co_filename).get(code.co_firstlineno) if code else None
+    if code is None:
+        return None
+    linecache.checkcache(code.co_filename)
+    nodes = _nodes("".join(linecache.getlines(code.co_filename)))
+    node = nodes.get(code.co_firstlineno)
+    return node if node is not None and node.name == code.co_name else None
 
 
 @lru_cache(maxsize=32)
-def _nodes(filename: str) -> dict[int, ast.FunctionDef]:
+def _nodes(text: str) -> dict[int, ast.FunctionDef]:
     """The functions of a file by their first lines, decorators included."""
     try:
-        module = ast.parse("".join(linecache.getlines(filename)))
+        module = ast.parse(text)
     except SyntaxError:
         return {}
     return {

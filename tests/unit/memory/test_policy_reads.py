@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from inspect import getsourcelines
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -148,3 +150,23 @@ def test_a_family_declares_for_its_members() -> None:
 
         class Forgetful(Family):
             kind: Literal["forgetful"] = "forgetful"
+
+
+FILE = """
+from typing import Any, Literal
+from moesim.memory.policy import CachePolicy
+class Edited(CachePolicy):
+    kind: Literal["edited"] = "edited"
+    @staticmethod
+    def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+        return {}
+"""
+
+
+def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:
+    """As in a notebook, where the module is loaded again."""
+    path = tmp_path / "edited.py"
+    for returned, error in (("expert", nullcontext()), ("draw", pytest.raises(InputError))):
+        path.write_text(FILE.format(returned), encoding="utf-8")
+        with error:
+            exec(compile(path.read_text(), path, "exec"), {"__name__": __name__})
