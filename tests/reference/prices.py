@@ -44,7 +44,8 @@ class ToyPrices:
     def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
         if context == 0:
             return 0
-        return self.base // 3 + layer.kind + context + 2 * kv + self.token * projected
+        price: int = self.base // 3 + layer.kind + context + 2 * kv + self.token * projected
+        return price
 
     def dense_ns(self, layer: Any, tokens: int) -> int:
         return 2 * self.base + 3 * layer.kind + 2 * self.token * tokens if tokens else 0

@@ -30,7 +30,7 @@ QUICK = sorted(policies.components)
 
 def decided_at_once(theirs: EngineCase, policy: str) -> EngineCase:
     """The case under ``policy``, changed so far that the quick program takes it, if it can be."""
-    kernels = "serial" if theirs.kernels == "serial" else "grouped"
+    kernels: Any = "serial" if theirs.kernels == "serial" else "grouped"
     chosen = policies.get(policy)()
     return replace(
         theirs, policy=chosen, gating=Dynamic(), miss=Load(), prefill="cache", kernels=kernels

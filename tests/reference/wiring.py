@@ -83,9 +83,11 @@ def engine_case(case: Case) -> EngineCase:
 
 def engine_prefetch(choices: Prefetch) -> Prefetcher:
     names = {"oracle": ("recall", "precision"), "next_layer": ("first_part",)}
-    own = {name: percent(getattr(choices, name)) for name in names.get(choices.kind, ())}
-    budget = None if choices.budget is None else f"{choices.budget} B"
-    return prefetchers.get(choices.kind)(layers=choices.layers, budget=budget, **own)
+    own: dict[str, Any] = {
+        name: percent(getattr(choices, name)) for name in names.get(choices.kind, ())
+    }
+    own["budget"] = None if choices.budget is None else f"{choices.budget} B"
+    return prefetchers.get(choices.kind)(layers=choices.layers, **own)
 
 
 def engine_placement(case: Case) -> Placement:
@@ -144,6 +146,7 @@ def engine_trace(case: Case, model: ModelSpec) -> RoutingTrace:
 
 def engine_software(software: Software) -> SoftwareProfile:
     names = ("launch_ns", "host_per_layer_ns", "host_per_copy_ns", "synchronisation_ns")
+    times: dict[str, Any] = {name: float(getattr(software, name)) for name in names}
     return SoftwareProfile(
         name="toy",
         title="toy",
@@ -156,5 +159,5 @@ def engine_software(software: Software) -> SoftwareProfile:
         synchronisations=software.synchronisations,
         count_reads=software.count_reads,
         calls_empty=software.calls_empty,
-        **{name: float(getattr(software, name)) for name in names},
+        **times,
     )
