@@ -85,20 +85,21 @@ def prices_of(
 
 @lru_cache(maxsize=12)
 def _scheduled(
-    path: Path, phase: Any, batch: int, gpus: int, batches: int, workers: int
-) -> tuple[RoutingTrace, Schedule]:
+    pool: RoutingTrace, phase: Any, batch: int, gpus: int, batches: int, workers: int
+) -> Schedule:
     """Batches of ``batch`` sentences over all GPUs; of each ``workers`` GPUs have the same."""
-    trace = read_pool(path)
-    requests = repeated(Requests.of(trace, phase), batch * batches, workers)
+    requests = repeated(Requests.of(pool, phase), batch * batches, workers)
     seats = Static(batch_size=batch).seats(requests)
-    return trace, Schedule.of(requests, seats, trace, gpus)
+    return Schedule.of(requests, seats, pool, gpus)
 
 
 def workload(path: Path, setting: Setting, values: Assumptions) -> tuple[RoutingTrace, Schedule]:
     """The sentences and the forward passes of ``setting``."""
     phase, gpus = TASKS[setting.task].phase, setting.gpus
     workers = gpus if values["sentences"] == "same" else 1
-    return _scheduled(path, phase, setting.sentences, gpus, setting.batches, workers)
+    pool = read_pool(path)
+    sizes = (setting.sentences, gpus, setting.batches, workers)
+    return pool, _scheduled(pool, phase, *sizes)
 
 
 def _gating(setting: Setting) -> Any:

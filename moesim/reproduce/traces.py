@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.inputs import stamp
 from moesim.config.paths import shipped_folder
 from moesim.reproduce.parameters import Assumptions, number
 from moesim.reproduce.settings import Task
@@ -101,9 +102,14 @@ def write_pool(path: Path, task: Task, domain: int, values: Assumptions, sentenc
     write_trace(drawn, path)
 
 
-@lru_cache(maxsize=6)
 def read_pool(path: Path) -> RoutingTrace:
-    """The pool at ``path``, read once a process."""
+    """The pool at ``path``, read once a process as long as the file stays."""
+    return _read_pool(path, stamp(path))
+
+
+@lru_cache(maxsize=6)
+def _read_pool(path: Path, stamp: tuple[int, ...]) -> RoutingTrace:
+    del stamp
     return read_trace(path)
 
 

@@ -13,7 +13,9 @@ from moesim.reproduce.dense import dense_counterpart
 from moesim.reproduce.eager import EagerPrices
 from moesim.reproduce.machines import hardware_of, software_of
 from moesim.reproduce.parameters import PARAMETERS, assumptions, defaults
-from moesim.reproduce.traces import repeated, used_by_place
+from moesim.reproduce.traces import read_pool, repeated, used_by_place
+from moesim.testing.traces import toy_trace
+from moesim.trace import write_trace
 from moesim.workload.requests import Requests
 
 
@@ -63,6 +65,15 @@ def test_places_of_a_sentence_keep_their_experts(persistence):
     stays = (used[:-1] & used[1:]).sum() / used[:-1].sum()
     assert stays == pytest.approx(persistence, abs=0.02)
     assert used.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_pool_that_is_written_again_is_read_again(tmp_path):
+    path = tmp_path / "pool.parquet"
+    write_trace(toy_trace([(1, 2)]), path)
+    first = read_pool(path)
+    assert read_pool(path) is first
+    write_trace(toy_trace([(1, 2), (2, 2)]), path)
+    assert read_pool(path).tokens == 7
 
 
 def test_a_pool_begins_anew():
