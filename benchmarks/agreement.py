@@ -54,7 +54,11 @@ def check(case: Case, what: str, first: int = CHECKED) -> None:
 
 def activations(case: Case) -> int:
     """Distinct experts of every pass and layer, summed up: counted in the trace."""
-    schedule, layers = case.schedule, case.trace.moe_layers
-    ids = case.trace.expert_ids[schedule.rows].astype(np.int64)
-    place = schedule.pass_of_token()[:, None] * layers + np.arange(layers)
-    return len(np.unique(place[:, :, None] * case.trace.experts + ids))
+    schedule, experts = case.schedule, case.trace.experts
+    begin = schedule.pass_of_token()[:, None] * experts
+    found = 0
+    for layer in range(case.trace.moe_layers):
+        active = np.zeros(schedule.passes * experts, np.bool_)
+        active[begin + case.trace.expert_ids[schedule.rows, layer]] = True
+        found += int(active.sum())
+    return found
