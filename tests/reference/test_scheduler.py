@@ -28,8 +28,8 @@ from moesim.workload.timetable import Passes
 from .agreement import compare, observed
 from .prices import ToyPrices
 from .reference import reference
-from .reference_batches import Scheduler
-from .reference_words import DECODE, PREFILL, Config
+from .reference_batches import Scheduler, passes_of
+from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, Model
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
 from .strategies import Case, cases, prefetching_cases
@@ -173,6 +173,33 @@ def test_prompts_may_come_later(prefill: str) -> None:
     case = Case(trace, model, config, ToyPrices())
     theirs, cuts = cut_up(engine_case(case), [1])
     all_agree(theirs, case, reference_in_parts(case, cuts, [0] * 4))
+
+
+def test_gpus_that_do_not_meet_in_a_pass_meet_after_it() -> None:
+    """An encoder without experts: one GPU is far ahead when the scheduler is asked, and copies."""
+    encoder, decoder = Layer(0, moe=False, stack="encoder"), Layer(1, moe=True)
+    model = Model([encoder, decoder], 4, 1, 1, 1, 100)
+    sizes, columns = [9, 1, 9, 1], ("expert_ids", "request_id", "position", "phase")
+    trace: dict[str, Any] = {column: [] for column in columns}
+    for number, size in enumerate(sizes):
+        trace["expert_ids"] += [[[NO_EXPERT]]] * size + [[[number]]]
+        trace["request_id"] += [number] * (size + 1)
+        trace["position"] += [*range(size), 0]
+        trace["phase"] += [ENCODE] * size + [DECODE]
+    config = Config(batch_size=2, phase="all", gpus=2, gating="static", slots=1)
+    case, order = Case(trace, model, config, ToyPrices()), [0, 2, 1, 3]
+    theirs = engine_case(case)
+
+    def passes() -> Passes:
+        for place in order:
+            yield theirs.schedule.between(place, place + 1)
+
+    def reference_passes() -> Scheduler:
+        known = passes_of(trace, config)
+        for step, place in enumerate(order):
+            yield [replace(known[place], step=step)]
+
+    all_agree(replace(theirs, scheduler=passes), case, reference_passes())
 
 
 def one_by_one(theirs: EngineCase) -> EngineCase:
