@@ -54,7 +54,7 @@ def carries_its_state(policy: CachePolicy, steps: Steps, setting: Setting, cut: 
     second = cache.decide(
         active_experts_of(steps[cut:]), after[activation:].copy(), weights[activation:]
     )
-    names = ("expert", "hit", "wave", "wait", "victim", "place")
+    names = ("expert", "hit", "wave", "wait", "victim", "form")
     joined = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in names)
     _assert_equal(policy, activations_of(policy, steps, setting), Activations(*joined))
 

@@ -170,8 +170,8 @@ COMPONENTS = [
         ("5:29", "workload.batching.kind", "did you mean 'refill'?")),
     row("unknown prefetch", "experts: {prefetch: {kind: next}}\n",
         ("5:28", "experts.prefetch.kind", "allowed: history, next_layer, none, oracle, recorded")),
-    row("unknown miss", "experts: {miss: {kind: skip}}\n",
-        ("5:24", "experts.miss.kind", "allowed: cheapest, cpu, load")),
+    row("unknown miss", "experts: {miss: {kind: wait}}\n",
+        ("5:24", "experts.miss.kind", "allowed: cheapest, cpu, load, skip")),
 ]  # fmt: skip
 
 NAMES = [

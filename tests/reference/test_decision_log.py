@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
-from moesim.engine.replay import distances, quick, shared
+from moesim.engine.replay import quick, shared, stack_distances
 from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replay.shared import Shared
@@ -56,7 +56,7 @@ def test_a_log_changes_nothing(case: Case, data: st.DataObject, decisions: bool,
     log = DecisionLog(decisions=decisions, most_bytes=most)
     with (
         patch.object(shared, "ACCESSES", 40),
-        patch.object(distances, "RUNS_BEFORE", dict.fromkeys(distances.RUNS_BEFORE, 0)),
+        patch.object(stack_distances, "RUNS_BEFORE", dict.fromkeys(stack_distances.RUNS_BEFORE, 0)),
     ):
         for run in runs:
             assert_same(run_replay(run, log=log), run_replay(run))
@@ -82,8 +82,8 @@ def test_one_pass_serves_all_sizes(policy: str, monkeypatch: pytest.MonkeyPatch)
     case = build(load_experiment(QUICKSTART).experiment, 60).case
     followed: list[int] = []
     for kind in (Recency, Stack):
-        monkeypatch.setattr(kind, "stack distances", spied(kind.distances, followed))
-    log, before = DecisionLog(), distances.RUNS_BEFORE[type(policies.get(policy)())]
+        monkeypatch.setattr(kind, "stack_distances", spied(kind.stack_distances, followed))
+    log, before = DecisionLog(), stack_distances.RUNS_BEFORE[type(policies.get(policy)())]
     for number, run in enumerate(runs_of(case, policy, [8, 12, 6, 20, 16, 5, 10, 4])):
         assert_same(run_replay(run, log=log), run_replay(run))
         assert bool(followed) == (number > before)

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from . import reference
 from .prices import ToyPrices
 from .reference import Decisions, route_pass
 from .reference_batches import passes_of
@@ -69,18 +70,19 @@ def excerpt(requests: int, tokens: int) -> Trace:
 
 @pytest.mark.skipif(not ROUTING.exists(), reason="the full real trace is not beside the repository")
 @pytest.mark.parametrize(("requests", "tokens"), TABLE)
-def test_the_table_of_misses(requests: int, tokens: int) -> None:
+def test_the_table_of_misses(requests: int, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
     activations, rows = TABLE[requests, tokens]
     trace = excerpt(requests, tokens)
     model = Model([Layer(i, moe=True) for i in range(24)], 32, 4, 2880, 2, 13_000_000)
     passes = passes_of(trace, Config(batch_size=requests))
-    routed = [route_pass(one, trace, model, Config()) for one in passes]
+    routed = {one.step: route_pass(one, trace, model, Config()) for one in passes}
+    monkeypatch.setattr(reference, "route_pass", lambda one, *_: routed[one.step])  # once for all
     for policy, expected in rows.items():
         counted = []
         for slots in SLOTS:
             config = Config(batch_size=requests, slots=slots, policy=policy)
             clock = Clock(trace, model, config, ToyPrices())  # stands still: misses need none
-            decisions = Decisions(passes, routed, trace, model, config, clock)
+            decisions = Decisions(passes, trace, model, config, clock)
             decided = [decisions.activations(s, m, 0, 0) for s in range(tokens) for m in range(24)]
             assert sum(map(len, decided)) == activations
             counted.append(
