@@ -218,6 +218,18 @@ def plans(draw: st.DrawFn, model: Model, gating: str) -> list[list[int]]:
     return plan
 
 
+def few_are_drawn() -> bool:
+    """Whether this is a test at a desk, which can compile few of all programs."""
+    return settings().max_examples < 100
+
+
+def of_few_policies(case: Case, policies: tuple[str, ...]) -> Case:
+    """``case``; where few are drawn, one of ``policies`` or lru."""
+    if not few_are_drawn() or case.config.policy in policies:
+        return case
+    return replace(case, config=replace(case.config, policy="lru", parameters={}, first_part=0.25))
+
+
 def ways(policy: str, software: Software) -> list[str]:
     """Ways to handle misses. A program is compiled for each with each policy, which takes seconds:
     where few examples are drawn, a policy has loads and one other way, and ``lru`` has all.
@@ -225,7 +237,7 @@ def ways(policy: str, software: Software) -> list[str]:
     drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip"]
     # the host and the GPU work at a time: not for software that does one thing after the other
     there = {"load", "zero_copy", "skip"} if not software.overlap else set(drawn)
-    if settings().max_examples < 100 and policy != "lru":
+    if few_are_drawn() and policy != "lru":
         there &= {"load", MISSES[1 + POLICIES.index(policy) % (len(MISSES) - 1)]}
     return [way for way in drawn if way in there]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
@@ -15,11 +15,10 @@ from moesim.memory.forms import LOADED, ON_HOST, OVER_LINK, Form
 from moesim.memory.misses.base import MissHandling
 from moesim.metrics.summary import summary
 
-from .strategies import Case, cases, prefetching_cases
+from .strategies import Case, cases, of_few_policies, prefetching_cases
 from .test_replay import assert_same
 from .wiring import engine_case
 
-SLOW = [HealthCheck.too_slow]
 LOST = Form("lost", "nowhere", "none")
 FORMS = (LOADED, OVER_LINK, LOST, ON_HOST)
 
@@ -66,6 +65,7 @@ class NoForm(AnyForm):
 
 
 def played(case: Case) -> tuple[EngineCase, Outcome]:
+    case = of_few_policies(case, ("gate_score",))
     few = case.config.slots or max(1, case.model.experts // (2 * case.config.gpus))
     software = replace(case.config.software, overlap=True)
     config = replace(case.config, miss="load", slots=few, software=software)
@@ -92,22 +92,20 @@ def books_balance(theirs: EngineCase, outcome: Outcome) -> None:
     assert (counts.rows[..., 0] >= 0).all()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(cases() | cases(prompts=True))
 def test_engines_agree_on_any_mix(case: Case) -> None:
     books_balance(*played(case))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_engines_agree_on_any_mix_beside_prefetches(case: Case) -> None:
     books_balance(*played(case))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(cases())
 def test_where_nothing_is_computed_all_weight_is_dropped_or_left_out(case: Case) -> None:
     """Replicas share their expert's weight, and each part is rounded down."""
+    case = of_few_policies(case, ())
     case = replace(case, config=replace(case.config, slots=1, initial="empty", prefill="cache"))
     theirs = replace(engine_case(replace(case, config=replace(case.config, miss="load"))),
                      miss=NoForm())  # fmt: skip

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.config.errors import InputError
@@ -36,7 +36,6 @@ from .strategies import Case, cases, prefetching_cases
 from .test_replay import QUICK, assert_same, decided_at_once
 from .wiring import engine_case
 
-DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCALES = st.sampled_from([20, 300, 3000])
 """Nanoseconds of a pass, about: bounds then lie before and after its end."""
 
@@ -66,26 +65,22 @@ def all_agree(theirs: EngineCase, case: Case, scheduler: Scheduler) -> None:
     assert_same(run_replay(theirs), outcome)
 
 
-@DRAWN
 @given(cases(), SCALES, st.integers(0, 1 << 32))
 def test_passes_start_no_earlier_than_they_may(case: Case, scale: int, seed: int) -> None:
     agree_on_instants(case, scale, seed)
 
 
-@DRAWN
 @given(cases(prompts=True), SCALES, st.integers(0, 1 << 32))
 def test_so_do_those_around_the_caches(case: Case, scale: int, seed: int) -> None:
     agree_on_instants(case, scale, seed)
 
 
-@DRAWN
 @given(prefetching_cases(), SCALES, st.integers(0, 1 << 32))
 def test_so_do_those_with_prefetches(case: Case, scale: int, seed: int) -> None:
     """Copies go on while the GPUs wait."""
     agree_on_instants(case, scale, seed)
 
 
-@DRAWN
 @given(cases())
 def test_an_instant_that_is_over_changes_nothing(case: Case) -> None:
     theirs = engine_case(case)
@@ -106,7 +101,7 @@ def test_the_wait_is_idle_and_the_pass_as_long_as_ever() -> None:
 
 def without_foresight(case: Case) -> Case:
     """Under another policy than the one that has to know what comes."""
-    policy = "random" if case.config.policy == "min" else case.config.policy
+    policy = "lru" if case.config.policy == "min" else case.config.policy
     return replace(case, config=replace(case.config, policy=policy))
 
 
@@ -118,7 +113,6 @@ def cut_up(theirs: EngineCase, cuts: list[int]) -> tuple[EngineCase, list[int]]:
     return replace(theirs, scheduler=in_parts(theirs.schedule, cuts)), cuts
 
 
-@DRAWN
 @given(cases() | cases(prompts=True), CUTS, SCALES, st.integers(0, 1 << 32))
 def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed: int) -> None:
     case = without_foresight(case)
@@ -128,7 +122,6 @@ def test_passes_that_come_in_parts(case: Case, cuts: list[int], scale: int, seed
     all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
-@DRAWN
 @given(prefetching_cases(), CUTS, SCALES, st.integers(0, 1 << 32))
 def test_prefetches_look_as_far_as_passes_are_known(
     case: Case, cuts: list[int], scale: int, seed: int
@@ -140,7 +133,6 @@ def test_prefetches_look_as_far_as_passes_are_known(
     all_agree(theirs, case, reference_in_parts(case, cuts, not_before))
 
 
-@DRAWN
 @given(cases() | cases(prompts=True), CUTS, st.sampled_from([1, 40]), st.integers(1, 5))
 def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
     case: Case, cuts: list[int], cells: int, block: int
@@ -153,7 +145,6 @@ def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
         assert_same(run_des(parted), whole)
 
 
-@DRAWN
 @given(cases(), st.sampled_from(QUICK), CUTS)
 def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, cuts: list[int]) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -209,7 +200,6 @@ def one_by_one(theirs: EngineCase) -> EngineCase:
     return replace(drawn, scheduler=in_parts(theirs.schedule, list(range(1, passes))))
 
 
-@DRAWN
 @given(cases())
 def test_draws_go_on(case: Case) -> None:
     theirs = decided_at_once(engine_case(case), "random")
@@ -217,10 +207,10 @@ def test_draws_go_on(case: Case) -> None:
     assert_same(run_replay(one_by_one(theirs)), run_des(theirs))
 
 
-@DRAWN
 @given(prefetching_cases())
 def test_draws_go_on_with_prefetches(case: Case) -> None:
-    theirs = one_by_one(engine_case(case))
+    loads = replace(case.config, miss="load", uploads=None)
+    theirs = one_by_one(engine_case(replace(case, config=loads)))
     assume(theirs.offloaded and theirs.schedule.passes > 2)
     assert_same(run_replay(theirs), run_des(theirs))
 
@@ -233,7 +223,6 @@ ARRIVALS = st.builds(
 )
 
 
-@DRAWN
 @given(cases() | cases(prompts=True), ARRIVALS)
 def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> None:
     """What a pass holds depends on when the last one ended."""
@@ -243,7 +232,6 @@ def test_a_batch_of_those_who_have_arrived(case: Case, arrivals: Arrivals) -> No
     all_agree(theirs, case, reference_arriving(case, arrivals))
 
 
-@DRAWN
 @given(cases(), st.sampled_from(QUICK), ARRIVALS)
 def test_such_a_batch_decided_at_once(case: Case, policy: str, arrivals: Arrivals) -> None:
     theirs = decided_at_once(engine_case(case), policy)
@@ -252,7 +240,6 @@ def test_such_a_batch_decided_at_once(case: Case, policy: str, arrivals: Arrival
     assert_same(run_replay(theirs), run_des(theirs))
 
 
-@DRAWN
 @given(prefetching_cases(), ARRIVALS)
 def test_such_a_batch_with_prefetches(case: Case, arrivals: Arrivals) -> None:
     case = without_foresight(case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.engine.des.run import run_des
@@ -15,17 +15,16 @@ from moesim.metrics.summary import summary
 from .agreement import compare, observed
 from .prices import ToyPrices
 from .reference import reference
-from .reference_words import Config
+from .reference_words import Config, Software
 from .scenes import scene
-from .strategies import Case, cases, prefetching_cases
+from .strategies import POLICIES, Case, cases, of_few_policies, prefetching_cases, ways
 from .test_replay import assert_same
 from .wiring import engine_case
-
-SLOW = [HealthCheck.too_slow]
 
 
 def skipping(case: Case) -> Case:
     """``case`` with slots for some experts, where what is missing is skipped."""
+    case = of_few_policies(case, tuple(one for one in POLICIES if "skip" in ways(one, Software())))
     few = case.config.slots or max(1, case.model.experts // (2 * case.config.gpus))
     config = replace(case.config, miss="skip", uploads=None, slots=few)
     return replace(case, config=config)
@@ -38,20 +37,17 @@ def agree(case: Case) -> None:
     compare(reference(case.trace, case.model, case.config, case.prices), observed(theirs, outcome))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(cases(), st.sampled_from(["empty", "most_used", "most_used"]))
 def test_all_agree(case: Case, initial: str) -> None:
     case = skipping(case)
     agree(replace(case, config=replace(case.config, initial=initial)))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(cases(prompts=True))
 def test_all_agree_around_the_caches(case: Case) -> None:
     agree(skipping(case))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(prefetching_cases())
 def test_all_agree_on_prefetches(case: Case) -> None:
     """What was predicted is there, or on its way; the rest is skipped."""
