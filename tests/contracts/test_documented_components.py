@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import moesim
 import moesim.testing
 from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.shapes import SMALL
@@ -27,6 +28,7 @@ from moesim.calibrate.importers.base import File
 from moesim.calibrate.validate import LINE, valid
 from moesim.config.registry import kind_of
 from moesim.hardware import load_hardware
+from moesim.hardware.cost_model import registry
 from moesim.model import load_model
 from moesim.model.loader import CARDS
 from moesim.placement.task import Task
@@ -271,6 +273,31 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "planners": check_planner,
     "prefetchers": check_prefetcher,
 }
+
+
+@pytest.mark.parametrize("engine", ["replay", "des"])
+def test_a_charge_of_its_own_is_a_result(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operation's file is all that a run needs: at its stage, in its category, in each pass."""
+    (example,) = (one for one in EXAMPLES if one.kind == "sampling")
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "h100-sxm",
+        "trace": str(ROOT / "traces" / "quickstart.parquet"),
+        "engine": engine,
+        "workload": {"requests": 2},
+    }
+    without = moesim.run(source)
+    operation = vars(loaded(example, tmp_path, monkeypatch))["Sampling"]
+    monkeypatch.setitem(registry.components, "sampling", operation)
+    result = moesim.run(source)
+    price = int(result.steps["sampling_ns"].iloc[0])
+    assert price > 0
+    assert (result.steps["sampling_ns"] == price).all()
+    spent = result.steps["end_ns"] - result.steps["start_ns"]
+    assert (spent - (without.steps["end_ns"] - without.steps["start_ns"]) >= price).all()
+    assert result.summary["time_share"]["sampling"] > 0
 
 
 @pytest.fixture
