@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from moesim.config.errors import InputError, Problem
 from moesim.hardware.charge import Charge
 from moesim.hardware.parts import Part, together
 from moesim.hardware.provenance import Source, by_source
@@ -33,6 +34,13 @@ class Operation:
     are asked for where experts, copies and exchanges are made."""
     category: ClassVar[str] = ""
     """What time is charged to that no place says."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a method by its earlier name, which nothing would ask: an InputError."""
+        super().__init_subclass__(**kwargs)
+        if "rests_on" in vars(cls):
+            path, what = f"{cls.__qualname__}.rests_on", "is called 'provenance' now; rename it"
+            raise InputError([Problem(cls.__module__, path, what)])
 
     def __init__(
         self,

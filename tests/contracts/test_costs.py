@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.charge import Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
@@ -113,3 +114,8 @@ def test_an_operation_that_breaks_the_rules_is_named() -> None:
         adds_up(operation)
     with pytest.raises(AssertionError, match="Forgetful: a price depends on others"):
         remembers_nothing(operation, (), ())
+
+
+def test_a_method_by_its_earlier_name_is_told_the_new_one() -> None:
+    with pytest.raises(InputError, match="rests_on: is called 'provenance' now"):
+        type("Old", (Operation,), {"rests_on": lambda *_: None})
