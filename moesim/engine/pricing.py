@@ -10,7 +10,15 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
-from moesim.engine.terms import Term, Terms, charges_of, joined, setting_of
+from moesim.engine.terms import (
+    Term,
+    Terms,
+    categories_of,
+    charges_of,
+    joined,
+    launched_ns,
+    setting_of,
+)
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
@@ -28,6 +36,13 @@ class Pricing:
     def __init__(self, case: Case, experts: int, provenance: Provenance) -> None:
         self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
+        layers = case.model.layers
+        self.alike = [replace(layer, index=0) for layer in layers]
+        self.charges = {layer: charges_of(case, layer) for layer in self.alike}
+        self.ends = charges_of(case, layers[-1], head=True)
+        self.categories = categories_of(case)
+        launched = {layer: launched_ns(case, layer) for layer in self.charges}
+        self.launched = np.array([launched[layer] for layer in self.alike])
         self._blocks: dict[LayerSpec, dict[int, list[Term]]] = {}
         self._sum_up(0)
 
@@ -65,7 +80,7 @@ class Pricing:
         """
         self._reach(first, last)
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
-        alike = [replace(layer, index=0) for layer in layers]
+        alike = self.alike
         times = Counter(alike)
         known = {layer: self._of_passes(layer, span, times[layer]) for layer in times}
         found = [joined(known[layer]) if layer.moe is None else () for layer in alike]
@@ -77,9 +92,8 @@ class Pricing:
             terms = joined([*known[layer], *priced])
             for place in group:
                 found[moe[place]] = terms
-        ends = charges_of(self.case, layers[-1], head=True)
-        head = self._priced(ends, layers[-1], self._shapes(layers[-1], span), 1)
-        return Terms(found, joined(head))
+        head = self._priced(self.ends, layers[-1], self._shapes(layers[-1], span), 1)
+        return Terms(found, joined(head), self.categories, self.launched)
 
     def _of_passes(self, layer: LayerSpec, span: slice, times: int) -> list[Term]:
         """Terms of one of ``times`` equal layers that need no routing, priced block by block."""
@@ -99,7 +113,7 @@ class Pricing:
         ]
 
     def _charges(self, layer: LayerSpec, *, by_routing: bool) -> list[Placed]:
-        found = charges_of(self.case, layer)
+        found = self.charges[layer]
         return [(kind, charge) for kind, charge in found if charge.by_routing is by_routing]
 
     def _priced(

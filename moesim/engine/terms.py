@@ -26,16 +26,20 @@ class Term(NamedTuple):
 @dataclass(eq=False)
 class Terms:
     """By model layer its terms in the order in which they run, and those of the passes' ends. Equal
-    layers share theirs.
+    layers share theirs. The case's: ``categories`` that time is charged to, and ``launched``
+    int64[model layers], what the host launches for a layer beyond its constants, in ns.
     """
 
     layers: list[tuple[Term, ...]]
     head: tuple[Term, ...]
+    categories: tuple[str, ...]
+    launched: Ints
 
-    def charges(self, runs: NDArray[np.bool_], categories: tuple[str, ...]) -> Ints:
+    def charges(self, runs: NDArray[np.bool_]) -> Ints:
         """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
         layers].
         """
+        categories = self.categories
         charged = np.zeros((*self.head[0].ns.shape, len(categories)), np.int64)
         places: dict[int, list[int]] = {}
         for layer, terms in enumerate(self.layers):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import pytest
 
 from moesim.hardware import load_hardware
+from moesim.hardware.load import hardware_names
 from moesim.model import load_model
 from moesim.testing.prices import MOST, falls, never_fall
 
@@ -64,18 +65,23 @@ KNOWN = {
         TOKENS: 0.21,  # MEASURED
     },
 }
-NOT_CALIBRATED = ("quadro-rtx-6000", "rtx-3060-12gb", "rtx-4090", "dgx-1-v100")
+SAME_CARD = {
+    "dgx-a100": "a100-sxm-80gb",
+    "dgx-b200": "b200-sxm",
+    "dgx-h100": "h100-sxm",
+    "dgx-h200": "h200-sxm",
+}
 MODELS = (
     "deepseek-v3", "gpt-oss-20b", "gpt-oss-120b", "mixtral-8x7b", "nllb-moe-54b", "olmoe-1b-7b",
     "qwen3-30b-a3b", "qwen3-235b-a22b",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*KNOWN, *NOT_CALIBRATED])
+@pytest.mark.parametrize("name", hardware_names())
 def test_more_work_is_never_cheaper(name: str) -> None:
     profile = load_hardware(name)
     for model in MODELS:
-        never_fall(profile, load_model(model), KNOWN.get(name))
+        never_fall(profile, load_model(model), KNOWN.get(SAME_CARD.get(name, name)))
 
 
 def test_a_profile_whose_prices_fall_is_named() -> None:

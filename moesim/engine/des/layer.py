@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
-from moesim.engine.terms import Term, categories_of, launched_ns
+from moesim.engine.terms import Term
 from moesim.hardware.charge import Stage
 
 
@@ -142,10 +142,10 @@ def layers_on(
     synchronisations.
     """
     layers: list[DenseLayer | MoeLayer] = []
-    moe_index, categories = 0, categories_of(case)
+    moe_index, categories = 0, chunk.terms.categories
     for layer in case.model.layers:
         terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
-        launched = launched_ns(case, layer)
+        launched = int(chunk.terms.launched[layer.index])
         if layer.moe is None:
             layers.append(DenseLayer(layer.index, terms, launched))
             continue

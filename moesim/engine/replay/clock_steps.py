@@ -1,7 +1,7 @@
 """The steps of docs/semantics.md's clock that do not depend on how a layer's experts are decided,
 compiled. Both clocks call them for all GPUs of a layer, or of the end of a pass, at once; their
 arrays are those of ``clock.play``, and ``charged`` the charges int64[gpus, categories] of the
-pass, which have those of its terms from the start.
+pass beyond those of its terms.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, HostTimes, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.replay.clock_places import LAUNCHED, MOE
-from moesim.engine.terms import Terms, categories_of, launched_ns
+from moesim.engine.terms import Terms, launched_ns
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
@@ -168,8 +168,8 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     plan = np.zeros((len(terms.layers), LAUNCHED + 1 + Stage.HEAD), np.int64)
     plan[:, MOE] = NO_MOE
     plan[[layer.index for layer in case.model.moe_layers], MOE] = range(len(case.model.moe_layers))
-    for layer, spec in enumerate(case.model.layers):
-        plan[layer, LAUNCHED] = launched_ns(case, spec)
+    plan[:, LAUNCHED] = terms.launched
+    for layer in range(len(plan)):
         for stage in range(Stage.HEAD):
             of_stage = [term.ns for term in terms.layers[layer] if term.stage == stage]
             key = tuple(map(id, of_stage))
@@ -178,5 +178,5 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
                 rows.append(np.sum(of_stage, axis=0))
             plan[layer, LAUNCHED + 1 + stage] = known.get(key, 0)
     head: Ints = np.sum([term.ns for term in terms.head], axis=0)
-    charges = terms.charges(runs_of(case, phase), categories_of(case))
+    charges = terms.charges(runs_of(case, phase))
     return Priced(plan, np.stack(rows), head, charges)

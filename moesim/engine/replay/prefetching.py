@@ -28,9 +28,6 @@ from moesim.engine.replay.prefetch_tables import (
 )
 from moesim.memory.residency import decide_of, first_of
 
-CHARGES_AT = 3
-"""The place of charges in what is recorded."""
-
 
 class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
@@ -65,17 +62,17 @@ class Prefetching:
         phase = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes]
         return np.ascontiguousarray(phase)
 
-    def play(self, chunk: Chunk, *recorded: Ints) -> None:
-        """Play ``chunk``; ``recorded``: state, starts, ends, charges and records, as in
-        ``clock.play``.
-        """
+    def play(
+        self, chunk: Chunk, state: Ints, starts: Ints, ends: Ints, charges: Ints, records: Ints
+    ) -> None:
+        """Play ``chunk``, and fill in the rest as ``clock.play`` does."""
         case, layers = self.case, len(self.case.model.moe_layers)
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
         known = self.waves.expect(asked)
         beside = self.beside.of(asked)
-        plan, stage_ns, head, charges = priced_of(case, chunk.terms, self._phase(chunk))
+        plan, stage_ns, head, of_terms = priced_of(case, chunk.terms, self._phase(chunk))
         counted = MISSED + len(case.miss.forms)
         counts = np.zeros((chunk.passes, layers, case.gpus, counted), np.int64)
         given: list[Any] = [
@@ -85,10 +82,11 @@ class Prefetching:
             *self.scratch, self.local, chunk.first,
             self.fixed.fixed, plan, self.fixed.of_layer, self.fixed.launches, self.runs(chunk),
             self._phase(chunk), stage_ns, head, self._collective(chunk, chunk.dispatch),
-            self._collective(chunk, chunk.combine), *recorded, counts,
+            self._collective(chunk, chunk.combine), state, starts, ends, charges,
+            records, counts,
         ]  # fmt: skip
         play_ahead(*given)
-        recorded[CHARGES_AT][:] += charges
+        charges += of_terms
         self.waves.ask.check()
         self.draw.check()
         self.waves.settle(known)

@@ -24,7 +24,8 @@ from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing
 
 STATE_ROWS = 4
-Resting = dict[str, Floats]
+Provenance = dict[str, Floats]
+"""Nanoseconds by source, by what they are charged to."""
 
 
 def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = None) -> Outcome:
@@ -64,14 +65,14 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
 
 def _play_quick(
     case: Case, clock: Clock, log: DecisionLog | None, *, by_layer: bool
-) -> tuple[Counts, Resting]:
+) -> tuple[Counts, Provenance]:
     program = QuickProgram(case, by_layer=by_layer, log=log)
     for first, one in program.chunks():
         clock.play(one, first)
     return program.total(), program.provenance.totals()
 
 
-def _play_common(case: Case, clock: Clock) -> tuple[Counts, Resting]:
+def _play_common(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
     tally, program = Tally(case), Program(case)
     for chunk in program.chunks():
         tally.add(chunk)
@@ -79,7 +80,7 @@ def _play_common(case: Case, clock: Clock) -> tuple[Counts, Resting]:
     return tally.total(), program.provenance_totals()
 
 
-def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Resting]:
+def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
     from moesim.engine.replay.prefetching import Prefetching  # takes long to compile
 
     ahead = Prefetching(case, clock.fixed)
