@@ -53,7 +53,7 @@ def run(
     from moesim.experiment.record_memory import large_records
     from moesim.experiment.resolve import load_experiment
     from moesim.experiment.run import run as simulate
-    from moesim.experiment.warnings import cut_batches, idle_prefetch
+    from moesim.experiment.warnings import cut_batches, empty_slots, idle_prefetch
     from moesim.report.terminal import remedies, summary_table
     from moesim.results.overwrite import check_folder
     from moesim.results.result import setting_in_words
@@ -68,7 +68,8 @@ def run(
         with placed(resolved.origins, file):
             warn([*cut_batches([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
-    warn(idle_prefetch(resolved.experiment, result.summary))
+    of_run = (resolved.experiment, result.summary)
+    warn([*idle_prefetch(*of_run), *empty_slots(*of_run)])
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)

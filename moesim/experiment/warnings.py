@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from moesim.config.counted import counted
+from moesim.config.registry import kind_of
 from moesim.experiment.names import figure_class
 from moesim.experiment.schema import Experiment
 from moesim.experiment.traces import trace_of
@@ -42,6 +43,17 @@ def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[st
     if not experiment.experts.prefetch.fetches or not slots or slots < (local or 0):
         return []
     return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
+
+
+def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
+    """A line for a run whose slots begin empty and which nothing ever fills."""
+    experts, local = experiment.experts, summary.get("local_experts") or 0
+    filled = experts.miss.loads or experts.initial != "empty" or experts.prefetch.fetches
+    if filled or (summary.get("slots_per_layer") or local) >= local:
+        return []
+    what = f"'empty' with miss '{kind_of(type(experts.miss))}', which loads nothing"
+    remedy = "every expert misses; write most_used to fill the slots at the start"
+    return [f"warning: experts.initial: {what}: {remedy}"]
 
 
 def _cut(phase: str, by_size: dict[int, Experiment]) -> str:
