@@ -331,8 +331,8 @@ def price(
     >>> moesim.price("rtx-4090", "ops.csv")["price_ns"].sum()
     """
     from moesim.calibrate.price import price_table
-    from moesim.calibrate.table import read_table, write_all
     from moesim.hardware import hardware_file, load_hardware
+    from moesim.hardware.measurements.table import read_table, write_all
 
     hardware = load_hardware(profile)
     files = [Path(ops)] if isinstance(ops, str | Path) else []

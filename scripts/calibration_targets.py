@@ -13,17 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from profiles import TABLES
 
-from moesim.calibrate.expert_fit import Fitted, families_of, fit_experts, vector
-from moesim.calibrate.expert_rows import used_rows
-from moesim.calibrate.fitters.experts import SHAPE
-from moesim.calibrate.held_out import groups
 from moesim.calibrate.importing import import_measurements
-from moesim.calibrate.validate import number
-from moesim.calibrate.workload import ExpertShapes, chosen, expert_shapes, expert_work
 from moesim.hardware import HardwareProfile, load_hardware
-from moesim.hardware.expert_kernel import Card, ExpertNumbers, terms
-from moesim.hardware.fitted_waves import card_of
-from moesim.hardware.tiles import Family
+from moesim.hardware.calibrated import Family
+from moesim.hardware.card import Card, card_of
+from moesim.hardware.fitting.held_out import groups
+from moesim.hardware.measurements.validate import number
+from moesim.hardware.operations.experts.fit import SHAPE
+from moesim.hardware.operations.experts.fit_numbers import Fitted, families_of, fit_experts, vector
+from moesim.hardware.operations.experts.fit_rows import used_rows
+from moesim.hardware.operations.experts.fit_shapes import (
+    ExpertShapes,
+    chosen,
+    expert_shapes,
+    expert_work,
+)
+from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
 
 SPLITS = 10
 MOST_TOKENS = 4096

@@ -15,10 +15,10 @@ from moesim.calibrate.fit import fit_table
 from moesim.calibrate.importing import import_measurements
 from moesim.calibrate.limits import within
 from moesim.calibrate.profile_file import with_calibration
-from moesim.calibrate.table import read_table
-from moesim.calibrate.validate import valid
 from moesim.config.files import write_whole
 from moesim.hardware import load_hardware
+from moesim.hardware.measurements.table import read_table
+from moesim.hardware.measurements.validate import valid
 
 TABLES = {
     "a100-sxm-80gb": "a100_sxm/moe/vllm/0.14.0/moe_perf",

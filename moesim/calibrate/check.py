@@ -9,9 +9,9 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.calibrate.columns import SHAPES
 from moesim.calibrate.price import price_table
-from moesim.calibrate.validate import LINE, flag
+from moesim.hardware.measurements.columns import SHAPES
+from moesim.hardware.measurements.validate import LINE, flag
 from moesim.hardware.profile import HardwareProfile
 
 LEAN: Any = {"box": SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from moesim.calibrate.operations import Priced, priced
 from moesim.calibrate.price import METHODS, price_table
-from moesim.calibrate.validate import LINE, normalised
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.hardware.calibrated import Fit
+from moesim.hardware.measurements.validate import LINE, normalised
 from moesim.hardware.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
 

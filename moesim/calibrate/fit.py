@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.calibrate.fitters import registry
-from moesim.calibrate.fitters.base import About, Fitter
 from moesim.config.counted import counted
 from moesim.hardware.calibrated import Calibrated, Fit
+from moesim.hardware.fitting import registry
+from moesim.hardware.fitting.fitter import About, Fitter
 from moesim.hardware.profile import HardwareProfile
 
 KERNEL = ("kernel_source", "framework", "version", "device", "source")

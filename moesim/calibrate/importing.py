@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from moesim.calibrate.columns import COUNTS, FLAGS, TEXTS
 from moesim.calibrate.importers import Importer, registry
 from moesim.calibrate.importers.base import File
-from moesim.calibrate.validate import Finding, valid
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.hardware.measurements.columns import COUNTS, FLAGS, TEXTS
+from moesim.hardware.measurements.validate import Finding, valid
 
 ARCHIVES = (".whl", ".zip")
 

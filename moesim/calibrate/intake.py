@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from moesim.calibrate.limits import within
-from moesim.calibrate.table import read_table
-from moesim.calibrate.validate import valid
 from moesim.config.errors import InputError
 from moesim.hardware import HardwareProfile, hardware_names, load_hardware
+from moesim.hardware.measurements.table import read_table
+from moesim.hardware.measurements.validate import valid
 
 DEVICES = {
     "a100-sxm-80gb": ("a100-sxm4-80gb",),

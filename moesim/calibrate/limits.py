@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from moesim.calibrate.columns import BYTES
-from moesim.calibrate.validate import LINE, Finding, Mask, number
-from moesim.calibrate.workload import expert_shapes
+from moesim.hardware.arrays import NS, Floats
+from moesim.hardware.measurements.columns import BYTES
+from moesim.hardware.measurements.validate import LINE, Finding, Mask, number
+from moesim.hardware.operations.experts.fit_shapes import expert_shapes
 from moesim.hardware.profile import HardwareProfile
-from moesim.hardware.roofline import NS, Floats
 
 MARGIN = 0.85
 """Clocks above the datasheet's, and times rounded down."""

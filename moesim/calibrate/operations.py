@@ -13,19 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.calibrate.columns import BYTES, activation_bytes
-from moesim.calibrate.fitters import fitter_of
-from moesim.calibrate.validate import LINE, flag, number
-from moesim.calibrate.workload import expert_shapes
 from moesim.config.errors import InputError, Problem
+from moesim.hardware.arrays import Ints
 from moesim.hardware.calibrated import Fit
-from moesim.hardware.calibrated_products import Weights, product_parts
 from moesim.hardware.cost_model import LONGEST_NS, CostModel, Prices
-from moesim.hardware.fitted_attention import Cache
+from moesim.hardware.fitting import fitter_of
+from moesim.hardware.measurements.columns import BYTES, activation_bytes
+from moesim.hardware.measurements.validate import LINE, flag, number
+from moesim.hardware.operations.attention.scores import Cache
+from moesim.hardware.operations.experts.fit_shapes import expert_shapes
+from moesim.hardware.operations.products.calibrated import Weights, product_parts
 from moesim.hardware.parts import Part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
-from moesim.hardware.roofline import Ints
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
 Sources = Source | Ints

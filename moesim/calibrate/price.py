@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.calibrate.operations import SHOWN, priced
-from moesim.calibrate.validate import Mask, flag, valid
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.hardware.arrays import Ints
 from moesim.hardware.cost_model import Prices as CostModelPrices
+from moesim.hardware.measurements.validate import Mask, flag, valid
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import SOURCES, Source
-from moesim.hardware.roofline import Ints
 
 METHODS: Mapping[str, CostModelPrices] = {
     "auto": "auto",

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moesim.calibrate.amounts import amount
 from moesim.calibrate.fit import Fits
 from moesim.config.errors import InputError
 from moesim.config.files import write_whole
 from moesim.config.params import Params
 from moesim.config.yaml import with_end_mark
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit
+from moesim.hardware.fitting.amounts import amount
 
 FITTED = "fit-"
 """What the keys of a fit's sources start with."""

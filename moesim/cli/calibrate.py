@@ -44,9 +44,9 @@ def import_(
 ) -> None:
     """Turn measurements of any known form into one measurement table."""
     from moesim.calibrate.importing import import_measurements
-    from moesim.calibrate.table import ops_of, write_table
     from moesim.config.counted import counted
     from moesim.config.errors import InputError, Problem, check_apart
+    from moesim.hardware.measurements.table import ops_of, write_table
 
     done = import_measurements(path, only or (), importer, settings or ())
     check_apart(out, *done.read)

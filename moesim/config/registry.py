@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
+from importlib.machinery import FileFinder
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from multiprocessing import parent_process
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, get_args
 
@@ -37,27 +41,37 @@ class Registry(Generic[Component]):
     A component is a class that derives from ``base`` and has its own ``kind``
     (a field ``kind: Literal["lru"] = "lru"``, or a plain class attribute). A file is named like its
     component; a plug-in that cannot be loaded is left out with a PluginWarning.
+    ``files``: the pattern of the modules to look into, as ``NAME`` or ``FOLDER.NAME`` below
+    ``package``; its group that matched is the component's name.
     """
 
-    def __init__(self, package: str, base: type[Component], group: str) -> None:
+    def __init__(
+        self, package: str, base: type[Component], group: str, files: str = r"(\w+)"
+    ) -> None:
         self.package, self.base, self.group = package, base, group
+        self.files = re.compile(files)
         self._left_out: dict[str, str] = {}
 
     @cached_property
     def components(self) -> dict[str, type[Component]]:
         """The classes by kind, in alphabetical order; imported on first use."""
         found: dict[str, type[Component]] = {}
-        for module_info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-            module = importlib.import_module(f"{self.package}.{module_info.name}")
+        for module, name in self._modules():
             values = [one for one in vars(module).values()
                       if getattr(one, "__module__", None) == module.__name__]  # fmt: skip
             here = {kind: one for one in values if (kind := self._kind(one)) is not None}
-            _check_name(module, here)
+            _check_name(module, name, here)
             for kind, component in here.items():
                 self._add(found, kind, component)
         for entry in plugins(self.group):
             self._add_plugin(found, entry)
         return dict(sorted(found.items()))
+
+    def _modules(self) -> Iterator[tuple[ModuleType, str]]:
+        """The modules to look into, and what a component in each is to be called."""
+        for path in _below(importlib.import_module(self.package).__path__):
+            if match := self.files.fullmatch(path):
+                yield importlib.import_module(f"{self.package}.{path}"), match[match.lastindex or 0]
 
     def _kind(self, value: Any) -> str | None:
         component = isinstance(value, type) and issubclass(value, self.base)
@@ -95,9 +109,17 @@ class Registry(Generic[Component]):
         return f"; {self._left_out[kind]}" if kind in self._left_out else ""
 
 
-def _check_name(module: ModuleType, components: dict[str, Any]) -> None:
-    """An InputError where the one component of ``module`` is not named like it."""
-    name = module.__name__.rpartition(".")[2]
+def _below(folders: Iterable[str]) -> Iterator[str]:
+    """The modules in ``folders``, and those in packages there, as ``FOLDER.NAME``."""
+    for found in pkgutil.iter_modules(folders):
+        yield found.name
+        if found.ispkg and isinstance(found.module_finder, FileFinder):
+            inner = str(Path(found.module_finder.path) / found.name)
+            yield from (f"{found.name}.{one.name}" for one in pkgutil.iter_modules([inner]))
+
+
+def _check_name(module: ModuleType, name: str, components: dict[str, Any]) -> None:
+    """An InputError where the one component of ``module`` is not called ``name``."""
     if len(components) == 1 and name not in {kind.replace("-", "_") for kind in components}:
         (kind,) = components
         what = f"the kind is '{kind}', but the file is not; rename the file, or write '{name}'"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
-from moesim.hardware.attention_tiles import Layout
-from moesim.hardware.tiles import Family
 
+Layout = Literal["packed", "swapped", "swapped-narrow"]
+"""How attention kernels lay out heads and queries: ``operations/attention/tiles.py``."""
+Family = Literal["triton", "triton-older", "trtllm", "cutlass"]
+"""Of expert kernels, by their tiles: ``operations/experts/tiles.py``."""
 Value = TypeVar("Value")
 Count = Annotated[int, Field(ge=1, le=1 << 50)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
@@ -111,7 +113,7 @@ class Ratios(Shape):
 
 
 class ExpertFit(Fit):
-    """The grouped expert kernel's numbers: see ``expert_kernel``."""
+    """The grouped expert kernel's numbers: see ``operations/experts/kernel.py``."""
 
     needed: ClassVar[tuple[str, ...]] = ("experts",)
     family: Family
@@ -135,7 +137,7 @@ class ExpertFit(Fit):
 
 
 class ProductFit(Fit):
-    """A dense product's numbers: see ``product_kernel``."""
+    """A dense product's numbers: see ``operations/products/kernel.py``."""
 
     measured: Ranges
     start: Estimate[Time]
@@ -146,7 +148,7 @@ class ProductFit(Fit):
 
 
 class KernelFit(Fit):
-    """A small kernel's numbers: see ``kernel_work``, which says what an ``op`` does."""
+    """A small kernel's numbers: see ``operations/kernels/work.py``, which says what ops do."""
 
     known_ops: ClassVar[tuple[str, ...]] = ("cpu_expert", "gate", "launch", "permute")
     op: str
@@ -208,7 +210,8 @@ class CollectiveFit(TransferFit):
 
 
 class AttentionFit(Fit):
-    """The numbers of ``attention_prefill`` or ``attention_decode``: see ``attention_kernel``.
+    """The numbers of ``attention_prefill`` or ``attention_decode``: see
+    ``operations/attention/kernel.py``.
 
     Whole prompts have no split.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from moesim.hardware.roofline import Ints
+from moesim.hardware.arrays import Ints
 from moesim.model.spec import LayerSpec
 
 CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",

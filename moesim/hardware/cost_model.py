@@ -9,16 +9,19 @@ from numpy.typing import ArrayLike
 
 from moesim.config.errors import InputError
 from moesim.config.registry import Registry
+from moesim.hardware.arrays import Floats, Ints
 from moesim.hardware.datasheet import Direction
-from moesim.hardware.operation import Operation
-from moesim.hardware.roofline import Floats, Ints, Roofline
-from moesim.hardware.tiles import TileTable
+from moesim.hardware.operation import Operation, TileTable
+from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import LayerSpec, ModelSpec
 
-registry: Registry[Operation] = Registry("moesim.hardware.costs", Operation, "moesim.costs")
+registry: Registry[Operation] = Registry(
+    "moesim.hardware.operations", Operation, "moesim.costs", r"(?:\w+\.)?(?!fit(?:_|$))(\w+)"
+)
+"""All but how they are fitted, which a run never loads."""
 
 
 LONGEST_NS = 1 << 42
@@ -187,7 +190,7 @@ class CostModel:
 
         Latency + the largest over GPUs of bytes out and bytes in, over the GPU's bandwidth, rounded
         up; what stays on a GPU is free, and so is one GPU. On several nodes the network works
-        beside the links within them (``costs/all_to_all.py``).
+        beside the links within them (``operations/collectives/all_to_all.py``).
         """
         return self.price("all_to_all", matrix)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
+from moesim.hardware.arrays import Floats, Ints
 from moesim.hardware.charge import Charge
 from moesim.hardware.parts import Part, together
 from moesim.hardware.provenance import Source, by_source
-from moesim.hardware.roofline import Floats, Ints, Roofline
+from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import ModelSpec
+
+
+class TileTable(NamedTuple):
+    """Rows of a tile and row tiles of a group by a wave's rows or, with ``by_average``, by its rows
+    over its experts, rounded up; each [n].
+    """
+
+    rows: Ints
+    group: Ints
+    by_average: bool
 
 
 class Operation:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from moesim.hardware.provenance import Source, by_source
 
 if TYPE_CHECKING:
+    from moesim.hardware.arrays import Floats
     from moesim.hardware.calibrated import Fit, Ranges
-    from moesim.hardware.roofline import Floats
 
 
 MEASURED = "measured beyond the formula"

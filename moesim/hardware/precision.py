@@ -15,6 +15,7 @@ from moesim.config.errors import InputError, nearest
 from moesim.hardware.datasheet import Compute
 
 _HALF = ("bf16", "fp16")
+SAME_UNITS: Mapping[str, str] = {"fp16": "bf16", "bf16": "fp16"}
 UNITS: Mapping[str, tuple[str, ...]] = {
     "fp32": ("fp32",),
     "fp16": ("fp16",),

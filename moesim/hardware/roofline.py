@@ -8,24 +8,21 @@ the efficiency is rows / (rows + half). Both keep the price monotone in rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from moesim.hardware.arrays import NS, Floats, Ints
 from moesim.hardware.parts import Amount, Detail, Part, where
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
     from moesim.model.spec import FfnSpec
 
-Floats: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
-
 TILE_LIMITS = np.array([32, 96, 512])
 TILES = np.array([16, 32, 64, 128])
 """Rows of a tile for up to 32, 96, 512 and more tokens, as in Triton's fused MoE kernel."""
-NS = 1e9
 
 
 def row_tile(tokens: ArrayLike) -> Ints:

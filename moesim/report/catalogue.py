@@ -25,7 +25,7 @@ REGISTRIES: Mapping[str, str] = {
     "importers": "moesim.trace.importers",
     "measurement_importers": "moesim.calibrate.importers",
     "costs": "moesim.hardware.cost_model",
-    "fitters": "moesim.calibrate.fitters",
+    "fitters": "moesim.hardware.fitting",
     "collectors": "moesim.calibrate.collect.ops",
     "model_families": "moesim.model.family",
     "figures": "moesim.report.figures",

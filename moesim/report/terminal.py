@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moesim.hardware.price_error import PriceError
+from moesim.hardware.operations.experts.error import PriceError
 from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
 from moesim.sweep.speeds import (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from moesim.calibrate.collect.ops.base import Collector
 from moesim.calibrate.collect.point import FIRST, THIRD, Point
-from moesim.calibrate.validate import LINE, valid
+from moesim.hardware.measurements.validate import LINE, valid
 
 if TYPE_CHECKING:
     from moesim.calibrate.collect.device import Device

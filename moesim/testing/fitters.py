@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from moesim.calibrate.fit import OTHERS, Fits
-from moesim.calibrate.fitters.base import About, Fitter
 from moesim.calibrate.profile_file import profile_text, write_profile
 from moesim.hardware import load_hardware
 from moesim.hardware.calibrated import Calibrated, Fit, OtherFit
+from moesim.hardware.fitting.fitter import About, Fitter
 from moesim.hardware.profile import HardwareProfile
 
 SOURCE = "made-for-a-test"
@@ -21,7 +21,8 @@ def fits_or_says_why(fitter: Fitter, table: pd.DataFrame, profile: HardwareProfi
     """A fit of its own kind, or a line that says what is missing; the same for the same rows, which
     stay as they are. Returns it.
 
-    ``table``: valid rows (``moesim.calibrate.validate.valid``) of one of its ``ops``, one kernel.
+    ``table``: valid rows (``moesim.hardware.measurements.validate.valid``) of one of its ``ops``,
+    one kernel.
     """
     name, before = type(fitter).__name__, table.copy(deep=True)
     assert set(table["op"]) <= set(fitter.ops), f"{name}: the rows are of other ops"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
-from moesim.calibrate.validate import LINE, valid
+from moesim.hardware.measurements.validate import LINE, valid
 from moesim.testing.importers import STRANGE
 
 

@@ -15,6 +15,9 @@ from moesim.cli.main import load_commands, main
 HEAVY = {"pandas", "scipy", "matplotlib", "numba", "simpy", "numpy", "pyarrow", "pydantic"}
 OF_OTHERS = {"matplotlib", "simpy", "torch", "distributed", "scipy.optimize", "scipy.stats"}
 """What figures, the other engine, recordings, clusters and fits need, and a run does not."""
+OF_FITS = re.compile(
+    r"moesim\.(calibrate|hardware\.(fitting|measurements|operations\.(.*\.)?fit(_|$)))"
+)
 EXPERIMENT = str(Path(__file__).parents[2] / "experiments" / "quickstart.yaml")
 
 
@@ -48,6 +51,8 @@ def test_a_run_that_replays_loads_nothing_that_only_others_need(tmp_path):
     loaded = loaded_by_command("run", EXPERIMENT, "--out", str(tmp_path / "out"))
     assert "moesim.engine.replay.run" in loaded
     assert not loaded & OF_OTHERS
+    assert "moesim.hardware.operations.experts.kernel" in loaded
+    assert not [name for name in loaded if OF_FITS.match(name)]
 
 
 def test_a_check_reads_no_table_and_loads_no_compiled_code():

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -25,10 +26,10 @@ import moesim.testing
 from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.shapes import SMALL
 from moesim.calibrate.importers.base import File
-from moesim.calibrate.validate import LINE, valid
 from moesim.config.registry import kind_of
 from moesim.hardware import load_hardware
 from moesim.hardware.cost_model import registry
+from moesim.hardware.measurements.validate import LINE, valid
 from moesim.model import load_model
 from moesim.model.loader import CARDS
 from moesim.placement.task import Task
@@ -81,7 +82,8 @@ class Example(NamedTuple):
     @property
     def file(self) -> str:
         """Where the page says that it belongs."""
-        return f"{self.of.folder}/{self.kind}.py"
+        prefix = "fit_" if self.of.base == "Fitter" else ""
+        return f"{self.of.folder}/{prefix}{self.kind}.py"
 
 
 KINDS = [Kind(*row) for row in ROW.findall(PAGE)]
@@ -124,6 +126,14 @@ def test_the_table_has_every_kind_that_there_is() -> None:
 
 def test_every_kind_has_an_example() -> None:
     assert {example.of for example in EXAMPLES} == set(KINDS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=FILES)
+def test_an_example_is_looked_for_where_it_belongs(example: Example) -> None:
+    mine = import_module(REGISTRIES[example.of.listed]).registry
+    assert mine.package == example.of.folder.replace("/", ".")
+    match = mine.files.fullmatch(Path(example.file).stem)
+    assert match[match.lastindex] == example.kind
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=FILES)

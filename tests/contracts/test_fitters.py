@@ -9,12 +9,12 @@ import pytest
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.shapes import shapes_for
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.fitters import Fitter, fitter_of, registry
-from moesim.calibrate.fitters.base import About
 from moesim.calibrate.price import price_table
-from moesim.calibrate.validate import LINE, valid
 from moesim.hardware import load_hardware
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit, OtherFit
+from moesim.hardware.fitting import Fitter, fitter_of, registry
+from moesim.hardware.fitting.fitter import About
+from moesim.hardware.measurements.validate import LINE, valid
 from moesim.hardware.profile import HardwareProfile
 from moesim.testing.fitters import fits_or_says_why, survives_its_file
 

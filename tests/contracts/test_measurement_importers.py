@@ -11,7 +11,7 @@ import pytest
 
 from moesim.calibrate.importers import Importer, registry
 from moesim.calibrate.importers.base import File
-from moesim.calibrate.validate import LINE
+from moesim.hardware.measurements.validate import LINE
 from moesim.testing.measurement_importers import reads_a_valid_table, recognises_without_an_error
 
 SAMPLES = Path(__file__).parents[1] / "data" / "calibrate"

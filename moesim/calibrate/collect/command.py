@@ -15,11 +15,11 @@ from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import Shapes, shapes_for
 from moesim.calibrate.intake import shipped_profile
-from moesim.calibrate.table import ops_of, read_table
-from moesim.calibrate.validate import valid
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files import write_whole
+from moesim.hardware.measurements.table import ops_of, read_table
+from moesim.hardware.measurements.validate import valid
 
 KINDS = ("auto", "cpu", "cuda")
 

@@ -119,7 +119,7 @@ def torch_library() -> Any:
 
 def known_dtypes(names: Sequence[str], device: str) -> tuple[str, ...]:
     """The short names of the formats to measure; InputError for one that plain torch lacks."""
-    from moesim.calibrate.columns import short_dtype
+    from moesim.hardware.measurements.columns import short_dtype
 
     short = [short_dtype(name) for text in names for name in text.split(",") if name.strip()]
     for name in short:

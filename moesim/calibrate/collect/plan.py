@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from moesim.calibrate.collect.ops import registry
 from moesim.calibrate.collect.point import Point
 from moesim.calibrate.collect.shapes import Shapes
-from moesim.calibrate.columns import SHAPES
 from moesim.config.errors import InputError, nearest
+from moesim.hardware.measurements.columns import SHAPES
 
 LARGEST_SHARE = 8
 """A set of operands takes at most the device's memory divided by this."""

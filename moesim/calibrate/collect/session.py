@@ -16,9 +16,9 @@ from moesim.calibrate.collect.device import Device
 from moesim.calibrate.collect.machine import MACHINE, machine_facts
 from moesim.calibrate.collect.measure import Measurement, Series, rows_of
 from moesim.calibrate.collect.point import Point, key_of
-from moesim.calibrate.table import read_table, write_table
-from moesim.calibrate.validate import LINE
 from moesim.config.errors import InputError, Problem
+from moesim.hardware.measurements.table import read_table, write_table
+from moesim.hardware.measurements.validate import LINE
 
 SAVE_EVERY_S = 5.0
 LEAST_SHARE = 0.5

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from moesim.calibrate.columns import BYTES, short_dtype
 from moesim.calibrate.importers.base import File, Importer, left_out
 from moesim.calibrate.routing_draws import balanced_distinct, power_law_rows
-from moesim.calibrate.validate import LINE
+from moesim.hardware.measurements.columns import BYTES, short_dtype
+from moesim.hardware.measurements.validate import LINE
 
 WHEEL = re.compile(r"aiconfigurator_core-([\d.]+)-")
 NS_PER_MS = 1e6

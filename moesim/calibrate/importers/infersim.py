@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
-from moesim.calibrate.validate import LINE
+from moesim.hardware.measurements.validate import LINE
 
 NEEDED = {"num_local_experts", "tokens_per_expert", "up_proj_us", "down_proj_us"}
 DEVICES = {"h20": "NVIDIA H20", "h800": "NVIDIA H800"}

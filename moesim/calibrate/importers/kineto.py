@@ -22,9 +22,9 @@ from moesim.calibrate.importers.kineto_rows import (
     launch,
     product,
 )
-from moesim.calibrate.validate import LINE
 from moesim.config.errors import InputError, Problem
 from moesim.config.json_text import as_object, parse_json
+from moesim.hardware.measurements.validate import LINE
 
 GZIP = b"\x1f\x8b"
 KEYS = ('"schemaVersion"', '"deviceProperties"')

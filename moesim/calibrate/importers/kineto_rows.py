@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from moesim.calibrate.columns import short_dtype
+from moesim.hardware.measurements.columns import short_dtype
 
 Event = dict[str, Any]
 MEMCPY = re.compile(r"Memcpy (\w+) \((\w+) -> (\w+)\)")

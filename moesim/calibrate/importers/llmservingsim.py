@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
-from moesim.calibrate.validate import LINE
+from moesim.hardware.measurements.validate import LINE
 
 HEADER = ["tokens", "activated_experts", "time_us"]
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer, left_out
-from moesim.calibrate.validate import LINE
+from moesim.hardware.measurements.validate import LINE
 
 PREFIX = re.compile(r"^\[[\d,]+\]<std(?:out|err)>:\s*")
 ROW = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\w+)\s+(\w+)\s+(-?\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)")

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer
-from moesim.calibrate.validate import LINE
 from moesim.config.json_text import parse_json
+from moesim.hardware.measurements.validate import LINE
 
 SIZE = 512 * 2**20
 TESTS = {

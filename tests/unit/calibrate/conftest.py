@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.validate import LINE
-from moesim.calibrate.workload import expert_shapes, expert_work
 from moesim.hardware import load_hardware
-from moesim.hardware.expert_kernel import ExpertNumbers, terms
-from moesim.hardware.fitted_waves import card_of
+from moesim.hardware.card import card_of
+from moesim.hardware.measurements.validate import LINE
+from moesim.hardware.operations.experts.fit_shapes import expert_shapes, expert_work
+from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
 
 SHAPES = [
     (2048, 768, 128, 8),

@@ -7,17 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.calibrate.attention_fit import shapes
 from moesim.calibrate.fit import Fits, fit_table
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
-from moesim.calibrate.validate import valid
 from moesim.cli.main import main
 from moesim.hardware import load_hardware
-from moesim.hardware.attention_kernel import AttentionNumbers, attention_ns, attention_terms
-from moesim.hardware.attention_tiles import LAYOUTS
-from moesim.hardware.calibrated_attention import attention_numbers
-from moesim.hardware.fitted_waves import card_of
+from moesim.hardware.card import card_of
+from moesim.hardware.measurements.validate import valid
+from moesim.hardware.operations.attention.calibrated import attention_numbers
+from moesim.hardware.operations.attention.fit_numbers import shapes
+from moesim.hardware.operations.attention.kernel import (
+    AttentionNumbers,
+    attention_ns,
+    attention_terms,
+)
+from moesim.hardware.operations.attention.tiles import LAYOUTS
 from tests.unit.calibrate.conftest import operations
 
 TRUE = AttentionNumbers(

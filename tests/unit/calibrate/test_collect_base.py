@@ -8,8 +8,8 @@ from moesim.calibrate.collect.base_profile import base_text
 from moesim.calibrate.collect.cuda import QUERIED, queried
 from moesim.calibrate.collect.peaks import peaks_of
 from moesim.calibrate.limits import within
-from moesim.calibrate.validate import LINE, valid
 from moesim.hardware import load_hardware
+from moesim.hardware.measurements.validate import LINE, valid
 
 CACHE = 32 * 2**20
 FACTS = {

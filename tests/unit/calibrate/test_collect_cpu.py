@@ -8,10 +8,10 @@ from moesim.calibrate.collect.cpu import Cpu  # noqa: E402
 from moesim.calibrate.collect.plan import Plan, points_of  # noqa: E402
 from moesim.calibrate.collect.shapes import AttentionShape, ExpertShape, Shapes  # noqa: E402
 from moesim.calibrate.collect.trial import FLUSHED_CALLS, CallTrial  # noqa: E402
-from moesim.calibrate.table import read_table  # noqa: E402
-from moesim.calibrate.validate import valid  # noqa: E402
 from moesim.cli.main import main  # noqa: E402
 from moesim.hardware import load_hardware  # noqa: E402
+from moesim.hardware.measurements.table import read_table  # noqa: E402
+from moesim.hardware.measurements.validate import valid  # noqa: E402
 
 TINY = Shapes(
     experts=(ExpertShape(32, 64, 4, 2, gated=True), ExpertShape(32, 64, 4, 1, gated=False)),

@@ -4,9 +4,9 @@ import pytest
 
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.shapes import SMALL, AttentionShape, ExpertShape, shapes_for
-from moesim.calibrate.columns import SHAPES
-from moesim.calibrate.validate import LINE, valid
 from moesim.config.errors import InputError
+from moesim.hardware.measurements.columns import SHAPES
+from moesim.hardware.measurements.validate import LINE, valid
 
 
 def plan(kind="cpu", shapes=SMALL, gpus=0, memory=2**36, dtypes=("fp32",)):

@@ -6,8 +6,8 @@ import pytest
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import SMALL
-from moesim.calibrate.table import read_table
 from moesim.config.errors import InputError
+from moesim.hardware.measurements.table import read_table
 from tests.unit.calibrate.collecting import Clock, FakeDevice, fake_point
 
 

@@ -11,10 +11,10 @@ from moesim.calibrate.importing import import_measurements
 from moesim.calibrate.limits import within
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
-from moesim.calibrate.validate import LINE, valid
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.collective_kernel import (
+from moesim.hardware.measurements.validate import LINE, valid
+from moesim.hardware.operations.collectives.kernel import (
     CollectiveNumbers,
     bus_bandwidth,
     collective_fit_for,

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.fitters.transfers import alternate
 from moesim.calibrate.limits import within
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
-from moesim.calibrate.table import read_table
-from moesim.calibrate.validate import LINE, valid
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.copy_curve import copy_fit_for, copy_numbers
+from moesim.hardware.fitting.transfers import alternate
+from moesim.hardware.measurements.table import read_table
+from moesim.hardware.measurements.validate import LINE, valid
 from moesim.hardware.transfer_curve import TransferNumbers, transfer_ns
 from moesim.model import load_model
 

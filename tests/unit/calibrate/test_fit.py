@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from moesim.calibrate.expert_fit import families_of
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.held_out import halves
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
 from moesim.calibrate.routing_draws import power_law_rows
-from moesim.calibrate.validate import valid
-from moesim.calibrate.workload import expert_shapes, expert_work
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.calibrated_experts import numbers_of
+from moesim.hardware.fitting.held_out import halves
+from moesim.hardware.measurements.validate import valid
+from moesim.hardware.operations.experts.calibrated import numbers_of
+from moesim.hardware.operations.experts.fit_numbers import families_of
+from moesim.hardware.operations.experts.fit_shapes import expert_shapes, expert_work
 from moesim.hardware.provenance import Source
 from moesim.model import load_model
 from tests.unit.calibrate.conftest import TRUE, operations, synthetic

@@ -12,9 +12,9 @@ import pytest
 
 from moesim.calibrate.operations import OPERATIONS
 from moesim.calibrate.price import price_table
-from moesim.calibrate.validate import LINE
 from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
-from moesim.hardware.fitted_attention import Cache
+from moesim.hardware.measurements.validate import LINE
+from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.parts import together
 from moesim.model import load_model
 from moesim.model.spec import LayerSpec, ModelSpec

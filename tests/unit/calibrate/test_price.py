@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.columns import SHAPES
 from moesim.calibrate.explain import explained
 from moesim.calibrate.operations import OPERATIONS
 from moesim.calibrate.price import price_table
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.hardware import load_hardware
+from moesim.hardware.measurements.columns import SHAPES
 from tests.unit.calibrate.conftest import operations
 
 

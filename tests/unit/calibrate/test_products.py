@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.fitters.products import prices
 from moesim.calibrate.price import price_table
 from moesim.calibrate.profile_file import profile_text
-from moesim.calibrate.validate import valid
 from moesim.hardware import load_hardware
-from moesim.hardware.calibrated_products import product_numbers
-from moesim.hardware.fitted_waves import card_of
-from moesim.hardware.product_kernel import ProductNumbers, tiled
+from moesim.hardware.card import card_of
+from moesim.hardware.measurements.validate import valid
+from moesim.hardware.operations.products.calibrated import product_numbers
+from moesim.hardware.operations.products.fit import prices
+from moesim.hardware.operations.products.kernel import ProductNumbers, tiled
 from tests.unit.calibrate.conftest import operations
 
 TRUE = ProductNumbers(5_000, 0.8, 0.6, 4.0, 0.5)

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.columns import COLUMNS, SHAPES, short_dtype
 from moesim.calibrate.limits import within
-from moesim.calibrate.table import read_table, write_table
-from moesim.calibrate.validate import LINE, valid
 from moesim.config.errors import InputError
+from moesim.hardware.measurements.columns import COLUMNS, SHAPES, short_dtype
+from moesim.hardware.measurements.table import read_table, write_table
+from moesim.hardware.measurements.validate import LINE, valid
 
 GOOD = {
     "op": "moe",

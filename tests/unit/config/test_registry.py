@@ -63,6 +63,25 @@ def test_a_file_is_named_like_its_component(package: str, tmp_path: Path) -> Non
         _ = Registry(package, Base, "some.group").components
 
 
+def test_a_registry_looks_into_folders_where_its_pattern_says_so(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the group that matched it is named; a file that does not match is not even loaded."""
+    folder = tmp_path / package / "family"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    text = (tmp_path / package / "a_file.py").read_text()
+    (folder / "fit.py").write_text(text.replace("a_file", "family"))
+    (folder / "broken.py").write_text("raise RuntimeError")
+    plugged(monkeypatch)
+    assert list(Registry(package, Base, "some.group").components) == ["a_file"]
+    inner = Registry(package, Base, "some.group", r"(\w+)\.fit|fit_(\w+)")
+    assert list(inner.components) == ["family"]
+    (tmp_path / package / "fit_other.py").write_text(text)
+    with pytest.raises(InputError, match=r"fit_other\.py: the kind is 'a_file', but the file is"):
+        _ = Registry(package, Base, "some.group", inner.files.pattern).components
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

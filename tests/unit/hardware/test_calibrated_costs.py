@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from small import layer, small_model
 
 from moesim.calibrate.price import price_table
-from moesim.calibrate.validate import LINE
 from moesim.hardware import CostModel, HardwareProfile
 from moesim.hardware.calibrated import AttentionFit, Calibrated, KernelFit, ProductFit
-from moesim.hardware.fitted_attention import uniform
+from moesim.hardware.measurements.validate import LINE
+from moesim.hardware.operations.attention.scores import uniform
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moesim.hardware import CostModel, load_hardware
-from moesim.hardware.costs.cpu_expert import CORE_RATE, START_NS
+from moesim.hardware.operations.kernels.cpu_expert import CORE_RATE, START_NS
 from moesim.model import load_model
 
 

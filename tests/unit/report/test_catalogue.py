@@ -14,13 +14,14 @@ from moesim.cli.main import main
 from moesim.report.catalogue import CATALOGUES, REGISTRIES
 
 PACKAGE = Path(moesim.__file__).parent
-MADE = re.compile(r'= Registry\(\s*"([\w.]+)"')
+MADE = re.compile(r'= Registry\(\s*"([\w.]+)",[^")]*"([\w.]+)"')
 
 
 def test_every_registry_of_the_package_is_listed() -> None:
     made = {name for path in PACKAGE.rglob("*.py") for name in MADE.findall(path.read_text())}
     assert len(made) >= 13
-    assert made == {importlib.import_module(home).registry.package for home in REGISTRIES.values()}
+    listed = [importlib.import_module(home).registry for home in REGISTRIES.values()]
+    assert made == {(registry.package, registry.group) for registry in listed}
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)

@@ -1,0 +1,227 @@
+"""Run an experiment: resolve, simulate, measure, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from moesim.config.arguments import check_choice, check_whole
+from moesim.config.inputs import Inputs, check_same, paths_of
+from moesim.engine.ahead import prefetches
+from moesim.engine.case import NO_PREFETCH, Case
+from moesim.engine.outcome import Outcome
+from moesim.experiment.build import Built, build
+from moesim.experiment.cache import cache_folder, reused_or
+from moesim.experiment.engines import Engine, engine_of
+from moesim.experiment.inputs import inputs_of
+from moesim.experiment.names import read_once
+from moesim.experiment.record_memory import refuse_too_many_records
+from moesim.experiment.resolve import Resolved, Source, resolved_from
+from moesim.experiment.schema import Experiment
+from moesim.hardware.operations.experts.error import price_error
+from moesim.memory.forms import Form
+from moesim.metrics.misses import form_keys, skipped_keys
+from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.results import Result, provenance, write_result
+from moesim.results.overwrite import check_folder, check_no_input
+
+if TYPE_CHECKING:
+    from moesim.engine.replay.log import DecisionLog
+
+
+@read_once()
+def run(
+    experiment: Source | Resolved,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    check: bool = False,
+    overrides: Sequence[str] = (),
+    records: str | None = None,
+    limit_steps: int | None = None,
+    cache: Path | str | None = None,
+) -> Result:
+    """Simulate ``experiment``, a file, a dictionary, an ``Experiment`` or what ``load_experiment``
+    returned (its base point, where it has a sweep), with ``overrides`` as ``--set`` takes them.
+
+    ``out``: a new or empty folder for the result (``overwrite``: or one that holds only what moesim
+    wrote, replaced once the new result is there); ``check``: verify the engine's invariants;
+    ``records``: instead of the experiment's; ``limit_steps``: only the first forward passes;
+    ``cache``: a folder of results that are used again where nothing that decides them has changed
+    (not with ``check`` or ``limit_steps``). A run that does not fit in memory is a result
+    (``status`` out_of_memory), not an exception. Raises an InputError for bad input.
+
+    >>> moesim.run("experiments/quickstart.yaml", overrides=["experts.policy.kind=lfu"])
+    """
+    if limit_steps is not None:
+        check_whole("limit_steps", limit_steps)
+    if records is not None:
+        check_choice("records", records, get_args(Experiment.model_fields["records"].annotation))
+    if out is not None:
+        check_folder(Path(out), overwrite=overwrite)
+    resolved = _resolved(experiment, overrides)
+    if records is not None:
+        resolved = resolved.model_copy(update={"records": records})
+    if out is not None and overwrite and Path(out).exists():
+        check_no_input(Path(out), [*_files(experiment), *paths_of(inputs_of([resolved]))])
+    fresh = cache is None or check or limit_steps is not None
+    if fresh or (kept := cache_folder(str(cache))) is None:
+        result = simulate(resolved, check=check, limit_steps=limit_steps)
+    else:
+        result = reused_or(simulate, resolved, kept)
+    if out is not None:
+        write_result(result, out, overwrite=overwrite)
+    return result
+
+
+def _resolved(source: Source | Resolved, overrides: Sequence[str]) -> Experiment:
+    if isinstance(source, Experiment) and not overrides:
+        return source
+    return resolved_from(source, overrides, alone=True).experiment
+
+
+def _files(source: Source | Resolved) -> list[Path]:
+    """The experiment's own file, where it has one."""
+    file = source.file if isinstance(source, Resolved) else source
+    return [Path(file)] if isinstance(file, str | Path) else []
+
+
+def simulate(
+    experiment: Experiment,
+    *,
+    check: bool = False,
+    limit_steps: int | None = None,
+    log: DecisionLog | None = None,
+    inputs: Inputs | None = None,
+) -> Result:
+    """The result of ``experiment``, in memory; ``log``: what runs on the same trace share.
+
+    A ChangedError where it reads anything but ``inputs`` (None: whatever there is).
+    """
+    built = build(experiment, limit_steps)
+    if inputs is not None:
+        check_same(inputs, built.inputs)
+    engine = engine_of(experiment, built.case, check=check)
+    if (reason := built.out_of_memory) is not None:
+        return _does_not_fit(experiment, built, engine, reason)
+    refuse_too_many_records(experiment, built.case)
+    return _played(experiment, built, partial(engine.play, check=check, log=log), engine)
+
+
+def _played(
+    experiment: Experiment, built: Built, play: Callable[..., Outcome], engine: Engine
+) -> Result:
+    from moesim.metrics.block_sums import blocks_of
+    from moesim.metrics.intervals import intervals
+    from moesim.metrics.summary import summary
+    from moesim.metrics.tables import (
+        layers_table,
+        memory_table,
+        requests_table,
+        slots_table,
+        spans_table,
+        steps_table,
+    )
+
+    outcome = play(built.case, records=experiment.records)
+    built = built.played(outcome)
+    case = built.case
+    built.footprint.in_flight(outcome.counts.copies, case.model)
+    numbers = summary(case, outcome, experiment.warm_up)
+    numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
+    blocks = blocks_of(case, outcome)
+    numbers["intervals"] = intervals(blocks)
+    tables: dict[str, Any] = {
+        "blocks": blocks.sums,
+        "requests": requests_table(case, outcome),
+        "memory": memory_table(built.footprint, outcome, built.limit_bytes),
+    }
+    if experiment.records != "summary":
+        tables["steps"] = steps_table(case, outcome)
+    if experiment.records in ("layer", "expert"):
+        tables["layers"] = layers_table(outcome)
+    if experiment.records == "expert":
+        tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
+    head = {"name": experiment.name, "status": "ok", "reason": None}
+    checks = {"checks": outcome.checks} if outcome.checks else {}
+    return Result(
+        {**head, **numbers, **_memory(built), **_price_provenance(built, engine), **checks},
+        experiment,
+        provenance(built.inputs, seed=experiment.seed),
+        **tables,
+    )
+
+
+def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
+    """The same run without its prefetches, if it has any, for comparison."""
+    if not prefetches(case):
+        return None
+    alone = replace(case, prefetch=NO_PREFETCH)
+    engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)
+    return engine.play(alone, records="summary", check=False)
+
+
+def _clock_keys(forms: Sequence[Form]) -> tuple[str, ...]:
+    """What the clock says of a run whose experts are served in ``forms``."""
+    return (
+        "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
+        "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
+        "hits", "late", "misses", *form_keys(forms),
+        "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
+        "cpu_wait_ms", *PREFETCH_KEYS, "dropped_choices", "dropped_share",
+        "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
+        "max_load", "average_max_load", "balancedness", "time_share", "price_share",
+        "after_warm_up", "engine_wall_s", "intervals",
+    )  # fmt: skip
+
+
+def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: str) -> Result:
+    from moesim.metrics.tables import memory_table
+
+    schedule = built.case.schedule
+    numbers = {
+        "name": experiment.name,
+        "status": "out_of_memory",
+        "reason": reason,
+        "engine": engine.name,
+        "tokens": len(schedule.rows),
+        "steps": schedule.passes,
+        "layer_steps": None,
+        **dict.fromkeys(_clock_keys(built.case.miss.forms)),
+    }
+    memory = memory_table(built.footprint, None, built.limit_bytes)
+    return Result(
+        {**numbers, **_memory(built), **_price_provenance(built, engine)},
+        experiment,
+        provenance(built.inputs, seed=experiment.seed),
+        memory=memory,
+    )
+
+
+def _memory(built: Built) -> dict[str, Any]:
+    parts = built.footprint.at_peak()
+    return {
+        "peak_memory_bytes": sum(parts.values()),
+        "memory_bytes": parts,
+        "memory_capacity_bytes": built.limit_bytes,
+        "host_memory_bytes": built.footprint.host,
+        "pinned_memory_bytes": built.footprint.pinned_bytes,
+        "host_memory_capacity_bytes": built.hardware.host_memory_bytes,
+        "slots_per_layer": min(built.slots_per_layer),
+        "slots_by_layer": built.slots_by_layer,
+        "local_experts": min(residence.local for residence in built.residences),
+    }
+
+
+def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
+    """How wrong prices like these have been, why this engine ran, and what was captured."""
+    serial = built.case.kernels == "serial"
+    error = price_error(built.hardware, built.case.model, serial=serial)
+    return {
+        "price_error": error._asdict(),
+        "engine_reason": engine.reason,
+        "execution": built.case.execution,
+    }

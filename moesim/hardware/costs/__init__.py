@@ -1,1 +1,0 @@
-"""The price of each operation, one module an operation, found by its name."""

@@ -1,0 +1,81 @@
+"""What the fits of copies and of collectives have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesim.hardware.arrays import Floats, Ints
+from moesim.hardware.calibrated import HeldOut, SizeRatios
+from moesim.hardware.fitting.amounts import read
+from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, summary
+from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
+from moesim.hardware.measurements.validate import Mask, number
+
+Formula = Callable[[Floats, pd.DataFrame], Floats]
+"""Nanoseconds of the numbers in their order and of a table's rows."""
+SCALE = 0.03
+DIGITS = 4
+SHIFTS = (0.0, 2.5, -2.5)
+"""Of the fill's half, in logarithms: the knee may be anywhere."""
+
+
+def fit_transfers(
+    formula: Formula, table: pd.DataFrame, prior: Prior, half: int, mask: Mask | None = None
+) -> Found:
+    """The numbers of the rows in ``mask``; ``half`` is the place of the fill's half."""
+    part = table if mask is None else table[mask]
+    starts = [np.eye(len(prior.center))[half] * shift for shift in SHIFTS]
+    latency = number(part, "latency_ns")
+    return fit_logarithms(lambda found: formula(found, part), latency, prior, SCALE, starts)
+
+
+def held_out(formula: Formula, table: pd.DataFrame, prior: Prior, half: int) -> HeldOut | None:
+    """The formula's errors on every other size, fitted to the sizes between; both ways round."""
+    size = groups(table, ("bytes",))
+    if len(np.unique(size)) < LEAST_SHAPES:
+        return None
+    ratio = np.ones(len(table))
+    for seen, unseen in alternate(size):
+        found = fit_transfers(formula, table, prior, half, seen)
+        measured = number(table[unseen], "latency_ns")
+        ratio[unseen] = formula(found.numbers, table[unseen]) / measured
+    return summary(ratio, size)
+
+
+def alternate(size: Ints) -> Iterator[tuple[Mask, Mask]]:
+    """(fit on, test on): every other size, both ways round."""
+    even = size % 2 == 0
+    yield even, ~even
+    yield ~even, even
+
+
+def size_ratios(table: pd.DataFrame, formula_ns: Floats) -> tuple[SizeRatios, ...]:
+    """Measured over formula by size for each number of GPUs; medians where measured again."""
+    part = pd.DataFrame(
+        {
+            "gpus": number(table, "gpus", 1.0).astype(np.int64),
+            "bytes": number(table, "bytes").astype(np.int64),
+            "ratio": number(table, "latency_ns") / formula_ns,
+        }
+    )
+    medians = part.groupby(["gpus", "bytes"], sort=True)["ratio"].median().reset_index()
+    return tuple(
+        SizeRatios(
+            gpus=int(str(gpus)),
+            bytes=tuple(int(size) for size in group["bytes"]),
+            ratio=tuple(round(float(value), DIGITS) for value in group["ratio"]),
+        )
+        for gpus, group in medians.groupby("gpus", sort=True)
+    )
+
+
+def estimates(names: tuple[str, ...], found: Found) -> dict[str, Any]:
+    """The numbers with their intervals as a profile has them."""
+    return {
+        name: {"value": read(name, value), "interval": [read(name, end) for end in ends]}
+        for name, value, ends in zip(names, found.numbers, found.ends.T.tolist(), strict=True)
+    }

@@ -1,0 +1,1 @@
+"""The measurement table: its columns, which of its rows can be, and its files."""

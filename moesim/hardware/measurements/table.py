@@ -1,0 +1,108 @@
+"""Reading and writing measurement tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype
+
+from moesim.config.errors import InputError, Problem
+from moesim.config.files import replacing
+from moesim.hardware.measurements.columns import COLUMNS, FLAGS, SHAPES, TEXTS
+from moesim.hardware.measurements.validate import LINE
+
+SUFFIXES = (".parquet", ".csv")
+NUMERIC = ("integer", "floating", "mixed-integer-float", "decimal", "string", "empty")
+PLAIN = (*NUMERIC, "boolean", "bytes", "categorical", "mixed-integer")
+"""What pandas calls types of single values."""
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table in a Parquet or CSV file, all its columns, with its lines in ``LINE``.
+
+    A line is that of the CSV file, or the row of the Parquet file from 1. InputError where the
+    file cannot be read or has no ``op``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError([Problem(str(path), "", "is not a file; name a measurement table")])
+    if path.suffix not in SUFFIXES:
+        what = f"is neither of {', '.join(SUFFIXES)}; 'moesim calibrate import' makes a table"
+        raise InputError([Problem(str(path), "", what)])
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
+    if "op" not in frame.columns:
+        what = f"has no column 'op', only {', '.join(map(str, frame.columns))}"
+        raise InputError([Problem(str(path), "", what)])
+    if problems := list(_strange(frame, path)):
+        raise InputError(problems)
+    first = 1 if path.suffix == ".parquet" else 2
+    frame[LINE] = np.arange(first, first + len(frame))
+    if path.suffix == ".csv":
+        blank = frame.drop(columns=LINE).isna().all(axis=1)
+        frame = frame[~blank].reset_index(drop=True)
+    return frame
+
+
+def _strange(frame: pd.DataFrame, path: Path) -> Iterator[Problem]:
+    """Documented columns of a type that none can have."""
+    for name in (name for name in COLUMNS if name != "rows" and name in frame.columns):
+        kind = infer_dtype(frame[name], skipna=True)
+        if kind not in (PLAIN if name in (*TEXTS, *FLAGS) else NUMERIC):
+            yield Problem(str(path), "", f"the column '{name}' holds {kind} values")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    types = {"version": str, "rows": str}
+    frame = pd.read_csv(path, dtype=types, skip_blank_lines=False, low_memory=False)
+    if "rows" in frame.columns:
+        frame["rows"] = [_numbers(text) for text in frame["rows"]]
+    return frame
+
+
+def _numbers(text: Any) -> Any:
+    if not isinstance(text, str):
+        return None
+    try:
+        return [int(number) for number in text.strip("[] ").replace(",", " ").split()]
+    except ValueError:
+        return text
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table; columns in the documented order, others after them, empty ones left out."""
+    known = [name for name in COLUMNS if name in frame.columns and frame[name].notna().any()]
+    others = [name for name in frame.columns if name not in COLUMNS]
+    write_all(frame[[*known, *others]], path)
+
+
+def write_all(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as it is, all but its lines; InputError for another suffix."""
+    path = Path(path)
+    table = frame.drop(columns=LINE, errors="ignore")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"--out '{path}' is neither of {', '.join(SUFFIXES)}")
+    if "rows" in table.columns and path.suffix == ".csv":
+        texts = pd.Series([_as_text(rows) for rows in table["rows"]], table.index, dtype=object)
+        table = table.assign(rows=texts)
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False, compression="zstd")
+        else:
+            table.to_csv(temporary, index=False)
+
+
+def _as_text(rows: Any) -> str | None:
+    return " ".join(map(str, rows)) if hasattr(rows, "__len__") else None
+
+
+def ops_of(frame: pd.DataFrame) -> dict[str, int]:
+    """Rows of each op, in the order of ``SHAPES``."""
+    counts = frame["op"].value_counts()
+    return {op: int(counts[op]) for op in SHAPES if op in counts.index}

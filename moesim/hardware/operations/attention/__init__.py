@@ -1,0 +1,1 @@
+"""Attention's scores: the formula, a card's numbers in it, prices, and how they are fitted."""

@@ -1,0 +1,111 @@
+"""The attention block of a layer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.attention.scores import Cache, fitted_scores, uniform
+from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
+from moesim.hardware.parts import Part, provenance_of, where
+from moesim.hardware.precision import activation_dtype, dtype_of
+from moesim.model.spec import AttentionSpec, LayerSpec
+
+STARTS = 6
+"""Norm, joint projection, rotation with cache write, scores, output projection, norm."""
+CROSS_STARTS = 4
+"""Norm, query projection, scores, output projection."""
+PASSES = 8
+"""Reads and writes of the hidden state by norms, residuals and projections."""
+PROJECTIONS = 2
+"""Of the starts, and of the passes, those that a fitted price of both projections contains."""
+
+
+class Attention(Operation):
+    """Projections by the roofline of their weights, scores by that of the KV cache.
+
+    The scores' key size is the uncompressed one; multi-head latent attention reads only its latent.
+    Of cross attention query and output projection are priced, and the start of its scores; what it
+    does with the source is ``cross_attention``. Where the profile has fits, projections are two
+    products (joint and output) and scores a kernel (``fitted_scores``), each with its own start.
+    """
+
+    kind: ClassVar[str] = "attention"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            lambda layer, at: (layer, at.group_tokens, at.context_tokens, at.kv_tokens),
+            "attention",
+        ),
+    )
+
+    def parts(
+        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+    ) -> list[Part]:
+        """See ``CostModel.attention_ns``."""
+        count, block = np.asarray(tokens, np.int64), layer.attention
+        starts, passes = STARTS, PASSES
+        projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
+        starts, passes = starts - inside, passes - inside
+        if (cross := layer.cross_attention) is not None:
+            used = self.model.hidden_size * cross.heads
+            used *= cross.query_key_head_size + cross.value_head_size
+            more, inside = self._projections(cross, count, used, 0)
+            projections, starts = projections + more, starts + CROSS_STARTS - inside
+        scores, alone = self._scores(block, self._cache, count, context_tokens, kv_tokens)
+        hidden = self.model.hidden_size * self.model.activation_bytes
+        rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - alone)]
+        return where(count > 0, [*projections, scores, *rest])
+
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return provenance_of(price_ns, self.parts(*shape))
+
+    def scores(
+        self, block: AttentionSpec, cache: Cache, tokens: ArrayLike, context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+    ) -> list[Part]:  # fmt: skip
+        """The scores' kernel by itself, with its start; shapes as those of the block."""
+        scores, alone = self._scores(block, cache, tokens, context_tokens, kv_tokens)
+        return [scores, self.gpu.starts(1 - alone)]
+
+    @property
+    def _cache(self) -> Cache:
+        size = self.model.activation_bytes
+        return Cache(activation_dtype(size), size)
+
+    def _projections(
+        self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
+    ) -> tuple[list[Part], int]:
+        """The projections with ``elements`` weights, and how many launches they contain."""
+        dtype = dtype_of(block.parameters, block.bytes)
+        width = block.bytes / max(block.parameters, 1)
+        size = block.bytes * min(1.0, elements / max(block.parameters, 1)) + norm_bytes
+        if not (fitted := FittedProducts(self.hardware, dtype)):
+            return [self.gpu.product(count, elements, size, dtype, "projections")], 0
+        hidden, last = self.model.hidden_size, block.heads * block.value_head_size
+        first = max(elements / hidden - last, 1.0)
+        joint = fitted.part(count, Weights(first, hidden, width), "joint projection")
+        return [joint, fitted.part(count, Weights(hidden, last, width), "output")], PROJECTIONS
+
+    def _scores(
+        self, block: AttentionSpec, cache: Cache, count: Any, context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+    ) -> tuple[Part, Any]:  # fmt: skip
+        """The scores, and where they contain their launch (0 or 1)."""
+        head = block.query_key_head_size + block.value_head_size
+        operations = np.asarray(context_tokens, np.float64) * (2 * block.heads * head)
+        cached = np.asarray(kv_tokens, np.float64) * block.kv_bytes_per_token
+        units = activation_dtype(self.model.activation_bytes)
+        plain = self.gpu.longest(cached, operations, units)
+        requests = uniform(count, context_tokens, kv_tokens)
+        found = fitted_scores(self.hardware, block, cache, requests)
+        time = np.where(found.fitted, found.time_ns, plain.time_ns)
+        of = found.of if found.fitted.all() else plain.of
+        return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)

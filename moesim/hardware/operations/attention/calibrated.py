@@ -1,0 +1,49 @@
+"""A profile's fits of attention, as the formula takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from moesim.hardware.calibrated import AttentionFit
+from moesim.hardware.operations.attention.kernel import AttentionNumbers
+from moesim.hardware.precision import SAME_UNITS
+from moesim.hardware.profile import HardwareProfile
+
+DECODE, PREFILL = "attention_decode", "attention_prefill"
+
+
+def attention_fit_for(
+    profile: HardwareProfile, op: str, dtype: str, head_dim: float
+) -> AttentionFit | None:
+    """The first fit of an op and format that saw ``head_dim``, else the first of that format.
+
+    bf16 stands for fp16 and the other way round.
+    """
+    all_fits = profile.calibrated.attention if profile.calibrated else ()
+    names = (dtype, SAME_UNITS.get(dtype))
+    fits = [fit for name in names for fit in all_fits if (fit.op, fit.dtype) == (op, name)]
+    seen = (fit for fit in fits if fit.measured["head_dim"][0] <= head_dim)
+    near = (fit for fit in seen if head_dim <= fit.measured["head_dim"][1])
+    return next(near, fits[0] if fits else None)
+
+
+def attention_units(profile: HardwareProfile, dtype: str) -> Mapping[str, float]:
+    """The datasheet's values that the formula's fractions are of, by the number's name."""
+    sheet = profile.datasheet
+    return {
+        "bandwidth": sheet.memory_bandwidth.value,
+        "l2": float(sheet.l2.value),
+        "compute": profile.peak(dtype),
+    }
+
+
+def attention_numbers(fit: AttentionFit, profile: HardwareProfile) -> AttentionNumbers:
+    """A fit's numbers: fractions of the datasheet's values; what it has not is nothing."""
+    assert fit.dtype is not None, "attention has a format"
+    units = attention_units(profile, fit.dtype)
+    found: dict[str, Any] = {
+        name: getattr(fit, name.removesuffix("_ns")) for name in AttentionNumbers.names()
+    }
+    known = {name: estimate.value for name, estimate in found.items() if estimate is not None}
+    return AttentionNumbers(**{name: value / units.get(name, 1.0) for name, value in known.items()})

@@ -1,0 +1,150 @@
+"""The time of attention of ``batch`` requests: start, memory, and tiles of queries on the card.
+
+``t = start + split + write + (mem^p + busy^p)^(1/p)``. ``mem`` moves queries, keys, values and
+results, at the L2's speed where all of it fits there; ``write`` appends new keys and values to the
+cache. ``busy`` is the busiest multiprocessor: a tile of queries takes ``item``, and each key that
+it walks takes its products and exponentials, or a multiprocessor's own reading rate. Where single
+queries do not fill the card, kernels split the keys over idle multiprocessors and merge the parts
+(flash-decoding): ``split`` is ``combine`` + parts x ``merge``. A split that costs more than it
+saves is priced for larger batches too, so that the price is monotone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.hardware.arrays import NS, Floats
+from moesim.hardware.calibrated import Layout
+from moesim.hardware.card import Card
+from moesim.hardware.operations.attention.tiles import ROWS, AttentionShape, QueryTiles, query_tiles
+from moesim.hardware.operations.products.kernel import FEWEST
+
+FULL = 0.8
+"""Share of the multiprocessors above which FlashAttention does not split."""
+RESIDENT_POWER = 6
+"""How sharply a working set stops to fit the L2 (a prior)."""
+ROUNDING = 1e-9
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class AttentionNumbers:
+    """The fitted numbers; fractions are of the datasheet's values, as in ``ExpertNumbers``.
+
+    ``l2_speed``: of the L2 over memory. ``softmax``: operations of one exponential. ``single``:
+    what one multiprocessor can read, over its share of the bandwidth.
+    """
+
+    start_ns: float = 10_000.0
+    bandwidth: float = 0.9
+    l2: float = 0.8
+    l2_speed: float = 2.0
+    compute: float = 0.6
+    softmax: float = 100.0
+    item_ns: float = 3_000.0
+    single: float = 2.0
+    overlap: float = 2.0
+    combine_ns: float = 0.0
+    merge_ns: float = 0.0
+    reorder_ns: float = 0.0
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The numbers' names, in order."""
+        return tuple(field.name for field in fields(cls))
+
+
+class AttentionTerms(NamedTuple):
+    """Nanoseconds of n calls, each [n]; ``memory`` and ``busy`` overlap."""
+
+    start: Floats
+    split: Floats
+    write: Floats
+    memory: Floats
+    busy: Floats
+    total: Floats
+
+
+def attention_terms(
+    numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, card: Card
+) -> AttentionTerms:
+    """The terms of each call; the dearest of its own batch and of smaller ones that are split."""
+    tiles = query_tiles(layout, shape)
+    if card.multiprocessors < FEWEST:
+        tiles = tiles._replace(rows=shape.queries * shape.heads / tiles.tiles)
+    own = _terms(numbers, shape, tiles, card)
+    if not tiles.splits.any():
+        return own
+    full = np.maximum(np.floor(FULL * card.multiprocessors / tiles.tiles), 1)
+    dear = np.maximum(card.multiprocessors * tiles.block / (shape.context * tiles.tiles), 1)
+    for limit in (full, dear):
+        smaller = shape._replace(batch=np.minimum(shape.batch, limit))
+        other = _terms(numbers, smaller, tiles, card)
+        more = other.total > own.total
+        own = AttentionTerms(*(np.where(more, b, a) for a, b in zip(own, other, strict=True)))
+    return own
+
+
+def attention_ns(
+    numbers: AttentionNumbers, layout: Layout, shape: AttentionShape, card: Card
+) -> Floats:
+    """The time of each call in nanoseconds."""
+    return attention_terms(numbers, layout, shape, card).total
+
+
+def _terms(
+    numbers: AttentionNumbers, shape: AttentionShape, tiles: QueryTiles, card: Card
+) -> AttentionTerms:
+    items = shape.batch * tiles.tiles
+    split = tiles.splits & (items <= FULL * card.multiprocessors * (1 + ROUNDING))
+    waves = np.where(split, 1.0, np.ceil(items / card.multiprocessors - ROUNDING))
+    walked = _walked(shape, tiles, split, waves, card)
+    busy = walked * _key_ns(numbers, shape, tiles, card) + numbers.item_ns * waves
+    memory, write = _moved(numbers, shape, card)
+    larger, smaller = np.maximum(memory, busy), np.minimum(memory, busy)
+    together = larger * (1 + (smaller / larger) ** numbers.overlap) ** (1 / numbers.overlap)
+    extra = split * (numbers.combine_ns + numbers.merge_ns * shape.context / walked)
+    extra = extra + numbers.reorder_ns * (tiles.reorders & (shape.batch > 1))
+    start = np.full(len(items), numbers.start_ns)
+    return AttentionTerms(start, extra, write, memory, busy, start + extra + write + together)
+
+
+def _walked(
+    shape: AttentionShape, tiles: QueryTiles, split: Mask, waves: Floats, card: Card
+) -> Floats:
+    """Keys that the busiest multiprocessor walks; blocks on the diagonal are walked whole."""
+    many = shape.queries > 1
+    average = np.where(many, shape.keys + ROWS / 2, shape.context)
+    last = np.where(many, ROWS * np.ceil(shape.context / ROWS), shape.context)
+    part = shape.context * shape.batch * tiles.tiles / card.multiprocessors
+    part = np.maximum(part, np.minimum(shape.context, tiles.block))
+    return np.where(split, part, np.maximum(waves * average, last))
+
+
+def _key_ns(
+    numbers: AttentionNumbers, shape: AttentionShape, tiles: QueryTiles, card: Card
+) -> Floats:
+    """Time that one multiprocessor takes for one key of a tile."""
+    operations = tiles.rows * (4 * shape.head_dim + numbers.softmax)
+    computed = operations / (shape.peak * numbers.compute)
+    size = 2 * shape.head_dim * shape.element_bytes
+    read = size / (card.bandwidth * numbers.bandwidth * numbers.single)
+    return card.multiprocessors * NS * np.maximum(computed, read)
+
+
+def _moved(numbers: AttentionNumbers, shape: AttentionShape, card: Card) -> tuple[Floats, Floats]:
+    """Time of the traffic, and of appending to the cache."""
+    size = shape.batch * shape.head_dim * shape.element_bytes
+    new, old = shape.queries * shape.kv_heads, (shape.context - shape.queries) * shape.kv_heads
+    appended = size * 4 * new
+    fresh = size * 2 * (shape.queries * shape.heads + np.where(shape.queries > 1, new, 0.0))
+    cached = size * 2 * np.maximum(old, 0.0)
+    share = (appended + fresh + cached) / (numbers.l2 * card.l2)
+    saved = (1 - 1 / numbers.l2_speed) / (1 + share**RESIDENT_POWER)
+    rate = NS / (card.bandwidth * numbers.bandwidth)
+    memory = (fresh * (1 - saved) + cached * np.where(shape.warm, 1 - saved, 1.0)) * rate
+    return memory, appended * (1 - saved) * rate

@@ -1,0 +1,136 @@
+"""Attention's scores from fits: the simulator's side of ``calibrated.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.calibrated import AttentionFit
+from moesim.hardware.card import Card, card_of
+from moesim.hardware.operations.attention.calibrated import (
+    DECODE,
+    PREFILL,
+    attention_fit_for,
+    attention_numbers,
+)
+from moesim.hardware.operations.attention.kernel import (
+    AttentionNumbers,
+    attention_ns,
+    attention_terms,
+)
+from moesim.hardware.operations.attention.tiles import AttentionShape
+from moesim.hardware.parts import Amount, Detail, fitted_source
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
+from moesim.model.spec import AttentionSpec
+
+
+class Scores(NamedTuple):
+    """Nanoseconds of n calls, 0 where no fit has them; their ``Source``; whether a fit has them;
+    the terms of the last fit's calls.
+    """
+
+    time_ns: Floats
+    source: NDArray[np.int64]
+    fitted: NDArray[np.bool_]
+    of: Callable[[], Detail]
+
+
+NO_TERMS: Callable[[], Detail] = Detail
+
+
+class Cache(NamedTuple):
+    """The format of keys and values, and whether they may still lie in the L2, as in a call that is
+    repeated; in a run other layers' weights were read since.
+    """
+
+    dtype: str
+    element_bytes: float
+    warm: bool = False
+
+
+class Uniform(NamedTuple):
+    """Equal requests that have given sums; each [n]. See ``AttentionShape``."""
+
+    batch: Floats
+    queries: Floats
+    context: Floats
+    keys: Floats
+
+
+def uniform(tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike) -> Uniform:
+    """The equal requests with as many tokens, keys attended to and keys read.
+
+    With q queries and c keys a request, keys a token are c - (q - 1) / 2 and keys read a token
+    c / q; both give q. Decode (as many keys attended to as read) has q = 1 and its mean context;
+    whole prompts have q = c, their mean length weighted by tokens. Inside a sliding window a prompt
+    becomes several of about twice the window.
+    """
+    count = np.maximum(np.asarray(tokens, np.float64), 1.0)
+    keys = np.maximum(np.asarray(context_tokens, np.float64) / count, 1.0)
+    read = np.maximum(np.asarray(kv_tokens, np.float64) / count, 0.0)
+    queries = np.clip((keys - 0.5) / np.maximum(read - 0.5, 1 / 2), 1.0, count)
+    found = (count / queries, queries, np.maximum(read * queries, keys), keys)
+    return Uniform(*(np.asarray(values) for values in np.broadcast_arrays(*found)))
+
+
+def fitted_scores(
+    profile: HardwareProfile, block: AttentionSpec, cache: Cache, requests: Uniform
+) -> Scores:
+    """The scores of calls, their start and the cache's update included.
+
+    Nothing is fitted where the cache is not of whole keys and values: multi-head latent attention,
+    encoders, other formats.
+    """
+    head_dim = (block.query_key_head_size + block.value_head_size) / 2
+    shape, of = np.shape(requests.queries), NO_TERMS
+    time, source = np.zeros(shape), np.full(shape, Source.DATASHEET, np.int64)
+    fitted = np.zeros(shape, bool)
+    if block.kv_bytes_per_token != 2 * block.kv_heads * head_dim * cache.element_bytes:
+        return Scores(time, source, fitted, of)
+    for op in (DECODE, PREFILL):
+        fit = attention_fit_for(profile, op, cache.dtype, head_dim)
+        mine = (requests.queries == 1) == (op == DECODE)
+        if fit is None or not mine.any():
+            continue
+        part = Uniform(*(values[mine] for values in requests))
+        call = _call(part, block, cache, head_dim, profile.peak(cache.dtype))
+        numbers, card = attention_numbers(fit, profile), card_of(profile)
+        time[mine] = attention_ns(numbers, fit.layout, call, card)
+        of = partial(_terms, fit, numbers, call, card)
+        source[mine] = fitted_source(fit.measured, call._asdict())
+        fitted |= mine
+    return Scores(time, source, fitted, of)
+
+
+def _terms(
+    fit: AttentionFit, numbers: AttentionNumbers, call: AttentionShape, card: Card
+) -> Detail:
+    terms = attention_terms(numbers, fit.layout, call, card)
+    named = {
+        "start": terms.start,
+        "splitting and merging": terms.split,
+        "appending to the cache": terms.write,
+        "memory (overlaps)": terms.memory,
+        "busiest multiprocessor (overlaps)": terms.busy,
+    }
+    return Detail([Amount(name, time) for name, time in named.items()], fit)
+
+
+def _call(
+    part: Uniform, block: AttentionSpec, cache: Cache, head_dim: float, peak: float
+) -> AttentionShape:
+    values = {
+        "heads": block.heads,
+        "kv_heads": block.kv_heads,
+        "head_dim": head_dim,
+        "element_bytes": cache.element_bytes,
+        "peak": peak,
+    }
+    each = {name: np.full(part.batch.shape, float(value)) for name, value in values.items()}
+    return AttentionShape(**part._asdict(), **each, warm=np.full(part.batch.shape, cache.warm))

@@ -1,0 +1,1 @@
+"""Copies between host and GPU: prices, and how they are fitted."""

@@ -1,0 +1,109 @@
+"""The price of grouped experts from a profile's calibrated part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.hardware.arrays import Floats, Ints
+from moesim.hardware.calibrated import ExpertFit, Ratios
+from moesim.hardware.operations.experts.kernel import ExpertNumbers
+from moesim.hardware.precision import SAME_UNITS
+from moesim.hardware.profile import HardwareProfile
+
+EVEN = 0.75
+"""Share of the reachable experts from which on a launch counts as evenly spread."""
+
+
+class ShapeArrays(NamedTuple):
+    """Shapes of n launches, each [n]."""
+
+    tokens: Ints
+    hidden: Ints
+    inter: Ints
+    experts: Ints
+    top_k: Ints
+    gated: NDArray[np.bool_]
+
+
+def fits_for(
+    profile: HardwareProfile, dtype: str, *, serial: bool = False
+) -> tuple[ExpertFit, ...]:
+    """The fits of a format, the first preferred; bf16 stands for fp16 and the other way round.
+
+    ``serial``: those of experts that run one by one, else those of grouped kernels.
+    """
+    fits = profile.calibrated.experts if profile.calibrated else ()
+    kind = tuple(fit for fit in fits if fit.serial == serial)
+    own = tuple(fit for fit in kind if fit.dtype == dtype)
+    return own or tuple(fit for fit in kind if fit.dtype == SAME_UNITS.get(dtype))
+
+
+def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
+    """A fit's numbers as the formula takes them: fractions of the datasheet's values."""
+    assert fit.dtype is not None, "an expert network has a format"
+    sheet = profile.datasheet
+    memory = sheet.memory_bandwidth.value
+    return ExpertNumbers(
+        start_ns=fit.start.value,
+        bandwidth=fit.bandwidth.value / memory,
+        compute=fit.compute.value / profile.peak(fit.dtype),
+        overlap=fit.overlap.value,
+        activation_bandwidth=fit.activation_bandwidth.value / memory,
+        l2=fit.l2.value / sheet.l2.value,
+        wide=fit.wide.value,
+        tail=fit.tail.value,
+        slow=fit.slow.value,
+        l2_bandwidth=fit.l2_bandwidth.value / memory if fit.l2_bandwidth else np.inf,
+    )
+
+
+def choose(
+    fits: Sequence[ExpertFit], shapes: ShapeArrays
+) -> tuple[Ints, Floats, NDArray[np.bool_]]:
+    """For each launch: the fit to use, its measured ratio (nan: none), whether measured itself.
+
+    A fit that measured the shape goes before one that did not; among equals the first.
+    """
+    number = len(shapes.tokens)
+    which, ratio = np.full(number, -1), np.full(number, np.nan)
+    exact = np.zeros(number, bool)
+    for index, fit in enumerate(fits):
+        for ratios in fit.ratios:
+            here = (which < 0) & same_shape(ratios, shapes)
+            if here.any():
+                which[here] = index
+                ratio[here] = interpolated(ratios, shapes.tokens[here])
+                exact[here] = np.isin(shapes.tokens[here], ratios.tokens)
+    return np.maximum(which, 0), ratio, exact
+
+
+def same_shape(ratios: Ratios, shapes: ShapeArrays) -> NDArray[np.bool_]:
+    """The launches of a measured shape."""
+    return np.asarray(
+        (shapes.hidden == ratios.hidden)
+        & (shapes.inter == ratios.inter)
+        & (shapes.experts == ratios.experts)
+        & (shapes.top_k == ratios.top_k)
+        & (shapes.gated == ratios.gated)
+    )
+
+
+def interpolated(ratios: Ratios, tokens: Ints) -> Floats:
+    """The ratio at ``tokens``, linear in its logarithm over that of tokens; nan beyond the ends."""
+    at = np.log(np.asarray(ratios.tokens, np.float64))
+    values = np.exp(np.interp(np.log(tokens), at, np.log(np.asarray(ratios.ratio))))
+    beyond = (tokens < ratios.tokens[0]) | (tokens > ratios.tokens[-1])
+    return np.where(beyond, np.nan, values)
+
+
+def outside(fit: ExpertFit, shapes: ShapeArrays) -> NDArray[np.bool_]:
+    """The launches whose shape lies beyond what the fit was made from."""
+    beyond = np.zeros(len(shapes.tokens), bool)
+    for name, (least, largest) in fit.measured.items():
+        values = getattr(shapes, name)
+        beyond |= (values < least) | (values > largest)
+    return beyond

@@ -1,0 +1,66 @@
+"""How wrong prices of expert kernels have been on what they had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import NamedTuple
+
+from moesim.hardware.calibrated import ExpertFit
+from moesim.hardware.operations.experts.calibrated import fits_for
+from moesim.hardware.profile import HardwareProfile
+from moesim.model.spec import ModelSpec
+
+LEFT_OUT: Mapping[str, tuple[float, float]] = {
+    "a100-sxm-80gb": (28.8, 40.0),
+    "h100-sxm": (6.1, 12.0),
+    "h200-sxm": (7.8, 15.8),
+    "b200-sxm": (4.9, 37.8),
+    "l40s": (7.0, 9.6),
+    "rtx-pro-6000": (9.1, 17.7),
+}
+"""Median and p90 error in percent of each card's bf16 expert kernels, priced from its datasheet
+with the fractions that fits of the other cards found (``scripts/calibration_targets.py``).
+"""
+
+
+class PriceError(NamedTuple):
+    """What the errors are of; median and p90 in percent; of several cards, the worst median too."""
+
+    of: str
+    median_percent: float | None = None
+    p90_percent: float | None = None
+    worst_median_percent: float | None = None
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.median_percent is None:
+            return f"{self.of}: too few shapes were measured to know the error"
+        worst = self.worst_median_percent
+        told = "" if worst is None else f" (worst card {worst:.2g} %)"
+        middle = f"{self.median_percent:.2g} % in the median{told}"
+        return f"{self.of}: off by {middle}, {self.p90_percent:.2g} % at p90"
+
+
+def price_error(profile: HardwareProfile, model: ModelSpec, *, serial: bool) -> PriceError:
+    """The error behind a run's expert prices.
+
+    A calibrated profile: of the fit's kernels on shapes that it had not seen. A datasheet: of cards
+    that no fit had seen, the median over cards.
+    """
+    expert = next(layer.moe.expert for layer in model.moe_layers if layer.moe)
+    fits = fits_for(profile, expert.dtype, serial=serial) or fits_for(profile, expert.dtype)
+    if not fits:
+        medians, tails = zip(*LEFT_OUT.values(), strict=True)
+        others = sorted({str(fit.dtype) for fit in _experts(profile)})
+        why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
+        of = f"datasheet prices{why}; expert kernels of GPUs that no fit had seen"
+        return PriceError(of, median(medians), median(tails), max(medians))
+    error = fits[0].held_out
+    of = f"fitted to {fits[0].label}; expert kernels of shapes that the fit had not seen"
+    return PriceError(of, error.median_percent, error.p90_percent) if error else PriceError(of)
+
+
+def _experts(profile: HardwareProfile) -> tuple[ExpertFit, ...]:
+    return profile.calibrated.experts if profile.calibrated else ()

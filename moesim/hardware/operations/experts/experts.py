@@ -1,0 +1,99 @@
+"""The routed experts of a MoE layer: a wave of experts in one grouped kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Ints, group_sums
+from moesim.hardware.operation import Operation, TileTable
+from moesim.hardware.operations.experts.waves import FittedWaves
+from moesim.hardware.parts import Part, where
+from moesim.hardware.provenance import Source
+from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
+from moesim.model.spec import LayerSpec
+
+if TYPE_CHECKING:
+    from moesim.model.spec import MoeSpec
+
+STARTS = 3
+"""Gate and up, activation, down; with the two reorderings, the five kernels of a fused MoE."""
+
+
+REORDERINGS = 2
+"""Reorderings that a measured fused MoE layer contains, and that have a price of their own here."""
+
+
+class Experts(Operation):
+    """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
+
+    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k; that of a batched
+    product, whose experts have equal rows, those. Left out are
+    weights read again by further row tiles, the L2 cache, and the tail of the last tiles. Where the
+    profile has a fit for the weights' format, its formula prices all that (``kernel.py``).
+    """
+
+    kind: ClassVar[str] = "experts"
+    category: ClassVar[str] = "experts"
+
+    def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
+        """See ``CostModel.experts_ns``."""
+        parts = self.launch(layer, rows, starts)
+        if self.serial or not self._fitted(_moe(layer)).fits:
+            return parts
+        (time,) = (part.time_ns for part in parts)
+        inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
+        return [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
+
+    def launch(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
+        """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
+        counts, members = _waves(rows, starts)
+        moe, gpu = _moe(layer), self.gpu
+        if (waves := self._fitted(moe)).fits:
+            return where(members > 0, [waves.part(counts, members)])
+        total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
+        tile = np.repeat(row_tile(-(-total // moe.top_k)), members)
+        if self.batched:
+            tile = row_tile(counts)
+        efficient = group_sums(padded(counts, tile), members)
+        efficient = efficient + np.where(total > 0, gpu.half_rows, 0)
+        work = efficient * (2.0 * matrix_elements(moe.expert))
+        moved = float(activation_elements(moe.expert) * self.model.activation_bytes)
+        return [
+            gpu.longest(distinct * float(moe.expert.bytes), work, moe.expert.dtype),
+            gpu.moves(total * moved),
+            gpu.starts(STARTS, members > 0),
+        ]
+
+    def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
+        """See ``Operation``."""
+        waves = self._fitted(_moe(layer))
+        return waves.sources(*_waves(rows, starts)) if waves.fits else Source.DATASHEET
+
+    def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
+        """See ``CostModel.expert_tiles``."""
+        if self.batched:
+            return None
+        if (waves := self._fitted(moe := _moe(layer))).fits:
+            return waves.tiles(number)
+        return TileTable(row_tile(-(-number // moe.top_k)), np.ones_like(number), False)
+
+    def _fitted(self, moe: MoeSpec) -> FittedWaves:
+        size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
+        choices = {"serial": self.serial, "measured": self.measured}
+        return FittedWaves(self.hardware, moe, size, start_ns=start, **choices)
+
+
+def _waves(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
+    """The rows of all waves, and how many entries each wave has."""
+    counts, first = np.asarray(rows, np.int64), np.asarray(starts, np.int64)
+    members = np.diff(first, append=counts.size)
+    assert (members >= 0).all(), "waves follow one another"
+    return counts[first[0] :] if first.size else counts[:0], members
+
+
+def _moe(layer: LayerSpec) -> MoeSpec:
+    assert layer.moe is not None, "a dense layer has no routed experts"
+    return layer.moe

@@ -1,0 +1,40 @@
+"""Which measured launches of experts a fit uses: those that read their weights from memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from moesim.hardware.fitting.fitter import LEAST_POINTS
+from moesim.hardware.measurements.validate import Mask, number
+from moesim.hardware.operations.experts.fit_shapes import ExpertShapes
+from moesim.hardware.profile import HardwareProfile
+
+LARGEST_TOKENS = 4096
+WARM = 1.05
+"""Touched expert bytes up to this share of the L2 cache may have been read from it."""
+
+
+def used_rows(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile) -> Mask:
+    """The rows to fit: unsliced, not warm in L2, up to 4096 tokens; evenly spread if there are
+    enough of these, else those with listed rows too.
+    """
+    usable = _cold(table, shapes, profile) & (shapes.tokens <= LARGEST_TOKENS)
+    if (usable & (number(table, "tensor_parallel", 1.0) == 1)).sum() >= LEAST_POINTS:
+        usable &= number(table, "tensor_parallel", 1.0) == 1
+    even = usable & ~shapes.listed
+    return np.asarray(even if even.sum() >= LEAST_POINTS else usable)
+
+
+def tabulated(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile) -> Mask:
+    """The rows whose ratios are kept: cold ones, of any size; evenly spread where there are any."""
+    cold = _cold(table, shapes, profile) & (number(table, "tensor_parallel", 1.0) == 1)
+    even: Mask = cold & ~shapes.listed
+    return even if even.any() else cold
+
+
+def _cold(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile) -> Mask:
+    """A table's own word counts; where it says nothing, experts beyond the L2 cache are cold."""
+    warm = number(table, "l2_warm")
+    beyond: Mask = shapes.touched_bytes > WARM * profile.datasheet.l2.value
+    return np.asarray(np.where(np.isnan(warm), beyond, warm == 0), bool)

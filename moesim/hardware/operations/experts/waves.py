@@ -1,0 +1,181 @@
+"""The price of waves of experts from fits: the simulator's side of ``calibrated.py``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from moesim.hardware.arrays import NS, Floats, Ints, group_sums
+from moesim.hardware.calibrated import ExpertFit
+from moesim.hardware.card import card_of
+from moesim.hardware.operation import TileTable
+from moesim.hardware.operations.experts.calibrated import (
+    EVEN,
+    ShapeArrays,
+    choose,
+    fits_for,
+    numbers_of,
+    outside,
+)
+from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
+from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
+from moesim.hardware.parts import MEASURED, Amount, Detail, Part
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.provenance import Source
+from moesim.hardware.roofline import matrix_elements
+from moesim.model.spec import MoeSpec
+
+NAMES = {
+    "start": "start of the layer's kernels",
+    "activations": "activation traffic",
+    "up_memory": "  reading of gate and up",
+    "up_compute": "  computing of gate and up",
+    "up_cache": "  L2 traffic of gate and up",
+    "up": "gate and up: both, overlapped",
+    "down_memory": "  reading of down",
+    "down_compute": "  computing of down",
+    "down_cache": "  L2 traffic of down",
+    "down": "down: both, overlapped",
+}
+"""The terms in words."""
+
+
+class FittedWaves:
+    """Waves of one layer's experts.
+
+    Tiles follow the wave's tokens, rows / top-k, over all experts of the layer, or the average rows
+    of the wave's experts (``tiles``); a measured shape's ratio (measured over formula) follows its
+    tokens. ``serial`` waves hold one expert, a launch of
+    its own shape; without a fit of such launches the grouped kernel's terms stand in, with
+    ``start_ns`` in place of its start. ``measured``: with the ratios.
+    """
+
+    def __init__(
+        self,
+        profile: HardwareProfile,
+        moe: MoeSpec,
+        activation_bytes: int,
+        *,
+        serial: bool,
+        start_ns: float,
+        measured: bool = True,
+    ) -> None:
+        self.profile, self.moe, self.activation_bytes = profile, moe, activation_bytes
+        grouped = fits_for(profile, moe.expert.dtype)
+        own = fits_for(profile, moe.expert.dtype, serial=True) if serial else grouped
+        self.fits, self.alone = own or grouped, serial and bool(own)
+        self.borrowed_start = start_ns if serial and not own else None
+        self.measured = measured
+
+    def price(self, counts: Ints, members: Ints) -> Floats:
+        """Nanoseconds of waves with ``members[i]`` of the rows ``counts`` each."""
+        shapes = self._shapes(group_sums(counts, members))
+        which, ratio, _ = choose(self.fits, shapes)
+        time = np.zeros(len(members))
+        for index, fit in enumerate(self.fits):
+            if (mine := which == index).any():
+                work, numbers = self._work(fit, counts, members, shapes), self._numbers(fit)
+                price = terms(numbers, work, card_of(self.profile)).total
+                time[mine] = (price * self._usable(ratio))[mine]
+        return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
+
+    def part(self, counts: Ints, members: Ints) -> Part:
+        """The price of each wave, with the terms of its formula."""
+        price = self.price(counts, members)
+
+        def detail() -> Detail:
+            shapes = self._shapes(group_sums(counts, members))
+            which, _, _ = choose(self.fits, shapes)
+            fit = self.fits[int(which[0])]
+            work = self._work(fit, counts, members, shapes)
+            found = terms(self._numbers(fit), work, card_of(self.profile))
+            named = {text: getattr(found, name) for name, text in NAMES.items()}
+            named[MEASURED] = price - found.total
+            return Detail([Amount(name, time) for name, time in named.items()], fit)
+
+        return Part(price, Source.FITTED, "kernels of the experts", detail)
+
+    def tiles(self, number: Ints) -> TileTable:
+        """The tiles of waves by their rows, or average rows, ``number`` [n]."""
+        shapes = self._shapes(number)
+        which, _, _ = choose(self.fits, shapes)  # one fit: it follows from the shape
+        family = self.fits[int(which[0])].family
+        found = tiles_of(family, shapes.tokens, shapes.experts, number.astype(np.float64))
+        return TileTable(found.rows, found.group, family in BY_AVERAGE)
+
+    def _least(self, counts: Ints, members: Ints) -> Floats:
+        """What reading the weights beyond the L2 cache takes at the datasheet's bandwidth.
+
+        A table's launch may have touched fewer experts than its tokens reach, and its ratio then
+        says less than these rows need.
+        """
+        card = card_of(self.profile)
+        touched = group_sums(np.sign(counts), members) * float(self.moe.expert.bytes)
+        return np.asarray(np.maximum(touched - card.l2, 0) * (NS / card.bandwidth), np.float64)
+
+    def sources(self, counts: Ints, members: Ints) -> Ints:
+        """The ``Source`` of each wave's price."""
+        total = group_sums(counts, members)
+        shapes = self._shapes(total)
+        which, ratio, exact = choose(self.fits, shapes)
+        beyond = np.zeros(len(members), bool)
+        for index, fit in enumerate(self.fits):
+            beyond |= (which == index) & outside(fit, shapes)
+        distinct = group_sums(np.sign(counts), members)
+        even = distinct >= EVEN * np.minimum(shapes.experts, total)
+        formula = np.where(beyond, Source.OUTSIDE, Source.FITTED)
+        tabled = np.where(exact & even, Source.MEASURED, Source.INTERPOLATED)
+        known = ~np.isnan(ratio) & self._corrected
+        return np.asarray(np.where(known, tabled, formula), np.int64)
+
+    @property
+    def _corrected(self) -> bool:
+        """Whether measured times correct the formula."""
+        return self.measured and self.borrowed_start is None
+
+    def _usable(self, ratio: Floats) -> Floats:
+        if not self._corrected:
+            return np.ones(len(ratio))
+        return np.where(np.isnan(ratio), 1.0, ratio)
+
+    def _numbers(self, fit: ExpertFit) -> ExpertNumbers:
+        numbers = numbers_of(fit, self.profile)
+        if self.borrowed_start is None:
+            return numbers
+        return replace(numbers, start_ns=self.borrowed_start)
+
+    def _shapes(self, total: Ints) -> ShapeArrays:
+        expert, number = self.moe.expert, len(total)
+        experts, top_k = (1, 1) if self.alone else (self.moe.experts, self.moe.top_k)
+        return ShapeArrays(
+            np.maximum(-(-total // top_k), 1),
+            np.full(number, expert.hidden_size),
+            np.full(number, expert.intermediate_size),
+            np.full(number, experts),
+            np.full(number, top_k),
+            np.full(number, expert.gated),
+        )
+
+    def _work(self, fit: ExpertFit, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
+        total, number = group_sums(counts, members), len(members)
+        distinct = group_sums(np.sign(counts), members)
+        average = total / np.maximum(distinct, 1)
+        tiles = tiles_of(fit.family, shapes.tokens, shapes.experts, average)
+        row_tiles, passes = ragged_work(counts, members, tiles)
+        expert = self.moe.expert
+        return Work(
+            family=fit.family,
+            total_rows=total,
+            distinct=distinct,
+            row_tiles=row_tiles,
+            passes=passes,
+            tiles=tiles,
+            average=average,
+            hidden=shapes.hidden,
+            inter=shapes.inter,
+            gated=shapes.gated,
+            element_bytes=np.full(number, expert.bytes / matrix_elements(expert)),
+            activation_bytes=np.full(number, float(self.activation_bytes)),
+            peak=np.full(number, self.profile.peak(expert.dtype)),
+        )

@@ -1,0 +1,1 @@
+"""Small kernels: what each moves and computes, prices, and how they are fitted."""

@@ -1,0 +1,81 @@
+"""An expert that the host computes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import NS, Floats, Ints
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
+from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.provenance import Source
+from moesim.hardware.roofline import matrix_elements
+from moesim.model.spec import FfnSpec, LayerSpec
+
+START_NS = 8_000
+"""Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of
+2.86 MB and 40.3 us for each further one (everett6/moe-prefetch x2_cpu_expert_cost, 16 threads)."""
+CORE_RATE = 4e10
+"""Operations a second of one core (prior: AVX2 at a third of its peak; the same source's one core
+reached 86e9 on weights that lay in its cache)."""
+
+
+class CpuExpert(Operation):
+    """A start, and the longer of reading the weights and computing the rows, on the share of a NUMA
+    node that one GPU has; a profile's fit of ``cpu_expert`` where it has one.
+    """
+
+    kind: ClassVar[str] = "cpu_expert"
+    category: ClassVar[str] = "waiting_for_cpu"
+
+    def parts(self, layer: LayerSpec, rows: ArrayLike) -> list[Part]:
+        """See ``CostModel.cpu_expert_ns``."""
+        expert, count = _expert(layer), np.asarray(rows, np.float64)
+        elements = matrix_elements(expert)
+        if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
+            operations = 2.0 * elements * count
+            return [
+                Part(np.full(count.shape, START_NS), name="start"),
+                self._longest(expert, operations),
+            ]
+        shape = {
+            "tokens": count,
+            "hidden": np.float64(expert.hidden_size),
+            "inter": np.float64(expert.intermediate_size),
+            "gated": np.float64(expert.gated),
+            "element_bytes": np.float64(expert.bytes / elements),
+        }
+        work = KERNELS[self.kind](shape)  # type: ignore[arg-type]
+        return [kernel_part(fit, work, self.gpus_per_node)]
+
+    def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
+        """The longer of reading and computing, for each of the GPUs that share the node."""
+        host, sharing = self.hardware.host, self.gpus_per_node
+        read = np.float64(expert.bytes * NS / host.node_bytes_per_second)
+        rate = host.cores.value / host.numa_nodes.value * CORE_RATE
+        computed = operations * NS / rate
+
+        def both() -> Detail:
+            peak, share = host.memory_bandwidth.value, host.memory_fraction.value / sharing
+            size, times = np.float64(expert.bytes), (read * sharing, computed * sharing)
+            reads = Amount("reads", np.asarray(times[0]), np.asarray(size), "B", peak, share)
+            products = Amount("products", times[1], operations, "FLOP", rate, 1 / sharing)
+            return Detail((reads, products))
+
+        return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)
+
+    def sources(self, layer: LayerSpec, rows: ArrayLike) -> Source | Ints:
+        """See ``Operation``."""
+        if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
+            return Source.DATASHEET
+        expert = _expert(layer)
+        columns = {"hidden": expert.hidden_size, "inter": expert.intermediate_size}
+        return fitted_source(fit.measured, columns | {"tokens": np.asarray(rows)})
+
+
+def _expert(layer: LayerSpec) -> FfnSpec:
+    assert layer.moe is not None, "a dense layer has no routed experts"
+    return layer.moe.expert

@@ -1,0 +1,1 @@
+"""Dense products: the formula, a card's numbers in it, prices, and how they are fitted."""

@@ -1,0 +1,46 @@
+"""The feed-forward network of a dense layer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.products.calibrated import ffn_parts
+from moesim.hardware.parts import Part, provenance_of
+from moesim.model.spec import LayerSpec
+
+STARTS = 3
+"""First product, activation, second product."""
+
+
+class Dense(Operation):
+    """The roofline of its weights, and activation traffic.
+
+    Where the profile has a fit of products: two of them, and the activation between.
+    """
+
+    kind: ClassVar[str] = "dense"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "attention",
+            lambda layer, at: (layer, at.group_tokens),
+            "dense FFN",
+            lambda _, layer: layer.moe is None,
+        ),
+    )
+
+    def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
+        """See ``CostModel.dense_ns``."""
+        if (network := layer.dense) is None:
+            return [Part(np.zeros(np.shape(tokens)))]
+        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
+
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return provenance_of(price_ns, self.parts(*shape))

@@ -1,0 +1,51 @@
+"""The ends of a model: embedding lookup, final norm, output product."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
+from moesim.hardware.parts import Part, provenance_of
+from moesim.hardware.precision import dtype_of
+
+STARTS = 3
+"""Lookup, norm, product."""
+PASSES = 5
+"""Reads and writes of the hidden state: lookup 2, norm 2, product 1."""
+
+
+class Head(Operation):
+    """The roofline of the output matrix, the hidden state, and the logits.
+
+    Where the profile has a fit of products, the product has its start, its read and its logits.
+    """
+
+    kind: ClassVar[str] = "head"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(Stage.HEAD, "attention", lambda _, at: (at.output_tokens,), "head"),
+    )
+
+    def parts(self, tokens: ArrayLike) -> list[Part]:
+        """See ``CostModel.head_ns``."""
+        count, model = np.asarray(tokens, np.int64), self.model
+        elements, stored = model.hidden_size * model.vocab_size, model.head_matrix_bytes()
+        dtype, starts, logits = dtype_of(elements, stored), STARTS, model.vocab_size
+        passes = PASSES
+        if fitted := FittedProducts(self.hardware, dtype):
+            width = stored / elements
+            product = fitted.part(count, Weights(model.vocab_size, model.hidden_size, width))
+            starts, passes, logits = starts - 1, passes - 1, 0
+        else:
+            product = self.gpu.product(count, elements, stored, dtype)
+        moved = (passes * model.hidden_size + logits) * model.activation_bytes
+        return [product, self.gpu.moves(count * moved), self.gpu.starts(starts, count > 0)]
+
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return provenance_of(price_ns, self.parts(*shape))

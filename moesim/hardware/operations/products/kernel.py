@@ -1,0 +1,87 @@
+"""The time of a dense product of m x k with k x n: start, memory and whole waves of tiles.
+
+``t = start + (mem^p + comp^p)^(1/p)``; ``mem`` reads the weights and moves the activations;
+``comp`` computes whole tiles in whole waves over the multiprocessors, with the best of a library's
+tiles. Few tiles are spread by splitting k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+
+from moesim.hardware.arrays import NS, Floats
+from moesim.hardware.card import Card
+
+TILES = {
+    (64, 64): 0.75,
+    (64, 128): 0.85,
+    (128, 64): 0.85,
+    (128, 128): 1.0,
+    (128, 256): 1.05,
+    (256, 128): 1.05,
+}
+"""Rows and columns of a library's tiles, and their rate over that of the square one (a prior)."""
+SPLIT_DEPTH = 512
+"""The least k that a part of a split product has (a prior)."""
+FEWEST = 8
+"""Fewer multiprocessors are the cores of a CPU, whose libraries have no large tiles to fill."""
+
+
+@dataclass(frozen=True)
+class ProductNumbers:
+    """The fitted numbers; fractions are of the datasheet's values, as in ``ExpertNumbers``."""
+
+    start_ns: float = 4_000.0
+    bandwidth: float = 0.9
+    compute: float = 0.7
+    overlap: float = 3.0
+    activation_bandwidth: float = 0.6
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The numbers' names, in order."""
+        return tuple(field.name for field in fields(cls))
+
+
+class ProductTerms(NamedTuple):
+    """Nanoseconds of n products, each [n]; ``memory`` and ``compute`` overlap."""
+
+    memory: Floats
+    compute: Floats
+    total: Floats
+
+
+def product_terms(
+    numbers: ProductNumbers,
+    shape: tuple[Floats, Floats, Floats],
+    element_bytes: Floats,
+    peak: Floats,
+    card: Card,
+) -> ProductTerms:
+    """The terms of the products ``shape`` (m, n, k), each [n]; activations have two bytes."""
+    m, n, k = shape
+    weights = n * k * element_bytes / (card.bandwidth * numbers.bandwidth)
+    moved = 2.0 * (m * k + m * n) / (card.bandwidth * numbers.activation_bandwidth)
+    memory = (weights + moved) * NS
+    compute = 2.0 * tiled(m, n, k, card.multiprocessors) * k * NS / (peak * numbers.compute)
+    larger, smaller = np.maximum(memory, compute), np.minimum(memory, compute)
+    together = larger * (1 + (smaller / larger) ** numbers.overlap) ** (1 / numbers.overlap)
+    return ProductTerms(memory, compute, np.asarray(numbers.start_ns + together, np.float64))
+
+
+def tiled(m: Floats, n: Floats, k: Floats, multiprocessors: int) -> Floats:
+    """Rows x columns that are paid for: whole tiles in whole waves, by the best tile."""
+    if multiprocessors < FEWEST:
+        return np.asarray(m * n, np.float64)
+    best = np.full(np.shape(m), np.inf)
+    for (rows, columns), rate in TILES.items():
+        tiles = np.ceil(m / rows) * np.ceil(n / columns)
+        parts = np.minimum(np.floor(multiprocessors / tiles), np.floor(k / SPLIT_DEPTH))
+        busy = np.minimum(1.0, tiles * np.maximum(parts, 1) / multiprocessors)
+        waves = np.ceil(tiles / multiprocessors) * multiprocessors
+        paid = np.where(tiles < multiprocessors, tiles / busy, waves)
+        best = np.minimum(best, paid * rows * columns / rate)
+    return best

@@ -1,0 +1,43 @@
+"""The shared expert of a MoE layer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.products.calibrated import ffn_parts
+from moesim.hardware.parts import Part, provenance_of
+from moesim.model.spec import LayerSpec
+
+STARTS = 3
+"""First product, activation, second product."""
+
+
+class Shared(Operation):
+    """As a dense layer's network, over every token."""
+
+    kind: ClassVar[str] = "shared"
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BESIDE,
+            "experts",
+            lambda layer, at: (layer, at.group_tokens),
+            "shared expert",
+            lambda _, layer: layer.moe is not None,
+        ),
+    )
+
+    def parts(self, layer: LayerSpec, tokens: ArrayLike) -> list[Part]:
+        """See ``CostModel.shared_ns``."""
+        if layer.moe is None or (network := layer.moe.shared) is None:
+            return [Part(np.zeros(np.shape(tokens)))]
+        return ffn_parts(self.gpu, network, tokens, self.model.activation_bytes, STARTS)
+
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``."""
+        return provenance_of(price_ns, self.parts(*shape))
