@@ -330,7 +330,7 @@ def price(
 
     >>> moesim.price("rtx-4090", "ops.csv")["price_ns"].sum()
     """
-    from moesim.calibrate.price import price_table
+    from moesim.calibrate.prices.price import price_table
     from moesim.hardware import hardware_file, load_hardware
     from moesim.hardware.measurements.table import read_table, write_all
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from profiles import TABLES
 
-from moesim.calibrate.importing import import_measurements
+from moesim.calibrate.tables.importing import import_measurements
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.calibrated import Family
 from moesim.hardware.card import Card, card_of

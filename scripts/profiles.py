@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.importing import import_measurements
-from moesim.calibrate.limits import within
 from moesim.calibrate.profile_file import with_calibration
+from moesim.calibrate.tables.importing import import_measurements
+from moesim.calibrate.tables.limits import within
 from moesim.config.files import write_whole
 from moesim.hardware import load_hardware
 from moesim.hardware.measurements.table import read_table

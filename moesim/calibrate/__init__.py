@@ -1,1 +1,1 @@
-"""Measurements of real hardware: the table, importers, fits, prices and their errors."""
+"""Measurements of real hardware: tables, importers, collectors, fits, prices and their errors."""

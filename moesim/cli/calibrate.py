@@ -43,7 +43,7 @@ def import_(
     ] = None,
 ) -> None:
     """Turn measurements of any known form into one measurement table."""
-    from moesim.calibrate.importing import import_measurements
+    from moesim.calibrate.tables.importing import import_measurements
     from moesim.config.counted import counted
     from moesim.config.errors import InputError, Problem, check_apart
     from moesim.hardware.measurements.table import ops_of, write_table
@@ -78,8 +78,8 @@ def fit(
 ) -> None:
     """Fit a profile's calibrated part to measurements."""
     from moesim.calibrate.fit import fit_table
-    from moesim.calibrate.intake import base_of, intake
     from moesim.calibrate.profile_file import profile_text, write_profile
+    from moesim.calibrate.tables.intake import base_of, intake
     from moesim.config.errors import check_apart
     from moesim.hardware import hardware_file
 
@@ -113,8 +113,8 @@ def check(
     ] = None,
 ) -> None:
     """Compare a profile's prices with measurements: errors by op, shape and size."""
-    from moesim.calibrate.check import compare, error_tables
-    from moesim.calibrate.intake import intake
+    from moesim.calibrate.prices.check import compare, error_tables
+    from moesim.calibrate.tables.intake import intake
     from moesim.hardware import load_hardware
 
     hardware = load_hardware(profile)

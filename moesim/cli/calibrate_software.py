@@ -53,10 +53,10 @@ def software(
 ) -> None:
     """Fit a software profile to your engine's runs with offloaded experts, batch 1, one GPU."""
     from moesim.calibrate.profile_file import write_profile
-    from moesim.calibrate.software_fit import fit_software, terms_of
-    from moesim.calibrate.software_profile import software_text
-    from moesim.calibrate.software_rows import read_rows
-    from moesim.calibrate.software_setting import AtBits, software_of, with_link
+    from moesim.calibrate.software.fit import fit_software, terms_of
+    from moesim.calibrate.software.profile import software_text
+    from moesim.calibrate.software.rows import read_rows
+    from moesim.calibrate.software.setting import AtBits, software_of, with_link
     from moesim.config.errors import check_apart
     from moesim.hardware import hardware_file, load_hardware
     from moesim.model import load_model
@@ -72,7 +72,7 @@ def software(
     found = fit_software(rows, terms)
     hits = None
     if trace is not None:
-        from moesim.calibrate.software_trace import trace_hits
+        from moesim.calibrate.software.trace import trace_hits
 
         hits = trace_hits(trace, model, hardware, list(found.table["slots"]))
     title = f"Fitted to {table.name}: {spec.name} on {machine.title}"

@@ -45,8 +45,8 @@ def explain(
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
 ) -> None:
     """Show the terms of one price, and what it rests on."""
-    from moesim.calibrate.explain import explained
-    from moesim.calibrate.importing import setting
+    from moesim.calibrate.prices.explain import explained
+    from moesim.calibrate.tables.importing import setting
     from moesim.hardware import load_hardware
 
     values: dict[str, object] = {

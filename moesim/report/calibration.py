@@ -18,7 +18,7 @@ MARKERS = "osD^v<>PX*+xd"
 
 
 def draw(compared: pd.DataFrame, path: Path) -> Path:
-    """Draw a comparison (``moesim.calibrate.check.compare``) into ``path`` and return it."""
+    """Draw a comparison (``moesim.calibrate.prices.check.compare``) into ``path`` and return it."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out '{path}': a figure is one of {', '.join(SUFFIXES)}")
     with rc_context(dict(RC)):  # type: ignore[arg-type]

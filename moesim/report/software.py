@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.calibrate.software_fit import SoftwareFit
+from moesim.calibrate.software.fit import SoftwareFit
 
 HEADINGS = (
     "slots", "hits\n%", "measured\ntokens/s", "hardware\nms", "software\nms",

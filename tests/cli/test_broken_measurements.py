@@ -9,7 +9,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from moesim.calibrate.intake import shipped_profile
+from moesim.calibrate.tables.intake import shipped_profile
 from moesim.cli.main import main
 
 ROW = {

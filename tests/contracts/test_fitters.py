@@ -9,7 +9,7 @@ import pytest
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.shapes import shapes_for
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.hardware import load_hardware
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit, OtherFit
 from moesim.hardware.fitting import Fitter, fitter_of, registry

@@ -45,8 +45,8 @@ class OwnPrices:
         """Fit what was measured; ``notes`` then say what was left out."""
         from moesim.calibrate.collect.command import finish
         from moesim.calibrate.fit import fit_table
-        from moesim.calibrate.intake import base_of, intake
         from moesim.calibrate.profile_file import profile_text, write_profile
+        from moesim.calibrate.tables.intake import base_of, intake
 
         table, path = self.folder / TABLE, self.folder / PROFILE
         list(finish(self.session))

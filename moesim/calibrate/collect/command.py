@@ -14,7 +14,7 @@ from moesim.calibrate.collect.peaks import peaks_of
 from moesim.calibrate.collect.plan import Plan, points_of
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import Shapes, shapes_for
-from moesim.calibrate.intake import shipped_profile
+from moesim.calibrate.tables.intake import shipped_profile
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem, nearest, writing
 from moesim.config.files import write_whole

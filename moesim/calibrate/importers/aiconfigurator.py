@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.calibrate.importers.base import File, Importer, left_out
-from moesim.calibrate.routing_draws import balanced_distinct, power_law_rows
+from moesim.calibrate.tables.routing_draws import balanced_distinct, power_law_rows
 from moesim.hardware.measurements.columns import BYTES, short_dtype
 from moesim.hardware.measurements.validate import LINE
 

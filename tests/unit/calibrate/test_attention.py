@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.calibrate.fit import Fits, fit_table
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.calibrate.profile_file import profile_text
 from moesim.cli.main import main
 from moesim.hardware import load_hardware

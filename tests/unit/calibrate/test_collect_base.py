@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from moesim.calibrate.collect.base_profile import base_text
 from moesim.calibrate.collect.cuda import QUERIED, queried
 from moesim.calibrate.collect.peaks import peaks_of
-from moesim.calibrate.limits import within
+from moesim.calibrate.tables.limits import within
 from moesim.hardware import load_hardware
 from moesim.hardware.measurements.validate import LINE, valid
 

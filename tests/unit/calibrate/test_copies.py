@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.limits import within
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.calibrate.profile_file import profile_text
+from moesim.calibrate.tables.limits import within
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.copy_curve import copy_fit_for, copy_numbers

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.calibrate.profile_file import profile_text
-from moesim.calibrate.routing_draws import power_law_rows
+from moesim.calibrate.tables.routing_draws import power_law_rows
 from moesim.cli.main import main
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.fitting.held_out import halves

@@ -4,8 +4,8 @@ import zipfile
 import pandas as pd
 import pytest
 
-from moesim.calibrate.importing import import_measurements
-from moesim.calibrate.routing_draws import balanced_distinct, power_law_rows
+from moesim.calibrate.tables.importing import import_measurements
+from moesim.calibrate.tables.routing_draws import balanced_distinct, power_law_rows
 from moesim.config.errors import InputError
 
 FOLDER = "aiconfigurator_core/systems/data/h100_sxm/moe/vllm/0.24.0"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moesim.calibrate.importing import import_measurements
+from moesim.calibrate.tables.importing import import_measurements
 from moesim.config.errors import InputError
 
 SAMPLE = Path(__file__).parents[2] / "data" / "calibrate" / "kineto.json"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.operations import OPERATIONS
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.operations import OPERATIONS
+from moesim.calibrate.prices.price import price_table
 from moesim.hardware import CostModel, HardwareProfile, hardware_names, load_hardware
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.operations.attention.scores import Cache

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.explain import explained
-from moesim.calibrate.operations import OPERATIONS
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.explain import explained
+from moesim.calibrate.prices.operations import OPERATIONS
+from moesim.calibrate.prices.price import price_table
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.hardware import load_hardware

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from moesim.calibrate.fit import fit_table
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.calibrate.profile_file import profile_text
 from moesim.hardware import load_hardware
 from moesim.hardware.card import card_of

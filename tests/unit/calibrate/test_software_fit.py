@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moesim
-from moesim.calibrate.software_fit import SoftwareFit, Terms, fit_software, terms_of
-from moesim.calibrate.software_rows import Rows, read_rows
-from moesim.calibrate.software_setting import AtBits, software_of, with_link
+from moesim.calibrate.software.fit import SoftwareFit, Terms, fit_software, terms_of
+from moesim.calibrate.software.rows import Rows, read_rows
+from moesim.calibrate.software.setting import AtBits, software_of, with_link
 from moesim.cli.main import main
 from moesim.hardware import load_hardware, load_software
 from moesim.model import load_model

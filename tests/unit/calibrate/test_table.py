@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.limits import within
+from moesim.calibrate.tables.limits import within
 from moesim.config.errors import InputError
 from moesim.hardware.measurements.columns import COLUMNS, SHAPES, short_dtype
 from moesim.hardware.measurements.table import read_table, write_table

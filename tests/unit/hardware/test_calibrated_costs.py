@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import layer, small_model
 
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.hardware import CostModel, HardwareProfile
 from moesim.hardware.calibrated import AttentionFit, Calibrated, KernelFit, ProductFit
 from moesim.hardware.measurements.validate import LINE

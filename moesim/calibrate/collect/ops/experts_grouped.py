@@ -11,7 +11,7 @@ from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.point import FIRST, SECOND, Point, Trial
 from moesim.calibrate.collect.shapes import ExpertShape
 from moesim.calibrate.collect.trial import CallTrial, Take
-from moesim.calibrate.routing_draws import power_law_rows
+from moesim.calibrate.tables.routing_draws import power_law_rows
 
 TOKENS = {
     "cpu": (1, 4, 16, 64),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moesim.calibrate.operations import SHOWN, priced
+from moesim.calibrate.prices.operations import SHOWN, priced
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.hardware.arrays import Ints
 from moesim.hardware.cost_model import Prices as CostModelPrices

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from moesim.calibrate.software_rows import Rows
+from moesim.calibrate.software.rows import Rows
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile
 from moesim.hardware.software import SoftwareProfile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from moesim.calibrate.software_fit import SoftwareFit
+from moesim.calibrate.software.fit import SoftwareFit
 from moesim.config.dimensions import format_duration
 from moesim.config.yaml import with_end_mark
 from moesim.hardware.software import SoftwareProfile, SourcedKernelCounts

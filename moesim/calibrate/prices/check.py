@@ -9,7 +9,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from moesim.calibrate.price import price_table
+from moesim.calibrate.prices.price import price_table
 from moesim.hardware.measurements.columns import SHAPES
 from moesim.hardware.measurements.validate import LINE, flag
 from moesim.hardware.profile import HardwareProfile

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from moesim.calibrate.limits import within
+from moesim.calibrate.tables.limits import within
 from moesim.config.errors import InputError
 from moesim.hardware import HardwareProfile, hardware_names, load_hardware
 from moesim.hardware.measurements.table import read_table

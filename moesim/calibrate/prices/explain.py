@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from rich.table import Table
 
-from moesim.calibrate.operations import Priced, priced
-from moesim.calibrate.price import METHODS, price_table
+from moesim.calibrate.prices.operations import Priced, priced
+from moesim.calibrate.prices.price import METHODS, price_table
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.hardware.calibrated import Fit

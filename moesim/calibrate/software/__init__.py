@@ -1,0 +1,1 @@
+"""What an engine's own software costs, from runs that its user measured."""
