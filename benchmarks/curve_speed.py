@@ -31,7 +31,7 @@ from time import process_time
 import numpy as np
 from agreement import must_equal
 
-from moesim.experiment.curves import POLICIES
+from moesim.experiment.questions.curves import POLICIES
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.active_experts import layer_active_experts, one_by_one
 from moesim.memory.curves.curve import miss_curve

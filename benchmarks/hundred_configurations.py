@@ -21,7 +21,7 @@ from time import perf_counter
 from agreement import must_equal
 
 import moesim
-from moesim.experiment.curves import WHOLE
+from moesim.experiment.questions.curves import WHOLE
 
 MOESIM = str(Path(sys.executable).with_name("moesim"))
 TOKENS = 100_000

@@ -18,10 +18,10 @@ import numpy as np
 from agreement import must_agree
 
 from moesim.engine.outcome import Outcome
-from moesim.experiment.build import build
-from moesim.experiment.engines import Engine
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.schema import Experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.engines import Engine
+from moesim.experiment.schema.experiment import Experiment
 from moesim.model import load_model
 from moesim.trace import RoutingTrace, TraceMetadata, write_trace
 from moesim.trace.routing import Phase

@@ -40,8 +40,8 @@ from moesim.engine.case import Case
 from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import CostModel, load_hardware
 from moesim.memory.policies import registry as policies
 from moesim.metrics.summary import summary

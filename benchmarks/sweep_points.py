@@ -18,9 +18,9 @@ from time import perf_counter
 import pandas as pd
 from agreement import must_equal
 
-from moesim.experiment.inputs import check_inputs
-from moesim.experiment.resolve import SweepPoints, load_experiment
-from moesim.experiment.run import simulate
+from moesim.experiment.loading.inputs import check_inputs
+from moesim.experiment.loading.resolve import SweepPoints, load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.sweep import run_sweep
 
 CHECKED = 125

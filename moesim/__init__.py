@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         synthesize,
         timeline,
     )
-    from moesim.experiment.resolve import load_experiment
-    from moesim.experiment.run import run
+    from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.running.run import run
     from moesim.results import Result, read_result
     from moesim.sweep.found import Sweep, read_sweep
     from moesim.sweep.swept import sweep
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Result": "moesim.results",
     "Sweep": "moesim.sweep.found",
-    "load_experiment": "moesim.experiment.resolve",
+    "load_experiment": "moesim.experiment.loading.resolve",
     "read_result": "moesim.results",
     "read_sweep": "moesim.sweep.found",
-    "run": "moesim.experiment.run",
+    "run": "moesim.experiment.running.run",
 }
 _RENAMED = {"run_sweep": "sweep"}
 

@@ -17,8 +17,8 @@ from moesim.config.warn import Warn, as_warning
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moesim.experiment.place import Judgement
-    from moesim.experiment.resolve import Resolved, Source
+    from moesim.experiment.loading.resolve import Resolved, Source
+    from moesim.experiment.questions.place import Judgement
     from moesim.model import ModelSpec
     from moesim.report.plot import Kind
     from moesim.results import Result
@@ -68,8 +68,8 @@ def fit(
 
     >>> moesim.fit("experiments/quickstart.yaml")["largest_slots"]
     """
-    from moesim.experiment.fit import largest_fit
-    from moesim.experiment.origins import placed
+    from moesim.experiment.questions.fit import largest_fit
+    from moesim.experiment.schema.origins import placed
 
     for option, values in (("--context", context or ()), ("--batch", batch)):
         check_list(option, values)
@@ -98,9 +98,9 @@ def place(
     >>> moesim.place("experiments/placement_on_8_gpus.yaml", compare=True).plans
     """
     from moesim.config.inputs import paths_of
-    from moesim.experiment.inputs import inputs_of
-    from moesim.experiment.origins import placed
-    from moesim.experiment.place import judge_planners, write_plan
+    from moesim.experiment.loading.inputs import inputs_of
+    from moesim.experiment.questions.place import judge_planners, write_plan
+    from moesim.experiment.schema.origins import placed
 
     resolved = _resolved(experiment, overrides)
     read = resolved.experiment
@@ -140,8 +140,8 @@ def advise(
     from moesim.config.capacity import parse_capacity
     from moesim.config.inputs import paths_of
     from moesim.config.quantity import QuantityError
-    from moesim.experiment.inputs import inputs_of
-    from moesim.experiment.origins import placed
+    from moesim.experiment.loading.inputs import inputs_of
+    from moesim.experiment.schema.origins import placed
     from moesim.report.advice_figure import draw
     from moesim.results.files import check_new_folder, write_json
     from moesim.results.overwrite import check_no_input
@@ -189,7 +189,7 @@ def curve(
 
     >>> moesim.curve("traces/quickstart.parquet", policy=["lru", "min"])
     """
-    from moesim.experiment.curves import Rule, miss_curves
+    from moesim.experiment.questions.curves import Rule, miss_curves
     from moesim.trace import read_trace
     from moesim.workload.requests import PhaseChoice
 
@@ -362,7 +362,7 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
 
 def _resolved(experiment: Source, overrides: Sequence[str]) -> Resolved:
     """The experiment alone: none of these answers looks at the points of its sweep."""
-    from moesim.experiment.resolve import load_experiment
+    from moesim.experiment.loading.resolve import load_experiment
 
     return load_experiment(experiment, overrides, alone=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import moesim
 from moesim.engine.des.run import run_des
-from moesim.experiment.build import build
+from moesim.experiment.building.build import build
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
 from verification.check import Measured, check

@@ -11,14 +11,14 @@ from moesim.cli.app import ExperimentFile, Overrides, app, examples, warn
 def check(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, with where each value is from."""
     from moesim.config.counted import counted
-    from moesim.experiment.derived import derived
-    from moesim.experiment.inputs import check_inputs
-    from moesim.experiment.names import read_once
-    from moesim.experiment.origins import placed
-    from moesim.experiment.record_memory import large_records
-    from moesim.experiment.resolve import load_experiment
-    from moesim.experiment.text import annotated_text
-    from moesim.experiment.warnings import cut_batches, left_out_figures
+    from moesim.experiment.building.derived import derived
+    from moesim.experiment.loading.inputs import check_inputs
+    from moesim.experiment.loading.names import read_once
+    from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.loading.warnings import cut_batches, left_out_figures
+    from moesim.experiment.running.record_memory import large_records
+    from moesim.experiment.schema.origins import placed
+    from moesim.experiment.schema.text import annotated_text
 
     with read_once():
         resolved = load_experiment(file, overrides or ())

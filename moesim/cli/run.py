@@ -47,13 +47,13 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
-    from moesim.experiment.cache import cache_folder
-    from moesim.experiment.names import read_once
-    from moesim.experiment.origins import placed
-    from moesim.experiment.record_memory import large_records
-    from moesim.experiment.resolve import load_experiment
-    from moesim.experiment.run import run as simulate
-    from moesim.experiment.warnings import cut_batches, empty_slots, idle_prefetch
+    from moesim.experiment.loading.names import read_once
+    from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.loading.warnings import cut_batches, empty_slots, idle_prefetch
+    from moesim.experiment.running.cache import cache_folder
+    from moesim.experiment.running.record_memory import large_records
+    from moesim.experiment.running.run import run as simulate
+    from moesim.experiment.schema.origins import placed
     from moesim.report.terminal import remedies, summary_table
     from moesim.results.overwrite import check_folder
     from moesim.results.result import setting_in_words

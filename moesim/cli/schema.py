@@ -12,6 +12,6 @@ def schema() -> None:
     """Print the JSON Schema of experiments, for editors."""
     import json
 
-    from moesim.experiment.json_schema import json_schema
+    from moesim.experiment.schema.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

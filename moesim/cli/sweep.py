@@ -84,8 +84,8 @@ def sweep(
     The exit code is 1 where a point failed.
     """
     from moesim.config.counted import counted
-    from moesim.experiment.cache import cache_folder
-    from moesim.experiment.resolve import load_experiment
+    from moesim.experiment.loading.resolve import load_experiment
+    from moesim.experiment.running.cache import cache_folder
     from moesim.sweep.swept import sweep as sweep_points
 
     settings = [*(overrides or ()), *([f"engine={engine}"] if engine else [])]

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moesim.experiment.curves import whole
+from moesim.experiment.questions.curves import whole
 from moesim.memory.curves.verdict import MOST, Verdict, slots_for
 from moesim.report.terminal import percent
 
@@ -26,7 +26,7 @@ MEANING = {
 
 
 def rendered(curves: pd.DataFrame, title: str) -> list[RenderableType]:
-    """The table over all layers of ``moesim.experiment.curves``, then the sentences."""
+    """The table over all layers of ``moesim.experiment.questions.curves``, then the sentences."""
     of_policy = whole(curves)
     return [_table(of_policy, title), *(Text(line) for line in sentences(of_policy))]
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from moesim.experiment.curves import whole
+from moesim.experiment.questions.curves import whole
 from moesim.memory.curves.verdict import MOST, Verdict, slots_for
 from moesim.report.capacity import end_label
 from moesim.report.curve import verdict
@@ -25,8 +25,8 @@ MARKS = 8
 
 
 def draw(curves: pd.DataFrame, path: Path, title: str, option: str = "--out") -> Path:
-    """Draw the curves over all layers of ``moesim.experiment.curves`` into ``path`` (.png or .svg)
-    and return it. The right panel is left out without LRU or MIN.
+    """Draw the curves over all layers of ``moesim.experiment.questions.curves`` into ``path`` (.png
+    or .svg) and return it. The right panel is left out without LRU or MIN.
     """
     of_policy = whole(curves)
     found = verdict(of_policy)

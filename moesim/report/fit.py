@@ -19,7 +19,7 @@ Rows = Sequence[Mapping[str, int]]
 
 
 def table(rows: Rows, local: int) -> Table:
-    """The rows of ``moesim.experiment.fit.slots_by_context``; ``local`` experts a layer."""
+    """The rows of ``experiment.questions.fit.slots_by_context``; ``local`` experts a layer."""
     shown = Table(
         title="slots beside the KV cache",
         box=SIMPLE_HEAD,
@@ -38,7 +38,7 @@ def table(rows: Rows, local: int) -> Table:
 
 
 def batches(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The rows of ``moesim.experiment.fit.memory_by_batch``, categories that are 0 left out."""
+    """The rows of ``experiment.questions.fit.memory_by_batch``, categories that are 0 left out."""
     parts = [name for name in rows[0] if name.endswith("_bytes") and any(r[name] for r in rows)]
     shown = Table(title="memory of the fullest GPU, in GiB", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("batch", *(name.removesuffix("_bytes").replace("_", "\n") for name in parts), ""):

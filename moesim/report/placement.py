@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.counted import counted
-from moesim.experiment.place import Judged, Judgement
+from moesim.experiment.questions.place import Judged, Judgement
 from moesim.report.terminal import number, percent
 
 COLUMNS = ("max_load", "average_max_load", "balancedness")

@@ -70,7 +70,7 @@ def _until(result: Result, steps: range) -> range:
 
 def rerun(folder: Path, steps: range) -> Result:
     """The run of ``folder`` once more with its spans, as far as the last of ``steps``."""
-    from moesim.experiment.run import run
+    from moesim.experiment.running.run import run
 
     spans = ["records=expert", "engine=des"]
     with located(folder / EXPERIMENT, instead_of="experiment"):

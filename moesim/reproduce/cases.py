@@ -11,7 +11,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
-from moesim.experiment.planning import neighbours, plan_of
+from moesim.experiment.building.planning import neighbours, plan_of
 from moesim.gating import registry as gatings
 from moesim.hardware import CostModel, HardwareProfile
 from moesim.memory.policies import registry as policies

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from moesim.engine.case import Case
-from moesim.experiment.build import limit_of
-from moesim.experiment.footprints import footprint_of, pins, residences_of, widths_of
-from moesim.experiment.layer_rows import rows_alike
+from moesim.experiment.building.build import limit_of
+from moesim.experiment.building.footprints import footprint_of, pins, residences_of, widths_of
+from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint
 from moesim.memory.live import live_parts
 from moesim.reproduce.cases import Pools, case_of

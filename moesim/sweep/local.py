@@ -16,7 +16,7 @@ from pathlib import Path
 
 from moesim.config.errors import InputError
 from moesim.config.garbage import collect_seldom
-from moesim.experiment.names import read_once
+from moesim.experiment.loading.names import read_once
 from moesim.sweep.lock import hold_shared
 from moesim.sweep.point import Batch, Point, Work, failure
 from moesim.sweep.queue import Queue

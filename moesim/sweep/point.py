@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moesim.config.errors import ChangedError, InputError
-from moesim.experiment.names import read_once
+from moesim.experiment.loading.names import read_once
 from moesim.results import Result
 from moesim.results.store import POINTS, Entry, Finished, PackFile
 
 if TYPE_CHECKING:
     from moesim.config.inputs import Inputs
     from moesim.engine.replay.log import DecisionLog
-    from moesim.experiment.traces import SharedTrace
+    from moesim.experiment.loading.traces import SharedTrace
 
 Evaluate = Callable[[Any], Result]
 """Runs an experiment; picklable."""
@@ -59,10 +59,10 @@ class Simulation:
 
     def __call__(self, experiment: Any) -> Result:
         """The result of ``experiment``."""
-        from moesim.experiment.cache import reused_or
-        from moesim.experiment.inputs import still
-        from moesim.experiment.run import simulate
-        from moesim.experiment.traces import shared_traces
+        from moesim.experiment.loading.inputs import still
+        from moesim.experiment.loading.traces import shared_traces
+        from moesim.experiment.running.cache import reused_or
+        from moesim.experiment.running.run import simulate
 
         run = partial(simulate, log=self.log)
         with shared_traces(self.traces):

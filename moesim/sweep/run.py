@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import TEMPORARY
 from moesim.config.inputs import Inputs, paths_of
-from moesim.experiment.inputs import inputs_of
+from moesim.experiment.loading.inputs import inputs_of
 from moesim.results import write_result
 from moesim.results.folder import SUMMARY
 from moesim.results.overwrite import check_no_input, check_replaceable, clear
@@ -139,7 +139,7 @@ def _evaluation(
     if work is in_this_process:
         yield simulation
     else:
-        from moesim.experiment.traces import write_shared
+        from moesim.experiment.loading.traces import write_shared
 
         arrays = folder.absolute() / f"{TEMPORARY}traces"
         try:

@@ -9,13 +9,13 @@ from moesim.config.arguments import check_whole
 from moesim.config.errors import InputError, Problem
 from moesim.config.inputs import outdated
 from moesim.config.warn import Warn, as_warning
-from moesim.experiment.cache import cache_folder
-from moesim.experiment.inputs import check_inputs, inputs_of
-from moesim.experiment.names import read_once
-from moesim.experiment.origins import placed
-from moesim.experiment.record_memory import large_records
-from moesim.experiment.resolve import Resolved, Source, resolved_from
-from moesim.experiment.warnings import cut_batches, left_out_figures
+from moesim.experiment.loading.inputs import check_inputs, inputs_of
+from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
+from moesim.experiment.loading.warnings import cut_batches, left_out_figures
+from moesim.experiment.running.cache import cache_folder
+from moesim.experiment.running.record_memory import large_records
+from moesim.experiment.schema.origins import placed
 from moesim.results.overwrite import check_no_input
 from moesim.sweep.executor import Executor
 from moesim.sweep.found import Sweep, read_sweep

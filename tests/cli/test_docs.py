@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moesim.cli.main import main
-from moesim.experiment.json_schema import json_schema
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.json_schema import json_schema
 from moesim.memory.misses import registry as misses
 from moesim.metrics.misses import SKIPPED_KEYS, form_keys
 from moesim.results import TABLES, read_result

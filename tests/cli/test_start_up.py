@@ -57,7 +57,7 @@ def test_a_run_that_replays_loads_nothing_that_only_others_need(tmp_path):
 
 def test_a_check_reads_no_table_and_loads_no_compiled_code():
     loaded = loaded_by_command("check", EXPERIMENT)
-    assert "moesim.experiment.schema" in loaded
+    assert "moesim.experiment.schema.experiment" in loaded
     assert not loaded & (OF_OTHERS | {"pandas", "moesim.memory.decisions", "moesim.memory.staging"})
 
 
@@ -72,7 +72,7 @@ def test_other_commands_load_what_they_show(arguments, needless):
 def test_only_the_command_changes_when_garbage_is_collected():
     read = "import gc; print(gc.get_threshold()[0], gc.get_freeze_count())"
     usual = python(read).stdout
-    assert python(f"import moesim.experiment.schema; {read}").stdout == usual
+    assert python(f"import moesim.experiment.schema.experiment; {read}").stdout == usual
     command = python(f"from moesim.cli.main import main; main(['--version']); {read}").stdout
     assert int(command.split()[-2]) > int(usual.split()[0])
 
@@ -99,7 +99,7 @@ def test_an_interrupt_leaves_with_130(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("moesim.experiment.resolve.load_experiment", interrupted)
+    monkeypatch.setattr("moesim.experiment.loading.resolve.load_experiment", interrupted)
     assert main(["check", "x.yaml"]) == 130
 
 

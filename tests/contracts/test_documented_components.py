@@ -329,9 +329,9 @@ def package(tmp_path: Path) -> Path:
 
 PLUGGED_IN = """
 import json
-from moesim.experiment.json_schema import json_schema
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import simulate
+from moesim.experiment.schema.json_schema import json_schema
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.report.catalogue import REGISTRIES, listing
 
 listed = {kind: [row["name"] for row in listing(kind)] for kind in REGISTRIES}

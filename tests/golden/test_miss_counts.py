@@ -14,7 +14,7 @@ import pytest
 import moesim
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.run import run_replay
-from moesim.experiment.build import build
+from moesim.experiment.building.build import build
 
 SLOTS = (2, 4, 6, 8, 12, 16, 24, 28)
 """Slots a layer, of gpt-oss-20b's 32 experts."""

@@ -21,8 +21,8 @@ from moesim.engine.replay.log import DecisionLog, Parts
 from moesim.engine.replay.run import run_replay
 from moesim.engine.replay.shared import Shared
 from moesim.engine.routing import Routing
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.memory.curves.recency import Recency
 from moesim.memory.curves.stack import Stack
 from moesim.memory.policies import registry as policies

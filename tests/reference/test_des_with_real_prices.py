@@ -11,7 +11,7 @@ import pytest
 from moesim.config.paths import shipped_folder
 from moesim.engine import case as engine
 from moesim.engine.des.run import run_des
-from moesim.experiment.planning import neighbours
+from moesim.experiment.building.planning import neighbours
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.gating.dynamic import Dynamic

@@ -13,8 +13,8 @@ import pytest
 
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if path.stem != "agreement")

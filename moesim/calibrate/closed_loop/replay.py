@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from moesim.calibrate.closed_loop.recording import Recording
 from moesim.calibrate.closed_loop.sizes import Sizes
 from moesim.config.errors import InputError
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import simulate
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.results import Result
 from moesim.trace.parquet import write_trace
 

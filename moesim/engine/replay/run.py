@@ -34,7 +34,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     ``log``: what earlier runs found and decided is not done again, and this run's is left there,
     but where a scheduler reads the clock.
 
-    The case must be one of those that ``replay`` plays (``experiment.engines``).
+    The case must be one of those that ``replay`` plays (``experiment.running.engines``).
     """
     case = case.opened(lambda: clock.ended)
     if case.offloaded and not is_quick(case):

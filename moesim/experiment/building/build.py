@@ -12,15 +12,15 @@ from moesim.config.inputs import Inputs, recording
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.execution import execution_of
-from moesim.experiment.footprints import footprint_of, residences_of
-from moesim.experiment.inputs import check_columns, tell_components
-from moesim.experiment.layout import Layout, undivided_heads
-from moesim.experiment.names import needed
-from moesim.experiment.planning import neighbours, placement_of
-from moesim.experiment.schema import Experiment
-from moesim.experiment.slots import slots_of_run
-from moesim.experiment.traces import trace_of
+from moesim.experiment.building.execution import execution_of
+from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.planning import neighbours, placement_of
+from moesim.experiment.building.slots import slots_of_run
+from moesim.experiment.loading.inputs import check_columns, tell_components
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.layout import Layout, undivided_heads
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.model import ModelSpec

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from moesim.experiment.execution import NOTHING, Chosen, execution_of
-from moesim.experiment.names import needed
-from moesim.experiment.schema import Experiment
+from moesim.experiment.building.execution import NOTHING, Chosen, execution_of
+from moesim.experiment.loading.names import needed
+from moesim.experiment.schema.experiment import Experiment
 
 
 def derived(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
@@ -22,7 +22,7 @@ def own_execution(experiment: Experiment) -> Chosen:
     """How the experiment's software launches, whatever its ``execution`` says."""
     if not needed("software", experiment.software, experiment.folders).captures:
         return NOTHING
-    from moesim.experiment.build import build  # loads compiled code
+    from moesim.experiment.building.build import build  # loads compiled code
 
     free = experiment.model_copy(update={"execution": "auto"})
     return execution_of(build(free).case)

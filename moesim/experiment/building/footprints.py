@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.experiment.layer_rows import rows_of_run
+from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.live import Widths, live_parts

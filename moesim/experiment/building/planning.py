@@ -11,7 +11,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.engine.routing import Routing
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 from moesim.model.spec import ModelSpec
 from moesim.placement.base import Learning, Plan, Planner
 from moesim.placement.contiguous import Contiguous

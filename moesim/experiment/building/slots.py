@@ -12,7 +12,7 @@ import numpy as np
 from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
-from moesim.experiment.footprints import footprint_of, staging_of
+from moesim.experiment.building.footprints import footprint_of, staging_of
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
 from moesim.memory.slots import EqualSlots, SlotsByLayer

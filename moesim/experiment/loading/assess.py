@@ -9,9 +9,9 @@ from moesim.config.document import Document
 from moesim.config.errors import Problem
 from moesim.config.overrides import parse_path
 from moesim.config.validation import examine
-from moesim.experiment.names import loaded, name_problems
-from moesim.experiment.rules import conflicts
-from moesim.experiment.schema import Experiment
+from moesim.experiment.loading.names import loaded, name_problems
+from moesim.experiment.loading.rules import conflicts
+from moesim.experiment.schema.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from moesim.config.errors import ChangedError, InputError, Problem, in_order
 from moesim.config.inputs import Inputs, check_same, file_of, recording, tell
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
-from moesim.experiment.names import loaded, needed
-from moesim.experiment.schema import Experiment
-from moesim.experiment.traces import tell_trace, trace_of
+from moesim.experiment.loading.names import loaded, needed
+from moesim.experiment.loading.traces import tell_trace, trace_of
+from moesim.experiment.schema.experiment import Experiment
 from moesim.placement.plan import PlanFile
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Any
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem
 from moesim.config.overrides import parse_path
-from moesim.experiment.assess import Finding, assess
-from moesim.experiment.axes import SWEEP, Axis
-from moesim.experiment.schema import Experiment
-from moesim.experiment.setting import with_setting
+from moesim.experiment.loading.assess import Finding, assess
+from moesim.experiment.schema.axes import SWEEP, Axis
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.setting import with_setting
 
 MOST_POINTS = 100_000
 

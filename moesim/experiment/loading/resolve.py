@@ -14,13 +14,13 @@ from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up, lookup_folders
 from moesim.config.plain import plain_data
 from moesim.config.yaml import compose_file
-from moesim.experiment.assess import assess
-from moesim.experiment.axes import read_axes
-from moesim.experiment.names import read_once
-from moesim.experiment.origins import origins_of
-from moesim.experiment.points import assess_points
-from moesim.experiment.schema import Experiment
-from moesim.experiment.setting import with_setting
+from moesim.experiment.loading.assess import assess
+from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.points import assess_points
+from moesim.experiment.schema.axes import read_axes
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.origins import origins_of
+from moesim.experiment.schema.setting import with_setting
 
 Source = Path | str | Mapping[str, Any] | Experiment
 PYTHON = "experiment"

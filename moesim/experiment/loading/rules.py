@@ -10,9 +10,9 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
-from moesim.experiment.layout import Layout, undivided_heads
-from moesim.experiment.names import loaded
-from moesim.experiment.schema import Experiment
+from moesim.experiment.loading.names import loaded
+from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.layout import Layout, undivided_heads
 from moesim.hardware import load_software
 from moesim.placement.plan import PlanFile, read_plan
 

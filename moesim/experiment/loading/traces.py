@@ -14,7 +14,7 @@ from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, t
 from moesim.config.paths import find
 
 if TYPE_CHECKING:
-    from moesim.experiment.schema import Experiment
+    from moesim.experiment.schema.experiment import Experiment
     from moesim.trace import RoutingTrace
 
 

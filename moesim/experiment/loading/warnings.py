@@ -7,9 +7,9 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.config.registry import kind_of
-from moesim.experiment.names import figure_class
-from moesim.experiment.schema import Experiment
-from moesim.experiment.traces import trace_of
+from moesim.experiment.loading.names import figure_class
+from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.schema.experiment import Experiment
 from moesim.workload.requests import Requests
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.experiment.build import Built, build
-from moesim.experiment.fit_passes import Lengths, decode_step, fullest_passes
-from moesim.experiment.footprints import footprint_of, residences_of
-from moesim.experiment.schema import Experiment
-from moesim.experiment.slots import slots_beside
+from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.slots import slots_beside
+from moesim.experiment.questions.fit_passes import Lengths, decode_step, fullest_passes
+from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.workload.batching.base import LARGEST_BATCH
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.experiment.build import Built
-from moesim.experiment.footprints import logits_of, pins, widths_of
-from moesim.experiment.layer_rows import rows_alike
+from moesim.experiment.building.build import Built
+from moesim.experiment.building.footprints import logits_of, pins, widths_of
+from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.live import live_parts
 from moesim.trace.routing import Phase

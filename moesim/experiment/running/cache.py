@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.inputs import Inputs
-from moesim.experiment.inputs import foreign_parts, inputs_of, still
-from moesim.experiment.schema import Experiment
+from moesim.experiment.loading.inputs import foreign_parts, inputs_of, still
+from moesim.experiment.schema.experiment import Experiment
 from moesim.results import Result
 from moesim.results.pack import DamagedError, pack, unpack
 from moesim.results.provenance import code_digest, provenance

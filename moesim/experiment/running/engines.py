@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 if TYPE_CHECKING:
     from moesim.engine.replay.log import DecisionLog

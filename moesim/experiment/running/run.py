@@ -13,14 +13,14 @@ from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.build import Built, build
-from moesim.experiment.cache import cache_folder, reused_or
-from moesim.experiment.engines import Engine, engine_of
-from moesim.experiment.inputs import inputs_of
-from moesim.experiment.names import read_once
-from moesim.experiment.record_memory import refuse_too_many_records
-from moesim.experiment.resolve import Resolved, Source, resolved_from
-from moesim.experiment.schema import Experiment
+from moesim.experiment.building.build import Built, build
+from moesim.experiment.loading.inputs import inputs_of
+from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
+from moesim.experiment.running.cache import cache_folder, reused_or
+from moesim.experiment.running.engines import Engine, engine_of
+from moesim.experiment.running.record_memory import refuse_too_many_records
+from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.operations.experts.error import price_error
 from moesim.memory.forms import Form
 from moesim.metrics.misses import form_keys, skipped_keys

@@ -11,7 +11,7 @@ from moesim.config.errors import Problem, nearest
 from moesim.config.overrides import parse_path
 from moesim.config.sentences import shown
 from moesim.config.shape import Shape
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 SWEEP = "sweep"
 _NEVER_SWEPT = ("sweep", "figures")

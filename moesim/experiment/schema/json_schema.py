@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from moesim.config.document import Document, Steps, dotted
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 DEFAULT = "default"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.shape import Shape, shape_at
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 
 def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Document:

@@ -10,7 +10,7 @@ import yaml
 
 from moesim.config.document import Steps, dotted
 from moesim.config.numbers import plain_scalar
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 
 _INDENT = "  "
 _WIDEST = 60

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.config.errors import InputError
-from moesim.experiment.build import build
-from moesim.experiment.names import needed
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.schema import Experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.software import Execution
 
 POLICIES = ("lru", "lfu_decay", "s3fifo")

@@ -11,7 +11,7 @@ import yaml
 from moesim.config.files import write_whole
 from moesim.config.paths import look_up
 from moesim.config.yaml import with_end_mark
-from moesim.experiment.schema import Experiment
+from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile
 from moesim.hardware.load import PARTS, hardware_names
 from moesim.hardware.sourced import sources_used

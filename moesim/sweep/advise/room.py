@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.build import Built, build
-from moesim.experiment.schema import Experiment
-from moesim.experiment.traces import trace_of
+from moesim.experiment.building.build import Built, build
+from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.schema.experiment import Experiment
 from moesim.sweep.advise.choices import ALL, with_settings
 from moesim.workload.requests import Requests
 

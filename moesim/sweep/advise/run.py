@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.experiment.inputs import check_inputs
-from moesim.experiment.schema import Experiment
-from moesim.experiment.traces import trace_of
+from moesim.experiment.loading.inputs import check_inputs
+from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.metrics.blocks import Blocks
 from moesim.model import load_model

@@ -5,8 +5,8 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError, nearest
 from moesim.config.planned import PLANNED, planned
-from moesim.experiment.json_schema import json_schema
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.json_schema import json_schema
 from moesim.hardware import software_names
 from moesim.model import load_model
 

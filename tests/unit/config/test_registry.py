@@ -14,7 +14,7 @@ import pytest
 from moesim.config import registry as module
 from moesim.config.errors import InputError
 from moesim.config.registry import PluginWarning, Registry
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.gating import registry as gatings
 from moesim.memory.policies import registry as policies
 

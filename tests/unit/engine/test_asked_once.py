@@ -18,8 +18,8 @@ from moesim.engine.remembered import Remembered
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder
 from moesim.engine.routing import Routing
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
 from moesim.placement.base import bytes_between_gpus, plan_of_gpus

@@ -13,8 +13,8 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.engine.routing import Routing
 from moesim.engine.views import Views
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 
 
 def test_views_are_freed_at_once() -> None:

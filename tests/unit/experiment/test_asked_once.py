@@ -16,16 +16,20 @@ from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
 
 COUNTED = (
-    ("moesim.experiment.resolve", "compose_file"),
-    ("moesim.experiment.resolve", "assess"),
-    ("moesim.experiment.points", "assess"),
+    ("moesim.experiment.loading.resolve", "compose_file"),
+    ("moesim.experiment.loading.resolve", "assess"),
+    ("moesim.experiment.loading.points", "assess"),
     ("moesim.model", "load_model"),
     ("moesim.hardware", "load_hardware"),
     ("moesim.hardware", "load_software"),
     ("moesim.trace", "read_trace"),
 )
-ONCE = {f"{module}.{name}": 1 for module, name in COUNTED if module != "moesim.experiment.points"}
-POINTS = "moesim.experiment.points.assess"
+ONCE = {
+    f"{module}.{name}": 1
+    for module, name in COUNTED
+    if module != "moesim.experiment.loading.points"
+}
+POINTS = "moesim.experiment.loading.points.assess"
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_a_check_looks_at_every_point_once(file, asked):
 def test_a_sweep_looks_at_every_point_once(file, asked):
     assert main(["sweep", file, "--out", "out"]) == 0
     assert asked[POINTS] == 6
-    assert asked["moesim.experiment.resolve.assess"] == 1
+    assert asked["moesim.experiment.loading.resolve.assess"] == 1
 
 
 def test_a_file_that_has_changed_is_read_again(file, asked):

@@ -14,11 +14,11 @@ import yaml
 import moesim
 from moesim.config.errors import ChangedError, InputError
 from moesim.config.paths import shipped_folder
-from moesim.experiment import cache as under_test
-from moesim.experiment.cache import cache_folder, reused_or
-from moesim.experiment.inputs import inputs_of
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import simulate
+from moesim.experiment.loading.inputs import inputs_of
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running import cache as under_test
+from moesim.experiment.running.cache import cache_folder, reused_or
+from moesim.experiment.running.run import simulate
 from moesim.results import Result
 from moesim.results.store import REUSED
 from moesim.trace import read_trace, write_trace

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.experiment.build import build
-from moesim.experiment.fit import largest_fit
-from moesim.experiment.fit_passes import Lengths, decode_step, fullest_passes
-from moesim.experiment.footprints import footprint_of
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import run
+from moesim.experiment.building.build import build
+from moesim.experiment.building.footprints import footprint_of
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.fit import largest_fit
+from moesim.experiment.questions.fit_passes import Lengths, decode_step, fullest_passes
+from moesim.experiment.running.run import run
 from moesim.model import load_model
 from moesim.trace import NO_EXPERT, RoutingTrace, TraceMetadata, read_trace, write_trace
 from moesim.trace.routing import Phase

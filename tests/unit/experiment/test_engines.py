@@ -8,9 +8,9 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.experiment.build import build
-from moesim.experiment.engines import engine_of, outside_replay
-from moesim.experiment.run import simulate
+from moesim.experiment.building.build import build
+from moesim.experiment.running.engines import engine_of, outside_replay
+from moesim.experiment.running.run import simulate
 
 SOURCE = {
     "model": "gpt-oss-20b",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.experiment.run import run
+from moesim.experiment.running.run import run
 from moesim.model import load_model, model_names
 from moesim.trace import NO_EXPERT, Phase, RoutingTrace, TraceMetadata, write_trace
 

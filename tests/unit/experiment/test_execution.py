@@ -3,9 +3,9 @@
 import pytest
 
 from moesim.cli.main import main
-from moesim.experiment.build import build
-from moesim.experiment.derived import derived
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.building.derived import derived
+from moesim.experiment.loading.resolve import load_experiment
 
 SMALL = {
     "model": "small-moe",

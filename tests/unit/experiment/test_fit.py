@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from moesim.cli.main import main
-from moesim.experiment.build import build
-from moesim.experiment.fit import decode_step, largest_fit, slots_by_context
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.fit import decode_step, largest_fit, slots_by_context
 from moesim.memory.footprint import Residence
 
 BASE = {

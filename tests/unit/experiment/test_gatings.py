@@ -12,8 +12,8 @@ from moesim.config.errors import InputError
 from moesim.engine.case import HostTimes
 from moesim.engine.des.run import run_des
 from moesim.engine.program import Program
-from moesim.experiment.build import build
-from moesim.experiment.fit import largest_fit
+from moesim.experiment.building.build import build
+from moesim.experiment.questions.fit import largest_fit
 from moesim.trace import RoutingTrace, TraceMetadata, write_trace
 from moesim.trace.routing import Phase
 

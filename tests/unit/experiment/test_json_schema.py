@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from moesim.experiment.json_schema import json_schema
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.json_schema import json_schema
 from moesim.gating import registry as gatings
 from moesim.memory.policies import registry as policies
 from moesim.placement import registry as planners

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import run
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import run
 from moesim.hardware import load_hardware
 from moesim.model import load_model
 from moesim.model.slicing import sliced

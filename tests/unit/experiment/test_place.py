@@ -10,8 +10,8 @@ import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
-from moesim.experiment.place import judge_planners
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.place import judge_planners
 from moesim.results import rebuild
 from moesim.results.folder import read_provenance
 from moesim.trace import read_trace, write_trace

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.resolve import load_experiment, sweep_points
+from moesim.experiment.loading.resolve import load_experiment, sweep_points
 
 
 def axes(points):

@@ -6,9 +6,9 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.experiment import record_memory as under_test
-from moesim.experiment.record_memory import LAYER_BYTES, large_records
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running import record_memory as under_test
+from moesim.experiment.running.record_memory import LAYER_BYTES, large_records
 
 BASE = {
     "name": "base",

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from moesim.config.errors import InputError
 from moesim.config.paths import find, shipped_folder
 from moesim.config.units import ExpertCapacity
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.model.loader import CARDS
 
 TEXT = """\

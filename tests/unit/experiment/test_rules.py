@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.inputs import check_columns
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.rules import conflicts
+from moesim.experiment.loading.inputs import check_columns
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.rules import conflicts
 from moesim.model import load_model
 from moesim.testing.traces import toy_trace
 

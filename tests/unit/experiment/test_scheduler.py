@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.run import simulate
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
 from moesim.results.result import Result
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.batching.base import Batching

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import moesim
 from moesim.config.paths import shipped_folder
-from moesim.experiment.build import build
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
 
 LAYERS = 24
 BASE = {

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.config.yaml import parse_document
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.text import annotated_text, flow, yaml_text
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.text import annotated_text, flow, yaml_text
 
 scalars = st.one_of(
     st.none(),

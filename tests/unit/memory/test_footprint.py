@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import moesim
 from moesim.config.capacity import parse_capacity
-from moesim.experiment.build import build
-from moesim.experiment.fit import largest_fit
+from moesim.experiment.building.build import build
+from moesim.experiment.questions.fit import largest_fit
 from moesim.memory.footprint import Footprint, Residence, slots_of
 from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.model import load_model

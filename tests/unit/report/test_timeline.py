@@ -188,9 +188,9 @@ def test_a_run_without_spans_is_run_again_up_to_the_last_step(
         calls.append((experiment, options))
         return factory.result(with_spans=True)
 
-    module = types.ModuleType("moesim.experiment.run")
+    module = types.ModuleType("moesim.experiment.running.run")
     module.run = again  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "moesim.experiment.run", module)
+    monkeypatch.setitem(sys.modules, "moesim.experiment.running.run", module)
     write_timeline(run, tmp_path / "t.json", range(3))
     ((experiment, options),) = calls
     assert experiment["name"] == "small"

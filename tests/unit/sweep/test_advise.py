@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.experiment.resolve import load_experiment
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.load import PARTS
 from moesim.hardware.sourced import Sourced

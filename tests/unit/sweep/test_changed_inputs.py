@@ -13,8 +13,8 @@ import pytest
 
 from moesim.config.errors import ChangedError, InputError
 from moesim.config.paths import shipped_folder
-from moesim.experiment.inputs import inputs_of
-from moesim.experiment.resolve import Resolved, load_experiment
+from moesim.experiment.loading.inputs import inputs_of
+from moesim.experiment.loading.resolve import Resolved, load_experiment
 from moesim.results.store import read_log
 from moesim.sweep import identity as under_test
 from moesim.sweep import run_sweep

@@ -46,13 +46,13 @@ def made_trace(tokens: int) -> RoutingTrace:
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment file; its simulation gives the slots as throughput."""
-    pytest.importorskip("moesim.experiment.resolve")
+    pytest.importorskip("moesim.experiment.loading.resolve")
     write_trace(made_trace(3), tmp_path / "trace.parquet")
     path = tmp_path / "toy.yaml"
     path.write_text(YAML.format(hardware="h100-sxm"))
-    module = types.ModuleType("moesim.experiment.run")
+    module = types.ModuleType("moesim.experiment.running.run")
     module.run, module.simulate = run, simulate  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "moesim.experiment.run", module)
+    monkeypatch.setitem(sys.modules, "moesim.experiment.running.run", module)
     return path
 
 
@@ -94,7 +94,7 @@ def test_failed_points_are_counted_and_told_where_they_are(
             raise ValueError("no such thing")
         return simulate(point, **given)
 
-    monkeypatch.setattr(sys.modules["moesim.experiment.run"], "simulate", failing)
+    monkeypatch.setattr(sys.modules["moesim.experiment.running.run"], "simulate", failing)
     out = tmp_path / "out"
     assert main(["sweep", str(experiment), "--out", str(out)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
@@ -104,7 +104,7 @@ def test_failed_points_are_counted_and_told_where_they_are(
     table = pd.read_csv(out / "points.csv")
     assert table["status"].tolist() == ["ok", "ok", "failed", "ok"]
     assert table["reason"][2] == "ValueError: no such thing"
-    monkeypatch.setattr(sys.modules["moesim.experiment.run"], "simulate", simulate)
+    monkeypatch.setattr(sys.modules["moesim.experiment.running.run"], "simulate", simulate)
     assert main(["sweep", str(experiment), "--out", str(out)]) == 1
     assert main(["sweep", str(experiment), "--out", str(out), "--retry-failed"]) == 0
 
@@ -149,7 +149,7 @@ def test_a_run_prints_its_table_and_refuses_a_folder_with_files(
 
 
 def test_points_can_be_sent_to_another_process(experiment: Path) -> None:
-    from moesim.experiment.resolve import load_experiment
+    from moesim.experiment.loading.resolve import load_experiment
 
     for _, point in load_experiment(experiment).points:
         sent = pickle.loads(pickle.dumps(point))

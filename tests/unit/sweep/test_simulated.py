@@ -12,8 +12,8 @@ from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.replay import shared
 from moesim.engine.replay.activations import take_all_activations
-from moesim.experiment.resolve import load_experiment
-from moesim.experiment.traces import write_shared
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.traces import write_shared
 from moesim.results import read_result
 from moesim.results.store import read_log
 from moesim.sweep import point_folder, run_sweep
@@ -52,7 +52,7 @@ def test_a_mapped_trace_is_not_read_again(
     def read(*_: object) -> None:
         raise AssertionError("a trace was read")
 
-    monkeypatch.setattr("moesim.experiment.traces._read", read)
+    monkeypatch.setattr("moesim.experiment.loading.traces._read", read)
     mapped = Simulation(shared)(points[0])
     with pytest.raises(AssertionError, match="a trace was read"):
         Simulation()(points[0])  # what one point is told holds for no other

@@ -1,0 +1,1 @@
+"""From a resolved experiment to what an engine plays: placement, slots, memory."""

@@ -1,0 +1,1 @@
+"""What may be asked without a run: what fits, which plan, which misses."""

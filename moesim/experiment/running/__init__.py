@@ -1,0 +1,1 @@
+"""Runs: which engine plays, results, their cache, and the memory of records."""
