@@ -21,7 +21,7 @@ from agreement import must_equal
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.resolve import SweepPoints, load_experiment
 from moesim.experiment.running.run import simulate
-from moesim.sweep import run_sweep
+from moesim.sweep import SweepOptions, run_sweep
 
 CHECKED = 125
 SAME = ("status", "misses", "duration_ms", "mean_tpot_ms")
@@ -61,7 +61,7 @@ def measured(out: Path, jobs: int) -> dict[str, float]:
     resolved = load_experiment(EXPERIMENT)
     experiments = [experiment for _, experiment in resolved.points]
     check_inputs(experiments)
-    table = run_sweep(resolved.experiment, resolved.points, out, jobs=jobs)
+    table = run_sweep(resolved.experiment, resolved.points, out, options=SweepOptions(jobs=jobs))
     wall = perf_counter() - begun
     spent = (cpu_s(RUSAGE_SELF) - before, cpu_s(RUSAGE_CHILDREN))
     check(resolved.points, table)

@@ -21,26 +21,37 @@ class HeadShape:
     size: int
 
 
+@dataclass(frozen=True)
+class Projections:
+    """The products of an attention block: which have biases, and the names of their weights."""
+
+    input_bias: bool = False
+    output_bias: bool = False
+    inputs: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj")
+    output: str = "o_proj"
+
+
+PLAIN = Projections()
+
+
 def attention(
     weights: Weights,
     module: str,
     hidden_size: int,
     shape: HeadShape,
+    projections: Projections = PLAIN,
     *,
-    input_bias: bool = False,
-    output_bias: bool = False,
     extra: Size = NOTHING,
     window: int | None = None,
     cached: bool = True,
-    names: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
 ) -> AttentionSpec:
     """Multi-head or grouped-query attention; ``extra``: query-key norms, sinks, position biases."""
     query_width, kv_width = shape.heads * shape.size, shape.kv_heads * shape.size
-    size = extra + weights.linear(
-        f"{module}.{names[3]}", hidden_size, query_width, bias=output_bias
-    )
-    for name, width in zip(names, (query_width, kv_width, kv_width), strict=False):
-        size += weights.linear(f"{module}.{name}", width, hidden_size, bias=input_bias)
+    output = f"{module}.{projections.output}"
+    size = extra + weights.linear(output, hidden_size, query_width, bias=projections.output_bias)
+    for name, width in zip(projections.inputs, (query_width, kv_width, kv_width), strict=True):
+        module_name, bias = f"{module}.{name}", projections.input_bias
+        size += weights.linear(module_name, width, hidden_size, bias=bias)
     return AttentionSpec(
         heads=shape.heads,
         kv_heads=shape.kv_heads,

@@ -11,7 +11,7 @@ from moesim.sweep.executor import Executor, in_this_process
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.local import LocalProcesses
 from moesim.sweep.point import Point, point_folder
-from moesim.sweep.run import run_sweep
+from moesim.sweep.run import SweepOptions, run_sweep
 from moesim.sweep.table import read_points
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "Executor",
     "LocalProcesses",
     "Point",
+    "SweepOptions",
     "in_this_process",
     "is_sweep",
     "point_folder",

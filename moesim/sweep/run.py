@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,51 +49,61 @@ class Progress(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SweepOptions:
+    """How points are evaluated: by ``jobs`` processes of this machine (1: in this one), or by
+    ``executor``.
+
+    ``cache``: as for ``moesim.run``. ``retry_failed``: failed points once more; ``overwrite``: all
+    points anew, in a folder that holds only what moesim wrote; ``folders``: write each point as a
+    result folder, too.
+    """
+
+    jobs: int = 1
+    executor: Executor | None = None
+    cache: Path | None = None
+    retry_failed: bool = False
+    overwrite: bool = False
+    folders: bool = False
+
+
 def run_sweep(
     experiment: Any,
     points: Points,
     out: Path | str,
     *,
-    jobs: int = 1,
+    options: SweepOptions | None = None,
     evaluate: Evaluate | None = None,
     inputs: Inputs | None = None,
-    executor: Executor | None = None,
-    retry_failed: bool = False,
-    overwrite: bool = False,
-    cache: Path | None = None,
-    folders: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Evaluate every point that has no result yet in ``out`` and return the table of all.
 
     ``experiment`` is what the points were made from, ``inputs`` what they read (None: found out,
     unless ``evaluate`` is given): a folder that holds a sweep over anything else raises an
-    InputError naming the difference, as does a file that changes meanwhile. ``executor`` overrides
-    ``jobs`` processes of this machine (1: in this process). A finished point is never evaluated
-    again, except failed ones with ``retry_failed``, or all with ``overwrite``, which begins anew in
-    a folder that holds only what moesim wrote. Unless ``evaluate`` says otherwise a point is
-    simulated; ``cache`` is as for ``moesim.run``. ``folders``: write each point as a result folder,
-    too.
+    InputError naming the difference, as does a file that changes meanwhile. A finished point is
+    never evaluated again, unless the ``options`` say so, nor simulated where ``evaluate`` is given.
     """
-    folder = _open(Path(out), overwrite=overwrite)
+    how = options or SweepOptions()
+    folder = _open(Path(out), overwrite=how.overwrite)
     if inputs is None:
         inputs = {} if evaluate else inputs_of(one for _, one in points)
     with hold_alone(folder):
-        if overwrite:
+        if how.overwrite:
             check_no_input(folder, paths_of(inputs))
             clear(folder)
             (folder / PACKS).mkdir()
         claim(folder, identity(plain_experiment(experiment), [a for a, _ in points], inputs))
         _clean(folder)
-        todo = unfinished(folder, points, retry_failed=retry_failed)
-        work = executor or _executor(jobs, folder)
-        simulation = Simulation(inputs=inputs, cache=cache)
+        todo = unfinished(folder, points, retry_failed=how.retry_failed)
+        work = how.executor or _executor(how.jobs, folder)
+        simulation = Simulation(inputs=inputs, cache=how.cache)
         with _evaluation(evaluate or simulation, work, todo, folder) as chosen:
             count = _counter(progress, len(points) - len(todo), len(points))
             _evaluate(work, todo, Work(chosen, folder.absolute()), count)
         table = points_table(folder)
         write_points(folder, table)
-        if folders:
+        if how.folders:
             write_folders(folder)
     return table
 

@@ -19,7 +19,7 @@ from moesim.experiment.schema.origins import placed
 from moesim.results.overwrite import check_no_input
 from moesim.sweep.executor import Executor
 from moesim.sweep.found import Sweep, read_sweep
-from moesim.sweep.run import Progress, run_sweep
+from moesim.sweep.run import Progress, SweepOptions, run_sweep
 
 
 @read_once()
@@ -64,13 +64,15 @@ def sweep(
         resolved.experiment,
         resolved.points,
         folder,
-        jobs=jobs,
+        options=SweepOptions(
+            jobs=jobs,
+            executor=executor,
+            cache=kept,
+            folders=folders,
+            retry_failed=retry_failed,
+            overwrite=overwrite,
+        ),
         inputs=inputs,
-        executor=executor,
-        cache=kept,
-        folders=folders,
-        retry_failed=retry_failed,
-        overwrite=overwrite,
         progress=progress,
     )
     for line in outdated(inputs):

@@ -25,6 +25,7 @@ from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.model import ModelSpec
 from moesim.model.slicing import sliced
+from moesim.trace import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import first_passes
@@ -82,45 +83,48 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
 def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> Built:
     """``inputs``: what is being recorded of what is read here."""
     tell_components(experiment)
-    folders = experiment.folders
-    model: ModelSpec = needed("model", experiment.model, folders)
-    hardware: HardwareProfile = needed("hardware", experiment.hardware, folders)
-    software: SoftwareProfile = needed("software", experiment.software, folders)
-    trace, layout = trace_of(experiment), Layout.of(experiment, hardware)
-    gpus = layout.gpus
+    hardware: HardwareProfile = needed("hardware", experiment.hardware, experiment.folders)
+    layout = Layout.of(experiment, hardware)
+    case = _placed(experiment, _case(experiment, hardware, layout), limit_of(hardware))
+    if limit_steps is not None:
+        case = _first(case, limit_steps)
+    case = _linked(case, hardware, layout)
+    residences = residences_of(case)
+    return Built(case, hardware, footprint_of(case, residences), residences, inputs)
+
+
+def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> ModelSpec:
+    """A GPU's share of the model; an InputError where the trace is not of it."""
+    model: ModelSpec = needed("model", experiment.model, experiment.folders)
     trace.check_fits(model)
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
         raise InputError(f"parallelism.dense: {what}; write data")
-    model = sliced(model, layout.group)
-    requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
+    return sliced(model, layout.group)
+
+
+def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:
+    """What the experiment says, with neighbouring experts and one slot a layer."""
+    software: SoftwareProfile = needed("software", experiment.software, experiment.folders)
+    trace = trace_of(experiment)
+    model = _model_of(experiment, trace, layout)
     batching, prefill = experiment.workload.batching, experiment.workload.prefill
+    requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
+    passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
     seats = batching.seats(requests)
-    passes = partial(batching.passes, requests, trace, gpus, prefill.chunk)
-    miss = experiment.experts.miss
-    both = miss.uses_host and miss.loads
-    links = hardware.links(layout.gpus_per_node, software.pinned, host_reads=both)
-    links = links.on_nodes(layout.nodes)
-    case = Case(
+    return Case(
         trace=trace,
         model=model,
-        prices=CostModel(
-            hardware,
-            model,
-            serial=experiment.experts.kernels == "serial",
-            batched=experiment.experts.kernels == "batched",
-            gpus_per_node=-(-layout.gpus_per_node // hardware.host.numa_nodes.value),
-            nodes=layout.nodes,
-        ),
+        prices=_prices(experiment, hardware, model, layout),
         software=software,
-        schedule=Schedule.of(requests, seats, trace, gpus, prefill.chunk),
+        schedule=Schedule.of(requests, seats, trace, layout.gpus, prefill.chunk),
         scheduler=passes if batching.reads_clock else None,
         gating=experiment.gating,
-        placement=neighbours(model, gpus),
-        gpus=gpus,
+        placement=neighbours(model, layout.gpus),
+        gpus=layout.gpus,
         nodes=layout.nodes,
         group=layout.group,
-        slots=np.ones((gpus, len(model.moe_layers)), np.int64),
+        slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
         miss=experiment.experts.miss,
         kernels=experiment.experts.kernels,
@@ -131,24 +135,43 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         prefill=prefill.experts,
         prefetch=experiment.experts.prefetch,
     )
+
+
+def _prices(
+    experiment: Experiment, hardware: HardwareProfile, model: ModelSpec, layout: Layout
+) -> CostModel:
+    return CostModel(
+        hardware,
+        model,
+        serial=experiment.experts.kernels == "serial",
+        batched=experiment.experts.kernels == "batched",
+        gpus_per_node=-(-layout.gpus_per_node // hardware.host.numa_nodes.value),
+        nodes=layout.nodes,
+    )
+
+
+def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
+    """``case`` with its experts' places, their slots, and how its passes are launched."""
     case = replace(case, placement=placement_of(experiment, case))
-    room = experiment.experts
-    slots = slots_of_run(case, room.capacity, room.slots, limit_of(hardware))
-    case = replace(case, slots=slots)
-    own = experiment.execution
-    case = replace(case, execution=execution_of(case).execution if own == "auto" else own)
-    if limit_steps is not None:
-        case = _first(case, limit_steps)
-    if case.offloaded and links.shared("h2d"):
-        if case.miss.uses_link:
-            raise InputError(
-                f"experts.miss: '{kind_of(type(case.miss))}' reads over a link that these GPUs"
-                " share, which is not simulated; write load, or a profile whose GPUs have root"
-                " ports of their own"
-            )
-        case = replace(case, links=links)
-    residences = residences_of(case)
-    return Built(case, hardware, footprint_of(case, residences), residences, inputs)
+    room, own = experiment.experts, experiment.execution
+    case = replace(case, slots=slots_of_run(case, room.capacity, room.slots, limit_bytes))
+    return replace(case, execution=execution_of(case).execution if own == "auto" else own)
+
+
+def _linked(case: Case, hardware: HardwareProfile, layout: Layout) -> Case:
+    """``case`` with the links that its copies share, if they share any."""
+    both = case.miss.uses_host and case.miss.loads
+    links = hardware.links(layout.gpus_per_node, case.software.pinned, host_reads=both)
+    links = links.on_nodes(layout.nodes)
+    if not (case.offloaded and links.shared("h2d")):
+        return case
+    if case.miss.uses_link:
+        raise InputError(
+            f"experts.miss: '{kind_of(type(case.miss))}' reads over a link that these GPUs"
+            " share, which is not simulated; write load, or a profile whose GPUs have root"
+            " ports of their own"
+        )
+    return replace(case, links=links)
 
 
 def _first(case: Case, passes: int) -> Case:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from moesim.model.blocks import attention, feed_forward
+from moesim.model.blocks import Projections, attention, feed_forward
 from moesim.model.decoder import Decoder
 from moesim.model.family import Extent, LayerCount
 from moesim.model.spec import AttentionSpec, FfnSpec
@@ -42,8 +42,7 @@ class Gpt2(Decoder):
             module,
             self.hidden_size,
             self.head_shape,
-            input_bias=True,
-            output_bias=True,
+            Projections(input_bias=True, output_bias=True),
         )
 
     def feed_forward(self, index: int) -> FfnSpec:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from moesim.model.blocks import attention, feed_forward, mixture
+from moesim.model.blocks import Projections, attention, feed_forward, mixture
 from moesim.model.decoder import SlidingDecoder, check_choice
 from moesim.model.family import ExpertCount, Extent
 from moesim.model.spec import AttentionSpec, MoeSpec
@@ -41,8 +41,7 @@ class GptOss(SlidingDecoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=self.attention_bias,
-            output_bias=self.attention_bias,
+            Projections(self.attention_bias, self.attention_bias),
             extra=self.weights.table(self.num_attention_heads),
             window=self.window(index),
         )

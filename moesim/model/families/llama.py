@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.model.blocks import attention, feed_forward
+from moesim.model.blocks import Projections, attention, feed_forward
 from moesim.model.decoder import Decoder
 from moesim.model.spec import AttentionSpec, FfnSpec
 
@@ -25,8 +25,7 @@ class Llama(Decoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=self.attention_bias,
-            output_bias=self.attention_bias,
+            Projections(self.attention_bias, self.attention_bias),
         )
 
     def feed_forward(self, index: int) -> FfnSpec:

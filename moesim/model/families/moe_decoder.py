@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from moesim.model.blocks import GATED_NAMES, attention, feed_forward, mixture
+from moesim.model.blocks import GATED_NAMES, Projections, attention, feed_forward, mixture
 from moesim.model.decoder import SlidingDecoder, check_choice
 from moesim.model.family import DtypeName, ExpertCount, Extent
 from moesim.model.formats import PLAIN
@@ -60,8 +60,7 @@ class MoeDecoder(SlidingDecoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=self.bias,
-            output_bias=self.bias,
+            Projections(self.bias, self.bias),
             window=self.window(index),
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from moesim.model.blocks import HeadShape, attention, feed_forward, mixture
+from moesim.model.blocks import HeadShape, Projections, attention, feed_forward, mixture
 from moesim.model.decoder import check_choice
 from moesim.model.encoder_decoder import EncoderDecoder, Stack
 from moesim.model.family import DtypeName, ExpertCount, Extent, LayerCount
@@ -64,10 +64,8 @@ class NllbMoe(EncoderDecoder):
             f"model.{stack}.layers.{index}.{'cross_attention' if cross else 'self_attn'}",
             self.d_model,
             HeadShape(heads, heads, self.d_model // heads),
-            input_bias=True,
-            output_bias=True,
+            Projections(input_bias=True, output_bias=True, output="out_proj"),
             cached=not encoder,
-            names=("q_proj", "k_proj", "v_proj", "out_proj"),
         )
 
     def feed_forward(self, stack: Stack, index: int) -> FfnSpec | MoeSpec:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from moesim.model.blocks import attention, feed_forward, mixture
+from moesim.model.blocks import Projections, attention, feed_forward, mixture
 from moesim.model.decoder import Decoder, check_choice
 from moesim.model.family import ExpertCount
 from moesim.model.spec import AttentionSpec, MoeSpec
@@ -37,8 +37,7 @@ class Olmoe(Decoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             shape,
-            input_bias=self.attention_bias,
-            output_bias=self.attention_bias,
+            Projections(self.attention_bias, self.attention_bias),
             extra=self.weights.table((shape.heads + shape.kv_heads) * shape.size),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.model.blocks import attention
+from moesim.model.blocks import Projections, attention
 from moesim.model.decoder import QwenDecoder
 from moesim.model.spec import AttentionSpec
 
@@ -22,6 +22,6 @@ class Qwen2(QwenDecoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=True,
+            Projections(input_bias=True),
             window=self.window(index),
         )

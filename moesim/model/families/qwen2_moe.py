@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from moesim.model.blocks import attention, feed_forward, mixture
+from moesim.model.blocks import Projections, attention, feed_forward, mixture
 from moesim.model.decoder import QwenDecoder, check_choice
 from moesim.model.family import ExpertCount, Extent
 from moesim.model.spec import AttentionSpec, FfnSpec, MoeSpec
@@ -40,7 +40,7 @@ class Qwen2Moe(QwenDecoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=self.qkv_bias,
+            Projections(self.qkv_bias),
             window=self.window(index),
         )
 

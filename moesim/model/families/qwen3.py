@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.model.blocks import attention
+from moesim.model.blocks import Projections, attention
 from moesim.model.decoder import QwenDecoder
 from moesim.model.family import Extent
 from moesim.model.spec import AttentionSpec
@@ -26,8 +26,7 @@ class Qwen3(QwenDecoder):
             f"model.layers.{index}.self_attn",
             self.hidden_size,
             self.head_shape,
-            input_bias=self.attention_bias,
-            output_bias=self.attention_bias,
+            Projections(self.attention_bias, self.attention_bias),
             extra=self.weights.table(2 * self.head_shape.size),
             window=self.window(index),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from moesim.model.blocks import HeadShape, attention, feed_forward
+from moesim.model.blocks import HeadShape, Projections, attention, feed_forward
 from moesim.model.encoder_decoder import EncoderDecoder, Stack
 from moesim.model.family import Extent, LayerCount
 from moesim.model.spec import AttentionSpec, FfnSpec, MoeSpec
@@ -41,9 +41,9 @@ class T5(EncoderDecoder):
             f"{stack}.block.{index}.layer.{int(cross)}",
             self.d_model,
             HeadShape(self.num_heads, self.num_heads, self.d_kv),
+            Projections(inputs=("q", "k", "v"), output="o"),
             extra=self.weights.table(buckets * self.num_heads),
             cached=stack == "decoder",
-            names=("q", "k", "v", "o"),
         )
 
     def feed_forward(self, stack: Stack, index: int) -> FfnSpec | MoeSpec:

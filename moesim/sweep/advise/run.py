@@ -35,7 +35,7 @@ from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
 from moesim.sweep.point import point_folder
-from moesim.sweep.run import Points, Progress, run_sweep
+from moesim.sweep.run import Points, Progress, SweepOptions, run_sweep
 from moesim.sweep.table import summary_of
 from moesim.workload.requests import Requests
 
@@ -67,8 +67,7 @@ class Runs:
             base,
             points,
             folder,
-            jobs=self.jobs,
-            retry_failed=True,
+            options=SweepOptions(jobs=self.jobs, retry_failed=True),
             progress=told,
         )
         return [summary_of(folder, number) for number in range(len(points))]

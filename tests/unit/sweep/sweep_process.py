@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluations import EXPERIMENT, Counted, points
 
-from moesim.sweep import run_sweep
+from moesim.sweep import SweepOptions, run_sweep
 
 if __name__ == "__main__":
     out, markers, count, seconds, jobs = sys.argv[1:]
@@ -15,6 +15,6 @@ if __name__ == "__main__":
         EXPERIMENT,
         points(int(count)),
         out,
-        jobs=int(jobs),
+        options=SweepOptions(jobs=int(jobs)),
         evaluate=Counted(Path(markers), float(seconds)),
     )

@@ -16,8 +16,8 @@ from moesim.config.paths import shipped_folder
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.resolve import Resolved, load_experiment
 from moesim.results.store import read_log
+from moesim.sweep import SweepOptions, run_sweep
 from moesim.sweep import identity as under_test
-from moesim.sweep import run_sweep
 from moesim.sweep.identity import claim, identity
 from moesim.sweep.point import Point, Simulation, Work
 
@@ -176,11 +176,13 @@ def test_processes_all_use_the_trace_of_the_start_and_keep_it_under_its_key(
     cache = tmp_path / "cache"
     cache.mkdir()
     arguments = (sweep.experiment, sweep.points)
-    old = run_sweep(*arguments, tmp_path / "old", jobs=2, cache=cache, progress=replacing)
-    new = run_sweep(*arguments, tmp_path / "new", cache=cache)
+    old = run_sweep(
+        *arguments, tmp_path / "old", options=SweepOptions(jobs=2, cache=cache), progress=replacing
+    )
+    new = run_sweep(*arguments, tmp_path / "new", options=SweepOptions(cache=cache))
     assert not any(entry.reused for entry in read_log(tmp_path / "new").values())
     assert not set(old["misses"]) & set(new["misses"])
     shutil.copy(QUICKSTART, "t.parquet")
-    again = run_sweep(*arguments, tmp_path / "again", cache=cache)
+    again = run_sweep(*arguments, tmp_path / "again", options=SweepOptions(cache=cache))
     assert all(entry.reused for entry in read_log(tmp_path / "again").values())
     assert again["misses"].equals(old["misses"])

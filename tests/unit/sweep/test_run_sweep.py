@@ -9,7 +9,7 @@ from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import file_of
-from moesim.sweep import read_points, run_sweep
+from moesim.sweep import SweepOptions, read_points, run_sweep
 
 AWKWARD = {"n1": "raise", "n2": "out_of_memory"}
 
@@ -44,7 +44,11 @@ def test_the_csv_says_what_the_parquet_says(tmp_path: Path, markers: Path) -> No
 def test_processes_give_the_same_bytes_as_one(tmp_path: Path, markers: Path, jobs: int) -> None:
     for name, n in (("one", 1), ("many", jobs)):
         run_sweep(
-            EXPERIMENT, points(7, **AWKWARD), tmp_path / name, jobs=n, evaluate=Counted(markers)
+            EXPERIMENT,
+            points(7, **AWKWARD),
+            tmp_path / name,
+            options=SweepOptions(jobs=n),
+            evaluate=Counted(markers),
         )
     for file in ("points.parquet", "points.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
@@ -55,7 +59,7 @@ def test_a_process_that_dies_fails_its_point_only(tmp_path: Path, markers: Path)
         EXPERIMENT,
         points(5, n0="die", n3="die"),
         tmp_path / "out",
-        jobs=2,
+        options=SweepOptions(jobs=2),
         evaluate=Counted(markers),
     )
     assert table["status"].tolist() == ["failed", "ok", "ok", "failed", "ok"]
@@ -79,7 +83,13 @@ def test_a_finished_sweep_evaluates_nothing_again(tmp_path: Path, markers: Path)
 def test_failed_points_alone_are_retried_on_demand(tmp_path: Path, markers: Path) -> None:
     again = points(3, n1="raise")
     run_sweep(EXPERIMENT, again, tmp_path / "out", evaluate=Counted(markers))
-    run_sweep(EXPERIMENT, again, tmp_path / "out", evaluate=Counted(markers), retry_failed=True)
+    run_sweep(
+        EXPERIMENT,
+        again,
+        tmp_path / "out",
+        options=SweepOptions(retry_failed=True),
+        evaluate=Counted(markers),
+    )
     assert [len((markers / str(n)).read_text().splitlines()) for n in range(3)] == [1, 2, 1]
 
 
@@ -129,12 +139,22 @@ def test_a_file_that_a_killed_sweep_was_writing_does_not_stand_in_the_way(
 
 def test_another_sweep_takes_the_folder_only_with_overwrite(tmp_path: Path, markers: Path) -> None:
     out = tmp_path / "out"
-    run_sweep(EXPERIMENT, points(4), out, evaluate=Counted(markers), folders=True)
+    run_sweep(
+        EXPERIMENT, points(4), out, options=SweepOptions(folders=True), evaluate=Counted(markers)
+    )
     with pytest.raises(InputError, match="--overwrite"):
         run_sweep(EXPERIMENT, points(3), out, evaluate=Counted(markers))
-    run_sweep(EXPERIMENT, points(3), out, evaluate=Counted(markers), overwrite=True)
+    run_sweep(
+        EXPERIMENT, points(3), out, options=SweepOptions(overwrite=True), evaluate=Counted(markers)
+    )
     assert read_points(out)["n"].tolist() == [0, 1, 2]
     (out / "mine.txt").touch()
     with pytest.raises(InputError, match="which moesim did not write"):
-        run_sweep(EXPERIMENT, points(2), out, evaluate=Counted(markers), overwrite=True)
+        run_sweep(
+            EXPERIMENT,
+            points(2),
+            out,
+            options=SweepOptions(overwrite=True),
+            evaluate=Counted(markers),
+        )
     assert len(read_points(out)) == 3

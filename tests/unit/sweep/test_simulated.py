@@ -16,7 +16,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import write_shared
 from moesim.results import read_result
 from moesim.results.store import read_log
-from moesim.sweep import point_folder, run_sweep
+from moesim.sweep import SweepOptions, point_folder, run_sweep
 from moesim.sweep.point import Simulation
 
 YAML = """\
@@ -76,7 +76,9 @@ def test_points_share_what_they_decide(
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
     monkeypatch.setattr("moesim.engine.replay.decided.take_all_activations", deciding)
-    table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
+    table = run_sweep(
+        loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)
+    )
     assert len(decided) == 6
     alone = [Simulation()(point).summary for _, point in loaded.points]
     assert len(decided) == 6 + 12
@@ -126,7 +128,7 @@ def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_
             resolved.experiment,
             resolved.points,
             tmp_path / "dask",
-            executor=DaskCluster(None, 2),
+            options=SweepOptions(executor=DaskCluster(None, 2)),
             progress=lambda done, total: seen.append((done, total)),
         )
     assert tables(tmp_path / "one") == tables(tmp_path / "dask")

@@ -25,7 +25,7 @@ from moesim.results.store import (
     read_log,
     remove_leftovers,
 )
-from moesim.sweep import point_folder, run_sweep
+from moesim.sweep import SweepOptions, point_folder, run_sweep
 from moesim.sweep.groups import groups_of
 from moesim.sweep.point import Batch, Point, failure
 from moesim.sweep.queue import BATCH_S, Queue
@@ -146,7 +146,11 @@ def test_folders_are_written_on_demand_and_later(tmp_path: Path, markers: Path) 
     out = tmp_path / "out"
     for folders in (False, True, True):
         run_sweep(
-            EXPERIMENT, points(3, n1="raise"), out, evaluate=Counted(markers), folders=folders
+            EXPERIMENT,
+            points(3, n1="raise"),
+            out,
+            options=SweepOptions(folders=folders),
+            evaluate=Counted(markers),
         )
     assert sorted(path.name for path in (out / "points").iterdir()) == ["0000", "0002"]
     moved = (out / "points" / "0002").rename(tmp_path / "moved")
@@ -154,7 +158,13 @@ def test_folders_are_written_on_demand_and_later(tmp_path: Path, markers: Path) 
 
 
 def test_the_disk_has_few_files(tmp_path: Path, markers: Path) -> None:
-    run_sweep(EXPERIMENT, points(40), tmp_path / "out", jobs=2, evaluate=Counted(markers))
+    run_sweep(
+        EXPERIMENT,
+        points(40),
+        tmp_path / "out",
+        options=SweepOptions(jobs=2),
+        evaluate=Counted(markers),
+    )
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) <= 8
 
 
@@ -201,7 +211,7 @@ def test_a_disk_that_takes_no_more_ends_the_sweep_in_one_line(
             EXPERIMENT,
             points(4, n2="unwritable"),
             tmp_path / "out",
-            jobs=jobs,
+            options=SweepOptions(jobs=jobs),
             evaluate=Counted(markers),
         )
     assert read_log(tmp_path / "out")
