@@ -58,6 +58,46 @@ def test_no_file_names_a_machine_or_registry(check_names, capsys):
     assert check_names.main() == 0, capsys.readouterr().out
 
 
+EIGHT = ", ".join("abcdefgh")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (f"def f({EIGHT}): ...", 0),
+        (f"def f({EIGHT}, *, i): ...", 1),
+        (f"def f({EIGHT}, *more): ...", 1),
+        (f"class A:\n    def f(self, {EIGHT}): ...", 0),
+        (f"class A:\n    @staticmethod\n    def f(i, {EIGHT}): ...", 1),
+        (f"def outer():\n    def f({EIGHT}, i): ...", 1),
+        (f"@njit('int64')\ndef f({EIGHT}, i, j, k, l): ...", 0),
+        (f"@njit('int64')\ndef f({EIGHT}, i, j, k, l, m): ...", 1),
+        (f"@app.command()\ndef f({EIGHT}, i): ...", 0),
+        ("def f():\n" + "    pass\n" * 59, 0),
+        ("def f():\n" + "    pass\n" * 60, 1),
+        ("def f():\n" + "    pass\n" * 30 + "    def g():\n" + "        pass\n" * 31, 0),
+        ("def f():\n" + "    pass\n" * 30 + "    def g():\n" + "        pass\n" * 60, 1),
+        ("@app.command()\ndef f(\n    a,\n):\n" + "    pass\n" * 60, 0),
+    ],
+)
+def test_large_functions_are_found(source, found):
+    assert len(list(script("check_sizes").offences(source, "a.py"))) == found
+
+
+def test_an_exception_may_not_grow():
+    sizes = script("check_sizes")
+    place = "moesim/sweep/swept.py"
+    names = ", ".join(
+        f"a{number}" for number in range(sizes.EXCEPTIONS[f"{place}:sweep"].parameters)
+    )
+    assert not list(sizes.offences(f"def sweep({names}): ...", place))
+    assert list(sizes.offences(f"def sweep({names}, more): ...", place))
+
+
+def test_no_function_is_large(capsys):
+    assert script("check_sizes").main() == 0, capsys.readouterr().out
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_knows(target):

@@ -1,0 +1,115 @@
+"""Fail where a function is over 60 lines or takes over 8 parameters, 12 where it is compiled.
+
+Neither ``self`` nor ``cls`` counts. A command takes its options as parameters, because the
+framework wants them so: of a command only the body counts. A function inside another one counts for
+itself. ``make check`` runs this.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("moesim", "verification", "benchmarks", "scripts")
+MOST_LINES, MOST_PARAMETERS, MOST_COMPILED = 60, 8, 12
+COMPILERS = ("njit", "inlined", "in_place", "compiled_clock")
+COMMAND = "command"
+
+
+class Size(NamedTuple):
+    """Lines and parameters of a function."""
+
+    lines: int
+    parameters: int
+
+
+EXCEPTIONS = {
+    # what Python users call: the options of a command, by their names
+    "moesim/api.py:import_trace": Size(60, 9),
+    "moesim/sweep/swept.py:sweep": Size(60, 11),
+    # what decides and plays a run
+    "moesim/engine/des/gpu.py:Gpu.__init__": Size(60, 9),
+    "moesim/engine/replay/activations.py:take_activations": Size(129, 26),
+    "moesim/engine/replay/activations.py:take_all_activations": Size(60, 30),
+    "moesim/engine/replay/activations.py:lay_out": Size(60, 22),
+    "moesim/engine/replay/activations.py:decide_all_activations": Size(60, 29),
+    "moesim/engine/replay/active_experts.py:find_active_experts": Size(67, 12),
+    "moesim/engine/replay/clock.py:play_passes": Size(77, 31),
+    "moesim/engine/replay/clock_steps.py:reach_experts": Size(60, 14),
+    "moesim/engine/replay/prefetch_clock.py:play_passes_ahead": Size(69, 35),
+    "moesim/engine/replay/prefetch_issue.py:_prefetch_for": Size(60, 18),
+    "moesim/engine/replay/prefetch_issue.py:prefetch": Size(60, 16),
+    "moesim/memory/decisions.py:decide_with.decide": Size(111, 22),
+    "moesim/memory/residency.py:LayerCache.__init__": Size(60, 11),
+    "moesim/memory/staging.py:stage_with.stage": Size(60, 10),
+}
+"""What is larger today, and how large it may be: these numbers only fall."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function, bool]]:
+    """Every function below ``node``: its name with what it stands in, and whether in a class."""
+    for child in ast.iter_child_nodes(node):
+        inner = prefix
+        if isinstance(child, Function | ast.ClassDef):
+            inner = f"{prefix}{child.name}."
+        if isinstance(child, Function):
+            yield f"{prefix}{child.name}", child, isinstance(node, ast.ClassDef)
+        yield from functions(child, inner)
+
+
+def decorators(function: Function) -> set[str]:
+    """The last words of the decorators' names: ``command`` of ``@app.command(...)``."""
+    calls = (one.func if isinstance(one, ast.Call) else one for one in function.decorator_list)
+    return {ast.unparse(call).rpartition(".")[2] for call in calls}
+
+
+def lines_of(function: Function) -> int:
+    """Lines of ``function``, of a command those of its body, without functions inside it."""
+    first = function.body[0] if COMMAND in decorators(function) else function
+    inside = sum(lines_of(one) for _, one, _ in functions(function))
+    return (function.end_lineno or 0) - first.lineno + 1 - inside
+
+
+def parameters_of(function: Function, *, method: bool) -> int:
+    """Parameters of ``function``, of a command none."""
+    marks, given = decorators(function), function.args
+    if COMMAND in marks:
+        return 0
+    named = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+    more = sum(one is not None for one in (given.vararg, given.kwarg))
+    return named + more - (method and "staticmethod" not in marks)
+
+
+def offences(source: str, path: str) -> Iterator[str]:
+    """A line for every function of ``path`` that is larger than it may be."""
+    for name, function, method in functions(ast.parse(source)):
+        size = Size(lines_of(function), parameters_of(function, method=method))
+        compiled = bool(decorators(function) & set(COMPILERS))
+        rule = Size(MOST_LINES, MOST_COMPILED if compiled else MOST_PARAMETERS)
+        most = EXCEPTIONS.get(f"{path}:{name}", rule)
+        if size.lines > most.lines or size.parameters > most.parameters:
+            what = f"{size.lines} lines and {size.parameters} parameters"
+            allowed = f"at most {most.lines} and {most.parameters}; divide it, or give it a record"
+            yield f"{path}:{function.lineno}: '{name}' has {what}: {allowed}"
+
+
+def main() -> int:
+    """Print every offence; 1 if there is any."""
+    paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
+    found = [
+        line
+        for path in paths
+        for line in offences(path.read_text("utf-8"), path.relative_to(ROOT).as_posix())
+    ]
+    print(*found, sep="\n", end="\n" if found else "")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
