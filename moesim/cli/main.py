@@ -15,8 +15,8 @@ import typer
 import moesim.cli
 from moesim.cli.app import app
 from moesim.config.errors import InputError
-from moesim.config.garbage import collect_seldom
 from moesim.config.registry import PluginWarning
+from moesim.runtime.garbage import collect_seldom
 
 _show = warnings.showwarning
 _INTERRUPTED = 130

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
 from moesim.engine.remembered import Remembered
 from moesim.model.spec import LayerSpec
+from moesim.runtime.compiled import njit, types
 
 BITS = 13
 FEW_ROWS = 1 << BITS

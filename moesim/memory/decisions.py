@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import inlined, njit, types
 from moesim.memory.forms import IN_SLOT, Form, flags_of
 from moesim.memory.policy import (
     ARRIVING,
@@ -22,6 +21,7 @@ from moesim.memory.policy import (
     THIS_LAYER,
     THIS_PASS,
 )
+from moesim.runtime.compiled import inlined, njit, types
 
 CLOSED = np.iinfo(np.int64).max
 """What no candidate is ranked above."""

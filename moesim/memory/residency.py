@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit, specialised
 from moesim.memory.activations import Activations, ActiveExperts, Ints
 from moesim.memory.decisions import DECIDE, FIRST, decide_with, first_with
 from moesim.memory.forms import IN_SLOT
@@ -29,6 +28,7 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.staging import STAGE, stage_with
+from moesim.runtime.compiled import njit, specialised
 
 _STEP = 1 << 20
 """A next use is step * _STEP + id: a step's experts ascend."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import types
 from moesim.memory.forms import IN_SLOT, Form, flags_of
+from moesim.runtime.compiled import types
 
 STAGING_BUFFERS = 2
 """One expert is copied while another computes."""

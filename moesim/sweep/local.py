@@ -15,8 +15,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from moesim.config.errors import InputError
-from moesim.config.garbage import collect_seldom
 from moesim.experiment.loading.names import read_once
+from moesim.runtime.garbage import collect_seldom
 from moesim.sweep.lock import hold_shared
 from moesim.sweep.point import Batch, Point, Work, failure
 from moesim.sweep.queue import Queue

@@ -21,7 +21,7 @@ def answers_as_it_says(miss: MissHandling, asked: Asked) -> None:
     """The number of one of its forms, and no load where ``most_loads`` are made; where it
     does not compare, whatever the prices are; compiled and in Python alike.
     """
-    from moesim.config.compiled import njit
+    from moesim.runtime.compiled import njit
 
     name, most = type(miss).__name__, miss.most_loads()
     answer = miss.place(*asked, most)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.kept import KEPT
 from moesim.memory.decisions import DECIDE
 from moesim.memory.misses.base import NO_LIMIT
+from moesim.runtime.compiled import njit, types
 
 USED_AT, LOADED_AT, LOADED_LAST, USES, CONSTANT, NEXT_USED = range(6)
 """What an expert's rank is; the lowest is evicted."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit, types
 from moesim.engine.case import Ints
 from moesim.engine.replay.found import Needed
 from moesim.memory.policy import NEVER
+from moesim.runtime.compiled import njit, types
 
 RUNS_HELD = 512
 LATER = np.iinfo(np.int32).max

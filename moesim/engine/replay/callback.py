@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from moesim.config.compiled import types
+from moesim.runtime.compiled import types
 
 ASK, DRAW = types.int64(types.int64), types.float64(types.int64)
 """What a callback takes and returns."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.clock_experts import after_victim, copy_start, end_experts, play_wave
 from moesim.engine.replay.clock_places import (
     BLOCKING,
@@ -28,6 +27,7 @@ from moesim.engine.replay.clock_steps import (
     play_dense,
     reach_experts,
 )
+from moesim.runtime.compiled import njit, types
 
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.clock_places import (
     BLOCKING,
     COPY_HOST,
@@ -19,6 +18,7 @@ from moesim.engine.replay.clock_places import (
     WEIGHTS,
 )
 from moesim.engine.replay.clock_steps import charge, inlined
+from moesim.runtime.compiled import types
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 _TUPLE: Any = types.UniTuple

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numba
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.clock_places import (
     AFTER,
     AGREES,
@@ -45,6 +44,7 @@ from moesim.engine.replay.clock_places import (
     WAIT,
     WEIGHTS,
 )
+from moesim.runtime.compiled import njit, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
+from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]

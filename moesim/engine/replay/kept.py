@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import types
 from moesim.engine.case import Ints
 from moesim.engine.residencies import Key
 from moesim.memory.residency import LayerCache
+from moesim.runtime.compiled import types
 
 
 class Kept(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.replay.decided import Decided
+from moesim.runtime.compiled import njit, types
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.prefetch_arrays import (
     MOST_LOADS,
     POOL_LAYERS,
@@ -18,6 +17,7 @@ from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, POOLS, QUEUE,
 from moesim.memory.decisions import DECIDE
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
+from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import types
 from moesim.engine.replay.callback import ASK, DRAW
 from moesim.engine.replay.clock_experts import after_victim, end_experts, play_wave
 from moesim.engine.replay.clock_places import COPY_HOST, CURSOR, MOE
@@ -48,6 +47,7 @@ from moesim.engine.replay.prefetch_types import (
 )
 from moesim.engine.replay.prefetch_work import price_work, queue_copies
 from moesim.memory.decisions import DECIDE, FIRST
+from moesim.runtime.compiled import types
 
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 _FOUR = types.int64[:, :, :, ::1]

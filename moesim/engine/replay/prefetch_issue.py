@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.callback import DRAW
 from moesim.engine.replay.prefetch_arrays import (
     ACROSS_PASSES,
@@ -28,6 +27,7 @@ from moesim.engine.replay.prefetch_types import (
 )
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
+from moesim.runtime.compiled import types
 
 _FLAT, _FIRST = types.int64[::1], types.FunctionType(FIRST)
 

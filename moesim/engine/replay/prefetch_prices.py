@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_work import BLOCK_ROWS
 from moesim.engine.provenance import Provenance
@@ -16,6 +15,7 @@ from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch_arrays import Asked, Patterns
 from moesim.engine.replay.prefetch_types import ASKED, PATTERNS, in_place
 from moesim.model.spec import LayerSpec
+from moesim.runtime.compiled import njit, types
 
 _FLAT = types.int64[::1]
 MULTIPLIER = 0x1E3779B97F4A7C15

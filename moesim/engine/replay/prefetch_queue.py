@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.prefetch_arrays import (
     BEGUN,
     FLIGHT_BYTES,
@@ -15,6 +14,7 @@ from moesim.engine.replay.prefetch_arrays import (
     WAITING,
 )
 from moesim.engine.replay.prefetch_types import QUEUE, in_place
+from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
 

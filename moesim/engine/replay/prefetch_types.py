@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.prefetch_arrays import (
     Activating,
     Asked,
@@ -16,6 +15,7 @@ from moesim.engine.replay.prefetch_arrays import (
     Predicted,
     Queue,
 )
+from moesim.runtime.compiled import njit, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.layer_work import BLOCK_ROWS
 from moesim.engine.replay.callback import ASK
 from moesim.engine.replay.prefetch_arrays import (
@@ -50,6 +49,7 @@ from moesim.engine.replay.prefetch_types import (
     QUEUE,
     in_place,
 )
+from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.memory import available_bytes
 from moesim.engine.case import Case
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.runtime.memory import available_bytes
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
+from moesim.runtime.compiled import njit
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 from moesim.workload.schedule import Schedule
 

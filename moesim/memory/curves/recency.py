@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
 from moesim.memory.activations import ActiveExperts
+from moesim.runtime.compiled import njit
 
 Ints = NDArray[np.int64]
 StackDistances = NDArray[np.uint16]

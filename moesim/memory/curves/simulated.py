@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import Order
+from moesim.runtime.compiled import njit
 
 Ints = NDArray[np.int64]
 

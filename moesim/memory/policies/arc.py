@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
 from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
+from moesim.runtime.compiled import njit
 
 LIST, LEFT, SLOTS, TARGET, FROM, FORGETS = range(ROWS, ROWS + 6)
 """The list of each expert, and the activation of its eviction; in column 0 the slots, the target

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from moesim.config.compiled import njit
 from moesim.config.units import Percent
 from moesim.memory.policy import ROWS, CachePolicy
+from moesim.runtime.compiled import njit
 
 QUEUE, ENTERED, USES, COUNTER, OF_SMALL, OF_GHOSTS, FROM = range(ROWS, ROWS + 7)
 """The queue of each expert, its place there (the least is the tail) and its uses since; in column 0

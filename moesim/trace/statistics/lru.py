@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit, types
+from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT, RoutingTrace
 
 

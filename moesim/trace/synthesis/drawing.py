@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
+from moesim.runtime.compiled import njit, types
 
 _FLOATS = types.float64[::1]
 _ROWS = types.float64[:, ::1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.memory import available_bytes
+from moesim.runtime.memory import available_bytes
 from moesim.trace.synthesis.parameters import Requests, SyntheticTrace
 
 _CHOICE_BYTES, _WEIGHT_BYTES = 4, 34

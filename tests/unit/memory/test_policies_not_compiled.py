@@ -77,7 +77,7 @@ def test_a_key_is_told_in_one_line(policy: type[CachePolicy], line: int, reason:
     first = getsourcelines(policy.key)[1]
     assert problem.where == f"{__file__}:{first + line}"
     assert problem.path == f"{policy.__name__}.key"
-    assert problem.what.endswith("is made with moesim.config.compiled.inlined")
+    assert problem.what.endswith("is made with moesim.runtime.compiled.inlined")
     assert len(str(problem).splitlines()) == 1
     assert caught.value.__suppress_context__  # numba's hundred lines
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from moesim.config.compiled import inlined, njit
 from moesim.config.errors import InputError, Problem
 from moesim.memory import policy as words
 from moesim.memory.policy import LAST_USE, NEXT_USE, ROWS, CachePolicy
+from moesim.runtime.compiled import inlined, njit
 
 OWN, MORE = ROWS, ROWS + 1
 

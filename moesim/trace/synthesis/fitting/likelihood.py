@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import njit, types
+from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 from moesim.trace.synthesis.drawing import multiply
 

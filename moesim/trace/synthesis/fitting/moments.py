@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit, types
+from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 from moesim.trace.synthesis.fitting.ages import AGES, BIN_OF_AGE, STARTS
 from moesim.trace.synthesis.tables import stages

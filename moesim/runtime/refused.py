@@ -14,7 +14,7 @@ from moesim.config.errors import Problem
 
 REMEDY = (
     "write arithmetic on numbers and arrays; a function that it calls is made with "
-    "moesim.config.compiled.inlined"
+    "moesim.runtime.compiled.inlined"
 )
 REFUSALS = (NumbaError, UnsupportedBytecodeError)
 _LINE = re.compile(r'(?:File "|Raised from )(.*?)(?:", line | \()(\d+)')

@@ -1,6 +1,6 @@
 import os
 
-from moesim.config import memory
+from moesim.runtime import memory
 
 
 def test_what_is_left_is_less_than_all_there_is():

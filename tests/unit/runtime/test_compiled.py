@@ -10,8 +10,8 @@ import numba
 import pytest
 from numba.core import caching
 
-from moesim.config import compiled
-from moesim.config.compiled import has_place, make_place, specialised, types
+from moesim.runtime import compiled
+from moesim.runtime.compiled import has_place, make_place, specialised, types
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from numba.core import caching
 from numba.extending import register_jitable
 
 from moesim.config.errors import InputError
-from moesim.config.refused import REFUSALS, refused
+from moesim.runtime.refused import REFUSALS, refused
 
 __all__ = ["inlined", "njit", "specialised", "types"]
 

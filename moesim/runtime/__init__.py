@@ -1,0 +1,1 @@
+"""The process that moesim runs in: compiled code on disk, memory left, garbage collection."""
