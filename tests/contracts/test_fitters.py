@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.collect.plan import Plan, points_of
+from moesim.calibrate.collect.choice import points_of
+from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.shapes import shapes_for
 from moesim.calibrate.fit import fit_table
 from moesim.calibrate.prices.price import price_table

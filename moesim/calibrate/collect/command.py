@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from moesim.calibrate.collect.base_profile import base_text
+from moesim.calibrate.collect.choice import points_of
 from moesim.calibrate.collect.cpu import Cpu, physical_cores
 from moesim.calibrate.collect.device import Device, known_dtypes, torch_library
 from moesim.calibrate.collect.peaks import peaks_of
-from moesim.calibrate.collect.plan import Plan, points_of
+from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import Shapes, shapes_for
 from moesim.calibrate.tables.intake import shipped_profile

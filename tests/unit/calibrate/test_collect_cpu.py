@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from moesim.calibrate.collect.choice import points_of  # noqa: E402
 from moesim.calibrate.collect.cpu import Cpu  # noqa: E402
-from moesim.calibrate.collect.plan import Plan, points_of  # noqa: E402
+from moesim.calibrate.collect.plan import Plan  # noqa: E402
 from moesim.calibrate.collect.shapes import AttentionShape, ExpertShape, Shapes  # noqa: E402
 from moesim.calibrate.collect.trial import FLUSHED_CALLS, CallTrial  # noqa: E402
 from moesim.cli.main import main  # noqa: E402

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesim.calibrate.collect.plan import Plan, points_of
+from moesim.calibrate.collect.choice import points_of
+from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.shapes import SMALL, AttentionShape, ExpertShape, shapes_for
 from moesim.config.errors import InputError
 from moesim.hardware.measurements.columns import SHAPES

@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from moesim.calibrate.collect.plan import Plan, points_of
+from moesim.calibrate.collect.choice import points_of
+from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.session import Session
 from moesim.calibrate.collect.shapes import SMALL
 from moesim.config.errors import InputError

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.point import Point
-
-if TYPE_CHECKING:
-    from moesim.calibrate.collect.plan import Plan
 
 
 class Collector:
