@@ -165,3 +165,40 @@ class Decided(NamedTuple):
     wave_ns: Any
     read_ns: Any
     told: Any
+
+
+class Undecided(NamedTuple):
+    """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
+    draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
+    layers, gpus, COUNTED and forms], which are filled in.
+    """
+
+    ask: Any
+    draw_of: Any
+    choices: Any
+    pools: Any
+    queue: Any
+    asked: Any
+    predicted: Any
+    patterns: Any
+    beside: Any
+    activating: Any
+    decided: Any
+    local: Any
+    first: Any
+    counts: Any
+
+
+class At(NamedTuple):
+    """Where and when a layer is decided: ``work``, (MoE layer, GPU), of ``gpus``, whose GPU has
+    ``local`` experts; pass ``index`` of the chunk, which is pass ``step``; ``now``; and what a
+    ``copy`` takes of the host.
+    """
+
+    work: Any
+    gpus: Any
+    local: Any
+    index: Any
+    step: Any
+    now: Any
+    copy: Any

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts, Tally
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
-from moesim.engine.replay.flat import Fixed, Mask, priced_of, runs_of
-from moesim.engine.replay.prefetch_arrays import COUNTED, MISSED
+from moesim.engine.replay.clock_records import Filled, Fixed, Gpus, Passes, Works
+from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Mask, priced_of, runs_of
+from moesim.engine.replay.prefetch_arrays import COUNTED, MISSED, Undecided
 from moesim.engine.replay.prefetch_beside import BesidePrices
-from moesim.engine.replay.prefetch_clock import play_ahead
+from moesim.engine.replay.prefetch_clock import play_deciding
 from moesim.engine.replay.prefetch_prices import WavePrices
 from moesim.engine.replay.prefetch_tables import (
     asked_of,
@@ -42,6 +40,12 @@ class Prefetching:
         self.pools = pools_of(case, self.program.residencies)
         pool = self.pools.resident.shape[1]
         self.scratch = scratch_of(int(self.local.max()), pool, case.miss.flags)
+        decided = self.scratch[1]
+        self.works = Works(
+            NONE, NO_ROWS, decided.wave_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
+            decided.copy_wave, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
+        )  # fmt: skip
+        self.most_waves = len(decided.wave_ns)
         self.waves = WavePrices(self.case, self.program.provenance)
         self.beside = BesidePrices(self.case, self.program.provenance, self.waves)
         caches = list(self.program.residencies.caches.values())
@@ -54,42 +58,34 @@ class Prefetching:
         self.draw = Callback(draw, DRAW)
         self.loads = np.zeros(len(case.model.moe_layers), np.int64)
 
-    def runs(self, chunk: Chunk) -> Mask:
-        """Which layers each pass of ``chunk`` runs."""
-        return runs_of(self.case, self._phase(chunk))
-
-    def _phase(self, chunk: Chunk) -> NDArray[np.uint8]:
+    def passes(self, chunk: Chunk) -> Passes:
+        """The passes of ``chunk``."""
         phase = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes]
-        return np.ascontiguousarray(phase)
+        priced = priced_of(self.case, chunk.terms, phase)
+        self.charges = priced.charges
+        exchanges = [self._collective(chunk, way) for way in (chunk.dispatch, chunk.combine)]
+        return priced.passes(self.case, phase, *exchanges)
 
-    def play(
-        self, chunk: Chunk, state: Ints, starts: Ints, ends: Ints, charges: Ints, records: Ints
-    ) -> None:
-        """Play ``chunk``, and fill in the rest as ``clock.play`` does."""
+    def play(self, chunk: Chunk, passes: Passes, gpus: Gpus, filled: Filled) -> None:
+        """Play ``chunk``, and fill in ``filled``."""
         case, layers = self.case, len(self.case.model.moe_layers)
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
-        known = self.waves.expect(asked)
+        patterns = self.waves.expect(asked)
         beside = self.beside.of(asked)
-        plan, stage_ns, head, of_terms = priced_of(case, chunk.terms, self._phase(chunk))
         counted = MISSED + len(case.miss.forms)
         counts = np.zeros((chunk.passes, layers, case.gpus, counted), np.int64)
-        given: list[Any] = [
-            *self.functions, self.waves.ask, self.draw,
-            self.choices, self.pools, self.queue, asked,
-            predicted_of(case, chunk.undecided.predictions), known, beside,
-            *self.scratch, self.local, chunk.first,
-            self.fixed.fixed, plan, self.fixed.of_layer, self.fixed.launches, self.runs(chunk),
-            self._phase(chunk), stage_ns, head, self._collective(chunk, chunk.dispatch),
-            self._collective(chunk, chunk.combine), state, starts, ends, charges,
-            records, counts,
-        ]  # fmt: skip
-        play_ahead(*given)
-        charges += of_terms
+        undecided = Undecided(
+            self.waves.ask, self.draw, self.choices, self.pools, self.queue, asked,
+            predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
+            self.local, chunk.first, counts,
+        )  # fmt: skip
+        play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
+        filled.charges[:] += self.charges
         self.waves.ask.check()
         self.draw.check()
-        self.waves.settle(known)
+        self.waves.settle(patterns)
         self.beside.settle(beside)
         self._count(chunk, counts)
 
