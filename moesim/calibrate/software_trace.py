@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moesim.config.errors import InputError
-from moesim.engine.counts import Tally
 from moesim.engine.program import Program
+from moesim.engine.tally import Tally
 from moesim.experiment.build import build
 from moesim.experiment.schema import Experiment
 

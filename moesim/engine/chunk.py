@@ -26,6 +26,7 @@ class Work:
     it waits, else -1) and ``copied`` (the expert, numbered as in ``activations``). ``streamed``
     bool[passes]: the whole layer is copied ahead. ``step_hosted`` int64[passes + 1] offsets into
     ``hosted_ns`` (the host's experts); ``moved_ns`` int64[2, passes]: their rows down and up.
+    ``counts`` int64[passes, COUNTED and forms] (``counts.py``).
     """
 
     active_experts: ActiveExperts
@@ -47,6 +48,7 @@ class Work:
     step_hosted: Ints
     hosted_ns: Ints
     moved_ns: Ints
+    counts: Ints
 
 
 @dataclass(eq=False)
@@ -54,9 +56,8 @@ class Chunk:
     """Passes ``first:first + passes`` with everything the clock needs.
 
     ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
-    int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating routed them; ``lost_weight``
-    int64[passes, MoE layers, 2] and ``kept_weight`` int64[passes, MoE layers, experts], where it
-    is counted, as ``drops`` gives them. ``undecided``: where the clock has to decide; then
+    int64[passes] by MoE layer; ``dropped`` as the gating routed them; ``lost_weight`` int64[passes,
+    MoE layers, 2] as ``drops`` gives it. ``undecided``: where the clock has to decide; then
     ``work`` is empty.
     """
 
@@ -66,8 +67,6 @@ class Chunk:
     work: dict[tuple[int, int], Work]
     dispatch: dict[int, Ints]
     combine: dict[int, Ints]
-    kept: Ints
     dropped: Ints
     lost_weight: Ints
-    kept_weight: Ints | None = None
     undecided: Undecided | None = None

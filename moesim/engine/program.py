@@ -12,12 +12,12 @@ from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
-from moesim.engine.layer_work import LayerWork
+from moesim.engine.layer_work import Key, LayerWork
+from moesim.engine.layout import Active, Tables, find_active
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import Residencies
-from moesim.engine.resident_work import resident_works
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Routing, of_all
 from moesim.engine.tabled import Tabled
 from moesim.engine.views import Views
 from moesim.gating.base import Routed
@@ -50,7 +50,6 @@ class Program:
         tokens = self.pricing.tokens(first, last)
         routed = self._routed(first, last, tokens)
         active = self.routing.active(first, last)
-        rows = _where_active(routed.rows, active)
         lost_weight, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
         chunk = Chunk(
             first=first,
@@ -59,38 +58,37 @@ class Program:
             work={},
             dispatch={},
             combine={},
-            kept=routed.kept,
             dropped=routed.dropped,
             lost_weight=lost_weight,
-            kept_weight=kept_weight,
         )
         if self.case.gpus > 1:
             self._price_collectives(chunk, _where_active(routed.sent, active))
-        work = self.work
-        if not self.case.offloaded:
-            chunk.work = dict(resident_works(work, rows, active))
-            return chunk
-        active_experts = {
-            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
-            for layer in range(len(self.routing.moe_layers))
-            for gpu in range(self.case.gpus)
-        }
+        tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
+        works = {key: self._active(key, tables, active) for key in self._keys()}
+        active_experts = {key: one.needed for key, one in works.items()}
 
-        def prices(key: tuple[int, int]) -> Ints:
-            return work.offers(key, active_experts[key], rows[:, key[0]])
+        def prices(key: Key) -> Ints:
+            return self.work.offers(key, works[key])
 
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)
-            chunk.undecided = Undecided(asked, rows, self.views.predictions(first, last))
+            chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
             return chunk
         for key, activations in self.residencies.activations(
             active_experts, first, last, prices
         ).items():
             streamed = active[:, key[0]] & self._streamed(key, first, last)
-            chunk.work[key] = work.of(
-                key, active_experts[key], activations, rows[:, key[0]], streamed
-            )
+            chunk.work[key] = self.work.of(key, works[key], activations, streamed)
         return chunk
+
+    def _keys(self) -> list[Key]:
+        layers, gpus = len(self.routing.moe_layers), self.case.gpus
+        return [(layer, gpu) for layer in range(layers) for gpu in range(gpus)]
+
+    def _active(self, key: Key, tables: Tables, active: NDArray[np.bool_]) -> Active:
+        """The active experts of a MoE layer on a GPU; ``active`` bool[passes, MoE layers]."""
+        (layer, gpu), every = key, self.case.gating.invokes_all
+        return find_active(tables, layer, active[:, layer], self.routing.local[gpu], every=every)
 
     def _routed(self, first: int, last: int, tokens: Ints) -> Routed:
         counts = self.routing.counts(first, last)

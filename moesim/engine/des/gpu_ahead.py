@@ -7,15 +7,15 @@ from typing import Any
 
 import simpy
 
+from moesim.engine.case import Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.copies import DECISION, After, CopyGroup
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
 
-Chunks = Callable[[int], tuple[Chunk, Counts]]
+Chunks = Callable[[int], tuple[Chunk, Ints]]
 
 
 class GpuAhead(Gpu):

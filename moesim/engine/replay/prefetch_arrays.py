@@ -19,14 +19,6 @@ MEANT, BEGUN, PROMOTED = range(3)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted."""
 WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
-COUNTED = (
-    "activations", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
-    "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "misses_caused",
-    "skipped_rows", "skipped_weight",
-)  # fmt: skip
-"""The fields of ``Counts`` that are filled in; the misses by form follow them."""
-(ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
-CAUSED, SKIPPED_ROWS, SKIPPED_WEIGHT, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
 """Rows of what forms are: the fields of ``Flags``, as one table, since each array of an argument
 makes every call longer."""

@@ -7,23 +7,31 @@ from __future__ import annotations
 from typing import Any
 
 from moesim.config.compiled import types
-from moesim.engine.layer_work import BLOCK_ROWS
-from moesim.engine.replay.clock_steps import inlined
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.counts import (
     ACCESS_HITS,
     ACTIVATIONS,
-    BEGUN,
     CANCELLED,
     CAUSED,
-    COPIES,
     HITS,
-    HOSTED_NS,
-    IN_SLOT,
     KEPT_ROWS,
     LATE,
+    MISSED,
+    ROWS,
+    SKIPPED_ROWS,
+    SKIPPED_WEIGHT,
+    STARTED,
+    TAKEN_OVER,
+    USED,
+)
+from moesim.engine.layout import BLOCK_ROWS
+from moesim.engine.replay.clock_steps import inlined
+from moesim.engine.replay.prefetch_arrays import (
+    BEGUN,
+    COPIES,
+    HOSTED_NS,
+    IN_SLOT,
     LOADS,
     MEANT,
-    MISSED,
     NOT_POOLED,
     ON_GPU,
     ON_HOST,
@@ -31,12 +39,6 @@ from moesim.engine.replay.prefetch_arrays import (
     PADS,
     PROMOTED,
     PROMOTED_NOW,
-    ROWS,
-    SKIPPED_ROWS,
-    SKIPPED_WEIGHT,
-    STARTED,
-    TAKEN_OVER,
-    USED,
     WAITING,
     WAVES,
 )

@@ -6,12 +6,12 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts, Tally
+from moesim.engine.counts import Counts
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.clock_records import Filled, Fixed, Gpus, Passes, Works
 from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Mask, priced_of, runs_of
-from moesim.engine.replay.prefetch_arrays import COUNTED, MISSED, Undecided
+from moesim.engine.replay.prefetch_arrays import Undecided
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_deciding
 from moesim.engine.replay.prefetch_prices import WavePrices
@@ -24,6 +24,7 @@ from moesim.engine.replay.prefetch_tables import (
     scratch_of,
     with_draws,
 )
+from moesim.engine.tally import Tally
 from moesim.memory.residency import decide_of, first_of
 
 
@@ -68,18 +69,16 @@ class Prefetching:
 
     def play(self, chunk: Chunk, passes: Passes, gpus: Gpus, filled: Filled) -> None:
         """Play ``chunk``, and fill in ``filled``."""
-        case, layers = self.case, len(self.case.model.moe_layers)
+        case = self.case
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
         patterns = self.waves.expect(asked)
         beside = self.beside.of(asked)
-        counted = MISSED + len(case.miss.forms)
-        counts = np.zeros((chunk.passes, layers, case.gpus, counted), np.int64)
         undecided = Undecided(
             self.waves.ask, self.draw, self.choices, self.pools, self.queue, asked,
             predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
-            self.local, chunk.first, counts,
+            self.local, chunk.first, self.tally.add(chunk),
         )  # fmt: skip
         play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         filled.charges[:] += self.charges
@@ -87,7 +86,6 @@ class Prefetching:
         self.draw.check()
         self.waves.settle(patterns)
         self.beside.settle(beside)
-        self._count(chunk, counts)
 
     def _collective(self, chunk: Chunk, prices: dict[int, Ints]) -> Ints:
         shape = (len(self.case.model.moe_layers), chunk.passes)
@@ -96,13 +94,6 @@ class Prefetching:
             if prices
             else np.zeros(shape, np.int64)
         )
-
-    def _count(self, chunk: Chunk, counts: Ints) -> None:
-        self.tally.add(chunk)
-        part = self.tally.parts[-1]
-        for place, name in enumerate(COUNTED):
-            getattr(part, name)[:] = counts[..., place]
-        part.missed[:] = counts[..., MISSED:]
 
     def total(self) -> Counts:
         """The counts of the whole run; counts what prices rest on."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
-from moesim.engine.counts import Counts, Tally
+from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
 from moesim.engine.replay.clock import new_gpus, play_decided
@@ -18,6 +18,7 @@ from moesim.engine.replay.clock_records import Filled, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
+from moesim.engine.tally import Tally
 from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing

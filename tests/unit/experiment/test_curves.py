@@ -10,8 +10,8 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
-from moesim.engine.counts import Tally
 from moesim.engine.program import Program
+from moesim.engine.tally import Tally
 from moesim.experiment.build import build
 from moesim.experiment.curves import COLUMNS, POLICIES, WHOLE, miss_curves, whole
 from moesim.memory.policies import registry
