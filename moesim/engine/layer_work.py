@@ -4,14 +4,17 @@ host.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
-from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Served, lay_out
+from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
@@ -20,6 +23,17 @@ from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
+
+
+class Decided(NamedTuple):
+    """The activations of a MoE layer on a GPU, with its active experts; in ``streamed`` passes
+    bool[passes] the layer is copied whole; ``late`` bool[activations] wait for their prefetch.
+    """
+
+    active: Active
+    activations: Activations
+    streamed: NDArray[np.bool_]
+    late: NDArray[np.bool_] = NOT_LATE
 
 
 class LayerWork:
@@ -42,46 +56,59 @@ class LayerWork:
         moved = self._moved(own, np.ones(len(own), np.bool_)).sum(axis=0)
         return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
 
-    def of(
-        self,
-        key: Key,
-        active: Active,
-        activations: Activations,
-        streamed: NDArray[np.bool_],
-        late: NDArray[np.bool_] | None = None,
-    ) -> Work:
-        """The work of ``activations``; in ``streamed`` passes bool[passes] the layer is copied
-        whole. ``late`` bool[activations] wait for their prefetch.
+    def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
+        """The works of what is decided in the same passes; those of equal layers are priced
+        together.
         """
-        spec, one = self.routing.moe_layers[key[0]], activations
-        served = Served(
-            one.expert, one.hit, one.wave, one.wait, one.form, NOT_LATE if late is None else late
+        laid = {key: self._laid(key, one) for key, one in decided.items()}
+        kinds: dict[LayerSpec, list[Key]] = defaultdict(list)
+        for key in laid:
+            kinds[replace(self.routing.moe_layers[key[0]], index=0)].append(key)
+        works: dict[Key, Work] = {}
+        for spec, keys in kinds.items():
+            prices = self._priced(spec, [laid[key] for key in keys])
+            for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
+                one, (wave, read, hosted, moved) = decided[key], of_key
+                works[key] = Work(
+                    one.active.needed, one.activations, laid[key], wave, read, hosted, moved,
+                    one.streamed,
+                )  # fmt: skip
+        return works
+
+    def _laid(self, key: Key, one: Decided) -> Layout:
+        expert, hit, wave, wait, _, form = vars(one.activations).values()
+        served = Served(expert, hit, wave, wait, form, one.late)
+        local = len(self.routing.local[key[1]])
+        laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
+        self.count_copies(self.routing.moe_layers[key[0]], len(laid.copied))
+        return laid
+
+    def _priced(self, spec: LayerSpec, laid: list[Layout]) -> list[list[Ints]]:
+        """By layout ``wave_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers like
+        ``spec``.
+        """
+        members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
+        starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
+        rows, read, hosted, hosted_rows = (
+            np.concatenate(parts)
+            for parts in (
+                [one.gpu_rows for one in laid],
+                [one.read for one in laid],
+                [one.rows[one.hosted] for one in laid],
+                [one.hosted_rows for one in laid],
+            )
         )
-        laid = lay_out(self.how, active, served, streamed, len(self.routing.local[key[1]]))
-        wave_ns = self.waves(spec, laid.gpu_rows, laid.starts)
-        self.count_copies(spec, len(laid.copied))
-        return Work(
-            active_experts=active.needed,
-            activations=activations,
-            rows=laid.rows,
-            on_gpu=laid.on_gpu,
-            hosted=laid.hosted,
-            loaded=laid.loaded,
-            step_waves=laid.step_waves,
-            wave_ns=wave_ns,
-            read=laid.read,
-            read_ns=self._reading(spec, laid.read, wave_ns),
-            step_copies=laid.step_copies,
-            copy_wave=laid.copy_wave,
-            copy_wait=laid.copy_wait,
-            starts=laid.starts,
-            copied=laid.copied,
-            streamed=streamed,
-            step_hosted=laid.step_hosted,
-            hosted_ns=self._computed(spec, laid.rows[laid.hosted]),
-            moved_ns=self._moved(laid.hosted_rows, np.diff(laid.step_hosted) > 0),
-            counts=laid.counts,
-        )
+        works = np.concatenate([np.diff(one.step_hosted) > 0 for one in laid])
+        wave_ns = self.waves(spec, rows, np.concatenate(starts))
+        of_waves = np.cumsum([len(one.starts) for one in laid])[:-1]
+        of_hosted = np.cumsum([len(one.hosted) for one in laid])[:-1]
+        of_passes = np.cumsum([len(one.hosted_rows) for one in laid])[:-1]
+        return [
+            np.split(wave_ns, of_waves),
+            np.split(self._reading(spec, read, wave_ns), of_waves),
+            np.split(self._computed(spec, hosted), of_hosted),
+            np.split(self._moved(hosted_rows, works), of_passes, axis=1),
+        ]
 
     def loaded(self, activations: Activations) -> NDArray[np.bool_]:
         """bool[activations]: whose expert misses and takes a slot, after a copy."""
@@ -91,13 +118,14 @@ class LayerWork:
         return loaded
 
     def waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
-        """The price of each wave, which are counted, at the latest when they settle."""
+        """The price of each wave of layers like ``spec``, which are counted, at the latest when
+        they settle.
+        """
         if not len(starts):
             return starts
-        alike = replace(spec, index=0)
-        if alike not in self._ragged:
-            self._ragged[alike] = RaggedWaves(self.case, alike)
-        return self._ragged[alike].prices(self.provenance, rows, starts)
+        if spec not in self._ragged:
+            self._ragged[spec] = RaggedWaves(self.case, spec)
+        return self._ragged[spec].prices(self.provenance, rows, starts)
 
     def settle(self) -> None:
         """Count what the prices of waves rest on."""
@@ -130,10 +158,11 @@ class LayerWork:
         time = np.zeros((2, len(rows)), np.int64)
         row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
         pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
-        for number in np.unique(rows[works]).tolist():
-            here, size = works & (rows == number), number * row_bytes
-            time[0, here] = copy_ns(size, "d2h", pinned, 1)
-            time[1, here] = copy_ns(size, "h2d", pinned, 1)
+        different, place = np.unique(rows[works], return_inverse=True)
+        sizes = (different * row_bytes).tolist()
+        down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes], np.int64)
+        up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes], np.int64)
+        time[:, works] = down[place], up[place]
         return time
 
     def copy_ns(self, expert: FfnSpec) -> int:

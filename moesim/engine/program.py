@@ -12,7 +12,7 @@ from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
-from moesim.engine.layer_work import Key, LayerWork
+from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
@@ -74,11 +74,15 @@ class Program:
             asked = self.residencies.asked(active_experts, first, last, prices)
             chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
             return chunk
-        for key, activations in self.residencies.activations(
-            active_experts, first, last, prices
-        ).items():
-            streamed = active[:, key[0]] & self._streamed(key, first, last)
-            chunk.work[key] = self.work.of(key, works[key], activations, streamed)
+        decided = {
+            key: Decided(
+                works[key], activations, active[:, key[0]] & self._streamed(key, first, last)
+            )
+            for key, activations in self.residencies.activations(
+                active_experts, first, last, prices
+            ).items()
+        }
+        chunk.work = self.work.of(decided)
         return chunk
 
     def _keys(self) -> list[Key]:

@@ -37,7 +37,7 @@ class Interleaved:
     def joined(self, of_layers: Sequence[Ints]) -> Ints:
         """Values [..., active experts] of each layer's active experts, in the order of the pool."""
         if len(of_layers) == 1:
-            return of_layers[0]
+            return np.ascontiguousarray(of_layers[0])
         joined = np.empty((*of_layers[0].shape[:-1], int(self.offsets[-1])), np.int64)
         for places, values in zip(self.places, of_layers, strict=True):
             joined[..., places] = values

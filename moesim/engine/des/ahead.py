@@ -16,6 +16,7 @@ from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches
 from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
 from moesim.memory.activations import Activations
 from moesim.memory.residency import all_there
@@ -95,16 +96,17 @@ class Ahead:
             late = activations.hit & arriving[activations.expert]
         valid = {one.expert for one in meant if not one.evicted}
         groups, ends, caused = self._copies(layer.moe_index, place[0], activations, late)
-        work = self.work.of(key, active, activations, NOT_STREAMED, late)
+        decided = Decided(active, activations, NOT_STREAMED, late)
+        work = self.work.of({key: decided})[key]
         layer.skip_to(index)
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
         where = (index, layer.moe_index, self.gpu)
-        table[where] = work.counts[0]
+        table[where] = work.laid.counts[0]
         table[where][CAUSED] = caused
         hits = activations.expert[activations.hit].tolist()
         table[where][USED] = len(valid.intersection(hits))
         self._count(table[where], layer.moe_index, meant)
-        loads = int(work.loaded.sum())
+        loads = int(work.laid.loaded.sum())
         return groups, ends, loads + self._issue(chunk, where, experts, loads)
 
     def _count(self, counts: Ints, layer: int, meant: list[Prefetch]) -> None:

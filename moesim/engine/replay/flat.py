@@ -110,21 +110,21 @@ def played(case: Case, chunk: Chunk) -> Played:
         priced.passes(case, phase, *exchanges),
         Works(
             wave_base=_bases([work.wave_ns for work in works]),
-            step_waves=np.stack([work.step_waves for work in works]),
+            step_waves=np.stack([work.laid.step_waves for work in works]),
             wave_ns=np.concatenate([work.wave_ns for work in works]),
             read_ns=np.concatenate([work.read_ns for work in works]),
             there=NONE,
-            copy_base=_bases([work.copy_wave for work in works]),
-            step_copies=np.stack([work.step_copies for work in works]),
-            copy_wave=np.concatenate([work.copy_wave for work in works]),
-            copy_wait=np.concatenate([work.copy_wait for work in works]),
+            copy_base=_bases([work.laid.copy_wave for work in works]),
+            step_copies=np.stack([work.laid.step_copies for work in works]),
+            copy_wave=np.concatenate([work.laid.copy_wave for work in works]),
+            copy_wait=np.concatenate([work.laid.copy_wait for work in works]),
             copy_issued=NONE,
             streamed=np.stack([work.streamed for work in works]),
             hosted=np.stack(
-                [_hosted(work.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
+                [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
             ),
         ),
-        max(int(np.diff(work.step_waves).max()) for work in works),
+        max(int(np.diff(work.laid.step_waves).max()) for work in works),
         priced.charges,
     )
 

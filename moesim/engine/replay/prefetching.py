@@ -10,7 +10,7 @@ from moesim.engine.counts import Counts
 from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.clock_records import Filled, Fixed, Gpus, Passes, Works
-from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Mask, priced_of, runs_of
+from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, priced_of
 from moesim.engine.replay.prefetch_arrays import Undecided
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_deciding
@@ -31,9 +31,9 @@ from moesim.memory.residency import decide_of, first_of
 class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
-    def __init__(self, case: Case, fixed: Fixed) -> None:
+    def __init__(self, case: Case, fixed: Fixed, *, by_layer: bool) -> None:
         self.program, self.fixed = Program(case), fixed
-        self.case, self.tally = self.program.case, Tally(case)
+        self.case, self.tally = self.program.case, Tally(case, by_layer=by_layer)
         policy = type(case.policy)
         self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
@@ -75,10 +75,11 @@ class Prefetching:
         asked = asked_of(case, chunk)
         patterns = self.waves.expect(asked)
         beside = self.beside.of(asked)
+        table = self.tally.add(chunk)
         undecided = Undecided(
             self.waves.ask, self.draw, self.choices, self.pools, self.queue, asked,
             predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
-            self.local, chunk.first, self.tally.add(chunk),
+            self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         filled.charges[:] += self.charges
@@ -86,6 +87,7 @@ class Prefetching:
         self.draw.check()
         self.waves.settle(patterns)
         self.beside.settle(beside)
+        self._count_copies(table)
 
     def _collective(self, chunk: Chunk, prices: dict[int, Ints]) -> Ints:
         shape = (len(self.case.model.moe_layers), chunk.passes)
@@ -95,13 +97,10 @@ class Prefetching:
             else np.zeros(shape, np.int64)
         )
 
-    def total(self) -> Counts:
-        """The counts of the whole run; counts what prices rest on."""
-        counts = self.tally.total()
-        work = self.program.work
-        runs: Mask = np.any(runs_of(self.case, self.case.schedule.phase), axis=0)
-        copies = counts.copies.sum(axis=(0, 2)).tolist()
-        for layer, number in zip(self.case.model.moe_layers, copies, strict=True):
-            if runs[layer.index]:
-                work.count_copies(layer, number)
-        return counts
+    def _count_copies(self, table: Ints) -> None:
+        """Count what the prices of a chunk's copies rest on, from the ``table`` of its counts."""
+        none = np.zeros(0, np.int64)
+        copies = Counts.of(table, self.case.miss.forms, none, none).copies.sum(axis=(0, 2))
+        for layer, number in zip(self.case.model.moe_layers, copies.tolist(), strict=True):
+            if number:
+                self.program.work.count_copies(layer, number)

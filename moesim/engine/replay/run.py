@@ -41,12 +41,13 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     log = None if case.schedule.grows else log
+    by_layer = _by_layer(case, records)
     if prefetches(case):
-        counts, provenance = _play_prefetching(case, clock)
+        counts, provenance = _play_prefetching(case, clock, by_layer=by_layer)
     elif is_quick(case):
-        counts, provenance = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
+        counts, provenance = _play_quick(case, clock, log, by_layer=by_layer)
     else:
-        counts, provenance = _play_common(case, clock)
+        counts, provenance = _play_common(case, clock, by_layer=by_layer)
     return Outcome(
         engine="replay",
         counts=counts,
@@ -71,22 +72,22 @@ def _play_quick(
     return program.total(), program.provenance.totals()
 
 
-def _play_common(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
-    tally, program = Tally(case), Program(case)
+def _play_common(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
+    tally, program = Tally(case, by_layer=by_layer), Program(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
     return tally.total(), program.provenance_totals()
 
 
-def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
+def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
     from moesim.engine.replay.prefetching import Prefetching  # takes long to compile
 
-    ahead = Prefetching(case, clock.fixed)
+    ahead = Prefetching(case, clock.fixed, by_layer=by_layer)
     for chunk in ahead.program.chunks():
         passes, waves = ahead.passes(chunk), ahead.most_waves
         clock.record(chunk.first, passes, waves, partial(ahead.play, chunk, passes))
-    counts = ahead.total()
+    counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program.provenance_totals()
 
