@@ -18,6 +18,7 @@ from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Serv
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
+from moesim.engine.tabled import different
 from moesim.memory.activations import Activations
 from moesim.model.spec import FfnSpec, LayerSpec
 
@@ -48,13 +49,16 @@ class LayerWork:
         """Copy, kernel and host price (with its rows' copies) of each active expert alone, int64[3,
         active experts].
         """
-        spec, own = self.routing.moe_layers[key[0]], active.rows
-        each = np.arange(len(own))
+        spec, number = self.routing.moe_layers[key[0]], len(active.rows)
+        found = different((active.rows,))
+        if found is None:
+            return np.zeros((3, 0), np.int64)
+        own = active.rows[found.where]
         padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
-        kernel = self.case.prices.experts_ns(spec, padded, each)
-        copy = np.full(len(own), self.copy_ns(_expert(spec)), np.int64)
-        moved = self._moved(own, np.ones(len(own), np.bool_)).sum(axis=0)
-        return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
+        kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
+        host = self.case.prices.cpu_expert_ns(spec, own) + self._moved(own).sum(axis=0)
+        copy = np.full(number, self.copy_ns(_expert(spec)), np.int64)
+        return np.array([copy, kernel[found.place], host[found.place]])
 
     def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
         """The works of what is decided in the same passes; those of equal layers are priced
@@ -99,6 +103,8 @@ class LayerWork:
             )
         )
         works = np.concatenate([np.diff(one.step_hosted) > 0 for one in laid])
+        moved = np.zeros((2, len(works)), np.int64)
+        moved[:, works] = self._moved(hosted_rows[works])
         wave_ns = self.waves(spec, rows, np.concatenate(starts))
         of_waves = np.cumsum([len(one.starts) for one in laid])[:-1]
         of_hosted = np.cumsum([len(one.hosted) for one in laid])[:-1]
@@ -107,7 +113,7 @@ class LayerWork:
             np.split(wave_ns, of_waves),
             np.split(self._reading(spec, read, wave_ns), of_waves),
             np.split(self._computed(spec, hosted), of_hosted),
-            np.split(self._moved(hosted_rows, works), of_passes, axis=1),
+            np.split(moved, of_passes, axis=1),
         ]
 
     def loaded(self, activations: Activations) -> NDArray[np.bool_]:
@@ -146,24 +152,27 @@ class LayerWork:
 
     def _computed(self, spec: LayerSpec, rows: Ints) -> Ints:
         """The price of each expert of the host."""
-        if not len(rows):
+        found = different((rows,))
+        if found is None:
             return rows
-        price = self.case.prices.cpu_expert_ns(spec, rows)
-        return self.provenance.add("cpu_expert", price, spec, rows)
+        own = rows[found.where]
+        price = self.case.prices.cpu_expert_ns(spec, own)
+        self.provenance.add("cpu_expert", price * found.times, spec, own)
+        computed: Ints = price[found.place]
+        return computed
 
-    def _moved(self, rows: Ints, works: NDArray[np.bool_]) -> Ints:
-        """The ``rows`` int64[n] of the host's experts down and up, int64[2, n]; none where it
-        ``works`` bool[n] on none.
-        """
-        time = np.zeros((2, len(rows)), np.int64)
-        row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
+    def _moved(self, rows: Ints) -> Ints:
+        """The ``rows`` int64[n] of the host's experts down and up, int64[2, n]."""
+        found = different((rows,))
+        if found is None:
+            return np.zeros((2, 0), np.int64)
         pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
-        different, place = np.unique(rows[works], return_inverse=True)
-        sizes = (different * row_bytes).tolist()
-        down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes], np.int64)
-        up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes], np.int64)
-        time[:, works] = down[place], up[place]
-        return time
+        row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
+        sizes = (rows[found.where] * row_bytes).tolist()
+        down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes])
+        up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes])
+        moved: Ints = np.stack((down, up))[:, found.place]
+        return moved
 
     def copy_ns(self, expert: FfnSpec) -> int:
         """The price of copying an expert alone."""

@@ -131,10 +131,11 @@ def _find(
     for p in range(passes):
         for place in range(len(local) if active[p] else 0):
             e = local[place]
-            experts[i], own[i], used[i] = place, rows[p, e], kept[p, e]
-            if weighs:
-                sums[i] = weight[p, e]
-            i += every or rows[p, e] > 0  # without a branch to guess
+            if every or rows[p, e] > 0:
+                experts[i], own[i], used[i] = place, rows[p, e], kept[p, e]
+                if weighs:
+                    sums[i] = weight[p, e]
+                i += 1
         offsets[p + 1] = i
     return offsets, experts[:i].copy(), own[:i].copy(), used[:i].copy(), sums[:i].copy()
 

@@ -7,10 +7,10 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts
-from moesim.engine.program import Program
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.clock_records import Filled, Fixed, Gpus, Passes, Works
 from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, priced_of
+from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.prefetch_arrays import Undecided
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_deciding
@@ -32,7 +32,7 @@ class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
     def __init__(self, case: Case, fixed: Fixed, *, by_layer: bool) -> None:
-        self.program, self.fixed = Program(case), fixed
+        self.program, self.fixed = program_of(case), fixed
         self.case, self.tally = self.program.case, Tally(case, by_layer=by_layer)
         policy = type(case.policy)
         self.functions = (decide_of(policy, type(case.miss)), first_of(policy))

@@ -12,10 +12,10 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
-from moesim.engine.program import Program
 from moesim.engine.replay.clock import new_gpus, play_decided
 from moesim.engine.replay.clock_records import Filled, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
+from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
 from moesim.engine.tally import Tally
@@ -73,7 +73,7 @@ def _play_quick(
 
 
 def _play_common(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
-    tally, program = Tally(case, by_layer=by_layer), Program(case)
+    tally, program = Tally(case, by_layer=by_layer), program_of(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
@@ -169,8 +169,8 @@ class Clock:
         """A row int64[n, 7] for each (pass, MoE layer, GPU) that ran."""
         moe = [layer.index for layer in self.case.model.moe_layers]
         step, layer = np.nonzero(runs[:, moe])
-        gpus = self.case.gpus
-        where = np.stack([np.repeat(step + first, gpus), np.repeat(layer, gpus)])
-        gpu = np.tile(np.arange(gpus), len(step))
-        rows = records[step, layer].reshape(-1, records.shape[-1])
-        return np.concatenate((where, gpu[None], rows.T)).T
+        rows = np.empty((len(step), self.case.gpus, 7), np.int64)
+        rows[..., 0], rows[..., 1] = step[:, None] + first, layer[:, None]
+        rows[..., 2] = np.arange(self.case.gpus)
+        rows[..., 3:] = records[step, layer]
+        return rows.reshape(-1, 7)
