@@ -4,10 +4,10 @@ host.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class LayerWork:
     def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
         self.case, self.routing, self.provenance = case, routing, provenance
         self._ragged: dict[LayerSpec, RaggedWaves] = {}
+        self._copy_ns: dict[FfnSpec, int] = {}
+        self._copies: Counter[FfnSpec] = Counter()
         self.how = How.of(case)
 
     def offers(self, key: Key, active: Active) -> Ints:
@@ -93,27 +95,18 @@ class LayerWork:
         """
         members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
         starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
-        rows, read, hosted, hosted_rows = (
-            np.concatenate(parts)
-            for parts in (
-                [one.gpu_rows for one in laid],
-                [one.read for one in laid],
-                [one.rows[one.hosted] for one in laid],
-                [one.hosted_rows for one in laid],
-            )
-        )
-        works = np.concatenate([np.diff(one.step_hosted) > 0 for one in laid])
-        moved = np.zeros((2, len(works)), np.int64)
-        moved[:, works] = self._moved(hosted_rows[works])
-        wave_ns = self.waves(spec, rows, np.concatenate(starts))
-        of_waves = np.cumsum([len(one.starts) for one in laid])[:-1]
-        of_hosted = np.cumsum([len(one.hosted) for one in laid])[:-1]
-        of_passes = np.cumsum([len(one.hosted_rows) for one in laid])[:-1]
+        wave_ns = self.waves(spec, _joined([one.gpu_rows for one in laid]), _joined(starts))
+        read = _joined([one.read for one in laid])
+        hosted = _joined([one.rows[one.hosted] for one in laid])
+        moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
+        if len(hosted):
+            works = _joined([np.diff(one.step_hosted) > 0 for one in laid])
+            moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
         return [
-            np.split(wave_ns, of_waves),
-            np.split(self._reading(spec, read, wave_ns), of_waves),
-            np.split(self._computed(spec, hosted), of_hosted),
-            np.split(moved, of_passes, axis=1),
+            _split(wave_ns, [len(one.starts) for one in laid]),
+            _split(self._reading(spec, read, wave_ns), [len(one.starts) for one in laid]),
+            _split(self._computed(spec, hosted), [len(one.hosted) for one in laid]),
+            _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
 
     def loaded(self, activations: Activations) -> NDArray[np.bool_]:
@@ -134,15 +127,22 @@ class LayerWork:
         return self._ragged[spec].prices(self.provenance, rows, starts)
 
     def settle(self) -> None:
-        """Count what the prices of waves rest on."""
+        """Count what the prices of waves and copies rest on."""
         for waves in self._ragged.values():
             waves.settle(self.provenance)
+        for expert, number in self._copies.items():
+            software = self.case.software
+            shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
+            self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
+        self._copies.clear()
 
     def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
         each wave.
         """
         size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
+        if not self.case.miss.uses_link:
+            return beyond
         for number in np.unique(read[read > 0]).tolist():
             here, shape = read == number, (number * size, "h2d", True, 1)
             price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
@@ -176,17 +176,27 @@ class LayerWork:
 
     def copy_ns(self, expert: FfnSpec) -> int:
         """The price of copying an expert alone."""
-        software = self.case.software
-        copies = software.copies_per_expert(expert)
-        return self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+        if expert not in self._copy_ns:
+            pinned, copies = self.case.software.pinned, self.case.software.copies_per_expert(expert)
+            self._copy_ns[expert] = self.case.prices.copy_ns(expert.bytes, "h2d", pinned, copies)
+        return self._copy_ns[expert]
 
     def count_copies(self, spec: LayerSpec, number: int) -> None:
-        """Count the price of ``number`` copies of an expert."""
-        expert, software = _expert(spec), self.case.software
-        shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-        self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
+        """Count ``number`` copies of an expert, whose prices are when they settle."""
+        self._copies[_expert(spec)] += number
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:
     assert spec.moe is not None, "a dense layer has no routed experts"
     return spec.moe.expert
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _split(values: Ints, lengths: list[int]) -> list[Ints]:
+    """``values`` [..., n] in parts of such ``lengths``."""
+    if len(lengths) == 1:
+        return [values]
+    return np.split(values, np.cumsum(lengths)[:-1], axis=-1)

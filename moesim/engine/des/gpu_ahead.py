@@ -34,7 +34,8 @@ class GpuAhead(Gpu):
         yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
         groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
-        self.hold(known, self.ahead.residencies.held(self.number))
+        if self.keep_spans:
+            self.hold(known, self.ahead.residencies.held(self.number))
         return groups, ends, None
 
     def _issued(self, layer: MoeLayer, index: int) -> int:

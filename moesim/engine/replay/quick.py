@@ -98,6 +98,7 @@ class QuickProgram:
         work = LayerWork(self.case, self.routing, self.provenance)
         for layer, number in zip(self.routing.moe_layers, self.copies.tolist(), strict=True):
             work.count_copies(layer, number)
+        work.settle()
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
