@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.layout import Active
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.prefetch.base import Key, Prefetcher, View
 
@@ -79,12 +80,12 @@ def _running(active: NDArray[np.bool_]) -> Iterator[int]:
 
 @dataclass(frozen=True, eq=False)
 class Undecided:
-    """The passes of a chunk before their activations are known; ``rows`` int64[passes, layers,
-    experts] with padding.
+    """The passes of a chunk before their activations are known; ``active`` experts by MoE layer and
+    GPU.
     """
 
     asked: dict[Key, Asked]
-    rows: Ints
+    active: dict[Key, Active]
     predictions: Predictions
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided
 from moesim.engine.case import Ints
+from moesim.engine.layout import Layout
 from moesim.engine.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
 
@@ -17,36 +18,20 @@ from moesim.memory.activations import Activations, ActiveExperts
 class Work:
     """One MoE layer on one GPU, for the passes of a chunk.
 
-    ``activations`` as decided, ``rows`` int64[activations] of each; int64 which of them are
-    ``on_gpu``, in waves, and which ``hosted``; ``loaded`` bool[activations]: those that take a
-    slot, after a copy. ``step_waves`` int64[passes + 1] offsets into ``wave_ns``, ``read`` (experts
-    whose weights a wave reads over the link) and ``read_ns`` (what that takes beyond its kernel);
-    ``starts`` the first of ``on_gpu`` of each wave. Copies by pass: ``step_copies`` int64[passes +
-    1] offsets into ``copy_wave`` (the wave that needs the copy), ``copy_wait`` (the wave for which
-    it waits, else -1) and ``copied`` (the expert, numbered as in ``activations``). ``streamed``
-    bool[passes]: the whole layer is copied ahead. ``step_hosted`` int64[passes + 1] offsets into
-    ``hosted_ns`` (the host's experts); ``moved_ns`` int64[2, passes]: their rows down and up.
+    ``activations`` as decided, and how they are ``laid`` out. ``wave_ns`` and ``read_ns`` by wave:
+    its kernel, and what reading experts' weights over the link takes beyond it. ``hosted_ns`` by
+    expert of the host; ``moved_ns`` int64[2, passes]: their rows down and up. ``streamed``
+    bool[passes]: the whole layer is copied ahead.
     """
 
     active_experts: ActiveExperts
     activations: Activations
-    rows: Ints
-    on_gpu: Ints
-    hosted: Ints
-    loaded: NDArray[np.bool_]
-    step_waves: Ints
+    laid: Layout
     wave_ns: Ints
-    read: Ints
     read_ns: Ints
-    step_copies: Ints
-    copy_wave: Ints
-    copy_wait: Ints
-    starts: Ints
-    copied: Ints
-    streamed: NDArray[np.bool_]
-    step_hosted: Ints
     hosted_ns: Ints
     moved_ns: Ints
+    streamed: NDArray[np.bool_]
 
 
 @dataclass(eq=False)
@@ -54,9 +39,8 @@ class Chunk:
     """Passes ``first:first + passes`` with everything the clock needs.
 
     ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
-    int64[passes] by MoE layer; ``kept`` and ``dropped`` as the gating routed them; ``lost_weight``
-    int64[passes, MoE layers, 2] and ``kept_weight`` int64[passes, MoE layers, experts], where it
-    is counted, as ``drops`` gives them. ``undecided``: where the clock has to decide; then
+    int64[passes] by MoE layer; ``dropped`` as the gating routed them; ``lost_weight`` int64[passes,
+    MoE layers, 2] as ``drops`` gives it. ``undecided``: where the clock has to decide; then
     ``work`` is empty.
     """
 
@@ -66,8 +50,6 @@ class Chunk:
     work: dict[tuple[int, int], Work]
     dispatch: dict[int, Ints]
     combine: dict[int, Ints]
-    kept: Ints
     dropped: Ints
     lost_weight: Ints
-    kept_weight: Ints | None = None
     undecided: Undecided | None = None

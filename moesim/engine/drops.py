@@ -16,18 +16,20 @@ from moesim.gating.base import Drop, Routed
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT
 
+NOT_COUNTED = np.zeros((0, 1, 1), np.int64)
+
 
 def gate_weights(
     case: Case, routing: Routing, passes: tuple[int, int], routed: Routed
-) -> tuple[Ints, Ints | None]:
+) -> tuple[Ints, Ints]:
     """Gate weights in units of 1 / WEIGHT_UNIT: of the dropped choices and of all, int64[passes,
     MoE layers, 2]; and of those that each physical expert keeps, int64[passes, MoE layers,
-    experts], where some may be skipped. 0 and None where the trace has no weights or nothing is
-    ever lost.
+    experts], where some may be skipped, else without passes. 0 where the trace has no weights or
+    nothing is ever lost.
     """
     loses = case.gating.drops is not None or case.miss.skips
     if case.trace.gate_weights is None or not loses:
-        return np.zeros((*routed.dropped.shape, 2), np.int64), None
+        return np.zeros((*routed.dropped.shape, 2), np.int64), NOT_COUNTED
     weights = np.where(routing.active(*passes)[:, :, None], routing.weights(*passes), 0)
     whole = weights
     if case.placement.has_replicas:
@@ -36,7 +38,9 @@ def gate_weights(
     if routed.dropped.any():
         lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity, routing)
     sums = [one.sum(axis=2) for one in (lost, whole)]
-    kept = _shared_out(case, weights - lost, of_all(routed.kept)) if case.miss.skips else None
+    kept = NOT_COUNTED
+    if case.miss.skips:
+        kept = _shared_out(case, weights - lost, of_all(routed.kept))
     return np.stack(sums, axis=2), kept
 
 

@@ -4,24 +4,37 @@ host.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
+from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
 from moesim.engine.routing import Routing
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.engine.tabled import different
+from moesim.memory.activations import Activations
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
-BLOCK_ROWS = 128
-"""Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
-2211.15841)."""
+
+
+class Decided(NamedTuple):
+    """The activations of a MoE layer on a GPU, with its active experts; in ``streamed`` passes
+    bool[passes] the layer is copied whole; ``late`` bool[activations] wait for their prefetch.
+    """
+
+    active: Active
+    activations: Activations
+    streamed: NDArray[np.bool_]
+    late: NDArray[np.bool_] = NOT_LATE
 
 
 class LayerWork:
@@ -30,126 +43,106 @@ class LayerWork:
     def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
         self.case, self.routing, self.provenance = case, routing, provenance
         self._ragged: dict[LayerSpec, RaggedWaves] = {}
-        self.flags = case.miss.flags
+        self._copy_ns: dict[FfnSpec, int] = {}
+        self._copies: Counter[FfnSpec] = Counter()
+        self.how = How.of(case)
 
-    def offers(self, key: Key, active: ActiveExperts, rows: Ints) -> Ints:
+    def offers(self, key: Key, active: Active) -> Ints:
         """Copy, kernel and host price (with its rows' copies) of each active expert alone, int64[3,
-        active experts]; ``rows`` int64[passes, experts].
+        active experts].
         """
-        spec, own = (
-            self.routing.moe_layers[key[0]],
-            self._rows(active, active.experts, rows, key[1]),
-        )
-        kernel = self.case.prices.experts_ns(spec, self.on_gpu(own), np.arange(len(own)))
-        copy = np.full(len(own), self.copy_ns(_expert(spec)), np.int64)
-        moved = self._moved(own, np.arange(len(own)), len(own)).sum(axis=0)
-        return np.array([copy, kernel, self.case.prices.cpu_expert_ns(spec, own) + moved])
+        spec, number = self.routing.moe_layers[key[0]], len(active.rows)
+        found = different((active.rows,))
+        if found is None:
+            return np.zeros((3, 0), np.int64)
+        own = active.rows[found.where]
+        padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
+        kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
+        host = self.case.prices.cpu_expert_ns(spec, own) + self._moved(own).sum(axis=0)
+        copy = np.full(number, self.copy_ns(_expert(spec)), np.int64)
+        return np.array([copy, kernel[found.place], host[found.place]])
 
-    def of(
-        self,
-        key: Key,
-        active: ActiveExperts,
-        activations: Activations,
-        rows: Ints,
-        streamed: NDArray[np.bool_],
-    ) -> Work:
-        """The work of ``activations``; in ``streamed`` passes bool[passes] the layer is copied
-        whole.
+    def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
+        """The works of what is decided in the same passes; those of equal layers are priced
+        together.
         """
-        spec = self.routing.moe_layers[key[0]]
-        own, step = self._rows(active, activations.expert, rows, key[1]), _steps(active)
-        in_wave = self.flags.on_gpu[activations.form]
-        own = np.where(in_wave, self.on_gpu(own), own)
-        own[self.flags.nowhere[activations.form]] = 0
-        on_gpu = np.flatnonzero(in_wave)
-        step_of, wave_of = step[on_gpu], activations.wave[on_gpu]
-        starts = np.flatnonzero(np.diff(step_of, prepend=-1) | np.diff(wave_of, prepend=-1))
-        wave_ns = self.waves(spec, own[on_gpu], starts)
-        hosted = np.flatnonzero(self.flags.on_host[activations.form])
-        read = self._read(activations, on_gpu, starts)
-        copy_step, copied, copy_wave, wait = self._copies(key[1], activations, step, streamed)
-        self.count_copies(spec, len(copied))
-        return Work(
-            active_experts=active,
-            activations=activations,
-            rows=own,
-            on_gpu=on_gpu,
-            hosted=hosted,
-            loaded=self.loaded(activations),
-            step_waves=_offsets(step_of[starts], len(rows)),
-            wave_ns=wave_ns,
-            read=read,
-            read_ns=self._reading(spec, read, wave_ns),
-            step_copies=_offsets(copy_step, len(rows)),
-            copy_wave=copy_wave,
-            copy_wait=wait,
-            starts=starts,
-            copied=copied,
-            streamed=streamed,
-            step_hosted=_offsets(step[hosted], len(rows)),
-            hosted_ns=self._computed(spec, own[hosted]),
-            moved_ns=self._moved(own[hosted], step[hosted], len(rows)),
-        )
+        laid = {key: self._laid(key, one) for key, one in decided.items()}
+        kinds: dict[LayerSpec, list[Key]] = defaultdict(list)
+        for key in laid:
+            kinds[replace(self.routing.moe_layers[key[0]], index=0)].append(key)
+        works: dict[Key, Work] = {}
+        for spec, keys in kinds.items():
+            prices = self._priced(spec, [laid[key] for key in keys])
+            for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
+                one, (wave, read, hosted, moved) = decided[key], of_key
+                works[key] = Work(
+                    one.active.needed, one.activations, laid[key], wave, read, hosted, moved,
+                    one.streamed,
+                )  # fmt: skip
+        return works
+
+    def _laid(self, key: Key, one: Decided) -> Layout:
+        expert, hit, wave, wait, _, form = vars(one.activations).values()
+        served = Served(expert, hit, wave, wait, form, one.late)
+        local = len(self.routing.local[key[1]])
+        laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
+        self.count_copies(self.routing.moe_layers[key[0]], len(laid.copied))
+        return laid
+
+    def _priced(self, spec: LayerSpec, laid: list[Layout]) -> list[list[Ints]]:
+        """By layout ``wave_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers like
+        ``spec``.
+        """
+        members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
+        starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
+        wave_ns = self.waves(spec, _joined([one.gpu_rows for one in laid]), _joined(starts))
+        read = _joined([one.read for one in laid])
+        hosted = _joined([one.rows[one.hosted] for one in laid])
+        moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
+        if len(hosted):
+            works = _joined([np.diff(one.step_hosted) > 0 for one in laid])
+            moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
+        return [
+            _split(wave_ns, [len(one.starts) for one in laid]),
+            _split(self._reading(spec, read, wave_ns), [len(one.starts) for one in laid]),
+            _split(self._computed(spec, hosted), [len(one.hosted) for one in laid]),
+            _split(moved, [len(one.hosted_rows) for one in laid]),
+        ]
 
     def loaded(self, activations: Activations) -> NDArray[np.bool_]:
         """bool[activations]: whose expert misses and takes a slot, after a copy."""
-        loaded: NDArray[np.bool_] = ~activations.hit & self.flags.in_slot[activations.form]
+        loaded: NDArray[np.bool_] = (
+            ~activations.hit & self.case.miss.flags.in_slot[activations.form]
+        )
         return loaded
 
-    def _read(self, activations: Activations, on_gpu: Ints, starts: Ints) -> Ints:
-        """By wave, the experts whose weights its kernel reads over the link."""
-        read = self.flags.over_link[activations.form[on_gpu]].astype(np.int64)
-        return np.add.reduceat(read, starts) if read.any() else np.zeros(len(starts), np.int64)
-
-    def _copies(
-        self, gpu: int, activations: Activations, step: Ints, streamed: NDArray[np.bool_]
-    ) -> tuple[Ints, Ints, Ints, Ints]:
-        """Pass, expert, wave and wait of every copy, in order."""
-        loaded = np.flatnonzero(self.loaded(activations) & ~streamed[step])
-        wave, wait = activations.wave[loaded], activations.wait[loaded]
-        if not self.case.software.overlap:
-            wait = np.maximum(wait, wave - 1)
-        passes, local = np.flatnonzero(streamed), len(self.routing.local[gpu])
-        every = np.repeat(passes, local)
-        of_pass = np.concatenate((step[loaded], every))
-        order = np.argsort(of_pass, kind="stable")
-        expert = np.concatenate(
-            (activations.expert[loaded], np.tile(np.arange(local), len(passes)))
-        )
-        wave = np.concatenate((wave, np.zeros_like(every)))
-        wait = np.concatenate((wait, np.full_like(every, -1)))
-        return of_pass[order], expert[order], wave[order], wait[order]
-
-    def _rows(self, active: ActiveExperts, experts: Ints, rows: Ints, gpu: int) -> Ints:
-        """The rows of ``experts``, aligned with the active experts."""
-        own: Ints = rows[_steps(active), self.routing.local[gpu][experts]]
-        return own
-
-    def on_gpu(self, rows: Ints) -> Ints:
-        """Rows that a kernel of the GPU computes."""
-        if self.case.kernels != "block_sparse":
-            return rows
-        return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
-
     def waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
-        """The price of each wave, which are counted, at the latest when they settle."""
+        """The price of each wave of layers like ``spec``, which are counted, at the latest when
+        they settle.
+        """
         if not len(starts):
             return starts
-        alike = replace(spec, index=0)
-        if alike not in self._ragged:
-            self._ragged[alike] = RaggedWaves(self.case, alike)
-        return self._ragged[alike].prices(self.provenance, rows, starts)
+        if spec not in self._ragged:
+            self._ragged[spec] = RaggedWaves(self.case, spec)
+        return self._ragged[spec].prices(self.provenance, rows, starts)
 
     def settle(self) -> None:
-        """Count what the prices of waves rest on."""
+        """Count what the prices of waves and copies rest on."""
         for waves in self._ragged.values():
             waves.settle(self.provenance)
+        for expert, number in self._copies.items():
+            software = self.case.software
+            shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
+            self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
+        self._copies.clear()
 
     def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
         each wave.
         """
         size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
+        if not self.case.miss.uses_link:
+            return beyond
         for number in np.unique(read[read > 0]).tolist():
             here, shape = read == number, (number * size, "h2d", True, 1)
             price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
@@ -159,35 +152,38 @@ class LayerWork:
 
     def _computed(self, spec: LayerSpec, rows: Ints) -> Ints:
         """The price of each expert of the host."""
-        if not len(rows):
+        found = different((rows,))
+        if found is None:
             return rows
-        price = self.case.prices.cpu_expert_ns(spec, rows)
-        return self.provenance.add("cpu_expert", price, spec, rows)
+        own = rows[found.where]
+        price = self.case.prices.cpu_expert_ns(spec, own)
+        self.provenance.add("cpu_expert", price * found.times, spec, own)
+        computed: Ints = price[found.place]
+        return computed
 
-    def _moved(self, rows: Ints, step: Ints, passes: int) -> Ints:
-        """The rows of the host's experts down and up, int64[2, passes]; none where it has none."""
-        time = np.zeros((2, passes), np.int64)
-        total = np.bincount(step, rows, passes).astype(np.int64)
-        works = np.bincount(step, minlength=passes) > 0
-        row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
+    def _moved(self, rows: Ints) -> Ints:
+        """The ``rows`` int64[n] of the host's experts down and up, int64[2, n]."""
+        found = different((rows,))
+        if found is None:
+            return np.zeros((2, 0), np.int64)
         pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
-        for number in np.unique(total[works]).tolist():
-            here, size = works & (total == number), number * row_bytes
-            time[0, here] = copy_ns(size, "d2h", pinned, 1)
-            time[1, here] = copy_ns(size, "h2d", pinned, 1)
-        return time
+        row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
+        sizes = (rows[found.where] * row_bytes).tolist()
+        down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes])
+        up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes])
+        moved: Ints = np.stack((down, up))[:, found.place]
+        return moved
 
     def copy_ns(self, expert: FfnSpec) -> int:
         """The price of copying an expert alone."""
-        software = self.case.software
-        copies = software.copies_per_expert(expert)
-        return self.case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+        if expert not in self._copy_ns:
+            pinned, copies = self.case.software.pinned, self.case.software.copies_per_expert(expert)
+            self._copy_ns[expert] = self.case.prices.copy_ns(expert.bytes, "h2d", pinned, copies)
+        return self._copy_ns[expert]
 
     def count_copies(self, spec: LayerSpec, number: int) -> None:
-        """Count the price of ``number`` copies of an expert."""
-        expert, software = _expert(spec), self.case.software
-        shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-        self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
+        """Count ``number`` copies of an expert, whose prices are when they settle."""
+        self._copies[_expert(spec)] += number
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:
@@ -195,10 +191,12 @@ def _expert(spec: LayerSpec) -> FfnSpec:
     return spec.moe.expert
 
 
-def _steps(active: ActiveExperts) -> Ints:
-    """The pass of each active expert."""
-    return np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _offsets(step: Ints, steps: int) -> Ints:
-    return np.concatenate(([0], np.cumsum(np.bincount(step, minlength=steps))))
+def _split(values: Ints, lengths: list[int]) -> list[Ints]:
+    """``values`` [..., n] in parts of such ``lengths``."""
+    if len(lengths) == 1:
+        return [values]
+    return np.split(values, np.cumsum(lengths)[:-1], axis=-1)

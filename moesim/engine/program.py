@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,30 @@ from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
-from moesim.engine.layer_work import LayerWork
+from moesim.engine.layer_work import Decided, Key, LayerWork
+from moesim.engine.layout import Active, Tables, find_active
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import Residencies
-from moesim.engine.resident_work import resident_works
-from moesim.engine.routing import Routing
+from moesim.engine.routing import Routing, of_all
 from moesim.engine.tabled import Tabled
 from moesim.engine.views import Views
-from moesim.gating.base import Routed
 from moesim.placement.base import bytes_between_gpus
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedPasses:
+    """Passes after gating: choices ``kept`` int64[passes, MoE layers, gpus], ``capacity`` and
+    ``dropped`` as in ``Routed``, ``lost_weight`` as in ``Chunk``, the active experts of ``works``,
+    and by MoE layer the prices int64[passes] of dispatch and of combine, none on one GPU.
+    """
+
+    kept: Ints
+    capacity: Ints
+    dropped: Ints
+    lost_weight: Ints
+    works: dict[Key, Active]
+    exchanges: tuple[Sequence[Ints], Sequence[Ints]]
 
 
 class Program:
@@ -47,54 +61,59 @@ class Program:
         return self.provenance.totals()
 
     def _chunk(self, first: int, last: int) -> Chunk:
-        tokens = self.pricing.tokens(first, last)
-        routed = self._routed(first, last, tokens)
-        active = self.routing.active(first, last)
-        rows = _where_active(routed.rows, active)
-        lost_weight, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
+        routed = self._routed(first, last)
+        works, active = routed.works, self.routing.active(first, last)
         chunk = Chunk(
             first=first,
             passes=last - first,
-            terms=self.pricing.terms(first, last, routed.kept.sum(axis=3), routed.capacity),
+            terms=self.pricing.terms(first, last, routed.kept, routed.capacity),
             work={},
-            dispatch={},
-            combine={},
-            kept=routed.kept,
+            dispatch=dict(enumerate(routed.exchanges[0])),
+            combine=dict(enumerate(routed.exchanges[1])),
             dropped=routed.dropped,
-            lost_weight=lost_weight,
-            kept_weight=kept_weight,
+            lost_weight=routed.lost_weight,
         )
-        if self.case.gpus > 1:
-            self._price_collectives(chunk, _where_active(routed.sent, active))
-        work = self.work
-        if not self.case.offloaded:
-            chunk.work = dict(resident_works(work, rows, active))
-            return chunk
-        active_experts = {
-            (layer, gpu): self.routing.active_experts(rows[:, layer], active[:, layer], gpu)
-            for layer in range(len(self.routing.moe_layers))
-            for gpu in range(self.case.gpus)
-        }
+        active_experts = {key: one.needed for key, one in works.items()}
 
-        def prices(key: tuple[int, int]) -> Ints:
-            return work.offers(key, active_experts[key], rows[:, key[0]])
+        def prices(key: Key) -> Ints:
+            return self.work.offers(key, works[key])
 
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)
-            chunk.undecided = Undecided(asked, rows, self.views.predictions(first, last))
+            chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
             return chunk
-        for key, activations in self.residencies.activations(
-            active_experts, first, last, prices
-        ).items():
-            streamed = active[:, key[0]] & self._streamed(key, first, last)
-            chunk.work[key] = work.of(
-                key, active_experts[key], activations, rows[:, key[0]], streamed
+        decided = {
+            key: Decided(
+                works[key], activations, active[:, key[0]] & self._streamed(key, first, last)
             )
+            for key, activations in self.residencies.activations(
+                active_experts, first, last, prices
+            ).items()
+        }
+        chunk.work = self.work.of(decided)
         return chunk
 
-    def _routed(self, first: int, last: int, tokens: Ints) -> Routed:
+    def _routed(self, first: int, last: int) -> RoutedPasses:
+        """What gating makes of passes first:last."""
+        tokens, active = self.pricing.tokens(first, last), self.routing.active(first, last)
         counts = self.routing.counts(first, last)
-        return self.case.gating.route(counts, tokens, self.case.trace.top_k)
+        routed = self.case.gating.route(counts, tokens, self.case.trace.top_k)
+        lost, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
+        tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
+        works = {key: self._active(key, tables, active) for key in self.keys()}
+        exchanges = self._exchanges(_where_active(routed.sent, active))
+        kept = routed.kept.sum(axis=3)
+        return RoutedPasses(kept, routed.capacity, routed.dropped, lost, works, exchanges)
+
+    def keys(self) -> list[Key]:
+        """Every MoE layer and GPU."""
+        layers, gpus = len(self.routing.moe_layers), self.case.gpus
+        return [(layer, gpu) for layer in range(layers) for gpu in range(gpus)]
+
+    def _active(self, key: Key, tables: Tables, active: NDArray[np.bool_]) -> Active:
+        """The active experts of a MoE layer on a GPU; ``active`` bool[passes, MoE layers]."""
+        (layer, gpu), every = key, self.case.gating.invokes_all
+        return find_active(tables, layer, active[:, layer], self.routing.local[gpu], every=every)
 
     def _streamed(self, key: tuple[int, int], first: int, last: int) -> NDArray[np.bool_]:
         """By pass, whether the layer would be copied whole."""
@@ -102,16 +121,23 @@ class Program:
         streams = self.case.prefill == "stream" and not self.case.resident(gpu)[layer]
         return self.case.bypassed[first:last] & streams
 
-    def _price_collectives(self, chunk: Chunk, sent: Ints) -> None:
-        """Dispatch and combine of ``sent`` rows int64[passes, MoE layers, senders, experts]."""
+    def _exchanges(self, sent: Ints) -> tuple[Sequence[Ints], Sequence[Ints]]:
+        """Prices of dispatch and combine of ``sent`` rows int64[passes, MoE layers, senders,
+        experts], by MoE layer; nothing on one GPU.
+        """
         case = self.case
+        if case.gpus == 1:
+            return [], []
         row_bytes = case.model.hidden_size * case.model.activation_bytes
         by_layer = np.swapaxes(sent, 0, 1)
         matrix = bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes)
         flat = matrix.reshape(-1, case.gpus, case.gpus)
-        for way, one in ((chunk.dispatch, flat), (chunk.combine, flat.transpose(0, 2, 1))):
-            price = self.provenance.add("all_to_all", case.prices.all_to_all_ns(one), one)
-            way.update(enumerate(price.reshape(matrix.shape[:2])))
+        dispatch, combine = (
+            self.provenance.add("all_to_all", case.prices.all_to_all_ns(one), one)
+            for one in (flat, flat.transpose(0, 2, 1))
+        )
+        layers = matrix.shape[:2]
+        return list(dispatch.reshape(layers)), list(combine.reshape(layers))
 
 
 def _where_active(rows: Ints, active: NDArray[np.bool_]) -> Ints:

@@ -12,7 +12,7 @@ from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.trace.routing import NO_EXPERT, Phase
 
-CELLS = 1 << 22
+CELLS = 1 << 21
 """Counts, and choices, held at once."""
 
 

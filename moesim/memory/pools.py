@@ -36,6 +36,8 @@ class Interleaved:
 
     def joined(self, of_layers: Sequence[Ints]) -> Ints:
         """Values [..., active experts] of each layer's active experts, in the order of the pool."""
+        if len(of_layers) == 1:
+            return np.ascontiguousarray(of_layers[0])
         joined = np.empty((*of_layers[0].shape[:-1], int(self.offsets[-1])), np.int64)
         for places, values in zip(self.places, of_layers, strict=True):
             joined[..., places] = values
@@ -48,6 +50,9 @@ class Interleaved:
 
     def split(self, activations: Activations) -> Iterator[Activations]:
         """The activations of each layer; experts as in the layer, victims as in the pool."""
+        if len(self.places) == 1:
+            yield activations
+            return
         for layer, at in enumerate(self.places):
             yield Activations(
                 activations.expert[at] - layer * self.experts,

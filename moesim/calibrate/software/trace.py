@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moesim.config.errors import InputError
-from moesim.engine.counts import Tally
 from moesim.engine.program import Program
-from moesim.experiment.building.build import build
-from moesim.experiment.schema.experiment import Experiment
+from moesim.engine.tally import Tally
+from moesim.experiment.build import build
+from moesim.experiment.schema import Experiment
 
 
 def trace_hits(trace: str, model: str, hardware: str, slots: Sequence[str]) -> dict[str, float]:

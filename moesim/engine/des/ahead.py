@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts, count_pass
+from moesim.engine.counts import CANCELLED, CAUSED, STARTED, TAKEN_OVER, USED
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, launches
 from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
-from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.activations import Activations
 from moesim.memory.residency import all_there
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""
+NOT_STREAMED = np.zeros(1, np.bool_)
 
 
 @dataclass(eq=False)
@@ -71,22 +73,21 @@ class Ahead:
         self.under_way: list[Prefetch] = []
 
     def decide(
-        self, chunk: Chunk, counts: Counts, layer: MoeLayer, index: int
+        self, chunk: Chunk, table: Ints, layer: MoeLayer, index: int
     ) -> tuple[Groups, Ends, int]:
         """The activations of ``layer`` in pass ``index`` of ``chunk``, now: its copies by wave,
-        which wait for each other's ends, and how many copies the host issues.
+        which wait for each other's ends, and how many copies the host issues. They are counted in
+        ``table``, as ``Tally`` has it.
         """
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         asked = chunk.undecided.asked[layer.moe_index, self.gpu]
         experts, *rest = asked.at(index)
-        place, active = (
-            (chunk.first + index, layer.moe_index),
-            ActiveExperts(_whole(experts), experts),
-        )
+        key, place = (layer.moe_index, self.gpu), (chunk.first + index, layer.moe_index)
+        active = chunk.undecided.active[key].at(index)
         slots = self.slots[layer.moe_index]
         meant: list[Prefetch] = []
         if slots is None:
-            activations = all_there(active, serial=self.case.kernels == "serial", hit=True)
+            activations = all_there(active.needed, serial=self.case.kernels == "serial", hit=True)
             late = np.zeros(len(experts), np.bool_)
         else:
             meant = self._end(place, slots, experts)
@@ -95,35 +96,24 @@ class Ahead:
             late = activations.hit & arriving[activations.expert]
         valid = {one.expert for one in meant if not one.evicted}
         groups, ends, caused = self._copies(layer.moe_index, place[0], activations, late)
-        rows = chunk.undecided.rows[index : index + 1, layer.moe_index]
-        work = self.work.of(
-            (layer.moe_index, self.gpu), active, activations, rows, np.zeros(1, np.bool_)
-        )
+        decided = Decided(active, activations, NOT_STREAMED, late)
+        work = self.work.of({key: decided})[key]
         layer.skip_to(index)
-        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), np.zeros(1, bool))
+        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
         where = (index, layer.moe_index, self.gpu)
-        count_pass(counts, where, work, late, self._of_experts(chunk, index, layer.moe_index))
-        counts.misses_caused[where] = caused
-        counts.prefetches_used[where] = len(
-            valid.intersection(activations.expert[activations.hit].tolist())
-        )
-        self._count(counts, where, meant)
-        loads = int(work.loaded.sum())
+        table[where] = work.laid.counts[0]
+        table[where][CAUSED] = caused
+        hits = activations.expert[activations.hit].tolist()
+        table[where][USED] = len(valid.intersection(hits))
+        self._count(table[where], layer.moe_index, meant)
+        loads = int(work.laid.loaded.sum())
         return groups, ends, loads + self._issue(chunk, where, experts, loads)
 
-    def _of_experts(self, chunk: Chunk, index: int, layer: int) -> tuple[Ints, Ints]:
-        """Kept rows and their gate weight in a pass and MoE layer, by local expert."""
-        local = self.case.local_experts(self.gpu)
-        kept = chunk.kept[index, layer].sum(axis=0)[local]
-        if chunk.kept_weight is None:
-            return kept, np.zeros_like(kept)
-        return kept, chunk.kept_weight[index, layer][local]
-
-    def _count(self, counts: Counts, where: tuple[int, int, int], meant: list[Prefetch]) -> None:
+    def _count(self, counts: Ints, layer: int, meant: list[Prefetch]) -> None:
         started = sum(one.started for one in meant)
-        counts.prefetched[where], counts.prefetches_cancelled[where] = started, len(meant) - started
-        counts.prefetches_promoted[where] = sum(one.promoted for one in meant)
-        self.work.count_copies(self.specs[where[1]], started)
+        counts[STARTED], counts[CANCELLED] = started, len(meant) - started
+        counts[TAKEN_OVER] = sum(one.promoted for one in meant)
+        self.work.count_copies(self.specs[layer], started)
 
     def _end(self, place: Place, slots: LayerSlots, experts: Ints) -> list[Prefetch]:
         """Cancel prefetches that wait and are not needed, and lift the layer's pins; returns all
@@ -279,7 +269,3 @@ class Ahead:
         if self.latest.get((one.layer, one.expert)) is one:
             slots.arrived(one.expert)
             del self.latest[one.layer, one.expert]
-
-
-def _whole(experts: Ints) -> Ints:
-    return np.array([0, len(experts)])

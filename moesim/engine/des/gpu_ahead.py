@@ -7,15 +7,15 @@ from typing import Any
 
 import simpy
 
+from moesim.engine.case import Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.copies import DECISION, After, CopyGroup
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
 
-Chunks = Callable[[int], tuple[Chunk, Counts]]
+Chunks = Callable[[int], tuple[Chunk, Ints]]
 
 
 class GpuAhead(Gpu):
@@ -34,7 +34,8 @@ class GpuAhead(Gpu):
         yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
         groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
-        self.hold(known, self.ahead.residencies.held(self.number))
+        if self.keep_spans:
+            self.hold(known, self.ahead.residencies.held(self.number))
         return groups, ends, None
 
     def _issued(self, layer: MoeLayer, index: int) -> int:

@@ -85,25 +85,26 @@ class MoeLayer:
         """The work of passes that follow those which are there; ``launches`` int64[passes],
         ``bypassed`` bool[passes] that leave the slots as they are.
         """
-        ends = np.append(work.starts[1:], len(work.on_gpu)) if len(work.starts) else work.starts
-        _continue(self.step_waves, work.step_waves[1:])
-        _continue(self.step_hosted, work.step_hosted[1:])
-        _continue(self.step_copies, work.step_copies[1:])
+        laid, one = work.laid, work.activations
+        ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
+        _continue(self.step_waves, laid.step_waves[1:])
+        _continue(self.step_hosted, laid.step_hosted[1:])
+        _continue(self.step_copies, laid.step_copies[1:])
         _continue(self.wave_activation, ends)
         self.launches.extend(launches.tolist())
         self.wave_ns.extend(work.wave_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
-        self.read.extend(work.read.tolist())
+        self.read.extend(laid.read.tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
-        self.copy_wave.extend(work.copy_wave.tolist())
-        self.copy_wait.extend(work.copy_wait.tolist())
-        self.activation_expert.extend(self.names[work.activations.expert[work.on_gpu]].tolist())
-        self.hosted_expert.extend(self.names[work.activations.expert[work.hosted]].tolist())
-        self.copy_expert.extend(self.names[work.copied].tolist())
+        self.copy_wave.extend(laid.copy_wave.tolist())
+        self.copy_wait.extend(laid.copy_wait.tolist())
+        self.activation_expert.extend(self.names[one.expert[laid.on_gpu]].tolist())
+        self.hosted_expert.extend(self.names[one.expert[laid.hosted]].tolist())
+        self.copy_expert.extend(self.names[laid.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
-        free = work.loaded & (work.activations.victim < 0)
+        free = laid.loaded & (one.victim < 0)
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 
@@ -194,7 +195,7 @@ def launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
     """Launches int64[passes] of experts' kernels: a wave each, or every local expert where the
     software calls empty ones too.
     """
-    waves = np.diff(work.step_waves)
+    waves: Ints = np.diff(work.laid.step_waves)
     calls_all = case.software.calls_empty and case.kernels == "serial"
     if not (calls_all and case.resident(gpu)[moe_index]):
         return waves

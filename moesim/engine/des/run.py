@@ -9,9 +9,8 @@ import numpy as np
 import simpy
 
 from moesim.config.errors import InputError
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts, Tally
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
@@ -22,6 +21,7 @@ from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
+from moesim.engine.tally import Tally
 from moesim.memory.residency import decide_of
 
 LATE_NS = 1 << 62
@@ -33,22 +33,21 @@ class _Feed:
 
     def __init__(self, program: Program, tally: Tally) -> None:
         self._source, self._tally = program.chunks(), tally
-        self._held: dict[int, Chunk | None] = {}
+        self._held: dict[int, tuple[Chunk, Ints] | None] = {}
 
     def __call__(self, number: int) -> Chunk | None:
         if number not in self._held:
             chunk = next(self._source, None)
-            if chunk is not None:
-                self._tally.add(chunk)
-            self._held[number] = chunk
+            self._held[number] = None if chunk is None else (chunk, self._tally.add(chunk))
             self._held.pop(number - 2, None)
-        return self._held[number]
+        held = self._held[number]
+        return None if held is None else held[0]
 
-    def counted(self, number: int) -> tuple[Chunk, Counts]:
-        """A chunk that is played, and where it is counted."""
-        chunk = self._held[number]
-        assert chunk is not None, "it is played"
-        return chunk, self._tally.parts[number]
+    def counted(self, number: int) -> tuple[Chunk, Ints]:
+        """A chunk that is played, and the table of its counts."""
+        held = self._held[number]
+        assert held is not None, "it is played"
+        return held
 
 
 def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outcome:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from moesim.engine.replay.clock_experts import after_victim, copy_start, end_experts, play_wave
-from moesim.engine.replay.clock_places import (
-    BLOCKING,
-    COPIES_AHEAD,
-    COPY_END,
-    COPY_HOST,
-    CURSOR,
+from moesim.config.compiled import types
+from moesim.engine.replay.clock_experts import (
+    SPAN,
+    after_victim,
+    copy_start,
+    end_experts,
+    play_wave,
+    stream_next,
+)
+from moesim.engine.replay.clock_records import (
+    FILLED,
+    FIXED,
+    GPUS,
     MOE,
-    TIME,
+    PASSES,
     WEIGHTS,
+    WORKS,
+    Gpus,
+    Span,
 )
 from moesim.engine.replay.clock_steps import (
     begin_pass,
@@ -23,7 +33,7 @@ from moesim.engine.replay.clock_steps import (
     compiled_clock,
     end_layer,
     end_pass,
-    host_attention,
+    inlined,
     play_dense,
     reach_experts,
 )
@@ -32,129 +42,101 @@ from moesim.runtime.compiled import njit, types
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""
 
-_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
-_MASK = types.boolean[:, ::1]
 
-
-@njit(
-    types.void(
-        _TABLE, _TABLE, _MASK, _MASK, _TABLE, _TABLE, _FLAT, _TABLE, types.int64, types.int64
-    ),
-    cache=True,
-)
-def _copy_ahead(
-    state: Any, plan: Any, runs: Any, streamed: Any, step_copies: Any, of_layer: Any,
-    to_stream: Any, coming: Any, step: int, gpu: int,
-) -> None:  # fmt: skip
-    """Queue the copies of the pass's next layer that is copied whole; ``coming`` has their end."""
-    gpus = state.shape[1]
-    while to_stream[gpu] < len(plan):
-        m = to_stream[gpu]
-        to_stream[gpu] += 1
-        moe = plan[m, MOE]
-        if moe < 0 or not runs[step, m] or not streamed[moe * gpus + gpu, step]:
-            continue
-        of_work = step_copies[moe * gpus + gpu]
-        number = of_work[step + 1] - of_work[step]
-        start = max(state[TIME, gpu], state[COPY_END, gpu])
-        state[COPY_END, gpu] = start + number * of_layer[0, moe]
-        coming[gpu, moe] = state[COPY_END, gpu]
-        return
-
-
-@compiled_clock(
-    types.void(
-        _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _TABLE,
-        _FLAT, _TABLE, _TABLE, _FLAT, _MASK, types.uint8[::1],
-        _CUBE, _TABLE, _TABLE, _TABLE,
-        _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _MASK, _TABLE,
-        _TABLE, _TABLE, _TABLE, _CUBE, types.int64[:, :, :, ::1],
-    ))  # fmt: skip
-def play_passes(
-    known: Any, free: Any, ready: Any, to_stream: Any, wave_end: Any, coming: Any,
-    fixed: Any, plan: Any, of_layer: Any, launches: Any, runs: Any, phase: Any,
-    stage_ns: Any, head: Any, dispatch: Any, combine: Any,
-    wave_base: Any, step_waves: Any, wave_ns: Any, read_ns: Any,
-    copy_base: Any, step_copies: Any, copy_wave: Any, copy_wait: Any, streamed: Any, hosted: Any,
-    state: Any, starts: Any, ends: Any, charges: Any, records: Any,
-) -> None:  # fmt: skip
-    """Play the passes of a chunk.
-
-    ``fixed``: the constants of ``clock_places``, as are the columns of ``plan`` int64[model layers,
-    7]. ``stage_ns`` int64[rows, passes, gpus]: the time of stages; ``of_layer`` int64[1 + gpus, MoE
-    layers]: price of a copy, then by GPU the wait for the counts; ``launches`` int64[MoE layers x
-    gpus]: kernels that the host launches in every pass, -1: the waves. ``runs`` bool[passes, model
-    layers]. The rest as in ``chunk.Work``, with a row for each (MoE layer, GPU), and ``*_base``
-    where its part begins; without rows (``read_ns``: elements) where nothing is streamed, hosted or
-    read. ``starts`` has the instants before which no pass begins. Filled in: ``starts``, ``ends``,
-    ``charges`` beyond those of terms and, where they are kept, ``records`` int64[passes, MoE
-    layers, gpus, 4] of begin, end, stall and barrier.
+def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives; ``decides``: it decides them then, and copies run
+    beside kernels and block no host.
     """
-    passes, gpus = head.shape
-    streams, hosts = streamed.shape[0] > 0, hosted.shape[0] > 0
-    reads, blocking, to_copy = len(read_ns) > 0, fixed[BLOCKING] != 0, fixed[COPY_HOST]
-    for p in range(passes):
-        charged, to_attend = charges[p], host_attention(fixed, phase, p)
-        begin_pass(p, state, starts)
-        for g in range(gpus):
-            if streams and fixed[COPIES_AHEAD]:
-                to_stream[g] = 0
+
+    def play_passes(
+        fixed: Any, passes: Any, works: Any, gpus: Any, filled: Any, undecided: Any,
+        decide: Any, first_of: Any,
+    ) -> None:  # fmt: skip
+        """Play the passes of a chunk; from ``undecided`` on it is for ``work_of``."""
+        number, streams, reads = len(gpus.time), len(works.streamed) > 0, len(works.read_ns) > 0
+        for p in range(len(passes.runs)):
+            charged = filled.charges[p]
+            begin_pass(gpus, filled.starts, p)
+            for g in range(number if streams and fixed.streams_ahead else 0):
+                gpus.to_stream[g] = 0
                 for _ in range(LAYER_BUFFERS):
-                    _copy_ahead(state, plan, runs, streamed, step_copies, of_layer, to_stream,
-                                coming, p, g)  # fmt: skip
-        for m in range(len(plan)):
-            if not runs[p, m]:
-                continue
-            moe = plan[m, MOE]
-            if moe < 0:
-                play_dense(fixed, plan, to_attend, stage_ns, p, m, state)
-                continue
-            reach_experts(fixed, plan, of_layer, to_attend, stage_ns, dispatch, p, m, state,
-                          charged, records, known, free, ready)  # fmt: skip
-            for g in range(gpus):
-                k = moe * gpus + g
-                first, last = copy_base[k] + step_copies[k, p], copy_base[k] + step_copies[k, p + 1]
-                low, high = wave_base[k] + step_waves[k, p], wave_base[k] + step_waves[k, p + 1]
-                copied, copy_ns, copies = state[COPY_END, g], of_layer[0, moe], last - first
-                time, cursor, now = max(ready[g], free[g]), state[CURSOR, g], known[g]
-                ahead, copy = coming[g, moe], first
-                if streams and streamed[k, p]:
-                    arrived = ahead
-                    for number in range(1, copies + 1 if ahead < 0 else 1):
-                        start = copy_start(blocking, to_copy, now, number, copied)
-                        copied = arrived = start + copy_ns
-                    copy, coming[g, moe] = last, -1
-                    time = max(time, arrived)
-                    cursor = charge(charged, g, WEIGHTS, cursor, time)
-                for wave in range(low, high):
-                    arrived = -1
-                    while copy < last and copy_wave[copy] == wave - low:
-                        start = copy_start(blocking, to_copy, now, copy - first + 1, copied)
-                        copied = after_victim(start, copy_wait[copy], wave_end) + copy_ns
-                        arrived = copied
-                        copy += 1
-                    read = read_ns[wave] if reads else 0
-                    time, cursor = play_wave(charged, g, time, cursor, arrived, wave_ns[wave], read)
-                    wave_end[wave - low] = time
-                state[COPY_END, g] = copied
-                if streams and ahead >= 0:
-                    state[TIME, g] = time
-                    _copy_ahead(state, plan, runs, streamed, step_copies, of_layer, to_stream,
-                                coming, p, g)  # fmt: skip
-                launched = high - low if launches[k] < 0 else launches[k]
-                hosted_ns = hosted[k, p] if hosts else 0
-                end_experts(fixed, g, now, copies, copied, launched, hosted_ns, time, cursor,
-                            ready, state, charged)  # fmt: skip
-            end_layer(plan, stage_ns, combine, p, m, state, charged, records, ready)
-        end_pass(fixed, phase, head, p, state, charged, ends)
+                    stream_next(fixed, passes, works, gpus, p, g)
+            for m in range(len(passes.plan)):
+                if not passes.runs[p, m]:
+                    continue
+                moe = passes.plan[m, MOE]
+                if moe < 0:
+                    play_dense(fixed, passes, gpus, p, m)
+                    continue
+                reach_experts(fixed, passes, gpus, filled, charged, p, m)
+                for g in range(number):
+                    k, now, copy_ns = moe * number + g, gpus.known[g], fixed.copy_ns[moe]
+                    span = work_of(fixed, works, gpus, undecided, decide, first_of, k, p)
+                    low, copied, copy = span.low, gpus.copied[g], span.first
+                    time, cursor = max(gpus.ready[g], gpus.free[g]), gpus.cursor[g]
+                    ahead = -1
+                    if streams and works.streamed[k, p]:
+                        ahead, arrived = gpus.coming[g, moe], gpus.coming[g, moe]
+                        for one in range(1, span.issues + 1 if ahead < 0 else 1):
+                            issued = now + one * fixed.copy
+                            start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
+                            copied = arrived = start + copy_ns
+                        copy, gpus.coming[g, moe] = span.last, -1
+                        time = max(time, arrived)
+                        cursor = charge(charged, g, WEIGHTS, cursor, time)
+                    for wave in range(low, span.high):
+                        arrived = works.there[wave] if decides else -1
+                        while copy < span.last and works.copy_wave[copy] == wave - low:
+                            if decides:
+                                issued = works.copy_issued[copy]
+                            else:
+                                issued = now + (copy - span.first + 1) * fixed.copy
+                            start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
+                            start = after_victim(start, works.copy_wait[copy], gpus.wave_end)
+                            copied = arrived = start + copy_ns
+                            copy += 1
+                        time, cursor = play_wave(
+                            charged, g, time, cursor, arrived, works.wave_ns[wave],
+                            works.read_ns[wave] if reads else 0,
+                        )  # fmt: skip
+                        gpus.wave_end[wave - low] = time
+                    gpus.copied[g] = copied
+                    if ahead >= 0:
+                        gpus.time[g] = time
+                        stream_next(fixed, passes, works, gpus, p, g)
+                    end_experts(fixed, gpus, charged, g, fixed.launches[k], span, time, cursor)
+                end_layer(passes, gpus, filled, charged, p, m)
+            end_pass(fixed, passes, gpus, filled.ends, charged, p)
+
+    play_passes.__qualname__ = f"play_passes-{work_of.__name__}"  # compiled code goes by it
+    return play_passes
 
 
-def play(*given: Any) -> None:
-    """Play the passes of a chunk; ``given`` as ``play_passes`` takes it, from ``fixed`` on, with
-    the most waves of a layer before ``state``.
-    """
-    of_layer, most_waves = given[2], given[-6]
-    gpus, layers = len(of_layer) - 1, of_layer.shape[1]
-    scratch = [np.zeros(length, np.int64) for length in (gpus, gpus, gpus, gpus, most_waves)]
-    arguments: list[Any] = [*scratch, np.full((gpus, layers), -1), *given[:-6], *given[-5:]]
-    play_passes(*arguments)
+@inlined(SPAN(FIXED, WORKS, GPUS, *[types.int64] * 5))
+def _decided_work(
+    _fixed: Any, works: Any, _gpus: Any, _undecided: int, _decide: int, _first_of: int,
+    k: int, p: int,
+) -> Any:  # fmt: skip
+    """Work ``k`` of pass ``p``, which is decided."""
+    first, last = works.step_copies[k, p], works.step_copies[k, p + 1]
+    return Span(
+        works.wave_base[k] + works.step_waves[k, p],
+        works.wave_base[k] + works.step_waves[k, p + 1],
+        works.copy_base[k] + first,
+        works.copy_base[k] + last,
+        last - first,
+        works.hosted[k, p] if len(works.hosted) > 0 else 0,
+    )
+
+
+play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
+    clock_with(_decided_work, decides=False)
+)
+"""The clock of works that are decided beforehand."""
+
+
+def new_gpus(gpus: int, layers: int) -> Gpus:
+    """The clocks before the first pass."""
+    flat = [np.zeros(gpus, np.int64) for _ in range(8)]
+    rest: list[Any] = [np.full((gpus, layers), -1), np.zeros(0, np.int64)]
+    return Gpus(*flat, *rest)

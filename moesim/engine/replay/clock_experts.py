@@ -6,44 +6,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.clock_places import (
-    BLOCKING,
-    COPY_HOST,
+from moesim.config.compiled import types
+from moesim.engine.replay.clock_records import (
     CPU,
-    CURSOR,
     EXPERTS,
-    HOST_COMBINE,
-    HOST_TIME,
-    HOST_WAVE,
+    FIXED,
+    FLAT,
+    GPUS,
+    MOE,
+    PASSES,
+    TABLE,
     WEIGHTS,
+    WORKS,
+    Span,
+    record,
 )
 from moesim.engine.replay.clock_steps import charge, inlined
 from moesim.runtime.compiled import types
 
-_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
+_INT, _BOOL = types.int64, types.boolean
 _TUPLE: Any = types.UniTuple
-_PAIR = _TUPLE(types.int64, 2)
+_PAIR = _TUPLE(_INT, 2)
+SPAN = record(Span, *[_INT] * len(Span._fields))
 
 
-@inlined(types.int64(types.boolean, types.int64, types.int64, types.int64, types.int64))
-def copy_start(blocking: bool, to_copy: int, now: int, number: int, copied: int) -> int:
-    """When copy ``number`` (from 1) of a layer known ``now`` starts, behind one that ends at
-    ``copied``; a blocked host goes on to it only then.
+@inlined(_INT(_BOOL, _INT, _INT, _INT, _INT))
+def copy_start(blocking: bool, to_copy: int, now: int, issued: int, copied: int) -> int:
+    """When a copy starts of a layer known ``now``, behind one that ends at ``copied``; a blocked
+    host goes on to it only then, else it has ``issued`` it.
     """
     if blocking:
         return max(now, copied) + to_copy
-    return max(now + number * to_copy, copied)
+    return max(issued, copied)
 
 
-@inlined(types.int64(types.int64, types.int64, _FLAT))
+@inlined(_INT(_INT, _INT, FLAT))
 def after_victim(start: int, wait: int, wave_end: Any) -> int:
     """``start``, but not before the end of the wave that a copy has to ``wait`` for (-1: none)."""
     return int(max(start, wave_end[wait])) if wait >= 0 else start
 
 
-@inlined(
-    _PAIR(_TABLE, types.int64, types.int64, types.int64, types.int64, types.int64, types.int64)
-)
+@inlined(_PAIR(TABLE, _INT, _INT, _INT, _INT, _INT, _INT))
 def play_wave(
     charged: Any, g: int, time: int, cursor: int, arrived: int, wave_ns: int, read_ns: int
 ) -> tuple[int, int]:
@@ -61,26 +64,38 @@ def play_wave(
     return time, cursor
 
 
-@inlined(
-    types.void(
-        _FLAT, types.int64, types.int64, types.int64, types.int64, types.int64, types.int64,
-        types.int64, types.int64, _FLAT, _TABLE, _TABLE,
-    ))  # fmt: skip
+@inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
-    fixed: Any, g: int, now: int, issues: int, copied: int, launched: int, hosted_ns: int,
-    time: int, cursor: int, ready: Any, state: Any, charged: Any,
-) -> None:  # fmt: skip
-    """What the host does for a layer whose waves have ended at ``time``: from ``now`` on it
-    ``issues`` copies, which have ended at ``copied``, launches kernels, and computes for
-    ``hosted_ns`` from the end of dispatch, ``ready``, on. That becomes the end of the experts.
+    fixed: Any, gpus: Any, charged: Any, g: int, launches: int, span: Any, time: int, cursor: int
+) -> None:
+    """What the host does for a layer whose waves have ended at ``time``: from when its counts are
+    known it issues copies, launches kernels, and computes from the end of dispatch, ``ready``, on.
+    That becomes the end of the experts.
     """
-    host = state[HOST_TIME, g]
-    if issues > 0 and fixed[BLOCKING]:
-        host = max(host, now, copied)
-    elif issues > 0:
-        host = max(host, now) + issues * fixed[COPY_HOST]
-    state[HOST_TIME, g] = host + launched * fixed[HOST_WAVE] + fixed[HOST_COMBINE]
-    if hosted_ns > 0:
-        time = max(time, ready[g] + hosted_ns)
+    host, launched = gpus.host[g], span.high - span.low if launches < 0 else launches
+    if span.issues > 0 and fixed.blocking:
+        host = max(host, gpus.known[g], gpus.copied[g])
+    elif span.issues > 0:
+        host = max(host, gpus.known[g]) + span.issues * fixed.copy
+    gpus.host[g] = host + launched * fixed.wave + fixed.combine
+    if span.hosted_ns > 0:
+        time = max(time, gpus.ready[g] + span.hosted_ns)
         cursor = charge(charged, g, CPU, cursor, time)
-    ready[g], state[CURSOR, g] = time, cursor
+    gpus.ready[g], gpus.cursor[g] = time, cursor
+
+
+@inlined(types.void(FIXED, PASSES, WORKS, GPUS, _INT, _INT))
+def stream_next(fixed: Any, passes: Any, works: Any, gpus: Any, p: int, g: int) -> None:
+    """Queue the copies of the pass's next layer that is copied whole; ``coming`` has their end."""
+    number = len(gpus.time)
+    while gpus.to_stream[g] < len(passes.plan):
+        m = gpus.to_stream[g]
+        gpus.to_stream[g] += 1
+        moe = passes.plan[m, MOE]
+        if moe < 0 or not passes.runs[p, m] or not works.streamed[moe * number + g, p]:
+            continue
+        of_work = works.step_copies[moe * number + g]
+        copies = of_work[p + 1] - of_work[p]
+        start = max(gpus.time[g], gpus.copied[g])
+        gpus.coming[g, moe] = gpus.copied[g] = start + copies * fixed.copy_ns[moe]
+        return

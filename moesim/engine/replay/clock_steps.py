@@ -1,7 +1,6 @@
-"""The steps of docs/semantics.md's clock that do not depend on how a layer's experts are decided,
-compiled. Both clocks call them for all GPUs of a layer, or of the end of a pass, at once; their
-arrays are those of ``clock.play``, and ``charged`` the charges int64[gpus, categories] of the
-pass beyond those of its terms.
+"""The steps of docs/semantics.md's clock that do not depend on a layer's experts, compiled; each
+for all GPUs of layer ``m``, or of an end, of pass ``p``. ``charged`` are the charges int64[gpus,
+categories] of the pass beyond those of its terms.
 """
 
 from __future__ import annotations
@@ -12,43 +11,36 @@ from typing import Any, TypeVar
 
 import numba
 
-from moesim.engine.replay.clock_places import (
+from moesim.config.compiled import njit, types
+from moesim.engine.replay.clock_records import (
     AFTER,
-    AGREES,
     BARRIER,
     BEFORE_GATE,
     BEGIN,
     BESIDE,
-    CURSOR,
     DECODE,
     DISPATCH,
     ENCODE,
     END,
-    EXCHANGE,
+    FILLED,
+    FIXED,
+    FLAT,
+    GPUS,
     HOST,
-    HOST_ATTENTION,
-    HOST_DENSE,
-    HOST_GATE,
-    HOST_HEAD,
-    HOST_SEQUENCE,
-    HOST_SHARED,
-    HOST_TIME,
     LAUNCHED,
     MOE,
     OF_GATE,
-    OVERLAPS,
+    PASSES,
     PERMUTE,
     STALL,
-    SYNCHRONISES,
-    TIME,
+    TABLE,
     WAIT,
     WEIGHTS,
 )
 from moesim.runtime.compiled import njit, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
-_FOUR, _PHASE = types.int64[:, :, :, ::1], types.uint8[::1]
+_INT = types.int64
 
 
 def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Function], Function]:
@@ -75,7 +67,7 @@ def compiled_clock(signature: Any, *, inline: bool = False) -> Callable[[Functio
 inlined = partial(compiled_clock, inline=True)
 
 
-@inlined(types.int64(_TABLE, types.int64, types.int64, types.int64, types.int64))
+@inlined(_INT(TABLE, _INT, _INT, _INT, _INT))
 def charge(charged: Any, gpu: int, category: int, cursor: int, until: int) -> int:
     """Charge the time up to ``until`` that is not charged yet; returns the new cursor."""
     if until <= cursor:
@@ -84,151 +76,123 @@ def charge(charged: Any, gpu: int, category: int, cursor: int, until: int) -> in
     return until
 
 
-@inlined(types.void(_TABLE, _TABLE, _FLAT, types.int64))
-def meet(state: Any, charged: Any, when: Any, price: int) -> None:
+@inlined(types.void(GPUS, TABLE, FLAT, _INT))
+def meet(gpus: Any, charged: Any, when: Any, price: int) -> None:
     """A collective: it starts when the last GPU is there; ``when`` becomes its end."""
     start = when[0]
-    for gpu in range(1, len(when)):
-        start = max(start, when[gpu])
-    for gpu in range(len(when)):
-        cursor = charge(charged, gpu, BARRIER, state[CURSOR, gpu], start)
-        state[CURSOR, gpu] = charge(charged, gpu, DISPATCH, cursor, start + price)
-        when[gpu] = start + price
+    for g in range(1, len(when)):
+        start = max(start, when[g])
+    for g in range(len(when)):
+        cursor = charge(charged, g, BARRIER, gpus.cursor[g], start)
+        gpus.cursor[g] = charge(charged, g, DISPATCH, cursor, start + price)
+        when[g] = start + price
 
 
-@inlined(types.void(types.int64, _TABLE, _TABLE))
-def begin_pass(p: int, state: Any, starts: Any) -> None:
-    """Each GPU and its host begin when its last pass has ended, but not before ``starts`` int64[
-    passes, gpus], which becomes when they do. Nothing is charged for the wait.
+@inlined(types.void(GPUS, TABLE, _INT))
+def begin_pass(gpus: Any, starts: Any, p: int) -> None:
+    """Each GPU and its host begin when its last pass has ended, but not before ``starts``, which
+    becomes when they do. Nothing is charged for the wait.
     """
-    for g in range(state.shape[1]):
-        start = max(state[TIME, g], starts[p, g])
-        state[TIME, g] = state[HOST_TIME, g] = state[CURSOR, g] = starts[p, g] = start
+    for g in range(len(gpus.time)):
+        start = max(gpus.time[g], starts[p, g])
+        gpus.time[g] = gpus.host[g] = gpus.cursor[g] = starts[p, g] = start
 
 
-@inlined(types.int64(_FLAT, _PHASE, types.int64))
-def host_attention(fixed: Any, phase: Any, p: int) -> int:
-    """How long the host launches a layer's attention in pass ``p``."""
-    return int(fixed[HOST_ATTENTION if phase[p] == DECODE else HOST_SEQUENCE])
+@inlined(_INT(FIXED, PASSES, _INT))
+def _host_attention(fixed: Any, passes: Any, p: int) -> int:
+    """How long the host launches a layer's attention."""
+    return int(fixed.attention if passes.phase[p] == DECODE else fixed.sequence)
 
 
-@inlined(types.void(_FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE))
-def play_dense(
-    fixed: Any, plan: Any, to_attend: int, stage_ns: Any, p: int, m: int, state: Any
-) -> None:
-    """Dense layer ``m`` of pass ``p``: all time is charged where a layer begins."""
-    before, launched = plan[m, BEFORE_GATE], to_attend + fixed[HOST_DENSE] + plan[m, LAUNCHED]
-    for g in range(state.shape[1]):
-        state[TIME, g] += stage_ns[before, p, g]
-        state[CURSOR, g] = state[TIME, g]
-        state[HOST_TIME, g] += launched
+@inlined(types.void(FIXED, PASSES, GPUS, _INT, _INT))
+def play_dense(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
+    """A dense layer: all time is charged where a layer begins."""
+    before = passes.plan[m, BEFORE_GATE]
+    launched = _host_attention(fixed, passes, p) + fixed.dense + passes.plan[m, LAUNCHED]
+    for g in range(len(gpus.time)):
+        gpus.time[g] += passes.stage_ns[before, p, g]
+        gpus.cursor[g] = gpus.time[g]
+        gpus.host[g] += launched
 
 
-@inlined(
-    types.void(
-        _FLAT, _TABLE, types.int64, _CUBE, types.int64, types.int64, _TABLE, _FLAT, _FLAT, _FLAT,
-    ))  # fmt: skip
-def play_gate(
-    fixed: Any, plan: Any, to_attend: int, stage_ns: Any, p: int, m: int, state: Any,
-    known: Any, free: Any, ready: Any,
-) -> None:  # fmt: skip
+@inlined(types.void(FIXED, PASSES, GPUS, _INT, _INT))
+def _play_gate(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
     """Attention, gate, permuting where no capacity is agreed on, and the shared expert."""
+    plan, stage_ns = passes.plan, passes.stage_ns
     before, gate = plan[m, BEFORE_GATE], plan[m, OF_GATE]
     permute, shared = plan[m, PERMUTE], plan[m, BESIDE]
-    launched = to_attend + fixed[HOST_GATE] + plan[m, LAUNCHED]
-    for g in range(state.shape[1]):
-        gated = state[TIME, g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
-        beside, host = stage_ns[shared, p, g], state[HOST_TIME, g] + launched
+    launched = _host_attention(fixed, passes, p) + fixed.gate + plan[m, LAUNCHED]
+    for g in range(len(gpus.time)):
+        gated = gpus.time[g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
+        beside, host = stage_ns[shared, p, g], gpus.host[g] + launched
         if beside > 0:
-            host += fixed[HOST_SHARED]
-        ready[g] = gated
-        if not fixed[AGREES]:
-            ready[g] += stage_ns[permute, p, g]
-        free[g] = state[CURSOR, g] = ready[g] + beside
-        state[HOST_TIME, g] = host
-        known[g] = gated if fixed[OVERLAPS] else free[g]
+            host += fixed.shared
+        gpus.ready[g] = gated
+        if not fixed.agrees:
+            gpus.ready[g] += stage_ns[permute, p, g]
+        gpus.free[g] = gpus.cursor[g] = gpus.ready[g] + beside
+        gpus.host[g] = host
+        gpus.known[g] = gated if fixed.overlaps else gpus.free[g]
 
 
-@inlined(
-    types.void(
-        _FLAT, _TABLE, _TABLE, _CUBE, types.int64, types.int64, _TABLE, _TABLE, _FLAT, _FLAT,
-        _FLAT,
-    ))  # fmt: skip
-def know_counts(
-    fixed: Any, plan: Any, of_layer: Any, stage_ns: Any, p: int, m: int, state: Any, charged: Any,
-    known: Any, free: Any, ready: Any,
-) -> None:  # fmt: skip
+@inlined(types.void(FIXED, PASSES, GPUS, TABLE, _INT, _INT))
+def _know_counts(fixed: Any, passes: Any, gpus: Any, charged: Any, p: int, m: int) -> None:
     """The exchange of counts, the wait of the host for them, and permuting where a capacity is
     agreed on.
     """
-    moe, permute = plan[m, MOE], plan[m, PERMUTE]
-    if fixed[EXCHANGE] > 0:
-        meet(state, charged, known, fixed[EXCHANGE])
-    for g in range(state.shape[1]):
-        if fixed[SYNCHRONISES]:
-            asked = max(known[g], state[HOST_TIME, g])
-            cursor = charge(charged, g, HOST, state[CURSOR, g], asked)
-            known[g] = state[HOST_TIME, g] = asked + of_layer[1 + g, moe]
-            state[CURSOR, g] = charge(charged, g, HOST, cursor, known[g])
-        if fixed[AGREES]:
-            time = max(known[g], free[g]) + stage_ns[permute, p, g]
-            ready[g] = free[g] = state[CURSOR, g] = time
-        ready[g] = max(ready[g], known[g])
+    moe, permute = passes.plan[m, MOE], passes.plan[m, PERMUTE]
+    if fixed.exchange > 0:
+        meet(gpus, charged, gpus.known, fixed.exchange)
+    for g in range(len(gpus.time)):
+        if fixed.waits:
+            asked = max(gpus.known[g], gpus.host[g])
+            cursor = charge(charged, g, HOST, gpus.cursor[g], asked)
+            gpus.known[g] = gpus.host[g] = asked + fixed.wait_ns[g, moe]
+            gpus.cursor[g] = charge(charged, g, HOST, cursor, gpus.known[g])
+        if fixed.agrees:
+            time = max(gpus.known[g], gpus.free[g]) + passes.stage_ns[permute, p, g]
+            gpus.ready[g] = gpus.free[g] = gpus.cursor[g] = time
+        gpus.ready[g] = max(gpus.ready[g], gpus.known[g])
 
 
-@inlined(
-    types.void(
-        _FLAT, _TABLE, _TABLE, types.int64, _CUBE, _TABLE, types.int64, types.int64,
-        _TABLE, _TABLE, _FOUR, _FLAT, _FLAT, _FLAT,
-    ))  # fmt: skip
+@inlined(types.void(FIXED, PASSES, GPUS, FILLED, TABLE, _INT, _INT))
 def reach_experts(
-    fixed: Any, plan: Any, of_layer: Any, to_attend: int, stage_ns: Any, dispatch: Any,
-    p: int, m: int, state: Any, charged: Any, records: Any, known: Any, free: Any, ready: Any,
-) -> None:  # fmt: skip
-    """MoE layer ``m`` of pass ``p`` up to the end of dispatch. Filled in, int64[gpus]: when counts
-    are ``known``, when the GPU is ``free`` of the shared expert, when rows are ``ready``.
-    """
-    gpus, moe = state.shape[1], plan[m, MOE]
-    for g in range(gpus if records.shape[0] > 0 else 0):
-        records[p, moe, g, BEGIN] = state[TIME, g]
+    fixed: Any, passes: Any, gpus: Any, filled: Any, charged: Any, p: int, m: int
+) -> None:
+    """A MoE layer up to the end of dispatch."""
+    moe, records = passes.plan[m, MOE], filled.records
+    for g in range(len(gpus.time) if len(records) > 0 else 0):
+        records[p, moe, g, BEGIN] = gpus.time[g]
         records[p, moe, g, STALL] = -charged[g, WEIGHTS]
         records[p, moe, g, WAIT] = -charged[g, BARRIER]
-    play_gate(fixed, plan, to_attend, stage_ns, p, m, state, known, free, ready)
-    know_counts(fixed, plan, of_layer, stage_ns, p, m, state, charged, known, free, ready)
-    if gpus > 1:
-        meet(state, charged, ready, dispatch[moe, p])
+    _play_gate(fixed, passes, gpus, p, m)
+    _know_counts(fixed, passes, gpus, charged, p, m)
+    if len(gpus.time) > 1:
+        meet(gpus, charged, gpus.ready, passes.dispatch[moe, p])
 
 
-@inlined(
-    types.void(
-        _TABLE, _CUBE, _TABLE, types.int64, types.int64, _TABLE, _TABLE, _FOUR, _FLAT,
-    ))  # fmt: skip
-def end_layer(
-    plan: Any, stage_ns: Any, combine: Any, p: int, m: int, state: Any, charged: Any, records: Any,
-    ready: Any,
-) -> None:  # fmt: skip
-    """MoE layer ``m`` of pass ``p`` from combine on; ``ready``: when each GPU's experts ended."""
-    gpus, moe, after = state.shape[1], plan[m, MOE], plan[m, AFTER]
-    if gpus > 1:
-        meet(state, charged, ready, combine[moe, p])
-    for g in range(gpus):
-        time = ready[g] + stage_ns[after, p, g]
-        state[TIME, g] = state[CURSOR, g] = time
-        if records.shape[0] > 0:
+@inlined(types.void(PASSES, GPUS, FILLED, TABLE, _INT, _INT))
+def end_layer(passes: Any, gpus: Any, filled: Any, charged: Any, p: int, m: int) -> None:
+    """A MoE layer from combine on; the experts of GPUs have ended when they are ``ready``."""
+    moe, after, records = passes.plan[m, MOE], passes.plan[m, AFTER], filled.records
+    if len(gpus.time) > 1:
+        meet(gpus, charged, gpus.ready, passes.combine[moe, p])
+    for g in range(len(gpus.time)):
+        time = gpus.ready[g] + passes.stage_ns[after, p, g]
+        gpus.time[g] = gpus.cursor[g] = time
+        if len(records) > 0:
             records[p, moe, g, END] = time
             records[p, moe, g, STALL] += charged[g, WEIGHTS]
             records[p, moe, g, WAIT] += charged[g, BARRIER]
 
 
-@inlined(types.void(_FLAT, _PHASE, _TABLE, types.int64, _TABLE, _TABLE, _TABLE))
-def end_pass(
-    fixed: Any, phase: Any, head: Any, p: int, state: Any, charged: Any, ends: Any
-) -> None:
+@inlined(types.void(FIXED, PASSES, GPUS, TABLE, TABLE, _INT))
+def end_pass(fixed: Any, passes: Any, gpus: Any, ends: Any, charged: Any, p: int) -> None:
     """The head, and the wait for the host."""
-    for g in range(state.shape[1]):
-        time = state[TIME, g] + head[p, g]
-        if phase[p] != ENCODE:
-            state[HOST_TIME, g] += fixed[HOST_HEAD]
-        end = max(time, state[HOST_TIME, g])
+    for g in range(len(gpus.time)):
+        time = gpus.time[g] + passes.head[p, g]
+        if passes.phase[p] != ENCODE:
+            gpus.host[g] += fixed.head
+        end = max(time, gpus.host[g])
         charged[g, HOST] += end - time
-        state[TIME, g] = state[HOST_TIME, g] = state[CURSOR, g] = ends[p, g] = end
+        gpus.time[g] = gpus.host[g] = gpus.cursor[g] = ends[p, g] = end

@@ -9,27 +9,21 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, HostTimes, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.replay.clock_places import LAUNCHED, MOE
+from moesim.engine.replay.clock_records import LAUNCHED, MOE, Fixed, Passes, Works
 from moesim.engine.terms import Terms, launched_ns
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
 Mask = NDArray[np.bool_]
 NO_MOE = -1
-
-
-class Fixed(NamedTuple):
-    """What is the same in every pass; see ``clock.play``."""
-
-    fixed: Ints
-    of_layer: Ints
-    launches: Ints
+NONE = np.empty(0, np.int64)
+NO_ROWS, NONE_STREAMED = np.empty((0, 0), np.int64), np.empty((0, 0), np.bool_)
 
 
 class Priced(NamedTuple):
     """The time of stages int64[rows, passes, gpus], the plan that says which layer has which row
-    of it (see ``clock.play``), that of the passes' ends int64[passes, gpus], and what all of it is
-    charged to, int64[passes, gpus, categories].
+    of it (see ``clock_records.Passes``), that of the passes' ends int64[passes, gpus], and what all
+    of it is charged to, int64[passes, gpus, categories].
     """
 
     plan: Ints
@@ -42,27 +36,19 @@ class Priced(NamedTuple):
         stage_ns = np.ascontiguousarray(self.stage_ns[:, first:last])
         return Priced(self.plan, stage_ns, self.head[first:last], self.charges[first:last])
 
+    def passes(self, case: Case, phase: NDArray[np.uint8], dispatch: Ints, combine: Ints) -> Passes:
+        """The passes, of ``phase`` uint8[passes], as the clock takes them."""
+        runs, phase = runs_of(case, phase), np.ascontiguousarray(phase)
+        return Passes(self.plan, runs, phase, self.stage_ns, self.head, dispatch, combine)
+
 
 class Played(NamedTuple):
-    """A run of passes as ``clock.play`` takes it."""
+    """A run of passes as the clock takes it, the most waves of a work in one of them, and what its
+    terms are charged to.
+    """
 
-    plan: Ints
-    runs: Mask
-    phase: NDArray[np.uint8]
-    stage_ns: Ints
-    head: Ints
-    dispatch: Ints
-    combine: Ints
-    wave_base: Ints
-    step_waves: Ints
-    wave_ns: Ints
-    read_ns: Ints
-    copy_base: Ints
-    step_copies: Ints
-    copy_wave: Ints
-    copy_wait: Ints
-    streamed: Mask
-    hosted: Ints
+    passes: Passes
+    works: Works
     most_waves: int
     charges: Ints
 
@@ -73,29 +59,35 @@ def fixed_of(case: Case) -> Fixed:
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
     copies = [software.copies_per_expert(expert) for expert in specs]
     blocking = software.blocking and not graph
-    host_times = (
-        hosts.attention, hosts.sequence, hosts.dense, hosts.gate, hosts.shared, hosts.wave,
-        hosts.combine, hosts.head + launched_ns(case, case.model.layers[-1], head=True),
-        hosts.synchronisations,
-    )  # fmt: skip
-    constants = (
-        *host_times,
-        0 if graph else int(software.host_per_copy_ns * copies[0] + 0.5),
-        blocking,
-        software.overlap,
-        case.prefill == "stream" and software.overlap and not blocking,
-        case.exchange_ns,
-        case.gating.agrees,
-    )
-    of_layer = np.empty((1 + case.gpus, len(specs)), np.int64)
-    of_layer[0] = [
-        case.prices.copy_ns(expert.bytes, "h2d", software.pinned, number)
-        for expert, number in zip(specs, copies, strict=True)
-    ]
+    wait_ns = np.empty((case.gpus, len(specs)), np.int64)
     for gpu in range(case.gpus):
         counts = case.prices.copy_ns(4 * len(case.local_experts(gpu)), "d2h", software.pinned)
-        of_layer[1 + gpu] = hosts.synchronisations * (counts + hosts.synchronisation)
-    return Fixed(np.array(constants, np.int64), of_layer, _launches(case))
+        wait_ns[gpu] = hosts.synchronisations * (counts + hosts.synchronisation)
+    return Fixed(
+        attention=hosts.attention,
+        sequence=hosts.sequence,
+        dense=hosts.dense,
+        gate=hosts.gate,
+        shared=hosts.shared,
+        wave=hosts.wave,
+        combine=hosts.combine,
+        head=hosts.head + launched_ns(case, case.model.layers[-1], head=True),
+        waits=hosts.synchronisations,
+        copy=0 if graph else int(software.host_per_copy_ns * copies[0] + 0.5),
+        blocking=int(blocking),
+        overlaps=int(software.overlap),
+        streams_ahead=int(case.prefill == "stream" and software.overlap and not blocking),
+        exchange=case.exchange_ns,
+        agrees=int(case.gating.agrees),
+        copy_ns=np.array(
+            [
+                case.prices.copy_ns(expert.bytes, "h2d", software.pinned, number)
+                for expert, number in zip(specs, copies, strict=True)
+            ]
+        ),
+        wait_ns=wait_ns,
+        launches=_launches(case),
+    )
 
 
 def _launches(case: Case) -> Ints:
@@ -113,25 +105,26 @@ def played(case: Case, chunk: Chunk) -> Played:
     phase = case.schedule.phase[chunk.first : chunk.first + chunk.passes]
     none = np.zeros((len(case.model.moe_layers), chunk.passes), np.int64)
     priced = priced_of(case, chunk.terms, phase)
+    exchanges = [_by_moe_layer(way, none) for way in (chunk.dispatch, chunk.combine)]
     return Played(
-        priced.plan,
-        runs_of(case, phase),
-        np.ascontiguousarray(phase),
-        priced.stage_ns,
-        priced.head,
-        _by_moe_layer(chunk.dispatch, none),
-        _by_moe_layer(chunk.combine, none),
-        _bases([work.wave_ns for work in works]),
-        np.stack([work.step_waves for work in works]),
-        np.concatenate([work.wave_ns for work in works]),
-        np.concatenate([work.read_ns for work in works]),
-        _bases([work.copy_wave for work in works]),
-        np.stack([work.step_copies for work in works]),
-        np.concatenate([work.copy_wave for work in works]),
-        np.concatenate([work.copy_wait for work in works]),
-        np.stack([work.streamed for work in works]),
-        np.stack([_hosted(work.step_hosted, work.hosted_ns, work.moved_ns) for work in works]),
-        max(int(np.diff(work.step_waves).max()) for work in works),
+        priced.passes(case, phase, *exchanges),
+        Works(
+            wave_base=_bases([work.wave_ns for work in works]),
+            step_waves=np.stack([work.laid.step_waves for work in works]),
+            wave_ns=np.concatenate([work.wave_ns for work in works]),
+            read_ns=np.concatenate([work.read_ns for work in works]),
+            there=NONE,
+            copy_base=_bases([work.laid.copy_wave for work in works]),
+            step_copies=np.stack([work.laid.step_copies for work in works]),
+            copy_wave=np.concatenate([work.laid.copy_wave for work in works]),
+            copy_wait=np.concatenate([work.laid.copy_wait for work in works]),
+            copy_issued=NONE,
+            streamed=np.stack([work.streamed for work in works]),
+            hosted=np.stack(
+                [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
+            ),
+        ),
+        max(int(np.diff(work.laid.step_waves).max()) for work in works),
         priced.charges,
     )
 

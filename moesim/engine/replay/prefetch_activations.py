@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moesim.config.compiled import types
+from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (
     MOST_LOADS,
     POOL_LAYERS,
@@ -13,16 +15,14 @@ from moesim.engine.replay.prefetch_arrays import (
     WAITING,
 )
 from moesim.engine.replay.prefetch_queue import drop
-from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, POOLS, QUEUE, in_place
+from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, AT, UNDECIDED
 from moesim.memory.decisions import DECIDE
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
 from moesim.runtime.compiled import types
 
-_FLAT = types.int64[::1]
 
-
-@in_place(types.void(ASKED, ACTIVATING, types.int64, types.int64))
+@inlined(types.void(ASKED, ACTIVATING, types.int64, types.int64))
 def read_active_experts(asked: Any, activating: Any, work: int, index: int) -> None:
     """The active experts of a work in pass ``index`` of the chunk, and their rows."""
     low = asked.base[work] + asked.offsets[work, index]
@@ -36,7 +36,7 @@ def read_active_experts(asked: Any, activating: Any, work: int, index: int) -> N
             activating.kept_weight[expert] = asked.kept_weight[low + i]
 
 
-@in_place(types.void(ACTIVATING, types.boolean))
+@inlined(types.void(ACTIVATING, types.boolean))
 def all_hit(activating: Any, serial: bool) -> None:
     """The activations where every local expert has a slot."""
     for i in range(activating.offsets[1]):
@@ -46,16 +46,14 @@ def all_hit(activating: Any, serial: bool) -> None:
         activating.wait[i], activating.victim[i], activating.form[i] = -1, -1, IN_SLOT
 
 
-@in_place(
-    types.void(POOLS, QUEUE, ACTIVATING, _FLAT, types.int64, types.int64, types.int64, types.int64)
-)
-def end_prefetches(
-    pools: Any, queue: Any, activating: Any, sizes: Any, local: int, work: int, gpus: int, now: int
-) -> None:
+@inlined(types.void(UNDECIDED, AT))
+def end_prefetches(undecided: Any, at: Any) -> None:
     """Those for a layer end: its pins are lifted, what waits and is not needed is cancelled; and
     what of its active experts has not arrived.
     """
-    layer, gpu, pool = work // gpus, work % gpus, pools.of_work[work]
+    pools, queue, activating = undecided.pools, undecided.queue, undecided.activating
+    work, local = at.work, at.local
+    layer, gpu, pool = work // at.gpus, work % at.gpus, pools.of_work[work]
     first, flat = pools.place[work] * local, layer * local
     resident, state, needed = pools.resident[pool], pools.state[pool], activating.needed
     for e in range(first, first + local):
@@ -66,33 +64,25 @@ def end_prefetches(
             needed[activating.active_experts[i]] = True
         for e in range(local):
             if queue.arrival[gpu, flat + e] == WAITING and not needed[e]:
-                drop(queue, gpu, flat + e, sizes[layer])
+                drop(queue, gpu, flat + e, undecided.beside.bytes[layer])
                 resident[first + e] = False
         for i in range(number):
             needed[activating.active_experts[i]] = False
     for i in range(number):
         e = activating.active_experts[i]
-        there = queue.arrival[gpu, flat + e] <= now
+        there = queue.arrival[gpu, flat + e] <= at.now
         activating.arriving[e] = not there and resident[first + e]
         state[ARRIVING, first + e] = activating.arriving[e]
 
 
-@in_place(
-    types.void(
-        types.FunctionType(DECIDE), _FLAT, POOLS, ASKED, ACTIVATING,
-        types.int64, types.int64, types.int64, types.int64,
-    ))  # fmt: skip
-def decide_activations(
-    decide: Any, choices: Any, pools: Any, asked: Any, activating: Any,
-    local: int, work: int, index: int, step: int,
-) -> None:  # fmt: skip
-    """The activations of a work in pass ``index`` of the chunk, which is pass ``step``."""
+@inlined(types.void(UNDECIDED, types.FunctionType(DECIDE), AT))
+def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
+    """The activations of a work in a pass."""
+    choices, pools, asked = undecided.choices, undecided.pools, undecided.asked
+    activating, work = undecided.activating, at.work
     pool, place = pools.of_work[work], pools.place[work]
-    low, number, first = (
-        asked.base[work] + asked.offsets[work, index],
-        activating.offsets[1],
-        place * local,
-    )
+    low, number = asked.base[work] + asked.offsets[work, at.index], activating.offsets[1]
+    first = place * at.local
     high = low + number
     for i in range(number):
         activating.active_experts[i] += first
@@ -110,7 +100,7 @@ def decide_activations(
         choices[MOST_LOADS], prices, activating.offsets, activating.active_experts, next_use,
         weights, pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]], pools.slots[pool],
         choices[SERIAL] != 0, choices[RESIDENT_FIRST] != 0, False, choices[POOL_LAYERS],
-        step * choices[POOL_LAYERS] + place, pools.now[pool],
+        at.step * choices[POOL_LAYERS] + place, pools.now[pool],
         pools.resident[pool][: pools.size[pool]], pools.state[pool], activating.expert,
         activating.hit, activating.wave, activating.wait, activating.victim, activating.form,
     )  # fmt: skip

@@ -19,14 +19,6 @@ MEANT, BEGUN, PROMOTED = range(3)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted."""
 WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
-COUNTED = (
-    "activations", "hits", "rows", "kept_rows", "access_hits", "late", "prefetched",
-    "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "misses_caused",
-    "skipped_rows", "skipped_weight",
-)  # fmt: skip
-"""The fields of ``Counts`` that are filled in; the misses by form follow them."""
-(ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, LATE, STARTED, USED, TAKEN_OVER, CANCELLED,
-CAUSED, SKIPPED_ROWS, SKIPPED_WEIGHT, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
 """Rows of what forms are: the fields of ``Flags``, as one table, since each array of an argument
 makes every call longer."""
@@ -165,3 +157,40 @@ class Decided(NamedTuple):
     wave_ns: Any
     read_ns: Any
     told: Any
+
+
+class Undecided(NamedTuple):
+    """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
+    draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
+    layers, gpus, COUNTED and forms], which are filled in.
+    """
+
+    ask: Any
+    draw_of: Any
+    choices: Any
+    pools: Any
+    queue: Any
+    asked: Any
+    predicted: Any
+    patterns: Any
+    beside: Any
+    activating: Any
+    decided: Any
+    local: Any
+    first: Any
+    counts: Any
+
+
+class At(NamedTuple):
+    """Where and when a layer is decided: ``work``, (MoE layer, GPU), of ``gpus``, whose GPU has
+    ``local`` experts; pass ``index`` of the chunk, which is pass ``step``; ``now``; and what a
+    ``copy`` takes of the host.
+    """
+
+    work: Any
+    gpus: Any
+    local: Any
+    index: Any
+    step: Any
+    now: Any
+    copy: Any

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from moesim.engine.replay.callback import DRAW
+from moesim.config.compiled import types
+from moesim.engine.replay.clock_records import record
+from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (
     ACROSS_PASSES,
     BUDGET,
@@ -17,30 +19,34 @@ from moesim.engine.replay.prefetch_arrays import (
     QUEUED,
 )
 from moesim.engine.replay.prefetch_queue import drop, enter
-from moesim.engine.replay.prefetch_types import (
-    ACTIVATING,
-    DECIDED,
-    POOLS,
-    PREDICTED,
-    QUEUE,
-    in_place,
-)
+from moesim.engine.replay.prefetch_types import AT, POOLS, PREDICTED, UNDECIDED
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 from moesim.runtime.compiled import types
 
-_FLAT, _FIRST = types.int64[::1], types.FunctionType(FIRST)
+_FIRST = types.FunctionType(FIRST)
 
 
-@in_place(
-    types.int64(
-        _FIRST, types.FunctionType(DRAW), POOLS, types.int64, types.boolean,
-        ACTIVATING,
-    ))  # fmt: skip
-def _victim(first_of: Any, draw_of: Any, pools: Any, pool: int, own: bool, activating: Any) -> int:
+class Ahead(NamedTuple):
+    """A layer to prefetch for: its ``work``, the experts predicted, those from ``low`` to ``high``,
+    and the pin that keeps them ``until`` it is decided.
+    """
+
+    work: Any
+    low: Any
+    high: Any
+    until: Any
+
+
+AHEAD = record(Ahead, *[types.int64] * len(Ahead._fields))
+
+
+@inlined(types.int64(UNDECIDED, _FIRST, types.int64, types.boolean))
+def _victim(undecided: Any, first_of: Any, pool: int, own: bool) -> int:
     """The resident that makes room in ``pool``, -1 without one; ``own``: the pool of the layer
     just decided, whose active experts stay.
     """
+    pools, activating = undecided.pools, undecided.activating
     resident, state = pools.resident[pool], pools.state[pool]
     candidates, count = activating.candidates, 0
     for c in range(pools.size[pool]):
@@ -48,118 +54,106 @@ def _victim(first_of: Any, draw_of: Any, pools: Any, pool: int, own: bool, activ
         count += candidates[c]
     if count == 0:
         return -1
-    draw = draw_of(pool) if len(pools.draws) > 0 else 0.0
+    draw = undecided.draw_of(pool) if len(pools.draws) > 0 else 0.0
     return int(first_of(candidates[: pools.size[pool]], state, draw))
 
 
-@in_place(types.void(POOLS, PREDICTED, *[types.int64] * 5))
-def _pin(
-    pools: Any, predicted: Any, local: int, target: int, low: int, high: int, until: int
-) -> None:
-    """Keep the residents among predicted[low:high] of the work ``target`` until it is decided."""
-    pool, first = pools.of_work[target], pools.place[target] * local
-    for i in range(low, high):
+@inlined(types.void(POOLS, PREDICTED, AHEAD, types.int64))
+def _pin(pools: Any, predicted: Any, ahead: Any, local: int) -> None:
+    """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
+    pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
+    for i in range(ahead.low, ahead.high):
         e = first + predicted.experts[i]
         if pools.resident[pool, e]:
-            pools.state[pool][PINNED, e] = until
+            pools.state[pool][PINNED, e] = ahead.until
 
 
-@in_place(
-    types.int64(
-        _FIRST, types.FunctionType(DRAW), POOLS, QUEUE, ACTIVATING, PREDICTED, _FLAT,
-        types.int64, types.int64, types.int64, types.int64, types.int64, types.boolean,
-        types.int64, types.int64, types.int64, types.int64, types.int64,
-    ))  # fmt: skip
+@inlined(types.int64(UNDECIDED, _FIRST, AT, AHEAD, types.int64, types.int64))
 def _prefetch_for(
-    first_of: Any, draw_of: Any, pools: Any, queue: Any, activating: Any, predicted: Any,
-    sizes: Any, local: int, target: int, gpus: int, low: int, high: int, own: bool, pin: int,
-    allowed: int, issued: int, now: int, to_copy: int,
-) -> int:  # fmt: skip
-    """Prefetch the experts predicted[low:high] of the work ``target``, with at most ``allowed``
-    bytes in the queue; returns the copies issued in this layer, ``issued`` before.
+    undecided: Any, first_of: Any, at: Any, ahead: Any, allowed: int, issued: int
+) -> int:
+    """Prefetch the experts predicted for a layer ``ahead``, with at most ``allowed`` bytes in the
+    queue; returns the copies issued in this layer, ``issued`` before.
     """
-    layer, gpu, pool = target // gpus, target % gpus, pools.of_work[target]
-    resident, state, first = pools.resident[pool], pools.state[pool], pools.place[target] * local
+    pools, queue, sizes = undecided.pools, undecided.queue, undecided.beside.bytes
+    layer, gpu, pool = ahead.work // at.gpus, ahead.work % at.gpus, pools.of_work[ahead.work]
+    own, local = pool == pools.of_work[at.work], at.local
+    resident, state, first = (
+        pools.resident[pool],
+        pools.state[pool],
+        pools.place[ahead.work] * local,
+    )
     flat, held = layer * local - first, 0
     for c in range(pools.size[pool]):
         held += resident[c]
-    for i in range(low, high):
-        e = first + predicted.experts[i]
+    for i in range(ahead.low, ahead.high):
+        e = first + undecided.predicted.experts[i]
         if resident[e] or queue.engine[gpu, QUEUED] + sizes[layer] > allowed:
             continue
         if held < pools.slots[pool]:
             held += 1
         else:
-            victim = _victim(first_of, draw_of, pools, pool, own, activating)
+            victim = _victim(undecided, first_of, pool, own)
             if victim < 0:
                 continue
             resident[victim] = False
             drop(queue, gpu, flat + victim, sizes[(flat + victim) // local])
             queue.caused[gpu, flat + victim] = True
         resident[e] = True
-        state[INSERTED, e], state[PINNED, e] = pools.now[pool], pin
+        state[INSERTED, e], state[PINNED, e] = pools.now[pool], ahead.until
         issued += 1
-        queue.issued[gpu, flat + e] = now + issued * to_copy
-        enter(queue, gpu, flat + e, sizes[layer], pin)
+        queue.issued[gpu, flat + e] = at.now + issued * at.copy
+        enter(queue, gpu, flat + e, sizes[layer], ahead.until)
     return int(issued)
 
 
-@in_place(types.void(POOLS, ACTIVATING, types.int64, types.int64, types.boolean))
-def _mark_needed(pools: Any, activating: Any, work: int, local: int, is_needed: bool) -> None:
+@inlined(types.void(UNDECIDED, AT, types.boolean))
+def _mark_needed(undecided: Any, at: Any, is_needed: bool) -> None:
     """Say of the active experts of a work, numbered as in its pool, that they are needed, or no
     more.
     """
-    if pools.of_work[work] == NOT_POOLED:
+    pools, activating = undecided.pools, undecided.activating
+    if pools.of_work[at.work] == NOT_POOLED:
         return
-    first = pools.place[work] * local
+    first = pools.place[at.work] * at.local
     for i in range(activating.offsets[1]):
         activating.needed[first + activating.active_experts[i]] = is_needed
 
 
-@in_place(
-    types.int64(
-        _FIRST, types.FunctionType(DRAW), _FLAT, POOLS, QUEUE, ACTIVATING, PREDICTED,
-        DECIDED, _FLAT, types.int64, types.int64, types.int64, types.int64, types.int64,
-        types.int64, types.int64,
-    ))  # fmt: skip
-def prefetch(
-    first_of: Any, draw_of: Any, choices: Any, pools: Any, queue: Any, activating: Any,
-    predicted: Any, decided: Any, sizes: Any, local: int, work: int, gpus: int, index: int,
-    step: int, now: int, to_copy: int,
-) -> int:  # fmt: skip
-    """Prefetch for the layers ahead of a work just decided in pass ``index`` of the chunk, which is
-    pass ``step``; returns how many copies the host issues in it.
+@inlined(types.int64(UNDECIDED, _FIRST, AT))
+def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
+    """Prefetch for the layers ahead of a work just decided; returns how many copies the host issues
+    in it.
     """
-    active, source, gpu = predicted.active, work // gpus, work % gpus
-    layers, own_pool, engine = active.shape[1], pools.of_work[work], queue.engine
-    allowed = choices[BUDGET] - decided.told[PROMOTED_NOW] * sizes[source]
-    if engine[gpu, FLIGHT_END] > now:
+    choices, pools, predicted = undecided.choices, undecided.pools, undecided.predicted
+    active, source, gpu = predicted.active, at.work // at.gpus, at.work % at.gpus
+    layers, engine, told = active.shape[1], undecided.queue.engine, undecided.decided.told
+    allowed = choices[BUDGET] - told[PROMOTED_NOW] * undecided.beside.bytes[source]
+    if engine[gpu, FLIGHT_END] > at.now:
         allowed -= engine[gpu, FLIGHT_BYTES]
-    _mark_needed(pools, activating, work, local, True)
-    issued, end = decided.told[LOADS], layers
-    if choices[ACROSS_PASSES] != 0 and index + 1 < len(active):
-        end += source + 1 if active[index + 1, source] else layers
+    _mark_needed(undecided, at, True)
+    issued, end = told[LOADS], layers
+    if choices[ACROSS_PASSES] != 0 and at.index + 1 < len(active):
+        end += source + 1 if active[at.index + 1, source] else layers
     for pinning in (True, False):
         place, passed = source + 1, 0
         while place < end and passed < choices[DEPTH]:
-            ahead, layer = place // layers, place % layers
+            index, layer = at.index + place // layers, place % layers
+            until = (at.step + place // layers) * layers + layer + 1
             place += 1
-            if not active[index + ahead, layer]:
+            if not active[index, layer]:
                 continue
             passed += 1
-            target = layer * gpus + gpu
-            pool, until = pools.of_work[target], (step + ahead) * layers + layer + 1
+            work = layer * at.gpus + gpu
             row = predicted.index[source if len(predicted.index) > 1 else 0, layer, gpu]
-            low = predicted.base[row] + predicted.offsets[row, index + ahead]
-            high = predicted.base[row] + predicted.offsets[row, index + ahead + 1]
-            if pool == NOT_POOLED:
+            low = predicted.base[row] + predicted.offsets[row, index]
+            high = predicted.base[row] + predicted.offsets[row, index + 1]
+            if pools.of_work[work] == NOT_POOLED:
                 continue
+            ahead = Ahead(work, low, high, until)
             if pinning:
-                _pin(pools, predicted, local, target, low, high, until)
+                _pin(pools, predicted, ahead, at.local)
             elif low < high:
-                issued = _prefetch_for(
-                    first_of, draw_of, pools, queue, activating, predicted, sizes, local, target,
-                    gpus, low, high, pool == own_pool, until, allowed, issued, now, to_copy,
-                )  # fmt: skip
-    _mark_needed(pools, activating, work, local, False)
+                issued = _prefetch_for(undecided, first_of, at, ahead, allowed, issued)
+    _mark_needed(undecided, at, False)
     return int(issued)

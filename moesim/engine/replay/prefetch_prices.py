@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.layer_work import BLOCK_ROWS
+from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch_arrays import Asked, Patterns

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked as AskedOfLayer
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
@@ -22,7 +21,6 @@ from moesim.engine.replay.prefetch_arrays import (
     Queue,
 )
 from moesim.engine.residencies import Residencies
-from moesim.engine.routing import of_all
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
@@ -117,13 +115,9 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
     assert chunk.undecided is not None, "what is decided beforehand needs no clock"
     keys = [(layer, gpu) for layer in range(len(case.model.moe_layers)) for gpu in range(case.gpus)]
     parts = [chunk.undecided.asked[key] for key in keys]
-    tables = {"rows": chunk.undecided.rows}
-    if not case.gating.uneven:
-        tables["kept"] = of_all(chunk.kept)
-    if chunk.kept_weight is not None:
-        tables["kept_weight"] = chunk.kept_weight
-    rows = {name: _rows_of(case, table, keys, parts) for name, table in tables.items()}
+    needed = [chunk.undecided.active[key] for key in keys]
     numbers = [len(one.active_experts.experts) for one in parts]
+    rows, kept, weight = (np.concatenate(one) for one in list(zip(*needed, strict=True))[2:])
     return Asked(
         base=np.cumsum([0, *numbers[:-1]]),
         offsets=np.stack([one.active_experts.offsets for one in parts]),
@@ -131,22 +125,10 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
         next_use=_aligned([one.next_use for one in parts], numbers),
         weights=_aligned([one.weights for one in parts], numbers),
         prices=_aligned([one.prices for one in parts], numbers, (3,)),
-        rows=rows["rows"],
-        kept=rows.get("kept", rows["rows"]),
-        kept_weight=rows.get("kept_weight", np.zeros(0, np.int64)),
+        rows=rows,
+        kept=kept,
+        kept_weight=weight,
     )
-
-
-def _rows_of(
-    case: Case, table: Ints, keys: list[tuple[int, int]], parts: list[AskedOfLayer]
-) -> Ints:
-    """The rows of each active expert of ``parts`` in ``table`` int64[passes, layers, experts]."""
-    found = []
-    local = [case.local_experts(gpu) for gpu in range(case.gpus)]
-    for (layer, gpu), one in zip(keys, parts, strict=True):
-        step = np.repeat(np.arange(len(table)), np.diff(one.active_experts.offsets))
-        found.append(table[step, layer, local[gpu][one.active_experts.experts]])
-    return np.concatenate(found)
 
 
 def _aligned(parts: list[Ints | None], numbers: list[int], shape: tuple[int, ...] = ()) -> Ints:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from moesim.config.compiled import njit, types
+from moesim.engine.replay.callback import ASK, DRAW
+from moesim.engine.replay.clock_records import record
 from moesim.engine.replay.prefetch_arrays import (
     Activating,
     Asked,
+    At,
     Beside,
     Decided,
     Patterns,
     Pools,
     Predicted,
     Queue,
+    Undecided,
 )
 from moesim.runtime.compiled import njit, types
 
@@ -22,29 +27,28 @@ _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, 
 _MASK = types.boolean[:, ::1]
 
 
-def _of(kind: type, *members: Any) -> Any:
-    uniform: Any = types.NamedUniTuple
-    mixed: Any = types.NamedTuple
-    if len(set(members)) == 1:
-        return uniform(members[0], len(members), kind)
-    return mixed(members, kind)
-
-
 _BOOLS = types.boolean[::1]
-POOLS = _of(
+POOLS = record(
     Pools, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, types.float64[::1], _FLAT
 )  # fmt: skip
-QUEUE = _of(
+QUEUE = record(
     Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, ::1], _TABLE
 )  # fmt: skip
-ASKED = _of(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT)
-PREDICTED = _of(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
-PATTERNS = _of(Patterns, *[_FLAT] * 7)
-BESIDE = _of(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
-ACTIVATING = _of(
+ASKED = record(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT)
+PREDICTED = record(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
+PATTERNS = record(Patterns, *[_FLAT] * 7)
+BESIDE = record(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
+ACTIVATING = record(
     Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK
 )  # fmt: skip
-DECIDED = _of(Decided, *[_FLAT] * 7)
+DECIDED = record(Decided, *[_FLAT] * 7)
+AT = record(At, *[types.int64] * len(At._fields))
+UNDECIDED = record(
+    Undecided,
+    types.FunctionType(ASK), types.FunctionType(DRAW),
+    _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED, _FLAT,
+    types.int64, types.int64[:, :, :, ::1],
+)  # fmt: skip
 
 
 def in_place(signature: Any) -> Callable[[Function], Function]:

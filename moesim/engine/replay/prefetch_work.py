@@ -6,67 +6,58 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.layer_work import BLOCK_ROWS
-from moesim.engine.replay.callback import ASK
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.config.compiled import types
+from moesim.engine.counts import (
     ACCESS_HITS,
     ACTIVATIONS,
-    BEGUN,
     CANCELLED,
     CAUSED,
-    COPIES,
     HITS,
-    HOSTED_NS,
-    IN_SLOT,
     KEPT_ROWS,
     LATE,
-    LOADS,
-    MEANT,
     MISSED,
-    NOT_POOLED,
-    ON_GPU,
-    ON_HOST,
-    OVER_LINK,
-    PROMOTED,
-    PROMOTED_NOW,
     ROWS,
     SKIPPED_ROWS,
     SKIPPED_WEIGHT,
     STARTED,
     TAKEN_OVER,
     USED,
+)
+from moesim.engine.layout import BLOCK_ROWS
+from moesim.engine.replay.clock_steps import inlined
+from moesim.engine.replay.prefetch_arrays import (
+    BEGUN,
+    COPIES,
+    HOSTED_NS,
+    IN_SLOT,
+    LOADS,
+    MEANT,
+    NOT_POOLED,
+    ON_GPU,
+    ON_HOST,
+    OVER_LINK,
+    PADS,
+    PROMOTED,
+    PROMOTED_NOW,
     WAITING,
     WAVES,
 )
 from moesim.engine.replay.prefetch_prices import price_of
 from moesim.engine.replay.prefetch_queue import drop, leave
-from moesim.engine.replay.prefetch_types import (
-    ACTIVATING,
-    BESIDE,
-    DECIDED,
-    PATTERNS,
-    POOLS,
-    QUEUE,
-    in_place,
-)
-from moesim.runtime.compiled import types
+from moesim.engine.replay.prefetch_types import AT, UNDECIDED
 
 _FLAT = types.int64[::1]
 
 
-@in_place(
-    types.void(
-        POOLS, QUEUE, ACTIVATING, DECIDED, _FLAT, types.int64, types.int64, types.int64,
-        types.int64, types.int64, types.int64, _FLAT,
-    ))  # fmt: skip
-def queue_copies(
-    pools: Any, queue: Any, activating: Any, decided: Any, sizes: Any, local: int, work: int,
-    gpus: int, step: int, now: int, to_copy: int, counts: Any,
-) -> None:  # fmt: skip
+@inlined(types.void(UNDECIDED, AT, _FLAT))
+def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     """The demand copies of the activations, promoted ones among them; follows evictions. ``counts``
     int64[COUNTED and forms] of this layer, pass and GPU.
     """
-    layer, gpu = work // gpus, work % gpus
+    pools, queue, activating = undecided.pools, undecided.queue, undecided.activating
+    decided, sizes, work, now = undecided.decided, undecided.beside.bytes, at.work, at.now
+    local, step, to_copy = at.local, at.step, at.copy
+    layer, gpu = work // at.gpus, work % at.gpus
     layers, flat, copies, loads, waves = queue.ended.shape[1], layer * local, 0, 0, 0
     pooled = pools.of_work[work] != NOT_POOLED
     pool_first = (layer - pools.place[work]) * local
@@ -116,17 +107,13 @@ def queue_copies(
     ended[MEANT] = ended[BEGUN] = ended[PROMOTED] = 0
 
 
-@in_place(
-    types.void(
-        types.FunctionType(ASK), PATTERNS, BESIDE, ACTIVATING, DECIDED, types.int64, types.boolean,
-        _FLAT,
-    ))  # fmt: skip
-def price_work(
-    ask: Any, known: Any, beside: Any, activating: Any, decided: Any, layer: int, pads: bool,
-    counts: Any,
-) -> None:  # fmt: skip
+@inlined(types.void(UNDECIDED, types.int64, _FLAT))
+def price_work(undecided: Any, layer: int, counts: Any) -> None:
     """Prices of the activations' waves and of the host's experts; counts the activations."""
+    known, beside, ask = undecided.patterns, undecided.beside, undecided.ask
+    activating, decided = undecided.activating, undecided.decided
     kind, number = beside.kinds[layer], activating.offsets[1]
+    pads = undecided.choices[PADS] != 0
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, wave, forms = 1, 0, activating.forms
     skipped = skipped_weight = 0

@@ -14,9 +14,10 @@ from moesim.engine.counts import Counts, counted_names
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
+from moesim.engine.replay.clock_records import Works
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
-from moesim.engine.replay.flat import Played, Priced, priced_of, runs_of
+from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Played, Priced, priced_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.ones import OnesWaves
 from moesim.engine.replay.shared import Shared
@@ -79,17 +80,16 @@ class QuickProgram:
         decided = self.decider.decide(first, found)
         phase = self.case.schedule.phase[first : first + passes]
         dispatch, combine = self.collectives.prices(first, first + passes)
-        nothing = np.empty((0, 0), np.int64)
         step_copies = decided.step_copies
         self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
         self.parts.append((found.executed, *decided.counts))
-        return Played(
-            priced.plan, runs_of(self.case, phase), phase, priced.stage_ns, priced.head, dispatch,
-            combine,
+        works = Works(
             decided.wave_base, decided.step_waves, self.waves.price(self.provenance, decided),
-            nothing.ravel(), decided.copy_base, step_copies, decided.copy_wave, decided.copy_wait,
-            nothing.astype(np.bool_), nothing, int(decided.most_waves[0]), priced.charges,
+            NONE, NONE, decided.copy_base, step_copies, decided.copy_wave, decided.copy_wait, NONE,
+            NONE_STREAMED, NO_ROWS,
         )  # fmt: skip
+        passed = priced.passes(self.case, phase, dispatch, combine)
+        return Played(passed, works, int(decided.most_waves[0]), priced.charges)
 
     def _settle(self) -> None:
         """Count what the prices of ones, of collectives and of copies rest on."""
@@ -98,6 +98,7 @@ class QuickProgram:
         work = LayerWork(self.case, self.routing, self.provenance)
         for layer, number in zip(self.routing.moe_layers, self.copies.tolist(), strict=True):
             work.count_copies(layer, number)
+        work.settle()
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
-from moesim.engine.counts import Counts, Tally
+from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
-from moesim.engine.program import Program
-from moesim.engine.replay.clock import play
-from moesim.engine.replay.clock_places import TIME
+from moesim.engine.replay.clock import new_gpus, play_decided
+from moesim.engine.replay.clock_records import Filled, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
+from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick import QuickProgram, is_quick
+from moesim.engine.tally import Tally
 from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing
 
-STATE_ROWS = 4
 Provenance = dict[str, Floats]
 """Nanoseconds by source, by what they are charged to."""
 
@@ -42,12 +41,13 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     log = None if case.schedule.grows else log
+    by_layer = _by_layer(case, records)
     if prefetches(case):
-        counts, provenance = _play_prefetching(case, clock)
+        counts, provenance = _play_prefetching(case, clock, by_layer=by_layer)
     elif is_quick(case):
-        counts, provenance = _play_quick(case, clock, log, by_layer=_by_layer(case, records))
+        counts, provenance = _play_quick(case, clock, log, by_layer=by_layer)
     else:
-        counts, provenance = _play_common(case, clock)
+        counts, provenance = _play_common(case, clock, by_layer=by_layer)
     return Outcome(
         engine="replay",
         counts=counts,
@@ -72,21 +72,22 @@ def _play_quick(
     return program.total(), program.provenance.totals()
 
 
-def _play_common(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
-    tally, program = Tally(case), Program(case)
+def _play_common(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
+    tally, program = Tally(case, by_layer=by_layer), program_of(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
     return tally.total(), program.provenance_totals()
 
 
-def _play_prefetching(case: Case, clock: Clock) -> tuple[Counts, Provenance]:
+def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
     from moesim.engine.replay.prefetching import Prefetching  # takes long to compile
 
-    ahead = Prefetching(case, clock.fixed)
+    ahead = Prefetching(case, clock.fixed, by_layer=by_layer)
     for chunk in ahead.program.chunks():
-        clock.record(chunk.first, ahead.runs(chunk), partial(ahead.play, chunk))
-    counts = ahead.total()
+        passes, waves = ahead.passes(chunk), ahead.most_waves
+        clock.record(chunk.first, passes, waves, partial(ahead.play, chunk, passes))
+    counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program.provenance_totals()
 
@@ -103,7 +104,7 @@ class Clock:
     def __init__(self, case: Case, *, layers: bool) -> None:
         self.case, self.keep_layers = case, layers
         self.fixed = fixed_of(case)
-        self.state = np.zeros((STATE_ROWS, case.gpus), np.int64)
+        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers))
         self.categories = categories_of(case)
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
@@ -129,28 +130,31 @@ class Clock:
     @property
     def ended(self) -> Ints:
         """When each GPU ended what was played last, int64[gpus]."""
-        ended: Ints = self.state[TIME].copy()
+        ended: Ints = self.gpus.time.copy()
         return ended
 
     def play(self, one: Played, first: int) -> None:
         """Play the next passes, from ``first`` on."""
-        fixed, of_layer, launches = self.fixed
-        given: list[Any] = [fixed, one.plan, of_layer, launches, *one[1:-1]]
-        self.record(first, one.runs, partial(play, *given))
-        self.charges[first : first + len(one.runs)] += one.charges
-        self.copies += int(one.step_copies[:, -1].sum())
 
-    def record(self, first: int, runs: Mask, play_into: Callable[..., Any]) -> None:
-        """Play the passes ``runs`` bool[passes, model layers] from ``first`` on: ``play_into`` is
-        given state, starts, ends, charges and records, which it fills in; ``starts`` has what no
-        pass begins before.
-        """
-        here, kept = slice(first, first + len(runs)), len(runs) if self.keep_layers else 0
+        def play_into(gpus: Gpus, filled: Filled) -> None:
+            play_decided(self.fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
+
+        self.record(first, one.passes, one.most_waves, play_into)
+        self.charges[first : first + len(one.charges)] += one.charges
+        self.copies += int(one.works.step_copies[:, -1].sum())
+
+    def record(
+        self, first: int, passes: Passes, waves: int, play_into: Callable[[Gpus, Filled], None]
+    ) -> None:
+        """Play ``passes`` from ``first`` on, in which a work has at most so many ``waves``."""
+        here, kept = slice(first, first + len(passes.runs)), len(passes.runs)
         self._know_passes()
-        records = np.zeros((kept, len(self.case.model.moe_layers), self.case.gpus, 4), np.int64)
-        play_into(self.state, self.starts[here], self.ends[here], self.charges[here], records)
+        shape = (kept if self.keep_layers else 0, len(self.case.model.moe_layers), self.case.gpus)
+        records = np.zeros((*shape, 4), np.int64)
+        filled = Filled(self.starts[here], self.ends[here], self.charges[here], records)
+        play_into(self.gpus._replace(wave_end=np.zeros(waves, np.int64)), filled)
         if self.keep_layers:
-            self.layers.append(self._rows(records, first, runs))
+            self.layers.append(self._rows(records, first, passes.runs))
 
     def _know_passes(self) -> None:
         """Make room for all passes that are known."""
@@ -165,8 +169,8 @@ class Clock:
         """A row int64[n, 7] for each (pass, MoE layer, GPU) that ran."""
         moe = [layer.index for layer in self.case.model.moe_layers]
         step, layer = np.nonzero(runs[:, moe])
-        gpus = self.case.gpus
-        where = np.stack([np.repeat(step + first, gpus), np.repeat(layer, gpus)])
-        gpu = np.tile(np.arange(gpus), len(step))
-        rows = records[step, layer].reshape(-1, records.shape[-1])
-        return np.concatenate((where, gpu[None], rows.T)).T
+        rows = np.empty((len(step), self.case.gpus, 7), np.int64)
+        rows[..., 0], rows[..., 1] = step[:, None] + first, layer[:, None]
+        rows[..., 2] = np.arange(self.case.gpus)
+        rows[..., 3:] = records[step, layer]
+        return rows.reshape(-1, 7)

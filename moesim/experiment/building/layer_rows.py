@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.layer_work import BLOCK_ROWS
+from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.routing import Routing
 from moesim.gating.base import Routed
 from moesim.memory.live import LayerRows

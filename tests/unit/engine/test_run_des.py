@@ -195,7 +195,7 @@ def test_a_run_beyond_the_clock_is_refused_by_replay(monkeypatch):
     class Late(Clock):
         def __init__(self, case, *, layers):
             super().__init__(case, layers=layers)
-            self.state += ALMOST
+            self.gpus.time[:] += ALMOST
 
     monkeypatch.setattr("moesim.engine.replay.run.Clock", Late)
     with pytest.raises(InputError, match="more than 292 years"):

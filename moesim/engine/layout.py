@@ -1,0 +1,233 @@
+"""What the activations of one MoE layer on one GPU come to, compiled: waves, copies, experts of the
+host, and counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.config.compiled import njit
+from moesim.engine.case import Case, Ints
+from moesim.engine.counts import (
+    ACCESS_HITS,
+    ACTIVATIONS,
+    HITS,
+    KEPT_ROWS,
+    LATE,
+    MISSED,
+    ROWS,
+    SKIPPED_ROWS,
+    SKIPPED_WEIGHT,
+    UNNEEDED,
+)
+from moesim.memory.activations import ActiveExperts
+
+BLOCK_ROWS = 128
+"""Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
+2211.15841)."""
+NOT_LATE = np.empty(0, np.bool_)
+
+
+class Active(NamedTuple):
+    """The active experts of a MoE layer on a GPU, by pass from ``offsets`` int64[passes + 1] on,
+    ascending; aligned with ``experts``, numbered within the GPU: their ``rows``, with padding,
+    those ``kept`` without, and the gate ``weight`` of these, where it is counted, else nothing.
+    """
+
+    offsets: Any
+    experts: Any
+    rows: Any
+    kept: Any
+    weight: Any
+
+    def at(self, index: int) -> Active:
+        """Those of pass ``index`` alone."""
+        low, high = self.offsets[index], self.offsets[index + 1]
+        here = (column[low:high] for column in self[1:])
+        return Active(np.array([0, high - low]), *here)
+
+    @property
+    def needed(self) -> ActiveExperts:
+        """The experts alone."""
+        return ActiveExperts(self.offsets, self.experts)
+
+
+class Tables(NamedTuple):
+    """By pass, MoE layer and physical expert: ``rows`` with padding, ``kept`` ones, and the gate
+    ``weight`` of these, without passes where it is not counted.
+    """
+
+    rows: Ints
+    kept: Ints
+    weight: Ints
+
+
+class Layout(NamedTuple):
+    """By activation: ``rows`` int64, with padding, and whether it is ``loaded`` bool: takes a slot,
+    after a copy. Which activations are ``on_gpu``, with their ``gpu_rows``, in waves that each
+    begin at one of ``starts`` of them and ``read`` int64 so many experts over the link; which are
+    ``hosted``. Of copies the expert ``copied``, the wave that needs it and the one for which it
+    waits, else -1. ``step_*`` int64[passes + 1] offsets by pass; ``hosted_rows`` int64[passes];
+    ``counts`` int64[passes, COUNTED and forms].
+    """
+
+    rows: Any
+    loaded: Any
+    on_gpu: Any
+    gpu_rows: Any
+    starts: Any
+    read: Any
+    hosted: Any
+    copied: Any
+    copy_wave: Any
+    copy_wait: Any
+    step_waves: Any
+    step_hosted: Any
+    step_copies: Any
+    hosted_rows: Any
+    counts: Any
+
+
+class How(NamedTuple):
+    """How a case serves activations: what its forms are, bool[5, forms] (the fields of ``Flags``),
+    whether copies ``overlap`` kernels, and whether kernels pad rows to blocks.
+    """
+
+    forms: Any
+    overlaps: Any
+    pads: Any
+
+    @classmethod
+    def of(cls, case: Case) -> How:
+        """That of ``case``."""
+        pads = case.kernels == "block_sparse"
+        return cls(np.stack(case.miss.flags), case.software.overlap, pads)
+
+
+class Served(NamedTuple):
+    """``Activations`` without their victims, and of each whether it waits for a prefetch: ``late``
+    bool, or nothing.
+    """
+
+    expert: Any
+    hit: Any
+    wave: Any
+    wait: Any
+    form: Any
+    late: Any
+
+
+@njit(cache=True)
+def _find(
+    rows: Any, kept: Any, weight: Any, active: Any, local: Any, every: bool
+) -> tuple[Any, Any, Any, Any, Any]:
+    passes, weighs, most = len(rows), len(weight) > 0, len(rows) * len(local)
+    offsets, i = np.zeros(passes + 1, np.int64), 0
+    experts, own = np.empty(most, np.int64), np.empty(most, np.int64)
+    used, sums = np.empty(most, np.int64), np.empty(most if weighs else 0, np.int64)
+    for p in range(passes):
+        for place in range(len(local) if active[p] else 0):
+            e = local[place]
+            if every or rows[p, e] > 0:
+                experts[i], own[i], used[i] = place, rows[p, e], kept[p, e]
+                if weighs:
+                    sums[i] = weight[p, e]
+                i += 1
+        offsets[p + 1] = i
+    return offsets, experts[:i].copy(), own[:i].copy(), used[:i].copy(), sums[:i].copy()
+
+
+def find_active(
+    tables: Tables, layer: int, active: NDArray[np.bool_], local: Ints, *, every: bool
+) -> Active:
+    """The active experts of MoE layer ``layer`` among ``local`` ones, of the passes that run it,
+    ``active`` bool[passes]: those with rows, or ``every`` one.
+    """
+    weight = tables.weight[:, layer] if len(tables.weight) else tables.weight[:, 0]
+    found = _find(tables.rows[:, layer], tables.kept[:, layer], weight, active, local, every)
+    return Active(*found)
+
+
+@njit(cache=True)
+def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> Any:
+    """The ``Layout`` of activations; in ``streamed`` passes bool[passes] the layer's ``local``
+    experts are copied, all of them.
+    """
+    on_gpu, on_host, nowhere, in_slot, over_link = (
+        how.forms[0], how.forms[1], how.forms[2], how.forms[3], how.forms[4],
+    )  # fmt: skip
+    passes, n, weighs = len(streamed), len(served.expert), len(active.weight) > 0
+    late = len(served.late) > 0
+    rows, loaded = np.empty(n, np.int64), np.empty(n, np.bool_)
+    gpu, gpu_rows, starts = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    read, hosted = np.zeros(n, np.int64), np.empty(n, np.int64)
+    most = n + local * streamed.sum()
+    copied, copy_wave = np.empty(most, np.int64), np.empty(most, np.int64)
+    copy_wait = np.empty(most, np.int64)
+    step_waves, step_hosted = np.zeros(passes + 1, np.int64), np.zeros(passes + 1, np.int64)
+    step_copies, hosted_rows = np.zeros(passes + 1, np.int64), np.zeros(passes, np.int64)
+    counts = np.zeros((passes, MISSED + how.forms.shape[1]), np.int64)
+    own, used = np.zeros(local, np.int64), np.zeros(local, np.int64)
+    lost = np.zeros(local, np.int64)
+    waves = members = hosts = copies = 0
+    for p in range(passes):
+        low, high, last = active.offsets[p], active.offsets[p + 1], -1
+        of_pass, total, kept, hits, access_hits = counts[p], 0, 0, 0, 0
+        for i in range(low, high):
+            e = active.experts[i]
+            own[e], used[e] = active.rows[i], active.kept[i]
+            if weighs:
+                lost[e] = active.weight[i]
+        for i in range(low, high):
+            e, form, hit = served.expert[i], served.form[i], served.hit[i]
+            number = own[e]
+            loads = not hit and in_slot[form]
+            loaded[i] = loads
+            if on_gpu[form]:
+                if how.pads:
+                    number = -(-number // BLOCK_ROWS) * BLOCK_ROWS
+                if served.wave[i] != last:
+                    last, starts[waves] = served.wave[i], members
+                    waves += 1
+                gpu[members], gpu_rows[members] = i, number
+                members += 1
+                read[waves - 1] += over_link[form]
+            elif on_host[form]:
+                hosted[hosts] = i
+                hosts += 1
+                hosted_rows[p] += number
+            elif nowhere[form]:
+                number = 0
+                of_pass[SKIPPED_ROWS] += used[e]
+                of_pass[SKIPPED_WEIGHT] += lost[e]
+            if loads and not streamed[p]:
+                wave, wait = served.wave[i], served.wait[i]
+                copied[copies], copy_wave[copies] = e, wave
+                copy_wait[copies] = wait if how.overlaps else max(wait, wave - 1)
+                copies += 1
+            if not hit:
+                of_pass[MISSED + form] += 1
+            elif late and served.late[i]:
+                of_pass[LATE] += 1
+            else:
+                hits += 1
+                access_hits += used[e]
+            rows[i] = number
+            total += number
+            kept += used[e]
+        if streamed[p]:
+            of_pass[UNNEEDED] = local - (high - low)
+            for e in range(local):
+                copied[copies], copy_wave[copies], copy_wait[copies] = e, 0, -1
+                copies += 1
+        of_pass[ACTIVATIONS], of_pass[HITS], of_pass[ACCESS_HITS] = high - low, hits, access_hits
+        of_pass[ROWS], of_pass[KEPT_ROWS] = total, kept
+        step_waves[p + 1], step_hosted[p + 1], step_copies[p + 1] = waves, hosts, copies
+    return Layout(
+        rows, loaded, gpu[:members], gpu_rows[:members], starts[:waves], read[:waves],
+        hosted[:hosts], copied[:copies], copy_wave[:copies], copy_wait[:copies],
+        step_waves, step_hosted, step_copies, hosted_rows, counts,
+    )  # fmt: skip

@@ -1,0 +1,151 @@
+"""What the compiled clock reads and writes, as named arrays, and their types."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from moesim.config.compiled import types
+from moesim.trace.routing import Phase
+
+ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
+"""Places in ``CHARGES``."""
+DECODE, ENCODE = int(Phase.DECODE), int(Phase.ENCODE)
+MOE, LAUNCHED = range(2)
+"""Columns of the plan: the MoE layer (or -1), what the host launches beyond its constants; then for
+each stage the row of its time."""
+BEFORE_GATE, OF_GATE, PERMUTE, BESIDE, AFTER = (LAUNCHED + 1 + stage for stage in range(5))
+BEGIN, END, STALL, WAIT = range(4)
+"""Places in a record."""
+
+
+class Fixed(NamedTuple):
+    """What is the same in every pass, in ns where it is a time.
+
+    Of the host: what it launches in attention, a whole ``sequence``'s attention, a dense layer, the
+    gate, the shared expert, a wave, combine and the head, its ``waits`` for counts, and what a copy
+    takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside kernels;
+    ``streams_ahead``: a layer that is copied whole is copied while another one computes.
+    ``exchange`` of counts; ``agrees``: GPUs agree on a capacity. ``copy_ns`` int64[MoE layers] of
+    an expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``launches`` int64[MoE layers x
+    gpus]: kernels that the host launches in every pass, -1: the waves.
+    """
+
+    attention: Any
+    sequence: Any
+    dense: Any
+    gate: Any
+    shared: Any
+    wave: Any
+    combine: Any
+    head: Any
+    waits: Any
+    copy: Any
+    blocking: Any
+    overlaps: Any
+    streams_ahead: Any
+    exchange: Any
+    agrees: Any
+    copy_ns: Any
+    wait_ns: Any
+    launches: Any
+
+
+class Passes(NamedTuple):
+    """A run of passes: ``plan`` int64[model layers, 7]; which layers each ``runs`` bool[passes,
+    model layers] and its ``phase`` uint8[passes]; the time of stages ``stage_ns`` int64[rows,
+    passes, gpus] and of its ``head`` int64[passes, gpus]; ``dispatch`` and ``combine`` int64[MoE
+    layers, passes].
+    """
+
+    plan: Any
+    runs: Any
+    phase: Any
+    stage_ns: Any
+    head: Any
+    dispatch: Any
+    combine: Any
+
+
+class Works(NamedTuple):
+    """What is to do of each work, (MoE layer, GPU), as in ``chunk.Work``; ``*_base`` int64[works]:
+    where its part begins. ``hosted`` int64[works, passes] ns of the host's experts. ``there``: when
+    what was in flight arrives, by wave, and ``copy_issued``, where the clock decides; then there is
+    one work at a time. Without rows or elements where nothing is read over the link, streamed or
+    hosted.
+    """
+
+    wave_base: Any
+    step_waves: Any
+    wave_ns: Any
+    read_ns: Any
+    there: Any
+    copy_base: Any
+    step_copies: Any
+    copy_wave: Any
+    copy_wait: Any
+    copy_issued: Any
+    streamed: Any
+    hosted: Any
+
+
+class Gpus(NamedTuple):
+    """The GPUs' clocks int64[gpus], carried from pass to pass: the ``time``, the ``cursor`` up to
+    which it is charged, the ``host``'s time, when the copy engine is free (``copied``). In a layer:
+    when its counts are ``known``, when the GPU is ``free`` of the shared expert, when its rows are
+    ``ready``; the next layer ``to_stream`` and the end of copies that are ``coming`` int64[gpus,
+    MoE layers], -1 without; ``wave_end`` int64[waves].
+    """
+
+    time: Any
+    cursor: Any
+    host: Any
+    copied: Any
+    known: Any
+    free: Any
+    ready: Any
+    to_stream: Any
+    coming: Any
+    wave_end: Any
+
+
+class Filled(NamedTuple):
+    """What is filled in: ``starts`` int64[passes, gpus] (first the instants before which no pass
+    begins), ``ends``, ``charges`` int64[passes, gpus, categories] beyond those of terms and, where
+    they are kept, ``records`` int64[passes, MoE layers, gpus, 4] of begin, end, stall and barrier.
+    """
+
+    starts: Any
+    ends: Any
+    charges: Any
+    records: Any
+
+
+class Span(NamedTuple):
+    """What a work has to do in a pass: its waves ``low:high`` and copies ``first:last``, how many
+    copies the host ``issues`` and how long it computes, ``hosted_ns``.
+    """
+
+    low: Any
+    high: Any
+    first: Any
+    last: Any
+    issues: Any
+    hosted_ns: Any
+
+
+def record(kind: type, *members: Any) -> Any:
+    """The type of the named tuple ``kind`` of such ``members``."""
+    uniform: Any = types.NamedUniTuple
+    mixed: Any = types.NamedTuple
+    if len(set(members)) == 1:
+        return uniform(members[0], len(members), kind)
+    return mixed(members, kind)
+
+
+FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
+FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
+FIXED = record(Fixed, *[types.int64] * 15, FLAT, TABLE, FLAT)
+PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
+WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE)
+GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT)
+FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

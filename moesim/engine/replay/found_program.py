@@ -1,0 +1,55 @@
+"""A run without its clock whose active experts compiled code finds in the trace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.engine.case import Case, Floats
+from moesim.engine.layout import Active
+from moesim.engine.program import Program, RoutedPasses
+from moesim.engine.replay.collectives import Collectives
+from moesim.engine.replay.found import Finder
+from moesim.gating.dynamic import Dynamic
+
+NONE = np.empty(0, np.int64)
+
+
+def is_found(case: Case) -> bool:
+    """Whether the rows of ``case`` are its tokens' choices, each on one GPU, and none is lost."""
+    plain = type(case.gating) is Dynamic and not case.placement.has_replicas
+    return plain and not case.miss.skips
+
+
+class FoundProgram(Program):
+    """``Program`` of a case that ``is_found``."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.finder = Finder(self.case, self.routing, by_layer=False)
+        self.collectives = Collectives(self.case, self.finder, self.provenance)
+
+    def provenance_totals(self) -> dict[str, Floats]:
+        """As in ``Program``."""
+        self.collectives.settle()
+        return super().provenance_totals()
+
+    def _routed(self, first: int, last: int) -> RoutedPasses:
+        gpus, found = self.case.gpus, self.finder.active_experts(first, last)
+        kept, works = self.finder.choices(first, last), {}
+        for key in self.keys():
+            work = key[0] * gpus + key[1]
+            experts, rows = (
+                one[work, : found.offsets[work, -1]] for one in (found.experts, found.rows)
+            )
+            works[key] = Active(found.offsets[work], experts, rows, rows, NONE)
+        none = np.zeros((last - first, len(self.routing.moe_layers)), np.int64)
+        both = self.collectives.prices(first, last) if gpus > 1 else ()
+        dispatch, combine = map(list, both or ((), ()))
+        return RoutedPasses(
+            kept, none, none, np.stack((none, none), axis=2), works, (dispatch, combine)
+        )
+
+
+def program_of(case: Case) -> Program:
+    """What decides and prices ``case``."""
+    return FoundProgram(case) if is_found(case) else Program(case)
