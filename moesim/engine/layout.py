@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.compiled import njit
 from moesim.engine.case import Case, Ints
 from moesim.engine.counts import (
     ACCESS_HITS,
@@ -24,6 +23,8 @@ from moesim.engine.counts import (
     UNNEEDED,
 )
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.forms import Flags
+from moesim.runtime.compiled import inlined, njit
 
 BLOCK_ROWS = 128
 """Rows to a multiple of which block-sparse kernels pad each expert (MegaBlocks, arXiv
@@ -91,6 +92,10 @@ class Layout(NamedTuple):
     counts: Any
 
 
+ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
+"""Rows of what forms are: the fields of ``Flags``, as one table."""
+
+
 class How(NamedTuple):
     """How a case serves activations: what its forms are, bool[5, forms] (the fields of ``Flags``),
     whether copies ``overlap`` kernels, and whether kernels pad rows to blocks.
@@ -151,83 +156,107 @@ def find_active(
     return Active(*found)
 
 
+@inlined
+def _room(most: int, copies: int, passes: int, columns: int) -> Any:
+    """A layout of at most so many activations and copies."""
+    return Layout(
+        np.empty(most, np.int64), np.empty(most, np.bool_), np.empty(most, np.int64),
+        np.empty(most, np.int64), np.empty(most, np.int64), np.zeros(most, np.int64),
+        np.empty(most, np.int64), np.empty(copies, np.int64), np.empty(copies, np.int64),
+        np.empty(copies, np.int64), np.zeros(passes + 1, np.int64), np.zeros(passes + 1, np.int64),
+        np.zeros(passes + 1, np.int64), np.zeros(passes, np.int64),
+        np.zeros((passes, columns), np.int64),
+    )  # fmt: skip
+
+
+@inlined
+def _read_active(active: Any, p: int, own: Any, used: Any, lost: Any) -> None:
+    """Rows with and without padding of the active experts of pass ``p``, and their weight."""
+    for i in range(active.offsets[p], active.offsets[p + 1]):
+        e = active.experts[i]
+        own[e], used[e] = active.rows[i], active.kept[i]
+        if len(active.weight) > 0:
+            lost[e] = active.weight[i]
+
+
+@inlined
+def _stream(laid: Any, local: int, copies: int) -> int:
+    """The copies of a whole layer, behind so many; returns how many there are then."""
+    for e in range(local):
+        laid.copied[copies], laid.copy_wave[copies], laid.copy_wait[copies] = e, 0, -1
+        copies += 1
+    return copies
+
+
+@inlined
+def _cut(laid: Any, members: int, waves: int, hosts: int, copies: int) -> Any:
+    """The layout without the room that is left."""
+    return Layout(
+        laid.rows, laid.loaded, laid.on_gpu[:members], laid.gpu_rows[:members],
+        laid.starts[:waves], laid.read[:waves], laid.hosted[:hosts], laid.copied[:copies],
+        laid.copy_wave[:copies], laid.copy_wait[:copies], laid.step_waves, laid.step_hosted,
+        laid.step_copies, laid.hosted_rows, laid.counts,
+    )  # fmt: skip
+
+
 @njit(cache=True)
 def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> Any:
     """The ``Layout`` of activations; in ``streamed`` passes bool[passes] the layer's ``local``
     experts are copied, all of them.
     """
-    on_gpu, on_host, nowhere, in_slot, over_link = (
-        how.forms[0], how.forms[1], how.forms[2], how.forms[3], how.forms[4],
-    )  # fmt: skip
-    passes, n, weighs = len(streamed), len(served.expert), len(active.weight) > 0
-    late = len(served.late) > 0
-    rows, loaded = np.empty(n, np.int64), np.empty(n, np.bool_)
-    gpu, gpu_rows, starts = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    read, hosted = np.zeros(n, np.int64), np.empty(n, np.int64)
-    most = n + local * streamed.sum()
-    copied, copy_wave = np.empty(most, np.int64), np.empty(most, np.int64)
-    copy_wait = np.empty(most, np.int64)
-    step_waves, step_hosted = np.zeros(passes + 1, np.int64), np.zeros(passes + 1, np.int64)
-    step_copies, hosted_rows = np.zeros(passes + 1, np.int64), np.zeros(passes, np.int64)
-    counts = np.zeros((passes, MISSED + how.forms.shape[1]), np.int64)
-    own, used = np.zeros(local, np.int64), np.zeros(local, np.int64)
-    lost = np.zeros(local, np.int64)
+    passes, most, late = len(streamed), len(served.expert), len(served.late) > 0
+    columns = MISSED + how.forms.shape[1]
+    laid = _room(most, most + local * streamed.sum(), passes, columns)
+    own, used, lost = (
+        np.zeros(local, np.int64),
+        np.zeros(local, np.int64),
+        np.zeros(local, np.int64),
+    )
     waves = members = hosts = copies = 0
     for p in range(passes):
-        low, high, last = active.offsets[p], active.offsets[p + 1], -1
-        of_pass, total, kept, hits, access_hits = counts[p], 0, 0, 0, 0
-        for i in range(low, high):
-            e = active.experts[i]
-            own[e], used[e] = active.rows[i], active.kept[i]
-            if weighs:
-                lost[e] = active.weight[i]
+        low, high, last, counts = active.offsets[p], active.offsets[p + 1], -1, laid.counts[p]
+        rows = kept = hits = access_hits = 0
+        _read_active(active, p, own, used, lost)
         for i in range(low, high):
             e, form, hit = served.expert[i], served.form[i], served.hit[i]
             number = own[e]
-            loads = not hit and in_slot[form]
-            loaded[i] = loads
-            if on_gpu[form]:
+            if how.forms[ON_GPU, form]:
                 if how.pads:
                     number = -(-number // BLOCK_ROWS) * BLOCK_ROWS
                 if served.wave[i] != last:
-                    last, starts[waves] = served.wave[i], members
+                    last, laid.starts[waves] = served.wave[i], members
                     waves += 1
-                gpu[members], gpu_rows[members] = i, number
+                laid.on_gpu[members], laid.gpu_rows[members] = i, number
                 members += 1
-                read[waves - 1] += over_link[form]
-            elif on_host[form]:
-                hosted[hosts] = i
+                laid.read[waves - 1] += how.forms[OVER_LINK, form]
+            elif how.forms[ON_HOST, form]:
+                laid.hosted[hosts] = i
                 hosts += 1
-                hosted_rows[p] += number
-            elif nowhere[form]:
+                laid.hosted_rows[p] += number
+            elif how.forms[NOWHERE, form]:
                 number = 0
-                of_pass[SKIPPED_ROWS] += used[e]
-                of_pass[SKIPPED_WEIGHT] += lost[e]
-            if loads and not streamed[p]:
+                counts[SKIPPED_ROWS] += used[e]
+                counts[SKIPPED_WEIGHT] += lost[e]
+            laid.loaded[i] = not hit and how.forms[IN_SLOT, form]
+            if laid.loaded[i] and not streamed[p]:
                 wave, wait = served.wave[i], served.wait[i]
-                copied[copies], copy_wave[copies] = e, wave
-                copy_wait[copies] = wait if how.overlaps else max(wait, wave - 1)
+                laid.copied[copies], laid.copy_wave[copies] = e, wave
+                laid.copy_wait[copies] = wait if how.overlaps else max(wait, wave - 1)
                 copies += 1
             if not hit:
-                of_pass[MISSED + form] += 1
+                counts[MISSED + form] += 1
             elif late and served.late[i]:
-                of_pass[LATE] += 1
+                counts[LATE] += 1
             else:
                 hits += 1
                 access_hits += used[e]
-            rows[i] = number
-            total += number
+            laid.rows[i] = number
+            rows += number
             kept += used[e]
         if streamed[p]:
-            of_pass[UNNEEDED] = local - (high - low)
-            for e in range(local):
-                copied[copies], copy_wave[copies], copy_wait[copies] = e, 0, -1
-                copies += 1
-        of_pass[ACTIVATIONS], of_pass[HITS], of_pass[ACCESS_HITS] = high - low, hits, access_hits
-        of_pass[ROWS], of_pass[KEPT_ROWS] = total, kept
-        step_waves[p + 1], step_hosted[p + 1], step_copies[p + 1] = waves, hosts, copies
-    return Layout(
-        rows, loaded, gpu[:members], gpu_rows[:members], starts[:waves], read[:waves],
-        hosted[:hosts], copied[:copies], copy_wave[:copies], copy_wait[:copies],
-        step_waves, step_hosted, step_copies, hosted_rows, counts,
-    )  # fmt: skip
+            counts[UNNEEDED], copies = local - (high - low), _stream(laid, local, copies)
+        counts[ACTIVATIONS], counts[HITS], counts[ACCESS_HITS] = high - low, hits, access_hits
+        counts[ROWS], counts[KEPT_ROWS] = rows, kept
+        laid.step_waves[p + 1], laid.step_hosted[p + 1] = waves, hosts
+        laid.step_copies[p + 1] = copies
+    return _cut(laid, members, waves, hosts, copies)

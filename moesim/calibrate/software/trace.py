@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from moesim.config.errors import InputError
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
-from moesim.experiment.build import build
-from moesim.experiment.schema import Experiment
+from moesim.experiment.building.build import build
+from moesim.experiment.schema.experiment import Experiment
 
 
 def trace_hits(trace: str, model: str, hardware: str, slots: Sequence[str]) -> dict[str, float]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from moesim.config.compiled import types
 from moesim.engine.replay.clock_experts import (
     SPAN,
     after_victim,
@@ -37,7 +36,7 @@ from moesim.engine.replay.clock_steps import (
     play_dense,
     reach_experts,
 )
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import types
 
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""

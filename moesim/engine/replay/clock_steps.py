@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numba
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.clock_records import (
     AFTER,
     BARRIER,

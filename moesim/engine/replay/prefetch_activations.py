@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (
     MOST_LOADS,

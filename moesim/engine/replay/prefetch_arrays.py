@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.memory.forms import Flags
-
 NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 WAITING = 1 << 62
@@ -19,9 +17,6 @@ MEANT, BEGUN, PROMOTED = range(3)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted."""
 WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
-ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
-"""Rows of what forms are: the fields of ``Flags``, as one table, since each array of an argument
-makes every call longer."""
 
 
 class Pools(NamedTuple):

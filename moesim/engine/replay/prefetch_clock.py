@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.replay.clock import clock_with
 from moesim.engine.replay.clock_experts import SPAN
 from moesim.engine.replay.clock_records import FILLED, FIXED, GPUS, PASSES, WORKS, Span

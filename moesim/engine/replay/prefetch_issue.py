@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.config.compiled import types
 from moesim.engine.replay.clock_records import record
 from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from moesim.config.compiled import njit, types
 from moesim.engine.replay.callback import ASK, DRAW
 from moesim.engine.replay.clock_records import record
 from moesim.engine.replay.prefetch_arrays import (

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.config.compiled import types
 from moesim.engine.counts import (
     ACCESS_HITS,
     ACTIVATIONS,
@@ -23,19 +22,15 @@ from moesim.engine.counts import (
     TAKEN_OVER,
     USED,
 )
-from moesim.engine.layout import BLOCK_ROWS
+from moesim.engine.layout import BLOCK_ROWS, IN_SLOT, ON_GPU, ON_HOST, OVER_LINK
 from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (
     BEGUN,
     COPIES,
     HOSTED_NS,
-    IN_SLOT,
     LOADS,
     MEANT,
     NOT_POOLED,
-    ON_GPU,
-    ON_HOST,
-    OVER_LINK,
     PADS,
     PROMOTED,
     PROMOTED_NOW,
@@ -45,6 +40,7 @@ from moesim.engine.replay.prefetch_arrays import (
 from moesim.engine.replay.prefetch_prices import price_of
 from moesim.engine.replay.prefetch_queue import drop, leave
 from moesim.engine.replay.prefetch_types import AT, UNDECIDED
+from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
 

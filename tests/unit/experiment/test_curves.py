@@ -12,8 +12,8 @@ import moesim
 from moesim.config.errors import InputError
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
-from moesim.experiment.build import build
-from moesim.experiment.curves import COLUMNS, POLICIES, WHOLE, miss_curves, whole
+from moesim.experiment.building.build import build
+from moesim.experiment.questions.curves import COLUMNS, POLICIES, WHOLE, miss_curves, whole
 from moesim.memory.policies import registry
 from moesim.trace import read_trace, write_trace
 from moesim.trace.slicing import slice_trace
