@@ -4,10 +4,10 @@ host.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,18 @@ class LayerWork:
 
     def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
         self.case, self.routing, self.provenance = case, routing, provenance
-        self._ragged: dict[LayerSpec, RaggedWaves] = {}
-        self._copy_ns: dict[FfnSpec, int] = {}
-        self._copies: Counter[FfnSpec] = Counter()
-        self.how = How.of(case)
+        self.how, self.reads = How.of(case), case.miss.uses_link
+        alike = [replace(layer, index=0) for layer in routing.moe_layers]
+        specs = list(dict.fromkeys(alike))
+        self.kinds = [specs.index(layer) for layer in alike]
+        self.waves = [RaggedWaves(case, spec) for spec in specs]
+        self.copies = [0 for _ in specs]
+        software = case.software
+        self._copied: list[tuple[int, Literal["h2d"], bool, int]] = [
+            (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
+            for expert in map(_expert, specs)
+        ]
+        self.copy_ns = [case.prices.copy_ns(*shape) for shape in self._copied]
 
     def offers(self, key: Key, active: Active) -> Ints:
         """Copy, kernel and host price (with its rows' copies) of each active expert alone, int64[3,
@@ -59,7 +67,7 @@ class LayerWork:
         padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
         kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
         host = self.case.prices.cpu_expert_ns(spec, own) + self._moved(own).sum(axis=0)
-        copy = np.full(number, self.copy_ns(_expert(spec)), np.int64)
+        copy = np.full(number, self.copy_ns[self.kinds[key[0]]], np.int64)
         return np.array([copy, kernel[found.place], host[found.place]])
 
     def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
@@ -67,12 +75,12 @@ class LayerWork:
         together.
         """
         laid = {key: self._laid(key, one) for key, one in decided.items()}
-        kinds: dict[LayerSpec, list[Key]] = defaultdict(list)
+        kinds: dict[int, list[Key]] = defaultdict(list)
         for key in laid:
-            kinds[replace(self.routing.moe_layers[key[0]], index=0)].append(key)
+            kinds[self.kinds[key[0]]].append(key)
         works: dict[Key, Work] = {}
-        for spec, keys in kinds.items():
-            prices = self._priced(spec, [laid[key] for key in keys])
+        for kind, keys in kinds.items():
+            prices = self._priced(self.waves[kind], [laid[key] for key in keys])
             for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
                 one, (wave, read, hosted, moved) = decided[key], of_key
                 works[key] = Work(
@@ -86,16 +94,17 @@ class LayerWork:
         served = Served(expert, hit, wave, wait, form, one.late)
         local = len(self.routing.local[key[1]])
         laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
-        self.count_copies(self.routing.moe_layers[key[0]], len(laid.copied))
+        self.copies[self.kinds[key[0]]] += len(laid.copied)
         return laid
 
-    def _priced(self, spec: LayerSpec, laid: list[Layout]) -> list[list[Ints]]:
-        """By layout ``wave_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers like
-        ``spec``.
+    def _priced(self, waves: RaggedWaves, laid: list[Layout]) -> list[list[Ints]]:
+        """By layout ``wave_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
+        alike, whose prices ``waves`` knows.
         """
+        rows, spec = _joined([one.gpu_rows for one in laid]), waves.spec
         members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
         starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
-        wave_ns = self.waves(spec, _joined([one.gpu_rows for one in laid]), _joined(starts))
+        wave_ns = waves.prices(self.provenance, rows, _joined(starts))
         read = _joined([one.read for one in laid])
         hosted = _joined([one.rows[one.hosted] for one in laid])
         moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
@@ -109,39 +118,20 @@ class LayerWork:
             _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
 
-    def loaded(self, activations: Activations) -> NDArray[np.bool_]:
-        """bool[activations]: whose expert misses and takes a slot, after a copy."""
-        loaded: NDArray[np.bool_] = (
-            ~activations.hit & self.case.miss.flags.in_slot[activations.form]
-        )
-        return loaded
-
-    def waves(self, spec: LayerSpec, rows: Ints, starts: Ints) -> Ints:
-        """The price of each wave of layers like ``spec``, which are counted, at the latest when
-        they settle.
-        """
-        if not len(starts):
-            return starts
-        if spec not in self._ragged:
-            self._ragged[spec] = RaggedWaves(self.case, spec)
-        return self._ragged[spec].prices(self.provenance, rows, starts)
-
     def settle(self) -> None:
         """Count what the prices of waves and copies rest on."""
-        for waves in self._ragged.values():
+        for waves in self.waves:
             waves.settle(self.provenance)
-        for expert, number in self._copies.items():
-            software = self.case.software
-            shape = (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-            self.provenance.add("copy", np.array([self.copy_ns(expert)]), *shape, times=number)
-        self._copies.clear()
+        for price, shape, number in zip(self.copy_ns, self._copied, self.copies, strict=True):
+            self.provenance.add("copy", np.array([price]), *shape, times=number)
+        self.copies = [0 for _ in self.copies]
 
     def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
         each wave.
         """
         size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
-        if not self.case.miss.uses_link:
+        if not self.reads:
             return beyond
         for number in np.unique(read[read > 0]).tolist():
             here, shape = read == number, (number * size, "h2d", True, 1)
@@ -174,16 +164,9 @@ class LayerWork:
         moved: Ints = np.stack((down, up))[:, found.place]
         return moved
 
-    def copy_ns(self, expert: FfnSpec) -> int:
-        """The price of copying an expert alone."""
-        if expert not in self._copy_ns:
-            pinned, copies = self.case.software.pinned, self.case.software.copies_per_expert(expert)
-            self._copy_ns[expert] = self.case.prices.copy_ns(expert.bytes, "h2d", pinned, copies)
-        return self._copy_ns[expert]
-
-    def count_copies(self, spec: LayerSpec, number: int) -> None:
-        """Count ``number`` copies of an expert, whose prices are when they settle."""
-        self._copies[_expert(spec)] += number
+    def count_copies(self, layer: int, number: int) -> None:
+        """Count ``number`` copies of an expert of MoE layer ``layer``."""
+        self.copies[self.kinds[layer]] += number
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:

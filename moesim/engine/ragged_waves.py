@@ -70,6 +70,8 @@ class RaggedWaves:
     def prices(self, provenance: Provenance, rows: Ints, starts: Ints) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
         numbers = np.empty_like(starts)
+        if not len(starts):
+            return starts
         if self.tiles is None or not _tell_apart(rows, starts, *self.tiles, numbers):
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts)

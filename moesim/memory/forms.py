@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -61,7 +61,8 @@ class Flags(NamedTuple):
     over_link: Any
 
 
-def flags_of(forms: Sequence[Form]) -> Flags:
+@cache
+def flags_of(forms: tuple[Form, ...]) -> Flags:
     """The flags of the table ``forms``."""
 
     def mask(flags: list[bool]) -> NDArray[np.bool_]:

@@ -65,7 +65,7 @@ class Ahead:
         self.residencies = program.residencies
         self.slots = [program.residencies.slots_of((layer, gpu)) for layer in range(layers)]
         self.specs = case.model.moe_layers
-        self.copy_ns = [self.work.copy_ns(one.moe.expert) for one in self.specs if one.moe]
+        self.copy_ns = [self.work.copy_ns[kind] for kind in self.work.kinds]
         self.names = [case.placement.names(layer, gpu) for layer in range(layers)]
         self.meant: dict[Place, list[Prefetch]] = defaultdict(list)
         self.latest: dict[tuple[int, int], Prefetch] = {}
@@ -95,9 +95,8 @@ class Ahead:
             activations = slots.decide(place[0], experts, *rest)
             late = activations.hit & arriving[activations.expert]
         valid = {one.expert for one in meant if not one.evicted}
-        groups, ends, caused = self._copies(layer.moe_index, place[0], activations, late)
-        decided = Decided(active, activations, NOT_STREAMED, late)
-        work = self.work.of({key: decided})[key]
+        work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
+        groups, ends, caused = self._copies(place, activations, work.laid.loaded, late)
         layer.skip_to(index)
         layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
         where = (index, layer.moe_index, self.gpu)
@@ -113,7 +112,7 @@ class Ahead:
         started = sum(one.started for one in meant)
         counts[STARTED], counts[CANCELLED] = started, len(meant) - started
         counts[TAKEN_OVER] = sum(one.promoted for one in meant)
-        self.work.count_copies(self.specs[layer], started)
+        self.work.count_copies(layer, started)
 
     def _end(self, place: Place, slots: LayerSlots, experts: Ints) -> list[Prefetch]:
         """Cancel prefetches that wait and are not needed, and lift the layer's pins; returns all
@@ -146,15 +145,19 @@ class Ahead:
             one.evicted = True
 
     def _copies(
-        self, layer: int, step: int, activations: Activations, late: NDArray[np.bool_]
+        self,
+        place: Place,
+        activations: Activations,
+        loaded: NDArray[np.bool_],
+        late: NDArray[np.bool_],
     ) -> tuple[Groups, Ends, int]:
         """Queue the copies of the activations, promoted ones among them, and follow evictions: the
         copies of each wave, in order, and how many misses prefetches had caused.
         """
         groups: Groups = defaultdict(list)
         ends: Ends = {}
-        loads, caused, slots = 0, 0, self.slots[layer]
-        loaded = self.work.loaded(activations)
+        (step, layer), loads, caused = place, 0, 0
+        slots = self.slots[layer]
         columns = (
             activations.expert,
             activations.hit,

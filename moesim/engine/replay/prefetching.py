@@ -101,6 +101,5 @@ class Prefetching:
         """Count what the prices of a chunk's copies rest on, from the ``table`` of its counts."""
         none = np.zeros(0, np.int64)
         copies = Counts.of(table, self.case.miss.forms, none, none).copies.sum(axis=(0, 2))
-        for layer, number in zip(self.case.model.moe_layers, copies.tolist(), strict=True):
-            if number:
-                self.program.work.count_copies(layer, number)
+        for layer, number in enumerate(copies.tolist()):
+            self.program.work.count_copies(layer, number)

@@ -96,7 +96,7 @@ class QuickProgram:
         self.waves.settle(self.provenance)
         self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.provenance)
-        for layer, number in zip(self.routing.moe_layers, self.copies.tolist(), strict=True):
+        for layer, number in enumerate(self.copies.tolist()):
             work.count_copies(layer, number)
         work.settle()
 
