@@ -11,9 +11,10 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.replay import shared
-from moesim.engine.replay.activations import take_all_activations
+from moesim.engine.replay.activations import decide_all_of
 from moesim.experiment.resolve import load_experiment
 from moesim.experiment.traces import write_shared
+from moesim.memory.policy import CachePolicy
 from moesim.results import read_result
 from moesim.results.store import read_log
 from moesim.sweep import point_folder, run_sweep
@@ -70,12 +71,12 @@ def test_points_share_what_they_decide(
     )
     loaded, decided = load_experiment(experiment), []
 
-    def deciding(*given: Any) -> int:
-        decided.append(given)
-        return take_all_activations(*given)
+    def deciding(policy: type[CachePolicy]) -> Any:
+        decided.append(policy)
+        return decide_all_of(policy)
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
-    monkeypatch.setattr("moesim.engine.replay.decided.take_all_activations", deciding)
+    monkeypatch.setattr("moesim.engine.replay.decided.decide_all_of", deciding)
     table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
     assert len(decided) == 6
     alone = [Simulation()(point).summary for _, point in loaded.points]
