@@ -27,6 +27,8 @@ from moesim.memory.policy import (
 )
 from moesim.memory.policy_reads import Reads
 
+ROUND = 32
+"""Ranks that are compared side by side."""
 CLOSED = np.iinfo(np.int64).max
 """What no candidate is ranked above."""
 
@@ -127,14 +129,17 @@ def _lowest(ranks: Any, expert_at: Any) -> int:
 
 
 @inlined
-def _first_over(key: Any, over: Any, slot_of: Any, state: Any) -> int:
-    """As ``_first``, of the residents among the experts ``over``, for a key of the expert alone."""
+def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
+    """As ``_first``, of the residents among ``order[low:high]``, for a key of the expert alone; its
+    place there.
+    """
     first, least = -1, 0
-    for e in over:
+    for j in range(low, high):
+        e = order[j]
         if slot_of[e] >= 0:
             value = int(key(e, state, 0.0, 0, 0))
-            if first < 0 or value < least or (value == least and e < first):
-                first, least = e, value
+            if first < 0 or value < least or (value == least and e < order[first]):
+                first, least = j, value
     return first
 
 
@@ -184,7 +189,11 @@ def decide_with(
         for e in range(experts):
             used += resident[e]
         # By ``own`` keys slots are ranked, as these change seldom; else experts are candidates.
-        slot_of, places = np.full(experts, -1, np.int64), max(used, min(slots, experts))
+        # The last place is that of experts without a slot, and never ranked. Vector instructions
+        # look at a round of places at once; of few they look at one by one.
+        slot_of, places = np.full(experts, -1, np.int64), max(used, min(slots, experts)) + 1
+        if 2 * places > ROUND:
+            places = (places + ROUND - 1) // ROUND * ROUND
         ranks = np.full(places if own else 0, CLOSED, np.int64)
         expert_at = np.zeros(places if own else 0, np.int64)
         idle = np.zeros(0 if own else experts, np.bool_)
@@ -222,10 +231,10 @@ def decide_with(
             for i in range(low, high):
                 e = active[i]
                 slot = slot_of[e]
-                if not own:
-                    idle[e] = False
-                elif slot >= 0:
+                if own:
                     ranks[slot] = CLOSED
+                else:
+                    idle[e] = False
                 if not resident_first:
                     expert_out[i] = e
                 else:
@@ -241,7 +250,7 @@ def decide_with(
                         expert_out[rest] = e
                         rest += 1
             wave = members = loads = copied = hosted = 0
-            crossed = not resident_first
+            crossed, any_idle = not resident_first, True
             for i in range(low, high):
                 e = expert_out[i]
                 at = index_of[e] if resident_first else i
@@ -271,23 +280,24 @@ def decide_with(
                             used += 1
                         else:
                             draw = draws[now] if len(draws) > 0 else 0.0
-                            if own:
+                            if any_idle and own:
                                 victim = _lowest(ranks, expert_at)  # rule (a)
-                            else:
+                            elif any_idle:
                                 victim = _first(key, idle, state, draw, keys)
                             if victim < 0:  # rule (b)
+                                any_idle, j = False, low
                                 if own:
-                                    victim = _first_over(key, expert_out[low:i], slot_of, state)
+                                    j = _first_over(key, expert_out, low, i, slot_of, state)
+                                    victim = expert_out[j] if j >= 0 else -1
                                 else:
-                                    for other in expert_out[low:i]:
-                                        over[other] = slot_of[other] >= 0
+                                    for k in range(low, i):
+                                        over[expert_out[k]] = slot_of[expert_out[k]] >= 0
                                     victim = _first(key, over, state, draw, keys)
-                                    for other in expert_out[low:i]:
-                                        over[other] = False
-                                if victim >= 0:
-                                    j = low
-                                    while expert_out[j] != victim:
+                                    for k in range(low, i):
+                                        over[expert_out[k]] = False
+                                    while victim >= 0 and expert_out[j] != victim:
                                         j += 1
+                                if victim >= 0:
                                     wait = wave_out[j]
                                     if wait == wave:
                                         wave += 1

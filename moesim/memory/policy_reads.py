@@ -39,6 +39,7 @@ class Reads(NamedTuple):
     own: bool
 
 
+@lru_cache
 def reads_of(policy: Any) -> Reads:
     """What the functions of ``policy`` may read, as far as their code says it."""
     uses = {name: list(_uses_by(policy, name)) for name in ARGUMENTS}

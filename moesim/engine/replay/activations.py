@@ -131,10 +131,14 @@ def lay_out(
         if resident_first:
             for i in range(low, high):
                 own[active[i]] = rows[i]
-        i = low
-        while i < high:
-            first, this, together = i, wave[i], 0
-            while i < high and wave[i] == this:
+        first = low
+        while first < high:
+            this, together, end = wave[first], 0, high
+            if wave[high - 1] != this:
+                end = first + 1
+                while wave[end] == this:
+                    end += 1
+            for i in range(first, end):
                 number, there = own[expert[i]] if resident_first else rows[i], hit[i]
                 together += number
                 hits += there
@@ -142,21 +146,21 @@ def lay_out(
                 copy_wave[copies] = this  # of a hit it is written over
                 copy_wait[copies] = wait[i] if overlap else max(wait[i], this - 1)
                 copies += 1 - there
-                i += 1
             wave_ones[waves] = together
-            if together != i - first:
+            if together != end - first:
                 wave_ones[waves] = 0
                 odd_at[odd], odd_starts[odd] = waves, odd_members
                 odd += 1
-                for j in range(first, i):
+                for j in range(first, end):
                     odd_rows[odd_members] = own[expert[j]] if resident_first else rows[j]
                     odd_members += 1
             waves += 1
-            most = max(most, this + 1)
+            most, first = max(most, this + 1), end
         step_waves[step + 1], step_copies[step + 1] = waves - waves_before, copies - copies_before
-        counts[ACTIVATED, step] += high - low
-        counts[HITS, step] += hits
-        counts[ACCESS_HITS, step] += access_hits
+        if high > low:
+            counts[ACTIVATED, step] += high - low
+            counts[HITS, step] += hits
+            counts[ACCESS_HITS, step] += access_hits
     filled[0], filled[1], filled[2], filled[3] = waves, copies, odd, odd_members
     out.most_waves[0] = most
 
@@ -187,6 +191,13 @@ def decide_all_with(
             np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
             np.empty(room, np.int64), nobody, nobody,
         )  # fmt: skip
+        alike = not rules.serial and known.distances.shape[1] == 0
+        there = room if alike and len(kept.state) == 0 else 0
+        all_hit, one_wave, no_wait = (
+            np.ones(there, np.bool_),
+            np.zeros(there, np.int64),
+            np.full(there, -1, np.int64),
+        )
         for work in order.works:
             layer, gpu = work // gpus, work % gpus
             number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
@@ -202,9 +213,11 @@ def decide_all_with(
                     kept.state[begin:end].reshape((-1, number)), first, kept.now[work],
                     activations,
                 )  # fmt: skip
-            else:
+            elif there == 0:
                 distances = known.distances[work]
                 look_up(rules, offsets, experts, distances, kept.slots[work], activations)
+            else:
+                activations = Activations(experts, all_hit, one_wave, no_wait, nobody, nobody)
             row = layer if out.counts.shape[2] > 1 else 0
             lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
             for i in range(len(filled)):  # numba's check of arrays' shapes compiles for seconds
