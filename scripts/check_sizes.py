@@ -33,12 +33,8 @@ EXCEPTIONS = {
     "moesim/sweep/swept.py:sweep": Size(60, 11),
     # what decides and plays a run
     "moesim/engine/des/gpu.py:Gpu.__init__": Size(60, 9),
-    "moesim/engine/replay/activations.py:take_activations": Size(129, 26),
-    "moesim/engine/replay/activations.py:take_all_activations": Size(60, 30),
-    "moesim/engine/replay/activations.py:lay_out": Size(60, 22),
-    "moesim/engine/replay/activations.py:decide_all_activations": Size(60, 29),
     "moesim/engine/replay/active_experts.py:find_active_experts": Size(67, 12),
-    "moesim/memory/decisions.py:decide_with.decide": Size(111, 22),
+    "moesim/memory/decisions.py:decide_with.decide": Size(184, 8),
     "moesim/memory/residency.py:LayerCache.__init__": Size(60, 11),
     "moesim/memory/staging.py:stage_with.stage": Size(60, 10),
 }

@@ -86,7 +86,8 @@ def hits(policy: str, slots: int, source: Stream) -> NDArray[np.bool_]:
         draws=np.random.default_rng(7).random(len(source.active_experts.experts)),
         first_use=first,
     )
-    return cache.decide(source.active_experts, following).hit
+    hits: NDArray[np.bool_] = cache.decide(source.active_experts, following).hit
+    return hits
 
 
 def sizes(source: Stream) -> list[int]:

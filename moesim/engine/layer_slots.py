@@ -70,11 +70,4 @@ class LayerSlots:
         """The activations of pass ``step``."""
         at = step * self.layers + self.place
         activations = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
-        return Activations(
-            activations.expert - self.first,
-            activations.hit,
-            activations.wave,
-            activations.wait,
-            activations.victim,
-            activations.form,
-        )
+        return activations._replace(expert=activations.expert - self.first)

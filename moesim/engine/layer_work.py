@@ -90,7 +90,7 @@ class LayerWork:
         return works
 
     def _laid(self, key: Key, one: Decided) -> Layout:
-        expert, hit, wave, wait, _, form = vars(one.activations).values()
+        expert, hit, wave, wait, _, form = one.activations
         served = Served(expert, hit, wave, wait, form, one.late)
         local = len(self.routing.local[key[1]])
         laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)

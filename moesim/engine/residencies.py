@@ -17,6 +17,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
@@ -213,7 +214,10 @@ class Residencies:
 
     def _make_cache(self, pool: tuple[int, ...], gpu: int) -> LayerCache:
         case, slots = self.case, int(self.case.slots[gpu, list(pool)].sum())
-        usage = np.concatenate([self._usage(layer)[self.routing.local[gpu]] for layer in pool])
+        local = self.routing.local[gpu]
+        usage = np.zeros(len(pool) * len(local), np.int64)
+        if case.initial == "most_used" or reads_usage(type(case.policy)):
+            usage = np.concatenate([self._usage(layer)[local] for layer in pool])
         most_used = np.argsort(-usage, kind="stable")[:slots]
         key = (pool[0], gpu)
         return LayerCache(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,7 @@ class ActiveExperts:
         return ActiveExperts(self.offsets[first : last + 1] - low, self.experts[low:high])
 
 
-@dataclass(frozen=True, eq=False)
-class Activations:
+class Activations(NamedTuple):
     """The activations of a layer on one GPU, in execution order, aligned with
     ``ActiveExperts.experts`` by step.
 
@@ -37,17 +37,22 @@ class Activations:
     (IN_SLOT for a hit). An activation without a kernel has wave -1.
     """
 
-    expert: Ints
-    hit: NDArray[np.bool_]
-    wave: Ints
-    wait: Ints
-    victim: Ints
-    form: Ints
+    expert: Any
+    hit: Any
+    wave: Any
+    wait: Any
+    victim: Any
+    form: Any
+
+    @classmethod
+    def empty(cls, number: int) -> Activations:
+        """Room for ``number`` activations, all of them in a slot."""
+        expert, wave, wait, victim = np.empty((4, number), np.int64)
+        return cls(expert, np.empty(number, np.bool_), wave, wait, victim, np.zeros_like(wave))
 
     @classmethod
     def joined(cls, parts: Sequence[Activations]) -> Activations:
         """The activations of steps that follow one another."""
         if len(parts) == 1:
             return parts[0]
-        names = cls.__dataclass_fields__
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate(of_parts) for of_parts in zip(*parts, strict=True)))

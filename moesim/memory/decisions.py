@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from moesim.memory.activations import Activations
 from moesim.memory.forms import IN_SLOT, Form, flags_of
+from moesim.memory.misses.base import Missing
 from moesim.memory.policy import (
     ARRIVING,
     FREQUENCY,
@@ -18,23 +20,55 @@ from moesim.memory.policy import (
     LAST_USE,
     NEXT_USE,
     PINNED,
+    ROWS,
     THIS_LAYER,
     THIS_PASS,
 )
-from moesim.runtime.compiled import inlined, njit, types
+from moesim.memory.policy_reads import Reads
+from moesim.runtime.compiled import inlined, njit, record, types
 
+ROUND = 32
+"""Ranks that are compared side by side."""
 CLOSED = np.iinfo(np.int64).max
 """What no candidate is ranked above."""
+
+
+class Rules(NamedTuple):
+    """By what all steps of a run are decided: ``most_loads`` of a step; how many ``layers`` share
+    the slots in turn; whether experts run one by one, whether residents go first, whether the slots
+    are ``emptied`` before each step, and whether experts may be pinned, or still be arriving.
+    """
+
+    most_loads: Any
+    layers: Any
+    serial: Any
+    resident_first: Any
+    emptied: Any
+    prefetched: Any
+
+
+class Demand(NamedTuple):
+    """What steps need: ``offsets`` and ``experts`` as of ``ActiveExperts``; aligned with these, or
+    empty where they are not read, next uses, gate weights and ``prices`` int64[3, active experts]
+    of copy, kernel and host; and ``draws`` by activation of the run.
+    """
+
+    offsets: Any
+    experts: Any
+    next_use: Any
+    weights: Any
+    prices: Any
+    draws: Any
+
+
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
+_INT, _BOOL = types.int64, types.boolean
+RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL)
+DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1])
+ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
 FIRST = types.int64(_MASK, _STATE, types.float64)
 """The signature of what ``first_with`` makes."""
-DECIDE = types.int64(
-    types.int64, types.int64[:, ::1],
-    _FLAT, _FLAT, _FLAT, _FLAT, types.float64[::1],
-    types.int64, types.boolean, types.boolean, types.boolean, types.int64,
-    types.int64, types.int64, _MASK, _STATE,
-    _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT,
-)  # fmt: skip
+DECIDE = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _INT, _INT, ACTIVATIONS)
 """The signature of what ``decide_with`` makes."""
 
 
@@ -79,134 +113,244 @@ def first_with(key: Any) -> Callable[..., int]:
     return first
 
 
-@njit(types.int64(types.boolean[::1], types.int64[:, ::1]), cache=True)
-def last_pinned(resident: Any, state: Any) -> Any:
+@inlined
+def _lowest(ranks: Any, expert_at: Any) -> int:
+    """As ``_first``, of the experts ``expert_at`` their slots by the ``ranks`` of these, CLOSED
+    where one is no candidate.
+    """
+    least, lowest = CLOSED, CLOSED
+    for slot in range(len(ranks)):
+        least = min(least, ranks[slot])
+    if least == CLOSED:
+        return -1
+    for slot in range(len(ranks)):
+        lowest = min(lowest, expert_at[slot] if ranks[slot] == least else CLOSED)
+    return int(lowest)
+
+
+@inlined
+def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
+    """As ``_first``, of the residents among ``order[low:high]``, for a key of the expert alone; its
+    place there.
+    """
+    first, least = -1, 0
+    for j in range(low, high):
+        e = order[j]
+        if slot_of[e] >= 0:
+            value = int(key(e, state, 0.0, 0, 0))
+            if first < 0 or value < least or (value == least and e < order[first]):
+                first, least = j, value
+    return first
+
+
+@njit(types.int64(_FLAT, _STATE), cache=True)
+def last_pinned(slot_of: Any, state: Any) -> Any:
     """Rule (d): the pinned expert whose layer comes last; of these the highest id."""
     last = -1
-    for e in range(len(resident)):
-        if resident[e] and (last < 0 or state[PINNED, e] >= state[PINNED, last]):
+    for e in range(len(slot_of)):
+        if slot_of[e] >= 0 and (last < 0 or state[PINNED, e] >= state[PINNED, last]):
             last = e
     return last
 
 
 def decide_with(
-    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form]
-) -> Callable[..., int]:
-    """The decisions of a policy with these functions where ``place`` says which of ``forms`` a miss
-    has.
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    reads: Reads,
+) -> Callable[..., int]:  # fmt: skip
+    """The decisions of a policy with these functions, that read what ``reads`` says, where
+    ``place`` says which of ``forms`` a miss has.
     """
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
+    loads_all = len(forms) == 1
+    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
+    counts_use, counts_pass = counted[LAST_USE], counted[LAST_PASS]
+    counts_load, counts_times = counted[INSERTED], counted[FREQUENCY]
+    tells_pass, tells_layer = counted[THIS_PASS], counted[THIS_LAYER]
+    own = reads.own and not (tells_pass or tells_layer)
 
     def decide(
-        most_loads: int, prices: Any,
-        offsets: Any, active: Any, next_use: Any, weights: Any, draws: Any,
-        slots: int, serial: bool, resident_first: bool, empties: bool, layers: int,
-        first_step: int, now: int, resident: Any, state: Any,
-        expert_out: Any, hit_out: Any, wave_out: Any, wait_out: Any, victim_out: Any,
-        form_out: Any,
+        rules: Any, slots: int, demand: Any, resident: Any, state: Any, first_step: int, now: int,
+        out: Any,
     ) -> int:  # fmt: skip
-        """Slots and victims for every step of a pool; returns the policy time after its last
-        activation.
+        """Slots and victims for every step of a pool, from ``first_step`` on; returns the policy
+        time after its last activation, ``now`` before its first.
 
-        Steps are those of ``layers`` layers in turn, from ``first_step`` on. ``prices`` int64[3,
-        active experts] of copy, kernel and host where ``place`` reads them, else int64[3, 0].
+        ``out`` is filled in: but for ``victim`` where that is empty, and ``form`` where all are
+        LOADED.
         """
         experts = len(resident)
-        # residents that this step does not need, and those whose activation in it is over
-        idle, over = np.empty(experts, np.bool_), np.zeros(experts, np.bool_)
-        wave_of, index_of = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
-        order, keys = np.empty(experts, np.int64), np.empty(experts, np.int64)
-        used, this_pass, layer = 0, (first_step - 1) // layers, (first_step - 1) % layers
+        most_loads, layers, serial, resident_first, emptied, prefetched = rules
+        # in names of their own: counting references to members of tuples takes longer than the rest
+        offsets, active, next_use, weights, prices, draws = demand
+        expert_out, hit_out, wave_out, wait_out, victim_out, form_out = out
+        if emptied:
+            resident[:] = False
+        used = 0
         for e in range(experts):
             used += resident[e]
-            idle[e] = resident[e] and state[PINNED, e] == 0
+        # By ``own`` keys slots are ranked, as these change seldom; else experts are candidates.
+        # The last place is that of experts without a slot, and never ranked. Vector instructions
+        # look at a round of places at once; of few they look at one by one.
+        slot_of, places = np.full(experts, -1, np.int64), max(used, min(slots, experts)) + 1
+        if 2 * places > ROUND:
+            places = (places + ROUND - 1) // ROUND * ROUND
+        ranks = np.full(places if own else 0, CLOSED, np.int64)
+        expert_at = np.zeros(places if own else 0, np.int64)
+        idle = np.zeros(0 if own else experts, np.bool_)
+        over = np.zeros(0 if own else experts, np.bool_)
+        keys = np.empty(0 if own else experts, np.int64)
+        index_of = np.empty(experts if resident_first else 0, np.int64)
+        slot = 0
+        for e in range(experts):
+            if resident[e]:
+                slot_of[e] = slot
+                free = not prefetched or state[PINNED, e] == 0
+                if own:
+                    expert_at[slot] = e
+                    if free:
+                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                else:
+                    idle[e] = free
+                slot += 1
+        this_pass, layer = (first_step - 1) // layers, (first_step - 1) % layers
         for step in range(len(offsets) - 1):
             low, high = offsets[step], offsets[step + 1]
-            n, residents = high - low, 0
             layer += 1
             if layer == layers:
                 this_pass, layer = this_pass + 1, 0
-            state[THIS_PASS, 0], state[THIS_LAYER, 0] = this_pass, layer
-            if empties:
-                resident[:] = idle[:] = False
+            if tells_pass:
+                state[THIS_PASS, 0] = this_pass
+            if tells_layer:
+                state[THIS_LAYER, 0] = layer
+            if emptied and used > 0:
+                slot_of[:] = -1
+                ranks[:] = CLOSED
+                idle[:] = False
                 used = 0
+            rest = low
             for i in range(low, high):
                 e = active[i]
-                idle[e], index_of[e] = False, i
-                there = resident[e] and state[ARRIVING, e] == 0
-                if there or not resident_first:
-                    order[residents] = e
-                    residents += 1
-            rest = residents
+                slot = slot_of[e]
+                if own:
+                    ranks[slot] = CLOSED
+                else:
+                    idle[e] = False
+                if not resident_first:
+                    expert_out[i] = e
+                else:
+                    index_of[e] = i
+                    if slot >= 0 and (not prefetched or state[ARRIVING, e] == 0):
+                        expert_out[rest] = e
+                        rest += 1
+            crossing = rest
             if resident_first:
                 for i in range(low, high):
-                    if not resident[active[i]] or state[ARRIVING, active[i]] != 0:
-                        order[rest] = active[i]
+                    e = active[i]
+                    if slot_of[e] < 0 or (prefetched and state[ARRIVING, e] != 0):
+                        expert_out[rest] = e
                         rest += 1
             wave = members = loads = copied = hosted = 0
-            crossed = False
-            for i in range(n):
-                e = order[i]
-                hit, victim, wait, form = resident[e], -1, -1, IN_SLOT
+            crossed, any_idle = not resident_first, True
+            for i in range(low, high):
+                e = expert_out[i]
+                at = index_of[e] if resident_first else i
+                slot = slot_of[e]
+                hit, victim, wait, form = slot >= 0, -1, -1, IN_SLOT
                 copy_ns = kernel_ns = host_ns = 0
-                if not hit:
+                if not (loads_all or hit):
                     if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[:, index_of[e]]
-                    form = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
-                if on_gpu[form]:
+                        copy_ns, kernel_ns, host_ns = prices[:, at]
+                    so_far = (copied, hosted, loads)
+                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads))
+                if loads_all or on_gpu[form]:
                     new = serial
-                    if resident_first and i >= residents and not crossed:
+                    if i >= crossing and not crossed:
                         crossed = new = True
                     if new and members > 0:
                         wave += 1
                         members = 0
-                if in_slot[form]:
-                    weight = weights[index_of[e]] if len(weights) > 0 else 0
+                if loads_all or in_slot[form]:
+                    weight = weights[at] if len(weights) > 0 else 0
                     before_activation(e, hit, this_pass, layer, weight, state)
-                if not hit and in_slot[form]:
-                    loads += 1
-                    copied += copy_ns
-                    if used < slots:
-                        used += 1
-                    else:
-                        draw = draws[now] if len(draws) > 0 else 0.0
-                        victim = _first(key, idle, state, draw, keys)  # rule (a)
-                        if victim < 0:
-                            victim = _first(key, over, state, draw, keys)  # rule (b)
-                            if victim >= 0:
-                                wait = wave_of[victim]
-                                if wait == wave:
-                                    wave += 1
-                                    members = 0
-                            else:
-                                j = n - 1  # rule (c): the one that comes last
-                                while j >= 0 and not resident[order[j]]:
-                                    j -= 1
-                                victim = order[j] if j >= 0 else last_pinned(resident, state)
-                        resident[victim] = idle[victim] = over[victim] = False
-                        state[PINNED, victim] = state[ARRIVING, victim] = 0
-                    resident[e] = True
-                    state[INSERTED, e] = now
-                state[LAST_USE, e], state[LAST_PASS, e] = now, this_pass
-                state[FREQUENCY, e] += 1
+                    if not hit:
+                        loads += 1
+                        copied += copy_ns
+                        if used < slots:
+                            slot = used
+                            used += 1
+                        else:
+                            draw = draws[now] if len(draws) > 0 else 0.0
+                            if any_idle and own:
+                                victim = _lowest(ranks, expert_at)  # rule (a)
+                            elif any_idle:
+                                victim = _first(key, idle, state, draw, keys)
+                            if victim < 0:  # rule (b)
+                                any_idle, j = False, low
+                                if own:
+                                    j = _first_over(key, expert_out, low, i, slot_of, state)
+                                    victim = expert_out[j] if j >= 0 else -1
+                                else:
+                                    for k in range(low, i):
+                                        over[expert_out[k]] = slot_of[expert_out[k]] >= 0
+                                    victim = _first(key, over, state, draw, keys)
+                                    for k in range(low, i):
+                                        over[expert_out[k]] = False
+                                    while victim >= 0 and expert_out[j] != victim:
+                                        j += 1
+                                if victim >= 0:
+                                    wait = wave_out[j]
+                                    if wait == wave:
+                                        wave += 1
+                                        members = 0
+                                else:
+                                    j = high - 1  # rule (c): the one that comes last
+                                    while j >= low and slot_of[expert_out[j]] < 0:
+                                        j -= 1
+                                    victim = (
+                                        expert_out[j] if j >= low else last_pinned(slot_of, state)
+                                    )
+                            slot = slot_of[victim]
+                            slot_of[victim] = -1
+                            if not own:
+                                idle[victim] = False
+                            if prefetched:
+                                state[PINNED, victim] = state[ARRIVING, victim] = 0
+                        slot_of[e] = slot
+                        if own:
+                            expert_at[slot], ranks[slot] = e, CLOSED
+                        if counts_load:
+                            state[INSERTED, e] = now
+                if counts_use:
+                    state[LAST_USE, e] = now
+                if counts_pass:
+                    state[LAST_PASS, e] = this_pass
+                if counts_times:
+                    state[FREQUENCY, e] += 1
                 if len(next_use) > 0:
-                    state[NEXT_USE, e] = next_use[index_of[e]]
-                if in_slot[form]:
+                    state[NEXT_USE, e] = next_use[at]
+                if loads_all or in_slot[form]:
                     after_activation(e, hit, victim, now, state)
                 now += 1
-                over[e] = resident[e]
-                if on_gpu[form]:
+                if loads_all or on_gpu[form]:
                     members += 1
                 elif on_host[form]:
                     hosted += host_ns
-                wave_of[e] = wave
-                expert_out[low + i], hit_out[low + i] = e, hit
-                wave_out[low + i] = wave if on_gpu[form] else -1
-                wait_out[low + i], victim_out[low + i], form_out[low + i] = wait, victim, form
-            for i in range(n):
-                e = order[i]
-                over[e] = False
-                idle[e] = resident[e] and state[PINNED, e] == 0
+                hit_out[i], wait_out[i] = hit, wait
+                wave_out[i] = wave if loads_all or on_gpu[form] else -1
+                if not loads_all:
+                    form_out[i] = form
+                if len(victim_out) > 0:
+                    victim_out[i] = victim
+            for i in range(low, high):
+                e = expert_out[i]
+                slot = slot_of[e]
+                if slot >= 0 and (not prefetched or state[PINNED, e] == 0):
+                    if own:
+                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                    else:
+                        idle[e] = True
+        for e in range(experts):
+            resident[e] = slot_of[e] >= 0
         return now
 
     return decide

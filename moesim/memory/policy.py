@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moesim.config.params import Params
 from moesim.memory.policy_functions import check_functions
-from moesim.memory.policy_reads import check_reads
+from moesim.memory.policy_reads import check_reads, reads_of
 
 (
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
@@ -108,3 +108,9 @@ class CachePolicy(Params):
         """See how activation ``now`` went, after state counted it; ``victim`` is -1 where none
         went.
         """
+
+
+def reads_usage(policy: type[CachePolicy]) -> bool:
+    """Whether a function of ``policy`` may read USAGE, which takes a look at the trace."""
+    rows = reads_of(policy).rows
+    return rows is None or USAGE in rows or policy.start is not CachePolicy.start

@@ -18,11 +18,57 @@ from moesim.config.errors import InputError, Problem
 from moesim.memory.policy_functions import ARGUMENTS
 
 
-class Row(NamedTuple):
-    """A row of state that a function names as a number known beforehand, and where."""
+class Use(NamedTuple):
+    """Where a function uses state: the ``row``, the ``column`` as the name that stands there, and
+    whether it may be ``written``. None, "" and True where that is not known beforehand, as in what
+    it calls.
+    """
 
-    number: int
+    row: int | None
+    column: str
+    written: bool
     where: str
+
+
+class Reads(NamedTuple):
+    """What all functions of a policy may read: ``rows`` of state, None: any; and whether the key of
+    an expert is ``own``: what it goes by changes at activations and loads of that expert alone.
+    """
+
+    rows: tuple[int, ...] | None
+    own: bool
+
+
+@lru_cache
+def reads_of(policy: Any) -> Reads:
+    """What the functions of ``policy`` may read, as far as their code says it."""
+    uses = {name: list(_uses_by(policy, name)) for name in ARGUMENTS}
+    rows = {use.row for of_one in uses.values() for use in of_one}
+    known = tuple(sorted(row for row in rows if row is not None))
+    given = ARGUMENTS["key"]
+    elsewhere = [given.index(name) for name in ("draw", "position", "candidates")]
+    own = not any(True for place in elsewhere for _ in _reads(policy.key, place))
+    for name, of_one in uses.items():
+        expert = _own_name(getattr(policy, name))
+        own &= all(use.column == expert for use in of_one if use.written or name == "key")
+    return Reads(None, own=False) if None in rows else Reads(known, own)
+
+
+def _own_name(function: Callable[..., Any]) -> str | None:
+    """What ``function`` calls the expert, its first argument; None where that changes."""
+    node = _node_of(function)
+    name = node.args.args[0].arg if node is not None and node.args.args else None
+    parts = _parts(node) if node is not None else []
+    stored = {part.id for part in parts if isinstance(part, ast.Name) and _is_stored(part)}
+    return None if name in stored else name
+
+
+def _is_stored(part: ast.Name | ast.Subscript) -> bool:
+    return not isinstance(part.ctx, ast.Load)
+
+
+def _uses_by(policy: Any, name: str) -> Iterator[Use]:
+    return _uses_of(getattr(policy, name), ARGUMENTS[name].index("state"), set())
 
 
 def check_reads(policy: Any, *, rows: int, next_use: int) -> None:
@@ -47,14 +93,16 @@ def _undeclared(policy: Any, name: str, rows: int, next_use: int) -> Iterator[tu
             for where in islice(_reads(function, arguments.index(argument)), 1):
                 yield where, f"reads '{argument}', which is 0 unless {_asked(flag)}"
     told: dict[str, str] = {}
-    for row in _rows_of(function, arguments.index("state"), set()):
-        if row.number == next_use and not policy.looks_ahead:
+    for row, _, _, where in _uses_by(policy, name):
+        if row is None:
+            continue
+        if row == next_use and not policy.looks_ahead:
             what = f"reads NEXT_USE, which is not filled in unless {_asked('looks_ahead')}"
-            told.setdefault(what, row.where)
-        if row.number >= rows + policy.memory:
+            told.setdefault(what, where)
+        if row >= rows + policy.memory:
             beside = f"which has {rows} and {policy.memory} of the policy's own"
-            remedy = f"write memory: ClassVar[int] = {row.number - rows + 1}"
-            told.setdefault(f"uses row {row.number} of state, {beside}; {remedy}", row.where)
+            remedy = f"write memory: ClassVar[int] = {row - rows + 1}"
+            told.setdefault(f"uses row {row} of state, {beside}; {remedy}", where)
     yield from ((where, what) for what, where in told.items())
 
 
@@ -73,27 +121,51 @@ def _reads(function: Callable[..., Any], argument: int) -> Iterator[str]:
             yield _place(function, part)
 
 
-def _rows_of(function: Callable[..., Any], state: int, seen: set[object]) -> Iterator[Row]:
-    """The rows of state, its argument number ``state``, that ``function`` and those to which it
-    gives the state name.
+def _uses_of(function: Callable[..., Any], state: int, seen: set[object]) -> Iterator[Use]:
+    """How ``function``, and those to which it gives the state, its argument number ``state``, use
+    it.
     """
     node = _node_of(function)
-    if node is None or state >= len(node.args.args) or function in seen:
+    if node is None or state >= len(node.args.args):
+        yield Use(None, "", True, "")
+        return
+    if function in seen:
         return
     seen.add(function)
-    name = node.args.args[state].arg
+    name, told = node.args.args[state].arg, set[ast.expr]()
     for part in _parts(node):
-        if isinstance(part, ast.Subscript) and _is_name(part.value, name):
-            index = part.slice.elts[0] if isinstance(part.slice, ast.Tuple) else part.slice
-            number = _number(index, function)
-            if number is not None:
-                yield Row(number, _place(function, part))
-        if isinstance(part, ast.Call):
-            called = _value(part.func, function)
-            called = getattr(called, "py_func", called)  # of what numba has compiled
-            for place, given in enumerate(part.args):
-                if _is_name(given, name) and hasattr(called, "__code__"):
-                    yield from _rows_of(called, place, seen)
+        if isinstance(part, ast.Attribute) and part.attr == "shape":
+            told.add(part.value)
+        elif isinstance(part, ast.Subscript) and _is_name(part.value, name):
+            told.add(part.value)
+            yield _use(part, function)
+        elif isinstance(part, ast.Call):
+            for given, called, place in _known_calls(part, name, function):
+                told.add(given)
+                yield from (use._replace(column="") for use in _uses_of(called, place, seen))
+        elif _is_name(part, name) and part not in told:
+            yield Use(None, "", True, _place(function, part))
+
+
+def _known_calls(
+    part: ast.Call, name: str, function: Callable[..., Any]
+) -> Iterator[tuple[ast.expr, Callable[..., Any], int]]:
+    """Where ``part`` gives what is called ``name`` to a known function, that, and which argument it
+    is.
+    """
+    called = _value(part.func, function)
+    called = getattr(called, "py_func", called)  # of what numba has compiled
+    for place, given in enumerate(part.args):
+        if _is_name(given, name) and hasattr(called, "__code__"):
+            yield given, called, place
+
+
+def _use(part: ast.Subscript, function: Callable[..., Any]) -> Use:
+    """``state[row, column]``; what is no single number could be written through another name."""
+    index, *columns = part.slice.elts if isinstance(part.slice, ast.Tuple) else [part.slice]
+    column = columns[0].id if columns and isinstance(columns[0], ast.Name) else ""
+    written = not columns or _is_stored(part)
+    return Use(_number(index, function), column, written, _place(function, part))
 
 
 def _parts(node: ast.FunctionDef) -> list[ast.expr]:
@@ -119,7 +191,9 @@ def _value(node: ast.expr, function: Callable[..., Any]) -> Any:
     """What a name of the module, or of a module in it, stands for; None for others."""
     if isinstance(node, ast.Attribute):
         return getattr(_value(node.value, function), node.attr, None)
-    if isinstance(node, ast.Name) and node.id not in function.__code__.co_varnames:
+    code = function.__code__
+    own = code.co_varnames + code.co_cellvars + code.co_freevars
+    if isinstance(node, ast.Name) and node.id not in own:
         return function.__globals__.get(node.id)
     return None
 

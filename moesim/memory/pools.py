@@ -54,11 +54,5 @@ class Interleaved:
             yield activations
             return
         for layer, at in enumerate(self.places):
-            yield Activations(
-                activations.expert[at] - layer * self.experts,
-                activations.hit[at],
-                activations.wave[at],
-                activations.wait[at],
-                activations.victim[at],
-                activations.form[at],
-            )
+            of_layer = Activations(*(values[at] for values in activations))
+            yield of_layer._replace(expert=of_layer.expert - layer * self.experts)

@@ -4,6 +4,7 @@ clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import Activations, ActiveExperts, Ints
-from moesim.memory.decisions import DECIDE, FIRST, decide_with, first_with
+from moesim.memory.decisions import DECIDE, FIRST, Demand, Rules, decide_with, first_with
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
@@ -27,6 +28,7 @@ from moesim.memory.policy import (
     USAGE,
     CachePolicy,
 )
+from moesim.memory.policy_reads import reads_of
 from moesim.memory.staging import STAGE, stage_with
 from moesim.runtime.compiled import njit, specialised
 
@@ -34,11 +36,18 @@ _STEP = 1 << 20
 """A next use is step * _STEP + id: a step's experts ascend."""
 
 
+def specialised_by(
+    make: Callable[..., Any], signature: Any, policy: type[CachePolicy], miss: type[MissHandling]
+) -> Any:
+    """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk."""
+    functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
+    return specialised(make, signature, *functions, constants=(miss.forms, reads_of(policy)))
+
+
 @lru_cache
 def decide_of(policy: type[CachePolicy], miss: type[MissHandling]) -> Any:
     """``decisions.decide`` of ``policy`` and ``miss``, compiled; kept on disk."""
-    functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
-    return specialised(decide_with, DECIDE, *functions, constants=(miss.forms,))
+    return specialised_by(decide_with, DECIDE, policy, miss)
 
 
 @lru_cache
@@ -99,12 +108,17 @@ class LayerCache:
         prefetch_draws: np.random.Generator | None = None,
     ) -> None:
         handling = miss or Load()
-        self._policy, self._miss, self._most_loads = (
-            type(policy), type(handling), handling.most_loads(),
-        )  # fmt: skip
+        self._policy, self._miss = type(policy), type(handling)
         buffers = policy.shared_buffers()
-        self.slots, self._empties = (slots, False) if buffers is None else (buffers, True)
-        self._serial, self._resident_first, self._layers = serial, resident_first, layers
+        self.slots = slots if buffers is None else buffers
+        self.rules = Rules(
+            handling.most_loads(),
+            layers,
+            serial,
+            resident_first,
+            emptied=buffers is not None,
+            prefetched=True,
+        )
         self.draws = np.empty(0) if draws is None else draws
         self.prefetch_draws = prefetch_draws
         self._now = self._step = 0
@@ -127,21 +141,20 @@ class LayerCache:
         """The activations of the coming steps; ``next_use``, ``weights`` and ``prices`` int64[3,
         active experts] of copy, kernel and host are aligned with ``active.experts``.
         """
-        n = len(active.experts)
         none = np.empty(0, np.int64)
-        activations = Activations(
-            np.empty(n, np.int64), np.empty(n, np.bool_), *(np.empty(n, np.int64) for _ in range(4))
+        demand = Demand(
+            active.offsets,
+            active.experts,
+            none if next_use is None else next_use,
+            none if weights is None else weights,
+            np.empty((3, 0), np.int64) if prices is None else prices,
+            self.draws,
         )
-        self._now = decide_of(self._policy, self._miss)(
-            self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
-            active.offsets, active.experts, none if next_use is None else next_use,
-            none if weights is None else weights, self.draws, self.slots, self._serial,
-            self._resident_first, self._empties, self._layers, self._step, self._now,
-            self.resident, self.state, activations.expert, activations.hit, activations.wave,
-            activations.wait, activations.victim, activations.form,
-        )  # fmt: skip
+        out = Activations.empty(len(active.experts))
+        decide, cache = decide_of(self._policy, self._miss), (self.resident, self.state)
+        self._now = decide(self.rules, self.slots, demand, *cache, self._step, self._now, out)
         self._step += len(active.offsets) - 1
-        return activations
+        return out
 
     def decide_step(
         self,
@@ -175,20 +188,18 @@ class LayerCache:
 
     def bypass(self, active: ActiveExperts, prices: Ints | None = None) -> Activations:
         """The activations of the coming steps where they leave the slots as they are."""
-        resident = np.zeros_like(self.resident) if self._empties else self.resident
+        resident = np.zeros_like(self.resident) if self.rules.emptied else self.resident
         step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
         order = np.arange(len(step))
-        if self._resident_first:
+        if self.rules.resident_first:
             order = np.lexsort((~resident[active.experts], step))
-        experts, nobody = active.experts[order], np.full(len(order), -1, np.int64)
-        wave, wait, form = (np.empty(len(order), np.int64) for _ in range(3))
-        activations = Activations(experts, resident[experts], wave, wait, nobody, form)
-        stage_of(self._miss)(
-            self._most_loads, np.empty((3, 0), np.int64) if prices is None else prices,
-            active.offsets, order, activations.hit, self._serial, self._resident_first, wave, wait,
-            form,
-        )  # fmt: skip
-        return activations
+        out = Activations.empty(len(order))
+        out.expert[:], out.victim[:] = active.experts[order], -1
+        out.hit[:] = resident[out.expert]
+        none = np.empty((3, 0), np.int64)
+        given = none if prices is None else prices
+        stage_of(self._miss)(self.rules, given, active.offsets, order, out)
+        return out
 
 
 def all_there(active: ActiveExperts, *, serial: bool, hit: bool) -> Activations:

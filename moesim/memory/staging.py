@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.forms import IN_SLOT, Form, flags_of
+from moesim.memory.misses.base import Missing
 from moesim.runtime.compiled import types
 
 STAGING_BUFFERS = 2
@@ -17,10 +19,7 @@ STAGING_BUFFERS = 2
 
 
 _FLAT = types.int64[::1]
-STAGE = types.void(
-    types.int64, types.int64[:, ::1], _FLAT, _FLAT, types.boolean[::1],
-    types.boolean, types.boolean, _FLAT, _FLAT, _FLAT,
-)  # fmt: skip
+STAGE = types.void(RULES, types.int64[:, ::1], _FLAT, _FLAT, ACTIVATIONS)
 """The signature of what ``stage_with`` makes."""
 
 
@@ -28,13 +27,9 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
     """The activations around the slots where ``place`` says which of ``forms`` a miss has."""
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
 
-    def stage(
-        most_loads: int, prices: Any, offsets: Any,
-        order: Any, hits: Any, serial: bool, resident_first: bool,
-        wave_out: Any, wait_out: Any, form_out: Any,
-    ) -> None:  # fmt: skip
-        """Form and wave of every activation; ``order`` int64[activations] its active expert,
-        ``hits`` bool[activations].
+    def stage(rules: Any, prices: Any, offsets: Any, order: Any, out: Any) -> None:
+        """Form and wave of every activation; ``order`` int64[activations] its active expert;
+        experts and hits are in ``out``.
 
         ``prices`` as for ``decisions.decide_with``.
         """
@@ -43,27 +38,28 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
             wave = members = loads = copied = hosted = 0
             crossed = False
             for i in range(offsets[step], offsets[step + 1]):
-                hit, form = hits[i], IN_SLOT
+                hit, form = out.hit[i], IN_SLOT
                 copy_ns = kernel_ns = host_ns = 0
                 if not hit:
                     if prices.shape[1] > 0:
                         copy_ns, kernel_ns, host_ns = prices[:, order[i]]
-                    form = place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)
-                wave_out[i], wait_out[i], form_out[i] = -1, -1, form
+                    so_far = (copied, hosted, loads)
+                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, rules.most_loads))
+                out.wave[i], out.wait[i], out.form[i] = -1, -1, form
                 if not on_gpu[form]:
                     hosted += host_ns if on_host[form] else 0
                     continue
                 staged = not hit and in_slot[form]
-                crosses = resident_first and not hit and not crossed
+                crosses = rules.resident_first and not hit and not crossed
                 crossed = crossed or crosses
-                if (serial or staged or crosses) and members > 0:
+                if (rules.serial or staged or crosses) and members > 0:
                     wave += 1
                     members = 0
                 members += 1
-                wave_out[i] = wave
+                out.wave[i] = wave
                 if staged:
                     if loads >= STAGING_BUFFERS:
-                        wait_out[i] = wave_of[loads % STAGING_BUFFERS]
+                        out.wait[i] = wave_of[loads % STAGING_BUFFERS]
                     wave_of[loads % STAGING_BUFFERS] = wave
                     loads += 1
                     copied += copy_ns

@@ -28,7 +28,7 @@ from numba.extending import register_jitable
 from moesim.config.errors import InputError
 from moesim.runtime.refused import REFUSALS, refused
 
-__all__ = ["inlined", "njit", "specialised", "types"]
+__all__ = ["inlined", "njit", "record", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
@@ -113,6 +113,15 @@ def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Func
         return cast("Function", made)
 
     return compiled
+
+
+def record(kind: type, *members: Any) -> Any:
+    """The type of the named tuple ``kind`` with members of these types."""
+    uniform: Any = types.NamedUniTuple
+    mixed: Any = types.NamedTuple
+    if len(set(members)) == 1:
+        return uniform(members[0], len(members), kind)
+    return mixed(members, kind)
 
 
 @cache

@@ -54,9 +54,8 @@ def carries_its_state(policy: CachePolicy, steps: Steps, setting: Setting, cut: 
     second = cache.decide(
         active_experts_of(steps[cut:]), after[activation:].copy(), weights[activation:]
     )
-    names = ("expert", "hit", "wave", "wait", "victim", "form")
-    joined = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in names)
-    _assert_equal(policy, activations_of(policy, steps, setting), Activations(*joined))
+    joined = Activations.joined([first, second])
+    _assert_equal(policy, activations_of(policy, steps, setting), joined)
 
 
 def residents_after(policy: CachePolicy, steps: Steps, setting: Setting) -> list[set[int]]:
@@ -85,7 +84,7 @@ def _cache(policy: CachePolicy, steps: Steps, setting: Setting) -> LayerCache:
 
 
 def _assert_equal(policy: CachePolicy, one: Activations, other: Activations) -> None:
-    for name, values in vars(one).items():
+    for name, values in one._asdict().items():
         same = np.array_equal(values, getattr(other, name))
         assert same, (
             f"{type(policy).__name__}: '{name}' of the activations differs between equal runs"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from moesim.memory.forms import IN_SLOT
-from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.base import MissHandling, Missing
 
 Asked = tuple[int, int, int, int, int, int]
-"""The arguments of ``place`` before the last: nanoseconds given to copies and to the host so far,
+"""The members of ``Missing`` before the last: nanoseconds given to copies and to the host so far,
 loads made, and the missing expert's copy, kernel and host prices."""
 
 
@@ -24,12 +24,13 @@ def answers_as_it_says(miss: MissHandling, asked: Asked) -> None:
     from moesim.runtime.compiled import njit
 
     name, most = type(miss).__name__, miss.most_loads()
-    answer = miss.place(*asked, most)
+    missing = Missing(*asked, most)
+    answer = miss.place(missing)
     allowed = allowed_by(miss)
     assert answer in allowed, f"{name} answers {answer}, and its forms allow {allowed}"
     loads = asked[2]
     assert answer != IN_SLOT or loads < most, f"{name} loads after {loads} of {most} loads"
-    assert njit()(miss.place)(*asked, most) == answer, f"{name}: compiled, it answers otherwise"
+    assert njit()(miss.place)(missing) == answer, f"{name}: compiled, it answers otherwise"
     if not miss.compares:
-        free = miss.place(*asked[:3], 0, 0, 0, most)
+        free = miss.place(missing._replace(copy_ns=0, kernel_ns=0, host_ns=0))
         assert free == answer, f"{name} reads prices without 'compares = True'"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesim.config.errors import InputError
 from moesim.memory.misses import registry
 from moesim.memory.misses.base import MissHandling
 from moesim.testing.misses import allowed_by, answers_as_it_says
@@ -31,7 +32,7 @@ class Nowhere(MissHandling):
     """Answers what it does not say."""
 
     @staticmethod
-    def place(*_asked: int) -> int:
+    def place(missing):
         return 2
 
 
@@ -39,8 +40,17 @@ class Sly(Nowhere):
     """Reads prices and does not say so."""
 
     @staticmethod
-    def place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads):
-        return 1 if host_ns < copy_ns else 0
+    def place(missing):
+        return 1 if missing.host_ns < missing.copy_ns else 0
+
+
+def test_one_that_takes_its_arguments_apart_is_told_the_record() -> None:
+    with pytest.raises(InputError, match=r"Apart.place: takes \(copied, loads\); write .*missing"):
+
+        class Apart(MissHandling):
+            @staticmethod
+            def place(copied, loads):
+                return 0
 
 
 def test_one_that_breaks_the_rules_is_named() -> None:

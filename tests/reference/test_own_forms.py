@@ -31,17 +31,10 @@ class AnyForm(MissHandling):
     forms: ClassVar[tuple[Form, ...]] = FORMS
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """No rule at all."""
-        return (copied + hosted + loads + copy_ns + kernel_ns + host_ns) % 4
+        given = missing.copied + missing.hosted + missing.loads
+        return (given + missing.copy_ns + missing.kernel_ns + missing.host_ns) % 4
 
 
 class NoForm(AnyForm):
@@ -51,15 +44,7 @@ class NoForm(AnyForm):
     compares: ClassVar[bool] = False
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """Always left out."""
         return 2
 

@@ -37,18 +37,14 @@ def count_choices(
                 choices[step, layer, sender] += number * active[step, layer]
 
 
-@njit(types.void(_FLAT, types.int64, _FLAT, _FLAT), cache=True)
-def _sort(values: Any, count: int, rank: Any, ordered: Any) -> None:
+@njit(types.void(_FLAT, types.int64, _FLAT), cache=True)
+def _sort(values: Any, count: int, ordered: Any) -> None:
     """Sort the first ``count``, all different, into ``ordered``; without a branch to guess."""
     for i in range(count):
-        rank[i] = 0
-    for i in range(1, count):
-        for j in range(i):
-            after = values[i] > values[j]
-            rank[i] += after
-            rank[j] += not after
-    for i in range(count):
-        ordered[rank[i]] = values[i]
+        value, rank = values[i], 0
+        for j in range(count):
+            rank += values[j] < value
+        ordered[rank] = value
 
 
 @njit(
@@ -72,7 +68,7 @@ def find_active_experts(
     homes = len(gpu_of_home)
     width = homes // gpus
     count, seen = np.zeros(homes, np.int64), np.empty(homes, np.int64)
-    ordered, rank = np.empty(homes, np.int64), np.empty(homes, np.int64)
+    ordered = np.empty(homes, np.int64)
     filled = np.zeros(gpus, np.int64)
     on_gpu = np.zeros(gpus, np.int64)
     for layer in range(layers):
@@ -95,7 +91,7 @@ def find_active_experts(
                             distinct += 1
                         count[at] += 1
             if distinct <= FEW:
-                _sort(seen, distinct, rank, ordered)
+                _sort(seen, distinct, ordered)
             else:
                 distinct = 0
                 for at in range(homes):

@@ -18,10 +18,9 @@ from moesim.engine.replay.clock_records import (
     WEIGHTS,
     WORKS,
     Span,
-    record,
 )
 from moesim.engine.replay.clock_steps import charge, inlined
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import record, types
 
 _INT, _BOOL = types.int64, types.boolean
 _TUPLE: Any = types.UniTuple

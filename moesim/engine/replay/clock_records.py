@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import record, types
 from moesim.trace.routing import Phase
 
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
@@ -131,15 +131,6 @@ class Span(NamedTuple):
     last: Any
     issues: Any
     hosted_ns: Any
-
-
-def record(kind: type, *members: Any) -> Any:
-    """The type of the named tuple ``kind`` of such ``members``."""
-    uniform: Any = types.NamedUniTuple
-    mixed: Any = types.NamedTuple
-    if len(set(members)) == 1:
-        return uniform(members[0], len(members), kind)
-    return mixed(members, kind)
 
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]

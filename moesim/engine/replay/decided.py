@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from moesim.engine.case import Ints
-from moesim.engine.replay.activations import NEXT_USED, decide_all_activations, take_all_activations
+from moesim.engine.replay.activations import Decided, Known, Order, decide_all_of
 from moesim.engine.replay.ahead import Ahead
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.held import Held
+from moesim.engine.replay.kept import kept_of, with_draws
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
 from moesim.engine.replay.stack_distances import stack_distances_of
-from moesim.memory.misses.load import Load
-from moesim.memory.residency import decide_of
-
-
-class Decided(NamedTuple):
-    """The decisions of a run of passes, as ``take_all_activations`` fills them in; ``most_waves``
-    int64[1].
-    """
-
-    step_waves: Ints
-    wave_base: Ints
-    wave_ones: Ints
-    step_copies: Ints
-    copy_base: Ints
-    copy_wave: Ints
-    copy_wait: Ints
-    odd_at: Ints
-    odd_starts: Ints
-    odd_rows: Ints
-    ends: Ints
-    counts: Ints
-    most_waves: Ints
+from moesim.engine.residencies import Residencies
+from moesim.memory.decisions import Rules
 
 
 class Decider:
@@ -45,26 +23,48 @@ class Decider:
 
     def __init__(self, shared: Shared, kinds: Ints, works: Ints) -> None:
         case, log = shared.case, shared.log
-        self.case, self.shared, self.kinds, self.works = case, shared, kinds, works
+        self.case, self.shared = case, shared
+        self.order = Order(works, kinds, case.software.overlap)
         of_case = (
             *shared.key, type(case.policy), case.policy.model_dump_json(), case.slots.tobytes(),
             case.initial, case.order, case.kernels == "serial", case.software.overlap,
             kinds.tobytes(),
         )  # fmt: skip
         self._parts = Parts(log if log and log.decisions else None, of_case)
-        if self._parts.known:
-            return
-        self.ahead: Ahead | None = None
-        self.held = Held(case, shared.routing, self._first_uses)
-        self.distances = stack_distances_of(shared, self.held)
-        distances_known = self.distances is not None and self.distances.known
-        if self.held.rank_of == NEXT_USED and not distances_known:
-            self.held.rank = -self._first_uses()
-            self.held.open()
+        if not self._parts.known:
+            self._begin()
 
-    def _first_uses(self) -> Ints:
-        self.ahead = self.shared.ahead()
-        return self.ahead.first_uses()
+    def _begin(self) -> None:
+        """What decides: stack distances, or caches."""
+        case, shared = self.case, self.shared
+        self.distances = stack_distances_of(shared)
+        told = self.distances is not None and self.distances.known
+        self.ahead: Ahead | None = None
+        if case.policy.looks_ahead and case.offloaded and not told:
+            self.ahead = shared.ahead()
+        self.residencies: Residencies | None = None
+        if self.distances is None:
+            self.residencies = Residencies(case, shared.routing, self._first_uses())
+        caches = self.residencies.caches if self.residencies else {}
+        self.kept = with_draws(kept_of(case, shared.routing, caches), caches)
+        buffers = case.policy.shared_buffers()
+        self.rules = Rules(
+            case.miss.most_loads(),
+            1,
+            case.kernels == "serial",
+            case.order == "resident_first",
+            emptied=buffers is not None,
+            prefetched=False,
+        )
+
+    def _first_uses(self) -> dict[tuple[int, int], Ints] | None:
+        if self.ahead is None:
+            return {} if self.case.policy.looks_ahead else None
+        gpus, local = self.case.gpus, self.shared.routing.local
+        return {
+            divmod(work, gpus): one[: len(local[work % gpus])]
+            for work, one in enumerate(self.ahead.first_uses())
+        }
 
     def decide(self, first: int, found: Needed) -> Decided:
         """The decisions of the run of passes from ``first`` on that needs ``found``."""
@@ -76,48 +76,44 @@ class Decider:
             self.distances.end()
         self._parts.end()
 
-    def _decide(self, first: int, found: Needed) -> Decided:
-        case, held = self.case, self.held
-        held.draw()
-        offsets, active, rows = found.offsets, found.experts, found.rows
-        next_use = weights = np.empty((len(offsets), 0), np.int64)
-        distances = np.empty((len(offsets), 0), np.uint16)
+    def _known(self, first: int, found: Needed) -> Known:
+        works = len(found.offsets)
+        next_use = weights = np.empty((works, 0), np.int64)
+        distances = np.empty((works, 0), np.uint16)
         if self.ahead is not None:
-            next_use = self.ahead.next_uses(first, offsets, active)
+            next_use = self.ahead.next_uses(first, found.offsets, found.experts)
         if self.distances is not None:
             distances = self.distances.of(first, found, next_use)
-        if case.policy.weighs and case.offloaded:
+        elif self.case.policy.weighs and self.case.offloaded:
             weights = self.shared.finder.weights(first, found)
-        step_waves, step_copies = np.empty_like(offsets), np.empty_like(offsets)
-        bases = np.empty((2, len(offsets)), np.int64)
+        return Known(next_use, weights, distances)
+
+    def _decide(self, first: int, found: Needed) -> Decided:
+        if self.residencies is not None and self.residencies.draw():
+            self.kept = with_draws(self.kept, self.residencies.caches)
+        out = self._room(found)
+        known = self._known(first, found)
+        decide_all = decide_all_of(type(self.case.policy))
+        decide_all(self.rules, self.order, self.kept, first, found, known, out)
+        waves, copies, odd, odd_members = out.ends[-1]
+        return out._replace(
+            wave_ones=out.wave_ones[:waves],
+            copy_wave=out.copy_wave[:copies],
+            copy_wait=out.copy_wait[:copies],
+            odd_at=out.odd_at[:odd],
+            odd_starts=out.odd_starts[:odd],
+            odd_rows=out.odd_rows[:odd_members],
+        )
+
+    def _room(self, found: Needed) -> Decided:
+        """Room for what a run of passes that needs ``found`` may decide."""
+        offsets, (passes, _, gpus) = found.offsets, found.executed.shape
+        wave_base, copy_base = np.empty((2, len(offsets)), np.int64)
         lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
         wave_ones, copy_wave, copy_wait, odd_at, odd_starts, odd_rows = lists
-        ends = np.zeros((2 + int(self.kinds.max()), 4), np.int64)
-        passes, _, gpus = found.executed.shape
-        counts = np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64)
-        how = (
-            case.kernels == "serial", case.order == "resident_first", case.software.overlap,
-        )  # fmt: skip
-        filled = (
-            step_waves, bases[0], wave_ones, step_copies, bases[1], copy_wave, copy_wait,
-            odd_at, odd_starts, odd_rows, ends, counts,
-        )  # fmt: skip
-        if held.kept is None:
-            most = take_all_activations(
-                held.rank_of, *how, self.works, self.kinds, case.gpus,
-                offsets, active, rows, next_use, distances,
-                held.slots, held.local, held.resident, held.rank, held.open_rank, held.clock,
-                *filled,
-            )  # fmt: skip
-        else:
-            most = decide_all_activations(
-                decide_of(type(case.policy), Load), *how, case.policy.shared_buffers() is not None,
-                self.works, self.kinds, held.local, first, offsets, active, rows, next_use, weights,
-                held.resident, held.clock, held.kept, *filled,
-            )  # fmt: skip
-        waves, copies, odd, odd_members = ends[-1]
         return Decided(
-            step_waves, bases[0], wave_ones[:waves], step_copies, bases[1], copy_wave[:copies],
-            copy_wait[:copies], odd_at[:odd], odd_starts[:odd], odd_rows[:odd_members], ends,
-            counts, np.array([most]),
+            np.empty_like(offsets), wave_base, wave_ones, np.empty_like(offsets), copy_base,
+            copy_wave, copy_wait, odd_at, odd_starts, odd_rows,
+            np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
+            np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64), np.zeros(1, np.int64),
         )  # fmt: skip

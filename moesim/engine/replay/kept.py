@@ -1,27 +1,32 @@
-"""The states of policies that no single number ranks by, as arrays over (MoE layer, GPU)."""
+"""What the slots hold, and the states of policies, as arrays over (MoE layer, GPU)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.residencies import Key
+from moesim.engine.routing import Routing
 from moesim.memory.residency import LayerCache
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import record, types
 
 
 class Kept(NamedTuple):
     """The caches of all works, (MoE layer, GPU).
 
-    ``slots`` int64[works]; ``state`` int64 of all, that of a work from ``state_at``
+    ``local`` int64[gpus] experts; by work, ``slots`` and the policy's time ``now`` int64[works],
+    ``resident`` bool[works, most local]; ``state`` int64 of all, that of a work from ``state_at``
     int64[works + 1] on, nothing where it has no cache; ``draws`` float64 from ``draws_at`` on.
     """
 
+    local: Any
     slots: Any
+    now: Any
+    resident: Any
     state: Any
     state_at: Any
     draws: Any
@@ -29,22 +34,29 @@ class Kept(NamedTuple):
 
 
 _FLAT = types.int64[::1]
-_named: Any = types.NamedTuple
-KEPT = _named((_FLAT, _FLAT, _FLAT, types.float64[::1], _FLAT), Kept)
+KEPT = record(
+    Kept, _FLAT, _FLAT, _FLAT, types.boolean[:, ::1], _FLAT, _FLAT, types.float64[::1], _FLAT
+)
 
 
-def kept_of(caches: dict[Key, LayerCache], works: int, gpus: int) -> Kept:
-    """The states of ``caches``, by MoE layer and GPU."""
-    of_work = [caches.get(divmod(work, gpus)) for work in range(works)]
+def kept_of(case: Case, routing: Routing, caches: Mapping[Key, LayerCache]) -> Kept:
+    """The ``caches`` of a case, by MoE layer and GPU."""
+    local = np.array([len(own) for own in routing.local])
+    slots = np.ascontiguousarray(case.slots.T).ravel()
+    of_work = [caches.get(divmod(work, case.gpus)) for work in range(len(slots))]
+    resident = np.zeros((len(slots), int(local.max())), np.bool_)
+    for work, cache in enumerate(of_work):
+        if cache is not None:
+            slots[work] = cache.slots
+            resident[work, : len(cache.resident)] = cache.resident
     states = [np.zeros(0, np.int64) if one is None else one.state.ravel() for one in of_work]
-    slots = np.array([0 if one is None else one.slots for one in of_work])
-    kept = Kept(slots, np.concatenate(states), _ends(states), np.zeros(0), np.zeros(0, np.int64))
-    return with_draws(kept, caches, gpus)
+    now, draws = np.zeros_like(slots), (np.zeros(0), np.zeros(len(slots) + 1, np.int64))
+    return Kept(local, slots, now, resident, np.concatenate(states), _ends(states), *draws)
 
 
-def with_draws(kept: Kept, caches: dict[Key, LayerCache], gpus: int) -> Kept:
+def with_draws(kept: Kept, caches: Mapping[Key, LayerCache]) -> Kept:
     """``kept`` with all that has been drawn for ``caches``."""
-    of_work = [caches.get(divmod(work, gpus)) for work in range(len(kept.slots))]
+    of_work = [caches.get(divmod(work, len(kept.local))) for work in range(len(kept.slots))]
     draws = [np.zeros(0) if one is None else one.draws for one in of_work]
     return kept._replace(draws=np.concatenate(draws), draws_at=_ends(draws))
 

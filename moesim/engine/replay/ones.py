@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_waves import RaggedWaves
-from moesim.engine.replay.decided import Decided
+from moesim.engine.replay.activations import Decided
 from moesim.runtime.compiled import njit, types
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
@@ -45,7 +45,7 @@ class OnesWaves:
 
     def price(self, provenance: Provenance, decided: Decided) -> Ints:
         """The prices of all waves."""
-        wave_ns = np.empty_like(decided.wave_ones)
+        wave_ns: Ints = np.empty_like(decided.wave_ones)
         _look_up(decided.wave_ones, decided.ends, self.ones_ns, self.ones, wave_ns)
         odd = (decided.odd_at, decided.odd_starts, decided.odd_rows, decided.ends[:, 2:])
         self.price_odd(provenance, wave_ns, *odd)

@@ -15,7 +15,8 @@ from moesim.engine.replay.prefetch_arrays import (
 )
 from moesim.engine.replay.prefetch_queue import drop
 from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, AT, UNDECIDED
-from moesim.memory.decisions import DECIDE
+from moesim.memory.activations import Activations
+from moesim.memory.decisions import DECIDE, Demand, Rules
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
 from moesim.runtime.compiled import types
@@ -95,13 +96,19 @@ def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
         for i in range(number):
             for what in range(3):
                 prices[what, i] = asked.prices[what, low + i]
+    rules = Rules(
+        choices[MOST_LOADS], choices[POOL_LAYERS], choices[SERIAL] != 0,
+        choices[RESIDENT_FIRST] != 0, False, True,
+    )  # fmt: skip
+    draws = pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]]
+    demand = Demand(activating.offsets, activating.active_experts, next_use, weights, prices, draws)
+    out = Activations(
+        activating.expert, activating.hit, activating.wave, activating.wait, activating.victim,
+        activating.form,
+    )  # fmt: skip
     pools.now[pool] = decide(
-        choices[MOST_LOADS], prices, activating.offsets, activating.active_experts, next_use,
-        weights, pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]], pools.slots[pool],
-        choices[SERIAL] != 0, choices[RESIDENT_FIRST] != 0, False, choices[POOL_LAYERS],
-        at.step * choices[POOL_LAYERS] + place, pools.now[pool],
-        pools.resident[pool][: pools.size[pool]], pools.state[pool], activating.expert,
-        activating.hit, activating.wave, activating.wait, activating.victim, activating.form,
+        rules, pools.slots[pool], demand, pools.resident[pool][: pools.size[pool]],
+        pools.state[pool], at.step * choices[POOL_LAYERS] + place, pools.now[pool], out,
     )  # fmt: skip
     for i in range(number):
         activating.expert[i] -= first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.engine.replay.clock_records import record
 from moesim.engine.replay.clock_steps import inlined
 from moesim.engine.replay.prefetch_arrays import (
     ACROSS_PASSES,
@@ -21,7 +20,7 @@ from moesim.engine.replay.prefetch_queue import drop, enter
 from moesim.engine.replay.prefetch_types import AT, POOLS, PREDICTED, UNDECIDED
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import record, types
 
 _FIRST = types.FunctionType(FIRST)
 

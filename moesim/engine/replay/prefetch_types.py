@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from moesim.engine.replay.callback import ASK, DRAW
-from moesim.engine.replay.clock_records import record
 from moesim.engine.replay.prefetch_arrays import (
     Activating,
     Asked,
@@ -19,7 +18,7 @@ from moesim.engine.replay.prefetch_arrays import (
     Queue,
     Undecided,
 )
-from moesim.runtime.compiled import njit, types
+from moesim.runtime.compiled import njit, record, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _FLAT, _TABLE, _CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]

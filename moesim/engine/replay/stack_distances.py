@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.held import Held
 from moesim.engine.replay.log import Parts
 from moesim.engine.replay.shared import Shared
 from moesim.memory.activations import ActiveExperts
@@ -25,7 +24,7 @@ spares so many of them.
 NONE = np.empty(0, np.int64)
 
 
-def stack_distances_of(shared: Shared, held: Held) -> StackDistances | None:
+def stack_distances_of(shared: Shared) -> StackDistances | None:
     """The stack distances of a case's active experts, where earlier runs make them pay and they
     decide all: slots that are empty at first and hold what any step needs, or all experts.
     """
@@ -37,12 +36,17 @@ def stack_distances_of(shared: Shared, held: Held) -> StackDistances | None:
         return None  # which of a step's experts was used last then depends on the slots
     if (most := shared.most()) is None:
         return None
-    everything = held.slots >= np.tile(held.local, shared.finder.layers)
-    if not (everything | (held.slots >= most)).all():
+    slots = case.slots.T.ravel()
+    if not (slots >= np.minimum(most, _experts_of(shared))).all():
         return None
     key = (*shared.key, "stack distances", type(case.policy))
-    distances = StackDistances(shared, held, most, Parts(log, key))
+    distances = StackDistances(shared, most, Parts(log, key))
     return distances if distances.known or log.asked[key] > before else None
+
+
+def _experts_of(shared: Shared) -> Ints:
+    """int64[MoE layers x gpus]: the local experts of each."""
+    return np.tile([len(local) for local in shared.routing.local], shared.finder.layers)
 
 
 class StackDistances:
@@ -50,9 +54,9 @@ class StackDistances:
     needs.
     """
 
-    def __init__(self, shared: Shared, held: Held, most: Ints, parts: Parts) -> None:
+    def __init__(self, shared: Shared, most: Ints, parts: Parts) -> None:
         self._parts, self.ahead = parts, shared.case.policy.looks_ahead
-        self._experts = np.tile(held.local, shared.finder.layers).tolist()
+        self._experts = _experts_of(shared).tolist()
         self._stacks: list[Recency | Stack] = []
         for experts, least in zip(self._experts, most.tolist(), strict=True):
             order = order_of(shared.case.policy, np.zeros(experts, np.int64))

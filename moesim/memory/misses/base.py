@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import inspect
+from typing import Any, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
@@ -11,12 +12,24 @@ from moesim.memory.forms import LOADED, Flags, Form, flags_of
 NO_LIMIT = 1 << 62
 
 
-class MissHandling(Params):
-    """A way gives ``place(copied, hosted, loads, copy_ns, kernel_ns, host_ns, most_loads)``.
+class Missing(NamedTuple):
+    """What ``place`` is told. Of this step and layer on one GPU so far: ``copied`` and ``hosted``
+    nanoseconds of copies and of the host, ``loads`` made; of the missing expert: its copy's, its
+    kernel's and the host's price; and how many loads a step may make.
+    """
 
-    Of this step and layer on one GPU so far: ``copied`` and ``hosted`` nanoseconds of copies and of
-    the host, ``loads`` made; of the missing expert: its copy's, its kernel's and the host's price.
-    It is plain arithmetic that numba compiles, and reads no clock.
+    copied: Any
+    hosted: Any
+    loads: Any
+    copy_ns: Any
+    kernel_ns: Any
+    host_ns: Any
+    most_loads: Any
+
+
+class MissHandling(Params):
+    """A way gives ``place(missing)``, which is plain arithmetic that numba compiles, and reads no
+    clock.
     """
 
     compares: ClassVar[bool] = False
@@ -30,8 +43,16 @@ class MissHandling(Params):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Raise an InputError where ``forms`` is no table that can be counted by."""
+        """Raise an InputError where ``forms`` is no table that can be counted by, or ``place``
+        takes other arguments.
+        """
         super().__pydantic_init_subclass__(**kwargs)
+        takes = inspect.signature(cls.place)
+        try:
+            takes.bind(None)
+        except TypeError:
+            what = f"takes {takes}; write @staticmethod place(missing), which has them as members"
+            raise InputError([Problem(cls.__module__, f"{cls.__qualname__}.place", what)]) from None
         names = [form.counted for form in cls.forms]
         if cls.forms[:1] == (LOADED,) and len(set(names)) == len(names):
             return
@@ -63,14 +84,6 @@ class MissHandling(Params):
         return NO_LIMIT
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
-        """The number of one of ``forms``."""
+    def place(missing: Any) -> Any:
+        """The number of one of ``forms``; ``missing`` as ``Missing``."""
         raise NotImplementedError

@@ -34,15 +34,8 @@ class Cheapest(MissHandling):
         return NO_LIMIT if self.uploads is None else self.uploads
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """The sooner one; the GPU of equals."""
-        sooner = copied + copy_ns + kernel_ns <= hosted + host_ns
-        return IN_SLOT if sooner and loads < most_loads else HOST
+        loaded_ns = missing.copied + missing.copy_ns + missing.kernel_ns
+        sooner = loaded_ns <= missing.hosted + missing.host_ns
+        return IN_SLOT if sooner and missing.loads < missing.most_loads else HOST

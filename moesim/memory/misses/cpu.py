@@ -22,14 +22,6 @@ class Cpu(MissHandling):
     forms: ClassVar[tuple[Form, ...]] = FORMS
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """Always the host."""
         return HOST

@@ -14,14 +14,6 @@ class Load(MissHandling):
     kind: Literal["load"] = "load"
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """Always a load."""
         return IN_SLOT

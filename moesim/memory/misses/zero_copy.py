@@ -19,14 +19,6 @@ class ZeroCopy(MissHandling):
     forms: ClassVar[tuple[Form, ...]] = FORMS
 
     @staticmethod
-    def place(
-        copied: Any,
-        hosted: Any,
-        loads: Any,
-        copy_ns: Any,
-        kernel_ns: Any,
-        host_ns: Any,
-        most_loads: Any,
-    ) -> Any:
+    def place(missing: Any) -> Any:
         """Always over the link."""
         return LINK

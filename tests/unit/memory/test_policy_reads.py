@@ -12,6 +12,7 @@ import pytest
 from moesim.config.errors import InputError, Problem
 from moesim.memory import policy as words
 from moesim.memory.policy import LAST_USE, NEXT_USE, ROWS, CachePolicy
+from moesim.memory.policy_reads import Reads, reads_of
 from moesim.runtime.compiled import inlined, njit
 
 OWN, MORE = ROWS, ROWS + 1
@@ -170,3 +171,62 @@ def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:
         path.write_text(FILE.format(returned), encoding="utf-8")
         with error:
             exec(compile(path.read_text(), path, "exec"), {"__name__": __name__})
+
+
+def of_its_own(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return state[LAST_USE, expert] - state[OWN, expert]
+
+
+def of_another(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return state[LAST_USE, expert] - state[OWN, 0]
+
+
+def of_its_place(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return state[LAST_USE, expert] + position
+
+
+def of_any_row(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return state[expert % 2, expert]
+
+
+def of_a_view(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    own = state
+    return own[LAST_USE, expert]
+
+
+def through_a_helper(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
+    return noted(state, expert)
+
+
+def fades(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    for e in range(state.shape[1]):
+        state[OWN, e] //= 2
+
+
+def counts(expert: Any, hit: Any, victim: Any, now: Any, state: Any) -> None:
+    state[OWN, expert] += state[MORE, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "after", "reads"),
+    [
+        (of_its_own, None, Reads((LAST_USE, OWN), own=True)),
+        (of_its_own, counts, Reads((LAST_USE, OWN, MORE), own=True)),
+        (of_its_own, fades, Reads((LAST_USE, OWN), own=False)),
+        (of_another, None, Reads((LAST_USE, OWN), own=False)),
+        (of_its_place, None, Reads((LAST_USE,), own=False)),
+        (of_any_row, None, Reads(None, own=False)),
+        (of_a_view, None, Reads(None, own=False)),
+        (through_a_helper, None, Reads((OWN,), own=False)),
+    ],
+)
+def test_what_the_decisions_may_leave_out_is_known(key: Any, after: Any, reads: Reads) -> None:
+    """A row that is read is counted; a key that others change is worked out anew."""
+
+    class Probe(CachePolicy):
+        memory: ClassVar[int] = 2
+
+    Probe.key = staticmethod(key)  # type: ignore[method-assign]
+    if after is not None:
+        Probe.after_activation = staticmethod(after)  # type: ignore[method-assign]
+    assert reads_of(Probe) == reads

@@ -11,12 +11,13 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.replay import shared
-from moesim.engine.replay.activations import take_all_activations
+from moesim.engine.replay.activations import decide_all_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import write_shared
+from moesim.memory.policy import CachePolicy
 from moesim.results import read_result
 from moesim.results.store import read_log
-from moesim.sweep import SweepOptions, point_folder, run_sweep
+from moesim.sweep import point_folder, run_sweep
 from moesim.sweep.point import Simulation
 
 YAML = """\
@@ -70,15 +71,13 @@ def test_points_share_what_they_decide(
     )
     loaded, decided = load_experiment(experiment), []
 
-    def deciding(*given: Any) -> int:
-        decided.append(given)
-        return take_all_activations(*given)
+    def deciding(policy: type[CachePolicy]) -> Any:
+        decided.append(policy)
+        return decide_all_of(policy)
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
-    monkeypatch.setattr("moesim.engine.replay.decided.take_all_activations", deciding)
-    table = run_sweep(
-        loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)
-    )
+    monkeypatch.setattr("moesim.engine.replay.decided.decide_all_of", deciding)
+    table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
     assert len(decided) == 6
     alone = [Simulation()(point).summary for _, point in loaded.points]
     assert len(decided) == 6 + 12
@@ -128,7 +127,7 @@ def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_
             resolved.experiment,
             resolved.points,
             tmp_path / "dask",
-            options=SweepOptions(executor=DaskCluster(None, 2)),
+            executor=DaskCluster(None, 2),
             progress=lambda done, total: seen.append((done, total)),
         )
     assert tables(tmp_path / "one") == tables(tmp_path / "dask")
