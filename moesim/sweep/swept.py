@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from moesim.config.warn import Warn, as_warning
 from moesim.experiment.loading.inputs import check_inputs, inputs_of
 from moesim.experiment.loading.names import read_once
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
-from moesim.experiment.loading.warnings import cut_batches, left_out_figures
+from moesim.experiment.loading.warnings import cut_batches, empty_slots, left_out_figures
 from moesim.experiment.running.cache import cache_folder
 from moesim.experiment.running.record_memory import large_records
 from moesim.experiment.schema.origins import placed
@@ -75,9 +76,21 @@ def sweep(
         inputs=inputs,
         progress=progress,
     )
-    for line in outdated(inputs):
+    found = read_sweep(folder)
+    for line in (*outdated(inputs), *_never_filled(resolved, found)):
         warn(line)
-    return read_sweep(folder)
+    return found
+
+
+def _never_filled(resolved: Resolved, found: Sweep) -> list[str]:
+    """A line for the points whose slots begin empty and which nothing ever fills."""
+    points, table = Counter[str](), found.table
+    done = table["status"] == "ok"
+    for number, (_, experiment) in enumerate(resolved.points):
+        if done.iloc[number]:
+            known = table.iloc[number].dropna()
+            points.update(empty_slots(experiment, {str(key): known[key] for key in known.index}))
+    return [f"{line} ({of_line} of {len(found.table)} points)" for line, of_line in points.items()]
 
 
 def _check(resolved: Resolved, warn: Warn) -> None:

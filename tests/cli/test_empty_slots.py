@@ -27,3 +27,11 @@ def test_what_nothing_ever_fills(options, warned, tmp_path, capsys):
     assert main([*QUICK, *words, "-o", str(tmp_path / "out")]) == 0
     said = "experts.initial: 'empty' with miss" in capsys.readouterr().err
     assert said is warned
+
+
+def test_a_sweep_says_at_how_many_points(tmp_path, capsys):
+    axes = "sweep={experts.miss.kind: [load, skip, cpu]}"
+    words = ["sweep", QUICK[1], "--set", axes, "--set", "workload.requests=1"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "experts.initial" in line]
+    assert [line.endswith("(1 of 3 points)") for line in lines] == [True, True]
