@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
 from moesim.config.planned import planned
-from moesim.model.families.moe_decoder import MoeDecoder
-from moesim.model.family import Family, family_for, model_types
+from moesim.model.described import ConfigError, describe_config
+from moesim.model.described.keys import language_model
+from moesim.model.family import Family, family_for
 from moesim.model.quantization import from_quantization_file
 from moesim.model.spec import ModelSpec
 
@@ -60,34 +61,28 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
 
 def _build(path: Path, name: str) -> ModelSpec:
     config = read_object(path, _CONFIG, strict=False)
-    beside = path.parent / _QUANTIZATION
-    if path.name == _CONFIG and not config.get("quantization_config") and beside.is_file():
+    beside = path.with_name(path.name.removesuffix(_CONFIG) + _QUANTIZATION)
+    if path.name.endswith(_CONFIG) and not _quantization(config) and beside.is_file():
         config["quantization_config"] = from_quantization_file(read_object(beside, strict=False))
-    family = _family(config, path)
+    if (family := _family(config)) is None:
+        try:
+            return describe_config(config, name)
+        except ConfigError as error:
+            raise InputError([Problem(str(path), error.key, error.what)]) from None
     try:
         return family.model_validate(config).build(name)
     except ValidationError as error:
         raise InputError(_problems(error, str(path), family)) from None
 
 
-def _family(config: dict[str, Any], path: Path) -> type[Family]:
+def _quantization(config: dict[str, Any]) -> Any:
+    return language_model(config).get("quantization_config")
+
+
+def _family(config: dict[str, Any]) -> type[Family] | None:
     model_type, architectures = config.get("model_type"), config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    family = family_for(model_type if isinstance(model_type, str) else None, names)
-    if family is not None:
-        return family
-    what = f"{model_type!r} is not a known model family" if model_type else "no model_type is given"
-    generic = f"describe another one as '{MoeDecoder.kind}', which needs the keys "
-    raise InputError(
-        [
-            Problem(
-                str(path),
-                "model_type",
-                f"{what}; known: {', '.join(model_types())}; {generic}"
-                + ", ".join(MoeDecoder.needed_keys()),
-            )
-        ]
-    )
+    return family_for(model_type if isinstance(model_type, str) else None, names)
 
 
 def _problems(error: ValidationError, where: str, family: type[Family]) -> list[Problem]:

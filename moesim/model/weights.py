@@ -31,12 +31,8 @@ class Weights:
 
     def format_of(self, module: str) -> WeightFormat:
         """The format of the matrix of ``module``, its full dotted name in the checkpoint."""
-        quantization = self.quantization
-        if quantization is None or not quantization.converts(module):
-            return self.plain
-        if quantization.experts_only and ".experts" not in module:
-            return self.plain
-        return quantization.weight_format()
+        found = self.quantization.format_of(module) if self.quantization else None
+        return found or self.plain
 
     def linear(self, module: str, outputs: int, inputs: int, *, bias: bool = False) -> Size:
         """A matrix that a quantisation may convert, and its bias, which none does."""
