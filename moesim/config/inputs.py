@@ -37,6 +37,9 @@ _files: ContextVar[list[InputFile] | None] = ContextVar("files", default=None)
 _inputs: ContextVar[dict[Named, Files] | None] = ContextVar("inputs", default=None)
 _digests: dict[tuple[Path, tuple[int, ...]], str] = {}
 _MOST_DIGESTS = 1024
+HEADERS = (".gguf",)
+"""Files of which only the header is read: of these a digest is of size and beginning."""
+_BEGINNING = 1 << 24
 
 
 @contextmanager
@@ -106,11 +109,18 @@ def file_of(path: Path) -> InputFile:
         if key not in _digests:
             if len(_digests) >= _MOST_DIGESTS:
                 _digests.clear()
-            with path.open("rb") as stream:
-                _digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            _digests[key] = _digest(path)
     except OSError as error:
         raise InputError([Problem(str(path), "", f"cannot be read ({error.strerror})")]) from error
     return InputFile(path.absolute(), _digests[key])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        if path.suffix.lower() not in HEADERS:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        size = str(path.stat().st_size).encode()
+        return hashlib.sha256(size + stream.read(_BEGINNING)).hexdigest()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Catalogue:
 
 
 CATALOGUES = (
-    Catalogue("model", "moesim.model", "model_names", "load_model", "a config.json"),
+    Catalogue("model", "moesim.model", "model_names", "load_model", "a config.json or GGUF file"),
     Catalogue("hardware", "moesim.hardware", "hardware_names", "load_hardware", "a profile"),
     Catalogue("software", "moesim.hardware", "software_names", "load_software", "a profile"),
 )

@@ -1,4 +1,4 @@
-"""The door for models: a shipped card by name, or a user's config.json by path."""
+"""The door for models: a shipped card by name, or a user's config.json or GGUF file by path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
-from moesim.config.planned import planned
 from moesim.model.described import ConfigError, describe_config
 from moesim.model.described.keys import language_model
 from moesim.model.family import Family, family_for
+from moesim.model.gguf import is_gguf, load_gguf
+from moesim.model.gguf.files import in_folder
 from moesim.model.quantization import from_quantization_file
 from moesim.model.spec import ModelSpec
 
@@ -28,7 +29,8 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
-    """The model of a card, or of a Hugging Face ``config.json`` (or the folder that holds it).
+    """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
+    split one); a folder stands for the one that it holds.
 
     A card's name is matched without regard to case. A relative path is looked up in ``folders``,
     then in the working directory. InputError says what is wrong with the name or the file.
@@ -37,8 +39,8 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     if name_or_path.lower() in model_names():
         return _build(card, card.stem)
     path = _find(name_or_path, folders)
-    if path.suffix and (told := planned(path.suffix)) is not None:
-        raise InputError([Problem(str(path), "", told)])
+    if is_gguf(path):
+        return load_gguf(path)
     name = path.stem if path.name != _CONFIG else path.resolve().parent.name
     return _build(path, name)
 
@@ -48,15 +50,20 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
     for folder in (*folders, Path()):
         try:
             if (folder / relative).is_dir():
-                return folder / relative / _CONFIG
+                return _in_folder(folder / relative)
             if (folder / relative).exists():
                 return folder / relative
         except (OSError, ValueError):
             continue
     raise InputError(
-        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG}; "
+        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG} or GGUF file; "
         f"{nearest(name_or_path.lower(), model_names())}"
     )
+
+
+def _in_folder(folder: Path) -> Path:
+    config = folder / _CONFIG
+    return config if config.exists() else in_folder(folder) or config
 
 
 def _build(path: Path, name: str) -> ModelSpec:
