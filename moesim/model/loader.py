@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
+from moesim.model.chosen import SEPARATOR, chosen_formats, renamed, split_format
 from moesim.model.described import ConfigError, describe_config
 from moesim.model.described.keys import language_model
 from moesim.model.family import Family, family_for
 from moesim.model.gguf import is_gguf, load_gguf
 from moesim.model.gguf.files import in_folder
-from moesim.model.quantization import from_quantization_file
+from moesim.model.quantization import QuantizationConfig, from_quantization_file
 from moesim.model.spec import ModelSpec
 
 CARDS = Path(__file__).parent / "cards"
@@ -30,11 +32,15 @@ def model_names() -> list[str]:
 
 def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
-    split one); a folder stands for the one that it holds.
+    split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
+    other formats (``moesim.model.chosen``).
 
     A card's name is matched without regard to case. A relative path is looked up in ``folders``,
     then in the working directory. InputError says what is wrong with the name or the file.
     """
+    base, chosen = split_format(name_or_path)
+    if chosen is not None and not _is_there(name_or_path, folders):
+        return _with_format(base, chosen, folders)
     card = CARDS / f"{name_or_path.lower()}.json"
     if name_or_path.lower() in model_names():
         return _build(card, card.stem)
@@ -61,16 +67,35 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
     )
 
 
+def _is_there(path: str, folders: Sequence[Path]) -> bool:
+    with suppress(OSError, ValueError):
+        return any((folder / Path(path).expanduser()).exists() for folder in (*folders, Path()))
+    return False
+
+
+def _with_format(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
+    """The model ``base`` with the formats ``chosen`` in place of its own."""
+    model = load_model(base, folders)
+    card = CARDS / f"{base.lower()}.json"
+    path = card if card.exists() else _find(base, folders)
+    if is_gguf(path):
+        what = f"has formats of its own; name it without '{SEPARATOR}{chosen}'"
+        raise InputError([Problem(str(path), "", what)])
+    return renamed(_build(path, model.name, chosen_formats(chosen, model)), chosen)
+
+
 def _in_folder(folder: Path) -> Path:
     config = folder / _CONFIG
     return config if config.exists() else in_folder(folder) or config
 
 
-def _build(path: Path, name: str) -> ModelSpec:
+def _build(path: Path, name: str, formats: QuantizationConfig | None = None) -> ModelSpec:
     config = read_object(path, _CONFIG, strict=False)
     beside = path.with_name(path.name.removesuffix(_CONFIG) + _QUANTIZATION)
     if path.name.endswith(_CONFIG) and not _quantization(config) and beside.is_file():
         config["quantization_config"] = from_quantization_file(read_object(beside, strict=False))
+    if formats is not None:
+        config = {**language_model(config), "quantization_config": formats}
     if (family := _family(config)) is None:
         try:
             return describe_config(config, name)

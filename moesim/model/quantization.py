@@ -15,6 +15,7 @@ from moesim.model.formats import (
     Mxfp4,
     Nvfp4,
     PackedInteger,
+    Plain,
     TensorFp8,
     WeightFormat,
 )
@@ -154,8 +155,14 @@ class QuantizationConfig(_Block):
         told = "and its weights are counted as if there were none: the real ones are smaller"
         return (f"quantization {self.quant_method!r} is not known {told}",)
 
-    def format_of(self, module: str) -> WeightFormat | None:
+    @property
+    def small(self) -> Plain | None:
+        """The format of what is never quantised; None for the model's own."""
+        return None
+
+    def format_of(self, module: str, outputs: int = 0, inputs: int = 0) -> WeightFormat | None:
         """The format of the matrix of ``module`` (its full dotted name), None where it is plain."""
+        del outputs, inputs
         if self._layers is not None and (entry := self._layers.entry_for(module)) is not None:
             layer = (self.quantized_layers or {})[entry]
             return named_format(layer.quant_algo or "", layer.group_size)

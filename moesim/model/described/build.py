@@ -75,6 +75,8 @@ def _weights(config: Mapping[str, Any]) -> Weights:
     said = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
     plain = PLAIN.get(said.removeprefix("torch."), PLAIN["bfloat16"])
     block = config.get("quantization_config")
+    if isinstance(block, QuantizationConfig):
+        return Weights(plain, block)
     if not isinstance(block, Mapping) or not block:
         return Weights(plain)
     if config.get("expert_dtype") and "expert_dtype" not in block:
@@ -161,13 +163,14 @@ def _tables(context: Context, layers: int) -> Size:
     """Tables of which a token reads rows: embeddings a layer, and those of n-grams."""
     keys = context.keys
     rows = keys.number("vocab_size_per_layer_input") or keys.number("vocabulary")
-    elements = rows * layers * keys.number("hidden_size_per_layer_input")
+    narrow = layers * keys.number("hidden_size_per_layer_input")
+    size = context.weights.linear(EMBEDDING, rows, narrow) if narrow else NOTHING
     grams = keys.value("engram_num_embeddings")
     if isinstance(grams, list):
         counts = [keys.checked("engram_num_embeddings", one) for one in grams]
-        elements += sum(counts) * keys.number("engram_head_dim")
+        size += context.weights.linear(EMBEDDING, sum(counts), keys.number("engram_head_dim"))
         keys.note("tables of n-grams (engram) are counted in memory; what they read is not priced")
-    return context.vectors(elements)
+    return size
 
 
 def _mtp(context: Context, layers: tuple[LayerSpec, ...]) -> tuple[Size, int]:
@@ -177,7 +180,8 @@ def _mtp(context: Context, layers: tuple[LayerSpec, ...]) -> tuple[Size, int]:
         return NOTHING, 0
     last = next(layer for layer in reversed(layers) if layer.moe is not None)
     hidden = context.hidden
-    size = Size(last.parameters, last.bytes) + context.vectors(2 * hidden * hidden, 3 * hidden)
+    size = Size(last.parameters, last.bytes) + context.vectors(3 * hidden)
+    size += context.weights.linear("mtp.eh_proj", hidden, 2 * hidden)
     if last.attention.heads == 0:
         with_heads = next(layer.attention for layer in reversed(layers) if layer.attention.heads)
         size += Size(with_heads.parameters, with_heads.bytes)

@@ -26,6 +26,7 @@ from moesim.model.gguf.tensors import (
     size_of,
     sorted_tensors,
 )
+from moesim.model.gguf.types import BY_NUMBER
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.model.weights import Size
 
@@ -156,10 +157,10 @@ def _network(tensors: Sequence[Tensor] | None, hidden: int) -> FfnSpec | None:
 
 
 def _type(tensors: Sequence[Tensor]) -> str:
-    """The type with most bytes."""
+    """The type with most bytes; eight bits where nobody knows it."""
     found: Counter[str] = Counter()
     for tensor in tensors:
-        found[tensor.type_name] += tensor.bytes
+        found[tensor.type_name if tensor.type in BY_NUMBER else "int8"] += tensor.bytes
     return found.most_common(1)[0][0]
 
 

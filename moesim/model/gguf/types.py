@@ -1,7 +1,7 @@
 """Types of GGUF tensors: weights in a block, and its bytes.
 
 From ``GGML_QUANT_SIZES`` and ``GGMLQuantizationType`` of gguf-py 0.19.0 (llama.cpp, MIT); types
-that were removed are those of files before 2025 (ggml.h, MIT).
+that were removed are those of files before 2025, q2_0 is of ggml-common.h of 2026 (MIT).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TABLE: tuple[tuple[int, str, int, int], ...] = (
     (31, "q4_0_4_4", 32, 18), (32, "q4_0_4_8", 32, 18), (33, "q4_0_8_8", 32, 18),
     (34, "tq1_0", 256, 54), (35, "tq2_0", 256, 66), (36, "iq4_nl_4_4", 32, 18),
     (37, "iq4_nl_4_8", 32, 18), (38, "iq4_nl_8_8", 32, 18), (39, "mxfp4", 32, 17),
-    (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18),
+    (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18), (42, "q2_0", 64, 18),
 )  # fmt: skip
 
 BY_NUMBER: Mapping[int, BlockFormat] = {
