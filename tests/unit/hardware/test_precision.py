@@ -53,3 +53,9 @@ def test_format_by_size() -> None:
         "fp8",
         "fp8",
     ]
+
+
+@pytest.mark.parametrize("dtype", ["q4_k", "q6_k", "iq4_xs", "tq2_0", "int5"])
+def test_packed_weights_are_multiplied_in_bf16(dtype: str) -> None:
+    card = load_hardware("h100-sxm")
+    assert card.peak(dtype) == card.peak("bf16")
