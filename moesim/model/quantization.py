@@ -112,16 +112,16 @@ class QuantizationConfig(_Block):
     )
     weight_block_size: list[Annotated[int, Field(gt=0)]] | None = None
     activation_scheme: str | None = "dynamic"
-    scale_fmt: str | None = None
     expert_dtype: str | None = None
     format: str | None = None
     config_groups: dict[str, Group] | None = None
     quantized_layers: dict[str, Layer] | None = None
+    global_quant_config: dict[str, Any] | None = None
     modules_to_not_convert: list[str] | None = Field(
         None,
         validation_alias=AliasChoices(
             "modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules",
-            "llm_int8_skip_modules",
+            "llm_int8_skip_modules", "exclude",
         ),
     )  # fmt: skip
 
@@ -210,17 +210,26 @@ class QuantizationConfig(_Block):
             return GroupedInteger(self.bits or 4, self._group, packs)
         if self.weight_block_size:
             block = (self.weight_block_size[0], self.weight_block_size[1])
-            return BlockFp8Scaled(block) if self.scale_fmt == "ue8m0" else BlockFp8(block)
+            return BlockFp8Scaled(block) if self.expert_dtype else BlockFp8(block)
         if self.quant_method == "fp8":
             return TensorFp8(self.activation_scheme == "static")
         if self.bits or self.load_in_4bit or self.load_in_8bit:
             return PackedInteger(self.bits or (4 if self.load_in_4bit else 8), self._group)
-        name = self.quant_algo or self.quant_method
-        return named_format(name, self.group_size)
+        if self.global_quant_config is not None:
+            return _of_quark(self.global_quant_config)
+        return named_format(self.quant_algo or self.quant_method, self.group_size)
 
     @property
     def _group(self) -> int:
         return self.group_size or 128
+
+
+def _of_quark(block: dict[str, Any]) -> WeightFormat | None:
+    """The weights of Quark's ``global_quant_config``: its fp4 has a scale for 32."""
+    weight = block.get("weight")
+    first = weight[0] if isinstance(weight, list) and weight else weight
+    name = str(first.get("dtype") or "") if isinstance(first, dict) else ""
+    return Mxfp4() if "fp4" in name else named_format(name, None)
 
 
 def named_format(name: str, group_size: int | None) -> WeightFormat | None:

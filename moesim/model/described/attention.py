@@ -27,14 +27,15 @@ def _grouped(context: Context, index: int, kind: str) -> AttentionSpec:
     gated = 2 if keys.flag("gate", default=habits.gate) else 1
     same = kind == FULL and keys.flag("attention_k_eq_v")
     module = f"model.layers.{index}.self_attn"
+    narrow, width = keys.number("share_q_dim"), heads * size * gated
     found = context.matrices(module, {
-        "q_proj": (heads * size * gated, context.hidden),
+        "q_a_proj": (narrow, context.hidden), "q_proj": (width, narrow or context.hidden),
         "k_proj": (kv_heads * size, context.hidden),
         "v_proj": (0 if same else kv_heads * values, context.hidden),
         "o_proj": (context.hidden, heads * values),
         "g_proj": (heads if keys.flag("head_gate") else 0, context.hidden),
     })  # fmt: skip
-    found += _biases(context, heads * size + kv_heads * (size + values))
+    found += context.vectors(narrow) + _biases(context, heads * size + kv_heads * (size + values))
     found += _norms(context, heads, kv_heads, size)
     if habits.sinks or _sinks(keys, kind):
         found += context.vectors(heads)
@@ -59,7 +60,7 @@ def _heads(context: Context, index: int, kind: str) -> tuple[int, int, int, int]
     other = keys.value("attention_other_setting")
     if kind == SLIDING and isinstance(other, dict):
         keys = Keys({**keys.config, **other})
-    heads = keys.of_layer("heads", index) or keys.needed("heads")
+    heads = keys.of_layer("heads", index) or _usual_heads(context)
     kv_heads = keys.of_layer("kv_heads", index) or heads
     size = keys.number("head_size") or _quotient(context, heads)
     values = keys.number("value_head_size") or size
@@ -75,6 +76,14 @@ def _heads(context: Context, index: int, kind: str) -> tuple[int, int, int, int]
         name = keys.name("kv_heads") or "num_key_value_heads"
         raise ConfigError(name, f"{heads} attention heads are not a multiple of {kv_heads}")
     return heads, kv_heads, size, values
+
+
+def _usual_heads(context: Context) -> int:
+    """Heads where no key speaks of them."""
+    context.keys.note(
+        "no key says the attention's heads: it is counted as four matrices of the hidden size"
+    )
+    return next(n for n in range(max(context.hidden // 128, 1), 0, -1) if context.hidden % n == 0)
 
 
 def _quotient(context: Context, heads: int) -> int:

@@ -130,7 +130,7 @@ def _model(context: Context, layers: tuple[LayerSpec, ...], name: str) -> ModelS
     embedding = weights.linear(EMBEDDING, vocabulary, hidden)
     tied = keys.flag("tie_word_embeddings", default=context.habits.tied)
     head = NOTHING if tied else weights.linear(HEAD, vocabulary, hidden)
-    tables = _tables(context, len(layers))
+    tables = _tables(context, len(layers)) + _other_experts(context, layers)
     other = tables + context.vectors(_ends(context))
     extra, count = _mtp(context, layers)
     if weights.quantization is not None:
@@ -171,6 +171,22 @@ def _tables(context: Context, layers: int) -> Size:
         size += context.weights.linear(EMBEDDING, sum(counts), keys.number("engram_head_dim"))
         keys.note("tables of n-grams (engram) are counted in memory; what they read is not priced")
     return size
+
+
+def _other_experts(context: Context, layers: tuple[LayerSpec, ...]) -> Size:
+    """Experts of a second kind, which serve images: a list says how many there are of each."""
+    keys = context.keys
+    counts, widths = keys.value("experts"), keys.value("expert_width")
+    if not (isinstance(counts, list) and isinstance(widths, list)) or len(counts) >= len(layers):
+        return NOTHING
+    keys.note("experts for images are counted in memory; tokens of a trace take the first kind")
+    mixtures = sum(layer.moe is not None for layer in layers)
+    total = NOTHING
+    for count, width in list(zip(counts, widths, strict=False))[1:]:
+        rows = keys.checked("moe_num_experts", count) * keys.checked("moe_intermediate_size", width)
+        module = "model.layers.0.mlp.experts.0.up_proj"
+        total += context.weights.linear(module, 3 * mixtures * rows, context.hidden)
+    return total
 
 
 def _mtp(context: Context, layers: tuple[LayerSpec, ...]) -> tuple[Size, int]:

@@ -21,12 +21,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "num_attention_groups", "num_query_groups",
     ),
     "head_size": ("head_dim", "kv_channels", "attention_head_dim", "head_size", "d_head"),
-    "value_head_size": ("v_head_dim",),
+    "value_head_size": ("v_head_dim", "attention_v_dim"),
     "vocabulary": ("vocab_size", "padded_vocab_size", "n_vocab"),
     "width": (
         "dense_intermediate_size", "intermediate_size_mlp", "prefix_dense_intermediate_size",
-        "intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner", "d_ff", "feed_forward_size",
-    ),
+        "intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner", "d_ff",
+        "feed_forward_size", "hidden_dim", "mlp_hidden_size"),
     "experts": (
         "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts",
         "num_routed_experts", "n_experts", "moe_num_primary_experts", "num_moe_experts",
@@ -37,13 +37,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "moe_top_k", "moe_k", "top_k_experts", "num_selected_experts", "num_activated_experts",
         "moe_num_active_primary_experts", "n_activated_experts", "moe_router_topk",
         "num_experts_to_select", "experts_top_k", "router_top_k", "topk",
-    ),
+        "moe_router_top_k", "num_experts_per_topk", "router_topk"),
     "expert_width": (
         "moe_intermediate_size", "moe_ffn_hidden_size", "expert_ffn_hidden_size",
         "expert_intermediate_size", "moe_ffn_dim", "moe_inter_dim", "intermediate_size_moe",
         "expert_ffn_dim", "expert_hidden_size", "ffn_dim_experts", "intermediate_size",
-        "ffn_hidden_size", "ffn_dim", "d_ff",
-    ),
+        "ffn_hidden_size", "ffn_dim", "d_ff", "expert_hidden_dim", "hidden_dim"),
     "expert_input": ("moe_latent_size", "routed_expert_hidden_size"),
     "shared": (
         "n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert",
@@ -57,12 +56,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "dense_first": (
         "first_k_dense_replace", "num_dense_layers", "n_dense_layers", "num_first_dense_layers",
         "moe_layer_start_index", "first_dense_layers", "moe_start_layer", "dense_layers",
-    ),
+        "num_dense_layers_first", "n_first_dense_layers"),
     "moe_every": (
         "moe_layer_freq", "decoder_sparse_step", "interleave_moe_layer_step",
         "moe_layer_interval", "expert_layer_period", "moe_every_n_layers", "moe_layer_period",
-        "expert_interval",
-    ),
+        "expert_interval", "moe_layer_frequency", "route_every_n", "moe_layer_layout",
+        "moe_frequency"),
     "moe_offset": ("expert_layer_offset",),
     "moe_end": ("moe_layer_end_index",),
     "moe_layers": ("moe_layers", "moe_layers_enum", "moe_layer_ids", "sparse_layers"),
@@ -81,10 +80,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "seq_length", "n_positions", "max_model_len",
     ),
     "activation": ("hidden_act", "hidden_activation", "mlp_hidden_act", "activation_func"),
-    "q_rank": ("q_lora_rank",),
-    "kv_rank": ("kv_lora_rank",),
-    "nope_size": ("qk_nope_head_dim",),
-    "rope_size": ("qk_rope_head_dim",),
+    "q_rank": ("q_lora_rank", "attention_q_lora_dim"),
+    "kv_rank": ("kv_lora_rank", "attention_kv_lora_dim"),
+    "nope_size": ("qk_nope_head_dim", "attention_qk_dim"),
+    "rope_size": ("qk_rope_head_dim", "attention_qk_rope_dim"),
     "gate": (
         "attn_output_gate", "attention_output_gate", "use_output_gate", "mla_use_output_gate",
         "use_attn_output_gate",
@@ -116,7 +115,7 @@ WRAPPERS = (
 """Objects that hold the language model of a multimodal one."""
 FLAT = (
     "attn_config", "ffn_config", "moe_config", "attention_config", "mla_config", "mlp_config",
-    "sparse_attention_config",
+    "sparse_attention_config", "moe",
 )  # fmt: skip
 """Objects whose keys are read as if they stood one level higher (DBRX)."""
 OUTER = ("torch_dtype", "dtype", "tie_word_embeddings", "quantization_config", "expert_dtype")

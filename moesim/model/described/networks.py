@@ -76,7 +76,7 @@ def _shared(context: Context, index: int, beside: int) -> FfnSpec | None:
     joint = count * each if not width else width * max(count, 1)
     if width and width == count * each:
         joint = width
-    if keys.flag("enable_moe_block") and not joint:
+    if not joint and (keys.flag("enable_moe_block") or keys.flag("residual_moe")):
         joint = keys.of_layer("width", index)
     if not joint + beside:
         return None

@@ -94,8 +94,9 @@ def _listed(keys: Keys, layers: int) -> list[str] | None:
         return found
     if (types := keys.list_of("attn_type_list", layers)) is not None:
         return [FULL if kind else LINEAR for kind in types[:layers]]
-    if (types := keys.list_of("hybrid_layer_pattern", layers)) is not None:
-        return [SLIDING if kind else FULL for kind in types[:layers]]
+    for name in ("hybrid_layer_pattern", "sliding_window_layout"):
+        if (types := keys.list_of(name, layers)) is not None:
+            return [SLIDING if kind else FULL for kind in types[:layers]]
     rotary = keys.value("no_rope_layers")
     if isinstance(rotary, list) and len(rotary) >= layers and keys.number("chunk"):
         return [CHUNKED if kind else FULL for kind in rotary[:layers]]

@@ -219,6 +219,12 @@ def test_attention_that_nobody_knows_is_counted_as_grouped_and_said() -> None:
     assert model.notes == ("attention 'hyena' is not known: it is counted as grouped attention",)
 
 
+def test_attention_without_sizes_is_four_matrices() -> None:
+    model = described(num_attention_heads=None, num_key_value_heads=None)
+    assert model.layers[0].attention.parameters == 4 * 64 * 64
+    assert "no key says the attention's heads" in model.notes[0]
+
+
 def test_layers_for_further_tokens_are_counted_apart() -> None:
     model = described(num_nextn_predict_layers=2)
     assert model.parameters == described().parameters
@@ -250,6 +256,10 @@ QUANTISED: list[tuple[dict[str, Any], int, int]] = [
     ({"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized", "config_groups": {
         "group_0": {"targets": ["re:.*experts.*"], "weights": {"num_bits": 4, "type": "float"}}}},
      EXPERT * 17 // 32, 2 * ATTENTION),
+    ({"quant_method": "quark", "exclude": ["*self_attn*"], "global_quant_config": {
+        "weight": {"dtype": "fp4", "group_size": 32}}}, EXPERT * 17 // 32, 2 * ATTENTION),
+    ({"quant_method": "auto-round", "bits": 4, "group_size": 32, "ignore": ["self_attn"]},
+     EXPERT // 2 + 2 * EXPERT // 32, 2 * ATTENTION),
     ({"quant_method": "fp8", "weight_block_size": [32, 32], "scale_fmt": "ue8m0",
       "expert_dtype": "fp4"}, EXPERT * 17 // 32, ATTENTION + ATTENTION // 1024),
 ]  # fmt: skip
