@@ -65,6 +65,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "many dimensions": (rows(("x", (1,) * 9, 0, 4)), "tensor 'x' has 9 dimensions"),
     "an empty dimension": (rows(("x", (256, 0), 0, 4)), "tensor 'x' is 256 x 0; it is damaged"),
     "an endless tensor": (rows(("x", (2**40, 2**40), 0, 4)), "tensor 'x' is .* it is damaged"),
+    "a tensor without a name": (rows(("", (4, 4), 0, 64)), "has a tensor without a name at byte"),
+    "a name of two lines": (rows(("x\ny", (4, 4), 0, 64)), "has a tensor without a name at byte"),
+    "a key that is none": (gguf({"a\0b": 1}, ROWS), "has a key without a name at byte 24"),
     "one name twice": (rows(*ROWS, ROWS[0]), "has two tensors of one name"),
     "no architecture": (gguf({}, ROWS), "general.architecture: is missing; is it a model's"),
     "an architecture that is a number": (

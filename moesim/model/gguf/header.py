@@ -24,6 +24,7 @@ MOST_KEYS, MOST_TENSORS, MOST_ENTRIES = 1 << 16, 1 << 18, 1 << 24
 MOST_DIMENSIONS, MOST_ELEMENTS = 8, 1 << 50
 LONGEST = 1 << 29
 """Bytes of a header."""
+LONGEST_NAME = 1 << 10
 KEPT = 1 << 12
 """Entries of the longest array that is kept; vocabularies are passed over."""
 ALIGNMENT = 32
@@ -121,7 +122,7 @@ class _Reader:
         keys = self._count("metadata keys", MOST_KEYS)
         metadata = {}
         for _ in range(keys):
-            key = self._text()
+            key = self._name("key")
             metadata[key] = self._value(key)
         return self._with_sizes(metadata, [self._tensor() for _ in range(tensors)])
 
@@ -153,6 +154,12 @@ class _Reader:
             raise self._ended()
         start, self.place = self.place, self.place + length
         return self.content[start : self.place].decode("utf-8", "replace")
+
+    def _name(self, what: str) -> str:
+        place, name = self.place, self._text()
+        if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+            raise wrong(self.path, f"has a {what} without a name at byte {place}; it is damaged")
+        return name
 
     def _value(self, key: str) -> Any:
         kind = self._number(_U32)
@@ -197,7 +204,7 @@ class _Reader:
         return None
 
     def _tensor(self) -> Tensor:
-        name = self._text()
+        name = self._name("tensor")
         dimensions = self._number(_U32)
         if not 0 < dimensions <= MOST_DIMENSIONS:
             what = f"tensor '{name[:80]}' has {dimensions} dimensions; it is damaged"
