@@ -37,9 +37,6 @@ _files: ContextVar[list[InputFile] | None] = ContextVar("files", default=None)
 _inputs: ContextVar[dict[Named, Files] | None] = ContextVar("inputs", default=None)
 _digests: dict[tuple[Path, tuple[int, ...]], str] = {}
 _MOST_DIGESTS = 1024
-HEADERS = (".gguf",)
-"""Files of which only the header is read: of these a digest is of size and beginning."""
-_BEGINNING = 1 << 24
 
 
 @contextmanager
@@ -86,6 +83,16 @@ def tell(key: str, name: str, files: Iterable[InputFile]) -> None:
         inputs.update(found)
 
 
+def note_header(path: Path, header: bytes) -> None:
+    """Note ``path``, of which no more than its ``header`` was read: its digest is that of its size
+    and its header, as long as it is not written.
+    """
+    here = path.absolute()
+    key = (here, stamp(here))
+    _digests[key] = hashlib.sha256(str(key[1][1]).encode() + header).hexdigest()
+    note(InputFile(here, _digests[key]))
+
+
 def read_input(path: Path | str, what: str = "file") -> bytes:
     """The content of the plain file ``path``, which is noted; errors as ``read_file``."""
     content = read_file(path, what)
@@ -109,18 +116,11 @@ def file_of(path: Path) -> InputFile:
         if key not in _digests:
             if len(_digests) >= _MOST_DIGESTS:
                 _digests.clear()
-            _digests[key] = _digest(path)
+            with path.open("rb") as stream:
+                _digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError([Problem(str(path), "", f"cannot be read ({error.strerror})")]) from error
     return InputFile(path.absolute(), _digests[key])
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        if path.suffix.lower() not in HEADERS:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        size = str(path.stat().st_size).encode()
-        return hashlib.sha256(size + stream.read(_BEGINNING)).hexdigest()
 
 
 @contextmanager

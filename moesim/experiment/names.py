@@ -57,7 +57,10 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
             if isinstance(found, str):
                 yield document.problem((catalogue.key,), found)
             else:
-                yield from found
+                place = (catalogue.key,)
+                yield from (
+                    one if one.where else document.problem(place, one.what) for one in found
+                )
     trace = document.get(("trace",))
     if isinstance(trace, str) and trace and (what := _missing_trace(trace, folders)):
         yield document.problem(("trace",), f"{what}{_how_made(document, trace)}")

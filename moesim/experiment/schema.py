@@ -114,6 +114,14 @@ class Experts(Params):
     )
 
 
+def _name_or_base(schema: dict[str, Any]) -> None:
+    """``model``: a name, or a base with a format."""
+    name = {key: schema.pop(key) for key in ("type", "minLength")}
+    keys = {"base": {"type": "string"}, "format": {"type": ["string", "object"]}}
+    both = {"type": "object", "properties": keys, "required": list(keys)}
+    schema["anyOf"] = [name, both]
+
+
 class Experiment(Params):
     """One question to moesim: a trace, a model, a machine and the choices to be judged."""
 
@@ -126,7 +134,7 @@ class Experiment(Params):
         min_length=1,
         description="A shipped model ('moesim list models'), the path of a config.json or of a "
         "GGUF file, or one with other formats: {base: qwen3-30b-a3b, format: q4_k_m}.",
-        json_schema_extra={"anyOf": [{"type": "string"}, {"type": "object", "required": ["base"]}]},
+        json_schema_extra=_name_or_base,
     )
     hardware: str = Field(
         min_length=1,

@@ -137,7 +137,7 @@ def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
     if word in SAME or word in RECIPES:
         return Recipe(recipe=SAME.get(word, word), shape=_shape(base))
     if word not in FORMATS:
-        raise InputError(f"model: '{text}' is no format; {nearest(word, {*RECIPES, *FORMATS})}")
+        raise InputError(f"'{text}' is no format; {nearest(word, {*RECIPES, *FORMATS})}")
     networks = ("experts",) if word == "mxfp4" else CLASSES[:4]
     return ByClass(formats=dict.fromkeys(networks, FORMATS[word]))
 
@@ -145,9 +145,9 @@ def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
 def _pair(text: str) -> tuple[str, WeightFormat]:
     part, _, name = (word.strip() for word in text.partition("="))
     if part not in CLASSES:
-        raise InputError(f"model: '{part}' is no class of tensors; {nearest(part, CLASSES)}")
+        raise InputError(f"'{part}' is no class of tensors; {nearest(part, CLASSES)}")
     if name not in FORMATS:
-        raise InputError(f"model: '{name}' is no format of one class; {nearest(name, FORMATS)}")
+        raise InputError(f"'{name}' is no format of one class; {nearest(name, FORMATS)}")
     return part, FORMATS[name]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.inputs import file_of, note
+from moesim.config.inputs import note_header
 from moesim.model.gguf.types import BY_NUMBER
 
 MAGIC = b"GGUF"
@@ -88,14 +88,16 @@ def is_gguf(path: Path) -> bool:
 
 def read_header(path: Path) -> Header:
     """The header of one file, which is noted; an InputError where it is none, or is damaged."""
-    note(file_of(path))
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise wrong(path, "is no GGUF file: it does not begin with 'GGUF'; name one")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _Reader(path, content, size).header()
+                reader = _Reader(path, content, size)
+                header = reader.header()
+                note_header(path, content[: reader.place])
+                return header
     except OSError as error:
         raise wrong(path, f"cannot be read ({error.strerror})") from error
 

@@ -9,6 +9,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.cache import key_of
 from moesim.experiment.inputs import inputs_of
+from moesim.experiment.json_schema import json_schema
 from moesim.experiment.resolve import load_experiment
 from moesim.model import load_model
 from tests.gguf_files import write
@@ -133,7 +134,14 @@ def test_an_experiment_names_base_and_format() -> None:
 def test_a_wrong_base_or_format_is_one_line(model: dict[str, str], told: str) -> None:
     with pytest.raises(InputError, match=told) as caught:
         load_experiment({**SMALL, "model": model})
-    assert len(caught.value.problems) == 1
+    (problem,) = caught.value.problems
+    assert problem.path == "model"
+
+
+def test_editors_know_both_forms() -> None:
+    schema = json_schema()["properties"]["model"]
+    assert [one["type"] for one in schema["anyOf"]] == ["string", "object"]
+    assert "type" not in schema
 
 
 def test_results_of_other_formats_are_others() -> None:

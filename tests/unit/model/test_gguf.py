@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moesim.config.inputs import files_read
+from moesim.config.inputs import file_of, files_read
 from moesim.model import ModelSpec, load_model
 from moesim.model.gguf.header import read_header
 from moesim.model.gguf.types import BY_NUMBER
@@ -268,6 +268,16 @@ def test_only_the_header_is_read_of_a_file_as_long_as_a_disk(tmp_path: Path) -> 
         model = load_model(str(path))
     assert model.other_bytes == 1 << 40
     assert [file.path for file in files] == [path]
+    assert file_of(path) == files[0]  # known, and not read through
+
+
+def test_another_header_or_length_is_another_file(tmp_path: Path) -> None:
+    digests = set()
+    for rows in (ROWS, [*ROWS, row("x", F32, 256)], [*ROWS, row("x", Q4_K, 1024)]):
+        with files_read() as files:
+            load_model(str(write(tmp_path / "small.gguf", SMALL, rows)))
+        digests.add(files[0].sha256)
+    assert len(digests) == 3
 
 
 def test_values_of_every_type_are_read(tmp_path: Path) -> None:
