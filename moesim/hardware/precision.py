@@ -17,8 +17,7 @@ from moesim.model.gguf.types import BY_NAME
 
 _HALF = ("bf16", "fp16")
 UNITS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(BY_NAME, _HALF),
-    "f32": ("fp32",),
+    **dict.fromkeys((one.name for one in BY_NAME.values()), _HALF),
     "fp32": ("fp32",),
     "fp16": ("fp16",),
     "bf16": _HALF,

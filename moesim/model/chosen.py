@@ -23,7 +23,7 @@ from moesim.model.formats import (
 )
 from moesim.model.gguf import recipes
 from moesim.model.gguf.recipes import RECIPES, SAME, Shape, type_of
-from moesim.model.gguf.types import BY_NAME
+from moesim.model.gguf.types import BY_NAME, PACKED
 from moesim.model.quantization import EMBEDDING, EXPERTS, HEAD, QuantizationConfig
 from moesim.model.spec import ModelSpec
 
@@ -158,6 +158,20 @@ def _shape(base: ModelSpec) -> Shape:
     return Shape(len(base.layers), experts, grouped, base.head_parameters == 0)
 
 
-def renamed(model: ModelSpec, chosen: str) -> ModelSpec:
-    """``model`` with its format in its name."""
-    return replace(model, name=f"{model.name}{SEPARATOR}{chosen}")
+def renamed(model: ModelSpec, chosen: str, formats: QuantizationConfig) -> ModelSpec:
+    """``model`` in ``formats``, with what was ``chosen`` in its name."""
+    layers = model.layers
+    if (dtype := _of_attention(formats)) is not None:
+        layers = tuple(
+            replace(layer, attention=replace(layer.attention, dtype=dtype))
+            if layer.attention.heads
+            else layer
+            for layer in layers
+        )
+    return replace(model, name=f"{model.name}{SEPARATOR}{chosen}", layers=layers)
+
+
+def _of_attention(formats: QuantizationConfig) -> str | None:
+    """The packed type of most of the attention's matrices; None where their width says it."""
+    found = formats.format_of("model.layers.0.self_attn.q_proj", 1 << 12, 1 << 12)
+    return found.name if found is not None and found.name in PACKED else None

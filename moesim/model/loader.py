@@ -81,7 +81,8 @@ def _with_format(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
     if is_gguf(path):
         what = f"has formats of its own; name it without '{SEPARATOR}{chosen}'"
         raise InputError([Problem(str(path), "", what)])
-    return renamed(_build(path, model.name, chosen_formats(chosen, model)), chosen)
+    formats = chosen_formats(chosen, model)
+    return renamed(_build(path, model.name, formats), chosen, formats)
 
 
 def _in_folder(folder: Path) -> Path:

@@ -35,7 +35,8 @@ class AttentionSpec:
     constant state has it in ``state_bytes`` and stands for a window of the tokens that its kernel
     takes at once, which together take as much as the state (docs/semantics.md). Attention that is
     sparse by an index reads ``index_bytes_per_token`` of every cached token (they are part of
-    ``kv_bytes_per_token``), and the rest of ``selected`` tokens only.
+    ``kv_bytes_per_token``), and the rest of ``selected`` tokens only. ``dtype`` is the number
+    format of its matrices; None where their width says it.
     """
 
     heads: int
@@ -50,6 +51,7 @@ class AttentionSpec:
     state_bytes: int = 0
     selected: int | None = None
     index_bytes_per_token: int = 0
+    dtype: str | None = None
 
 
 NO_ATTENTION = AttentionSpec(0, 0, 0, 0, None, 0, 0, 0, kind="none")

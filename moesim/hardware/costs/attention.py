@@ -87,7 +87,7 @@ class Attention(Operation):
         self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
     ) -> tuple[list[Part], int]:
         """The projections with ``elements`` weights, and how many launches they contain."""
-        dtype = dtype_of(block.parameters, block.bytes)
+        dtype = block.dtype or dtype_of(block.parameters, block.bytes)
         width = block.bytes / max(block.parameters, 1)
         size = block.bytes * min(1.0, elements / max(block.parameters, 1)) + norm_bytes
         if not (fitted := FittedProducts(self.hardware, dtype)):

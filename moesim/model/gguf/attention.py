@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from moesim.model.described.state import CHUNK
 from moesim.model.gguf.metadata import Metadata
-from moesim.model.gguf.tensors import ATTENTION, Block
+from moesim.model.gguf.tensors import ATTENTION, Block, type_of
 from moesim.model.spec import NO_ATTENTION, AttentionSpec
 
 HALF, FP32 = 2, 4
@@ -24,6 +25,10 @@ def attention_of(metadata: Metadata, layer: int, block: Block) -> AttentionSpec:
     size = block.size(ATTENTION)
     if not size.parameters:
         return NO_ATTENTION
+    return replace(_attention(metadata, layer, block), dtype=type_of(block.classes[ATTENTION]))
+
+
+def _attention(metadata: Metadata, layer: int, block: Block) -> AttentionSpec:
     stateful = block.named("ssm_", "shortconv") is not None
     if stateful or any(name.startswith("ssm_") for name in block.names):
         return _stateful(metadata, layer, block)

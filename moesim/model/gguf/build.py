@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,8 +24,8 @@ from moesim.model.gguf.tensors import (
     Block,
     size_of,
     sorted_tensors,
+    type_of,
 )
-from moesim.model.gguf.types import BY_NUMBER
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.model.weights import Size
 
@@ -142,7 +141,7 @@ def _expert(tensors: Sequence[Tensor], experts: int, hidden: int) -> FfnSpec:
         gated=any("gate" in one.name for one in tensors),
         parameters=size.parameters // experts,
         bytes=size.bytes // experts,
-        dtype=_type(tensors),
+        dtype=type_of(tensors),
     )
 
 
@@ -153,15 +152,7 @@ def _network(tensors: Sequence[Tensor] | None, hidden: int) -> FfnSpec | None:
     down = [one for one in tensors if "ffn_down" in one.name and len(one.shape) > 1]
     width = sum(one.shape[0] for one in down)
     gated = any("gate" in one.name and "inp" not in one.name for one in tensors)
-    return FfnSpec(hidden, width, gated, size.parameters, size.bytes, _type(tensors))
-
-
-def _type(tensors: Sequence[Tensor]) -> str:
-    """The type with most bytes; eight bits where nobody knows it."""
-    found: Counter[str] = Counter()
-    for tensor in tensors:
-        found[tensor.type_name if tensor.type in BY_NUMBER else "int8"] += tensor.bytes
-    return found.most_common(1)[0][0]
+    return FfnSpec(hidden, width, gated, size.parameters, size.bytes, type_of(tensors))
 
 
 def _vocabulary(outside: Mapping[str, Sequence[Tensor]]) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from moesim.model.gguf.header import Tensor
+from moesim.model.gguf.types import BY_NUMBER
 from moesim.model.weights import NOTHING, Size
 
 EXPERTS, SHARED, ROUTER, DENSE = "experts", "shared", "router", "dense"
@@ -87,3 +88,11 @@ def class_of(name: str) -> str | None:
     if _BLOCK_NORMS.match(name):
         return NORMS
     return next((found for pattern, found in _CLASSES if pattern.search(name)), None)
+
+
+def type_of(tensors: Iterable[Tensor]) -> str:
+    """The type with most bytes; eight bits where nobody knows it."""
+    found: Counter[str] = Counter()
+    for tensor in tensors:
+        found[tensor.type_name if tensor.type in BY_NUMBER else "int8"] += tensor.bytes
+    return found.most_common(1)[0][0]

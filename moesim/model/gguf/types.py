@@ -40,7 +40,12 @@ _TABLE: tuple[tuple[int, str, int, int], ...] = (
     (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18), (42, "q2_0", 64, 18),
 )  # fmt: skip
 
+_PLAIN: Mapping[str, str] = {"f32": "fp32", "f16": "fp16"}
+"""Names that these types have elsewhere, as in fits."""
 BY_NUMBER: Mapping[int, BlockFormat] = {
-    number: BlockFormat(name, weights, size) for number, name, weights, size in _TABLE
+    number: BlockFormat(_PLAIN.get(name, name), weights, size)
+    for number, name, weights, size in _TABLE
 }
-BY_NAME: Mapping[str, BlockFormat] = {one.name: one for one in BY_NUMBER.values()}
+BY_NAME: Mapping[str, BlockFormat] = {name: BY_NUMBER[number] for number, name, *_ in _TABLE}
+PACKED = tuple(one.name for one in BY_NUMBER.values() if one.weights > 1)
+"""Types whose weights are unpacked before they are multiplied."""

@@ -178,6 +178,7 @@ def test_attention_is_understood_from_the_metadata(tmp_path: Path) -> None:
     assert oss.layers[0].attention.kv_bytes_per_token == 2 * 8 * 64 * 2
     latent = load_model(str(write(tmp_path / "b.gguf", *deepseek()))).layers[5].attention
     assert latent.kv_bytes_per_token == (512 + 64) * 2
+    assert (latent.dtype, oss.layers[0].attention.dtype) == ("q4_k", "q8_0")
     assert (latent.query_key_head_size, latent.value_head_size) == (192, 128)
 
 
