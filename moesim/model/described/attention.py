@@ -133,13 +133,13 @@ def _latent(context: Context, index: int) -> AttentionSpec:
     heads, rank = keys.needed("heads"), keys.needed("kv_rank")
     nope, rope = keys.needed("nope_size"), keys.number("rope_size")
     values, queries = keys.needed("value_head_size"), keys.number("q_rank")
-    width = heads * (nope + rope)
+    width, gated = heads * (nope + rope), keys.flag("gate", default=context.habits.gate)
     found = context.matrices(module, {
         "q_a_proj": (queries, hidden), "q_b_proj": (width if queries else 0, queries),
         "q_proj": (0 if queries else width, hidden),
         "kv_a_proj_with_mqa": (rank + rope, hidden), "kv_b_proj": (heads * (nope + values), rank),
         "o_proj": (hidden, heads * values),
-        "g_proj": (heads * values if keys.flag("gate") else 0, hidden),
+        "g_proj": (heads * values if gated else 0, hidden),
     })  # fmt: skip
     found += context.vectors(queries, rank)
     if keys.flag("attention_bias"):

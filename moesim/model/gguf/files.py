@@ -13,6 +13,7 @@ _PART = re.compile(
     r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.gguf)$", re.IGNORECASE
 )
 MOST_PARTS = 1000
+_TOWER = "mmproj"
 
 
 def model_name(path: Path) -> str:
@@ -22,10 +23,14 @@ def model_name(path: Path) -> str:
 
 
 def in_folder(folder: Path) -> Path | None:
-    """The GGUF model in ``folder``, the first part of a split one; None where it is not one."""
-    files = sorted(folder.glob("*.gguf"))
-    models = {model_name(path): path for path in reversed(files)}
-    return next(iter(models.values())) if len(models) == 1 else None
+    """The GGUF model in ``folder``, the first part of a split one; None without any. Towers for
+    images (mmproj) are none. InputError where there are several.
+    """
+    files = sorted(folder.glob("*.gguf"), reverse=True)
+    models = {model_name(path): path for path in files if not path.name.startswith(_TOWER)}
+    if len(models) > 1:
+        raise wrong(folder, f"holds the models {', '.join(sorted(models)[:4])}; name one file")
+    return next(iter(models.values()), None)
 
 
 def headers_of(path: Path) -> list[Header]:

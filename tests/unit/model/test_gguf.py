@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.config.inputs import file_of, files_read
 from moesim.model import ModelSpec, load_model
 from moesim.model.gguf.header import read_header
@@ -259,7 +260,11 @@ def test_parts_of_a_split_file_are_one_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
+    write(tmp_path / "mmproj-a.gguf", SMALL, [])
     assert load_model(str(write(tmp_path / "a.gguf", SMALL, ROWS).parent)).name == "a"
+    write(tmp_path / "b.gguf", SMALL, ROWS)
+    with pytest.raises(InputError, match="holds the models a, b; name one file"):
+        load_model(str(tmp_path))
 
 
 def test_only_the_header_is_read_of_a_file_as_long_as_a_disk(tmp_path: Path) -> None:
