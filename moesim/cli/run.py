@@ -71,8 +71,6 @@ def run(
     of_run = (resolved.experiment, result.summary)
     warn([*idle_prefetch(*of_run), *empty_slots(*of_run)])
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
-    for note in result.summary.get("model_notes") or ():
-        typer.echo(f"note: model: {note}")
     for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
         typer.echo(line)
     if REUSED in result.provenance:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import moesim
+from moesim.cli.main import main
 from moesim.experiment.resolve import load_experiment
 from moesim.model import load_model
+from moesim.sweep.table import read_points
 from tests.gguf_files import Row, write
 
 SMALL = load_model("small-moe")
@@ -90,3 +92,21 @@ def test_engines_agree_on_layers_of_one_block(tmp_path: Path, experiment: Any) -
         for engine in ("des", "replay")
     ]
     assert found[0] == found[1] > 0
+
+
+def test_a_sweep_says_it_too(tmp_path: Path, experiment: Any, capsys: Any) -> None:
+    config = {
+        "model_type": "new_moe", "hidden_size": 64, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4, "moe_intermediate_size": 32, "num_experts": EXPERTS,
+        "num_experts_per_tok": TOP_K, "vocab_size": 100, "layer_types": ["hyena"] * LAYERS,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    file = experiment("config.json")
+    out = ["--out", str(tmp_path / "one")]
+    assert main(["run", str(file), *out]) == 0
+    assert capsys.readouterr().out.count("'hyena' is not known") == 1
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}sweep: {{model: [config.json, small-moe]}}\n", encoding="utf-8")
+    assert main(["sweep", str(file), "--out", str(tmp_path / "many")]) == 0
+    assert capsys.readouterr().out.count("'hyena' is not known") == 1
+    assert len(read_points(tmp_path / "many")) == 2
