@@ -83,6 +83,16 @@ def tell(key: str, name: str, files: Iterable[InputFile]) -> None:
         inputs.update(found)
 
 
+def note_header(path: Path, header: bytes) -> None:
+    """Note ``path``, of which no more than its ``header`` was read: its digest is that of its size
+    and its header, as long as it is not written.
+    """
+    here = path.absolute()
+    key = (here, stamp(here))
+    _digests[key] = hashlib.sha256(str(key[1][1]).encode() + header).hexdigest()
+    note(InputFile(here, _digests[key]))
+
+
 def read_input(path: Path | str, what: str = "file") -> bytes:
     """The content of the plain file ``path``, which is noted; errors as ``read_file``."""
     content = read_file(path, what)

@@ -23,8 +23,6 @@ PLANNED: dict[tuple[str, ...], str] = {
     ("counts", "expert_counts", "expert_distribution", "counts_only"):
     "traces of counts alone are not there yet; draw a trace that is as uneven with 'moesim trace"
     " synthesize'",
-    ("gguf", ".gguf"): "GGUF is not there yet; give the config.json of the model that it was made"
-    " from, with a quantization_config of about its bits",
     ("quantization", "quantisation", "quant", "bits", "dtype", "weight_dtype"):
     "a quantisation is no key: it stands as quantization_config in the model's config.json",
     ("context", "context_length", "max_model_len", "kv_cache_dtype", "kv_dtype"):

@@ -2,9 +2,9 @@
 
 Weights are read at their own size whatever the units. A format without units is widened on the
 way: fp8 and fp4 (mxfp4, nvfp4) weights are multiplied in bf16, bf16 on cards without it in fp16
-(converted beforehand). Integer weights (AWQ, GPTQ) are weight-only formats: always bf16. Where a
-card has fp4 units, fp4 weights are priced at their rate, though activations in 8 bits would halve
-it.
+(converted beforehand). Integer weights (AWQ, GPTQ, GGUF) are weight-only formats: always bf16.
+Where a card has fp4 units, fp4 weights are priced at their rate, though activations in 8 bits would
+halve it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 
 from moesim.config.errors import InputError, nearest
 from moesim.hardware.datasheet import Compute
+from moesim.model.gguf.types import BY_NAME
 
 _HALF = ("bf16", "fp16")
 SAME_UNITS: Mapping[str, str] = {"fp16": "bf16", "bf16": "fp16"}
 UNITS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((one.name for one in BY_NAME.values()), _HALF),
     "fp32": ("fp32",),
     "fp16": ("fp16",),
     "bf16": _HALF,
@@ -24,10 +26,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "fp4": ("fp4", *_HALF),
     "mxfp4": ("fp4", *_HALF),
     "nvfp4": ("fp4", *_HALF),
-    "int8": _HALF,
-    "int4": _HALF,
-    "int3": _HALF,
-    "int2": _HALF,
+    **{f"int{bits}": _HALF for bits in (8, 6, 5, 4, 3, 2)},
 }
 """For a format of weights, the units that multiply it, best first."""
 

@@ -1,7 +1,7 @@
 """Models: parameters and bytes of every part, from a Hugging Face config.json or a shipped card."""
 
 from moesim.model.loader import load_model, model_names
-from moesim.model.parts import describe
+from moesim.model.parts import by_layer, describe
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LayerSpec",
     "ModelSpec",
     "MoeSpec",
+    "by_layer",
     "describe",
     "load_model",
     "model_names",

@@ -85,7 +85,7 @@ def feed_forward(
         gated=len(names) == len(GATED_NAMES),
         parameters=size.parameters,
         bytes=size.bytes,
-        dtype=weights.format_of(down).name,
+        dtype=weights.format_of(f"{module}.{names[0]}", intermediate_size, hidden_size).name,
     )
 
 

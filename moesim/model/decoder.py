@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from moesim.model.blocks import HeadShape, attention, feed_forward
 from moesim.model.family import Extent, Family, LayerCount
+from moesim.model.quantization import EMBEDDING, HEAD
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.model.weights import NOTHING, Size
 
@@ -89,8 +90,10 @@ class Decoder(Family):
 
     def build(self, name: str) -> ModelSpec:
         """See Family."""
-        table = self.weights.table(self.vocab_size * self.hidden_size)
-        head = NOTHING if self.tie_word_embeddings else table
+        table = self.weights.linear(EMBEDDING, self.vocab_size, self.hidden_size)
+        head = NOTHING
+        if not self.tie_word_embeddings:
+            head = self.weights.linear(HEAD, self.vocab_size, self.hidden_size)
         other = self.norm() + self.positions()
         return ModelSpec(
             name=name,

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Literal
 
 from moesim.model.family import Extent, Family
+from moesim.model.quantization import EMBEDDING, HEAD
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.model.weights import NOTHING, Size
 
@@ -61,8 +62,10 @@ class EncoderDecoder(Family):
 
     def build(self, name: str) -> ModelSpec:
         """See Family; each stack ends with a norm."""
-        table = self.weights.table(self.vocab_size * self.d_model)
-        head = NOTHING if self.tie_word_embeddings else table
+        table = self.weights.linear(EMBEDDING, self.vocab_size, self.d_model)
+        head = NOTHING
+        if not self.tie_word_embeddings:
+            head = self.weights.linear(HEAD, self.vocab_size, self.d_model)
         final_norms = self.norm() + self.norm()
         return ModelSpec(
             name=name,

@@ -54,6 +54,19 @@ class BlockFp8(WeightFormat):
 
 
 @dataclass(frozen=True)
+class BlockFp8Scaled(WeightFormat):
+    """One byte a weight and an 8-bit exponent a block (DeepSeek-V4's ue8m0 scales, MXFP8)."""
+
+    block: tuple[int, int]
+    name: str = "fp8"
+
+    def matrix_bytes(self, outputs: int, inputs: int) -> int:
+        """See WeightFormat."""
+        blocks = _ceil_div(outputs, self.block[0]) * _ceil_div(inputs, self.block[1])
+        return outputs * inputs + blocks
+
+
+@dataclass(frozen=True)
 class TensorFp8(WeightFormat):
     """One byte a weight, one fp32 scale a matrix, and one for its input where that is static."""
 
@@ -114,3 +127,23 @@ class GroupedInteger(WeightFormat):
         else:
             weights = 4 * inputs * output_words
         return weights + zeros_and_scales
+
+
+@dataclass(frozen=True)
+class PackedInteger(WeightFormat):
+    """compressed-tensors and bitsandbytes: integers packed in 32-bit words along the inputs, a
+    16-bit scale a group and no zero points.
+    """
+
+    bits: int
+    group_size: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """int4, int8, ..."""
+        return f"int{self.bits}"
+
+    def matrix_bytes(self, outputs: int, inputs: int) -> int:
+        """See WeightFormat."""
+        groups = 1 if self.group_size == -1 else _ceil_div(inputs, self.group_size)
+        return outputs * (4 * _ceil_div(inputs * self.bits, _WORD_BITS) + 2 * groups)

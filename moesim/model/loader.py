@@ -1,9 +1,10 @@
-"""The door for models: a shipped card by name, or a user's config.json by path."""
+"""The door for models: a shipped card by name, or a user's config.json or GGUF file by path."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
-from moesim.config.planned import planned
-from moesim.model.families.moe_decoder import MoeDecoder
-from moesim.model.family import Family, family_for, model_types
-from moesim.model.quantization import from_quantization_file
+from moesim.model.chosen import SEPARATOR, chosen_formats, renamed, split_format
+from moesim.model.described import ConfigError, describe_config
+from moesim.model.described.keys import language_model
+from moesim.model.family import Family, family_for
+from moesim.model.gguf import is_gguf, load_gguf
+from moesim.model.gguf.files import in_folder
+from moesim.model.quantization import QuantizationConfig, from_quantization_file
 from moesim.model.spec import ModelSpec
 
 CARDS = Path(__file__).parent / "cards"
@@ -27,17 +31,22 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
-    """The model of a card, or of a Hugging Face ``config.json`` (or the folder that holds it).
+    """The model of a card, of a Hugging Face ``config.json``, or of a GGUF file (any part of a
+    split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
+    other formats (``moesim.model.chosen``).
 
     A card's name is matched without regard to case. A relative path is looked up in ``folders``,
     then in the working directory. InputError says what is wrong with the name or the file.
     """
+    base, chosen = split_format(name_or_path)
+    if chosen is not None and not _is_there(name_or_path, folders):
+        return _with_format(base, chosen, folders)
     card = CARDS / f"{name_or_path.lower()}.json"
     if name_or_path.lower() in model_names():
         return _build(card, card.stem)
     path = _find(name_or_path, folders)
-    if path.suffix and (told := planned(path.suffix)) is not None:
-        raise InputError([Problem(str(path), "", told)])
+    if is_gguf(path):
+        return load_gguf(path)
     name = path.stem if path.name != _CONFIG else path.resolve().parent.name
     return _build(path, name)
 
@@ -47,47 +56,66 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
     for folder in (*folders, Path()):
         try:
             if (folder / relative).is_dir():
-                return folder / relative / _CONFIG
+                return _in_folder(folder / relative)
             if (folder / relative).exists():
                 return folder / relative
         except (OSError, ValueError):
             continue
     raise InputError(
-        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG}; "
+        f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG} or GGUF file; "
         f"{nearest(name_or_path.lower(), model_names())}"
     )
 
 
-def _build(path: Path, name: str) -> ModelSpec:
+def _is_there(path: str, folders: Sequence[Path]) -> bool:
+    with suppress(OSError, ValueError):
+        return any((folder / Path(path).expanduser()).exists() for folder in (*folders, Path()))
+    return False
+
+
+def _with_format(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
+    """The model ``base`` with the formats ``chosen`` in place of its own."""
+    model = load_model(base, folders)
+    card = CARDS / f"{base.lower()}.json"
+    path = card if card.exists() else _find(base, folders)
+    if is_gguf(path):
+        what = f"has formats of its own; name it without '{SEPARATOR}{chosen}'"
+        raise InputError([Problem(str(path), "", what)])
+    formats = chosen_formats(chosen, model)
+    return renamed(_build(path, model.name, formats), chosen, formats)
+
+
+def _in_folder(folder: Path) -> Path:
+    config = folder / _CONFIG
+    return config if config.exists() else in_folder(folder) or config
+
+
+def _build(path: Path, name: str, formats: QuantizationConfig | None = None) -> ModelSpec:
     config = read_object(path, _CONFIG, strict=False)
-    beside = path.parent / _QUANTIZATION
-    if path.name == _CONFIG and not config.get("quantization_config") and beside.is_file():
+    beside = path.with_name(path.name.removesuffix(_CONFIG) + _QUANTIZATION)
+    if path.name.endswith(_CONFIG) and not _quantization(config) and beside.is_file():
         config["quantization_config"] = from_quantization_file(read_object(beside, strict=False))
-    family = _family(config, path)
+    if formats is not None:
+        config = {**language_model(config), "quantization_config": formats}
+    if (family := _family(config)) is None:
+        try:
+            return describe_config(config, name)
+        except ConfigError as error:
+            raise InputError([Problem(str(path), error.key, error.what)]) from None
     try:
         return family.model_validate(config).build(name)
     except ValidationError as error:
         raise InputError(_problems(error, str(path), family)) from None
 
 
-def _family(config: dict[str, Any], path: Path) -> type[Family]:
+def _quantization(config: dict[str, Any]) -> Any:
+    return language_model(config).get("quantization_config")
+
+
+def _family(config: dict[str, Any]) -> type[Family] | None:
     model_type, architectures = config.get("model_type"), config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    family = family_for(model_type if isinstance(model_type, str) else None, names)
-    if family is not None:
-        return family
-    what = f"{model_type!r} is not a known model family" if model_type else "no model_type is given"
-    generic = f"describe another one as '{MoeDecoder.kind}', which needs the keys "
-    raise InputError(
-        [
-            Problem(
-                str(path),
-                "model_type",
-                f"{what}; known: {', '.join(model_types())}; {generic}"
-                + ", ".join(MoeDecoder.needed_keys()),
-            )
-        ]
-    )
+    return family_for(model_type if isinstance(model_type, str) else None, names)
 
 
 def _problems(error: ValidationError, where: str, family: type[Family]) -> list[Problem]:

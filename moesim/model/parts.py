@@ -41,7 +41,8 @@ def describe(model: ModelSpec) -> dict[str, Any]:
         "expert_dtype": mixture.expert.dtype if mixture else None,
         "hidden_size": model.hidden_size,
         "vocab_size": model.vocab_size,
-        "kv_bytes_per_token": sum(layer.attention.kv_bytes_per_token for layer in model.layers),
+        "kv_bytes_per_token": kv_bytes_per_token(model),
+        "state_bytes": sum(layer.attention.state_bytes for layer in model.layers),
         "parameters": model.parameters,
         "active_parameters": model.active_parameters,
         "bytes": model.bytes,
@@ -49,6 +50,47 @@ def describe(model: ModelSpec) -> dict[str, Any]:
             {"part": part, "parameters": sizes[part].parameters, "bytes": sizes[part].bytes}
             for part in PARTS
         ],
+    }
+
+
+def kv_bytes_per_token(model: ModelSpec) -> int:
+    """Bytes of one cached token in all layers that have a cache, in windows too."""
+    blocks = (layer.attention for layer in model.layers)
+    return sum(block.kv_bytes_per_token for block in blocks if not block.state_bytes)
+
+
+def by_layer(model: ModelSpec) -> dict[str, Any]:
+    """``model`` as in ``describe``, but ``layers`` has a row for each layer (``expert_bytes`` is
+    that of one expert, 0 without), and with ``mtp`` (layers that no run executes, not part of the
+    totals) and ``notes`` (what is not known, or not priced as it is).
+    """
+    mtp = (model.mtp_layers, model.mtp_parameters, model.mtp_bytes)
+    return {
+        **describe(model),
+        "longest_context": model.longest_context,
+        "layers": [layer_row(layer) for layer in model.layers],
+        "mtp": dict(zip(("layers", "parameters", "bytes"), mtp, strict=True)),
+        "notes": list(model.notes),
+    }
+
+
+def layer_row(layer: LayerSpec) -> dict[str, Any]:
+    """One layer as plain data; bytes are those of all its experts but for ``expert_bytes``."""
+    moe, block, sizes = layer.moe, layer.attention, _layer_sizes(layer)
+    return {
+        "index": layer.index,
+        "stack": layer.stack,
+        "parameters": layer.parameters,
+        "bytes": layer.bytes,
+        "attention": block.kind,
+        "window": None if block.state_bytes else block.window,
+        "kv_bytes_per_token": 0 if block.state_bytes else block.kv_bytes_per_token,
+        "state_bytes": block.state_bytes,
+        "experts": moe.experts if moe else 0,
+        "top_k": moe.top_k if moe else 0,
+        "expert_bytes": moe.expert.bytes if moe else 0,
+        "expert_dtype": moe.expert.dtype if moe else None,
+        **{f"{part}_bytes": size.bytes for part, size in sizes.items()},
     }
 
 
@@ -64,17 +106,19 @@ def _sizes(model: ModelSpec) -> dict[str, Size]:
 
 
 def _layer_sizes(layer: LayerSpec) -> dict[str, Size]:
-    sizes = {
+    moe = layer.moe
+    experts, router = NOTHING, NOTHING
+    if moe is not None:
+        experts = Size(moe.experts * moe.expert.parameters, moe.experts * moe.expert.bytes)
+        router = Size(moe.router_parameters, moe.router_bytes)
+    return {
         "attention": _size(layer.attention) + _size(layer.cross_attention),
+        "experts": experts,
+        "shared": _size(moe.shared if moe else None),
+        "router": router,
         "dense": _size(layer.dense),
         "norms": Size(layer.norm_parameters, layer.norm_bytes),
     }
-    if layer.moe is not None:
-        moe = layer.moe
-        experts = Size(moe.experts * moe.expert.parameters, moe.experts * moe.expert.bytes)
-        router = Size(moe.router_parameters, moe.router_bytes)
-        sizes |= {"experts": experts, "shared": _size(moe.shared), "router": router}
-    return sizes
 
 
 def _size(part: AttentionSpec | FfnSpec | None) -> Size:

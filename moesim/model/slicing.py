@@ -39,7 +39,9 @@ def _layer(layer: LayerSpec, gpus: int) -> LayerSpec:
 def _attention(block: AttentionSpec, gpus: int) -> AttentionSpec:
     elements = block.kv_heads * (block.query_key_head_size + block.value_head_size)
     cached, kv_heads = block.kv_bytes_per_token, -(-block.kv_heads // gpus)
-    if cached % elements == 0:  # else the latent that all heads read
+    if block.state_bytes:
+        cached = -(-cached // gpus)
+    elif elements and cached % elements == 0:  # else the latent that all heads read
         cached = cached // block.kv_heads * kv_heads
     return replace(
         block,
@@ -48,6 +50,7 @@ def _attention(block: AttentionSpec, gpus: int) -> AttentionSpec:
         parameters=-(-block.parameters // gpus),
         bytes=-(-block.bytes // gpus),
         kv_bytes_per_token=cached,
+        state_bytes=-(-block.state_bytes // gpus),
     )
 
 

@@ -30,6 +30,13 @@ class AttentionSpec:
     what one cached token takes in this layer: keys and values of all key-value heads, or the
     compressed latent of multi-head latent attention; 0 where nothing is cached (encoders); bytes a
     *source* token in cross attention.
+
+    ``kind`` is what it is called where the time knows no more than its bytes. A layer with a
+    constant state has it in ``state_bytes`` and stands for a window of the tokens that its kernel
+    takes at once, which together take as much as the state (docs/semantics.md). Attention that is
+    sparse by an index reads ``index_bytes_per_token`` of every cached token (they are part of
+    ``kv_bytes_per_token``), and the rest of ``selected`` tokens only. ``dtype`` is the number
+    format of its matrices; None where their width says it.
     """
 
     heads: int
@@ -40,6 +47,15 @@ class AttentionSpec:
     parameters: int
     bytes: int
     kv_bytes_per_token: int
+    kind: str = "full"
+    state_bytes: int = 0
+    selected: int | None = None
+    index_bytes_per_token: int = 0
+    dtype: str | None = None
+
+
+NO_ATTENTION = AttentionSpec(0, 0, 0, 0, None, 0, 0, 0, kind="none")
+"""Of a layer that is a feed-forward network alone."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,9 @@ class MoeSpec:
 class LayerSpec:
     """One layer of the ``decoder`` or ``encoder`` stack, either ``dense`` or a mixture (``moe``).
 
+    Models whose layers are one block each have layers of attention alone (neither of the two) and
+    of a network alone (NO_ATTENTION).
+
     ``index`` is the layer's position in ``ModelSpec.layers``, so it is unique over both stacks.
     """
 
@@ -92,27 +111,26 @@ class LayerSpec:
     norm_bytes: int
 
     def __post_init__(self) -> None:
-        assert (self.dense is None) != (self.moe is None), "a layer is either dense or a mixture"
+        assert self.dense is None or self.moe is None, "a layer is either dense or a mixture"
 
     @property
-    def feed_forward(self) -> FfnSpec | MoeSpec:
-        """The dense network or the mixture."""
-        network = self.moe or self.dense
-        assert network is not None
-        return network
+    def feed_forward(self) -> FfnSpec | MoeSpec | None:
+        """The dense network or the mixture; None in a layer of attention alone."""
+        return self.moe or self.dense
 
     @property
     def parameters(self) -> int:
         """Attention, feed-forward (all experts) and norms."""
         cross = self.cross_attention.parameters if self.cross_attention else 0
         own = self.attention.parameters + self.norm_parameters
-        return own + cross + self.feed_forward.parameters
+        return own + cross + (self.feed_forward.parameters if self.feed_forward else 0)
 
     @property
     def bytes(self) -> int:
         """Bytes of attention, feed-forward (all experts) and norms."""
         cross = self.cross_attention.bytes if self.cross_attention else 0
-        return self.attention.bytes + self.norm_bytes + cross + self.feed_forward.bytes
+        network = self.feed_forward.bytes if self.feed_forward else 0
+        return self.attention.bytes + self.norm_bytes + cross + network
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,9 @@ class ModelSpec:
     The head has 0 parameters where it is tied to the embedding. ``other`` holds final norms and
     learned position tables. ``activation_bytes`` is the size of one activation element;
     ``longest_context`` the most tokens of a request, None where the configuration does not say.
+    ``lookup_parameters`` of ``other`` are tables of which a token reads single rows. Layers that
+    predict further tokens (``mtp``) are no part of the model: no run executes them. ``notes`` say
+    what of the model is not known or not priced as it is, a sentence each.
     """
 
     name: str
@@ -137,6 +158,11 @@ class ModelSpec:
     other_bytes: int
     activation_bytes: int
     longest_context: int | None = None
+    lookup_parameters: int = 0
+    mtp_layers: int = 0
+    mtp_parameters: int = 0
+    mtp_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -161,7 +187,7 @@ class ModelSpec:
         mixtures = [layer.moe for layer in self.layers if layer.moe is not None]
         idle = sum(moe.parameters - moe.active_parameters for moe in mixtures)
         table = self.embedding_parameters if self.head_parameters else 0
-        return self.parameters - idle - table
+        return self.parameters - idle - table - self.lookup_parameters
 
     def head_matrix_bytes(self) -> int:
         """Bytes that the output product reads: the head's, or the embedding's where it is tied."""

@@ -29,20 +29,25 @@ class Weights:
     plain: Plain
     quantization: QuantizationConfig | None = None
 
-    def format_of(self, module: str) -> WeightFormat:
+    def format_of(self, module: str, outputs: int = 0, inputs: int = 0) -> WeightFormat:
         """The format of the matrix of ``module``, its full dotted name in the checkpoint."""
         quantization = self.quantization
-        if quantization is None or not quantization.converts(module):
-            return self.plain
-        if quantization.experts_only and ".experts" not in module:
-            return self.plain
-        return quantization.weight_format()
+        found = quantization.format_of(module, outputs, inputs) if quantization else None
+        return found or self.plain
+
+    @property
+    def small(self) -> Plain:
+        """The format of norms, biases and routers."""
+        return (self.quantization.small if self.quantization else None) or self.plain
 
     def linear(self, module: str, outputs: int, inputs: int, *, bias: bool = False) -> Size:
         """A matrix that a quantisation may convert, and its bias, which none does."""
-        matrix = Size(outputs * inputs, self.format_of(module).matrix_bytes(outputs, inputs))
+        matrix = Size(outputs * inputs, self._bytes(module, outputs, inputs))
         return matrix + self.table(outputs if bias else 0)
 
+    def _bytes(self, module: str, outputs: int, inputs: int) -> int:
+        return self.format_of(module, outputs, inputs).matrix_bytes(outputs, inputs)
+
     def table(self, elements: int, number_format: Plain | None = None) -> Size:
-        """Weights that are never quantised: norms, biases, routers, embeddings."""
-        return Size(elements, elements * (number_format or self.plain).element_bytes)
+        """Weights that are never quantised: norms, biases, routers."""
+        return Size(elements, elements * (number_format or self.small).element_bytes)

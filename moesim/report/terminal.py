@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def provenance_line(summary: Mapping[str, Any]) -> list[str]:
 
 def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     """How wrong such prices were; a warning where too much lies outside of what was measured."""
-    lines, shares = [], summary.get("price_share") or {}
+    shares = summary.get("price_share") or {}
+    lines = [f"note: model: {note}" for note in summary.get("model_notes") or ()]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
         lines.append(PriceError(**error).text)
     if shares.get("outside", 0.0) > MOST_OUTSIDE:
@@ -384,12 +386,13 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
     """The same for all points of a sweep, each line once."""
     lines: list[str] = []
     for _, row in points.iterrows():
-        parts: dict[str, dict[str, Any]] = {"price_share": {}, "price_error": {}}
+        parts: dict[str, Any] = {"price_share": {}, "price_error": {}}
         for name in row.index[row.notna()]:
             part, _, key = str(name).partition(".")
             if part in parts:
                 parts[part][key] = row[name]
-        lines += trust_lines({"status": row["status"], **parts})
+        notes = json.loads(row["model_notes"]) if row.notna().get("model_notes") else []
+        lines += trust_lines({"status": row["status"], "model_notes": notes, **parts})
     return list(dict.fromkeys(lines))
 
 

@@ -65,6 +65,7 @@ class Summary(Shape):
     after_warm_up: dict[str, Number | Numbers] | None = None
     intervals: Intervals | None = None
     slots_by_layer: list[list[int]] | None = None
+    model_notes: list[str] | None = None
     __pydantic_extra__: Numbers
 
 

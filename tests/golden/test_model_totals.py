@@ -20,6 +20,21 @@ PARAMETERS = {
     "switch-base-128": 7_415_217_408,
     "llama-3.1-8b": 8_030_261_248,
     "small-moe": 6_752_896,
+    "deepseek-v3.2": 671_877_944_064,
+    "deepseek-v4-flash": 284_332_241_239,
+    "gemma-4-26b-a4b": 25_233_053_440,
+    "glm-4.7-flash": 29_943_393_920,
+    "glm-5": 743_911_218_432,
+    "kimi-k2": 1_026_408_232_448,
+    "llama-4-scout": 107_769_861_120,
+    "minimax-m2.5": 228_689_764_864,
+    "mixtral-8x22b": 140_620_634_112,
+    "nemotron-3-nano": 31_577_940_288,
+    "phi-3.5-moe": 41_873_121_280,
+    "qwen3-coder-480b": 480_154_875_392,
+    "qwen3-next-80b-a3b": 79_674_391_296,
+    "qwen3.5-35b-a3b": 34_660_610_688,
+    "qwen3.6-35b-a3b": 34_660_610_688,
 }
 BILLIONS = {
     "gpt-oss-20b": 20.9,
@@ -33,6 +48,12 @@ BILLIONS = {
     "nllb-moe-54b": 54.5,
     "switch-base-128": 7.4,
     "llama-3.1-8b": 8.0,
+    "gemma-4-26b-a4b": 25.2,
+    "llama-4-scout": 107.8,
+    "mixtral-8x22b": 140.6,
+    "nemotron-3-nano": 31.6,
+    "phi-3.5-moe": 41.9,
+    "qwen3-next-80b-a3b": 79.7,
 }
 # billions, and whether the publisher counts the embedding table
 ACTIVE = {
@@ -44,6 +65,16 @@ ACTIVE = {
     "olmoe-1b-7b": (1.3, True),
     "deepseek-v2-lite": (2.4, False),
     "deepseek-v3": (37, False),
+    "deepseek-v3.2": (37, False),
+    "deepseek-v4-flash": (13, False),
+    "gemma-4-26b-a4b": (3.8, False),
+    "kimi-k2": (32.9, True),
+    "llama-4-scout": (17.2, True),
+    "mixtral-8x22b": (39.1, True),
+    "nemotron-3-nano": (3.6, True),
+    "phi-3.5-moe": (6.6, True),
+    "qwen3-coder-480b": (35, True),
+    "qwen3-next-80b-a3b": (3.9, True),
 }
 # bytes of the weights in the published checkpoint
 CHECKPOINT_BYTES = {

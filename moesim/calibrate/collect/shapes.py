@@ -90,7 +90,7 @@ def shapes_of(model: ModelSpec) -> Shapes:
 
 
 def _layer(layer: LayerSpec, hidden: int) -> Shapes:
-    blocks = [block for block in (layer.attention, layer.cross_attention) if block is not None]
+    blocks = [one for one in (layer.attention, layer.cross_attention) if one and one.heads]
     products = [product for block in blocks for product in _projections(block, hidden)]
     experts: tuple[ExpertShape, ...] = ()
     if layer.moe is not None:

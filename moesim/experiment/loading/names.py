@@ -20,6 +20,7 @@ from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
+from moesim.model.chosen import split_format, text_of
 
 Folders = tuple[Path, ...]
 MAKERS = ("moesim ", "python ", "$ ")
@@ -38,7 +39,7 @@ class Catalogue:
 
 
 CATALOGUES = (
-    Catalogue("model", "moesim.model", "model_names", "load_model", "a config.json"),
+    Catalogue("model", "moesim.model", "model_names", "load_model", "a config.json or GGUF file"),
     Catalogue("hardware", "moesim.hardware", "hardware_names", "load_hardware", "a profile"),
     Catalogue("software", "moesim.hardware", "software_names", "load_software", "a profile"),
 )
@@ -47,12 +48,19 @@ CATALOGUES = (
 def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
     """A problem for everything named in ``document`` that is not there or cannot be read."""
     for catalogue in CATALOGUES:
-        if isinstance(name := document.get((catalogue.key,)), str | int) and name:
+        name = document.get((catalogue.key,))
+        if catalogue.key == "model" and isinstance(name, Mapping):
+            with suppress(ValueError):  # which is told as a wrong value
+                name = text_of(name)
+        if isinstance(name, str | int) and name:
             found = _wrong_name(catalogue, str(name), folders)
             if isinstance(found, str):
                 yield document.problem((catalogue.key,), found)
             else:
-                yield from found
+                place = (catalogue.key,)
+                yield from (
+                    one if one.where else document.problem(place, one.what) for one in found
+                )
     trace = document.get(("trace",))
     if isinstance(trace, str) and trace and (what := _missing_trace(trace, folders)):
         yield document.problem(("trace",), f"{what}{_how_made(document, trace)}")
@@ -128,6 +136,9 @@ def _read_anew(key: str, name: str, folders: Folders) -> Read:
 def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tuple[Problem, ...]:
     """What is wrong with ``name``, or with the file that it names."""
     list_names = getattr(importlib.import_module(catalogue.module), catalogue.names)
+    whole = name
+    if catalogue.key == "model" and look_up(name, folders) is None:
+        name = split_format(name)[0]
     if name not in (known := list_names()) and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told
@@ -135,7 +146,7 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
         return f"{what}; {nearest(name, known)}"
-    return _read(catalogue.key, name, folders).problems
+    return _read(catalogue.key, whole, folders).problems
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:

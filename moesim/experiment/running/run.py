@@ -217,10 +217,14 @@ def _memory(built: Built) -> dict[str, Any]:
 
 
 def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
-    """How wrong prices like these have been, why this engine ran, and what was captured."""
+    """What of the model is not priced as it is, how wrong prices like these have been, why this
+    engine ran, and what was captured.
+    """
     serial = built.case.kernels == "serial"
     error = price_error(built.hardware, built.case.model, serial=serial)
+    notes = list(built.case.model.notes)
     return {
+        **({"model_notes": notes} if notes else {}),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
         "execution": built.case.execution,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.slots import EqualSlots, SlotsByLayer
+from moesim.model.chosen import text_of
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.workload.batching import registry as batchings
@@ -112,6 +114,14 @@ class Experts(Params):
     )
 
 
+def _name_or_base(schema: dict[str, Any]) -> None:
+    """``model``: a name, or a base with a format."""
+    name = {key: schema.pop(key) for key in ("type", "minLength")}
+    keys = {"base": {"type": "string"}, "format": {"type": ["string", "object"]}}
+    both = {"type": "object", "properties": keys, "required": list(keys)}
+    schema["anyOf"] = [name, both]
+
+
 class Experiment(Params):
     """One question to moesim: a trace, a model, a machine and the choices to be judged."""
 
@@ -122,7 +132,9 @@ class Experiment(Params):
     )
     model: str = Field(
         min_length=1,
-        description="A shipped model ('moesim list models') or the path of a config.json.",
+        description="A shipped model ('moesim list models'), the path of a config.json or of a "
+        "GGUF file, or one with other formats: {base: qwen3-30b-a3b, format: q4_k_m}.",
+        json_schema_extra=_name_or_base,
     )
     hardware: str = Field(
         min_length=1,
@@ -191,6 +203,12 @@ class Experiment(Params):
     def _name_of_digits(cls, name: Any) -> Any:
         """A name that YAML reads as a number, as in 'hardware: 4090'."""
         return str(name) if type(name) is int else name
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _with_format(cls, model: Any) -> Any:
+        """A base and its format as one name."""
+        return text_of(model) if isinstance(model, Mapping) else model
 
     @field_validator("name")
     @classmethod

@@ -8,7 +8,6 @@ from moesim.config.planned import PLANNED, planned
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.json_schema import json_schema
 from moesim.hardware import software_names
-from moesim.model import load_model
 
 SMALL = {
     "model": "small-moe",
@@ -34,8 +33,6 @@ def messages(source, overrides=()):
         ("cost=3", "costs are not there yet"),
         ("energy=true", "energy is not there yet"),
         ("software=sglang", "software vllm is the nearest"),
-        ("model=gpt-oss-20b.gguf", "GGUF is not there yet; give the config.json"),
-        ("model=some/where/x.gguf", "GGUF is not there yet; give the config.json"),
         ("quantization=int4", "quantization_config"),
         ("context_length=4096", "contexts are those of the trace's requests"),
     ],
@@ -44,15 +41,6 @@ def test_a_word_that_people_use(setting, told):
     (message,) = messages(SMALL, [setting])
     assert message.startswith(f"--set {setting}: ")
     assert told in message
-
-
-def test_a_gguf_file_is_no_broken_json(tmp_path):
-    path = tmp_path / "x.gguf"
-    path.write_bytes(b"GGUF\x03\x00")
-    (message,) = messages({**SMALL, "model": str(path)})
-    assert "GGUF is not there yet" in message
-    with pytest.raises(InputError, match="GGUF is not there yet"):
-        load_model(str(path))
 
 
 @pytest.mark.parametrize("word", ["sglang", "counts"])

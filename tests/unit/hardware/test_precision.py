@@ -53,3 +53,19 @@ def test_format_by_size() -> None:
         "fp8",
         "fp8",
     ]
+
+
+@pytest.mark.parametrize("dtype", ["q4_k", "q6_k", "iq4_xs", "tq2_0", "int5"])
+def test_packed_weights_are_multiplied_in_bf16(dtype: str) -> None:
+    card = load_hardware("h100-sxm")
+    assert card.peak(dtype) == card.peak("bf16")
+
+
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b@q4_k_m", "qwen3-30b-a3b@attention=q4_k"])
+def test_packed_attention_is_no_fp8(name: str) -> None:
+    model, card = load_model(name), load_hardware("h100-sxm")
+    attention = model.layers[0].attention
+    assert attention.dtype == "q4_k"
+    assert dtype_of(attention.parameters, attention.bytes) == "fp8"
+    assert card.peak("q4_k") < card.peak("fp8")
+    assert load_model("qwen3-30b-a3b").layers[0].attention.dtype is None

@@ -30,6 +30,7 @@ class Attention(Operation):
     """Projections by the roofline of their weights, scores by that of the KV cache.
 
     The scores' key size is the uncompressed one; multi-head latent attention reads only its latent.
+    A constant state, and what an index selects, are priced by their bytes.
     Of cross attention query and output projection are priced, and the start of its scores; what it
     does with the source is ``cross_attention``. Where the profile has fits, projections are two
     products (joint and output) and scores a kernel (``fitted_scores``), each with its own start.
@@ -50,6 +51,8 @@ class Attention(Operation):
     ) -> list[Part]:
         """See ``CostModel.attention_ns``."""
         count, block = np.asarray(tokens, np.int64), layer.attention
+        if not block.heads:
+            return [Part(np.zeros(count.shape))]
         starts, passes = STARTS, PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
         starts, passes = starts - inside, passes - inside
@@ -84,7 +87,7 @@ class Attention(Operation):
         self, block: AttentionSpec, count: Any, elements: int, norm_bytes: int
     ) -> tuple[list[Part], int]:
         """The projections with ``elements`` weights, and how many launches they contain."""
-        dtype = dtype_of(block.parameters, block.bytes)
+        dtype = block.dtype or dtype_of(block.parameters, block.bytes)
         width = block.bytes / max(block.parameters, 1)
         size = block.bytes * min(1.0, elements / max(block.parameters, 1)) + norm_bytes
         if not (fitted := FittedProducts(self.hardware, dtype)):
@@ -100,12 +103,29 @@ class Attention(Operation):
     ) -> tuple[Part, Any]:  # fmt: skip
         """The scores, and where they contain their launch (0 or 1)."""
         head = block.query_key_head_size + block.value_head_size
-        operations = np.asarray(context_tokens, np.float64) * (2 * block.heads * head)
-        cached = np.asarray(kv_tokens, np.float64) * block.kv_bytes_per_token
+        attended, read = _read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
-        plain = self.gpu.longest(cached, operations, units)
+        plain = self.gpu.longest(read, attended * (2 * block.heads * head), units)
+        if block.state_bytes or block.selected:
+            return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         requests = uniform(count, context_tokens, kv_tokens)
         found = fitted_scores(self.hardware, block, cache, requests)
         time = np.where(found.fitted, found.time_ns, plain.time_ns)
         of = found.of if found.fitted.all() else plain.of
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+
+
+def _read(
+    block: AttentionSpec, count: Any, context_tokens: ArrayLike, kv_tokens: ArrayLike
+) -> tuple[Floats, Floats]:
+    """Keys that tokens attend to, summed over them, and the bytes of the cache that are read.
+
+    A state is read and written. An index reads all of its keys, and chooses which others are read.
+    """
+    attended, cached = np.asarray(context_tokens, np.float64), np.asarray(kv_tokens, np.float64)
+    index = cached * block.index_bytes_per_token
+    if block.selected is not None:
+        most = count * float(block.selected)
+        attended, cached = np.minimum(attended, most), np.minimum(cached, most)
+    rest = cached * (block.kv_bytes_per_token - block.index_bytes_per_token)
+    return attended, (index + rest) * (2 if block.state_bytes else 1)

@@ -1,0 +1,177 @@
+"""Formats that a user chooses in place of a model's own: one for all, or one for each class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ConfigDict
+
+from moesim.config.errors import InputError, nearest
+from moesim.model.formats import (
+    FP32,
+    PLAIN,
+    BlockFp8,
+    Mxfp4,
+    Nvfp4,
+    PackedInteger,
+    Plain,
+    TensorFp8,
+    WeightFormat,
+)
+from moesim.model.gguf import recipes
+from moesim.model.gguf.recipes import RECIPES, SAME, Shape, type_of
+from moesim.model.gguf.types import BY_NAME, PACKED
+from moesim.model.quantization import EMBEDDING, EXPERTS, HEAD, QuantizationConfig
+from moesim.model.spec import ModelSpec
+
+SEPARATOR = "@"
+CLASSES = ("experts", "shared", "attention", "dense", "embedding", "head")
+FORMATS: Mapping[str, WeightFormat] = {
+    **BY_NAME,
+    "bf16": PLAIN["bfloat16"], "fp16": PLAIN["float16"], "fp32": FP32,
+    "fp8": TensorFp8(static_input=False), "fp8_block": BlockFp8((128, 128)), "nvfp4": Nvfp4(),
+    "mxfp4": Mxfp4(), "int8": PackedInteger(8, 128),
+    **{f"int{bits}": PackedInteger(bits, 128) for bits in (2, 3, 4)},
+    **{f"int4_g{size}": PackedInteger(4, size) for size in (32, 64, 128)},
+}  # fmt: skip
+"""Formats of one class of tensors, by name."""
+_LAYER = re.compile(r"\.(?:layers|h|block)\.(\d+)\.")
+_KINDS: Mapping[str, str] = {
+    "o_proj": recipes.ATTENTION_OUTPUT, "q_proj": recipes.QUERIES, "k_proj": recipes.KEYS,
+    "v_proj": recipes.VALUES, "qkv_proj": recipes.VALUES, "in_proj_qkv": recipes.VALUES,
+    "gate_proj": recipes.GATE, "w1": recipes.GATE, "up_proj": recipes.UP, "w3": recipes.UP,
+    "down_proj": recipes.DOWN, "w2": recipes.DOWN, HEAD: recipes.OUTPUT,
+    EMBEDDING: recipes.EMBEDDING,
+}  # fmt: skip
+"""Of the last word of a module's name."""
+
+
+class ByClass(QuantizationConfig):
+    """A format for each class of tensors; the others stay plain."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    quant_method: str = "chosen"
+    formats: dict[str, WeightFormat]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: what is chosen is known."""
+        return ()
+
+    def format_of(self, module: str, outputs: int = 0, inputs: int = 0) -> WeightFormat | None:
+        """See QuantizationConfig."""
+        del outputs, inputs
+        return self.formats.get(class_of(module))
+
+
+class Recipe(QuantizationConfig):
+    """A mix of ``llama-quantize``; norms, routers and biases are fp32, as its converters leave
+    them.
+    """
+
+    quant_method: str = "gguf"
+    recipe: str
+    shape: Shape
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: what is chosen is known."""
+        return ()
+
+    @property
+    def small(self) -> Plain:
+        """See QuantizationConfig."""
+        return FP32
+
+    def format_of(self, module: str, outputs: int = 0, inputs: int = 0) -> WeightFormat:
+        """See QuantizationConfig."""
+        del outputs
+        if self.recipe == "mxfp4_moe" and EXPERTS in module:
+            return BY_NAME["mxfp4"]
+        found, word = _LAYER.search(f".{module}."), module.rpartition(".")[2]
+        layer = int(found[1]) if found else 0
+        return type_of(self.recipe, _KINDS.get(word, recipes.REST), layer, inputs, self.shape)
+
+
+def class_of(module: str) -> str:
+    """The class in CLASSES of a matrix, by its full dotted name."""
+    if module in (HEAD, EMBEDDING):
+        return "head" if module == HEAD else "embedding"
+    if EXPERTS in module:
+        return "experts"
+    if "shared" in module:
+        return "shared"
+    networks = (".mlp", ".ffn", ".block_sparse_moe", "DenseReluDense")
+    return "dense" if any(word in module for word in networks) else "attention"
+
+
+def split_format(name: str) -> tuple[str, str | None]:
+    """A model's name without its format, and the format: ``base@format``."""
+    base, separator, chosen = name.rpartition(SEPARATOR)
+    return (base, chosen) if separator and base and "/" not in chosen else (name, None)
+
+
+def text_of(value: Mapping[str, Any]) -> str:
+    """``{base: ..., format: ...}`` as one name. ValueError where it is something else."""
+    others = sorted(str(key) for key in value if key not in ("base", "format"))
+    base, chosen = value.get("base"), value.get("format")
+    if others or not isinstance(base, str) or not base or not chosen:
+        raise ValueError("a model with another format has the keys base and format, and no other")
+    if isinstance(chosen, Mapping):
+        chosen = ",".join(f"{key}={entry}" for key, entry in chosen.items())
+    return f"{base}{SEPARATOR}{chosen}"
+
+
+def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
+    """The formats that ``text`` names, for a model of the shape of ``base``.
+
+    InputError for a class or a format that is unknown.
+    """
+    word = text.strip().lower().replace("-", "_")
+    if "=" in word:
+        return ByClass(formats=dict(_pair(part) for part in word.split(",")))
+    if word in SAME or word in RECIPES:
+        return Recipe(recipe=SAME.get(word, word), shape=_shape(base))
+    if word not in FORMATS:
+        raise InputError(f"'{text}' is no format; {nearest(word, {*RECIPES, *FORMATS})}")
+    networks = ("experts",) if word == "mxfp4" else CLASSES[:4]
+    return ByClass(formats=dict.fromkeys(networks, FORMATS[word]))
+
+
+def _pair(text: str) -> tuple[str, WeightFormat]:
+    part, _, name = (word.strip() for word in text.partition("="))
+    if part not in CLASSES:
+        raise InputError(f"'{part}' is no class of tensors; {nearest(part, CLASSES)}")
+    if name not in FORMATS:
+        raise InputError(f"'{name}' is no format of one class; {nearest(name, FORMATS)}")
+    return part, FORMATS[name]
+
+
+def _shape(base: ModelSpec) -> Shape:
+    blocks = [layer.attention for layer in base.layers if layer.attention.kv_heads]
+    experts = max((layer.moe.experts for layer in base.moe_layers if layer.moe), default=1)
+    grouped = max((block.heads // block.kv_heads for block in blocks), default=1)
+    return Shape(len(base.layers), experts, grouped, base.head_parameters == 0)
+
+
+def renamed(model: ModelSpec, chosen: str, formats: QuantizationConfig) -> ModelSpec:
+    """``model`` in ``formats``, with what was ``chosen`` in its name."""
+    layers = model.layers
+    if (dtype := _of_attention(formats)) is not None:
+        layers = tuple(
+            replace(layer, attention=replace(layer.attention, dtype=dtype))
+            if layer.attention.heads
+            else layer
+            for layer in layers
+        )
+    return replace(model, name=f"{model.name}{SEPARATOR}{chosen}", layers=layers)
+
+
+def _of_attention(formats: QuantizationConfig) -> str | None:
+    """The packed type of most of the attention's matrices; None where their width says it."""
+    found = formats.format_of("model.layers.0.self_attn.q_proj", 1 << 12, 1 << 12)
+    return found.name if found is not None and found.name in PACKED else None

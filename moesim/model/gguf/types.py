@@ -1,0 +1,51 @@
+"""Types of GGUF tensors: weights in a block, and its bytes.
+
+From ``GGML_QUANT_SIZES`` and ``GGMLQuantizationType`` of gguf-py 0.19.0 (llama.cpp, MIT); types
+that were removed are those of files before 2025, q2_0 is of ggml-common.h of 2026 (MIT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from moesim.model.formats import WeightFormat
+
+
+@dataclass(frozen=True)
+class BlockFormat(WeightFormat):
+    """Blocks of ``weights`` neighbouring inputs, ``block_bytes`` each, scales included."""
+
+    name: str
+    weights: int
+    block_bytes: int
+
+    def matrix_bytes(self, outputs: int, inputs: int) -> int:
+        """See WeightFormat; the last block of a row may be partly filled."""
+        return outputs * -(-inputs // self.weights) * self.block_bytes
+
+
+_TABLE: tuple[tuple[int, str, int, int], ...] = (
+    (0, "f32", 1, 4), (1, "f16", 1, 2), (2, "q4_0", 32, 18), (3, "q4_1", 32, 20),
+    (6, "q5_0", 32, 22), (7, "q5_1", 32, 24), (8, "q8_0", 32, 34), (9, "q8_1", 32, 40),
+    (10, "q2_k", 256, 84), (11, "q3_k", 256, 110), (12, "q4_k", 256, 144), (13, "q5_k", 256, 176),
+    (14, "q6_k", 256, 210), (15, "q8_k", 256, 292), (16, "iq2_xxs", 256, 66),
+    (17, "iq2_xs", 256, 74), (18, "iq3_xxs", 256, 98), (19, "iq1_s", 256, 50),
+    (20, "iq4_nl", 32, 18), (21, "iq3_s", 256, 110), (22, "iq2_s", 256, 82),
+    (23, "iq4_xs", 256, 136), (24, "i8", 1, 1), (25, "i16", 1, 2), (26, "i32", 1, 4),
+    (27, "i64", 1, 8), (28, "f64", 1, 8), (29, "iq1_m", 256, 56), (30, "bf16", 1, 2),
+    (31, "q4_0_4_4", 32, 18), (32, "q4_0_4_8", 32, 18), (33, "q4_0_8_8", 32, 18),
+    (34, "tq1_0", 256, 54), (35, "tq2_0", 256, 66), (36, "iq4_nl_4_4", 32, 18),
+    (37, "iq4_nl_4_8", 32, 18), (38, "iq4_nl_8_8", 32, 18), (39, "mxfp4", 32, 17),
+    (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18), (42, "q2_0", 64, 18),
+)  # fmt: skip
+
+_PLAIN: Mapping[str, str] = {"f32": "fp32", "f16": "fp16"}
+"""Names that these types have elsewhere, as in fits."""
+BY_NUMBER: Mapping[int, BlockFormat] = {
+    number: BlockFormat(_PLAIN.get(name, name), weights, size)
+    for number, name, weights, size in _TABLE
+}
+BY_NAME: Mapping[str, BlockFormat] = {name: BY_NUMBER[number] for number, name, *_ in _TABLE}
+PACKED = tuple(one.name for one in BY_NUMBER.values() if one.weights > 1)
+"""Types whose weights are unpacked before they are multiplied."""

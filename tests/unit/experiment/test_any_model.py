@@ -1,0 +1,112 @@
+"""Experiments with models of any file: GGUF, and families that nobody has described."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moesim
+from moesim.cli.main import main
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.model import load_model
+from moesim.sweep.table import read_points
+from tests.gguf_files import Row, write
+
+SMALL = load_model("small-moe")
+LAYERS = len(SMALL.layers)
+EXPERTS = max(layer.moe.experts for layer in SMALL.moe_layers if layer.moe)
+TOP_K = max(layer.moe.top_k for layer in SMALL.moe_layers if layer.moe)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path):
+    def write_one(model: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        text = f"model: {model}\nhardware: rtx-4060-8gb\ntrace: traces/small-moe.parquet\n"
+        path.write_text(text + "experts: {capacity: 50 %}\n", encoding="utf-8")
+        return path
+
+    return write_one
+
+
+def gguf_rows() -> list[Row]:
+    rows: list[Row] = [("token_embd.weight", (256, 10), 0, 10240)]
+    for layer in range(LAYERS):
+        rows += [
+            (f"blk.{layer}.attn_q.weight", (256, 256), 12, 36864),
+            (f"blk.{layer}.ffn_up_exps.weight", (256, 256, EXPERTS), 12, EXPERTS * 36864),
+            (f"blk.{layer}.ffn_down_exps.weight", (256, 256, EXPERTS), 14, EXPERTS * 53760),
+        ]
+    return rows
+
+
+def test_a_gguf_file_beside_the_experiment(tmp_path: Path, experiment: Any) -> None:
+    metadata = {
+        "general.architecture": "made", "made.block_count": LAYERS, "made.embedding_length": 256,
+        "made.attention.head_count": 4, "made.expert_count": EXPERTS,
+        "made.expert_used_count": TOP_K,
+    }  # fmt: skip
+    path = write(tmp_path / "mine.gguf", metadata, gguf_rows())
+    result = moesim.run(experiment("mine.gguf"))
+    assert result.summary["status"] == "ok"
+    half = EXPERTS // 2
+    sizes = result.summary["memory_bytes"]
+    slots = sizes["expert_slots"] + sizes["copies_in_flight"]
+    assert slots == LAYERS * half * (36864 + 53760)
+    assert result.provenance["inputs"]["model"]["path"] == str(path)
+    assert "model_notes" not in result.summary
+
+
+@pytest.mark.parametrize("engine", ["des", "replay"])
+def test_what_is_not_known_of_a_model_is_in_its_result(
+    tmp_path: Path, experiment: Any, engine: str
+) -> None:
+    kinds = ["linear_attention", "hyena", "full_attention"] * LAYERS
+    config = {
+        "model_type": "new_moe", "hidden_size": 64, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4, "moe_intermediate_size": 32, "num_experts": EXPERTS,
+        "num_experts_per_tok": TOP_K, "vocab_size": 100, "layer_types": kinds[:LAYERS],
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    summary = moesim.run(load_experiment(experiment("config.json"), [f"engine={engine}"])).summary
+    assert summary["status"] == "ok"
+    assert any("'hyena' is not known" in note for note in summary["model_notes"])
+    assert any("constant state" in note for note in summary["model_notes"])
+
+
+def test_engines_agree_on_layers_of_one_block(tmp_path: Path, experiment: Any) -> None:
+    pattern = "M" + "E*" * LAYERS + "-"
+    config = {
+        "model_type": "new_moe", "hidden_size": 64, "hybrid_override_pattern": pattern,
+        "num_attention_heads": 4, "moe_intermediate_size": 32, "intermediate_size": 32,
+        "num_experts": EXPERTS, "num_experts_per_tok": TOP_K, "vocab_size": 100,
+        "mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    file = experiment("config.json")
+    found = [
+        moesim.run(load_experiment(file, [f"engine={engine}"])).summary["duration_ms"]
+        for engine in ("des", "replay")
+    ]
+    assert found[0] == found[1] > 0
+
+
+def test_a_sweep_says_it_too(tmp_path: Path, experiment: Any, capsys: Any) -> None:
+    config = {
+        "model_type": "new_moe", "hidden_size": 64, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4, "moe_intermediate_size": 32, "num_experts": EXPERTS,
+        "num_experts_per_tok": TOP_K, "vocab_size": 100, "layer_types": ["hyena"] * LAYERS,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    file = experiment("config.json")
+    out = ["--out", str(tmp_path / "one")]
+    assert main(["run", str(file), *out]) == 0
+    assert capsys.readouterr().out.count("'hyena' is not known") == 1
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}sweep: {{model: [config.json, small-moe]}}\n", encoding="utf-8")
+    assert main(["sweep", str(file), "--out", str(tmp_path / "many")]) == 0
+    assert capsys.readouterr().out.count("'hyena' is not known") == 1
+    assert len(read_points(tmp_path / "many")) == 2
