@@ -17,7 +17,7 @@ from moesim.experiment.loading.traces import write_shared
 from moesim.memory.policy import CachePolicy
 from moesim.results import read_result
 from moesim.results.store import read_log
-from moesim.sweep import point_folder, run_sweep
+from moesim.sweep import SweepOptions, point_folder, run_sweep
 from moesim.sweep.point import Simulation
 
 YAML = """\
@@ -77,7 +77,9 @@ def test_points_share_what_they_decide(
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
     monkeypatch.setattr("moesim.engine.replay.decided.decide_all_of", deciding)
-    table = run_sweep(loaded.experiment, loaded.points, tmp_path / "out", jobs=1)
+    table = run_sweep(
+        loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)
+    )
     assert len(decided) == 6
     alone = [Simulation()(point).summary for _, point in loaded.points]
     assert len(decided) == 6 + 12
@@ -127,7 +129,7 @@ def test_a_dask_cluster_gives_the_same_tables_and_goes_on(experiment: Path, tmp_
             resolved.experiment,
             resolved.points,
             tmp_path / "dask",
-            executor=DaskCluster(None, 2),
+            options=SweepOptions(executor=DaskCluster(None, 2)),
             progress=lambda done, total: seen.append((done, total)),
         )
     assert tables(tmp_path / "one") == tables(tmp_path / "dask")
