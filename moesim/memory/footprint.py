@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,19 +44,18 @@ class Residence:
         return sum(slots * size for slots, size in cached) + self.staging * largest
 
 
-def slots_of(capacity: ExpertCapacity, model: ModelSpec, local: int) -> int:
+def slots_of(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> int:
     """Slots for each MoE layer on a GPU with ``local`` experts a layer; at least 1, at most
     ``local``.
 
-    Bytes are divided equally over the MoE layers, rounded down. ``auto`` is not among them: it
-    depends on what else the GPU holds.
+    Bytes are divided equally over the MoE layers, whose experts have ``sizes``, rounded down.
+    ``auto`` is not among them: it depends on what else the GPU holds.
     """
-    largest = max(layer.moe.expert.bytes for layer in model.moe_layers if layer.moe)
     match capacity.kind:
         case "slots":
             slots = int(capacity.amount)
         case "bytes":
-            slots = int(capacity.amount) // (len(model.moe_layers) * largest)
+            slots = int(capacity.amount) // max(1, len(sizes) * max(sizes, default=1))
         case "fraction":
             slots = int(capacity.amount * local + 1e-9)
         case _:

@@ -25,13 +25,15 @@ def table(rows: Rows, local: int) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for name in ("batch", "context", f"slots/layer\nof {local}", "resident\nGiB", "KV\nGiB"):
+    titles = f"slots/layer\nof {local}", "resident\nGiB", "KV\nGiB", "or layers\non the CPU"
+    for name in ("batch", "context", *titles):
         shown.add_column(name, justify="right")
     last = None
     for row in rows:
         slots, batch = row["slots_per_layer"], row["batch"]
         sizes = (f"{row[name] / GIB:.2f}" for name in ("resident_bytes", "kv_bytes"))
-        cells = (number(row["context_tokens"]), str(slots or "none"), *sizes)
+        on_cpu = "-" if row["cpu_layers"] is None else str(row["cpu_layers"])
+        cells = (number(row["context_tokens"]), str(slots or "none"), *sizes, on_cpu)
         shown.add_row("" if batch == last else str(batch), *cells)
         last = batch
     return shown

@@ -15,7 +15,7 @@ from moesim.engine.outcome import Outcome
 from moesim.experiment.building.execution import execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.planning import neighbours, placement_of
-from moesim.experiment.building.slots import slots_of_run
+from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import trace_of
@@ -23,6 +23,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.slicing import sliced
 from moesim.trace import RoutingTrace
@@ -154,7 +155,10 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
     """``case`` with its experts' places, their slots, and how its passes are launched."""
     case = replace(case, placement=placement_of(experiment, case))
     room, own = experiment.experts, experiment.execution
-    case = replace(case, slots=slots_of_run(case, room.capacity, room.slots, limit_bytes))
+    case = replace(case, slots=slots_of_run(case, room, limit_bytes))
+    check_loads(case, room)
+    if room.on_cpu.layers:
+        case = replace(case, miss=Cpu())
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)
 
 

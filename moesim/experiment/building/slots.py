@@ -9,46 +9,88 @@ from math import ceil
 
 import numpy as np
 
-from moesim.config.capacity import ExpertCapacity
+from moesim.config.errors import InputError
+from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
 from moesim.experiment.building.footprints import footprint_of, staging_of
+from moesim.experiment.schema.experiment import Experts
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
-from moesim.memory.slots import EqualSlots, SlotsByLayer
-from moesim.model.spec import ModelSpec
+from moesim.memory.slots import EqualSlots
 
 
-def slots_of_run(
-    case: Case, capacity: ExpertCapacity, sharing: EqualSlots | SlotsByLayer, limit_bytes: int
-) -> Ints:
-    """Slots int64[gpus, MoE layers] of the whole run ``case``, whatever its own slots.
+def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
+    """Slots int64[gpus, MoE layers] of the whole run ``case``, whatever its own slots: as ``room``
+    says, none in layers on the CPU.
 
-    ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends.
+    ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends. Raises InputError where
+    the layers on the CPU are more than there are, or do not go together with the rest.
     """
-    local = [len(case.local_experts(gpu)) for gpu in range(case.gpus)]
+    local, on_cpu = [len(case.local_experts(gpu)) for gpu in range(case.gpus)], room.on_cpu.layers
     nothing = (0,) * len(case.model.moe_layers)
-    if capacity.kind == "auto":
+    if on_cpu:
+        _check_on_cpu(room, len(nothing))
+    sizes = expert_bytes(case.model)[on_cpu:]
+    if room.capacity.kind == "auto":
         residences = (
             Residence(count, nothing, staging=staging_of(case, gpu))
             for gpu, count in enumerate(local)
         )
         without = footprint_of(case, tuple(residences))
-        slots = [max(1, count) for count in slots_beside(without, case.model, local, limit_bytes)]
+        slots = [max(1, count) for count in slots_beside(without, sizes, local, limit_bytes)]
     else:
-        slots = [slots_of(capacity, case.model, count) for count in local]
-    equal = np.repeat(np.array(slots, np.int64)[:, None], len(case.model.moe_layers), axis=1)
-    return equal if isinstance(sharing, EqualSlots) else _by_layer(case, equal, sharing.first_part)
+        slots = [slots_of(room.capacity, sizes, count) for count in local]
+    equal = np.repeat(np.array(slots, np.int64)[:, None], len(nothing), axis=1)
+    equal[:, :on_cpu] = 0
+    if isinstance(room.slots, EqualSlots):
+        return equal
+    return _by_layer(case, equal, room.slots.first_part)
+
+
+def _check_on_cpu(room: Experts, layers: int) -> None:
+    """An InputError where layers on the CPU are more than ``layers``, or go with nothing else."""
+    if room.on_cpu.layers > layers:
+        what = f"{room.on_cpu.layers} are more than the model's {layers} MoE layers"
+        raise InputError(f"experts.on_cpu.layers: {what}")
+    if (room.miss.loads and room.miss.uses_host) or not (room.miss.loads or room.miss.uses_host):
+        what = f"'{kind_of(type(room.miss))}' does not go together with on_cpu"
+        raise InputError(f"experts.miss: {what}; write cpu")
+    if not isinstance(room.slots, EqualSlots):
+        raise InputError("experts.slots: on_cpu says which layers have none; write equal")
+
+
+def check_loads(case: Case, room: Experts) -> None:
+    """An InputError where layers beside those on the CPU would have to load experts."""
+    on_cpu = room.on_cpu.layers
+    whole = all(case.resident(gpu)[on_cpu:].all() for gpu in range(case.gpus))
+    if on_cpu and room.miss.loads and not whole:
+        what = "'load' beside layers on the CPU needs room for all experts of the other layers"
+        raise InputError(f"experts.miss: {what}; write cpu, or more layers in experts.on_cpu")
 
 
 def slots_beside(
-    others: Footprint, model: ModelSpec, local: Sequence[int], limit_bytes: int
+    others: Footprint, sizes: Sequence[int], local: Sequence[int], limit_bytes: int
 ) -> list[int]:
     """By GPU, the most whole slots a layer beside the ``others`` at their fullest pass, from 0 to
-    ``local``. A copy in flight fills a slot, so it needs no room of its own.
+    ``local``, of layers whose experts have ``sizes``. A copy in flight fills a slot, so it needs no
+    room of its own.
     """
-    fits = (limit_bytes - others.total.max(axis=0)) // sum(expert_bytes(model))
+    fits = (limit_bytes - others.total.max(axis=0)) // max(1, sum(sizes))
     return np.clip(fits, 0, local).tolist()  # type: ignore[no-any-return]
+
+
+def layers_on_cpu(
+    others: Footprint, sizes: Sequence[int], local: int, limit_bytes: int
+) -> int | None:
+    """The fewest layers, the first ones, whose experts have to be on the host if the ``local`` ones
+    of ``sizes`` of all others are to be resident beside the ``others``; None where that is not
+    enough.
+    """
+    left = limit_bytes - int(others.total.max())
+    after = np.cumsum([0, *reversed(sizes)])[::-1] * local
+    fits = np.flatnonzero(after <= left)
+    return int(fits[0]) if left >= 0 else None
 
 
 def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:

@@ -49,6 +49,7 @@ def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]
     """A line for a run whose slots begin empty and which nothing ever fills."""
     experts, local = experiment.experts, summary.get("local_experts") or 0
     filled = experts.miss.loads or experts.initial != "empty" or experts.prefetch.fetches
+    filled = filled or experts.capacity.kind == "all"
     if filled or (summary.get("slots_per_layer") or local) >= local:
         return []
     what = f"'empty' with miss '{kind_of(type(experts.miss))}', which loads nothing"

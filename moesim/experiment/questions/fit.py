@@ -11,7 +11,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.footprints import footprint_of, residences_of
-from moesim.experiment.building.slots import slots_beside
+from moesim.experiment.building.slots import layers_on_cpu, slots_beside
 from moesim.experiment.questions.fit_passes import Lengths, decode_step, fullest_passes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
@@ -75,12 +75,14 @@ def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[di
 
 def slots_by_context(
     built: Built, contexts: Sequence[int] | None, batches: Sequence[int]
-) -> Iterator[dict[str, int]]:
+) -> Iterator[dict[str, int | None]]:
     """A row for each batch of ``batches`` and context of ``contexts`` (None: 1024, 2048, ... up to
     the model's longest), in which every request is at the context and decodes.
 
-    ``slots_per_layer``: the most that fit on every GPU, 0 where not even 1; ``resident_bytes``:
-    weights and slots of the fullest GPU, and ``kv_bytes`` of its requests.
+    ``slots_per_layer``: the most that fit on every GPU, 0 where not even 1; ``cpu_layers``: of how
+    many layers, the first ones, the experts have to be on the host if all others are to be resident
+    (None: without any of them it does not fit); ``resident_bytes``: weights and slots of the
+    fullest GPU, and ``kv_bytes`` of its requests.
     """
     for batch in batches:
         if not 1 <= batch <= LARGEST_BATCH:
@@ -90,10 +92,11 @@ def slots_by_context(
             yield _row(built, batch, context)
 
 
-def _row(built: Built, batch: int, context: int) -> dict[str, int]:
+def _row(built: Built, batch: int, context: int) -> dict[str, int | None]:
     local = [one.local for one in built.residences]
     without = decode_step(built, batch, context, _equal(built, 0))
-    slots = min(slots_beside(without, built.case.model, local, built.limit_bytes))
+    sizes = expert_bytes(built.case.model)
+    slots = min(slots_beside(without, sizes, local, built.limit_bytes))
     step = decode_step(built, batch, context, _equal(built, slots))
     if step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is not None:
         slots, step = 0, without
@@ -102,6 +105,7 @@ def _row(built: Built, batch: int, context: int) -> dict[str, int]:
         "batch": batch,
         "context_tokens": context,
         "slots_per_layer": slots,
+        "cpu_layers": layers_on_cpu(without, sizes, max(local), built.limit_bytes),
         "resident_bytes": parts["weights"] + parts["expert_slots"],
         "kv_bytes": parts["kv_cache"],
     }

@@ -76,6 +76,16 @@ class Parallelism(Params):
     )
 
 
+class OnCpu(Params):
+    """Layers whose experts stay in host memory and are computed there, none of them on the GPU."""
+
+    layers: int = Field(
+        default=0,
+        ge=0,
+        description="The first so many MoE layers, as llama.cpp's --n-cpu-moe has it.",
+    )
+
+
 class Experts(Params):
     """Where experts live, and how they are computed."""
 
@@ -89,6 +99,11 @@ class Experts(Params):
         default=EqualSlots(),
         discriminator="kind",
         description="Which MoE layers get the slots: all as many, or more where they save misses.",
+    )
+    on_cpu: OnCpu = Field(
+        default=OnCpu(),
+        description="MoE layers whose experts the host holds and computes; 'capacity' is that of "
+        "the others.",
     )
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
         cache_policies, "lru", "Which resident expert makes room for a missing one."

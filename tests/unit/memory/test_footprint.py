@@ -11,7 +11,7 @@ import moesim
 from moesim.config.capacity import parse_capacity
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit
-from moesim.memory.footprint import Footprint, Residence, slots_of
+from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
 from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.model import load_model
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
@@ -226,14 +226,14 @@ def test_overflow_names_what_is_largest():
     ],
 )
 def test_slots_of_a_capacity(capacity, local, slots):
-    assert slots_of(parse_capacity(capacity), toy(), local) == slots
+    assert slots_of(parse_capacity(capacity), expert_bytes(toy()), local) == slots
 
 
 @pytest.mark.parametrize("percent", range(1, 101))
 def test_a_percent_is_rounded_down_exactly(percent):
     for local in (4, 8, 25, 32, 100, 128):
         exact = max(1, percent * local // 100)
-        assert slots_of(parse_capacity(f"{percent} %"), toy(), local) == exact
+        assert slots_of(parse_capacity(f"{percent} %"), expert_bytes(toy()), local) == exact
 
 
 # gpt-oss-20b by hand, from its config.json and the checkpoint's formats

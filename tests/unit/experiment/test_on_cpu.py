@@ -1,0 +1,77 @@
+"""Layers whose experts stay on the host, as llama.cpp's --n-cpu-moe has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import build
+from moesim.experiment.questions.fit import slots_by_context
+
+LAYERS, EXPERTS = 24, 32
+
+
+def built(layers, passes=30, **experts):
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4060-8gb",
+        "trace": "traces/quickstart.parquet",
+        "workload": {"requests": 1, "phase": "decode"},
+        "experts": {"on_cpu": {"layers": layers}, **experts},
+    }
+    return build(moesim.load_experiment(source).experiment, passes)
+
+
+@pytest.mark.parametrize("layers", [1, 7, LAYERS])
+def test_the_host_computes_the_first_layers_and_nothing_is_copied(layers):
+    case = built(layers).case
+    played, by_events = run_replay(case), run_des(case)
+    assert np.array_equal(played.ends, by_events.ends)
+    assert np.array_equal(played.charges, by_events.charges)
+    hosted, activations = played.counts.missed_as(case.miss.forms[1]), played.counts.activations
+    assert np.array_equal(hosted[:, :layers], activations[:, :layers])
+    assert not hosted[:, layers:].any()
+    assert not played.counts.copies.any()
+
+
+def test_what_they_leave_free_is_their_experts():
+    held = [built(layers).footprint.at_peak()["weights"] for layers in (0, 10)]
+    layer = built(0).case.model.moe_layers[0]
+    assert layer.moe is not None
+    assert held[0] - held[1] == 10 * EXPERTS * layer.moe.expert.bytes
+
+
+def test_auto_and_bytes_are_room_for_the_other_layers():
+    layer = built(0).case.model.moe_layers[0]
+    assert layer.moe is not None
+    room = f"{5 * 20 * layer.moe.expert.bytes} B"
+    slots = built(4, capacity=room, miss={"kind": "cpu"}).case.slots[0].tolist()
+    assert slots == [0] * 4 + [5] * 20
+    auto = built(14, capacity="auto", miss={"kind": "cpu"}).case.slots[0].tolist()
+    assert auto == [0] * 14 + [EXPERTS] * 10
+
+
+def test_fit_says_the_fewest_that_fit():
+    rows = slots_by_context(built(0), [1024, 131072], [1, 16])
+    assert [row["cpu_layers"] for row in rows] == [14, 22, 15, None]
+    assert built(14).out_of_memory is None
+    assert built(13).out_of_memory is not None
+
+
+@pytest.mark.parametrize(
+    ("layers", "experts", "said"),
+    [
+        (25, {}, "25 are more than the model's 24 MoE layers"),
+        (3, {"miss": {"kind": "cheapest"}}, "'cheapest' does not go together with on_cpu"),
+        (3, {"miss": {"kind": "skip"}}, "'skip' does not go together with on_cpu"),
+        (3, {"capacity": "8 slots/layer"}, "needs room for all experts of the other layers"),
+        (3, {"slots": {"kind": "by_layer"}}, "on_cpu says which layers have none"),
+    ],
+)
+def test_what_does_not_go_together(layers, experts, said):
+    with pytest.raises(InputError, match=said):
+        built(layers, **experts)
