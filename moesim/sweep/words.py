@@ -21,15 +21,19 @@ def in_words(value: Any) -> str:
     return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
 
 
+NAMED = {"experts.on_cpu.layers": "layers on the CPU"}
+"""Axes whose last word says too little."""
+
+
 def last_word(axis: str) -> str:
     """The last word of an axis' path, the word before ``kind``: ``policy``, ``batch size``."""
-    return axis.removesuffix(".kind").rpartition(".")[2].replace("_", " ")
+    return NAMED.get(axis) or axis.removesuffix(".kind").rpartition(".")[2].replace("_", " ")
 
 
 def word(axis: str, value: object) -> str:
     """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`."""
     if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
-        return f"no {axis.rsplit('.', 1)[-1].replace('_', ' ')}"
+        return f"no {last_word(axis)}"
     text = f"{value:g}" if isinstance(value, float) else in_words(value)
     says_itself = isinstance(value, str) and not value.replace(".", "").isdigit()
-    return text if says_itself else f"{axis.rsplit('.', 1)[-1].replace('_', ' ')} {text}"
+    return text if says_itself else f"{last_word(axis)} {text}"
