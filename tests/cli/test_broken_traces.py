@@ -11,6 +11,7 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +85,7 @@ def narrow(table):
 
 WHOLE = QUICKSTART.read_bytes()
 
-TRACES = {
+TRACES: dict[str, tuple[Any, ...]] = {
     "missing file": (lambda folder: folder / "none.parquet", "no such file"),
     "folder": (lambda folder: folder, "is a folder: name a trace file"),
     "empty file": (written("t.parquet", b""), "is empty (0 bytes)"),
@@ -203,7 +204,7 @@ OBJECTS = np.array([{"a": 1}, None], dtype=object)
 META = b'{"type": "meta", "model_id": "m", "top_k": 2}\n'
 ROUTE = b'{"type": "route", "req_id": "a", "token_idx": 0, "layer": 0, "topk_ids": [0, 1]}\n'
 
-RECORDINGS = {
+RECORDINGS: dict[str, tuple[Any, ...]] = {
     "missing file": (lambda folder: folder / "none.npz", "no such file"),
     "empty file": (written("r.npz", b""), "is empty (0 bytes)"),
     "a text": (

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,12 @@ def commands(page: Path) -> list[str]:
     return [line for line in shown if not line.startswith(LONG)]
 
 
-def with_blocks(find) -> list:
+def with_blocks(find) -> list[Any]:
     return [pytest.param(page, id=page.name) for page in PAGES if find(page)]
 
 
 @pytest.fixture(scope="session")
-def short_trace(tmp_path_factory) -> Path:
+def short_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped trace, cut to the first tokens of each request: the commands stay as written."""
     path = tmp_path_factory.mktemp("trace") / "quickstart.parquet"
     trace = read_trace(ROOT / "traces" / "quickstart.parquet")
@@ -48,7 +49,7 @@ def short_trace(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, short_trace) -> Path:
+def folder(tmp_path: Path, monkeypatch, short_trace) -> Path:
     """A working directory with the files that the pages name; sweeps stay in this process."""
     monkeypatch.setattr("moesim.sweep.run._executor", lambda jobs, folder: in_this_process)
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")

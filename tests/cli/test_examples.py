@@ -25,7 +25,7 @@ DESIGN_KEYS = {
 
 
 @pytest.fixture(scope="session")
-def short_traces(tmp_path_factory) -> Path:
+def short_traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the shipped traces, shortened."""
     folder = tmp_path_factory.mktemp("traces")
     for name, (requests, tokens) in PARTS.items():
@@ -36,7 +36,7 @@ def short_traces(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def short_trace(short_traces) -> Path:
+def short_trace(short_traces: Path) -> Path:
     return short_traces / "quickstart.parquet"
 
 

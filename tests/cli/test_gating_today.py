@@ -35,6 +35,8 @@ def test_base_point(name, tmp_path):
 def test_only_the_start_between_nodes_is_shorter():
     short = load_hardware(str(FOLDER / "hardware" / "short_latency.yaml")).network
     usual = load_hardware("dgx-h100").network
+    assert short is not None
+    assert usual is not None
     for key in ("nics", "bandwidth", "all_to_all_fraction"):
         assert getattr(short, key).value == getattr(usual, key).value
     for quick, slow in zip(short.latency, usual.latency, strict=True):

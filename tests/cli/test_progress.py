@@ -5,7 +5,7 @@ from moesim.cli import progress
 
 def test_a_line_now_and_then(capsys, monkeypatch):
     clock = iter(range(0, 200, 40))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("moesim.cli.progress.time.monotonic", lambda: float(next(clock)))
     with progress.progress_bar("runs") as told:
         for finished in (4, 5, 23):  # 4 stood before; the fifth took 80 s
             told(finished, 24)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     assert line.startswith(f"--out: '{out}' cannot be written")
 
 
-def wait_until(holds) -> bool:
+def wait_until(holds: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 60
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -20,7 +20,7 @@ from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "batching"
-CHOSEN = {"decode": {Phase.DECODE}, "prefill": {Phase.PREFILL}, "all": {0, 1}}
+CHOSEN: dict[str, set[int]] = {"decode": {Phase.DECODE}, "prefill": {Phase.PREFILL}, "all": {0, 1}}
 
 
 @pytest.fixture(scope="module")

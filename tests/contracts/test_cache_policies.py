@@ -76,10 +76,11 @@ def test_activations_keep_the_rules(policies, play):
 
 @given(play=plays(), data=st.data())
 def test_state_is_carried_and_nothing_else(policies, play, data):
-    cut = data.draw(st.integers(0, len(play[0])))
+    steps, setting = play
+    cut = data.draw(st.integers(0, len(steps)))
     for policy in policies.values():
         is_deterministic(policy, *play)
-        carries_its_state(policy, *play, cut)
+        carries_its_state(policy, steps, setting, cut)
 
 
 @given(play=plays(fits=True))

@@ -10,6 +10,7 @@ from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.charge import Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.hardware.operation import Operation
+from moesim.hardware.parts import Part
 from moesim.model import load_model
 from moesim.testing.costs import (
     PLAIN,
@@ -104,7 +105,7 @@ class Forgetful(Operation):
         self.asked += 1
         return np.array([1.0 * self.asked])
 
-    def parts(self, *_shape: object) -> list:
+    def parts(self, *_shape: object) -> list[Part]:
         return []
 
 

@@ -52,6 +52,7 @@ from moesim.testing import (
 from moesim.testing.audit import Setting
 from moesim.testing.traces import toy_trace
 from moesim.workload.requests import Requests
+from tests.unit.report import sweeps
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding.md").read_text()
@@ -140,7 +141,7 @@ def test_an_example_is_looked_for_where_it_belongs(example: Example) -> None:
 def test_an_example_passes_the_linter_and_the_formatter(example: Example) -> None:
     ruff = Path(sys.executable).with_name("ruff")
     for command in ("check", "format --check"):
-        words = [ruff, *command.split(), "--no-cache", "--stdin-filename", example.file, "-"]
+        words = [str(ruff), *command.split(), "--no-cache", "--stdin-filename", example.file, "-"]
         done = subprocess.run(
             words, input=example.source, text=True, capture_output=True, cwd=ROOT, check=False
         )
@@ -262,8 +263,6 @@ def check_family(family: type[Any], _folder: Path) -> None:
 
 
 def check_figure(figure: type[Any], folder: Path) -> None:
-    import sweeps
-
     figures.draws_its_table(figure(), sweeps.make(folder / "sweep"))
     figures.refuses_what_lacks_its_data(figure(), sweeps.make(folder / "none", slots=(16, 20)))
 

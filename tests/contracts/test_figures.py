@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.report.figures.base import Figure
 from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
+from tests.unit.report import sweeps
 
-HERE = Path(__file__).parents[1] / "unit" / "report"
 UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s)\)|slots per")
 
 
@@ -31,9 +30,6 @@ def kinds() -> list[str]:
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(HERE))
-    import sweeps
-
     return sweeps.make(tmp_path_factory.mktemp("golden") / "sweep")
 
 
@@ -78,8 +74,6 @@ def test_its_table_names_units_in_its_columns(figure: Any, golden: Path) -> None
 def test_an_unsuitable_result_raises_an_error_that_says_what_it_needs(
     figure: Any, tmp_path: Path
 ) -> None:
-    import sweeps
-
     nothing_fits = sweeps.make(tmp_path / "sweep", slots=(16, 20))
     refuses_what_lacks_its_data(figure, nothing_fits)
     with pytest.raises(InputError):

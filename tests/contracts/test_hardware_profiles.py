@@ -140,6 +140,7 @@ def test_fits_say_what_they_rest_on_and_are_possible(name: str) -> None:
     assert profile.calibrated is not None
     sheet, dtypes = profile.datasheet, set()
     for fit in profile.calibrated.experts:
+        assert fit.dtype
         dtypes.add(fit.dtype)
         assert fit.framework
         assert fit.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ OBJECTIVE = ("optimal", "local_search", "greedy", "contiguous")
 def planners(**given):
     """One of each kind that needs no parameter, with EPLB's replicas beside."""
     found = {k: cls(**given.get(k, {})) for k, cls in registry.components.items() if k != "plan"}
-    return found | {"eplb with replicas": registry.get("eplb")(redundant=5, groups=2, nodes=2)}
+    eplb: Any = registry.get("eplb")
+    return found | {"eplb with replicas": eplb(redundant=5, groups=2, nodes=2)}
 
 
 @st.composite

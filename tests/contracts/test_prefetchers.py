@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from moesim.testing.prefetchers import (
 
 FETCHING = sorted(kind for kind, one in registry.components.items() if one.fetches)
 PASSES, LAYERS, EXPERTS = 6, 3, 8
-PARAMETERS = {"oracle": {"recall": "70 %", "precision": "50 %"}}
+PARAMETERS: dict[str, dict[str, Any]] = {"oracle": {"recall": "70 %", "precision": "50 %"}}
 masks = st.lists(
     st.booleans(), min_size=PASSES * LAYERS * EXPERTS, max_size=PASSES * LAYERS * EXPERTS
 )
@@ -68,7 +70,8 @@ def test_one_that_breaks_the_rules_is_named() -> None:
 def test_an_oracle_predicts_as_well_as_it_says() -> None:
     mask = np.zeros((20_000, LAYERS, EXPERTS), np.bool_)
     mask[:, :, :3] = True
-    oracle = registry.get("oracle")(recall="60 %", precision="75 %")
+    kind: Any = registry.get("oracle")
+    oracle = kind(recall="60 %", precision="75 %")
     found = predictions(oracle, view_of(mask), 0, 1)
     right = sum(expert < 3 for experts in found for expert in experts)
     count = sum(map(len, found))

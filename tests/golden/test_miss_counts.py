@@ -108,7 +108,7 @@ def test_the_table_is_what_a_stack_counts(cases):
     """
     case, counted = cases["static"], dict.fromkeys(SLOTS[1:], 0)
     for layer in range(24):
-        stack = []
+        stack: list[int] = []
         for needed in steps_of(case, layer):
             places = [stack.index(e) if e in stack else 32 for e in needed]
             for size in counted:
@@ -123,7 +123,7 @@ def test_with_just_the_slots_of_one_step_only_its_repeats_hit(cases):
     """
     expected = 0
     for layer in range(24):
-        before = set()
+        before: set[int] = set()
         for needed in steps_of(cases["static"], layer):
             expected += len(needed - before)
             before = needed

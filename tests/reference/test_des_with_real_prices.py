@@ -94,7 +94,7 @@ def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
     config = Config(batching="refill", batch_size=BATCH, **choices)
     gpus, slots = config.gpus, 32 if config.slots is None else SLOTS
     model, hardware = load_model("gpt-oss-20b"), load_hardware("rtx-4060-8gb")
-    forms = {form: config.kernels == form for form in ("serial", "batched")}
+    forms: dict[str, Any] = {form: config.kernels == form for form in ("serial", "batched")}
     profile, costs = load_software(software), CostModel(hardware, model, **forms)
     whole = read_trace(shipped_folder() / "traces" / "quickstart.parquet")
     trace = slice_trace(whole, slice(0, 6), tokens=3)

@@ -15,8 +15,8 @@ from moesim.memory.forms import LOADED, ON_HOST, OVER_LINK, Form
 from moesim.memory.misses.base import MissHandling
 from moesim.metrics.summary import summary
 
+from .agreement import assert_same
 from .strategies import Case, cases, of_few_policies, prefetching_cases
-from .test_replay import assert_same
 from .wiring import engine_case
 
 LOST = Form("lost", "nowhere", "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 from hypothesis import assume, given
@@ -51,7 +52,7 @@ def a_token_a_pass(ids: list[list[list[int]]], prefetch: Prefetch, slots: int) -
 
 
 @given(tokens, st.integers(TOP_K, EXPERTS - 1), st.integers(1, LAYERS))
-def test_an_oracle_with_time_enough_hides_all_stalls_but_the_first(ids, slots, layers) -> None:  # type: ignore[no-untyped-def]
+def test_an_oracle_with_time_enough_hides_all_stalls_but_the_first(ids, slots, layers) -> None:
     outcome = play(a_token_a_pass(ids, Prefetch("oracle", layers), slots))
     stall = {(step, layer): waited for step, layer, _, _, _, waited, _ in outcome.layers.tolist()}
     assert stall.pop((0, 0)) > 0
@@ -73,7 +74,13 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
     """
     stacks = {layer.stack for layer in case.model.layers}
     assume(policy == "lru" or (len(case.model.moe_layers) > layers and stacks == {"decoder"}))
-    choices = {"scope": "layer", "order": "id", "miss": "load", "uploads": None, "parameters": {}}
+    choices: dict[str, Any] = {
+        "scope": "layer",
+        "order": "id",
+        "miss": "load",
+        "uploads": None,
+        "parameters": {},
+    }
     config = replace(case.config, policy=policy, **choices)
     oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
     ahead = play(replace(case, config=replace(config, prefetch=oracle))).counts
@@ -90,7 +97,13 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     """Copies only come earlier, and none before one that was needed sooner. (Where issuing a copy
     holds the host, the host may be late for the kernels of an earlier layer.)
     """
-    choices = {"scope": "layer", "order": "id", "miss": "load", "uploads": None, "policy": "lru"}
+    choices: dict[str, Any] = {
+        "scope": "layer",
+        "order": "id",
+        "miss": "load",
+        "uploads": None,
+        "policy": "lru",
+    }
     free = replace(case.config.software, host_per_copy_ns=0.0)
     config = replace(case.config, software=free, parameters={}, **choices)
     oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
@@ -142,7 +155,7 @@ def test_what_prefetches_did_adds_up(case: Case) -> None:
 
 
 @given(tokens, st.integers(TOP_K, EXPERTS - 1))
-def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:  # type: ignore[no-untyped-def]
+def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:
     none = play(a_token_a_pass(ids, Prefetch("oracle", LAYERS, budget=99), slots))
     one = play(a_token_a_pass(ids, Prefetch("oracle", LAYERS, budget=100), slots))
     assert none.counts.prefetched.sum() == 0

@@ -19,6 +19,11 @@ class HandPrices:
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         return 100 + context_tokens
 
+    def cross_attention_ns(
+        self, layer: Any, context_tokens: int, kv_tokens: int, projected_tokens: int
+    ) -> int:
+        return 80
+
     def dense_ns(self, layer: Any, tokens: int) -> int:
         return 50
 
@@ -59,6 +64,9 @@ class HandPrices:
         """What GPU s sends counts s + 1 times."""
         pairs = [(s, r) for s in range(len(matrix)) for r in range(len(matrix)) if s != r]
         return 30 + sum((s + 1) * matrix[s][r] for s, r in pairs)
+
+    def all_reduce_ns(self, gpus: int, size: int) -> int:
+        return 90
 
 
 def decode(requests: list[list[list[int]]], first: list[int]) -> Trace:

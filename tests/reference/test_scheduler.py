@@ -25,7 +25,7 @@ from moesim.memory.policies import registry as policies
 from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import Passes
 
-from .agreement import compare, observed
+from .agreement import assert_same, compare, observed
 from .prices import ToyPrices
 from .reference import reference
 from .reference_batches import Scheduler, passes_of
@@ -33,7 +33,7 @@ from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, 
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
 from .strategies import Case, cases, prefetching_cases
-from .test_replay import QUICK, assert_same, decided_at_once
+from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 
 SCALES = st.sampled_from([20, 300, 3000])

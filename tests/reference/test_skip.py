@@ -12,13 +12,12 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.metrics.summary import summary
 
-from .agreement import compare, observed
+from .agreement import assert_same, compare, observed
 from .prices import ToyPrices
 from .reference import reference
 from .reference_words import Config, Software
 from .scenes import scene
 from .strategies import POLICIES, Case, cases, of_few_policies, prefetching_cases, ways
-from .test_replay import assert_same
 from .wiring import engine_case
 
 

@@ -106,7 +106,7 @@ def of_gpus(trace: dict[str, Any], case: EngineCase) -> list[tuple[int, int, lis
 
 
 def end_of(event: dict[str, Any]) -> int:
-    return nanoseconds(event) + round(event["dur"] * 1000)
+    return int(nanoseconds(event) + round(event["dur"] * 1000))
 
 
 def small_case(gpus: int, **choices: Any) -> EngineCase:
@@ -122,7 +122,7 @@ def small_case(gpus: int, **choices: Any) -> EngineCase:
         "position": [place for _, place, _ in tokens],
         "phase": [phase for _, _, phase in tokens],
     }
-    software = Software(kernels=Kernels(*[1] * 7), launch_ns=20.0, host_per_copy_ns=15.0)
+    software = Software(kernels=Kernels(1, 1, 1, 1, 1, 1, 1), launch_ns=20.0, host_per_copy_ns=15.0)
     config = Config(gpus=gpus, slots=2, phase="all", batch_size=2, software=software)
     return replace(engine_case(Case(trace, MODEL, config, ToyPrices())), **choices)
 
@@ -148,7 +148,7 @@ def test_every_gating_has_a_timeline_with_its_drops(gating: str, gpus: int) -> N
         check(small_case(gpus, kernels=kernels, gating=one))
 
 
-FEW = settings(max_examples=settings.default.max_examples // 3)  # a timeline takes long to write
+FEW = settings(max_examples=settings().max_examples // 3)  # a timeline takes long to write
 
 
 @FEW

@@ -25,6 +25,7 @@ from .reference_words import (
     Model,
     Prefetch,
     Software,
+    Verdict,
 )
 from .strategies import (
     DROPS,
@@ -35,7 +36,6 @@ from .strategies import (
     PREFILLS,
     WITHOUT_LISTS,
     Case,
-    Verdict,
     half,
 )
 
@@ -45,7 +45,7 @@ Scene = tuple[dict[str, Any], Contains]
 
 EXPERTS, TOP_K = 8, 2
 LAYERS = [Layer(0, moe=True), Layer(1, moe=False), Layer(2, moe=True), Layer(3, moe=True, kind=1)]
-SOFTWARE = Software(kernels=Kernels(*[1] * 7), launch_ns=20.0, host_per_copy_ns=15.0)
+SOFTWARE = Software(kernels=Kernels(1, 1, 1, 1, 1, 1, 1), launch_ns=20.0, host_per_copy_ns=15.0)
 
 
 def case_of(*, encoder: bool = False, base: int = 150, **choices: Any) -> Case:
@@ -69,7 +69,12 @@ def case_of(*, encoder: bool = False, base: int = 150, **choices: Any) -> Case:
         "position": [place - len(first) * (place >= len(first)) for _, place, _ in tokens],
         "phase": [phase for _, _, phase in tokens],
     }
-    whole = {"phase": "all", "slots": 3, "batch_size": 2, "software": SOFTWARE} | choices
+    whole: dict[str, Any] = {
+        "phase": "all",
+        "slots": 3,
+        "batch_size": 2,
+        "software": SOFTWARE,
+    } | choices
     return Case(trace, model, Config(**whole), ToyPrices(base=base))
 
 
@@ -167,7 +172,7 @@ SCENES: dict[str, Scene] = {
     "replicas": ({"gpus": 2} | plan(0, 1), replicated),
     "replicas on one GPU": ({"gpus": 2} | plan(0, 0), held_twice),
     **{
-        f"gating {gating}": ({"gating": gating, "gpus": 2}, lambda _, v: v.padding_ratio > 0)
+        f"gating {gating}": ({"gating": gating, "gpus": 2}, lambda _, v: (v.padding_ratio or 0) > 0)
         for gating in PADDED
     },
     **{

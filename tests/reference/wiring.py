@@ -126,7 +126,9 @@ def engine_model(model: Model, *, gated: bool) -> ModelSpec:
 
     layers = tuple(layer_spec(layer) for layer in model.layers)
     names = ("embedding", "head", "other")
-    sizes = {f"{name}_{unit}": 0 for name in names for unit in ("parameters", "bytes")}
+    sizes: dict[str, Any] = {
+        f"{name}_{unit}": 0 for name in names for unit in ("parameters", "bytes")
+    }
     return ModelSpec(
         name="toy",
         family="toy",

@@ -19,6 +19,8 @@ LOCKS = ("runtime", "dev")
 
 def script(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -156,7 +158,7 @@ def test_lock_is_hashed_and_holds_every_dependency(lock):
     wanted = [*project["dependencies"], *extras["build"]]
     if lock == "dev":
         wanted += [*extras["dev"], *extras["docs"]]
-    names = {re.match(r"[\w.-]+", entry).group().lower() for entry in wanted}
+    names = {re.findall(r"^[\w.-]+", entry)[0].lower() for entry in wanted}
     assert names <= locked
     assert text.count("--hash=sha256:") > len(locked)
     assert "scipy==1.18.0" not in text
@@ -174,5 +176,6 @@ def test_a_commit_is_checked_as_make_check_does():
     assert [one["repo"] for one in hooks] == ["local"]
     entries = [hook["entry"].removesuffix(" --force-exclude") for hook in hooks[0]["hooks"]]
     recipe = re.search(r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
     lines = [line.strip().removesuffix(" .") for line in recipe[1].splitlines()]
     assert entries == [line.replace("$(BIN)", ".venv/bin") for line in lines]

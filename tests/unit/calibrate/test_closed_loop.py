@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,7 +210,8 @@ class Cuda:
 
 
 def test_copies_of_a_stream_wait_for_their_victims():
-    pool, copies = StreamPool.__new__(StreamPool), []
+    pool = StreamPool.__new__(StreamPool)
+    copies: list[Any] = []
     pool.cuda, pool.stream = Cuda(), Stream()
     pool.store = [list(range(6))]
     pool.buffers = [[Slot(pool.stream, slot, copies) for slot in range(2)]]

@@ -67,10 +67,11 @@ def test_one_other_decision_is_no_success(found, wrong):
 
 
 def test_tables_and_verdict(found):
-    console = Console(file=io.StringIO(), width=80)
+    out = io.StringIO()
+    console = Console(file=out, width=80)
     for table in tables(comparison(*found), parts(*found)):
         console.print(table)
-    text = console.file.getvalue()
+    text = out.getvalue()
     assert "5.500" in text
     assert "+10.0" in text
     assert "1.500" in text

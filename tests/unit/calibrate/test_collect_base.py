@@ -91,7 +91,7 @@ def test_no_row_of_the_table_is_beyond_its_own_base_profile(
 ):
     random = np.random.default_rng(seed)
     rows = [{"op": "launch", "kernel_source": "eager", "latency_ns": 900.0}]
-    rows += [gemm(*shape, 10 ** random.uniform(4, 7)) for shape in set(products)]
+    rows += [gemm(m, n, k, 10 ** random.uniform(4, 7)) for m, n, k in set(products)]
     rows += [expert(tokens, 10 ** random.uniform(4, 7), 2048, 8192) for tokens in set(experts)]
     rows += [
         copy(

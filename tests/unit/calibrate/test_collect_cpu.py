@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def planned(cpu, dtype):
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_the_smallest_point_of_every_kernel_runs(cpu, dtype):
-    smallest = {}
+    smallest: dict[tuple[Any, ...], Any] = {}
     for point in planned(cpu, dtype):
         key = (point.columns["op"], point.columns["kernel_source"], point.columns.get("l2_warm"))
         known = smallest.setdefault(key, point)

@@ -1,6 +1,7 @@
 """What drives a GPU, with a stand-in for torch: no GPU is needed."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Tensor:
         LOG.append((source.place, self.place, self.size, non_blocking))
 
 
-LOG = []
+LOG: list[Any] = []
 
 
 class Event:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,8 +19,9 @@ from tests.unit.calibrate.collecting import Clock, FakeDevice, fake_point
 
 def measured(points, budget_s, after=lambda series: None):
     clock = Clock()
+    device: Any = FakeDevice(clock)
     series = [Series(point) for point in points]
-    Measurement(FakeDevice(clock), series, budget_s, clock, after).run()
+    Measurement(device, series, budget_s, clock, after).run()
     return series, clock.now
 
 
@@ -36,7 +39,9 @@ def test_there_is_no_interval_before_six_visits():
 
 @pytest.mark.parametrize("count", [6, 11, 40])
 def test_the_interval_holds_the_true_median_as_often_as_it_says(count):
-    low, high = interval_ranks(count)
+    ranks = interval_ranks(count)
+    assert ranks is not None
+    low, high = ranks
     draws = np.sort(np.random.default_rng(3).exponential(size=(20_000, count)), axis=1)
     held = (draws[:, low] <= np.log(2)) & (np.log(2) <= draws[:, high])
     assert 0.945 < held.mean() < 0.995
@@ -60,7 +65,7 @@ def test_the_budget_is_kept(budget_s):
 
 
 def test_points_of_a_high_priority_are_measured_first_and_more_often():
-    log = []
+    log: list[Any] = []
     points = [
         fake_point(n, lambda visit: 1e5 * (1 + visit % 4), n // 10, log=log) for n in range(30)
     ]
@@ -105,8 +110,9 @@ def test_an_interruption_leaves_what_was_measured():
 
     clock = Clock()
     series = [Series(fake_point(n, 1e4)) for n in range(1, 9)]
+    device: Any = FakeDevice(clock)
     with pytest.raises(KeyboardInterrupt):
-        Measurement(FakeDevice(clock), series, 10.0, clock, interrupt).run()
+        Measurement(device, series, 10.0, clock, interrupt).run()
     assert [row["bytes"] for row in rows_of(series)] == [1, 2, 3]
 
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.calibrate.collecting import Clock, FakeDevice, fake_point
 
 def session(out, points, name="Fake CPU (1 thread)"):
     clock = Clock()
-    device = FakeDevice(clock)
+    device: Any = FakeDevice(clock)
     device.name = name
     return Session(device, points, out, "2.9", clock)
 
@@ -61,7 +62,7 @@ def test_an_interrupted_table_is_filled_up(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         first.measure(1, interrupt)
     assert list(read_table(out)["bytes"]) == [1, 2, 3]
-    log = []
+    log: list[Any] = []
     second = session(out, [fake_point(n, 2e4, log=log) for n in range(1, 9)])
     assert second.resume() == 3
     second.measure(1, nothing)
@@ -81,7 +82,7 @@ def test_rows_that_this_run_does_not_measure_are_kept(tmp_path):
 def test_a_narrow_row_is_not_measured_again(tmp_path):
     out = tmp_path / "t.parquet"
     session(out, [fake_point(1, 1e4)]).measure(1, nothing)
-    log = []
+    log: list[Any] = []
     second = session(out, [fake_point(1, 5e4, log=log)])
     second.resume()
     second.measure(1, nothing)

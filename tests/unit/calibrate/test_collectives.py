@@ -52,6 +52,7 @@ def both(card, tmp_path_factory):
 def test_a_fit_finds_the_numbers_that_made_the_table(both, op):
     _, profile, _ = both
     fit = collective_fit_for(profile.calibrated, op)
+    assert fit is not None
     numbers = collective_numbers(fit)
     assert numbers.bandwidth == pytest.approx(TRUE.bandwidth, rel=0.02)
     assert numbers.scaling == pytest.approx(TRUE.scaling, rel=0.02)
@@ -59,6 +60,7 @@ def test_a_fit_finds_the_numbers_that_made_the_table(both, op):
     assert numbers.step_ns == pytest.approx(TRUE.step_ns, rel=0.2)
     assert numbers.fill_ns == pytest.approx(TRUE.fill_ns, rel=0.1)
     assert (fit.points, fit.shapes) == (63, 63)
+    assert fit.held_out is not None
     assert fit.held_out.median_percent < 2
 
 

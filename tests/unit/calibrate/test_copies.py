@@ -44,6 +44,8 @@ def errors(profile, table, method):
 def test_a_fit_finds_the_numbers_that_made_the_table(card, tmp_path):
     profile = fitted(made(noise=0.005), card, tmp_path)
     fit = copy_fit_for(profile.calibrated, "copy_h2d")
+    assert fit is not None
+    assert fit.held_out is not None
     numbers = copy_numbers(fit)
     assert numbers.start_ns == pytest.approx(TRUE.start_ns, rel=0.02)
     assert numbers.bandwidth == pytest.approx(TRUE.bandwidth, rel=0.02)
@@ -92,6 +94,7 @@ def test_one_size_moves_the_bandwidth_alone(card, tmp_path):
     profile = fitted(table, card, tmp_path)
     fit = copy_fit_for(profile.calibrated, "copy_h2d")
     sheet = card.datasheet.copy_of("h2d")
+    assert fit is not None
     assert fit.start.value == pytest.approx(sheet.latency.value, rel=0.02)
     assert fit.bandwidth.value == pytest.approx(TRUE.bandwidth, rel=0.02)
     assert fit.start.interval[1] > 2 * fit.start.value

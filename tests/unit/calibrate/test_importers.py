@@ -1,5 +1,6 @@
 import json
 import zipfile
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,7 +10,12 @@ from moesim.calibrate.tables.routing_draws import balanced_distinct, power_law_r
 from moesim.config.errors import InputError
 
 FOLDER = "aiconfigurator_core/systems/data/h100_sxm/moe/vllm/0.24.0"
-COMMON = {"framework": "VLLM", "version": "0.24.0", "device": "NVIDIA H100", "kernel_source": "k"}
+COMMON: dict[str, Any] = {
+    "framework": "VLLM",
+    "version": "0.24.0",
+    "device": "NVIDIA H100",
+    "kernel_source": "k",
+}
 
 
 def moe(**changes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -161,7 +161,8 @@ def test_gate_reordering_and_launch(machines: list[Machine]) -> None:
 
 
 def test_copies(machines: list[Machine]) -> None:
-    kinds = [(way, pinned) for way in ("h2d", "d2h") for pinned in (True, False)]
+    directions: tuple[Literal["h2d", "d2h"], ...] = ("h2d", "d2h")
+    kinds = [(way, pinned) for way in directions for pinned in (True, False)]
     asked = [(way, pinned, int(size)) for way, pinned in kinds for size in SIZES]
     ways, pinned, sizes = zip(*asked, strict=True)
     for machine in machines:

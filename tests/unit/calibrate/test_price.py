@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,7 +57,7 @@ def test_a_row_without_a_price_is_an_error_with_its_line(card):
         price_table(card, operations(tokens=[1], **shape), "fitt")
 
 
-EXPERT = {"hidden": [2880], "inter": 2880, "experts": 32, "top_k": 4, "gated": True}
+EXPERT: dict[str, Any] = {"hidden": [2880], "inter": 2880, "experts": 32, "top_k": 4, "gated": True}
 
 
 @pytest.mark.parametrize(("tokens", "bound"), [(1, "memory (reads)"), (4096, "compute (products)")])

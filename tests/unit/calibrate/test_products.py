@@ -30,10 +30,12 @@ def test_a_fit_finds_the_numbers_that_made_the_table(card, made, tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text(profile_text("h100-sxm", "mine", fits))
     profile = load_hardware(str(path))
+    assert profile.calibrated is not None
     fit = profile.calibrated.products[0]
     numbers = product_numbers(fit, profile)
     assert numbers.bandwidth == pytest.approx(TRUE.bandwidth, rel=0.03)
     assert numbers.compute == pytest.approx(TRUE.compute, rel=0.03)
+    assert fit.held_out is not None
     assert fit.held_out.median_percent < 2
     priced = price_table(profile, made)
     assert set(priced.price_source) == {"fitted"}

@@ -1,5 +1,7 @@
 """JSON from outside: one line with the place of what is wrong."""
 
+from typing import Any
+
 import pytest
 
 from moesim.config.errors import InputError
@@ -51,7 +53,7 @@ def test_braces_keys_and_numbers_in_texts_are_text():
 
 
 def test_depth_counts_what_lies_in_one_another():
-    value = 0
+    value: Any = 0
     for _ in range(DEEPEST):
         value = [value, {"a": 1}] if isinstance(value, list) else [value]
     assert not is_deeper(value)

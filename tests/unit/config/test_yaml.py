@@ -169,7 +169,9 @@ def test_both_parsers_read_every_shipped_file_alike() -> None:
         found = []
         for composer in (FastComposer, Composer):
             plain = Plain(file.name, [])
-            found.append((plain.value(composer(text).get_single_node(), ()), plain.values))
+            node = composer(text).get_single_node()
+            assert node is not None
+            found.append((plain.value(node, ()), plain.values))
         assert found[0] == found[1], file.name
 
 

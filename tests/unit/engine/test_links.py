@@ -17,7 +17,7 @@ def ends_of(capacity, arrivals):
     """The end of each (time, bytes, links), in ns; capacities in bytes a nanosecond."""
     env = simpy.Environment()
     fair = FairLinks(env, {link: rate * GB for link, rate in capacity.items()})
-    ends = [0] * len(arrivals)
+    ends: list[float] = [0] * len(arrivals)
 
     def arrive(number, time, amount, links):
         yield env.timeout(time)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from moesim.experiment.building.build import build
 from moesim.hardware import load_hardware
 from moesim.memory.policies import registry as policies
 
-SOURCE = {
+SOURCE: dict[str, Any] = {
     "model": "gpt-oss-20b",
     "hardware": "h100-sxm",
     "trace": "traces/quickstart.parquet",
@@ -47,7 +48,7 @@ def same(one, other):
 def case(request):
     """Rule (b) everywhere: 4 requests need up to 16 experts of a layer, 3 have a slot."""
     two = {"parallelism": {"expert": 2}}
-    choices = {
+    choices: dict[str, dict[str, Any]] = {
         "one GPU": {},
         "two GPUs": two,
         "a shared switch": two | {"hardware": "dgx-h100"},
@@ -149,7 +150,8 @@ def test_ideal_resident_time_is_the_sum_of_the_prices():
     source = {**SOURCE, "workload": {"requests": 1}, "experts": {"capacity": "all"}}
     case = build(moesim.load_experiment(source).experiment, 5).case
     case = replace(case, decide="device")
-    outcome, prices = run_des(case), case.prices
+    outcome = run_des(case)
+    prices: Any = case.prices
     for step, row in enumerate(case.schedule.rows[:5]):
         context, total = int(case.trace.position[row]) + 1, int(prices.head_ns(1))
         for layer in case.model.layers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,8 +26,8 @@ def trace_file(tmp_path_factory):
     rng, layers = np.random.default_rng(0), MODEL.moe_layers
     of_request = [Phase.ENCODE] * ENCODED + [Phase.DECODE] * DECODED
     phase = np.array(of_request * REQUESTS, np.uint8)
-    ids = rng.integers(0, 127, (len(phase), len(layers), 1))
-    ids = np.concatenate([ids, (ids + 1) % 128], axis=2).astype(np.uint16)
+    first = rng.integers(0, 127, (len(phase), len(layers), 1))
+    ids = np.concatenate([first, (first + 1) % 128], axis=2).astype(np.uint16)
     stack = np.array([layer.stack == "encoder" for layer in layers])
     ids[np.not_equal(stack, (phase == Phase.ENCODE)[:, None])] = NO_EXPERT
     position = np.array([*range(ENCODED), *range(DECODED)] * REQUESTS, np.int32)
@@ -130,8 +132,9 @@ def test_a_trace_without_encoder_tokens_has_no_source(trace_file, tmp_path) -> N
     busy = having.case.schedule.gpu[: having.case.schedule.offsets[1]]
     more = np.bincount(busy, minlength=8) * 24 * KEPT * ENCODED
     assert (held[1] - held[0] == more).all()
+    prices: Any = having.case.prices
     first, later = (
-        int(having.case.prices.cross_attention_ns(MODEL.layers[-1], ENCODED, ENCODED, projected))
+        int(prices.cross_attention_ns(MODEL.layers[-1], ENCODED, ENCODED, projected))
         for projected in (ENCODED, 0)
     )
     fast, slow = (run(experiment(of, "decode", expert=8)) for of in (path, trace_file))

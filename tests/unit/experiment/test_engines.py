@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ SOURCE = {
 }
 SHARED = {"hardware": "dgx-h100", "parallelism": {"expert": 2}}
 PREFETCH = {"experts": {"capacity": "8 slots/layer", "prefetch": {"kind": "history"}}}
-OUTSIDE = {
+OUTSIDE: dict[str, tuple[dict[str, Any], bool]] = {
     "a shared link": (SHARED, False),
     "records: expert": ({"records": "expert"}, False),
     "--check": ({}, True),

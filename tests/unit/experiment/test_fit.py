@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from moesim.cli.main import main
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.questions.fit import decode_step, largest_fit, slots_by_context
+from moesim.experiment.questions.fit import largest_fit, slots_by_context
+from moesim.experiment.questions.fit_passes import decode_step
 from moesim.memory.footprint import Residence
 
 BASE = {
@@ -35,7 +37,7 @@ def file(tmp_path):
 
 
 def test_every_row_fits_and_one_slot_more_would_not(built):
-    rows = list(slots_by_context(built, None, [1, 4, 16]))
+    rows: list[dict[str, Any]] = list(slots_by_context(built, None, [1, 4, 16]))
     assert {row["slots_per_layer"] for row in rows} >= {0, 13}
     for row in rows:
         for more, fits in ((0, row["slots_per_layer"] > 0), (1, False)):
@@ -45,14 +47,15 @@ def test_every_row_fits_and_one_slot_more_would_not(built):
 
 
 def test_contexts_double_up_to_the_models_longest(built):
-    contexts = [row["context_tokens"] for row in slots_by_context(built, None, [1])]
+    rows: list[dict[str, Any]] = list(slots_by_context(built, None, [1]))
+    contexts = [row["context_tokens"] for row in rows]
     assert (contexts[0], contexts[-1]) == (1024, LONGEST)
     assert all(b == 2 * a for a, b in pairwise(contexts))
 
 
 def test_longer_contexts_never_leave_more_slots(built):
     for batch in (1, 16):
-        rows = list(slots_by_context(built, None, [batch]))
+        rows: list[dict[str, Any]] = list(slots_by_context(built, None, [batch]))
         for short, long in pairwise(rows):
             assert long["slots_per_layer"] <= short["slots_per_layer"]
             assert long["kv_bytes"] > short["kv_bytes"]

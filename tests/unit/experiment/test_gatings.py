@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,8 @@ def routing(requests, tokens, *, seed, skew=0.0, weights=True):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """An experiment over a trace; gating and more are given."""
-    folder, known = tmp_path_factory.mktemp("traces"), {}
+    folder = tmp_path_factory.mktemp("traces")
+    known: dict[Any, Any] = {}
 
     def made(gating, *, trace=(8, 20), gpus=4, kernels="serial", weights=True, **choices):
         key = (trace, tuple(sorted(choices.pop("routing", {"seed": 1}).items())), weights)

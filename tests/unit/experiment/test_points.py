@@ -1,13 +1,20 @@
 import itertools
+from typing import Any
 
 import pytest
 
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment, sweep_points
+from moesim.sweep.run import Points
 
 
 def axes(points):
     return [axes for axes, _ in points]
+
+
+def experiments(points: Points) -> list[Any]:
+    """Of each point."""
+    return [experiment for _, experiment in points]
 
 
 def test_points_are_the_product_with_the_first_axis_slowest(required):
@@ -19,7 +26,7 @@ def test_points_are_the_product_with_the_first_axis_slowest(required):
         {"experts.capacity": capacity, "experts.policy.kind": kind}
         for capacity, kind in itertools.product(capacities, kinds)
     ]
-    for one, experiment in points:
+    for (one, _), experiment in zip(points, experiments(points), strict=True):
         assert str(experiment.experts.capacity) == one["experts.capacity"]
         assert experiment.experts.policy.kind == one["experts.policy.kind"]
         assert experiment.sweep is None
@@ -53,7 +60,7 @@ def test_a_swept_kind_drops_the_other_kinds_parameters(required):
         "gating": {"kind": "static", "capacity_fraction": "50 %"},
         "sweep": {"gating.kind": ["dynamic", "static"]},
     }
-    kinds = [experiment.gating for _, experiment in sweep_points(given)]
+    kinds = [experiment.gating for experiment in experiments(sweep_points(given))]
     assert kinds[0].kind == "dynamic"
     assert kinds[1].capacity_fraction == 0.5
 
@@ -61,14 +68,15 @@ def test_a_swept_kind_drops_the_other_kinds_parameters(required):
 def test_kinds_are_set_before_their_parameters(required):
     rows = [["25 %", "static"], ["50 %", "static"]]
     given = {**required, "sweep": {"gating.capacity_fraction, gating.kind": rows}}
-    fractions = [experiment.gating.capacity_fraction for _, experiment in sweep_points(given)]
+    points = experiments(sweep_points(given))
+    fractions = [experiment.gating.capacity_fraction for experiment in points]
     assert fractions == [0.25, 0.5]
 
 
 def test_a_whole_component_can_be_an_axis(required):
     gatings = [{"kind": "dynamic"}, {"kind": "static", "capacity_fraction": "10 %"}]
     points = sweep_points({**required, "sweep": {"gating": gatings}})
-    assert [experiment.gating.kind for _, experiment in points] == ["dynamic", "static"]
+    assert [experiment.gating.kind for experiment in experiments(points)] == ["dynamic", "static"]
     assert axes(points) == [{"gating": gating} for gating in gatings]
 
 

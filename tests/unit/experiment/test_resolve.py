@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ def file(folder):
 
 
 def test_only_three_keys_are_required(required):
-    experiment = load_experiment(required).experiment
+    experiment: Any = load_experiment(required).experiment
     assert experiment.experts.capacity == ExpertCapacity("all", 1)
     assert experiment.experts.policy.kind == "lru"
     assert experiment.gating.kind == "dynamic"
@@ -54,7 +55,7 @@ def test_the_name_is_the_files_unless_it_is_given(file):
 def test_an_experiment_is_frozen(required):
     experiment = load_experiment(required).experiment
     with pytest.raises(ValidationError, match="frozen"):
-        experiment.seed = 3
+        experiment.seed = 3  # type: ignore[misc]
 
 
 def test_a_dict_is_called_experiment_in_messages(required):
@@ -140,14 +141,15 @@ def test_an_option_corrects_the_file(file):
 
 def test_a_new_kind_drops_what_it_does_not_have(required):
     given = {**required, "gating": {"kind": "static", "capacity_fraction": "50 %"}}
-    assert load_experiment(given, ["gating.kind=dynamic"]).experiment.gating.kind == "dynamic"
-    again = load_experiment(given, ["gating.kind=static"]).experiment.gating
+    other: Any = load_experiment(given, ["gating.kind=dynamic"]).experiment.gating
+    assert other.kind == "dynamic"
+    again: Any = load_experiment(given, ["gating.kind=static"]).experiment.gating
     assert again.capacity_fraction == 0.5
 
 
 def test_a_new_kind_keeps_what_it_has_too(required):
     given = {**required, "workload": {"batching": {"kind": "static", "batch_size": 7}}}
-    batching = load_experiment(
+    batching: Any = load_experiment(
         given, ["workload.batching.kind=refill"]
     ).experiment.workload.batching
     assert (batching.kind, batching.batch_size) == ("refill", 7)
@@ -155,7 +157,7 @@ def test_a_new_kind_keeps_what_it_has_too(required):
 
 def test_a_parameter_of_a_component_that_is_not_written_goes_to_the_default_kind(required):
     resolved = load_experiment(required, ["workload.batching.batch_size=4"])
-    batching = resolved.experiment.workload.batching
+    batching: Any = resolved.experiment.workload.batching
     assert (batching.kind, batching.batch_size) == ("static", 4)
     assert resolved.origins["workload.batching.batch_size"] == "--set"
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,8 @@ def test_slots_by_layer_need_a_cache_of_each_layer(required, policy, words):
     ((path, what),) = wrong(required, [*by_layer, f"experts.policy={policy}"])
     assert path == "experts.slots"
     assert words in what
-    assert load_experiment(required, by_layer).experiment.experts.slots.first_part == 0.25
+    slots: Any = load_experiment(required, by_layer).experiment.experts.slots
+    assert slots.first_part == 0.25
 
 
 def test_gate_scores_need_a_trace_with_weights(required):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,10 @@ def test_on_uniform_routing_all_gatings_agree(count):
     """A capacity that fits exactly leaves nothing to pad: rows, kept and sent rows are the same."""
     counts, tokens = even(count)
     share = f"{Fraction(count, int(tokens[0, 0])) * 100} %"  # 2 / 8 of the tokens: 25 %
-    exact = {"static": {"capacity_fraction": share}, "tutel": {"capacity_fraction": share}}
+    exact: dict[str, dict[str, Any]] = {
+        "static": {"capacity_fraction": share},
+        "tutel": {"capacity_fraction": share},
+    }
     exact["gshard"] = {"min_capacity": 0}
     ways = [gating(kind, **exact.get(kind, {})).route(counts, tokens, 2) for kind in KINDS]
     ways.append(gating("tutel", capacity="no_drop").route(counts, tokens, 2))

@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from moesim.hardware import CostModel, HardwareProfile, load_hardware
 from moesim.model.spec import LayerSpec
-
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
+from tests.unit.hardware import small
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +15,9 @@ def h100() -> HardwareProfile:
 
 @pytest.fixture(scope="session")
 def only() -> LayerSpec:
-    import small
-
     return small.layer()
 
 
 @pytest.fixture(scope="session")
 def costs(h100: HardwareProfile, only: LayerSpec) -> CostModel:
-    import small
-
     return CostModel(h100, small.small_model(only))

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import layer, small_model
 
 from moesim.calibrate.prices.price import price_table
 from moesim.hardware import CostModel, HardwareProfile
@@ -20,6 +19,7 @@ from moesim.hardware.operations.attention.scores import uniform
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import Roofline
 from moesim.model.spec import LayerSpec
+from tests.unit.hardware.small import layer, small_model
 
 SEEN = {"batch": (1, 512), "context": (2, 131_072), "heads": (1, 64), "kv_heads": (1, 16)}
 MEMORY = 3.35e12
@@ -258,6 +258,7 @@ def test_a_latent_cache_keeps_the_datasheets_scores(
     h100: HardwareProfile, fitted: HardwareProfile, only: LayerSpec
 ) -> None:
     latent = replace(only, attention=replace(only.attention, kv_bytes_per_token=300))
+    assert fitted.calibrated is not None
     bare = fitted.model_copy(
         update={"calibrated": fitted.calibrated.model_copy(update={"products": ()})}
     )

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import changed, layer, small_model
 
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, HardwareProfile, load_hardware
 from moesim.hardware.provenance import Source
 from moesim.model.spec import LayerSpec
+from tests.unit.hardware.small import changed, layer, small_model
 
 BYTES_A_NS = 3.35e12 * 0.9 / 1e9
 BF16_A_NS = 989.4e12 * 0.65 / 1e9

@@ -92,7 +92,7 @@ def test_ideal_software_adds_nothing() -> None:
 
 
 def test_eager_software_copies_a_matrix_at_a_time() -> None:
-    from small import network
+    from tests.unit.hardware.small import network
 
     eager, ideal = load_software("hf-eager"), load_software("ideal")
     assert (eager.pinned, eager.blocking) == (False, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 import simpy
@@ -19,8 +21,9 @@ MODEL, CARD = small_model(layer()), load_hardware("h100-sxm")
 SIZES = st.lists(st.integers(1, 2**32), min_size=1, max_size=8, unique=True).map(sorted)
 
 
-def number(text: str) -> dict[str, object]:
-    return {"value": text, "interval": [text, text]}
+def number(value: object, low: object = None, high: object = None) -> Any:
+    """As in a file."""
+    return {"value": value, "interval": [low or value, high or value]}
 
 
 def ratios_of(sizes: list[int], values: list[float], gpus: int = 1) -> SizeRatios:
@@ -54,14 +57,14 @@ def all_to_all_fit(*ratios: SizeRatios) -> CollectiveFit:
         start=number("6 us"),
         step=number("0.5 us"),
         bandwidth=number("300 GB/s"),
-        scaling={"value": 1.1, "interval": [1.0, 1.2]},
+        scaling=number(1.1, 1.0, 1.2),
         fill=number("7 us"),
         half=number("64 kB"),
         ratios=ratios,
     )
 
 
-def costs_with(**fits: object) -> CostModel:
+def costs_with(**fits: Any) -> CostModel:
     return CostModel(CARD.model_copy(update={"calibrated": Calibrated(**fits)}), MODEL)
 
 
@@ -81,8 +84,13 @@ def test_a_copy_by_hand() -> None:
 
 def test_other_copies_stay_on_the_datasheet_to_the_nanosecond() -> None:
     costs, plain = costs_with(copies=(copy_fit(),)), costs_with()
+    kinds: list[tuple[Literal["d2h", "h2d"], bool]] = [
+        ("d2h", True),
+        ("h2d", False),
+        ("d2h", False),
+    ]
     for size in (1, 999, 12_345_678):
-        for direction, pinned in (("d2h", True), ("h2d", False), ("d2h", False)):
+        for direction, pinned in kinds:
             expected = plain.copy_ns(size, direction, pinned, 2)
             assert costs.copy_ns(size, direction, pinned, 2) == expected
     found = costs.provenance("copy", [5.0], 999, "d2h", True, 1)

@@ -66,14 +66,16 @@ def check(kind, experts, active, seed):
 @pytest.mark.parametrize("kind", FAST)
 @given(layer=layers(), seed=st.integers(0, 99))
 def test_a_curve_is_what_every_size_decides(kind, layer, seed):
-    check(kind, *layer, seed)
-    check(kind, layer[0], one_by_one(layer[1]), seed)
+    experts, active = layer
+    check(kind, experts, active, seed)
+    check(kind, experts, one_by_one(active), seed)
 
 
 @pytest.mark.parametrize("kind", sorted(set(registry.components) - set(FAST)))
 @given(layer=layers(), seed=st.integers(0, 99))
 def test_other_policies_are_simulated(kind, layer, seed):
-    assert not check(kind, *layer, seed).one_pass.any()
+    experts, active = layer
+    assert not check(kind, experts, active, seed).one_pass.any()
 
 
 @pytest.mark.parametrize("kind", FAST)
@@ -110,7 +112,8 @@ def test_one_by_one_is_the_textbook(layer):
 
 
 def textbook_lru(accesses, slots):
-    held, misses = OrderedDict(), 0
+    held: OrderedDict[int, None] = OrderedDict()
+    misses = 0
     for e in accesses:
         misses += e not in held
         held[e] = None
@@ -121,7 +124,8 @@ def textbook_lru(accesses, slots):
 
 
 def textbook_belady(accesses, slots):
-    held, misses = set(), 0
+    held: set[int] = set()
+    misses = 0
     for now, e in enumerate(accesses):
         if e in held:
             continue

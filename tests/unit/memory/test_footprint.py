@@ -172,7 +172,10 @@ def test_padded_rows_of_one_gpu_are_held_before_they_are_computed():
     tokens = column(1)
     padded, gathered = (
         live_parts(
-            Widths(20, 80, 0), LayerRows(*[tokens * 16] * 3, 0 * tokens, padded), tokens, tokens
+            Widths(20, 80, 0),
+            LayerRows(tokens * 16, tokens * 16, tokens * 16, 0 * tokens, padded),
+            tokens,
+            tokens,
         )
         for padded in (True, False)
     )
@@ -185,7 +188,7 @@ def test_a_kernel_that_is_not_fused_holds_what_its_activation_makes():
 
 
 def test_rows_grow_with_tokens_and_masks_with_their_square():
-    rows = LayerRows(*(column(n) for n in (10, 7, 3, 40)), padded=True).times(3, 2)
+    rows = LayerRows(column(10), column(7), column(3), column(40), padded=True).times(3, 2)
     assert [int(part[0, 0]) for part in (rows.sent, rows.received, rows.inside)] == [15, 11, 5]
     assert rows.masks.tolist() == [[90]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,8 @@ def test_equal_times_are_loaded_and_each_step_begins_anew():
 @pytest.mark.parametrize(("uploads", "loads"), [(0, 0), (1, 1), (2, 2), (None, 3)])
 def test_uploads_bound_the_loads_of_a_step(uploads, loads):
     prices = [[1] * 3, [0] * 3, [1000] * 3]
-    miss = registry.get("cheapest")(uploads=uploads)
+    cheapest: Any = registry.get("cheapest")
+    miss = cheapest(uploads=uploads)
     _, activations = decided(miss, [[0, 1, 2]], slots=6, prices=prices)
     assert (activations.form == IN_SLOT).sum() == loads
 

@@ -15,7 +15,7 @@ def test_too_few_arguments_are_told_with_the_file_and_those_expected() -> None:
 
         class Wrong(CachePolicy):
             @staticmethod
-            def before_activation(expert, hit, step, layer, state) -> None:  # type: ignore[no-untyped-def,override]
+            def before_activation(expert, hit, step, layer, state) -> None:  # type: ignore[override]
                 """Without the weight."""
 
     (problem,) = caught.value.problems
@@ -33,7 +33,9 @@ def test_every_wrong_function_is_told_and_one_that_is_not_static() -> None:
     with pytest.raises(InputError) as caught:
 
         class Wrong(CachePolicy):
-            def key(self, expert: Any, state: Any, draw: Any, position: Any) -> Any:
+            def key(  # type: ignore[override]
+                self, expert: Any, state: Any, draw: Any, position: Any
+            ) -> Any:
                 """Five with self, as many as a static key has."""
 
             @staticmethod

@@ -37,8 +37,9 @@ def told_of(function: Any, name: str = "key", **declared: Any) -> list[tuple[int
     types = {"kind": Literal["probe"]} | dict.fromkeys(declared, ClassVar[Any])
     space = {"__module__": __name__, "__annotations__": types, "kind": "probe"}
     problems: tuple[Problem, ...] = ()
+    metaclass: Any = type(CachePolicy)
     try:
-        type(CachePolicy)("Probe", (CachePolicy,), space | functions | declared)
+        metaclass("Probe", (CachePolicy,), space | functions | declared)
     except InputError as error:
         problems = error.problems
     first = getsourcelines(function)[1]
@@ -141,7 +142,7 @@ def test_a_family_declares_for_its_members() -> None:
     class Family(CachePolicy):
         """No policy yet, so that nothing is missing."""
 
-        key = staticmethod(drawn)
+        key = staticmethod(drawn)  # type: ignore[assignment,pydantic-field]
 
     class Member(Family):
         kind: Literal["member"] = "member"

@@ -132,6 +132,8 @@ def test_a_folder_keeps_them(result, tmp_path):
 
     folder = write_result(result, tmp_path / "run")
     kept, read = blocks_of_result(read_result(folder)), read_blocks(folder)
+    assert kept is not None
+    assert read is not None
     for blocks in (kept, read):
         pd.testing.assert_frame_equal(blocks.sums, result.blocks)
         assert (blocks.kind, blocks.trace) == (read.kind, read.trace)

@@ -77,6 +77,7 @@ def test_no_wave_is_read_faster_than_the_memory_allows():
     """The b200 table's launch of 32 tokens over these 256 experts touched fewer of them."""
     model, card = load_model("deepseek-v3"), load_hardware("b200-sxm")
     layer = model.moe_layers[0]
+    assert layer.moe is not None
     rows = np.ones(256, np.int64)
     price = CostModel(card, model).experts_ns(layer, rows, np.array([0]))[0]
     beyond = 256 * layer.moe.expert.bytes - card.datasheet.l2.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ def observed(lengths, phase, ends):
     trace = toy_trace(lengths)
     requests = Requests.of(trace, phase)
     schedule = Schedule.of(requests, Refill(batch_size=2).seats(requests), trace, 1)
-    case = SimpleNamespace(trace=trace, schedule=schedule)
-    return per_request(case, SimpleNamespace(ends=np.array(ends)))
+    case: Any = SimpleNamespace(trace=trace, schedule=schedule)
+    outcome: Any = SimpleNamespace(ends=np.array(ends))
+    return per_request(case, outcome)
 
 
 def test_tpot_by_hand():

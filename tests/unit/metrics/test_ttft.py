@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,9 @@ def observed(lengths, ends, *, phase="all", chunk=None, passes=None):
     starts = np.concatenate((np.zeros((1, 1), np.int64), time[:-1]))
     charges = np.zeros((len(ends), 1, 8), np.int64)
     charges[:, :, 0] = time - starts
-    outcome = SimpleNamespace(starts=starts, ends=time, charges=charges, categories=CHARGES)
-    return ttft_ms(SimpleNamespace(trace=trace, schedule=schedule), outcome)
+    case: Any = SimpleNamespace(trace=trace, schedule=schedule)
+    outcome: Any = SimpleNamespace(starts=starts, ends=time, charges=charges, categories=CHARGES)
+    return ttft_ms(case, outcome)
 
 
 def test_by_hand():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import factory
 import pytest
-import sweeps
 
 from moesim.cli.main import main
 from moesim.results import write_result
+from tests.unit.report import sweeps
+from tests.unit.results import factory
 
 
 def test_plot_writes_figures_and_says_where(

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import factory
 import pandas as pd
 import pytest
-import sweeps
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.compare import compare
 from moesim.results import write_result
+from tests.unit.report import sweeps
+from tests.unit.results import factory
 
 
 def written(
@@ -33,7 +33,12 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     share = {"attention": 0.2, "experts": 0.3, "waiting_for_weights": 0.5}
     one = written(tmp_path / "one", {"policy": {"kind": "lru"}}, time_share=share)
     other = {"attention": 0.1, "experts": 0.15, "waiting_for_weights": 0.75, "idle": 0.0}
-    changes = {"output_throughput": 250.0, "misses": 100, "barrier_ms": 3.0, "time_share": other}
+    changes: dict[str, Any] = {
+        "output_throughput": 250.0,
+        "misses": 100,
+        "barrier_ms": 3.0,
+        "time_share": other,
+    }
     two = written(tmp_path / "two", {"policy": {"kind": "min"}, "extra": 5}, **changes)
     return one, two
 

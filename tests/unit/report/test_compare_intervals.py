@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ sweep:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real sweep of 32 requests, one at a time."""
     home = tmp_path_factory.mktemp("intervals")
     (home / "small.yaml").write_text(EXPERIMENT)
@@ -82,8 +81,8 @@ def test_two_runs(points: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert (speed["verdict"], speed["paired"], speed["unit"]) == ("different", True, "%")
     hits = found.loc["hit_ratio_per_expert"]
     summaries = compare(points[0], points[1])["results"].set_index("key")
-    first, second = summaries.loc["hit_ratio_per_expert", ["first", "second"]]
-    assert hits["difference"] == pytest.approx(100 * (second - first), abs=1)
+    ratios = summaries.loc["hit_ratio_per_expert"]
+    assert hits["difference"] == pytest.approx(100 * (ratios["second"] - ratios["first"]), abs=1)
     assert main(["compare", *points[:2]]) == 0
     shown = capsys.readouterr().out
     assert "different" in shown

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import factory
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -27,6 +26,7 @@ from moesim.results.pack import DamagedError, pack, unpack
 from moesim.sweep import run_sweep
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.speeds import share_in_words
+from tests.unit.results import factory
 
 SPEEDS = {"gshard": (900.0, 0.38), "dynamic": (500.0, 0.0), "static": (400.0, 0.0001)}
 PEAKS = {"gshard": 5, "dynamic": 6, "static": 7}

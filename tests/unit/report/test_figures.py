@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import factory
 import numpy as np
 import pandas as pd
 import pytest
-import sweeps
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from moesim.config.errors import InputError
@@ -22,6 +21,9 @@ from moesim.report.labels import spread
 from moesim.report.plot import plot
 from moesim.report.sheet import drawn
 from moesim.results import Result, write_result
+from moesim.sweep import run_sweep
+from tests.unit.report import sweeps
+from tests.unit.results import factory
 
 
 def table(kind: str, folder: Path) -> pd.DataFrame:
@@ -48,16 +50,23 @@ def test_the_miss_ratio_counts_late_prefetches_as_activations() -> None:
     assert miss_ratios(points)["miss_ratio_per_access"].tolist() == [0.25]
 
 
+def in_legend(axes: Axes) -> list[Text]:
+    """What the legend says, which has to be there."""
+    legend = axes.get_legend()
+    assert legend is not None
+    return legend.get_texts()
+
+
 def test_min_is_drawn_apart(sweep: Path) -> None:
     figure = registry.get("miss_ratio_vs_capacity")()
     with drawn(figure, figure.prepare(sweep)) as sheet:
         axes = sheet.axes[0]
-        words = {text.get_text() for text in (*axes.texts, *axes.get_legend().get_texts())}
+        words = {text.get_text() for text in (*axes.texts, *in_legend(axes))}
         black = [line for line in axes.lines if line.get_color() == "#000000"]
     assert "min (knows the future)" in words
     assert "out of memory" in words
     assert len(black) == 1
-    assert np.isnan(black[0].get_ydata()[-1])
+    assert np.isnan(np.asarray(black[0].get_ydata())[-1])
 
 
 def test_series_are_told_apart_without_colour(sweep: Path) -> None:
@@ -83,10 +92,10 @@ def test_lines_that_end_before_a_gap_are_named_in_the_order_of_their_ends(sweep:
     figure = registry.get("throughput_vs_capacity")()
     with drawn(figure, figure.prepare(sweep)) as sheet:
         axes = sheet.axes[0]
-        named = [text.get_text() for text in axes.get_legend().get_texts()]
+        named = [text.get_text() for text in in_legend(axes)]
         gap = next(text for text in axes.texts if text.get_text() == "out of memory")
     assert named == ["min (knows the future)", "lfu", "lru", "lifo"]
-    assert gap.get_va() == "top"
+    assert gap.get_verticalalignment() == "top"
     assert gap.get_position()[1] > 0.9
 
 
@@ -100,7 +109,7 @@ def test_a_single_point_is_not_cut_off(tmp_path: Path) -> None:
         made[f"{side}_{column}"] = factor * made[column]
     with drawn(figure, made) as sheet:
         (axes,) = sheet.axes
-        assert axes.get_ylim()[1] >= 1.015 * max(axes.lines[0].get_ydata())
+        assert axes.get_ylim()[1] >= 1.015 * np.max(axes.lines[0].get_ydata())
 
 
 def test_of_many_without_memory_those_that_ran_are_named() -> None:
@@ -118,7 +127,7 @@ def test_memory_has_a_look_a_series_and_lists_what_did_not_fit(sweep: Path) -> N
     assert not made.loc[made["status"] != "ok", "pareto"].any()
     with drawn(figure, made) as sheet:
         axes = sheet.axes[0]
-        named = {text.get_text() for text in axes.get_legend().get_texts()}
+        named = {text.get_text() for text in in_legend(axes)}
         below = next(t.get_text() for t in axes.texts if t.get_text().startswith("Out of memory"))
         looks = [(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named]
     assert named == {"lru", "lfu", "lifo", "min"}
@@ -299,7 +308,7 @@ def test_policies_as_mappings_look_as_policies_by_their_kind(
         )
         for axes, experiment in sweeps.capacity_points()
     ]
-    sweeps.run_sweep({"name": "made"}, points, tmp_path / "s", evaluate=sweeps.evaluate)
+    run_sweep({"name": "made"}, points, tmp_path / "s", evaluate=sweeps.evaluate)
     mapped, plain = table(kind, tmp_path / "s"), table(kind, sweep)
     assert set(plain["policy"]) == {"lru", "lfu", "lifo", "min"}
     pd.testing.assert_frame_equal(mapped, plain)
@@ -320,7 +329,7 @@ def test_what_did_not_fit_is_a_bar_against_the_capacity(tmp_path: Path) -> None:
         assert not list(axes.get_xticks())
     total = sum(made["memory_bytes"].values()) + 3_000_000  # sweeps.memory's activations
     assert max(tops) == pytest.approx((total - made["memory_bytes"]["kv_cache"]) / 2**30, rel=0.01)
-    assert line.get_ydata()[0] == pytest.approx(6 * sweeps.GB / 2**30)
+    assert np.asarray(line.get_ydata())[0] == pytest.approx(6 * sweeps.GB / 2**30)
     assert f"weights {1.8 * sweeps.GB / 2**30:.2f} GiB" in named
 
 
@@ -332,7 +341,7 @@ def test_of_many_series_the_front_is_named_without_leaders(tmp_path: Path) -> No
     made = figure.prepare(folder)
     with drawn(figure, made) as sheet:
         (axes,) = sheet.axes
-        named = [text.get_text() for text in axes.get_legend().get_texts()]
+        named = [text.get_text() for text in in_legend(axes)]
         assert not [text for text in axes.texts if getattr(text, "arrow_patch", None)]
         looks = {(o.get_marker(), o.get_color()) for o in axes.lines if o.get_label() in named}
     front = made[made["pareto"]]

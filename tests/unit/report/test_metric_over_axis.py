@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import sweeps
+from matplotlib.text import Annotation
 
 from moesim.cli.main import main
 from moesim.cli.sweep import show
@@ -22,6 +22,7 @@ from moesim.report.sheet import drawn
 from moesim.report.style import OFFLINE, series_styles
 from moesim.sweep import run_sweep
 from moesim.sweep.found import read_sweep
+from tests.unit.report import sweeps
 
 SHIPPED = {"model": "gpt-oss-20b", "hardware": "rtx-4060-8gb", "trace": "traces/quickstart.parquet"}
 
@@ -134,7 +135,7 @@ def test_the_ends_are_named_where_the_lines_are(sweep: Path) -> None:
     figure = figure_of({"kind": "metric_over_axis", **given})
     with drawn(figure, figure.prepare(sweep)) as sheet:
         (axes,) = sheet.axes
-        ends = {text.get_text(): text.xy[1] for text in axes.texts}
+        ends = {text.get_text(): text.xy[1] for text in axes.texts if isinstance(text, Annotation)}
         low, high = axes.get_ylim()
     lru = [speed(n, "lru") / speed(n, "lifo") for n in (4, 8, 12)][-1]
     assert ends["lru"] == pytest.approx((lru - low) / (high - low))
@@ -243,7 +244,7 @@ def test_of_several_figures_those_that_apply_are_drawn(tmp_path: Path) -> None:
     points = [
         ({"experts.policy.kind": p}, {"slots": 4, "policy": p, "b": 1}) for p in ("lru", "lfu")
     ]
-    sweeps.run_sweep({"name": "m", "figures": named}, points, tmp_path / "s",
+    run_sweep({"name": "m", "figures": named}, points, tmp_path / "s",
                      evaluate=sweeps.evaluate)  # fmt: skip
     told: list[str] = []
     written = plot(tmp_path / "s", warn=told.append)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-import sweeps
 from matplotlib.text import Text
 
 from moesim.cli.main import main
 from moesim.report.plot import Kind, figure_of, plot
 from moesim.report.sheet import drawn, frame
+from tests.unit.report import sweeps
 
 FIGURES = (
     "throughput_vs_capacity", "miss_ratio_vs_capacity", "throughput_vs_memory", "memory_over_time",
@@ -27,7 +27,7 @@ def test_every_figure_fits_a_column_of_a_paper(kind: Kind, sweep: Path) -> None:
     figure = figure_of(kind)
     with drawn(figure, figure.prepare(sweep), size=COLUMN) as sheet:
         whole = sheet.get_tightbbox()
-        sizes = {text.get_fontsize() for text in sheet.findobj(Text) if text.get_text()}
+        sizes = {float(text.get_fontsize()) for text in sheet.findobj(Text) if text.get_text()}
         area = (sheet.get_figwidth(), sheet.get_figheight())
     assert whole.width <= COLUMN[0]
     assert whole.height <= COLUMN[1]
@@ -39,7 +39,9 @@ def test_every_figure_fits_a_column_of_a_paper(kind: Kind, sweep: Path) -> None:
 def test_a_narrow_picture_names_its_lines_below(sweep: Path) -> None:
     figure = figure_of("throughput_vs_capacity")
     with drawn(figure, figure.prepare(sweep), size=COLUMN) as sheet:
-        assert sheet.axes[0].get_legend().get_window_extent().y1 < 0
+        names = sheet.axes[0].get_legend()
+        assert names is not None
+        assert names.get_window_extent().y1 < 0
 
 
 def test_a_picture_has_the_asked_size(sweep: Path, tmp_path: Path) -> None:
@@ -66,6 +68,7 @@ def test_a_wide_picture_names_its_lines_beside_them(sweep: Path) -> None:
     figure = figure_of("throughput_vs_capacity")
     with drawn(figure, figure.prepare(sweep), size=(6.0, 4.0)) as sheet:
         names = sheet.axes[0].get_legend()
+        assert names is not None
         assert names.get_window_extent().x0 > sheet.get_figwidth() * sheet.dpi
 
 

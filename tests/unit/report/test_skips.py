@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import factory
 import pandas as pd
 import pytest
 
@@ -19,6 +18,7 @@ from moesim.results import Result
 from moesim.sweep import run_sweep
 from moesim.sweep.found import Sweep, read_sweep
 from moesim.sweep.speeds import how_lost, losses_in_words
+from tests.unit.results import factory
 
 from .test_drops import starred, text_of
 
@@ -164,4 +164,4 @@ def test_columns_of_skips_are_only_where_something_is_skipped(sweep: Sweep, tmp_
     figure = registry.get("throughput_vs_memory")()
     assert "skipped_share" not in figure.prepare(loads.folder)
     assert "skipped_share" in figure.prepare(sweep.folder)
-    assert not any("skipped" in name for name in compare(loads, loads)["points"])
+    assert not any("skipped" in str(name) for name in compare(loads, loads)["points"])

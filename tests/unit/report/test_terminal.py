@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import factory
-import sweeps
 from rich.console import Console, RenderableType
 
 from moesim.report.terminal import number, remedies, summary_table, sweep_table
 from moesim.sweep import read_points
+from tests.unit.report import sweeps
+from tests.unit.results import factory
 
 
 def text_of(renderable: RenderableType, width: int = 140) -> str:

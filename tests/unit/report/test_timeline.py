@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import factory
 import pytest
 
 import moesim
@@ -17,6 +16,7 @@ from moesim.config.errors import InputError
 from moesim.report.timeline import parse_steps, rerun, write_timeline
 from moesim.results import write_result
 from moesim.testing.timelines import check_timeline
+from tests.unit.results import factory
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_run_of_replay_has_the_timeline_of_its_own_times(tmp_path: Path) -> No
     for step in (1, 2):
         parts = [span for span in spans if span["args"]["step"] == step]
         ends = round((parts[-1]["ts"] + parts[-1]["dur"]) * 1000)
-        times = result.steps.loc[step, ["start_ns", "end_ns"]].tolist()
+        times = [result.steps[name][step] for name in ("start_ns", "end_ns")]
         assert [round(parts[0]["ts"] * 1000), ends] == times
         assert round(sum(span["dur"] for span in parts) * 1000) == times[1] - times[0]
     assert "expert on CPU" in {span["name"] for span in of(trace["traceEvents"], "X")}

@@ -174,6 +174,7 @@ def test_the_machine_is_what_is_assumed():
     values = assumptions(["all_to_all_gbps=80", "network_gbps=20", "pcie=gpu", "launch_us=15"])
     hardware, software = hardware_of(values), software_of(values)
     assert hardware.datasheet.peers.all_to_all_bytes_per_second == pytest.approx(80e9, rel=1e-9)
+    assert hardware.network is not None
     assert hardware.network.bytes_per_second == pytest.approx(20e9, rel=1e-9)
     assert not hardware.shared_links(8, "h2d")
     assert hardware_of(defaults()).shared_links(8, "h2d")

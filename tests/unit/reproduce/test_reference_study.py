@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -224,7 +225,7 @@ def test_published_numbers_agree_within_the_range(known, low, high, inside):
     assert agrees(known, low, high) is inside
 
 
-CURVES = {
+CURVES: dict[str, Any] = {
     "latency_breakdown": [
         {"task": task, "nodes": 1, "gating": "static", "category": "host", "ms": 1.0}
         for task in TASKS

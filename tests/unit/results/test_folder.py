@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import factory
 import pandas as pd
 import pytest
 import yaml
@@ -14,6 +13,7 @@ import yaml
 from moesim.config.errors import InputError
 from moesim.results import read_result, write_result
 from moesim.results.folder import read_experiment, read_table
+from tests.unit.results import factory
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import factory
 import pytest
 
 import moesim
 from moesim.config.errors import InputError
 from moesim.results import read_result, write_result
 from moesim.results.overwrite import check_replaceable, clear
+from tests.unit.results import factory
 
 
 @pytest.fixture

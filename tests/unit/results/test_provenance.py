@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import factory
 import pytest
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import Inputs, file_of
 from moesim.results import provenance, rebuild, write_result
+from tests.unit.results import factory
 
 
 def inputs(trace: Path) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Any
 from unittest.mock import Mock
 
 import numba
@@ -29,8 +30,9 @@ def test_compiled_code_goes_to_a_temporary_folder_where_nothing_else_can_be_writ
     assert not has_place()
     assert make_place()
     assert has_place()
-    assert os.environ["NUMBA_CACHE_DIR"] == numba.config.CACHE_DIR
-    shutil.rmtree(numba.config.CACHE_DIR)
+    config: Any = numba.config
+    assert os.environ["NUMBA_CACHE_DIR"] == config.CACHE_DIR
+    shutil.rmtree(config.CACHE_DIR)
 
 
 def test_nothing_is_kept_where_there_is_no_temporary_folder_either(nothing_writable, monkeypatch):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from evaluations import EXPERIMENT, Counted, points
-
 from moesim.sweep import SweepOptions, run_sweep
+from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 if __name__ == "__main__":
     out, markers, count, seconds, jobs = sys.argv[1:]

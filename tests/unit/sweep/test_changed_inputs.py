@@ -20,6 +20,7 @@ from moesim.sweep import SweepOptions, run_sweep
 from moesim.sweep import identity as under_test
 from moesim.sweep.identity import claim, identity
 from moesim.sweep.point import Point, Simulation, Work
+from moesim.sweep.run import Progress
 
 SHIPPED = shipped_folder()
 QUICKSTART = SHIPPED / "traces/quickstart.parquet"
@@ -142,7 +143,7 @@ OTHER = Path("other.parquet")
 
 
 @pytest.fixture
-def replacing(sweep: Resolved) -> Callable[[int, int], None]:
+def replacing(sweep: Resolved) -> Progress:
     """Replaces the trace after the first point."""
     from moesim.trace import read_trace, write_trace
     from moesim.trace.slicing import slice_trace
@@ -159,7 +160,7 @@ def replacing(sweep: Resolved) -> Callable[[int, int], None]:
 
 
 def test_a_trace_replaced_during_a_sweep_stops_it(
-    sweep: Resolved, tmp_path: Path, replacing: Callable[[int, int], None]
+    sweep: Resolved, tmp_path: Path, replacing: Progress
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(ChangedError, match=r"t\.parquet: trace: its content changed"):
@@ -171,7 +172,7 @@ def test_a_trace_replaced_during_a_sweep_stops_it(
 
 
 def test_processes_all_use_the_trace_of_the_start_and_keep_it_under_its_key(
-    sweep: Resolved, tmp_path: Path, replacing: Callable[[int, int], None]
+    sweep: Resolved, tmp_path: Path, replacing: Progress
 ) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
 from moesim.results import read_result
@@ -21,6 +20,7 @@ from moesim.sweep import point_folder, run_sweep
 from moesim.sweep.local import LocalProcesses
 from moesim.sweep.lock import hold_alone
 from moesim.sweep.point import Work
+from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 SCRIPT = Path(__file__).with_name("sweep_process.py")
 COUNT, SECONDS = 24, 0.05

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
 from moesim.config.inputs import file_of
 from moesim.sweep import SweepOptions, read_points, run_sweep
+from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 AWKWARD = {"n1": "raise", "n2": "out_of_memory"}
 

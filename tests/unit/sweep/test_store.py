@@ -10,7 +10,6 @@ from unittest.mock import Mock
 
 import pandas as pd
 import pytest
-from evaluations import EXPERIMENT, Counted, points
 
 from moesim.config.errors import InputError
 from moesim.results import Result, is_result, read_result
@@ -29,6 +28,7 @@ from moesim.sweep import SweepOptions, point_folder, run_sweep
 from moesim.sweep.groups import groups_of
 from moesim.sweep.point import Batch, Point, failure
 from moesim.sweep.queue import BATCH_S, Queue
+from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 
 def result(n: int) -> Result:

@@ -96,7 +96,8 @@ def test_sizes_lengths_and_weights_are_kept(trace, fitted):
     assert (np.diff(drawn.request_offsets()) == 120).all()
     starts = [of.position[of.request_offsets()[:-1]] for of in (trace, drawn)]
     assert starts[1].mean() == pytest.approx(starts[0].mean(), rel=0.15)
-    means = [of.gate_weights.astype(float).mean(axis=(0, 1)) for of in (trace, drawn)]
+    weights = [np.asarray(of.gate_weights, float) for of in (trace, drawn)]
+    means = [of.mean(axis=(0, 1)) for of in weights]
     assert means[1] == pytest.approx(means[0], abs=0.02)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ class TestNpz:
         assert trace.request_id.tolist() == [0, 0, 0, 1, 1]
         assert trace.position.tolist() == [7, 8, 9, 4, 5]
         assert set(trace.phase.tolist()) == {Phase.DECODE}
+        assert trace.gate_weights is not None
         assert trace.gate_weights[4, 1].tolist() == [0.75, 0.25]
         assert trace.experts == 4
         assert trace.metadata.moe_layer_ids == (0, 1)
@@ -104,7 +106,7 @@ class TestVllmNpy:
             assert trace.position.tolist() == [0, 1, 2, 3, 0]
 
     def test_requests_that_a_file_joins_are_taken_apart(self):
-        lengths = {"request_tokens": [3, 1], "prompt_tokens": [2, 1]}
+        lengths: dict[str, Any] = {"request_tokens": [3, 1], "prompt_tokens": [2, 1]}
         trace = import_trace(SAMPLES / "vllm-npy.npy", model=self.MODEL, **lengths)
         assert trace.request_id.tolist() == [0, 0, 0, 1]
         assert trace.position.tolist() == [0, 1, 2, 0]
@@ -161,8 +163,9 @@ class TestVllmNpy:
 class TestVllmJsonl:
     @pytest.mark.parametrize("what", ["prompt_tokens", "request_tokens"])
     def test_it_knows_its_requests(self, what):
+        length: dict[str, Any] = {what: 3}
         with pytest.raises(InputError, match="the log says where requests begin: leave"):
-            import_trace(SAMPLES / "vllm-jsonl.jsonl", **{what: 3})
+            import_trace(SAMPLES / "vllm-jsonl.jsonl", **length)
 
     def test_sample(self):
         trace = import_trace(SAMPLES / "vllm-jsonl.jsonl")
@@ -175,6 +178,7 @@ class TestVllmJsonl:
             for column, layer in enumerate((1, 3)):
                 expert = (forward + layer + 2 * row) % 8
                 assert trace.expert_ids[token, column].tolist() == [expert, (expert + 3) % 8]
+        assert trace.gate_weights is not None
         assert trace.gate_weights[3, 0].tolist() == [0.75, 0.25]
         assert trace.experts == 8
         assert trace.metadata.model == "example/moe"
@@ -215,6 +219,7 @@ class TestRouterLogits:
         ]
         # shares of all four experts: 8 and 4 of 16; 4 and 2 of 8
         weights = np.array([[[8, 4], [8, 4]], [[8, 4], [8, 4]], [[8, 4], [8, 4]]]) / 16
+        assert trace.gate_weights is not None
         np.testing.assert_allclose(trace.gate_weights, weights, atol=1e-3)
         assert trace.experts == 4
         assert trace.phase.tolist() == [Phase.PREFILL, Phase.PREFILL, Phase.DECODE]
@@ -227,6 +232,7 @@ class TestRouterLogits:
         np.testing.assert_array_equal(
             trace.expert_ids, import_trace(SAMPLES / "hf-router-logits.npz").expert_ids
         )
+        assert trace.gate_weights is not None
         np.testing.assert_allclose(trace.gate_weights[0, 0], [2 / 3, 1 / 3], atol=1e-3)
 
     @pytest.mark.parametrize("normalise", [True, False])
@@ -245,11 +251,14 @@ class TestRouterLogits:
     @pytest.mark.parametrize(("family", "total"), [("olmoe-1b-7b", 0.4), ("qwen3-30b-a3b", 1)])
     def test_the_model_says_top_k_and_normalisation(self, tmp_path, family, total):
         model = load_model(family)
-        experts = model.moe_layers[0].moe.experts
+        moe = model.moe_layers[0].moe
+        assert moe is not None
+        experts = moe.experts
         logits = np.zeros((len(model.moe_layers), 1, experts), dtype=np.float32)
         np.savez(tmp_path / "x.npz", router_logits=logits)
         trace = import_trace(tmp_path / "x.npz", model=model)
-        assert trace.top_k == model.moe_layers[0].moe.top_k == 8
+        assert trace.top_k == moe.top_k == 8
+        assert trace.gate_weights is not None
         assert trace.gate_weights[0, 0].sum() == pytest.approx(1 if total == 1 else 8 / experts)
 
 

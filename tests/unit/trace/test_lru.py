@@ -14,7 +14,8 @@ from tests.unit.trace.conftest import build, random_ids
 
 def played(trace, layer, slots):
     """Misses of a list ordered by last use, looked at when each token begins."""
-    order, misses, uses = [], 0, 0
+    order: list[int] = []
+    misses = uses = 0
     for token in trace.expert_ids[:, layer]:
         needs = sorted(int(expert) for expert in token if expert != NO_EXPERT)
         resident = order[:slots]

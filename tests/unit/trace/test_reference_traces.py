@@ -48,6 +48,7 @@ def test_translation(domain, low, high):
 def test_traces_fit_their_models(name):
     parameters = load_parameters(f"{FOLDER}/{name}.yaml")
     trace = synthesize(parameters, requests=1)
+    assert parameters.model is not None
     model = load_model(parameters.model)
     trace.check_fits(model)
     layers = [number for number, layer in enumerate(model.layers) if layer.moe]

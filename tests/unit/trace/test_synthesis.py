@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -48,6 +48,8 @@ def test_the_same_seed_gives_the_same_trace_and_another_one_another():
     given = parameters(gate_weights={"means": (0.7, 0.3), "concentration": 10.0})
     one, again, other = synthesize(given), synthesize(given), synthesize(given, seed=1)
     assert (one.expert_ids == again.expert_ids).all()
+    assert one.gate_weights is not None
+    assert again.gate_weights is not None
     assert (one.gate_weights == again.gate_weights).all()
     assert (one.expert_ids != other.expert_ids).any()
     assert findings(one) == []
@@ -204,25 +206,28 @@ def test_a_domain_with_too_few_experts_is_told():
 
 def test_a_tiny_concentration_gives_all_the_weight_to_one_expert():
     given = parameters(gate_weights={"means": (0.7, 0.3), "concentration": 1e-300})
-    assert (synthesize(given, requests=1).gate_weights == (1.0, 0.0)).all()
+    weights = synthesize(given, requests=1).gate_weights
+    assert weights is not None
+    assert (weights == (1.0, 0.0)).all()
 
 
 def test_a_trace_larger_than_the_memory_is_refused_before_it_is_drawn(monkeypatch):
     monkeypatch.setattr(room, "available_bytes", lambda: 10**6)
     assert synthesize(parameters(), requests=10).tokens == 1000
-    for options, place in (
+    asked: list[tuple[dict[str, Any], str]] = [
         ({"requests": 10**30}, "--requests"),
         ({"tokens": 10**30}, "--tokens"),
         ({}, "requests.count"),
-    ):
+    ]
+    for options, place in asked:
         with pytest.raises(InputError, match=r"this machine has 0.001 GB left") as caught:
             synthesize(parameters(requests={"count": 10**30}), **options)
         (problem,) = caught.value.problems
         assert place in (problem.where, problem.path)
         assert f"{10**30} would take about" in problem.what
         fits = int(problem.what.split()[-3])
-        key = "tokens" if "tokens" in options else "requests"
-        assert synthesize(parameters(), **{key: fits}).tokens > 1000
+        room_for: dict[str, Any] = {"tokens" if "tokens" in options else "requests": fits}
+        assert synthesize(parameters(), **room_for).tokens > 1000
     assert synthesize(parameters(), requests=10**30, tokens=150).tokens == 150
     with pytest.raises(InputError, match="make them shorter"):
         synthesize(
@@ -316,7 +321,8 @@ def test_the_base_of_those_is_right(tmp_path):
 
 def test_layers_are_a_range_or_a_list():
     usual = SyntheticTrace.model_fields["moe_layer_ids"]
-    layers = TypeAdapter(Annotated[usual.annotation, *usual.metadata])
+    annotated: Any = Annotated[usual.annotation, *usual.metadata]
+    layers = TypeAdapter[Any](annotated)
     assert layers.validate_python("3-6") == layers.validate_json("[3, 4, 5, 6]", strict=True)
     for wrong in ("6-3", "3-", "3-70000", "3 to 6"):
         with pytest.raises(ValidationError):

@@ -1,0 +1,180 @@
+"""Steps of the clock by hand, as docs/semantics.md orders their charges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.engine.replay.clock import new_gpus
+from moesim.engine.replay.clock_experts import (
+    after_victim,
+    copy_start,
+    end_experts,
+    play_wave,
+    stream_next,
+)
+from moesim.engine.replay.clock_records import (
+    BARRIER,
+    CPU,
+    DISPATCH,
+    EXPERTS,
+    HOST,
+    MOE,
+    WEIGHTS,
+    Fixed,
+    Gpus,
+    Passes,
+    Span,
+    Works,
+)
+from moesim.engine.replay.clock_steps import begin_pass, charge, end_pass, meet
+
+NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
+
+
+def fixed(**given: Any) -> Fixed:
+    """Nothing takes time but what is ``given``."""
+    none: dict[str, Any] = dict.fromkeys(Fixed._fields, 0)
+    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "launches": NO_FLAT}
+    return Fixed(**none | arrays | given)
+
+
+def passes(**given: Any) -> Passes:
+    """As many arrays without elements, but those that are ``given``."""
+    cube, mask = np.zeros((0, 0, 0), np.int64), np.zeros((0, 0), np.bool_)
+    none = Passes(NO_TABLE, mask, np.zeros(0, np.uint8), cube, NO_TABLE, NO_TABLE, NO_TABLE)
+    return none._replace(**given)
+
+
+def works(**given: Any) -> Works:
+    """As many arrays without elements, but those that are ``given``."""
+    tables, mask = ("step_waves", "step_copies", "hosted"), np.zeros((0, 0), np.bool_)
+    none: dict[str, Any] = dict.fromkeys(Works._fields, NO_FLAT)
+    return Works(**none | dict.fromkeys(tables, NO_TABLE) | {"streamed": mask} | given)
+
+
+def gpus(number: int, layers: int = 1, **given: list[int]) -> Gpus:
+    """Clocks at 0, but for what is ``given``."""
+    return new_gpus(number, layers)._replace(
+        **{name: np.array(values, np.int64) for name, values in given.items()}
+    )
+
+
+def charged(number: int = 1) -> Any:
+    return np.zeros((number, 8), np.int64)
+
+
+def test_no_time_is_charged_twice() -> None:
+    """The cursor moves to the end of a charge, and never back."""
+    charges = charged(2)
+    assert charge(charges, 1, EXPERTS, 100, 130) == 130
+    assert charge(charges, 1, WEIGHTS, 130, 120) == 130
+    assert charge(charges, 1, WEIGHTS, 130, 135) == 135
+    assert charges[1, [EXPERTS, WEIGHTS]].tolist() == [30, 5]
+    assert charges.sum() == 35
+
+
+def test_gpus_wait_for_the_slowest_and_then_exchange() -> None:
+    """They come at 10 and 25, the exchange takes 7: 32 on both."""
+    clocks, charges, when = gpus(2, cursor=[10, 20]), charged(2), np.array([10, 25])
+    meet(clocks, charges, when, 7)
+    assert when.tolist() == clocks.cursor.tolist() == [32, 32]
+    assert charges[:, BARRIER].tolist() == [15, 5]
+    assert charges[:, DISPATCH].tolist() == [7, 7]
+
+
+def test_a_pass_begins_at_its_instant_and_nothing_is_charged_for_the_wait() -> None:
+    """GPU 0 has ended at 40 and waits for 50; GPU 1 ended later, at 60."""
+    clocks, starts = gpus(2, time=[40, 60], host=[30, 20], copied=[99, 0]), np.array([[50, 50]])
+    begin_pass(clocks, starts, 0)
+    for clock in (clocks.time, clocks.host, clocks.cursor, starts[0]):
+        assert clock.tolist() == [50, 60]
+    assert clocks.copied.tolist() == [99, 0]
+
+
+@pytest.mark.parametrize(("phase", "end", "host_ns"), [(1, 117, 7), (2, 110, 0)])
+def test_a_host_that_is_later_than_the_head_is_charged(phase: int, end: int, host_ns: int) -> None:
+    """GPU 100 + head 10; host 97 + 20 for launching it, where it is no encode pass."""
+    clocks, charges, ends = gpus(1, time=[100], host=[97]), charged(), np.zeros((1, 1), np.int64)
+    run = passes(phase=np.array([phase], np.uint8), head=np.array([[10]]))
+    end_pass(fixed(head=20), run, clocks, ends, charges, 0)
+    assert (ends[0, 0], clocks.time[0], clocks.host[0]) == (end, end, end)
+    assert charges[0, HOST] == charges.sum() == host_ns
+
+
+def test_a_copy_follows_the_one_before_and_what_the_host_has_issued() -> None:
+    assert copy_start(False, 3, 10, issued=12, copied=9) == 12
+    assert copy_start(False, 3, 10, issued=12, copied=20) == 20
+
+
+def test_a_blocked_host_issues_a_copy_when_the_one_before_has_ended() -> None:
+    assert copy_start(True, 3, 10, issued=12, copied=20) == 23
+    assert copy_start(True, 3, 30, issued=12, copied=20) == 33
+
+
+def test_a_copy_waits_for_its_victims_wave() -> None:
+    """Rule (b): wave 1 ends at 40."""
+    ends = np.array([5, 40])
+    assert after_victim(20, 1, ends) == 40
+    assert after_victim(50, 1, ends) == 50
+    assert after_victim(20, -1, ends) == 20
+
+
+def test_a_wave_waits_for_weights_computes_and_reads() -> None:
+    """Copies until 120, the kernel until 150, what it reads over the link until 155."""
+    charges = charged()
+    assert play_wave(charges, 0, 100, 100, 120, 30, 5) == (155, 155)
+    assert charges[0, [WEIGHTS, EXPERTS]].tolist() == [25, 30]
+
+
+@pytest.mark.parametrize("arrived", [-1, 80])
+def test_a_wave_whose_weights_are_there_starts_at_once(arrived: int) -> None:
+    charges = charged()
+    assert play_wave(charges, 0, 100, 100, arrived, 30, 0) == (130, 130)
+    assert charges[0, EXPERTS] == charges.sum() == 30
+
+
+@pytest.mark.parametrize(
+    ("blocking", "launches", "host"),
+    [(0, -1, 97), (0, 4, 117), (1, -1, 115)],
+)
+def test_the_host_issues_copies_and_launches_waves_and_combine(
+    blocking: int, launches: int, host: int
+) -> None:
+    """Counts known at 60, 3 copies x 4; 2 waves, or 4 kernels, x 10; combine 5. A blocked host has
+    waited for the copies, until 90.
+    """
+    clocks, charges = gpus(1, host=[50], known=[60], copied=[90]), charged()
+    constants = fixed(copy=4, wave=10, combine=5, blocking=blocking)
+    end_experts(constants, clocks, charges, 0, launches, Span(0, 2, 0, 3, 3, 0), 150, 150)
+    assert clocks.host[0] == host
+    assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
+
+
+def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
+    """From 70 on, 100 ns: 20 beyond the waves."""
+    clocks, charges = gpus(1, ready=[70]), charged()
+    end_experts(fixed(), clocks, charges, 0, -1, Span(0, 1, 0, 0, 0, 100), 150, 150)
+    assert clocks.ready.tolist() == clocks.cursor.tolist() == [170]
+    assert charges[0, CPU] == charges.sum() == 20
+
+
+def test_streamed_layers_are_copied_one_behind_the_other() -> None:
+    """A dense layer, a streamed MoE layer of 3 experts x 10 ns, one that is not streamed, and one
+    of 2 x 20 ns. The copy engine is free at 8, after the GPU's 5.
+    """
+    clocks = gpus(1, 3, time=[5], copied=[8])
+    plan = np.zeros((4, 7), np.int64)
+    plan[:, MOE] = [-1, 0, 1, 2]
+    run = passes(plan=plan, runs=np.ones((1, 4), np.bool_))
+    work = works(
+        streamed=np.array([[True], [False], [True]]), step_copies=np.array([[0, 3], [0, 1], [0, 2]])
+    )
+    constants, ends = fixed(copy_ns=np.array([10, 15, 20])), []
+    for _ in range(3):
+        stream_next(constants, run, work, clocks, 0, 0)
+        ends.append(clocks.coming[0].tolist())
+    assert ends == [[38, -1, -1], [38, -1, 78], [38, -1, 78]]
+    assert clocks.copied.tolist() == [78]

@@ -1,0 +1,149 @@
+"""What activations come to, by hand: waves, copies, experts of the host, and counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.engine.counts import (
+    ACCESS_HITS,
+    ACTIVATIONS,
+    HITS,
+    KEPT_ROWS,
+    LATE,
+    MISSED,
+    ROWS,
+    SKIPPED_ROWS,
+    SKIPPED_WEIGHT,
+    UNNEEDED,
+)
+from moesim.engine.layout import (
+    IN_SLOT,
+    NOT_LATE,
+    NOWHERE,
+    ON_GPU,
+    ON_HOST,
+    OVER_LINK,
+    Active,
+    How,
+    Layout,
+    Served,
+    Tables,
+    find_active,
+    lay_out,
+)
+
+LOADED, HOSTED, READ, SKIPPED = range(4)
+"""Forms here."""
+FORMS = np.zeros((5, 4), np.bool_)
+FORMS[[ON_GPU, IN_SLOT, ON_HOST, ON_GPU, OVER_LINK, NOWHERE],
+      [LOADED, LOADED, HOSTED, READ, READ, SKIPPED]] = True  # fmt: skip
+
+
+def laid(
+    *activations: tuple[int, bool, int, int, int],
+    overlaps: bool = True,
+    pads: bool = False,
+    streamed: bool = False,
+    late: Any = NOT_LATE,
+) -> Layout:
+    """The layout of one pass, in which experts 0 to 3 have 5 to 8 rows, the last of which four are
+    kept, with a weight of 1 to 4; an activation is expert, hit, wave, wait and form.
+    """
+    expert, hit, wave, wait, form = (np.array(column) for column in zip(*activations, strict=True))
+    needed = np.sort(expert)
+    weight = np.array([1, 2, 3, 4])[needed]
+    rows, kept = np.array([5, 6, 7, 8])[needed], np.array([5, 6, 7, 4])[needed]
+    active = Active(np.array([0, len(expert)]), needed, rows, kept, weight)
+    served = Served(expert, hit, wave, wait, form, late)
+    made: Layout = lay_out(How(FORMS, overlaps, pads), active, served, np.array([streamed]), 4)
+    return made
+
+
+def lists(layout: Layout, *names: str) -> list[Any]:
+    return [getattr(layout, name).tolist() for name in names]
+
+
+ALL = ((2, True, 0, -1, LOADED), (0, False, 0, -1, LOADED), (1, False, 1, 0, LOADED),
+       (3, False, 1, -1, HOSTED))  # fmt: skip
+"""A hit and a miss in the first wave; a miss that takes a slot of theirs, by rule (b), and so
+begins the second; and one that the host computes."""
+
+
+def test_waves_copies_and_the_host() -> None:
+    layout = laid(*ALL)
+    assert lists(layout, "rows", "loaded") == [[7, 5, 6, 8], [False, True, True, False]]
+    assert lists(layout, "on_gpu", "gpu_rows", "starts", "read") == [
+        [0, 1, 2], [7, 5, 6], [0, 2], [0, 0],
+    ]  # fmt: skip
+    assert lists(layout, "copied", "copy_wave", "copy_wait") == [[0, 1], [0, 1], [-1, 0]]
+    assert lists(layout, "hosted", "hosted_rows") == [[3], [8]]
+    assert lists(layout, "step_waves", "step_hosted", "step_copies") == [[0, 2], [0, 1], [0, 2]]
+
+
+def test_counts() -> None:
+    counts = laid(*ALL).counts[0]
+    of_all = [ACTIVATIONS, HITS, ACCESS_HITS, ROWS, KEPT_ROWS]
+    assert counts[of_all].tolist() == [4, 1, 7, 7 + 5 + 6 + 8, 7 + 5 + 6 + 4]
+    assert counts[MISSED:].tolist() == [2, 1, 0, 0]
+    assert counts[[LATE, UNNEEDED, SKIPPED_ROWS]].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("overlaps", "waits"), [(True, -1), (False, 0)])
+def test_a_copy_beside_no_kernel_waits_for_the_wave_before(overlaps: bool, waits: int) -> None:
+    """Copies of a wave start after the wave before."""
+    layout = laid((2, True, 0, -1, LOADED), (1, False, 1, -1, LOADED), overlaps=overlaps)
+    assert layout.copy_wait.tolist() == [waits]
+
+
+def test_block_sparse_rounds_rows_up_but_those_of_the_host() -> None:
+    layout = laid(*ALL, pads=True)
+    assert lists(layout, "rows", "gpu_rows", "hosted_rows") == [
+        [128, 128, 128, 8], [128, 128, 128], [8],
+    ]  # fmt: skip
+    assert layout.counts[0, ROWS] == 3 * 128 + 8
+
+
+def test_a_streamed_layer_is_copied_whole_before_its_first_wave() -> None:
+    """Every activation is a miss, and a load; experts 0 and 3 are not needed."""
+    layout = laid((1, False, 0, -1, LOADED), (2, False, 0, -1, LOADED), streamed=True)
+    assert lists(layout, "copied", "copy_wave", "copy_wait") == [[0, 1, 2, 3], [0] * 4, [-1] * 4]
+    assert layout.loaded.tolist() == [True, True]
+    assert layout.counts[0, [HITS, MISSED + LOADED, UNNEEDED]].tolist() == [0, 2, 2]
+
+
+def test_what_is_read_over_the_link_is_not_copied() -> None:
+    layout = laid((0, True, 0, -1, LOADED), (1, False, 0, -1, READ), (2, False, 0, -1, READ))
+    assert lists(layout, "starts", "read", "copied") == [[0], [2], []]
+    assert not layout.loaded.any()
+
+
+def test_what_is_skipped_has_no_rows_and_loses_its_weight() -> None:
+    layout = laid((0, True, 0, -1, LOADED), (3, False, 0, -1, SKIPPED))
+    assert lists(layout, "rows", "on_gpu", "hosted") == [[5, 0], [0], []]
+    assert layout.counts[0, [SKIPPED_ROWS, SKIPPED_WEIGHT, ROWS]].tolist() == [4, 4, 5]
+
+
+def test_a_late_activation_is_no_hit_and_no_copy() -> None:
+    layout = laid((0, True, 0, -1, LOADED), (1, True, 0, -1, LOADED), late=np.array([False, True]))
+    assert layout.counts[0, [HITS, LATE, ACCESS_HITS]].tolist() == [1, 1, 5]
+    assert layout.copied.tolist() == []
+
+
+def test_active_are_local_experts_with_rows_in_passes_that_run_the_layer() -> None:
+    """Experts 1 and 3 are local, 0 and 1 here. The last pass runs another layer."""
+    rows = np.array([[[0, 3, 1, 2]], [[1, 1, 0, 0]], [[9, 9, 9, 9]]])
+    tables, runs = Tables(rows, rows - 1, rows * 10), np.array([True, True, False])
+    active = find_active(tables, 0, runs, np.array([1, 3]), every=False)
+    assert [part.tolist() for part in active] == [
+        [0, 2, 3, 3], [0, 1, 0], [3, 2, 1], [2, 1, 0], [30, 20, 10],
+    ]  # fmt: skip
+
+
+def test_gatings_that_pad_need_every_local_expert() -> None:
+    rows = np.array([[[0, 3, 1, 0]]])
+    tables = Tables(rows, rows, np.zeros((0, 1, 4), np.int64))
+    active = find_active(tables, 0, np.array([True]), np.array([1, 3]), every=True)
+    assert [part.tolist() for part in active] == [[0, 2], [0, 1], [3, 0], [3, 0], []]
