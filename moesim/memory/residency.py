@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +81,24 @@ def next_uses(active: ActiveExperts, experts: int) -> tuple[Ints, Ints]:
     return after, first
 
 
+class Given(TypedDict, total=False):
+    """What a ``LayerCache`` may be given for its policy: ``draws`` float64[activations] of the run,
+    and ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts]
+    where it looks ahead; and the ``resident`` experts that are preloaded.
+    """
+
+    draws: NDArray[np.float64] | None
+    prefetch_draws: np.random.Generator | None
+    first_use: Ints | None
+    resident: Ints | None
+
+
 class LayerCache:
     """The residency of one MoE layer on one GPU, or of a pool of ``layers``: state without a clock.
 
-    ``usage`` int64[experts] is what USAGE holds; ``draws`` float64[activations] of the run (empty
-    where the policy draws nothing); ``resident`` are preloaded experts; ``first_use``
-    int64[experts] for policies that look ahead; ``miss`` as in the experiment, by default loads;
-    ``prefetch_draws`` for victims of prefetches, where the policy draws. Experts are numbered
-    within the pool: layer by layer, within the GPU, ascending. The steps of a pool are those of its
-    layers in turn.
+    ``usage`` int64[experts] is what USAGE holds; ``miss`` as in the experiment, by default loads.
+    Experts are numbered within the pool: layer by layer, within the GPU, ascending. The steps of a
+    pool are those of its layers in turn.
     """
 
     def __init__(
@@ -101,11 +110,8 @@ class LayerCache:
         serial: bool,
         resident_first: bool,
         layers: int = 1,
-        draws: NDArray[np.float64] | None = None,
-        resident: Ints | None = None,
-        first_use: Ints | None = None,
         miss: MissHandling | None = None,
-        prefetch_draws: np.random.Generator | None = None,
+        **given: Unpack[Given],
     ) -> None:
         handling = miss or Load()
         self._policy, self._miss = type(policy), type(handling)
@@ -119,15 +125,16 @@ class LayerCache:
             emptied=buffers is not None,
             prefetched=True,
         )
+        draws, first_use = given.get("draws"), given.get("first_use")
         self.draws = np.empty(0) if draws is None else draws
-        self.prefetch_draws = prefetch_draws
+        self.prefetch_draws = given.get("prefetch_draws")
         self._now = self._step = 0
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
         self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
         self.state[USAGE] = usage
         self.state[NEXT_USE] = NEVER if first_use is None else first_use
-        if resident is not None:
+        if (resident := given.get("resident")) is not None:
             self.resident[resident] = True
         policy.start(self.state, self.slots, self.resident, layers)
 
