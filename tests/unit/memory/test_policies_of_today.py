@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moesim.memory.policies import registry
-from moesim.memory.policy import ROWS
+from moesim.memory.policy import LAST_USE, ROWS, CachePolicy
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache
 from moesim.testing.audit import Setting
@@ -154,3 +154,21 @@ def test_interleaving_goes_by_step_then_layer_and_back():
     active = steps.active_experts(layers)
     assert active.offsets.tolist() == [0, 1, 3, 3, 4, 6, 6]
     assert active.experts.tolist() == [1, 3, 4, 5, 0, 2]
+
+
+class FarLru(CachePolicy):
+    """LRU by keys that do not fit in a rank with an id."""
+
+    @staticmethod
+    def key(expert, state, draw, position, candidates):
+        return state[LAST_USE, expert] * (1 << 56)
+
+
+def test_far_keys_are_compared_themselves():
+    order = [[3], [1], [0], [3], [2], [1]]
+    far, near = (
+        LayerCache(one, 2, np.zeros(4, np.int64), serial=False, resident_first=False)
+        for one in (FarLru(), policy("lru"))
+    )
+    expected = near.decide(active_experts_of(order)).victim.tolist()
+    assert far.decide(active_experts_of(order)).victim.tolist() == expected == [-1, -1, 3, 1, 0, 3]
