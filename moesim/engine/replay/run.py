@@ -12,6 +12,7 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
+from moesim.engine.replay.activations import decide_all_of
 from moesim.engine.replay.clock import new_gpus, play_decided
 from moesim.engine.replay.clock_records import Filled, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
@@ -38,6 +39,8 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     case = case.opened(lambda: clock.ended)
     if case.offloaded and not is_quick(case):
         decide_of(type(case.policy), type(case.miss))
+    elif is_quick(case) and not prefetches(case):
+        decide_all_of(type(case.policy))
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     log = None if case.schedule.grows else log
