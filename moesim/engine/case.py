@@ -169,7 +169,7 @@ class HostTimes:
     dense: int
     gate: int
     shared: int
-    wave: int
+    experts: int
     combine: int
     head: int
     synchronisations: int
@@ -202,7 +202,7 @@ class HostTimes:
             dense=launches(0 if piecewise else counts.dense),
             gate=launches(gate),
             shared=launches(counts.shared),
-            wave=launches(counts.expert if case.kernels == "serial" else counts.grouped),
+            experts=launches(counts.expert if case.kernels == "serial" else counts.grouped),
             combine=launches(0 if piecewise else counts.combine),
             head=launches(1 if piecewise else counts.head),
             synchronisations=max(waits, software.synchronisations),

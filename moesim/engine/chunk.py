@@ -18,16 +18,16 @@ from moesim.memory.activations import Activations, ActiveExperts
 class Work:
     """One MoE layer on one GPU, for the passes of a chunk.
 
-    ``activations`` as decided, and how they are ``laid`` out. ``wave_ns`` and ``read_ns`` by wave:
-    its kernel, and what reading experts' weights over the link takes beyond it. ``hosted_ns`` by
-    expert of the host; ``moved_ns`` int64[2, passes]: their rows down and up. ``streamed``
-    bool[passes]: the whole layer is copied ahead.
+    ``activations`` as decided, and how they are ``laid`` out. ``kernel_ns`` and ``read_ns`` by
+    launch: its kernel, and what reading experts' weights over the link takes beyond it.
+    ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down and up.
+    ``streamed`` bool[passes]: the whole layer is copied ahead.
     """
 
     active_experts: ActiveExperts
     activations: Activations
     laid: Layout
-    wave_ns: Ints
+    kernel_ns: Ints
     read_ns: Ints
     hosted_ns: Ints
     moved_ns: Ints

@@ -1,4 +1,4 @@
-"""What one MoE layer on one GPU has to do, from its activations: waves, copies, experts of the
+"""What one MoE layer on one GPU has to do, from its activations: launches, copies, experts of the
 host.
 """
 
@@ -16,7 +16,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
 from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
 from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_waves import RaggedWaves
+from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.engine.tabled import different
 from moesim.memory.activations import Activations
@@ -46,7 +46,7 @@ class LayerWork:
         alike = [replace(layer, index=0) for layer in routing.moe_layers]
         specs = list(dict.fromkeys(alike))
         self.kinds = [specs.index(layer) for layer in alike]
-        self.waves = [RaggedWaves(case, spec) for spec in specs]
+        self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         software = case.software
         self._copied: list[tuple[int, Literal["h2d"], bool, int]] = [
@@ -80,31 +80,31 @@ class LayerWork:
             kinds[self.kinds[key[0]]].append(key)
         works: dict[Key, Work] = {}
         for kind, keys in kinds.items():
-            prices = self._priced(self.waves[kind], [laid[key] for key in keys])
+            prices = self._priced(self.launches[kind], [laid[key] for key in keys])
             for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
-                one, (wave, read, hosted, moved) = decided[key], of_key
+                one, (launch, read, hosted, moved) = decided[key], of_key
                 works[key] = Work(
-                    one.active.needed, one.activations, laid[key], wave, read, hosted, moved,
+                    one.active.needed, one.activations, laid[key], launch, read, hosted, moved,
                     one.streamed,
                 )  # fmt: skip
         return works
 
     def _laid(self, key: Key, one: Decided) -> Layout:
-        expert, hit, wave, wait, _, form = one.activations
-        served = Served(expert, hit, wave, wait, form, one.late)
+        expert, hit, launch, wait, _, form = one.activations
+        served = Served(expert, hit, launch, wait, form, one.late)
         local = len(self.routing.local[key[1]])
         laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
         self.copies[self.kinds[key[0]]] += len(laid.copied)
         return laid
 
-    def _priced(self, waves: RaggedWaves, laid: list[Layout]) -> list[list[Ints]]:
-        """By layout ``wave_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
-        alike, whose prices ``waves`` knows.
+    def _priced(self, launches: RaggedLaunches, laid: list[Layout]) -> list[list[Ints]]:
+        """By layout ``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
+        alike, whose prices ``launches`` knows.
         """
-        rows, spec = _joined([one.gpu_rows for one in laid]), waves.spec
+        rows, spec = _joined([one.gpu_rows for one in laid]), launches.spec
         members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
         starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
-        wave_ns = waves.prices(self.provenance, rows, _joined(starts))
+        kernel_ns = launches.prices(self.provenance, rows, _joined(starts))
         read = _joined([one.read for one in laid])
         hosted = _joined([one.rows[one.hosted] for one in laid])
         moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
@@ -112,23 +112,23 @@ class LayerWork:
             works = _joined([np.diff(one.step_hosted) > 0 for one in laid])
             moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
         return [
-            _split(wave_ns, [len(one.starts) for one in laid]),
-            _split(self._reading(spec, read, wave_ns), [len(one.starts) for one in laid]),
+            _split(kernel_ns, [len(one.starts) for one in laid]),
+            _split(self._reading(spec, read, kernel_ns), [len(one.starts) for one in laid]),
             _split(self._computed(spec, hosted), [len(one.hosted) for one in laid]),
             _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
 
     def settle(self) -> None:
-        """Count what the prices of waves and copies rest on."""
-        for waves in self.waves:
-            waves.settle(self.provenance)
+        """Count what the prices of launches and copies rest on."""
+        for launches in self.launches:
+            launches.settle(self.provenance)
         for price, shape, number in zip(self.copy_ns, self._copied, self.copies, strict=True):
             self.provenance.add("copy", np.array([price]), *shape, times=number)
         self.copies = [0 for _ in self.copies]
 
-    def _reading(self, spec: LayerSpec, read: Ints, wave_ns: Ints) -> Ints:
+    def _reading(self, spec: LayerSpec, read: Ints, kernel_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
-        each wave.
+        each launch.
         """
         size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
         if not self.reads:
@@ -136,7 +136,7 @@ class LayerWork:
         for number in np.unique(read[read > 0]).tolist():
             here, shape = read == number, (number * size, "h2d", True, 1)
             price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
-            beyond[here] = np.maximum(price - wave_ns[here], 0)
+            beyond[here] = np.maximum(price - kernel_ns[here], 0)
             self.provenance.add("copy", np.array([price]), *shape, times=int(here.sum()))
         return beyond
 

@@ -1,5 +1,5 @@
-"""What the activations of one MoE layer on one GPU come to, compiled: waves, copies, experts of the
-host, and counts.
+"""What the activations of one MoE layer on one GPU come to, compiled: launches, copies, experts of
+the host, and counts.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Tables(NamedTuple):
 
 class Layout(NamedTuple):
     """By activation: ``rows`` int64, with padding, and whether it is ``loaded`` bool: takes a slot,
-    after a copy. Which activations are ``on_gpu``, with their ``gpu_rows``, in waves that each
+    after a copy. Which activations are ``on_gpu``, with their ``gpu_rows``, in launches that each
     begin at one of ``starts`` of them and ``read`` int64 so many experts over the link; which are
-    ``hosted``. Of copies the expert ``copied``, the wave that needs it and the one for which it
+    ``hosted``. Of copies the expert ``copied``, the launch that needs it and the one for which it
     waits, else -1. ``step_*`` int64[passes + 1] offsets by pass; ``hosted_rows`` int64[passes];
     ``counts`` int64[passes, COUNTED and forms].
     """
@@ -83,9 +83,9 @@ class Layout(NamedTuple):
     read: Any
     hosted: Any
     copied: Any
-    copy_wave: Any
+    copy_launch: Any
     copy_wait: Any
-    step_waves: Any
+    step_launches: Any
     step_hosted: Any
     step_copies: Any
     hosted_rows: Any
@@ -119,7 +119,7 @@ class Served(NamedTuple):
 
     expert: Any
     hit: Any
-    wave: Any
+    launch: Any
     wait: Any
     form: Any
     late: Any
@@ -183,18 +183,18 @@ def _read_active(active: Any, p: int, own: Any, used: Any, lost: Any) -> None:
 def _stream(laid: Any, local: int, copies: int) -> int:
     """The copies of a whole layer, behind so many; returns how many there are then."""
     for e in range(local):
-        laid.copied[copies], laid.copy_wave[copies], laid.copy_wait[copies] = e, 0, -1
+        laid.copied[copies], laid.copy_launch[copies], laid.copy_wait[copies] = e, 0, -1
         copies += 1
     return copies
 
 
 @inlined
-def _cut(laid: Any, members: int, waves: int, hosts: int, copies: int) -> Any:
+def _cut(laid: Any, members: int, launches: int, hosts: int, copies: int) -> Any:
     """The layout without the room that is left."""
     return Layout(
         laid.rows, laid.loaded, laid.on_gpu[:members], laid.gpu_rows[:members],
-        laid.starts[:waves], laid.read[:waves], laid.hosted[:hosts], laid.copied[:copies],
-        laid.copy_wave[:copies], laid.copy_wait[:copies], laid.step_waves, laid.step_hosted,
+        laid.starts[:launches], laid.read[:launches], laid.hosted[:hosts], laid.copied[:copies],
+        laid.copy_launch[:copies], laid.copy_wait[:copies], laid.step_launches, laid.step_hosted,
         laid.step_copies, laid.hosted_rows, laid.counts,
     )  # fmt: skip
 
@@ -212,7 +212,7 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
         np.zeros(local, np.int64),
         np.zeros(local, np.int64),
     )
-    waves = members = hosts = copies = 0
+    launches = members = hosts = copies = 0
     for p in range(passes):
         low, high, last, counts = active.offsets[p], active.offsets[p + 1], -1, laid.counts[p]
         rows = kept = hits = access_hits = 0
@@ -223,12 +223,12 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
             if how.forms[ON_GPU, form]:
                 if how.pads:
                     number = -(-number // BLOCK_ROWS) * BLOCK_ROWS
-                if served.wave[i] != last:
-                    last, laid.starts[waves] = served.wave[i], members
-                    waves += 1
+                if served.launch[i] != last:
+                    last, laid.starts[launches] = served.launch[i], members
+                    launches += 1
                 laid.on_gpu[members], laid.gpu_rows[members] = i, number
                 members += 1
-                laid.read[waves - 1] += how.forms[OVER_LINK, form]
+                laid.read[launches - 1] += how.forms[OVER_LINK, form]
             elif how.forms[ON_HOST, form]:
                 laid.hosted[hosts] = i
                 hosts += 1
@@ -239,9 +239,9 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
                 counts[SKIPPED_WEIGHT] += lost[e]
             laid.loaded[i] = not hit and how.forms[IN_SLOT, form]
             if laid.loaded[i] and not streamed[p]:
-                wave, wait = served.wave[i], served.wait[i]
-                laid.copied[copies], laid.copy_wave[copies] = e, wave
-                laid.copy_wait[copies] = wait if how.overlaps else max(wait, wave - 1)
+                launch, wait = served.launch[i], served.wait[i]
+                laid.copied[copies], laid.copy_launch[copies] = e, launch
+                laid.copy_wait[copies] = wait if how.overlaps else max(wait, launch - 1)
                 copies += 1
             if not hit:
                 counts[MISSED + form] += 1
@@ -257,6 +257,6 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
             counts[UNNEEDED], copies = local - (high - low), _stream(laid, local, copies)
         counts[ACTIVATIONS], counts[HITS], counts[ACCESS_HITS] = high - low, hits, access_hits
         counts[ROWS], counts[KEPT_ROWS] = rows, kept
-        laid.step_waves[p + 1], laid.step_hosted[p + 1] = waves, hosts
+        laid.step_launches[p + 1], laid.step_hosted[p + 1] = launches, hosts
         laid.step_copies[p + 1] = copies
-    return _cut(laid, members, waves, hosts, copies)
+    return _cut(laid, members, launches, hosts, copies)

@@ -122,19 +122,19 @@ class CostModel:
         return self.price("shared", layer, tokens)
 
     def experts_ns(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Ints:
-        """Waves of routed experts, one kernel launch each.
+        """Launches of routed experts, one kernel launch each.
 
-        ``rows`` int[m] of each expert; wave i holds ``rows[starts[i]:starts[i + 1]]``, the last one
-        the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads nothing; a
-        wave without experts costs nothing. An expert alone is a wave of one.
+        ``rows`` int[m] of each expert; launch i holds ``rows[starts[i]:starts[i + 1]]``, the last
+        one the rest; ``starts`` int[n] ascends. An expert without rows is invoked but reads
+        nothing; a launch without experts costs nothing. An expert alone is a launch of one.
         """
         return self.price("experts", layer, rows, starts)
 
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
-        """The tiles of waves by their rows, or average rows, ``number`` int64[n]; None where
+        """The tiles of launches by their rows, or average rows, ``number`` int64[n]; None where
         neither decides them.
 
-        Waves with the same number of rows, of experts (each with rows), of tiles and of groups
+        Launches with the same number of rows, of experts (each with rows), of tiles and of groups
         beyond an expert's first have one price, which rests on the same.
         """
         tiles = getattr(self.operations["experts"], "tiles", None)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class TileTable(NamedTuple):
-    """Rows of a tile and row tiles of a group by a wave's rows or, with ``by_average``, by its rows
-    over its experts, rounded up; each [n].
+    """Rows of a tile and row tiles of a group by a launch's rows or, with ``by_average``, by its
+    rows over its experts, rounded up; each [n].
     """
 
     rows: Ints

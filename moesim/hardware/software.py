@@ -29,7 +29,7 @@ class KernelCounts(Params):
 
     ``attention`` a layer (with its norm and residual), ``dense`` and ``shared`` a network, ``gate``
     a MoE layer (everything from the norm to the experts), ``expert`` an expert run by itself,
-    ``grouped`` a wave, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
+    ``grouped`` a launch, ``combine`` a MoE layer (everything after the experts), ``head`` a pass.
     ``reorder`` is what uneven gatings launch beside the gate; ``sequence`` the attention of a pass
     over whole sequences (encode, prefill) where it differs; ``gate_by_gating`` the gate of a gating
     by its kind where it differs.

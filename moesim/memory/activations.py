@@ -31,15 +31,15 @@ class Activations(NamedTuple):
     """The activations of a layer on one GPU, in execution order, aligned with
     ``ActiveExperts.experts`` by step.
 
-    ``expert`` int64; ``hit`` bool; ``wave`` int64 within the step; ``wait`` int64: the wave of the
-    victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
+    ``expert`` int64; ``hit`` bool; ``launch`` int64 within the step; ``wait`` int64: the launch of
+    the victim for which a copy waits, else -1; ``victim`` int64, -1 where none, numbered as in its
     pool; ``form`` int64: how the expert is served, a number in the table of the run's miss handling
-    (IN_SLOT for a hit). An activation without a kernel has wave -1.
+    (IN_SLOT for a hit). An activation without a kernel has launch -1.
     """
 
     expert: Any
     hit: Any
-    wave: Any
+    launch: Any
     wait: Any
     victim: Any
     form: Any
@@ -47,8 +47,8 @@ class Activations(NamedTuple):
     @classmethod
     def empty(cls, number: int) -> Activations:
         """Room for ``number`` activations, all of them in a slot."""
-        expert, wave, wait, victim = np.empty((4, number), np.int64)
-        return cls(expert, np.empty(number, np.bool_), wave, wait, victim, np.zeros_like(wave))
+        expert, launch, wait, victim = np.empty((4, number), np.int64)
+        return cls(expert, np.empty(number, np.bool_), launch, wait, victim, np.zeros_like(launch))
 
     @classmethod
     def joined(cls, parts: Sequence[Activations]) -> Activations:

@@ -319,8 +319,8 @@ def decide_with(
     def victim_of(
         step: Any, i: int, idle: bool, draw: float, slots: Any, state: Any, out: Any
     ) -> Any:
-        """Who makes room at activation ``i``: the victim, the wave for which the copy waits or -1,
-        and whether there may be another one that is ``idle``.
+        """Who makes room at activation ``i``: the victim, the launch for which the copy waits or
+        -1, and whether there may be another one that is ``idle``.
         """
         victim = idle_one(slots, state, draw) if idle else -1
         if victim >= 0:
@@ -328,7 +328,7 @@ def decide_with(
         order = out.expert
         j = over_one(order, step.low, i, slots, state, draw)
         if j >= 0:
-            return order[j], out.wave[j], False
+            return order[j], out.launch[j], False
         j = _last_over(order, step.low, step.high, slots.of)
         return order[j] if j >= step.low else _last_pinned(slots.of, state), -1, False
 
@@ -350,7 +350,7 @@ def decide_with(
         state: Any, out: Any,
     ) -> Any:  # fmt: skip
         """The activations of a step."""
-        wave = members = loads = copied = hosted = 0
+        launch = members = loads = copied = hosted = 0
         crossed, idle = not rules.resident_first, True
         for i in range(step.low, step.high):
             e = out.expert[i]
@@ -367,7 +367,7 @@ def decide_with(
                 crosses = not crossed and i >= step.crossing
                 crossed |= crosses
                 if (rules.serial or crosses) and members > 0:
-                    wave, members = wave + 1, 0
+                    launch, members = launch + 1, 0
             if placed:
                 weight = demand.weights[at] if len(demand.weights) > 0 else 0
                 before_activation(e, hit, step.this_pass, step.layer, weight, state)
@@ -379,8 +379,8 @@ def decide_with(
                     else:
                         draw = demand.draws[now] if len(demand.draws) > 0 else 0.0
                         victim, wait, idle = victim_of(step, i, idle, draw, slots, state, out)
-                        if wait == wave:
-                            wave, members = wave + 1, 0
+                        if wait == launch:
+                            launch, members = launch + 1, 0
                         slot = evict(rules, victim, slots, state)
                     slots.of[e] = slot
                     if own:
@@ -395,7 +395,7 @@ def decide_with(
             if not loads_all:
                 hosted += host_ns if on_host[form] else 0
                 out.form[i] = form
-            out.hit[i], out.wait[i], out.wave[i] = hit, wait, wave if runs else -1
+            out.hit[i], out.wait[i], out.launch[i] = hit, wait, launch if runs else -1
             if len(out.victim) > 0:
                 out.victim[i] = victim
         return now, used

@@ -50,7 +50,7 @@ NAMED = (ON_HOST, OVER_LINK)
 
 
 class Flags(NamedTuple):
-    """What a table says, bool[forms] each: is it computed by the GPU, in a wave; by the host; by
+    """What a table says, bool[forms] each: is it computed by the GPU, in a launch; by the host; by
     nothing; are its weights in a slot; does its kernel read them over the link.
     """
 

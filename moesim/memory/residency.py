@@ -1,5 +1,5 @@
-"""Which experts are resident, one activation after another, and in which waves they run, without a
-clock.
+"""Which experts are resident, one activation after another, and in which launches they run, without
+a clock.
 """
 
 from __future__ import annotations
@@ -210,13 +210,13 @@ class LayerCache:
 
 
 def all_there(active: ActiveExperts, *, serial: bool, hit: bool) -> Activations:
-    """The activations where every local expert is there, as ``hit`` or loaded: in one wave, or each
-    in its own.
+    """The activations where every local expert is there, as ``hit`` or loaded: in one launch, or
+    each in its own.
     """
     n = len(active.experts)
     step_start = np.repeat(active.offsets[:-1], np.diff(active.offsets))
-    wave = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
+    launch = np.arange(n) - step_start if serial else np.zeros(n, np.int64)
     none = np.full(n, -1, np.int64)
     return Activations(
-        active.experts, np.full(n, hit), wave, none, none, np.full(n, IN_SLOT, np.int64)
+        active.experts, np.full(n, hit), launch, none, none, np.full(n, IN_SLOT, np.int64)
     )

@@ -28,14 +28,14 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
 
     def stage(rules: Any, prices: Any, offsets: Any, order: Any, out: Any) -> None:
-        """Form and wave of every activation; ``order`` int64[activations] its active expert;
+        """Form and launch of every activation; ``order`` int64[activations] its active expert;
         experts and hits are in ``out``.
 
         ``prices`` as for ``decisions.decide_with``.
         """
-        wave_of = np.empty(STAGING_BUFFERS, np.int64)
+        launch_of = np.empty(STAGING_BUFFERS, np.int64)
         for step in range(len(offsets) - 1):
-            wave = members = loads = copied = hosted = 0
+            launch = members = loads = copied = hosted = 0
             crossed = False
             for i in range(offsets[step], offsets[step + 1]):
                 hit, form = out.hit[i], IN_SLOT
@@ -45,7 +45,7 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
                         copy_ns, kernel_ns, host_ns = prices[:, order[i]]
                     so_far = (copied, hosted, loads)
                     form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, rules.most_loads))
-                out.wave[i], out.wait[i], out.form[i] = -1, -1, form
+                out.launch[i], out.wait[i], out.form[i] = -1, -1, form
                 if not on_gpu[form]:
                     hosted += host_ns if on_host[form] else 0
                     continue
@@ -53,14 +53,14 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
                 crosses = rules.resident_first and not hit and not crossed
                 crossed = crossed or crosses
                 if (rules.serial or staged or crosses) and members > 0:
-                    wave += 1
+                    launch += 1
                     members = 0
                 members += 1
-                out.wave[i] = wave
+                out.launch[i] = launch
                 if staged:
                     if loads >= STAGING_BUFFERS:
-                        out.wait[i] = wave_of[loads % STAGING_BUFFERS]
-                    wave_of[loads % STAGING_BUFFERS] = wave
+                        out.wait[i] = launch_of[loads % STAGING_BUFFERS]
+                    launch_of[loads % STAGING_BUFFERS] = launch
                     loads += 1
                     copied += copy_ns
 

@@ -107,9 +107,9 @@ class EagerPrices:
         model, network = self._prices.model, layer.moe.expert
         elements = self.values["expert_passes"] * network.hidden_size - activation_elements(network)
         running = np.concatenate(([0], np.cumsum(rows)))
-        of_wave = running[np.append(starts, len(rows))[1:]] - running[starts]
+        of_launch = running[np.append(starts, len(rows))[1:]] - running[starts]
         price = self._prices.experts_ns(layer, rows, starts)
-        return self._more(price, of_wave * (elements * model.activation_bytes))
+        return self._more(price, of_launch * (elements * model.activation_bytes))
 
     def _more(self, price: Ints, moved: Any) -> Ints:
         return _whole(price + np.asarray(moved, np.float64) * (NS / self.bytes_per_second))

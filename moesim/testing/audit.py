@@ -93,7 +93,7 @@ class Audit:
         draws = np.random.default_rng(self.setting.seed).random(len(activations.expert))
         weights = self.setting.weights(active_experts_of(self.steps)).tolist()
         for step, experts in enumerate(self.steps):
-            needed, waves = set(experts), dict[int, int]()
+            needed, launches = set(experts), dict[int, int]()
             self.state[THIS_PASS, 0] = step
             weight_of = {expert: weights.pop(0) for expert in sorted(needed)}
             if self.policy.shared_buffers() is not None:
@@ -107,19 +107,19 @@ class Audit:
                 )
                 hit, victim = bool(activations.hit[at]), int(activations.victim[at])
                 assert hit == (expert in self.residents), self._said(step, expert, "hit or miss?")
-                wait, wave = -1, self._wave(waves, place, opened)
+                wait, launch = -1, self._launch(launches, place, opened)
                 self.policy.before_activation(expert, hit, step, 0, weight_of[expert], self.state)
                 if not hit:
-                    self._judge(step, expert, victim, (needed, order, waves), draws[at])
-                    wait = waves.get(victim, -1)
+                    self._judge(step, expert, victim, (needed, order, launches), draws[at])
+                    wait = launches.get(victim, -1)
                     self.residents = (self.residents - {victim}) | {expert}
-                    wave += wait == wave
+                    launch += wait == launch
                 elif victim >= 0:
                     raise AssertionError(self._said(step, expert, f"is a hit and evicts {victim}"))
-                found = (int(activations.wait[at]), int(activations.wave[at]))
-                assert found == (wait, wave), self._said(step, expert, f"wait, wave: {found}")
+                found = (int(activations.wait[at]), int(activations.launch[at]))
+                assert found == (wait, launch), self._said(step, expert, f"wait, launch: {found}")
                 assert len(self.residents) <= self._slots, self._said(step, expert, "no slot")
-                waves[expert] = wave
+                launches[expert] = launch
                 self._used(expert, step, victim, loaded=not hit)
         assert self.now == len(activations.expert), "there are more activations than needed experts"
 
@@ -127,9 +127,9 @@ class Audit:
         first = needed & self.residents if self.setting.resident_first else needed
         return sorted(first) + sorted(needed - first)
 
-    def _wave(self, waves: dict[int, int], place: int, opened: int) -> int:
-        """The wave of the coming activation, but for what its own copy waits for."""
-        last = max(waves.values(), default=0)
+    def _launch(self, launches: dict[int, int], place: int, opened: int) -> int:
+        """The launch of the coming activation, but for what its own copy waits for."""
+        last = max(launches.values(), default=0)
         new = self.setting.serial or (self.setting.resident_first and place == opened)
         return last + (place > 0 and new)
 
@@ -142,11 +142,11 @@ class Audit:
         draw: float,
     ) -> None:
         """Whether ``victim`` is the one that rules (a), (b), (c) and the policy give."""
-        needed, order, waves = context
+        needed, order, launches = context
         if len(self.residents) < self._slots:
             assert victim == -1, self._said(step, expert, f"evicts {victim}, with a slot free")
             return
-        candidates = sorted(self.residents - needed) or sorted(self.residents & set(waves))
+        candidates = sorted(self.residents - needed) or sorted(self.residents & set(launches))
         if not candidates:
             candidates = [[e for e in order if e in self.residents][-1]]
         said = self._said(step, expert, f"evicts {victim}, of the candidates {candidates}")

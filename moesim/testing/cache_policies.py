@@ -31,7 +31,7 @@ def keeps_the_rules(policy: CachePolicy, steps: Steps, setting: Setting) -> None
 
     Among the candidates of rules (a) and (b) the victim is the one with the policy's least key, of
     equals the lowest id: the compiled decisions are compared with ``policy.key`` called from
-    Python. Residents never exceed the slots; waves and waits follow from the victims.
+    Python. Residents never exceed the slots; launches and waits follow from the victims.
     """
     Audit(policy, steps, setting).verify(activations_of(policy, steps, setting))
 

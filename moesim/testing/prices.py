@@ -77,7 +77,7 @@ def _of_tokens(costs: CostModel, layer: LayerSpec) -> Iterator[tuple[str, Ints]]
 
 
 def _launches(moe: MoeSpec) -> Iterator[tuple[str, Ints, Ints]]:
-    """What grows, the rows of all waves, and where each wave begins."""
+    """What grows, the rows of all launches, and where each launch begins."""
     experts = moe.experts
     yield "experts: rows of one", ROWS, np.arange(len(ROWS))
     for rows in (1, 16, 256):

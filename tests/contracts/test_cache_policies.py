@@ -119,7 +119,7 @@ def test_the_studys_lifo(policies):
     assert activations.hit.tolist() == [False] * 3
     assert activations.victim.tolist() == [-1, -1, 2]
     assert activations.wait.tolist() == [-1, -1, 0]
-    assert activations.wave.tolist() == [0, 0, 1]
+    assert activations.launch.tolist() == [0, 0, 1]
 
 
 def test_the_last_in_turn_goes_where_nothing_else_can(caches):

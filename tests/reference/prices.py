@@ -18,7 +18,7 @@ class ToyPrices:
     """Integer formulas in which every argument matters; the reference's face (plain integers).
 
     Expert kernels cost a start-up, rise unevenly with each expert's rows and depend on the order,
-    so that a wrong wave is noticed. An all-to-all prices out and in differently, so that a matrix
+    so that a wrong launch is noticed. An all-to-all prices out and in differently, so that a matrix
     that was not transposed is noticed.
     """
 
@@ -175,10 +175,10 @@ class ToyCostModel:
 
     def experts_ns(self, layer: Any, rows: Any, starts: Any) -> Ints:
         rows, starts = np.asarray(rows).tolist(), np.asarray(starts).tolist()
-        ends = [*starts[1:], len(rows)][: len(starts)]  # without a wave none
-        waves = zip(starts, ends, strict=True)
+        ends = [*starts[1:], len(rows)][: len(starts)]  # without a launch none
+        launches = zip(starts, ends, strict=True)
         return np.array(
-            [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in waves], np.int64
+            [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in launches], np.int64
         )
 
     def cpu_expert_ns(self, layer: Any, rows: Any) -> Ints:
@@ -249,8 +249,8 @@ class ScalarPrices:
         return self._layered("shared_ns", layer, tokens)
 
     def experts_ns(self, layer: Any, rows: list[int]) -> int:
-        wave, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
-        (price,) = self.costs.experts_ns(self.layers[layer.index], wave, start)
+        launch, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
+        (price,) = self.costs.experts_ns(self.layers[layer.index], launch, start)
         return int(price)
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:

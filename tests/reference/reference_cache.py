@@ -120,7 +120,7 @@ class Cache:
         misses: Misses,
         now_ns: int = 0,
     ) -> list[Activation]:
-        """The activations of one step and layer in execution order; their waves are not set yet.
+        """The activations of one step and layer in execution order; their launches are not set yet.
 
         ``rows[expert]`` and ``weights[expert]`` are what the step gives each expert. The clock,
         ``now_ns``, only tells which prefetches have ended.
@@ -255,20 +255,20 @@ class Cache:
         return (self.layers.index(layer) - place - 1) % len(self.layers)
 
 
-def form_waves(activations: list[Activation], config: Config) -> list[list[Activation]]:
-    """The kernels of one step, and each activation's wave number."""
-    waves: list[list[Activation]] = []
+def form_launches(activations: list[Activation], config: Config) -> list[list[Activation]]:
+    """The kernels of one step, and each activation's launch number."""
+    launches: list[list[Activation]] = []
     residents_ended = False
     for activation in activations:
         if activation.place in (HOST, SKIP):
-            activation.wave = -1
+            activation.launch = -1
             continue
-        current = waves[-1] if waves else []
+        current = launches[-1] if launches else []
         if config.kernels == "serial":
             new = True  # one kernel an expert
         else:
-            new = not waves or activation.rule == "staged"
-            # rule (b): it takes the slot of an expert of the same wave
+            new = not launches or activation.rule == "staged"
+            # rule (b): it takes the slot of an expert of the same launch
             if activation.rule == "b" and activation.victim in [other.expert for other in current]:
                 new = True
             # resident_first: where the residents end
@@ -280,7 +280,7 @@ def form_waves(activations: list[Activation], config: Config) -> list[list[Activ
                 residents_ended = True
                 new = True
         if new:
-            waves.append([])
-        waves[-1].append(activation)
-        activation.wave = len(waves) - 1
-    return waves
+            launches.append([])
+        launches[-1].append(activation)
+        activation.launch = len(launches) - 1
+    return launches

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .reference_batches import Pass
-from .reference_cache import form_waves
+from .reference_cache import form_launches
 from .reference_gating import Routed, tokens_of
 from .reference_misses import HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
@@ -55,15 +55,15 @@ class Host:
             gate += kernels.reorder
         self.gate = on * nearest(gate * launch)
         self.activation = on * nearest(kernels.expert * launch)
-        self.wave = on * nearest(kernels.grouped * launch)
+        self.launch = on * nearest(kernels.grouped * launch)
         self.combine = on * nearest(combine * launch)
         self.head = on * nearest(head * launch)
         self.copy = on * nearest(software.host_per_copy_ns * software.copies_per_expert)
         self.synchronisations = on * software.synchronisations
         self.serial = config.kernels == "serial"
 
-    def experts(self, activations: int, waves: int) -> int:
-        return self.activation * activations if self.serial else self.wave * waves
+    def experts(self, activations: int, launches: int) -> int:
+        return self.activation * activations if self.serial else self.launch * launches
 
 
 class Gpu:
@@ -285,8 +285,8 @@ class Clock:
             activation.rows = (
                 0 if activation.place == SKIP else self.config.rows_on_gpu(activation.rows)
             )
-        waves = [form_waves(activations[g], self.config) for g in every]
-        copies = [DemandCopies(self, g, known[g], waves[g]) for g in every]
+        launches = [form_launches(activations[g], self.config) for g in every]
+        copies = [DemandCopies(self, g, known[g], launches[g]) for g in every]
         if self.config.agrees:
             permuted = shared_end = self.placed(known, shared_end, permute)
         arrived = [max(known[g], permuted[g]) for g in every]
@@ -294,11 +294,11 @@ class Clock:
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
             self.wait_for_layer(index, g, copies[g], activations[g])
-            for wave in waves[g]:
-                self.run_wave(layer, index, wave, copies[g])
+            for launch in launches[g]:
+                self.run_launch(layer, index, launch, copies[g])
             if index in self.coming[g].there:
                 self.coming[g].issue(gpu.t)
-            copies[g].finish(self.called(g, index, waves[g]), len(waves[g]))
+            copies[g].finish(self.called(g, index, launches[g]), len(launches[g]))
             self.wait_for_host(
                 layer, index, ready[g], [t for t in activations[g] if t.place == HOST]
             )
@@ -348,12 +348,12 @@ class Clock:
         gpu.charge("waiting_for_weights", gpu.t)
         self.unneeded += len(self.local[g]) - len(activations)
 
-    def called(self, g: int, index: int, waves: list[list[Activation]]) -> int:
+    def called(self, g: int, index: int, launches: list[list[Activation]]) -> int:
         """Experts of which the host launches kernels, one by one."""
         slots = self.config.slots_of(index)
         if self.config.software.calls_empty and (slots is None or slots >= len(self.local[g])):
             return len(self.local[g])
-        return sum(len(wave) for wave in waves)
+        return sum(len(launch) for launch in launches)
 
     def gate(self, layer: Layer, g: int, routed: Routed) -> tuple[int, int, int]:
         """The gate on one GPU: its end, and the prices of permuting the rows, where that comes
@@ -417,13 +417,13 @@ class Clock:
         gpu.charge("host", gpu.host)
         return gpu.host
 
-    def run_wave(
-        self, layer: Layer, index: int, wave: list[Activation], copies: DemandCopies
+    def run_launch(
+        self, layer: Layer, index: int, launch: list[Activation], copies: DemandCopies
     ) -> None:
-        step, g = wave[0].step, wave[0].gpu
+        step, g = launch[0].step, launch[0].gpu
         gpu = self.gpus[g]
         weights = 0
-        for activation in wave:
+        for activation in launch:
             promoted = activation.late and activation.copy.state == PROMOTED
             if activation.late and not promoted:
                 weights = max(weights, activation.copy.end)
@@ -433,18 +433,18 @@ class Clock:
                 self.spans.append(Span(step, index, g, "copy_in", (activation.expert,), start, end))
         start = max(gpu.t, weights)  # it starts when the last of its weights is there
         gpu.charge("waiting_for_weights", start)
-        kernel = self.prices.experts_ns(layer, [activation.rows for activation in wave])
+        kernel = self.prices.experts_ns(layer, [activation.rows for activation in launch])
         gpu.charge("experts", start + kernel)
-        gpu.t = start + max(kernel, link_ns(wave, self.model, self.prices))
+        gpu.t = start + max(kernel, link_ns(launch, self.model, self.prices))
         gpu.charge("waiting_for_weights", gpu.t)
-        copies.wave_end[wave[0].wave] = gpu.t
-        experts = tuple(activation.expert for activation in wave)
+        copies.launch_end[launch[0].launch] = gpu.t
+        experts = tuple(activation.expert for activation in launch)
         self.spans.append(Span(step, index, g, "compute", experts, start, gpu.t))
 
     def wait_for_host(
         self, layer: Layer, index: int, ready: int, activations: list[Activation]
     ) -> None:
-        """What the host computes starts when dispatch has ended, beside all waves."""
+        """What the host computes starts when dispatch has ended, beside all launches."""
         if not activations:
             return
         gpu = self.gpus[activations[0].gpu]
@@ -482,14 +482,16 @@ class LayerCopies:
 class DemandCopies:
     """One GPU's demand copies of one layer, in execution order, FIFO.
 
-    A copy of wave w waits at most for waves before w (rule b), so copies and waves can be
-    worked off wave by wave.
+    A copy of launch w waits at most for launches before w (rule b), so copies and launches can be
+    worked off launch by launch.
     """
 
-    def __init__(self, clock: Clock, g: int, known: int, waves: list[list[Activation]]) -> None:
+    def __init__(self, clock: Clock, g: int, known: int, launches: list[list[Activation]]) -> None:
         self.clock, self.gpu, self.known = clock, clock.gpus[g], known
-        self.wave_of = {activation.expert: activation.wave for wave in waves for activation in wave}
-        self.wave_end: dict[int, int] = {}
+        self.launch_of = {
+            activation.expert: activation.launch for launch in launches for activation in launch
+        }
+        self.launch_end: dict[int, int] = {}
         self.issued = 0
         self.last_end = known
         software = clock.config.software
@@ -498,7 +500,7 @@ class DemandCopies:
         )
 
     def issue_one(self) -> int:
-        """One that waits for no wave; its end."""
+        """One that waits for no launch; its end."""
         self.last_end = self.gpu.copy_in = max(self.next_issue(), self.gpu.copy_in) + self.price
         return self.last_end
 
@@ -522,13 +524,13 @@ class DemandCopies:
             activation.rule == "staged" and activation.victim is not None
         ):
             assert activation.victim is not None
-            start = max(start, self.wave_end[self.wave_of[activation.victim]])
-        if not self.clock.config.software.overlap and activation.wave > 0:  # nor beside a kernel
-            start = max(start, self.wave_end[activation.wave - 1])
+            start = max(start, self.launch_end[self.launch_of[activation.victim]])
+        if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
+            start = max(start, self.launch_end[activation.launch - 1])
         self.last_end = self.gpu.copy_in = start + self.price
         return start, self.last_end
 
-    def finish(self, called: int, waves: int) -> None:
+    def finish(self, called: int, launches: int) -> None:
         """What the host has launched by the end of the layer."""
         gpu, host = self.gpu, self.clock.host
         self.issued += gpu.ahead
@@ -536,7 +538,7 @@ class DemandCopies:
             gpu.host = max(gpu.host, self.last_end)
         elif self.issued:
             gpu.host = max(gpu.host, self.known) + self.issued * host.copy
-        gpu.host += host.experts(called, waves) + host.combine
+        gpu.host += host.experts(called, launches) + host.combine
 
 
 def transposed(matrix: list[list[int]]) -> list[list[int]]:

@@ -60,9 +60,9 @@ def host_ns(
     )
 
 
-def link_ns(wave: list[Activation], model: Model, prices: Prices) -> int:
-    """One pinned copy of all that a wave's kernel reads over the link."""
-    reads = [activation for activation in wave if activation.place == LINK]
+def link_ns(launch: list[Activation], model: Model, prices: Prices) -> int:
+    """One pinned copy of all that a launch's kernel reads over the link."""
+    reads = [activation for activation in launch if activation.place == LINK]
     if not reads:
         return 0
     return prices.copy_ns(len(reads) * model.expert_bytes, "h2d", pinned=True, copies=1)

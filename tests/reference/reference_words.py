@@ -189,7 +189,7 @@ class Activation:
     # "" no load | "free" | "a" | "b" | "c" | "d" | beside the slots: "staged" | "layer"
     rule: str = ""
     resident_at_start: bool = True
-    wave: int = 0  # -1: computed by the host, or not at all
+    launch: int = 0  # -1: computed by the host, or not at all
     rows: int = 0
     kept_rows: int = 0
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
@@ -203,7 +203,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class Span:
-    """When a copy, a wave or the host ran: engine ``copy_in``, ``compute`` or ``host``."""
+    """When a copy, a launch or the host ran: engine ``copy_in``, ``compute`` or ``host``."""
 
     step: int
     layer: int

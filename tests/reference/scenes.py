@@ -31,11 +31,11 @@ def log(verdict: Verdict, step: int) -> list[tuple[int, str, int | None]]:
     return [(t.expert, t.rule, t.victim) for t in activations_of(verdict, step)]
 
 
-def waves(verdict: Verdict, step: int) -> list[list[int]]:
+def launches(verdict: Verdict, step: int) -> list[list[int]]:
     activations = activations_of(verdict, step)
     return [
-        [t.expert for t in activations if t.wave == wave]
-        for wave in range(max(t.wave for t in activations) + 1)
+        [t.expert for t in activations if t.launch == launch]
+        for launch in range(max(t.launch for t in activations) + 1)
     ]
 
 

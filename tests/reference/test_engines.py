@@ -45,7 +45,7 @@ def test_a_tie_is_loaded_and_a_nanosecond_more_is_not() -> None:
 
 
 def test_a_kernel_reads_over_the_link_only_what_is_not_resident() -> None:
-    """Expert 0 is resident; 1 and 2 are read in the same wave, 17 + 67, longer than the kernel."""
+    """Expert 0 is resident; 1 and 2 are read in the same launch, 17 + 67, more than the kernel."""
     trace, model = scene([[0, 1, 2]], 4)
     prices = ToyPrices(expert_start=0, expert=0)
     config = Config(slots=1, initial="most_used", miss="zero_copy")

@@ -10,7 +10,7 @@ from .prices import ToyPrices
 from .reference import reference
 from .reference_words import Config, Kernels, Layer, Model, Software, Span, Verdict
 from .scenes import activations_of, log, scene
-from .scenes import waves as waves_of
+from .scenes import launches as launches_of
 from .test_reference_timeline import HandPrices, decode
 
 
@@ -35,7 +35,7 @@ def test_a_host_that_is_slower_than_the_gpu() -> None:
     verdict = reference(trace, model(4, 2), config, HandPrices())
     # attention 100 + (11 + 21 + 31) = 163; gate 30 + 6: 199; shared until 204
     # counts known at 199 + 7 = 206: host 2
-    # wave [0, 3], rows 2, 2: 20 + 60 + 8 = 88: 294
+    # launch [0, 3], rows 2, 2: 20 + 60 + 8 = 88: 294
     # the host: 2 rows of 20 bytes down 7: 213; experts 1 and 2, 150 + 10 each: 533;
     #   40 bytes up 50 + 40: 623. The GPU waits 623 - 294 = 329
     # unpermute 6: 629; head 40: 669
@@ -58,7 +58,7 @@ def test_a_host_that_is_slower_than_the_gpu() -> None:
 
 
 def test_a_host_that_is_faster_than_the_gpu() -> None:
-    """As above with 3 of 5 experts resident; the host is done before the wave."""
+    """As above with 3 of 5 experts resident; the host is done before the launch."""
     trace = decode([[[0, 2]], [[0, 3]], [[0, 4]]], first=[10, 20, 30])
     launches = Software(kernels=Kernels(expert=1), launch_ns=100)
     config = Config(
@@ -90,10 +90,10 @@ def test_a_host_that_is_faster_than_the_gpu() -> None:
     [
         # Expert 0: load 150 + (20 + 30 + 2) = 202 <= host 160 + 7 + (50 + 20) = 237, C = 150.
         # Expert 1: load 352 > host 237.
-        # copy 130-280 (stall 150), wave [0] 52: 332; the host 130 + 7 + 160 + (50 + 20) = 367
+        # copy 130-280 (stall 150), launch [0] 52: 332; the host 130 + 7 + 160 + (50 + 20) = 367
         (None, ["load", "host"], (57, 150, 35), 367 + 42),
         (1, ["load", "host"], (57, 150, 35), 367 + 42),
-        # No wave at all: the host 130 + 7 + 2 x 160 + (50 + 40) = 547, waited for from 130
+        # No launch at all: the host 130 + 7 + 2 x 160 + (50 + 40) = 547, waited for from 130
         (0, ["host", "host"], (5, 0, 417), 547 + 42),
     ],
 )
@@ -156,7 +156,7 @@ def test_cheapest_starts_anew_in_every_step(uploads: int | None) -> None:
     assert places(verdict, 0) == places(verdict, 1) == ["load", "host"]
 
 
-# Attention 111, gate 12: 123; shared until 128; known at 130. Wave [0, 1]: 20 + 60 + 4 = 84.
+# Attention 111, gate 12: 123; shared until 128; known at 130. Launch [0, 1]: 20 + 60 + 4 = 84.
 # The software copies an expert in two pieces, which a kernel that reads it does not.
 @pytest.mark.parametrize(
     ("expert_bytes", "longer", "duration"),
@@ -188,7 +188,8 @@ def test_zero_copy_after_the_residents() -> None:
     config = Config(slots=1, initial="most_used", order="resident_first", miss="zero_copy")
     verdict = reference(trace, model(4, 3), config, HandPrices())
     # attention 111; gate 13: 124; shared until 129; known at 131
-    # wave [0] 52: 183. Wave [1, 2]: 84 of the kernel, 250 of the link: 433; unpermute 3; head 40
+    # launch [0] 52: 183. Launch [1, 2]: 84 of the kernel, 250 of the link: 433; unpermute 3; head
+    # 40
     assert verdict.spans == [
         Span(0, 0, 0, "compute", (0,), 131, 183),
         Span(0, 0, 0, "compute", (1, 2), 183, 433),
@@ -204,7 +205,8 @@ def test_two_gpus_meet_at_combine_when_the_host_of_one_has_ended() -> None:
     # attention until 105 and 110; gate 10: 115, 120; reordering 2: 117, 122; shared: 122, 127
     # counts exchanged from 120, beside the reordering: 30 + 8 + 2 x 8 = 54: 174; told 7: 181
     # dispatch: GPU 0 sends 1 row: 181 + 30 + 20 = 231
-    # GPU 0: wave [0] 52: 283. GPU 1: wave [2], 2 rows, 54: 285; its host from 231, when dispatch
+    # GPU 0: launch [0] 52: 283. GPU 1: launch [2], 2 rows, 54: 285; its host from 231, when
+    # dispatch
     #   has ended: 7 + 160 + 70: 468. GPU 1 waits for it 183, and GPU 0 waits for GPU 1 185
     # combine: GPU 1 sends 1 row: 468 + 30 + 2 x 20 = 538; unpermute 2: 540; head 40: 580
     assert verdict.duration_ns == 580
@@ -231,12 +233,12 @@ def play_cheapest(steps: list[list[int]], **choices: Any) -> Verdict:
     return reference(trace, toy, Config(miss="cheapest", **choices), ToyPrices(copy_latency=0))
 
 
-def test_waves_form_as_if_the_activations_of_the_host_were_not_there() -> None:
+def test_launches_form_as_if_the_activations_of_the_host_were_not_there() -> None:
     verdict = play_cheapest([[0, 1], [0, 1, 2]], slots=1)
     assert log(verdict, 0) == [(0, "", None), (1, "free", None)]
-    # 0 by the host; 1 hits; 2 is loaded over 1 (b), whose wave it ends
+    # 0 by the host; 1 hits; 2 is loaded over 1 (b), whose launch it ends
     assert log(verdict, 1) == [(0, "", None), (1, "", None), (2, "b", 1)]
-    assert waves_of(verdict, 1) == [[1], [2]]
+    assert launches_of(verdict, 1) == [[1], [2]]
 
 
 @pytest.mark.parametrize(

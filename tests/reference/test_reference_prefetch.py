@@ -29,7 +29,7 @@ AHEAD = ("prefetched", "prefetches_used", "prefetches_cancelled", "prefetches_pr
 
 @dataclass(frozen=True)
 class FlatPrices:
-    """Attention 10, a wave 100, a copy of an expert its bytes; all else is free."""
+    """Attention 10, a launch 100, a copy of an expert its bytes; all else is free."""
 
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         return 10
@@ -99,8 +99,8 @@ def ways(verdict: Verdict, step: int, layer: int) -> str:
 
 def test_one_that_has_arrived_is_a_hit() -> None:
     verdict = play([[[0], [1]]], copy=50, slots=1, prefetch={"kind": "oracle"})
-    # known at 10; copy of 0: 60; wave: 160. The prefetch follows the demand copy: 60 - 110.
-    # Layer 1 is known at 170, when it is there: wave 270
+    # known at 10; copy of 0: 60; launch: 160. The prefetch follows the demand copy: 60 - 110.
+    # Layer 1 is known at 170, when it is there: launch 270
     assert spans(verdict, "copy_in") == [(0, (0,), 10, 60), (1, (1,), 60, 110)]
     assert spans(verdict, "compute") == [(0, (0,), 60, 160), (1, (1,), 170, 270)]
     assert (verdict.hits, verdict.late, verdict.misses) == (1, 0, 1)
@@ -111,7 +111,7 @@ def test_one_that_has_arrived_is_a_hit() -> None:
 
 def test_one_in_flight_is_waited_for() -> None:
     verdict = play([[[0], [1]]], copy=150, slots=1, prefetch={"kind": "oracle"})
-    # copy of 0: 10 - 160; wave: 260; the prefetch 160 - 310. Known at 270: 40 are missing
+    # copy of 0: 10 - 160; launch: 260; the prefetch 160 - 310. Known at 270: 40 are missing
     assert spans(verdict, "copy_in") == [(0, (0,), 10, 160), (1, (1,), 160, 310)]
     assert spans(verdict, "compute") == [(0, (0,), 160, 260), (1, (1,), 310, 410)]
     assert of_layer(verdict, 0, 1, "hits", "late", "misses", "stall_ns") == (0, 1, 0, 40)
@@ -141,7 +141,7 @@ def test_one_that_waits_is_promoted_to_its_activations_place() -> None:
     predicted = [[[], [1, 2]]]
     verdict = play([[[0], [0, 1, 2]]], predicted, copy=150, slots=3, prefetch={"kind": KIND})
     # 0: 10 - 160; prefetch of 1: 160 - 310; 2 would follow. Layer 1 is known at 270: activations 0
-    # missed, 1 and 2 late. Demand copies are 0: 310 - 460, and 2: 460 - 610. Wave: 610 - 710
+    # missed, 1 and 2 late. Demand copies are 0: 310 - 460, and 2: 460 - 610. Launch: 610 - 710
     assert ways(verdict, 0, 1) == "mll"
     assert spans(verdict, "copy_in") == [
         (0, (0,), 10, 160),
@@ -166,8 +166,8 @@ def test_a_promoted_copy_was_issued_before_and_costs_the_host_nothing() -> None:
         software=software,
         prefetch={"kind": "oracle"},
     )
-    # layer 0: known 10, wave 110 (the link's 50 are shorter). Layer 1: known 120; copy 410 - 460;
-    # wave 560. The host has issued at 410, and has nothing else to do
+    # layer 0: known 10, launch 110 (the link's 50 are shorter). Layer 1: known 120; copy 410 - 460;
+    # launch 560. The host has issued at 410, and has nothing else to do
     assert spans(verdict, "copy_in") == [(1, (0,), 410, 460)]
     assert of_layer(verdict, 0, 1, "late", "stall_ns", *AHEAD) == (1, 340, 1, 1, 0, 1)
     assert (verdict.duration_ns, verdict.time_ns["host"]) == (560, 0)
@@ -184,7 +184,7 @@ def test_the_host_issues_demand_copies_then_prefetches() -> None:
         prefetch={"kind": "oracle"},
     )
     # known at 10; demand copies are issued at 210 and 410, prefetches at 610 and 810; the host
-    # has done all at 810. Wave: 460 - 560. Layer 1 is known at 570: both wait for the host
+    # has done all at 810. Launch: 460 - 560. Layer 1 is known at 570: both wait for the host
     assert spans(verdict, "copy_in") == [
         (0, (0,), 210, 260),
         (0, (1,), 410, 460),
@@ -218,7 +218,7 @@ def test_a_cancelled_one_leaves_its_slot_and_an_unneeded_one_stays() -> None:
     predicted: list[list[list[int]]] = [[[], [1, 2]], [[], []]]
     verdict = play(passes, predicted, copy=150, slots=3, prefetch={"kind": KIND})
     # Layer 1 is known at 270: 1 is in flight until 310 and stays, 2 waits and is cancelled.
-    # 3: 310 - 460; wave 560. Pass 1: layer 0 hits: 670; layer 1: 680: 0 takes the free slot
+    # 3: 310 - 460; launch 560. Pass 1: layer 0 hits: 670; layer 1: 680: 0 takes the free slot
     assert of_layer(verdict, 0, 1, *AHEAD) == (1, 0, 1, 0)
     assert log(verdict, 1) == [(0, "", None), (0, "free", None), (1, "", None)]
     assert ways(verdict, 1, 1) == "mh"
@@ -239,14 +239,14 @@ def test_a_late_expert_that_waits_and_is_evicted_is_cancelled() -> None:
 
 
 def test_a_late_activation_is_no_resident_for_the_order() -> None:
-    """Residents first: 2 stays from pass 0; 1 is in flight, and runs in a wave after 2."""
+    """Residents first: 2 stays from pass 0; 1 is in flight, and runs in a launch after 2."""
     passes = [[[0], [2]], [[1], [1, 2]]]
     predicted: list[list[list[int]]] = [[[], []], [[], [1]]]
     verdict = play(
         passes, predicted, copy=150, slots=[1, 2], order="resident_first", prefetch={"kind": KIND}
     )
     # pass 0: 10 - 160 - 260; 270 - 420 - 520. Pass 1: 530 - 680 - 780; the prefetch 680 - 830;
-    # layer 1 is known at 790: wave [2] until 890, then [1]
+    # layer 1 is known at 790: launch [2] until 890, then [1]
     assert ways(verdict, 1, 1) == "hl"
     assert spans(verdict, "compute")[-2:] == [(1, (2,), 790, 890), (1, (1,), 890, 990)]
 
@@ -256,8 +256,8 @@ def test_a_budget_leaves_out_what_would_exceed_it() -> None:
     passes = [[[0], [1], [1, 2]]]
     ahead = {"kind": "oracle", "layers": 2, "budget": 2 * 50 + 49}
     verdict = play(passes, copy=50, slots=3, prefetch=ahead)
-    # 0: 10 - 60; wave 160; prefetches 60 - 110 (layer 1) and 110 - 160 (expert 1 of layer 2).
-    # Layer 1 is known at 170: both have ended: expert 2 170 - 220; wave 270; layer 2 hits at 280
+    # 0: 10 - 60; launch 160; prefetches 60 - 110 (layer 1) and 110 - 160 (expert 1 of layer 2).
+    # Layer 1 is known at 170: both have ended: expert 2 170 - 220; launch 270; layer 2 hits at 280
     assert spans(verdict, "copy_in") == [
         (0, (0,), 10, 60),
         (1, (1,), 60, 110),
@@ -329,10 +329,10 @@ def test_a_copy_that_rule_d_evicts_is_cancelled() -> None:
         software=Software(host_per_copy_ns=1000),
         prefetch={"kind": KIND, "layers": 3},
     )
-    # layer 0: 0 1010 - 1060; wave 1160; for layer 3: 0, 1, 2 at 2010, 3010 and 4010; the host 4010
-    # layer 1, 1170: nothing is needed: 3 takes the place of 0 of layer 0: 2170; the host 5010
+    # layer 0: 0 1010 - 1060; launch 1160; for layer 3: 0, 1, 2 at 2010, 3010 and 4010; the host
+    # 4010 layer 1, 1170: nothing is needed: 3 takes the place of 0 of layer 0: 2170; the host 5010
     # layer 2, 1180: all are pinned for layer 3: 3 goes (d) and is cancelled. The copy waits for
-    #   the host, and no prefetch starts meanwhile: 2180 - 2230; wave 2330; the host 6010
+    #   the host, and no prefetch starts meanwhile: 2180 - 2230; launch 2330; the host 6010
     # layer 3, 2340: 0 came 2230 - 2280; 1 and 2 wait for the host and are cancelled
     assert log(verdict, 0) == [(0, "free", None), (0, "d", 3), (0, "", None)]
     assert spans(verdict, "copy_in") == [
@@ -395,9 +395,9 @@ def test_history_is_what_the_last_pass_needed() -> None:
     passes = [[[0], [1]], [[2], [3]], [[0], [1]]]
     verdict = play(passes, copy=50, slots=1, prefetch={"kind": "history", "layers": 2})
     # pass 0, layer 0: nothing is known of layer 1; its own 0 is pinned for pass 1.
-    #   0: 10 - 60; wave 160; layer 1: 170 - 220; wave 320
-    # pass 1: 2 over 0: 330 - 380; wave 480. For layer 1 in this pass 1, which is there.
-    #   layer 1: 490 - 540; 3 over 1; wave 640. For layer 0 in pass 2: 2, there
+    #   0: 10 - 60; launch 160; layer 1: 170 - 220; launch 320
+    # pass 1: 2 over 0: 330 - 380; launch 480. For layer 1 in this pass 1, which is there.
+    #   layer 1: 490 - 540; 3 over 1; launch 640. For layer 0 in pass 2: 2, there
     # pass 2: the same again: no prefetch at all with one slot
     assert verdict.prefetched == 0
     assert verdict.duration_ns == 960
@@ -493,7 +493,7 @@ def test_a_layer_that_is_all_resident_counts_but_gets_nothing() -> None:
     """Layer 1 has slots for all: with one layer ahead, layer 2 gets nothing from layer 0."""
     ahead = {"kind": "oracle", "layers": 1}
     verdict = play([[[0], [1], [2]]], copy=50, slots=[1, 4, 1], prefetch=ahead)
-    # layer 0: 10 - 60 - 160; layer 1 is known at 170 and asks for 2: 170 - 220; wave 270
+    # layer 0: 10 - 60 - 160; layer 1 is known at 170 and asks for 2: 170 - 220; launch 270
     assert spans(verdict, "copy_in") == [(0, (0,), 10, 60), (2, (2,), 170, 220)]
     assert (verdict.hits, verdict.duration_ns) == (2, 380)
 

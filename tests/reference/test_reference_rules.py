@@ -1,4 +1,4 @@
-"""Victims and waves worked by hand from docs/semantics.md."""
+"""Victims and launches worked by hand from docs/semantics.md."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zlib
 import numpy as np
 import pytest
 
-from .scenes import log, play, waves
+from .scenes import launches, log, play
 
 
 def test_the_studys_lifo() -> None:
     """2 slots, needs 1, 2, 3: load 1, load 2, then (b): 3 over 2 after 2 has run."""
     verdict = play([[1, 2, 3]], 4, slots=2, policy="lifo")
     assert log(verdict, 0) == [(1, "free", None), (2, "free", None), (3, "b", 2)]
-    assert waves(verdict, 0) == [[1, 2], [3]]
+    assert launches(verdict, 0) == [[1, 2], [3]]
     copies = [span for span in verdict.spans if span.engine == "copy_in"]
     kernels = [span for span in verdict.spans if span.engine == "compute"]
     assert copies[2].start_ns == kernels[0].end_ns  # after 2 has run
@@ -68,17 +68,17 @@ def test_frequency_survives_eviction() -> None:
 
 def test_rule_c_evicts_the_last_of_n_which_misses_at_its_own_activation() -> None:
     # Residents 3 and 4. 1 finds neither a stranger (a) nor one whose activation is over (b): 4 goes
-    # (c). 3 hits. 4 misses: 1 (used before 3) has had its activation and goes (b), so a new wave
+    # (c). 3 hits. 4 misses: 1 (used before 3) has had its activation and goes (b), so a new launch
     # begins.
     verdict = play([[3, 4], [1, 3, 4]], 5, slots=2, policy="lru")
     assert log(verdict, 1) == [(1, "c", 4), (3, "", None), (4, "b", 1)]
-    assert waves(verdict, 1) == [[1, 3], [4]]
+    assert launches(verdict, 1) == [[1, 3], [4]]
 
 
 def test_resident_first_runs_the_residents_before_they_are_evicted() -> None:
     verdict = play([[3, 4], [1, 3, 4]], 5, slots=2, policy="lru", order="resident_first")
     assert log(verdict, 1) == [(3, "", None), (4, "", None), (1, "b", 3)]
-    assert waves(verdict, 1) == [[3, 4], [1]]
+    assert launches(verdict, 1) == [[3, 4], [1]]
 
 
 def test_rules_follow_each_other_in_one_step() -> None:
@@ -86,7 +86,7 @@ def test_rules_follow_each_other_in_one_step() -> None:
     # 1 is over, so (b). 5 is a hit all the same.
     verdict = play([[0, 5], [1, 2, 5]], 6, slots=2, policy="lru")
     assert log(verdict, 1) == [(1, "a", 0), (2, "b", 1), (5, "", None)]
-    assert waves(verdict, 1) == [[1], [2, 5]]
+    assert launches(verdict, 1) == [[1], [2, 5]]
 
 
 def test_min_ranks_within_the_next_step_and_ties_on_never_go_to_the_lowest_id() -> None:
@@ -115,23 +115,23 @@ def test_most_used_are_there_at_the_start() -> None:
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        # lru: 3 over 1 (wave 0, so a new one begins), 4 over 2 (an earlier wave: no new one).
+        # lru: 3 over 1 (launch 0, so a new one begins), 4 over 2 (an earlier launch: no new one).
         ({"policy": "lru"}, [[1, 2], [3, 4]]),
-        # lifo: 3 over 2 (wave 0), 4 over 3 (its own wave): streams through one slot.
+        # lifo: 3 over 2 (launch 0), 4 over 3 (its own launch): streams through one slot.
         ({"policy": "lifo"}, [[1, 2], [3], [4]]),
         ({"policy": "lru", "kernels": "serial"}, [[1], [2], [3], [4]]),
-        # no residents: the residents' end opens no extra wave
+        # no residents: the residents' end opens no extra launch
         ({"policy": "lru", "order": "resident_first"}, [[1, 2], [3, 4]]),
     ],
 )
-def test_waves(choices: dict[str, str], expected: list[list[int]]) -> None:
-    assert waves(play([[1, 2, 3, 4]], 5, slots=2, **choices), 0) == expected
+def test_launches(choices: dict[str, str], expected: list[list[int]]) -> None:
+    assert launches(play([[1, 2, 3, 4]], 5, slots=2, **choices), 0) == expected
 
 
-def test_resident_first_ends_a_wave_where_the_residents_end_even_with_room() -> None:
+def test_resident_first_ends_a_launch_where_the_residents_end_even_with_room() -> None:
     verdict = play([[2], [0, 1, 2]], 5, slots=4, order="resident_first")
-    assert waves(verdict, 1) == [[2], [0, 1]]
-    assert waves(play([[2], [0, 1, 2]], 5, slots=4), 1) == [[0, 1, 2]]
+    assert launches(verdict, 1) == [[2], [0, 1]]
+    assert launches(play([[2], [0, 1, 2]], 5, slots=4), 1) == [[0, 1, 2]]
 
 
 def test_static_gating_needs_every_local_expert() -> None:

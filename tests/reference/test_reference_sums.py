@@ -53,13 +53,13 @@ def test_host_time_by_execution() -> None:
     eager = Host(Config(software=SOFTWARE))
     # 3 x 2.5 + 1 = 8.5 -> 9; 2 x 2.5; 5 x 2.5 = 12.5 -> 13; 10; 15; 17.5 -> 18; 4.5 -> 5
     assert (eager.attention, eager.gate, eager.combine, eager.head) == (9, 5, 15, 18)
-    assert (eager.activation, eager.wave, eager.copy, eager.synchronisations) == (13, 10, 5, 2)
-    assert eager.experts(activations=3, waves=2) == 20
+    assert (eager.activation, eager.launch, eager.copy, eager.synchronisations) == (13, 10, 5, 2)
+    assert eager.experts(activations=3, launches=2) == 20
     assert Host(Config(software=SOFTWARE, kernels="serial")).experts(3, 3) == 39
     # one launch for attention: 2.5 + 1 = 3.5 -> 4; head 2.5 -> 3; combine none
     piecewise = Host(Config(software=SOFTWARE, execution="piecewise"))
     assert (piecewise.attention, piecewise.gate, piecewise.combine, piecewise.head) == (4, 5, 0, 3)
-    assert (piecewise.activation, piecewise.wave, piecewise.copy) == (13, 10, 5)
+    assert (piecewise.activation, piecewise.launch, piecewise.copy) == (13, 10, 5)
     graph = Host(Config(software=SOFTWARE, execution="graph", decide="device"))
     assert {value for name, value in vars(graph).items() if name != "serial"} == {0}
 
@@ -75,8 +75,8 @@ def test_both_faces_of_the_toy_prices_agree() -> None:
     toy, layer = ToyPrices(), Layer(3, moe=True, kind=3)
     costs = ToyCostModel(toy, lambda one: int(one.kind))
     rows = [4, 0, 7, 1, 1]
-    waves = [[4, 0], [7], [1, 1]]
-    expected = [toy.experts_ns(layer, wave) for wave in waves]
+    launches = [[4, 0], [7], [1, 1]]
+    expected = [toy.experts_ns(layer, launch) for launch in launches]
     assert costs.experts_ns(layer, np.array(rows), np.array([0, 2, 3])).tolist() == expected
     assert toy.experts_ns(layer, [4, 0, 7]) != sum(expected[:2])
     scalar = ScalarPrices(costs, [layer])

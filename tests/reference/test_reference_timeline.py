@@ -96,17 +96,17 @@ def test_one_gpu() -> None:
     model = Model([Layer(0, moe=True)], 3, 2, 10, 2, expert_bytes=100)
     config = Config(batch_size=2, slots=2, policy="lru", software=SOFTWARE)
     verdict = reference(trace, model, config, HandPrices())
-    # Step 0. N = {0, 1, 2}, rows 1, 2, 1. Waves [0, 1] and [2]: 2 takes 0's slot (lru, rule b).
+    # Step 0. N = {0, 1, 2}, rows 1, 2, 1. Launches [0, 1] and [2]: 2 takes 0's slot (lru, rule b).
     #   attention 100 + (11 + 21) = 132;                       t = 132, host = 2 + 4 = 6
     #   gate 10 x 2 + permute 4 = 24;                          t = 156, host = 8
     #   shared 5, until 161; counts known at 156 + (7 + 3) = 166: host +5 after the shared expert
     #   copies of 50 + 100 = 150, issued 171, 176, 181: expert 0 171-321, expert 1 321-471
-    #   wave [0, 1] from 471 (stall 471 - 166 = 305), 20 + 60 + 6 = 86, until 557
-    #   expert 2 waits for that wave: 557-707 (stall 150); wave [2] 20 + 30 + 2 = 52, until 759
+    #   launch [0, 1] from 471 (stall 471 - 166 = 305), 20 + 60 + 6 = 86, until 557
+    #   expert 2 waits for that launch: 557-707 (stall 150); launch [2] 20 + 30 + 2 = 52, until 759
     #   unpermute 4: 763; head 40: 803. host = 166 + 3 x 5 + 2 x 2 + 2 + 2 = 189 < 803
     # Step 1. Both hit, rows 2, 2.
     #   attention 100 + (12 + 22): 937; gate 24: 961; shared until 966; known 971
-    #   wave [1, 2] 20 + 60 + 8 = 88: 1059; unpermute 4: 1063; head 40: 1103
+    #   launch [1, 2] 20 + 60 + 8 = 88: 1059; unpermute 4: 1063; head 40: 1103
     assert [(s["start_ns"], s["end_ns"]) for s in verdict.steps] == [(0, 803), (803, 1103)]
     assert verdict.spans == [
         Span(0, 0, 0, "copy_in", (0,), 171, 321),

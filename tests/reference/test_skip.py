@@ -60,7 +60,7 @@ def test_a_skipped_expert_costs_nothing_but_its_weight() -> None:
     config = Config(slots=1, initial="most_used", first_part=0.1, miss="skip")
     case = Case(trace, model, config, ToyPrices())
     verdict = reference(trace, model, config, case.prices)
-    assert [(t.expert, t.place, t.wave, t.rows) for t in verdict.activations] == [
+    assert [(t.expert, t.place, t.launch, t.rows) for t in verdict.activations] == [
         (0, "", 0, 1),
         (1, "skip", -1, 0),
         (1, "skip", -1, 0),

@@ -14,7 +14,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.counts import CANCELLED, CAUSED, STARTED, TAKEN_OVER, USED
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
-from moesim.engine.des.layer import MoeLayer, launches
+from moesim.engine.des.layer import MoeLayer, host_launches
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
@@ -75,7 +75,7 @@ class Ahead:
     def decide(
         self, chunk: Chunk, table: Ints, layer: MoeLayer, index: int
     ) -> tuple[Groups, Ends, int]:
-        """The activations of ``layer`` in pass ``index`` of ``chunk``, now: its copies by wave,
+        """The activations of ``layer`` in pass ``index`` of ``chunk``, now: its copies by launch,
         which wait for each other's ends, and how many copies the host issues. They are counted in
         ``table``, as ``Tally`` has it.
         """
@@ -98,7 +98,7 @@ class Ahead:
         work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
         groups, ends, caused = self._copies(place, activations, work.laid.loaded, late)
         layer.skip_to(index)
-        layer.append(work, launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
+        layer.append(work, host_launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
         where = (index, layer.moe_index, self.gpu)
         table[where] = work.laid.counts[0]
         table[where][CAUSED] = caused
@@ -152,7 +152,7 @@ class Ahead:
         late: NDArray[np.bool_],
     ) -> tuple[Groups, Ends, int]:
         """Queue the copies of the activations, promoted ones among them, and follow evictions: the
-        copies of each wave, in order, and how many misses prefetches had caused.
+        copies of each launch, in order, and how many misses prefetches had caused.
         """
         groups: Groups = defaultdict(list)
         ends: Ends = {}
@@ -161,18 +161,18 @@ class Ahead:
         columns = (
             activations.expert,
             activations.hit,
-            activations.wave,
+            activations.launch,
             activations.wait,
             loaded,
             activations.victim,
             late,
         )
-        for expert, hit, wave, wait, is_loaded, victim, is_late in zip(
+        for expert, hit, launch, wait, is_loaded, victim, is_late in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             key = (layer, expert)
             if is_late:
-                groups[wave].append(self._awaited(key))
+                groups[launch].append(self._awaited(key))
             caused += not hit and key in self.by_prefetch
             if victim >= 0 and slots is not None:
                 self._evict(self._key(slots, victim))
@@ -181,10 +181,10 @@ class Ahead:
                 group = self._copy((step, layer), expert, int(self.env.now))
                 group.index, group.after = loads, after
                 self.copy_in.submit(group)
-                groups[wave].append(group)
+                groups[launch].append(group)
                 loads += 1
-        for of_wave in groups.values():
-            of_wave.sort(key=lambda group: not group.begun)
+        for of_launch in groups.values():
+            of_launch.sort(key=lambda group: not group.begun)
         return groups, ends, caused
 
     def _awaited(self, key: tuple[int, int]) -> CopyGroup:

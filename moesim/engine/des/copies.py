@@ -30,7 +30,7 @@ class CopyGroup:
     """Copies of equal size that follow one another: one event for all.
 
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
-    the layer's copies; ``after``: the end of the victim's wave for which the first one waits;
+    the layer's copies; ``after``: the end of the victim's launch for which the first one waits;
     ``ahead``: they do not wait for the host; ``begun``: the first has its turn; ``experts``: which,
     where that is recorded. ``spans`` are filled in as it runs.
     """

@@ -144,10 +144,10 @@ class Gpu(Compute):
         self.time = max(known, free)
         if self.case.gating.agrees:
             known = self._permute(layer, index)
-        low, high = layer.step_waves[index], layer.step_waves[index + 1]
+        low, high = layer.step_launches[index], layer.step_launches[index + 1]
         self._launch_experts(layer, index)
-        for wave in range(low, high):
-            self._run_wave(layer, wave)
+        for launch in range(low, high):
+            self._run_launch(layer, launch)
         if layer.hosted_ns:
             self._host_alone(layer, index, known)
         self._unpermute(layer, index)
@@ -181,14 +181,14 @@ class Gpu(Compute):
         self.charge(HOST, self.host, "read counts")
         return self.host
 
-    def _run_wave(self, layer: MoeLayer, wave: int) -> None:
-        start, experts = self.time, layer.experts_of_wave(wave) if self.keep_spans else ""
-        self.time += layer.wave_ns[wave]
+    def _run_launch(self, layer: MoeLayer, launch: int) -> None:
+        start, experts = self.time, layer.experts_of_launch(launch) if self.keep_spans else ""
+        self.time += layer.kernel_ns[launch]
         self.charge(EXPERTS, self.time, "experts", experts)
-        if beyond := layer.read_ns[wave]:
+        if beyond := layer.read_ns[launch]:
             self.time += beyond
             self.charge(WEIGHTS, self.time, "wait for weights", experts)
-        if self.keep_spans and (number := layer.read[wave]):
+        if self.keep_spans and (number := layer.read[launch]):
             amount = number * layer.amount
             end = start + self.case.prices.copy_ns(amount, "h2d", True, 1)
             self.span("read", "read experts", start, end, "copy", "", amount)
@@ -235,7 +235,7 @@ class Gpu(Compute):
         beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
         there = 0 if whole is None else (yield from self._arrival(whole))
-        last_copy = max(there, (yield from self._waves(layer, index, groups, ends)))
+        last_copy = max(there, (yield from self._launches(layer, index, groups, ends)))
         if whole and self.to_stream:
             yield from self.reach()
             self._copy_ahead(index)
@@ -254,8 +254,8 @@ class Gpu(Compute):
     def _settle(
         self, layer: MoeLayer, index: int, known: int
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
-        """The copies of the layer, queued when the counts are known: by wave, the wave ends that
-        some wait for, and those of the whole layer where it came ahead.
+        """The copies of the layer, queued when the counts are known: by launch, the launch ends
+        that some wait for, and those of the whole layer where it came ahead.
         """
         whole = self.coming.pop(layer.index, None)
         groups, ends = ({}, {}) if whole else self._copies(layer, index, known)
@@ -301,21 +301,21 @@ class Gpu(Compute):
         self.charge(WEIGHTS, self.time, "wait for weights")
         return end
 
-    def _waves(
+    def _launches(
         self,
         layer: MoeLayer,
         index: int,
         groups: Groups,
         ends: Ends,
     ) -> Generator[simpy.Event, Any, int]:
-        """Every wave, each when its weights are there. Returns the end of the last copy, 0 without
-        one.
+        """Every launch, each when its weights are there. Returns the end of the last copy, 0
+        without one.
         """
-        low, high, last_copy = layer.step_waves[index], layer.step_waves[index + 1], 0
+        low, high, last_copy = layer.step_launches[index], layer.step_launches[index + 1], 0
         for number in range(high - low):
             if number in groups:
                 last_copy = yield from self._arrival(groups[number][-1])
-            self._run_wave(layer, low + number)
+            self._run_launch(layer, low + number)
             if number in ends:
                 yield from self.reach()
                 ends[number].succeed()
@@ -333,7 +333,7 @@ class Gpu(Compute):
         self._launch_experts(layer, index)
 
     def _launch_experts(self, layer: MoeLayer, index: int) -> None:
-        self.launch("launch experts", self.host + layer.launches[index] * self.hosts.wave)
+        self.launch("launch experts", self.host + layer.host_launches[index] * self.hosts.experts)
         self.launch("launch combine", self.host + self.hosts.combine)
 
     def _together(self, arrival: int, price_ns: int, what: str) -> Generator[simpy.Event, int, int]:

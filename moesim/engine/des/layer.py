@@ -38,17 +38,17 @@ class DenseLayer:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MoeLayer:
-    """A MoE layer on one GPU; lists by pass, and offsets by pass into waves and copies. What
+    """A MoE layer on one GPU; lists by pass, and offsets by pass into launches and copies. What
     follows from activations is appended as they are decided.
 
     ``terms`` by stage; ``launched``: what the host launches for them beyond its constants.
-    ``launches``: kernels of experts that the host launches. ``activation_expert``,
-    ``wave_activation`` and ``copy_expert`` name them. ``filled``: free slots that a pass fills.
+    ``host_launches``: kernels of experts that the host launches. ``activation_expert``,
+    ``launch_activation`` and ``copy_expert`` name them. ``filled``: free slots that a pass fills.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
-    over the link adds to a wave, ``read``: of how many experts; ``hosted_ns``: prices of the host's
-    experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a pass.
-    ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for the
-    counts; ``exchange_ns``: the count exchange, 0 where there is none.
+    over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
+    host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
+    pass. ``copy_ns``: price of one expert's copy, ``amount`` its bytes; ``sync_ns``: the wait for
+    the counts; ``exchange_ns``: the count exchange, 0 where there is none.
     """
 
     index: int
@@ -62,9 +62,9 @@ class MoeLayer:
     sync_ns: int
     exchange_ns: int
     names: NDArray[np.object_]
-    step_waves: list[int] = field(default_factory=lambda: [0])
-    launches: list[int] = field(default_factory=list)
-    wave_ns: list[int] = field(default_factory=list)
+    step_launches: list[int] = field(default_factory=lambda: [0])
+    host_launches: list[int] = field(default_factory=list)
+    kernel_ns: list[int] = field(default_factory=list)
     read_ns: list[int] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
     step_hosted: list[int] = field(default_factory=lambda: [0])
@@ -73,32 +73,32 @@ class MoeLayer:
     down_ns: list[int] = field(default_factory=list)
     up_ns: list[int] = field(default_factory=list)
     step_copies: list[int] = field(default_factory=lambda: [0])
-    copy_wave: list[int] = field(default_factory=list)
+    copy_launch: list[int] = field(default_factory=list)
     copy_wait: list[int] = field(default_factory=list)
     activation_expert: list[str] = field(default_factory=list)
-    wave_activation: list[int] = field(default_factory=lambda: [0])
+    launch_activation: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
 
-    def append(self, work: Work, launches: Ints, bypassed: NDArray[np.bool_]) -> None:
-        """The work of passes that follow those which are there; ``launches`` int64[passes],
+    def append(self, work: Work, host_launches: Ints, bypassed: NDArray[np.bool_]) -> None:
+        """The work of passes that follow those which are there; ``host_launches`` int64[passes],
         ``bypassed`` bool[passes] that leave the slots as they are.
         """
         laid, one = work.laid, work.activations
         ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
-        _continue(self.step_waves, laid.step_waves[1:])
+        _continue(self.step_launches, laid.step_launches[1:])
         _continue(self.step_hosted, laid.step_hosted[1:])
         _continue(self.step_copies, laid.step_copies[1:])
-        _continue(self.wave_activation, ends)
-        self.launches.extend(launches.tolist())
-        self.wave_ns.extend(work.wave_ns.tolist())
+        _continue(self.launch_activation, ends)
+        self.host_launches.extend(host_launches.tolist())
+        self.kernel_ns.extend(work.kernel_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
         self.read.extend(laid.read.tolist())
         self.hosted_ns.extend(work.hosted_ns.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
-        self.copy_wave.extend(laid.copy_wave.tolist())
+        self.copy_launch.extend(laid.copy_launch.tolist())
         self.copy_wait.extend(laid.copy_wait.tolist())
         self.activation_expert.extend(self.names[one.expert[laid.on_gpu]].tolist())
         self.hosted_expert.extend(self.names[one.expert[laid.hosted]].tolist())
@@ -110,10 +110,10 @@ class MoeLayer:
 
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""
-        passes = index - len(self.launches)
-        for offsets in (self.step_waves, self.step_hosted, self.step_copies):
+        passes = index - len(self.host_launches)
+        for offsets in (self.step_launches, self.step_hosted, self.step_copies):
             offsets.extend(offsets[-1:] * passes)
-        for values in (self.launches, self.down_ns, self.up_ns, self.filled):
+        for values in (self.host_launches, self.down_ns, self.up_ns, self.filled):
             values.extend([0] * passes)
         self.streamed.extend([False] * passes)
 
@@ -125,10 +125,12 @@ class MoeLayer:
         """The experts that the host computes in a pass."""
         return self.hosted_expert[self.step_hosted[index] : self.step_hosted[index + 1]]
 
-    def experts_of_wave(self, wave: int) -> str:
-        """The experts that run in ``wave`` of the chunk, with commas between."""
+    def experts_of_launch(self, launch: int) -> str:
+        """The experts that run in ``launch`` of the chunk, with commas between."""
         return ",".join(
-            self.activation_expert[self.wave_activation[wave] : self.wave_activation[wave + 1]]
+            self.activation_expert[
+                self.launch_activation[launch] : self.launch_activation[launch + 1]
+            ]
         )
 
     def expert_of_copy(self, copy: int) -> str:
@@ -172,7 +174,7 @@ def layers_on(
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]
             passes = slice(chunk.first, chunk.first + chunk.passes)
-            placed.append(work, launches(case, work, moe, gpu), case.bypassed[passes])
+            placed.append(work, host_launches(case, work, moe, gpu), case.bypassed[passes])
         layers.append(placed)
         moe_index += 1
     return layers
@@ -191,12 +193,12 @@ def _continue(offsets: list[int], ends: Ints) -> None:
     offsets.extend((ends + offsets[-1]).tolist())
 
 
-def launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
-    """Launches int64[passes] of experts' kernels: a wave each, or every local expert where the
+def host_launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
+    """Launches int64[passes] of experts' kernels: a launch each, or every local expert where the
     software calls empty ones too.
     """
-    waves: Ints = np.diff(work.laid.step_waves)
+    launches: Ints = np.diff(work.laid.step_launches)
     calls_all = case.software.calls_empty and case.kernels == "serial"
     if not (calls_all and case.resident(gpu)[moe_index]):
-        return waves
-    return np.full_like(waves, len(case.local_experts(gpu)))
+        return launches
+    return np.full_like(launches, len(case.local_experts(gpu)))

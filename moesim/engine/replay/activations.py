@@ -1,4 +1,4 @@
-"""Activations, waves and copies of a run of passes at once, compiled, where every miss is loaded
+"""Activations, launches and copies of a run of passes at once, compiled, where every miss is loaded
 and nothing is prefetched.
 """
 
@@ -37,27 +37,27 @@ class Known(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """The decisions of a run of passes. Of each (MoE layer, GPU), where its waves and copies begin
-    and how many there are up to each pass; of each wave the rows where all experts have one,
-    else 0: it is odd then, and the rows of the odd ones are kept; of each copy its wave and the
-    wave for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the waves, copies, odd waves
-    and their rows of a kind of layer end; ``counts`` int64[3, passes, layers, gpus];
-    ``most_waves`` int64[1] of a step.
+    """The decisions of a run of passes. Of each (MoE layer, GPU), where its launches and copies
+    begin and how many there are up to each pass; of each launch the rows where all experts have
+    one, else 0: it is odd then, and the rows of the odd ones are kept; of each copy its launch and
+    the launch for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the launches, copies,
+    odd launches and their rows of a kind of layer end; ``counts`` int64[3, passes, layers, gpus];
+    ``most_launches`` int64[1] of a step.
     """
 
-    step_waves: Any
-    wave_base: Any
-    wave_ones: Any
+    step_launches: Any
+    launch_base: Any
+    launch_ones: Any
     step_copies: Any
     copy_base: Any
-    copy_wave: Any
+    copy_launch: Any
     copy_wait: Any
     odd_at: Any
     odd_starts: Any
     odd_rows: Any
     ends: Any
     counts: Any
-    most_waves: Any
+    most_launches: Any
 
 
 class Order(NamedTuple):
@@ -88,24 +88,24 @@ def look_up(rules: Any, offsets: Any, experts: Any, distances: Any, slots: int, 
     known = len(distances) > 0
     for step in range(len(offsets) - 1):
         low, high = offsets[step], offsets[step + 1]
-        rest, wave = low, 0
+        rest, launch = low, 0
         for turn in range(2 if known and rules.resident_first else 1):
             begin = rest
             for i in range(low, high):
                 hit = not known or distances[i] < slots
                 if not (known and rules.resident_first) or hit == (turn == 0):
                     out.expert[rest], out.hit[rest], out.wait[rest] = experts[i], hit, -1
-                    wave += rest > low and (rules.serial or rest == begin)
-                    out.wave[rest] = wave
+                    launch += rest > low and (rules.serial or rest == begin)
+                    out.launch[rest] = launch
                     rest += 1
 
 
 class Filled(NamedTuple):
-    """So many waves and copies are laid out, odd waves and rows of these; ``most`` waves of a
-    step.
+    """So many launches and copies are laid out, odd launches and rows of these; ``most`` launches
+    of a step.
     """
 
-    waves: Any
+    launches: Any
     copies: Any
     odd: Any
     odd_rows: Any
@@ -138,38 +138,38 @@ def _rows_of(found: Any, expert: Any, i: int) -> Any:
 
 
 @built_in
-def _lay_wave(
+def _lay_launch(
     overlap: bool, found: Any, first: int, end: int, activations: Any, filled: Any, out: Any
 ) -> Any:
-    """Lay out the activations ``first:end``, which are a wave; returns its hits and those of
+    """Lay out the activations ``first:end``, which are a launch; returns its hits and those of
     accesses, too.
     """
-    expert, wave, copies = activations.expert, activations.wave[first], filled.copies
+    expert, launch, copies = activations.expert, activations.launch[first], filled.copies
     together = hits = access_hits = 0
     for i in range(first, end):
         number, hit, wait = _rows_of(found, expert, i), activations.hit[i], activations.wait[i]
         together += number
         hits += hit
         access_hits += number if hit else 0
-        out.copy_wave[copies] = wave  # of a hit it is written over
-        out.copy_wait[copies] = wait if overlap else max(wait, wave - 1)
+        out.copy_launch[copies] = launch  # of a hit it is written over
+        out.copy_wait[copies] = wait if overlap else max(wait, launch - 1)
         copies += 1 - hit
-    waves, _, odd, odd_rows, most = filled
-    out.wave_ones[waves] = together
+    launches, _, odd, odd_rows, most = filled
+    out.launch_ones[launches] = together
     if together != end - first:
-        out.wave_ones[waves] = 0
-        out.odd_at[odd], out.odd_starts[odd] = waves, odd_rows
+        out.launch_ones[launches] = 0
+        out.odd_at[odd], out.odd_starts[odd] = launches, odd_rows
         odd += 1
         for i in range(first, end):
             out.odd_rows[odd_rows] = _rows_of(found, expert, i)
             odd_rows += 1
-    return Filled(waves + 1, copies, odd, odd_rows, max(most, wave + 1)), hits, access_hits
+    return Filled(launches + 1, copies, odd, odd_rows, max(most, launch + 1)), hits, access_hits
 
 
 @built_in
 def _lay_step(overlap: bool, found: Any, step: int, activations: Any, filled: Any, out: Any) -> Any:
-    """Waves, copies and counts of a step's activations."""
-    low, high, wave = found.offsets[step], found.offsets[step + 1], activations.wave
+    """Launches, copies and counts of a step's activations."""
+    low, high, launch = found.offsets[step], found.offsets[step + 1], activations.launch
     hits = access_hits = 0
     if not found.in_order:
         for i in range(low, high):
@@ -177,11 +177,11 @@ def _lay_step(overlap: bool, found: Any, step: int, activations: Any, filled: An
     first = low
     while first < high:
         end = high
-        if wave[high - 1] != wave[first]:
+        if launch[high - 1] != launch[first]:
             end = first + 1
-            while wave[end] == wave[first]:
+            while launch[end] == launch[first]:
                 end += 1
-        filled, hit, access_hit = _lay_wave(overlap, found, first, end, activations, filled, out)
+        filled, hit, access_hit = _lay_launch(overlap, found, first, end, activations, filled, out)
         hits, access_hits, first = hits + hit, access_hits + access_hit, end
     if high > low:
         layer, gpu = found.layer, found.gpu
@@ -193,17 +193,17 @@ def _lay_step(overlap: bool, found: Any, step: int, activations: Any, filled: An
 
 @njit(FILLED(types.boolean, FOUND, ACTIVATIONS, FILLED, _FLAT, _FLAT, DECIDED), cache=True)
 def lay_out(
-    overlap: bool, found: Any, activations: Any, filled: Any, step_waves: Any, step_copies: Any,
+    overlap: bool, found: Any, activations: Any, filled: Any, step_launches: Any, step_copies: Any,
     out: Any,
 ) -> Any:  # fmt: skip
-    """Waves, copies and counts of the activations of a work, behind what is ``filled``; of each
-    step where its waves and copies end, counted from there.
+    """Launches, copies and counts of the activations of a work, behind what is ``filled``; of each
+    step where its launches and copies end, counted from there.
     """
     before = filled
-    step_waves[0] = step_copies[0] = 0
+    step_launches[0] = step_copies[0] = 0
     for step in range(len(found.offsets) - 1):
         filled = _lay_step(overlap, found, step, activations, filled, out)
-        step_waves[step + 1] = filled.waves - before.waves
+        step_launches[step + 1] = filled.launches - before.launches
         step_copies[step + 1] = filled.copies - before.copies
     return filled
 
@@ -236,7 +236,7 @@ def decide_all_with(
         )  # fmt: skip
         alike = not rules.serial and known.distances.shape[1] == 0
         there = room if alike and len(kept.state) == 0 else 0
-        all_hit, one_wave, no_wait = (
+        all_hit, one_launch, no_wait = (
             np.ones(there, np.bool_),
             np.zeros(there, np.int64),
             np.full(there, -1, np.int64),
@@ -248,7 +248,7 @@ def decide_all_with(
             found = Found(
                 offsets, experts, needed.rows[work], row, gpu, not rules.resident_first, own
             )
-            out.wave_base[work], out.copy_base[work] = filled.waves, filled.copies
+            out.launch_base[work], out.copy_base[work] = filled.launches, filled.copies
             if kept.state_at[work + 1] > kept.state_at[work]:
                 demand = Demand(
                     offsets, experts, known.next_use[work], known.weights[work], no_prices,
@@ -264,14 +264,14 @@ def decide_all_with(
                 distances = known.distances[work]
                 look_up(rules, offsets, experts, distances, kept.slots[work], activations)
             else:
-                activations = Activations(experts, all_hit, one_wave, no_wait, nobody, nobody)
+                activations = Activations(experts, all_hit, one_launch, no_wait, nobody, nobody)
             filled = lay_out(
-                order.overlap, found, activations, filled, out.step_waves[work],
+                order.overlap, found, activations, filled, out.step_launches[work],
                 out.step_copies[work], out,
             )  # fmt: skip
             for i in range(4):
                 out.ends[1 + order.kinds[layer], i] = filled[i]
-        out.most_waves[0] = filled.most
+        out.most_launches[0] = filled.most
 
     return decide_all
 

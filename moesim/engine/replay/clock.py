@@ -12,7 +12,7 @@ from moesim.engine.replay.clock_experts import (
     after_victim,
     copy_start,
     end_experts,
-    play_wave,
+    play_launch,
     stream_next,
 )
 from moesim.engine.replay.clock_records import (
@@ -83,27 +83,27 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                         copy, gpus.coming[g, moe] = span.last, -1
                         time = max(time, arrived)
                         cursor = charge(charged, g, WEIGHTS, cursor, time)
-                    for wave in range(low, span.high):
-                        arrived = works.there[wave] if decides else -1
-                        while copy < span.last and works.copy_wave[copy] == wave - low:
+                    for launch in range(low, span.high):
+                        arrived = works.there[launch] if decides else -1
+                        while copy < span.last and works.copy_launch[copy] == launch - low:
                             if decides:
                                 issued = works.copy_issued[copy]
                             else:
                                 issued = now + (copy - span.first + 1) * fixed.copy
                             start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
-                            start = after_victim(start, works.copy_wait[copy], gpus.wave_end)
+                            start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
                             copied = arrived = start + copy_ns
                             copy += 1
-                        time, cursor = play_wave(
-                            charged, g, time, cursor, arrived, works.wave_ns[wave],
-                            works.read_ns[wave] if reads else 0,
+                        time, cursor = play_launch(
+                            charged, g, time, cursor, arrived, works.kernel_ns[launch],
+                            works.read_ns[launch] if reads else 0,
                         )  # fmt: skip
-                        gpus.wave_end[wave - low] = time
+                        gpus.launch_end[launch - low] = time
                     gpus.copied[g] = copied
                     if ahead >= 0:
                         gpus.time[g] = time
                         stream_next(fixed, passes, works, gpus, p, g)
-                    end_experts(fixed, gpus, charged, g, fixed.launches[k], span, time, cursor)
+                    end_experts(fixed, gpus, charged, g, fixed.always[k], span, time, cursor)
                 end_layer(passes, gpus, filled, charged, p, m)
             end_pass(fixed, passes, gpus, filled.ends, charged, p)
 
@@ -119,8 +119,8 @@ def _decided_work(
     """Work ``k`` of pass ``p``, which is decided."""
     first, last = works.step_copies[k, p], works.step_copies[k, p + 1]
     return Span(
-        works.wave_base[k] + works.step_waves[k, p],
-        works.wave_base[k] + works.step_waves[k, p + 1],
+        works.launch_base[k] + works.step_launches[k, p],
+        works.launch_base[k] + works.step_launches[k, p + 1],
         works.copy_base[k] + first,
         works.copy_base[k] + last,
         last - first,

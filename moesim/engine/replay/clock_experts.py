@@ -1,5 +1,5 @@
 """The steps of docs/semantics.md's clock for the experts of one layer on one GPU, compiled: its
-copies and waves, and what the host has to do with them.
+copies and launches, and what the host has to do with them.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def copy_start(blocking: bool, to_copy: int, now: int, issued: int, copied: int)
 
 
 @inlined(_INT(_INT, _INT, FLAT))
-def after_victim(start: int, wait: int, wave_end: Any) -> int:
-    """``start``, but not before the end of the wave that a copy has to ``wait`` for (-1: none)."""
-    return int(max(start, wave_end[wait])) if wait >= 0 else start
+def after_victim(start: int, wait: int, launch_end: Any) -> int:
+    """``start``, but not before the end of the launch that a copy must ``wait`` for (-1: none)."""
+    return int(max(start, launch_end[wait])) if wait >= 0 else start
 
 
 @inlined(_PAIR(TABLE, _INT, _INT, _INT, _INT, _INT, _INT))
-def play_wave(
-    charged: Any, g: int, time: int, cursor: int, arrived: int, wave_ns: int, read_ns: int
+def play_launch(
+    charged: Any, g: int, time: int, cursor: int, arrived: int, kernel_ns: int, read_ns: int
 ) -> tuple[int, int]:
-    """A wave from ``time`` on: the wait for copies that have ``arrived`` then (-1: for none), the
+    """A launch from ``time`` on: the wait for copies that have ``arrived`` then (-1: for none), the
     kernel, and what it reads over the link; returns the new time and cursor.
     """
     if arrived >= 0:
         time = max(time, arrived)
         cursor = charge(charged, g, WEIGHTS, cursor, time)
-    time += wave_ns
+    time += kernel_ns
     cursor = charge(charged, g, EXPERTS, cursor, time)
     if read_ns > 0:
         time += read_ns
@@ -64,18 +64,18 @@ def play_wave(
 
 @inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
-    fixed: Any, gpus: Any, charged: Any, g: int, launches: int, span: Any, time: int, cursor: int
+    fixed: Any, gpus: Any, charged: Any, g: int, always: int, span: Any, time: int, cursor: int
 ) -> None:
-    """What the host does for a layer whose waves have ended at ``time``: from when its counts are
-    known it issues copies, launches kernels, and computes from the end of dispatch, ``ready``, on.
-    That becomes the end of the experts.
+    """What the host does for a layer whose launches have ended at ``time``: from when its counts
+    are known it issues copies, launches kernels, and computes from the end of dispatch, ``ready``,
+    on. That becomes the end of the experts.
     """
-    host, launched = gpus.host[g], span.high - span.low if launches < 0 else launches
+    host, launched = gpus.host[g], span.high - span.low if always < 0 else always
     if span.issues > 0 and fixed.blocking:
         host = max(host, gpus.known[g], gpus.copied[g])
     elif span.issues > 0:
         host = max(host, gpus.known[g]) + span.issues * fixed.copy
-    gpus.host[g] = host + launched * fixed.wave + fixed.combine
+    gpus.host[g] = host + launched * fixed.experts + fixed.combine
     if span.hosted_ns > 0:
         time = max(time, gpus.ready[g] + span.hosted_ns)
         cursor = charge(charged, g, CPU, cursor, time)

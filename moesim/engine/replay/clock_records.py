@@ -22,12 +22,12 @@ class Fixed(NamedTuple):
     """What is the same in every pass, in ns where it is a time.
 
     Of the host: what it launches in attention, a whole ``sequence``'s attention, a dense layer, the
-    gate, the shared expert, a wave, combine and the head, its ``waits`` for counts, and what a copy
-    takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside kernels;
+    gate, the shared expert, a launch, combine and the head, its ``waits`` for counts, and what a
+    copy takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside kernels;
     ``streams_ahead``: a layer that is copied whole is copied while another one computes.
     ``exchange`` of counts; ``agrees``: GPUs agree on a capacity. ``copy_ns`` int64[MoE layers] of
-    an expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``launches`` int64[MoE layers x
-    gpus]: kernels that the host launches in every pass, -1: the waves.
+    an expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x
+    gpus]: kernels that the host launches in every pass, -1: the launches.
     """
 
     attention: Any
@@ -35,7 +35,7 @@ class Fixed(NamedTuple):
     dense: Any
     gate: Any
     shared: Any
-    wave: Any
+    experts: Any
     combine: Any
     head: Any
     waits: Any
@@ -47,7 +47,7 @@ class Fixed(NamedTuple):
     agrees: Any
     copy_ns: Any
     wait_ns: Any
-    launches: Any
+    always: Any
 
 
 class Passes(NamedTuple):
@@ -69,19 +69,19 @@ class Passes(NamedTuple):
 class Works(NamedTuple):
     """What is to do of each work, (MoE layer, GPU), as in ``chunk.Work``; ``*_base`` int64[works]:
     where its part begins. ``hosted`` int64[works, passes] ns of the host's experts. ``there``: when
-    what was in flight arrives, by wave, and ``copy_issued``, where the clock decides; then there is
-    one work at a time. Without rows or elements where nothing is read over the link, streamed or
+    what was in flight arrives, by launch, and ``copy_issued``, where the clock decides; then there
+    is one work at a time. Without rows or elements where nothing is read over the link, streamed or
     hosted.
     """
 
-    wave_base: Any
-    step_waves: Any
-    wave_ns: Any
+    launch_base: Any
+    step_launches: Any
+    kernel_ns: Any
     read_ns: Any
     there: Any
     copy_base: Any
     step_copies: Any
-    copy_wave: Any
+    copy_launch: Any
     copy_wait: Any
     copy_issued: Any
     streamed: Any
@@ -93,7 +93,7 @@ class Gpus(NamedTuple):
     which it is charged, the ``host``'s time, when the copy engine is free (``copied``). In a layer:
     when its counts are ``known``, when the GPU is ``free`` of the shared expert, when its rows are
     ``ready``; the next layer ``to_stream`` and the end of copies that are ``coming`` int64[gpus,
-    MoE layers], -1 without; ``wave_end`` int64[waves].
+    MoE layers], -1 without; ``launch_end`` int64[launches].
     """
 
     time: Any
@@ -105,7 +105,7 @@ class Gpus(NamedTuple):
     ready: Any
     to_stream: Any
     coming: Any
-    wave_end: Any
+    launch_end: Any
 
 
 class Filled(NamedTuple):
@@ -121,8 +121,8 @@ class Filled(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What a work has to do in a pass: its waves ``low:high`` and copies ``first:last``, how many
-    copies the host ``issues`` and how long it computes, ``hosted_ns``.
+    """What a work has to do in a pass: its launches ``low:high`` and copies ``first:last``, how
+    many copies the host ``issues`` and how long it computes, ``hosted_ns``.
     """
 
     low: Any

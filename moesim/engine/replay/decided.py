@@ -1,4 +1,4 @@
-"""Activations, waves and copies of runs of passes, decided or as an earlier run has decided."""
+"""Activations, launches and copies of runs of passes, decided or as an earlier run has decided."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ class Decider:
         known = self._known(first, found)
         decide_all = decide_all_of(type(self.case.policy))
         decide_all(self.rules, self.order, self.kept, first, found, known, out)
-        waves, copies, odd, odd_members = out.ends[-1]
+        launches, copies, odd, odd_members = out.ends[-1]
         return out._replace(
-            wave_ones=out.wave_ones[:waves],
-            copy_wave=out.copy_wave[:copies],
+            launch_ones=out.launch_ones[:launches],
+            copy_launch=out.copy_launch[:copies],
             copy_wait=out.copy_wait[:copies],
             odd_at=out.odd_at[:odd],
             odd_starts=out.odd_starts[:odd],
@@ -108,12 +108,12 @@ class Decider:
     def _room(self, found: Needed) -> Decided:
         """Room for what a run of passes that needs ``found`` may decide."""
         offsets, (passes, _, gpus) = found.offsets, found.executed.shape
-        wave_base, copy_base = np.empty((2, len(offsets)), np.int64)
+        launch_base, copy_base = np.empty((2, len(offsets)), np.int64)
         lists = np.empty((6, int(offsets[:, -1].sum())), np.int64)
-        wave_ones, copy_wave, copy_wait, odd_at, odd_starts, odd_rows = lists
+        launch_ones, copy_launch, copy_wait, odd_at, odd_starts, odd_rows = lists
         return Decided(
-            np.empty_like(offsets), wave_base, wave_ones, np.empty_like(offsets), copy_base,
-            copy_wave, copy_wait, odd_at, odd_starts, odd_rows,
+            np.empty_like(offsets), launch_base, launch_ones, np.empty_like(offsets), copy_base,
+            copy_launch, copy_wait, odd_at, odd_starts, odd_rows,
             np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
             np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64), np.zeros(1, np.int64),
         )  # fmt: skip

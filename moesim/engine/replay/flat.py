@@ -43,13 +43,13 @@ class Priced(NamedTuple):
 
 
 class Played(NamedTuple):
-    """A run of passes as the clock takes it, the most waves of a work in one of them, and what its
-    terms are charged to.
+    """A run of passes as the clock takes it, the most launches of a work in one of them, and what
+    its terms are charged to.
     """
 
     passes: Passes
     works: Works
-    most_waves: int
+    most_launches: int
     charges: Ints
 
 
@@ -69,7 +69,7 @@ def fixed_of(case: Case) -> Fixed:
         dense=hosts.dense,
         gate=hosts.gate,
         shared=hosts.shared,
-        wave=hosts.wave,
+        experts=hosts.experts,
         combine=hosts.combine,
         head=hosts.head + launched_ns(case, case.model.layers[-1], head=True),
         waits=hosts.synchronisations,
@@ -86,12 +86,12 @@ def fixed_of(case: Case) -> Fixed:
             ]
         ),
         wait_ns=wait_ns,
-        launches=_launches(case),
+        always=_always_launched(case),
     )
 
 
-def _launches(case: Case) -> Ints:
-    """Kernels that the host launches in every pass, by MoE layer and GPU; -1: the waves."""
+def _always_launched(case: Case) -> Ints:
+    """Kernels that the host launches in every pass, by MoE layer and GPU; -1: the launches."""
     launches = np.full((len(case.model.moe_layers), case.gpus), -1)
     if case.software.calls_empty and case.kernels == "serial":
         for gpu in range(case.gpus):
@@ -109,14 +109,14 @@ def played(case: Case, chunk: Chunk) -> Played:
     return Played(
         priced.passes(case, phase, *exchanges),
         Works(
-            wave_base=_bases([work.wave_ns for work in works]),
-            step_waves=np.stack([work.laid.step_waves for work in works]),
-            wave_ns=np.concatenate([work.wave_ns for work in works]),
+            launch_base=_bases([work.kernel_ns for work in works]),
+            step_launches=np.stack([work.laid.step_launches for work in works]),
+            kernel_ns=np.concatenate([work.kernel_ns for work in works]),
             read_ns=np.concatenate([work.read_ns for work in works]),
             there=NONE,
-            copy_base=_bases([work.laid.copy_wave for work in works]),
+            copy_base=_bases([work.laid.copy_launch for work in works]),
             step_copies=np.stack([work.laid.step_copies for work in works]),
-            copy_wave=np.concatenate([work.laid.copy_wave for work in works]),
+            copy_launch=np.concatenate([work.laid.copy_launch for work in works]),
             copy_wait=np.concatenate([work.laid.copy_wait for work in works]),
             copy_issued=NONE,
             streamed=np.stack([work.streamed for work in works]),
@@ -124,7 +124,7 @@ def played(case: Case, chunk: Chunk) -> Played:
                 [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
             ),
         ),
-        max(int(np.diff(work.laid.step_waves).max()) for work in works),
+        max(int(np.diff(work.laid.step_launches).max()) for work in works),
         priced.charges,
     )
 

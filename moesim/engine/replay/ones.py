@@ -9,7 +9,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_waves import RaggedWaves
+from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.replay.activations import Decided
 from moesim.runtime.compiled import njit, types
 
@@ -17,16 +17,16 @@ _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
 @njit(types.void(_FLAT, _TABLE, _TABLE, _TABLE, _FLAT), cache=True)
-def _look_up(wave_ones: Any, ends: Any, ones_ns: Any, ones: Any, wave_ns: Any) -> None:
-    """Prices of the waves that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
+def _look_up(launch_ones: Any, ends: Any, ones_ns: Any, ones: Any, kernel_ns: Any) -> None:
+    """Prices of the launches that have them in ``ones_ns`` [kinds, rows], counted in ``ones``."""
     for kind in range(len(ones_ns)):
-        for wave in range(ends[kind, 0], ends[1 + kind, 0]):
-            wave_ns[wave] = ones_ns[kind, wave_ones[wave]]
-            ones[kind, wave_ones[wave]] += 1
+        for launch in range(ends[kind, 0], ends[1 + kind, 0]):
+            kernel_ns[launch] = ones_ns[kind, launch_ones[launch]]
+            ones[kind, launch_ones[launch]] += 1
 
 
-class OnesWaves:
-    """Prices of waves whose experts have a row each, known beforehand, and of the odd others."""
+class OnesLaunches:
+    """Prices of launches whose experts have a row each, known beforehand, and of the odd others."""
 
     def __init__(self, case: Case) -> None:
         self.case, layers = case, case.model.moe_layers
@@ -41,30 +41,36 @@ class OnesWaves:
         prices = [case.prices.experts_ns(spec, self.rows, self.starts) for spec in self.specs]
         self.ones_ns = np.concatenate((np.zeros((len(prices), 1), np.int64), prices), axis=1)
         self.ones = np.zeros_like(self.ones_ns)
-        self.odd = [RaggedWaves(case, spec) for spec in self.specs]
+        self.odd = [RaggedLaunches(case, spec) for spec in self.specs]
 
     def price(self, provenance: Provenance, decided: Decided) -> Ints:
-        """The prices of all waves."""
-        wave_ns: Ints = np.empty_like(decided.wave_ones)
-        _look_up(decided.wave_ones, decided.ends, self.ones_ns, self.ones, wave_ns)
+        """The prices of all launches."""
+        kernel_ns: Ints = np.empty_like(decided.launch_ones)
+        _look_up(decided.launch_ones, decided.ends, self.ones_ns, self.ones, kernel_ns)
         odd = (decided.odd_at, decided.odd_starts, decided.odd_rows, decided.ends[:, 2:])
-        self.price_odd(provenance, wave_ns, *odd)
-        return wave_ns
+        self.price_odd(provenance, kernel_ns, *odd)
+        return kernel_ns
 
     def price_odd(
-        self, provenance: Provenance, wave_ns: Ints, at: Ints, starts: Ints, rows: Ints, ends: Ints
+        self,
+        provenance: Provenance,
+        kernel_ns: Ints,
+        at: Ints,
+        starts: Ints,
+        rows: Ints,
+        ends: Ints,
     ) -> None:
-        """Fill in the prices of the odd waves, kind by kind."""
-        for odd, (wave, row), (last_wave, last_row) in zip(
+        """Fill in the prices of the odd launches, kind by kind."""
+        for odd, (launch, row), (last_launch, last_row) in zip(
             self.odd, ends[:-1].tolist(), ends[1:].tolist(), strict=True
         ):
-            if wave == last_wave:
+            if launch == last_launch:
                 continue
-            own, begins = rows[row:last_row], starts[wave:last_wave] - row
-            wave_ns[at[wave:last_wave]] = odd.prices(provenance, own, begins)
+            own, begins = rows[row:last_row], starts[launch:last_launch] - row
+            kernel_ns[at[launch:last_launch]] = odd.prices(provenance, own, begins)
 
     def settle(self, provenance: Provenance) -> None:
-        """Count what the waves rest on."""
+        """Count what the launches rest on."""
         for odd in self.odd:
             odd.settle(provenance)
         for spec, price, number in zip(self.specs, self.ones_ns, self.ones, strict=True):

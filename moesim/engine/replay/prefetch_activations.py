@@ -42,7 +42,7 @@ def all_hit(activating: Any, serial: bool) -> None:
     for i in range(activating.offsets[1]):
         activating.expert[i], activating.hit[i] = activating.active_experts[i], True
         activating.arriving[activating.active_experts[i]] = False
-        activating.wave[i] = i if serial else 0
+        activating.launch[i] = i if serial else 0
         activating.wait[i], activating.victim[i], activating.form[i] = -1, -1, IN_SLOT
 
 
@@ -103,7 +103,7 @@ def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
     draws = pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]]
     demand = Demand(activating.offsets, activating.active_experts, next_use, weights, prices, draws)
     out = Activations(
-        activating.expert, activating.hit, activating.wave, activating.wait, activating.victim,
+        activating.expert, activating.hit, activating.launch, activating.wait, activating.victim,
         activating.form,
     )  # fmt: skip
     pools.now[pool] = decide(

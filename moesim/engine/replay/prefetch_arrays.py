@@ -15,7 +15,7 @@ FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 of the prefetch that began last."""
 MEANT, BEGUN, PROMOTED = range(3)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted."""
-WAVES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
+LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 """What a decided layer has to do on a GPU."""
 
 
@@ -87,8 +87,8 @@ class Predicted(NamedTuple):
 
 
 class Patterns(NamedTuple):
-    """Prices of waves by pattern (the kind of layer, then rows): ``table`` int64[places] the number
-    of each pattern plus 1, or 0; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
+    """Prices of launches by pattern (the kind of layer, then rows): ``table`` int64[places] the
+    number of each pattern plus 1, or 0; ``starts`` of each in ``rows``, its ``price`` and ``uses``;
     ``filled`` int64[1] patterns so far; ``asked`` int64 the one that is looked for.
     """
 
@@ -125,7 +125,7 @@ class Activating(NamedTuple):
     active_experts: Any
     expert: Any
     hit: Any
-    wave: Any
+    launch: Any
     wait: Any
     victim: Any
     form: Any
@@ -140,16 +140,16 @@ class Activating(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """One layer's waves and copies on one GPU; ``there`` when what was in flight arrives, by
-    wave;
+    """One layer's launches and copies on one GPU; ``there`` when what was in flight arrives, by
+    launch;
     ``told`` int64[5].
     """
 
-    copy_wave: Any
+    copy_launch: Any
     copy_issued: Any
     copy_wait: Any
     there: Any
-    wave_ns: Any
+    kernel_ns: Any
     read_ns: Any
     told: Any
 

@@ -7,40 +7,42 @@ import numpy as np
 from moesim.engine.case import Case
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.prefetch_arrays import Asked, Beside
-from moesim.engine.replay.prefetch_prices import WavePrices
+from moesim.engine.replay.prefetch_prices import LaunchPrices
 
 
 class BesidePrices:
     """Prices of experts that the host computes or that are read over the link."""
 
-    def __init__(self, case: Case, provenance: Provenance, waves: WavePrices) -> None:
-        self.case, self.provenance, self.waves = case, provenance, waves
+    def __init__(self, case: Case, provenance: Provenance, launches: LaunchPrices) -> None:
+        self.case, self.provenance, self.launches = case, provenance, launches
         layers = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
         self.sizes = np.array([expert.bytes for expert in layers])
         self.moved: list[int] = []
-        most = len(waves.asked)
-        shape = (len(waves.specs), most if case.miss.uses_link else 0)
+        most = len(launches.asked)
+        shape = (len(launches.specs), most if case.miss.uses_link else 0)
         self.link_ns = np.zeros(shape, np.int64)
         for number in range(1, shape[1]):
             self.link_ns[:, number] = [
                 case.prices.copy_ns(number * spec.moe.expert.bytes, "h2d", True, 1)
-                for spec in waves.specs
+                for spec in launches.specs
                 if spec.moe
             ]
 
     def of(self, asked: Asked) -> Beside:
         """For a chunk with these active experts."""
-        kinds, most, together = len(self.waves.specs), 0, 0
+        kinds, most, together = len(self.launches.specs), 0, 0
         if self.case.miss.uses_host and len(asked.rows):
             most, together = int(asked.rows.max()) + 1, _most_together(asked) + 1
         self._move(together)
         rows = np.arange(most)
         cpu_ns = np.zeros((kinds, most), np.int64)
-        for kind, spec in enumerate(self.waves.specs) if most else ():
+        for kind, spec in enumerate(self.launches.specs) if most else ():
             cpu_ns[kind] = self.case.prices.cpu_expert_ns(spec, rows)
         moved = np.array(self.moved[:together], np.int64)
         uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
-        return Beside(self.waves.kinds, self.sizes, cpu_ns, uses[0], moved, self.link_ns, uses[1])
+        return Beside(
+            self.launches.kinds, self.sizes, cpu_ns, uses[0], moved, self.link_ns, uses[1]
+        )
 
     def _move(self, rows: int) -> None:
         """Know what moving fewer than ``rows`` rows down and up takes."""
@@ -54,7 +56,7 @@ class BesidePrices:
 
     def settle(self, beside: Beside) -> None:
         """Count what the prices that were used rest on."""
-        for kind, spec in enumerate(self.waves.specs):
+        for kind, spec in enumerate(self.launches.specs):
             (rows,) = np.nonzero(beside.cpu_uses[kind])
             if len(rows):
                 total = beside.cpu_ns[kind, rows] * beside.cpu_uses[kind, rows]

@@ -20,9 +20,9 @@ from moesim.engine.replay.prefetch_arrays import (
     COPIES,
     FREE,
     HOSTED_NS,
+    LAUNCHES,
     NOT_POOLED,
     SERIAL,
-    WAVES,
     At,
 )
 from moesim.engine.replay.prefetch_issue import prefetch
@@ -39,7 +39,7 @@ _FUNCTIONS = (types.FunctionType(DECIDE), types.FunctionType(FIRST))
 def _decide_work(
     fixed: Any, _works: Any, gpus: Any, undecided: Any, decide: Any, first_of: Any, k: int, p: int
 ) -> Any:
-    """Decide work ``k`` of pass ``p``: its waves and copies are the first of ``works``."""
+    """Decide work ``k`` of pass ``p``: its launches and copies are the first of ``works``."""
     one, g, number = undecided, k % len(gpus.time), len(gpus.time)
     at = At(k, number, one.local[g], p, one.first + p, gpus.known[g], fixed.copy)
     engine = one.queue.engine
@@ -56,7 +56,7 @@ def _decide_work(
     price_work(one, k // number, counts)
     issues = prefetch(one, first_of, at)
     gpus.copied[g], told = engine[g, FREE], one.decided.told
-    return Span(0, told[WAVES], 0, told[COPIES], issues, told[HOSTED_NS])
+    return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS])
 
 
 play_deciding = compiled_clock(

@@ -1,4 +1,4 @@
-"""Prices of waves that follow from decisions, each different one asked for once."""
+"""Prices of launches that follow from decisions, each different one asked for once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def price_of(ask: Any, known: Any, length: int) -> int:
 
 @njit(types.void(PATTERNS, ASKED, _FLAT, _FLAT, types.boolean), cache=True)
 def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> None:
-    """Keep, without prices, the patterns of all steps as if waves were as long as there are
+    """Keep, without prices, the patterns of all steps as if launches were as long as there are
     ``slots`` int64[works].
     """
     works = len(asked.base)
@@ -93,8 +93,8 @@ def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> N
                 low += number
 
 
-class WavePrices:
-    """Prices of waves of a case, for compiled code, from chunk to chunk."""
+class LaunchPrices:
+    """Prices of launches of a case, for compiled code, from chunk to chunk."""
 
     def __init__(self, case: Case, provenance: Provenance) -> None:
         self.case, self.provenance = case, provenance

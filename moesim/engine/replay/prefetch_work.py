@@ -1,4 +1,4 @@
-"""What one MoE layer on one GPU has to do, from its activations: copies, waves, experts of the
+"""What one MoE layer on one GPU has to do, from its activations: copies, launches, experts of the
 host; compiled.
 """
 
@@ -28,6 +28,7 @@ from moesim.engine.replay.prefetch_arrays import (
     BEGUN,
     COPIES,
     HOSTED_NS,
+    LAUNCHES,
     LOADS,
     MEANT,
     NOT_POOLED,
@@ -35,7 +36,6 @@ from moesim.engine.replay.prefetch_arrays import (
     PROMOTED,
     PROMOTED_NOW,
     WAITING,
-    WAVES,
 )
 from moesim.engine.replay.prefetch_prices import price_of
 from moesim.engine.replay.prefetch_queue import drop, leave
@@ -54,30 +54,30 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     decided, sizes, work, now = undecided.decided, undecided.beside.bytes, at.work, at.now
     local, step, to_copy = at.local, at.step, at.copy
     layer, gpu = work // at.gpus, work % at.gpus
-    layers, flat, copies, loads, waves = queue.ended.shape[1], layer * local, 0, 0, 0
+    layers, flat, copies, loads, launches = queue.ended.shape[1], layer * local, 0, 0, 0
     pooled = pools.of_work[work] != NOT_POOLED
     pool_first = (layer - pools.place[work]) * local
     meant, parity = step * layers + layer + 1, step % 2
     late = used = caused = 0
     for i in range(activating.offsets[1]):
-        e, hit, wave = activating.expert[i], activating.hit[i], activating.wave[i]
+        e, hit, launch = activating.expert[i], activating.hit[i], activating.launch[i]
         x = flat + e
-        while waves <= wave:
-            decided.there[waves] = -1
-            waves += 1
+        while launches <= launch:
+            decided.there[launches] = -1
+            launches += 1
         if hit and pooled:
             used += queue.meant[gpu, x] == meant
             if activating.arriving[e]:
                 late += 1
                 if queue.arrival[gpu, x] == WAITING:
                     leave(queue, gpu, x, sizes[layer])
-                    decided.copy_wave[copies], decided.copy_wait[copies] = wave, -1
+                    decided.copy_launch[copies], decided.copy_wait[copies] = launch, -1
                     decided.copy_issued[copies] = max(queue.issued[gpu, x], now)
                     copies += 1
                     queue.arrival[gpu, x] = 0
                     queue.ended[gpu, layer, parity, PROMOTED] += 1
                 else:
-                    decided.there[wave] = max(decided.there[wave], queue.arrival[gpu, x])
+                    decided.there[launch] = max(decided.there[launch], queue.arrival[gpu, x])
         elif not hit:
             caused += queue.caused[gpu, x]
         if pooled and activating.victim[i] >= 0:
@@ -86,10 +86,10 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             drop(queue, gpu, victim, sizes[victim // local])
         if not hit and activating.forms[IN_SLOT, activating.form[i]]:
             loads += 1
-            decided.copy_wave[copies], decided.copy_wait[copies] = wave, activating.wait[i]
+            decided.copy_launch[copies], decided.copy_wait[copies] = launch, activating.wait[i]
             decided.copy_issued[copies] = now + loads * to_copy
             copies += 1
-    decided.told[WAVES], decided.told[COPIES], decided.told[LOADS] = waves, copies, loads
+    decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads
     ended = queue.ended[gpu, layer, parity]
     counts[LATE], counts[USED], counts[CAUSED], counts[TAKEN_OVER] = (
         late,
@@ -105,22 +105,22 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
 
 @inlined(types.void(UNDECIDED, types.int64, _FLAT))
 def price_work(undecided: Any, layer: int, counts: Any) -> None:
-    """Prices of the activations' waves and of the host's experts; counts the activations."""
+    """Prices of the activations' launches and of the host's experts; counts the activations."""
     known, beside, ask = undecided.patterns, undecided.beside, undecided.ask
     activating, decided = undecided.activating, undecided.decided
     kind, number = beside.kinds[layer], activating.offsets[1]
     pads = undecided.choices[PADS] != 0
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
-    length, wave, forms = 1, 0, activating.forms
+    length, launch, forms = 1, 0, activating.forms
     skipped = skipped_weight = 0
     known.asked[0] = kind
     for i in range(number + 1):
-        if i == number or activating.wave[i] > wave:
+        if i == number or activating.launch[i] > launch:
             if length > 1:
                 price = price_of(ask, known, length)
-                decided.wave_ns[wave], decided.read_ns[wave] = price, 0
+                decided.kernel_ns[launch], decided.read_ns[launch] = price, 0
                 if linked > 0:
-                    decided.read_ns[wave] = max(beside.link_ns[kind, linked] - price, 0)
+                    decided.read_ns[launch] = max(beside.link_ns[kind, linked] - price, 0)
                     beside.link_uses[kind, linked] += 1
             length, linked = 1, 0
         if i == number:
@@ -138,7 +138,7 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
             hosted_rows += own
             hosted += 1
         elif forms[ON_GPU, form]:
-            wave = activating.wave[i]
+            launch = activating.launch[i]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
             known.asked[length] = own

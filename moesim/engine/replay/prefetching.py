@@ -14,7 +14,7 @@ from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.prefetch_arrays import Undecided
 from moesim.engine.replay.prefetch_beside import BesidePrices
 from moesim.engine.replay.prefetch_clock import play_deciding
-from moesim.engine.replay.prefetch_prices import WavePrices
+from moesim.engine.replay.prefetch_prices import LaunchPrices
 from moesim.engine.replay.prefetch_tables import (
     asked_of,
     choices_of,
@@ -43,12 +43,12 @@ class Prefetching:
         self.scratch = scratch_of(int(self.local.max()), pool, case.miss.flags)
         decided = self.scratch[1]
         self.works = Works(
-            NONE, NO_ROWS, decided.wave_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
-            decided.copy_wave, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
+            NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
+            decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
         )  # fmt: skip
-        self.most_waves = len(decided.wave_ns)
-        self.waves = WavePrices(self.case, self.program.provenance)
-        self.beside = BesidePrices(self.case, self.program.provenance, self.waves)
+        self.most_launches = len(decided.kernel_ns)
+        self.launches = LaunchPrices(self.case, self.program.provenance)
+        self.beside = BesidePrices(self.case, self.program.provenance, self.launches)
         caches = list(self.program.residencies.caches.values())
 
         def draw(pool: int) -> float:
@@ -73,19 +73,19 @@ class Prefetching:
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
         self.pools = with_draws(self.pools, self.program.residencies)
         asked = asked_of(case, chunk)
-        patterns = self.waves.expect(asked)
+        patterns = self.launches.expect(asked)
         beside = self.beside.of(asked)
         table = self.tally.add(chunk)
         undecided = Undecided(
-            self.waves.ask, self.draw, self.choices, self.pools, self.queue, asked,
+            self.launches.ask, self.draw, self.choices, self.pools, self.queue, asked,
             predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
             self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         filled.charges[:] += self.charges
-        self.waves.ask.check()
+        self.launches.ask.check()
         self.draw.check()
-        self.waves.settle(patterns)
+        self.launches.settle(patterns)
         self.beside.settle(beside)
         self._count_copies(table)
 

@@ -19,7 +19,7 @@ from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.decided import Decider
 from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Played, Priced, priced_of
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.ones import OnesWaves
+from moesim.engine.replay.ones import OnesLaunches
 from moesim.engine.replay.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tabled import Tabled
@@ -55,8 +55,8 @@ class QuickProgram:
         self.shared = Shared(case, self.routing, log, by_layer=by_layer)
         self.finder = self.shared.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
-        self.waves = OnesWaves(self.case)
-        self.decider = Decider(self.shared, self.waves.kinds, self.waves.works)
+        self.launches = OnesLaunches(self.case)
+        self.decider = Decider(self.shared, self.launches.kinds, self.launches.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
         self.parts: list[tuple[Ints, ...]] = []
 
@@ -83,17 +83,18 @@ class QuickProgram:
         step_copies = decided.step_copies
         self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
         self.parts.append((found.executed, *decided.counts))
+        kernel_ns = self.launches.price(self.provenance, decided)
         works = Works(
-            decided.wave_base, decided.step_waves, self.waves.price(self.provenance, decided),
-            NONE, NONE, decided.copy_base, step_copies, decided.copy_wave, decided.copy_wait, NONE,
+            decided.launch_base, decided.step_launches, kernel_ns, NONE, NONE,
+            decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE,
             NONE_STREAMED, NO_ROWS,
         )  # fmt: skip
         passed = priced.passes(self.case, phase, dispatch, combine)
-        return Played(passed, works, int(decided.most_waves[0]), priced.charges)
+        return Played(passed, works, int(decided.most_launches[0]), priced.charges)
 
     def _settle(self) -> None:
         """Count what the prices of ones, of collectives and of copies rest on."""
-        self.waves.settle(self.provenance)
+        self.launches.settle(self.provenance)
         self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.provenance)
         for layer, number in enumerate(self.copies.tolist()):

@@ -88,8 +88,8 @@ def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Coun
 
     ahead = Prefetching(case, clock.fixed, by_layer=by_layer)
     for chunk in ahead.program.chunks():
-        passes, waves = ahead.passes(chunk), ahead.most_waves
-        clock.record(chunk.first, passes, waves, partial(ahead.play, chunk, passes))
+        passes, launches = ahead.passes(chunk), ahead.most_launches
+        clock.record(chunk.first, passes, launches, partial(ahead.play, chunk, passes))
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program.provenance_totals()
@@ -142,20 +142,20 @@ class Clock:
         def play_into(gpus: Gpus, filled: Filled) -> None:
             play_decided(self.fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
 
-        self.record(first, one.passes, one.most_waves, play_into)
+        self.record(first, one.passes, one.most_launches, play_into)
         self.charges[first : first + len(one.charges)] += one.charges
         self.copies += int(one.works.step_copies[:, -1].sum())
 
     def record(
-        self, first: int, passes: Passes, waves: int, play_into: Callable[[Gpus, Filled], None]
+        self, first: int, passes: Passes, launches: int, play_into: Callable[[Gpus, Filled], None]
     ) -> None:
-        """Play ``passes`` from ``first`` on, in which a work has at most so many ``waves``."""
+        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``."""
         here, kept = slice(first, first + len(passes.runs)), len(passes.runs)
         self._know_passes()
         shape = (kept if self.keep_layers else 0, len(self.case.model.moe_layers), self.case.gpus)
         records = np.zeros((*shape, 4), np.int64)
         filled = Filled(self.starts[here], self.ends[here], self.charges[here], records)
-        play_into(self.gpus._replace(wave_end=np.zeros(waves, np.int64)), filled)
+        play_into(self.gpus._replace(launch_end=np.zeros(launches, np.int64)), filled)
         if self.keep_layers:
             self.layers.append(self._rows(records, first, passes.runs))
 

@@ -116,7 +116,7 @@ class Experts(Params):
     )
     kernels: Literal["grouped", "serial", "batched", "block_sparse"] = Field(
         default="grouped",
-        description="One kernel for a wave of experts (grouped), one an expert (serial), one "
+        description="One kernel for several experts (grouped), one an expert (serial), one "
         "batched product of equal rows (batched), or one over rows padded to 128 (block_sparse).",
     )
     order: Literal["id", "resident_first"] = Field(

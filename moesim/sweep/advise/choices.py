@@ -149,7 +149,8 @@ def choices_of(slots: int, most: str = "auto", beside: Settings = ()) -> list[Ch
 
 
 COMMON = {"experts.initial": "most_used", "experts.kernels": "grouped"}
-"""What all choices have: slots that start with the trace's most used experts, one kernel a wave."""
+"""What all choices have: slots that start with the trace's most used experts, and grouped kernels.
+"""
 
 
 def common(experiment: Experiment, requests: int) -> Experiment:

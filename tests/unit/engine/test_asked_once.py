@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moesim.engine import ragged_waves
+from moesim.engine import ragged_launches
 from moesim.engine.case import Case
 from moesim.engine.provenance import Provenance
-from moesim.engine.ragged_waves import RaggedWaves
+from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.remembered import Remembered
 from moesim.engine.replay.collectives import Collectives
 from moesim.engine.replay.found import Finder
@@ -77,45 +77,45 @@ def test_exchanges_cost_what_each_costs(hardware: str, gpus: int, nodes: int, ba
                                plain.totals()["dispatch_combine"])  # fmt: skip
 
 
-waves = st.lists(st.lists(st.integers(1, 6) | st.integers(1, 900), min_size=1, max_size=32),
+launches = st.lists(st.lists(st.integers(1, 6) | st.integers(1, 900), min_size=1, max_size=32),
                  min_size=1, max_size=30)  # fmt: skip
 
 
 @given(
-    st.lists(waves, min_size=1, max_size=3),
+    st.lists(launches, min_size=1, max_size=3),
     st.sampled_from(["gpt-oss-20b", "qwen3-30b-a3b", "mixtral-8x7b"]),
     st.sampled_from(["h100-sxm", "b200-sxm", "a100-sxm-80gb", "rtx-4060-8gb"]),
     st.booleans(),
     st.sampled_from([1, 1 << 14]),
 )
-def test_waves_cost_what_each_costs(
+def test_launches_cost_what_each_costs(
     drawn: list[list[list[int]]], name: str, hardware: str, serial: bool, most: int
 ) -> None:
     model = load_model(name)
     costs = CostModel(load_hardware(hardware), model, serial=serial)
     case, layer = replace(BASE, model=model, prices=costs), model.moe_layers[0]
     provenance, plain = Provenance(costs), Provenance(costs)
-    kept = RaggedWaves(case, layer)
+    kept = RaggedLaunches(case, layer)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ragged_waves, "MOST", most)
+        patched.setattr(ragged_launches, "MOST", most)
         for part in drawn:
-            runs = [[rows] for wave in part for rows in wave] if serial else part
-            rows = np.concatenate([np.array(wave) for wave in runs])
-            starts = np.cumsum([0, *(len(wave) for wave in runs[:-1])])
+            runs = [[rows] for launch in part for rows in launch] if serial else part
+            rows = np.concatenate([np.array(launch) for launch in runs])
+            starts = np.cumsum([0, *(len(launch) for launch in runs[:-1])])
             each = plain.add("experts", costs.experts_ns(layer, rows, starts), layer, rows, starts)
             np.testing.assert_array_equal(kept.prices(provenance, rows, starts), each)
         kept.settle(provenance)
     np.testing.assert_allclose(provenance.by_charge["experts"], plain.by_charge["experts"])
 
 
-def test_a_wave_that_is_like_one_before_is_not_asked_for() -> None:
+def test_a_launch_that_is_like_one_before_is_not_asked_for() -> None:
     """Rows 3, 1 and 1, 3 share tiles; one expert with 4 rows does not."""
-    kept = RaggedWaves(BASE, BASE.model.moe_layers[0])
+    kept = RaggedLaunches(BASE, BASE.model.moe_layers[0])
     provenance = Provenance(BASE.prices)
     kept.prices(provenance, np.array([3, 1, 4, 1, 3]), np.array([0, 2, 3]))
     kept.prices(provenance, np.array([1, 3]), np.array([0]))
     assert sorted(kept.known.times.tolist()) == [1, 3]
-    assert {tuple(wave) for wave in kept.waves.values()} == {(3, 1), (4,)}
+    assert {tuple(launch) for launch in kept.launches.values()} == {(3, 1), (4,)}
 
 
 def test_batched_products_are_asked_for_one_by_one() -> None:

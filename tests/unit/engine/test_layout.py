@@ -1,4 +1,4 @@
-"""What activations come to, by hand: waves, copies, experts of the host, and counts."""
+"""What activations come to, by hand: launches, copies, experts of the host, and counts."""
 
 from __future__ import annotations
 
@@ -50,14 +50,16 @@ def laid(
     late: Any = NOT_LATE,
 ) -> Layout:
     """The layout of one pass, in which experts 0 to 3 have 5 to 8 rows, the last of which four are
-    kept, with a weight of 1 to 4; an activation is expert, hit, wave, wait and form.
+    kept, with a weight of 1 to 4; an activation is expert, hit, launch, wait and form.
     """
-    expert, hit, wave, wait, form = (np.array(column) for column in zip(*activations, strict=True))
+    expert, hit, launch, wait, form = (
+        np.array(column) for column in zip(*activations, strict=True)
+    )
     needed = np.sort(expert)
     weight = np.array([1, 2, 3, 4])[needed]
     rows, kept = np.array([5, 6, 7, 8])[needed], np.array([5, 6, 7, 4])[needed]
     active = Active(np.array([0, len(expert)]), needed, rows, kept, weight)
-    served = Served(expert, hit, wave, wait, form, late)
+    served = Served(expert, hit, launch, wait, form, late)
     made: Layout = lay_out(How(FORMS, overlaps, pads), active, served, np.array([streamed]), 4)
     return made
 
@@ -68,19 +70,19 @@ def lists(layout: Layout, *names: str) -> list[Any]:
 
 ALL = ((2, True, 0, -1, LOADED), (0, False, 0, -1, LOADED), (1, False, 1, 0, LOADED),
        (3, False, 1, -1, HOSTED))  # fmt: skip
-"""A hit and a miss in the first wave; a miss that takes a slot of theirs, by rule (b), and so
+"""A hit and a miss in the first launch; a miss that takes a slot of theirs, by rule (b), and so
 begins the second; and one that the host computes."""
 
 
-def test_waves_copies_and_the_host() -> None:
+def test_launches_copies_and_the_host() -> None:
     layout = laid(*ALL)
     assert lists(layout, "rows", "loaded") == [[7, 5, 6, 8], [False, True, True, False]]
     assert lists(layout, "on_gpu", "gpu_rows", "starts", "read") == [
         [0, 1, 2], [7, 5, 6], [0, 2], [0, 0],
     ]  # fmt: skip
-    assert lists(layout, "copied", "copy_wave", "copy_wait") == [[0, 1], [0, 1], [-1, 0]]
+    assert lists(layout, "copied", "copy_launch", "copy_wait") == [[0, 1], [0, 1], [-1, 0]]
     assert lists(layout, "hosted", "hosted_rows") == [[3], [8]]
-    assert lists(layout, "step_waves", "step_hosted", "step_copies") == [[0, 2], [0, 1], [0, 2]]
+    assert lists(layout, "step_launches", "step_hosted", "step_copies") == [[0, 2], [0, 1], [0, 2]]
 
 
 def test_counts() -> None:
@@ -92,8 +94,8 @@ def test_counts() -> None:
 
 
 @pytest.mark.parametrize(("overlaps", "waits"), [(True, -1), (False, 0)])
-def test_a_copy_beside_no_kernel_waits_for_the_wave_before(overlaps: bool, waits: int) -> None:
-    """Copies of a wave start after the wave before."""
+def test_a_copy_beside_no_kernel_waits_for_the_launch_before(overlaps: bool, waits: int) -> None:
+    """Copies of a launch start after the launch before."""
     layout = laid((2, True, 0, -1, LOADED), (1, False, 1, -1, LOADED), overlaps=overlaps)
     assert layout.copy_wait.tolist() == [waits]
 
@@ -106,10 +108,10 @@ def test_block_sparse_rounds_rows_up_but_those_of_the_host() -> None:
     assert layout.counts[0, ROWS] == 3 * 128 + 8
 
 
-def test_a_streamed_layer_is_copied_whole_before_its_first_wave() -> None:
+def test_a_streamed_layer_is_copied_whole_before_its_first_launch() -> None:
     """Every activation is a miss, and a load; experts 0 and 3 are not needed."""
     layout = laid((1, False, 0, -1, LOADED), (2, False, 0, -1, LOADED), streamed=True)
-    assert lists(layout, "copied", "copy_wave", "copy_wait") == [[0, 1, 2, 3], [0] * 4, [-1] * 4]
+    assert lists(layout, "copied", "copy_launch", "copy_wait") == [[0, 1, 2, 3], [0] * 4, [-1] * 4]
     assert layout.loaded.tolist() == [True, True]
     assert layout.counts[0, [HITS, MISSED + LOADED, UNNEEDED]].tolist() == [0, 2, 2]
 

@@ -27,7 +27,7 @@ counts = st.integers(0, 5000)
 
 
 def plain_experts_ns(rows: list[int]) -> int:
-    """The price of one wave, written as a sum over experts."""
+    """The price of one launch, written as a sum over experts."""
     total = sum(rows)
     tokens = math.ceil(total / 4)
     tile = 16 if tokens <= 32 else 32 if tokens <= 96 else 64 if tokens <= 512 else 128
@@ -38,14 +38,14 @@ def plain_experts_ns(rows: list[int]) -> int:
 
 @given(st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=9), min_size=1, max_size=6))
 def test_experts_agree_with_a_plain_loop(
-    costs: CostModel, only: LayerSpec, waves: list[list[int]]
+    costs: CostModel, only: LayerSpec, launches: list[list[int]]
 ) -> None:
-    starts = np.cumsum([0, *map(len, waves)])[:-1]
-    prices = costs.experts_ns(only, np.concatenate(waves), starts)
-    assert prices == pytest.approx([plain_experts_ns(wave) for wave in waves], abs=1)
+    starts = np.cumsum([0, *map(len, launches)])[:-1]
+    prices = costs.experts_ns(only, np.concatenate(launches), starts)
+    assert prices == pytest.approx([plain_experts_ns(launch) for launch in launches], abs=1)
 
 
-def test_wave_edges(costs: CostModel, only: LayerSpec) -> None:
+def test_launch_edges(costs: CostModel, only: LayerSpec) -> None:
     assert costs.experts_ns(only, [0], [0]).tolist() == [3 * START_NS]
     without, alone = costs.experts_ns(only, [5], [0, 0])
     assert without == 0
@@ -66,7 +66,7 @@ def test_many_rows_cost_their_products(costs: CostModel, only: LayerSpec) -> Non
     assert price == pytest.approx(rows * 2 * EXPERT_ELEMENTS / BF16_A_NS, rel=1e-3)
 
 
-def test_a_million_waves_take_well_under_a_second(costs: CostModel, only: LayerSpec) -> None:
+def test_a_million_launches_take_well_under_a_second(costs: CostModel, only: LayerSpec) -> None:
     rows = np.arange(1_000_000) % 9
     begin = time.perf_counter()
     assert costs.experts_ns(only, rows, np.arange(1_000_000)).shape == (1_000_000,)

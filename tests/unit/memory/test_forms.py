@@ -44,10 +44,12 @@ def test_one_place_in_two_tables_decides_twice() -> None:
     class Other(Cpu):
         forms: ClassVar[tuple[Form, ...]] = (LOADED, OVER_LINK)
 
-    waves = []
+    launches = []
     for miss in (Cpu(), Other(), Cpu()):
         cache = LayerCache(
             Lru(), 1, np.zeros(2, np.int64), serial=False, resident_first=False, miss=miss
         )
-        waves.append(cache.decide(ActiveExperts(np.array([0, 1]), np.array([1]))).wave.tolist())
-    assert waves == [[-1], [0], [-1]]
+        launches.append(
+            cache.decide(ActiveExperts(np.array([0, 1]), np.array([1]))).launch.tolist()
+        )
+    assert launches == [[-1], [0], [-1]]

@@ -46,14 +46,14 @@ def test_the_host_computes_what_is_missing_and_the_slots_stay():
     cache, activations = decided(registry.get("cpu")(), [[0, 1, 2], [1, 3]], resident=[1, 3])
     assert activations.hit.tolist() == [False, True, False, True, True]
     assert activations.form.tolist() == [OTHER, IN_SLOT, OTHER, IN_SLOT, IN_SLOT]
-    assert activations.wave.tolist() == [-1, 0, -1, 0, 0]
+    assert activations.launch.tolist() == [-1, 0, -1, 0, 0]
     assert np.flatnonzero(cache.resident).tolist() == [1, 3]
 
 
-def test_zero_copy_activations_are_in_waves_and_take_no_slot():
+def test_zero_copy_activations_are_in_launches_and_take_no_slot():
     cache, activations = decided(registry.get("zero_copy")(), [[0, 1, 2], [0]], resident=[1])
     assert activations.form.tolist() == [OTHER, IN_SLOT, OTHER, OTHER]
-    assert activations.wave.tolist() == [0, 0, 0, 0]
+    assert activations.launch.tolist() == [0, 0, 0, 0]
     assert not activations.hit[3]
     assert np.flatnonzero(cache.resident).tolist() == [1]
 
@@ -82,8 +82,8 @@ def test_uploads_bound_the_loads_of_a_step(uploads, loads):
     assert (activations.form == IN_SLOT).sum() == loads
 
 
-def test_waves_form_as_if_the_hosts_activations_were_not_there():
-    """Residents 1 and 3 first, then 0 (loaded, a wave of its own) and 2 (the host's)."""
+def test_launches_form_as_if_the_hosts_activations_were_not_there():
+    """Residents 1 and 3 first, then 0 (loaded, a launch of its own) and 2 (the host's)."""
     prices = [[1, 1, 50, 1], [0] * 4, [100, 100, 2, 100]]
     _, activations = decided(
         registry.get("cheapest")(),
@@ -94,4 +94,4 @@ def test_waves_form_as_if_the_hosts_activations_were_not_there():
         resident_first=True,
     )
     assert activations.expert.tolist() == [1, 3, 0, 2]
-    assert activations.wave.tolist() == [0, 0, 1, -1]
+    assert activations.launch.tolist() == [0, 0, 1, -1]

@@ -52,13 +52,13 @@ def test_a_calibrated_cards_experts_rest_on_its_measurements():
     assert "fitted to" in summary["price_error"]["of"]
 
 
-def test_sources_of_waves():
+def test_sources_of_launches():
     """Even rows at a measured token count, uneven ones, a count between, and one far beyond."""
     model = load_model("qwen3-30b-a3b")
     costs, layer = CostModel(load_hardware("h100-sxm"), model), model.moe_layers[0]
-    waves = ([8] * 128, [128] * 8, [7] * 128, [20_000] * 128)
+    launches = ([8] * 128, [128] * 8, [7] * 128, [20_000] * 128)
     expected = (Source.MEASURED, Source.INTERPOLATED, Source.INTERPOLATED, Source.OUTSIDE)
-    for rows, source in zip(waves, expected, strict=True):
+    for rows, source in zip(launches, expected, strict=True):
         shape = (layer, np.array(rows), np.array([0]))
         price = costs.experts_ns(*shape)
         provenance = costs.provenance("experts", price, *shape)
@@ -73,7 +73,7 @@ def test_more_than_a_tenth_outside_is_warned_of_once():
     assert not any(line.startswith("warning") for line in calm)
 
 
-def test_no_wave_is_read_faster_than_the_memory_allows():
+def test_no_launch_is_read_faster_than_the_memory_allows():
     """The b200 table's launch of 32 tokens over these 256 experts touched fewer of them."""
     model, card = load_model("deepseek-v3"), load_hardware("b200-sxm")
     layer = model.moe_layers[0]

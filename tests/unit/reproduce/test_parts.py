@@ -149,7 +149,7 @@ def test_positions_follow_their_traffic():
 
 
 def test_experts_follow_their_passes():
-    """By wave of one expert or several; an expert without rows costs no more."""
+    """By launch of one expert or several; an expert without rows costs no more."""
     layer, rows = _lm().layers[1], np.array([0, 300, 20, 5000])
     few, many = (prices("prefill", expert_passes=passes) for passes in (8, 20))
     for starts, own in ((np.arange(4), rows), (np.array([0, 2]), np.array([300, 5020]))):

@@ -1,4 +1,4 @@
-"""The routed experts of a MoE layer: a wave of experts in one grouped kernel."""
+"""The routed experts of a MoE layer: a launch of experts in one grouped kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints, group_sums
 from moesim.hardware.operation import Operation, TileTable
-from moesim.hardware.operations.experts.waves import FittedWaves
+from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.parts import Part, where
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
@@ -29,10 +29,10 @@ REORDERINGS = 2
 class Experts(Operation):
     """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
 
-    The tile follows the wave's tokens, as in Triton's fused kernel: rows / top-k; that of a batched
-    product, whose experts have equal rows, those. Left out are
-    weights read again by further row tiles, the L2 cache, and the tail of the last tiles. Where the
-    profile has a fit for the weights' format, its formula prices all that (``kernel.py``).
+    The tile follows the launch's tokens, as in Triton's fused kernel: rows / top-k; that of a
+    batched product, whose experts have equal rows, those. Left out are weights read again by
+    further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
+    the weights' format, its formula prices all that (``kernel.py``).
     """
 
     kind: ClassVar[str] = "experts"
@@ -49,10 +49,10 @@ class Experts(Operation):
 
     def launch(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
-        counts, members = _waves(rows, starts)
+        counts, members = _launches(rows, starts)
         moe, gpu = _moe(layer), self.gpu
-        if (waves := self._fitted(moe)).fits:
-            return where(members > 0, [waves.part(counts, members)])
+        if (launches := self._fitted(moe)).fits:
+            return where(members > 0, [launches.part(counts, members)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
         tile = np.repeat(row_tile(-(-total // moe.top_k)), members)
         if self.batched:
@@ -69,28 +69,28 @@ class Experts(Operation):
 
     def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        waves = self._fitted(_moe(layer))
-        return waves.sources(*_waves(rows, starts)) if waves.fits else Source.DATASHEET
+        launches = self._fitted(_moe(layer))
+        return launches.sources(*_launches(rows, starts)) if launches.fits else Source.DATASHEET
 
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
         if self.batched:
             return None
-        if (waves := self._fitted(moe := _moe(layer))).fits:
-            return waves.tiles(number)
+        if (launches := self._fitted(moe := _moe(layer))).fits:
+            return launches.tiles(number)
         return TileTable(row_tile(-(-number // moe.top_k)), np.ones_like(number), False)
 
-    def _fitted(self, moe: MoeSpec) -> FittedWaves:
+    def _fitted(self, moe: MoeSpec) -> FittedLaunches:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
         choices = {"serial": self.serial, "measured": self.measured}
-        return FittedWaves(self.hardware, moe, size, start_ns=start, **choices)
+        return FittedLaunches(self.hardware, moe, size, start_ns=start, **choices)
 
 
-def _waves(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
-    """The rows of all waves, and how many entries each wave has."""
+def _launches(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
+    """The rows of all launches, and how many entries each launch has."""
     counts, first = np.asarray(rows, np.int64), np.asarray(starts, np.int64)
     members = np.diff(first, append=counts.size)
-    assert (members >= 0).all(), "waves follow one another"
+    assert (members >= 0).all(), "launches follow one another"
     return counts[first[0] :] if first.size else counts[:0], members
 
 

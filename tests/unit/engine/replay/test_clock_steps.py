@@ -12,7 +12,7 @@ from moesim.engine.replay.clock_experts import (
     after_victim,
     copy_start,
     end_experts,
-    play_wave,
+    play_launch,
     stream_next,
 )
 from moesim.engine.replay.clock_records import (
@@ -37,7 +37,7 @@ NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
 def fixed(**given: Any) -> Fixed:
     """Nothing takes time but what is ``given``."""
     none: dict[str, Any] = dict.fromkeys(Fixed._fields, 0)
-    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "launches": NO_FLAT}
+    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": NO_FLAT}
     return Fixed(**none | arrays | given)
 
 
@@ -50,7 +50,7 @@ def passes(**given: Any) -> Passes:
 
 def works(**given: Any) -> Works:
     """As many arrays without elements, but those that are ``given``."""
-    tables, mask = ("step_waves", "step_copies", "hosted"), np.zeros((0, 0), np.bool_)
+    tables, mask = ("step_launches", "step_copies", "hosted"), np.zeros((0, 0), np.bool_)
     none: dict[str, Any] = dict.fromkeys(Works._fields, NO_FLAT)
     return Works(**none | dict.fromkeys(tables, NO_TABLE) | {"streamed": mask} | given)
 
@@ -114,25 +114,25 @@ def test_a_blocked_host_issues_a_copy_when_the_one_before_has_ended() -> None:
     assert copy_start(True, 3, 30, issued=12, copied=20) == 33
 
 
-def test_a_copy_waits_for_its_victims_wave() -> None:
-    """Rule (b): wave 1 ends at 40."""
+def test_a_copy_waits_for_its_victims_launch() -> None:
+    """Rule (b): launch 1 ends at 40."""
     ends = np.array([5, 40])
     assert after_victim(20, 1, ends) == 40
     assert after_victim(50, 1, ends) == 50
     assert after_victim(20, -1, ends) == 20
 
 
-def test_a_wave_waits_for_weights_computes_and_reads() -> None:
+def test_a_launch_waits_for_weights_computes_and_reads() -> None:
     """Copies until 120, the kernel until 150, what it reads over the link until 155."""
     charges = charged()
-    assert play_wave(charges, 0, 100, 100, 120, 30, 5) == (155, 155)
+    assert play_launch(charges, 0, 100, 100, 120, 30, 5) == (155, 155)
     assert charges[0, [WEIGHTS, EXPERTS]].tolist() == [25, 30]
 
 
 @pytest.mark.parametrize("arrived", [-1, 80])
-def test_a_wave_whose_weights_are_there_starts_at_once(arrived: int) -> None:
+def test_a_launch_whose_weights_are_there_starts_at_once(arrived: int) -> None:
     charges = charged()
-    assert play_wave(charges, 0, 100, 100, arrived, 30, 0) == (130, 130)
+    assert play_launch(charges, 0, 100, 100, arrived, 30, 0) == (130, 130)
     assert charges[0, EXPERTS] == charges.sum() == 30
 
 
@@ -140,21 +140,21 @@ def test_a_wave_whose_weights_are_there_starts_at_once(arrived: int) -> None:
     ("blocking", "launches", "host"),
     [(0, -1, 97), (0, 4, 117), (1, -1, 115)],
 )
-def test_the_host_issues_copies_and_launches_waves_and_combine(
+def test_the_host_issues_copies_and_launches_kernels_and_combine(
     blocking: int, launches: int, host: int
 ) -> None:
-    """Counts known at 60, 3 copies x 4; 2 waves, or 4 kernels, x 10; combine 5. A blocked host has
-    waited for the copies, until 90.
+    """Counts known at 60, 3 copies x 4; 2 launches, or 4 kernels, x 10; combine 5. A blocked host
+    has waited for the copies, until 90.
     """
     clocks, charges = gpus(1, host=[50], known=[60], copied=[90]), charged()
-    constants = fixed(copy=4, wave=10, combine=5, blocking=blocking)
+    constants = fixed(copy=4, experts=10, combine=5, blocking=blocking)
     end_experts(constants, clocks, charges, 0, launches, Span(0, 2, 0, 3, 3, 0), 150, 150)
     assert clocks.host[0] == host
     assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
 
 
 def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
-    """From 70 on, 100 ns: 20 beyond the waves."""
+    """From 70 on, 100 ns: 20 beyond the launches."""
     clocks, charges = gpus(1, ready=[70]), charged()
     end_experts(fixed(), clocks, charges, 0, -1, Span(0, 1, 0, 0, 0, 100), 150, 150)
     assert clocks.ready.tolist() == clocks.cursor.tolist() == [170]

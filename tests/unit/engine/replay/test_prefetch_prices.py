@@ -1,4 +1,4 @@
-"""Each different wave is asked for once, and its uses are counted."""
+"""Each different launch is asked for once, and its uses are counted."""
 
 from __future__ import annotations
 

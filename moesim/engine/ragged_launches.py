@@ -1,4 +1,4 @@
-"""Prices of waves of experts: most are as dear as one seen before."""
+"""Prices of launches of experts: most are as dear as one seen before."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from moesim.runtime.compiled import njit, types
 
 BITS = 13
 FEW_ROWS = 1 << BITS
-"""Rows of a wave below which it is remembered: larger ones are seldom alike."""
+"""Rows of a launch below which it is remembered: larger ones are seldom alike."""
 MOST = 1 << 14
-"""Waves remembered at once."""
+"""Launches remembered at once."""
 
 _FLAT = types.int64[::1]
 
@@ -26,22 +26,22 @@ _FLAT = types.int64[::1]
 def _tell_apart(
     rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, numbers: Any
 ) -> bool:
-    """Fill in a number for each wave: of its rows, experts, tiles and further groups of tiles.
+    """Fill in a number for each launch: of its rows, experts, tiles and further groups of tiles.
 
-    ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a wave, or its average
+    ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a launch, or its average
     rows; returns whether all have fewer rows than that, and
     each expert some.
     """
-    for wave in range(len(starts)):
-        end = starts[wave + 1] if wave + 1 < len(starts) else len(rows)
+    for launch in range(len(starts)):
+        end = starts[launch + 1] if launch + 1 < len(starts) else len(rows)
         total = tiles = further = 0
-        for i in range(starts[wave], end):
+        for i in range(starts[launch], end):
             total += rows[i]
         if total >= len(tile):
             return False
-        at = -(-total // (end - starts[wave])) if by_average and total else total
+        at = -(-total // (end - starts[launch])) if by_average and total else total
         size, together = tile[at], group[at]
-        for i in range(starts[wave], end):
+        for i in range(starts[launch], end):
             if rows[i] == 0:
                 return False
             tiles += 1
@@ -49,21 +49,21 @@ def _tell_apart(
                 more = (rows[i] - 1) // size
                 tiles += more
                 further += more // together
-        experts = end - starts[wave]
-        numbers[wave] = ((total << BITS | experts) << BITS | tiles) << BITS | further
+        experts = end - starts[launch]
+        numbers[launch] = ((total << BITS | experts) << BITS | tiles) << BITS | further
     return True
 
 
-class RaggedWaves:
-    """Prices waves of the layers that are like ``spec``."""
+class RaggedLaunches:
+    """Prices launches of the layers that are like ``spec``."""
 
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
-        self.known, self.waves = Remembered(), dict[int, Ints]()
+        self.known, self.launches = Remembered(), dict[int, Ints]()
 
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
-        """A ``TileTable`` of waves with few rows, where the prices have one."""
+        """A ``TileTable`` of launches with few rows, where the prices have one."""
         found = getattr(self.case.prices, "expert_tiles", None)
         return None if found is None else found(self.spec, np.arange(FEW_ROWS))
 
@@ -75,26 +75,26 @@ class RaggedWaves:
         if self.tiles is None or not _tell_apart(rows, starts, *self.tiles, numbers):
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts)
-        if len(self.waves) > MOST:
+        if len(self.launches) > MOST:
             self.settle(provenance)
         ends = np.append(starts[1:], len(rows))
 
         def ask(new: Ints) -> Ints:
-            waves = [rows[i:j].copy() for i, j in zip(starts[new], ends[new], strict=True)]
-            self.waves |= zip(numbers[new].tolist(), waves, strict=True)
-            return self.case.prices.experts_ns(self.spec, *_together(waves))
+            launches = [rows[i:j].copy() for i, j in zip(starts[new], ends[new], strict=True)]
+            self.launches |= zip(numbers[new].tolist(), launches, strict=True)
+            return self.case.prices.experts_ns(self.spec, *_together(launches))
 
         return self.known.prices(numbers, ask)
 
     def settle(self, provenance: Provenance) -> None:
-        """Count what the remembered waves rest on, and forget them."""
-        if self.waves:
+        """Count what the remembered launches rest on, and forget them."""
+        if self.launches:
             price = self.known.price * self.known.times
-            waves = [self.waves[number] for number in self.known.numbers.tolist()]
-            provenance.add("experts", price, self.spec, *_together(waves))
-            self.known, self.waves = Remembered(), {}
+            launches = [self.launches[number] for number in self.known.numbers.tolist()]
+            provenance.add("experts", price, self.spec, *_together(launches))
+            self.known, self.launches = Remembered(), {}
 
 
-def _together(waves: list[Ints]) -> tuple[Ints, Ints]:
+def _together(launches: list[Ints]) -> tuple[Ints, Ints]:
     """The rows of all, and where each begins."""
-    return np.concatenate(waves), np.cumsum([0, *(len(wave) for wave in waves[:-1])])
+    return np.concatenate(launches), np.cumsum([0, *(len(launch) for launch in launches[:-1])])

@@ -1,4 +1,4 @@
-"""The price of waves of experts from fits: the simulator's side of ``calibrated.py``."""
+"""The price of launches of experts from fits: the simulator's side of ``calibrated.py``."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ NAMES = {
 """The terms in words."""
 
 
-class FittedWaves:
-    """Waves of one layer's experts.
+class FittedLaunches:
+    """Launches of one layer's experts.
 
-    Tiles follow the wave's tokens, rows / top-k, over all experts of the layer, or the average rows
-    of the wave's experts (``tiles``); a measured shape's ratio (measured over formula) follows its
-    tokens. ``serial`` waves hold one expert, a launch of
-    its own shape; without a fit of such launches the grouped kernel's terms stand in, with
-    ``start_ns`` in place of its start. ``measured``: with the ratios.
+    Tiles follow the launch's tokens, rows / top-k, over all experts of the layer, or the average
+    rows of the launch's experts (``tiles``); a measured shape's ratio (measured over formula)
+    follows its tokens. ``serial`` launches hold one expert, a launch of its own shape; without a
+    fit of such launches the grouped kernel's terms stand in, with ``start_ns`` in place of its
+    start. ``measured``: with the ratios.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FittedWaves:
         self.measured = measured
 
     def price(self, counts: Ints, members: Ints) -> Floats:
-        """Nanoseconds of waves with ``members[i]`` of the rows ``counts`` each."""
+        """Nanoseconds of launches with ``members[i]`` of the rows ``counts`` each."""
         shapes = self._shapes(group_sums(counts, members))
         which, ratio, _ = choose(self.fits, shapes)
         time = np.zeros(len(members))
@@ -81,7 +81,7 @@ class FittedWaves:
         return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
 
     def part(self, counts: Ints, members: Ints) -> Part:
-        """The price of each wave, with the terms of its formula."""
+        """The price of each launch, with the terms of its formula."""
         price = self.price(counts, members)
 
         def detail() -> Detail:
@@ -97,7 +97,7 @@ class FittedWaves:
         return Part(price, Source.FITTED, "kernels of the experts", detail)
 
     def tiles(self, number: Ints) -> TileTable:
-        """The tiles of waves by their rows, or average rows, ``number`` [n]."""
+        """The tiles of launches by their rows, or average rows, ``number`` [n]."""
         shapes = self._shapes(number)
         which, _, _ = choose(self.fits, shapes)  # one fit: it follows from the shape
         family = self.fits[int(which[0])].family
@@ -115,7 +115,7 @@ class FittedWaves:
         return np.asarray(np.maximum(touched - card.l2, 0) * (NS / card.bandwidth), np.float64)
 
     def sources(self, counts: Ints, members: Ints) -> Ints:
-        """The ``Source`` of each wave's price."""
+        """The ``Source`` of each launch's price."""
         total = group_sums(counts, members)
         shapes = self._shapes(total)
         which, ratio, exact = choose(self.fits, shapes)
