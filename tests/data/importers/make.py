@@ -68,11 +68,32 @@ def vllm_jsonl() -> None:
     (HERE / "vllm-jsonl.jsonl").write_text(text)
 
 
+def route_trace() -> None:
+    # a prompt of two tokens, the first of them without the last layer; two decoded ones; top-2 of 4
+    lines = ["# route_trace v1", "# model=/tmp/some-moe-Q4.gguf arch=some n_layer=3 n_expert=4"]
+    lines[1] += " n_expert_used=2"
+    lines += [f"# layer={layer} expert_bytes=100 dense_bytes=50" for layer in (1, 2)]
+    lines.append("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes")
+    cached: set[tuple[int, int]] = set()
+    for phase, steps in ((0, (0, 1)), (1, (2,)), (1, (3,))):
+        for layer in (1, 2):
+            for step in steps if layer == 1 else steps[-1:]:
+                for slot, weight in ((0, 0.75), (1, 0.25)):
+                    expert = (step + layer + 2 * slot) % 4
+                    there = (layer, expert) in cached
+                    hit, read = int(phase == 1 and there), 0 if there else 100
+                    cached.add((layer, expert))
+                    row = (0, phase, step, layer, slot, expert, weight, hit, read)
+                    lines.append(",".join(map(str, row)))
+    (HERE / "route-trace.csv").write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
     npz()
     vllm_npy()
     hf_router_logits()
     vllm_jsonl()
+    route_trace()
     (HERE / "vllm-npy.options.json").write_text(
         '{"model": "deepseek-v2-lite", "prompt_tokens": 3}\n'
     )

@@ -282,3 +282,59 @@ def test_a_third_party_importer_counts_when_it_recognises(tmp_path, monkeypatch)
     assert import_trace(SAMPLES / "npz.npz", importer="npz").tokens == 5
     with pytest.raises(InputError, match=r"did you mean 'npz'|allowed"):
         import_trace(SAMPLES / "npz.npz", importer="npy")
+
+
+class TestRouteTrace:
+    TEXT = (SAMPLES / "route-trace.csv").read_text()
+
+    def test_sample(self):
+        trace = import_trace(SAMPLES / "route-trace.csv")
+        assert trace.expert_ids.tolist() == [
+            [[1, 3], [NONE, NONE]],
+            [[2, 0], [3, 1]],
+            [[3, 1], [0, 2]],
+            [[0, 2], [1, 3]],
+        ]
+        assert trace.phase.tolist() == [Phase.PREFILL] * 2 + [Phase.DECODE] * 2
+        assert trace.position.tolist() == [0, 1, 2, 3]
+        assert trace.gate_weights[2, 1].tolist() == [0.75, 0.25]
+        assert trace.metadata.moe_layer_ids == (1, 2)
+        assert (trace.metadata.model, trace.experts) == ("some-moe-Q4.gguf", 4)
+
+    def test_the_engines_own_counters_are_noted(self):
+        trace = import_trace(SAMPLES / "route-trace.csv")
+        # six accesses of the prompt (four and two experts), eight of two decoded tokens, six hits
+        told = "the engine's cache had 6 of 14 accesses (42.9 %)"
+        assert trace.metadata.notes == f"one prompt; {told}"
+
+    def test_a_reduced_k_is_noted(self, tmp_path):
+        path = tmp_path / "x.csv"
+        layers = [f"0,1,0,{layer},{k},{k},0.5,0,9" for layer in range(48) for k in range(6)]
+        path.write_text("\n".join(["# route_trace v1", *layers]))
+        trace = import_trace(path, model=load_model("qwen3-30b-a3b"))
+        assert "recorded with top-6: the model's own is top-8" in trace.metadata.notes
+
+    @pytest.mark.parametrize(
+        ("before", "after", "what"),
+        [
+            ("0,1,2,1,0,3,0.75", "0,1,2,1,0,3,1.5", "line 12: weight is '1.5': must be a number"),
+            ("0,1,2,1,0,3,", "0,1,2,1,0,-3,", "line 12: expert is '-3': must be a whole number"),
+            ("0,1,2,1,0,3,", "0,1,2,1,0,4,", "line 12: expert is 4: .* says at most 3"),
+            ("0,1,2,1,1,1,", "0,1,2,1,0,1,", "line 13: this turn, step, layer and slot stand"),
+            ("0,1,2,1,1,1,", "0,1,2,1,2,1,", "line 13: slot is 2: .* says at most 1"),
+            ("0,1,2,1,1,1,", "0,0,2,1,1,1,", "line 1[2-5]: step 2 is in both phases"),
+            ("0,1,2,1,1,1,", "1,2,1,1,1,", "line 13: has 8 fields: must have the 9 of"),
+            ("n_expert=4", "n_expert=none", "line 2: n_expert is 'none': must be from 1"),
+            ("0,1,3,2,1,3,0.25,1,0\n", "", "line 18: step 3 has 1 choices in layer 2: must have 2"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_line(self, tmp_path, before, after, what):
+        assert before in self.TEXT
+        path = tmp_path / "x.csv"
+        path.write_text(self.TEXT.replace(before, after))
+        with pytest.raises(InputError, match=f"x.csv: {what}"):
+            import_trace(path)
+
+    def test_lengths_stand_in_the_file(self):
+        with pytest.raises(InputError, match="leave --prompt-tokens, --request-tokens out"):
+            import_trace(SAMPLES / "route-trace.csv", prompt_tokens=1)
