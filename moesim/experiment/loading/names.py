@@ -21,6 +21,7 @@ from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
 from moesim.model.chosen import split_format, text_of
+from moesim.trace.cards import card_names, look_up_trace
 
 Folders = tuple[Path, ...]
 MAKERS = ("moesim ", "python ", "$ ")
@@ -150,9 +151,9 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:
-    found = look_up(trace, folders)
+    found = look_up_trace(trace, folders)
     if found is None:
-        others = nearest(trace, _traces_beside(trace, folders))
+        others = nearest(trace, {*_traces_beside(trace, folders), *card_names()})
         guess = others.rpartition("; ")[2] if "did you mean" in others else ""
         return f"{not_found(trace, folders)}{'; ' if guess else ''}{guess}"
     return f"'{trace}' is a folder; name a trace (a Parquet file)" if found.is_dir() else None

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
-from moesim.config.paths import find
+from moesim.trace.cards import find_trace
 
 if TYPE_CHECKING:
     from moesim.experiment.schema.experiment import Experiment
@@ -33,7 +33,7 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
 
     Tells what it was read from.
     """
-    path = find(experiment.trace, experiment.folders)
+    path = find_trace(experiment.trace, experiment.folders)
     if shared := _shared.get().get(path):
         tell("trace", experiment.trace, [shared.file])
         return _map(shared.folder)
@@ -44,7 +44,7 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
 
 def tell_trace(experiment: Experiment) -> None:
     """Tell what ``trace_of`` would, without reading the trace where its digest is known."""
-    path = find(experiment.trace, experiment.folders)
+    path = find_trace(experiment.trace, experiment.folders)
     shared = _shared.get().get(path)
     tell("trace", experiment.trace, [shared.file if shared else file_of(path)])
 
@@ -71,7 +71,7 @@ def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, 
     """Write every trace of ``experiments`` as arrays below ``folder``: for ``shared_traces``."""
     from moesim.trace.mapped import write_arrays
 
-    paths = dict.fromkeys(find(one.trace, one.folders) for one in experiments)
+    paths = dict.fromkeys(find_trace(one.trace, one.folders) for one in experiments)
     shared: dict[Path, SharedTrace] = {}
     for number, path in enumerate(paths):
         trace, (file,) = _read(path, stamp(path))

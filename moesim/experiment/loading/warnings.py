@@ -7,10 +7,15 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.config.registry import kind_of
-from moesim.experiment.loading.names import figure_class
+from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.workload.requests import Requests
+
+
+def of_traces(experiments: Collection[Experiment]) -> list[str]:
+    """A line for everything that the traces of ``experiments`` do not have."""
+    return [*fewer_choices(experiments), *cut_batches(experiments)]
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
@@ -23,6 +28,18 @@ def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
             sizes.setdefault(key, {})[size] = experiment
     lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every trace whose tokens use fewer experts than the model's do."""
+    lines = []
+    for one in experiments:
+        trace, model = trace_of(one), loaded("model", one.model, one.folders)
+        own = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
+        if own > trace.top_k:
+            what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token, the model {own}"
+            lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
+    return list(dict.fromkeys(lines))
 
 
 def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:

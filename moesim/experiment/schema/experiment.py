@@ -155,7 +155,10 @@ class Experiment(Params):
         min_length=1,
         description="A shipped profile ('moesim list hardware') or the path of a profile.",
     )
-    trace: str = Field(min_length=1, description="The path of a routing trace (Parquet).")
+    trace: str = Field(
+        min_length=1,
+        description="A shipped trace ('moesim list traces') or the path of one (Parquet).",
+    )
     software: str = Field(
         default="ideal",
         min_length=1,
