@@ -70,7 +70,7 @@ def vllm_jsonl() -> None:
 
 def route_trace() -> None:
     # a prompt of two tokens, the first of them without the last layer; two decoded ones; top-2 of 4
-    lines = ["# route_trace v1", "# model=/tmp/some-moe-Q4.gguf arch=some n_layer=3 n_expert=4"]
+    lines = ["# route_trace v1", "# model=/models/some-moe-Q4.gguf arch=some n_layer=3 n_expert=4"]
     lines[1] += " n_expert_used=2"
     lines += [f"# layer={layer} expert_bytes=100 dense_bytes=50" for layer in (1, 2)]
     lines.append("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes")
