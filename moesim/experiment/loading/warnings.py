@@ -10,12 +10,27 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.trace.cards import scaled_from
 from moesim.workload.requests import Requests
 
 
 def of_traces(experiments: Collection[Experiment]) -> list[str]:
-    """A line for everything that the traces of ``experiments`` do not have."""
-    return [*fewer_choices(experiments), *cut_batches(experiments)]
+    """A line for every trace that no file names, and for everything that traces do not have."""
+    lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
+    return list(dict.fromkeys(lines))
+
+
+def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every stand-in, and for the shipped trace of an experiment that names none."""
+    lines = []
+    for one in experiments:
+        model, recorded = loaded("model", one.model, one.folders), scaled_from(one.trace)
+        if recorded is not None:
+            what = f"'{one.trace}' is no recording: drawn for {model.name}, scaled from {recorded}"
+            lines.append(f"warning: trace: {what}'s routing")
+        elif "trace" not in one.model_fields_set:
+            lines.append(f"note: trace: none is named: '{one.trace}', the shipped one of the model")
+    return lines
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
