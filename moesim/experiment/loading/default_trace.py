@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from moesim.config.errors import InputError
 from moesim.model import ModelSpec
+from moesim.model.chosen import SEPARATOR
 from moesim.trace.cards import STAND_IN, trace_card
 
 
@@ -16,15 +17,16 @@ def default_trace(model: ModelSpec, phase: str) -> str:
     """
     from moesim.trace.synthesis.stand_in import nearest_trace
 
-    if _is_recorded(model, phase):
-        return model.name
+    name = model.name.partition(SEPARATOR)[0]  # other formats of weights route alike
+    if _is_recorded(name, model, phase):
+        return name
     return f"{STAND_IN}{nearest_trace(model)}"
 
 
-def _is_recorded(model: ModelSpec, phase: str) -> bool:
+def _is_recorded(name: str, model: ModelSpec, phase: str) -> bool:
     from moesim.trace import Phase, read_trace
 
-    if (card := trace_card(model.name)) is None:
+    if (card := trace_card(name)) is None:
         return False
     trace = read_trace(card)
     needed = {Phase.PREFILL, Phase.DECODE} if phase == "all" else {Phase[phase.upper()]}
@@ -32,4 +34,4 @@ def _is_recorded(model: ModelSpec, phase: str) -> bool:
         trace.check_fits(model)
     except InputError:
         return False
-    return trace.metadata.model == model.name and needed <= set(trace.phase.tolist())
+    return trace.metadata.model == name and needed <= set(trace.phase.tolist())

@@ -33,6 +33,11 @@ def test_the_models_own_trace_is_taken_and_told():
     assert of_traces([named]) == [warning]
 
 
+def test_a_model_in_another_format_has_the_same_trace():
+    found = loaded({"base": "qwen3-30b-a3b", "format": "q4_k_m"}).experiment
+    assert found.trace == "qwen3-30b-a3b"
+
+
 def test_another_model_gets_a_stand_in_and_is_told():
     found = loaded("mixtral-8x7b").experiment
     assert found.trace == "stand-in:gpt-oss-20b"

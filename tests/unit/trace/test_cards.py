@@ -93,9 +93,10 @@ def run_in_one_pool(name, slots, model=None):
 @pytest.mark.parametrize(
     ("name", "slots", "hits"),
     [
-        # 3,000 MiB hold 237 experts; 4,000 MiB hold 1,468 of the mean size
+        # 3,000 MiB hold 237 experts; 4,000 MiB hold 1,468 and 1,064 of the mean size
         ("gpt-oss-120b", 237, 2065),
         ("qwen3-30b-a3b", 1468, 29678),
+        ("gemma-4-26b-a4b", 1064, 18873),
     ],
 )
 def test_a_replay_has_nearly_the_engines_hits(name, slots, hits):
