@@ -99,7 +99,9 @@ def test_a_stand_in_fits_its_model_and_is_drawn_alike(name):
     trace = stand_in(model, read_trace(recorded), recorded)
     assert not findings(trace)
     trace.check_fits(model)
-    assert trace.top_k == model.moe_layers[0].moe.top_k
+    moe = model.moe_layers[0].moe
+    assert moe is not None
+    assert trace.top_k == moe.top_k
     assert trace.gate_weights is not None
     again = stand_in(model, read_trace(recorded), recorded)
     assert np.array_equal(trace.expert_ids, again.expert_ids)

@@ -74,16 +74,17 @@ def test_an_lru_of_the_engines_bytes_has_the_engines_hits(name):
     assert round(100 * found / of_all, 1) == round(100 * hits / accesses, 1)
 
 
-def run_in_one_pool(name, slots, model=None):
+def run_in_one_pool(name, slots):
     """The summary of both phases with ``slots`` for all layers, given in bytes."""
-    spec = load_model(model or name)
+    moe = load_model(name).moe_layers[0].moe
+    assert moe is not None
     experiment = {
-        "model": model or name,
+        "model": name,
         "hardware": "h200-sxm",
         "trace": name,
         "workload": {"phase": "all"},
         "experts": {
-            "capacity": f"{slots * spec.moe_layers[0].moe.expert.bytes} B",
+            "capacity": f"{slots * moe.expert.bytes} B",
             "policy": {"kind": "lru", "scope": "global"},
         },
     }

@@ -297,6 +297,7 @@ class TestRouteTrace:
         ]
         assert trace.phase.tolist() == [Phase.PREFILL] * 2 + [Phase.DECODE] * 2
         assert trace.position.tolist() == [0, 1, 2, 3]
+        assert trace.gate_weights is not None
         assert trace.gate_weights[2, 1].tolist() == [0.75, 0.25]
         assert trace.metadata.moe_layer_ids == (1, 2)
         assert (trace.metadata.model, trace.experts) == ("some-moe-Q4.gguf", 4)
@@ -384,6 +385,7 @@ class TestMoeCacheLab:
     def test_sample(self):
         trace = import_trace(SAMPLES / "moe-cache-lab.jsonl")
         assert trace.expert_ids[:, 0].tolist() == [[1, 4], [2, 5], [3, 6], [4, 7]]
+        assert trace.gate_weights is not None
         assert trace.gate_weights[3, 1].tolist() == [0.75, 0.25]
         assert trace.request_id.tolist() == [0, 0, 0, 1]
         assert trace.phase.tolist() == [0, 0, Phase.DECODE, Phase.PREFILL]
