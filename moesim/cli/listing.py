@@ -16,7 +16,7 @@ def list_(
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "software, importers, measurement_importers, costs, fitters, collectors, "
+            "software, traces, importers, measurement_importers, costs, fitters, collectors, "
             "model_families or figures.",
         ),
     ] = "",

@@ -49,7 +49,7 @@ def run(
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
-    from moesim.experiment.loading.warnings import cut_batches, empty_slots, idle_prefetch
+    from moesim.experiment.loading.warnings import empty_slots, idle_prefetch, of_traces
     from moesim.experiment.running.cache import cache_folder
     from moesim.experiment.running.record_memory import large_records
     from moesim.experiment.running.run import run as simulate
@@ -66,7 +66,7 @@ def run(
         folder = out or Path("results") / resolved.experiment.name
         check_folder(folder, overwrite=overwrite)
         with placed(resolved.origins, file):
-            warn([*cut_batches([resolved.experiment]), *large_records([resolved.experiment])])
+            warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
     warn([*idle_prefetch(*of_run), *empty_slots(*of_run)])

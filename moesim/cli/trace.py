@@ -15,7 +15,9 @@ app = typer.Typer(
 )
 command_line.add_typer(app, name="trace")
 
-TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="A trace (.parquet).")]
+TraceFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A trace (.parquet), or a shipped one by name.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")]
 
 
@@ -90,6 +92,8 @@ def validate(file: TraceFile) -> None:
     if found:
         raise typer.Exit(1)
     typer.echo(f"{file}: clean; {described(trace)}")
+    if trace.metadata.notes:
+        typer.echo(f"note: {trace.metadata.notes}")
 
 
 @app.command(epilog=examples("moesim trace stats traces/quickstart.parquet --layers"))
@@ -104,7 +108,8 @@ def stats(
     from moesim.trace import read_trace
     from moesim.trace.statistics import statistics
 
-    result = statistics(read_trace(file))
+    trace = read_trace(file)
+    result = statistics(trace)
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
@@ -113,6 +118,8 @@ def stats(
     console = terminal()
     for table in tables(result, layers=layers):
         console.print(table)
+    if trace.metadata.notes:
+        typer.echo(f"note: {trace.metadata.notes}")
 
 
 @app.command(

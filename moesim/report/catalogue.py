@@ -133,10 +133,41 @@ def key_figures(profile: Any) -> Row:
     }
 
 
+def traces() -> list[Row]:
+    """The shipped traces with their tokens, and the top-k of their model beside theirs."""
+    from moesim.trace.cards import card_names
+
+    return [{"name": name, **trace_row(name)} for name in card_names()]
+
+
+def trace_row(name: str) -> Row:
+    """The key figures of one shipped trace."""
+    from moesim.model import load_model, model_names
+    from moesim.trace import Phase, read_trace
+
+    trace = read_trace(name)
+    known = trace.metadata.model in model_names()
+    moe = load_model(str(trace.metadata.model)).moe_layers[0].moe if known else None
+    return {
+        "model": trace.metadata.model,
+        "requests": trace.requests,
+        "prompt_tokens": int((trace.phase == Phase.PREFILL).sum()),
+        "decode_tokens": int((trace.phase == Phase.DECODE).sum()),
+        "moe_layers": trace.moe_layers,
+        "experts": trace.experts,
+        "top_k": trace.top_k,
+        "model_top_k": moe.top_k if moe else None,
+        "source": trace.metadata.source,
+        "licence": trace.metadata.licence,
+        "notes": trace.metadata.notes,
+    }
+
+
 CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
     "models": models,
     "hardware": hardware,
     "software": software,
+    "traces": traces,
 }
 
 
@@ -191,6 +222,16 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("synchronisations", "waits\na layer"),
         Column("synchronisation_ns", "a wait\nus", 1e3),
     ),
+    "traces": (
+        Column("name", "trace"),
+        Column("requests", "requests"),
+        Column("prompt_tokens", "prompt\ntokens"),
+        Column("decode_tokens", "decoded\ntokens"),
+        Column("moe_layers", "MoE\nlayers"),
+        Column("experts", "experts\na layer"),
+        Column("top_k", "top-k"),
+        Column("model_top_k", "the model's\ntop-k"),
+    ),
 }
 """What a table of 80 columns shows of a catalogue; ``--json`` has everything."""
 
@@ -198,6 +239,7 @@ CAPTIONS: Mapping[str, str] = {
     "models": "size and expert as stored; all values: --json",
     "hardware": "of one GPU, one direction; GPUs -: 1 to 8; more: --json",
     "software": "times of the host; all values: --json",
+    "traces": "a smaller top-k than the model's: recorded so; source, licence, notes: --json",
 }
 
 

@@ -19,7 +19,7 @@ from moesim.results.store import POINTS, Entry, Finished, PackFile
 if TYPE_CHECKING:
     from moesim.config.inputs import Inputs
     from moesim.engine.replay.log import DecisionLog
-    from moesim.experiment.loading.traces import SharedTrace
+    from moesim.experiment.loading.traces import SharedTrace, TraceSource
 
 Evaluate = Callable[[Any], Result]
 """Runs an experiment; picklable."""
@@ -52,7 +52,7 @@ class Simulation:
     (None: whatever there is): where there is anything else, a ChangedError ends the sweep.
     """
 
-    traces: Mapping[Path, SharedTrace] = field(default_factory=dict)
+    traces: Mapping[TraceSource, SharedTrace] = field(default_factory=dict)
     inputs: Inputs | None = None
     cache: Path | None = None
     log: DecisionLog | None = None

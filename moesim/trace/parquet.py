@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError, Problem, located
 from moesim.config.files import check_regular, replacing
 from moesim.config.inputs import unchanged
+from moesim.trace.cards import trace_card
 from moesim.trace.columns import PER_CHOICE, PER_TOKEN, check_columns, empty, fill
 from moesim.trace.metadata import decode_metadata, encode_metadata
 from moesim.trace.routing import RoutingTrace
@@ -59,12 +60,15 @@ def write_trace(trace: RoutingTrace, path: str | Path) -> None:
 def load_trace(path: str | Path) -> RoutingTrace:
     """Read a trace file; columns, types and metadata are checked, the routing itself is not.
 
+    Where there is no file at ``path``, it may name a shipped trace, as ``gpt-oss-20b``.
     The peak memory is the arrays plus one batch of rows. Raises InputError if the file is no trace.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = Path(path)
+    if not path.exists():
+        path = trace_card(str(path)) or path
     with located(path):
         _refuse_other_files(path)
         try:

@@ -170,8 +170,8 @@ class RoutingTrace:
 
 def _misfit(what: str) -> InputError:
     remedy = (
-        "use the model of the trace, or a trace of this model ('moesim trace synthesize' draws one,"
-        " 'python scripts/stand_in_trace.py' stretches another's)"
+        "use the model of the trace, or a trace of this model: 'moesim trace synthesize' draws one,"
+        " and 'trace: auto' takes the shipped one or a stand-in"
     )
     return InputError([Problem("", "trace", f"{what}; {remedy}")])
 

@@ -109,3 +109,11 @@ def test_a_prefetch_of_what_is_resident_is_said(capsys, tmp_path):
         out = ["--out", str(tmp_path / kind)]
         assert main(["run", "experiments/quickstart.yaml", *options, *choice, *out]) == 0
         assert ("so nothing is prefetched" in capsys.readouterr().err) == told
+
+
+def test_a_trace_of_fewer_choices_is_told(folder, capsys):
+    text = TEXT.format(model="qwen3-30b-a3b").replace("t.parquet", "qwen3-30b-a3b")
+    (folder / "x.yaml").write_text(text, encoding="utf-8")
+    assert main(["check", "x.yaml"]) == 0
+    told = "warning: trace: 'qwen3-30b-a3b' has 6 experts a token, the model 8: loads, reads and"
+    assert told in capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_the_version_is_shown(capsys):
 
 def test_the_schema_is_json(capsys):
     assert main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out)["required"] == ["model", "hardware", "trace"]
+    assert json.loads(capsys.readouterr().out)["required"] == ["model", "hardware"]
 
 
 @pytest.mark.parametrize("arguments", [["chek"], ["check"], ["check", "--sett", "a=1"]])

@@ -137,3 +137,10 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr("moesim.trace.statistics.statistics", full)
     assert main(["trace", "stats", str(QUICKSTART)]) == 2
     assert capsys.readouterr().err == "'results/x': No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["stats", "validate"])
+def test_what_a_trace_lacks_is_shown_beside_it(command, capsys):
+    assert main(["trace", command, "qwen3-30b-a3b"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("note: recorded with top-6: the model's own is top-8; one prompt; ")

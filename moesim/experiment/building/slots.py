@@ -9,6 +9,7 @@ from math import ceil
 
 import numpy as np
 
+from moesim.config.capacity import ExpertCapacity
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints
@@ -42,6 +43,8 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     else:
         slots = [slots_of(room.capacity, sizes, count) for count in local]
     equal = np.repeat(np.array(slots, np.int64)[:, None], len(nothing), axis=1)
+    if case.policy.scope == "global" and room.capacity.kind == "bytes":
+        equal[:, on_cpu:] = [_of_pool(room.capacity, sizes, count) for count in local]
     equal[:, :on_cpu] = 0
     if isinstance(room.slots, EqualSlots):
         return equal
@@ -91,6 +94,18 @@ def layers_on_cpu(
     after = np.cumsum([0, *reversed(sizes)])[::-1] * local
     fits = np.flatnonzero(after <= left)
     return int(fits[0]) if left >= 0 else None
+
+
+def _of_pool(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> Ints:
+    """Slots int64[MoE layers] whose sum is all that the bytes hold, as equal as can be.
+
+    A layer with slots for all ``local`` experts would count as resident: none has them but all.
+    """
+    whole, more = divmod(int(capacity.amount) // max(sizes), len(sizes))
+    slots = whole + (np.arange(len(sizes)) < more)
+    if whole >= local:
+        return np.full(len(sizes), local, np.int64)
+    return np.clip(slots, 1, max(1, local - 1))  # type: ignore[no-any-return]
 
 
 def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moesim.config.document import Document
-from moesim.config.errors import Problem
+from moesim.config.errors import InputError, Problem
 from moesim.config.overrides import parse_path
 from moesim.config.validation import examine
+from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import loaded, name_problems
 from moesim.experiment.loading.rules import conflicts
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import NO_TRACE, Experiment
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ def assess(
         return None, findings
     experiment = experiment.looked_up_in(folders)
     model = loaded("model", experiment.model, folders)
+    if experiment.trace == NO_TRACE and model is not None and model.moe_layers:
+        try:
+            name = default_trace(model, experiment.workload.phase)
+            experiment = experiment.with_default_trace(name)
+        except InputError as error:
+            problem = document.problem(("trace",), error.problems[0].what)
+            findings.append(Finding(problem, ("trace", "model")))
     for conflict in conflicts(experiment, model):
         problem = document.problem(parse_path(conflict.keys[0]), conflict.what)
         findings.append(Finding(problem, conflict.keys))

@@ -20,7 +20,9 @@ from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
+from moesim.experiment.schema.experiment import NO_TRACE
 from moesim.model.chosen import split_format, text_of
+from moesim.trace.cards import card_names, look_up_trace, no_card, scaled_from
 
 Folders = tuple[Path, ...]
 MAKERS = ("moesim ", "python ", "$ ")
@@ -62,7 +64,11 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
                     one if one.where else document.problem(place, one.what) for one in found
                 )
     trace = document.get(("trace",))
-    if isinstance(trace, str) and trace and (what := _missing_trace(trace, folders)):
+    if (
+        isinstance(trace, str)
+        and trace not in {"", NO_TRACE}
+        and (what := _missing_trace(trace, folders))
+    ):
         yield document.problem(("trace",), f"{what}{_how_made(document, trace)}")
     yield from _unknown_figures(document)
 
@@ -150,9 +156,11 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
 
 
 def _missing_trace(trace: str, folders: Folders) -> str | None:
-    found = look_up(trace, folders)
+    found, recorded = look_up_trace(trace, folders), scaled_from(trace)
+    if found is None and recorded is not None:
+        return no_card(recorded)
     if found is None:
-        others = nearest(trace, _traces_beside(trace, folders))
+        others = nearest(trace, {*_traces_beside(trace, folders), *card_names()})
         guess = others.rpartition("; ")[2] if "did you mean" in others else ""
         return f"{not_found(trace, folders)}{'; ' if guess else ''}{guess}"
     return f"'{trace}' is a folder; name a trace (a Parquet file)" if found.is_dir() else None

@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
-from moesim.config.paths import find
+from moesim.experiment.loading.names import needed
+from moesim.trace.cards import find_trace, scaled_from
 
 if TYPE_CHECKING:
     from moesim.experiment.schema.experiment import Experiment
+    from moesim.model import ModelSpec
     from moesim.trace import RoutingTrace
 
 
@@ -25,7 +27,23 @@ class SharedTrace(NamedTuple):
     file: InputFile
 
 
-_shared: ContextVar[Mapping[Path, SharedTrace]] = ContextVar("shared", default=MappingProxyType({}))
+class TraceSource(NamedTuple):
+    """The file of a trace; of a stand-in that which it is scaled from, and the model it is for."""
+
+    path: Path
+    model: ModelSpec | None
+
+
+_shared: ContextVar[Mapping[TraceSource, SharedTrace]] = ContextVar(
+    "shared", default=MappingProxyType({})
+)
+
+
+def _source(experiment: Experiment) -> TraceSource:
+    path = find_trace(experiment.trace, experiment.folders)
+    if scaled_from(experiment.trace) is None:
+        return TraceSource(path, None)
+    return TraceSource(path, needed("model", experiment.model, experiment.folders))
 
 
 def trace_of(experiment: Experiment) -> RoutingTrace:
@@ -33,30 +51,34 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
 
     Tells what it was read from.
     """
-    path = find(experiment.trace, experiment.folders)
-    if shared := _shared.get().get(path):
+    source = _source(experiment)
+    if shared := _shared.get().get(source):
         tell("trace", experiment.trace, [shared.file])
         return _map(shared.folder)
-    trace, files = _read(path, stamp(path))
+    trace, files = _read(source, stamp(source.path))
     tell("trace", experiment.trace, files)
     return trace
 
 
 def tell_trace(experiment: Experiment) -> None:
     """Tell what ``trace_of`` would, without reading the trace where its digest is known."""
-    path = find(experiment.trace, experiment.folders)
-    shared = _shared.get().get(path)
-    tell("trace", experiment.trace, [shared.file if shared else file_of(path)])
+    source = _source(experiment)
+    shared = _shared.get().get(source)
+    tell("trace", experiment.trace, [shared.file if shared else file_of(source.path)])
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, stamp: tuple[int, ...]) -> tuple[RoutingTrace, Files]:
-    """The trace at ``path`` and its file, read once a process as long as its ``stamp`` stays."""
+def _read(source: TraceSource, stamp: tuple[int, ...]) -> tuple[RoutingTrace, Files]:
+    """The trace of ``source`` and its file, read once a process as long as its ``stamp`` stays."""
     from moesim.trace import read_trace
 
     del stamp
     with files_read() as files:
-        trace = read_trace(path)
+        trace = read_trace(source.path)
+    if source.model is not None:
+        from moesim.trace.synthesis.stand_in import stand_in
+
+        trace = stand_in(source.model, trace, trace.metadata.model or source.path.stem)
     return trace, tuple(files)
 
 
@@ -67,21 +89,21 @@ def _map(folder: Path) -> RoutingTrace:
     return map_arrays(folder)
 
 
-def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[Path, SharedTrace]:
+def write_shared(experiments: Iterable[Experiment], folder: Path) -> dict[TraceSource, SharedTrace]:
     """Write every trace of ``experiments`` as arrays below ``folder``: for ``shared_traces``."""
     from moesim.trace.mapped import write_arrays
 
-    paths = dict.fromkeys(find(one.trace, one.folders) for one in experiments)
-    shared: dict[Path, SharedTrace] = {}
-    for number, path in enumerate(paths):
-        trace, (file,) = _read(path, stamp(path))
-        shared[path] = SharedTrace(folder / f"{number:04d}", file)
-        write_arrays(trace, shared[path].folder)
+    sources = dict.fromkeys(_source(one) for one in experiments)
+    shared: dict[TraceSource, SharedTrace] = {}
+    for number, source in enumerate(sources):
+        trace, (file,) = _read(source, stamp(source.path))
+        shared[source] = SharedTrace(folder / f"{number:04d}", file)
+        write_arrays(trace, shared[source].folder)
     return shared
 
 
 @contextmanager
-def shared_traces(shared: Mapping[Path, SharedTrace]) -> Iterator[None]:
+def shared_traces(shared: Mapping[TraceSource, SharedTrace]) -> Iterator[None]:
     """Inside, the traces in ``shared`` are mapped instead of read from their files."""
     before = _shared.set(shared)
     try:

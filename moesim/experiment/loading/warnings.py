@@ -7,10 +7,30 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.config.registry import kind_of
-from moesim.experiment.loading.names import figure_class
+from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.trace.cards import scaled_from
 from moesim.workload.requests import Requests
+
+
+def of_traces(experiments: Collection[Experiment]) -> list[str]:
+    """A line for every trace that no file names, and for everything that traces do not have."""
+    lines = [*unnamed_traces(experiments), *fewer_choices(experiments), *cut_batches(experiments)]
+    return list(dict.fromkeys(lines))
+
+
+def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every stand-in, and for the shipped trace of an experiment that names none."""
+    lines = []
+    for one in experiments:
+        model, recorded = loaded("model", one.model, one.folders), scaled_from(one.trace)
+        if recorded is not None:
+            what = f"'{one.trace}' is no recording: drawn for {model.name}, scaled from {recorded}"
+            lines.append(f"warning: trace: {what}'s routing")
+        elif "trace" not in one.model_fields_set:
+            lines.append(f"note: trace: none is named: '{one.trace}', the shipped one of the model")
+    return lines
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
@@ -23,6 +43,18 @@ def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
             sizes.setdefault(key, {})[size] = experiment
     lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
+    """A line for every trace whose tokens use fewer experts than the model's do."""
+    lines = []
+    for one in experiments:
+        trace, model = trace_of(one), loaded("model", one.model, one.folders)
+        own = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
+        if own > trace.top_k:
+            what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token, the model {own}"
+            lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
+    return list(dict.fromkeys(lines))
 
 
 def left_out_figures(experiment: Experiment, axes: Collection[str]) -> list[str]:

@@ -29,6 +29,8 @@ from moesim.workload.batching import registry as batchings
 from moesim.workload.batching.base import Batching
 from moesim.workload.prefill import Prefill
 
+NO_TRACE = "auto"
+
 
 def _default(registry: Registry[Any], kind: str, description: str) -> Any:
     """A field whose default is the component ``kind`` with its own defaults."""
@@ -155,7 +157,13 @@ class Experiment(Params):
         min_length=1,
         description="A shipped profile ('moesim list hardware') or the path of a profile.",
     )
-    trace: str = Field(min_length=1, description="The path of a routing trace (Parquet).")
+    trace: str = Field(
+        default=NO_TRACE,
+        min_length=1,
+        description="A shipped trace ('moesim list traces'), the path of one (Parquet), or "
+        "'stand-in:NAME', drawn for the model and scaled from a shipped one; by default the shipped"
+        " one of the model, else a stand-in from the nearest.",
+    )
     software: str = Field(
         default="ideal",
         min_length=1,
@@ -243,4 +251,10 @@ class Experiment(Params):
         """The experiment with its relative paths looked up in ``folders``."""
         copy = self.model_copy()
         copy._folders = folders  # noqa: SLF001 (its own class)
+        return copy
+
+    def with_default_trace(self, name: str) -> Experiment:
+        """The experiment with a ``trace`` that its file does not name."""
+        copy = self.model_copy(update={"trace": name})
+        copy.model_fields_set.discard("trace")
         return copy

@@ -7,14 +7,15 @@ verified against a file recorded by vLLM: none was at hand.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.trace.assemble import describe, expert_ids, phases, request_columns, wrong
+from moesim.trace.assemble import describe, phases, request_columns, wrong
+from moesim.trace.hidden_layers import moe_layers, needed_model
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import REQUEST, prompts_of, rows_of
 from moesim.trace.recording import Recording
@@ -47,12 +48,8 @@ class VllmNpy(Importer):
     def read(self, recording: Recording) -> RoutingTrace:
         """The trace: request i is array i by name."""
         arrays = recording.arrays
-        if recording.model is None:
-            raise InputError(
-                "vLLM's routed_experts does not say which layers are MoE layers nor how many"
-                " experts they have: name the model with --model"
-            )
-        parts = [self._moe_layers(name, a, recording) for name, a in arrays.items()]
+        model = needed_model(recording, "vLLM")
+        parts = [moe_layers(name, array, model) for name, array in arrays.items()]
         if not parts:
             raise InputError("holds no npy file: name a recording of vLLM's routed_experts")
         ids = np.concatenate(parts)
@@ -70,30 +67,6 @@ class VllmNpy(Importer):
             predicted_ids=None,
             metadata=describe(recording, ids, "vllm routed_experts", notes="; ".join(notes)),
         )
-
-    def _moe_layers(
-        self, name: str, array: NDArray[Any], recording: Recording
-    ) -> NDArray[np.uint16]:
-        model = recording.model
-        assert model is not None
-        ids = expert_ids(name, array)
-        rows = [index for index, layer in enumerate(model.layers) if layer.moe]
-        top_k = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
-        if ids.shape[2] != top_k:
-            raise wrong(
-                name, f"has {counted(ids.shape[2], 'expert')} a token: {model.name} uses {top_k}"
-            )
-        if ids.shape[1] != len(model.layers):
-            layers = len(model.layers)
-            raise wrong(
-                name,
-                f"has {counted(ids.shape[1], 'layer')}: {model.name} has {layers} (with dense)",
-            )
-        dense = np.delete(ids, rows, axis=1)
-        if dense.any():
-            layer = int(np.delete(np.arange(ids.shape[1]), rows)[dense.any(axis=(0, 2))][0])
-            raise wrong(name, f"has experts in layer {layer}, which is dense in {model.name}")
-        return np.ascontiguousarray(ids[:, rows])
 
 
 def _rows(sizes: list[int], recording: Recording) -> tuple[NDArray[np.int64], list[str]]:

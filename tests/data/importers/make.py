@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -68,11 +69,64 @@ def vllm_jsonl() -> None:
     (HERE / "vllm-jsonl.jsonl").write_text(text)
 
 
+def route_trace() -> None:
+    # a prompt of two tokens, the first of them without the last layer; two decoded ones; top-2 of 4
+    lines = ["# route_trace v1", "# model=/models/some-moe-Q4.gguf arch=some n_layer=3 n_expert=4"]
+    lines[1] += " n_expert_used=2"
+    lines += [f"# layer={layer} expert_bytes=100 dense_bytes=50" for layer in (1, 2)]
+    lines.append("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes")
+    cached: set[tuple[int, int]] = set()
+    for phase, steps in ((0, (0, 1)), (1, (2,)), (1, (3,))):
+        for layer in (1, 2):
+            for step in steps if layer == 1 else steps[-1:]:
+                for slot, weight in ((0, 0.75), (1, 0.25)):
+                    expert = (step + layer + 2 * slot) % 4
+                    there = (layer, expert) in cached
+                    hit, read = int(phase == 1 and there), 0 if there else 100
+                    cached.add((layer, expert))
+                    row = (0, phase, step, layer, slot, expert, weight, hit, read)
+                    lines.append(",".join(map(str, row)))
+    (HERE / "route-trace.csv").write_text("\n".join(lines) + "\n")
+
+
+def sglang_json() -> None:
+    # DeepSeek-V2-Lite as in vllm_npy; prompts of three and two, the second without its first token
+    lines = []
+    for tokens, prompt, start in ((4, 3, 0), (2, 2, 1)):
+        ids = np.zeros((tokens, 27, 6), dtype="<i4")
+        token, layer, slot = np.ogrid[:tokens, 1:27, :6]
+        ids[:, 1:] = (7 * token + 5 * layer + 3 * slot) % 64
+        info: dict[str, object] = {"prompt_tokens": prompt, "completion_tokens": 2}
+        if start:
+            info["routed_experts_start_len"] = start
+        info["routed_experts"] = base64.b64encode(ids.tobytes()).decode()
+        lines.append(json.dumps({"text": "...", "meta_info": info}))
+    (HERE / "sglang-json.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def moe_cache_lab() -> None:
+    # two requests: a prompt of two and one decoded token; a prompt of one; layers 1 and 3, top-2
+    lines: list[dict[str, object]] = [{"type": "metadata", "model": "some", "num_experts": 8}]
+    tokens = (("prefill", 0), ("prefill", 1), ("decode", 2), ("prefill", 0))
+    for number, (phase, position) in enumerate(tokens):
+        for layer in (1, 3):
+            first = (number + layer) % 8
+            line = {"type": "routing_selection", "phase": phase, "token_position": position}
+            chosen = {"layer": layer, "selected_experts": [first, (first + 3) % 8]}
+            lines.append({**line, **chosen, "selected_probabilities": [0.75, 0.25], "token_id": 9})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (HERE / "moe-cache-lab.jsonl").write_text(text)
+
+
 if __name__ == "__main__":
     npz()
     vllm_npy()
     hf_router_logits()
     vllm_jsonl()
+    route_trace()
+    sglang_json()
+    moe_cache_lab()
+    (HERE / "sglang-json.options.json").write_text('{"model": "deepseek-v2-lite"}\n')
     (HERE / "vllm-npy.options.json").write_text(
         '{"model": "deepseek-v2-lite", "prompt_tokens": 3}\n'
     )

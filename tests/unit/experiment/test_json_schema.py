@@ -50,7 +50,7 @@ def test_every_key_is_described(schema):
 
 
 def test_it_says_what_the_reader_says(schema):
-    assert set(schema["required"]) == {"model", "hardware", "trace"}
+    assert set(schema["required"]) == {"model", "hardware"}
     assert all(part["additionalProperties"] is False for part in objects(schema))
 
 

@@ -157,3 +157,15 @@ def test_slots_by_layer_do_not_learn_from_prompts_around_the_caches(experts):
     assert around.case.slots.tolist() != through.case.slots.tolist()
     prompts = built(**small, workload={"phase": "prefill", "prefill": {"experts": experts}})
     assert prompts.case.slots.tolist() == [[8] * 8]
+
+
+@pytest.mark.parametrize(
+    ("experts", "slots"),
+    [(100, [5] * 4 + [4] * 20), (3, [1] * LAYERS), (24 * 32 - 1, [31] * 24), (24 * 32, [32] * 24)],
+)
+def test_bytes_of_one_pool_are_whole_slots_of_it(experts, slots):
+    each = built().case.model.moe_layers[0].moe.expert.bytes
+    policy = {"kind": "lru", "scope": "global"}
+    capacity = f"{experts * each + 5} B"
+    found = built(experts={"capacity": capacity, "policy": policy}, hardware="h200-sxm")
+    assert found.case.slots.tolist() == [slots]

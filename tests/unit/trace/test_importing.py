@@ -282,3 +282,133 @@ def test_a_third_party_importer_counts_when_it_recognises(tmp_path, monkeypatch)
     assert import_trace(SAMPLES / "npz.npz", importer="npz").tokens == 5
     with pytest.raises(InputError, match=r"did you mean 'npz'|allowed"):
         import_trace(SAMPLES / "npz.npz", importer="npy")
+
+
+class TestRouteTrace:
+    TEXT = (SAMPLES / "route-trace.csv").read_text()
+
+    def test_sample(self):
+        trace = import_trace(SAMPLES / "route-trace.csv")
+        assert trace.expert_ids.tolist() == [
+            [[1, 3], [NONE, NONE]],
+            [[2, 0], [3, 1]],
+            [[3, 1], [0, 2]],
+            [[0, 2], [1, 3]],
+        ]
+        assert trace.phase.tolist() == [Phase.PREFILL] * 2 + [Phase.DECODE] * 2
+        assert trace.position.tolist() == [0, 1, 2, 3]
+        assert trace.gate_weights is not None
+        assert trace.gate_weights[2, 1].tolist() == [0.75, 0.25]
+        assert trace.metadata.moe_layer_ids == (1, 2)
+        assert (trace.metadata.model, trace.experts) == ("some-moe-Q4.gguf", 4)
+
+    def test_the_engines_own_counters_are_noted(self):
+        trace = import_trace(SAMPLES / "route-trace.csv")
+        # six accesses of the prompt (four and two experts), eight of two decoded tokens, six hits
+        told = "the engine's cache had 6 of 14 accesses (42.9 %)"
+        assert trace.metadata.notes == f"one prompt; {told}"
+
+    def test_a_reduced_k_is_noted(self, tmp_path):
+        path = tmp_path / "x.csv"
+        layers = [f"0,1,0,{layer},{k},{k},0.5,0,9" for layer in range(48) for k in range(6)]
+        path.write_text("\n".join(["# route_trace v1", *layers]))
+        trace = import_trace(path, model=load_model("qwen3-30b-a3b"))
+        assert "recorded with top-6: the model's own is top-8" in trace.metadata.notes
+
+    @pytest.mark.parametrize(
+        ("before", "after", "what"),
+        [
+            ("0,1,2,1,0,3,0.75", "0,1,2,1,0,3,1.5", "line 12: weight is '1.5': must be a number"),
+            ("0,1,2,1,0,3,", "0,1,2,1,0,-3,", "line 12: expert is '-3': must be a whole number"),
+            ("0,1,2,1,0,3,", "0,1,2,1,0,4,", "line 12: expert is 4: .* says at most 3"),
+            ("0,1,2,1,1,1,", "0,1,2,1,0,1,", "line 13: this turn, step, layer and slot stand"),
+            ("0,1,2,1,1,1,", "0,1,2,1,2,1,", "line 13: slot is 2: .* says at most 1"),
+            ("0,1,2,1,1,1,", "0,0,2,1,1,1,", "line 1[2-5]: step 2 is in both phases"),
+            ("0,1,2,1,1,1,", "1,2,1,1,1,", "line 13: has 8 fields: must have the 9 of"),
+            ("n_expert=4", "n_expert=none", "line 2: n_expert is 'none': must be from 1"),
+            ("0,1,3,2,1,3,0.25,1,0\n", "", "line 18: step 3 has 1 choices in layer 2: must have 2"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_line(self, tmp_path, before, after, what):
+        assert before in self.TEXT
+        path = tmp_path / "x.csv"
+        path.write_text(self.TEXT.replace(before, after))
+        with pytest.raises(InputError, match=f"x.csv: {what}"):
+            import_trace(path)
+
+    def test_lengths_stand_in_the_file(self):
+        with pytest.raises(InputError, match="leave --prompt-tokens, --request-tokens out"):
+            import_trace(SAMPLES / "route-trace.csv", prompt_tokens=1)
+
+
+class TestSglangJson:
+    MODEL = load_model("deepseek-v2-lite")
+
+    def test_sample(self):
+        trace = import_trace(SAMPLES / "sglang-json.jsonl", model=self.MODEL)
+        assert trace.expert_ids.shape == (6, 26, 6)
+        assert trace.expert_ids[2, 3].tolist() == [(14 + 20 + 3 * s) % 64 for s in range(6)]
+        assert trace.request_id.tolist() == [0] * 4 + [1] * 2
+        assert trace.position.tolist() == [0, 1, 2, 3, 1, 2]
+        assert trace.phase.tolist() == [Phase.PREFILL] * 3 + [1, Phase.PREFILL, Phase.DECODE]
+        assert trace.metadata.moe_layer_ids == tuple(range(1, 27))
+
+    def test_one_answer_and_a_list_of_them(self, tmp_path):
+        one, two = (SAMPLES / "sglang-json.jsonl").read_text().splitlines()
+        (tmp_path / "one.json").write_text(json.dumps(json.loads(one), indent=1))
+        assert import_trace(tmp_path / "one.json", model=self.MODEL).tokens == 4
+        (tmp_path / "two.json").write_text(f"[{one}, {two}]")
+        assert import_trace(tmp_path / "two.json", model=self.MODEL).requests == 2
+
+    @pytest.mark.parametrize(
+        ("answer", "what"),
+        [
+            ({}, "answer 0: routed_experts: is None: must be base64 text; ask with"),
+            ({"routed_experts": "%%"}, "answer 0: routed_experts: is not base64"),
+            ({"routed_experts": "AAAA"}, "has 3 bytes: must be whole tokens of 648, int32"),
+            ({"routed_experts": "AAAA" * 216}, "answer 0: prompt_tokens: is None: must be a whole"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, tmp_path, answer, what):
+        (tmp_path / "x.json").write_text(json.dumps({"meta_info": answer}))
+        with pytest.raises(InputError, match=what):
+            import_trace(tmp_path / "x.json", model=self.MODEL)
+
+    def test_it_needs_a_model(self):
+        with pytest.raises(InputError, match=r"SGLang's routed_experts does not say .* --model"):
+            import_trace(SAMPLES / "sglang-json.jsonl")
+
+
+class TestMoeCacheLab:
+    TEXT = (SAMPLES / "moe-cache-lab.jsonl").read_text()
+
+    def test_sample(self):
+        trace = import_trace(SAMPLES / "moe-cache-lab.jsonl")
+        assert trace.expert_ids[:, 0].tolist() == [[1, 4], [2, 5], [3, 6], [4, 7]]
+        assert trace.gate_weights is not None
+        assert trace.gate_weights[3, 1].tolist() == [0.75, 0.25]
+        assert trace.request_id.tolist() == [0, 0, 0, 1]
+        assert trace.phase.tolist() == [0, 0, Phase.DECODE, Phase.PREFILL]
+        assert (trace.experts, trace.metadata.moe_layer_ids) == (8, (1, 3))
+
+    def test_without_probabilities_there_are_no_weights(self, tmp_path):
+        path = tmp_path / "x.jsonl"
+        path.write_text(self.TEXT.replace("selected_probabilities", "other"))
+        assert import_trace(path).gate_weights is None
+
+    @pytest.mark.parametrize(
+        ("before", "after", "what"),
+        [
+            ('"layer": 3, "selected_experts": [4', '"layer": 5, "selected_experts": [4', "layers"),
+            ('"decode"', '"answer"', "line 6: phase is 'answer': must be prefill or decode"),
+            ('"token_position": 2', '"token_position": -2', "line 6: token_position is -2: must"),
+            ("[1, 4]", "[1, null]", r"line 2: selected_experts is \[1, None\]: must be a list"),
+            ("[0.75, 0.25]", "[0.75]", r"line 2: selected_probabilities is \[0.75\]: must be 2"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_line(self, tmp_path, before, after, what):
+        assert before in self.TEXT
+        path = tmp_path / "x.jsonl"
+        path.write_text(self.TEXT.replace(before, after))
+        with pytest.raises(InputError, match=what):
+            import_trace(path)

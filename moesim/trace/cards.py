@@ -1,0 +1,56 @@
+"""The shipped traces, by the names of the models that they were recorded from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from moesim.config.errors import InputError, nearest
+from moesim.config.paths import find, look_up, shipped_folder
+
+_OTHER_FILES = {"gpt-oss-20b": "quickstart"}
+"""Models whose trace has a file of another name."""
+
+STAND_IN = "stand-in:"
+"""Before the name of a shipped trace: one drawn for the experiment's model, scaled from it."""
+
+
+def card_names() -> list[str]:
+    """The names of the shipped traces, sorted: those of models, and of files."""
+    files = (path.stem for path in (shipped_folder() / "traces").glob("*.parquet"))
+    return sorted({*files, *_OTHER_FILES})
+
+
+def trace_card(name: str) -> Path | None:
+    """The shipped trace ``name``, without regard to case; None where there is none."""
+    known = name.lower()
+    if known not in card_names():
+        return None
+    return shipped_folder() / "traces" / f"{_OTHER_FILES.get(known, known)}.parquet"
+
+
+def scaled_from(name: str) -> str | None:
+    """The shipped trace that the stand-in ``name`` is scaled from; None where it is none."""
+    return name.removeprefix(STAND_IN) if name.startswith(STAND_IN) else None
+
+
+def look_up_trace(name: str, folders: Sequence[Path] = ()) -> Path | None:
+    """The shipped trace ``name``, or that which a stand-in is scaled from, else the file of that
+    path in ``folders``, or None.
+    """
+    if (recorded := scaled_from(name)) is not None:
+        return trace_card(recorded)
+    return trace_card(name) or look_up(name, folders)
+
+
+def no_card(recorded: str) -> str:
+    """What to say of a stand-in scaled from ``recorded`` where that is not shipped."""
+    return f"there is no shipped trace '{recorded}' to scale; {nearest(recorded, card_names())}"
+
+
+def find_trace(name: str, folders: Sequence[Path] = ()) -> Path:
+    """Like ``look_up_trace``, but an InputError that names the folders where there is none."""
+    recorded = scaled_from(name)
+    if recorded is not None and trace_card(recorded) is None:
+        raise InputError(no_card(recorded))
+    return look_up_trace(name, folders) or find(name, folders)

@@ -1,0 +1,122 @@
+"""Experiments that name no trace: the shipped one of the model, else a stand-in that says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.loading.traces import shared_traces, trace_of, write_shared
+from moesim.experiment.loading.warnings import of_traces
+from moesim.model import load_model
+from moesim.trace import Phase, read_trace
+from moesim.trace.statistics.overlap import overlap_previous
+from moesim.trace.synthesis.stand_in import RECORDED, nearest_trace, stand_in
+from moesim.trace.validate import findings
+
+EMPTY = {"hardware": "h200-sxm"}
+
+
+def loaded(model, *settings, **keys):
+    return load_experiment({**EMPTY, "model": model, **keys}, settings)
+
+
+def test_the_models_own_trace_is_taken_and_told():
+    found = loaded("qwen3-30b-a3b")
+    assert found.experiment.trace == "qwen3-30b-a3b"
+    assert found.origins["trace"] == "default"
+    note, warning = of_traces([found.experiment])
+    assert note == "note: trace: none is named: 'qwen3-30b-a3b', the shipped one of the model"
+    assert "has 6 experts a token, the model 8" in warning
+    named = loaded("qwen3-30b-a3b", trace="qwen3-30b-a3b").experiment
+    assert of_traces([named]) == [warning]
+
+
+def test_a_model_in_another_format_has_the_same_trace():
+    found = loaded({"base": "qwen3-30b-a3b", "format": "q4_k_m"}).experiment
+    assert found.trace == "qwen3-30b-a3b"
+
+
+def test_another_model_gets_a_stand_in_and_is_told():
+    found = loaded("mixtral-8x7b").experiment
+    assert found.trace == "stand-in:gpt-oss-20b"
+    trace = trace_of(found)
+    assert trace.metadata.notes.startswith("no recording: synthetic, seed 0: stand-in for mixtral")
+    assert trace.metadata.source.startswith("stand-in scaled from gpt-oss-20b (")
+    (told,) = of_traces([found])
+    said = "'stand-in:gpt-oss-20b' is no recording: drawn for mixtral-8x7b, scaled from gpt-oss-20b"
+    assert told == f"warning: trace: {said}'s routing"
+
+
+def test_a_trace_without_prompts_stands_not_for_prompts():
+    assert loaded("gpt-oss-20b").experiment.trace == "gpt-oss-20b"
+    with_prompts = loaded("gpt-oss-20b", "workload.phase=all").experiment
+    assert with_prompts.trace == "stand-in:gpt-oss-20b"
+    assert set(trace_of(with_prompts).phase.tolist()) == {Phase.PREFILL, Phase.DECODE}
+
+
+def test_each_point_of_a_sweep_has_its_own():
+    models = ["gpt-oss-20b", "mixtral-8x7b", "olmoe-1b-7b"]
+    found = loaded("gpt-oss-20b", sweep={"model": models})
+    traces = [one.trace for _, one in found.points]
+    assert traces == ["gpt-oss-20b", "stand-in:gpt-oss-20b", "stand-in:gemma-4-26b-a4b"]
+
+
+def test_one_trace_scaled_for_two_models_is_two_traces(tmp_path):
+    one, other = (
+        loaded(model, trace="stand-in:gpt-oss-20b").experiment
+        for model in ("mixtral-8x7b", "olmoe-1b-7b")
+    )
+    shared = write_shared([one, other], tmp_path)
+    assert len(shared) == 2
+    with shared_traces(shared):
+        assert (trace_of(one).top_k, trace_of(other).top_k) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "trace", "what"),
+    [
+        ("nllb-moe-54b", "auto", "there is none of 'nllb-moe-54b', and stand-ins are of decoders"),
+        (
+            "mixtral-8x7b",
+            "stand-in:gpt",
+            "there is no shipped trace 'gpt' to scale; .* did you mean",
+        ),
+        ("llama-3.1-8b", "auto", "has no MoE layer; name"),
+    ],
+)
+def test_where_there_is_none_one_line_says_so(model, trace, what):
+    with pytest.raises(InputError, match=what) as error:
+        loaded(model, trace=trace)
+    assert len(error.value.problems) == 1
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "olmoe-1b-7b", "deepseek-v2-lite"])
+def test_a_stand_in_fits_its_model_and_is_drawn_alike(name):
+    model = load_model(name)
+    recorded = nearest_trace(model)
+    trace = stand_in(model, read_trace(recorded), recorded)
+    assert not findings(trace)
+    trace.check_fits(model)
+    moe = model.moe_layers[0].moe
+    assert moe is not None
+    assert trace.top_k == moe.top_k
+    assert trace.gate_weights is not None
+    again = stand_in(model, read_trace(recorded), recorded)
+    assert np.array_equal(trace.expert_ids, again.expert_ids)
+
+
+def test_a_stand_in_is_as_sticky_as_what_it_is_scaled_from():
+    recorded = read_trace("gpt-oss-20b")
+    drawn = stand_in(load_model("gpt-oss-20b"), recorded, "gpt-oss-20b")
+    found, wanted = overlap_previous(drawn), overlap_previous(recorded)
+    assert abs(found.mean() - wanted.mean()) < 0.03
+    assert abs(found - wanted).max() < 0.1
+    assert np.corrcoef(found, wanted)[0, 1] > 0.8
+
+
+def test_every_recorded_trace_is_the_nearest_of_its_own_shape():
+    shapes = {name: read_trace(name) for name in RECORDED}
+    assert nearest_trace(load_model("gpt-oss-20b")) == "gpt-oss-20b"
+    assert {trace.metadata.model for trace in shapes.values()} == set(RECORDED)
