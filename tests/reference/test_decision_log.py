@@ -16,10 +16,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.engine.case import Case as EngineCase
-from moesim.engine.replay import quick, shared, stack_distances
 from moesim.engine.replay.log import DecisionLog, Parts
+from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import shared, stack_distances
+from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.replay.run import run_replay
-from moesim.engine.replay.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment

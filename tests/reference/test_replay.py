@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
-from moesim.engine.replay import ahead, quick, shared
+from moesim.engine.replay.quick import ahead, shared
+from moesim.engine.replay.quick import program as quick
 from moesim.engine.replay.run import run_replay
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load

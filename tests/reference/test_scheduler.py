@@ -18,8 +18,9 @@ from moesim.config.errors import InputError
 from moesim.engine import pricing, routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
-from moesim.engine.replay import quick, shared
 from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick import program as quick
+from moesim.engine.replay.quick import shared
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
 from moesim.workload.schedule import Schedule

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, HostTimes, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.replay.clock_records import LAUNCHED, MOE, Fixed, Passes, Works
+from moesim.engine.replay.clock.records import LAUNCHED, MOE, Fixed, Passes, Works
 from moesim.engine.terms import Terms, launched_ns
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase

@@ -12,13 +12,13 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
-from moesim.engine.replay.activations import decide_all_of
-from moesim.engine.replay.clock import new_gpus, play_decided
-from moesim.engine.replay.clock_records import Filled, Gpus, Passes
+from moesim.engine.replay.clock.loop import new_gpus, play_decided
+from moesim.engine.replay.clock.records import Filled, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.quick import QuickProgram, is_quick
+from moesim.engine.replay.quick.activations import decide_all_of
+from moesim.engine.replay.quick.program import QuickProgram, is_quick
 from moesim.engine.tally import Tally
 from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
@@ -84,7 +84,7 @@ def _play_common(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, P
 
 
 def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
-    from moesim.engine.replay.prefetching import Prefetching  # takes long to compile
+    from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
     ahead = Prefetching(case, clock.fixed, by_layer=by_layer)
     for chunk in ahead.program.chunks():

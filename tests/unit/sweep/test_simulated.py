@@ -10,8 +10,8 @@ import pytest
 
 from moesim.cli.main import main
 from moesim.config.errors import InputError
-from moesim.engine.replay import shared
-from moesim.engine.replay.activations import decide_all_of
+from moesim.engine.replay.quick import shared
+from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.loading.traces import write_shared
 from moesim.memory.policy import CachePolicy
@@ -76,7 +76,7 @@ def test_points_share_what_they_decide(
         return decide_all_of(policy)
 
     monkeypatch.setattr(shared, "ACCESSES", 1 << 30)
-    monkeypatch.setattr("moesim.engine.replay.decided.decide_all_of", deciding)
+    monkeypatch.setattr("moesim.engine.replay.quick.decided.decide_all_of", deciding)
     table = run_sweep(
         loaded.experiment, loaded.points, tmp_path / "out", options=SweepOptions(jobs=1)
     )

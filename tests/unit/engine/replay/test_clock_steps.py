@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moesim.engine.replay.clock import new_gpus
-from moesim.engine.replay.clock_experts import (
+from moesim.engine.replay.clock.experts import (
     after_victim,
     copy_start,
     end_experts,
     play_launch,
     stream_next,
 )
-from moesim.engine.replay.clock_records import (
+from moesim.engine.replay.clock.loop import new_gpus
+from moesim.engine.replay.clock.records import (
     BARRIER,
     CPU,
     DISPATCH,
@@ -29,7 +29,7 @@ from moesim.engine.replay.clock_records import (
     Span,
     Works,
 )
-from moesim.engine.replay.clock_steps import begin_pass, charge, end_pass, meet
+from moesim.engine.replay.clock.steps import begin_pass, charge, end_pass, meet
 
 NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.engine.replay.callback import ASK, Callback
-from moesim.engine.replay.prefetch_arrays import Patterns
-from moesim.engine.replay.prefetch_prices import price_of
+from moesim.engine.replay.prefetch.arrays import Patterns
+from moesim.engine.replay.prefetch.prices import price_of
 
 PRICES = {(0, 4, 2): 70, (0, 4): 50, (1, 4, 2): 90}
 """Of a kind of layer, then rows; more than half of the places of the table are taken at last."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     FLIGHT_BYTES,
     FLIGHT_END,
@@ -19,7 +19,7 @@ from moesim.engine.replay.prefetch_arrays import (
     WAITING,
     Queue,
 )
-from moesim.engine.replay.prefetch_queue import advance, drop, enter, leave
+from moesim.engine.replay.prefetch.queue import advance, drop, enter, leave
 
 LAYERS, LOCAL = 2, 2
 COPY_NS, SIZES = np.array([10, 20]), np.array([100, 200])

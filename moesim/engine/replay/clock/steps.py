@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numba
 
-from moesim.engine.replay.clock_records import (
+from moesim.engine.replay.clock.records import (
     AFTER,
     BARRIER,
     BEFORE_GATE,

@@ -8,14 +8,14 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts
 from moesim.engine.replay.callback import DRAW, Callback
-from moesim.engine.replay.clock_records import Filled, Fixed, Gpus, Passes, Works
+from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Passes, Works
 from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, priced_of
 from moesim.engine.replay.found_program import program_of
-from moesim.engine.replay.prefetch_arrays import Undecided
-from moesim.engine.replay.prefetch_beside import BesidePrices
-from moesim.engine.replay.prefetch_clock import play_deciding
-from moesim.engine.replay.prefetch_prices import LaunchPrices
-from moesim.engine.replay.prefetch_tables import (
+from moesim.engine.replay.prefetch.arrays import Undecided
+from moesim.engine.replay.prefetch.beside import BesidePrices
+from moesim.engine.replay.prefetch.clock import play_deciding
+from moesim.engine.replay.prefetch.prices import LaunchPrices
+from moesim.engine.replay.prefetch.tables import (
     asked_of,
     choices_of,
     pools_of,

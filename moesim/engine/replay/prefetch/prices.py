@@ -12,8 +12,8 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.layout import BLOCK_ROWS
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.callback import ASK, Callback
-from moesim.engine.replay.prefetch_arrays import Asked, Patterns
-from moesim.engine.replay.prefetch_types import ASKED, PATTERNS, in_place
+from moesim.engine.replay.prefetch.arrays import Asked, Patterns
+from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.clock_steps import inlined
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.clock.steps import inlined
+from moesim.engine.replay.prefetch.arrays import (
     MOST_LOADS,
     POOL_LAYERS,
     QUEUED,
@@ -13,8 +13,8 @@ from moesim.engine.replay.prefetch_arrays import (
     SERIAL,
     WAITING,
 )
-from moesim.engine.replay.prefetch_queue import drop
-from moesim.engine.replay.prefetch_types import ACTIVATING, ASKED, AT, UNDECIDED
+from moesim.engine.replay.prefetch.queue import drop
+from moesim.engine.replay.prefetch.types import ACTIVATING, ASKED, AT, UNDECIDED
 from moesim.memory.activations import Activations
 from moesim.memory.decisions import DECIDE, Demand, Rules
 from moesim.memory.forms import IN_SLOT

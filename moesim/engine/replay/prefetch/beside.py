@@ -6,8 +6,8 @@ import numpy as np
 
 from moesim.engine.case import Case
 from moesim.engine.provenance import Provenance
-from moesim.engine.replay.prefetch_arrays import Asked, Beside
-from moesim.engine.replay.prefetch_prices import LaunchPrices
+from moesim.engine.replay.prefetch.arrays import Asked, Beside
+from moesim.engine.replay.prefetch.prices import LaunchPrices
 
 
 class BesidePrices:

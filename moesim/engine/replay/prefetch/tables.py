@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.prefetch.arrays import (
     NOT_POOLED,
     Activating,
     Asked,

@@ -9,9 +9,9 @@ from weakref import ref
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.ahead import Ahead
 from moesim.engine.replay.found import Finder, Needed
 from moesim.engine.replay.log import DecisionLog, Parts
+from moesim.engine.replay.quick.ahead import Ahead
 from moesim.engine.routing import Routing
 
 ACCESSES = 1 << 15

@@ -23,8 +23,8 @@ from moesim.engine.counts import (
     USED,
 )
 from moesim.engine.layout import BLOCK_ROWS, IN_SLOT, ON_GPU, ON_HOST, OVER_LINK
-from moesim.engine.replay.clock_steps import inlined
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.clock.steps import inlined
+from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     COPIES,
     HOSTED_NS,
@@ -37,9 +37,9 @@ from moesim.engine.replay.prefetch_arrays import (
     PROMOTED_NOW,
     WAITING,
 )
-from moesim.engine.replay.prefetch_prices import price_of
-from moesim.engine.replay.prefetch_queue import drop, leave
-from moesim.engine.replay.prefetch_types import AT, UNDECIDED
+from moesim.engine.replay.prefetch.prices import price_of
+from moesim.engine.replay.prefetch.queue import drop, leave
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]

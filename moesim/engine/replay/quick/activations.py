@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.kept import KEPT
+from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
 from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, built_in, decide_with
 from moesim.memory.forms import Form

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.engine.case import Ints
-from moesim.engine.replay.activations import Decided, Known, Order, decide_all_of
-from moesim.engine.replay.ahead import Ahead
 from moesim.engine.replay.found import Needed
-from moesim.engine.replay.kept import kept_of, with_draws
 from moesim.engine.replay.log import Parts
-from moesim.engine.replay.shared import Shared
-from moesim.engine.replay.stack_distances import stack_distances_of
+from moesim.engine.replay.quick.activations import Decided, Known, Order, decide_all_of
+from moesim.engine.replay.quick.ahead import Ahead
+from moesim.engine.replay.quick.kept import kept_of, with_draws
+from moesim.engine.replay.quick.shared import Shared
+from moesim.engine.replay.quick.stack_distances import stack_distances_of
 from moesim.engine.residencies import Residencies
 from moesim.memory.decisions import Rules
 

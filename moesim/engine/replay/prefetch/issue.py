@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from moesim.engine.replay.clock_steps import inlined
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.clock.steps import inlined
+from moesim.engine.replay.prefetch.arrays import (
     ACROSS_PASSES,
     BUDGET,
     DEPTH,
@@ -16,8 +16,8 @@ from moesim.engine.replay.prefetch_arrays import (
     PROMOTED_NOW,
     QUEUED,
 )
-from moesim.engine.replay.prefetch_queue import drop, enter
-from moesim.engine.replay.prefetch_types import AT, POOLS, PREDICTED, UNDECIDED
+from moesim.engine.replay.prefetch.queue import drop, enter
+from moesim.engine.replay.prefetch.types import AT, POOLS, PREDICTED, UNDECIDED
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 from moesim.runtime.compiled import record, types

@@ -10,7 +10,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_launches import RaggedLaunches
-from moesim.engine.replay.activations import Decided
+from moesim.engine.replay.quick.activations import Decided
 from moesim.runtime.compiled import njit, types
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     FLIGHT_BYTES,
     FLIGHT_END,
@@ -13,7 +13,7 @@ from moesim.engine.replay.prefetch_arrays import (
     QUEUED,
     WAITING,
 )
-from moesim.engine.replay.prefetch_types import QUEUE, in_place
+from moesim.engine.replay.prefetch.types import QUEUE, in_place
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.clock import clock_with
-from moesim.engine.replay.clock_experts import SPAN
-from moesim.engine.replay.clock_records import FILLED, FIXED, GPUS, PASSES, WORKS, Span
-from moesim.engine.replay.clock_steps import compiled_clock, inlined
-from moesim.engine.replay.prefetch_activations import (
+from moesim.engine.replay.clock.experts import SPAN
+from moesim.engine.replay.clock.loop import clock_with
+from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, PASSES, WORKS, Span
+from moesim.engine.replay.clock.steps import compiled_clock, inlined
+from moesim.engine.replay.prefetch.activations import (
     all_hit,
     decide_activations,
     end_prefetches,
     read_active_experts,
 )
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.prefetch.arrays import (
     COPIES,
     FREE,
     HOSTED_NS,
@@ -25,10 +25,10 @@ from moesim.engine.replay.prefetch_arrays import (
     SERIAL,
     At,
 )
-from moesim.engine.replay.prefetch_issue import prefetch
-from moesim.engine.replay.prefetch_queue import advance
-from moesim.engine.replay.prefetch_types import UNDECIDED
-from moesim.engine.replay.prefetch_work import price_work, queue_copies
+from moesim.engine.replay.prefetch.issue import prefetch
+from moesim.engine.replay.prefetch.queue import advance
+from moesim.engine.replay.prefetch.types import UNDECIDED
+from moesim.engine.replay.prefetch.work import price_work, queue_copies
 from moesim.memory.decisions import DECIDE, FIRST
 from moesim.runtime.compiled import types
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moesim.engine.replay.clock_records import (
+from moesim.engine.replay.clock.records import (
     CPU,
     EXPERTS,
     FIXED,
@@ -19,7 +19,7 @@ from moesim.engine.replay.clock_records import (
     WORKS,
     Span,
 )
-from moesim.engine.replay.clock_steps import charge, inlined
+from moesim.engine.replay.clock.steps import charge, inlined
 from moesim.runtime.compiled import record, types
 
 _INT, _BOOL = types.int64, types.boolean

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moesim.engine.replay.clock_experts import (
+from moesim.engine.replay.clock.experts import (
     SPAN,
     after_victim,
     copy_start,
@@ -15,7 +15,7 @@ from moesim.engine.replay.clock_experts import (
     play_launch,
     stream_next,
 )
-from moesim.engine.replay.clock_records import (
+from moesim.engine.replay.clock.records import (
     FILLED,
     FIXED,
     GPUS,
@@ -26,7 +26,7 @@ from moesim.engine.replay.clock_records import (
     Gpus,
     Span,
 )
-from moesim.engine.replay.clock_steps import (
+from moesim.engine.replay.clock.steps import (
     begin_pass,
     charge,
     compiled_clock,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from moesim.engine.replay.callback import ASK, DRAW
-from moesim.engine.replay.prefetch_arrays import (
+from moesim.engine.replay.prefetch.arrays import (
     Activating,
     Asked,
     At,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Ints
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import Parts
-from moesim.engine.replay.shared import Shared
+from moesim.engine.replay.quick.shared import Shared
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.order import costs_ahead, order_of
 from moesim.memory.curves.recency import Recency

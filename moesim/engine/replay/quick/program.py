@@ -14,13 +14,13 @@ from moesim.engine.counts import Counts, counted_names
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
-from moesim.engine.replay.clock_records import Works
+from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.decided import Decider
 from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Played, Priced, priced_of
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.ones import OnesLaunches
-from moesim.engine.replay.shared import Shared
+from moesim.engine.replay.quick.decided import Decider
+from moesim.engine.replay.quick.ones import OnesLaunches
+from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tabled import Tabled
 from moesim.gating.dynamic import Dynamic

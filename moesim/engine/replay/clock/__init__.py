@@ -1,0 +1,1 @@
+"""The compiled clock: a recursion over pass, layer and GPU."""

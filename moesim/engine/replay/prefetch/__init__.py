@@ -1,0 +1,1 @@
+"""Decisions on the compiled clock, because prefetches make residency depend on it."""
