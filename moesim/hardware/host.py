@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.hardware.datasheet import Count, Fraction, Memory, Rate
+from moesim.hardware.datasheet import Count, Fraction, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
 
 Gpu = Annotated[int, Field(ge=0)]
@@ -20,12 +20,24 @@ class Host(Params):
     numa_nodes: Sourced[Count]
     memory_bandwidth: Sourced[Rate] = Field(description="DRAM peak of one NUMA node.")
     memory_fraction: Sourced[Fraction] = Field(description="Share of the DRAM peak reached.")
+    expert_fraction: Sourced[Fraction] | None = Field(
+        None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
+    )
     cores: Sourced[Count] = Field(description="Physical cores of the whole host.")
+    core_rate: Sourced[Peak] | None = Field(
+        None, description="Operations a second of a core that computes experts; None: a prior."
+    )
 
     @property
     def node_bytes_per_second(self) -> int:
         """What one NUMA node's memory gives all its users together, both directions."""
         return int(self.memory_bandwidth.value * self.memory_fraction.value)
+
+    @property
+    def expert_bytes_per_second(self) -> int:
+        """What experts that the CPU computes read of one NUMA node's memory."""
+        fraction = self.expert_fraction or self.memory_fraction
+        return int(self.memory_bandwidth.value * fraction.value)
 
 
 class Switch(Params):

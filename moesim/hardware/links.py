@@ -96,7 +96,7 @@ def links_between(
             getattr(links, direction)[gpu] = tuple(crossed)
             links.capacity.update(crossed)
         if host_reads:
-            share = host.node_bytes_per_second // -(-len(gpus) // host.numa_nodes.value)
+            share = host.expert_bytes_per_second // -(-len(gpus) // host.numa_nodes.value)
             own = {f"gpu {gpu} host": share}
             links.host[gpu] = (*own, links.h2d[gpu][-1])
             links.capacity.update(own)

@@ -54,12 +54,14 @@ class CpuExpert(Operation):
     def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
         """The longer of reading and computing, for each of the GPUs that share the node."""
         host, sharing = self.hardware.host, self.gpus_per_node
-        read = np.float64(expert.bytes * NS / host.node_bytes_per_second)
-        rate = host.cores.value / host.numa_nodes.value * CORE_RATE
+        read = np.float64(expert.bytes * NS / host.expert_bytes_per_second)
+        core = host.core_rate.value if host.core_rate else CORE_RATE
+        rate = host.cores.value / host.numa_nodes.value * core
         computed = operations * NS / rate
 
         def both() -> Detail:
-            peak, share = host.memory_bandwidth.value, host.memory_fraction.value / sharing
+            fraction = host.expert_fraction or host.memory_fraction
+            peak, share = host.memory_bandwidth.value, fraction.value / sharing
             size, times = np.float64(expert.bytes), (read * sharing, computed * sharing)
             reads = Amount("reads", np.asarray(times[0]), np.asarray(size), "B", peak, share)
             products = Amount("products", times[1], operations, "FLOP", rate, 1 / sharing)
