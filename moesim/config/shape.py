@@ -19,6 +19,13 @@ _SEQUENCES = (list, tuple, set, frozenset, Sequence)
 
 
 @dataclass(frozen=True)
+class WrittenAs:
+    """Annotates a text that may be written as the keys of ``model`` instead."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True)
 class Shape:
     """The type of one value, with the metadata and the field that it was declared with."""
 
@@ -29,6 +36,9 @@ class Shape:
     @property
     def fields(self) -> Mapping[str, FieldInfo]:
         """The keys of a model, none for anything else."""
+        for entry in self.metadata:
+            if isinstance(entry, WrittenAs):
+                return Shape(entry.model).fields
         if isinstance(self.type, type) and issubclass(self.type, BaseModel):
             return {info.alias or name: info for name, info in self.type.model_fields.items()}
         return {}

@@ -4,6 +4,7 @@ from moesim.hardware.cost_model import CostModel
 from moesim.hardware.datasheet import Direction
 from moesim.hardware.links import Links
 from moesim.hardware.load import (
+    gpu_names,
     hardware_file,
     hardware_names,
     load_hardware,
@@ -20,6 +21,7 @@ __all__ = [
     "KernelCounts",
     "Links",
     "SoftwareProfile",
+    "gpu_names",
     "hardware_file",
     "hardware_names",
     "load_hardware",

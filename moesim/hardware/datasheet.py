@@ -100,8 +100,10 @@ class Peers(Params):
         return round((self.all_reduce_latency or self.latency).value)
 
 
-class Datasheet(Params):
-    """One GPU and its copies; priors (``..._fraction``, ``kernel_start``) are what fits replace."""
+class GpuNumbers(Params):
+    """One GPU, whatever it hangs on; priors (``..._fraction``, ``kernel_start``) are what fits
+    replace.
+    """
 
     memory: Sourced[Memory] = Field(description="Device memory, as in '8 GiB'.")
     context_reserve: Sourced[Bytes] = Field(description="What driver and CUDA context take.")
@@ -118,6 +120,11 @@ class Datasheet(Params):
         description="Rows of a product that reaches half the rate of a large one."
     )
     compute: Compute
+
+
+class Datasheet(GpuNumbers):
+    """One GPU and its copies."""
+
     pcie: Sourced[Rate] = Field(description="Raw bandwidth of the slot, one direction.")
     copies: Copies
     peers: Peers

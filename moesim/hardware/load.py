@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from moesim.config.document import Document
+from moesim.config.document import Document, dotted
 from moesim.config.errors import InputError, Problem, in_order, nearest
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
@@ -16,8 +17,11 @@ from moesim.config.validation import validate
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
 from moesim.hardware.calibrated import Calibrated
+from moesim.hardware.choice import is_choice, text_of
 from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
+from moesim.hardware.layers import part_names
+from moesim.hardware.machine import compose
 from moesim.hardware.network import Network
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.software import EndMark, SoftwareFile, SoftwareProfile
@@ -43,11 +47,30 @@ class HardwareFile(Params):
         None, description="What joins nodes; or the name of the profile whose network it is."
     )
     calibrated: Calibrated | None = None
+    unified: bool = Field(False, description="Whether CPU and GPU share one memory.")
 
 
 def hardware_names() -> list[str]:
     """The names of the shipped hardware profiles, sorted."""
     return sorted(path.stem for path in (shipped_folder() / PROFILES).glob("*.yaml"))
+
+
+def card_names() -> list[str]:
+    """The whole machines that stand for one GPU each, sorted."""
+    return [name for name in hardware_names() if _is_card(name)]
+
+
+def gpu_names() -> list[str]:
+    """The names of the shipped GPUs, sorted."""
+    return sorted({*part_names("gpu"), *card_names()})
+
+
+@lru_cache(maxsize=1)
+def unified_names() -> tuple[str, ...]:
+    """The shipped GPUs that share one memory with a CPU: each a whole machine."""
+    files = (shipped_folder() / PROFILES / "gpus").glob("*.yaml")
+    own = (path.stem for path in files if "\nhost:" in path.read_text(encoding="utf-8"))
+    return tuple(sorted(own))
 
 
 def software_names() -> list[str]:
@@ -59,9 +82,17 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
     """The shipped hardware profile of that name, or the one in the YAML file at that path.
 
     A relative path is looked up in ``folders`` (default: the working directory, then the shipped
-    data). InputError: all mistakes of the file, each with line and column.
+    data). A machine chosen by its parts is named by the text of ``choice.text_of``.
+    InputError: all mistakes of the file, each with line and column.
     """
-    return _load_hardware(str(name_or_path), tuple(folders), ())
+    name, places = str(name_or_path), tuple(folders)
+    if name.lower() in unified_names() and name.lower() not in hardware_names():
+        name = text_of({"gpu": name.lower()})
+    if not is_choice(name):
+        return _load_hardware(name, places, ())
+    profile = compose(name, places, partial(load_hardware, folders=places), card_names())
+    _raise(Problem("", dotted(steps), what) for steps, what in breaches(profile))
+    return profile
 
 
 def hardware_file(name_or_path: str, folders: Sequence[Path] = ()) -> Path:
@@ -104,6 +135,12 @@ def _load_hardware(
     return _complete(document, path.stem, inherited, sources)
 
 
+@lru_cache(maxsize=128)
+def _is_card(name: str) -> bool:
+    text = (shipped_folder() / PROFILES / f"{name}.yaml").read_text(encoding="utf-8")
+    return "\ntopology:" not in text
+
+
 def _named(
     document: Document, key: str, name: str, folders: tuple[Path, ...], above: tuple[Path, ...]
 ) -> HardwareProfile:
@@ -129,6 +166,7 @@ def _complete(
         if parts.get(needed) is None:
             what = "is missing; write it, or name a profile that has it as 'base'"
             raise InputError([document.problem((needed,), what)])
+    parts["unified"] = file.unified
     profile = HardwareProfile(name=name, title=file.title, sources=sources | file.sources, **parts)
     _raise(document.problem(steps, what) for steps, what in breaches(profile))
     return profile
@@ -167,7 +205,15 @@ def _path(
         return found
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
+    if what == "hardware" and name.lower() in part_names("gpu"):
+        raise InputError(gpu_alone(name))
     raise InputError(
         f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; "
         f"{nearest(name, names)}"
     )
+
+
+def gpu_alone(name: str) -> str:
+    """What is said of a GPU where a machine is expected."""
+    told = f"'{name}' is a GPU, not a machine; write its host too, as in"
+    return f"{told} hardware: {{gpu: {name.lower()}, host: ddr5-6000-2ch-64gb}}"

@@ -33,10 +33,14 @@ class HardwareProfile(Params):
     topology: Topology | None = None
     network: Network | None = None
     calibrated: Calibrated | None = None
+    unified: bool = False
+    """Whether CPU and GPU share one memory, that of the GPU: nothing is copied between them."""
 
     @property
     def gpus(self) -> int:
         """The most GPUs of a node."""
+        if self.unified:
+            return 1
         return len(self.topology.gpus) if self.topology else LARGEST_NODE
 
     @property

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from moesim.hardware.choice import is_choice, words
+
 STEPS = (
     "step", "phase", "start_ns", "end_ns", "tokens", "decode_tokens", "live_requests",
     "activations", "hits", "late", "misses", "accesses", "access_hits", "bytes_h2d", "stall_ns",
@@ -123,7 +125,7 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     card, batch = experiment.get("hardware"), batching.get("batch_size")
     parts = {
         "model": _file_name(experiment.get("model")),
-        "hardware": card and f"on {_file_name(card)}",
+        "hardware": card and f"on {words(card) if is_choice(str(card)) else _file_name(card)}",
         "trace": _file_name(experiment.get("trace")),
         "workload.batching.batch_size": batch and f"batch {batch}",
     }

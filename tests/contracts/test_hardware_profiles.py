@@ -39,7 +39,7 @@ NODES = {
 }
 SOFTWARE = ["fairseq", "hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "synchronous", "vllm"]
 SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75)  # GB/s of PCIe 3 x16, 4 x16, 5 x16 and 4 x8
-NUMBERS_WITHOUT_SOURCE = {"numa", "gpus"}  # wiring: one source for all of it
+NUMBERS_WITHOUT_SOURCE = {"numa", "gpus", "link"}  # wiring: one source for all of it; a name
 
 
 def unsourced(value: object, path: str = "") -> list[str]:

@@ -21,6 +21,9 @@ from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
 from moesim.experiment.schema.experiment import NO_TRACE
+from moesim.hardware import gpu_names
+from moesim.hardware.choice import is_choice
+from moesim.hardware.choice import text_of as machine_text
 from moesim.model.chosen import split_format, text_of
 from moesim.trace.cards import card_names, look_up_trace, no_card, scaled_from
 
@@ -54,15 +57,14 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
         if catalogue.key == "model" and isinstance(name, Mapping):
             with suppress(ValueError):  # which is told as a wrong value
                 name = text_of(name)
+        if catalogue.key == "hardware" and isinstance(name, Mapping):
+            name = machine_text(name)
         if isinstance(name, str | int) and name:
             found = _wrong_name(catalogue, str(name), folders)
             if isinstance(found, str):
                 yield document.problem((catalogue.key,), found)
             else:
-                place = (catalogue.key,)
-                yield from (
-                    one if one.where else document.problem(place, one.what) for one in found
-                )
+                yield from (_here(document, catalogue.key, problem) for problem in found)
     trace = document.get(("trace",))
     if (
         isinstance(trace, str)
@@ -71,6 +73,14 @@ def name_problems(document: Document, folders: Folders) -> Iterator[Problem]:
     ):
         yield document.problem(("trace",), f"{what}{_how_made(document, trace)}")
     yield from _unknown_figures(document)
+
+
+def _here(document: Document, key: str, problem: Problem) -> Problem:
+    """A problem that names no place, at its path below ``key``."""
+    if problem.where:
+        return problem
+    path = (key, *parse_path(problem.path)) if problem.path else (key,)
+    return document.problem(path, problem.what)
 
 
 def loaded(key: str, name: str, folders: Folders) -> Any:
@@ -142,10 +152,12 @@ def _read_anew(key: str, name: str, folders: Folders) -> Read:
 def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tuple[Problem, ...]:
     """What is wrong with ``name``, or with the file that it names."""
     list_names = getattr(importlib.import_module(catalogue.module), catalogue.names)
-    whole = name
+    known, whole = list_names(), name
+    if catalogue.key == "hardware" and (is_choice(name) or name.lower() in gpu_names()):
+        return _read(catalogue.key, name, folders).problems
     if catalogue.key == "model" and look_up(name, folders) is None:
         name = split_format(name)[0]
-    if name not in (known := list_names()) and look_up(name, folders) is None:
+    if name not in known and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told
         if "/" in name or name.endswith((".json", ".yaml", ".yml")):

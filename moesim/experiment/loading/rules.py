@@ -116,6 +116,16 @@ def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict |
     return Conflict(("parallelism.dense", *keys, "model"), f"{what}; write dense: data")
 
 
+def one_memory_holds_all(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Where CPU and GPU share one memory, there is nothing to load experts from."""
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    if hardware is None or not hardware.unified or not may_miss(experiment, model):
+        return None
+    what = f"'{experiment.experts.capacity}' leaves experts out, and {hardware.name} has one memory"
+    keys = ("experts.capacity", "hardware", "model", "parallelism.expert")
+    return Conflict(keys, f"{what} to load them from and to; write all")
+
+
 def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A slot of a pool over all layers takes an expert of any of them."""
     if model is None or experiment.experts.policy.scope != "global":
@@ -224,6 +234,7 @@ RULES: tuple[Rule, ...] = (
     experts_to_route_to,
     expert_for_every_gpu,
     gpus_on_nodes,
+    one_memory_holds_all,
     one_pool_of_equal_slots,
     slots_of_one_layer,
     host_beside_the_device,

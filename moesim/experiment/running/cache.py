@@ -20,6 +20,7 @@ from moesim.config.files import write_whole
 from moesim.config.inputs import Inputs
 from moesim.experiment.loading.inputs import foreign_parts, inputs_of, still
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.choice import is_choice
 from moesim.model.chosen import split_format
 from moesim.results import Result
 from moesim.results.pack import DamagedError, pack, unpack
@@ -96,6 +97,7 @@ def key_of(experiment: Experiment, inputs: Inputs) -> str:
         "code": code_digest(),
         "experiment": experiment.model_dump(mode="json", exclude=UNSAID),
         "formats": split_format(experiment.model)[1],
+        "machine": experiment.hardware if is_choice(experiment.hardware) else None,
         "inputs": {key: [file.sha256 for file in files] for (key, _), files in inputs.items()},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,9 +12,12 @@ from moesim.config.oneof import OneOf
 from moesim.config.params import Params
 from moesim.config.paths import lookup_folders
 from moesim.config.registry import Registry
+from moesim.config.shape import WrittenAs
 from moesim.config.units import Capacity, ExpertCapacity, Percent
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
+from moesim.hardware.choice import PARTS, Choice
+from moesim.hardware.choice import text_of as machine_text
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.policies import registry as cache_policies
@@ -139,6 +142,14 @@ def _name_or_base(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [name, both]
 
 
+def _name_or_parts(schema: dict[str, Any]) -> None:
+    """``hardware``: a name, or parts, each a name or numbers."""
+    name = {key: schema.pop(key) for key in ("type", "minLength")}
+    keys: dict[str, Any] = {"base": {"type": "string"}, "peers": {"enum": ["nvlink", "pcie"]}}
+    keys |= {part: {"type": ["string", "object"]} for part in PARTS}
+    schema["anyOf"] = [name, {"type": "object", "properties": keys, "additionalProperties": False}]
+
+
 class Experiment(Params):
     """One question to moesim: a trace, a model, a machine and the choices to be judged."""
 
@@ -153,9 +164,11 @@ class Experiment(Params):
         "GGUF file, or one with other formats: {base: qwen3-30b-a3b, format: q4_k_m}.",
         json_schema_extra=_name_or_base,
     )
-    hardware: str = Field(
+    hardware: Annotated[str, WrittenAs(Choice)] = Field(
         min_length=1,
-        description="A shipped profile ('moesim list hardware') or the path of a profile.",
+        description="A shipped profile ('moesim list hardware'), the path of a profile, or a GPU, a"
+        " host and a link: {gpu: rtx-3090, host: ddr4-3200-2ch-64gb, link: pcie4-x16}.",
+        json_schema_extra=_name_or_parts,
     )
     trace: str = Field(
         default=NO_TRACE,
@@ -232,6 +245,12 @@ class Experiment(Params):
     def _with_format(cls, model: Any) -> Any:
         """A base and its format as one name."""
         return text_of(model) if isinstance(model, Mapping) else model
+
+    @field_validator("hardware", mode="before")
+    @classmethod
+    def _of_parts(cls, hardware: Any) -> Any:
+        """A machine chosen by its parts as one name."""
+        return machine_text(hardware) if isinstance(hardware, Mapping) else hardware
 
     @field_validator("name")
     @classmethod

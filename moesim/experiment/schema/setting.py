@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
-from moesim.config.shape import Shape, shape_at
+from moesim.config.shape import Shape, WrittenAs, shape_at
 from moesim.experiment.schema.experiment import Experiment
 
 
@@ -15,10 +15,21 @@ def with_setting(document: Document, path: Steps, value: Any, mark: Mark) -> Doc
     A mapping that is made on the way to a component's parameter gets the default kind; a new
     ``kind`` drops the parameters of the old kind that the new one does not have.
     """
-    document = _with_default_kinds(document, path, mark)
+    document = _with_default_kinds(_with_base(document, path), path, mark)
     if path[-1] == "kind":
         document = _without_old_parameters(document, path[:-1], value)
     return document.with_value(path, value, mark)
+
+
+def _with_base(document: Document, path: Steps) -> Document:
+    """Where ``path`` leads into a thing that is written as a name, the name as its ``base``."""
+    for length in range(1, len(path)):
+        here, shape = path[:length], shape_at(Experiment, path[:length])
+        name = document.get(here)
+        written = shape and any(isinstance(entry, WrittenAs) for entry in shape.metadata)
+        if written and isinstance(name, str | int):
+            document = document.with_value(here, {"base": name}, document.value_mark(here))
+    return document
 
 
 def _with_default_kinds(document: Document, path: Steps, mark: Mark) -> Document:

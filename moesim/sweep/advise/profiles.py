@@ -13,6 +13,7 @@ from moesim.config.paths import look_up
 from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile
+from moesim.hardware.choice import is_choice
 from moesim.hardware.load import PARTS, hardware_names
 from moesim.hardware.sourced import sources_used
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade
@@ -34,9 +35,18 @@ def write_upgrade(
     return str(path)
 
 
-def upgrade_text(before: HardwareProfile, after: HardwareProfile, title: str, base: str) -> str:
-    """The file of ``after``: the parts that differ from ``before``, the profile ``base``."""
-    parts = [part for part in PARTS if getattr(before, part) != getattr(after, part)]
+def upgrade_text(
+    before: HardwareProfile, after: HardwareProfile, title: str, base: str | None
+) -> str:
+    """The file of ``after``: the parts that differ from ``before``, the profile ``base``; without
+    one, all.
+    """
+    parts = [
+        part
+        for part in PARTS
+        if getattr(before, part) != getattr(after, part)
+        or (base is None and getattr(after, part) is not None)
+    ]
     key = "upgrade"
     while key in before.sources:
         key += "-again"
@@ -45,17 +55,19 @@ def upgrade_text(before: HardwareProfile, after: HardwareProfile, title: str, ba
     sources[key] = f"upgrade: {title}, of {before.title}"
     content = {part: getattr(after, part).model_dump(mode="json") for part in parts}
     head = {"title": f"{before.title}, {title}", "sources": sources, "base": base}
-    data = _renamed(_known({**head, **content}), key)
+    own = {"unified": True} if after.unified and base is None else {}
+    data = _renamed(_known({**head, **own, **content}), key)
     return with_end_mark(yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True))
 
 
-def _base(experiment: Experiment, folder: Path) -> str:
-    """The machine's name, or the way from ``folder`` to its file."""
+def _base(experiment: Experiment, folder: Path) -> str | None:
+    """The machine's name, or the way from ``folder`` to its file; None where it has none."""
     if experiment.hardware.lower() in hardware_names():
         return experiment.hardware.lower()
+    if is_choice(experiment.hardware):
+        return None
     found = look_up(experiment.hardware, experiment.folders)
-    assert found is not None, "the profile was read before"
-    return os.path.relpath(found, folder)
+    return None if found is None else os.path.relpath(found, folder)
 
 
 def _known(value: Any) -> Any:

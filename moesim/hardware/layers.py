@@ -1,0 +1,223 @@
+"""The numbers of one part of a machine, in layers: priors, files, what an experiment says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from moesim.config.document import Document, Mark, Steps
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.params import Params
+from moesim.config.paths import look_up, shipped_folder
+from moesim.config.shape import Shape
+from moesim.config.validation import examine
+from moesim.config.yaml import read_marked_document
+from moesim.hardware.host import Host
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.sheets import Gpu, Link
+from moesim.hardware.sourced import Sourced
+
+FOLDER = "hardware_profiles"
+GIVEN = "given in the experiment"
+"""The source of a number that is written in an experiment without one."""
+KINDS: Mapping[str, type[Gpu | Host | Link]] = {"gpu": Gpu, "host": Host, "link": Link}
+_FEW = 4
+_HEAD = ("end_mark", "title", "sources", "base")
+Part = TypeVar("Part", bound=Params)
+
+
+@dataclass
+class Layer:
+    """Some numbers of a part, those of later layers count; ``place``: where an experiment has
+    them, None for those of a file.
+    """
+
+    document: Document
+    sources: Mapping[str, str] = field(default_factory=dict)
+    place: Steps | None = None
+
+    def problem(self, path: Steps, what: str) -> Problem:
+        """A problem with the value at ``path`` of the part."""
+        if self.place is None:
+            return self.document.problem(path, what)
+        short = path[:-1] if path[-1:] == ("value",) else path
+        return Mark("").problem((*self.place, *short), what)
+
+
+@dataclass
+class Chosen:
+    """What was chosen of one ``kind``; ``whole``: the machine that the layers begin with."""
+
+    kind: str
+    name: str
+    layers: list[Layer]
+    whole: HardwareProfile | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Of all layers."""
+        return {key: text for layer in self.layers for key, text in layer.sources.items()}
+
+    @property
+    def given(self) -> set[str]:
+        """The keys of the numbers that stand in the experiment."""
+        return {key for one in self.layers if one.place is not None for key in one.document.data}
+
+    def part(self, model: type[Part]) -> Part:
+        """The part; InputError with all mistakes, each at its layer."""
+        data: dict[str, Any] = {}
+        for layer in self.layers:
+            data = _merged(data, layer.document.data)
+        instance, problems = examine(Document(data, Mark("")), model)
+        if instance is None or problems:
+            raise InputError(map(self._placed, problems))
+        return instance
+
+    def _placed(self, problem: Problem) -> Problem:
+        path = tuple(int(step) if step.isdecimal() else step for step in problem.path.split("."))
+        owner = (layer for layer in reversed(self.layers) if layer.document.has(path))
+        return next(owner, self.layers[-1]).problem(path, problem.what)
+
+
+def part_names(kind: str) -> list[str]:
+    """The shipped ``gpu``, ``host`` or ``link`` files' names, sorted."""
+    return sorted(path.stem for path in (shipped_folder() / FOLDER / f"{kind}s").glob("*.yaml"))
+
+
+def load_part(kind: str, name: str, folders: Sequence[Path] = ()) -> Gpu | Host | Link:
+    """The numbers of a GPU, a host or a link by name or path; errors as ``from_file``."""
+    return from_file(kind, name, folders, (kind,), ()).part(KINDS[kind])
+
+
+def of_whole(kind: str, profile: HardwareProfile) -> Chosen:
+    """The ``kind`` of a whole machine: its GPU or its host."""
+    part = profile.datasheet if kind == "gpu" else profile.host
+    data, sources = part.model_dump(mode="json", exclude_none=True), profile.sources
+    if kind != "gpu":  # whose keys the GPU's fits keep
+        data, sources = _renamed(data, profile.name), _under(profile.name, sources)
+    return Chosen(kind, profile.name, [Layer(Document(data, Mark("")), sources)], profile)
+
+
+def from_file(
+    kind: str, name: str, folders: Sequence[Path], place: Steps, names: Sequence[str]
+) -> Chosen:
+    """The ``kind`` in the shipped file of that name, or in the user's at that path, looked up in
+    ``folders``; a name that is neither is a problem at ``place``, near it ``names`` too.
+    """
+    path = _path(kind, name, folders, place, names)
+    layers = [priors()] if kind == "gpu" else []
+    document = read_marked_document(path)
+    if (base := document.get(("base",))) is not None:
+        below = read_marked_document(_path(kind, str(base), (path.parent, *folders), place, ()))
+        if below.has(("base",)):
+            what = "has a base itself; name a file that has none"
+            raise InputError([document.problem(("base",), what)])
+        layers.append(_layer(below, Path(str(base)).stem))
+    return Chosen(kind, path.stem, [*layers, _layer(document, path.stem)])
+
+
+def _path(
+    kind: str, name: str, folders: Sequence[Path], place: Steps, others: Sequence[str]
+) -> Path:
+    known = part_names(kind)
+    if name.lower() in known:
+        return shipped_folder() / FOLDER / f"{kind}s" / f"{name.lower()}.yaml"
+    found = look_up(name, folders) if name.endswith((".yaml", ".yml")) else None
+    if found is not None and not found.is_dir():
+        return found
+    what = f"'{name}' is neither a known {kind} nor the path of its file; "
+    what += f"{_near(name, {*known, *others})} ('moesim list {kind}s' has all)"
+    if kind == "link" and name.lower().startswith("nvlink"):
+        what = f"'{name}' joins GPUs, not a GPU and its host; write peers: nvlink"
+    raise InputError([Mark("").problem(place, what)])
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    """The few of many names that may be meant."""
+    word = name.lower()
+    close = sorted(one for one in known if word and one.startswith(word))
+    close = (close or get_close_matches(word, sorted(known), n=_FEW, cutoff=0.5))[:_FEW]
+    return f"near it: {', '.join(close)}" if close else f"for example {min(known)}"
+
+
+def priors() -> Layer:
+    """What stands below every GPU."""
+    path = shipped_folder() / FOLDER / "priors" / "gpu.yaml"
+    return _layer(read_marked_document(path), "prior")
+
+
+def _layer(document: Document, name: str) -> Layer:
+    """A file's numbers; its sources' keys get its ``name``, so that no two files share one."""
+    sources = document.get(("sources",), {})
+    if not isinstance(sources, dict):
+        raise InputError([document.problem(("sources",), "keys with texts are expected")])
+    problems = [
+        document.problem(path, f"'{key}' is not among 'sources'; {nearest(key, sources)}")
+        for path, key in _keys_of(document.data)
+        if key not in sources
+    ]
+    if problems:
+        raise InputError(problems)
+    data = {key: value for key, value in document.data.items() if key not in _HEAD}
+    marked = Document(_renamed(data, name), document.start, document.values, document.keys)
+    return Layer(marked, _under(name, sources))
+
+
+def inline(kind: str, numbers: Mapping[str, Any], model: type[Any] | None = None) -> Layer:
+    """The ``numbers`` of an experiment, each with a source; ``model``: what they are checked as."""
+    data = _with_sources(numbers, Shape(model or KINDS[kind]))
+    keys = dict.fromkeys(key for _, key in _keys_of(data))
+    return Layer(Document(data, Mark("")), {key: key for key in keys}, (kind,))
+
+
+def _with_sources(numbers: Any, shape: Shape) -> Any:
+    """``numbers`` with a source for each that has none."""
+    if not isinstance(numbers, Mapping):
+        return numbers
+    data = dict(numbers)
+    for key, value in numbers.items():
+        inner = shape.child(key)
+        if inner is None or not isinstance(inner.type, type):
+            continue
+        if issubclass(inner.type, Sourced):
+            pair = value if isinstance(value, Mapping) else {"value": value}
+            data[key] = {"source": GIVEN, **pair}
+        elif inner.fields:
+            data[key] = _with_sources(value, inner)
+    return data
+
+
+def _keys_of(data: Any, path: Steps = ()) -> Iterator[tuple[Steps, str]]:
+    """Where numbers of ``data`` name their sources, and the keys."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if key == "source":
+                yield (*path, key), str(value)
+            elif path or key not in _HEAD:
+                yield from _keys_of(value, (*path, key))
+
+
+def _renamed(data: Any, name: str) -> Any:
+    if not isinstance(data, Mapping):
+        return data
+    return {
+        key: f"{name} {value}" if key == "source" else _renamed(value, name)
+        for key, value in data.items()
+    }
+
+
+def _under(name: str, sources: Mapping[str, str]) -> dict[str, str]:
+    return {f"{name} {key}": str(text) for key, text in sources.items()}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with what ``above`` has; a number comes with its source."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and "value" not in value
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,292 @@
+"""A machine put together from a GPU, a host and a link, each a shipped file, a user's, or numbers
+written in the experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from moesim.config.document import Document, Mark, Steps
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.hardware.calibrated import Calibrated
+from moesim.hardware.choice import Choice, choice_in, words
+from moesim.hardware.datasheet import Copies, Datasheet, GpuNumbers, Peers
+from moesim.hardware.host import Host
+from moesim.hardware.layers import (
+    GIVEN,
+    KINDS,
+    Chosen,
+    Layer,
+    from_file,
+    inline,
+    of_whole,
+    priors,
+)
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.sheets import Gpu, Link, Reach
+from moesim.hardware.sourced import Sourced
+
+NOT_FITTED = ("memory", "context_reserve")
+"""Numbers of a GPU that no fit of its kernels rests on."""
+Whole = Callable[[str], HardwareProfile]
+"""The whole machine of a name; InputError where there is none."""
+
+
+def compose(
+    text: str, folders: Sequence[Path], whole: Whole, cards: Sequence[str]
+) -> HardwareProfile:
+    """The machine that ``text`` stands for; ``cards``: whole machines whose GPU has a name.
+
+    InputError: what is wrong in files with line and column, what is wrong in ``text`` with the
+    path in it.
+    """
+    document = choice_in(text)
+    data: dict[str, Any] = document.data
+    if problems := list(_wrong_keys(data)):
+        raise InputError(problems)
+    base = _whole(whole, data["base"], "base") if data.get("base") is not None else None
+    if base is not None and base.unified:
+        data, base = _of_unified(data), None
+    find = partial(_chosen, base=base, folders=folders, whole=whole, cards=cards)
+    try:
+        gpu = find("gpu", data.get("gpu"))
+    except InputError as error:
+        raise InputError([*error.problems, *_wrong_others(data, find)]) from None
+    return _Machine(words(text), gpu, base, data).profile(find)
+
+
+def _wrong_others(data: Mapping[str, Any], find: Callable[[str, Any], Chosen]) -> list[Problem]:
+    """What is wrong with the host and the link that ``data`` has."""
+    problems: list[Problem] = []
+    for kind in ("host", "link"):
+        if data.get(kind) is not None:
+            try:
+                find(kind, data[kind]).part(KINDS[kind])
+            except InputError as error:
+                problems += error.problems
+    return problems
+
+
+def _of_unified(data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` whose base is a GPU that has a CPU in it, as that GPU."""
+    own = {key: value for key, value in data.items() if key != "base"}
+    given = own.get("gpu")
+    if given is None or isinstance(given, Mapping):
+        own["gpu"] = {"base": data["base"], **(given or {})}
+    return own
+
+
+@dataclass
+class _Machine:
+    """What is known of a machine once its GPU is."""
+
+    name: str
+    gpu: Chosen
+    base: HardwareProfile | None
+    data: Mapping[str, Any]
+
+    def profile(self, find: Callable[[str, Any], Chosen]) -> HardwareProfile:
+        """The profile; ``find`` finds the other parts."""
+        card: Gpu | Datasheet
+        card = self.gpu.part(Datasheet) if self.gpu.whole else self.gpu.part(Gpu)
+        if isinstance(card, Gpu) and card.host is not None:
+            return self._unified(card, card.host)
+        if problems := _wrong_others(self.data, find):
+            raise InputError(problems)
+        host, sources = find("host", self.data.get("host")), self.gpu.sources
+        link = None
+        if self.data.get("link") is not None or isinstance(card, Gpu):
+            own = card.link if isinstance(card, Gpu) else None
+            chosen = find("link", self.data.get("link") or own)
+            link, sources = chosen.part(Link), sources | chosen.sources
+        wiring = self.base is not None and self.gpu.whole is self.base
+        return HardwareProfile(
+            name=self.name,
+            title=self.name,
+            sources=sources | host.sources,
+            datasheet=self._datasheet(card, link),
+            host=host.part(Host),
+            topology=self.base.topology if wiring and self.base else None,
+            network=self.base.network if wiring and self.base else None,
+            calibrated=self._fits(),
+        )
+
+    def _datasheet(self, card: Gpu | Datasheet, link: Link | None) -> Datasheet:
+        if link is None:
+            assert isinstance(card, Datasheet)
+            if self.data.get("peers") not in (None, card.peers.kind):
+                raise InputError([_problem("peers", self._no_peers())])
+            return card
+        self._check_link(card, link)
+        numbers = {name: getattr(card, name) for name in GpuNumbers.model_fields}
+        peers = self._peers(card, link)
+        return Datasheet(**numbers, pcie=link.pcie, copies=link.copies, peers=peers)
+
+    def _peers(self, card: Gpu | Datasheet, link: Link) -> Peers:
+        wanted = self.data.get("peers")
+        if isinstance(card, Datasheet):
+            if wanted not in (None, card.peers.kind):
+                raise InputError([_problem("peers", self._no_peers())])
+            if card.peers.kind == "nvlink":
+                return card.peers
+            return card.peers.model_copy(update={"bandwidth": _slower(link.copies)})
+        if wanted == "nvlink" and card.nvlink is None:
+            raise InputError([_problem("peers", self._no_peers())])
+        if card.nvlink is not None and (wanted == "nvlink" or not (wanted or card.bridge)):
+            return _peers("nvlink", card.nvlink, card.over_nvlink)
+        return _peers("pcie", _slower(link.copies), card.over_pcie)
+
+    def _no_peers(self) -> str:
+        wanted = self.data.get("peers")
+        if wanted == "pcie":
+            return f"'{self.gpu.name}' is joined by NVLink on its board; leave 'peers' out"
+        return f"'{self.gpu.name}' has no NVLink; write pcie, or a GPU that has it"
+
+    def _check_link(self, card: Gpu | Datasheet, link: Link) -> None:
+        name, most = self.data.get("link"), None
+        if isinstance(card, Gpu) and card.link is not None:
+            most = from_file("link", card.link, (), ("link",), ()).part(Link)
+        limits = (most.pcie if most else getattr(card, "pcie", link.pcie)).value
+        fits = link.pcie.value <= limits
+        if most is not None and fits:
+            fits = (most.generation is None) == (link.generation is None)
+            for key in ("generation", "lanes"):
+                mine, its = getattr(link, key), getattr(most, key)
+                fits &= mine is None or its is None or mine.value <= its.value
+        if not fits:
+            told = f"'{card.link}'" if isinstance(card, Gpu) else f"{limits / 1e9:g} GB/s"
+            what = f"'{self.gpu.name}' does not take {_told(name)}: its link is {told} at most"
+            raise InputError([_problem("link", f"{what}; write that, or leave 'link' out")])
+
+    def _unified(self, card: Gpu, own: Host) -> HardwareProfile:
+        """One memory: nothing is copied, so its copies are as fast as it and start at once."""
+        host = self._own_host(own)
+        for key in ("link", "peers"):
+            if self.data.get(key) is not None:
+                what = f"'{self.gpu.name}' shares one memory with its CPU, so no link copies"
+                raise InputError([_problem(key, f"{what}; leave '{key}' out")])
+        rate = card.memory_bandwidth
+        here = {"source": rate.source}
+        copy = {"latency": {"value": "0 us", **here}, "bandwidth": rate.model_dump(mode="json")}
+        ways = {"pinned": copy, "pageable": copy}
+        copies = Copies.model_validate({"h2d": ways, "d2h": ways})
+        numbers = {name: getattr(card, name) for name in GpuNumbers.model_fields}
+        return HardwareProfile(
+            name=self.name,
+            title=self.name,
+            sources=self.gpu.sources | host.sources,
+            datasheet=Datasheet(
+                **numbers, pcie=rate, copies=copies, peers=_peers("pcie", rate, card.over_pcie)
+            ),
+            host=host.part(Host),
+            unified=True,
+        )
+
+    def _own_host(self, own: Host) -> Chosen:
+        layers = [Layer(Document(own.model_dump(mode="json", exclude_none=True), Mark("")))]
+        given = self.data.get("host")
+        if isinstance(given, Mapping) and "base" not in given:
+            layers.append(inline("host", given))
+        elif given is not None:
+            what = f"'{self.gpu.name}' shares one memory with its CPU and takes no other host"
+            raise InputError([_problem("host", f"{what}; leave 'host' out")])
+        return Chosen("host", self.gpu.name, layers)
+
+    def _fits(self) -> Calibrated | None:
+        """What was fitted to the GPU, less what was fitted to parts that are replaced here."""
+        fits = self.gpu.whole.calibrated if self.gpu.whole else None
+        if fits is None or self.gpu.given - set(NOT_FITTED):
+            return None
+        replaced: dict[str, Any] = {}
+        if self.data.get("link") is not None:
+            joined = self.gpu.whole is not None and self.gpu.whole.datasheet.peers.kind == "nvlink"
+            replaced = {"copies": ()} | ({} if joined else {"collectives": ()})
+        if self.data.get("host") is not None:
+            replaced["kernels"] = tuple(fit for fit in fits.kernels if fit.op != "cpu_expert")
+        return fits.model_copy(update=replaced)
+
+
+def _chosen(
+    kind: str,
+    value: Any,
+    *,
+    base: HardwareProfile | None,
+    folders: Sequence[Path],
+    whole: Whole,
+    cards: Sequence[str],
+) -> Chosen:
+    """The part ``kind`` that ``value`` is: a name, numbers over a base, or nothing."""
+    names = cards if kind == "gpu" else ()
+    if isinstance(value, Mapping):
+        place: Steps = (kind, "base")
+        named = value.get("base")
+        numbers = {key: entry for key, entry in value.items() if key != "base"}
+    else:
+        named, numbers, place = value, {}, (kind,)
+    if named is not None:
+        name = str(named)
+        if name.lower() in names:
+            chosen = of_whole(kind, _whole(whole, name, kind))
+        else:
+            chosen = from_file(kind, name, folders, place, names)
+    elif base is not None and kind != "link":
+        chosen = of_whole(kind, base)
+    elif isinstance(value, Mapping):
+        chosen = Chosen(kind, GIVEN, [priors()] if kind == "gpu" else [])
+    else:
+        what = f"is missing; write one ('moesim list {kind}s'), or a whole machine as 'base'"
+        raise InputError([_problem(kind, what)])
+    if numbers:
+        model = Datasheet if kind == "gpu" and chosen.whole else KINDS[kind]
+        chosen.layers.append(inline(kind, numbers, model))
+    return chosen
+
+
+def _whole(whole: Whole, name: Any, key: str) -> HardwareProfile:
+    try:
+        return whole(str(name))
+    except InputError as error:
+        problems = error.problems
+        own = (problem if problem.where else _problem(key, problem.what) for problem in problems)
+        raise InputError(own) from None
+
+
+def _slower(copies: Copies) -> Sourced[Any]:
+    """What a byte reaches that goes to the host and back."""
+    return min(
+        (way.pinned.bandwidth for way in (copies.h2d, copies.d2h)), key=lambda rate: rate.value
+    )
+
+
+def _peers(kind: Any, bandwidth: Sourced[Any], reach: Reach) -> Peers:
+    fraction = reach.all_to_all_fraction
+    return Peers(
+        kind=kind, latency=reach.latency, bandwidth=bandwidth, all_to_all_fraction=fraction
+    )
+
+
+def _wrong_keys(data: Any) -> Iterator[Problem]:
+    for key, value in data.items():
+        if key not in Choice.model_fields:
+            what = f"is not a known key; {nearest(str(key), Choice.model_fields)}"
+            yield _problem(str(key), what)
+        elif key == "peers" and value not in (None, "nvlink", "pcie"):
+            yield _problem(key, f"{_told(value)} is not known; allowed: nvlink, pcie")
+        elif key == "base" and not isinstance(value, str | int):
+            yield _problem(key, "the name of a whole machine is expected")
+        elif not isinstance(value, str | int | Mapping | None) or isinstance(value, bool):
+            yield _problem(key, f"{_told(value)}: a name, or keys with numbers, is expected")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"'{value.get('base', 'this link')}'"
+    return f"'{value}'"
+
+
+def _problem(key: str, what: str) -> Problem:
+    return Mark("").problem((key,), what)

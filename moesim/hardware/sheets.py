@@ -1,0 +1,41 @@
+"""Files of one part of a machine: a GPU, a host, a link."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.hardware.datasheet import Copies, Count, Fraction, GpuNumbers, GroupLatency, Rate
+from moesim.hardware.host import Host
+from moesim.hardware.sourced import Sourced
+
+
+class Link(Params):
+    """What joins a GPU to its host."""
+
+    pcie: Sourced[Rate] = Field(description="Raw bandwidth, one direction.")
+    generation: Sourced[Count] | None = Field(None, description="Of PCIe; None: no PCIe.")
+    lanes: Sourced[Count] | None = None
+    copies: Copies
+
+
+class Reach(Params):
+    """What collectives reach of what joins GPUs."""
+
+    latency: Sourced[GroupLatency]
+    all_to_all_fraction: Sourced[Fraction]
+
+
+class Gpu(GpuNumbers):
+    """A GPU apart from its machine."""
+
+    link: str | None = Field(None, description="The fastest link that it takes, by name.")
+    nvlink: Sourced[Rate] | None = Field(
+        None, description="What joins GPUs beside PCIe, one GPU and direction."
+    )
+    bridge: bool = Field(False, description="Whether 'nvlink' takes a bridge that is bought.")
+    over_pcie: Reach
+    over_nvlink: Reach
+    host: Host | None = Field(
+        None, description="The CPU that shares this GPU's memory: unified memory."
+    )

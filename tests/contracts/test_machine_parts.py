@@ -1,0 +1,140 @@
+"""Every shipped GPU, host and link: it loads, in a machine too, and no number is impossible."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.hardware import load_hardware
+from moesim.hardware.choice import text_of
+from moesim.hardware.layers import load_part, part_names
+from moesim.hardware.load import unified_names
+from moesim.hardware.sheets import Gpu, Link
+from moesim.hardware.sourced import sources_used
+
+BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
+    "rtx-2080-ti": (352, 14, 11),
+    "rtx-3070": (256, 14, 8),
+    "rtx-3080": (320, 19, 10),
+    "rtx-3090": (384, 19.5, 24),
+    "rtx-4060-ti-8gb": (128, 18, 8),
+    "rtx-4060-ti-16gb": (128, 18, 16),
+    "rtx-4070": (192, 21, 12),
+    "rtx-4070-ti": (192, 21, 12),
+    "rtx-4080": (256, 22.4, 16),
+    "rtx-4090d": (384, 21, 24),
+    "rtx-5060-ti-8gb": (128, 28, 8),
+    "rtx-5060-ti-16gb": (128, 28, 16),
+    "rtx-5070": (192, 28, 12),
+    "rtx-5070-ti": (256, 28, 16),
+    "rtx-5080": (256, 30, 16),
+    "t4": (256, 10, 16),
+    "rtx-a5000": (384, 16, 24),
+    "rtx-a6000": (384, 16, 48),
+    "l4": (192, 12.5, 24),
+    "a100-sxm-40gb": (5120, 2.43, 40),
+    "a100-pcie-40gb": (5120, 2.43, 40),
+    "a100-pcie-80gb": (5120, 3.024, 80),
+    "h20": (6144, 5.2, 89.4),
+    "b300-sxm": (8192, 8, 268),
+    "gb200": (8192, 8, 173),
+    "gb300": (8192, 8, 268),
+    "mi300x": (8192, 5.2, 179),
+    "mi355x": (8192, 8, 268),
+    "rx-6900-xt": (256, 16, 16),
+    "rx-7900-xtx": (384, 20, 24),
+    "radeon-ai-pro-r9700": (256, 20, 32),
+    "gb10": (256, 8.533, 119),
+    "strix-halo-128gb": (256, 8, 119),
+    "m2-ultra-192gb": (1024, 6.4, 179),
+    "m3-ultra-512gb": (1024, 6.4, 477),
+    "m4-max-128gb": (512, 8.533, 119),
+}
+LANE = {3: 0.984, 4: 1.969, 5: 3.938}  # GB/s
+
+
+def test_every_gpu_is_in_the_table() -> None:
+    assert part_names("gpu") == sorted(BUS)
+
+
+@pytest.mark.parametrize("name", sorted(BUS))
+def test_a_gpus_bandwidth_is_its_bus_times_its_rate(name: str) -> None:
+    gpu = load_part("gpu", name)
+    assert isinstance(gpu, Gpu)
+    bits, rate, memory = BUS[name]
+    assert gpu.memory_bandwidth.value == pytest.approx(bits * rate / 8 * 1e9, rel=0.025)
+    assert gpu.memory.value / 2**30 == pytest.approx(memory, abs=0.5)
+
+
+@pytest.mark.parametrize("name", sorted(BUS))
+def test_a_gpus_rates_are_possible(name: str) -> None:
+    gpu = load_part("gpu", name)
+    assert isinstance(gpu, Gpu)
+    rates, rows = gpu.compute, gpu.multiprocessors.value
+    assert rates.fp32.value <= rates.fp16.value
+    assert rates.bf16 is None or rates.bf16 == rates.fp16
+    ridge = rates.fp16.value / gpu.memory_bandwidth.value
+    assert 25 < ridge < 500, "operations a byte"
+    # operations a clock and multiprocessor, at clocks of 1 to 3 GHz
+    assert 64 <= rates.fp32.value / rows / 1e9 <= 2 * 256 * 3
+    for narrow, wide in ((rates.fp8, rates.fp16), (rates.fp4, rates.fp8)):
+        if narrow is not None and wide is not None:
+            assert 1.9 <= narrow.value / wide.value <= 4.1
+    assert gpu.l2.value < 0.01 * gpu.memory.value
+    assert (gpu.link is None) == (name in unified_names()) == (gpu.host is not None)
+    assert not gpu.bridge or gpu.nvlink is not None
+
+
+@pytest.mark.parametrize("name", part_names("host"))
+def test_a_hosts_bandwidth_is_its_channels_times_their_rate(name: str) -> None:
+    title, host = _titled("host", name)
+    words = {"two": 2, "four": 4, "eight": 8, "twelve": 12}
+    source = load_hardware(text_of({"gpu": "rtx-3090", "host": name})).sources
+    told = source.get(f"{name} dram", "")
+    if told:
+        channels, rate = _channels(told)
+        assert host.memory_bandwidth.value == pytest.approx(channels * rate * 8e6)
+        for word, count in words.items():
+            assert f"{word} channels" not in title or count == channels
+    assert host.numa_nodes.value == (2 if "-2s" in name else 1)
+    assert (host.core_rate is not None) == name.endswith("-amx")
+    assert host.expert_bytes_per_second < host.node_bytes_per_second < host.memory_bandwidth.value
+    assert 4 <= host.cores.value / host.numa_nodes.value <= 128
+    if name.endswith("gb"):
+        assert host.memory.value >> 30 == int(name.rsplit("-", 1)[1][:-2])
+
+
+@pytest.mark.parametrize("name", part_names("link"))
+def test_a_links_bandwidth_is_its_lanes_times_their_rate(name: str) -> None:
+    link = load_part("link", name)
+    assert isinstance(link, Link)
+    if link.generation is not None and link.lanes is not None:
+        lane = LANE[link.generation.value]
+        assert link.pcie.value / 1e9 == pytest.approx(lane * link.lanes.value, rel=0.001)
+        assert name == f"pcie{link.generation.value}-x{link.lanes.value}"
+    for way in (link.copies.h2d, link.copies.d2h):
+        assert 0.7 < way.pinned.bandwidth.value / link.pcie.value < 0.98
+        assert way.pageable.bandwidth.value <= way.pinned.bandwidth.value
+
+
+@pytest.mark.parametrize("name", sorted(BUS))
+def test_every_gpu_makes_a_machine_whose_numbers_have_sources(name: str) -> None:
+    host = {} if name in unified_names() else {"host": "ddr5-6000-2ch-64gb"}
+    machine = load_hardware(text_of({"gpu": name, **host}))
+    for path, source in sources_used(machine.datasheet):
+        assert len(machine.sources[source]) > 20, path
+
+
+def _titled(kind: str, name: str):  # type: ignore[no-untyped-def]
+    from moesim.config.yaml import read_marked_document
+    from moesim.hardware.layers import FOLDER, shipped_folder
+
+    path = shipped_folder() / FOLDER / f"{kind}s" / f"{name}.yaml"
+    return read_marked_document(path).get(("title",)), load_part(kind, name)
+
+
+def _channels(told: str) -> tuple[int, int]:
+    import re
+
+    found = re.search(r"(\d+) channels of DDR\d-(\d+)", told)
+    assert found is not None
+    return int(found[1]), int(found[2])

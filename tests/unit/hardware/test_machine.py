@@ -1,0 +1,185 @@
+"""Machines put together from a GPU, a host and a link, and single numbers given inline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.hardware import gpu_names, load_hardware
+from moesim.hardware.choice import text_of
+from moesim.hardware.layers import GIVEN
+
+HOST = "ddr4-3200-2ch-64gb"
+
+
+def machine(**parts: object):  # type: ignore[no-untyped-def]
+    return load_hardware(text_of(parts))
+
+
+def wrong(**parts: object) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        machine(**parts)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_gpu_a_host_and_a_link() -> None:
+    mine = machine(gpu="rtx-3090", host=HOST, link="pcie4-x8")
+    sheet = mine.datasheet
+    assert mine.name == f"rtx-3090 + {HOST} + pcie4-x8"
+    assert (mine.memory_bytes, sheet.memory_bandwidth.value) == (24 << 30, 936e9)
+    assert mine.host.memory_bandwidth.value == 51.2e9
+    assert sheet.pcie.value == 15.75e9
+    assert sheet.copy_of("h2d").bytes_per_second == sheet.peers.bandwidth.value == 13.1e9
+    assert sheet.peers.kind == "pcie"
+    assert mine.calibrated is None
+    used = {sheet.memory.source, mine.host.cores.source, sheet.pcie.source}
+    assert used <= set(mine.sources)
+    assert len(used) == 3
+
+
+def test_without_a_link_a_gpu_has_its_widest() -> None:
+    assert machine(gpu="rtx-3090", host=HOST).datasheet.pcie.value == 31.5e9
+    assert machine(gpu="rtx-5060-ti-16gb", host=HOST).datasheet.pcie.value == 31.5e9
+
+
+def test_the_gpu_of_a_whole_profile_keeps_its_fits_but_not_the_parts_replaced() -> None:
+    whole = load_hardware("h100-sxm")
+    mine = machine(gpu="h100-sxm", host=HOST)
+    assert mine.datasheet == whole.datasheet
+    assert mine.calibrated == whole.calibrated
+    assert (mine.topology, mine.network) == (None, None)
+    quadro = machine(gpu="quadro-rtx-6000", host=HOST, link="pcie3-x8")
+    assert load_hardware("quadro-rtx-6000").calibrated.copies  # type: ignore[union-attr]
+    assert quadro.calibrated.copies == ()  # type: ignore[union-attr]
+    assert quadro.links(1).rate(0, "h2d") == 5_950_000_000
+
+
+def test_single_numbers_over_a_whole_machine() -> None:
+    whole, given = load_hardware("rtx-4090"), {"cores": 24, "memory": "96 GiB"}
+    mine = machine(base="rtx-4090", host={**given, "memory_bandwidth": "83 GB/s"})
+    assert (mine.host.cores.value, mine.host.cores.source) == (24, GIVEN)
+    assert mine.host_memory_bytes == 96 << 30
+    assert mine.host.memory_bandwidth.value == 83e9
+    assert mine.host.memory_fraction == whole.host.memory_fraction.model_copy(
+        update={"source": f"rtx-4090 {whole.host.memory_fraction.source}"}
+    )
+    assert mine.datasheet == whole.datasheet
+    assert GIVEN in mine.sources
+
+
+def test_a_number_with_its_own_source() -> None:
+    cores = {"value": 24, "source": "lscpu of my machine"}
+    mine = machine(gpu="rtx-3090", host={"base": HOST, "cores": cores})
+    assert mine.host.cores.source == "lscpu of my machine" == mine.sources["lscpu of my machine"]
+    fp16 = {"compute": {"fp16": "70 TFLOP/s"}}
+    mine = machine(gpu={"base": "rtx-3090", **fp16}, host=HOST)
+    assert mine.peak("fp16") == 70e12
+    assert mine.datasheet.compute.fp32.value == 35.6e12
+
+
+def test_a_changed_kernel_number_drops_the_fits_and_more_memory_does_not() -> None:
+    assert machine(base="h100-sxm", gpu={"memory": "96 GiB"}).calibrated is not None
+    assert machine(base="h100-sxm", gpu={"memory_bandwidth": "4 TB/s"}).calibrated is None
+    assert machine(base="dgx-h100", host={"memory": "1 TB"}).topology is not None
+
+
+def test_nvlink_where_there_is_a_bridge() -> None:
+    pair = machine(gpu="rtx-3090", host=HOST, peers="nvlink").datasheet.peers
+    assert (pair.kind, pair.bandwidth.value) == ("nvlink", 56.25e9)
+    assert machine(gpu="h20", host="xeon-4th-2s").datasheet.peers.kind == "nvlink"
+    assert machine(gpu="h20", host="xeon-4th-2s", peers="pcie").datasheet.peers.kind == "pcie"
+    for card in ("rtx-4090", "rtx-4080"):
+        what = f"peers: '{card}' has no NVLink; write pcie, or a GPU that has it"
+        assert wrong(gpu=card, host=HOST, peers="nvlink") == [what]
+    assert wrong(gpu="h100-sxm", host=HOST, peers="pcie") == [
+        "peers: 'h100-sxm' is joined by NVLink on its board; leave 'peers' out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("card", "link"),
+    [("rtx-3090", "pcie5-x16"), ("rtx-4060-ti-8gb", "pcie4-x16"), ("rtx-3090", "pcie5-x4"),
+     ("gb200", "pcie5-x16"), ("rtx-4090", "pcie5-x16"), ("mi300x", "nvlink-c2c")],
+)  # fmt: skip
+def test_a_link_that_a_gpu_does_not_take(card: str, link: str) -> None:
+    (what,) = wrong(gpu=card, host=HOST, link=link)
+    assert what.startswith(f"link: '{card}' does not take '{link}': its link is ")
+
+
+def test_wrong_names_and_numbers_each_at_their_place() -> None:
+    (what,) = wrong(gpu="rtx-390", host=HOST)
+    assert what.startswith("gpu: 'rtx-390' is neither a known gpu nor the path of its file; near")
+    assert "rtx-3090" in what
+    assert len(what) < 200
+    (what,) = wrong(gpu="rtx-3090", host="ddr4-3200-2ch")
+    assert f"near it: ddr4-3200-2ch-128gb, ddr4-3200-2ch-32gb, {HOST} (" in what
+    assert wrong(gpu="rtx-3090", host=HOST, link="nvlink") == [
+        "link: 'nvlink' joins GPUs, not a GPU and its host; write peers: nvlink"
+    ]
+    numbers = wrong(base="rtx-4090", host={"cores": 2.5, "memory": 96, "speed": 3})
+    assert numbers[0].startswith("host.memory: 96 has no unit")
+    assert numbers[1].startswith("host.cores: 2.5 is a number; a whole number")
+    assert numbers[2].startswith("host.speed: is not a known key; allowed: core_rate, cores")
+    several = wrong(gpu="rtx-390", host={"base": HOST, "cores": 0}, link="pcie9")
+    assert [what.partition(":")[0] for what in several] == ["gpu", "host.cores", "link"]
+    assert wrong(gpus="rtx-3090") == [
+        "gpus: is not a known key; allowed: base, gpu, host, link, peers; did you mean 'gpu'?"
+    ]
+    assert wrong(gpu=["rtx-3090"])[0].endswith("a name, or keys with numbers, is expected")
+    assert wrong(gpu="rtx-3090")[0].startswith("host: is missing; write one ('moesim list hosts')")
+    assert wrong(host=HOST)[0].startswith("gpu: is missing; write one")
+    assert wrong(base="rtx-3090", host=HOST)[0].startswith("base: 'rtx-3090' is a GPU, not a mach")
+    over = wrong(gpu="rtx-3090", host=HOST, link={"base": "pcie4-x16", "pcie": "20 GB/s"})
+    assert over[0].startswith("datasheet.copies.h2d.pinned.bandwidth.value: is above the slot's")
+
+
+def test_a_gpu_alone_is_no_machine() -> None:
+    with pytest.raises(InputError, match=r"'rtx-3090' is a GPU, not a machine; write its host too"):
+        load_hardware("rtx-3090")
+    assert {"rtx-3090", "rtx-4090", "gb10"} <= set(gpu_names())
+    assert "dgx-h100" not in gpu_names()
+
+
+def test_files_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"title: mine\nbase: {HOST}\nsources: {{seen: lscpu of my machine}}\n"
+        "cores: {value: 12, source: seen}\n",
+        encoding="utf-8",
+    )
+    mine = load_hardware("{gpu: rtx-3090, host: mine.yaml}", [tmp_path])
+    assert (mine.host.cores.value, mine.host.cores.source) == (12, "mine seen")
+    assert mine.sources["mine seen"] == "lscpu of my machine"
+    assert mine.host.memory_bandwidth.value == 51.2e9
+    path.write_text(path.read_text(encoding="utf-8").replace("source: seen", "source: sene"))
+    with pytest.raises(InputError, match=r"mine.yaml:4:\d+: cores.source: 'sene' is not among"):
+        load_hardware("{gpu: rtx-3090, host: mine.yaml}", [tmp_path])
+    path.write_text(path.read_text(encoding="utf-8").replace("12, source: sene", "x, source: seen"))
+    with pytest.raises(InputError, match=r"mine.yaml:4:\d+: cores.value: 'x'"):
+        load_hardware("{gpu: rtx-3090, host: mine.yaml}", [tmp_path])
+
+
+def test_one_memory() -> None:
+    for text in ("gb10", "{gpu: gb10}", "{base: gb10}"):
+        mine = load_hardware(text)
+        assert mine.unified
+        assert mine.gpus == 1
+        assert mine.memory_bytes == mine.host_memory_bytes == 128_000_000_000
+        assert mine.datasheet.memory_bandwidth.value == mine.host.memory_bandwidth.value
+    assert machine(base="gb10", host={"cores": 10}).host.cores.value == 10
+    assert machine(gpu={"base": "gb10", "memory": "64 GB"}).memory_bytes == 64_000_000_000
+    assert not machine(gpu="rtx-3090", host=HOST).unified
+    for part, value in (("host", HOST), ("link", "pcie4-x16"), ("peers", "pcie")):
+        (what,) = wrong(gpu="gb10", **{part: value})
+        assert what.startswith(f"{part}: 'gb10' shares one memory with its CPU")
+
+
+def test_a_core_with_matrix_units_computes_more() -> None:
+    plain = load_hardware("{gpu: rtx-3090, host: xeon-4th-1s}").host
+    faster = load_hardware("{gpu: rtx-3090, host: xeon-4th-1s-amx}").host
+    assert plain.core_rate is None
+    assert faster.core_rate is not None
+    assert faster.expert_bytes_per_second == plain.expert_bytes_per_second == 153_600_000_000
+    assert plain.node_bytes_per_second == 245_760_000_000
