@@ -9,15 +9,15 @@ import typer
 from moesim.cli.app import app, examples, terminal
 
 
-@app.command("list", epilog=examples("moesim list hardware", "moesim list policies --json"))
+@app.command("list", epilog=examples("moesim list gpus", "moesim list policies --json"))
 def list_(
     what: Annotated[
         str,
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "software, traces, importers, measurement_importers, costs, fitters, collectors, "
-            "model_families or figures.",
+            "gpus, hosts, links, software, traces, importers, measurement_importers, costs, "
+            "fitters, collectors, model_families or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

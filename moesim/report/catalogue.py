@@ -163,9 +163,81 @@ def trace_row(name: str) -> Row:
     }
 
 
+def gpus() -> list[Row]:
+    """The GPUs that a machine can be put together from, those of whole profiles too."""
+    from moesim.hardware import gpu_names, load_hardware
+    from moesim.hardware.layers import load_part, part_names
+
+    files = part_names("gpu")
+    return [
+        {
+            "name": name,
+            **gpu_row(load_part("gpu", name) if name in files else load_hardware(name).datasheet),
+        }
+        for name in gpu_names()
+    ]
+
+
+def gpu_row(card: Any) -> Row:
+    """The key figures of a GPU; rates are dense peaks, those to GPUs of one direction."""
+    rates = {name: getattr(card.compute, name) for name in ("fp32", "fp16", "fp8", "fp4")}
+    peers = getattr(card, "peers", None)
+    joined = peers.bandwidth if peers and peers.kind == "nvlink" else getattr(card, "nvlink", None)
+    own = getattr(card, "link", None) or ("one memory" if getattr(card, "host", None) else None)
+    return {
+        "memory_bytes": card.memory.value,
+        "memory_bandwidth_bytes_per_s": card.memory_bandwidth.value,
+        **{f"{name}_flop_per_s": rate.value if rate else None for name, rate in rates.items()},
+        "l2_bytes": card.l2.value,
+        "multiprocessors": card.multiprocessors.value,
+        "link": own or f"{card.pcie.value / 1e9:g} GB/s",
+        "nvlink_bytes_per_s": joined.value if joined else None,
+    }
+
+
+def hosts() -> list[Row]:
+    """The hosts that a machine can be put together from."""
+    from moesim.hardware.layers import load_part, part_names
+
+    return [{"name": name, **host_row(load_part("host", name))} for name in part_names("host")]
+
+
+def host_row(host: Any) -> Row:
+    """The key figures of a host, all NUMA nodes together; an expert's rate is of memory."""
+    nodes = host.numa_nodes.value
+    return {
+        "memory_bytes": host.memory.value,
+        "numa_nodes": nodes,
+        "memory_bandwidth_bytes_per_s": nodes * host.memory_bandwidth.value,
+        "expert_bytes_per_s": nodes * host.expert_bytes_per_second,
+        "cores": host.cores.value,
+        "core_flop_per_s": host.core_rate.value if host.core_rate else None,
+    }
+
+
+def links() -> list[Row]:
+    """The links between a GPU and its host."""
+    from moesim.hardware.layers import load_part, part_names
+
+    return [{"name": name, **link_row(load_part("link", name))} for name in part_names("link")]
+
+
+def link_row(link: Any) -> Row:
+    """The key figures of a link: raw, and what copies reach by kind of host memory."""
+    rates = {"bytes_per_s": link.pcie.value}
+    for way in ("h2d", "d2h"):
+        for kind in ("pinned", "pageable"):
+            copy = getattr(getattr(link.copies, way), kind)
+            rates[f"{way}_{kind}_bytes_per_s"] = copy.bandwidth.value
+    return rates
+
+
 CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
     "models": models,
     "hardware": hardware,
+    "gpus": gpus,
+    "hosts": hosts,
+    "links": links,
     "software": software,
     "traces": traces,
 }
@@ -211,6 +283,33 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("peers_bytes_per_s", "to GPUs\nGB/s", 1e9, ",.1f"),
         Column("calibrated", "fitted"),
     ),
+    "gpus": (
+        Column("name", "gpu"),
+        Column("memory_bytes", "memory\nGiB", 2**30, ",.0f"),
+        Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.0f"),
+        Column("fp16_flop_per_s", "fp16\n1e12/s", 1e12, ",.0f"),
+        Column("fp8_flop_per_s", "fp8\n1e12/s", 1e12, ",.0f"),
+        Column("fp4_flop_per_s", "fp4\n1e12/s", 1e12, ",.0f"),
+        Column("link", "link\nat most"),
+        Column("nvlink_bytes_per_s", "NVLink\nGB/s", 1e9, ",.0f"),
+    ),
+    "hosts": (
+        Column("name", "host"),
+        Column("memory_bytes", "memory\nGiB", 2**30, ",.0f"),
+        Column("numa_nodes", "NUMA\nnodes"),
+        Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.1f"),
+        Column("expert_bytes_per_s", "experts\nGB/s", 1e9, ",.1f"),
+        Column("cores", "cores"),
+        Column("core_flop_per_s", "a core\nGFLOP/s", 1e9, ",.0f"),
+    ),
+    "links": (
+        Column("name", "link"),
+        Column("bytes_per_s", "raw\nGB/s", 1e9, ",.1f"),
+        Column("h2d_pinned_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
+        Column("d2h_pinned_bytes_per_s", "to host\nGB/s", 1e9, ",.1f"),
+        Column("h2d_pageable_bytes_per_s", "pageable from\nGB/s", 1e9, ",.1f"),
+        Column("d2h_pageable_bytes_per_s", "pageable to\nGB/s", 1e9, ",.1f"),
+    ),
     "software": (
         Column("name", "software"),
         Column("launch_ns", "launch\nus", 1e3),
@@ -238,6 +337,9 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 CAPTIONS: Mapping[str, str] = {
     "models": "size and expert as stored; all values: --json",
     "hardware": "of one GPU, one direction; GPUs -: 1 to 8; more: --json",
+    "gpus": "dense peaks; NVLink or Infinity Fabric: one GPU and direction; more: --json",
+    "hosts": "experts: what those on the CPU read; a core -: a prior of 40 GFLOP/s",
+    "links": "one direction, what copies reach of pinned memory, and of pageable",
     "software": "times of the host; all values: --json",
     "traces": "a smaller top-k than the model's: recorded so; source, licence, notes: --json",
 }

@@ -38,3 +38,22 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--help"]) == 0
     said = set(re.findall(r"\w+", capsys.readouterr().out))
     assert {*REGISTRIES, *CATALOGUES} <= said
+
+
+def test_gpus_hosts_and_links_have_their_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {}
+    for kind in ("gpus", "hosts", "links"):
+        assert main(["list", kind, "--json"]) == 0
+        rows |= {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+        assert main(["list", kind]) == 0
+        table = capsys.readouterr().out.splitlines()
+        assert max(map(len, table)) <= 80
+        assert len(table) <= len(rows) + 5, "a row that is broken over two lines"
+    card = rows["rtx-3090"]
+    assert (card["memory_bytes"], card["memory_bandwidth_bytes_per_s"]) == (24 << 30, 936e9)
+    assert (card["link"], card["nvlink_bytes_per_s"]) == ("pcie4-x16", 56.25e9)
+    assert (rows["gb10"]["link"], rows["rtx-4090"]["link"]) == ("one memory", "31.5 GB/s")
+    assert rows["h100-sxm"]["nvlink_bytes_per_s"] == 450e9
+    assert rows["epyc-9004-2s"]["memory_bandwidth_bytes_per_s"] == 921.6e9
+    assert rows["ddr4-3200-2ch-64gb"]["expert_bytes_per_s"] == 25.6e9
+    assert rows["pcie3-x16"]["h2d_pinned_bytes_per_s"] == 11.9e9
