@@ -59,7 +59,8 @@ class Case:
     own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
     networks and shared experts; ``model`` is then what one of them holds. ``scheduler``: what says
-    during the run which passes there are; ``schedule`` is then not played.
+    during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
+    the host takes to begin with its experts of a layer, once a pass.
     """
 
     trace: RoutingTrace
@@ -85,6 +86,7 @@ class Case:
     nodes: int = 1
     group: int = 1
     scheduler: Scheduler | None = None
+    host_start_ns: int = 0
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when

@@ -20,8 +20,8 @@ class Work:
 
     ``activations`` as decided, and how they are ``laid`` out. ``kernel_ns`` and ``read_ns`` by
     launch: its kernel, and what reading experts' weights over the link takes beyond it.
-    ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down and up.
-    ``streamed`` bool[passes]: the whole layer is copied ahead.
+    ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down, with the
+    host's start, and up. ``streamed`` bool[passes]: the whole layer is copied ahead.
     """
 
     active_experts: ActiveExperts

@@ -56,8 +56,8 @@ class LayerWork:
         self.copy_ns = [case.prices.copy_ns(*shape) for shape in self._copied]
 
     def offers(self, key: Key, active: Active) -> Ints:
-        """Copy, kernel and host price (with its rows' copies) of each active expert alone, int64[3,
-        active experts].
+        """Copy, kernel and host price (with its start and its rows' copies) of each active expert
+        alone, int64[3, active experts].
         """
         spec, number = self.routing.moe_layers[key[0]], len(active.rows)
         found = different((active.rows,))
@@ -152,7 +152,7 @@ class LayerWork:
         return computed
 
     def _moved(self, rows: Ints) -> Ints:
-        """The ``rows`` int64[n] of the host's experts down and up, int64[2, n]."""
+        """The ``rows`` int64[n] of the host's experts down, and its start, and up, int64[2, n]."""
         found = different((rows,))
         if found is None:
             return np.zeros((2, 0), np.int64)
@@ -160,6 +160,7 @@ class LayerWork:
         row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
         sizes = (rows[found.where] * row_bytes).tolist()
         down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes])
+        down += self.case.host_start_ns
         up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes])
         moved: Ints = np.stack((down, up))[:, found.place]
         return moved

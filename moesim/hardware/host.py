@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.hardware.datasheet import Count, Fraction, Memory, Peak, Rate
+from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
 
 Gpu = Annotated[int, Field(ge=0)]
@@ -24,6 +24,11 @@ class Host(Params):
         None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
     )
     cores: Sourced[Count] = Field(description="Physical cores of the whole host.")
+    layer_start: Sourced[Latency] | None = Field(
+        None,
+        description="Handing the experts of a layer to the cores, once a layer; None: a prior for"
+        " each expert.",
+    )
     core_rate: Sourced[Peak] | None = Field(
         None, description="Operations a second of a core that computes experts; None: a prior."
     )
@@ -32,6 +37,11 @@ class Host(Params):
     def node_bytes_per_second(self) -> int:
         """What one NUMA node's memory gives all its users together, both directions."""
         return int(self.memory_bandwidth.value * self.memory_fraction.value)
+
+    @property
+    def layer_start_ns(self) -> int:
+        """The start of a layer's experts in whole nanoseconds."""
+        return round(self.layer_start.value) if self.layer_start else 0
 
     @property
     def expert_bytes_per_second(self) -> int:

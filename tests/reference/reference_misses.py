@@ -28,6 +28,7 @@ class Misses:
     def cheapest(self, rows: int) -> str:
         size, pinned = rows * self.row_bytes, self.config.software.pinned
         host = self.prices.cpu_expert_ns(self.layer, rows)
+        host += self.config.host_start_ns
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
         kernel = self.prices.experts_ns(self.layer, [self.config.rows_on_gpu(rows)])
         loaded = self.copies + self.copy + kernel
@@ -43,8 +44,8 @@ class Misses:
 def host_ns(
     activations: list[Activation], layer: Layer, model: Model, config: Config, prices: Prices
 ) -> int:
-    """Rows down in one copy, the experts one after the other, as many bytes up; no activations, no
-    time.
+    """The host's start, rows down in one copy, the experts one after the other, as many bytes up;
+    no activations, no time.
 
     Nothing of this holds an engine of the GPU.
     """
@@ -55,9 +56,8 @@ def host_ns(
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
     )
     down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-    return (
-        down + sum(prices.cpu_expert_ns(layer, activation.rows) for activation in activations) + up
-    )
+    computed = sum(prices.cpu_expert_ns(layer, activation.rows) for activation in activations)
+    return config.host_start_ns + down + computed + up
 
 
 def link_ns(launch: list[Activation], model: Model, prices: Prices) -> int:

@@ -133,6 +133,7 @@ class Config:
     decide: str = "host"  # host | device
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)
+    host_start_ns: int = 0  # of the host's experts of a layer
 
     @property
     def agrees(self) -> bool:

@@ -304,6 +304,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         execution=draw(st.sampled_from(["eager", "piecewise", "graph"])),
         decide=draw(st.sampled_from(["host", "device"])),
         software=software,
+        host_start_ns=draw(st.sampled_from([0, 40])) if miss in ("cpu", "cheapest") else 0,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")

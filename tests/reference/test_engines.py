@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 
 from .agreement import agree
 from .prices import ToyPrices
-from .reference_words import Config
+from .reference_words import Config, Prefetch
 from .scenes import scene
 from .strategies import Case, cases, prefetching_cases
 
@@ -42,6 +45,17 @@ def test_a_tie_is_loaded_and_a_nanosecond_more_is_not() -> None:
         config = Config(slots=2, miss="cheapest")
         case = Case(trace, model, config, ToyPrices(cpu_start=cpu_start))
         assert agree(case).host_activations == host_activations
+
+
+@pytest.mark.parametrize("prefetch", [Prefetch(), Prefetch(kind="oracle")])
+def test_a_host_begins_once_a_layer_and_pass(prefetch: Prefetch) -> None:
+    """Two experts of the host in each of two steps: two starts."""
+    trace, model = scene([[0, 1], [1, 2]], 4)
+    config = Config(slots=1, miss="cpu", initial="most_used", prefetch=prefetch)
+    slower = replace(config, host_start_ns=1_000)
+    first, later = (agree(Case(trace, model, one, ToyPrices())) for one in (config, slower))
+    assert later.duration_ns - first.duration_ns <= 2 * 1_000
+    assert later.time_ns["waiting_for_cpu"] - first.time_ns["waiting_for_cpu"] > 1_000
 
 
 def test_a_kernel_reads_over_the_link_only_what_is_not_resident() -> None:

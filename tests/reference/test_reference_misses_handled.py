@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_host_that_is_slower_than_the_gpu() -> None:
     assert (verdict.hits, verdict.misses, verdict.host_activations) == (2, 2, 2)
     assert (verdict.zero_copy_activations, verdict.bytes_h2d) == (0, 0)
     assert [(r["host_activations"], r["cpu_wait_ns"]) for r in verdict.layers] == [(2, 329)]
+
+
+def test_the_host_begins_once_a_layer() -> None:
+    """The same with a start of 9: two experts, one start."""
+    trace = decode([[[0, 2]], [[0, 3]], [[1, 3]]], first=[10, 20, 30])
+    config = Config(batch_size=3, slots=2, initial="most_used", first_part=1, miss="cpu")
+    verdict = reference(trace, model(4, 2), replace(config, host_start_ns=9), HandPrices())
+    assert verdict.duration_ns == 669 + 9
+    assert spent(verdict)["waiting_for_cpu"] == 329 + 9
 
 
 def test_a_host_that_is_faster_than_the_gpu() -> None:

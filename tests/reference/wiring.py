@@ -74,6 +74,7 @@ def engine_case(case: Case) -> EngineCase:
         order=config.order,  # type: ignore[arg-type]
         initial=config.initial,  # type: ignore[arg-type]
         seed=config.seed,
+        host_start_ns=config.host_start_ns,
         execution=config.execution,  # type: ignore[arg-type]
         decide=config.decide,  # type: ignore[arg-type]
         prefill=config.prefill,  # type: ignore[arg-type]

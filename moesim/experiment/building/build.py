@@ -135,6 +135,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         decide=experiment.decide,
         prefill=prefill.experts,
         prefetch=experiment.experts.prefetch,
+        host_start_ns=hardware.host.layer_start_ns,
     )
 
 

@@ -29,6 +29,14 @@ def test_few_rows_cost_their_weights_and_many_their_products(layer):
     assert many == pytest.approx(START_NS + 2 * elements * 4096 * 1e9 / (cores * CORE_RATE), abs=1)
 
 
+def test_a_host_that_starts_once_a_layer_starts_no_expert(layer):
+    parts = "{gpu: rtx-4090, host: ddr5-6000-2ch-64gb}"
+    host, expert = load_hardware(parts).host, layer.moe.expert
+    assert host.layer_start_ns == 8_000
+    (one,) = costs(parts).cpu_expert_ns(layer, [1])
+    assert one == pytest.approx(expert.bytes * 1e9 / (0.5 * 96e9), abs=1)
+
+
 def test_gpus_of_a_node_share_its_cores_and_memory(layer):
     alone, shared = (costs("h100-sxm", gpus_per_node=n).cpu_expert_ns(layer, [1]) for n in (1, 4))
     assert shared - START_NS == pytest.approx(4 * (alone - START_NS), abs=4)

@@ -45,14 +45,14 @@ class BesidePrices:
         )
 
     def _move(self, rows: int) -> None:
-        """Know what moving fewer than ``rows`` rows down and up takes."""
+        """Know what the host's start and moving fewer than ``rows`` rows down and up take."""
         case = self.case
         size, pinned = case.model.hidden_size * case.model.activation_bytes, case.software.pinned
         for number in range(len(self.moved), rows):
             down, up = (
                 case.prices.copy_ns(number * size, way, pinned, 1) for way in ("d2h", "h2d")
             )
-            self.moved.append(down + up)
+            self.moved.append(case.host_start_ns + down + up)
 
     def settle(self, beside: Beside) -> None:
         """Count what the prices that were used rest on."""

@@ -24,8 +24,9 @@ reached 86e9 on weights that lay in its cache)."""
 
 
 class CpuExpert(Operation):
-    """A start, and the longer of reading the weights and computing the rows, on the share of a NUMA
-    node that one GPU has; a profile's fit of ``cpu_expert`` where it has one.
+    """A start where the layer has none, and the longer of reading the weights and computing the
+    rows, on the share of a NUMA node that one GPU has; a profile's fit of ``cpu_expert`` where it
+    has one.
     """
 
     kind: ClassVar[str] = "cpu_expert"
@@ -38,7 +39,7 @@ class CpuExpert(Operation):
         if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
             operations = 2.0 * elements * count
             return [
-                Part(np.full(count.shape, START_NS), name="start"),
+                Part(np.full(count.shape, self._start_ns()), name="start"),
                 self._longest(expert, operations),
             ]
         shape = {
@@ -50,6 +51,10 @@ class CpuExpert(Operation):
         }
         work = KERNELS[self.kind](shape)  # type: ignore[arg-type]
         return [kernel_part(fit, work, self.gpus_per_node)]
+
+    def _start_ns(self) -> int:
+        """Of each expert: nothing where the layer has a start, which is no part of its experts."""
+        return 0 if self.hardware.host.layer_start else START_NS
 
     def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
         """The longer of reading and computing, for each of the GPUs that share the node."""
