@@ -106,7 +106,11 @@ def provenance_line(summary: Mapping[str, Any]) -> list[str]:
 def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     """How wrong such prices were; a warning where too much lies outside of what was measured."""
     shares = summary.get("price_share") or {}
-    lines = [f"note: model: {note}" for note in summary.get("model_notes") or ()]
+    lines = [
+        f"note: {of}: {note}"
+        for of in ("model", "host")
+        for note in summary.get(f"{of}_notes") or ()
+    ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
         lines.append(PriceError(**error).text)
     if shares.get("outside", 0.0) > MOST_OUTSIDE:
@@ -391,8 +395,9 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
             part, _, key = str(name).partition(".")
             if part in parts:
                 parts[part][key] = row[name]
-        notes = json.loads(row["model_notes"]) if row.notna().get("model_notes") else []
-        lines += trust_lines({"status": row["status"], "model_notes": notes, **parts})
+        for key in ("model_notes", "host_notes"):
+            parts[key] = json.loads(row[key]) if row.notna().get(key) else []
+        lines += trust_lines({"status": row["status"], **parts})
     return list(dict.fromkeys(lines))
 
 

@@ -66,6 +66,7 @@ class Summary(Shape):
     intervals: Intervals | None = None
     slots_by_layer: list[list[int]] | None = None
     model_notes: list[str] | None = None
+    host_notes: list[str] | None = None
     __pydantic_extra__: Numbers
 
 

@@ -22,6 +22,7 @@ from moesim.experiment.running.engines import Engine, engine_of
 from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.operations.experts.error import price_error
+from moesim.hardware.operations.kernels.cpu_expert import host_notes
 from moesim.memory.forms import Form
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
@@ -217,14 +218,17 @@ def _memory(built: Built) -> dict[str, Any]:
 
 
 def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
-    """What of the model is not priced as it is, how wrong prices like these have been, why this
-    engine ran, and what was captured.
+    """What of the model is not priced as it is, what of the host is assumed, how wrong prices
+    like these have been, why this engine ran, and what was captured.
     """
     serial = built.case.kernels == "serial"
     error = price_error(built.hardware, built.case.model, serial=serial)
     notes = list(built.case.model.notes)
+    hosts = built.case.miss.uses_host and built.case.offloaded
+    assumed = host_notes(built.hardware) if hosts else []
     return {
         **({"model_notes": notes} if notes else {}),
+        **({"host_notes": assumed} if assumed else {}),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
         "execution": built.case.execution,

@@ -16,6 +16,7 @@ from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.json_schema import json_schema
 from moesim.experiment.schema.text import yaml_text
 from moesim.hardware import load_hardware
+from moesim.report.terminal import trust_lines
 
 HOST = "ddr4-3200-2ch-64gb"
 PARTS = {"gpu": "rtx-3090", "host": HOST, "link": "pcie4-x16"}
@@ -135,6 +136,23 @@ def test_one_memory_loads_nothing() -> None:
     assert simulate(load_experiment(large).experiment).status == "out_of_memory"
     (two,) = problems(asked("gb10", experts={"capacity": "all"}, parallelism={"expert": 2}))
     assert "parallelism.expert" in two
+
+
+def test_an_assumed_host_says_its_range_and_what_would_narrow_it() -> None:
+    on_cpu = {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}
+    summary = simulate(load_experiment(asked(PARTS, experts=on_cpu)).experiment).summary
+    (note,) = summary["host_notes"]
+    assert "reach 50% of the DRAM peak" in note
+    assert "real runs reached 30% to 70%, so they may take 0.7 to 1.7 times as long" in note
+    assert f"note: host: {note}" in trust_lines(summary)
+    measured = {**PARTS, "host": {"base": HOST, "expert_fraction": "61 %"}}
+    for hardware, experts in (
+        (measured, on_cpu),
+        ("rtx-4090", on_cpu),
+        (PARTS, {"capacity": "all"}),
+    ):
+        told = simulate(load_experiment(asked(hardware, experts=experts)).experiment).summary
+        assert "host_notes" not in told
 
 
 def test_the_schema_has_the_parts() -> None:

@@ -11,6 +11,7 @@ from moesim.hardware.arrays import NS, Floats, Ints
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
 from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
@@ -21,6 +22,32 @@ START_NS = 8_000
 CORE_RATE = 4e10
 """Operations a second of one core (prior: AVX2 at a third of its peak; the same source's one core
 reached 86e9 on weights that lay in its cache)."""
+
+
+REACHED = (0.3, 0.7)
+"""Shares of the DRAM peak that real runs reach which compute experts on the CPU."""
+
+
+def host_notes(profile: HardwareProfile) -> list[str]:
+    """What an experts' share of the DRAM peak that nobody measured leaves open, and what would
+    narrow it.
+    """
+    share = profile.host.expert_fraction
+    if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
+        return []
+    if not profile.sources.get(share.source, "").startswith("prior"):
+        return []
+    least, most = (share.value / end for end in reversed(REACHED))
+    reach = (
+        f"experts on the CPU reach {share.value:.0%} of the DRAM peak, which is a prior: real runs"
+    )
+    span = (
+        f"reached {REACHED[0]:.0%} to {REACHED[1]:.0%}, so they may take {least:.1f} to {most:.1f}"
+    )
+    remedy = (
+        "times as long; the tokens/s of one run with all experts on the CPU would narrow it, as"
+    )
+    return [f"{reach} {span} {remedy} hardware.host.expert_fraction"]
 
 
 class CpuExpert(Operation):
