@@ -87,6 +87,12 @@ def part_names(kind: str) -> list[str]:
     return sorted(path.stem for path in (shipped_folder() / FOLDER / f"{kind}s").glob("*.yaml"))
 
 
+def part_file(kind: str, name: str) -> Path | None:
+    """The shipped file of a part; None where there is none of that name."""
+    path = shipped_folder() / FOLDER / f"{kind}s" / f"{name.lower()}.yaml"
+    return path if name.lower() in part_names(kind) else None
+
+
 def load_part(kind: str, name: str, folders: Sequence[Path] = ()) -> Gpu | Host | Link:
     """The numbers of a GPU, a host or a link by name or path; errors as ``from_file``."""
     return from_file(kind, name, folders, (kind,), ()).part(KINDS[kind])
@@ -122,9 +128,9 @@ def from_file(
 def _path(
     kind: str, name: str, folders: Sequence[Path], place: Steps, others: Sequence[str]
 ) -> Path:
+    if (shipped := part_file(kind, name)) is not None:
+        return shipped
     known = part_names(kind)
-    if name.lower() in known:
-        return shipped_folder() / FOLDER / f"{kind}s" / f"{name.lower()}.yaml"
     found = look_up(name, folders) if name.endswith((".yaml", ".yml")) else None
     if found is not None and not found.is_dir():
         return found

@@ -17,10 +17,10 @@ from moesim.config.validation import validate
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.bounds import breaches
 from moesim.hardware.calibrated import Calibrated
-from moesim.hardware.choice import is_choice, text_of
+from moesim.hardware.choice import choice_in, is_choice, text_of
 from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
-from moesim.hardware.layers import part_names
+from moesim.hardware.layers import part_file, part_names
 from moesim.hardware.machine import compose
 from moesim.hardware.network import Network
 from moesim.hardware.profile import HardwareProfile
@@ -86,17 +86,33 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
     InputError: all mistakes of the file, each with line and column.
     """
     name, places = str(name_or_path), tuple(folders)
-    if name.lower() in unified_names() and name.lower() not in hardware_names():
-        name = text_of({"gpu": name.lower()})
-    if not is_choice(name):
+    if (parts := _parts_of(name)) is None:
         return _load_hardware(name, places, ())
+    name = text_of(parts)
     profile = compose(name, places, partial(load_hardware, folders=places), card_names())
     _raise(Problem("", dotted(steps), what) for steps, what in breaches(profile))
     return profile
 
 
+def _parts_of(name: str) -> dict[str, Any] | None:
+    """The parts of a machine that ``name`` stands for; None for a whole one."""
+    if name.lower() in unified_names():
+        return {"gpu": name.lower()}
+    if not is_choice(name):
+        return None
+    parts: dict[str, Any] = choice_in(name).data
+    return parts
+
+
 def hardware_file(name_or_path: str, folders: Sequence[Path] = ()) -> Path:
-    """The file that ``load_hardware`` reads first; errors as there."""
+    """The file that ``load_hardware`` reads first, of a machine of parts its GPU's; errors as
+    there.
+    """
+    if (parts := _parts_of(str(name_or_path))) is not None:
+        gpu = parts.get("gpu") or {}
+        named = gpu.get("base") if isinstance(gpu, dict) else gpu
+        name = str(named or parts.get("base"))
+        return part_file("gpu", name) or hardware_file(name, folders)
     shipped = shipped_folder() / PROFILES
     return _path("hardware", str(name_or_path), shipped, hardware_names(), folders)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.hardware import gpu_names, load_hardware
+from moesim.hardware import gpu_names, hardware_file, load_hardware
 from moesim.hardware.choice import text_of
 from moesim.hardware.layers import GIVEN
 
@@ -140,6 +140,14 @@ def test_a_gpu_alone_is_no_machine() -> None:
         load_hardware("rtx-3090")
     assert {"rtx-3090", "rtx-4090", "gb10"} <= set(gpu_names())
     assert "dgx-h100" not in gpu_names()
+
+
+def test_the_file_of_a_machine_of_parts_is_its_gpus() -> None:
+    files = {"gb10": "gb10", f"{{gpu: rtx-3090, host: {HOST}}}": "rtx-3090",
+             f"{{gpu: h100-sxm, host: {HOST}}}": "h100-sxm",
+             "{base: rtx-4090, host: {cores: 24}}": "rtx-4090"}  # fmt: skip
+    for name, stem in files.items():
+        assert hardware_file(name).stem == stem
 
 
 def test_files_of_ones_own(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ SMALL = {
     "hardware": "rtx-4060-8gb",
     "trace": "traces/small-moe.parquet",
 }
+WHOLE = ("rtx-4090", "dgx-1-v100", "quadro-rtx-6000", "a100-sxm-80gb")
 UPGRADED = [key for key, upgrade in UPGRADES.items() if upgrade.change]
 
 
@@ -192,7 +193,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("machine", ["rtx-4090", "dgx-1-v100", "quadro-rtx-6000", "a100-sxm-80gb"])
+@pytest.mark.parametrize("machine", [*WHOLE, "gb10", "{gpu: rtx-3090, host: ddr4-3200-2ch-64gb}"])
 @pytest.mark.parametrize("key", UPGRADED)
 def test_an_upgrade_is_a_profile_that_differs_only_there(
     tmp_path: Path, key: str, machine: str
