@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from moesim.config.yaml import read_marked_document
 from moesim.hardware import load_hardware
 from moesim.hardware.choice import text_of
-from moesim.hardware.layers import load_part, part_names
+from moesim.hardware.host import Host
+from moesim.hardware.layers import load_part, part_file, part_names
 from moesim.hardware.load import unified_names
 from moesim.hardware.sheets import Gpu, Link
 from moesim.hardware.sourced import sources_used
@@ -86,7 +90,7 @@ def test_a_gpus_rates_are_possible(name: str) -> None:
 
 @pytest.mark.parametrize("name", part_names("host"))
 def test_a_hosts_bandwidth_is_its_channels_times_their_rate(name: str) -> None:
-    title, host = _titled("host", name)
+    title, host = _host(name)
     words = {"two": 2, "four": 4, "eight": 8, "twelve": 12}
     source = load_hardware(text_of({"gpu": "rtx-3090", "host": name})).sources
     told = source.get(f"{name} dram", "")
@@ -124,17 +128,15 @@ def test_every_gpu_makes_a_machine_whose_numbers_have_sources(name: str) -> None
         assert len(machine.sources[source]) > 20, path
 
 
-def _titled(kind: str, name: str):  # type: ignore[no-untyped-def]
-    from moesim.config.yaml import read_marked_document
-    from moesim.hardware.layers import FOLDER, shipped_folder
-
-    path = shipped_folder() / FOLDER / f"{kind}s" / f"{name}.yaml"
-    return read_marked_document(path).get(("title",)), load_part(kind, name)
+def _host(name: str) -> tuple[str, Host]:
+    path = part_file("host", name)
+    assert path is not None
+    host = load_part("host", name)
+    assert isinstance(host, Host)
+    return str(read_marked_document(path).get(("title",))), host
 
 
 def _channels(told: str) -> tuple[int, int]:
-    import re
-
     found = re.search(r"(\d+) channels of DDR\d-(\d+)", told)
     assert found is not None
     return int(found[1]), int(found[2])

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.hardware import gpu_names, hardware_file, load_hardware
+from moesim.hardware import HardwareProfile, gpu_names, hardware_file, load_hardware
 from moesim.hardware.choice import text_of
 from moesim.hardware.layers import GIVEN
 
 HOST = "ddr4-3200-2ch-64gb"
 
 
-def machine(**parts: object):  # type: ignore[no-untyped-def]
+def machine(**parts: object) -> HardwareProfile:
     return load_hardware(text_of(parts))
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_gpus_hosts_and_links_have_their_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for kind in ("gpus", "hosts", "links"):
         assert main(["list", kind, "--json"]) == 0
         rows |= {row["name"]: row for row in json.loads(capsys.readouterr().out)}
