@@ -46,8 +46,9 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     example = yaml.safe_load(path.read_text())
     swept = "sweep" in example
     verb = "sweep" if swept else "run"
-    trace = short_traces / Path(example["trace"]).name
-    code = main([verb, str(path), "--out", str(out), "--set", f"trace={trace}"])
+    named = example.get("trace")
+    trace = ["--set", f"trace={short_traces / Path(named).name}"] if named else []
+    code = main([verb, str(path), "--out", str(out), *trace])
     assert code == 0, capsys.readouterr().err
     if swept:
         table = read_sweep(out).table
