@@ -42,7 +42,7 @@ KEPT = record(
 def kept_of(case: Case, routing: Routing, caches: Mapping[Key, LayerCache]) -> Kept:
     """The ``caches`` of a case, by MoE layer and GPU."""
     local = np.array([len(own) for own in routing.local])
-    slots = np.ascontiguousarray(case.slots.T).ravel()
+    slots = case.slots.T.flatten()  # a copy: a policy may have buffers of its own
     of_work = [caches.get(divmod(work, case.gpus)) for work in range(len(slots))]
     resident = np.zeros((len(slots), int(local.max())), np.bool_)
     for work, cache in enumerate(of_work):
