@@ -13,7 +13,7 @@ import numpy as np
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
-from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, built_in, decide_with
+from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, decide_with
 from moesim.memory.forms import Form
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
@@ -100,112 +100,81 @@ def look_up(rules: Any, offsets: Any, experts: Any, distances: Any, slots: int, 
                     rest += 1
 
 
-class Filled(NamedTuple):
-    """So many launches and copies are laid out, odd launches and rows of these; ``most`` launches
-    of a step.
-    """
-
-    launches: Any
-    copies: Any
-    odd: Any
-    odd_rows: Any
-    most: Any
-
-
-class Found(NamedTuple):
-    """The active experts of a work, as in ``Needed``; the ``layer`` and ``gpu`` under which it is
-    counted; whether they are not activated ``in_order``, so that rows go by expert: then ``own``
-    int64[experts] is room for these.
-    """
-
-    offsets: Any
-    experts: Any
-    rows: Any
-    layer: Any
-    gpu: Any
-    in_order: Any
-    own: Any
-
-
-FILLED = record(Filled, *[_INT] * 5)
-FOUND = record(Found, _FLAT, _FLAT, _FLAT, _INT, _INT, types.boolean, _FLAT)
-
-
-@built_in
-def _rows_of(found: Any, expert: Any, i: int) -> Any:
-    """Rows of activation ``i``."""
-    return found.rows[i] if found.in_order else found.own[expert[i]]
-
-
-@built_in
-def _lay_launch(
-    overlap: bool, found: Any, first: int, end: int, activations: Any, filled: Any, out: Any
-) -> Any:
-    """Lay out the activations ``first:end``, which are a launch; returns its hits and those of
-    accesses, too.
-    """
-    expert, launch, copies = activations.expert, activations.launch[first], filled.copies
-    together = hits = access_hits = 0
-    for i in range(first, end):
-        number, hit, wait = _rows_of(found, expert, i), activations.hit[i], activations.wait[i]
-        together += number
-        hits += hit
-        access_hits += number if hit else 0
-        out.copy_launch[copies] = launch  # of a hit it is written over
-        out.copy_wait[copies] = wait if overlap else max(wait, launch - 1)
-        copies += 1 - hit
-    launches, _, odd, odd_rows, most = filled
-    out.launch_ones[launches] = together
-    if together != end - first:
-        out.launch_ones[launches] = 0
-        out.odd_at[odd], out.odd_starts[odd] = launches, odd_rows
-        odd += 1
-        for i in range(first, end):
-            out.odd_rows[odd_rows] = _rows_of(found, expert, i)
-            odd_rows += 1
-    return Filled(launches + 1, copies, odd, odd_rows, max(most, launch + 1)), hits, access_hits
-
-
-@built_in
-def _lay_step(overlap: bool, found: Any, step: int, activations: Any, filled: Any, out: Any) -> Any:
-    """Launches, copies and counts of a step's activations."""
-    low, high, launch = found.offsets[step], found.offsets[step + 1], activations.launch
-    hits = access_hits = 0
-    if not found.in_order:
-        for i in range(low, high):
-            found.own[found.experts[i]] = found.rows[i]
-    first = low
-    while first < high:
-        end = high
-        if launch[high - 1] != launch[first]:
-            end = first + 1
-            while launch[end] == launch[first]:
-                end += 1
-        filled, hit, access_hit = _lay_launch(overlap, found, first, end, activations, filled, out)
-        hits, access_hits, first = hits + hit, access_hits + access_hit, end
-    if high > low:
-        layer, gpu = found.layer, found.gpu
-        out.counts[ACTIVATED, step, layer, gpu] += high - low
-        out.counts[HITS, step, layer, gpu] += hits
-        out.counts[ACCESS_HITS, step, layer, gpu] += access_hits
-    return filled
-
-
-@njit(FILLED(types.boolean, FOUND, ACTIVATIONS, FILLED, _FLAT, _FLAT, DECIDED), cache=True)
+@njit(
+    types.void(
+        RULES, types.boolean, NEEDED, ACTIVATIONS, _FLAT, DECIDED, _INT, _INT, _INT, _FLAT
+    ),
+    cache=True,
+)  # fmt: skip
 def lay_out(
-    overlap: bool, found: Any, activations: Any, filled: Any, step_launches: Any, step_copies: Any,
-    out: Any,
-) -> Any:  # fmt: skip
-    """Launches, copies and counts of the activations of a work, behind what is ``filled``; of each
-    step where its launches and copies end, counted from there.
+    rules: Any, overlap: bool, needed: Any, activations: Any, own: Any, out: Any,
+    work: int, layer: int, gpu: int, filled: Any,
+) -> None:  # fmt: skip
+    """Launches, copies and counts of the activations of a work, which is ``layer`` on ``gpu``.
+
+    ``filled`` int64[4]: launches and copies so far, odd launches and their rows; ``own``
+    int64[experts] is room.
     """
-    before = filled
+    offsets, active, rows = needed.offsets[work], needed.experts[work], needed.rows[work]
+    expert, hit, launch, wait, _, _ = activations
+    (
+        all_launches,
+        _,
+        launch_ones,
+        all_copies,
+        _,
+        copy_launch,
+        copy_wait,
+        odd_at,
+        odd_starts,
+        odd_rows,
+    ) = out[:10]
+    step_launches, step_copies = all_launches[work], all_copies[work]
+    launches, copies, odd, odd_members = filled
+    launches_before, copies_before, most = launches, copies, out.most_launches[0]
+    counts, resident_first = out.counts[:, :, layer, gpu], rules.resident_first
     step_launches[0] = step_copies[0] = 0
-    for step in range(len(found.offsets) - 1):
-        filled = _lay_step(overlap, found, step, activations, filled, out)
-        step_launches[step + 1] = filled.launches - before.launches
-        step_copies[step + 1] = filled.copies - before.copies
-    return filled
+    for step in range(len(offsets) - 1):
+        low, high = offsets[step], offsets[step + 1]
+        hits = access_hits = 0
+        if resident_first:
+            for i in range(low, high):
+                own[active[i]] = rows[i]
+        first = low
+        while first < high:
+            this, together, end = launch[first], 0, high
+            if launch[high - 1] != this:
+                end = first + 1
+                while launch[end] == this:
+                    end += 1
+            for i in range(first, end):
+                number, there = own[expert[i]] if resident_first else rows[i], hit[i]
+                together += number
+                hits += there
+                access_hits += number if there else 0
+                copy_launch[copies] = this  # of a hit it is written over
+                copy_wait[copies] = wait[i] if overlap else max(wait[i], this - 1)
+                copies += 1 - there
+            launch_ones[launches] = together
+            if together != end - first:
+                launch_ones[launches] = 0
+                odd_at[odd], odd_starts[odd] = launches, odd_members
+                odd += 1
+                for j in range(first, end):
+                    odd_rows[odd_members] = own[expert[j]] if resident_first else rows[j]
+                    odd_members += 1
+            launches += 1
+            most, first = max(most, this + 1), end
+        step_launches[step + 1], step_copies[step + 1] = (
+            launches - launches_before,
+            copies - copies_before,
+        )
+        if high > low:
+            counts[ACTIVATED, step] += high - low
+            counts[HITS, step] += hits
+            counts[ACCESS_HITS, step] += access_hits
+    filled[0], filled[1], filled[2], filled[3] = launches, copies, odd, odd_members
+    out.most_launches[0] = most
 
 
 DECIDE_ALL = types.void(RULES, ORDER, KEPT, _INT, NEEDED, KNOWN, DECIDED)
@@ -216,8 +185,8 @@ def decide_all_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
-    """What decides all activations of a run of passes, with ``decisions.decide_with`` built in:
-    to be given a compiled function takes long.
+    """What decides all activations of a run of passes, with ``decisions.decide_with`` built in: to
+    be given a compiled function takes long.
     """
     decide = inlined(decide_with(key, before_activation, after_activation, place, forms, reads))
 
@@ -228,7 +197,7 @@ def decide_all_with(
         state.
         """
         gpus, room = len(kept.local), needed.experts.shape[1]
-        filled, own = Filled(0, 0, 0, 0, 0), np.empty(kept.resident.shape[1], np.int64)
+        filled, own = np.zeros(4, np.int64), np.empty(kept.resident.shape[1], np.int64)
         nobody, no_prices = np.empty(0, np.int64), np.empty((3, 0), np.int64)
         activations = Activations(
             np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
@@ -243,35 +212,28 @@ def decide_all_with(
         )
         for work in order.works:
             layer, gpu = work // gpus, work % gpus
-            offsets, experts = needed.offsets[work], needed.experts[work]
-            row = layer if out.counts.shape[2] > 1 else 0
-            found = Found(
-                offsets, experts, needed.rows[work], row, gpu, not rules.resident_first, own
-            )
-            out.launch_base[work], out.copy_base[work] = filled.launches, filled.copies
-            if kept.state_at[work + 1] > kept.state_at[work]:
+            number, offsets, experts = kept.local[gpu], needed.offsets[work], needed.experts[work]
+            out.launch_base[work], out.copy_base[work] = filled[0], filled[1]
+            begin, end = kept.state_at[work], kept.state_at[work + 1]
+            if end > begin:
                 demand = Demand(
                     offsets, experts, known.next_use[work], known.weights[work], no_prices,
                     kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]],
                 )  # fmt: skip
-                begin, number = kept.state_at[work], kept.local[gpu]
-                state = kept.state[begin : kept.state_at[work + 1]].reshape((-1, number))
                 kept.now[work] = decide(
-                    rules, kept.slots[work], demand, kept.resident[work][:number], state, first,
-                    kept.now[work], activations,
+                    rules, kept.slots[work], demand, kept.resident[work][:number],
+                    kept.state[begin:end].reshape((-1, number)), first, kept.now[work],
+                    activations,
                 )  # fmt: skip
             elif there == 0:
                 distances = known.distances[work]
                 look_up(rules, offsets, experts, distances, kept.slots[work], activations)
             else:
                 activations = Activations(experts, all_hit, one_launch, no_wait, nobody, nobody)
-            filled = lay_out(
-                order.overlap, found, activations, filled, out.step_launches[work],
-                out.step_copies[work], out,
-            )  # fmt: skip
-            for i in range(4):
+            row = layer if out.counts.shape[2] > 1 else 0
+            lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
+            for i in range(len(filled)):  # numba's check of arrays' shapes compiles for seconds
                 out.ends[1 + order.kinds[layer], i] = filled[i]
-        out.most_launches[0] = filled.most
 
     return decide_all
 
