@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policies import registry
-from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.residency import Given, LayerCache, next_uses
 from verification.check import Measured, check, half_widths
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ def hits(policy: str, slots: int, source: Stream) -> NDArray[np.bool_]:
         np.bincount(source.active_experts.experts, minlength=source.experts),
         serial=False,
         resident_first=False,
-        draws=np.random.default_rng(7).random(len(source.active_experts.experts)),
-        first_use=first,
+        given=Given(
+            draws=np.random.default_rng(7).random(len(source.active_experts.experts)),
+            first_use=first,
+        ),
     )
     hits: NDArray[np.bool_] = cache.decide(source.active_experts, following).hit
     return hits

@@ -19,7 +19,7 @@ from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
-from moesim.memory.residency import LayerCache, all_there, next_uses
+from moesim.memory.residency import Given, LayerCache, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
 
 LEARNING_PART = 0.25
@@ -227,10 +227,12 @@ class Residencies:
             serial=case.kernels == "serial",
             resident_first=case.order == "resident_first",
             layers=len(pool),
-            resident=most_used if case.initial == "most_used" else None,
-            first_use=self._future[key][1] if key in self._future else None,
             miss=case.miss,
-            prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
+            given=Given(
+                prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
+                first_use=self._future[key][1] if key in self._future else None,
+                resident=most_used if case.initial == "most_used" else None,
+            ),
         )
 
     def _stream(self, pool: tuple[int, ...], gpu: int) -> np.random.Generator:

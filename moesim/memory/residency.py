@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +81,19 @@ def next_uses(active: ActiveExperts, experts: int) -> tuple[Ints, Ints]:
     return after, first
 
 
-class Given(TypedDict, total=False):
-    """What a ``LayerCache`` may be given for its policy: ``draws`` float64[activations] of the run,
-    and ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts]
-    where it looks ahead; and the ``resident`` experts that are preloaded.
+class Given(NamedTuple):
+    """What a ``LayerCache`` is given for its policy: ``draws`` float64[activations] of the run, and
+    ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
+    it looks ahead; and the ``resident`` experts that are preloaded.
     """
 
-    draws: NDArray[np.float64] | None
-    prefetch_draws: np.random.Generator | None
-    first_use: Ints | None
-    resident: Ints | None
+    draws: NDArray[np.float64] | None = None
+    prefetch_draws: np.random.Generator | None = None
+    first_use: Ints | None = None
+    resident: Ints | None = None
+
+
+NOTHING = Given()
 
 
 class LayerCache:
@@ -111,7 +114,7 @@ class LayerCache:
         resident_first: bool,
         layers: int = 1,
         miss: MissHandling | None = None,
-        **given: Unpack[Given],
+        given: Given = NOTHING,
     ) -> None:
         handling = miss or Load()
         self._policy, self._miss = type(policy), type(handling)
@@ -125,17 +128,16 @@ class LayerCache:
             emptied=buffers is not None,
             prefetched=True,
         )
-        draws, first_use = given.get("draws"), given.get("first_use")
-        self.draws = np.empty(0) if draws is None else draws
-        self.prefetch_draws = given.get("prefetch_draws")
+        self.draws = np.empty(0) if given.draws is None else given.draws
+        self.prefetch_draws = given.prefetch_draws
         self._now = self._step = 0
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
         self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
         self.state[USAGE] = usage
-        self.state[NEXT_USE] = NEVER if first_use is None else first_use
-        if (resident := given.get("resident")) is not None:
-            self.resident[resident] = True
+        self.state[NEXT_USE] = NEVER if given.first_use is None else given.first_use
+        if given.resident is not None:
+            self.resident[given.resident] = True
         policy.start(self.state, self.slots, self.resident, layers)
 
     def decide(

@@ -8,7 +8,7 @@ import numpy as np
 
 from moesim.memory.activations import Activations
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.residency import Given, LayerCache, next_uses
 from moesim.testing.audit import Audit, Setting
 from moesim.testing.traces import active_experts_of
 
@@ -77,9 +77,11 @@ def _cache(policy: CachePolicy, steps: Steps, setting: Setting) -> LayerCache:
         setting.usage,
         serial=setting.serial,
         resident_first=setting.resident_first,
-        draws=setting.draws(active_experts_of(steps)),
-        resident=np.array(setting.initial, np.int64) if setting.initial else None,
-        first_use=next_uses(active_experts_of(steps), setting.experts)[1],
+        given=Given(
+            draws=setting.draws(active_experts_of(steps)),
+            first_use=next_uses(active_experts_of(steps), setting.experts)[1],
+            resident=np.array(setting.initial, np.int64) if setting.initial else None,
+        ),
     )
 
 

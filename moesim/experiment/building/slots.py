@@ -31,7 +31,7 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     local, on_cpu = [len(case.local_experts(gpu)) for gpu in range(case.gpus)], room.on_cpu.layers
     nothing = (0,) * len(case.model.moe_layers)
     if on_cpu:
-        _check_on_cpu(room, len(nothing))
+        _check_on_cpu(case, room)
     sizes = expert_bytes(case.model)[on_cpu:]
     if room.capacity.kind == "auto":
         residences = (
@@ -51,8 +51,9 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     return _by_layer(case, equal, room.slots.first_part)
 
 
-def _check_on_cpu(room: Experts, layers: int) -> None:
-    """An InputError where layers on the CPU are more than ``layers``, or go with nothing else."""
+def _check_on_cpu(case: Case, room: Experts) -> None:
+    """An InputError where layers on the CPU are more than there are, or go with nothing else."""
+    layers = len(case.model.moe_layers)
     if room.on_cpu.layers > layers:
         what = f"{room.on_cpu.layers} are more than the model's {layers} MoE layers"
         raise InputError(f"experts.on_cpu.layers: {what}")
@@ -61,6 +62,12 @@ def _check_on_cpu(room: Experts, layers: int) -> None:
         raise InputError(f"experts.miss: {what}; write cpu")
     if not isinstance(room.slots, EqualSlots):
         raise InputError("experts.slots: on_cpu says which layers have none; write equal")
+    if case.policy.scope == "global":
+        what = "one pool would give slots to layers that on_cpu leaves without"
+        raise InputError(f"experts.policy.scope: {what}; write layer")
+    if case.prefill == "stream":
+        what = "'stream' would copy layers that on_cpu leaves on the host"
+        raise InputError(f"workload.prefill.experts: {what}; write cache or bypass")
 
 
 def check_loads(case: Case, room: Experts) -> None:
@@ -81,19 +88,6 @@ def slots_beside(
     """
     fits = (limit_bytes - others.total.max(axis=0)) // max(1, sum(sizes))
     return np.clip(fits, 0, local).tolist()  # type: ignore[no-any-return]
-
-
-def layers_on_cpu(
-    others: Footprint, sizes: Sequence[int], local: int, limit_bytes: int
-) -> int | None:
-    """The fewest layers, the first ones, whose experts have to be on the host if the ``local`` ones
-    of ``sizes`` of all others are to be resident beside the ``others``; None where that is not
-    enough.
-    """
-    left = limit_bytes - int(others.total.max())
-    after = np.cumsum([0, *reversed(sizes)])[::-1] * local
-    fits = np.flatnonzero(after <= left)
-    return int(fits[0]) if left >= 0 else None
 
 
 def _of_pool(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> Ints:

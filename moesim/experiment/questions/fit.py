@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.footprints import footprint_of, residences_of
-from moesim.experiment.building.slots import layers_on_cpu, slots_beside
+from moesim.experiment.building.slots import slots_beside
 from moesim.experiment.questions.fit_passes import Lengths, decode_step, fullest_passes
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
@@ -81,7 +82,7 @@ def slots_by_context(
 
     ``slots_per_layer``: the most that fit on every GPU, 0 where not even 1; ``cpu_layers``: of how
     many layers, the first ones, the experts have to be on the host if all others are to be resident
-    (None: without any of them it does not fit); ``resident_bytes``: weights and slots of the
+    (None: that does not fit, on the GPU or the host); ``resident_bytes``: weights and slots of the
     fullest GPU, and ``kv_bytes`` of its requests.
     """
     for batch in batches:
@@ -105,10 +106,33 @@ def _row(built: Built, batch: int, context: int) -> dict[str, int | None]:
         "batch": batch,
         "context_tokens": context,
         "slots_per_layer": slots,
-        "cpu_layers": layers_on_cpu(without, sizes, max(local), built.limit_bytes),
+        "cpu_layers": _on_cpu(built, batch, context),
         "resident_bytes": parts["weights"] + parts["expert_slots"],
         "kv_bytes": parts["kv_cache"],
     }
+
+
+def _on_cpu(built: Built, batch: int, context: int) -> int | None:
+    """As ``cpu_layers`` of ``slots_by_context``."""
+    layers = len(built.case.model.moe_layers)
+
+    def step(first: int) -> Footprint:
+        residences = (
+            Residence(
+                one.local, (0,) * first + (one.local,) * (layers - first), staging=one.staging
+            )
+            for one in built.residences
+        )
+        return decode_step(built, batch, context, tuple(residences))
+
+    def fits(first: int) -> bool:
+        return bool(step(first).total.max() <= built.limit_bytes)
+
+    least = bisect_left(range(layers + 1), True, key=fits)
+    host_bytes = built.hardware.host_memory_bytes
+    if least > layers or step(least).overflow(built.limit_bytes, host_bytes) is not None:
+        return None
+    return least
 
 
 def _contexts(built: Built) -> list[int]:

@@ -16,7 +16,7 @@ from moesim.memory.policies.fifo import Fifo
 from moesim.memory.policies.lifo import Lifo
 from moesim.memory.policies.lru import Lru
 from moesim.memory.policy import CachePolicy
-from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.residency import Given, LayerCache, next_uses
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -76,6 +76,8 @@ def _decided(
     after = next_uses(active, len(usage))[0] if policy.looks_ahead else None
     misses = np.zeros(len(usage), np.int64)
     for at in range(len(usage)):
-        cache = LayerCache(policy, at + 1, usage, serial=False, resident_first=False, draws=draws)
+        cache = LayerCache(
+            policy, at + 1, usage, serial=False, resident_first=False, given=Given(draws=draws)
+        )
         misses[at] = np.count_nonzero(~cache.decide(active, after, weights).hit)
     return misses

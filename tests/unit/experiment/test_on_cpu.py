@@ -11,6 +11,8 @@ from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import slots_by_context
+from moesim.experiment.questions.fit_passes import decode_step
+from moesim.memory.footprint import Residence
 
 LAYERS, EXPERTS = 24, 32
 
@@ -56,10 +58,22 @@ def test_auto_and_bytes_are_room_for_the_other_layers():
 
 
 def test_fit_says_the_fewest_that_fit():
-    rows = slots_by_context(built(0), [1024, 131072], [1, 16])
-    assert [row["cpu_layers"] for row in rows] == [14, 22, 15, None]
+    assert [row["cpu_layers"] for row in slots_by_context(built(0), [1024], [1])] == [14]
     assert built(14).out_of_memory is None
     assert built(13).out_of_memory is not None
+
+
+@pytest.mark.parametrize(("context", "batch"), [(1024, 1), (131072, 1), (1024, 16), (131072, 16)])
+def test_the_fewest_are_what_the_bytes_say(context, batch):
+    """Weights without experts, KV and the logits' part are what a step with no slots holds."""
+    one = built(0)
+    moe = one.case.model.moe_layers[0].moe
+    assert moe is not None
+    nothing = (Residence(EXPERTS, (0,) * LAYERS),)
+    left = one.limit_bytes - int(decode_step(one, batch, context, nothing).total.max())
+    whole = left // (EXPERTS * moe.expert.bytes)
+    (row,) = slots_by_context(one, [context], [batch])
+    assert row["cpu_layers"] == (None if left < 0 else max(0, LAYERS - whole))
 
 
 @pytest.mark.parametrize(
@@ -70,8 +84,21 @@ def test_fit_says_the_fewest_that_fit():
         (3, {"miss": {"kind": "skip"}}, "'skip' does not go together with on_cpu"),
         (3, {"capacity": "8 slots/layer"}, "needs room for all experts of the other layers"),
         (3, {"slots": {"kind": "by_layer"}}, "on_cpu says which layers have none"),
+        (3, {"policy": {"kind": "lru", "scope": "global"}}, "one pool would give slots to layers"),
     ],
 )
 def test_what_does_not_go_together(layers, experts, said):
     with pytest.raises(InputError, match=said):
         built(layers, **experts)
+
+
+def test_a_layer_that_streams_is_not_on_the_cpu():
+    source = {
+        "model": "small-moe",
+        "hardware": "rtx-4060-8gb",
+        "trace": "small-moe",
+        "workload": {"phase": "all", "prefill": {"experts": "stream"}},
+        "experts": {"on_cpu": {"layers": 1}},
+    }
+    with pytest.raises(InputError, match="would copy layers that on_cpu leaves on the host"):
+        build(moesim.load_experiment(source).experiment, 5)

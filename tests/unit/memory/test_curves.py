@@ -16,7 +16,7 @@ from moesim.memory.curves.curve import miss_curve
 from moesim.memory.curves.verdict import Verdict, slots_for
 from moesim.memory.policies import registry
 from moesim.memory.policy import WEIGHT_UNIT
-from moesim.memory.residency import LayerCache, next_uses
+from moesim.memory.residency import Given, LayerCache, next_uses
 from moesim.trace.routing import NO_EXPERT, RoutingTrace, TraceMetadata
 from moesim.workload.schedule import Schedule
 
@@ -47,7 +47,9 @@ def by_size(policy, active, usage, weights, draws):
     after = next_uses(active, len(usage))[0] if policy.looks_ahead else None
     misses = []
     for slots in range(1, len(usage) + 1):
-        cache = LayerCache(policy, slots, usage, serial=False, resident_first=False, draws=draws)
+        cache = LayerCache(
+            policy, slots, usage, serial=False, resident_first=False, given=Given(draws=draws)
+        )
         misses.append(int((~cache.decide(active, after, weights).hit).sum()))
     return misses
 

@@ -11,7 +11,7 @@ from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.misses import registry
 from moesim.memory.policies.lru import Lru
-from moesim.memory.residency import LayerCache
+from moesim.memory.residency import Given, LayerCache
 
 OTHER = 1
 """The second form of those that have two."""
@@ -31,7 +31,7 @@ def decided(miss, steps, *, slots=2, resident=(), prices=None, **choices):
         np.zeros(6, np.int64),
         serial=False,
         resident_first=choices.get("resident_first", False),
-        resident=np.array(resident, np.int64),
+        given=Given(resident=np.array(resident, np.int64)),
         miss=miss,
     )
     offered = None if prices is None else np.array(prices, np.int64)
