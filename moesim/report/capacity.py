@@ -71,7 +71,7 @@ def draw_lines(table: pd.DataFrame, column: str, axes: Axes) -> None:
     axes.set_xlabel("Expert slots per MoE layer and GPU")
     _ticks(table, axes)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1.02 * float(axes.dataLim.y1)))
-    _mark_gaps(table, column, axes)
+    mark_gaps(table, X, column, axes)
     if all(end.x == table[X].max() for end in ends):
         label_ends(axes, ends)
     else:
@@ -120,16 +120,16 @@ def _ticks(table: pd.DataFrame, axes: Axes) -> None:
         axes.set_xticks(places, [f"{place:g}" for place in places])
 
 
-def _mark_gaps(table: pd.DataFrame, column: str, axes: Axes) -> None:
-    """A hatched band where points have no number, with what happened there and to whom: at the top,
-    or at the bottom where points are at the top.
+def mark_gaps(table: pd.DataFrame, over: str, column: str, axes: Axes) -> None:
+    """A hatched band at the places ``over`` where points have no number in ``column``, with what
+    happened there and to whom: at the top, or at the bottom where points are at the top.
     """
     top = axes.get_ylim()[1]
-    places = sorted(set(table[X]))
+    places = sorted(set(table[over]))
     width = min(np.diff(places), default=1.0) * 0.4
     gaps = table[table["status"] != "ok"]
-    for place in sorted(set(gaps[X])):
-        here = table[table[X] == place]
+    for place in sorted(set(gaps[over])):
+        here = table[table[over] == place]
         axes.axvspan(
             place - width / 2, place + width / 2,
             facecolor="none", edgecolor="#aaaaaa", hatch="////", linewidth=0, zorder=0.5,

@@ -13,7 +13,7 @@ import pandas as pd
 from moesim.config.capacity import parse_capacity
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.quantity import QuantityError
-from moesim.report.capacity import end_label, error_bars, series_words
+from moesim.report.capacity import end_label, error_bars, mark_gaps, series_words
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.labels import label_ends
 from moesim.report.style import series_styles, sizes
@@ -184,6 +184,7 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
     axes.set_title(f"{_sentence(figure.metric)} over {last_word(figure.over)}")
     if figure.relative_to is None:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        mark_gaps(own.assign(place=own[AXIS].map(places).astype(float)), "place", column, axes)
     for height in (0.0, 100.0) if figure.gap_to else (1.0,) if figure.relative_to else ():
         axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_ylim(axes.get_ylim())  # the lines' ends are looked up in the final limits

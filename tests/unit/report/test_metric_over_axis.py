@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from moesim.cli.main import main
@@ -41,6 +42,14 @@ def test_a_metric_has_a_line_for_each_value_of_the_other_axes(sweep: Path) -> No
     assert lru["axis"].tolist() == [f"{n} slots/layer" for n in (4, 8, 12, 16)]
     assert lru["mean_tpot_ms"].iloc[1] == sweeps.summary(8, "lru", 1)["mean_tpot_ms"]
     assert np.isnan(lru["mean_tpot_ms"].iloc[3])
+
+
+def test_points_that_ran_out_of_memory_are_marked_where_they_would_stand(sweep: Path) -> None:
+    figure = figure_of({"kind": "metric_over_axis", "metric": "mean_tpot_ms", "over": "capacity"})
+    axes = Figure().add_subplot()
+    figure.draw(figure.prepare(sweep), axes)
+    marks = [text for text in axes.texts if text.get_text() == "out of memory"]
+    assert [mark.get_position()[0] for mark in marks] == [16]
 
 
 def test_it_is_relative_to_the_point_that_is_equal_but_for_the_baseline(sweep: Path) -> None:

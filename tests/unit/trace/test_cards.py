@@ -101,6 +101,9 @@ def run_in_one_pool(name, slots):
     ],
 )
 def test_a_replay_has_nearly_the_engines_hits(name, slots, hits):
+    """The hits are what a replay gave, and the quarter of a percent was chosen after it: Qwen3's
+    experts have two sizes, a pool of moesim's one.
+    """
     summary = run_in_one_pool(name, slots)
     assert summary["hits"] == hits
     assert summary["hits"] + summary["misses"] == COUNTED[name][3]
