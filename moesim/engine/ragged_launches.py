@@ -60,6 +60,7 @@ class RaggedLaunches:
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
         self.known, self.launches = Remembered(), dict[int, Ints]()
+        self._alone: dict[int, int] = {}
 
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
@@ -85,6 +86,16 @@ class RaggedLaunches:
             return self.case.prices.experts_ns(self.spec, *_together(launches))
 
         return self.known.prices(numbers, ask)
+
+    def price(self, rows: Ints) -> int:
+        """The price of one launch of experts with ``rows``, not counted."""
+        start, number = np.zeros(1, np.int64), np.empty(1, np.int64)
+        if self.tiles is None or not _tell_apart(rows, start, *self.tiles, number):
+            return int(self.case.prices.experts_ns(self.spec, rows, start)[0])
+        alike = int(number[0])
+        if alike not in self._alone:
+            self._alone[alike] = int(self.case.prices.experts_ns(self.spec, rows, start)[0])
+        return self._alone[alike]
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the remembered launches rest on, and forget them."""

@@ -47,7 +47,7 @@ class Prefetching:
             decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
         )  # fmt: skip
         self.most_launches = len(decided.kernel_ns)
-        self.launches = LaunchPrices(self.case, self.program.provenance)
+        self.launches = LaunchPrices(self.program.work)
         self.beside = BesidePrices(self.case, self.program.provenance, self.launches)
         caches = list(self.program.residencies.caches.values())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Ints
+from moesim.engine.layer_work import LayerWork
 from moesim.engine.layout import BLOCK_ROWS
-from moesim.engine.provenance import Provenance
 from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.prefetch.arrays import Asked, Patterns
 from moesim.engine.replay.prefetch.types import ASKED, PATTERNS, in_place
@@ -94,13 +93,12 @@ def _keep_steps(known: Any, asked: Any, kinds: Any, slots: Any, pads: bool) -> N
 
 
 class LaunchPrices:
-    """Prices of launches of a case, for compiled code, from chunk to chunk."""
+    """Prices of launches of a case's ``work``, for compiled code, from chunk to chunk."""
 
-    def __init__(self, case: Case, provenance: Provenance) -> None:
-        self.case, self.provenance = case, provenance
-        alike = [replace(layer, index=0) for layer in case.model.moe_layers]
-        self.specs = list(dict.fromkeys(alike))
-        self.kinds = np.array([self.specs.index(layer) for layer in alike])
+    def __init__(self, work: LayerWork) -> None:
+        case, self.provenance = work.case, work.provenance
+        self.case, self.launches, self.kinds = case, work.launches, np.array(work.kinds)
+        self.specs = [one.spec for one in work.launches]
         most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
         self.asked = np.zeros(1 + most, np.int64)
         one_pool = case.policy.scope == "global"
@@ -108,8 +106,8 @@ class LaunchPrices:
         self.ask = Callback(self._priced, ASK)
 
     def _priced(self, length: int) -> int:
-        spec, rows = self.specs[self.asked[0]], self.asked[1:length].copy()
-        return int(self.case.prices.experts_ns(spec, rows, np.zeros(1, np.int64))[0])
+        kind = int(self.asked[0])
+        return self.launches[kind].price(self.asked[1:length].copy())
 
     def expect(self, asked: Asked) -> Patterns:
         """Room for all patterns of a chunk, and prices of those that are likely, which are asked
