@@ -101,6 +101,20 @@ def spied(stack_distances_of: Callable[..., Any], calls: list[int]) -> Callable[
 
 
 @pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
+def test_layers_that_are_resident_miss_nothing(policy: str) -> None:
+    """One pass for all sizes begins with empty slots, and they do not."""
+    case = build(load_experiment(QUICKSTART).experiment, 60).case
+    log, everything = DecisionLog(), 32
+    sizes = [8, 12, 6, 20, 16, 5, everything, 10]
+    some = np.where(np.arange(case.slots.shape[1]) % 2, everything, [[9]])
+    for run in (*runs_of(case, policy, sizes), replace(case, slots=some)):
+        shared_run = run_replay(run, log=log)
+        assert_same(shared_run, run_replay(run))
+        resident = run.slots[0] == everything
+        assert (shared_run.counts.hits == shared_run.counts.activations)[:, resident].all()
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "min"])
 def test_a_log_keeps_no_trace_alive(policy: str) -> None:
     """A sweep over many traces would hold them all."""
     case = build(load_experiment(QUICKSTART).experiment, 60).case

@@ -18,9 +18,10 @@ from moesim.runtime.compiled import record, types
 class Kept(NamedTuple):
     """The caches of all works, (MoE layer, GPU).
 
-    ``local`` int64[gpus] experts; by work, ``slots`` and the policy's time ``now`` int64[works],
-    ``resident`` bool[works, most local]; ``state`` int64 of all, that of a work from ``state_at``
-    int64[works + 1] on, nothing where it has no cache; ``draws`` float64 from ``draws_at`` on.
+    ``local`` int64[gpus] experts; by work, ``slots``, ``MORE_THAN_ANY`` where they hold all, and
+    the policy's time ``now`` int64[works], ``resident`` bool[works, most local]; ``state`` int64 of
+    all, that of a work from ``state_at`` int64[works + 1] on, nothing where it has no cache;
+    ``draws`` float64 from ``draws_at`` on.
     """
 
     local: Any
@@ -37,12 +38,16 @@ _FLAT = types.int64[::1]
 KEPT = record(
     Kept, _FLAT, _FLAT, _FLAT, types.boolean[:, ::1], _FLAT, _FLAT, types.float64[::1], _FLAT
 )
+MORE_THAN_ANY = 1 << 16
+"""The slots of a work whose experts are all resident: more than any stack distance."""
 
 
 def kept_of(case: Case, routing: Routing, caches: Mapping[Key, LayerCache]) -> Kept:
     """The ``caches`` of a case, by MoE layer and GPU."""
     local = np.array([len(own) for own in routing.local])
     slots = case.slots.T.flatten()  # a copy: a policy may have buffers of its own
+    # an expert that was never used stands below all others, and is there all the same
+    slots[slots >= np.tile(local, len(slots) // case.gpus)] = MORE_THAN_ANY
     of_work = [caches.get(divmod(work, case.gpus)) for work in range(len(slots))]
     resident = np.zeros((len(slots), int(local.max())), np.bool_)
     for work, cache in enumerate(of_work):

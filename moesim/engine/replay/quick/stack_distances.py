@@ -30,7 +30,7 @@ def stack_distances_of(shared: Shared) -> StackDistances | None:
     """
     case, log = shared.case, shared.log
     before = RUNS_BEFORE.get(type(case.policy))
-    if log is None or before is None or case.initial != "empty":
+    if log is None or before is None or case.initial != "empty" or not case.offloaded:
         return None
     if isinstance(case.policy, Lru) and case.order != "id":
         return None  # which of a step's experts was used last then depends on the slots
