@@ -123,18 +123,30 @@ class Case:
         """Whether the experts of ``gpu`` are all resident from the start."""
         return bool(self.resident(gpu).all())
 
+    @cached_property
+    def offloaded_layers(self) -> NDArray[np.bool_]:
+        """By MoE layer, whether some GPU does not hold all its experts."""
+        held: NDArray[np.bool_] = np.all([self.resident(gpu) for gpu in range(self.gpus)], axis=0)
+        return ~held
+
     @property
     def offloaded(self) -> bool:
-        """Whether some GPU has to copy experts."""
-        return not all(self.holds_all(gpu) for gpu in range(self.gpus))
+        """Whether some GPU does not hold all its experts."""
+        return bool(self.offloaded_layers.any())
+
+    @cached_property
+    def decided_layers(self) -> NDArray[np.bool_]:
+        """By MoE layer, whether copies, splits, the capacity or calls of single experts wait for
+        the counts.
+        """
+        asks = self.gpus > 1 or self.kernels == "serial"
+        waits: NDArray[np.bool_] = (self.offloaded_layers | asks) & self.gating.uneven
+        return waits | self.gating.agrees
 
     @property
     def needs_decision(self) -> bool:
-        """Whether copies, splits, the capacity or calls of single experts wait for the counts."""
-        if self.gating.agrees:
-            return True
-        waits = self.gpus > 1 or self.kernels == "serial" or self.offloaded
-        return self.gating.uneven and waits
+        """Whether some layer waits for its counts."""
+        return bool(self.decided_layers.any())
 
     @property
     def permutes_beside(self) -> bool:
@@ -160,57 +172,3 @@ class Case:
             return self.model.layers
         stack = "encoder" if phase == Phase.ENCODE else "decoder"
         return tuple(layer for layer in self.model.layers if layer.stack == stack)
-
-
-@dataclass(frozen=True)
-class HostTimes:
-    """Host time in ns of each part, and of its waits (docs/semantics.md)."""
-
-    attention: int
-    sequence: int
-    dense: int
-    gate: int
-    shared: int
-    experts: int
-    combine: int
-    head: int
-    synchronisations: int
-    synchronisation: int
-
-    @classmethod
-    def of(cls, case: Case) -> HostTimes:
-        """The host times under the case's way of launching."""
-        software, counts = case.software, case.software.kernels
-        waits = 0
-        if case.decide == "host" and case.needs_decision:
-            waits = software.count_reads if case.permutes_beside else 1
-        if case.execution == "graph":
-            return cls(0, 0, 0, 0, 0, 0, 0, 0, waits, _whole(software.synchronisation_ns))
-        piecewise = case.execution == "piecewise"
-
-        def launches(count: int) -> int:
-            return _whole(count * software.launch_ns)
-
-        def attention(count: int) -> int:
-            launched = (1 if piecewise else count) * software.launch_ns
-            return _whole(launched + software.host_per_layer_ns)
-
-        gate = counts.of_gate(kind_of(type(case.gating)))
-        gate += counts.reorder if case.gating.uneven else 0
-        whole = counts.attention if counts.sequence is None else counts.sequence
-        return cls(
-            attention=attention(counts.attention),
-            sequence=attention(whole),
-            dense=launches(0 if piecewise else counts.dense),
-            gate=launches(gate),
-            shared=launches(counts.shared),
-            experts=launches(counts.expert if case.kernels == "serial" else counts.grouped),
-            combine=launches(0 if piecewise else counts.combine),
-            head=launches(1 if piecewise else counts.head),
-            synchronisations=max(waits, software.synchronisations),
-            synchronisation=_whole(software.synchronisation_ns),
-        )
-
-
-def _whole(value: float) -> int:
-    return int(value + 0.5)

@@ -16,7 +16,6 @@ from moesim.engine.terms import (
     categories_of,
     charges_of,
     joined,
-    launched_ns,
     setting_of,
 )
 from moesim.hardware.charge import Charge, Shapes, Stage
@@ -41,8 +40,6 @@ class Pricing:
         self.charges = {layer: charges_of(case, layer) for layer in self.alike}
         self.ends = charges_of(case, layers[-1], head=True)
         self.categories = categories_of(case)
-        launched = {layer: launched_ns(case, layer) for layer in self.charges}
-        self.launched = np.array([launched[layer] for layer in self.alike])
         self._blocks: dict[LayerSpec, dict[int, list[Term]]] = {}
         self._sum_up(0)
 
@@ -93,7 +90,7 @@ class Pricing:
             for place in group:
                 found[moe[place]] = terms
         head = self._priced(self.ends, layers[-1], self._shapes(layers[-1], span), 1)
-        return Terms(found, joined(head), self.categories, self.launched)
+        return Terms(found, joined(head), self.categories)
 
     def _of_passes(self, layer: LayerSpec, span: slice, times: int) -> list[Term]:
         """Terms of one of ``times`` equal layers that need no routing, priced block by block."""

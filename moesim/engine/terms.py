@@ -26,14 +26,12 @@ class Term(NamedTuple):
 @dataclass(eq=False)
 class Terms:
     """By model layer its terms in the order in which they run, and those of the passes' ends. Equal
-    layers share theirs. The case's: ``categories`` that time is charged to, and ``launched``
-    int64[model layers], what the host launches for a layer beyond its constants, in ns.
+    layers share theirs. Time is charged to the case's ``categories``.
     """
 
     layers: list[tuple[Term, ...]]
     head: tuple[Term, ...]
     categories: tuple[str, ...]
-    launched: Ints
 
     def charges(self, runs: NDArray[np.bool_]) -> Ints:
         """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
@@ -101,7 +99,7 @@ def launched_ns(case: Case, layer: LayerSpec, *, head: bool = False) -> int:
     """What the host launches for a layer, or the end of a pass, beyond the software profile's
     kernels; nothing in a graph, and of captured parts.
     """
-    if case.execution == "graph":
+    if case.execution in ("graph", "splits"):
         return 0
     captured = (Stage.BEFORE_GATE, Stage.AFTER, Stage.HEAD)
     charges = [charge for _, charge in charges_of(case, layer, head=head)]

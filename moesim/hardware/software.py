@@ -20,8 +20,9 @@ Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
-Execution = Literal["eager", "piecewise", "graph"]
-"""Which launches are captured: none, all but those of the MoE part, or all."""
+Execution = Literal["eager", "piecewise", "splits", "graph"]
+"""Which launches are captured: none, all but those of the MoE part, all between two layers
+that wait for their counts, or all."""
 
 
 class KernelCounts(Params):
@@ -171,7 +172,7 @@ class SoftwareFile(Params):
         description="What is captured of decode steps that never wait for the host: nothing"
         " (eager), if left out.",
     )
-    offloaded_execution: Sourced[Literal["eager", "piecewise"]] | None = Field(
+    offloaded_execution: Sourced[Literal["eager", "piecewise", "splits"]] | None = Field(
         None, description="Likewise where experts are offloaded: nothing (eager), if left out."
     )
     most_captured_tokens: Sourced[Annotated[int, Field(ge=1)]] | None = Field(

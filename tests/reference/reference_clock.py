@@ -33,13 +33,16 @@ def nearest(value: float) -> int:
 
 
 class Host:
-    """What the host spends; nothing in graph execution."""
+    """What the host spends in a layer, which stands ``apart`` where something waits for its counts
+    or not all experts are there; nothing in graph execution.
+    """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, apart: bool = True) -> None:
         software, kernels = config.software, config.software.kernels
         launch = software.launch_ns
-        graph = config.execution == "graph"
-        piecewise = config.execution == "piecewise"
+        splits = config.execution == "splits"
+        graph = config.execution == "graph" or (splits and not apart)
+        piecewise = config.execution == "piecewise" or splits
         # piecewise captures all but the MoE part: one launch for the attention of a layer,
         # one for the head, none for combine.
         attention, combine, head = (
@@ -53,12 +56,14 @@ class Host:
         gate = kernels.gate_by_gating.get(config.gating, kernels.gate)
         if config.gating == "dynamic":
             gate += kernels.reorder
-        self.gate = on * nearest(gate * launch)
+        # one graph holds all from the experts of the layer before to these
+        self.gate = 0 if splits else on * nearest(gate * launch)
         self.activation = on * nearest(kernels.expert * launch)
         self.launch = on * nearest(kernels.grouped * launch)
         self.combine = on * nearest(combine * launch)
-        self.head = on * nearest(head * launch)
-        self.copy = on * nearest(software.host_per_copy_ns * software.copies_per_expert)
+        self.head = 0 if config.execution == "graph" else nearest(head * launch)
+        self.copy = nearest(software.host_per_copy_ns * software.copies_per_expert)
+        self.copy *= config.execution != "graph"
         self.synchronisations = on * software.synchronisations
         self.serial = config.kernels == "serial"
 
@@ -90,17 +95,29 @@ class Clock:
         self.local = local_experts(model, config)
         uneven = config.gating == "dynamic"
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
-        offloaded = any(n is not None and n < len(x) for n in given for x in self.local)
-        asks = config.gpus > 1 or offloaded or config.kernels == "serial"
-        self.needs_decision = config.agrees or (uneven and asks)
-        self.host_decides = config.decide == "host" and self.needs_decision
+        asks = config.gpus > 1 or config.kernels == "serial"
+        self.missing = [any(n is not None and n < len(x) for x in self.local) for n in given]
+        # whether something waits for the counts, by MoE layer
+        self.decided = [config.agrees or (uneven and (asks or one)) for one in self.missing]
+        self.needs_decision = any(self.decided)
+        host_decides = config.decide == "host" and self.needs_decision
         self.counts_exchanged = uneven and config.gpus > 1
         self.reads = config.software.count_reads if self.counts_exchanged else 1
-        if config.execution == "graph" and self.host_decides:
+        if config.execution == "graph" and host_decides:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
-        self.syncs = max(self.reads if self.host_decides else 0, self.host.synchronisations)
+        self.syncs = 0
         self.spans: list[Span] = []
         self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
+
+    def enter(self, layer: Layer) -> None:
+        """What the host launches and waits for is the layer's."""
+        decided = missing = False
+        if layer.moe:
+            index = self.model.moe_layers.index(layer)
+            decided, missing = self.decided[index], self.missing[index]
+        self.host = Host(self.config, decided or missing)
+        waits = decided and self.config.decide == "host"
+        self.syncs = max(self.reads if waits else 0, self.host.synchronisations)
 
     # --- a pass
 
@@ -130,6 +147,7 @@ class Clock:
         moe_index = {layer.index: i for i, layer in enumerate(self.model.moe_layers)}
         rows: list[dict[str, int]] = []
         for layer in self.model.layers_of(one.phase):
+            self.enter(layer)
             before = [(g.t, dict(g.charged)) for g in self.gpus]
             self.attention(layer, one, tokens)
             if not layer.moe:

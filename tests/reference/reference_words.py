@@ -129,7 +129,7 @@ class Config:
     kernels: str = "grouped"  # grouped | serial | batched | block_sparse
     initial: str = "empty"  # empty | most_used
     seed: int = 0
-    execution: str = "eager"  # eager | piecewise | graph
+    execution: str = "eager"  # eager | piecewise | splits | graph
     decide: str = "host"  # host | device
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)

@@ -301,7 +301,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
         seed=draw(st.integers(0, 1000)),
-        execution=draw(st.sampled_from(["eager", "piecewise", "graph"])),
+        execution=draw(st.sampled_from(["eager", "piecewise", "splits", "graph"])),
         decide=draw(st.sampled_from(["host", "device"])),
         software=software,
         host_start_ns=draw(st.sampled_from([0, 40])) if miss in ("cpu", "cheapest") else 0,

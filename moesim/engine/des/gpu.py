@@ -10,7 +10,7 @@ from typing import Any
 import simpy
 
 from moesim.engine.ahead import prefetches
-from moesim.engine.case import Case, HostTimes
+from moesim.engine.case import Case
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.compute import Compute, Events
@@ -26,7 +26,8 @@ from moesim.engine.des.records import (
     HOST,
     WEIGHTS,
 )
-from moesim.engine.terms import categories_of, launched_ns
+from moesim.engine.host_times import host_head_ns, host_times
+from moesim.engine.terms import categories_of
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
@@ -47,8 +48,7 @@ class Gpu(Compute):
         self.host_compute, self.keep_layers = host_compute, layers
         self.together, self.held = case.gpus > 1, held
         self.hold(0, held)
-        self.hosts = HostTimes.of(case)
-        self.host_head = self.hosts.head + launched_ns(case, case.model.layers[-1], head=True)
+        self.hosts, self.host_head = host_times(case), host_head_ns(case)
         beside = case.software.overlap and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
         self.chunk = 0
@@ -59,8 +59,7 @@ class Gpu(Compute):
         """Every pass of every chunk."""
         number = 0
         while (chunk := chunks(number)) is not None:
-            waits = (self.hosts.synchronisations, self.hosts.synchronisation)
-            layers = layers_on(chunk, self.case, self.number, waits)
+            layers = layers_on(chunk, self.case, self.number, self.hosts)
             head = on_gpu(chunk.terms.head, self.categories, self.number)[Stage.HEAD]
             first, last = chunk.first, chunk.first + chunk.passes
             phases = self.case.schedule.phase[first:last].tolist()
@@ -92,8 +91,7 @@ class Gpu(Compute):
         self, layers: list[DenseLayer | MoeLayer], index: int, head: list[TermOnGpu], phase: int
     ) -> Events:
         """One forward pass."""
-        records, hosts = self.records, self.hosts
-        attention = hosts.attention if phase == Phase.DECODE else hosts.sequence
+        records, decode = self.records, phase == Phase.DECODE
         self.charges = charges = [0] * len(self.categories)
         records.starts.append(self.time)
         if self.copies_ahead:
@@ -106,7 +104,9 @@ class Gpu(Compute):
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.layer = layer.index
             self._run(layer.terms[Stage.BEFORE_GATE], index)
-            self.launch("launch attention", self.host + attention + layer.launched)
+            hosts = layer.hosts
+            attention = hosts.attention if decode else hosts.sequence
+            self.launch("launch attention", self.host + attention)
             if isinstance(layer, DenseLayer):
                 self.launch("launch dense FFN", self.host + hosts.dense)
                 continue
@@ -157,11 +157,11 @@ class Gpu(Compute):
         when the rows are there that are permuted before the shared expert.
         """
         gated = self._run(layer.terms[Stage.GATE], index)
-        self.launch("launch gate", self.host + self.hosts.gate)
+        self.launch("launch gate", self.host + layer.hosts.gate)
         permuted = gated if self.case.gating.agrees else self._permute(layer, index)
         beside = layer.terms[Stage.BESIDE]
         if any(term.ns[index] for term in beside):
-            self.launch("launch shared expert", self.host + self.hosts.shared)
+            self.launch("launch shared expert", self.host + layer.hosts.shared)
         free = self._run(beside, index)
         return (gated if self.case.software.overlap else free), free, permuted
 
@@ -173,7 +173,7 @@ class Gpu(Compute):
 
     def _decided(self, layer: MoeLayer, known: int) -> int:
         """Wait for the host where it decides, or waits anyway."""
-        if not self.hosts.synchronisations:
+        if not layer.hosts.waits:
             return known
         asked = max(known, self.host)
         self.charge(HOST, asked, "wait for host")
@@ -333,8 +333,8 @@ class Gpu(Compute):
         self._launch_experts(layer, index)
 
     def _launch_experts(self, layer: MoeLayer, index: int) -> None:
-        self.launch("launch experts", self.host + layer.host_launches[index] * self.hosts.experts)
-        self.launch("launch combine", self.host + self.hosts.combine)
+        self.launch("launch experts", self.host + layer.host_launches[index] * layer.hosts.experts)
+        self.launch("launch combine", self.host + layer.hosts.combine)
 
     def _together(self, arrival: int, price_ns: int, what: str) -> Generator[simpy.Event, int, int]:
         """A collective: it starts when the last GPU is there. Returns its end."""

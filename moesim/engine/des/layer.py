@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
+from moesim.engine.host_times import HostTimes, whole
 from moesim.engine.terms import Term
 from moesim.hardware.charge import Stage
 
@@ -29,11 +30,11 @@ Stages = list[list[TermOnGpu]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DenseLayer:
-    """A layer without experts: its terms."""
+    """A layer without experts: its terms, and what the host launches."""
 
     index: int
     terms: Stages
-    launched: int
+    hosts: HostTimes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,9 +42,9 @@ class MoeLayer:
     """A MoE layer on one GPU; lists by pass, and offsets by pass into launches and copies. What
     follows from activations is appended as they are decided.
 
-    ``terms`` by stage; ``launched``: what the host launches for them beyond its constants.
-    ``host_launches``: kernels of experts that the host launches. ``activation_expert``,
-    ``launch_activation`` and ``copy_expert`` name them. ``filled``: free slots that a pass fills.
+    ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
+    that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
+    ``filled``: free slots that a pass fills.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -54,7 +55,7 @@ class MoeLayer:
     index: int
     moe_index: int
     terms: Stages
-    launched: int
+    hosts: HostTimes
     dispatch: list[int]
     combine: list[int]
     copy_ns: int
@@ -139,18 +140,16 @@ class MoeLayer:
 
 
 def layers_on(
-    chunk: Chunk, case: Case, gpu: int, waits: tuple[int, int]
+    chunk: Chunk, case: Case, gpu: int, hosts: Sequence[HostTimes]
 ) -> list[DenseLayer | MoeLayer]:
-    """The layers of ``chunk`` on ``gpu``, in order; ``waits``: number and host ns of
-    synchronisations.
-    """
+    """The layers of ``chunk`` on ``gpu``, in order; ``hosts``: the host's times of each."""
     layers: list[DenseLayer | MoeLayer] = []
     moe_index, categories = 0, chunk.terms.categories
     for layer in case.model.layers:
         terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
-        launched = int(chunk.terms.launched[layer.index])
+        of_host = hosts[layer.index]
         if layer.moe is None:
-            layers.append(DenseLayer(layer.index, terms, launched))
+            layers.append(DenseLayer(layer.index, terms, of_host))
             continue
         expert = layer.moe.expert
         local = len(case.local_experts(gpu))
@@ -162,12 +161,12 @@ def layers_on(
             index=layer.index,
             moe_index=moe,
             terms=terms,
-            launched=launched,
+            hosts=of_host,
             dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
             combine=chunk.combine[moe].tolist() if chunk.combine else [],
             copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
             amount=expert.bytes,
-            sync_ns=waits[0] * (count_copy + waits[1]),
+            sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
             exchange_ns=case.exchange_ns,
             names=np.array(case.placement.names(moe_index, gpu), object),
         )

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Case, HostTimes, Ints
+from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.replay.clock.records import LAUNCHED, MOE, Fixed, Passes, Works
-from moesim.engine.terms import Terms, launched_ns
+from moesim.engine.host_times import host_head_ns, host_times, whole
+from moesim.engine.replay.clock.records import FIRST_STAGE, MOE, Fixed, Passes, Works
+from moesim.engine.terms import Terms
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
@@ -55,25 +56,19 @@ class Played(NamedTuple):
 
 def fixed_of(case: Case) -> Fixed:
     """The constants of ``case``."""
-    software, hosts, graph = case.software, HostTimes.of(case), case.execution == "graph"
+    software, graph, hosts = case.software, case.execution == "graph", host_times(case)
+    waits = [hosts[layer.index].waits for layer in case.model.moe_layers]
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
     copies = [software.copies_per_expert(expert) for expert in specs]
     blocking = software.blocking and not graph
     wait_ns = np.empty((case.gpus, len(specs)), np.int64)
     for gpu in range(case.gpus):
         counts = case.prices.copy_ns(4 * len(case.local_experts(gpu)), "d2h", software.pinned)
-        wait_ns[gpu] = hosts.synchronisations * (counts + hosts.synchronisation)
+        wait_ns[gpu] = np.array(waits) * (counts + whole(software.synchronisation_ns))
     return Fixed(
-        attention=hosts.attention,
-        sequence=hosts.sequence,
-        dense=hosts.dense,
-        gate=hosts.gate,
-        shared=hosts.shared,
-        experts=hosts.experts,
-        combine=hosts.combine,
-        head=hosts.head + launched_ns(case, case.model.layers[-1], head=True),
-        waits=hosts.synchronisations,
-        copy=0 if graph else int(software.host_per_copy_ns * copies[0] + 0.5),
+        hosts=np.array(hosts),
+        head=host_head_ns(case),
+        copy=0 if graph else whole(software.host_per_copy_ns * copies[0]),
         blocking=int(blocking),
         overlaps=int(software.overlap),
         streams_ahead=int(case.prefill == "stream" and software.overlap and not blocking),
@@ -158,10 +153,9 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     no time.
     """
     rows, known = [np.zeros_like(terms.head[0].ns)], dict[tuple[int, ...], int]()
-    plan = np.zeros((len(terms.layers), LAUNCHED + 1 + Stage.HEAD), np.int64)
+    plan = np.zeros((len(terms.layers), FIRST_STAGE + Stage.HEAD), np.int64)
     plan[:, MOE] = NO_MOE
     plan[[layer.index for layer in case.model.moe_layers], MOE] = range(len(case.model.moe_layers))
-    plan[:, LAUNCHED] = terms.launched
     for layer in range(len(plan)):
         for stage in range(Stage.HEAD):
             of_stage = [term.ns for term in terms.layers[layer] if term.stage == stage]
@@ -169,7 +163,7 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
             if of_stage and key not in known:
                 known[key] = len(rows)
                 rows.append(np.sum(of_stage, axis=0))
-            plan[layer, LAUNCHED + 1 + stage] = known.get(key, 0)
+            plan[layer, FIRST_STAGE + stage] = known.get(key, 0)
     head: Ints = np.sum([term.ns for term in terms.head], axis=0)
     charges = terms.charges(runs_of(case, phase))
     return Priced(plan, np.stack(rows), head, charges)

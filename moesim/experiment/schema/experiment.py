@@ -183,10 +183,10 @@ class Experiment(Params):
         description="A software profile by name (ideal, hf-eager) or by path: what the framework "
         "adds to the hardware's times.",
     )
-    execution: Literal["auto", "eager", "piecewise", "graph"] = Field(
+    execution: Literal["auto", "eager", "piecewise", "splits", "graph"] = Field(
         default="auto",
         description="Kernel launches: as the software makes them (auto), one by one, captured but "
-        "for the MoE part, or all captured.",
+        "for the MoE part, captured between layers that wait for their counts, or all captured.",
     )
     decide: Literal["host", "device"] = Field(
         default="host",

@@ -96,7 +96,7 @@ class Choice:
         return f"{self.miss}{policy}{ahead}{beside}{room}"
 
 
-CAPTURED: tuple[Execution, ...] = ("eager", "piecewise", "graph")
+CAPTURED: tuple[Execution, ...] = ("eager", "piecewise", "splits", "graph")
 """By how much is captured."""
 PLAIN = Choice("load", "lru", "auto")
 """What the others are compared with."""

@@ -22,7 +22,7 @@ TWO_GPUS = ["hardware=dgx-h100", "parallelism.expert=2", "workload.batching.batc
     [
         ("llama.cpp", [], "graph", "all experts are resident"),
         ("llama.cpp", ["experts.capacity=auto"], "graph", "all experts are resident"),
-        ("llama.cpp", [OFFLOADED], "eager", "experts are offloaded"),
+        ("llama.cpp", [OFFLOADED], "splits", "experts are offloaded"),
         ("vllm", [], "graph", "all experts are resident"),
         ("vllm", [OFFLOADED], "piecewise", "experts are offloaded"),
         ("vllm", [OFFLOADED, "decide=device"], "piecewise", "experts are offloaded"),

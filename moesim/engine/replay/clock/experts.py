@@ -12,6 +12,8 @@ from moesim.engine.replay.clock.records import (
     FIXED,
     FLAT,
     GPUS,
+    LAUNCH_COMBINE,
+    LAUNCH_EXPERTS,
     MOE,
     PASSES,
     TABLE,
@@ -62,20 +64,22 @@ def play_launch(
     return time, cursor
 
 
-@inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, SPAN, _INT, _INT))
+@inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
-    fixed: Any, gpus: Any, charged: Any, g: int, always: int, span: Any, time: int, cursor: int
-) -> None:
-    """What the host does for a layer whose launches have ended at ``time``: from when its counts
-    are known it issues copies, launches kernels, and computes from the end of dispatch, ``ready``,
-    on. That becomes the end of the experts.
+    fixed: Any, gpus: Any, charged: Any, m: int, g: int, always: int, span: Any, time: int,
+    cursor: int,
+) -> None:  # fmt: skip
+    """What the host does for layer ``m`` whose launches have ended at ``time``: from when its
+    counts are known it issues copies, launches kernels, and computes from the end of dispatch,
+    ``ready``, on. That becomes the end of the experts.
     """
     host, launched = gpus.host[g], span.high - span.low if always < 0 else always
     if span.issues > 0 and fixed.blocking:
         host = max(host, gpus.known[g], gpus.copied[g])
     elif span.issues > 0:
         host = max(host, gpus.known[g]) + span.issues * fixed.copy
-    gpus.host[g] = host + launched * fixed.experts + fixed.combine
+    kernels = launched * fixed.hosts[m, LAUNCH_EXPERTS]
+    gpus.host[g] = host + kernels + fixed.hosts[m, LAUNCH_COMBINE]
     if span.hosted_ns > 0:
         time = max(time, gpus.ready[g] + span.hosted_ns)
         cursor = charge(charged, g, CPU, cursor, time)

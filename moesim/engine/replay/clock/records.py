@@ -10,10 +10,12 @@ from moesim.trace.routing import Phase
 ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
 """Places in ``CHARGES``."""
 DECODE, ENCODE = int(Phase.DECODE), int(Phase.ENCODE)
-MOE, LAUNCHED = range(2)
-"""Columns of the plan: the MoE layer (or -1), what the host launches beyond its constants; then for
-each stage the row of its time."""
-BEFORE_GATE, OF_GATE, PERMUTE, BESIDE, AFTER = (LAUNCHED + 1 + stage for stage in range(5))
+MOE, FIRST_STAGE = range(2)
+"""Columns of the plan: the MoE layer (or -1), then for each stage the row of its time."""
+BEFORE_GATE, OF_GATE, PERMUTE, BESIDE, AFTER = (FIRST_STAGE + stage for stage in range(5))
+LAUNCH_ATTENTION, LAUNCH_SEQUENCE, LAUNCH_DENSE, LAUNCH_GATE = range(4)
+LAUNCH_SHARED, LAUNCH_EXPERTS, LAUNCH_COMBINE, WAITS = range(4, 8)
+"""Columns of the host's times, as in ``HostTimes``."""
 BEGIN, END, STALL, WAIT = range(4)
 """Places in a record."""
 
@@ -21,24 +23,16 @@ BEGIN, END, STALL, WAIT = range(4)
 class Fixed(NamedTuple):
     """What is the same in every pass, in ns where it is a time.
 
-    Of the host: what it launches in attention, a whole ``sequence``'s attention, a dense layer, the
-    gate, the shared expert, a launch, combine and the head, its ``waits`` for counts, and what a
-    copy takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside kernels;
-    ``streams_ahead``: a layer that is copied whole is copied while another one computes.
+    Of the host: its times by layer ``hosts`` int64[model layers, 8], what it launches in the head,
+    and what a copy takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside
+    kernels; ``streams_ahead``: a layer that is copied whole is copied while another one computes.
     ``exchange`` of counts; ``agrees``: GPUs agree on a capacity. ``copy_ns`` int64[MoE layers] of
     an expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x
     gpus]: kernels that the host launches in every pass, -1: the launches.
     """
 
-    attention: Any
-    sequence: Any
-    dense: Any
-    gate: Any
-    shared: Any
-    experts: Any
-    combine: Any
+    hosts: Any
     head: Any
-    waits: Any
     copy: Any
     blocking: Any
     overlaps: Any
@@ -51,7 +45,7 @@ class Fixed(NamedTuple):
 
 
 class Passes(NamedTuple):
-    """A run of passes: ``plan`` int64[model layers, 7]; which layers each ``runs`` bool[passes,
+    """A run of passes: ``plan`` int64[model layers, 6]; which layers each ``runs`` bool[passes,
     model layers] and its ``phase`` uint8[passes]; the time of stages ``stage_ns`` int64[rows,
     passes, gpus] and of its ``head`` int64[passes, gpus]; ``dispatch`` and ``combine`` int64[MoE
     layers, passes].
@@ -135,7 +129,7 @@ class Span(NamedTuple):
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
-FIXED = record(Fixed, *[types.int64] * 15, FLAT, TABLE, FLAT)
+FIXED = record(Fixed, TABLE, *[types.int64] * 7, FLAT, TABLE, FLAT)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE)
 GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT)

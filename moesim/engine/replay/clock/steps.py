@@ -26,7 +26,11 @@ from moesim.engine.replay.clock.records import (
     FLAT,
     GPUS,
     HOST,
-    LAUNCHED,
+    LAUNCH_ATTENTION,
+    LAUNCH_DENSE,
+    LAUNCH_GATE,
+    LAUNCH_SEQUENCE,
+    LAUNCH_SHARED,
     MOE,
     OF_GATE,
     PASSES,
@@ -34,6 +38,7 @@ from moesim.engine.replay.clock.records import (
     STALL,
     TABLE,
     WAIT,
+    WAITS,
     WEIGHTS,
 )
 from moesim.runtime.compiled import njit, types
@@ -97,17 +102,18 @@ def begin_pass(gpus: Any, starts: Any, p: int) -> None:
         gpus.time[g] = gpus.host[g] = gpus.cursor[g] = starts[p, g] = start
 
 
-@inlined(_INT(FIXED, PASSES, _INT))
-def _host_attention(fixed: Any, passes: Any, p: int) -> int:
+@inlined(_INT(FIXED, PASSES, _INT, _INT))
+def _host_attention(fixed: Any, passes: Any, p: int, m: int) -> int:
     """How long the host launches a layer's attention."""
-    return int(fixed.attention if passes.phase[p] == DECODE else fixed.sequence)
+    decode = passes.phase[p] == DECODE
+    return int(fixed.hosts[m, LAUNCH_ATTENTION if decode else LAUNCH_SEQUENCE])
 
 
 @inlined(types.void(FIXED, PASSES, GPUS, _INT, _INT))
 def play_dense(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
     """A dense layer: all time is charged where a layer begins."""
     before = passes.plan[m, BEFORE_GATE]
-    launched = _host_attention(fixed, passes, p) + fixed.dense + passes.plan[m, LAUNCHED]
+    launched = _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_DENSE]
     for g in range(len(gpus.time)):
         gpus.time[g] += passes.stage_ns[before, p, g]
         gpus.cursor[g] = gpus.time[g]
@@ -120,12 +126,12 @@ def _play_gate(fixed: Any, passes: Any, gpus: Any, p: int, m: int) -> None:
     plan, stage_ns = passes.plan, passes.stage_ns
     before, gate = plan[m, BEFORE_GATE], plan[m, OF_GATE]
     permute, shared = plan[m, PERMUTE], plan[m, BESIDE]
-    launched = _host_attention(fixed, passes, p) + fixed.gate + plan[m, LAUNCHED]
+    launched = _host_attention(fixed, passes, p, m) + fixed.hosts[m, LAUNCH_GATE]
     for g in range(len(gpus.time)):
         gated = gpus.time[g] + stage_ns[before, p, g] + stage_ns[gate, p, g]
         beside, host = stage_ns[shared, p, g], gpus.host[g] + launched
         if beside > 0:
-            host += fixed.shared
+            host += fixed.hosts[m, LAUNCH_SHARED]
         gpus.ready[g] = gated
         if not fixed.agrees:
             gpus.ready[g] += stage_ns[permute, p, g]
@@ -143,7 +149,7 @@ def _know_counts(fixed: Any, passes: Any, gpus: Any, charged: Any, p: int, m: in
     if fixed.exchange > 0:
         meet(gpus, charged, gpus.known, fixed.exchange)
     for g in range(len(gpus.time)):
-        if fixed.waits:
+        if fixed.hosts[m, WAITS] > 0:
             asked = max(gpus.known[g], gpus.host[g])
             cursor = charge(charged, g, HOST, gpus.cursor[g], asked)
             gpus.known[g] = gpus.host[g] = asked + fixed.wait_ns[g, moe]

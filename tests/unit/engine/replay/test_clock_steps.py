@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from moesim.engine.replay.clock.experts import (
     after_victim,
@@ -21,7 +22,10 @@ from moesim.engine.replay.clock.records import (
     DISPATCH,
     EXPERTS,
     HOST,
+    LAUNCH_COMBINE,
+    LAUNCH_EXPERTS,
     MOE,
+    WAITS,
     WEIGHTS,
     Fixed,
     Gpus,
@@ -37,8 +41,15 @@ NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
 def fixed(**given: Any) -> Fixed:
     """Nothing takes time but what is ``given``."""
     none: dict[str, Any] = dict.fromkeys(Fixed._fields, 0)
-    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": NO_FLAT}
+    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": NO_FLAT, "hosts": NO_TABLE}
     return Fixed(**none | arrays | given)
+
+
+def host_row(column: int, time: int) -> NDArray[np.int64]:
+    """The host's times of one layer: nothing but ``time`` in a ``column``."""
+    row = np.zeros((1, WAITS + 1), np.int64)
+    row[0, column] = time
+    return row
 
 
 def passes(**given: Any) -> Passes:
@@ -147,8 +158,9 @@ def test_the_host_issues_copies_and_launches_kernels_and_combine(
     has waited for the copies, until 90.
     """
     clocks, charges = gpus(1, host=[50], known=[60], copied=[90]), charged()
-    constants = fixed(copy=4, experts=10, combine=5, blocking=blocking)
-    end_experts(constants, clocks, charges, 0, launches, Span(0, 2, 0, 3, 3, 0), 150, 150)
+    hosts = host_row(LAUNCH_EXPERTS, 10) + host_row(LAUNCH_COMBINE, 5)
+    constants = fixed(copy=4, hosts=hosts, blocking=blocking)
+    end_experts(constants, clocks, charges, 0, 0, launches, Span(0, 2, 0, 3, 3, 0), 150, 150)
     assert clocks.host[0] == host
     assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
 
@@ -156,7 +168,8 @@ def test_the_host_issues_copies_and_launches_kernels_and_combine(
 def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
     """From 70 on, 100 ns: 20 beyond the launches."""
     clocks, charges = gpus(1, ready=[70]), charged()
-    end_experts(fixed(), clocks, charges, 0, -1, Span(0, 1, 0, 0, 0, 100), 150, 150)
+    constants = fixed(hosts=host_row(WAITS, 0))
+    end_experts(constants, clocks, charges, 0, 0, -1, Span(0, 1, 0, 0, 0, 100), 150, 150)
     assert clocks.ready.tolist() == clocks.cursor.tolist() == [170]
     assert charges[0, CPU] == charges.sum() == 20
 

@@ -1,0 +1,103 @@
+"""What the host launches, and what it waits for, layer by layer (docs/semantics.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from moesim.config.registry import kind_of
+from moesim.engine.case import Case
+from moesim.engine.terms import launched_ns
+from moesim.hardware.software import KernelCounts
+from moesim.model.spec import LayerSpec
+
+NO_LAUNCHES = KernelCounts()
+
+
+class HostTimes(NamedTuple):
+    """What the host launches for the parts of a layer, in ns each: ``attention``, be it of a pass
+    over whole sequences, with all that stands before the experts beyond the software's kernels, the
+    network of a dense layer, the gate, the shared expert, a launch of experts, and what follows
+    them. ``waits``: how often it waits for the counts.
+    """
+
+    attention: int
+    sequence: int
+    dense: int
+    gate: int
+    shared: int
+    experts: int
+    combine: int
+    waits: int
+
+
+def host_times(case: Case) -> list[HostTimes]:
+    """By model layer."""
+    moe = iter(zip(case.decided_layers.tolist(), case.offloaded_layers.tolist(), strict=True))
+    known: dict[tuple[LayerSpec, bool, bool], HostTimes] = {}
+    found = []
+    for layer in case.model.layers:
+        key = (replace(layer, index=0), *(next(moe) if layer.moe else (False, False)))
+        if key not in known:
+            known[key] = _of_layer(case, *key)
+        found.append(known[key])
+    return found
+
+
+def host_head_ns(case: Case) -> int:
+    """What the host launches at the end of a pass."""
+    counts = {"eager": case.software.kernels.head, "graph": 0}.get(case.execution, 1)
+    beyond = launched_ns(case, case.model.layers[-1], head=True)
+    return whole(counts * case.software.launch_ns) + beyond
+
+
+def whole(value: float) -> int:
+    """``value`` to the nearest integer, halves up."""
+    return int(value + 0.5)
+
+
+def _of_layer(case: Case, layer: LayerSpec, decided: bool, offloaded: bool) -> HostTimes:
+    """Of a layer; ``decided``: something waits for its counts, ``offloaded``: a GPU does not hold
+    all its experts.
+    """
+    software, apart = case.software, decided or offloaded
+    captured = case.execution == "graph" or (case.execution == "splits" and not apart)
+    counts = NO_LAUNCHES if captured else _launches(case)
+    each = 0.0 if captured else software.host_per_layer_ns
+    beyond = launched_ns(case, layer)
+
+    def launches(count: int, beside: float = 0) -> int:
+        return whole(count * software.launch_ns + beside)
+
+    sequence = counts.attention if counts.sequence is None else counts.sequence
+    return HostTimes(
+        attention=launches(counts.attention, each) + beyond,
+        sequence=launches(sequence, each) + beyond,
+        dense=launches(counts.dense),
+        gate=launches(counts.gate),
+        shared=launches(counts.shared),
+        experts=launches(counts.expert if case.kernels == "serial" else counts.grouped),
+        combine=launches(counts.combine),
+        waits=_waits(case, decided=decided, captured=captured) if layer.moe else 0,
+    )
+
+
+def _launches(case: Case) -> KernelCounts:
+    """Kernels of a layer that is not captured as a whole."""
+    counts = case.software.kernels
+    gate = counts.of_gate(kind_of(type(case.gating)))
+    gate += counts.reorder if case.gating.uneven else 0
+    if case.execution == "eager":
+        return counts.model_copy(update={"gate": gate})
+    beside = {"attention": 1, "sequence": None, "dense": 0, "combine": 0}
+    if case.execution == "splits":  # one graph from the experts of the layer before to these
+        return counts.model_copy(update=beside | {"gate": 0, "shared": 0})
+    return counts.model_copy(update=beside | {"gate": gate})
+
+
+def _waits(case: Case, *, decided: bool, captured: bool) -> int:
+    """How often the host waits for the counts of a layer."""
+    software, waits = case.software, 0
+    if decided and case.decide == "host":
+        waits = software.count_reads if case.permutes_beside else 1
+    return waits if captured else max(waits, software.synchronisations)
