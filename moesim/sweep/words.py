@@ -21,7 +21,10 @@ def in_words(value: Any) -> str:
     return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
 
 
-NAMED = {"experts.on_cpu.layers": "layers on the CPU"}
+NAMED = {
+    "experts.on_cpu.layers": "layers on the CPU",
+    "experts.on_cpu.pattern": "experts on the CPU",
+}
 """Axes whose last word says too little."""
 
 

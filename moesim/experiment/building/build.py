@@ -158,7 +158,7 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
     room, own = experiment.experts, experiment.execution
     case = replace(case, slots=slots_of_run(case, room, limit_bytes))
     check_loads(case, room)
-    if room.on_cpu.layers:
+    if any(room.on_cpu.of(case.model)):
         case = replace(case, miss=Cpu())
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)
 

@@ -26,13 +26,13 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     says, none in layers on the CPU.
 
     ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends. Raises InputError where
-    the layers on the CPU are more than there are, or do not go together with the rest.
+    the layers on the CPU are no MoE layers of the model, or do not go together with the rest.
     """
-    local, on_cpu = [len(case.local_experts(gpu)) for gpu in range(case.gpus)], room.on_cpu.layers
-    nothing = (0,) * len(case.model.moe_layers)
-    if on_cpu:
+    local = [len(case.local_experts(gpu)) for gpu in range(case.gpus)]
+    on_cpu, nothing = np.array(room.on_cpu.of(case.model)), (0,) * len(case.model.moe_layers)
+    if on_cpu.any():
         _check_on_cpu(case, room)
-    sizes = expert_bytes(case.model)[on_cpu:]
+    sizes = [size for size, host in zip(expert_bytes(case.model), on_cpu, strict=True) if not host]
     if room.capacity.kind == "auto":
         residences = (
             Residence(count, nothing, staging=staging_of(case, gpu))
@@ -44,19 +44,15 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
         slots = [slots_of(room.capacity, sizes, count) for count in local]
     equal = np.repeat(np.array(slots, np.int64)[:, None], len(nothing), axis=1)
     if case.policy.scope == "global" and room.capacity.kind == "bytes":
-        equal[:, on_cpu:] = [_of_pool(room.capacity, sizes, count) for count in local]
-    equal[:, :on_cpu] = 0
+        equal[:, ~on_cpu] = [_of_pool(room.capacity, sizes, count) for count in local]
+    equal[:, on_cpu] = 0
     if isinstance(room.slots, EqualSlots):
         return equal
     return _by_layer(case, equal, room.slots.first_part)
 
 
 def _check_on_cpu(case: Case, room: Experts) -> None:
-    """An InputError where layers on the CPU are more than there are, or go with nothing else."""
-    layers = len(case.model.moe_layers)
-    if room.on_cpu.layers > layers:
-        what = f"{room.on_cpu.layers} are more than the model's {layers} MoE layers"
-        raise InputError(f"experts.on_cpu.layers: {what}")
+    """An InputError where layers on the CPU do not go together with the rest."""
     if (room.miss.loads and room.miss.uses_host) or not (room.miss.loads or room.miss.uses_host):
         what = f"'{kind_of(type(room.miss))}' does not go together with on_cpu"
         raise InputError(f"experts.miss: {what}; write cpu")
@@ -72,9 +68,9 @@ def _check_on_cpu(case: Case, room: Experts) -> None:
 
 def check_loads(case: Case, room: Experts) -> None:
     """An InputError where layers beside those on the CPU would have to load experts."""
-    on_cpu = room.on_cpu.layers
-    whole = all(case.resident(gpu)[on_cpu:].all() for gpu in range(case.gpus))
-    if on_cpu and room.miss.loads and not whole:
+    on_gpu = ~np.array(room.on_cpu.of(case.model))
+    whole = all(case.resident(gpu)[on_gpu].all() for gpu in range(case.gpus))
+    if room.miss.loads and not (on_gpu.all() or whole):
         what = "'load' beside layers on the CPU needs room for all experts of the other layers"
         raise InputError(f"experts.miss: {what}; write cpu, or more layers in experts.on_cpu")
 

@@ -20,6 +20,7 @@ from moesim.hardware.choice import PARTS, Choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
+from moesim.memory.on_cpu import OnCpu
 from moesim.memory.policies import registry as cache_policies
 from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch import registry as prefetchers
@@ -78,16 +79,6 @@ class Parallelism(Params):
         default="data",
         description="Attention, dense networks and shared experts: whole on every GPU, each for "
         "its own requests (data), or split over the GPUs of a node (tensor).",
-    )
-
-
-class OnCpu(Params):
-    """Layers whose experts stay in host memory and are computed there, none of them on the GPU."""
-
-    layers: int = Field(
-        default=0,
-        ge=0,
-        description="The first so many MoE layers, as llama.cpp's --n-cpu-moe has it.",
     )
 
 

@@ -18,12 +18,13 @@ LAYERS, EXPERTS = 24, 32
 
 
 def built(layers, passes=30, **experts):
+    on_cpu = {"pattern": layers} if isinstance(layers, str) else {"layers": layers}
     source = {
         "model": "gpt-oss-20b",
         "hardware": "rtx-4060-8gb",
         "trace": "traces/quickstart.parquet",
         "workload": {"requests": 1, "phase": "decode"},
-        "experts": {"on_cpu": {"layers": layers}, **experts},
+        "experts": {"on_cpu": on_cpu, **experts},
     }
     return build(moesim.load_experiment(source).experiment, passes)
 
@@ -38,6 +39,28 @@ def test_the_host_computes_the_first_layers_and_nothing_is_copied(layers):
     assert np.array_equal(hosted[:, :layers], activations[:, :layers])
     assert not hosted[:, layers:].any()
     assert not played.counts.copies.any()
+
+
+@pytest.mark.parametrize(
+    ("layers", "on_cpu"),
+    [
+        ([5, 20], [5, 20]),
+        ("exps", range(LAYERS)),
+        (r"blk\.(2[0-9])\.ffn_.*_exps\.", range(20, LAYERS)),
+        (r"[5-6].ffn_(up|down|gate)_exps", [5, 6, 15, 16]),
+    ],
+)
+def test_any_layers_can_be_on_the_cpu(layers, on_cpu):
+    """A pattern is searched for anywhere in a name, as llama.cpp does it."""
+    slots = built(layers).case.slots[0]
+    assert np.flatnonzero(slots == 0).tolist() == list(on_cpu)
+    assert set(slots.tolist()) <= {0, EXPERTS}
+
+
+def test_the_time_is_that_of_the_same_layers_in_front():
+    """gpt-oss's even layers have a sliding window, and in so short a context no layer is slower."""
+    by_count, by_list = (run_replay(built(layers).case) for layers in (2, [1, 0]))
+    assert np.array_equal(by_count.ends, by_list.ends)
 
 
 def test_what_they_leave_free_is_their_experts():
@@ -80,6 +103,11 @@ def test_the_fewest_are_what_the_bytes_say(context, batch):
     ("layers", "experts", "said"),
     [
         (25, {}, "25 are more than the model's 24 MoE layers"),
+        ([2, 24], {}, "24 is no MoE layer of gpt-oss-20b; they are 0 to 23"),
+        ("ffn_up_exps", {}, "finds blk.0.ffn_up_exps.weight and not blk.0.ffn_gate_exps.weight"),
+        (r"blk\.3\.", {}, "finds blk.3.attn_q.weight too; only experts can be on the CPU"),
+        ("experts", {}, "'experts' finds no expert; their names are like blk.0.ffn_gate_exps"),
+        ("(", {}, "'\\(' is no regular expression"),
         (3, {"miss": {"kind": "cheapest"}}, "'cheapest' does not go together with on_cpu"),
         (3, {"miss": {"kind": "skip"}}, "'skip' does not go together with on_cpu"),
         (3, {"capacity": "8 slots/layer"}, "needs room for all experts of the other layers"),
