@@ -90,6 +90,11 @@ class Counts:
         return self._missed_where(np.array([one == form for one in self.forms]))
 
     @property
+    def hosted(self) -> Ints:
+        """Misses that the host computed."""
+        return self._missed_where(self.flags.on_host)
+
+    @property
     def flags(self) -> Flags:
         """What ``forms`` are, by number."""
         return flags_of(self.forms)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moesim.memory.activations import Activations
-from moesim.memory.forms import IN_SLOT, Form, flags_of
+from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
 from moesim.memory.policy import (
     ARRIVING,
@@ -129,6 +129,19 @@ def _lowest(ranks: Any, expert_at: Any) -> int:
 
 
 @inlined
+def _some(ranks: Any, idle: Any) -> bool:
+    """Whether rule (a) has a candidate: by the ``ranks`` of slots, or among experts that are
+    ``idle``, of which one has no elements.
+    """
+    some = False
+    for slot in range(len(ranks)):
+        some |= ranks[slot] < CLOSED
+    for e in range(len(idle)):
+        some |= idle[e]
+    return some
+
+
+@inlined
 def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
     """As ``_first``, of the residents among ``order[low:high]``, for a key of the expert alone; its
     place there.
@@ -161,7 +174,8 @@ def decide_with(
     ``place`` says which of ``forms`` a miss has.
     """
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
-    loads_all = len(forms) == 1
+    loads_all, alone = len(forms) == 1, without_room(tuple(forms))
+    behind = any(form.in_background for form in forms)
     counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
     counts_use, counts_pass = counted[LAST_USE], counted[LAST_PASS]
     counts_load, counts_times = counted[INSERTED], counted[FREQUENCY]
@@ -262,6 +276,8 @@ def decide_with(
                         copy_ns, kernel_ns, host_ns = prices[:, at]
                     so_far = (copied, hosted, loads)
                     form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads))
+                if behind and used >= slots and not _some(ranks, idle):  # rule (a), or no copy
+                    form = alone[form]
                 if loads_all or on_gpu[form]:
                     new = serial
                     if i >= crossing and not crossed:

@@ -17,8 +17,9 @@ class Form:
     ``counted``: misses that have it are ``misses_{counted}`` of a summary. ``runs_on``: what
     computes its rows; ``nowhere``: they are left out, and their gate weight is lost. ``source``:
     where the GPU's kernel has the weights from: a slot, where a miss is copied first; or the host's
-    memory, over the ``link``. ``none`` where no kernel of the GPU runs. Raises ValueError where
-    these two do not go together.
+    memory, over the ``link``. ``none`` where no kernel of the GPU runs. What the host computes and
+    a slot holds is copied in the background, for later. Raises ValueError where these two do not go
+    together.
     """
 
     counted: str
@@ -27,10 +28,18 @@ class Form:
 
     def __post_init__(self) -> None:
         """Refuse a kernel without weights, or weights without one."""
+        if self.in_background:
+            return
         if (self.runs_on == "gpu") != (self.source != "none"):
             what = f"runs_on '{self.runs_on}' and source '{self.source}'"
             message = f"form '{self.counted}': {what} do not go together: a kernel of the GPU, and"
-            raise ValueError(f"{message} nothing else, reads weights from a slot or over the link")
+            message += " nothing else, reads weights from a slot or over the link"
+            raise ValueError(f"{message}; of what the host computes a slot may take a copy")
+
+    @property
+    def in_background(self) -> bool:
+        """Whether nothing waits for its copy."""
+        return self.runs_on == "host" and self.source == "slot"
 
     @property
     def keeps_slot(self) -> bool:
@@ -75,3 +84,12 @@ def flags_of(forms: tuple[Form, ...]) -> Flags:
         in_slot=mask([form.keeps_slot for form in forms]),
         over_link=mask([form.source == "link" for form in forms]),
     )
+
+
+def without_room(forms: tuple[Form, ...]) -> NDArray[np.int64]:
+    """By form, the number of what it becomes where no slot is to be had: copies in the background
+    are not made, and only the host's part is left.
+    """
+    alone = [form.runs_on == "host" and form.source == "none" for form in forms]
+    numbers = [alone.index(True) if form.in_background else n for n, form in enumerate(forms)]
+    return np.array(numbers, np.int64)

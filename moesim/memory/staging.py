@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moesim.memory.decisions import ACTIVATIONS, RULES
-from moesim.memory.forms import IN_SLOT, Form, flags_of
+from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
 from moesim.runtime.compiled import types
 
@@ -26,6 +26,7 @@ STAGE = types.void(RULES, types.int64[:, ::1], _FLAT, _FLAT, ACTIVATIONS)
 def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
     """The activations around the slots where ``place`` says which of ``forms`` a miss has."""
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
+    alone = without_room(tuple(forms))
 
     def stage(rules: Any, prices: Any, offsets: Any, order: Any, out: Any) -> None:
         """Form and launch of every activation; ``order`` int64[activations] its active expert;
@@ -44,7 +45,8 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
                     if prices.shape[1] > 0:
                         copy_ns, kernel_ns, host_ns = prices[:, order[i]]
                     so_far = (copied, hosted, loads)
-                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, rules.most_loads))
+                    most_loads = rules.most_loads
+                    form = alone[place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads))]
                 out.launch[i], out.wait[i], out.form[i] = -1, -1, form
                 if not on_gpu[form]:
                     hosted += host_ns if on_host[form] else 0

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Any
 
 from moesim.engine.counts import Counts
-from moesim.memory.forms import LOADED, NAMED, Form, flags_of
+from moesim.memory.forms import LOADED, NAMED, ON_HOST, Form, flags_of
 
 SKIPPED_KEYS = ("skipped_choices", "skipped_share", "skipped_gate_weight_share")
 
@@ -20,9 +20,13 @@ def form_keys(forms: Sequence[Form]) -> dict[str, Form]:
 
 
 def misses_by_form(counts: Counts, span: slice) -> dict[str, int]:
-    """The misses of passes ``span`` in each form of ``form_keys``."""
+    """The misses of passes ``span`` in each form of ``form_keys``; all that the host computed are
+    on the CPU, those in the background too.
+    """
     keys = form_keys(counts.forms)
-    return {key: int(counts.missed_as(form)[span].sum()) for key, form in keys.items()}
+    missed = {key: counts.missed_as(form) for key, form in keys.items()}
+    missed[f"misses_{ON_HOST.counted}"] = counts.hosted
+    return {key: int(of_form[span].sum()) for key, of_form in missed.items()}
 
 
 def skipped_keys(forms: Sequence[Form]) -> dict[str, None]:

@@ -14,12 +14,13 @@ from moesim.engine.des.run import run_des
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.charge import CHARGES
-from moesim.memory.forms import ON_HOST, OVER_LINK
+from moesim.memory.forms import OVER_LINK
 from moesim.memory.misses.skip import SKIPPED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
 from .reference import AHEAD, reference
+from .reference_misses import BEHIND
 from .reference_words import CATEGORIES, Verdict
 from .strategies import Case
 from .wiring import engine_case
@@ -27,7 +28,6 @@ from .wiring import engine_case
 COUNTS = ["hits", "late", "misses"]
 WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
 HANDLED = {
-    "host_activations": ON_HOST,
     "zero_copy_activations": OVER_LINK,
     "skipped_activations": SKIPPED,
 }
@@ -94,7 +94,8 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
         },
         charges=outcome.charges.tolist(),
-        handled={name: counts.missed_as(form) for name, form in HANDLED.items()},
+        handled={name: counts.missed_as(form) for name, form in HANDLED.items()}
+        | {"host_activations": counts.hosted},
         time_ns=charges,
         summary=summary(theirs, outcome, 0.1),
         steps=rows_of(steps_table(theirs, outcome)),
@@ -123,8 +124,8 @@ def compare(verdict: Verdict, observed: Observed) -> None:
     theirs = {tuple(int(row[k]) for k in key): row for row in observed.layers}
     for row in verdict.layers:
         where = tuple(row[k] for k in key)
-        handled = {name: int(observed.handled[name][where]) for name in HANDLED}
-        assert handled == picked(row, list(HANDLED)), where
+        handled = {name: int(of_layer[where]) for name, of_layer in observed.handled.items()}
+        assert handled == picked(row, list(handled)), where
         assert picked(theirs.pop(where), LAYER_COLUMNS) == picked(row, LAYER_COLUMNS)
     assert not theirs
     assert len(observed.steps) == len(verdict.steps)
@@ -212,6 +213,7 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
         loaded = verdict.misses - verdict.host_activations - verdict.skipped_activations
+        loaded += sum(activation.place == BEHIND for activation in verdict.activations)
         assert verdict.bytes_h2d == (loaded + verdict.prefetched) * case.model.expert_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
         assert len(copies) == loaded - verdict.zero_copy_activations + verdict.prefetched

@@ -15,7 +15,7 @@ from .reference_batches import Pass, Scheduler, whole_run
 from .reference_cache import Cache, usage_of
 from .reference_clock import Clock
 from .reference_gating import Routed, route, weights_lost
-from .reference_misses import HOST, LINK, SKIP, Misses
+from .reference_misses import BEHIND, HOST, LINK, SKIP, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
 from .reference_words import (
@@ -245,8 +245,9 @@ def step_row(
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
     misses = sum(activation.missed for activation in activations)
-    host, link, skipped = (
-        sum(activation.place == place for activation in activations) for place in (HOST, LINK, SKIP)
+    host, link, skipped, behind = (
+        sum(activation.place == place for activation in activations)
+        for place in (HOST, LINK, SKIP, BEHIND)
     )
     return {
         "step": one.step,
@@ -260,7 +261,7 @@ def step_row(
         "hits": sum(activation.hit for activation in activations),
         "late": sum(activation.late for activation in activations),
         "misses": misses,
-        "host_activations": host,
+        "host_activations": host + behind,
         "zero_copy_activations": link,
         "skipped_activations": skipped,
         **ahead,

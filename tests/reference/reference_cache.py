@@ -8,7 +8,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from .reference_misses import HOST, LOAD, SKIP, Misses
+from .reference_misses import BEHIND, HOST, LOAD, SKIP, Misses
 from .reference_policies import POLICIES, Arrival, Expert
 from .reference_prefetch import CANCELLED, QUEUED, Copy
 from .reference_words import NO_EXPERT, Activation, Config, Trace
@@ -150,8 +150,10 @@ class Cache:
                 weights.get(expert[1], 0),
             )
             if not hit:
-                activation.place = misses.place(activation.rows)
-            if not hit and activation.place != LOAD:  # the slots stay as they are
+                room = len(self.resident) < self.slots
+                room = room or bool(self.resident - set(order) - self.pinned)
+                activation.place = misses.place(activation.rows, room)
+            if not hit and activation.place not in (LOAD, BEHIND):  # the slots stay as they are
                 self.policy.elsewhere(arrival)
                 self.now += 1
                 activations.append(activation)
@@ -208,7 +210,7 @@ class Cache:
             hit = (layer, expert) in present
             activation = Activation(step, layer, self.gpu, place, expert, hit)
             activation.rows, activation.resident_at_start = rows[expert], hit
-            activation.place = "" if hit else misses.place(rows[expert])
+            activation.place = "" if hit else misses.place(rows[expert], room=False)
             if activation.place == LOAD:
                 activation.rule = "staged"
                 if len(buffers) == STAGING:
@@ -260,7 +262,7 @@ def form_launches(activations: list[Activation], config: Config) -> list[list[Ac
     launches: list[list[Activation]] = []
     residents_ended = False
     for activation in activations:
-        if activation.place in (HOST, SKIP):
+        if activation.place in (HOST, BEHIND, SKIP):
             activation.launch = -1
             continue
         current = launches[-1] if launches else []

@@ -8,7 +8,7 @@ from functools import partial
 from .reference_batches import Pass
 from .reference_cache import form_launches
 from .reference_gating import Routed, tokens_of
-from .reference_misses import HOST, LINK, LOAD, SKIP, host_ns, link_ns
+from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_words import (
@@ -107,6 +107,7 @@ class Clock:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
         self.syncs = 0
         self.spans: list[Span] = []
+        self.behind: dict[tuple[int, int], int] = {}  # (layer, GPU) -> end of its last copy
         self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
 
     def enter(self, layer: Layer) -> None:
@@ -168,7 +169,7 @@ class Clock:
                         "late": sum(activation.late for activation in theirs[g]),
                         "misses": sum(activation.missed for activation in theirs[g]),
                         "host_activations": sum(
-                            activation.place == HOST for activation in theirs[g]
+                            activation.place in (HOST, BEHIND) for activation in theirs[g]
                         ),
                         "zero_copy_activations": sum(
                             activation.place == LINK for activation in theirs[g]
@@ -298,7 +299,10 @@ class Clock:
         known = [self.synchronise(g, known[g]) for g in every]
         activations = [decide(g, known[g]) for g in every]
         for activation in [
-            activation for mine in activations for activation in mine if activation.place != HOST
+            activation
+            for mine in activations
+            for activation in mine
+            if activation.place not in (HOST, BEHIND)
         ]:
             activation.rows = (
                 0 if activation.place == SKIP else self.config.rows_on_gpu(activation.rows)
@@ -312,20 +316,23 @@ class Clock:
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
             self.wait_for_layer(index, g, copies[g], activations[g])
+            self.wait_for_background(index, g, launches[g])
             for launch in launches[g]:
                 self.run_launch(layer, index, launch, copies[g])
+            self.copy_in_background(index, g, copies[g], activations[g])
             if index in self.coming[g].there:
                 self.coming[g].issue(gpu.t)
             copies[g].finish(self.called(g, index, launches[g]), len(launches[g]))
             self.wait_for_host(
-                layer, index, ready[g], [t for t in activations[g] if t.place == HOST]
+                layer, index, ready[g], [t for t in activations[g] if t.place in (HOST, BEHIND)]
             )
         ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.of_node(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
             if self.config.prefill != "stream" and self.config.prefetch.kind == "none":
-                assert gpu.copy_in <= gpu.t, "a copy is never still running when its layer ends"
+                late = self.config.miss != "background" and gpu.copy_in > gpu.t
+                assert not late, "a copy is never still running when its layer ends"
         return activations
 
     def beside_the_exchange(
@@ -458,6 +465,25 @@ class Clock:
         copies.launch_end[launch[0].launch] = gpu.t
         experts = tuple(activation.expert for activation in launch)
         self.spans.append(Span(step, index, g, "compute", experts, start, gpu.t))
+
+    def wait_for_background(self, index: int, g: int, launches: list[list[Activation]]) -> None:
+        """What came behind earlier passes may be what the launches need."""
+        gpu = self.gpus[g]
+        if not launches:
+            return
+        gpu.t = max(gpu.t, self.behind.pop((index, g), 0))
+        gpu.charge("waiting_for_weights", gpu.t)
+
+    def copy_in_background(
+        self, index: int, g: int, copies: DemandCopies, activations: list[Activation]
+    ) -> None:
+        """Nothing of this pass waits for it."""
+        for activation in activations:
+            if activation.place == BEHIND:
+                span = copies.issue(activation)
+                self.behind[index, g] = span[1]
+                experts = (activation.expert,)
+                self.spans.append(Span(activation.step, index, g, "copy_in", experts, *span))
 
     def wait_for_host(
         self, layer: Layer, index: int, ready: int, activations: list[Activation]

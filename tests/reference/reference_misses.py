@@ -6,6 +6,7 @@ from .reference_words import Activation, Config, Layer, Model, Prices
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
 SKIP = "skip"  # not computed at all
+BEHIND = "behind"  # computed by the host, and copied for later
 
 
 class Misses:
@@ -20,10 +21,20 @@ class Misses:
         )
         self.copies = self.host = self.loaded = 0
 
-    def place(self, rows: int) -> str:
+    def place(self, rows: int, room: bool) -> str:
+        """``room``: a slot is free, or has an expert that nobody needs in this step."""
         if self.config.miss == "cheapest":
             return self.cheapest(rows)
+        if self.config.miss == "background":
+            return self.background(room)
         return {"load": LOAD, "cpu": HOST, "zero_copy": LINK, "skip": SKIP}[self.config.miss]
+
+    def background(self, room: bool) -> str:
+        uploads = self.config.uploads
+        if room and (uploads is None or self.loaded < uploads):
+            self.loaded += 1
+            return BEHIND
+        return HOST
 
     def cheapest(self, rows: int) -> str:
         size, pinned = rows * self.row_bytes, self.config.software.pinned

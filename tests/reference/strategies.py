@@ -31,7 +31,9 @@ from .reference_words import (
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
 POLICIES = (*CLASSIC, *OF_TODAY)
-MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip")
+UPLOADS = {"cheapest": 0, "background": 1}
+"""Ways that bound their copies, and the least bound."""
+MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip", "background")
 PREFILLS = ("cache", "bypass", "stream")
 PADDED = ("static", "gshard", "no_drop", "tutel")
 DROPS = ("first_come", "random", "highest_gate_first", "batch_prioritised")
@@ -234,9 +236,11 @@ def ways(policy: str, software: Software) -> list[str]:
     """Ways to handle misses. A program is compiled for each with each policy, which takes seconds:
     where few examples are drawn, a policy has loads and one other way, and ``lru`` has all.
     """
-    drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip"]
+    drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip", "background"]
     # the host and the GPU work at a time: not for software that does one thing after the other
     there = {"load", "zero_copy", "skip"} if not software.overlap else set(drawn)
+    if software.blocking:  # nor beside copies that hold the host
+        there -= {"background"}
     if few_are_drawn() and policy != "lru":
         there &= {"load", MISSES[1 + POLICIES.index(policy) % (len(MISSES) - 1)]}
     return [way for way in drawn if way in there]
@@ -273,13 +277,16 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     placement = draw(st.sampled_from(["contiguous", "round_robin", "plan", "plan"]))
     miss = draw(st.sampled_from(ways(policy, software)))
     initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy", "skip"})]
+    uploads = {one: st.none() | st.integers(least, 3) for one, least in UPLOADS.items()}
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
         phase=draw(st.sampled_from(phases[kind])),
         chunk=draw(st.none() | st.integers(1, 7)),
-        prefill=draw(st.sampled_from(PREFILLS)),
+        prefill=draw(
+            st.sampled_from([p for p in PREFILLS if p != "stream" or miss != "background"])
+        ),
         gpus=gpus,
         group=draw(st.sampled_from(groups)),
         gating=gating,
@@ -296,7 +303,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         scope=scope,
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])) if policy == "static" else 0.25,
         miss=miss,
-        uploads=draw(st.none() | st.integers(0, 3)) if miss == "cheapest" else None,
+        uploads=draw(uploads[miss]) if miss in uploads else None,
         order=draw(st.sampled_from(["id", "resident_first"])),
         kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
@@ -304,7 +311,9 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         execution=draw(st.sampled_from(["eager", "piecewise", "splits", "graph"])),
         decide=draw(st.sampled_from(["host", "device"])),
         software=software,
-        host_start_ns=draw(st.sampled_from([0, 40])) if miss in ("cpu", "cheapest") else 0,
+        host_start_ns=draw(st.sampled_from([0, 40]))
+        if miss in ("cpu", "cheapest", "background")
+        else 0,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")
@@ -366,7 +375,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     software = replace(config.software, blocking=False, overlap=True)
     if draw(st.booleans()):  # a host that is far behind
         software = replace(software, host_per_copy_ns=float(draw(st.integers(500, 3000))))
-    if config.miss not in ways(policy, software):
+    if config.miss not in ways(policy, software) or config.miss == "background":
         config = replace(config, miss="load", uploads=None)
     prefetch = draw(prefetches(model))
     if shape == "crowded" and draw(st.booleans()):  # where pinned experts have to go

@@ -26,7 +26,7 @@ from moesim.workload.schedule import Schedule
 from .prices import ToyCostModel
 from .reference_placement import physical
 from .reference_words import Layer, Model, Prefetch, Software
-from .strategies import Case
+from .strategies import UPLOADS, Case
 
 
 def engine_case(case: Case) -> EngineCase:
@@ -54,7 +54,7 @@ def engine_case(case: Case) -> EngineCase:
         policy_choices["scope"] = config.scope
     if config.policy == "static":
         policy_choices["first_part"] = percent(config.first_part)
-    miss_choices = {"uploads": config.uploads} if config.miss == "cheapest" else {}
+    miss_choices = {"uploads": config.uploads} if config.miss in UPLOADS else {}
     given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
     slots = [physical(case.model, config) if of is None else of for of in given]
     return EngineCase(

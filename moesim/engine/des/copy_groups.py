@@ -16,15 +16,15 @@ Ends = dict[int, simpy.Event]
 def copy_groups(
     env: simpy.Environment, layer: MoeLayer, index: int, known: int
 ) -> tuple[Groups, Ends]:
-    """The pass's copies by launch, those without a wait between them as one; and awaited launch
-    ends.
+    """The pass's copies by launch, -1 where none needs them, those without a wait between them as
+    one; and awaited launch ends.
 
     ``known``: when the counts are.
     """
     low, high = layer.step_copies[index], layer.step_copies[index + 1]
     groups: Groups = {}
     ends: Ends = {}
-    previous = -1
+    previous = None
     for copy in range(low, high):
         launch, wait = layer.copy_launch[copy], layer.copy_wait[copy]
         if launch == previous and wait < 0:

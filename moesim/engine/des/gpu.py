@@ -32,6 +32,8 @@ from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
 
 Chunks = Callable[[int], Chunk | None]
+IN_BACKGROUND = -1
+"""The launch of copies that none needs."""
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""
 
@@ -54,6 +56,7 @@ class Gpu(Compute):
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}
+        self.behind: dict[int, CopyGroup] = {}
 
     def run(self, chunks: Chunks) -> Events:
         """Every pass of every chunk."""
@@ -134,7 +137,7 @@ class Gpu(Compute):
 
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         """Whether something may wait for an event: copies, or the host where memory is shared."""
-        copies = layer.step_copies[index] < layer.step_copies[index + 1]
+        copies = bool(self._issued(layer, index)) or layer.index in self.behind
         return copies or (self.host_compute is not None and bool(layer.hosted(index)))
 
     def _undisturbed(self, layer: MoeLayer, index: int) -> None:
@@ -312,6 +315,10 @@ class Gpu(Compute):
         without one.
         """
         low, high, last_copy = layer.step_launches[index], layer.step_launches[index + 1], 0
+        if high > low and layer.index in self.behind:
+            yield from self._arrival(self.behind.pop(layer.index))
+        if IN_BACKGROUND in groups:
+            self.behind[layer.index] = groups[IN_BACKGROUND][-1]
         for number in range(high - low):
             if number in groups:
                 last_copy = yield from self._arrival(groups[number][-1])

@@ -22,6 +22,7 @@ class Invariants:
         self.engines: dict[tuple[int, str], list[Span]] = defaultdict(list)
         for span in outcome.spans:
             self.engines[span.gpu, span.engine].append(span)
+        self.copies = [span for span in outcome.spans if span.engine == "copy_in"]
 
     def verify(self) -> dict[str, float]:
         """Every law, and by how much it was tested."""
@@ -46,20 +47,15 @@ class Invariants:
 
     def bytes_conserved(self) -> int:
         """Every load was copied once, and nothing else but what came with its layer."""
-        copies = sum(
-            len(spans) for (_, engine), spans in self.engines.items() if engine == "copy_in"
-        )
+        copies = len(self.copies)
         due = int(self.outcome.counts.copies.sum())
         assert copies == due == self.outcome.copies, f"{copies} copies recorded, {due} due"
         return copies
 
     def weights_before_kernels(self) -> int:
-        """No expert runs before its weights are there."""
-        arrived = {
-            (one.gpu, one.step, one.layer, one.experts): one.end_ns
-            for one in self.outcome.spans
-            if one.engine == "copy_in"
-        }
+        """No expert runs before its weights are there, whichever pass had them copied."""
+        arrived = {(one.gpu, one.step, one.layer, one.experts): one.end_ns for one in self.copies}
+        behind = self._in_background()
         tested = 0
         for kernel in self.outcome.spans:
             if kernel.engine != "compute" or kernel.name != "experts":
@@ -68,12 +64,26 @@ class Invariants:
                 key = (kernel.gpu, kernel.step, kernel.layer, expert)
                 assert arrived.get(key, 0) <= kernel.start_ns, f"{kernel} before its weights"
                 tested += key in arrived
+                for step, end in behind.get((kernel.gpu, kernel.layer, expert), ()):
+                    assert step >= kernel.step or end <= kernel.start_ns, (
+                        f"{kernel} before its weights"
+                    )
         counts = self.outcome.counts
         wasted = int((counts.prefetched - counts.prefetches_used).sum())
         unneeded = int(counts.unneeded.sum())
         assert tested <= len(arrived) - unneeded, "an expert ran that nobody needed"
-        assert tested >= len(arrived) - unneeded - wasted, "an expert was copied and never run"
+        later = sum(map(len, behind.values()))
+        least = len(arrived) - unneeded - wasted - later
+        assert tested >= least, "an expert was copied and never run"
         return tested
+
+    def _in_background(self) -> dict[tuple[int, int, str], list[tuple[int, int]]]:
+        """By GPU, layer and expert, the pass and the end of copies in the background."""
+        found = defaultdict(list)
+        if self.case.miss.copies_behind:
+            for one in self.copies:
+                found[one.gpu, one.layer, one.experts].append((one.step, one.end_ns))
+        return found
 
     def passes_on_time(self) -> int:
         """A GPU begins a pass when its last has ended, or where it had to wait for its instant."""
@@ -137,14 +147,13 @@ class Invariants:
 
     def littles_law(self) -> float:
         """Mean copies in service = arrival rate x mean time in service, counted by events."""
-        spans = [
-            s for (_, engine), group in self.engines.items() if engine == "copy_in" for s in group
-        ]
-        changes = sorted([(s.start_ns, 1) for s in spans] + [(s.end_ns, -1) for s in spans])
+        changes = sorted(
+            [(s.start_ns, 1) for s in self.copies] + [(s.end_ns, -1) for s in self.copies]
+        )
         area = number = since = 0
         for time, change in changes:
             area, since = area + number * (time - since), time
             number += change
         assert number == 0, f"{number} copies never ended"
-        assert area == sum(s.end_ns - s.start_ns for s in spans), "Little's law: L = lambda W"
+        assert area == sum(s.end_ns - s.start_ns for s in self.copies), "Little's law: L = lambda W"
         return area / max(self.outcome.duration_ns, 1)

@@ -186,6 +186,28 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
     return None
 
 
+def background_beside_the_kernels(
+    experiment: Experiment, model: ModelSpec | None
+) -> Conflict | None:
+    """Copies in the background run beside kernels, between passes that go through the caches."""
+    del model
+    miss, keys = experiment.experts.miss, ("experts.miss",)
+    if not miss.copies_behind:
+        return None
+    name = kind_of(type(miss))
+    software = load_software(experiment.software, experiment.folders)
+    if not software.overlap or (software.blocking and experiment.execution != "graph"):
+        what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"
+        return Conflict((*keys, "software"), f"{what}; write cpu, or another software")
+    if experiment.experts.prefetch.fetches:
+        what = f"'{name}' does not go together with prefetch yet; write cheapest, or prefetch: none"
+        return Conflict((*keys, "experts.prefetch"), what)
+    if experiment.workload.prefill.experts == "stream" and experiment.workload.phase != "decode":
+        what = f"'{name}' does not go together with prompts that stream; write prefill: bypass"
+        return Conflict((*keys, "workload.prefill.experts"), what)
+    return None
+
+
 def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A budget below one expert would prefetch nothing."""
     prefetch = experiment.experts.prefetch
@@ -239,6 +261,7 @@ RULES: tuple[Rule, ...] = (
     slots_of_one_layer,
     host_beside_the_device,
     prefetch_beside_the_kernels,
+    background_beside_the_kernels,
     budget_for_an_expert,
     plan_for_this_run,
     replicas_need_uneven_splits,

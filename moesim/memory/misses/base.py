@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
-from moesim.memory.forms import LOADED, Flags, Form, flags_of
+from moesim.memory.forms import LOADED, ON_HOST, Flags, Form, flags_of
 
 NO_LIMIT = 1 << 62
 
@@ -54,9 +54,12 @@ class MissHandling(Params):
             what = f"takes {takes}; write @staticmethod place(missing), which has them as members"
             raise InputError([Problem(cls.__module__, f"{cls.__qualname__}.place", what)]) from None
         names = [form.counted for form in cls.forms]
-        if cls.forms[:1] == (LOADED,) and len(set(names)) == len(names):
+        behind = any(form.in_background for form in cls.forms)
+        first, once = cls.forms[:1] == (LOADED,), len(set(names)) == len(names)
+        if first and once and (not behind or ON_HOST in cls.forms):
             return
         what = f"is {', '.join(names) or 'empty'}; write LOADED first, and each name once"
+        what += ", and ON_HOST too where copies run in the background" if behind else ""
         raise InputError([Problem(cls.__module__, f"{cls.__qualname__}.forms", what)])
 
     @property
@@ -78,6 +81,11 @@ class MissHandling(Params):
     def skips(self) -> bool:
         """Whether experts may be left out."""
         return bool(self.flags.nowhere.any())
+
+    @property
+    def copies_behind(self) -> bool:
+        """Whether experts may be copied in the background."""
+        return any(form.in_background for form in self.forms)
 
     def most_loads(self) -> int:
         """Loads that a step may make in a layer on one GPU."""

@@ -64,6 +64,28 @@ def play_launch(
     return time, cursor
 
 
+@inlined(_PAIR(GPUS, TABLE, _INT, _INT, _INT, _INT))
+def wait_for_coming(
+    gpus: Any, charged: Any, g: int, moe: int, time: int, cursor: int
+) -> tuple[int, int]:
+    """What came in the background of earlier passes is there before the layer's launches; returns
+    the new time and cursor.
+    """
+    time, gpus.coming[g, moe] = max(time, gpus.coming[g, moe]), -1
+    return time, charge(charged, g, WEIGHTS, cursor, time)
+
+
+@inlined(_INT(FIXED, GPUS, _INT, _INT, SPAN, _INT, _INT))
+def copy_behind(fixed: Any, gpus: Any, g: int, moe: int, span: Any, first: int, copied: int) -> int:
+    """Copies from ``first`` on, which no launch needs, behind one that ends at ``copied``; returns
+    the end of the last one.
+    """
+    for copy in range(first, span.last):
+        issued = gpus.known[g] + (copy - span.first + 1) * fixed.copy
+        gpus.coming[g, moe] = copied = max(issued, copied) + fixed.copy_ns[moe]
+    return copied
+
+
 @inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
     fixed: Any, gpus: Any, charged: Any, m: int, g: int, always: int, span: Any, time: int,

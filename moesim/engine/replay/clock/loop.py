@@ -10,10 +10,12 @@ import numpy as np
 from moesim.engine.replay.clock.experts import (
     SPAN,
     after_victim,
+    copy_behind,
     copy_start,
     end_experts,
     play_launch,
     stream_next,
+    wait_for_coming,
 )
 from moesim.engine.replay.clock.records import (
     FILLED,
@@ -71,9 +73,8 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                 for g in range(number):
                     k, now, copy_ns = moe * number + g, gpus.known[g], fixed.copy_ns[moe]
                     span = work_of(fixed, works, gpus, undecided, decide, first_of, k, p)
-                    low, copied, copy = span.low, gpus.copied[g], span.first
+                    low, copied, copy, ahead = span.low, gpus.copied[g], span.first, -1
                     time, cursor = max(gpus.ready[g], gpus.free[g]), gpus.cursor[g]
-                    ahead = -1
                     if streams and works.streamed[k, p]:
                         ahead, arrived = gpus.coming[g, moe], gpus.coming[g, moe]
                         for one in range(1, span.issues + 1 if ahead < 0 else 1):
@@ -83,6 +84,8 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                         copy, gpus.coming[g, moe] = span.last, -1
                         time = max(time, arrived)
                         cursor = charge(charged, g, WEIGHTS, cursor, time)
+                    elif gpus.coming[g, moe] >= 0 and span.high > low:
+                        time, cursor = wait_for_coming(gpus, charged, g, moe, time, cursor)
                     for launch in range(low, span.high):
                         arrived = works.there[launch] if decides else -1
                         while copy < span.last and works.copy_launch[copy] == launch - low:
@@ -99,7 +102,7 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                             works.read_ns[launch] if reads else 0,
                         )  # fmt: skip
                         gpus.launch_end[launch - low] = time
-                    gpus.copied[g] = copied
+                    gpus.copied[g] = copy_behind(fixed, gpus, g, moe, span, copy, copied)
                     if ahead >= 0:
                         gpus.time[g] = time
                         stream_next(fixed, passes, works, gpus, p, g)
