@@ -44,10 +44,8 @@ def host_notes(profile: HardwareProfile) -> list[str]:
     span = (
         f"reached {REACHED[0]:.0%} to {REACHED[1]:.0%}, so they may take {least:.1f} to {most:.1f}"
     )
-    remedy = (
-        "times as long; the tokens/s of one run with all experts on the CPU would narrow it, as"
-    )
-    return [f"{reach} {span} {remedy} hardware.host.expert_fraction"]
+    remedy = "times as long; the tokens/s of one run of this host would narrow it"
+    return [f"{reach} {span} {remedy} ('moesim calibrate host')"]
 
 
 class CpuExpert(Operation):

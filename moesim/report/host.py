@@ -1,0 +1,23 @@
+"""What a host's fit says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from moesim.calibrate.host.fit import LEAST, MOST, NEAR, HostFit
+
+
+def lines(fit: HostFit) -> Iterator[str]:
+    """What was found, how far it depends on the measured speed, and what it rests on."""
+    peak = fit.host.memory_bandwidth.value
+    speed, reached = fit.measured.tokens_per_s, fit.share * peak / 1e9
+    yield (
+        f"experts on the CPU reach {fit.share:.1%} of the DRAM peak: {reached:.1f} of"
+        f" {peak / 1e9:.1f} GB/s ({speed:g} tokens/s measured)"
+    )
+    for factor, share in zip(NEAR, fit.near, strict=True):
+        told = f"none from {LEAST:.0%} to {MOST:.0%}" if share is None else f"{share:.1%}"
+        yield f"  at {factor - 1:+.0%} of that speed ({factor * speed:.4g} tokens/s): {told}"
+    yield f"  {fit.waiting:.0%} of the run's time waits for the CPU; all else is a price of moesim,"
+    yield "  and its errors are in the share"
+    yield "this run is fitted, not judged: only other runs of this host can judge the share"
