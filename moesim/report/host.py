@@ -9,7 +9,7 @@ from moesim.calibrate.host.fit import LEAST, MOST, NEAR, HostFit
 
 def lines(fit: HostFit) -> Iterator[str]:
     """What was found, how far it depends on the measured speed, and what it rests on."""
-    peak = fit.host.memory_bandwidth.value
+    peak = fit.host.expert_peak
     speed, reached = fit.measured.tokens_per_s, fit.share * peak / 1e9
     yield (
         f"experts on the CPU reach {fit.share:.1%} of the DRAM peak: {reached:.1f} of"

@@ -128,13 +128,14 @@ def with_share(hardware: str, share: float) -> str:
 def _why_not(speeds: _Speeds, built: Built, measured: Measured) -> str:
     """Which way the measured speed is off, and what else may be wrong."""
     host, speed = built.hardware.host, measured.tokens_per_s
-    peak = host.memory_bandwidth.value / 1e9
+    peak = host.expert_peak / 1e9
     if speed > (best := speeds.at(MOST)):
         return (
             f"{speed:g} tokens/s is too fast for this experiment: with experts on the CPU at 100 %"
             f" of the DRAM peak ({peak:g} GB/s) it makes {best:.4g}. The DRAM is faster"
             " (host.memory_bandwidth), fewer bytes are read (model.format, experts.on_cpu, the"
-            " trace's experts a token), cores compute faster (host.cores, host.core_rate), or the"
+            " trace's experts a token), cores compute faster"
+            " (host.threads, host.core_rate), or the"
             " software costs less"
         )
     memory = built.footprint.host / 1e9

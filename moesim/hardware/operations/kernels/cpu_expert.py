@@ -84,18 +84,19 @@ class CpuExpert(Operation):
     def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
         """The longer of reading and computing, for each of the GPUs that share the node."""
         host, sharing = self.hardware.host, self.gpus_per_node
-        read = np.float64(expert.bytes * NS / host.expert_bytes_per_second)
-        core = host.core_rate.value if host.core_rate else CORE_RATE
-        rate = host.cores.value / host.numa_nodes.value * core
+        size = np.float64(expert.bytes)
+        read = np.float64(size * NS / host.expert_bytes_per_second)
+        rate = host.expert_threads * (host.core_rate.value if host.core_rate else CORE_RATE)
         computed = operations * NS / rate
 
         def both() -> Detail:
-            fraction = host.expert_fraction or host.memory_fraction
-            peak, share = host.memory_bandwidth.value, fraction.value / sharing
-            size, times = np.float64(expert.bytes), (read * sharing, computed * sharing)
-            reads = Amount("reads", np.asarray(times[0]), np.asarray(size), "B", peak, share)
-            products = Amount("products", times[1], operations, "FLOP", rate, 1 / sharing)
-            return Detail((reads, products))
+            share = (host.expert_fraction or host.memory_fraction).value
+            dram, most = host.expert_peak * share, host.thread_bytes_per_second
+            reads = _reads("reads", size, sharing, host.expert_peak, share)
+            threads = [_reads("threads", size, sharing, most, 1.0)] if most < dram else []
+            times = computed * sharing
+            products = Amount("products", times, operations, "FLOP", rate, 1 / sharing)
+            return Detail((reads, *threads, products))
 
         return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)
 
@@ -106,6 +107,12 @@ class CpuExpert(Operation):
         expert = _expert(layer)
         columns = {"hidden": expert.hidden_size, "inter": expert.intermediate_size}
         return fitted_source(fit.measured, columns | {"tokens": np.asarray(rows)})
+
+
+def _reads(name: str, size: Floats | np.float64, sharing: int, peak: float, share: float) -> Amount:
+    """Reading ``size`` bytes at a share of ``peak``, of which each of the GPUs has its part."""
+    time_ns = np.asarray(size * NS / (peak * share) * sharing)
+    return Amount(name, time_ns, np.asarray(size), "B", peak, share / sharing)
 
 
 def _expert(layer: LayerSpec) -> FfnSpec:
