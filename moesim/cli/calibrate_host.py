@@ -64,5 +64,7 @@ def host(
     if out is None:
         typer.echo("nothing is written; -o my-host.yaml writes a host to use")
         return
-    write_profile(out, host_text(found, source or measured.source or f"the run of {file.name}"))
+    title = f"Host of {found.profile.title}, fitted to one run"
+    told = source or measured.source or f"the run of {file.name}"
+    write_profile(out, host_text(found, title, told))
     typer.echo(f"{out}: use it with 'hardware: {{gpu: ..., host: {out}}}'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moesim.calibrate.host.fit import LEAST, MOST, NEAR, HostFit
+from moesim.hardware.operations.kernels.cpu_expert import REACHED
 
 
 def lines(fit: HostFit) -> Iterator[str]:
@@ -20,4 +21,21 @@ def lines(fit: HostFit) -> Iterator[str]:
         yield f"  at {factor - 1:+.0%} of that speed ({factor * speed:.4g} tokens/s): {told}"
     yield f"  {fit.waiting:.0%} of the run's time waits for the CPU; all else is a price of moesim,"
     yield "  and its errors are in the share"
+    yield from _doubts(fit)
     yield "this run is fitted, not judged: only other runs of this host can judge the share"
+
+
+def _doubts(fit: HostFit) -> Iterator[str]:
+    """What a share beyond those of real runs may be instead."""
+    least, _ = REACHED
+    most = fit.host.memory_fraction.value
+    if fit.share > most:
+        yield (
+            f"warning: that is more than the {most:.0%} that copies reach: the DRAM is faster than"
+            " said, or moesim's other prices of this run are too high"
+        )
+    elif fit.share < least:
+        yield (
+            f"warning: real runs reached {least:.0%} or more: are experts read from disk, are"
+            " threads few, or do experts lie on another NUMA node?"
+        )

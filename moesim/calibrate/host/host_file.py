@@ -9,7 +9,7 @@ from moesim.calibrate.host.fit import HostFit
 from moesim.config.yaml import with_end_mark
 
 
-def host_text(fit: HostFit, source: str) -> str:
+def host_text(fit: HostFit, title: str, source: str) -> str:
     """The file of the host of ``fit``, with all its numbers; ``source`` says what the run was."""
     numbers = fit.host.model_dump(mode="json", exclude_none=True)
     used = dict.fromkeys(number["source"] for number in numbers.values())
@@ -17,7 +17,7 @@ def host_text(fit: HostFit, source: str) -> str:
     texts["run"] = f"fitted to one run: {fit.measured.tokens_per_s:g} tokens/s, {source}"
     short = _short(texts)
     lines = [
-        f"title: {json.dumps(f'{fit.profile.title}: its host, fitted to one run')}",
+        f"title: {json.dumps(title)}",
         "sources:",
         *(f"  {short[key]}: {json.dumps(text)}" for key, text in texts.items()),
         *(
@@ -29,10 +29,12 @@ def host_text(fit: HostFit, source: str) -> str:
 
 
 def _short(texts: Mapping[str, str]) -> dict[str, str]:
-    """A key for each source: the last word of its key, numbered where there are several."""
+    """A key for each source: the last word of its key, numbered where there are several; of one
+    that is its own text, ``given``.
+    """
     found: dict[str, str] = {}
-    for key in texts:
-        word = key.rsplit(" ", 1)[-1]
+    for key, text in texts.items():
+        word = "given" if key == text else key.rsplit(" ", 1)[-1]
         same = sum(other.rsplit("-", 1)[0] == word or other == word for other in found.values())
         found[key] = f"{word}-{same + 1}" if same else word
     return found

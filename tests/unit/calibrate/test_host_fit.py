@@ -17,6 +17,7 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware import load_hardware
+from moesim.report.host import lines
 
 PARTS = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
 PEAK = 2 * 3200e6 * 8
@@ -64,7 +65,7 @@ def test_the_share_that_made_a_run_comes_back(share: float, layers: int) -> None
 def test_the_file_is_a_host_that_makes_the_run(tmp_path: Path) -> None:
     found = fit_host(load_experiment(asked()).experiment, Measured(30.0))
     path = tmp_path / "mine.yaml"
-    path.write_text(host_text(found, "my run of 12 May"))
+    path.write_text(host_text(found, "Mine", "my run of 12 May"))
     machine = str({**PARTS, "host": str(path)})
     assert speed(machine) == pytest.approx(30, rel=1e-3)
     own, base = load_hardware(machine), load_hardware(str(PARTS))
@@ -157,3 +158,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out.unlink()
     assert main(asking) == 0
     assert "nothing is written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("share", "doubt"),
+    [
+        (0.2, "are experts read from disk"),
+        (0.5, None),
+        (0.9, "more than the 80% that copies reach"),
+    ],
+)
+def test_a_share_that_no_real_run_reached_is_doubted(share: float, doubt: str | None) -> None:
+    made = speed(with_share(load_experiment(asked()).experiment.hardware, share))
+    told = "\n".join(lines(fit_host(load_experiment(asked()).experiment, Measured(made))))
+    assert ("warning" in told) == (doubt is not None)
+    assert doubt is None or doubt in told
