@@ -27,11 +27,15 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
     for (family, mine), (colour, marker) in zip(table.groupby("family"), styles, strict=False):
         measured, predicted = (1e3 / mine[name].to_numpy(float) for name in _SPEEDS)
         axes.scatter(measured, predicted, color=colour, marker=marker, label=str(family), s=26)
+        for run, place in zip(mine["run"], zip(measured, predicted, strict=True), strict=True):
+            axes.annotate(str(run), place, (4, -3), textcoords="offset points", fontsize=7)
     times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
     ends = np.array([np.nanmin(times) / MARGIN, np.nanmax(times) * MARGIN])
     axes.plot(ends, ends, color="black", linewidth=0.7)
-    axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee")
+    axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee", zorder=0)
     axes.set(xscale="log", yscale="log", xlim=tuple(ends), ylim=tuple(ends))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.set(xlabel="measured (ms a token)", ylabel="predicted (ms a token)")
     axes.legend(fontsize="small")
 
@@ -78,13 +82,13 @@ def runs_table(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def hosts_table(hosts: Mapping[str, str], fits: Mapping[str, HostFit]) -> list[str]:
-    """Markdown: a line a fitted host; ``hosts``: its CPU by run."""
-    lines = ["| run | host | share of the DRAM peak | -10 %, +10 % | GB/s |", "|" + "---|" * 5]
-    for run, fit in fits.items():
+def hosts_table(fits: Mapping[str, HostFit]) -> list[str]:
+    """Markdown: a line a fitted host, by name."""
+    lines = ["| host | share of the DRAM peak | at -10 %, +10 % speed | GB/s |", "|" + "---|" * 4]
+    for host, fit in fits.items():
         near = ", ".join("none" if share is None else f"{share:.0%}" for share in fit.near)
-        reached = f"{fit.share * fit.host.expert_peak / 1e9:.0f}"
-        lines.append(f"| {run} | {hosts[run]} | {fit.share:.0%} | {near} | {reached} |")
+        reached = f"{fit.host.expert_bytes_per_second / 1e9:.0f}"
+        lines.append(f"| `{host}` | {fit.share:.0%} | {near} | {reached} |")
     return lines
 
 

@@ -30,10 +30,12 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class HostFit:
-    """``share`` of the DRAM peak; ``near``: the shares at ``NEAR`` of the measured speed, None
-    where no share gives that; ``waiting``: the share of the run's time that waits for the CPU.
+    """``share`` of the DRAM peak, found by the experiment ``name``; ``near``: the shares at
+    ``NEAR`` of the measured speed, None where no share gives that; ``waiting``: the share of the
+    run's time that waits for the CPU.
     """
 
+    name: str
     measured: Measured
     profile: HardwareProfile
     share: float
@@ -63,7 +65,7 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
         raise InputError([Problem(OPTION, "", _why_not(speeds, built, measured))])
     near = tuple(speeds.share_of(factor * measured.tokens_per_s) for factor in NEAR)
     waiting = speeds.waiting(share)
-    return HostFit(measured, built.hardware, share, near, waiting)
+    return HostFit(experiment.name, measured, built.hardware, share, near, waiting)
 
 
 def _check(built: Built) -> None:

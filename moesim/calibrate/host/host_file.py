@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.config.yaml import with_end_mark
+from moesim.hardware.layers import GIVEN
+from moesim.hardware.operations.kernels.cpu_expert import FITTED
 
 
 def host_text(fit: HostFit, title: str, source: str) -> str:
@@ -14,8 +16,10 @@ def host_text(fit: HostFit, title: str, source: str) -> str:
     numbers = fit.host.model_dump(mode="json", exclude_none=True)
     used = dict.fromkeys(number["source"] for number in numbers.values())
     texts = {key: fit.profile.sources.get(key, key) for key in used}
-    texts["run"] = f"fitted to one run: {fit.measured.tokens_per_s:g} tokens/s, {source}"
+    texts["run"] = f"{FITTED}: {fit.measured.tokens_per_s:g} tokens/s, {source}"
     short = _short(texts)
+    if GIVEN in texts:
+        texts[GIVEN] = f"{GIVEN} {fit.name}"
     lines = [
         f"title: {json.dumps(title)}",
         "sources:",

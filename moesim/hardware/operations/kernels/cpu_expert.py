@@ -24,18 +24,23 @@ CORE_RATE = 4e10
 reached 86e9 on weights that lay in its cache)."""
 
 
+FITTED = "fitted to one run"
+"""What the source of a share begins with that 'moesim calibrate host' found."""
 REACHED = (0.3, 0.7)
 """Shares of the DRAM peak that real runs reach which compute experts on the CPU."""
 
 
 def host_notes(profile: HardwareProfile) -> list[str]:
     """What an experts' share of the DRAM peak that nobody measured leaves open, and what would
-    narrow it.
+    narrow it; of one that was fitted to a run, to which.
     """
     share = profile.host.expert_fraction
     if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
         return []
-    if not profile.sources.get(share.source, "").startswith("prior"):
+    source = profile.sources.get(share.source, "")
+    if source.startswith(FITTED):
+        return [f"experts on the CPU reach {share.value:.0%} of the DRAM peak, {source}"]
+    if not source.startswith("prior"):
         return []
     least, most = (share.value / end for end in reversed(REACHED))
     reach = (
