@@ -26,9 +26,14 @@ def lines(fit: HostFit) -> Iterator[str]:
 
 
 def _doubts(fit: HostFit) -> Iterator[str]:
-    """What a share beyond those of real runs may be instead."""
+    """What else may be in the share: other threads than the run's, and what a share beyond those of
+    real runs may be instead.
+    """
+    host, threads = fit.host, fit.measured.threads
+    if threads and min(threads, host.cores.value) != (own := round(host.expert_threads)):
+        yield f"warning: the run had {threads} threads, the host {own}: write host.threads"
     least, _ = REACHED
-    most = fit.host.memory_fraction.value
+    most = host.memory_fraction.value
     if fit.share > most:
         yield (
             f"warning: that is more than the {most:.0%} that copies reach: the DRAM is faster than"

@@ -55,10 +55,12 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
     """The share at which ``experiment``, the measured run, makes its output throughput.
 
     InputError where no expert runs on the CPU, where the machine has measurements of such experts,
-    where the run does not fit in memory, and where no share makes that speed.
+    where the run does not fit in memory, where the measured one had other layers on the CPU, and
+    where no share makes that speed.
     """
     built = build(experiment)
     _check(built)
+    _check_same(experiment, built, measured)
     speeds = _Speeds(experiment)
     share = speeds.share_of(measured.tokens_per_s)
     if share is None:
@@ -80,6 +82,16 @@ def _check(built: Built) -> None:
         what = f"the run does not fit in memory, so it is not the measured one: {reason}"
     if what is not None:
         raise InputError(what)
+
+
+def _check_same(experiment: Experiment, built: Built, measured: Measured) -> None:
+    """Whether the measured run had the same layers on the CPU, where it says."""
+    if (first := measured.layers_on_cpu) is None:
+        return
+    layers = sum(layer.moe is not None for layer in built.case.model.decoder_layers[:first])
+    if (own := experiment.experts.on_cpu.layers) != layers:
+        what = f"{own}, but the run had n_cpu_moe {first}; write {layers}"
+        raise InputError(f"experts.on_cpu.layers: {what}")
 
 
 class _Speeds:

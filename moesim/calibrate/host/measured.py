@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,24 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import Dimension, QuantityError
 
 OPTION = "--from-run"
-SPEED = Dimension("a speed", "17.8 tokens/s", {"tokens/s": 1, "tok/s": 1, "t/s": 1}, {})  # type: ignore[dict-item]
+SPEED = Dimension(
+    "a speed", "17.8 tokens/s", dict.fromkeys(("tokens/s", "tok/s", "t/s"), Fraction(1)), {}
+)
 _SHOWN = ("model_type", "cpu_info", "gpu_info", "n_threads", "build_commit")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Decoded tokens a second; ``source``: what is known of the run, "" where nothing is."""
+    """Decoded tokens a second; ``source``: what is known of the run, "" where nothing is.
+
+    ``threads`` that computed; ``layers_on_cpu``: the first so many layers, dense ones too, kept
+    their experts on the host; None where nobody says.
+    """
 
     tokens_per_s: float
     source: str = ""
+    threads: int | None = None
+    layers_on_cpu: int | None = None
 
 
 def measured_run(text: str) -> Measured:
@@ -54,7 +63,12 @@ def _of_llama_bench(path: Path) -> Measured:
         raise InputError([Problem(str(path), "", f"avg_ts '{speed}' is no number above 0")])
     told = [f"{key} {row[key]}" for key in _SHOWN if row.get(key)]
     name = f"llama-bench {path.name}, tg{row['n_gen']} at depth {row.get('n_depth', 0)}"
-    return Measured(float(speed), ", ".join([name, *told]))
+    threads, layers = (_whole(row.get(key)) for key in ("n_threads", "n_cpu_moe"))
+    return Measured(float(speed), ", ".join([name, *told]), threads, layers)
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

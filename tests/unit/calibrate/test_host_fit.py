@@ -117,8 +117,28 @@ def test_a_speed_is_a_text_with_its_unit_or_a_file(tmp_path: Path) -> None:
     assert read.tokens_per_s == 31.5
     assert "tg128 at depth 0" in read.source
     assert "cpu_info AMD Ryzen 9 7950X 16-Core Processor" in read.source
+    assert (read.threads, read.layers_on_cpu) == (16, None)
     path.write_text("\n".join(json.dumps(row) for row in (prompt, ROW)))
     assert measured_run(str(path)) == read
+    path.write_text(json.dumps([{**ROW, "n_cpu_moe": 20}]))
+    assert measured_run(str(path)).layers_on_cpu == 20
+
+
+def test_a_run_with_other_layers_on_the_cpu_is_another_run() -> None:
+    described = load_experiment(asked(layers=24)).experiment
+    with pytest.raises(InputError, match="24, but the run had n_cpu_moe 20; write 20"):
+        fit_host(described, Measured(30, layers_on_cpu=20))
+    whole = fit_host(described, Measured(30, layers_on_cpu=99))
+    assert whole.share == fit_host(described, Measured(30)).share
+
+
+def test_other_threads_than_the_runs_are_told() -> None:
+    described = load_experiment(asked()).experiment
+    told = "\n".join(lines(fit_host(described, Measured(30, threads=6))))
+    assert "warning: the run had 6 threads, the host 8: write host.threads" in told
+    for threads in (None, 8, 16):
+        found = fit_host(described, Measured(30, threads=threads))
+        assert "threads, the host" not in "\n".join(lines(found))
 
 
 @pytest.mark.parametrize(
