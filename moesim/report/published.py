@@ -12,6 +12,7 @@ import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.published.predict import median_error, right_pairs
+from moesim.config.counted import counted
 from moesim.report.style import COLOURS, RC, save_figure
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     for row in judged.to_dict("records"):
         what = f"{row['run']}, with its host fitted to {row['fitted_to']}"
         told.append(f"{what}: {row['error_percent']:+.0f} % of the time a token")
+    hosts = table["host"][table["host"] != ""].value_counts()
+    alone = counted(int((hosts == 1).sum()), "host")
+    told.append(f"{alone} of {len(hosts)} with one run only: nothing judges a fit to it")
     return told
 
 

@@ -41,7 +41,7 @@ def blind(runs: Sequence[PublishedRun]) -> pd.DataFrame:
         waits = (found["time_share"] or {}).get("waiting_for_cpu", 0.0)
         rows.append({
             "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
-            "gpu": run.gpu, "cpu": run.cpu, **_compared(run, speed), "status": found["status"],
+            "gpu": run.gpu, "host": run.host, **_compared(run, speed), "status": found["status"],
             "rests_on": _rests_on(found["price_share"] or {}),
             "waiting_for_cpu_percent": 100 * waits,
             "certainty": run.certainty, "assumed": run.assumed, "source": run.source,

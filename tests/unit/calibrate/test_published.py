@@ -123,6 +123,7 @@ def test_a_host_fitted_to_one_run_predicts_its_other_runs(tmp_path: Path) -> Non
     assert own.error_percent.abs().max() < 0.1
     told = summary(blind(runs), own)
     assert "half, with its host fitted to all: -0 %" in " ".join(told).replace("+0", "-0")
+    assert told[-1] == "1 host of 2 with one run only: nothing judges a fit to it"
     assert hosts_table({"mine": hosts.fits["all"]})[2].startswith("| `mine` | 63% |")
 
 
