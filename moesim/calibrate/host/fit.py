@@ -88,10 +88,11 @@ def _check_same(experiment: Experiment, built: Built, measured: Measured) -> Non
     """Whether the measured run had the same layers on the CPU, where it says."""
     if (first := measured.layers_on_cpu) is None:
         return
-    layers = sum(layer.moe is not None for layer in built.case.model.decoder_layers[:first])
-    if (own := experiment.experts.on_cpu.layers) != layers:
-        what = f"{own}, but the run had n_cpu_moe {first}; write {layers}"
-        raise InputError(f"experts.on_cpu.layers: {what}")
+    model = built.case.model
+    wanted = [layer.index < first for layer in model.moe_layers]
+    if (own := experiment.experts.on_cpu.of(model)) != wanted:
+        what = f"has {sum(own)} layers on the CPU, but the run had n_cpu_moe {first}"
+        raise InputError(f"experts.on_cpu: {what}; write layers: {sum(wanted)}")
 
 
 class _Speeds:

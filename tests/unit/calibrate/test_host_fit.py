@@ -126,8 +126,13 @@ def test_a_speed_is_a_text_with_its_unit_or_a_file(tmp_path: Path) -> None:
 
 def test_a_run_with_other_layers_on_the_cpu_is_another_run() -> None:
     described = load_experiment(asked(layers=24)).experiment
-    with pytest.raises(InputError, match="24, but the run had n_cpu_moe 20; write 20"):
+    with pytest.raises(
+        InputError, match="has 24 layers on the CPU, but the run had n_cpu_moe 20; write layers: 20"
+    ):
         fit_host(described, Measured(30, layers_on_cpu=20))
+    last = load_experiment(asked(experts={"on_cpu": {"layers": list(range(4, 24))}})).experiment
+    with pytest.raises(InputError, match="has 20 layers on the CPU, but the run had n_cpu_moe 20"):
+        fit_host(last, Measured(30, layers_on_cpu=20))
     whole = fit_host(described, Measured(30, layers_on_cpu=99))
     assert whole.share == fit_host(described, Measured(30)).share
 
