@@ -44,7 +44,7 @@ def host(
     from moesim.calibrate.host.host_file import host_text
     from moesim.calibrate.host.measured import measured_run
     from moesim.calibrate.host.run import experiment_of_run
-    from moesim.calibrate.profile_file import write_profile
+    from moesim.calibrate.profile_file import check_profile, write_profile
     from moesim.config.errors import check_apart
     from moesim.config.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
@@ -55,6 +55,7 @@ def host(
     measured = measured_run(run)
     resolved = experiment_of_run(file, overrides or ())
     if out is not None:
+        check_profile(out)
         check_apart(out, file, Path(run), *paths_of(inputs_of([resolved.experiment])))
     with placed(resolved.origins, resolved.file):
         found = fit_host(resolved.experiment, measured)

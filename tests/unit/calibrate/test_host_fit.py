@@ -180,6 +180,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "the run of run.yaml" in out.read_text()
     assert main([*asking, "-o", str(run)]) == 2
     assert "is the file that is read" in capsys.readouterr().err
+    assert main([*asking, "-o", str(tmp_path / "host.txt")]) == 2
+    assert "a profile is a .yaml file" in capsys.readouterr().err
     out.unlink()
     assert main(asking) == 0
     assert "nothing is written" in capsys.readouterr().out
