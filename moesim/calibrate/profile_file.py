@@ -28,9 +28,14 @@ def profile_text(base: str, title: str, fits: Fits) -> str:
 
 def write_profile(path: Path, text: str) -> None:
     """Write a profile's file; InputError for another suffix."""
+    check_profile(path)
+    write_whole(path, text)
+
+
+def check_profile(path: Path) -> None:
+    """An InputError where ``path`` has another suffix than a profile's file."""
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out '{path}': a profile is a .yaml file")
-    write_whole(path, text)
 
 
 def calibrated_lines(part: Calibrated) -> list[str]:

@@ -24,6 +24,9 @@ def breaches(profile: HardwareProfile) -> Iterator[Breach]:
     yield from _memory(profile.datasheet)
     yield from _compute(profile.datasheet)
     yield from _copies(profile.datasheet)
+    if profile.host.remote_node_fraction is not None and profile.host.numa_nodes.value == 1:
+        what = "is of other NUMA nodes, and 'numa_nodes' is 1; leave it out"
+        yield ("host", "remote_node_fraction", "value"), what
     if profile.topology is not None:
         yield from _wiring(profile.topology)
         yield from _host(profile, profile.topology)

@@ -6,11 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from moesim.config.dimensions import BANDWIDTH
 from moesim.config.params import Params
+from moesim.config.units import Bandwidth, within
 from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
 
 Gpu = Annotated[int, Field(ge=0)]
+ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
 
 
 class Host(Params):
@@ -23,7 +26,22 @@ class Host(Params):
     expert_fraction: Sourced[Fraction] | None = Field(
         None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
     )
+    remote_node_fraction: Sourced[Fraction] | None = Field(
+        None,
+        description="What each other NUMA node adds to the memory and the cores of a GPU's own, as"
+        " a share of its own, where experts lie on all nodes; None: they lie on one.",
+    )
     cores: Sourced[Count] = Field(description="Physical cores of the whole host.")
+    threads: Sourced[Count] | None = Field(
+        None,
+        description="Threads of the whole host that compute experts, more than cores count as the"
+        " cores; None: the cores of the nodes where the experts lie.",
+    )
+    thread_bandwidth: Sourced[ThreadRate] | None = Field(
+        None,
+        description="The most bytes of weights that a thread reads a second; None: as many as the"
+        " memory gives it.",
+    )
     layer_start: Sourced[Latency] | None = Field(
         None,
         description="Handing the experts of a layer to the cores, once a layer; None: a prior for"
@@ -44,10 +62,34 @@ class Host(Params):
         return round(self.layer_start.value) if self.layer_start else 0
 
     @property
+    def expert_nodes(self) -> float:
+        """NUMA nodes whose memory and cores the experts of one GPU have."""
+        remote = self.remote_node_fraction
+        return 1.0 + (self.numa_nodes.value - 1) * (remote.value if remote else 0.0)
+
+    @property
+    def expert_threads(self) -> float:
+        """Threads, one a core at most, that compute the experts of one NUMA node."""
+        if self.threads is not None:
+            return float(min(self.threads.value, self.cores.value))
+        return self.cores.value / self.numa_nodes.value * self.expert_nodes
+
+    @property
+    def expert_peak(self) -> float:
+        """DRAM peak of the nodes where the experts of one GPU lie."""
+        return self.memory_bandwidth.value * self.expert_nodes
+
+    @property
+    def thread_bytes_per_second(self) -> float:
+        """The most that all threads read of experts; infinity where nothing is said."""
+        rate = self.thread_bandwidth
+        return self.expert_threads * rate.value if rate else float("inf")
+
+    @property
     def expert_bytes_per_second(self) -> int:
-        """What experts that the CPU computes read of one NUMA node's memory."""
+        """What experts that the CPU computes read of the memory where they lie."""
         fraction = self.expert_fraction or self.memory_fraction
-        return int(self.memory_bandwidth.value * fraction.value)
+        return int(min(self.expert_peak * fraction.value, self.thread_bytes_per_second))
 
 
 class Switch(Params):

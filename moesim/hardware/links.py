@@ -104,7 +104,7 @@ def links_between(
 
 
 def _memory(host: Host, node: int) -> dict[str, int]:
-    return {f"numa {node} memory": host.node_bytes_per_second}
+    return {f"numa {node} memory": int(host.node_bytes_per_second * host.expert_nodes)}
 
 
 def _beyond(host: Host, topology: Topology, gpu: int, direction: Direction) -> dict[str, int]:

@@ -205,11 +205,12 @@ def hosts() -> list[Row]:
 def host_row(host: Any) -> Row:
     """The key figures of a host, all NUMA nodes together; an expert's rate is of memory."""
     nodes = host.numa_nodes.value
+    every = nodes / host.expert_nodes
     return {
         "memory_bytes": host.memory.value,
         "numa_nodes": nodes,
         "memory_bandwidth_bytes_per_s": nodes * host.memory_bandwidth.value,
-        "expert_bytes_per_s": nodes * host.expert_bytes_per_second,
+        "expert_bytes_per_s": round(every * host.expert_bytes_per_second),
         "cores": host.cores.value,
         "core_flop_per_s": host.core_rate.value if host.core_rate else None,
     }

@@ -53,6 +53,15 @@ BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "m3-ultra-512gb": (1024, 6.4, 477),
     "m4-max-128gb": (512, 8.533, 119),
 }
+
+
+def _fitted(name: str) -> bool:
+    """Whether the host's experts were fitted to a run."""
+    path = part_file("host", name)
+    assert path is not None
+    return "fitted to one run: " in path.read_text()
+
+
 LANE = {3: 0.984, 4: 1.969, 5: 3.938}  # GB/s
 
 
@@ -91,6 +100,7 @@ def test_a_gpus_rates_are_possible(name: str) -> None:
 @pytest.mark.parametrize("name", part_names("host"))
 def test_a_hosts_bandwidth_is_its_channels_times_their_rate(name: str) -> None:
     title, host = _host(name)
+    reached = host.expert_bytes_per_second / host.expert_nodes
     words = {"two": 2, "four": 4, "eight": 8, "twelve": 12}
     source = load_hardware(text_of({"gpu": "rtx-3090", "host": name})).sources
     told = source.get(f"{name} dram", "")
@@ -101,10 +111,21 @@ def test_a_hosts_bandwidth_is_its_channels_times_their_rate(name: str) -> None:
             assert f"{word} channels" not in title or count == channels
     assert host.numa_nodes.value == (2 if "-2s" in name else 1)
     assert (host.core_rate is not None) == name.endswith("-amx")
-    assert host.expert_bytes_per_second < host.node_bytes_per_second < host.memory_bandwidth.value
+    if not _fitted(name):
+        assert reached < host.node_bytes_per_second
+    assert max(reached, host.node_bytes_per_second) < host.memory_bandwidth.value
     assert 4 <= host.cores.value / host.numa_nodes.value <= 128
     if name.endswith("gb"):
         assert host.memory.value >> 30 == int(name.rsplit("-", 1)[1][:-2])
+
+
+@pytest.mark.parametrize("name", [name for name in part_names("host") if _fitted(name)])
+def test_a_fitted_hosts_name_has_its_channels(name: str) -> None:
+    rate, channels = re.search(r"ddr\d-(\d+)-(\d+)ch", name).groups()  # type: ignore[union-attr]
+    host = _host(name)[1]
+    peak = int(channels) * int(rate) * 8e6
+    assert host.memory_bandwidth.value == pytest.approx(peak, rel=0.001)
+    assert 0.2 < host.expert_fraction.value < 1  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", part_names("link"))

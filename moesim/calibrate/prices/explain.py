@@ -19,7 +19,11 @@ from moesim.hardware.parts import Amount, Part
 from moesim.hardware.profile import HardwareProfile
 
 WHOLE = "FLOPs with weights on a GPU are of whole tiles: padding is multiplied too"
-BOUNDS = {"reads": "memory (reads)", "products": "compute (products)"}
+BOUNDS = {
+    "reads": "memory (reads)",
+    "threads": "threads (what they read)",
+    "products": "compute (products)",
+}
 
 
 def explained(profile: HardwareProfile, values: Mapping[str, object], method: str) -> Table:

@@ -126,6 +126,21 @@ def one_memory_holds_all(experiment: Experiment, model: ModelSpec | None) -> Con
     return Conflict(keys, f"{what} to load them from and to; write all")
 
 
+def host_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Several GPUs share the cores and the memory of their own NUMA nodes."""
+    del model
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    if hardware is None or hardware.host.numa_nodes.value == 1:
+        return None
+    host, gpus = hardware.host, experiment.parallelism.expert // (experiment.parallelism.nodes or 1)
+    given = [key for key in ("remote_node_fraction", "threads") if getattr(host, key) is not None]
+    if gpus <= 1 or not given:
+        return None
+    what = f"{counted(gpus, 'GPU')} share {counted(host.numa_nodes.value, 'NUMA node')}, and"
+    what += f" host.{given[0]} is of a host that works for one GPU; leave it out, or write 1"
+    return Conflict(("parallelism.expert", "parallelism.nodes", "hardware"), what)
+
+
 def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A slot of a pool over all layers takes an expert of any of them."""
     if model is None or experiment.experts.policy.scope != "global":
@@ -257,6 +272,7 @@ RULES: tuple[Rule, ...] = (
     expert_for_every_gpu,
     gpus_on_nodes,
     one_memory_holds_all,
+    host_of_one_gpu,
     one_pool_of_equal_slots,
     slots_of_one_layer,
     host_beside_the_device,

@@ -98,8 +98,9 @@ def twice_dram(hardware: HardwareProfile) -> HardwareProfile:
 
 
 def twice_cores(hardware: HardwareProfile) -> HardwareProfile:
-    """Twice the cores."""
-    host = changed(hardware.host, cores=times(hardware.host.cores, 2))
+    """Twice the cores, and the threads on them."""
+    host, threads = hardware.host, hardware.host.threads
+    host = changed(host, cores=times(host.cores, 2), threads=threads and times(threads, 2))
     return changed(hardware, host=host, calibrated=_host_fits(hardware, "compute"))
 
 

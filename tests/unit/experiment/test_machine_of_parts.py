@@ -155,6 +155,24 @@ def test_an_assumed_host_says_its_range_and_what_would_narrow_it() -> None:
         assert "host_notes" not in told
 
 
+def test_a_fitted_host_says_to_which_run() -> None:
+    on_cpu = {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}
+    machine = {**PARTS, "host": "core-i9-13900k-ddr5-4000-2ch"}
+    summary = simulate(load_experiment(asked(machine, experts=on_cpu)).experiment).summary
+    (note,) = summary["host_notes"]
+    assert "of the DRAM peak, fitted to one run: 17.76 tokens/s, llama.cpp" in note
+
+
+def test_threads_of_two_sockets_work_for_one_gpu() -> None:
+    host = {"base": "epyc-7003-2s", "threads": 16}
+    machine = {**PARTS, "host": host}
+    assert load_experiment(asked(machine)).experiment.parallelism.expert == 1
+    (what,) = problems(asked(machine, parallelism={"expert": 2}))
+    assert what.startswith("experiment: parallelism.expert: 2 GPUs share 2 NUMA nodes, and")
+    one = {**PARTS, "host": {"base": HOST, "threads": 8}}
+    assert load_experiment(asked(one, parallelism={"expert": 2})).experiment.parallelism.expert == 2
+
+
 def test_the_schema_has_the_parts() -> None:
     name, parts = json_schema()["properties"]["hardware"]["anyOf"]
     assert name == {"type": "string", "minLength": 1}

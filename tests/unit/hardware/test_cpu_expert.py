@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moesim.calibrate.prices.explain import explained
+from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
+from moesim.hardware.choice import text_of
 from moesim.hardware.operations.kernels.cpu_expert import CORE_RATE, START_NS
 from moesim.model import load_model
 
@@ -45,3 +48,84 @@ def test_gpus_of_a_node_share_its_cores_and_memory(layer):
 def test_more_rows_never_cost_less(layer):
     price = costs("rtx-3060-12gb").cpu_expert_ns(layer, np.arange(0, 3000, 7))
     assert (np.diff(price) >= 0).all()
+
+
+def host(**numbers):
+    """A host of 4 cores and 100 GB/s a NUMA node, of which experts reach half; starts are free."""
+    own = {"memory": "64 GiB", "numa_nodes": 1, "memory_bandwidth": "100 GB/s", "cores": 4,
+           "memory_fraction": "80 %", "expert_fraction": "50 %", "layer_start": "0 us",
+           "core_rate": "100 TFLOP/s", **numbers}  # fmt: skip
+    return text_of({"gpu": "rtx-3090", "host": own})
+
+
+def read_ns(layer, **numbers):
+    return costs(host(**numbers)).cpu_expert_ns(layer, [1])[0]
+
+
+def test_threads_cap_what_is_read(layer):
+    size = layer.moe.expert.bytes
+    assert read_ns(layer) == pytest.approx(size / 50, abs=1)
+    assert read_ns(layer, thread_bandwidth="10 GB/s") == pytest.approx(size / 40, abs=1)
+    assert read_ns(layer, thread_bandwidth="20 GB/s") == pytest.approx(size / 50, abs=1)
+    few = {"thread_bandwidth": "10 GB/s", "threads": 3}
+    assert read_ns(layer, **few) == pytest.approx(size / 30, abs=1)
+    many = {"thread_bandwidth": "10 GB/s", "threads": 8}
+    assert read_ns(layer, **many) == pytest.approx(size / 40, abs=1), "a thread a core counts"
+    two = {"thread_bandwidth": "10 GB/s", "cores": 8, "numa_nodes": 2}
+    assert read_ns(layer, **two) == pytest.approx(size / 40, abs=1), "the cores of one node"
+
+
+def test_threads_are_what_computes(layer):
+    expert = layer.moe.expert
+    elements = 3 * expert.hidden_size * expert.intermediate_size
+    slow = {"core_rate": "1 GFLOP/s"}
+    assert read_ns(layer, **slow) == pytest.approx(2 * elements / 4, rel=1e-6)
+    assert read_ns(layer, threads=2, **slow) == pytest.approx(2 * elements / 2, rel=1e-6)
+    both = {"cores": 8, "numa_nodes": 2, "threads": 6, **slow}
+    assert read_ns(layer, **both) == pytest.approx(2 * elements / 6, rel=1e-6)
+
+
+def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
+    size, expert = layer.moe.expert.bytes, layer.moe.expert
+    two = {"numa_nodes": 2, "cores": 8}
+    assert read_ns(layer, **two) == pytest.approx(size / 50, abs=1), "experts lie on one"
+    assert read_ns(layer, remote_node_fraction="60 %", **two) == pytest.approx(size / 80, abs=1)
+    four = {"numa_nodes": 4, "cores": 16, "remote_node_fraction": "100 %"}
+    assert read_ns(layer, **four) == pytest.approx(size / 200, abs=1)
+    elements = 3 * expert.hidden_size * expert.intermediate_size
+    slow = {**two, "remote_node_fraction": "50 %", "core_rate": "1 GFLOP/s"}
+    assert read_ns(layer, **slow) == pytest.approx(2 * elements / 6, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "what"),
+    [
+        ({"threads": 0}, "threads"),
+        ({"thread_bandwidth": "2 TB/s"}, "thread_bandwidth"),
+        ({"thread_bandwidth": "12 MB/s"}, "thread_bandwidth"),
+        ({"remote_node_fraction": "50 %"}, "'numa_nodes' is 1"),
+        ({"remote_node_fraction": "0 %", "numa_nodes": 2}, "remote_node_fraction"),
+    ],
+)
+def test_hosts_that_cannot_be(numbers, what):
+    with pytest.raises(InputError, match=what):
+        load_hardware(host(**numbers))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bound"),
+    [
+        ({}, "memory (reads)"),
+        ({"thread_bandwidth": "10 GB/s"}, "threads (what they read)"),
+        ({"thread_bandwidth": "20 GB/s"}, "memory (reads)"),
+        ({"core_rate": "1 GFLOP/s", "thread_bandwidth": "10 GB/s"}, "compute (products)"),
+    ],
+)
+def test_explain_says_what_binds(layer, numbers, bound):
+    values = {"op": "cpu_expert", "tokens": 1, "hidden": 4096, "inter": 14336, "dtype": "bf16"}
+    table = explained(load_hardware(host(**numbers)), values, "auto")
+    terms = list(table.columns[0].cells)
+    assert list(table.columns[2].cells)[terms.index("bound by")] == bound
+    price = float(str(list(table.columns[1].cells)[terms.index("price")]))
+    name = {"memory (reads)": "reads", "threads (what they read)": "threads"}.get(bound, "products")
+    assert float(str(list(table.columns[1].cells)[terms.index(f"  {name}")])) == price

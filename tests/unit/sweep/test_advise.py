@@ -183,17 +183,22 @@ def differences(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any,
     return {place: values for part in found for place, values in part.items()}
 
 
+PARTLY = (
+    "gb10",
+    "{gpu: rtx-3090, host: ddr4-3200-2ch-64gb}",
+    "{gpu: rtx-3090, host: {base: epyc-7003-1s, threads: 16}}",
+)
 EXPECTED = {
     "next_pcie": ("pcie", "copies", "peers.bandwidth", "switches"),
     "twice_dram": ("host.memory_bandwidth",),
-    "twice_cores": ("host.cores",),
+    "twice_cores": ("host.cores", "host.threads"),
     "memory_x1.5": ("datasheet.memory.",),
     "memory_x2": ("datasheet.memory.",),
     "twice_gpu_bandwidth": ("memory_bandwidth", "calibrated"),
 }
 
 
-@pytest.mark.parametrize("machine", [*WHOLE, "gb10", "{gpu: rtx-3090, host: ddr4-3200-2ch-64gb}"])
+@pytest.mark.parametrize("machine", [*WHOLE, *PARTLY])
 @pytest.mark.parametrize("key", UPGRADED)
 def test_an_upgrade_is_a_profile_that_differs_only_there(
     tmp_path: Path, key: str, machine: str

@@ -24,18 +24,23 @@ CORE_RATE = 4e10
 reached 86e9 on weights that lay in its cache)."""
 
 
+FITTED = "fitted to one run"
+"""What the source of a share begins with that 'moesim calibrate host' found."""
 REACHED = (0.3, 0.7)
 """Shares of the DRAM peak that real runs reach which compute experts on the CPU."""
 
 
 def host_notes(profile: HardwareProfile) -> list[str]:
     """What an experts' share of the DRAM peak that nobody measured leaves open, and what would
-    narrow it.
+    narrow it; of one that was fitted to a run, to which.
     """
     share = profile.host.expert_fraction
     if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
         return []
-    if not profile.sources.get(share.source, "").startswith("prior"):
+    source = profile.sources.get(share.source, "")
+    if source.startswith(FITTED):
+        return [f"experts on the CPU reach {share.value:.0%} of the DRAM peak, {source}"]
+    if not source.startswith("prior"):
         return []
     least, most = (share.value / end for end in reversed(REACHED))
     reach = (
@@ -44,10 +49,8 @@ def host_notes(profile: HardwareProfile) -> list[str]:
     span = (
         f"reached {REACHED[0]:.0%} to {REACHED[1]:.0%}, so they may take {least:.1f} to {most:.1f}"
     )
-    remedy = (
-        "times as long; the tokens/s of one run with all experts on the CPU would narrow it, as"
-    )
-    return [f"{reach} {span} {remedy} hardware.host.expert_fraction"]
+    remedy = "times as long; the tokens/s of one run of this host would narrow it"
+    return [f"{reach} {span} {remedy} ('moesim calibrate host')"]
 
 
 class CpuExpert(Operation):
@@ -86,18 +89,19 @@ class CpuExpert(Operation):
     def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
         """The longer of reading and computing, for each of the GPUs that share the node."""
         host, sharing = self.hardware.host, self.gpus_per_node
-        read = np.float64(expert.bytes * NS / host.expert_bytes_per_second)
-        core = host.core_rate.value if host.core_rate else CORE_RATE
-        rate = host.cores.value / host.numa_nodes.value * core
+        size = np.float64(expert.bytes)
+        read = np.float64(size * NS / host.expert_bytes_per_second)
+        rate = host.expert_threads * (host.core_rate.value if host.core_rate else CORE_RATE)
         computed = operations * NS / rate
 
         def both() -> Detail:
-            fraction = host.expert_fraction or host.memory_fraction
-            peak, share = host.memory_bandwidth.value, fraction.value / sharing
-            size, times = np.float64(expert.bytes), (read * sharing, computed * sharing)
-            reads = Amount("reads", np.asarray(times[0]), np.asarray(size), "B", peak, share)
-            products = Amount("products", times[1], operations, "FLOP", rate, 1 / sharing)
-            return Detail((reads, products))
+            share = (host.expert_fraction or host.memory_fraction).value
+            dram, most = host.expert_peak * share, host.thread_bytes_per_second
+            reads = _reads("reads", size, sharing, host.expert_peak, share)
+            threads = [_reads("threads", size, sharing, most, 1.0)] if most < dram else []
+            times = computed * sharing
+            products = Amount("products", times, operations, "FLOP", rate, 1 / sharing)
+            return Detail((reads, *threads, products))
 
         return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)
 
@@ -108,6 +112,12 @@ class CpuExpert(Operation):
         expert = _expert(layer)
         columns = {"hidden": expert.hidden_size, "inter": expert.intermediate_size}
         return fitted_source(fit.measured, columns | {"tokens": np.asarray(rows)})
+
+
+def _reads(name: str, size: Floats | np.float64, sharing: int, peak: float, share: float) -> Amount:
+    """Reading ``size`` bytes at a share of ``peak``, of which each of the GPUs has its part."""
+    time_ns = np.asarray(size * NS / (peak * share) * sharing)
+    return Amount(name, time_ns, np.asarray(size), "B", peak, share / sharing)
 
 
 def _expert(layer: LayerSpec) -> FfnSpec:

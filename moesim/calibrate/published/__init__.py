@@ -1,0 +1,1 @@
+"""Published runs of real engines: what they measured, beside what moesim makes of them."""

@@ -1,0 +1,69 @@
+"""A folder of published runs: one experiment each, and a table of what they measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesim.config.errors import InputError, Problem
+
+TABLE = "measured.csv"
+COLUMNS = (
+    "run", "engine", "model", "gpu", "cpu", "host", "measured_tokens_per_s", "setting", "certainty",
+    "assumed", "source",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A row of the table, and the ``file`` of its experiment; ``host``: a name for the machine
+    whose CPU computes experts, "" where none does.
+    """
+
+    run: str
+    engine: str
+    model: str
+    gpu: str
+    cpu: str
+    host: str
+    measured_tokens_per_s: float
+    setting: str
+    certainty: str
+    assumed: str
+    source: str
+    file: Path
+
+    @property
+    def family(self) -> str:
+        """The engine without its version."""
+        return self.engine.split()[0]
+
+
+def read_pack(folder: Path) -> list[PublishedRun]:
+    """The runs of ``folder``: its ``measured.csv``, and ``RUN.yaml`` for each row.
+
+    InputError for columns that are missing, speeds that are none, and runs without a file.
+    """
+    path = folder / TABLE
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(str(path), "", f"cannot be read: {error}")]) from None
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        what = f"has no column '{missing[0]}'; it needs {', '.join(COLUMNS)}"
+        raise InputError([Problem(f"{path}:1", "", what)])
+    rows = table[list(COLUMNS)].to_dict("records")
+    return [_run(folder, f"{path}:{line}", row) for line, row in enumerate(rows, 2)]
+
+
+def _run(folder: Path, where: str, row: dict[Any, Any]) -> PublishedRun:
+    speed = pd.to_numeric(row["measured_tokens_per_s"], errors="coerce")
+    if not 0 < speed < float("inf"):
+        what = f"'{row['measured_tokens_per_s']}' is no number above 0"
+        raise InputError([Problem(where, "measured_tokens_per_s", what)])
+    if not (file := folder / f"{row['run']}.yaml").is_file():
+        raise InputError([Problem(where, "run", f"there is no experiment {file}")])
+    return PublishedRun(**{**row, "measured_tokens_per_s": float(speed), "file": file})

@@ -1,0 +1,122 @@
+"""What moesim makes of published runs: blind, and with hosts fitted to other runs of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesim.calibrate.host.fit import HostFit, fit_host, with_share
+from moesim.calibrate.host.measured import Measured
+from moesim.calibrate.host.run import experiment_of_run
+from moesim.calibrate.published.pack import PublishedRun
+from moesim.config.errors import InputError
+from moesim.experiment.running.run import simulate
+from moesim.experiment.schema.experiment import Experiment
+
+JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
+
+
+@dataclass(frozen=True)
+class FittedHosts:
+    """By run: the fit of its host (``fits``), or why there is none (``refused``)."""
+
+    fits: Mapping[str, HostFit]
+    refused: Mapping[str, str]
+
+
+def blind(runs: Sequence[PublishedRun]) -> pd.DataFrame:
+    """A row a run, with the host's prior: measured and predicted tokens/s, the error of the time a
+    token (``error_percent``; above 0: too slow), what the time rests on (``rests_on``) and waits
+    for (``waiting_for_cpu_percent``), and what was assumed. NaN where a run does not fit in memory.
+    """
+    rows = []
+    for run in runs:
+        found = simulate(experiment_of_run(run.file).experiment).summary
+        speed = found["output_throughput"] if found["status"] == "ok" else np.nan
+        waits = (found["time_share"] or {}).get("waiting_for_cpu", 0.0)
+        rows.append({
+            "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
+            "gpu": run.gpu, "host": run.host, **_compared(run, speed), "status": found["status"],
+            "rests_on": _rests_on(found["price_share"] or {}),
+            "waiting_for_cpu_percent": 100 * waits,
+            "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def fitted_hosts(runs: Sequence[PublishedRun]) -> FittedHosts:
+    """The share of each run that has a host, fitted to it alone."""
+    fits: dict[str, HostFit] = {}
+    refused: dict[str, str] = {}
+    for run in runs:
+        if not run.host:
+            continue
+        measured = Measured(run.measured_tokens_per_s, f"{run.engine}, {run.source}")
+        try:
+            fits[run.run] = fit_host(_experiment(run), measured)
+        except InputError as error:
+            refused[run.run] = str(error).removeprefix("--from-run: ")
+    return FittedHosts(fits, refused)
+
+
+def judged(runs: Sequence[PublishedRun], hosts: FittedHosts) -> pd.DataFrame:
+    """Every run predicted with the host that another run of the same host was fitted to."""
+    rows: list[dict[str, Any]] = []
+    for fitted in runs:
+        if fitted.run not in hosts.fits:
+            continue
+        share = hosts.fits[fitted.run].share
+        for run in runs:
+            if run.host == fitted.host and run.run != fitted.run:
+                found = simulate(_with_share(_experiment(run), share)).summary
+                speed = found["output_throughput"]
+                rows.append({"fitted_to": fitted.run, "run": run.run, **_compared(run, speed)})
+    return pd.DataFrame(rows, columns=JUDGED)
+
+
+def median_error(table: pd.DataFrame) -> float:
+    """The median of the errors' sizes, in percent of the measured time a token."""
+    return float(table["error_percent"].abs().median())
+
+
+def right_pairs(table: pd.DataFrame) -> tuple[int, int]:
+    """Of the pairs of runs of one engine: how many moesim puts in the measured order, and all."""
+    right = [
+        (first - second) * (one - other) > 0
+        for _, mine in table.dropna(subset="error_percent").groupby("family")
+        for (first, one), (second, other) in combinations(_speeds(mine), 2)
+    ]
+    return sum(right), len(right)
+
+
+def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    yield from zip(table["measured_tokens_per_s"], table["predicted_tokens_per_s"], strict=True)
+
+
+def _experiment(run: PublishedRun) -> Experiment:
+    return experiment_of_run(run.file).experiment
+
+
+def _with_share(experiment: Experiment, share: float) -> Experiment:
+    return experiment.model_copy(update={"hardware": with_share(experiment.hardware, share)})
+
+
+def _compared(run: PublishedRun, speed: float) -> dict[str, float]:
+    measured = run.measured_tokens_per_s
+    return {
+        "measured_tokens_per_s": measured,
+        "predicted_tokens_per_s": speed,
+        "error_percent": 100 * (measured / speed - 1),
+    }
+
+
+def _rests_on(shares: Mapping[str, float]) -> str:
+    """The shares of the time by what prices it, the largest first."""
+    least = 0.005  # which rounds to a percent
+    told = sorted(((share, name) for name, share in shares.items() if share >= least), reverse=True)
+    return ", ".join(f"{name} {share:.0%}" for share, name in told)

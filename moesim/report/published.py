@@ -1,0 +1,99 @@
+"""Published runs beside moesim's: a figure, and a table for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from moesim.calibrate.host.fit import HostFit
+from moesim.calibrate.published.predict import median_error, right_pairs
+from moesim.config.counted import counted
+from moesim.report.style import COLOURS, RC, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = "osD^v<>P"
+MARGIN, BAND = 1.3, 1.25
+
+
+def draw(table: pd.DataFrame, axes: Axes) -> None:
+    """Predicted over measured time a token of ``blind``'s ``table``, by engine."""
+    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    for (family, mine), (colour, marker) in zip(table.groupby("family"), styles, strict=False):
+        measured, predicted = (1e3 / mine[name].to_numpy(float) for name in _SPEEDS)
+        axes.scatter(measured, predicted, color=colour, marker=marker, label=str(family), s=26)
+        for run, place in zip(mine["run"], zip(measured, predicted, strict=True), strict=True):
+            axes.annotate(str(run), place, (4, -3), textcoords="offset points", fontsize=7)
+    times = 1e3 / table[list(_SPEEDS)].to_numpy(float)
+    ends = np.array([np.nanmin(times) / MARGIN, np.nanmax(times) * MARGIN])
+    axes.plot(ends, ends, color="black", linewidth=0.7)
+    axes.fill_between(ends, ends / BAND, ends * BAND, color="#eeeeee", zorder=0)
+    axes.set(xscale="log", yscale="log", xlim=tuple(ends), ylim=tuple(ends))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.set(xlabel="measured (ms a token)", ylabel="predicted (ms a token)")
+    axes.legend(fontsize="small")
+
+
+def save(table: pd.DataFrame, path: Path) -> Path:
+    """Draw ``table`` into ``path``; the band is 25 % to either side."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(6, 5), layout="constrained")
+        FigureCanvasAgg(sheet)
+        draw(table, sheet.add_subplot())
+        save_figure(sheet, path)
+    return path
+
+
+def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
+    """The median error, by how the experts are served too, the order, and the judged hosts."""
+    on_cpu = table["waiting_for_cpu_percent"] > 0
+    right, pairs = right_pairs(table)
+    told = [f"median error of the time a token: {median_error(table):.0f} % of {len(table)} runs"]
+    for name, part in (("experts on the CPU", table[on_cpu]), ("all others", table[~on_cpu])):
+        told.append(f"  {name}: {median_error(part):.0f} % of {len(part)} runs")
+    told.append(f"pairs of one engine in the measured order: {right} of {pairs}")
+    for row in judged.to_dict("records"):
+        what = f"{row['run']}, with its host fitted to {row['fitted_to']}"
+        told.append(f"{what}: {row['error_percent']:+.0f} % of the time a token")
+    hosts = table["host"][table["host"] != ""].value_counts()
+    alone = counted(int((hosts == 1).sum()), "host")
+    told.append(f"{alone} of {len(hosts)} with one run only: nothing judges a fit to it")
+    return told
+
+
+def runs_table(table: pd.DataFrame) -> list[str]:
+    """Markdown: a line a run."""
+    lines = [
+        "| run | engine | model | GPU | measured | blind | error of ms | rests on | assumed |",
+        "|" + "---|" * 9,
+    ]
+    for row in table.to_dict("records"):
+        speeds = (f"{row[name]:.4g}" for name in _SPEEDS)
+        cells = (row["run"], row["engine"], row["model"], row["gpu"], *speeds)
+        error = f"{row['error_percent']:+.0f} %"
+        lines.append(f"| {' | '.join((*cells, error, row['rests_on'], row['assumed']))} |")
+    return lines
+
+
+def hosts_table(fits: Mapping[str, HostFit]) -> list[str]:
+    """Markdown: a line a fitted host, by name."""
+    lines = ["| host | share of the DRAM peak | at -10 %, +10 % speed | GB/s |", "|" + "---|" * 4]
+    for host, fit in fits.items():
+        near = ", ".join("none" if share is None else f"{share:.0%}" for share in fit.near)
+        reached = f"{fit.host.expert_bytes_per_second / 1e9:.0f}"
+        lines.append(f"| `{host}` | {fit.share:.0%} | {near} | {reached} |")
+    return lines
+
+
+_SPEEDS = ("measured_tokens_per_s", "predicted_tokens_per_s")

@@ -1,0 +1,167 @@
+"""Published runs: the pack that is committed, and how runs are compared and judged."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from moesim.calibrate.host.fit import with_share
+from moesim.calibrate.published.pack import COLUMNS, PublishedRun, read_pack
+from moesim.calibrate.published.predict import (
+    blind,
+    fitted_hosts,
+    judged,
+    median_error,
+    right_pairs,
+)
+from moesim.config.errors import InputError
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
+from moesim.hardware.layers import part_names
+from moesim.report.published import hosts_table, runs_table, save, summary
+
+ROOT = Path(__file__).parents[3]
+PACK = read_pack(ROOT / "experiments" / "published")
+PARTS = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
+MOST_LINES = 15
+
+
+def described(layers: int, **experts: Any) -> dict[str, Any]:
+    return {"model": "gpt-oss-20b", "hardware": PARTS, "workload": {"requests": 1},
+            "experts": {"on_cpu": {"layers": layers}, **experts}}  # fmt: skip
+
+
+def speed(experiment: dict[str, Any], share: float) -> float:
+    read = load_experiment(experiment).experiment
+    changed = read.model_copy(update={"hardware": with_share(read.hardware, share)})
+    return float(simulate(changed).summary["output_throughput"])
+
+
+def row(run: str, tokens_per_s: object, **more: str) -> dict[str, str]:
+    plain = dict.fromkeys(COLUMNS, "-")
+    return {**plain, "run": run, "host": "", "measured_tokens_per_s": str(tokens_per_s), **more}
+
+
+def written(folder: Path, rows: list[dict[str, str]], **files: dict[str, Any]) -> Path:
+    with (folder / "measured.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("run", PACK, ids=lambda run: run.run)
+def test_a_published_run_is_told_in_few_lines_and_rests_on_no_fit(run: PublishedRun) -> None:
+    text = run.file.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    assert text.startswith(f"# {run.engine.split()[0]}")
+    assert run.source
+    assert run.certainty
+    experiment = load_experiment(run.file).experiment
+    assert experiment.name == f"published-{run.run}"
+    hardware = needed("hardware", experiment.hardware, experiment.folders)
+    share = hardware.host.expert_fraction
+    assert not run.host or hardware.sources[share.source].startswith("prior")
+
+
+def test_every_file_of_the_pack_has_a_row() -> None:
+    files = {path.stem for path in (ROOT / "experiments" / "published").glob("*.yaml")}
+    assert files == {run.run for run in PACK}
+
+
+def test_the_page_has_every_run_and_every_fitted_host() -> None:
+    page = (ROOT / "docs" / "published_runs.md").read_text()
+    for run in PACK:
+        assert f"\n| {run.run} | {run.engine} |" in page
+    fitted = {run.host for run in PACK} & set(part_names("host"))
+    assert len(fitted) == 10
+    for name in fitted:
+        assert f"\n| `{name}` |" in page
+
+
+def test_errors_are_of_the_time_a_token(tmp_path: Path) -> None:
+    made = speed(described(24), 0.5)
+    rows = [row("slow", 0.8 * made), row("fast", 2 * made)]
+    runs = read_pack(written(tmp_path, rows, slow=described(24), fast=described(24)))
+    table = blind(runs).set_index("run")
+    assert table.predicted_tokens_per_s["slow"] == pytest.approx(made)
+    assert table.error_percent["slow"] == pytest.approx(-20)
+    assert table.error_percent["fast"] == pytest.approx(100)
+    assert median_error(table) == pytest.approx(60)
+    assert table.waiting_for_cpu_percent["slow"] > 50
+    assert table.rests_on["slow"].startswith("datasheet")
+
+
+def test_a_host_fitted_to_one_run_predicts_its_other_runs(tmp_path: Path) -> None:
+    share = 0.63
+    cpu, half = described(24), described(12)
+    rows = [
+        row("all", speed(cpu, share), host="mine"),
+        row("half", speed(half, share), host="mine"),
+        row("other", speed(cpu, 0.4), host="other"),
+        row("wrong", 5000, host="mine"),
+        row("none", 100),
+    ]
+    files = {"half": half, **dict.fromkeys(("all", "other", "wrong", "none"), cpu)}
+    runs = read_pack(written(tmp_path, rows, **files))
+    hosts = fitted_hosts(runs)
+    assert set(hosts.fits) == {"all", "half", "other"}
+    assert "too fast" in hosts.refused["wrong"]
+    assert hosts.fits["all"].share == pytest.approx(share, abs=2e-4)
+    table = judged(runs, hosts)
+    pairs = set(zip(table.fitted_to, table.run, strict=True))
+    assert pairs == {("all", "half"), ("half", "all"), ("all", "wrong"), ("half", "wrong")}
+    own = table[table.run != "wrong"]
+    assert own.error_percent.abs().max() < 0.1
+    told = summary(blind(runs), own)
+    assert "half, with its host fitted to all: -0 %" in " ".join(told).replace("+0", "-0")
+    assert told[-1] == "1 host of 2 with one run only: nothing judges a fit to it"
+    assert hosts_table({"mine": hosts.fits["all"]})[2].startswith("| `mine` | 63% |")
+
+
+def test_pairs_are_of_one_engine_and_in_order() -> None:
+    table = pd.DataFrame({
+        "family": ["a", "a", "a", "b", "b"],
+        "measured_tokens_per_s": [1.0, 2.0, 3.0, 10.0, 20.0],
+        "predicted_tokens_per_s": [5.0, 4.0, 6.0, 1.0, float("nan")],
+        "error_percent": [0.0, 0.0, 0.0, 0.0, float("nan")],
+    })  # fmt: skip
+    assert right_pairs(table) == (2, 3)
+
+
+def test_the_figure_and_the_table(tmp_path: Path) -> None:
+    table = pd.DataFrame({
+        "run": ["r1", "r2"], "family": ["a", "b"], "engine": ["a 1", "b"], "model": ["m", "m"],
+        "gpu": ["g", "g"], "measured_tokens_per_s": [10.0, 20.0],
+        "predicted_tokens_per_s": [12.0, 18.0], "error_percent": [-16.7, 11.1],
+        "rests_on": ["datasheet 100%"] * 2, "assumed": ["nothing", ""],
+    })  # fmt: skip
+    assert save(table, tmp_path / "runs.png").stat().st_size > 5_000
+    line = "| r1 | a 1 | m | g | 10 | 12 | -17 % | datasheet 100% | nothing |"
+    assert runs_table(table)[2] == line
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([row("one", "fast")], "2: measured_tokens_per_s: 'fast' is no number above 0"),
+        ([row("one", 1), row("two", 0)], "3: measured_tokens_per_s: '0' is no number above 0"),
+        ([row("missing", 1)], "2: run: there is no experiment"),
+        ([{"run": "one"}], "1: has no column 'engine'"),
+    ],
+)
+def test_tables_that_cannot_be(tmp_path: Path, rows: list[dict[str, str]], what: str) -> None:
+    folder = written(tmp_path, rows, one=described(24), two=described(24))
+    with pytest.raises(InputError) as caught:
+        read_pack(folder)
+    assert what in str(caught.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_pack(tmp_path / "nowhere")
