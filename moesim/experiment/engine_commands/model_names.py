@@ -1,0 +1,170 @@
+"""Models by the names that engines' command lines have: repositories and files, as cards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from moesim.config.paths import look_up
+from moesim.model import load_model, model_names
+from moesim.model.chosen import FORMATS, SEPARATOR
+from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.model.loader import CARDS
+
+GGUF = ".gguf"
+_REPOSITORY = re.compile(r"huggingface\.co/([\w.-]+/[\w.-]+)")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
+_FORMAT = re.compile(
+    r"[-_.](?P<format>(?:ud-)?(?:i?q\d\w*|tq\d_\d|mxfp4(?:_moe)?|bf16|f16|fp16|f32)"
+    r"|fp8(?:-block|-dynamic)?|nvfp4|mxfp4|awq(?:-4bit)?|gptq(?:-int4)?|int4|int8)$"
+)
+_TRAINED = re.compile(r"-(instruct|thinking|chat|base|it|hf|exp|preview|original|\d{4})$")
+_VERSION = re.compile(r"-v\d(\.\d)?$")
+"""Words behind a model's name that say how it was trained, not what shape it has."""
+_UNSLOTH: Mapping[str, str] = {
+    "q2_k_xl": "q2_k", "q3_k_xl": "q3_k_m", "q4_k_xl": "q4_k_m", "q5_k_xl": "q5_k_m",
+    "q6_k_xl": "q6_k", "q8_k_xl": "q8_0",
+}  # fmt: skip
+"""Mixes that are not llama-quantize's, and the nearest of its own."""
+_ALIASES: Mapping[str, str] = {
+    "mxfp4": "mxfp4_moe", "fp16": "f16",
+}  # fmt: skip
+"""Names of files for mixes of llama-quantize."""
+_CHECKPOINTS: Mapping[str, str] = {
+    "fp8": "fp8_block", "fp8-block": "fp8_block", "fp8-dynamic": "fp8", "nvfp4": "nvfp4",
+    "awq": "int4", "awq-4bit": "int4", "gptq": "int4", "gptq-int4": "int4", "int4": "int4",
+    "int8": "int8",
+}  # fmt: skip
+"""Names of checkpoints for formats of one class, as ``--quantization`` has them too."""
+
+
+class Named(NamedTuple):
+    """A model's name in an experiment; what was assumed, and what is wrong, a sentence each."""
+
+    model: str
+    assumed: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+@cache
+def repositories() -> Mapping[str, str]:
+    """The Hugging Face repository of every card that names one in its source."""
+    found = {}
+    for name in model_names():
+        source = json.loads((CARDS / f"{name}.json").read_text(encoding="utf-8")).get("source", "")
+        if match := _REPOSITORY.search(source):
+            found[name] = match[1]
+    return found
+
+
+def card_of(name: str) -> str | None:
+    """The card of a repository, or of the last part of one, in any variant of training and format;
+    None where no card has it.
+    """
+    last, known = _plain(name), _cards()
+    both = [last, last.partition("_")[2]]  # files may have the publisher in front: openai_gpt-oss
+    shapes = [shape for one in both for shape in _shorter(one, _TRAINED, _VERSION)]
+    return next((known[shape] for shape in shapes if shape in known), None)
+
+
+@cache
+def _cards() -> Mapping[str, str]:
+    """Cards by their own names, by those of their repositories, and by these without training."""
+    found = {name: name for name in model_names()}
+    for name, repository in repositories().items():
+        for shape in _shorter(_plain(repository), _TRAINED):
+            found.setdefault(shape, name)
+    return found
+
+
+def _shorter(name: str, *endings: re.Pattern[str]) -> Iterator[str]:
+    """``name``, then without one more of the ``endings`` each time."""
+    yield name
+    for ending in endings:
+        if (shorter := ending.sub("", name)) != name:
+            yield from _shorter(shorter, *endings)
+            return
+
+
+def _plain(name: str) -> str:
+    """The last part of a path or repository, without file name's ending, part and format."""
+    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
+    last = _PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf")
+    return _FORMAT.sub("", last)
+
+
+def format_in(name: str) -> str | None:
+    """The format that a file's or a repository's name ends with, in lower case."""
+    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
+    found = _FORMAT.search(_PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf"))
+    return found["format"] if found else None
+
+
+def from_gguf(name: str, folders: Sequence[Path], mix: str | None = None) -> Named:
+    """The model of a GGUF file, or of a repository of such files with the ``mix`` that is asked
+    for: the file itself if it is here, else the card that its name is of.
+    """
+    if look_up(name, folders) is not None:
+        return Named(name)
+    if (card := card_of(name)) is None:
+        return _unknown(name)
+    text = mix or format_in(name)
+    if text is None:
+        what = f"'{name}' names no format: taken for {card} as its config.json has it"
+        return Named(card, (what,))
+    found, wrong = _gguf_format(text)
+    return Named(_in_format(card, found), _assumed(name, card), (wrong,) if wrong else ())
+
+
+def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None = None) -> Named:
+    """The model of a repository or a folder of safetensors: the folder if it is here, else the card
+    that its name is of, in the format of its name or of a ``quantization`` at start.
+    """
+    if quantization is None and look_up(name, folders) is not None:
+        return Named(name)
+    if (card := card_of(name)) is None:
+        return _unknown(name)
+    text = quantization or format_in(name)
+    found = _CHECKPOINTS.get(text.lower(), text.lower()) if text else None
+    if found in (None, "bf16", "fp16", experts_format(card)):
+        return Named(card, _assumed(name, card))
+    if found not in FORMATS:
+        wrong = f"'{text}' is no format that moesim knows: read as {card} has it"
+        return Named(card, _assumed(name, card), (wrong,))
+    return Named(_in_format(card, found), _assumed(name, card))
+
+
+def experts_format(card: str) -> str:
+    """The format of a card's own experts."""
+    first = load_model(card).moe_layers[:1]
+    return next((layer.moe.expert.dtype for layer in first if layer.moe), "")
+
+
+def _gguf_format(text: str) -> tuple[str | None, str]:
+    """A mix of ``llama-quantize`` by the name that files give it, and what is wrong with it."""
+    word = text.lower().replace("-", "_")
+    plain = word.removeprefix("ud_")
+    nearest = _ALIASES.get(plain, _UNSLOTH.get(plain, plain))
+    if nearest not in RECIPES and nearest not in SAME:
+        return None, f"'{text}' is no mix that moesim knows, so weights are as config.json has them"
+    own = word.startswith("ud_") or plain in _UNSLOTH
+    remedy = "name the file for exact bytes"
+    return nearest, f"'{text}' is its publisher's own mix, taken for {nearest}; {remedy}" * own
+
+
+def _unknown(name: str) -> Named:
+    return Named(name, (), (f"'{name}' is not here, and its name is of no card: give its path",))
+
+
+def _assumed(name: str, card: str) -> tuple[str, ...]:
+    """What is assumed where the name is of a variant of the card."""
+    own = {card, repositories().get(card, card).rpartition("/")[2].lower()}
+    return () if _plain(name) in own else (f"'{name}' is taken for the shape of {card}",)
+
+
+def _in_format(card: str, chosen: str | None) -> str:
+    return f"{card}{SEPARATOR}{chosen}" if chosen else card
