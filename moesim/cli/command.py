@@ -74,18 +74,15 @@ def command(
 
     with writing(out):
         write_whole(out, text.encode())
+    typer.echo(str(out))
 
 
 def _write(
     file: Path, engine: str | None, context: int | None, overrides: list[str], *, as_json: bool
 ) -> None:
-    from moesim.experiment.engine_commands import command_of
-    from moesim.experiment.loading.resolve import load_experiment
-    from moesim.experiment.schema.origins import placed
+    from moesim.api import command as command_of
 
-    resolved = load_experiment(file, overrides, alone=True)
-    with placed(resolved.origins, resolved.file):
-        found = command_of(resolved.experiment, engine, context)
+    found = command_of(file, engine=engine, context=context, overrides=overrides)
     if as_json:
         typer.echo(_json({"engine": found.engine, "command": found.text, "notes": found.notes}))
     else:

@@ -22,7 +22,7 @@ from moesim.config.errors import InputError, Problem
 CPU, GPU = "CPU", "GPU"
 _EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
 _OTHERS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp", "ffn_up", "ffn_up_shexp")
-ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+_ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """llama.cpp's LLM_FFN_EXPS_REGEX."""
 
 
@@ -30,7 +30,7 @@ ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 class Override:
     """A pattern of tensors' names and where they are kept: ``CPU``, ``CUDA0``, ..."""
 
-    pattern: str
+    pattern: re.Pattern[str]
     buffer: str
 
 
@@ -57,16 +57,21 @@ def overrides_of(word: str, value: str) -> Iterator[Override]:
             what = f"'{part}' has no buffer; write PATTERN=CPU, several with commas between"
             raise InputError([Problem(word, "", what)])
         try:
-            re.compile(pattern)
+            yield Override(re.compile(pattern), buffer)
         except re.error as error:
             what = f"'{pattern}' is no regular expression ({error})"
             raise InputError([Problem(word, "", what)]) from None
-        yield Override(pattern, buffer)
 
 
 def first_blocks(count: int) -> Iterator[Override]:
     """The overrides of ``-ncmoe``."""
-    return (Override(rf"blk\.{block}{ALL_EXPERTS}", CPU) for block in range(count))
+    for block in range(count):
+        yield Override(re.compile(rf"blk\.{block}{_ALL_EXPERTS}"), CPU)
+
+
+def all_experts() -> Override:
+    """The override of ``-cmoe``."""
+    return Override(re.compile(_ALL_EXPERTS), CPU)
 
 
 def kept(
@@ -92,7 +97,7 @@ def kept(
 
 
 def _place(tensor: str, overrides: Sequence[Override], on_cpu: bool) -> str:
-    found = (one.buffer for one in overrides if re.search(one.pattern, tensor))
+    found = (one.buffer for one in overrides if one.pattern.search(tensor))
     return next(found, CPU if on_cpu else GPU)
 
 

@@ -19,9 +19,8 @@ from moesim.experiment.engine_commands.base import (
     Reading,
 )
 from moesim.experiment.engine_commands.expert_tensors import (
-    ALL_EXPERTS,
-    CPU,
     Override,
+    all_experts,
     first_blocks,
     kept,
     on_cpu_key,
@@ -225,10 +224,10 @@ def _named(line: Line, folders: Folders) -> Named | None:
 
 def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     """Which layers' experts are on the CPU."""
-    line, overrides = reading.line, list(_overrides(reading.line))
-    gpu_layers = _gpu_layers(reading)
+    line, gpu_layers = reading.line, _gpu_layers(reading)
+    overrides = list(_overrides(line, len(model.layers) if model else 0))
     if model is None:
-        _read_unknown(reading, overrides)
+        _read_unknown(reading)
         return
     blocks = [layer.index for layer in model.moe_layers]
     found = kept(blocks, len(model.layers), overrides, gpu_layers)
@@ -252,19 +251,20 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         reading.warn(f"-ngl {gpu_layers}", f"{what}; only their experts are read so")
 
 
-def _read_unknown(reading: Reading, overrides: Sequence[Override]) -> None:
+def _read_unknown(reading: Reading) -> None:
     """Without the model its layers are not known."""
     line = reading.line
     count = line.whole("-ncmoe")
     if count and not line.has("-ot"):
         reading.put("experts.on_cpu", {"layers": count})
         reading.note(f"-ncmoe {count}", "counted as MoE layers; dense ones count in llama.cpp too")
-    elif overrides:
+    elif line.all("-ot", "-cmoe", "-ncmoe"):
         reading.warn("experts on the CPU", "not read: which layers, only the model's file says")
 
 
-def _overrides(line: Line) -> Iterator[Override]:
-    """Those of all options, in the order of the line."""
+def _overrides(line: Line, layers: int) -> Iterator[Override]:
+    """Those of all options for a model of so many ``layers``, in the order of the line."""
+    line.whole("-ncmoe")
     for given in line.all("-ot", "-cmoe", "-ncmoe"):
         match given.option.name:
             case "-ot" if given.value:
@@ -273,10 +273,9 @@ def _overrides(line: Line) -> Iterator[Override]:
                 except InputError as error:
                     line.problems += error.problems
             case "-cmoe":
-                yield Override(ALL_EXPERTS, CPU)
+                yield all_experts()
             case "-ncmoe" if given.value.isdecimal():
-                yield from first_blocks(int(given.value))
-    line.whole("-ncmoe")
+                yield from first_blocks(min(int(given.value), layers))
 
 
 def _gpu_layers(reading: Reading) -> int | None:

@@ -39,7 +39,15 @@ _CHECKPOINTS: Mapping[str, str] = {
     "awq": "int4", "awq-4bit": "int4", "gptq": "int4", "gptq-int4": "int4", "int4": "int4",
     "int8": "int8",
 }  # fmt: skip
-"""Names of checkpoints for formats of one class, as ``--quantization`` has them too."""
+"""Names of checkpoints, and their formats of one class; groups of 128 where a name has none."""
+_QUANTIZATIONS: Mapping[str, str] = {
+    "fp8": "fp8", "w8a8_fp8": "fp8", "modelopt": "fp8", "modelopt_fp8": "fp8",
+    "modelopt_fp4": "nvfp4", "w8a8_int8": "int8", "awq": "int4", "awq_marlin": "int4",
+    "gptq": "int4", "gptq_marlin": "int4",
+}  # fmt: skip
+"""Values of ``--quantization``, of vLLM and of SGLang."""
+_BY_NAME = ("compressed-tensors", "auto", "none")
+"""Values that say only that the checkpoint says it."""
 
 
 class Named(NamedTuple):
@@ -124,16 +132,19 @@ def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None
     """The model of a repository or a folder of safetensors: the folder if it is here, else the card
     that its name is of, in the format of its name or of a ``quantization`` at start.
     """
-    if quantization is None and look_up(name, folders) is not None:
-        return Named(name)
+    if look_up(name, folders) is not None:
+        wrong = f"--quantization {quantization}: read as the files have it" if quantization else ""
+        return Named(name, (), tuple(filter(None, [wrong])))
     if (card := card_of(name)) is None:
         return _unknown(name)
-    text = quantization or format_in(name)
-    found = _CHECKPOINTS.get(text.lower(), text.lower()) if text else None
-    if found in (None, "bf16", "fp16", experts_format(card)):
+    asked, text = (quantization or "").lower(), format_in(name) or ""
+    found = _CHECKPOINTS.get(text, text)
+    if asked and asked not in _BY_NAME:
+        found = _QUANTIZATIONS.get(asked, asked)
+    if found in ("", "bf16", "fp16", experts_format(card)):
         return Named(card, _assumed(name, card))
     if found not in FORMATS:
-        wrong = f"'{text}' is no format that moesim knows: read as {card} has it"
+        wrong = f"'{asked or text}' is no format that moesim knows: read as {card} has it"
         return Named(card, _assumed(name, card), (wrong,))
     return Named(_in_format(card, found), _assumed(name, card))
 

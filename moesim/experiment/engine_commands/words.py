@@ -103,7 +103,7 @@ class Line:
         """The number that an option is given; None where it is not given, or no such number, which
         is then among the ``problems``.
         """
-        if (found := self.last(name)) is None:
+        if (found := self.last(name)) is None or self._is_wrong(found):
             return None
         number = _whole(found.value, suffixes=self.suffixes)
         if number is None or number < least:
@@ -111,6 +111,9 @@ class Line:
             self.problems.append(Problem(found.word, "", what))
             return None
         return number
+
+    def _is_wrong(self, given: Given) -> bool:
+        return any(problem.where == given.word for problem in self.problems)
 
     def check(self) -> None:
         """Raise an InputError where something is broken."""

@@ -1,0 +1,210 @@
+"""ktransformers: kt-kernel under SGLang, which computes on the CPU what is not on the GPU."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from moesim.config.errors import InputError, Problem
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import (
+    NOTE,
+    Configuration,
+    EngineCommand,
+    Folders,
+    Reading,
+)
+from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model
+from moesim.experiment.engine_commands.sglang import (
+    KT,
+    SERVER,
+    Sglang,
+    limits,
+    read_server,
+    software_note,
+)
+from moesim.experiment.engine_commands.sglang_options import KTRANSFORMERS
+from moesim.experiment.engine_commands.words import Option
+from moesim.experiment.loading.names import needed
+from moesim.hardware import HardwareProfile
+from moesim.model import ModelSpec, load_model
+
+_METHODS: Mapping[str, str] = {
+    "AMXINT4": "int4", "AMXINT8": "int8", "RAWINT4": "int4_g32", "FP8": "fp8_block", "BF16": "bf16",
+    "MXFP4": "mxfp4",
+}  # fmt: skip
+"""Formats of the CPU's experts, in moesim's words."""
+_OWN = {"bf16": "BF16", "fp8": "FP8", "mxfp4": "MXFP4"}
+"""Methods that take a checkpoint's own experts, by their format."""
+_LAYERS_FIRST = "front-loading"
+
+
+class Ktransformers(Sglang):
+    """ktransformers: some experts of each layer on the GPU, the others computed by the CPU."""
+
+    kind: ClassVar[str] = "ktransformers"
+    options: ClassVar[Sequence[Option]] = KTRANSFORMERS
+
+    def claims(self, words: Sequence[str]) -> bool:
+        """With an option of kt-kernel."""
+        return any(word.startswith(KT) for word in words)
+
+    def write(self, asked: Configuration) -> EngineCommand:
+        """A server with as many experts of each layer on the GPU as there are slots."""
+        if reasons := list(_why_not(asked)):
+            return EngineCommand(self.kind, None, tuple(reasons))
+        name, chosen, notes = checkpoint(asked)
+        method = _method(asked, chosen)
+        host = _machine(asked)
+        weights = name if method in _OWN.values() else f"{name.rpartition('/')[2]}-{method}"
+        words = [*SERVER, "--model-path", name, "--kt-weight-path", weights]
+        words += ["--kt-method", method, "--kt-num-gpu-experts", str(_on_gpu(asked))]
+        words += ["--kt-cpuinfer", str(host.host.cores.value)]
+        words += ["--kt-threadpool-count", str(host.host.numa_nodes.value), *limits(asked)]
+        notes.append(f"{NOTE}weights: '{weights}' stands for the folder of the CPU's experts")
+        notes += [*_which(asked), *filter(None, [asked.context_note]), *batch_note(asked)]
+        return EngineCommand(self.kind, shlex.join(words), (*notes, *software_note(asked)))
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """As SGLang, and which experts the CPU computes."""
+        read_server(reading)
+        line = reading.line
+        name = put_model(reading, line.text("--model-path"), line.text("--quantization"), folders)
+        model = _opened(name, folders)
+        _read_method(reading, name, model)
+        _read_experts(reading, model)
+        if (threads := line.whole("--kt-cpuinfer", 1)) is not None:
+            what = "all cores of the host compute experts; give it as many"
+            reading.note(f"--kt-cpuinfer {threads}", f"{what}: --set hardware.host.cores={threads}")
+
+
+def _why_not(asked: Configuration) -> Iterator[str]:
+    experiment = asked.experiment
+    experts, layers = experiment.experts, len(asked.model.moe_layers)
+    kind, on_cpu = kind_of(type(experts.miss)), experts.on_cpu.layers
+    if experiment.parallelism.expert > 1:
+        gpus = experiment.parallelism.expert
+        yield f"parallelism.expert: {gpus}: with kt-kernel SGLang slices experts over GPUs"
+    if 0 < on_cpu < layers:
+        what = "kt-kernel keeps a number of experts of each layer on the GPU, or the first layers'"
+        yield f"experts.on_cpu.layers: {on_cpu} of {layers}: {what}; llama.cpp has it"
+    elif asked.slots is not None and kind != "cpu":
+        what = "kt-kernel loads no experts in decode: the CPU computes what is missing"
+        yield f"experts.miss: {kind}: {what} (miss: cpu)"
+    if experiment.gating.drops or not experiment.gating.uneven:
+        yield f"gating: {kind_of(type(experiment.gating))}: neither pads nor drops"
+
+
+def _on_gpu(asked: Configuration) -> int:
+    """Experts of each layer on the GPU."""
+    moe = asked.model.moe_layers
+    if asked.experiment.experts.on_cpu.layers == len(moe):
+        return 0
+    return asked.slots or _most(asked.model)
+
+
+def _which(asked: Configuration) -> list[str]:
+    """Which experts of a layer are on the GPU."""
+    if asked.slots is None:
+        return []
+    what = (
+        "moesim keeps the trace's most used experts; kt-kernel keeps experts 0 to N-1 of a layer,"
+    )
+    remedy = "or with --kt-expert-placement-strategy frequency those of a recorded file"
+    return [f"{NOTE}experts on the GPU: {what} {remedy}"]
+
+
+def _method(asked: Configuration, chosen: str | None) -> str:
+    """The method whose format the model's experts have; GGUF files' for any other."""
+    first = asked.model.moe_layers[0].moe
+    dtype = first.expert.dtype if first else ""
+    own = next((method for form, method in _OWN.items() if dtype == form), None)
+    named = (chosen or "").partition("experts=")[2].partition(",")[0] or chosen or ""
+    by_format = {form: method for method, form in _METHODS.items()}
+    return by_format.get(named) or own or "LLAMAFILE"
+
+
+def _machine(asked: Configuration) -> HardwareProfile:
+    one = asked.experiment
+    machine: HardwareProfile = needed("hardware", one.hardware, one.folders)
+    return machine
+
+
+def _opened(name: str, folders: Folders) -> ModelSpec | None:
+    try:
+        return load_model(name, folders) if name else None
+    except InputError:
+        return None
+
+
+def _read_method(reading: Reading, name: str, model: ModelSpec | None) -> None:
+    """Put the format of experts where the CPU's is another than the checkpoint's."""
+    given = reading.line.last("--kt-method")
+    method = given.value.upper() if given else "AMXINT4"
+    if model is None:
+        return
+    if (form := _METHODS.get(method)) is None:
+        reading.warn(f"--kt-method {method}", "not modelled: experts as the model has them")
+        return
+    first = model.moe_layers[0].moe
+    if (first and form.startswith(first.expert.dtype)) or "@" in name:
+        return
+    reading.put("model", f"{name}@experts={form}")
+    what = f"the CPU's experts are in {form}, and so are those of the GPU and attention is plain"
+    reading.note(f"--kt-method {method}", what)
+
+
+def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
+    """How many experts of each layer are on the GPU; the CPU computes the others."""
+    count = _number(reading, model)
+    if count is None:
+        reading.warn("experts", "how many are on the GPU is not said (--kt-num-gpu-experts)")
+        return
+    layers, most = len(model.moe_layers) if model else 0, _most(model)
+    strategy = reading.line.text("--kt-expert-placement-strategy") or "uniform"
+    if most and strategy == _LAYERS_FIRST:
+        _read_whole_layers(reading, layers, int(count * layers / most))
+        return
+    if count < 1:
+        reading.put("experts.on_cpu", {"layers": layers} if layers else None)
+        return
+    if most and count >= most:
+        return
+    tensor = int(reading.experiment.get("parallelism", {}).get("expert", 1))
+    slots = f"{max(1, int(count) // tensor)} slots/layer"
+    reading.put("experts", {"capacity": slots, "miss": {"kind": "cpu"}, "initial": "most_used"})
+    if strategy != "frequency":
+        what = f"'{strategy}' keeps experts whatever their use; read as the most used of the trace"
+        reading.warn("experts on the GPU", f"not modelled: {what}, which leave the CPU less to do")
+
+
+def _read_whole_layers(reading: Reading, layers: int, on_gpu: int) -> None:
+    """All experts of the first layers are on the GPU, and none of the others."""
+    if on_gpu >= layers:
+        return
+    reading.put("experts.on_cpu", {"layers": layers - on_gpu})
+    what = f"the last {layers - on_gpu} layers' experts are on the CPU; read as the first ones"
+    reading.warn(_LAYERS_FIRST, f"not modelled: {what}")
+
+
+def _number(reading: Reading, model: ModelSpec | None) -> float | None:
+    """Experts of a layer on the GPU, in the mean."""
+    line = reading.line
+    if (given := line.last("--kt-gpu-experts-ratio")) is None:
+        return line.whole("--kt-num-gpu-experts")
+    try:
+        share = float(given.value)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        what = f"'{given.value}' is no share from 0 to 1; write one"
+        line.problems.append(Problem(given.word, "", what))
+        return None
+    return share * _most(model) if model else None
+
+
+def _most(model: ModelSpec | None) -> int:
+    """Experts of a layer; 0 where the model is not known."""
+    layers = model.moe_layers if model else ()
+    return max((layer.moe.experts for layer in layers if layer.moe), default=0)
