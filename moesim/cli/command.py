@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,11 @@ def command(
     ] = None,
     line: Annotated[
         str | None,
-        typer.Option("--from", metavar="LINE", help="Read this command line instead of a file."),
+        typer.Option(
+            "--from",
+            metavar="LINE",
+            help="Read this command line instead of a file; '-' reads it from stdin.",
+        ),
     ] = None,
     gpu: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --from: the machine's GPU.")
@@ -65,7 +70,8 @@ def command(
         _write(file, engine, context, overrides or [], as_json=as_json)
         return
     machine = {"gpu": gpu, "host": host}
-    text = _read(str(line), engine, machine, overrides or [], as_json=as_json)
+    line = sys.stdin.read() if line == "-" else str(line)
+    text = _read(line, engine, machine, overrides or [], as_json=as_json)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -107,14 +113,15 @@ def _read(
 ) -> str:
     """The experiment of ``line`` as text: YAML, or JSON with what else was read."""
     from moesim.experiment.engine_commands import read_command
-    from moesim.experiment.engine_commands.file import experiment_text, with_settings
+    from moesim.experiment.engine_commands.file import experiment_text, obstacles, with_settings
 
     found = read_command(line, engine)
     experiment = with_settings(found, machine, overrides)
     if not as_json:
         return experiment_text(found, experiment, line)
     content = {"engine": found.engine, "experiment": experiment}
-    return _json(content | {"context_tokens": found.context_tokens, "notes": found.notes}) + "\n"
+    notes = [*found.notes, *obstacles(experiment)]
+    return _json(content | {"context_tokens": found.context_tokens, "notes": notes}) + "\n"
 
 
 def _json(content: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_json_has_the_keys_and_what_they_leave_out(capsys: pytest.CaptureFixture
     assert (found["engine"], found["context_tokens"]) == ("llama.cpp", 8192)
     assert found["experiment"]["hardware"] == "rtx-4090"
     assert any(note.startswith("warning: -ctk q8_0") for note in found["notes"])
+
+
+def test_a_line_from_stdin_keeps_its_quotes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = 'llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ot "blk\\.[0-3]\\..*exps=CPU"\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    assert main(["command", "--from", "-", "--json"]) == 0
+    experts = json.loads(capsys.readouterr().out)["experiment"]["experts"]
+    assert experts == {"on_cpu": {"layers": 4}}
 
 
 @pytest.mark.parametrize(

@@ -41,17 +41,26 @@ def with_settings(
 
 
 def experiment_text(found: ReadCommand, experiment: Mapping[str, Any], line: str) -> str:
-    """``experiment`` as YAML, with what ``found`` says of it in comments, and why it does not load
-    yet, if it does not.
-    """
-    said = [f"what moesim reads of: {' '.join(line.split())}", *found.notes]
+    """``experiment`` as YAML, with what ``found`` and ``obstacles`` say of it in comments."""
+    said = [f"what moesim reads of: {' '.join(line.split())}", *found.notes, *obstacles(experiment)]
     if found.context_tokens is not None:
         what = f"{found.context_tokens} tokens of context a request are no key: a run has those of"
         ask = f"'moesim fit FILE --context {found.context_tokens}' says what fits"
         said.append(f"{NOTE}{what} its trace, and {ask}")
-    said += [f"{WARNING}{what}" for what in _missing(experiment)]
     comments = [part for one in said for part in _comment(one)]
     return "\n".join([*comments, mapping_text(experiment)])
+
+
+def obstacles(experiment: Mapping[str, Any]) -> list[str]:
+    """What keeps an experiment from being loaded, a note each."""
+    if "hardware" not in experiment:
+        return [f"{WARNING}hardware: no line names it; add --gpu and --host"]
+    try:
+        load_experiment(dict(experiment))
+    except InputError as error:
+        whys = [f"{problem.path}: {problem.what}" for problem in error.problems]
+        return [f"{WARNING}does not load yet: {why}" for why in whys]
+    return []
 
 
 def _comment(text: str) -> list[str]:
@@ -59,14 +68,3 @@ def _comment(text: str) -> list[str]:
         text, _WIDTH, initial_indent="# ", subsequent_indent="#   ", break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
-
-
-def _missing(experiment: Mapping[str, Any]) -> list[str]:
-    """What keeps the experiment from being run."""
-    if "hardware" not in experiment:
-        return ["hardware: no line names it; add --gpu and --host"]
-    try:
-        load_experiment(dict(experiment))
-    except InputError as error:
-        return [f"does not load yet: {problem.path}: {problem.what}" for problem in error.problems]
-    return []

@@ -282,10 +282,12 @@ def _gpu_layers(reading: Reading) -> int | None:
     """The number of -ngl; None for all of them."""
     asked = reading.line.text("-ngl")
     if asked is None:
-        what = (
-            "not given: all layers are read as on the GPU; recent releases fit them by themselves"
-        )
-        reading.note("-ngl", f"{what}, older ones put none there")
+        what = "not given: all layers are read as on the GPU, as recent releases have it"
+        if reading.line.all("-ot", "-cmoe", "-ncmoe"):
+            reading.note("-ngl", f"{what}; older ones put none there")
+        else:
+            more = "where a model does not fit, they move experts to the CPU by themselves (--fit)"
+            reading.warn("-ngl", f"{what}; {more}: 'moesim fit' says of how many layers")
         return None
     if asked in ("all", "auto") or not asked:
         return None

@@ -45,6 +45,10 @@ LLAMA_CPP = (
     Option("--numa", NOT_MODELLED, why="all NUMA nodes of the host share its experts evenly"),
     Option("--no-mmap", NOT_MODELLED, NOTHING,
            "experts in pinned memory, from which prompts copy faster; software 'llama.cpp' maps"),
+    Option("-mmp --mmap", NOT_MODELLED, why="software 'llama.cpp' has mapped weights",
+           harmless=("1",)),
+    Option("-d --n-depth", NOT_MODELLED, why="the context of a measurement is that of the trace",
+           harmless=("0",)),
     Option("-lm --load-mode", NOT_MODELLED,
            why="software 'llama.cpp' has mapped weights, which prompts copy slower",
            harmless=("auto", "mmap", "mmap+mlock")),
@@ -85,7 +89,7 @@ LLAMA_CPP = (
     Option("--prio"), Option("--poll"), Option("--timeout -to"), Option("--cache-reuse"),
     Option("-cram --cache-ram"), Option("--keep"), Option("--offline", takes=NOTHING),
     Option("-hft --hf-token"), Option("-r --reverse-prompt --repetitions"), Option("-o --output"),
-    Option("-mmp --mmap"), Option("--no-context-shift", takes=NOTHING),
+    Option("--no-context-shift", takes=NOTHING),
     Option("--context-shift", takes=NOTHING), Option("--no-mmproj", takes=NOTHING),
 )  # fmt: skip
 """Of llama.cpp."""

@@ -12,6 +12,8 @@ from moesim.config.errors import InputError, Problem
 
 _CONTINUED = re.compile(r"[\\`^][ \t]*\r?\n")
 """The end of a line that goes on, in a POSIX shell, PowerShell and cmd."""
+_WINDOWS = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\")
+"""A path in which a backslash stands for itself."""
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SUFFIXES = {"k": 10**3, "K": 1 << 10, "m": 10**6, "M": 1 << 20}
@@ -135,12 +137,16 @@ def split_line(text: str) -> list[str]:
     quote is not closed.
     """
     lines = [line for line in text.strip().splitlines() if not line.lstrip().startswith("#")]
-    joined = _CONTINUED.sub(" ", "\n".join(lines)).removeprefix("$ ")
+    lexer = shlex.shlex(_CONTINUED.sub(" ", "\n".join(lines)).removeprefix("$ "), posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    if _WINDOWS.search(text):
+        lexer.escape = ""
     try:
-        words = shlex.split(joined)
+        words = list(lexer)
     except ValueError as error:
-        what = "a quote is not closed" if "quotation" in str(error) else "ends with a backslash"
-        raise InputError([Problem("the command line", "", f"{what}; close it")]) from None
+        what = "a quote is not closed; close it"
+        what = what if "quotation" in str(error) else "ends with a backslash; leave it out"
+        raise InputError([Problem("the command line", "", what)]) from None
     end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
     return words[:end]
 

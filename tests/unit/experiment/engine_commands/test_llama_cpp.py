@@ -184,7 +184,37 @@ def test_a_model_that_nobody_knows_is_said_so() -> None:
     assert "only the model's file says" in warnings(found)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llama-server \\\n  -m gpt-oss-20b-mxfp4.gguf \\\n  -ngl 99 -ncmoe 3",
+        "$ llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3 2>&1 | tee log",
+        "# mine\nllama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3",
+        "llama-server.exe ^\r\n -m C:\\models\\gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3",
+        "llama-server `\n -m 'D:\\gpt-oss-20b-mxfp4.gguf' -ngl 99 -ncmoe 3 && echo done",
+    ],
+)
+def test_a_line_is_read_as_a_shell_has_it(line: str) -> None:
+    found = read_command(line)
+    assert found.experiment["model"] == "gpt-oss-20b@mxfp4_moe"
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 3}}
+    assert not warnings(found)
+
+
+def test_a_room_that_holds_all_experts_has_a_line() -> None:
+    text = {"trace": "traces/quickstart.parquet", "experts": {"capacity": "auto"}}
+    assert command_of(experiment(**text), context_tokens=512).text is not None
+    small = experiment(**text | {"hardware": "rtx-4060-8gb"})
+    assert command_of(small, context_tokens=512).text is None
+
+
+def test_without_a_word_recent_releases_fit_a_model_by_themselves() -> None:
+    assert "(--fit)" in warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf"))
+    assert not warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ncmoe 3"))
+
+
 BROKEN = [
+    ("llama-server -m x\\", "the command line: ends with a backslash; leave it out"),
     ("llama-server -m 'x.gguf", "the command line: a quote is not closed; close it"),
     ("llama-server -m", "-m: has no value; write it behind the option"),
     ("llama-server -m -ngl 99", "-m: has no value; write it behind the option"),
