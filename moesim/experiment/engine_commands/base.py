@@ -62,6 +62,11 @@ class Configuration:
         return model
 
     @cached_property
+    def on_cpu(self) -> list[bool]:
+        """By MoE layer, whether its experts are on the CPU."""
+        return self.experiment.experts.on_cpu.of(self.model)
+
+    @cached_property
     def context_tokens(self) -> int:
         """As asked for, or the longest of the run's requests."""
         if self.asked_context is not None:
@@ -92,8 +97,8 @@ class Configuration:
             return int(capacity.amount)
         from moesim.experiment.building.build import build  # loads compiled code
 
-        case, on_cpu = build(experiment).case, experiment.experts.on_cpu.layers
-        slots = case.slots[:, on_cpu:]
+        case = build(experiment).case
+        slots = case.slots[:, [not host for host in self.on_cpu]]
         local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
         return None if not slots.size or slots.min() >= local else int(slots.min())
 

@@ -40,7 +40,7 @@ class Kept:
 
     ``on_cpu``: for each MoE layer whether its experts are on the host, those too that are there for
     the most part, whose blocks are in ``parted``; ``others``: tensors beside experts that are
-    there, by name; ``devices``: buffers that are neither ``CPU`` nor left out.
+    there, by name; ``devices``: buffers that are neither ``CPU`` nor the first GPU's (``CUDA0``).
     """
 
     on_cpu: tuple[bool, ...]
@@ -87,12 +87,12 @@ def kept(
         for block in blocks
     }
     names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in _OTHERS]
-    devices = {place for found in places.values() for place in found} - {CPU, GPU}
+    buffers = {place for found in places.values() for place in found} - {CPU, GPU}
     return Kept(
         tuple(2 * found.count(CPU) > len(found) for found in places.values()),
         tuple(block for block, found in places.items() if 0 < found.count(CPU) < len(found)),
         tuple(name for name in names if _place(name, overrides, on_cpu=False) == CPU),
-        tuple(sorted(devices)),
+        tuple(sorted(buffer for buffer in buffers if not buffer.endswith("0"))),
     )
 
 
@@ -101,11 +101,24 @@ def _place(tensor: str, overrides: Sequence[Override], on_cpu: bool) -> str:
     return next(found, CPU if on_cpu else GPU)
 
 
-def on_cpu_key(on_cpu: Sequence[bool]) -> tuple[dict[str, Any], str]:
-    """``experts.on_cpu`` of MoE layers whose experts are on the host, and what it does not say."""
+def on_cpu_key(blocks: Sequence[int], on_cpu: Sequence[bool]) -> dict[str, Any] | None:
+    """``experts.on_cpu`` where of the MoE layers ``blocks`` these are ``on_cpu``; None for none."""
     count = sum(on_cpu)
+    if not count:
+        return None
     if all(on_cpu[:count]):
-        return {"layers": count}, ""
-    which = ", ".join(str(place) for place, there in enumerate(on_cpu) if there)
-    what = f"experts of the MoE layers {which} are on the host; an experiment has only the first"
-    return {"layers": count}, f"{what} so many: read as the first {count}"
+        return {"layers": count}
+    return {"layers": [block for block, there in zip(blocks, on_cpu, strict=True) if there]}
+
+
+def words_of(blocks: Sequence[int], on_cpu: Sequence[bool]) -> list[str]:
+    """The options that keep the experts of these MoE layers on the CPU."""
+    key = on_cpu_key(blocks, on_cpu)
+    if key is None:
+        return []
+    if all(on_cpu):
+        return ["--cpu-moe"]
+    if isinstance(layers := key["layers"], int):
+        return ["--n-cpu-moe", str(blocks[layers - 1] + 1)]
+    numbers = "|".join(map(str, layers))
+    return ["-ot", rf"blk\.({numbers})\.ffn_.*_exps={CPU}"]

@@ -15,6 +15,7 @@ from moesim.experiment.engine_commands.base import (
     Folders,
     Reading,
 )
+from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
 from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model
 from moesim.experiment.engine_commands.sglang import (
     KT,
@@ -81,14 +82,13 @@ class Ktransformers(Sglang):
 
 def _why_not(asked: Configuration) -> Iterator[str]:
     experiment = asked.experiment
-    experts, layers = experiment.experts, len(asked.model.moe_layers)
-    kind, on_cpu = kind_of(type(experts.miss)), experts.on_cpu.layers
+    kind = kind_of(type(experiment.experts.miss))
     if experiment.parallelism.expert > 1:
         gpus = experiment.parallelism.expert
         yield f"parallelism.expert: {gpus}: with kt-kernel SGLang slices experts over GPUs"
-    if 0 < on_cpu < layers:
-        what = "kt-kernel keeps a number of experts of each layer on the GPU, or the first layers'"
-        yield f"experts.on_cpu.layers: {on_cpu} of {layers}: {what}; llama.cpp has it"
+    if any(asked.on_cpu) and not all(asked.on_cpu):
+        what = f"{sum(asked.on_cpu)} of {len(asked.on_cpu)} layers: kt-kernel keeps a number of"
+        yield f"experts.on_cpu: {what} experts of each layer on the GPU; llama.cpp has it"
     elif asked.slots is not None and kind != "cpu":
         what = "kt-kernel loads no experts in decode: the CPU computes what is missing"
         yield f"experts.miss: {kind}: {what} (miss: cpu)"
@@ -98,8 +98,7 @@ def _why_not(asked: Configuration) -> Iterator[str]:
 
 def _on_gpu(asked: Configuration) -> int:
     """Experts of each layer on the GPU."""
-    moe = asked.model.moe_layers
-    if asked.experiment.experts.on_cpu.layers == len(moe):
+    if all(asked.on_cpu):
         return 0
     return asked.slots or _most(asked.model)
 
@@ -163,8 +162,10 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         return
     layers, most = len(model.moe_layers) if model else 0, _most(model)
     strategy = reading.line.text("--kt-expert-placement-strategy") or "uniform"
-    if most and strategy == _LAYERS_FIRST:
-        _read_whole_layers(reading, layers, int(count * layers / most))
+    if model and most and strategy == _LAYERS_FIRST:
+        on_gpu, blocks = int(count * layers / most), [layer.index for layer in model.moe_layers]
+        flags = [place >= on_gpu for place in range(layers)]  # whole layers, from the first on
+        reading.put("experts.on_cpu", on_cpu_key(blocks, flags))
         return
     if count < 1:
         reading.put("experts.on_cpu", {"layers": layers} if layers else None)
@@ -177,15 +178,6 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     if strategy != "frequency":
         what = f"'{strategy}' keeps experts whatever their use; read as the most used of the trace"
         reading.warn("experts on the GPU", f"not modelled: {what}, which leave the CPU less to do")
-
-
-def _read_whole_layers(reading: Reading, layers: int, on_gpu: int) -> None:
-    """All experts of the first layers are on the GPU, and none of the others."""
-    if on_gpu >= layers:
-        return
-    reading.put("experts.on_cpu", {"layers": layers - on_gpu})
-    what = f"the last {layers - on_gpu} layers' experts are on the CPU; read as the first ones"
-    reading.warn(_LAYERS_FIRST, f"not modelled: {what}")
 
 
 def _number(reading: Reading, model: ModelSpec | None) -> float | None:

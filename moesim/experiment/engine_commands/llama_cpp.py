@@ -25,6 +25,7 @@ from moesim.experiment.engine_commands.expert_tensors import (
     kept,
     on_cpu_key,
     overrides_of,
+    words_of,
 )
 from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
 from moesim.experiment.engine_commands.model_names import (
@@ -70,7 +71,8 @@ class LlamaCpp(Engine):
         if reasons := list(_why_not(asked)):
             return EngineCommand(self.kind, None, tuple(reasons))
         name, notes = _gguf_name(asked)
-        words = ["llama-server", "-m", name, "-ngl", str(ALL_LAYERS), *_experts(asked)]
+        words = ["llama-server", "-m", name, "-ngl", str(ALL_LAYERS)]
+        words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
         workload = asked.experiment.workload
         parallel, chunk = workload.batching.batch_size, workload.prefill.chunk
         words += ["-c", str(asked.context_tokens * parallel), "-np", str(parallel)]
@@ -139,7 +141,7 @@ def _why_not(asked: Configuration) -> Iterator[str]:
         kind = kind_of(type(experts.miss))
         what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of llama.cpp keeps"
         what += " single experts on the GPU: a layer's are all there or all on the CPU"
-        yield f"{what}. The nearest that runs is experts.on_cpu.layers ('moesim fit' says how many)"
+        yield f"{what}. The nearest that runs is experts.on_cpu ('moesim fit' says how many layers)"
         yield (
             "pull request 27861 has --moe-expert-cache N: the CPU computes what is missing while it"
             " is loaded in the background, which is none of moesim's ways to handle a miss"
@@ -162,16 +164,6 @@ def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     return name, [f"{NOTE}model: '{name}' stands for your GGUF file of {base}, {said}"]
 
 
-def _experts(asked: Configuration) -> list[str]:
-    """The option that keeps experts on the CPU; its number counts all blocks, dense ones too."""
-    moe, count = asked.model.moe_layers, asked.experiment.experts.on_cpu.layers
-    if not count:
-        return []
-    if count >= len(moe):
-        return ["--cpu-moe"]
-    return ["--n-cpu-moe", str(moe[count - 1].index + 1)]
-
-
 def _defaults(asked: Configuration) -> Iterator[str]:
     """What the line leaves to llama.cpp, or says otherwise than the experiment."""
     experiment = asked.experiment
@@ -184,7 +176,7 @@ def _defaults(asked: Configuration) -> Iterator[str]:
     if workload.prefill.chunk is None and workload.phase != "decode":
         what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"
         yield f"{NOTE}workload.prefill.chunk: {what}"
-    if experiment.experts.on_cpu.layers:
+    if any(asked.on_cpu):
         yield f"{NOTE}threads: left to llama.cpp, which takes the physical cores (-t)"
 
 
@@ -231,11 +223,7 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         return
     blocks = [layer.index for layer in model.moe_layers]
     found = kept(blocks, len(model.layers), overrides, gpu_layers)
-    if any(found.on_cpu):
-        key, missing = on_cpu_key(found.on_cpu)
-        reading.put("experts.on_cpu", key)
-        if missing:
-            reading.warn("-ot" if line.has("-ot") else "-ngl", missing)
+    reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
     if found.parted:
         count = counted(len(found.parted), "layer")
         what = f"only parts of the experts of {count} are on the CPU; each is read as a whole"

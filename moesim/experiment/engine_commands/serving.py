@@ -93,9 +93,9 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
     """What of an experiment no server of this kind runs: experts that are not on its GPUs."""
     experts, gating = asked.experiment.experts, asked.experiment.gating
     reasons = []
-    if experts.on_cpu.layers:
-        what = f"experts.on_cpu.layers: {experts.on_cpu.layers}: {engine} computes no experts"
-        reasons.append(f"{what} on the CPU; llama.cpp and ktransformers do")
+    if any(asked.on_cpu):
+        what = f"experts.on_cpu: {engine} computes no experts on the CPU"
+        reasons.append(f"{what}; llama.cpp and ktransformers do")
     elif asked.slots is not None:
         kind = kind_of(type(experts.miss))
         what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of {engine} keeps"

@@ -51,11 +51,11 @@ def warnings(found: ReadCommand) -> str:
 
 
 PUBLISHED = [
-    # line, engine, model, MoE layers on the CPU, words of its warnings
+    # line, engine, model, MoE layers on the CPU (the first, or which), words of its warnings
     ("llama-server -hf Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M -ngl 999 -ncmoe 48 -fa on -c 4096 --no-mmap",
      "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--no-mmap"]),
     (f"./llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 -ot '{EXPERTS_OF_5_ON}' -fa -c 32768",
-     "llama.cpp", "gpt-oss-120b@mxfp4_moe", 31, ["MoE layers 5, 6, 7", "read as the first 31"]),
+     "llama.cpp", "gpt-oss-120b@mxfp4_moe", list(range(5, 36)), []),
     ("llama-server -m /models/gpt-oss-120b-F16.gguf --n-cpu-moe 25 -ub 4096 -fa on -t 8",
      "llama.cpp", "gpt-oss-120b@f16", 25, []),
     ("llama-cli -m Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf -ngl 99 --n-cpu-moe 36",
@@ -82,7 +82,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("line", "engine", "model", "layers", "told"), PUBLISHED)
 def test_lines_of_published_runs(
-    line: str, engine: str, model: str, layers: int, told: list[str]
+    line: str, engine: str, model: str, layers: int | list[int], told: list[str]
 ) -> None:
     found = read_command(line)
     assert (found.engine, found.experiment["model"]) == (engine, model)
@@ -141,9 +141,9 @@ def test_blocks_are_counted_over_dense_layers_too() -> None:
         (r"-ot 'blk\.[0-9]\.ffn_.*_exps=CPU' -ncmoe 12", 12, ""),
         (
             r"-ot 'blk\.[0-4]\..*exps=CUDA0,exps=CPU'",
-            31,
-            "read as the first 31",
-        ),  # 5..35, first wins
+            list(range(5, 36)),
+            "",
+        ),
         (r"-ot 'exps=CPU,blk\.[0-4]\..*exps=CUDA0'", 36, ""),
         (r"-ot 'ffn_(up|gate)_exps=CPU'", 36, "only parts of the experts of 36 layers"),
         (r"-ot 'ffn_up_exps=CPU'", 0, "only parts of the experts of 36 layers"),
@@ -151,7 +151,9 @@ def test_blocks_are_counted_over_dense_layers_too() -> None:
         (r"-ot 'blk\.3[0-5]\..*exps=CUDA1'", 0, "experts on CUDA1"),
     ],
 )
-def test_the_first_override_that_is_found_wins(overrides: str, layers: int, told: str) -> None:
+def test_the_first_override_that_is_found_wins(
+    overrides: str, layers: int | list[int], told: str
+) -> None:
     found = read_command(f"llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 {overrides}")
     read = found.experiment.get("experts", {"on_cpu": {"layers": 0}})
     assert read == {"on_cpu": {"layers": layers}}
@@ -211,6 +213,16 @@ def test_a_room_that_holds_all_experts_has_a_line() -> None:
 def test_without_a_word_recent_releases_fit_a_model_by_themselves() -> None:
     assert "(--fit)" in warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf"))
     assert not warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ncmoe 3"))
+
+
+def test_layers_anywhere_are_a_pattern() -> None:
+    layers = {"on_cpu": {"layers": [3, 7, 20]}}
+    found = command_of(experiment(experts=layers), context_tokens=512)
+    assert r"-ot 'blk\.(3|7|20)\.ffn_.*_exps=CPU'" in str(found.text)
+    assert read_command(str(found.text)).experiment["experts"] == layers
+    pattern = {"on_cpu": {"pattern": r"blk[.]([0-4])[.]ffn_.*_exps"}}
+    found = command_of(experiment(experts=pattern), context_tokens=512)
+    assert " --n-cpu-moe 5 " in str(found.text)
 
 
 BROKEN = [
@@ -297,13 +309,13 @@ def test_what_llama_cpp_cannot_run_has_no_line(more: dict[str, Any], told: str) 
     engine=st.sampled_from(["llama.cpp", "ik_llama.cpp"]),
     model=st.sampled_from(["gpt-oss-20b@mxfp4_moe", "qwen3-30b-a3b@q4_k_m", "deepseek-v3@q8_0",
                            "glm-4.7-flash"]),
-    layers=st.integers(0, 24),
+    layers=st.integers(0, 24) | st.lists(st.integers(5, 23), min_size=1, unique=True).map(sorted),
     context=st.integers(1, 1 << 20),
     parallel=st.integers(1, 64),
     chunk=st.integers(1, 8192),
 )  # fmt: skip
 def test_a_line_that_is_written_reads_as_the_same_experiment(
-    engine: str, model: str, layers: int, context: int, parallel: int, chunk: int
+    engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int
 ) -> None:
     workload = {
         "batching": {"kind": "refill", "batch_size": parallel},
