@@ -6,6 +6,7 @@ One file an engine, found by folder. Neither direction runs anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, nearest
@@ -19,7 +20,11 @@ from moesim.experiment.engine_commands.base import (
 from moesim.experiment.engine_commands.words import split_line
 from moesim.experiment.schema.experiment import Experiment
 
-registry: Registry[Engine] = Registry(__name__, Engine, "moesim.engine_commands")  # type: ignore[type-abstract]
+registry: Registry[Engine] = Registry(
+    "moesim.experiment.engine_commands",
+    Engine,  # type: ignore[type-abstract]
+    "moesim.engine_commands",
+)
 """The engines by name; third parties add theirs through the entry points
 ``moesim.engine_commands``.
 """
@@ -58,22 +63,23 @@ def read_command(text: str, engine: str | None = None, folders: Sequence[Path] =
     paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
     is not closed, an option without its value, a number that is none, a program that nobody knows.
     """
-    words = split_line(text)
-    for name in [engine] if engine else registry.components:
+    commands = split_line(text)
+    names = [engine] if engine else list(registry.components)
+    for words, name in product(commands, names):
         found = registry.get(name, "--engine")()
         first = found.begins(words)
+        if first is None and engine and words[0].startswith("-"):
+            first = 0
         if first is not None and (engine or found.claims(words)):
             return found.read(words, first, tuple(folders))
-    if engine and words and words[0].startswith("-"):
-        return registry.get(engine, "--engine")().read(words, 0, tuple(folders))
-    raise InputError(_unknown(words, engine))
+    raise InputError([_unknown(commands, engine)])
 
 
-def _unknown(words: Sequence[str], engine: str | None) -> list[Problem]:
-    if not words:
-        return [Problem("", "", "the command line is empty")]
+def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
+    if not commands:
+        return Problem("", "", "the command line is empty")
+    program = commands[0][0]
     if engine:
-        what = f"no program of {engine} is named; write it, or options alone"
-        return [Problem(words[0], "", what)]
-    what = f"is no program of an engine that moesim reads; {nearest(words[0], registry.components)}"
-    return [Problem(words[0], "", what)]
+        return Problem(program, "", f"no program of {engine} is named; write it, or options alone")
+    what = "is no program of an engine that moesim reads"
+    return Problem(program, "", f"{what}; {nearest(program, registry.components)}")

@@ -31,9 +31,8 @@ from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LL
 from moesim.experiment.engine_commands.model_names import (
     GGUF,
     Named,
-    card_of,
-    experts_format,
     from_gguf,
+    usual_mix,
 )
 from moesim.experiment.engine_commands.words import Line, Option
 from moesim.model import ModelSpec, load_model
@@ -55,6 +54,8 @@ class LlamaCpp(Engine):
     kind: ClassVar[str] = "llama.cpp"
     software: ClassVar[str | None] = "llama.cpp"
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
+    last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
+    own_notes: ClassVar[tuple[str, ...]] = ()
 
     def begins(self, words: Sequence[str]) -> int | None:
         """Behind ``llama-server`` and its like."""
@@ -81,9 +82,6 @@ class LlamaCpp(Engine):
         words += self.last_words
         notes += [*filter(None, [asked.context_note]), *_defaults(asked), *self.own_notes]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
-
-    last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
-    own_notes: ClassVar[tuple[str, ...]] = ()
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, experts on the CPU, requests at once, context."""
@@ -207,11 +205,10 @@ def _named(line: Line, folders: Folders) -> Named | None:
         return from_gguf(file, folders)
     if mix:
         return from_gguf(repository, (), mix)
-    card = card_of(repository)
-    usual = "mxfp4_moe" if card and experts_format(card) == "mxfp4" else "q4_k_m"
+    usual = usual_mix(repository)
     found = from_gguf(repository, (), usual)
     assumed = f"-hf names no mix: {usual}, as llama.cpp takes of such a repository"
-    return found._replace(assumed=(*found.assumed, assumed)) if card else found
+    return found._replace(assumed=(*found.assumed, assumed))
 
 
 def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
@@ -229,8 +226,8 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         what = f"only parts of the experts of {count} are on the CPU; each is read as a whole"
         reading.warn("-ot", f"{what}, where most of it is")
     if found.others:
-        names = f"{found.others[0]} and {len(found.others) - 1} more"
-        reading.warn("-ot", f"not modelled: tensors beside experts on the CPU ({names})")
+        names = f"{found.others[0]}, {counted(len(found.others), 'tensor')} in all"
+        reading.warn("-ot", f"not modelled: what is on the CPU beside experts ({names})")
     if found.devices:
         reading.warn("-ot", f"not modelled: experts on {', '.join(found.devices)}; read as one GPU")
     if gpu_layers is not None and gpu_layers <= len(model.layers):

@@ -30,10 +30,14 @@ _UNSLOTH: Mapping[str, str] = {
     "q6_k_xl": "q6_k", "q8_k_xl": "q8_0",
 }  # fmt: skip
 """Mixes that are not llama-quantize's, and the nearest of its own."""
-_ALIASES: Mapping[str, str] = {
-    "mxfp4": "mxfp4_moe", "fp16": "f16",
-}  # fmt: skip
+_ALIASES: Mapping[str, str] = {"mxfp4": "mxfp4_moe", "fp16": "f16"}
 """Names of files for mixes of llama-quantize."""
+_NATIVE = "mxfp4"
+"""A format of experts that published GGUF files keep of a model that is published in it: the
+converter repacks it, and llama-quantize does not quantise again.
+"""
+_PLAIN = ("f32", "f16", "bf16")
+_OF_NATIVE = "mxfp4_moe"
 _CHECKPOINTS: Mapping[str, str] = {
     "fp8": "fp8_block", "fp8-block": "fp8_block", "fp8-dynamic": "fp8", "nvfp4": "nvfp4",
     "awq": "int4", "awq-4bit": "int4", "gptq": "int4", "gptq-int4": "int4", "int4": "int4",
@@ -99,16 +103,19 @@ def _shorter(name: str, *endings: re.Pattern[str]) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """The last part of a path or repository, without file name's ending, part and format."""
+    """The last part of a path or repository, without a format."""
+    return _FORMAT.sub("", _last(name))
+
+
+def _last(name: str) -> str:
+    """The last part of a path or repository, without what files and repositories add to it."""
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
-    last = _PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf")
-    return _FORMAT.sub("", last)
+    return _PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf")
 
 
 def format_in(name: str) -> str | None:
     """The format that a file's or a repository's name ends with, in lower case."""
-    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
-    found = _FORMAT.search(_PART.sub("", last.removesuffix(GGUF)).removesuffix("-gguf"))
+    found = _FORMAT.search(_last(name))
     return found["format"] if found else None
 
 
@@ -125,7 +132,17 @@ def from_gguf(name: str, folders: Sequence[Path], mix: str | None = None) -> Nam
         what = f"'{name}' names no format: taken for {card} as its config.json has it"
         return Named(card, (what,))
     found, wrong = _gguf_format(text)
+    if found and experts_format(card) == _NATIVE:
+        found, wrong = _of_native(found)
     return Named(_in_format(card, found), _assumed(name, card), (wrong,) if wrong else ())
+
+
+def usual_mix(repository: str) -> str:
+    """What llama.cpp takes of a repository of GGUF files where no mix is asked for: Q4_K_M, or the
+    one that there is, as of a model that is published in MXFP4.
+    """
+    card = card_of(repository)
+    return _OF_NATIVE if card and experts_format(card) == _NATIVE else "q4_k_m"
 
 
 def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None = None) -> Named:
@@ -165,6 +182,15 @@ def _gguf_format(text: str) -> tuple[str | None, str]:
     own = word.startswith("ud_") or plain in _UNSLOTH
     remedy = "name the file for exact bytes"
     return nearest, f"'{text}' is its publisher's own mix, taken for {nearest}; {remedy}" * own
+
+
+def _of_native(mix: str) -> tuple[str | None, str]:
+    """What a ``mix`` is of a model whose experts are in MXFP4: they stay so, the rest is in it."""
+    if mix in _PLAIN:
+        return None, ""
+    if mix in (_OF_NATIVE, "q8_0"):
+        return _OF_NATIVE, ""
+    return _OF_NATIVE, f"experts stay in {_NATIVE} in files of {mix}: taken for {_OF_NATIVE}"
 
 
 def _unknown(name: str) -> Named:

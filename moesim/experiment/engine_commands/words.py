@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 
 from moesim.config.errors import InputError, Problem
 
@@ -15,6 +16,7 @@ _CONTINUED = re.compile(r"[\\`^][ \t]*\r?\n")
 _WINDOWS = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\")
 """A path in which a backslash stands for itself."""
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"}
+"""Words behind which another command begins, or none."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SUFFIXES = {"k": 10**3, "K": 1 << 10, "m": 10**6, "M": 1 << 20}
 
@@ -130,11 +132,9 @@ def _whole(text: str, *, suffixes: bool) -> int | None:
     return int(float(found[1]) * _SUFFIXES[found[2]]) if found and suffixes else None
 
 
-def split_line(text: str) -> list[str]:
-    """The words of a command line, over several lines or in one, without a prompt in front.
-
-    What follows a pipe, a redirection or the end of the command is left out. InputError where a
-    quote is not closed.
+def split_line(text: str) -> list[list[str]]:
+    """The words of each command of a line, which may go over several lines and have a prompt in
+    front. InputError where a quote is not closed.
     """
     lines = [line for line in text.strip().splitlines() if not line.lstrip().startswith("#")]
     lexer = shlex.shlex(_CONTINUED.sub(" ", "\n".join(lines)).removeprefix("$ "), posix=True)
@@ -147,8 +147,8 @@ def split_line(text: str) -> list[str]:
         what = "a quote is not closed; close it"
         what = what if "quotation" in str(error) else "ends with a backslash; leave it out"
         raise InputError([Problem("the command line", "", what)]) from None
-    end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
-    return words[:end]
+    commands = (list(group) for ends, group in groupby(words, _ENDS.__contains__) if not ends)
+    return list(commands)
 
 
 def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: bool = False) -> Line:

@@ -57,7 +57,7 @@ PUBLISHED = [
     (f"./llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 -ot '{EXPERTS_OF_5_ON}' -fa -c 32768",
      "llama.cpp", "gpt-oss-120b@mxfp4_moe", list(range(5, 36)), []),
     ("llama-server -m /models/gpt-oss-120b-F16.gguf --n-cpu-moe 25 -ub 4096 -fa on -t 8",
-     "llama.cpp", "gpt-oss-120b@f16", 25, []),
+     "llama.cpp", "gpt-oss-120b", 25, []),
     ("llama-cli -m Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf -ngl 99 --n-cpu-moe 36",
      "llama.cpp", "qwen3-30b-a3b@q4_k_m", 36, []),
     ("llama-bench -m Qwen3-30B-A3B-UD-Q4_K_XL.gguf -ngl 99 --n-cpu-moe 99 -p 512 -n 128 -fa 1",
@@ -71,6 +71,12 @@ PUBLISHED = [
      "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--moe-expert-cache 72"]),
     ("llama-server -m Qwen_Qwen3-30B-A3B-IQ4_XS.gguf -ngl 99 -ot exps=CPU",
      "llama.cpp", "qwen3-30b-a3b@iq4_xs", 48, []),
+    (("docker run --gpus all -v /m:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m "
+     "/m/gpt-oss-20b-Q4_K_M.gguf -ngl 99"),
+     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 0, ["docker run", "experts stay in mxfp4"]),
+    (("cd llama.cpp && numactl -N 0 ./build/bin/llama-server -hf unsloth/gpt-oss-20b-GGUF:Q8_0 "
+     "-ngl 99 -ncmoe 3 2>&1 | tee log"),
+     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 3, ["numactl -N 0"]),
     ("llama-server -hf ggml-org/gpt-oss-120b-GGUF -ngl 99 -ncmoe 27",
      "llama.cpp", "gpt-oss-120b@mxfp4_moe", 27, []),
     ("CUDA_VISIBLE_DEVICES=0 llama-server -m DeepSeek-V3-0324-Q4_K_M.gguf -ngl 99 -cmoe",
@@ -147,7 +153,7 @@ def test_blocks_are_counted_over_dense_layers_too() -> None:
         (r"-ot 'exps=CPU,blk\.[0-4]\..*exps=CUDA0'", 36, ""),
         (r"-ot 'ffn_(up|gate)_exps=CPU'", 36, "only parts of the experts of 36 layers"),
         (r"-ot 'ffn_up_exps=CPU'", 0, "only parts of the experts of 36 layers"),
-        (r"-ot 'blk\.0\.=CPU'", 1, "tensors beside experts"),
+        (r"-ot 'blk\.0\.=CPU'", 1, "what is on the CPU beside experts"),
         (r"-ot 'blk\.3[0-5]\..*exps=CUDA1'", 0, "experts on CUDA1"),
     ],
 )
