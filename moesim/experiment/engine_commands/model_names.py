@@ -77,9 +77,8 @@ def card_of(name: str) -> str | None:
     """The card of a repository, or of the last part of one, in any variant of training and format;
     None where no card has it.
     """
-    last, known = _plain(name), _cards()
-    both = [last, last.partition("_")[2]]  # files may have the publisher in front: openai_gpt-oss
-    shapes = [shape for one in both for shape in _shorter(one, _TRAINED, _VERSION)]
+    known = _cards()
+    shapes = (shape for one in _both(name) for shape in _shorter(one, _TRAINED, _VERSION))
     return next((known[shape] for shape in shapes if shape in known), None)
 
 
@@ -103,8 +102,13 @@ def _shorter(name: str, *endings: re.Pattern[str]) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """The last part of a path or repository, without a format."""
-    return _FORMAT.sub("", _last(name))
+    """The last part of a path or repository, without formats."""
+    return list(_shorter(_last(name), _FORMAT))[-1]
+
+
+def _both(name: str) -> tuple[str, str]:
+    """The plain name, and that without a publisher, as files may have it: openai_gpt-oss-20b."""
+    return _plain(name), _plain(name).partition("_")[2]
 
 
 def _last(name: str) -> str:
@@ -199,8 +203,8 @@ def _unknown(name: str) -> Named:
 
 def _assumed(name: str, card: str) -> tuple[str, ...]:
     """What is assumed where the name is of a variant of the card."""
-    own = {card, repositories().get(card, card).rpartition("/")[2].lower()}
-    return () if _plain(name) in own else (f"'{name}' is taken for the shape of {card}",)
+    own = {card, _plain(repositories().get(card, card))}
+    return () if own.intersection(_both(name)) else (f"'{name}' is taken for the shape of {card}",)
 
 
 def _in_format(card: str, chosen: str | None) -> str:
