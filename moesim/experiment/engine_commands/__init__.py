@@ -17,7 +17,7 @@ from moesim.experiment.engine_commands.base import (
     EngineCommand,
     ReadCommand,
 )
-from moesim.experiment.engine_commands.words import split_line
+from moesim.experiment.engine_commands.words import one_line, split_line
 from moesim.experiment.schema.experiment import Experiment
 
 registry: Registry[Engine] = Registry(
@@ -78,7 +78,7 @@ def read_command(text: str, engine: str | None = None, folders: Sequence[Path] =
 def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
     if not commands:
         return Problem("", "", "the command line is empty")
-    program = commands[0][0]
+    program = one_line(commands[0][0])
     if engine:
         return Problem(program, "", f"no program of {engine} is named; write it, or options alone")
     what = "is no program of an engine that moesim reads"

@@ -9,7 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moesim.experiment.engine_commands.words import Effect, Given, Line, Option, read_options
+from moesim.experiment.engine_commands.words import (
+    Effect,
+    Given,
+    Line,
+    Option,
+    one_line,
+    read_options,
+)
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.rules import may_miss
 from moesim.experiment.schema.experiment import Experiment
@@ -170,7 +177,8 @@ class Engine(ABC):
         self.understand(reading, folders)
         line.check()
         notes = [*reading.notes, *_left_out(line), *_in_front(words[:first])]
-        return ReadCommand(self.kind, reading.experiment, reading.context_tokens, tuple(notes))
+        said = tuple(map(one_line, notes))
+        return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
 
 
 def _in_front(words: Sequence[str]) -> list[str]:

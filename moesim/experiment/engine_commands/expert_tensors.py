@@ -13,6 +13,7 @@ without any, that of its block, which is on the GPU from ``layers + 1 - ngl`` on
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,11 +57,18 @@ def overrides_of(word: str, value: str) -> Iterator[Override]:
         if not equals or not buffer:
             what = f"'{part}' has no buffer; write PATTERN=CPU, several with commas between"
             raise InputError([Problem(word, "", what)])
-        try:
-            yield Override(re.compile(pattern), buffer)
-        except re.error as error:
-            what = f"'{pattern}' is no regular expression ({error})"
-            raise InputError([Problem(word, "", what)]) from None
+        yield Override(_compiled(word, pattern), buffer)
+
+
+def _compiled(word: str, pattern: str) -> re.Pattern[str]:
+    """``pattern``, where it means the same in Python as in C++."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # [[:digit:]] is a set of letters here
+            return re.compile(pattern)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+        what = f"'{pattern}' is no regular expression that moesim reads ({error})"
+        raise InputError([Problem(word, "", what)]) from None
 
 
 def first_blocks(count: int) -> Iterator[Override]:

@@ -141,7 +141,7 @@ def _read_method(reading: Reading, name: str, model: ModelSpec | None) -> None:
     """Put the format of experts where the CPU's is another than the checkpoint's."""
     given = reading.line.last("--kt-method")
     method = given.value.upper() if given else "AMXINT4"
-    if model is None:
+    if model is None or not model.moe_layers:
         return
     if (form := _METHODS.get(method)) is None:
         reading.warn(f"--kt-method {method}", "not modelled: experts as the model has them")

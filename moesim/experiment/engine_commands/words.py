@@ -122,7 +122,13 @@ class Line:
     def check(self) -> None:
         """Raise an InputError where something is broken."""
         if self.problems:
-            raise InputError(dict.fromkeys(self.problems))
+            lines = [Problem(one_line(one.where), "", one_line(one.what)) for one in self.problems]
+            raise InputError(dict.fromkeys(lines))
+
+
+def one_line(text: str) -> str:
+    """``text``, in which a value may have ends of lines, as one."""
+    return " ".join(text.split())
 
 
 def _whole(text: str, *, suffixes: bool) -> int | None:

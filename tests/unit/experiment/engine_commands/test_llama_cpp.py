@@ -240,6 +240,10 @@ BROKEN = [
     ("llama-server -m x.gguf -ncmoe 20,24", "-ncmoe: '20,24' is no whole number"),
     ("llama-server -m x.gguf -ot exps", "-ot: 'exps' has no buffer; write PATTERN=CPU"),
     ("llama-server -m x.gguf -ot 'blk.(1=CPU'", "-ot: 'blk.(1' is no regular expression"),
+    (
+        "llama-server -m x.gguf -ot '[[:digit:]].*exps=CPU'",
+        "-ot: '[[:digit:]].*exps' is no regular",
+    ),
     ("ollama run qwen3", "ollama: is no program of an engine that moesim reads; allowed: "),
     ("", "the command line is empty"),
 ]

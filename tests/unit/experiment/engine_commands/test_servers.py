@@ -115,6 +115,7 @@ def test_lines_of_servers(line: str, read: dict[str, Any], told: list[str]) -> N
     [
         ("vllm serve m --max-num-seqs many", "--max-num-seqs: 'many' is no whole number from 1"),
         ("vllm serve m --max-num-seqs", "--max-num-seqs: has no value"),
+        ("vllm serve m --enable-eplb --eplb-config '{\n'", "--eplb-config: '{ ' is no JSON object"),
         ("vllm serve m --enable-eplb --eplb-config x", "--eplb-config: 'x' is no JSON object"),
         ("python -m sglang.launch_server --tp-size 0", "--tp-size: '0' is no whole number from 1"),
         ("python -m sglang.launch_server --kt-gpu-experts-ratio a", "--kt-gpu-experts-ratio: 'a'"),
