@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import Problem
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import (
     NOTE,
@@ -16,9 +17,9 @@ from moesim.experiment.engine_commands.base import (
     Reading,
 )
 from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
-from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model
+from moesim.experiment.engine_commands.model_names import from_checkpoint, from_gguf, opened
+from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model, put_named
 from moesim.experiment.engine_commands.sglang import (
-    KT,
     SERVER,
     Sglang,
     limits,
@@ -29,7 +30,7 @@ from moesim.experiment.engine_commands.sglang_options import KTRANSFORMERS
 from moesim.experiment.engine_commands.words import Option
 from moesim.experiment.loading.names import needed
 from moesim.hardware import HardwareProfile
-from moesim.model import ModelSpec, load_model
+from moesim.model import ModelSpec
 
 _METHODS: Mapping[str, str] = {
     "AMXINT4": "int4", "AMXINT8": "int8", "RAWINT4": "int4_g32", "FP8": "fp8_block", "BF16": "bf16",
@@ -39,6 +40,8 @@ _METHODS: Mapping[str, str] = {
 _OWN = {"bf16": "BF16", "fp8": "FP8", "mxfp4": "MXFP4"}
 """Methods that take a checkpoint's own experts, by their format."""
 _LAYERS_FIRST = "front-loading"
+_LOCAL = re.compile(r"(.*[/\\])?ktransformers([./\\]local_chat)?(\.py)?")
+"""The program of releases before kt-kernel."""
 
 
 class Ktransformers(Sglang):
@@ -47,9 +50,16 @@ class Ktransformers(Sglang):
     kind: ClassVar[str] = "ktransformers"
     options: ClassVar[Sequence[Option]] = KTRANSFORMERS
 
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Behind SGLang's server, or the local_chat of releases before kt-kernel."""
+        if (server := super().begins(words)) is not None:
+            return server
+        places = (place for place, word in enumerate(words) if _LOCAL.fullmatch(word))
+        return next((place + 1 for place in places), None)
+
     def claims(self, words: Sequence[str]) -> bool:
-        """With an option of kt-kernel."""
-        return any(word.startswith(KT) for word in words)
+        """With an option of kt-kernel, or as local_chat."""
+        return super().begins(words) is None or not super().claims(words)
 
     def write(self, asked: Configuration) -> EngineCommand:
         """A server with as many experts of each layer on the GPU as there are slots."""
@@ -69,15 +79,16 @@ class Ktransformers(Sglang):
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """As SGLang, and which experts the CPU computes."""
-        read_server(reading)
         line = reading.line
+        if line.has("--gguf_path"):
+            _read_local(reading, folders)
+            return
+        read_server(reading)
         name = put_model(reading, line.text("--model-path"), line.text("--quantization"), folders)
-        model = _opened(name, folders)
+        model = opened(name, folders)
         _read_method(reading, name, model)
         _read_experts(reading, model)
-        if (threads := line.whole("--kt-cpuinfer", 1)) is not None:
-            what = "all cores of the host compute experts; give it as many"
-            reading.note(f"--kt-cpuinfer {threads}", f"{what}: --set hardware.host.cores={threads}")
+        _read_threads(reading, "--kt-cpuinfer")
 
 
 def _why_not(asked: Configuration) -> Iterator[str]:
@@ -130,11 +141,26 @@ def _machine(asked: Configuration) -> HardwareProfile:
     return machine
 
 
-def _opened(name: str, folders: Folders) -> ModelSpec | None:
-    try:
-        return load_model(name, folders) if name else None
-    except InputError:
-        return None
+def _read_local(reading: Reading, folders: Folders) -> None:
+    """A model of GGUF files, whose routed experts are all computed by the CPU in decode."""
+    line = reading.line
+    reading.put("software", "vllm")
+    reading.note("software", "'vllm' stands for ktransformers, of which there is no profile")
+    found = from_gguf(str(line.text("--gguf_path")), folders)
+    if found.wrong and (named := line.text("--model_path")):
+        whole = from_checkpoint(named, folders)
+        wrong = "the format of --gguf_path is not known; read as the model's own"
+        found = whole._replace(wrong=(*whole.wrong, wrong))
+    put_named(reading, found)
+    model = opened(found.model, folders)
+    reading.put("experts.on_cpu", {"layers": len(model.moe_layers)} if model else None)
+    _read_threads(reading, "--cpu_infer")
+
+
+def _read_threads(reading: Reading, option: str) -> None:
+    if (threads := reading.line.whole(option, 1)) is not None:
+        what = "all cores of the host compute experts; give it as many"
+        reading.note(f"{option} {threads}", f"{what}: --set hardware.host.cores={threads}")
 
 
 def _read_method(reading: Reading, name: str, model: ModelSpec | None) -> None:

@@ -32,10 +32,12 @@ from moesim.experiment.engine_commands.model_names import (
     GGUF,
     Named,
     from_gguf,
+    opened,
     usual_mix,
 )
+from moesim.experiment.engine_commands.serving import put_named
 from moesim.experiment.engine_commands.words import Line, Option
-from moesim.model import ModelSpec, load_model
+from moesim.model import ModelSpec
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 
@@ -184,15 +186,8 @@ def _read_model(reading: Reading, folders: Folders) -> ModelSpec | None:
     if (found := _named(line, folders)) is None:
         reading.warn("model", "none is named (-m, -hf); write one")
         return None
-    reading.put("model", found.model)
-    for what in found.assumed:
-        reading.note("model", what)
-    for what in found.wrong:
-        reading.warn("model", what)
-    try:
-        return load_model(found.model, folders)
-    except InputError:
-        return None
+    put_named(reading, found)
+    return opened(found.model, folders)
 
 
 def _named(line: Line, folders: Folders) -> Named | None:

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from moesim.config.errors import InputError
 from moesim.config.paths import look_up
-from moesim.model import load_model, model_names
+from moesim.model import ModelSpec, load_model, model_names
 from moesim.model.chosen import FORMATS, SEPARATOR
 from moesim.model.gguf.recipes import RECIPES, SAME
 from moesim.model.loader import CARDS
@@ -168,6 +169,14 @@ def from_checkpoint(name: str, folders: Sequence[Path], quantization: str | None
         wrong = f"'{asked or text}' is no format that moesim knows: read as {card} has it"
         return Named(card, _assumed(name, card), (wrong,))
     return Named(_in_format(card, found), _assumed(name, card))
+
+
+def opened(name: str, folders: Sequence[Path]) -> ModelSpec | None:
+    """The model of an experiment; None where it cannot be opened."""
+    try:
+        return load_model(name, folders) if name else None
+    except InputError:
+        return None
 
 
 def experts_format(card: str) -> str:

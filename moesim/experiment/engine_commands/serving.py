@@ -8,6 +8,7 @@ from pathlib import Path
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
 from moesim.experiment.engine_commands.model_names import (
+    Named,
     from_checkpoint,
     repositories,
 )
@@ -39,12 +40,17 @@ def put_model(
         reading.warn("model", "none is named; write one")
         return ""
     found = from_checkpoint(name, folders, quantization)
+    put_named(reading, found)
+    return found.model
+
+
+def put_named(reading: Reading, found: Named) -> None:
+    """Put a model, with what was assumed of its name."""
     reading.put("model", found.model)
     for what in found.assumed:
         reading.note("model", what)
     for what in found.wrong:
         reading.warn("model", what)
-    return found.model
 
 
 def put_ranks(reading: Reading, ranks: Ranks) -> None:

@@ -76,5 +76,11 @@ KTRANSFORMERS = (
            why="long prompts, for which whole layers are copied to the GPU"),
     Option("--kt-enable-dynamic-expert-update", NOT_MODELLED, NOTHING,
            "experts on the GPU that change with the prompts"),
+    Option("--gguf_path", READ),
+    Option("--model_path", READ),
+    Option("--cpu_infer", READ),
+    Option("--optimize_config_path", NOT_MODELLED,
+           why="rules of which module runs where; all routed experts are read as on the CPU"),
+    Option("--max_new_tokens"), Option("--prompt_file"),
 )  # fmt: skip
-"""Of SGLang with kt-kernel."""
+"""Of SGLang with kt-kernel; those with ``_`` are of ktransformers' own local_chat of 2025."""

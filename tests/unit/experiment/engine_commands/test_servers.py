@@ -99,6 +99,14 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      {"software": "vllm", "model": "qwen3-30b-a3b@experts=int4",
       "workload": {"batching": refill(1)},
       "experts": {"on_cpu": {"layers": list(range(12, 48))}}}, []),
+    (("python ktransformers/local_chat.py --model_path deepseek-ai/DeepSeek-V3 --gguf_path "
+      "./DeepSeek-V3-Q4_K_M --cpu_infer 33 --max_new_tokens 1000"),
+     {"software": "vllm", "model": "deepseek-v3@q4_k_m", "experts": {"on_cpu": {"layers": 58}}},
+     []),
+    (("python -m ktransformers.local_chat --model_path deepseek-ai/DeepSeek-V3 --gguf_path ./files "
+      "--optimize_config_path rules.yaml"),
+     {"software": "vllm", "model": "deepseek-v3", "experts": {"on_cpu": {"layers": 58}}},
+     ["the format of --gguf_path is not known", "--optimize_config_path rules.yaml"]),
 ]  # fmt: skip
 
 
@@ -108,6 +116,12 @@ def test_lines_of_servers(line: str, read: dict[str, Any], told: list[str]) -> N
     assert found.experiment == read
     assert [words for words in told if words not in warnings(found)] == []
     assert bool(told) == bool(warnings(found)), warnings(found)
+
+
+def test_a_server_in_an_environment_of_that_name_is_sglangs() -> None:
+    line = "conda run -n ktransformers python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B"
+    assert read_command(line).engine == "sglang"
+    assert read_command(f"{line} --kt-num-gpu-experts 0").engine == "ktransformers"
 
 
 @pytest.mark.parametrize(
