@@ -1,9 +1,9 @@
 """moesim: trace-driven simulation of Mixture-of-Experts inference.
 
 The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
-``advise``, ``curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``, ``timeline``; and
-``read_result``, ``read_sweep`` read what is in a folder. Everything is imported on first use, so
-that ``import moesim`` costs nothing.
+``advise``, ``curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``, ``timeline``,
+``command``, ``read_command``; and ``read_result``, ``read_sweep`` read what is in a folder.
+Everything is imported on first use, so that ``import moesim`` costs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moesim.api import (
         advise,
+        command,
         compare,
         curve,
         fit,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         place,
         plot,
         price,
+        read_command,
         synthesize,
         timeline,
     )
@@ -44,6 +46,7 @@ __all__ = [
     "Sweep",
     "__version__",
     "advise",
+    "command",
     "compare",
     "curve",
     "fit",
@@ -52,6 +55,7 @@ __all__ = [
     "place",
     "plot",
     "price",
+    "read_command",
     "read_result",
     "read_sweep",
     "run",

@@ -17,6 +17,7 @@ from moesim.config.warn import Warn, as_warning
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moesim.experiment.engine_commands import EngineCommand, ReadCommand
     from moesim.experiment.loading.resolve import Resolved, Source
     from moesim.experiment.questions.place import Judgement
     from moesim.model import ModelSpec
@@ -358,6 +359,46 @@ def timeline(folder: Path | str, out: Path | str = "timeline.json", *, steps: st
     from moesim.report.timeline import parse_steps, write_timeline
 
     return write_timeline(folder, out, parse_steps(steps))
+
+
+def command(
+    experiment: Source,
+    *,
+    engine: str | None = None,
+    context: int | None = None,
+    overrides: Sequence[str] = (),
+) -> EngineCommand:
+    """The command line by which an inference ``engine`` (by default that of the software profile)
+    runs ``experiment``, with ``overrides`` as ``--set`` takes them.
+
+    ``context``: tokens of each request, by default those of the run's longest. Of what is returned
+    ``text`` is the line, None where the engine cannot run it; ``notes`` say why not, and what the
+    line leaves open. Raises an InputError for a bad experiment and an unknown engine.
+
+    >>> moesim.command("experiments/layers-on-cpu.yaml", context=16384).text
+    """
+    from moesim.experiment.engine_commands import command_of
+    from moesim.experiment.schema.origins import placed
+
+    if context is not None:
+        check_whole("--context", context)
+    resolved = _resolved(experiment, overrides)
+    with placed(resolved.origins, resolved.file):
+        return command_of(resolved.experiment, engine, context)
+
+
+def read_command(line: str, *, engine: str | None = None) -> ReadCommand:
+    """The experiment that a command ``line`` means, without its ``hardware``, which no line names.
+
+    ``engine``: whose options they are, where no program says so. Of what is returned ``experiment``
+    has the keys of a file; ``context_tokens`` is what the line allows a request; ``notes`` say what
+    was assumed, is not modelled or was not understood. Raises an InputError for a broken line.
+
+    >>> moesim.read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ncmoe 14").experiment
+    """
+    from moesim.experiment.engine_commands import read_command as read
+
+    return read(line, engine)
 
 
 def _resolved(experiment: Source, overrides: Sequence[str]) -> Resolved:

@@ -17,7 +17,7 @@ def list_(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
             "gpus, hosts, links, software, traces, importers, measurement_importers, costs, "
-            "fitters, collectors, model_families or figures.",
+            "fitters, collectors, model_families, engine_commands or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -26,13 +26,21 @@ def lookup_folders(source: Path | str | None = None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*own, Path.cwd(), shipped_folder()]))
 
 
+def expanded(path: Path | str) -> Path:
+    """``path`` with the home folder in place of ``~``; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser() if str(path).startswith("~") else Path(path)
+    except RuntimeError:
+        return Path(path)
+
+
 def look_up(path: Path | str, folders: Sequence[Path] = ()) -> Path | None:
     """The first existing ``folder / path`` over ``folders`` (an absolute path, or ``~``:
     itself), or None.
 
     Without ``folders``: the working directory, then the shipped data.
     """
-    wanted = Path(path).expanduser() if str(path).startswith("~") else Path(path)
+    wanted = expanded(path)
     for folder in folders or lookup_folders():
         try:
             if (folder / wanted).exists():

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
+from moesim.config.paths import expanded
 from moesim.model.chosen import SEPARATOR, chosen_formats, renamed, split_format
 from moesim.model.described import ConfigError, describe_config
 from moesim.model.described.keys import language_model
@@ -52,7 +53,7 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
 
 
 def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
-    relative = Path(name_or_path).expanduser()
+    relative = expanded(name_or_path)
     for folder in (*folders, Path()):
         try:
             if (folder / relative).is_dir():
@@ -69,7 +70,7 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
 
 def _is_there(path: str, folders: Sequence[Path]) -> bool:
     with suppress(OSError, ValueError):
-        return any((folder / Path(path).expanduser()).exists() for folder in (*folders, Path()))
+        return any((folder / expanded(path)).exists() for folder in (*folders, Path()))
     return False
 
 

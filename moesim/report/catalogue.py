@@ -29,6 +29,7 @@ REGISTRIES: Mapping[str, str] = {
     "collectors": "moesim.calibrate.collect.ops",
     "model_families": "moesim.model.family",
     "figures": "moesim.report.figures",
+    "engine_commands": "moesim.experiment.engine_commands",
 }
 """The modules whose ``registry`` holds the components of a kind."""
 

@@ -27,6 +27,8 @@ from moesim.calibrate.collect.plan import Plan
 from moesim.calibrate.collect.shapes import SMALL
 from moesim.calibrate.importers.base import File
 from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.words import Effect
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.cost_model import registry
 from moesim.hardware.measurements.validate import LINE, valid
@@ -39,6 +41,7 @@ from moesim.testing import (
     cache_policies,
     collectors,
     costs,
+    engine_commands,
     figures,
     fitters,
     gatings,
@@ -262,6 +265,19 @@ def check_family(family: type[Any], _folder: Path) -> None:
     assert model.bytes == load_model("mixtral-8x7b").bytes
 
 
+def check_engine(engine: type[Any], _folder: Path) -> None:
+    one = engine()
+    engine_commands.knows_its_options(one)
+    for row in one.options:
+        if row.effect is not Effect.READ:
+            engine_commands.says_what_it_cannot_model(one, row)
+    engine_commands.refuses_with_an_input_error(one, ["--room", "many"])
+    said: dict[str, Any] = {"model": "gpt-oss-20b", "hardware": "rtx-4090"}
+    assert engine_commands.reads_what_it_writes(one, load_experiment(said).experiment, 4096)
+    said["experts"] = {"capacity": "4 slots/layer"}
+    assert engine_commands.reads_what_it_writes(one, load_experiment(said).experiment, 1) is None
+
+
 def check_figure(figure: type[Any], folder: Path) -> None:
     figures.draws_its_table(figure(), sweeps.make(folder / "sweep"))
     figures.refuses_what_lacks_its_data(figure(), sweeps.make(folder / "none", slots=(16, 20)))
@@ -272,6 +288,7 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "cache_policies": check_policy,
     "collectors": check_collector,
     "costs": check_operation,
+    "engine_commands": check_engine,
     "figures": check_figure,
     "fitters": check_fitter,
     "gatings": check_gating,

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import write_whole
 from moesim.config.inputs import Inputs
+from moesim.config.paths import expanded
 from moesim.experiment.loading.inputs import foreign_parts, inputs_of, still
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import is_choice
@@ -52,7 +53,7 @@ def cache_folder(option: str | None) -> Path | None:
     named = option or os.environ.get(VARIABLE) or NONE
     if named == NONE:
         return None
-    folder = Path(named).expanduser().absolute()
+    folder = expanded(named).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

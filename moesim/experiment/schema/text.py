@@ -20,7 +20,12 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_., -]*")
 
 def yaml_text(experiment: Experiment) -> str:
     """``experiment`` as a YAML file that reads as the same experiment."""
-    rows = _rows(experiment.model_dump(mode="json"))
+    return mapping_text(experiment.model_dump(mode="json"))
+
+
+def mapping_text(value: Mapping[str, Any]) -> str:
+    """Plain data as a YAML file that reads as the same data, a line a value."""
+    rows = _rows(value)
     return "".join(f"{text}\n" for text, _ in rows)
 
 

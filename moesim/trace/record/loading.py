@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.paths import expanded
 
 Device = Literal["auto", "cpu", "cuda"]
 DataType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -76,7 +76,7 @@ def _device(torch: Any, device: Device) -> str:
 
 @contextmanager
 def _loading(name: str, what: str, remedy: str = "") -> Iterator[None]:
-    path = Path(name).expanduser()
+    path = expanded(name)
     named_as_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
     if (named_as_path or path.is_file()) and not path.is_dir():
         raise InputError([Problem(name, "", "no such folder; give a model's folder or hub name")])

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.config.paths import find, look_up, lookup_folders, shipped_folder
+from moesim.config.paths import expanded, find, look_up, lookup_folders, shipped_folder
 
 
 def test_the_files_folder_comes_first_then_the_working_one_then_the_shipped_data(
@@ -46,3 +46,9 @@ def test_the_shipped_data_of_a_wheel_is_inside_the_package(tmp_path, monkeypatch
     (tmp_path / "data").mkdir()
     monkeypatch.setattr("moesim.config.paths._PACKAGE", tmp_path)
     assert shipped_folder() == tmp_path / "data"
+
+
+def test_a_home_that_nobody_has_is_a_name_like_any_other() -> None:
+    assert look_up("~nobody-has-this-name/model.gguf") is None
+    assert expanded("~nobody-has-this-name/x") == Path("~nobody-has-this-name/x")
+    assert expanded("~/x") == Path.home() / "x"

@@ -1,0 +1,85 @@
+"""Command lines of inference engines: what runs an experiment, and which experiment a line means.
+
+One file an engine, found by folder. Neither direction runs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.registry import Registry
+from moesim.experiment.engine_commands.base import (
+    Configuration,
+    Engine,
+    EngineCommand,
+    ReadCommand,
+)
+from moesim.experiment.engine_commands.words import one_line, split_line
+from moesim.experiment.schema.experiment import Experiment
+
+registry: Registry[Engine] = Registry(
+    "moesim.experiment.engine_commands",
+    Engine,  # type: ignore[type-abstract]
+    "moesim.engine_commands",
+)
+"""The engines by name; third parties add theirs through the entry points
+``moesim.engine_commands``.
+"""
+
+__all__ = ["Configuration", "Engine", "EngineCommand", "ReadCommand", "command_of",
+           "engine_of", "read_command", "registry"]  # fmt: skip
+
+
+def command_of(
+    experiment: Experiment, engine: str | None = None, context_tokens: int | None = None
+) -> EngineCommand:
+    """The line that runs a resolved ``experiment`` in ``engine`` (by default its software's).
+
+    ``context_tokens`` of each request; by default as many as the run's longest has. The ``text`` is
+    None where the engine has no such thing, and ``notes`` say what. InputError for an unknown
+    engine, and where the experiment cannot be built.
+    """
+    chosen = registry.get(engine or engine_of(experiment), "--engine")()
+    return chosen.write(Configuration(experiment, context_tokens))
+
+
+def engine_of(experiment: Experiment) -> str:
+    """The engine whose costs the experiment's software profile has; InputError where none is."""
+    software = experiment.software
+    for kind, engine in registry.components.items():
+        if engine.software == software:
+            return kind
+    what = f"the software '{software}' is of no engine whose command lines moesim knows; name one"
+    raise InputError([Problem("--engine", "", f"{what}: {', '.join(registry.components)}")])
+
+
+def read_command(text: str, engine: str | None = None, folders: Sequence[Path] = ()) -> ReadCommand:
+    """The experiment that a command line means, as far as an experiment can say it.
+
+    ``engine``: whose line it is where no program says so, as in ``-ngl 99 -ncmoe 20``; relative
+    paths of models are looked up in ``folders``. InputError where the line is broken: a quote that
+    is not closed, an option without its value, a number that is none, a program that nobody knows.
+    """
+    commands = split_line(text)
+    names = [engine] if engine else list(registry.components)
+    for words, name in product(commands, names):
+        found = registry.get(name, "--engine")()
+        first = found.begins(words)
+        if first is None and engine and words[0].startswith("-"):
+            first = 0
+        if first is not None and (engine or found.claims(words)):
+            return found.read(words, first, tuple(folders))
+    raise InputError([_unknown(commands, engine)])
+
+
+def _unknown(commands: Sequence[Sequence[str]], engine: str | None) -> Problem:
+    if not commands:
+        return Problem("", "", "the command line is empty")
+    program = one_line(commands[0][0])
+    if engine:
+        return Problem(program, "", f"no program of {engine} is named; write it, or options alone")
+    what = "is no program of an engine that moesim reads"
+    return Problem(program, "", f"{what}; {nearest(program, registry.components)}")

@@ -1,0 +1,204 @@
+"""What an engine's command lines are, in both directions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moesim.experiment.engine_commands.words import (
+    Effect,
+    Given,
+    Line,
+    Option,
+    one_line,
+    read_options,
+)
+from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.rules import may_miss
+from moesim.experiment.schema.experiment import Experiment
+from moesim.model import ModelSpec
+
+Folders = tuple[Path, ...]
+_WRAPPERS = ("numactl", "taskset", "docker", "podman")
+WARNING, NOTE = "warning: ", "note: "
+
+
+@dataclass(frozen=True)
+class EngineCommand:
+    """The line that runs an experiment in ``engine``, its words quoted for a shell.
+
+    ``text`` is None where the engine cannot run it. ``notes`` say what is in the way, what the line
+    leaves to the engine's defaults, and what of the experiment it does not say.
+    """
+
+    engine: str
+    text: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReadCommand:
+    """What a line of ``engine`` means: the keys of an ``experiment``, as in a file.
+
+    Without ``hardware``, which no line names. ``context_tokens``: what the line allows a request,
+    None where it does not say; an experiment has no key for it. ``notes`` begin with ``warning:``
+    where something that changes time or memory is not modelled, or was not understood.
+    """
+
+    engine: str
+    experiment: dict[str, Any]
+    context_tokens: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A resolved experiment that is to be said as a command line, and the context of a request."""
+
+    experiment: Experiment
+    asked_context: int | None = None
+
+    @cached_property
+    def model(self) -> ModelSpec:
+        """The experiment's model."""
+        model: ModelSpec = needed("model", self.experiment.model, self.experiment.folders)
+        return model
+
+    @cached_property
+    def on_cpu(self) -> list[bool]:
+        """By MoE layer, whether its experts are on the CPU."""
+        return self.experiment.experts.on_cpu.of(self.model)
+
+    @cached_property
+    def context_tokens(self) -> int:
+        """As asked for, or the longest of the run's requests."""
+        if self.asked_context is not None:
+            return self.asked_context
+        from moesim.experiment.loading.traces import trace_of
+        from moesim.workload.requests import Requests
+
+        one, trace = self.experiment, trace_of(self.experiment)
+        rows = Requests.of(trace, one.workload.phase, one.workload.requests).rows
+        return int(trace.position[rows].max()) + 1
+
+    @cached_property
+    def context_note(self) -> str:
+        """Where the context is from, if it was not asked for."""
+        if self.asked_context is not None:
+            return ""
+        what = f"{self.context_tokens} tokens a request, the longest of the run's trace"
+        return f"{NOTE}context: {what}; ask for another with --context"
+
+    @cached_property
+    def slots(self) -> int | None:
+        """Slots of a layer beside those on the CPU; None where it holds all of its experts."""
+        experiment = self.experiment
+        capacity = experiment.experts.capacity
+        if not may_miss(experiment, self.model):
+            return None
+        if capacity.kind == "slots":
+            return int(capacity.amount)
+        from moesim.experiment.building.build import build  # loads compiled code
+
+        case = build(experiment).case
+        slots = case.slots[:, [not host for host in self.on_cpu]]
+        local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+        return None if not slots.size or slots.min() >= local else int(slots.min())
+
+
+@dataclass
+class Reading:
+    """What has been read of a line so far."""
+
+    line: Line
+    experiment: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    context_tokens: int | None = None
+
+    def put(self, path: str, value: Any) -> None:
+        """Set the key at the dotted ``path``; None sets nothing."""
+        if value is None:
+            return
+        place, *steps = path.split(".")
+        into = self.experiment
+        for step in steps:
+            into, place = into.setdefault(place, {}), step
+        into[place] = value
+
+    def warn(self, what: object, why: str) -> None:
+        """Something that changes time or memory and is not modelled, or was not understood."""
+        self.notes.append(f"{WARNING}{what}: {why}")
+
+    def note(self, what: object, why: str) -> None:
+        """Something that was assumed."""
+        self.notes.append(f"{NOTE}{what}: {why}")
+
+
+class Engine(ABC):
+    """An inference engine's options, and what they mean in an experiment.
+
+    ``software``: the profile that has its costs, or None. ``options``: every one that is known,
+    each with what it does to an experiment.
+    """
+
+    kind: ClassVar[str]
+    software: ClassVar[str | None] = None
+    options: ClassVar[Sequence[Option]]
+    flexible: ClassVar[bool] = False
+    """Whether names may have ``_`` for ``-``, and numbers suffixes."""
+
+    @abstractmethod
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Where options begin, behind a program of the engine; None where none is named."""
+
+    def claims(self, words: Sequence[str]) -> bool:
+        """Whether a line is this engine's, of several whose programs have the same name."""
+        del words
+        return True
+
+    @abstractmethod
+    def write(self, asked: Configuration) -> EngineCommand:
+        """The line that runs ``asked``."""
+
+    @abstractmethod
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """Put what the rows with ``Effect.READ`` mean into ``reading.experiment``."""
+
+    def read(self, words: Sequence[str], first: int, folders: Folders) -> ReadCommand:
+        """The experiment that ``words`` mean, whose options begin at ``first``; InputError where
+        they are broken.
+        """
+        line = read_options(words[first:], self.options, flexible=self.flexible)
+        reading = Reading(line)
+        self.understand(reading, folders)
+        line.check()
+        notes = [*reading.notes, *_left_out(line), *_in_front(words[:first])]
+        said = tuple(map(one_line, notes))
+        return ReadCommand(self.kind, reading.experiment, reading.context_tokens, said)
+
+
+def _in_front(words: Sequence[str]) -> list[str]:
+    """A note on what changes how the program runs: variables, numactl, ..."""
+    more = [word for word in words if "=" in word or word in _WRAPPERS]
+    return [f"{WARNING}{' '.join(words)}: what is set in front is not read"] if more else []
+
+
+def _left_out(line: Line) -> list[str]:
+    """A note for every option that is no key, and one for those that do nothing here."""
+    of = {effect: [one for one in line.given if _effect(one) is effect] for effect in Effect}
+    notes = [f"{WARNING}{one}: not modelled: {one.option.why}" for one in of[Effect.NOT_MODELLED]]
+    notes += [f"{WARNING}{text}: not understood, and left out" for text in line.strange]
+    notes += [f"{WARNING}{text}: belongs to no option, and is left out" for text in line.positional]
+    if idle := [str(one) for one in of[Effect.NONE]]:
+        notes.append(f"{NOTE}nothing that moesim looks at: {', '.join(idle)}")
+    return notes
+
+
+def _effect(given: Given) -> Effect:
+    row = given.option
+    harmless = row.effect is Effect.NOT_MODELLED and given.value.lower() in row.harmless
+    return Effect.NONE if harmless else row.effect

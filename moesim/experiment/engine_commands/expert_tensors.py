@@ -1,0 +1,132 @@
+"""Which layers' experts llama.cpp keeps in host memory, by its overrides of tensors.
+
+The rules are llama.cpp's (MIT), read in the sources that llama-cpp-python 0.3.36 ships. A list of
+overrides is made of ``-ot``, ``-cmoe`` and ``-ncmoe`` in the order of the line
+(``common/arg.cpp``): ``-ot`` is split at commas, each part at its first ``=``; ``-ncmoe N`` is a
+pattern for each of the blocks 0 to N-1, counted over all layers of the model, dense ones too
+(``common/common.h``). A tensor takes the buffer of the first override whose pattern is found
+anywhere in its name (``src/llama-model-loader.cpp``: ``std::regex_search``, then ``break``);
+without any, that of its block, which is on the GPU from ``layers + 1 - ngl`` on
+(``src/llama-model.cpp``, ``i_gpu_start``).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moesim.config.errors import InputError, Problem
+
+CPU, GPU = "CPU", "GPU"
+_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+_OTHERS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp", "ffn_up", "ffn_up_shexp")
+_ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+"""llama.cpp's LLM_FFN_EXPS_REGEX."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """A pattern of tensors' names and where they are kept: ``CPU``, ``CUDA0``, ..."""
+
+    pattern: re.Pattern[str]
+    buffer: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a model's weights are kept.
+
+    ``on_cpu``: for each MoE layer whether its experts are on the host, those too that are there for
+    the most part, whose blocks are in ``parted``; ``others``: tensors beside experts that are
+    there, by name; ``devices``: buffers that are neither ``CPU`` nor the first GPU's (``CUDA0``).
+    """
+
+    on_cpu: tuple[bool, ...]
+    parted: tuple[int, ...]
+    others: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+def overrides_of(word: str, value: str) -> Iterator[Override]:
+    """The overrides of one ``-ot``; InputError for what llama.cpp refuses, or is no pattern."""
+    for part in value.split(","):
+        pattern, equals, buffer = part.partition("=")
+        if not equals or not buffer:
+            what = f"'{part}' has no buffer; write PATTERN=CPU, several with commas between"
+            raise InputError([Problem(word, "", what)])
+        yield Override(_compiled(word, pattern), buffer)
+
+
+def _compiled(word: str, pattern: str) -> re.Pattern[str]:
+    """``pattern``, where it means the same in Python as in C++."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # [[:digit:]] is a set of letters here
+            return re.compile(pattern)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+        what = f"'{pattern}' is no regular expression that moesim reads ({error})"
+        raise InputError([Problem(word, "", what)]) from None
+
+
+def first_blocks(count: int) -> Iterator[Override]:
+    """The overrides of ``-ncmoe``."""
+    for block in range(count):
+        yield Override(re.compile(rf"blk\.{block}{_ALL_EXPERTS}"), CPU)
+
+
+def all_experts() -> Override:
+    """The override of ``-cmoe``."""
+    return Override(re.compile(_ALL_EXPERTS), CPU)
+
+
+def kept(
+    blocks: Sequence[int], layers: int, overrides: Sequence[Override], gpu_layers: int | None = None
+) -> Kept:
+    """Where the experts of the MoE layers ``blocks``, of ``layers`` in all, are kept.
+
+    ``gpu_layers``: ``-ngl``; None for all.
+    """
+    first = 0 if gpu_layers is None else max(0, layers + 1 - gpu_layers)
+    places = {
+        block: [_place(f"blk.{block}.{name}.weight", overrides, block < first) for name in _EXPERTS]
+        for block in blocks
+    }
+    names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in _OTHERS]
+    buffers = {place for found in places.values() for place in found} - {CPU, GPU}
+    return Kept(
+        tuple(2 * found.count(CPU) > len(found) for found in places.values()),
+        tuple(block for block, found in places.items() if 0 < found.count(CPU) < len(found)),
+        tuple(name for name in names if _place(name, overrides, on_cpu=False) == CPU),
+        tuple(sorted(buffer for buffer in buffers if not buffer.endswith("0"))),
+    )
+
+
+def _place(tensor: str, overrides: Sequence[Override], on_cpu: bool) -> str:
+    found = (one.buffer for one in overrides if one.pattern.search(tensor))
+    return next(found, CPU if on_cpu else GPU)
+
+
+def on_cpu_key(blocks: Sequence[int], on_cpu: Sequence[bool]) -> dict[str, Any] | None:
+    """``experts.on_cpu`` where of the MoE layers ``blocks`` these are ``on_cpu``; None for none."""
+    count = sum(on_cpu)
+    if not count:
+        return None
+    if all(on_cpu[:count]):
+        return {"layers": count}
+    return {"layers": [block for block, there in zip(blocks, on_cpu, strict=True) if there]}
+
+
+def words_of(blocks: Sequence[int], on_cpu: Sequence[bool]) -> list[str]:
+    """The options that keep the experts of these MoE layers on the CPU."""
+    key = on_cpu_key(blocks, on_cpu)
+    if key is None:
+        return []
+    if all(on_cpu):
+        return ["--cpu-moe"]
+    if isinstance(layers := key["layers"], int):
+        return ["--n-cpu-moe", str(blocks[layers - 1] + 1)]
+    numbers = "|".join(map(str, layers))
+    return ["-ot", rf"blk\.({numbers})\.ffn_.*_exps={CPU}"]

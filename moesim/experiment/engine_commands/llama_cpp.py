@@ -1,0 +1,299 @@
+"""llama.cpp, and ik_llama.cpp, its fork."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from moesim.config.counted import counted
+from moesim.config.errors import InputError
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import (
+    NOTE,
+    Configuration,
+    Engine,
+    EngineCommand,
+    Folders,
+    Reading,
+)
+from moesim.experiment.engine_commands.expert_tensors import (
+    Override,
+    all_experts,
+    first_blocks,
+    kept,
+    on_cpu_key,
+    overrides_of,
+    words_of,
+)
+from moesim.experiment.engine_commands.llama_cpp_options import IK_LLAMA_CPP, LLAMA_CPP
+from moesim.experiment.engine_commands.model_names import (
+    GGUF,
+    Named,
+    from_gguf,
+    opened,
+    usual_mix,
+)
+from moesim.experiment.engine_commands.serving import put_named
+from moesim.experiment.engine_commands.words import Line, Option
+from moesim.model import ModelSpec
+from moesim.model.chosen import split_format
+from moesim.model.gguf.recipes import RECIPES, SAME
+
+PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
+"""Defaults of -ub and -b."""
+ALL_LAYERS = 99
+_PROGRAM = re.compile(
+    r"llama-(server|cli|completion|bench|batched-bench|sweep-bench|parallel|perplexity|mtmd-cli)"
+    r"(\.exe)?|.*llama\.cpp:(server|full|light)\S*"
+)
+
+
+class LlamaCpp(Engine):
+    """llama.cpp: experts of whole layers on the GPU or on the CPU."""
+
+    kind: ClassVar[str] = "llama.cpp"
+    software: ClassVar[str | None] = "llama.cpp"
+    options: ClassVar[Sequence[Option]] = LLAMA_CPP
+    last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
+    own_notes: ClassVar[tuple[str, ...]] = ()
+
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Behind ``llama-server`` and its like."""
+        names = [re.split(r"[/\\]", word)[-1] for word in words]
+        places = (place for place, name in enumerate(names) if _PROGRAM.fullmatch(name))
+        return next((place + 1 for place in places), None)
+
+    def claims(self, words: Sequence[str]) -> bool:
+        """Unless it is the fork's."""
+        return not _is_ik(words)
+
+    def write(self, asked: Configuration) -> EngineCommand:
+        """A ``llama-server`` that keeps the first layers' experts on the CPU."""
+        if reasons := list(_why_not(asked)):
+            return EngineCommand(self.kind, None, tuple(reasons))
+        name, notes = _gguf_name(asked)
+        words = ["llama-server", "-m", name, "-ngl", str(ALL_LAYERS)]
+        words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
+        workload = asked.experiment.workload
+        parallel, chunk = workload.batching.batch_size, workload.prefill.chunk
+        words += ["-c", str(asked.context_tokens * parallel), "-np", str(parallel)]
+        if chunk is not None:
+            words += ["-b", str(max(chunk, LOGICAL_BATCH)), "-ub", str(chunk)]
+        words += self.last_words
+        notes += [*filter(None, [asked.context_note]), *_defaults(asked), *self.own_notes]
+        return EngineCommand(self.kind, shlex.join(words), tuple(notes))
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """Model, experts on the CPU, requests at once, context."""
+        reading.put("software", "llama.cpp")
+        model = _read_model(reading, folders)
+        _read_experts(reading, model)
+        _read_workload(reading, model)
+        line = reading.line
+        if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
+            reading.warn(attention, "not modelled: times are those of FlashAttention")
+        if (threads := line.whole("-t", least=-1)) is not None:
+            what = "all cores of the host compute experts; give it as many"
+            reading.note(f"-t {threads}", f"{what}: --set hardware.host.cores={threads}")
+
+
+class IkLlamaCpp(LlamaCpp):
+    """ik_llama.cpp, a fork of llama.cpp with kernels of its own."""
+
+    kind: ClassVar[str] = "ik_llama.cpp"
+    software: ClassVar[str | None] = None
+    last_words: ClassVar[tuple[str, ...]] = ()
+    own_notes: ClassVar[tuple[str, ...]] = (
+        f"{NOTE}ik_llama.cpp: its own kernels are not modelled; prices are llama.cpp's",
+    )
+    options: ClassVar[Sequence[Option]] = IK_LLAMA_CPP
+
+    def claims(self, words: Sequence[str]) -> bool:
+        """With an option that only the fork has, or in a folder of its name."""
+        return _is_ik(words)
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """As llama.cpp."""
+        super().understand(reading, folders)
+        reading.note("software", "'llama.cpp' stands for ik_llama.cpp, whose kernels are its own")
+
+
+_OF_IK = {name for row in IK_LLAMA_CPP[len(LLAMA_CPP) :] for name in row.names.split()}
+
+
+def _is_ik(words: Sequence[str]) -> bool:
+    options = any(word in _OF_IK for word in words)
+    return options or any(f"ik_llama{end}" in word for end in (".cpp", "/", "\\") for word in words)
+
+
+def _why_not(asked: Configuration) -> Iterator[str]:
+    """What of the experiment llama.cpp has no words for."""
+    experiment = asked.experiment
+    experts, gpus = experiment.experts, experiment.parallelism.expert
+    if gpus > 1:
+        yield f"parallelism.expert: {gpus}: llama.cpp splits layers over GPUs, never experts"
+    if experiment.gating.drops or not experiment.gating.uneven:
+        kind = kind_of(type(experiment.gating))
+        yield f"gating: {kind}: llama.cpp computes what is routed, and neither pads nor drops"
+    if asked.slots is not None:
+        kind = kind_of(type(experts.miss))
+        what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of llama.cpp keeps"
+        what += " single experts on the GPU: a layer's are all there or all on the CPU"
+        yield f"{what}. The nearest that runs is experts.on_cpu ('moesim fit' says how many layers)"
+        yield (
+            "pull request 27861 has --moe-expert-cache N: the CPU computes what is missing while it"
+            " is loaded in the background, which is none of moesim's ways to handle a miss"
+        )
+
+
+def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
+    """The GGUF file of the line, and what is to be said of it."""
+    model = asked.experiment.model
+    if model.lower().endswith(GGUF):
+        return model, []
+    base, chosen = split_format(model)
+    base = base.removesuffix("/config.json").rstrip("/").rpartition("/")[2] or base
+    if chosen is None:
+        name, said = f"{base}{GGUF}", "in the formats of its config.json"
+    elif chosen.lower() in RECIPES or chosen.lower() in SAME:
+        name, said = f"{base}-{chosen}{GGUF}", f"in {chosen}"
+    else:
+        name, said = f"{base}{GGUF}", f"in the formats {chosen}, which no llama-quantize mix has"
+    return name, [f"{NOTE}model: '{name}' stands for your GGUF file of {base}, {said}"]
+
+
+def _defaults(asked: Configuration) -> Iterator[str]:
+    """What the line leaves to llama.cpp, or says otherwise than the experiment."""
+    experiment = asked.experiment
+    workload = experiment.workload
+    if experiment.software != "llama.cpp":
+        what = f"its times are those of software '{experiment.software}', not of llama.cpp"
+        yield f"{NOTE}software: {what}"
+    if workload.batching.batch_size > 1 and kind_of(type(workload.batching)) != "refill":
+        yield f"{NOTE}workload.batching: a server refills its slots at once (kind: refill)"
+    if workload.prefill.chunk is None and workload.phase != "decode":
+        what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"
+        yield f"{NOTE}workload.prefill.chunk: {what}"
+    if any(asked.on_cpu):
+        yield f"{NOTE}threads: left to llama.cpp, which takes the physical cores (-t)"
+
+
+def _read_model(reading: Reading, folders: Folders) -> ModelSpec | None:
+    """Put the model, and return it where it can be opened."""
+    line = reading.line
+    if (found := _named(line, folders)) is None:
+        reading.warn("model", "none is named (-m, -hf); write one")
+        return None
+    put_named(reading, found)
+    return opened(found.model, folders)
+
+
+def _named(line: Line, folders: Folders) -> Named | None:
+    if path := line.text("-m"):
+        return from_gguf(path, folders)
+    if not (asked := line.text("-hf")):
+        return None
+    repository, _, mix = asked.partition(":")
+    if file := line.text("-hff"):
+        return from_gguf(file, folders)
+    if mix:
+        return from_gguf(repository, (), mix)
+    usual = usual_mix(repository)
+    found = from_gguf(repository, (), usual)
+    assumed = f"-hf names no mix: {usual}, as llama.cpp takes of such a repository"
+    return found._replace(assumed=(*found.assumed, assumed))
+
+
+def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
+    """Which layers' experts are on the CPU."""
+    line, gpu_layers = reading.line, _gpu_layers(reading)
+    overrides = list(_overrides(line, len(model.layers) if model else 0))
+    if model is None:
+        _read_unknown(reading)
+        return
+    blocks = [layer.index for layer in model.moe_layers]
+    found = kept(blocks, len(model.layers), overrides, gpu_layers)
+    reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
+    if found.parted:
+        count = counted(len(found.parted), "layer")
+        what = f"only parts of the experts of {count} are on the CPU; each is read as a whole"
+        reading.warn("-ot", f"{what}, where most of it is")
+    if found.others:
+        names = f"{found.others[0]}, {counted(len(found.others), 'tensor')} in all"
+        reading.warn("-ot", f"not modelled: what is on the CPU beside experts ({names})")
+    if found.devices:
+        reading.warn("-ot", f"not modelled: experts on {', '.join(found.devices)}; read as one GPU")
+    if gpu_layers is not None and gpu_layers <= len(model.layers):
+        first = len(model.layers) + 1 - gpu_layers
+        what = f"the first {counted(first, 'layer')} are on the CPU, with attention and KV cache"
+        reading.warn(f"-ngl {gpu_layers}", f"{what}; only their experts are read so")
+
+
+def _read_unknown(reading: Reading) -> None:
+    """Without the model its layers are not known."""
+    line = reading.line
+    count = line.whole("-ncmoe")
+    if count and not line.has("-ot"):
+        reading.put("experts.on_cpu", {"layers": count})
+        reading.note(f"-ncmoe {count}", "counted as MoE layers; dense ones count in llama.cpp too")
+    elif line.all("-ot", "-cmoe", "-ncmoe"):
+        reading.warn("experts on the CPU", "not read: which layers, only the model's file says")
+
+
+def _overrides(line: Line, layers: int) -> Iterator[Override]:
+    """Those of all options for a model of so many ``layers``, in the order of the line."""
+    line.whole("-ncmoe")
+    for given in line.all("-ot", "-cmoe", "-ncmoe"):
+        match given.option.name:
+            case "-ot" if given.value:
+                try:
+                    yield from overrides_of(given.word, given.value)
+                except InputError as error:
+                    line.problems += error.problems
+            case "-cmoe":
+                yield all_experts()
+            case "-ncmoe" if given.value.isdecimal():
+                yield from first_blocks(min(int(given.value), layers))
+
+
+def _gpu_layers(reading: Reading) -> int | None:
+    """The number of -ngl; None for all of them."""
+    asked = reading.line.text("-ngl")
+    if asked is None:
+        what = "not given: all layers are read as on the GPU, as recent releases have it"
+        if reading.line.all("-ot", "-cmoe", "-ncmoe"):
+            reading.note("-ngl", f"{what}; older ones put none there")
+        else:
+            more = "where a model does not fit, they move experts to the CPU by themselves (--fit)"
+            reading.warn("-ngl", f"{what}; {more}: 'moesim fit' says of how many layers")
+        return None
+    if asked in ("all", "auto") or not asked:
+        return None
+    number = reading.line.whole("-ngl", least=-2)
+    return None if number is None or number < 0 else number
+
+
+def _read_workload(reading: Reading, model: ModelSpec | None) -> None:
+    """Requests at once, their context, and the tokens of a pass."""
+    line = reading.line
+    parallel = line.whole("-np", least=-1)
+    if parallel is not None and parallel > 0:
+        reading.put("workload.batching", {"kind": "refill", "batch_size": parallel})
+    else:
+        reading.note(
+            "-np", "not given: one request at a time; a server has up to 4 slots by itself"
+        )
+    physical, logical = line.whole("-ub", least=1), line.whole("-b", least=1)
+    chunk = min(physical or PHYSICAL_BATCH, logical or LOGICAL_BATCH)
+    reading.put("workload.prefill.chunk", chunk)
+    if physical is None:
+        reading.note("-ub", f"not given: {chunk} prompt tokens at once, llama.cpp's default")
+    context = line.whole("-c")
+    if context == 0:
+        context = model.longest_context if model else None
+        reading.context_tokens = context
+    elif context is not None:
+        slots = 1 if line.has("-kvu") else max(1, parallel or 1)
+        reading.context_tokens = context // slots

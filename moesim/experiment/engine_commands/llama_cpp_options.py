@@ -1,0 +1,105 @@
+"""The options of llama.cpp and of ik_llama.cpp that moesim knows.
+
+Names and meanings are those of ``common/arg.cpp`` (MIT) as llama-cpp-python 0.3.36 ships it, and of
+older releases: ``--no-mmap`` and ``--mlock`` (now ``--load-mode``), ``-fa`` without a value,
+``--draft-max`` (removed). ik_llama.cpp's own are those that its runs are published with. Whatever
+else a line has is said to be not understood.
+"""
+
+from __future__ import annotations
+
+from moesim.experiment.engine_commands.words import Effect, Option, Takes
+
+READ, NOT_MODELLED = Effect.READ, Effect.NOT_MODELLED
+NOTHING, SWITCH = Takes.NOTHING, Takes.SWITCH
+_KV = "the KV cache is in fp16, as moesim has it for every GGUF model"
+_DRAFT = "speculative decoding; each pass is of one token a request"
+_SPLIT = "layers or rows over several GPUs; an experiment has one GPU, or splits experts"
+LLAMA_CPP = (
+    Option("-m --model", READ),
+    Option("-hf -hfr --hf-repo", READ),
+    Option("-hff --hf-file", READ),
+    Option("-ngl --gpu-layers --n-gpu-layers", READ),
+    Option("-ncmoe --n-cpu-moe", READ),
+    Option("-cmoe --cpu-moe", READ, NOTHING),
+    Option("-ot --override-tensor", READ),
+    Option("-c --ctx-size", READ),
+    Option("-b --batch-size", READ),
+    Option("-ub --ubatch-size", READ),
+    Option("-np --parallel", READ),
+    Option("-kvu --kv-unified", READ, NOTHING),
+    Option("-t --threads", READ),
+    Option("-fa --flash-attn", READ, SWITCH),
+    Option("--moe-expert-cache", NOT_MODELLED,
+           why="an expert cache that loads in the background (pull request 27861, in no release)"),
+    Option("-ctk --cache-type-k", NOT_MODELLED, why=_KV, harmless=("f16",)),
+    Option("-ctv --cache-type-v", NOT_MODELLED, why=_KV, harmless=("f16",)),
+    Option("-nkvo --no-kv-offload", NOT_MODELLED, SWITCH, "the KV cache stays on the GPU"),
+    Option("-ncffn --n-cpu-ffn", NOT_MODELLED, why="dense networks stay on the GPU"),
+    Option("-ts --tensor-split", NOT_MODELLED, why=_SPLIT),
+    Option("-sm --split-mode", NOT_MODELLED, why=_SPLIT, harmless=("none", "layer")),
+    Option("-dev --device", NOT_MODELLED, why=_SPLIT),
+    Option("--rpc", NOT_MODELLED, why=_SPLIT),
+    Option("-tb --threads-batch", NOT_MODELLED,
+           why="threads of prompts; all cores of the host compute"),
+    Option("--numa", NOT_MODELLED, why="all NUMA nodes of the host share its experts evenly"),
+    Option("--no-mmap", NOT_MODELLED, NOTHING,
+           "experts in pinned memory, from which prompts copy faster; software 'llama.cpp' maps"),
+    Option("-mmp --mmap", NOT_MODELLED, why="software 'llama.cpp' has mapped weights",
+           harmless=("1",)),
+    Option("-d --n-depth", NOT_MODELLED, why="the context of a measurement is that of the trace",
+           harmless=("0",)),
+    Option("-lm --load-mode", NOT_MODELLED,
+           why="software 'llama.cpp' has mapped weights, which prompts copy slower",
+           harmless=("auto", "mmap", "mmap+mlock")),
+    Option("-nr --no-repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
+    Option("--repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
+    Option("--no-op-offload", NOT_MODELLED, NOTHING, "what the GPU does of experts on the host"),
+    Option("-fit --fit", NOT_MODELLED, why="moves layers to the CPU where they do not fit",
+           harmless=("off",)),
+    Option("--override-kv", NOT_MODELLED, why="another model than the file's"),
+    Option("--lora --lora-scaled", NOT_MODELLED, why="an adapter's weights"),
+    Option("-mm --mmproj", NOT_MODELLED, why="a projector for images, in the GPU's memory"),
+    Option("-md --model-draft --spec-draft-model", NOT_MODELLED, why=_DRAFT),
+    Option("-hfd -hfrd --hf-repo-draft --spec-draft-hf", NOT_MODELLED, why=_DRAFT),
+    Option("--draft --draft-n --draft-max --spec-draft-n-max", NOT_MODELLED, why=_DRAFT),
+    Option("--draft-min --draft-n-min --spec-draft-n-min", NOT_MODELLED, why=_DRAFT),
+    Option("--spec-type", NOT_MODELLED, why=_DRAFT, harmless=("none",)),
+    Option("-ngld --gpu-layers-draft --n-gpu-layers-draft --spec-draft-ngl", NOT_MODELLED,
+           why=_DRAFT),
+    Option("--swa-full", NOT_MODELLED, NOTHING, "keys outside of sliding windows are kept too"),
+    Option("-mg --main-gpu"),
+    Option("--mlock", takes=NOTHING),
+    Option("--host"), Option("--port"), Option("-a --alias"), Option("--api-key"),
+    Option("--jinja", takes=NOTHING), Option("--no-jinja", takes=NOTHING),
+    Option("--metrics", takes=NOTHING), Option("--slots", takes=NOTHING),
+    Option("--no-slots", takes=NOTHING), Option("--props", takes=NOTHING),
+    Option("--no-webui --no-ui", takes=NOTHING), Option("--no-warmup", takes=NOTHING),
+    Option("--warmup", takes=NOTHING), Option("--chat-template"), Option("--chat-template-file"),
+    Option("--chat-template-kwargs"), Option("--reasoning-format"), Option("--reasoning-budget"),
+    Option("--temp --temperature"), Option("--top-k"), Option("--top-p"), Option("--min-p"),
+    Option("--repeat-penalty"), Option("--presence-penalty"), Option("--frequency-penalty"),
+    Option("--samplers"), Option("-s --seed"), Option("-n --predict --n-predict --n-gen"),
+    Option("-p --prompt --n-prompt"), Option("-f --file"), Option("-sys --system-prompt"),
+    Option("-cnv --conversation", takes=NOTHING),
+    Option("-no-cnv --no-conversation", takes=NOTHING),
+    Option("-st --single-turn", takes=NOTHING), Option("--ignore-eos", takes=NOTHING),
+    Option("-cb --cont-batching", takes=NOTHING), Option("-v --verbose", takes=NOTHING),
+    Option("-lv --verbosity"), Option("--log-file"), Option("--log-disable", takes=NOTHING),
+    Option("--prio"), Option("--poll"), Option("--timeout -to"), Option("--cache-reuse"),
+    Option("-cram --cache-ram"), Option("--keep"), Option("--offline", takes=NOTHING),
+    Option("-hft --hf-token"), Option("-r --reverse-prompt --repetitions"), Option("-o --output"),
+    Option("--no-context-shift", takes=NOTHING),
+    Option("--context-shift", takes=NOTHING), Option("--no-mmproj", takes=NOTHING),
+)  # fmt: skip
+"""Of llama.cpp."""
+IK_LLAMA_CPP = (
+    *LLAMA_CPP,
+    Option("-ser --smart-expert-reduction", NOT_MODELLED,
+           why="fewer experts a token than the model's; all are computed"),
+    Option("-fmoe --fused-moe", NOT_MODELLED, SWITCH, "fused kernels of the CPU's experts"),
+    Option("-rtr --run-time-repack", NOT_MODELLED, NOTHING, "the layout of weights on the CPU"),
+    Option("-mla --mla-use", NOT_MODELLED, why="which form of latent attention is computed"),
+    Option("-amb --attention-max-batch", NOT_MODELLED, why="the size of attention's buffer"),
+)  # fmt: skip
+"""Of its fork, llama.cpp's too."""

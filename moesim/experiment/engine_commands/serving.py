@@ -1,0 +1,139 @@
+"""What servers of safetensors checkpoints have in common: names of models, and shared work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
+from moesim.experiment.engine_commands.model_names import (
+    Named,
+    from_checkpoint,
+    repositories,
+)
+from moesim.experiment.loading.names import needed
+from moesim.experiment.schema.layout import Layout
+from moesim.model.chosen import FORMATS, split_format
+from moesim.placement.eplb import Eplb
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How a line spreads the work over ``gpus``.
+
+    ``group``: GPUs that share the attention of the same requests; ``whole``: whether each expert is
+    whole on one of them; ``nodes``: None where the line does not say.
+    """
+
+    gpus: int
+    group: int
+    whole: bool
+    nodes: int | None = None
+
+
+def put_model(
+    reading: Reading, name: str | None, quantization: str | None, folders: Folders
+) -> str:
+    """Put the model of a line, and return its name in the experiment."""
+    if not name:
+        reading.warn("model", "none is named; write one")
+        return ""
+    found = from_checkpoint(name, folders, quantization)
+    put_named(reading, found)
+    return found.model
+
+
+def put_named(reading: Reading, found: Named) -> None:
+    """Put a model, with what was assumed of its name."""
+    reading.put("model", found.model)
+    for what in found.assumed:
+        reading.note("model", what)
+    for what in found.wrong:
+        reading.warn("model", what)
+
+
+def put_ranks(reading: Reading, ranks: Ranks) -> None:
+    """Put ``parallelism``, and say where it is not what the line means."""
+    if ranks.gpus == 1:
+        return
+    reading.put("parallelism.expert", ranks.gpus)
+    reading.put("parallelism.nodes", ranks.nodes)
+    reading.put("parallelism.dense", "data" if ranks.group == 1 else "tensor")
+    if not ranks.whole:
+        what = f"each expert is sliced over {ranks.gpus} GPUs; read as whole experts on each"
+        reading.warn("experts", f"not modelled: {what}")
+    of_node = ranks.gpus // (ranks.nodes or 1)
+    if ranks.group not in (1, of_node):
+        what = (
+            f"{ranks.group} GPUs share the attention of a request; read as the {of_node} of a node"
+        )
+        reading.warn("attention", f"not modelled: {what}")
+
+
+def put_batch(reading: Reading, word: str, batch: int | None) -> None:
+    """Put the requests in flight, over all GPUs."""
+    if batch is not None:
+        reading.put("workload.batching", {"kind": "refill", "batch_size": batch})
+        return
+    what = (
+        "not given: one request at a time; the engine takes as many as there are, up to its limit"
+    )
+    reading.note(word, what)
+
+
+def put_eplb(reading: Reading, redundant: int | None) -> None:
+    """Put the placement that DeepSeek's balancer makes."""
+    placement = {"kind": "eplb"}
+    reading.put("placement", placement | ({"redundant": redundant} if redundant else {}))
+    reading.note("EPLB", "it plans once from the run's first part, and does not plan again")
+
+
+def layout_of(asked: Configuration) -> Layout:
+    """How the experiment's GPUs stand on nodes."""
+    one = asked.experiment
+    return Layout.of(one, needed("hardware", one.hardware, one.folders))
+
+
+def why_not_served(asked: Configuration, engine: str) -> list[str]:
+    """What of an experiment no server of this kind runs: experts that are not on its GPUs."""
+    experts, gating = asked.experiment.experts, asked.experiment.gating
+    reasons = []
+    if any(asked.on_cpu):
+        what = f"experts.on_cpu: {engine} computes no experts on the CPU"
+        reasons.append(f"{what}; llama.cpp and ktransformers do")
+    elif asked.slots is not None:
+        kind = kind_of(type(experts.miss))
+        what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of {engine} keeps"
+        remedy = "--cpu-offload-gb keeps whole weights on the host and reads them in place"
+        reasons.append(f"{what} some experts on the GPU and serves the others; {remedy}")
+    if gating.drops or not gating.uneven:
+        what = f"gating: {kind_of(type(gating))}: {engine} computes what is routed"
+        reasons.append(f"{what}, and neither pads nor drops")
+    return reasons
+
+
+def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
+    """The repository of an experiment's model, its format, and what is to be said of the two."""
+    base, chosen = split_format(asked.experiment.model)
+    if base.endswith("config.json"):
+        return str(Path(base).parent), chosen, []
+    name = repositories().get(base.lower(), base)
+    if chosen is None or chosen in FORMATS or "=" in chosen:
+        return name, chosen, []
+    said = f"{chosen} is a mix of GGUF files; name a checkpoint of {name} in the nearest format"
+    return name, None, [f"{NOTE}model: {said}"]
+
+
+def eplb_of(asked: Configuration) -> Eplb | None:
+    """The balancer of the experiment, if it is its placement."""
+    placement = asked.experiment.placement
+    return placement if isinstance(placement, Eplb) else None
+
+
+def batch_note(asked: Configuration) -> list[str]:
+    """What a server does that static batches do not."""
+    batching = asked.experiment.workload.batching
+    if batching.batch_size == 1 or kind_of(type(batching)) == "refill":
+        return []
+    return [f"{NOTE}workload.batching: a server admits requests at once (kind: refill)"]

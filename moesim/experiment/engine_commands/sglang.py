@@ -1,0 +1,148 @@
+"""SGLang: ``python -m sglang.launch_server``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import ClassVar
+
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import (
+    NOTE,
+    Configuration,
+    Engine,
+    EngineCommand,
+    Folders,
+    Reading,
+)
+from moesim.experiment.engine_commands.serving import (
+    Ranks,
+    batch_note,
+    checkpoint,
+    eplb_of,
+    layout_of,
+    put_batch,
+    put_eplb,
+    put_model,
+    put_ranks,
+    why_not_served,
+)
+from moesim.experiment.engine_commands.sglang_options import SGLANG
+from moesim.experiment.engine_commands.words import Option
+
+SERVER = ("python", "-m", "sglang.launch_server")
+KT = "--kt-"
+_IMAGE = re.compile(r"(.*/)?lmsysorg/sglang(:\S+)?")
+
+
+class Sglang(Engine):
+    """SGLang: all experts on the GPUs, whole on one of them or sliced over all."""
+
+    kind: ClassVar[str] = "sglang"
+    options: ClassVar[Sequence[Option]] = SGLANG
+
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Behind the module, or ``sglang serve``."""
+        for place, word in enumerate(words):
+            last = word.rpartition("/")[2]
+            if last == "sglang" and words[place + 1 : place + 2] == ["serve"]:
+                return place + 2
+            if word == SERVER[-1] or last == "launch_server.py":
+                return place + 1
+        images = (place for place, word in enumerate(words) if _IMAGE.fullmatch(word))
+        return next((place + 1 for place in images), None)
+
+    def claims(self, words: Sequence[str]) -> bool:
+        """Unless kt-kernel computes experts on the CPU."""
+        return not any(word.startswith(KT) for word in words)
+
+    def write(self, asked: Configuration) -> EngineCommand:
+        """A server with expert parallelism."""
+        kind = kind_of(type(asked.experiment.placement))
+        reasons = why_not_served(asked, "SGLang")
+        if kind not in ("contiguous", "eplb") and asked.experiment.parallelism.expert > 1:
+            reasons.append(f"placement: {kind}: SGLang has the order of ids, and EPLB")
+        if reasons:
+            return EngineCommand(self.kind, None, tuple(reasons))
+        name, chosen, notes = checkpoint(asked)
+        words = [*SERVER, "--model-path", name]
+        if chosen == "fp8":
+            words += ["--quantization", "fp8"]
+        elif chosen is not None:
+            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        words += [*_ranks(asked), *limits(asked)]
+        notes += [*filter(None, [asked.context_note]), *batch_note(asked), *software_note(asked)]
+        return EngineCommand(self.kind, shlex.join(words), tuple(notes))
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """Model, parallelism, batch and launches."""
+        read_server(reading)
+        line = reading.line
+        name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
+        put_model(reading, name, line.text("--quantization"), folders)
+
+
+def read_server(reading: Reading) -> None:
+    """What a line says beside its model and its experts."""
+    line = reading.line
+    reading.put("software", "vllm")
+    reading.note("software", "'vllm' stands for SGLang, of which there is no profile")
+    gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
+    attention = _attention_ranks(reading)
+    whole = (line.whole("--ep-size", 1) or 1) == gpus
+    put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes))
+    put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
+    budget = line.whole("--chunked-prefill-size", -1)
+    if budget is not None and budget > 0:
+        reading.put("workload.prefill.chunk", max(1, budget // gpus))
+    reading.context_tokens = line.whole("--context-length", 1)
+    if line.has("--disable-cuda-graph"):
+        reading.put("execution", "eager")
+    if line.has("--enable-eplb"):
+        put_eplb(reading, line.whole("--ep-num-redundant-experts"))
+
+
+def _attention_ranks(reading: Reading) -> int:
+    """Groups of GPUs that each have requests of their own."""
+    line = reading.line
+    data = line.whole("--dp-size", 1) or 1
+    if (attention := line.whole("--attn-dp-size", 1)) is not None:
+        return attention
+    if data > 1 and not line.has("--enable-dp-attention"):
+        what = f"{data} replicas of the model; one is read, with the requests of all"
+        reading.warn(f"--dp-size {data}", f"not modelled: {what}")
+        return 1
+    return data
+
+
+def _ranks(asked: Configuration) -> list[str]:
+    layout = layout_of(asked)
+    if layout.gpus == 1:
+        return []
+    words = ["--tp-size", str(layout.gpus), "--ep-size", str(layout.gpus)]
+    if (data := layout.gpus // layout.group) > 1:
+        words += ["--dp-size", str(data), "--enable-dp-attention"]
+    if layout.nodes > 1:
+        words += ["--nnodes", str(layout.nodes)]
+    if (eplb := eplb_of(asked)) is not None:
+        redundant = ["--ep-num-redundant-experts", str(eplb.redundant)] if eplb.redundant else []
+        words += ["--enable-eplb", *redundant]
+    return words
+
+
+def limits(asked: Configuration) -> list[str]:
+    """Context, requests in flight, tokens of a prompt's pass, and launches."""
+    workload = asked.experiment.workload
+    words = ["--context-length", str(asked.context_tokens)]
+    words += ["--max-running-requests", str(workload.batching.batch_size)]
+    if (chunk := workload.prefill.chunk) is not None:
+        gpus = asked.experiment.parallelism.expert
+        words += ["--chunked-prefill-size", str(chunk * gpus)]
+    return [*words, *(["--disable-cuda-graph"] if asked.experiment.execution == "eager" else [])]
+
+
+def software_note(asked: Configuration) -> list[str]:
+    """Whose times the experiment has."""
+    what = f"its times are those of software '{asked.experiment.software}'"
+    return [f"{NOTE}software: {what}; moesim has no profile of SGLang"]

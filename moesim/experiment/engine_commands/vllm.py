@@ -1,0 +1,232 @@
+"""vLLM: ``vllm serve``.
+
+Names and meanings are those of vllm/engine/arg_utils.py (Apache-2.0) of 0.20.2;
+``--num-redundant-experts`` is that of older releases.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from moesim.config.errors import Problem
+from moesim.config.registry import kind_of
+from moesim.experiment.engine_commands.base import (
+    NOTE,
+    Configuration,
+    Engine,
+    EngineCommand,
+    Folders,
+    Reading,
+)
+from moesim.experiment.engine_commands.serving import (
+    Ranks,
+    batch_note,
+    checkpoint,
+    eplb_of,
+    layout_of,
+    put_batch,
+    put_eplb,
+    put_model,
+    put_ranks,
+    why_not_served,
+)
+from moesim.experiment.engine_commands.words import Effect, Line, Option, Takes
+
+READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
+_PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}
+_IMAGE = re.compile(r"(.*/)?vllm/vllm-openai(:\S+)?")
+_SERVER = "vllm.entrypoints.openai.api_server"
+_MEMORY = "a run has the GPU's whole memory"
+_WHOLE_WEIGHTS = "whole weights on the host, whatever their layer; all are read as on the GPU"
+_KERNELS = "which kernels are taken; prices are those of the hardware's fits or datasheet"
+OPTIONS = (
+    Option("--model", READ),
+    Option("--quantization -q", READ),
+    Option("--tensor-parallel-size -tp", READ),
+    Option("--data-parallel-size -dp", READ),
+    Option("--data-parallel-size-local", READ),
+    Option("--enable-expert-parallel -ep", READ, NOTHING),
+    Option("--max-model-len", READ),
+    Option("--max-num-seqs", READ),
+    Option("--max-num-batched-tokens", READ),
+    Option("--enforce-eager", READ, NOTHING),
+    Option("--compilation-config -cc", READ),
+    Option("--enable-eplb", READ, NOTHING),
+    Option("--eplb-config", READ),
+    Option("--num-redundant-experts", READ),
+    Option("--expert-placement-strategy", READ),
+    Option("--pipeline-parallel-size -pp", NOT_MODELLED, why="layers over GPUs", harmless=("1",)),
+    Option("--cpu-offload-gb", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
+    Option("--offload-group-size", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
+    Option("--offload-num-in-group", NOT_MODELLED, why=_WHOLE_WEIGHTS),
+    Option("--offload-prefetch-step", NOT_MODELLED, why=_WHOLE_WEIGHTS),
+    Option("--kv-cache-dtype", NOT_MODELLED, why="the KV cache has the model's format",
+           harmless=("auto",)),
+    Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
+    Option("--speculative-config -sc", NOT_MODELLED,
+           why="speculative decoding; each pass is of one token a request"),
+    Option("--enable-prefix-caching", NOT_MODELLED, NOTHING, "every prompt is computed whole"),
+    Option("--decode-context-parallel-size", NOT_MODELLED, why="a KV cache over several GPUs",
+           harmless=("1",)),
+    Option("--gpu-memory-utilization", NOT_MODELLED, why=_MEMORY),
+    Option("--all2all-backend", NOT_MODELLED, why=_KERNELS),
+    Option("--moe-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
+    Option("--attention-backend", NOT_MODELLED, why=_KERNELS, harmless=("auto",)),
+    Option("--disable-custom-all-reduce", NOT_MODELLED, NOTHING, _KERNELS),
+    Option("--enable-dbo", NOT_MODELLED, NOTHING, "exchanges beside kernels of another half"),
+    Option("--dtype", NOT_MODELLED, why="activations have the model's format",
+           harmless=("auto", "bfloat16", "float16", "half")),
+    Option("--enable-lora", NOT_MODELLED, NOTHING, "adapters' weights"),
+    Option("--no-enable-prefix-caching", takes=NOTHING),
+    Option("--enable-chunked-prefill", takes=NOTHING), Option("--host"), Option("--port"),
+    Option("--api-key"), Option("--served-model-name", takes=MANY),
+    Option("--trust-remote-code", takes=NOTHING), Option("--download-dir"), Option("--tokenizer"),
+    Option("--revision"), Option("--seed"), Option("--load-format"), Option("--tool-call-parser"),
+    Option("--enable-auto-tool-choice", takes=NOTHING), Option("--reasoning-parser"),
+    Option("--chat-template"), Option("--disable-log-requests", takes=NOTHING),
+    Option("--disable-log-stats", takes=NOTHING), Option("--generation-config"),
+    Option("--limit-mm-per-prompt"), Option("--distributed-executor-backend"),
+    Option("--async-scheduling", takes=NOTHING), Option("--swap-space"), Option("--block-size"),
+)  # fmt: skip
+
+
+class Vllm(Engine):
+    """vLLM: all experts on the GPUs, whole on one of them or sliced over all."""
+
+    kind: ClassVar[str] = "vllm"
+    software: ClassVar[str | None] = "vllm"
+    options: ClassVar[Sequence[Option]] = OPTIONS
+    flexible: ClassVar[bool] = True
+
+    def begins(self, words: Sequence[str]) -> int | None:
+        """Behind ``vllm serve``, its older module, or its image."""
+        for place, word in enumerate(words):
+            last = word.rpartition("/")[2]
+            if last == "vllm" and words[place + 1 : place + 2] == ["serve"]:
+                return place + 2
+            if word == _SERVER or _IMAGE.fullmatch(word):
+                return place + 1
+        return None
+
+    def write(self, asked: Configuration) -> EngineCommand:
+        """``vllm serve`` with expert parallelism."""
+        kind = kind_of(type(asked.experiment.placement))
+        reasons = why_not_served(asked, "vLLM")
+        if kind not in {*_PLACEMENTS, "eplb"} and asked.experiment.parallelism.expert > 1:
+            reasons.append(f"placement: {kind}: vLLM has linear, round_robin and EPLB")
+        if reasons:
+            return EngineCommand(self.kind, None, tuple(reasons))
+        name, chosen, notes = checkpoint(asked)
+        words = ["vllm", "serve", name]
+        if chosen == "fp8":
+            words += ["--quantization", "fp8"]
+        elif chosen is not None:
+            notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
+        words += _launches(asked)
+        notes += [*filter(None, [asked.context_note]), *batch_note(asked)]
+        return EngineCommand(self.kind, shlex.join(words), tuple(notes))
+
+    def understand(self, reading: Reading, folders: Folders) -> None:
+        """Model, parallelism, batch and launches."""
+        line = reading.line
+        reading.put("software", "vllm")
+        name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
+        put_model(reading, name, line.text("--quantization"), folders)
+        tensor = line.whole("--tensor-parallel-size", 1) or 1
+        data = line.whole("--data-parallel-size", 1) or 1
+        local = line.whole("--data-parallel-size-local", 1)
+        nodes = data // local if local and local < data else None
+        whole = line.has("--enable-expert-parallel")
+        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes))
+        batch = line.whole("--max-num-seqs", 1)
+        put_batch(reading, "--max-num-seqs", batch and batch * data)
+        budget = line.whole("--max-num-batched-tokens", 1)
+        reading.put("workload.prefill.chunk", budget and max(1, budget // tensor))
+        reading.context_tokens = _context(line)
+        _read_launches(reading)
+        _read_placement(reading)
+
+
+def _ranks(asked: Configuration) -> list[str]:
+    layout = layout_of(asked)
+    if layout.gpus == 1:
+        return []
+    data = layout.gpus // layout.group
+    words = ["--tensor-parallel-size", str(layout.group)] if layout.group > 1 else []
+    words += ["--data-parallel-size", str(data)] if data > 1 else []
+    if layout.nodes > 1:
+        words += ["--data-parallel-size-local", str(data // layout.nodes)]
+    words.append("--enable-expert-parallel")
+    placement = kind_of(type(asked.experiment.placement))
+    if (eplb := eplb_of(asked)) is not None:
+        config = json.dumps({"num_redundant_experts": eplb.redundant})
+        words += ["--enable-eplb", *(["--eplb-config", config] if eplb.redundant else [])]
+    elif placement == "round_robin":
+        words += ["--expert-placement-strategy", _PLACEMENTS[placement]]
+    return words
+
+
+def _batch(asked: Configuration) -> list[str]:
+    """Limits of a data-parallel rank, which has a share of the requests."""
+    layout, workload = layout_of(asked), asked.experiment.workload
+    ranks = layout.gpus // layout.group
+    words = ["--max-num-seqs", str(-(-workload.batching.batch_size // ranks))]
+    if (chunk := workload.prefill.chunk) is not None:
+        words += ["--max-num-batched-tokens", str(chunk * layout.group)]
+    return words
+
+
+def _launches(asked: Configuration) -> list[str]:
+    match asked.experiment.execution:
+        case "eager":
+            return ["--enforce-eager"]
+        case "piecewise":
+            return ["--compilation-config", json.dumps({"cudagraph_mode": "PIECEWISE"})]
+    return []
+
+
+def _context(line: Line) -> int | None:
+    """The number of --max-model-len; None where it is the engine's to choose."""
+    if line.text("--max-model-len") in ("auto", "-1"):
+        return None
+    return line.whole("--max-model-len", 1)
+
+
+def _read_launches(reading: Reading) -> None:
+    if reading.line.has("--enforce-eager"):
+        reading.put("execution", "eager")
+    elif (given := reading.line.last("--compilation-config")) is not None:
+        if _object(given.value) == {"cudagraph_mode": "PIECEWISE"}:
+            reading.put("execution", "piecewise")
+        else:
+            reading.warn(given, 'not modelled: but for {"cudagraph_mode": "PIECEWISE"}')
+
+
+def _read_placement(reading: Reading) -> None:
+    line = reading.line
+    strategy = line.last("--expert-placement-strategy")
+    if strategy is not None and strategy.value != "linear":
+        reading.put("placement", {"kind": "round_robin"})
+    if not line.has("--enable-eplb"):
+        return
+    redundant, config = line.whole("--num-redundant-experts"), line.last("--eplb-config")
+    if config is not None:
+        found = _object(config.value)
+        if found is None:
+            what = f"'{config.value}' is no JSON object; write one"
+            line.problems.append(Problem(config.word, "", what))
+        redundant = (found or {}).get("num_redundant_experts")
+    put_eplb(reading, redundant)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        found = json.loads(text)
+        return found if isinstance(found, dict) else None
+    return None

@@ -1,0 +1,208 @@
+"""A command line as words, and its options by a table of what is known of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
+
+from moesim.config.errors import InputError, Problem
+
+_CONTINUED = re.compile(r"[\\`^][ \t]*\r?\n")
+"""The end of a line that goes on, in a POSIX shell, PowerShell and cmd."""
+_WINDOWS = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\")
+"""A path in which a backslash stands for itself."""
+_ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"}
+"""Words behind which another command begins, or none."""
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_SUFFIXES = {"k": 10**3, "K": 1 << 10, "m": 10**6, "M": 1 << 20}
+
+
+class Takes(Enum):
+    """What follows an option."""
+
+    VALUE = "one value"
+    NOTHING = "nothing"
+    SWITCH = "on, off or auto, or nothing in older releases"
+    MANY = "values up to the next option"
+
+
+class Effect(Enum):
+    """What an option does to an experiment."""
+
+    READ = "it is a key, or part of one"
+    NOT_MODELLED = "it changes time or memory, and there is no key for it"
+    NONE = "it changes neither time nor memory, or nothing that moesim looks at"
+
+
+SWITCHED = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A row of an engine's table.
+
+    ``names`` with spaces between, the one that code and messages use first; ``why``: what it does
+    that is not modelled; with a value among ``harmless`` it does nothing.
+    """
+
+    names: str
+    effect: Effect = Effect.NONE
+    takes: Takes = Takes.VALUE
+    why: str = ""
+    harmless: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name that code uses."""
+        return self.names.split()[0]
+
+
+@dataclass(frozen=True)
+class Given:
+    """An option as it stands in a line."""
+
+    option: Option
+    word: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.word} {self.value}".strip()
+
+
+@dataclass
+class Line:
+    """The options of a line in their order, and what is none.
+
+    ``positional`` words belong to no option, ``strange`` ones begin with an option that no row has;
+    ``suffixes``: whether numbers may be written as ``16k``.
+    """
+
+    given: list[Given] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    suffixes: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+    def all(self, *names: str) -> list[Given]:
+        """Every time that an option of ``names`` (first names of rows) is given."""
+        return [one for one in self.given if one.option.name in names]
+
+    def last(self, name: str) -> Given | None:
+        """The option where it stands last, which is what counts."""
+        return next(reversed(self.all(name)), None)
+
+    def has(self, name: str) -> bool:
+        """Whether the option stands in the line."""
+        return self.last(name) is not None
+
+    def text(self, name: str) -> str | None:
+        """The value of an option; None where it is not given."""
+        return found.value if (found := self.last(name)) else None
+
+    def whole(self, name: str, least: int = 0) -> int | None:
+        """The number that an option is given; None where it is not given, or no such number, which
+        is then among the ``problems``.
+        """
+        if (found := self.last(name)) is None or self._is_wrong(found):
+            return None
+        number = _whole(found.value, suffixes=self.suffixes)
+        if number is None or number < least:
+            what = f"'{found.value}' is no whole number from {least} on; write one"
+            self.problems.append(Problem(found.word, "", what))
+            return None
+        return number
+
+    def _is_wrong(self, given: Given) -> bool:
+        return any(problem.where == given.word for problem in self.problems)
+
+    def check(self) -> None:
+        """Raise an InputError where something is broken."""
+        if self.problems:
+            lines = [Problem(one_line(one.where), "", one_line(one.what)) for one in self.problems]
+            raise InputError(dict.fromkeys(lines))
+
+
+def one_line(text: str) -> str:
+    """``text``, in which a value may have ends of lines, as one."""
+    return " ".join(text.split())
+
+
+def _whole(text: str, *, suffixes: bool) -> int | None:
+    if re.fullmatch(r"-?\d{1,12}", text):
+        return int(text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([kKmM])", text)
+    return int(float(found[1]) * _SUFFIXES[found[2]]) if found and suffixes else None
+
+
+def split_line(text: str) -> list[list[str]]:
+    """The words of each command of a line, which may go over several lines and have a prompt in
+    front. InputError where a quote is not closed.
+    """
+    lines = [line for line in text.strip().splitlines() if not line.lstrip().startswith("#")]
+    lexer = shlex.shlex(_CONTINUED.sub(" ", "\n".join(lines)).removeprefix("$ "), posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    if _WINDOWS.search(text):
+        lexer.escape = ""
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        what = "a quote is not closed; close it"
+        what = what if "quotation" in str(error) else "ends with a backslash; leave it out"
+        raise InputError([Problem("the command line", "", what)]) from None
+    commands = (list(group) for ends, group in groupby(words, _ENDS.__contains__) if not ends)
+    return list(commands)
+
+
+def read_options(words: Sequence[str], table: Sequence[Option], *, flexible: bool = False) -> Line:
+    """The options of ``words`` by the rows of ``table``; ``flexible``: names may have ``_`` for
+    ``-``, and numbers suffixes. Values that are missing are among the ``problems``.
+    """
+    rows = {name: row for row in table for name in row.names.split()}
+    line, rest = Line(suffixes=flexible), list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word in ("-", "--") or _NUMBER.fullmatch(word):
+            line.positional.append(word)
+            continue
+        name, equals, value = _parted(word, rows)
+        if flexible and name.startswith("--"):
+            name = name.replace("_", "-")
+        if (row := rows.get(name)) is None:
+            line.strange.append(" ".join([word, *_value_of_strange(rest, equals)]))
+            continue
+        line.given.append(
+            Given(row, name, value if equals else _value(row, name, rest, rows, line))
+        )
+    return line
+
+
+def _parted(word: str, rows: dict[str, Option]) -> tuple[str, str, str]:
+    """``--opt=value`` in its parts."""
+    name, equals, value = word.partition("=")
+    return (name, equals, value) if word.startswith("--") or name in rows else (word, "", "")
+
+
+def _value_of_strange(rest: list[str], equals: str) -> Iterator[str]:
+    if not equals and rest and (not rest[0].startswith("-") or _NUMBER.fullmatch(rest[0])):
+        yield rest.pop(0)
+
+
+def _value(row: Option, word: str, rest: list[str], rows: dict[str, Option], line: Line) -> str:
+    """What follows ``word``, taken from ``rest``."""
+    match row.takes:
+        case Takes.NOTHING:
+            return ""
+        case Takes.SWITCH:
+            return rest.pop(0) if rest and rest[0].lower() in SWITCHED else ""
+        case Takes.MANY:
+            count = next((n for n, one in enumerate(rest) if one.startswith("-")), len(rest))
+            values, rest[:] = rest[:count], rest[count:]
+            return " ".join(values)
+    if not rest or rest[0].partition("=")[0] in rows:
+        line.problems.append(Problem(word, "", "has no value; write it behind the option"))
+        return ""
+    return rest.pop(0)

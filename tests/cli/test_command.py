@@ -1,0 +1,116 @@
+"""``moesim command``: experiments as engines' lines, and lines as experiments."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.experiment.engine_commands import read_command
+from moesim.experiment.loading.resolve import load_experiment
+
+FILE = str(Path(__file__).parents[2] / "experiments" / "layers-on-cpu.yaml")
+LINE = "llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 --n-cpu-moe 14 -c 16384 -ctk q8_0 -np 2"
+
+
+def test_the_line_is_all_that_stdout_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["command", FILE, "--context", "16384"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == (
+        "llama-server -m gpt-oss-20b.gguf -ngl 99 --n-cpu-moe 14 -c 16384 -np 1 -fa on\n"
+    )
+    assert "note: model: 'gpt-oss-20b.gguf' stands for your GGUF file" in shown.err
+
+
+def test_what_no_engine_does_leaves_with_1_and_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slots = ["--set", "experts.capacity=8 slots/layer", "--set", "experts.on_cpu.layers=0"]
+    assert main(["command", FILE, *slots]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no release of llama.cpp keeps" in shown.err
+    assert shown.err.endswith("llama.cpp cannot run this experiment\n")
+    assert main(["command", FILE, *slots, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["command"] is None
+
+
+def test_a_line_becomes_an_experiment_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    machine = ["--gpu", "rtx-3090", "--host", "ddr4-3200-2ch-64gb"]
+    assert main(["command", "--from", LINE, *machine, "-o", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    one = load_experiment(path).experiment
+    assert one.model == "gpt-oss-20b@mxfp4_moe"
+    assert one.experts.on_cpu.layers == 14
+    assert one.workload.batching.batch_size == 2
+    text = path.read_text(encoding="utf-8")
+    assert "# warning: -ctk q8_0: not modelled" in text
+    assert "--context 8192" in text  # of each of two slots
+    assert "does not load" not in text
+
+
+def test_the_way_back_gives_the_line_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    assert main(["command", "--from", LINE, "--gpu", "rtx-4060-8gb", "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["command", str(path), "--context", "8192"]) == 0
+    again = capsys.readouterr().out
+    assert read_command(again).experiment == read_command(LINE).experiment
+    assert shlex.split(again)[2] == "gpt-oss-20b-mxfp4_moe.gguf"
+
+
+def test_a_line_without_a_machine_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["command", "--from", LINE]) == 0
+    assert "# warning: hardware: no line names it; add --gpu and --host" in capsys.readouterr().out
+    assert main(["command", "--from", LINE, "--gpu", "rtx-3090"]) == 0
+    assert "does not load yet: hardware.host: is missing" in capsys.readouterr().out
+
+
+def test_json_has_the_keys_and_what_they_leave_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["command", "--from", LINE, "--set", "hardware=rtx-4090", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["engine"], found["context_tokens"]) == ("llama.cpp", 8192)
+    assert found["experiment"]["hardware"] == "rtx-4090"
+    assert any(note.startswith("warning: -ctk q8_0") for note in found["notes"])
+
+
+def test_a_line_from_stdin_keeps_its_quotes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = 'llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ot "blk\\.[0-3]\\..*exps=CPU"\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    assert main(["command", "--from", "-", "--json"]) == 0
+    experts = json.loads(capsys.readouterr().out)["experiment"]["experts"]
+    assert experts == {"on_cpu": {"layers": 4}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "write a FILE, or --from"),
+        ([FILE, "--from", LINE], "write a FILE, or --from"),
+        (["--from", "llama-server -m 'x"], "the command line: a quote is not closed; close it"),
+        (["--from", "llama-server -c many"], "-c: 'many' is no whole number from 0 on; write one"),
+        (["--from", "ollama run x"], "ollama: is no program of an engine"),
+        (["--from", LINE, "--engine", "vllm"], "no program of vllm is named"),
+        ([FILE, "--engine", "llamacpp"], "--engine: 'llamacpp' is not known"),
+        ([FILE, "--set", "software=ideal"], "'ideal' is of no engine"),
+        (["missing.yaml"], "missing.yaml"),
+        (["--from", LINE, "--set", "hardware"], "--set hardware: has no '='"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["command", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line

@@ -1,0 +1,340 @@
+"""llama.cpp's command lines, read and written: lines of published runs, and laws of both ways."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.config.errors import InputError
+from moesim.experiment.engine_commands import ReadCommand, command_of, read_command
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.experiment import Experiment
+from tests.gguf_files import Row, write
+
+HIDDEN, INNER, COUNT, LAYERS = 256, 256, 8, 4
+F16 = 1
+EXPERTS_OF_5_ON = r"blk\.([5-9]|[1-3][0-9])\.ffn_.*_exps\.=CPU"
+
+
+def experiment(**more: Any) -> Experiment:
+    plain = {"model": "gpt-oss-20b", "hardware": "rtx-4090", "software": "llama.cpp"}
+    return load_experiment({**plain, **more}).experiment
+
+
+def write_gguf(path: Path) -> Path:
+    """Four layers of eight experts each."""
+    numbers = {
+        "embedding_length": HIDDEN, "block_count": LAYERS, "expert_count": COUNT,
+        "expert_used_count": 2, "attention.head_count": 4, "context_length": 2048,
+    }  # fmt: skip
+    metadata = {"general.architecture": "mine", **{f"mine.{k}": v for k, v in numbers.items()}}
+    names = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+    shape, size = (HIDDEN, INNER, COUNT), HIDDEN * INNER * COUNT * 2
+    rows: list[Row] = [
+        (f"blk.{layer}.{name}.weight", shape, F16, size)
+        for layer in range(LAYERS)
+        for name in names
+    ]
+    rows += [(f"blk.{layer}.attn_q.weight", (HIDDEN, HIDDEN), F16, HIDDEN * HIDDEN * 2)
+             for layer in range(LAYERS)]  # fmt: skip
+    rows.append(("token_embd.weight", (HIDDEN, 320), F16, HIDDEN * 320 * 2))
+    return write(path, metadata, rows)
+
+
+def warnings(found: ReadCommand) -> str:
+    return "\n".join(note for note in found.notes if note.startswith("warning: "))
+
+
+PUBLISHED = [
+    # line, engine, model, MoE layers on the CPU (the first, or which), words of its warnings
+    ("llama-server -hf Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M -ngl 999 -ncmoe 48 -fa on -c 4096 --no-mmap",
+     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--no-mmap"]),
+    (f"./llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 -ot '{EXPERTS_OF_5_ON}' -fa -c 32768",
+     "llama.cpp", "gpt-oss-120b@mxfp4_moe", list(range(5, 36)), []),
+    ("llama-server -m /models/gpt-oss-120b-F16.gguf --n-cpu-moe 25 -ub 4096 -fa on -t 8",
+     "llama.cpp", "gpt-oss-120b", 25, []),
+    ("llama-cli -m Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf -ngl 99 --n-cpu-moe 36",
+     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 36, []),
+    ("llama-bench -m Qwen3-30B-A3B-UD-Q4_K_XL.gguf -ngl 99 --n-cpu-moe 99 -p 512 -n 128 -fa 1",
+     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["'ud-q4_k_xl' is its publisher's own mix"]),
+    (("llama-sweep-bench -m Qwen3-30B-A3B-Q8_0.gguf -ngl 99 -ot exps=CPU -ser 6,1 -fmoe --no-mmap"
+     " -t 16"), "ik_llama.cpp", "qwen3-30b-a3b@q8_0", 48, ["-ser 6,1", "-fmoe", "--no-mmap"]),
+    (("./ik_llama.cpp/build/bin/llama-server -ngl 99 -ot exps=CPU -rtr -t 52 -m "
+     "Qwen3-235B-A22B-UD-Q4_K_XL-00001-of-00003.gguf"),
+     "ik_llama.cpp", "qwen3-235b-a22b@q4_k_m", 94, ["-rtr", "publisher's own mix"]),
+    ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 --moe-expert-cache 72",
+     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--moe-expert-cache 72"]),
+    ("llama-server -m Qwen_Qwen3-30B-A3B-IQ4_XS.gguf -ngl 99 -ot exps=CPU",
+     "llama.cpp", "qwen3-30b-a3b@iq4_xs", 48, []),
+    (("docker run --gpus all -v /m:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m "
+     "/m/gpt-oss-20b-Q4_K_M.gguf -ngl 99"),
+     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 0, ["docker run", "experts stay in mxfp4"]),
+    (("cd llama.cpp && numactl -N 0 ./build/bin/llama-server -hf unsloth/gpt-oss-20b-GGUF:Q8_0 "
+     "-ngl 99 -ncmoe 3 2>&1 | tee log"),
+     "llama.cpp", "gpt-oss-20b@mxfp4_moe", 3, ["numactl -N 0"]),
+    ("llama-server -hf ggml-org/gpt-oss-120b-GGUF -ngl 99 -ncmoe 27",
+     "llama.cpp", "gpt-oss-120b@mxfp4_moe", 27, []),
+    ("CUDA_VISIBLE_DEVICES=0 llama-server -m DeepSeek-V3-0324-Q4_K_M.gguf -ngl 99 -cmoe",
+     "llama.cpp", "deepseek-v3@q4_k_m", 58, ["CUDA_VISIBLE_DEVICES=0"]),
+    ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99", "llama.cpp", "qwen3-30b-a3b@q4_k_m", 0,
+     []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "engine", "model", "layers", "told"), PUBLISHED)
+def test_lines_of_published_runs(
+    line: str, engine: str, model: str, layers: int | list[int], told: list[str]
+) -> None:
+    found = read_command(line)
+    assert (found.engine, found.experiment["model"]) == (engine, model)
+    assert found.experiment.get("experts", {}) == ({"on_cpu": {"layers": layers}} if layers else {})
+    assert found.experiment["software"] == "llama.cpp"
+    assert [words for words in told if words not in warnings(found)] == []
+    assert bool(told) == bool(warnings(found)), warnings(found)
+
+
+def test_the_line_of_a_server_is_read_key_by_key() -> None:
+    line = r"""llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 --n-cpu-moe 25 -c 16384 -ub 4096 \
+      -b 4096 -fa on -t 8 -ctk q8_0 -np 4 -ts 1,1 --port 8080 --jinja --foo 3"""
+    found = read_command(line)
+    assert found.experiment == {
+        "software": "llama.cpp",
+        "model": "gpt-oss-120b@mxfp4_moe",
+        "experts": {"on_cpu": {"layers": 25}},
+        "workload": {
+            "batching": {"kind": "refill", "batch_size": 4},
+            "prefill": {"chunk": 4096},
+        },
+    }
+    assert found.context_tokens == 4096  # of each of the four slots
+    assert "-ctk q8_0: not modelled: the KV cache" in warnings(found)
+    assert "-ts 1,1: not modelled" in warnings(found)
+    assert "--foo 3: not understood" in warnings(found)
+    assert "note: nothing that moesim looks at: --port 8080, --jinja" in found.notes
+    assert any("hardware.host.cores=8" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [("-c 16384", 16384), ("-c 16384 -np 4", 4096), ("-c 16384 -np 4 -kvu", 16384),
+     ("-c 0", 131072), ("", None)],
+)  # fmt: skip
+def test_the_context_is_that_of_one_slot(options: str, tokens: int | None) -> None:
+    line = f"llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 {options}"
+    assert read_command(line).context_tokens == tokens
+
+
+def test_blocks_are_counted_over_dense_layers_too() -> None:
+    """DeepSeek-V3's first three layers of 61 are dense."""
+    line = "llama-server -m DeepSeek-V3-Q4_K_M.gguf -ngl 99 -ncmoe {}"
+    read = [read_command(line.format(count)).experiment.get("experts") for count in (3, 4, 10)]
+    assert read == [None, {"on_cpu": {"layers": 1}}, {"on_cpu": {"layers": 7}}]
+    one = experiment(model="deepseek-v3@q4_k_m", experts={"on_cpu": {"layers": 7}})
+    assert "--n-cpu-moe 10 " in str(command_of(one, context_tokens=4096).text)
+    all_of_them = experiment(model="deepseek-v3@q4_k_m", experts={"on_cpu": {"layers": 58}})
+    assert " --cpu-moe " in str(command_of(all_of_them, context_tokens=4096).text)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layers", "told"),
+    [
+        (r"-ot 'blk\.[0-9]\.ffn_.*_exps=CPU'", 10, ""),
+        (r"-ot 'blk\.[0-9]\.ffn_.*_exps=CPU' -ncmoe 12", 12, ""),
+        (
+            r"-ot 'blk\.[0-4]\..*exps=CUDA0,exps=CPU'",
+            list(range(5, 36)),
+            "",
+        ),
+        (r"-ot 'exps=CPU,blk\.[0-4]\..*exps=CUDA0'", 36, ""),
+        (r"-ot 'ffn_(up|gate)_exps=CPU'", 36, "only parts of the experts of 36 layers"),
+        (r"-ot 'ffn_up_exps=CPU'", 0, "only parts of the experts of 36 layers"),
+        (r"-ot 'blk\.0\.=CPU'", 1, "what is on the CPU beside experts"),
+        (r"-ot 'blk\.3[0-5]\..*exps=CUDA1'", 0, "experts on CUDA1"),
+    ],
+)
+def test_the_first_override_that_is_found_wins(
+    overrides: str, layers: int | list[int], told: str
+) -> None:
+    found = read_command(f"llama-server -m gpt-oss-120b-mxfp4.gguf -ngl 99 {overrides}")
+    read = found.experiment.get("experts", {"on_cpu": {"layers": 0}})
+    assert read == {"on_cpu": {"layers": layers}}
+    assert told in warnings(found)
+    assert bool(told) == bool(warnings(found))
+
+
+def test_layers_that_are_not_on_the_gpu_have_their_experts_on_the_cpu() -> None:
+    """Of 24 layers and the output, -ngl 20 leaves the first five (24 + 1 - 20)."""
+    found = read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 20")
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 5}}
+    assert "the first 5 layers are on the CPU, with attention" in warnings(found)
+    assert not warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 25"))
+
+
+def test_a_file_that_is_here_is_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_gguf(tmp_path / "mine.gguf")
+    found = read_command("llama-server -m mine.gguf -ngl 99 -cmoe")
+    assert found.experiment["model"] == "mine.gguf"
+    assert not warnings(found)
+
+
+def test_a_model_that_nobody_knows_is_said_so() -> None:
+    found = read_command("llama-server -m X.gguf -ngl 99 -ncmoe 9")
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 9}}
+    assert "'X.gguf' is not here, and its name is of no card" in warnings(found)
+    found = read_command("llama-server -m X.gguf -ngl 99 -ot exps=CPU")
+    assert "experts" not in found.experiment
+    assert "only the model's file says" in warnings(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llama-server \\\n  -m gpt-oss-20b-mxfp4.gguf \\\n  -ngl 99 -ncmoe 3",
+        "$ llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3 2>&1 | tee log",
+        "# mine\nllama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3",
+        "llama-server.exe ^\r\n -m C:\\models\\gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 3",
+        "llama-server `\n -m 'D:\\gpt-oss-20b-mxfp4.gguf' -ngl 99 -ncmoe 3 && echo done",
+    ],
+)
+def test_a_line_is_read_as_a_shell_has_it(line: str) -> None:
+    found = read_command(line)
+    assert found.experiment["model"] == "gpt-oss-20b@mxfp4_moe"
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 3}}
+    assert not warnings(found)
+
+
+def test_a_room_that_holds_all_experts_has_a_line() -> None:
+    text = {"trace": "traces/quickstart.parquet", "experts": {"capacity": "auto"}}
+    assert command_of(experiment(**text), context_tokens=512).text is not None
+    small = experiment(**text | {"hardware": "rtx-4060-8gb"})
+    assert command_of(small, context_tokens=512).text is None
+
+
+def test_without_a_word_recent_releases_fit_a_model_by_themselves() -> None:
+    assert "(--fit)" in warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf"))
+    assert not warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ncmoe 3"))
+
+
+def test_layers_anywhere_are_a_pattern() -> None:
+    layers = {"on_cpu": {"layers": [3, 7, 20]}}
+    found = command_of(experiment(experts=layers), context_tokens=512)
+    assert r"-ot 'blk\.(3|7|20)\.ffn_.*_exps=CPU'" in str(found.text)
+    assert read_command(str(found.text)).experiment["experts"] == layers
+    pattern = {"on_cpu": {"pattern": r"blk[.]([0-4])[.]ffn_.*_exps"}}
+    found = command_of(experiment(experts=pattern), context_tokens=512)
+    assert " --n-cpu-moe 5 " in str(found.text)
+
+
+BROKEN = [
+    ("llama-server -m x\\", "the command line: ends with a backslash; leave it out"),
+    ("llama-server -m 'x.gguf", "the command line: a quote is not closed; close it"),
+    ("llama-server -m", "-m: has no value; write it behind the option"),
+    ("llama-server -m -ngl 99", "-m: has no value; write it behind the option"),
+    ("llama-server -m x.gguf -c 16k", "-c: '16k' is no whole number from 0 on; write one"),
+    ("llama-server -m x.gguf -ncmoe 20,24", "-ncmoe: '20,24' is no whole number"),
+    ("llama-server -m x.gguf -ot exps", "-ot: 'exps' has no buffer; write PATTERN=CPU"),
+    ("llama-server -m x.gguf -ot 'blk.(1=CPU'", "-ot: 'blk.(1' is no regular expression"),
+    (
+        "llama-server -m x.gguf -ot '[[:digit:]].*exps=CPU'",
+        "-ot: '[[:digit:]].*exps' is no regular",
+    ),
+    ("ollama run qwen3", "ollama: is no program of an engine that moesim reads; allowed: "),
+    ("", "the command line is empty"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), BROKEN)
+def test_a_broken_line_gets_one_clear_error(line: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_command(line)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(told)
+
+
+def test_an_unknown_engine_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"--engine: 'llamacpp' is not known; .*llama\.cpp"):
+        read_command("llama-server", "llamacpp")
+    with pytest.raises(InputError, match="software 'ideal' is of no engine"):
+        command_of(experiment(software="ideal"))
+
+
+def test_options_alone_are_read_where_the_engine_is_named() -> None:
+    found = read_command("-m gpt-oss-20b-mxfp4.gguf -ngl 99 -ncmoe 9", "llama.cpp")
+    assert found.experiment["experts"] == {"on_cpu": {"layers": 9}}
+
+
+def test_the_line_of_an_experiment() -> None:
+    more = {
+        "workload": {"batching": {"kind": "refill", "batch_size": 4}, "prefill": {"chunk": 4096}}
+    }
+    one = experiment(model="gpt-oss-20b@mxfp4_moe", experts={"on_cpu": {"layers": 14}}, **more)
+    found = command_of(one, context_tokens=4096)
+    assert found.text == (
+        "llama-server -m gpt-oss-20b-mxfp4_moe.gguf -ngl 99 --n-cpu-moe 14 -c 16384 -np 4"
+        " -b 4096 -ub 4096 -fa on"
+    )
+    assert any("stands for your GGUF file of gpt-oss-20b, in mxfp4_moe" in n for n in found.notes)
+
+
+def test_the_words_of_a_line_are_quoted(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "my $model.gguf")
+    found = command_of(experiment(model=str(path)), context_tokens=512)
+    assert shlex.split(str(found.text))[2] == str(path)
+
+
+def test_the_context_of_a_line_is_that_of_the_trace() -> None:
+    """The shipped trace's longest request; two slots need twice as much."""
+    quick = {"trace": "traces/quickstart.parquet"}
+    two = {"batching": {"kind": "refill", "batch_size": 2}}
+    one = command_of(experiment(**quick))
+    both = command_of(experiment(**quick, workload=two))
+    tokens = [int(shlex.split(str(found.text))[6]) for found in (one, both)]
+    assert tokens[1] == 2 * tokens[0]
+    assert any(f"context: {tokens[0]} tokens a request" in note for note in one.notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"experts": {"capacity": "8 slots/layer"}}, "no release of llama.cpp keeps"),
+        ({"experts": {"capacity": "8 slots/layer", "miss": {"kind": "cpu"}}}, "--moe-expert-cache"),
+        ({"hardware": "dgx-h100", "parallelism": {"expert": 2}}, "splits layers over GPUs"),
+        ({"gating": {"kind": "static"}}, "neither pads nor drops"),
+    ],
+)
+def test_what_llama_cpp_cannot_run_has_no_line(more: dict[str, Any], told: str) -> None:
+    found = command_of(experiment(**more), context_tokens=512)
+    assert found.text is None
+    assert told in "\n".join(found.notes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    engine=st.sampled_from(["llama.cpp", "ik_llama.cpp"]),
+    model=st.sampled_from(["gpt-oss-20b@mxfp4_moe", "qwen3-30b-a3b@q4_k_m", "deepseek-v3@q8_0",
+                           "glm-4.7-flash"]),
+    layers=st.integers(0, 24) | st.lists(st.integers(5, 23), min_size=1, unique=True).map(sorted),
+    context=st.integers(1, 1 << 20),
+    parallel=st.integers(1, 64),
+    chunk=st.integers(1, 8192),
+)  # fmt: skip
+def test_a_line_that_is_written_reads_as_the_same_experiment(
+    engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int
+) -> None:
+    workload = {
+        "batching": {"kind": "refill", "batch_size": parallel},
+        "prefill": {"chunk": chunk},
+    }
+    said = {"model": model, "software": "llama.cpp", "workload": workload}
+    said |= {"experts": {"on_cpu": {"layers": layers}}} if layers else {}
+    written = command_of(experiment(**said), engine, context)
+    found = read_command(str(written.text), engine)
+    assert found.experiment == said
+    assert found.context_tokens == context
+    assert not warnings(found)

@@ -1,0 +1,238 @@
+"""vLLM's, SGLang's and ktransformers' command lines, read and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.config.errors import InputError
+from moesim.experiment.engine_commands import ReadCommand, command_of, read_command
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.schema.experiment import Experiment
+
+
+def experiment(**more: Any) -> Experiment:
+    plain = {"model": "gpt-oss-120b", "hardware": "dgx-h100", "software": "vllm"}
+    return load_experiment({**plain, **more}).experiment
+
+
+def warnings(found: ReadCommand) -> str:
+    return "\n".join(note for note in found.notes if note.startswith("warning: "))
+
+
+def refill(batch: int) -> dict[str, Any]:
+    return {"kind": "refill", "batch_size": batch}
+
+
+def test_vllm_with_whole_experts() -> None:
+    found = read_command(
+        "vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --enable-expert-parallel"
+        " --max-model-len 16384 --max-num-seqs 32 --max-num-batched-tokens=8192 --port 8000"
+    )
+    assert (found.engine, found.context_tokens) == ("vllm", 16384)
+    assert found.experiment == {
+        "software": "vllm",
+        "model": "gpt-oss-120b",
+        "parallelism": {"expert": 8, "dense": "tensor"},
+        "workload": {"batching": refill(32), "prefill": {"chunk": 1024}},
+    }
+    assert not warnings(found)
+
+
+READ: list[tuple[str, dict[str, Any], list[str]]] = [
+    (("vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --max-model-len 16k "
+     "--max-num-seqs 32 --cpu-offload-gb 10 --quantization fp8"),
+     {"software": "vllm", "model": "gpt-oss-120b@fp8",
+      "parallelism": {"expert": 8, "dense": "tensor"}, "workload": {"batching": refill(32)}},
+     ["each expert is sliced over 8 GPUs", "--cpu-offload-gb 10: not modelled: whole weights"]),
+    (("python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-30B-A3B-FP8 -dp 4 -ep "
+     "--max_num_seqs 16 --enforce-eager --kv-cache-dtype fp8"),
+     {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block", "execution": "eager",
+      "parallelism": {"expert": 4, "dense": "data"}, "workload": {"batching": refill(64)}},
+     ["--kv-cache-dtype fp8: not modelled"]),
+    (("docker run --gpus all vllm/vllm-openai:v0.20.2 --model deepseek-ai/DeepSeek-V3 -tp 8 -dp 2 "
+     "--data-parallel-size-local 1 -ep --max-num-seqs 8 --enable-eplb "
+     """--eplb-config '{"num_redundant_experts": 32}'"""),
+     {"software": "vllm", "model": "deepseek-v3",
+      "parallelism": {"expert": 16, "nodes": 2, "dense": "tensor"},
+      "workload": {"batching": refill(16)}, "placement": {"kind": "eplb", "redundant": 32}},
+     ["docker run --gpus all"]),
+    (("vllm serve Qwen/Qwen3-30B-A3B --speculative-config '{}' --max-num-seqs 1 -tp 2 -dp 2 -ep "
+     "--expert-placement-strategy round_robin"),
+     {"software": "vllm", "model": "qwen3-30b-a3b", "placement": {"kind": "round_robin"},
+      "parallelism": {"expert": 4, "dense": "tensor"}, "workload": {"batching": refill(2)}},
+     ["--speculative-config {}", "2 GPUs share the attention of a request; read as the 4"]),
+    ("""vllm serve some/model --compilation-config '{"cudagraph_mode": "PIECEWISE"}'""",
+     {"software": "vllm", "model": "some/model", "execution": "piecewise"},
+     ["'some/model' is not here, and its name is of no card"]),
+    (("python3 -m sglang.launch_server --model deepseek-ai/DeepSeek-V3-0324 --tp 8 --ep-size 8 "
+     "--max-running-requests 64 --chunked-prefill-size 8192"),
+     {"software": "vllm", "model": "deepseek-v3", "parallelism": {"expert": 8, "dense": "tensor"},
+      "workload": {"batching": refill(64), "prefill": {"chunk": 1024}}}, []),
+    (("python -m sglang.launch_server --model-path Qwen/Qwen3-235B-A22B --tp-size 16 --ep 16 "
+     "--dp 16 --enable-dp-attention --nnodes 2 --disable-cuda-graph --max-running-requests 32"),
+     {"software": "vllm", "model": "qwen3-235b-a22b", "execution": "eager",
+      "parallelism": {"expert": 16, "nodes": 2, "dense": "data"},
+      "workload": {"batching": refill(32)}}, []),
+    (("python -m sglang.launch_server --model-path Qwen/Qwen3-30B-A3B --tp 4 --dp 2 "
+     "--max-running-requests 8"),
+     {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(8)},
+      "parallelism": {"expert": 4, "dense": "tensor"}},
+     ["--dp-size 2: not modelled: 2 replicas", "sliced over 4 GPUs"]),
+    (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B-Instruct-2507 --kt-method BF16 "
+     "--kt-num-gpu-experts 28 --kt-cpuinfer 16 --kt-weight-path /w --max-running-requests 1 "
+     "--kt-max-deferred-experts-per-token 2"),
+     {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(1)},
+      "experts": {"capacity": "28 slots/layer", "miss": {"kind": "cpu"},
+                  "initial": "most_used"}},
+     ["'uniform' keeps experts whatever their use", "--kt-max-deferred-experts-per-token 2"]),
+    (("python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --kt-method FP8 "
+     "--kt-num-gpu-experts 0 --kt-weight-path /w --max-running-requests 1"),
+     {"software": "vllm", "model": "deepseek-v3", "workload": {"batching": refill(1)},
+      "experts": {"on_cpu": {"layers": 58}}}, []),
+    (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B --kt-method AMXINT4 "
+     "--kt-gpu-experts-ratio 0.25 --kt-expert-placement-strategy front-loading "
+     "--kt-weight-path /w --max-running-requests 1"),
+     {"software": "vllm", "model": "qwen3-30b-a3b@experts=int4",
+      "workload": {"batching": refill(1)},
+      "experts": {"on_cpu": {"layers": list(range(12, 48))}}}, []),
+    (("python ktransformers/local_chat.py --model_path deepseek-ai/DeepSeek-V3 --gguf_path "
+      "./DeepSeek-V3-Q4_K_M --cpu_infer 33 --max_new_tokens 1000"),
+     {"software": "vllm", "model": "deepseek-v3@q4_k_m", "experts": {"on_cpu": {"layers": 58}}},
+     []),
+    (("python -m ktransformers.local_chat --model_path deepseek-ai/DeepSeek-V3 --gguf_path ./files "
+      "--optimize_config_path rules.yaml"),
+     {"software": "vllm", "model": "deepseek-v3", "experts": {"on_cpu": {"layers": 58}}},
+     ["the format of --gguf_path is not known", "--optimize_config_path rules.yaml"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "read", "told"), READ)
+def test_lines_of_servers(line: str, read: dict[str, Any], told: list[str]) -> None:
+    found = read_command(line)
+    assert found.experiment == read
+    assert [words for words in told if words not in warnings(found)] == []
+    assert bool(told) == bool(warnings(found)), warnings(found)
+
+
+def test_a_server_in_an_environment_of_that_name_is_sglangs() -> None:
+    line = "conda run -n ktransformers python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B"
+    assert read_command(line).engine == "sglang"
+    assert read_command(f"{line} --kt-num-gpu-experts 0").engine == "ktransformers"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("vllm serve m --max-num-seqs many", "--max-num-seqs: 'many' is no whole number from 1"),
+        ("vllm serve m --max-num-seqs", "--max-num-seqs: has no value"),
+        ("vllm serve m --enable-eplb --eplb-config '{\n'", "--eplb-config: '{ ' is no JSON object"),
+        ("vllm serve m --enable-eplb --eplb-config x", "--eplb-config: 'x' is no JSON object"),
+        ("python -m sglang.launch_server --tp-size 0", "--tp-size: '0' is no whole number from 1"),
+        ("python -m sglang.launch_server --kt-gpu-experts-ratio a", "--kt-gpu-experts-ratio: 'a'"),
+    ],
+)
+def test_a_broken_line_gets_one_clear_error(line: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_command(line)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(told)
+
+
+def test_the_line_of_two_nodes() -> None:
+    """Eight GPUs of a node share attention: two data-parallel ranks, half of the requests each."""
+    two = {"parallelism": {"expert": 16, "dense": "tensor"}, "execution": "eager"}
+    workload = {"batching": refill(32), "prefill": {"chunk": 512}}
+    one = experiment(**two, workload=workload)
+    assert command_of(one, context_tokens=4096).text == (
+        "vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --data-parallel-size 2"
+        " --data-parallel-size-local 1 --enable-expert-parallel --max-model-len 4096"
+        " --max-num-seqs 16 --max-num-batched-tokens 4096 --enforce-eager"
+    )
+    assert command_of(one, "sglang", 4096).text == (
+        "python -m sglang.launch_server --model-path openai/gpt-oss-120b --tp-size 16 --ep-size 16"
+        " --dp-size 2 --enable-dp-attention --nnodes 2 --context-length 4096"
+        " --max-running-requests 32 --chunked-prefill-size 8192 --disable-cuda-graph"
+    )
+
+
+def test_the_line_of_experts_on_the_cpu() -> None:
+    """The machine's 16 cores, and as many experts of each layer as there are slots."""
+    experts = {"capacity": "28 slots/layer", "miss": {"kind": "cpu"}, "initial": "most_used"}
+    one = experiment(model="qwen3-30b-a3b", hardware="rtx-5090", experts=experts)
+    found = command_of(one, "ktransformers", 2048)
+    assert found.text == (
+        "python -m sglang.launch_server --model-path Qwen/Qwen3-30B-A3B --kt-weight-path"
+        " Qwen/Qwen3-30B-A3B --kt-method BF16 --kt-num-gpu-experts 28 --kt-cpuinfer 16"
+        " --kt-threadpool-count 1 --context-length 2048 --max-running-requests 1"
+    )
+    assert any("kt-kernel keeps experts 0 to N-1" in note for note in found.notes)
+
+
+CPU = {"miss": {"kind": "cpu"}, "capacity": "8 slots/layer"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "more", "told"),
+    [
+        ("vllm", {"experts": {"capacity": "8 slots/layer"}}, "no release of vLLM keeps some"),
+        ("sglang", {"experts": {"on_cpu": {"layers": 3}}}, "SGLang computes no experts on the CPU"),
+        ("vllm", {"parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}, "linear, round_"),
+        ("sglang", {"parallelism": {"expert": 2}, "placement": {"kind": "greedy"}}, "and EPLB"),
+        ("vllm", {"gating": {"kind": "static"}}, "neither pads nor drops"),
+        ("ktransformers", {"experts": {"on_cpu": {"layers": 3}}}, "3 of 36 layers"),
+        ("ktransformers", {"experts": {"capacity": "8 slots/layer"}}, "loads no experts in decode"),
+        ("ktransformers", {"experts": CPU, "parallelism": {"expert": 2}}, "slices experts over"),
+        ("ktransformers", {"gating": {"kind": "static"}}, "neither pads nor drops"),
+    ],
+)
+def test_what_a_server_cannot_run_has_no_line(engine: str, more: dict[str, Any], told: str) -> None:
+    found = command_of(experiment(**more), engine, 512)
+    assert found.text is None
+    assert told in "\n".join(found.notes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    engine=st.sampled_from(["vllm", "sglang"]),
+    model=st.sampled_from(["gpt-oss-20b", "qwen3-30b-a3b@fp8", "deepseek-v3", "mixtral-8x7b"]),
+    gpus=st.sampled_from([1, 2, 4, 8]),
+    dense=st.sampled_from(["data", "tensor"]),
+    rank_batch=st.integers(1, 64),
+    chunk=st.integers(1, 8192),
+    context=st.integers(1, 1 << 20),
+    eager=st.booleans(),
+)
+def test_a_line_that_is_written_reads_as_the_same_experiment(
+    engine: str, model: str, gpus: int, dense: str, rank_batch: int, chunk: int, context: int,
+    eager: bool,
+) -> None:  # fmt: skip
+    workload = {"batching": refill(gpus * rank_batch), "prefill": {"chunk": chunk}}
+    said: dict[str, Any] = {"model": model, "software": "vllm", "workload": workload}
+    said |= {"parallelism": {"expert": gpus, "dense": dense}} if gpus > 1 else {}
+    said |= {"execution": "eager"} if eager else {}
+    found = read_command(str(command_of(experiment(**said), engine, context).text))
+    assert (found.engine, found.experiment, found.context_tokens) == (engine, said, context)
+    assert not warnings(found)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    model=st.sampled_from(["qwen3-30b-a3b", "qwen3-30b-a3b@experts=int4", "deepseek-v3"]),
+    slots=st.integers(1, 127),
+    context=st.integers(1, 1 << 20),
+    batch=st.integers(1, 64),
+)
+def test_experts_on_the_cpu_that_are_written_read_the_same(
+    model: str, slots: int, context: int, batch: int
+) -> None:
+    experts = {"capacity": f"{slots} slots/layer", "miss": {"kind": "cpu"}, "initial": "most_used"}
+    said = {"model": model, "software": "vllm", "experts": experts}
+    said["workload"] = {"batching": refill(batch)}
+    one = experiment(**said, hardware="rtx-4090")
+    found = read_command(str(command_of(one, "ktransformers", context).text))
+    assert found.engine == "ktransformers"
+    assert (found.experiment, found.context_tokens) == (said, context)
