@@ -100,4 +100,7 @@ def _waits(case: Case, *, decided: bool, captured: bool) -> int:
     software, waits = case.software, 0
     if decided and case.decide == "host":
         waits = software.count_reads if case.permutes_beside else 1
-    return waits if captured else max(waits, software.synchronisations)
+    anyway, miss = software.synchronisations, case.miss
+    if software.cpu_synchronisations is not None and miss.uses_host:
+        anyway = anyway if miss.loads and not miss.copies_behind else software.cpu_synchronisations
+    return waits if captured else max(waits, anyway)

@@ -60,7 +60,9 @@ class SoftwareProfile(Params):
     other host time. ``copied``: an expert is one copy, or one a matrix. ``pinned``: host memory of
     the copies; ``blocking``: the host waits for each; ``overlap``: copies run beside kernels.
     ``synchronisations``: host waits for the GPU a MoE layer, of ``synchronisation_ns`` each;
-    ``count_reads``: how many of them a decision takes whose counts were exchanged.
+    ``cpu_synchronisations``: those of a layer for which nothing is loaded before it goes on, as the
+    CPU computes what is missing, where they differ. ``count_reads``: how many of them a decision
+    takes whose counts were exchanged.
     ``calls_empty``: experts that run one by one are called without rows too. ``logits``: of which
     prompt tokens there are any, and ``logit_bytes`` of each. ``resident_execution``: what is
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
@@ -79,6 +81,7 @@ class SoftwareProfile(Params):
     blocking: bool = False
     overlap: bool = True
     synchronisations: int = 0
+    cpu_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
     count_reads: int = 1
     calls_empty: bool = False
@@ -154,6 +157,11 @@ class SoftwareFile(Params):
         description="Whether copies run beside kernels: yes, but where the host is the device.",
     )
     synchronisations: Sourced[Kernels] = Field(description="Host waits a MoE layer.")
+    cpu_synchronisations: Sourced[Kernels] | None = Field(
+        None,
+        description="Those of a layer whose missing experts the CPU computes: as above, if"
+        " left out.",
+    )
     synchronisation: Sourced[HostTime] = Field(description="Host time of one wait.")
     count_reads: Sourced[Annotated[int, Field(ge=1, le=1_000_000)]] | None = Field(
         None, description="Waits for counts that GPUs exchanged: 1, if left out."
@@ -184,7 +192,14 @@ class SoftwareFile(Params):
         counts = self.kernels.entries()
         parts = {"launch", "host_per_layer", "host_per_copy", "synchronisation"}
         plain = {"copied", "pinned", "blocking", "synchronisations"}
-        optional = {"overlap", "count_reads", "calls_empty", "logits", "logit_bytes"}
+        optional = {
+            "cpu_synchronisations",
+            "overlap",
+            "count_reads",
+            "calls_empty",
+            "logits",
+            "logit_bytes",
+        }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}

@@ -65,6 +65,8 @@ class Host:
         self.copy = nearest(software.host_per_copy_ns * software.copies_per_expert)
         self.copy *= config.execution != "graph"
         self.synchronisations = on * software.synchronisations
+        if software.cpu_synchronisations is not None and config.miss in ("cpu", "background"):
+            self.synchronisations = on * software.cpu_synchronisations
         self.serial = config.kernels == "serial"
 
     def experts(self, activations: int, launches: int) -> int:

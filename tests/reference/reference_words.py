@@ -83,6 +83,7 @@ class Software:
     blocking: bool = False
     overlap: bool = True
     synchronisations: int = 0
+    cpu_synchronisations: int | None = None
     synchronisation_ns: float = 0.0
     count_reads: int = 1
     calls_empty: bool = False

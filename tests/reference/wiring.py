@@ -160,6 +160,7 @@ def engine_software(software: Software) -> SoftwareProfile:
         blocking=software.blocking,
         overlap=software.overlap,
         synchronisations=software.synchronisations,
+        cpu_synchronisations=software.cpu_synchronisations,
         count_reads=software.count_reads,
         calls_empty=software.calls_empty,
         **times,

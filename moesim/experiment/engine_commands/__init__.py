@@ -50,7 +50,7 @@ def engine_of(experiment: Experiment) -> str:
     """The engine whose costs the experiment's software profile has; InputError where none is."""
     software = experiment.software
     for kind, engine in registry.components.items():
-        if engine.software == software:
+        if software in engine.softwares:
             return kind
     what = f"the software '{software}' is of no engine whose command lines moesim knows; name one"
     raise InputError([Problem("--engine", "", f"{what}: {', '.join(registry.components)}")])

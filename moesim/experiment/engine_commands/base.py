@@ -141,12 +141,12 @@ class Reading:
 class Engine(ABC):
     """An inference engine's options, and what they mean in an experiment.
 
-    ``software``: the profile that has its costs, or None. ``options``: every one that is known,
+    ``softwares``: the profiles that have its costs. ``options``: every one that is known,
     each with what it does to an experiment.
     """
 
     kind: ClassVar[str]
-    software: ClassVar[str | None] = None
+    softwares: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Sequence[Option]]
     flexible: ClassVar[bool] = False
     """Whether names may have ``_`` for ``-``, and numbers suffixes."""

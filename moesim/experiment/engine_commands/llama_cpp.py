@@ -54,7 +54,7 @@ class LlamaCpp(Engine):
     """llama.cpp: experts of whole layers on the GPU or on the CPU."""
 
     kind: ClassVar[str] = "llama.cpp"
-    software: ClassVar[str | None] = "llama.cpp"
+    softwares: ClassVar[tuple[str, ...]] = ("llama.cpp", "llama.cpp-cache")
     options: ClassVar[Sequence[Option]] = LLAMA_CPP
     last_words: ClassVar[tuple[str, ...]] = ("-fa", "on")
     own_notes: ClassVar[tuple[str, ...]] = ()
@@ -76,6 +76,9 @@ class LlamaCpp(Engine):
         name, notes = _gguf_name(asked)
         words = ["llama-server", "-m", name, "-ngl", str(ALL_LAYERS)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
+        if asked.slots is not None:
+            words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
+            notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
         workload = asked.experiment.workload
         parallel, chunk = workload.batching.batch_size, workload.prefill.chunk
         words += ["-c", str(asked.context_tokens * parallel), "-np", str(parallel)]
@@ -95,15 +98,15 @@ class LlamaCpp(Engine):
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
             reading.warn(attention, "not modelled: times are those of FlashAttention")
         if (threads := line.whole("-t", least=-1)) is not None:
-            what = "all cores of the host compute experts; give it as many"
-            reading.note(f"-t {threads}", f"{what}: --set hardware.host.cores={threads}")
+            what = "all cores of the host compute experts; give it as many threads"
+            reading.note(f"-t {threads}", f"{what}: --set hardware.host.threads={threads}")
 
 
 class IkLlamaCpp(LlamaCpp):
     """ik_llama.cpp, a fork of llama.cpp with kernels of its own."""
 
     kind: ClassVar[str] = "ik_llama.cpp"
-    software: ClassVar[str | None] = None
+    softwares: ClassVar[tuple[str, ...]] = ()
     last_words: ClassVar[tuple[str, ...]] = ()
     own_notes: ClassVar[tuple[str, ...]] = (
         f"{NOTE}ik_llama.cpp: its own kernels are not modelled; prices are llama.cpp's",
@@ -137,14 +140,14 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     if experiment.gating.drops or not experiment.gating.uneven:
         kind = kind_of(type(experiment.gating))
         yield f"gating: {kind}: llama.cpp computes what is routed, and neither pads nor drops"
-    if asked.slots is not None:
+    if asked.slots is not None and not experts.miss.copies_behind:
         kind = kind_of(type(experts.miss))
         what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of llama.cpp keeps"
         what += " single experts on the GPU: a layer's are all there or all on the CPU"
         yield f"{what}. The nearest that runs is experts.on_cpu ('moesim fit' says how many layers)"
         yield (
             "pull request 27861 has --moe-expert-cache N: the CPU computes what is missing while it"
-            " is loaded in the background, which is none of moesim's ways to handle a miss"
+            " is loaded in the background; write experts.miss: background"
         )
 
 
@@ -168,7 +171,7 @@ def _defaults(asked: Configuration) -> Iterator[str]:
     """What the line leaves to llama.cpp, or says otherwise than the experiment."""
     experiment = asked.experiment
     workload = experiment.workload
-    if experiment.software != "llama.cpp":
+    if experiment.software not in LlamaCpp.softwares:
         what = f"its times are those of software '{experiment.software}', not of llama.cpp"
         yield f"{NOTE}software: {what}"
     if workload.batching.batch_size > 1 and kind_of(type(workload.batching)) != "refill":
@@ -215,7 +218,10 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         return
     blocks = [layer.index for layer in model.moe_layers]
     found = kept(blocks, len(model.layers), overrides, gpu_layers)
-    reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
+    if (slots := line.whole("--moe-expert-cache", least=1)) is None:
+        reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
+    else:
+        _read_cache(reading, slots, all_on_cpu=all(found.on_cpu))
     if found.parted:
         count = counted(len(found.parted), "layer")
         what = f"only parts of the experts of {count} are on the CPU; each is read as a whole"
@@ -229,6 +235,16 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         first = len(model.layers) + 1 - gpu_layers
         what = f"the first {counted(first, 'layer')} are on the CPU, with attention and KV cache"
         reading.warn(f"-ngl {gpu_layers}", f"{what}; only their experts are read so")
+
+
+def _read_cache(reading: Reading, slots: int, *, all_on_cpu: bool) -> None:
+    """The slots of the layers on the CPU (pull request 27861)."""
+    reading.put("software", "llama.cpp-cache")
+    reading.put("experts.capacity", f"{slots} slots/layer")
+    reading.put("experts.miss", {"kind": "background"})
+    if not all_on_cpu:
+        what = "slots beside layers that are whole on the GPU are not modelled; read as of all"
+        reading.warn(f"--moe-expert-cache {slots}", what)
 
 
 def _read_unknown(reading: Reading) -> None:

@@ -99,7 +99,7 @@ class Vllm(Engine):
     """vLLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "vllm"
-    software: ClassVar[str | None] = "vllm"
+    softwares: ClassVar[tuple[str, ...]] = ("vllm",)
     options: ClassVar[Sequence[Option]] = OPTIONS
     flexible: ClassVar[bool] = True
 

@@ -67,8 +67,6 @@ PUBLISHED = [
     (("./ik_llama.cpp/build/bin/llama-server -ngl 99 -ot exps=CPU -rtr -t 52 -m "
      "Qwen3-235B-A22B-UD-Q4_K_XL-00001-of-00003.gguf"),
      "ik_llama.cpp", "qwen3-235b-a22b@q4_k_m", 94, ["-rtr", "publisher's own mix"]),
-    ("llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 --moe-expert-cache 72",
-     "llama.cpp", "qwen3-30b-a3b@q4_k_m", 48, ["--moe-expert-cache 72"]),
     ("llama-server -m Qwen_Qwen3-30B-A3B-IQ4_XS.gguf -ngl 99 -ot exps=CPU",
      "llama.cpp", "qwen3-30b-a3b@iq4_xs", 48, []),
     (("docker run --gpus all -v /m:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m "
@@ -116,7 +114,7 @@ def test_the_line_of_a_server_is_read_key_by_key() -> None:
     assert "-ts 1,1: not modelled" in warnings(found)
     assert "--foo 3: not understood" in warnings(found)
     assert "note: nothing that moesim looks at: --port 8080, --jinja" in found.notes
-    assert any("hardware.host.cores=8" in note for note in found.notes)
+    assert any("hardware.host.threads=8" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +295,21 @@ def test_the_context_of_a_line_is_that_of_the_trace() -> None:
     tokens = [int(shlex.split(str(found.text))[6]) for found in (one, both)]
     assert tokens[1] == 2 * tokens[0]
     assert any(f"context: {tokens[0]} tokens a request" in note for note in one.notes)
+
+
+def test_an_expert_cache_is_read_and_written() -> None:
+    """Pull request 27861: the CPU computes misses, and copies in the background fill the slots."""
+    line = "llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -ngl 99 -ncmoe 48 --moe-expert-cache 72"
+    found = read_command(line)
+    cached = {"capacity": "72 slots/layer", "miss": {"kind": "background"}}
+    assert (found.experiment["experts"], warnings(found)) == (cached, "")
+    assert found.experiment["software"] == "llama.cpp-cache"
+    again = command_of(experiment(**found.experiment), context_tokens=4096)
+    assert again.text is not None
+    assert "--cpu-moe --moe-expert-cache 72" in again.text
+    assert any("in no release" in note for note in again.notes)
+    beside = read_command(line.replace("48", "12"))
+    assert "slots beside layers that are whole on the GPU are not modelled" in warnings(beside)
 
 
 @pytest.mark.parametrize(
