@@ -37,7 +37,16 @@ NODES = {
     "dgx-h200": "h200-sxm",
     "dgx-b200": "b200-sxm",
 }
-SOFTWARE = ["fairseq", "hf-eager", "ideal", "imp-qwen3-q4", "llama.cpp", "llama.cpp-cache", "synchronous", "vllm"]
+SOFTWARE = [
+    "fairseq",
+    "hf-eager",
+    "ideal",
+    "imp-qwen3-q4",
+    "llama.cpp",
+    "llama.cpp-cache",
+    "synchronous",
+    "vllm",
+]
 SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75)  # GB/s of PCIe 3 x16, 4 x16, 5 x16 and 4 x8
 NUMBERS_WITHOUT_SOURCE = {"numa", "gpus", "link"}  # wiring: one source for all of it; a name
 
