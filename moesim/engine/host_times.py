@@ -58,8 +58,10 @@ def whole(value: float) -> int:
 
 def _of_layer(case: Case, layer: LayerSpec, decided: bool, offloaded: bool) -> HostTimes:
     """Of a layer; ``decided``: something waits for its counts, ``offloaded``: a GPU does not hold
-    all its experts.
+    all its experts. Nothing is launched for a layer that the host runs.
     """
+    if layer.on_host:
+        return HostTimes(0, 0, 0, 0, 0, 0, 0, 0)
     software, apart = case.software, decided or offloaded
     captured = case.execution == "graph" or (case.execution == "splits" and not apart)
     counts = NO_LAUNCHES if captured else _launches(case)

@@ -108,7 +108,7 @@ class LayerWork:
         read = _joined([one.read for one in laid])
         hosted = _joined([one.rows[one.hosted] for one in laid])
         moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
-        if len(hosted):
+        if len(hosted) and not spec.on_host:
             works = _joined([np.diff(one.step_hosted) > 0 for one in laid])
             moved[:, works] = self._moved(_joined([one.hosted_rows for one in laid])[works])
         return [

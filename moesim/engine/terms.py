@@ -83,7 +83,9 @@ def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tupl
         (kind, charge)
         for kind, operation in registry.components.items()
         for charge in operation.charges
-        if (charge.stage is Stage.HEAD) is head and charge.when(setting, layer)
+        if (charge.stage is Stage.HEAD) is head
+        and charge.on_host is (layer.on_host and not head)
+        and charge.when(setting, layer)
     ]
 
 

@@ -79,7 +79,8 @@ class Charge:
     the last one). ``category``: what its time is charged to, one of ``CHARGES`` or its own,
     which is then a result. ``name`` of its spans, "" where those of its stage and category have
     one. ``launches``: kernels that the host launches for it, beyond those of the software profile.
-    ``by_routing``: whether ``of`` reads ``rows`` or ``capacity``.
+    ``by_routing``: whether ``of`` reads ``rows`` or ``capacity``. ``on_host``: it runs in layers of
+    the host, and no others do.
     """
 
     stage: Stage
@@ -89,3 +90,4 @@ class Charge:
     when: Callable[[Setting, LayerSpec], bool] = field(default=_always, compare=False)
     launches: int = 0
     by_routing: bool = False
+    on_host: bool = False

@@ -145,6 +145,12 @@ class CostModel:
         """A routed expert with ``rows`` rows that the host computes."""
         return self.price("cpu_expert", layer, rows)
 
+    def cpu_layer_ns(
+        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+    ) -> Ints:
+        """A layer that the host runs, but for its routed experts; tokens as for ``attention_ns``."""
+        return self.price("cpu_layer", layer, tokens, context_tokens, kv_tokens)
+
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
         return self.price("head", tokens)

@@ -69,11 +69,13 @@ def expert_bytes(model: ModelSpec) -> list[int]:
 
 
 def replicated_bytes(model: ModelSpec) -> int:
-    """Weights that every GPU holds: everything but the routed experts."""
-    routed = sum(
-        layer.moe.experts * layer.moe.expert.bytes for layer in model.moe_layers if layer.moe
-    )
-    return model.bytes - routed
+    """Weights that every GPU holds: everything but the routed experts and layers of the host."""
+    return model.bytes - host_layer_bytes(model) - sum(one.expert_bytes for one in model.layers)
+
+
+def host_layer_bytes(model: ModelSpec) -> int:
+    """Weights of layers that the host runs, but for their routed experts."""
+    return sum(one.bytes - one.expert_bytes for one in model.layers if one.on_host)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +107,11 @@ class Footprint:
         live: dict[str, Ints],
         pinned: bool = True,
         nodes: int = 1,
+        host_kv_bytes: int = 0,
     ) -> Footprint:
         """From ``kv_bytes`` int64[passes, gpus] and what is ``live`` (``live.live_parts``);
         ``pinned``: offloaded experts are in pinned host memory; ``nodes``: hosts that the GPUs are
-        spread over evenly, neighbours on the same one.
+        spread over evenly, neighbours on the same one; ``host_kv_bytes`` of layers of the host.
         """
         replicated, ones = replicated_bytes(model), np.ones_like(kv_bytes)
         resident = np.array([one.resident_bytes(model) for one in residences])
@@ -121,7 +124,8 @@ class Footprint:
             "copies_in_flight": 0 * ones,
         }
         offloaded = np.array([one.offloaded_bytes(model) for one in residences])
-        return cls(parts, int(offloaded.reshape(nodes, -1).sum(axis=1).max()), pinned)
+        host = int(offloaded.reshape(nodes, -1).sum(axis=1).max()) + host_layer_bytes(model)
+        return cls(parts, host + host_kv_bytes, pinned)
 
     @property
     def pinned_bytes(self) -> int:

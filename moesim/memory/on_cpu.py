@@ -42,12 +42,17 @@ class OnCpu(Params):
         return self
 
     def of(self, model: ModelSpec) -> list[bool]:
-        """By MoE layer of ``model``, whether it is on the CPU.
+        """By MoE layer of ``model``, whether its experts are on the CPU: also in layers that the
+        host runs.
 
         Raises InputError where it is not a MoE layer of the model, or a pattern takes less or more
         than all experts of a layer.
         """
         moe = [layer.index for layer in model.moe_layers]
+        whole = [layer.on_host for layer in model.moe_layers]
+        return [a or b for a, b in zip(self._named(model, moe), whole, strict=True)]
+
+    def _named(self, model: ModelSpec, moe: list[int]) -> list[bool]:
         if self.pattern is not None:
             return _found(self.pattern, model)
         if isinstance(self.layers, int):

@@ -1,9 +1,12 @@
-"""A model as one of several GPUs holds it that share its dense part."""
+"""A model as one of several GPUs holds it that share its dense part, or beside a host that runs
+some of its layers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from moesim.config.errors import InputError
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec
 
 
@@ -20,6 +23,15 @@ def sliced(model: ModelSpec, gpus: int) -> ModelSpec:
     if gpus == 1:
         return model
     return replace(model, layers=tuple(_layer(layer, gpus) for layer in model.layers))
+
+
+def with_host_layers(model: ModelSpec, number: int) -> ModelSpec:
+    """``model`` whose first ``number`` layers the host runs; InputError where it has fewer."""
+    if number > len(model.layers):
+        what = f"{number} are more than the {len(model.layers)} layers of {model.name}"
+        raise InputError(f"host_layers: {what}")
+    first = tuple(replace(layer, on_host=True) for layer in model.layers[:number])
+    return replace(model, layers=first + model.layers[number:]) if number else model
 
 
 def _layer(layer: LayerSpec, gpus: int) -> LayerSpec:

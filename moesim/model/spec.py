@@ -99,6 +99,7 @@ class LayerSpec:
     of a network alone (NO_ATTENTION).
 
     ``index`` is the layer's position in ``ModelSpec.layers``, so it is unique over both stacks.
+    ``on_host``: the host runs it, with its KV cache in host memory.
     """
 
     index: int
@@ -109,6 +110,7 @@ class LayerSpec:
     moe: MoeSpec | None
     norm_parameters: int
     norm_bytes: int
+    on_host: bool = False
 
     def __post_init__(self) -> None:
         assert self.dense is None or self.moe is None, "a layer is either dense or a mixture"
@@ -124,6 +126,16 @@ class LayerSpec:
         cross = self.cross_attention.parameters if self.cross_attention else 0
         own = self.attention.parameters + self.norm_parameters
         return own + cross + (self.feed_forward.parameters if self.feed_forward else 0)
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of all routed experts."""
+        return self.moe.experts * self.moe.expert.bytes if self.moe else 0
+
+    @property
+    def gpu_kv_bytes_per_token(self) -> int:
+        """What a token's keys and values take of the GPU's memory."""
+        return 0 if self.on_host else self.attention.kv_bytes_per_token
 
     @property
     def bytes(self) -> int:

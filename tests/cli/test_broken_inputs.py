@@ -171,7 +171,7 @@ COMPONENTS = [
     row("unknown prefetch", "experts: {prefetch: {kind: next}}\n",
         ("5:28", "experts.prefetch.kind", "allowed: history, next_layer, none, oracle, recorded")),
     row("unknown miss", "experts: {miss: {kind: wait}}\n",
-        ("5:24", "experts.miss.kind", "allowed: cheapest, cpu, load, skip")),
+        ("5:24", "experts.miss.kind", "allowed: background, cheapest, cpu, load, skip")),
 ]  # fmt: skip
 
 NAMES = [

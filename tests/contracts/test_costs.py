@@ -31,6 +31,7 @@ SHAPES = {
     "combine_product": (LAYER, ROWS, 32, 64),
     "copy": (1 << 22, "h2d", True, 2),
     "cpu_expert": (LAYER, ROWS),
+    "cpu_layer": (LAYER, ROWS, 1000 * ROWS, 1000 * ROWS),
     "cross_attention": (LAYER, ROWS * 64, ROWS * 64, ROWS),
     "decide": (),
     "dense": (LAYER, ROWS),

@@ -25,7 +25,7 @@ from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
-from moesim.model.slicing import sliced
+from moesim.model.slicing import sliced, with_host_layers
 from moesim.trace import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
@@ -101,7 +101,7 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
         raise InputError(f"parallelism.dense: {what}; write data")
-    return sliced(model, layout.group)
+    return with_host_layers(sliced(model, layout.group), experiment.host_layers)
 
 
 def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:

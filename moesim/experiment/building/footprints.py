@@ -18,14 +18,15 @@ from moesim.workload.sources import SourceSums
 
 def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     """Bytes of every pass of ``case``."""
-    kv = np.zeros((case.schedule.passes, case.gpus), np.int64)
+    kv, of_host = np.zeros((2, case.schedule.passes, case.gpus), np.int64)
     sums: dict[int | None, AttentionSums] = {}
     for layer in case.model.layers:
         window = layer.attention.window
         if window not in sums:
             sums[window] = AttentionSums.of(case.schedule, case.trace, case.gpus, window)
         cached = sums[window].of_groups(case.group).cached_tokens
-        kv += cached * layer.attention.kv_bytes_per_token
+        kv += cached * layer.gpu_kv_bytes_per_token
+        of_host += cached * (layer.attention.kv_bytes_per_token - layer.gpu_kv_bytes_per_token)
     if source_bytes := case.model.source_bytes_per_token:
         sources = SourceSums.of(case.schedule, case.trace, case.gpus)
         kv += sources.of_groups(case.group).cached_tokens * source_bytes
@@ -34,8 +35,9 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     logits = logits_of(case.software, tokens, case.schedule.phase)
     live = live_parts(widths_of(case), rows_of_run(case, tokens), present, logits)
     return Footprint.of(
-        case.model, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes
-    )
+        case.model, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes,
+        host_kv_bytes=int(of_host.max(initial=0)),
+    )  # fmt: skip
 
 
 def widths_of(case: Case) -> Widths:

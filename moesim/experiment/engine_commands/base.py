@@ -105,7 +105,8 @@ class Configuration:
         from moesim.experiment.building.build import build  # loads compiled code
 
         case = build(experiment).case
-        slots = case.slots[:, [not host for host in self.on_cpu]]
+        on_cpu = experiment.experts.on_cpu.of(case.model)  # with layers that the host runs
+        slots = case.slots[:, [not host for host in on_cpu]]
         local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
         return None if not slots.size or slots.min() >= local else int(slots.min())
 

@@ -82,16 +82,10 @@ def all_experts() -> Override:
     return Override(re.compile(_ALL_EXPERTS), CPU)
 
 
-def kept(
-    blocks: Sequence[int], layers: int, overrides: Sequence[Override], gpu_layers: int | None = None
-) -> Kept:
-    """Where the experts of the MoE layers ``blocks``, of ``layers`` in all, are kept.
-
-    ``gpu_layers``: ``-ngl``; None for all.
-    """
-    first = 0 if gpu_layers is None else max(0, layers + 1 - gpu_layers)
+def kept(blocks: Sequence[int], layers: int, overrides: Sequence[Override]) -> Kept:
+    """Where the experts of the MoE layers ``blocks``, of ``layers`` in all, are kept."""
     places = {
-        block: [_place(f"blk.{block}.{name}.weight", overrides, block < first) for name in _EXPERTS]
+        block: [_place(f"blk.{block}.{name}.weight", overrides) for name in _EXPERTS]
         for block in blocks
     }
     names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in _OTHERS]
@@ -99,14 +93,14 @@ def kept(
     return Kept(
         tuple(2 * found.count(CPU) > len(found) for found in places.values()),
         tuple(block for block, found in places.items() if 0 < found.count(CPU) < len(found)),
-        tuple(name for name in names if _place(name, overrides, on_cpu=False) == CPU),
+        tuple(name for name in names if _place(name, overrides) == CPU),
         tuple(sorted(buffer for buffer in buffers if not buffer.endswith("0"))),
     )
 
 
-def _place(tensor: str, overrides: Sequence[Override], on_cpu: bool) -> str:
+def _place(tensor: str, overrides: Sequence[Override]) -> str:
     found = (one.buffer for one in overrides if one.pattern.search(tensor))
-    return next(found, CPU if on_cpu else GPU)
+    return next(found, GPU)
 
 
 def on_cpu_key(blocks: Sequence[int], on_cpu: Sequence[bool]) -> dict[str, Any] | None:

@@ -97,6 +97,8 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     if experiment.parallelism.expert > 1:
         gpus = experiment.parallelism.expert
         yield f"parallelism.expert: {gpus}: with kt-kernel SGLang slices experts over GPUs"
+    if experiment.host_layers:
+        yield "host_layers: kt-kernel computes experts on the CPU, and no attention; llama.cpp does"
     if any(asked.on_cpu) and not all(asked.on_cpu):
         what = f"{sum(asked.on_cpu)} of {len(asked.on_cpu)} layers: kt-kernel keeps a number of"
         yield f"experts.on_cpu: {what} experts of each layer on the GPU; llama.cpp has it"

@@ -74,7 +74,9 @@ class LlamaCpp(Engine):
         if reasons := list(_why_not(asked)):
             return EngineCommand(self.kind, None, tuple(reasons))
         name, notes = _gguf_name(asked)
-        words = ["llama-server", "-m", name, "-ngl", str(ALL_LAYERS)]
+        host, layers = asked.experiment.host_layers, len(asked.model.layers)
+        on_gpu = layers + 1 - host if host else ALL_LAYERS
+        words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
@@ -217,7 +219,7 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         _read_unknown(reading)
         return
     blocks = [layer.index for layer in model.moe_layers]
-    found = kept(blocks, len(model.layers), overrides, gpu_layers)
+    found = kept(blocks, len(model.layers), overrides)
     if (slots := line.whole("--moe-expert-cache", least=1)) is None:
         reading.put("experts.on_cpu", on_cpu_key(blocks, found.on_cpu))
     else:
@@ -232,9 +234,9 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     if found.devices:
         reading.warn("-ot", f"not modelled: experts on {', '.join(found.devices)}; read as one GPU")
     if gpu_layers is not None and gpu_layers <= len(model.layers):
-        first = len(model.layers) + 1 - gpu_layers
-        what = f"the first {counted(first, 'layer')} are on the CPU, with attention and KV cache"
-        reading.warn(f"-ngl {gpu_layers}", f"{what}; only their experts are read so")
+        reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers))
+        if not gpu_layers:
+            reading.warn("-ngl 0", "not modelled: the output's product on the CPU")
 
 
 def _read_cache(reading: Reading, slots: int, *, all_on_cpu: bool) -> None:

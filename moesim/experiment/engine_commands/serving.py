@@ -99,6 +99,9 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
     """What of an experiment no server of this kind runs: experts that are not on its GPUs."""
     experts, gating = asked.experiment.experts, asked.experiment.gating
     reasons = []
+    if asked.experiment.host_layers:
+        what = f"host_layers: {engine} runs no layers on the CPU; llama.cpp does"
+        reasons.append(what)
     if any(asked.on_cpu):
         what = f"experts.on_cpu: {engine} computes no experts on the CPU"
         reasons.append(f"{what}; llama.cpp and ktransformers do")

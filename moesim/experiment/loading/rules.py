@@ -223,6 +223,28 @@ def background_beside_the_kernels(
     return None
 
 
+def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Whole layers on the CPU are for answers of one GPU."""
+    if not experiment.host_layers:
+        return None
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    wrong = {
+        "parallelism.expert": experiment.parallelism.expert > 1 and "with one GPU alone; write 1",
+        "workload.phase": experiment.workload.phase != "decode"
+        and "in decode steps alone: of longer prompts engines copy the layers; write decode",
+        "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
+        "experts.prefetch": experiment.experts.prefetch.fetches and "without prefetch; write none",
+        "hardware": hardware is not None
+        and hardware.unified
+        and "where the GPU has a memory of its own",
+        "model": model is not None and model.has_encoder and "of models without an encoder",
+    }
+    for key, what in wrong.items():
+        if what:
+            return Conflict(("host_layers", key), f"layers run on the CPU {what}")
+    return None
+
+
 def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A budget below one expert would prefetch nothing."""
     prefetch = experiment.experts.prefetch
@@ -278,6 +300,7 @@ RULES: tuple[Rule, ...] = (
     host_beside_the_device,
     prefetch_beside_the_kernels,
     background_beside_the_kernels,
+    layers_of_the_host,
     budget_for_an_expert,
     plan_for_this_run,
     replicas_need_uneven_splits,

@@ -83,10 +83,11 @@ def _footprint(
     phase: Phase,
 ) -> Footprint:
     """One pass with ``tokens`` of ``requests`` int64[1, gpus]."""
-    kv = sum(
-        min(context, layer.attention.window or context) * layer.attention.kv_bytes_per_token
-        for layer in case.model.layers
-    )
+    cached = [min(context, layer.attention.window or context) for layer in case.model.layers]
+    layers = list(zip(cached, case.model.layers, strict=True))
+    kv = sum(tokens * layer.gpu_kv_bytes_per_token for tokens, layer in layers)
+    both = sum(tokens * layer.attention.kv_bytes_per_token for tokens, layer in layers)
+    of_host = (both - kv) * int(requests.sum())
     if phase != Phase.ENCODE and (source_bytes := case.model.source_bytes_per_token):
         kv += longest_source(case.schedule, case.trace) * source_bytes
     logits = logits_of(case.software, tokens, np.array([phase]))
@@ -98,6 +99,7 @@ def _footprint(
         live=live,
         pinned=pins(case),
         nodes=case.nodes,
+        host_kv_bytes=of_host,
     )
 
 

@@ -174,6 +174,12 @@ class Experiment(Params):
         description="A software profile by name (ideal, hf-eager) or by path: what the framework "
         "adds to the hardware's times.",
     )
+    host_layers: int = Field(
+        default=0,
+        ge=0,
+        description="The first so many layers run on the CPU as wholes, with their attention, KV "
+        "cache and experts, as those that llama.cpp's -ngl leaves there.",
+    )
     execution: Literal["auto", "eager", "piecewise", "splits", "graph"] = Field(
         default="auto",
         description="Kernel launches: as the software makes them (auto), one by one, captured but "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -64,13 +63,6 @@ def test_many_rows_cost_their_products(costs: CostModel, only: LayerSpec) -> Non
     rows = 1 << 20
     price = costs.experts_ns(only, [rows], [0])[0] - rows * MOVED_A_ROW / ACTIVATION_A_NS
     assert price == pytest.approx(rows * 2 * EXPERT_ELEMENTS / BF16_A_NS, rel=1e-3)
-
-
-def test_a_million_launches_take_well_under_a_second(costs: CostModel, only: LayerSpec) -> None:
-    rows = np.arange(1_000_000) % 9
-    begin = time.perf_counter()
-    assert costs.experts_ns(only, rows, np.arange(1_000_000)).shape == (1_000_000,)
-    assert time.perf_counter() - begin < 1
 
 
 def test_four_bit_experts_read_less_and_multiply_as_bf16(h100: HardwareProfile) -> None:

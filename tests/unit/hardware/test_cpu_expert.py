@@ -9,7 +9,7 @@ from moesim.calibrate.prices.explain import explained
 from moesim.config.errors import InputError
 from moesim.hardware import CostModel, load_hardware
 from moesim.hardware.choice import text_of
-from moesim.hardware.operations.kernels.cpu_expert import CORE_RATE, START_NS
+from moesim.hardware.operations.kernels.host_work import CORE_RATE, START_NS
 from moesim.model import load_model
 
 

@@ -103,7 +103,7 @@ class Attention(Operation):
     ) -> tuple[Part, Any]:  # fmt: skip
         """The scores, and where they contain their launch (0 or 1)."""
         head = block.query_key_head_size + block.value_head_size
-        attended, read = _read(block, count, context_tokens, kv_tokens)
+        attended, read = keys_read(block, count, context_tokens, kv_tokens)
         units = activation_dtype(self.model.activation_bytes)
         plain = self.gpu.longest(read, attended * (2 * block.heads * head), units)
         if block.state_bytes or block.selected:
@@ -115,7 +115,7 @@ class Attention(Operation):
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
 
 
-def _read(
+def keys_read(
     block: AttentionSpec, count: Any, context_tokens: ArrayLike, kv_tokens: ArrayLike
 ) -> tuple[Floats, Floats]:
     """Keys that tokens attend to, summed over them, and the bytes of the cache that are read.

@@ -7,22 +7,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import NS, Floats, Ints
+from moesim.hardware.arrays import Ints
 from moesim.hardware.operation import Operation
+from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
-from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.parts import Part, fitted_source
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import matrix_elements
 from moesim.model.spec import FfnSpec, LayerSpec
-
-START_NS = 8_000
-"""Handing one expert to the threads and back: a Ryzen 9 7950X takes 48.7 us for one expert of
-2.86 MB and 40.3 us for each further one (everett6/moe-prefetch x2_cpu_expert_cost, 16 threads)."""
-CORE_RATE = 4e10
-"""Operations a second of one core (prior: AVX2 at a third of its peak; the same source's one core
-reached 86e9 on weights that lay in its cache)."""
-
 
 FITTED = "fitted to one run"
 """What the source of a share begins with that 'moesim calibrate host' found."""
@@ -70,7 +63,9 @@ class CpuExpert(Operation):
             operations = 2.0 * elements * count
             return [
                 Part(np.full(count.shape, self._start_ns()), name="start"),
-                self._longest(expert, operations),
+                longest_on_host(
+                    self.hardware.host, self.gpus_per_node, np.float64(expert.bytes), operations
+                ),
             ]
         shape = {
             "tokens": count,
@@ -86,25 +81,6 @@ class CpuExpert(Operation):
         """Of each expert: nothing where the layer has a start, which is no part of its experts."""
         return 0 if self.hardware.host.layer_start else START_NS
 
-    def _longest(self, expert: FfnSpec, operations: Floats) -> Part:
-        """The longer of reading and computing, for each of the GPUs that share the node."""
-        host, sharing = self.hardware.host, self.gpus_per_node
-        size = np.float64(expert.bytes)
-        read = np.float64(size * NS / host.expert_bytes_per_second)
-        rate = host.expert_threads * (host.core_rate.value if host.core_rate else CORE_RATE)
-        computed = operations * NS / rate
-
-        def both() -> Detail:
-            share = (host.expert_fraction or host.memory_fraction).value
-            dram, most = host.expert_peak * share, host.thread_bytes_per_second
-            reads = _reads("reads", size, sharing, host.expert_peak, share)
-            threads = [_reads("threads", size, sharing, most, 1.0)] if most < dram else []
-            times = computed * sharing
-            products = Amount("products", times, operations, "FLOP", rate, 1 / sharing)
-            return Detail((reads, *threads, products))
-
-        return Part(np.maximum(read, computed) * sharing, name="reads and products", of=both)
-
     def sources(self, layer: LayerSpec, rows: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
         if (fit := kernel_fit_for(self.hardware, self.kind)) is None:
@@ -112,12 +88,6 @@ class CpuExpert(Operation):
         expert = _expert(layer)
         columns = {"hidden": expert.hidden_size, "inter": expert.intermediate_size}
         return fitted_source(fit.measured, columns | {"tokens": np.asarray(rows)})
-
-
-def _reads(name: str, size: Floats | np.float64, sharing: int, peak: float, share: float) -> Amount:
-    """Reading ``size`` bytes at a share of ``peak``, of which each of the GPUs has its part."""
-    time_ns = np.asarray(size * NS / (peak * share) * sharing)
-    return Amount(name, time_ns, np.asarray(size), "B", peak, share / sharing)
 
 
 def _expert(layer: LayerSpec) -> FfnSpec:

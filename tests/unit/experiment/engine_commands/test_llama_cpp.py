@@ -165,12 +165,18 @@ def test_the_first_override_that_is_found_wins(
     assert bool(told) == bool(warnings(found))
 
 
-def test_layers_that_are_not_on_the_gpu_have_their_experts_on_the_cpu() -> None:
+def test_layers_that_are_not_on_the_gpu_run_on_the_cpu() -> None:
     """Of 24 layers and the output, -ngl 20 leaves the first five (24 + 1 - 20)."""
-    found = read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 20")
-    assert found.experiment["experts"] == {"on_cpu": {"layers": 5}}
-    assert "the first 5 layers are on the CPU, with attention" in warnings(found)
-    assert not warnings(read_command("llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 25"))
+    line = "llama-server -m gpt-oss-20b-mxfp4.gguf -ngl {}"
+    found = read_command(line.format(20))
+    assert (found.experiment["host_layers"], warnings(found)) == (5, "")
+    assert "experts" not in found.experiment
+    again = command_of(experiment(**found.experiment), context_tokens=512)
+    assert "-ngl 20 " in str(again.text)
+    assert "host_layers" not in read_command(line.format(25)).experiment
+    none = read_command(line.format(0))
+    assert none.experiment["host_layers"] == 24
+    assert "the output's product on the CPU" in warnings(none)
 
 
 def test_a_file_that_is_here_is_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,16 +342,19 @@ def test_what_llama_cpp_cannot_run_has_no_line(more: dict[str, Any], told: str) 
     context=st.integers(1, 1 << 20),
     parallel=st.integers(1, 64),
     chunk=st.integers(1, 8192),
+    host=st.integers(0, 3),
 )  # fmt: skip
 def test_a_line_that_is_written_reads_as_the_same_experiment(
-    engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int
-) -> None:
+    engine: str, model: str, layers: int | list[int], context: int, parallel: int, chunk: int,
+    host: int,
+) -> None:  # fmt: skip
     workload = {
         "batching": {"kind": "refill", "batch_size": parallel},
         "prefill": {"chunk": chunk},
     }
-    said = {"model": model, "software": "llama.cpp", "workload": workload}
+    said: dict[str, Any] = {"model": model, "software": "llama.cpp", "workload": workload}
     said |= {"experts": {"on_cpu": {"layers": layers}}} if layers else {}
+    said |= {"host_layers": host} if host else {}
     written = command_of(experiment(**said), engine, context)
     found = read_command(str(written.text), engine)
     assert found.experiment == said

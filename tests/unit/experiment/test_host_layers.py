@@ -1,0 +1,112 @@
+"""Layers that run on the CPU as wholes, as those that llama.cpp's -ngl leaves there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.engine.des.run import run_des
+from moesim.engine.host_times import host_times
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import Built, build
+
+SOURCE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"},
+    "software": "llama.cpp",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 1, "phase": "decode"},
+}
+
+
+def built(layers: int, passes: int = 20, **given: Any) -> Built:
+    source = SOURCE | {"host_layers": layers} | given
+    return build(moesim.load_experiment(source).experiment, passes)
+
+
+def case_of(layers: int, **given: Any) -> Case:
+    return built(layers, **given).case
+
+
+@pytest.mark.parametrize("layers", [1, 9, 24])
+def test_both_engines_say_the_same(layers: int) -> None:
+    case = case_of(layers)
+    played, by_events = run_replay(case), run_des(case, check=True)
+    assert np.array_equal(played.ends, by_events.ends)
+    assert np.array_equal(played.charges, by_events.charges)
+
+
+def test_a_layer_takes_its_bytes_over_the_hosts_share_and_a_start() -> None:
+    """51.2 GB/s of DDR4-3200, of which the CPU reaches 50 %; 8 us; a token computes less than it
+    reads. Position 99 reads 100 tokens of the cache.
+    """
+    case = case_of(24)
+    full = next(layer for layer in case.model.layers if layer.attention.window is None)
+    assert full.moe is not None
+    size = full.bytes - full.moe.experts * full.moe.expert.bytes
+    size += 100 * full.attention.kv_bytes_per_token
+    price = int(case.prices.price("cpu_layer", full, np.array([1]), [100], [100])[0])
+    assert price == int(8_000 + size / 25.6 + 0.5)
+    assert int(case.prices.price("cpu_layer", full, np.array([0]), [0], [0])[0]) == 0
+
+
+def test_all_of_a_pass_but_the_head_is_the_hosts() -> None:
+    """With every layer on the CPU: layers, their experts one after the other, the head."""
+    case = case_of(24)
+    outcome = run_replay(case)
+    spent = dict(zip(outcome.categories, outcome.charges[0, 0].tolist(), strict=True))
+    position = int(case.trace.position[case.schedule.rows[0]])
+    due = 0
+    for layer in case.model.layers:
+        seen = min(position + 1, layer.attention.window or position + 1)
+        due += int(case.prices.price("cpu_layer", layer, np.array([1]), [seen], [seen])[0])
+        due += 4 * int(case.prices.cpu_expert_ns(layer, np.array([1]))[0])
+    assert spent["waiting_for_cpu"] == due
+    assert spent["gate"] == spent["experts"] == spent["dispatch_combine"] == 0
+    head = int(case.prices.price("head", np.array([1]))[0])
+    assert outcome.ends[0, 0] == due + head + spent["host"]
+
+
+def test_nothing_is_launched_for_them() -> None:
+    assert {max(times) for times in host_times(case_of(9))[:9]} == {0}
+    assert {max(times) for times in host_times(case_of(24))} == {0}
+
+
+def test_their_weights_and_cache_are_in_the_hosts_memory() -> None:
+    none, some = built(0), built(9)
+    layers = some.case.model.layers[:9]
+    weights = sum(layer.bytes for layer in layers)
+    before, after = none.footprint.at_peak(), some.footprint.at_peak()
+    assert before["weights"] - after["weights"] == weights
+    moved = before["kv_cache"] - after["kv_cache"]
+    assert moved > 0
+    assert some.footprint.host - none.footprint.host == weights + moved
+
+
+def test_experts_on_the_cpu_beside_attention_on_the_gpu_are_faster() -> None:
+    whole = run_replay(case_of(12))
+    experts = run_replay(case_of(0, experts={"on_cpu": {"layers": 12}}))
+    assert experts.duration_ns < whole.duration_ns
+    both = run_replay(case_of(6, experts={"on_cpu": {"layers": 12}}))
+    assert experts.duration_ns < both.duration_ns < whole.duration_ns
+
+
+@pytest.mark.parametrize(
+    ("layers", "given", "said"),
+    [
+        (25, {}, "25 are more than the 24 layers of gpt-oss-20b"),
+        (3, {"workload": {"phase": "all"}}, "run on the CPU in decode steps alone"),
+        (3, {"gating": {"kind": "static"}}, "with dynamic gating alone"),
+        (3, {"hardware": "gb10"}, "where the GPU has a memory of its own"),
+        (3, {"hardware": "dgx-h100", "parallelism": {"expert": 2}}, "with one GPU alone"),
+        (3, {"experts": {"prefetch": {"kind": "oracle"}}}, "without prefetch"),
+    ],
+)
+def test_what_they_do_not_go_together_with(layers: int, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        built(layers, **given)
