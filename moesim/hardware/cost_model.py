@@ -148,7 +148,7 @@ class CostModel:
     def cpu_layer_ns(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> Ints:
-        """A layer that the host runs, but for its routed experts; tokens as for ``attention_ns``."""
+        """A layer that the host runs, but for its routed experts; tokens as in ``attention_ns``."""
         return self.price("cpu_layer", layer, tokens, context_tokens, kv_tokens)
 
     def head_ns(self, tokens: ArrayLike) -> Ints:
