@@ -120,6 +120,7 @@ class GpuNumbers(Params):
         description="Rows of a product that reaches half the rate of a large one."
     )
     compute: Compute
+    link: str | None = Field(None, description="The fastest link that it takes, by name.")
 
 
 class Datasheet(GpuNumbers):

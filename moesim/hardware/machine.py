@@ -148,7 +148,7 @@ class _Machine:
 
     def _check_link(self, card: Gpu | Datasheet, link: Link) -> None:
         name, most = self.data.get("link"), None
-        if isinstance(card, Gpu) and card.link is not None:
+        if card.link is not None:
             most = from_file("link", card.link, (), ("link",), ()).part(Link)
         limits = (most.pcie if most else getattr(card, "pcie", link.pcie)).value
         fits = link.pcie.value <= limits
@@ -158,7 +158,7 @@ class _Machine:
                 mine, its = getattr(link, key), getattr(most, key)
                 fits &= mine is None or its is None or mine.value <= its.value
         if not fits:
-            told = f"'{card.link}'" if isinstance(card, Gpu) else f"{limits / 1e9:g} GB/s"
+            told = f"'{card.link}'" if most else f"{limits / 1e9:g} GB/s"
             what = f"'{self.gpu.name}' does not take {_told(name)}: its link is {told} at most"
             raise InputError([_problem("link", f"{what}; write that, or leave 'link' out")])
 

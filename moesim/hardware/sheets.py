@@ -29,7 +29,6 @@ class Reach(Params):
 class Gpu(GpuNumbers):
     """A GPU apart from its machine."""
 
-    link: str | None = Field(None, description="The fastest link that it takes, by name.")
     nvlink: Sourced[Rate] | None = Field(
         None, description="What joins GPUs beside PCIe, one GPU and direction."
     )
