@@ -32,6 +32,8 @@ from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
 
 SPLITS = 10
 MOST_TOKENS = 4096
+LIKE_THE_B200 = ("b300-sxm", "gb200", "gb300")
+"""Cards of its architecture, in no mean of the others: a left-out card has none like it there."""
 
 
 class Data(NamedTuple):
@@ -120,7 +122,8 @@ def main(wheel: Path) -> int:
         print(f"  power-law rows        {uneven(data, fits[name])}")
     print("left-out GPU: the other cards' mean numbers, the card's own datasheet and tile family")
     for name, data in cards.items():
-        logs = [np.log(vector(fit.numbers)) for other, fit in fits.items() if other != name]
+        others = fits.keys() - {name, *LIKE_THE_B200}
+        logs = [np.log(vector(fits[other].numbers)) for other in sorted(others)]
         values = (float(value) for value in np.exp(np.mean(logs, axis=0)))
         guess = fits[name]._replace(numbers=ExpertNumbers(*values))
         print(f"  {name:16} {told(priced(data, guess, data.used))}")

@@ -25,6 +25,9 @@ TABLES = {
     "h100-sxm": "h100_sxm/moe/vllm/0.24.0/moe_perf",
     "h200-sxm": "h200_sxm/moe/vllm/0.24.0/moe_perf",
     "b200-sxm": "b200_sxm/moe/vllm/0.24.0/moe_perf",
+    "b300-sxm": "b300_sxm/moe/vllm/0.24.0/moe_perf",
+    "gb200": "gb200/moe/vllm/0.24.0/moe_perf",
+    "gb300": "gb300/moe/vllm/0.24.0/moe_perf",
     "l40s": "l40s/moe/vllm/0.24.0/moe_perf",
     "rtx-pro-6000": "rtx_pro_6000_server/moe/vllm/0.24.0/moe_perf",
 }
@@ -34,6 +37,9 @@ COLLECTIVES = {
     "h100-sxm": "h100_sxm/comm/nccl/2.29.2/nccl_perf",
     "h200-sxm": "h200_sxm/comm/nccl/2.29.2/nccl_perf",
     "b200-sxm": "b200_sxm/comm/nccl/2.29.2/nccl_perf",
+    "b300-sxm": "b300_sxm/comm/nccl/2.29.2/nccl_perf",
+    "gb200": "gb200/comm/nccl/2.29.2/nccl_perf",
+    "gb300": "gb300/comm/nccl/2.29.2/nccl_perf",
     "l40s": "/l40s/comm/nccl/2.27.3/nccl_perf",
     "rtx-pro-6000": "rtx_pro_6000_server/comm/nccl/2.29.2/nccl_perf",
 }

@@ -217,7 +217,10 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
         ("NVIDIA GeForce RTX 3060 Ti", None),
         ("NVIDIA GeForce RTX 4060 Laptop GPU", None),
         ("NVIDIA GeForce RTX 4090 D", None),
-        ("NVIDIA GB200", None),
+        ("NVIDIA B200", "b200-sxm"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm"),
+        ("NVIDIA GB10", None),
         ("NVIDIA L40", None),
     ],
 )

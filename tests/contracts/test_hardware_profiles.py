@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from moesim.config.errors import InputError
+from moesim.config.params import Params
 from moesim.config.paths import shipped_folder
 from moesim.config.yaml import is_cut
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
+from moesim.hardware.profile import HardwareProfile
 
 FOLDER = shipped_folder() / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -21,6 +23,9 @@ GOLDEN = {  # GiB, GB/s, dense bf16 (V100: fp16) TFLOP/s, one direction to other
     "h100-sxm": (80, 3350, 989, 450),
     "h200-sxm": (140, 4800, 989, 450),
     "b200-sxm": (179, 8000, 2250, 900),
+    "b300-sxm": (269, 8000, 2250, 900),
+    "gb200": (185, 8000, 2500, 900),
+    "gb300": (277.5, 8000, 2500, 900),
     "l40s": (45, 864, 362, 26),
     "rtx-3060-12gb": (12, 360, 25, 26),
     "rtx-4060-8gb": (8, 272, 30, 13),
@@ -29,7 +34,18 @@ GOLDEN = {  # GiB, GB/s, dense bf16 (V100: fp16) TFLOP/s, one direction to other
     "rtx-pro-6000": (96, 1792, 504, 53),
     "quadro-rtx-6000": (24, 672, 131, 12),
 }
-CALIBRATED = {"a100-sxm-80gb", "h100-sxm", "h200-sxm", "b200-sxm", "l40s", "rtx-pro-6000"}
+CALIBRATED = {
+    "a100-sxm-80gb",
+    "h100-sxm",
+    "h200-sxm",
+    "b200-sxm",
+    "b300-sxm",
+    "gb200",
+    "gb300",
+    "l40s",
+    "rtx-pro-6000",
+}
+ON_GRACE = ("gb200", "gb300")
 NODES = {
     "dgx-1-v100": "v100-sxm2-32gb",
     "dgx-a100": "a100-sxm-80gb",
@@ -47,7 +63,7 @@ SOFTWARE = [
     "synchronous",
     "vllm",
 ]
-SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75)  # GB/s of PCIe 3 x16, 4 x16, 5 x16 and 4 x8
+SLOTS = (0.985 * 16, 16.0, 31.5, 63.0, 15.75, 450.0)  # GB/s: PCIe 3, 4, 5 x16, 4 x8; C2C
 NUMBERS_WITHOUT_SOURCE = {"numa", "gpus", "link"}  # wiring: one source for all of it; a name
 
 
@@ -65,6 +81,20 @@ def unsourced(value: object, path: str = "") -> list[str]:
     if isinstance(value, list):
         return [p for index, entry in enumerate(value) for p in unsourced(entry, f"{path}.{index}")]
     return [path] if re.search(r"\d", str(value)) else []
+
+
+def facts(part: Params, profile: HardwareProfile) -> object:
+    """The numbers of a part, each with the text of its source."""
+
+    def told(value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        content = {key: told(entry) for key, entry in value.items()}
+        return (
+            content | {"source": profile.sources[value["source"]]} if "source" in value else content
+        )
+
+    return told(part.model_dump())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -116,12 +146,22 @@ def test_physical_bounds(name: str) -> None:
     for direction in ("h2d", "d2h"):
         pinned, pageable = sheet.copy_of(direction), sheet.copy_of(direction, pinned=False)
         assert 0.7 < pinned.bandwidth.value / sheet.pcie.value < 0.98
-        assert pageable.bandwidth.value < pinned.bandwidth.value
+        if name not in ON_GRACE:
+            assert pageable.bandwidth.value < pinned.bandwidth.value
         assert 1000 < pinned.latency_ns < 20_000
     reached = sheet.peers.all_to_all_bytes_per_second
     assert 0.2 * sheet.peers.bandwidth.value < reached < sheet.peers.bandwidth.value
-    assert 25e9 < host.memory_bandwidth.value < 400e9
+    assert 25e9 < host.memory_bandwidth.value < 600e9
     assert 2**35 < profile.host_memory_bytes < 2**43
+
+
+@pytest.mark.parametrize("name", ON_GRACE)
+def test_a_superchip_is_its_gpu_on_the_shipped_host_and_link(name: str) -> None:
+    whole = load_hardware(name)
+    parts = load_hardware(f"{{gpu: {name}, host: grace, link: nvlink-c2c}}")
+    assert facts(whole.host, whole) == facts(parts.host, parts)
+    assert facts(whole.datasheet, whole) == facts(parts.datasheet, parts)
+    assert whole.calibrated == parts.calibrated
 
 
 @pytest.mark.parametrize("name", NODES)

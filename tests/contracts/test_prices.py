@@ -31,6 +31,9 @@ KNOWN = {
         TOKENS: 0.06,  # MEASURED
     },
     "b200-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.09},  # MEASURED
+    "b300-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.08},  # MEASURED
+    "gb200": {ONE: 0.44, MORE: 0.24, ALL: 0.07, TOKENS: 0.07},  # MEASURED
+    "gb300": {ONE: 0.32, MORE: 0.10, ALL: 0.06, TOKENS: 0.08},  # MEASURED
     "h100-sxm": {
         ONE: 0.47,
         ONE + SERIAL: 0.48,

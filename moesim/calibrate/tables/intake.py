@@ -18,6 +18,9 @@ from moesim.hardware.measurements.validate import valid
 DEVICES = {
     "a100-sxm-80gb": ("a100-sxm4-80gb",),
     "b200-sxm": ("b200",),
+    "b300-sxm": ("b300",),
+    "gb200": ("gb200",),
+    "gb300": ("gb300",),
     "h100-sxm": ("h100 80gb hbm3", "h100-sxm"),
     "h200-sxm": ("h200",),
     "l40s": ("l40s",),
