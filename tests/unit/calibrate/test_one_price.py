@@ -203,6 +203,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "combine_product": (layer, TOKENS, 8, dense),
         "copy": (SIZES, "h2d", True, 1),
         "cpu_expert": (model.moe_layers[0], TOKENS),
+        "cpu_layer": (layer, TOKENS, TOKENS * 9, TOKENS * 9),
         "cross_attention": (layer, TOKENS * 9, TOKENS * 9, TOKENS),
         "decide": (),
         "dense": (layer, TOKENS),
