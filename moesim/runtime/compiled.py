@@ -52,9 +52,23 @@ def sources() -> str:
     return stamp_of([PACKAGE / part for part in COMPILED])
 
 
+BUILT_IN = "-"
+"""In the name of a function: what follows tells what is built into it."""
+
+
+class _ByName(caching.FunctionCache):  # type: ignore[misc,unused-ignore]
+    """Compiled code of a function whose name tells what is built in. numba would go by how its
+    closure is pickled, which differs from process to process, so that none found another's code.
+    """
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        function: Any = self._py_func
+        return sig, codegen.magic_tuple(), (function.__code__.co_code, function.__qualname__)
+
+
 def _kept(function: Callable[..., Any]) -> Any:
     """What keeps compiled code of ``function`` on disk, for as long as all ``sources`` stay."""
-    cache: Any = caching.FunctionCache
+    cache: Any = _ByName if BUILT_IN in function.__qualname__ else caching.FunctionCache
     file: Any = caching.IndexDataCacheFile
     kept = cache(function)
     place = kept._impl  # noqa: SLF001 (numba has no other way to say what compiled code is of)
@@ -144,7 +158,7 @@ def specialised(
     apart by how they are written. Raises InputError where numba cannot compile one of them.
     """
     function: Any = make(*map(inlined, functions), *constants)
-    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
+    function.__qualname__ = f"{make.__qualname__}{BUILT_IN}{_digest_of(functions, constants)}"
     try:
         return njit(signature, cache=all(map(_has_name, functions)))(function)
     except REFUSALS as error:

@@ -81,6 +81,15 @@ def test_each_function_that_is_built_in_has_compiled_code_of_its_own(kept_in):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
+def test_another_process_finds_it_whatever_its_closure_is_pickled_as(kept_in, monkeypatch):
+    signature = types.int64(types.int64)
+    assert specialised(then_one_more, signature, twice)(5) == 11
+    monkeypatch.setattr(caching, "dumps", lambda closure: os.urandom(8))
+    again = specialised(then_one_more, signature, twice)
+    assert again(5) == 11
+    assert hits(again) == 1
+
+
 def plus_three(x):
     return x + 3
 
