@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.running.run import run
     from moesim.results import Result, read_result
+    from moesim.sweep.advise.question import Question
     from moesim.sweep.found import Sweep, read_sweep
     from moesim.sweep.swept import sweep
 
 _HOMES = {
+    "Question": "moesim.sweep.advise.question",
     "Result": "moesim.results",
     "Sweep": "moesim.sweep.found",
     "load_experiment": "moesim.experiment.loading.resolve",
@@ -42,6 +44,7 @@ _HOMES = {
 _RENAMED = {"run_sweep": "sweep"}
 
 __all__ = [
+    "Question",
     "Result",
     "Sweep",
     "__version__",

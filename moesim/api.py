@@ -6,7 +6,7 @@ imported where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from moesim.report.plot import Kind
     from moesim.results import Result
     from moesim.sweep.advise import Advice
+    from moesim.sweep.advise.advice import Fit
+    from moesim.sweep.advise.question import Asked, Question
     from moesim.sweep.found import Sweep
     from moesim.sweep.run import Progress
     from moesim.trace import RoutingTrace
@@ -115,7 +117,7 @@ def place(
 
 
 def advise(
-    experiment: Source,
+    experiment: Source | Question,
     *,
     out: Path | str | None = None,
     capacity: str = "auto",
@@ -124,17 +126,20 @@ def advise(
     overwrite: bool = False,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    fit: Callable[[Fit], None] | None = None,
 ) -> Advice:
-    """Compare what can be done about the experts of ``experiment`` that do not fit, and what
-    upgrades would bring; ``overrides`` as ``--set`` takes them.
+    """Compare what can be done about the experts of ``experiment`` that do not fit, what upgrades
+    would bring, and how far the best may move; ``overrides`` as ``--set`` takes them.
 
-    ``out``: the folder [results/NAME-advice], new or one to go on in, of the runs, ``advice.json``
-    and a figure; ``overwrite``: begin anew in it; ``capacity``: the most room for experts, as in
-    ``4 GiB``; ``requests``: how many of the trace are replayed [about a minute's]; ``jobs``: runs
-    at the same time; ``progress``, called with (finished, total), is told how far it is. ``best``,
-    ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with units in the keys. Raises
-    an InputError for a bad experiment or capacity, a folder with other files, and where no choice
-    can run.
+    ``experiment``: one, or a question (``moesim.Question("qwen3-30b-a3b@q4_k_m", gpu="rtx-5070")``)
+    from which one is made. ``out``: the folder [results/NAME-advice], new or one to go on in, of
+    the runs, ``advice.json``, a figure and ``experiment.yaml``, which has the best choice;
+    ``overwrite``: begin anew in it; ``capacity``: the most room for experts, as in ``4 GiB``;
+    ``requests``: how many of the trace are replayed [about a minute's]; ``jobs``: runs at the same
+    time; ``progress``, called with (finished, total), is told how far it is, ``fit`` what fits,
+    before any run. ``best``, ``scored`` and ``gains`` have the runs, ``to_dict()`` plain data with
+    units in the keys. Raises an InputError for a bad experiment or capacity, a folder with other
+    files, and where no choice can run.
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
@@ -143,11 +148,11 @@ def advise(
     from moesim.config.quantity import QuantityError
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.schema.origins import placed
-    from moesim.report.advice_figure import draw
-    from moesim.results.files import check_new_folder, write_json
+    from moesim.results.files import check_new_folder
     from moesim.results.overwrite import check_no_input
     from moesim.sweep.advise import Runs, begin_anew
     from moesim.sweep.advise import advise as advised
+    from moesim.sweep.advise.question import asked
 
     check_whole("--jobs", jobs)
     if requests is not None:
@@ -156,7 +161,8 @@ def advise(
         parse_capacity(capacity)
     except QuantityError as error:
         raise InputError([Problem("--capacity", "", str(error))]) from None
-    resolved = _resolved(experiment, overrides)
+    about = asked(experiment, overrides)
+    resolved = about.resolved
     folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
     if overwrite:
         check_no_input(folder, [resolved.file, *paths_of(inputs_of([resolved.experiment]))])
@@ -165,11 +171,8 @@ def advise(
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         runs = Runs(folder, jobs, progress)
-        advice = advised(resolved.experiment, runs, most=capacity, requests=requests)
-    content = advice.to_dict()
-    write_json(folder / "advice.json", content)
-    draw(content, folder / "advice.png")
-    return advice
+        advice = advised(resolved.experiment, runs, most=capacity, requests=requests, fit=fit)
+    return _written_advice(advice, about)
 
 
 def curve(
@@ -399,6 +402,25 @@ def read_command(line: str, *, engine: str | None = None) -> ReadCommand:
     from moesim.experiment.engine_commands import read_command as read
 
     return read(line, engine)
+
+
+def _written_advice(advice: Advice, about: Asked) -> Advice:
+    """``advice`` in its folder, with its figure and, where a question was asked, the experiment."""
+    from dataclasses import replace
+
+    from moesim.config.files import write_whole
+    from moesim.report.advice_answer import comments
+    from moesim.report.advice_figure import draw
+    from moesim.results.files import write_json
+
+    if about.made is not None:
+        path = advice.folder / "experiment.yaml"
+        advice = replace(advice, assumed=about.made.assumed, file=path)
+        write_whole(path, about.text(advice.again, comments(advice)))
+    content = advice.to_dict()
+    write_json(advice.folder / "advice.json", content)
+    draw(content, advice.folder / "advice.png")
+    return advice
 
 
 def _resolved(experiment: Source, overrides: Sequence[str]) -> Resolved:

@@ -1,29 +1,73 @@
-"""``moesim advise``: load, compute or read in place, and what to buy."""
+"""``moesim advise``: how a model runs on a machine; load, compute or read in place; what to buy."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, Overwrite, app, examples, fail, terminal
+from moesim.cli.app import Overrides, Overwrite, app, examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
     from moesim.sweep.advise import Advice
+    from moesim.sweep.advise.advice import Fit
+    from moesim.sweep.advise.question import Question
+
+EXPERIMENTS = (".yaml", ".yml")
 
 
 @app.command(
     epilog=examples(
-        "moesim advise experiments/quickstart.yaml",
+        "moesim advise qwen3-30b-a3b@q4_k_m --gpu rtx-5070 --host ddr5-5600-2ch-64gb --context 16k",
+        "moesim advise model.gguf --gpu rtx-3090",
+        "moesim advise deepseek-v3.2 --hardware dgx-h100 --gpus 8",
         "moesim advise experiments/quickstart.yaml --set software=llama.cpp --requests 4 -j 2",
     )
 )
 def advise(
-    file: ExperimentFile,
+    about: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|FILE",
+            help="A model (a card, NAME@FORMAT, a GGUF file, a config.json), or an experiment's "
+            "YAML file.",
+        ),
+    ],
     *,
+    gpu: Annotated[str | None, typer.Option(metavar="NAME", help="With a MODEL: the GPU.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With a MODEL: the host [an assumed one, told]."),
+    ] = None,
+    link: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With a MODEL: the link [the widest of the GPU]."),
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With a MODEL: a whole machine, in place of --gpu."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With a MODEL: how many GPUs [1].")
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="With a MODEL: tokens in every request's cache, as in 16k [the trace's].",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="With a MODEL: requests at the same time [1]."),
+    ] = None,
+    software: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With a MODEL: the software [llama.cpp or vllm, told]."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,17 +99,20 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Compare what can be done about experts that do not fit, say what limits the best, and which
-    upgrade would help most.
+    """What a model does on a machine, or an experiment's: does it fit, how fast is it, where should
+    experts be that do not fit, what limits the best, and which upgrade would help most?
 
     The file's own choices of capacity, policy, miss and kernels are not read, nor is its sweep.
     """
     from moesim.api import advise as advised
 
+    machine = {"gpu": gpu, "host": host, "link": link, "hardware": hardware, "gpus": gpus}
+    given = {**machine, "context": context, "batch": batch, "software": software}
+    question = _question(about, {key: value for key, value in given.items() if value is not None})
     try:
         with progress_bar("runs") as progress:
             advice = advised(
-                file,
+                question or about,
                 out=out,
                 capacity=capacity,
                 requests=requests,
@@ -73,16 +120,64 @@ def advise(
                 overwrite=overwrite,
                 overrides=overrides or (),
                 progress=progress,
+                fit=None if question is None else _say_to(as_json=as_json),
             )
     except KeyboardInterrupt:
         fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
     if as_json:
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)
         return
+    if question is not None:
+        _print_answer(advice)
+        return
     _print(advice)
     again = [f"{path}={value}" for path, value in advice.again.items()]
     options = " ".join(f"--set '{text}'" for text in (*(overrides or ()), *again))
-    typer.echo(f"again:  moesim run {file} {options}")
+    typer.echo(f"again:  moesim run {about} {options}")
+
+
+def _question(about: str, given: dict[str, Any]) -> Question | None:
+    """The question of a model; None of an experiment's file, with which options of a model do not
+    go.
+    """
+    from moesim.config.errors import InputError, Problem
+    from moesim.config.quantity import QuantityError
+    from moesim.config.tokens import parse_tokens
+
+    if Path(about).suffix.lower() in EXPERIMENTS:
+        if given:
+            what = f"goes with a MODEL; '{about}' is an experiment, in which --set changes a value"
+            raise InputError([Problem(f"--{option}", "", what) for option in given])
+        return None
+    from moesim.sweep.advise.question import Question
+
+    if "context" in given:
+        try:
+            given["context"] = parse_tokens(given["context"])
+        except QuantityError as error:
+            raise InputError([Problem("--context", "", str(error))]) from None
+    return Question(about, **given)
+
+
+def _say_to(*, as_json: bool) -> Any:
+    """What prints whether it fits as soon as that is known, where JSON is asked for on stderr."""
+
+    def say(fit: Fit) -> None:
+        from moesim.report.advice_answer import fit_line
+
+        typer.echo(fit_line(fit), err=as_json)
+
+    return say
+
+
+def _print_answer(advice: Advice) -> None:
+    from moesim.report.advice_answer import answered
+
+    console = terminal()
+    for part in answered(advice):
+        console.print(part)
+    typer.echo(f"figure: {advice.folder / 'advice.png'}")
+    typer.echo(f"again:  moesim run {advice.file}")
 
 
 def _print(advice: Advice) -> None:

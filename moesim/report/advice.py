@@ -14,7 +14,7 @@ from moesim.config.counted import counted
 from moesim.report.compare_intervals import sentence
 from moesim.report.terminal import number, percent, provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
-from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, Settings
+from moesim.sweep.advise.choices import ALL, EVICTING, NO_PREFETCH, ON_CPU, WAYS, Settings
 from moesim.sweep.advise.limits import MEANING
 from moesim.sweep.speeds import share_in_words
 
@@ -32,7 +32,8 @@ def rendered(advice: Advice) -> list[RenderableType]:
 
 def choices_table(advice: Advice) -> Table:
     """A row a way, tokens/s by slots a layer; shares at the most slots."""
-    rooms = list(dict.fromkeys(one.choice.capacity for one in advice.scored))
+    slotted = [one for one in advice.scored if not one.choice.layers]
+    rooms = list(dict.fromkeys(one.choice.capacity for one in slotted)) or [ALL]
     table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
     rows = _rows(advice.scored)
     prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _, _ in rows)
@@ -40,13 +41,13 @@ def choices_table(advice: Advice) -> Table:
     shown = {"miss": True, "prefetch": prefetching, "policy": True, "set": setting}
     for name in (name for name, show in shown.items() if show):
         table.add_column(name)
-    slots = {one.choice.capacity: one.slots for one in advice.scored if one.slots}
+    slots = {one.choice.capacity: one.slots for one in slotted if one.slots}
     for heading in (*(number(slots.get(room)) for room in rooms), "hits\n%", "link\n%", "CPU\n%"):
         table.add_column(heading, justify="right")
     for (miss, prefetch, policy, _), row in rows.items():
-        by_room = {one.choice.capacity: one for one in row}
+        by_room = {rooms[0] if o.choice.layers else o.choice.capacity: o for o in row}
         speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
-        name = policy if len(EVICTING[miss]) > 1 else "-"
+        name = policy if miss == ON_CPU or len(EVICTING[miss]) > 1 else "-"
         offline = " (offline)" if row[0].choice.offline else ""
         ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
         other = [row[0].choice.told] if setting else []
@@ -63,7 +64,7 @@ def _rows(scored: Sequence[Scored]) -> dict[tuple[str, str, str, Settings], list
     rows: dict[tuple[str, str, str, Settings], list[Scored]] = {}
     for one in scored:
         rows.setdefault(one.choice.way, []).append(one)
-    return dict(sorted(rows.items(), key=lambda row: list(EVICTING).index(row[0][0])))
+    return dict(sorted(rows.items(), key=lambda row: WAYS.index(row[0][0])))
 
 
 def _speed(one: Scored | None, best: Scored) -> Text:
@@ -125,13 +126,23 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield _best(advice)
         yield from _setting(advice)
         yield from _apart(advice)
+    yield limited(advice)
+    yield from upgrade(advice)
+    yield from left_out(advice)
+
+
+def limited(advice: Advice) -> str:
+    """What the best choice waits for."""
     shares = [
         f"{name} ({percent(share)} of the time {MEANING[name]})"
         for place, (name, share) in enumerate(advice.limits.items())
         if place == 0 or share >= NOTABLE
     ]
-    yield f"Limited by: {', then '.join(shares)}."
-    yield from _upgrade(advice)
+    return f"Limited by: {', then '.join(shares)}."
+
+
+def left_out(advice: Advice) -> Iterator[str]:
+    """What has no numbers, and why."""
     for miss, reason in advice.left_out.items():
         yield f"Left out: {miss}: {reason}."
     failed = {one.choice.miss: one for one in advice.scored if one.throughput is None}
@@ -170,7 +181,8 @@ def _apart(advice: Advice) -> Iterator[str]:
             yield f"After the warm-up: {sentence(best.choice.words, choice.words, apart)}."
 
 
-def _upgrade(advice: Advice) -> Iterator[str]:
+def upgrade(advice: Advice) -> Iterator[str]:
+    """The upgrade that brings most."""
     first = next(iter(advice.gains), None)
     ratio = None if first is None else advice.over_best(first)
     if first is None or ratio is None:

@@ -130,6 +130,7 @@ def choices_table(content: Mapping[str, Any]) -> pd.DataFrame:
     rows = [
         {
             **{key: one[key] for key in ("miss", "policy", "prefetch")},
+            "layers_on_cpu": one.get("layers_on_cpu", 0),
             "beside": _choice(one).told,
             "offline": one["offline"],
             "slots_per_layer": one["slots_per_layer"],
@@ -164,14 +165,20 @@ def _choice(plain: Mapping[str, Any]) -> Choice:
     miss, policy, capacity, prefetch = (
         plain[key] for key in ("miss", "policy", "capacity", "prefetch")
     )
-    return Choice(miss, policy, capacity, prefetch, tuple(plain["set"].items()))
+    layers = plain.get("layers_on_cpu", 0)
+    return Choice(miss, policy, capacity, prefetch, tuple(plain["set"].items()), layers)
 
 
 def draw_choices(table: pd.DataFrame, axes: Axes) -> None:
     """A line a way of handling misses, through its fastest policy; the other policies and what
     prefetches and settings reach as points.
     """
-    table = table.fillna({"beside": ""})
+    table, whole = table.fillna({"beside": ""}), table["layers_on_cpu"] > 0
+    for place, one in enumerate(table[whole].to_dict("records")):
+        style = line_style(len(EVICTING) + place)
+        axes.axhline(one[SPEED], label=f"{one['layers_on_cpu']} layers on the CPU",
+                     color=style.color, linestyle=style.linestyle)  # fmt: skip
+    table = table[~whole]
     ahead = (table["prefetch"] != NO_PREFETCH) | (table["beside"] != "")
     plain = table[~ahead]
     own = plain[~plain["offline"]]

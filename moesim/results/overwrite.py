@@ -22,8 +22,8 @@ SWEEP = (
     f"{TEMPORARY}*", ".lock", ".lock-workers", *FIGURES, *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip
 ADVICE = (
-    "advice.json", "advice.png", "hardware/*.yaml", *FIGURES,
-    *(f"{part}/{name}" for part in ("choices", "upgrades") for name in SWEEP),
+    "advice.json", "advice.png", "experiment.yaml", "hardware/*.yaml", *FIGURES,
+    *(f"{part}/{name}" for part in ("choices", "upgrades", "ranges") for name in SWEEP),
 )  # fmt: skip
 KINDS = {"provenance.json": RESULT, "sweep.json": SWEEP, "choices/sweep.json": ADVICE}
 """What is in a folder of each kind, by the file that tells the kind."""

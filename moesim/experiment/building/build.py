@@ -27,6 +27,7 @@ from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.slicing import sliced, with_host_layers
 from moesim.trace import RoutingTrace
+from moesim.workload.context import at_context
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import first_passes
@@ -108,6 +109,8 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     """What the experiment says, with neighbouring experts and one slot a layer."""
     software: SoftwareProfile = needed("software", experiment.software, experiment.folders)
     trace = trace_of(experiment)
+    if experiment.workload.context is not None:
+        trace = at_context(trace, experiment.workload.context)
     model = _model_of(experiment, trace, layout)
     batching, prefill = experiment.workload.batching, experiment.workload.prefill
     requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)

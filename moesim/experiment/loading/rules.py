@@ -81,6 +81,21 @@ def encoder_for_encode(experiment: Experiment, model: ModelSpec | None) -> Confl
     return Conflict(("workload.phase", "model"), f"{what}; write decode, prefill or all")
 
 
+def context_of_decode_steps(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A context is one that decode steps have, and that the model takes."""
+    phase, context = experiment.workload.phase, experiment.workload.context
+    if context is None:
+        return None
+    if phase not in ("decode", "all"):
+        what = f"is that of decode steps, and phase '{phase}' has none; leave it out"
+        return Conflict(("workload.context", "workload.phase"), what)
+    if model is None or context <= (model.longest_context or context):
+        return None
+    longest = model.longest_context
+    what = f"{context:,} tokens are more than the {longest:,} of {model.name}"
+    return Conflict(("workload.context", "model"), f"{what}; write {longest} or less")
+
+
 def experts_to_route_to(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A trace needs MoE layers."""
     del experiment
@@ -290,6 +305,7 @@ RULES: tuple[Rule, ...] = (
     batched_rows_are_equal,
     graph_needs_a_fixed_course,
     encoder_for_encode,
+    context_of_decode_steps,
     experts_to_route_to,
     expert_for_every_gpu,
     gpus_on_nodes,

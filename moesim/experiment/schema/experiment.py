@@ -13,6 +13,7 @@ from moesim.config.params import Params
 from moesim.config.paths import lookup_folders
 from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
+from moesim.config.tokens import Tokens
 from moesim.config.units import Capacity, ExpertCapacity, Percent
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
@@ -58,6 +59,11 @@ class Workload(Params):
     )
     requests: int | None = Field(
         default=None, ge=1, description="Only this many requests, the first of the trace."
+    )
+    context: Tokens | None = Field(
+        default=None,
+        description="Tokens that every request has in its cache at every decode step, at least, as "
+        "in 16k: of memory and of attention's time; by default those of the trace.",
     )
     prefill: Prefill = Field(
         default=Prefill(), description="How prompts are cut, and where their experts go."

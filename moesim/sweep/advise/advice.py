@@ -12,6 +12,7 @@ from moesim.metrics.blocks import Blocks
 from moesim.metrics.intervals import Difference, speed_difference
 from moesim.sweep.advise.choices import COMMON, PLAIN, Choice
 from moesim.sweep.advise.limits import Limit
+from moesim.sweep.advise.ranges import Varied
 from moesim.sweep.advise.room import Room
 from moesim.sweep.advise.upgrades import Upgrade
 
@@ -59,25 +60,45 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """The question, and whether everything fits: known before any run. ``context`` in tokens, None
+    where it is the trace's.
+    """
+
+    model: str
+    hardware: str
+    software: str
+    context: int | None
+    room: Room
+
+
+@dataclass(frozen=True)
 class Advice:
-    """The choices' runs, what limits the best, and what upgrades bring.
+    """The choices' runs, what limits the best, what upgrades bring, and how far the best may move.
 
     The first ``requests`` of the ``recorded`` ones were replayed; ``left_out``: by what a miss
-    does, why it cannot be; ``gains``: of the best choice and of the best that loads, the fastest
-    first.
+    does, why it cannot be; ``gains``: of the best choice and of another (``chosen``), the fastest
+    first; ``varied``: the best choice with what nobody measured set otherwise. Of a question
+    without a file, what was ``assumed``, and the ``file`` that has the best choice.
     """
 
     name: str
     folder: Path
-    model: str
-    hardware: str
-    room: Room
+    fit: Fit
     requests: int
     recorded: int
     scored: tuple[Scored, ...]
     left_out: Mapping[str, str]
     limits: Mapping[Limit, float]
     gains: tuple[Gain, ...]
+    varied: tuple[Varied, ...] = ()
+    assumed: tuple[str, ...] = ()
+    file: Path | None = None
+
+    @property
+    def room(self) -> Room:
+        """What fits."""
+        return self.fit.room
 
     @cached_property
     def best(self) -> Scored:
@@ -130,9 +151,14 @@ class Advice:
         """Plain data: units in the keys."""
         return {
             "name": self.name,
-            "model": self.model,
-            "hardware": self.hardware,
+            "model": self.fit.model,
+            "hardware": self.fit.hardware,
+            "software": self.fit.software,
+            "context_tokens": self.fit.context,
+            "memory_bytes": asdict(self.room.memory) if self.room.memory else None,
             "fits": self.room.fits,
+            "moe_layers": self.room.layers,
+            "fewest_layers_on_cpu": self.room.on_cpu,
             "largest_slots_per_layer": self.room.slots,
             "local_experts": self.room.local,
             "requests": self.requests,
@@ -144,6 +170,9 @@ class Advice:
                 "next_best": _apart(self.best, self.next_best),
             },
             "limits": dict(self.limits),
+            "assumed": list(self.assumed),
+            "experiment": None if self.file is None else str(self.file),
+            "ranges": [asdict(one) for one in self.varied],
             "choices": [_plain(one) for one in self.scored],
             "left_out": dict(self.left_out),
             "upgrades": [
@@ -167,9 +196,13 @@ def fastest(scored: tuple[Scored, ...]) -> Scored | None:
 
 
 def chosen(scored: tuple[Scored, ...]) -> list[Scored]:
-    """The fastest, and the fastest that loads what is missing, where these are two."""
-    loading = tuple(one for one in scored if one.choice.miss == "load")
-    found = (fastest(scored), fastest(loading))
+    """The fastest, and, where these are two, the fastest that has layers on the CPU; where that is
+    the same or cannot be, the fastest that loads what is missing.
+    """
+    best = fastest(scored)
+    layers = fastest(tuple(one for one in scored if one.choice.layers))
+    loading = fastest(tuple(one for one in scored if one.choice.miss == "load"))
+    found = (best, loading if layers in (None, best) else layers)
     return list({one.choice: one for one in found if one is not None}.values())
 
 
@@ -194,6 +227,7 @@ def _plain(one: Scored) -> dict[str, Any]:
         "prefetch": one.choice.prefetch,
         "policy": one.choice.policy,
         "capacity": one.choice.capacity,
+        "layers_on_cpu": one.choice.layers,
         "set": dict(one.choice.beside),
         "execution": one.summary.get("execution"),
         "offline": one.choice.offline,

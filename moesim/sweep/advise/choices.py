@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.names import needed
@@ -28,6 +29,9 @@ loaded nothing is evicted, and one policy is enough."""
 AT_FEWER = {**EVICTING, "cheapest": ("lru",)}
 """Policies with less than all the room there is: ``cheapest``, which only the engine ``des`` plays
 where copies and the CPU share DRAM, takes longer than all else together."""
+ON_CPU = "on_cpu"
+"""In place of what a miss does: whole layers' experts on the CPU, all others on the GPU."""
+WAYS = (ON_CPU, *EVICTING)
 ORACLE = "oracle"
 PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
 """Predictions by what a miss does, with LRU and all the room there is. The oracle predicts what the
@@ -49,7 +53,8 @@ software captures by itself, and with decisions on the device."""
 @dataclass(frozen=True)
 class Choice:
     """What a miss does, which expert makes room, the room, what is copied ahead (as in an
-    experiment), and what is set beside these, as pairs of a dotted path and a value.
+    experiment), and what is set beside these, as pairs of a dotted path and a value; or the first
+    ``layers`` whose experts are on the CPU.
     """
 
     miss: str
@@ -57,6 +62,7 @@ class Choice:
     capacity: str
     prefetch: str = NO_PREFETCH
     beside: Settings = ()
+    layers: int = 0
 
     @property
     def offline(self) -> bool:
@@ -65,14 +71,16 @@ class Choice:
 
     @property
     def way(self) -> tuple[str, str, str, Settings]:
-        """All of it but the room."""
-        return self.miss, self.prefetch, self.policy, self.beside
+        """All of it but the room for experts; of layers on the CPU how many stands for a policy."""
+        policy = f"{self.layers} layers" if self.layers else self.policy
+        return self.miss, self.prefetch, policy, self.beside
 
     @property
     def settings(self) -> dict[str, str]:
         """What it sets, by dotted path."""
         return {
-            "experts.miss.kind": self.miss,
+            "experts.on_cpu.layers": str(self.layers),
+            "experts.miss.kind": "cpu" if self.layers else self.miss,
             "experts.policy.kind": self.policy,
             "experts.capacity": self.capacity,
             "experts.prefetch.kind": self.prefetch,
@@ -88,9 +96,11 @@ class Choice:
     def words(self) -> str:
         """For a sentence or a label; the room is named where it is not all there is."""
         beside = f", {self.told}" if self.beside else ""
+        if self.layers:
+            return f"{counted(self.layers, 'layer')} on the CPU{beside}"
         if self.capacity == ALL:
             return f"all experts resident{beside}"
-        policy = f" with {self.policy}" if len(EVICTING[self.miss]) > 1 else ""
+        policy = f" with {self.policy}" if len(EVICTING.get(self.miss, ())) > 1 else ""
         room = "" if self.capacity == "auto" else f" at {self.capacity}"
         ahead = f", prefetch {self.prefetch}" if self.prefetch != NO_PREFETCH else ""
         return f"{self.miss}{policy}{ahead}{beside}{room}"
@@ -124,12 +134,24 @@ def _captured(experiment: Experiment, settings: dict[str, str]) -> int:
     return CAPTURED.index(case.execution)
 
 
-def choices_of(slots: int, most: str = "auto", beside: Settings = ()) -> list[Choice]:
-    """All choices where ``most`` is the largest room for experts, ``slots`` a layer.
+def choices_of(
+    slots: int, most: str = "auto", beside: Settings = (), on_cpu: Sequence[int] = ()
+) -> list[Choice]:
+    """All choices where ``most`` is the largest room for experts, ``slots`` a layer (0: none), and
+    the experts of so many layers may be ``on_cpu``.
 
     The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
     LRU and all the room there is.
     """
+    whole = [
+        Choice(ON_CPU, PLAIN.policy, ALL, beside=settings, layers=layers)
+        for settings in dict.fromkeys(((), beside))
+        for layers in on_cpu
+    ]
+    return [*whole, *_with_slots(slots, most, beside)] if slots else whole
+
+
+def _with_slots(slots: int, most: str, beside: Settings) -> list[Choice]:
     fewer = dict.fromkeys(slots // share for share in SHARES[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
     plain = [

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.building.build import Built, build
+from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
-from moesim.sweep.advise.choices import ALL, with_settings
+from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.misses.cpu import Cpu
+from moesim.sweep.advise.choices import PLAIN, RESIDENT, with_settings
 from moesim.workload.requests import Requests
 
 MOST_CHOICES = 600_000
-"""Experts chosen in a run, over tokens and MoE layers: a few seconds on one core."""
+"""Experts chosen in a run, over tokens and MoE layers: a second or two on one core."""
+MOST_CHOICES_OF_EVENTS = 60_000
+"""The same where the plain choice, or one that copies while the CPU computes, is for ``des``."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the fullest GPU, ``gpus`` in all, with all experts on it: ``weights``, ``kv`` cache
+    and ``work`` space, beside the ``limit``; of them those of ``experts``. ``host``: what the host
+    has for experts.
+    """
+
+    weights: int
+    experts: int
+    kv: int
+    work: int
+    limit: int
+    host: int
+    gpus: int
+
+    @property
+    def needed(self) -> int:
+        """All bytes."""
+        return self.weights + self.kv + self.work
 
 
 @dataclass(frozen=True)
 class Room:
-    """Slots a layer on the fullest GPU of ``local`` experts; whether these are all."""
+    """Slots a layer on the fullest GPU of ``local`` experts, 0 where not even one; of the
+    ``layers`` with experts the fewest that leave room for the others if theirs are ``on_cpu``, None
+    where that cannot be; and why there is no slot.
+    """
 
     slots: int
     local: int
+    layers: int = 0
+    on_cpu: int | None = None
+    memory: Memory | None = field(default=None, compare=False)
+    without_slots: str | None = field(default=None, compare=False)
 
     @property
     def fits(self) -> bool:
@@ -30,34 +65,104 @@ class Room:
         return self.slots >= self.local
 
 
-def first_requests(experiment: Experiment) -> int:
-    """So many requests that a run takes seconds: one full batch at least."""
+def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
+    """So many requests that a run has no more than ``most`` choices: one full batch at least."""
     workload = experiment.workload
     trace = trace_of(experiment)
     requests = Requests.of(trace, workload.phase, workload.requests)
     if workload.requests is not None:
         return requests.count
     done = np.cumsum(np.bincount(requests.request)) * trace.moe_layers * trace.top_k
-    affordable = int(np.searchsorted(done, MOST_CHOICES, side="right"))
+    affordable = int(np.searchsorted(done, most, side="right"))
     return min(max(affordable, workload.batching.batch_size, 1), requests.count)
+
+
+def by_events(experiment: Experiment) -> bool:
+    """Whether only the engine ``des`` plays some of the choices, which takes many times as long."""
+    for miss in ("load", "cheapest"):
+        settings = {"experts.capacity": "1 slots/layer", "experts.miss.kind": miss}
+        try:
+            case = build(with_settings(experiment, PLAIN.settings | settings), 1).case
+        except InputError:
+            continue
+        if next(outside_replay(case, "summary", check=False), None) is not None:
+            return True
+    return False
 
 
 def room_of(experiment: Experiment, most: str) -> Room:
     """The slots in ``most`` room for experts; where that is ``auto`` and all experts fit, all.
 
-    InputError where not even one slot a layer fits, or ``most`` does not.
+    InputError where not even one slot a layer fits, nor the others with any layers on the CPU, or
+    ``most`` does not.
     """
-    if most == "auto":
-        built = build(with_settings(experiment, {"experts.capacity": ALL}))
-        if built.out_of_memory is None:
-            local = _local(built)
-            return Room(local, local)
-    built = build(with_settings(experiment, {"experts.capacity": most}))
-    if (reason := built.out_of_memory) is not None:
-        remedy = "take a larger machine, shorter requests or a smaller batch"
-        what = f"{most}: {reason}; {remedy if most == 'auto' else 'write auto, or less'}"
-        raise InputError([Problem(experiment.name, "experts.capacity", what)])
-    return Room(min(built.slots_per_layer), _local(built))
+    whole = build(with_settings(experiment, RESIDENT.settings))
+    local, layers, memory = _local(whole), len(whole.case.model.moe_layers), memory_of(whole)
+    if most == "auto" and whole.out_of_memory is None:
+        return Room(local, local, layers, memory=memory)
+    if most == "auto" and whole.hardware.unified:
+        raise _too_small(experiment, most, whole.out_of_memory or "")
+    least = fewest_on_cpu(whole) if most == "auto" else None
+    on_cpu = least if least and _host_holds(whole, least) else None
+    built = build(with_settings(experiment, {**PLAIN.settings, "experts.capacity": most}))
+    if (reason := built.out_of_memory) is None:
+        return Room(min(built.slots_per_layer), local, layers, on_cpu, memory)
+    if on_cpu is None:
+        raise _too_small(experiment, most, _least(whole, least) if most == "auto" else reason)
+    return Room(0, local, layers, on_cpu, memory, reason)
+
+
+def _host_holds(whole: Built, first: int) -> bool:
+    return with_layers_on_cpu(whole, first).host <= whole.hardware.host_memory_bytes
+
+
+def memory_of(whole: Built) -> Memory:
+    """The bytes of a case whose experts are all on its GPUs."""
+    parts = whole.footprint.at_peak()
+    weights, kv = parts.pop("weights"), parts.pop("kv_cache")
+    experts = max(one.resident_bytes(whole.case.model) for one in whole.residences)
+    host, gpus = whole.hardware.host_memory_bytes, whole.case.gpus
+    return Memory(weights, experts, kv, sum(parts.values()), whole.limit_bytes, host, gpus)
+
+
+def fewest_on_cpu(whole: Built) -> int | None:
+    """Of how many layers, the first ones, the experts have to be on the host so that the run of
+    ``whole`` fits on the GPUs with all others there; None where it does not with any.
+    """
+    layers = len(whole.case.model.moe_layers)
+
+    def fits(first: int) -> bool:
+        return bool(with_layers_on_cpu(whole, first).total.max() <= whole.limit_bytes)
+
+    least = bisect_left(range(1, layers + 1), True, key=fits) + 1
+    return least if least <= layers else None
+
+
+def with_layers_on_cpu(whole: Built, first: int) -> Footprint:
+    """The bytes of ``whole`` with the experts of its ``first`` layers on the host."""
+    slots = whole.case.slots.copy()
+    slots[:, :first] = 0
+    case = replace(whole.case, slots=slots, miss=Cpu())
+    residences: tuple[Residence, ...] = residences_of(case)
+    return footprint_of(case, residences)
+
+
+def _least(whole: Built, least: int | None) -> str:
+    """What is missing where even ``least`` layers on the CPU, or all of them, do not help."""
+    layers, there = len(whole.case.model.moe_layers), whole.hardware.host_memory_bytes
+    step = with_layers_on_cpu(whole, least or layers)
+    if least is None:
+        needed, limit = step.total.max() / 1e9, whole.limit_bytes / 1e9
+        return f"the GPU needs {needed:.1f} of {limit:.1f} GB even with all experts on the CPU"
+    needed, has = step.host / 1e9, there / 1e9
+    what = f"with the experts of the fewest layers on the CPU that the GPU allows, {least} of"
+    return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"
+
+
+def _too_small(experiment: Experiment, most: str, reason: str) -> InputError:
+    remedy = "take a larger machine, shorter requests or a smaller batch"
+    what = f"{most}: {reason}; {remedy if most == 'auto' else 'write auto, or less'}"
+    return InputError([Problem(experiment.name, "experts.capacity", what)])
 
 
 def _local(built: Built) -> int:

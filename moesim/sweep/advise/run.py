@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
 from moesim.results.overwrite import check_replaceable, clear
-from moesim.sweep.advise.advice import MOST_CHOSEN, Advice, Gain, Scored, chosen, fastest
+from moesim.sweep.advise.advice import MOST_CHOSEN, Advice, Fit, Gain, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     ALL,
     RESIDENT,
@@ -30,7 +30,14 @@ from moesim.sweep.advise.choices import (
 )
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_upgrade
-from moesim.sweep.advise.room import Room, first_requests, room_of
+from moesim.sweep.advise.ranges import Varied, variations
+from moesim.sweep.advise.room import (
+    MOST_CHOICES_OF_EVENTS,
+    Room,
+    by_events,
+    first_requests,
+    room_of,
+)
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
@@ -39,6 +46,8 @@ from moesim.sweep.run import Points, Progress, SweepOptions, run_sweep
 from moesim.sweep.table import summary_of
 from moesim.workload.requests import Requests
 
+SWEEPS = ("choices", "upgrades", "ranges")
+"""The folders of an advice with runs in them."""
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
 """The upgrades that can help where every expert is resident."""
 
@@ -52,14 +61,22 @@ class Runs:
     progress: Progress | None = None
 
     def summaries(
-        self, base: Experiment, points: Points, name: str, *, before: int = 0, after: int = 0
+        self,
+        base: Experiment,
+        points: Points,
+        name: str,
+        *,
+        before: int = 0,
+        after: int = 0,
+        told: bool = True,
     ) -> list[dict[str, Any]]:
         """The summaries of ``points``, a sweep in the folder ``name``; what has run is kept, what
-        failed is tried again. ``before``, ``after``: other runs of the advice, for the progress.
+        failed is tried again. ``before``, ``after``: other runs of the advice, for the progress,
+        which is ``told`` or not.
         """
 
-        def told(finished: int, total: int) -> None:
-            if self.progress:
+        def tell(finished: int, total: int) -> None:
+            if self.progress and told:
                 self.progress(before + finished, before + total + after)
 
         folder = self.out / name
@@ -68,7 +85,7 @@ class Runs:
             points,
             folder,
             options=SweepOptions(jobs=self.jobs, retry_failed=True),
-            progress=told,
+            progress=tell,
         )
         return [summary_of(folder, number) for number in range(len(points))]
 
@@ -83,7 +100,7 @@ def begin_anew(folder: Path) -> None:
     """
     check_replaceable(folder)
     with ExitStack() as held:
-        for name in ("choices", "upgrades"):
+        for name in SWEEPS:
             if is_sweep(folder / name):
                 held.enter_context(hold_alone(folder / name))
         if folder.is_dir():
@@ -91,24 +108,33 @@ def begin_anew(folder: Path) -> None:
 
 
 def advise(
-    experiment: Experiment, runs: Runs, *, most: str = "auto", requests: int | None = None
+    experiment: Experiment,
+    runs: Runs,
+    *,
+    most: str = "auto",
+    requests: int | None = None,
+    fit: Callable[[Fit], None] | None = None,
 ) -> Advice:
-    """Compare the choices for the base point of ``experiment``, then the best with upgrades.
+    """Compare the choices for the base point of ``experiment``, then the best with upgrades and
+    with what nobody measured set otherwise.
 
     ``most``: the largest room for experts; ``requests``: how many of the trace are replayed (None:
-    so many that a run takes about a second). Raises InputError where not even one slot a layer
-    fits, or no choice can run.
+    so many that a run takes about a second); ``fit`` is told what fits, before any run. Raises
+    InputError where not even one slot a layer fits, or no choice can run.
     """
     check_inputs([experiment])
-    wanted = requests or first_requests(experiment)
     recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
-    replayed = min(wanted, recorded)
+    replayed = min(requests or first_requests(experiment), recorded)
     base = common(experiment, replayed)
     room = room_of(base, most)
-    beside = launching(base, ALL if room.fits else most)
-    resident = [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
-    choices = resident if room.fits else choices_of(room.slots, most, beside)
-    made, left_out = allowed(base, choices)
+    if requests is None and not room.fits and by_events(base):
+        replayed = min(first_requests(experiment, MOST_CHOICES_OF_EVENTS), recorded)
+        base = common(experiment, replayed)
+        room = room_of(base, most)
+    found = Fit(base.model, base.hardware, base.software, base.workload.context, room)
+    if fit is not None:
+        fit(found)
+    made, left_out = allowed(base, _choices(base, room, most))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
     later = len(wanted_upgrades) * (1 if room.fits else MOST_CHOSEN)
     points = [(choice.settings, one) for choice, one in made]
@@ -121,18 +147,42 @@ def advise(
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"
         raise InputError([Problem(experiment.name, "experts", what)])
+    if room.without_slots:
+        left_out = {"expert slots": room.without_slots, **left_out}
     return Advice(
         name=experiment.name,
         folder=runs.out,
-        model=experiment.model,
-        hardware=experiment.hardware,
-        room=room,
+        fit=found,
         requests=replayed,
         recorded=recorded,
         scored=scored,
         left_out=left_out,
         limits=limits_of(base, best),
         gains=gains(base, chosen(scored), wanted_upgrades, runs, before=len(made)),
+        varied=varied(dict(made)[best.choice], best, runs),
+    )
+
+
+def _choices(base: Experiment, room: Room, most: str) -> list[Choice]:
+    beside = launching(base, ALL if room.fits else most)
+    if room.fits:
+        return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
+    on_cpu = dict.fromkeys((room.on_cpu, room.layers)) if room.on_cpu else ()
+    return choices_of(room.slots, most, beside, tuple(on_cpu))
+
+
+def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:
+    """The runs of the ``best`` choice, whose experiment is ``base``, with what nobody measured set
+    otherwise.
+    """
+    found = list(variations(base, best.summary, best.choice.settings, runs.out / "hardware"))
+    if not found:
+        return ()
+    points = [(one.settings, one.experiment) for one in found]
+    summaries = runs.summaries(base, points, "ranges", told=False)
+    return tuple(
+        replace(one.varied, throughput=Scored(best.choice, summary).throughput)
+        for one, summary in zip(found, summaries, strict=True)
     )
 
 
@@ -179,7 +229,8 @@ def upgraded_point(
     base: Experiment, choice: Choice, upgrade: Upgrade, out: Path
 ) -> tuple[dict[str, str], Experiment]:
     """What is set, and the experiment, of ``choice`` with ``upgrade``."""
-    settings = choice.settings | ({"experts.capacity": "auto"} if upgrade.resized else {})
+    resized = upgrade.resized and not choice.layers
+    settings = choice.settings | ({"experts.capacity": "auto"} if resized else {})
     experiment = with_settings(base, settings)
     if upgrade.software is not None:
         update = {"software": upgrade.software}
@@ -187,4 +238,15 @@ def upgraded_point(
         hardware = load_hardware(base.hardware, base.folders)
         update = {"hardware": write_upgrade(out / "hardware", base, hardware, upgrade)}
     same = {"hardware": base.hardware, "software": base.software}
-    return settings | same | update, experiment.model_copy(update=update)
+    upgraded = experiment.model_copy(update=update)
+    if upgrade.resized and choice.layers:
+        fewer = _fewer_on_cpu(upgraded)
+        settings, upgraded = settings | fewer, with_settings(upgraded, fewer)
+    return settings | same | update, upgraded
+
+
+def _fewer_on_cpu(experiment: Experiment) -> dict[str, str]:
+    """What is set where a larger GPU leaves fewer layers on the CPU."""
+    room = room_of(experiment, "auto")
+    layers = 0 if room.fits else room.on_cpu
+    return {"experts.on_cpu.layers": str(layers), "experts.capacity": ALL}

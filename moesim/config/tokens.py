@@ -1,0 +1,43 @@
+"""A number of tokens, as in ``16384`` or ``16k``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
+
+from moesim.config.quantity import QuantityError
+from moesim.config.units import reads
+
+_SIZES = {"": 1, "k": 1024, "m": 1024**2}
+_WRITTEN = re.compile(r"\s*([0-9]{1,12})\s*([kKmM]?)\s*")
+
+
+def parse_tokens(value: Any) -> int:
+    """``16384``, ``"16384"`` or ``"16k"`` as a number, 1 or more; k is 1,024 and M 1,024 k, as in
+    the names of contexts. A QuantityError for anything else.
+    """
+    text = str(value) if type(value) is int else value
+    found = _WRITTEN.fullmatch(text) if isinstance(text, str) else None
+    tokens = int(found[1]) * _SIZES[found[2].lower()] if found else 0
+    if tokens < 1:
+        what = f"'{value}' is no number of tokens; write 1 or more, as in 16384 or 16k"
+        raise QuantityError(what)
+    return tokens
+
+
+Tokens = Annotated[
+    int,
+    reads(parse_tokens),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^\s*[0-9]{1,12}\s*[kKmM]?\s*$"},
+            ],
+            "examples": [16384, "16k"],
+        }
+    ),
+]
+"""Tokens as an int, from ``16384`` or ``16k``."""

@@ -1,0 +1,121 @@
+"""The answer to a question without a file: what fits, how fast, how, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from moesim.config.counted import counted
+from moesim.hardware.choice import is_choice
+from moesim.hardware.choice import words as machine_words
+from moesim.report.advice import (
+    choices_table,
+    left_out,
+    limited,
+    trust,
+    upgrade,
+    upgrades_table,
+)
+from moesim.report.terminal import number
+from moesim.sweep.advise.advice import Advice, Fit, Scored
+from moesim.sweep.advise.choices import ON_CPU
+from moesim.sweep.advise.ranges import CONTEXT, HOST, TRACE, span
+
+STOCK = {"llama.cpp": "--n-cpu-moe"}
+"""Software that has whole layers' experts on the CPU, but no cache of experts; its flag."""
+
+
+def fit_line(fit: Fit) -> str:
+    """Whether all weights and the caches fit on the GPUs, in bytes, and what does if not."""
+    room, memory = fit.room, fit.room.memory
+    assert memory is not None, "a room that was measured"
+    context = "" if fit.context is None else f" at a context of {fit.context:,} tokens"
+    gpus = f" of each of {memory.gpus} GPUs" if memory.gpus > 1 else ""
+    sizes = f"{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context} and"
+    sizes += f" {_gb(memory.work)} of work space, and {_gb(memory.limit)} of memory{gpus}"
+    if room.fits:
+        return f"Fits: {sizes}."
+    ways = []
+    if room.on_cpu:
+        layers = f"the experts of {room.on_cpu} of {counted(room.layers, 'layer')} on the CPU"
+        ways.append(f"with {layers}")
+    if room.slots:
+        ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
+    return f"Does not fit: {sizes}. It does {', or '.join(ways)}."
+
+
+def _gb(amount: int) -> str:
+    return f"{number(amount / 1e9)} GB"
+
+
+def answered(advice: Advice) -> list[RenderableType]:
+    """The sentences, then the tables."""
+    told = [*_speed(advice), *_placement(advice), limited(advice), *upgrade(advice)]
+    told += [*left_out(advice), *_evidence(advice)]
+    tables = [choices_table(advice)] if len(advice.scored) > 1 else []
+    tables += [upgrades_table(advice)] if advice.gains else []
+    return [*(Text(line) for line in told), *tables]
+
+
+def _speed(advice: Advice) -> Iterator[str]:
+    best, context = advice.best, advice.fit.context
+    own = best.throughput or 0.0
+    at = "" if context is None else f" at a context of {context:,} tokens"
+    ranges = [
+        f"{number(found[0])} to {number(found[1])} {why}"
+        for of, why in (
+            (HOST, "if experts on the CPU reach 30 to 70 % of the DRAM peak"),
+            (TRACE, "over stand-in traces"),
+        )
+        if (found := span(advice.varied, of, own)) is not None
+    ]
+    other = next((one for one in advice.varied if one.of == CONTEXT and one.throughput), None)
+    shorter = f"; {number(other.throughput)} with short requests" if other else ""
+    text = f"Speed: {number(own)} tokens/s{at}"
+    yield f"{text}{': ' if ranges else ''}{', '.join(ranges)}{shorter}."
+
+
+def _placement(advice: Advice) -> Iterator[str]:
+    best = advice.best
+    if advice.room.fits:
+        yield "Placement: everything on the GPU."
+        return
+    software = advice.fit.software
+    yield f"Placement: {_place(best, software)}."
+    stock = next((o for o in advice.chosen if o.choice.miss == ON_CPU), None)
+    if stock is not None and stock != best and software in STOCK:
+        what = f"{software} has no cache of experts; as it is: {_place(stock, software)}"
+        yield f"{what}, {number(stock.throughput)} tokens/s."
+    other = advice.next_best
+    if other is not None and other != stock:
+        yield f"Next: {other.choice.words}, {number(other.throughput)} tokens/s."
+
+
+def _place(one: Scored, software: str) -> str:
+    choice = one.choice
+    if choice.layers:
+        flag = f" ({STOCK[software]} {choice.layers})" if software in STOCK else ""
+        return f"the experts of the first {counted(choice.layers, 'layer')} on the CPU{flag}"
+    return f"{one.slots} slots a layer on the GPU, misses: {choice.words}"
+
+
+def _evidence(advice: Advice) -> Iterator[str]:
+    for line in advice.assumed:
+        yield f"assumed: {line}"
+    yield from trust(advice)
+
+
+def comments(advice: Advice) -> Iterator[str]:
+    """What the written experiment says of itself."""
+    yield f"The best of 'moesim advise': {advice.best.choice.words}."
+    yield fit_line(advice.fit)
+    for line in advice.assumed:
+        yield f"assumed: {line}"
+
+
+def machine(hardware: str) -> str:
+    """A machine's name, for a sentence."""
+    return machine_words(hardware) if is_choice(hardware) else Path(hardware).stem

@@ -1,0 +1,266 @@
+"""A question without a file: a model and a machine by name, from which the experiment is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moesim.config.document import Document, Mark
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.overrides import parse_override
+from moesim.config.paths import look_up
+from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
+from moesim.experiment.schema.layout import undivided_heads
+from moesim.experiment.schema.setting import with_setting
+from moesim.hardware import gpu_names, hardware_names, load_hardware
+from moesim.hardware.choice import text_of as machine_text
+from moesim.hardware.layers import part_names
+from moesim.hardware.load import unified_names
+from moesim.model import ModelSpec, load_model, model_names
+from moesim.model.chosen import SEPARATOR, split_format
+from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.trace.cards import STAND_IN, trace_card
+
+HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
+"""What is assumed of the host: the first of them that holds the model's experts."""
+FEW = 8
+"""Requests at once up to which llama.cpp is assumed."""
+LLAMA_CPP, VLLM = "llama.cpp", "vllm"
+OPTIONS = {
+    "model": "MODEL", "hardware.gpu": "--gpu", "hardware.host": "--host",
+    "hardware.link": "--link", "hardware.base": "--hardware", "hardware": "--hardware",
+    "parallelism.expert": "--gpus", "workload.context": "--context",
+    "workload.batching.batch_size": "--batch", "software": "--software",
+}  # fmt: skip
+"""The options by the keys that they set."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a ``model`` (a card, ``name@format``, a GGUF file, a config.json) does on a machine: a
+    ``gpu``, a ``host`` and a ``link``, or a whole ``hardware``, by name or path; ``gpus`` of it.
+
+    ``context`` tokens in the cache of each of ``batch`` requests (None: as in the trace);
+    ``software``: None for llama.cpp or vLLM by the format and the batch.
+    """
+
+    model: str
+    gpu: str | None = None
+    host: str | None = None
+    link: str | None = None
+    hardware: str | None = None
+    gpus: int = 1
+    context: int | None = None
+    batch: int = 1
+    software: str | None = None
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """An experiment as its file has it, and a line for everything that was ``assumed``."""
+
+    data: Mapping[str, Any]
+    assumed: tuple[str, ...]
+
+
+def assembled(question: Question) -> Assembled:
+    """The experiment that ``question`` stands for. Raises InputError where no machine is named, or
+    the model or the machine is unknown.
+    """
+    model = _model(question.model)
+    machine, assumed = _machine(question, model)
+    software, reason = _software(question)
+    data: dict[str, Any] = {
+        "name": _name(question),
+        "model": _written(question.model),
+        "hardware": machine,
+        "software": software,
+    }
+    lines = [assumed, reason]
+    if (trace := _trace(model)) is not None:
+        data["trace"], why = trace
+        lines.append(why)
+    workload: dict[str, Any] = {
+        "batching": {"kind": "static", "batch_size": question.batch},
+        "phase": "decode",
+    }
+    data["workload"] = workload
+    if question.context is not None:
+        workload["context"] = question.context
+    if question.gpus > 1:
+        data["parallelism"], why = _parallelism(question, model)
+        lines.append(why)
+    return Assembled(data, tuple(line for line in lines if line))
+
+
+def _model(name: str) -> ModelSpec:
+    with at_options("model"):
+        return load_model(name)
+
+
+@contextmanager
+def at_options(key: str = "") -> Iterator[None]:
+    """Inside, problems are told at the options of a question, those of no key at ``key``'s."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError([_at_option(one, key) for one in error.problems]) from None
+
+
+def _at_option(problem: Problem, key: str) -> Problem:
+    path = problem.path or key
+    found = (o for k, o in OPTIONS.items() if path == k or path.startswith(f"{k}."))
+    option = next(found, None)
+    if option is None or problem.where not in ("", PYTHON):
+        return problem
+    return Problem(option, "", problem.what)
+
+
+def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
+    """The key ``hardware``, and what is assumed."""
+    parts = {key: getattr(question, key) for key in ("gpu", "host", "link")}
+    given = {key: name for key, name in parts.items() if name is not None}
+    if question.hardware is not None and question.gpu is not None:
+        what = f"'{question.gpu}' is part of a machine, and --hardware names another; give one"
+        raise InputError([Problem("--gpu", "", what)])
+    if question.hardware is not None:
+        machine = {"base": question.hardware, **given} if given else question.hardware
+        return _checked(machine, "hardware"), ""
+    if question.gpu is None:
+        raise InputError([Problem("--gpu", "", _no_machine())])
+    if question.gpu.lower() in unified_names() and not given.keys() - {"gpu"}:
+        return _checked(question.gpu, "hardware.gpu"), ""
+    if question.host is not None:
+        return _checked(given, "hardware"), ""
+    host = _host_for(model)
+    whole = {"gpu": question.gpu, "host": host, **given}
+    return _checked(whole, "hardware"), f"host: {host} (--host names yours)"
+
+
+def _checked(machine: Any, key: str) -> Any:
+    with at_options(key):
+        name = machine_text(machine) if isinstance(machine, Mapping) else machine
+        if isinstance(machine, str) and look_up(machine) is None:
+            known = {*hardware_names(), *unified_names()}
+            if machine.lower() not in known:
+                what = f"there is no '{machine}'; {nearest(machine, known)}"
+                raise InputError([Problem("", key, what)])
+        load_hardware(name)
+    return machine
+
+
+def _no_machine() -> str:
+    examples = [name for name in ("rtx-3090", "rtx-4090", "rtx-5070") if name in gpu_names()]
+    return (
+        f"which GPU? Give one, as in --gpu {examples[0]} --host {HOSTS[0]}, or a whole machine, as"
+        f" in --hardware dgx-h100 --gpus 8 or --hardware {unified_names()[-1]}; 'moesim list gpus'"
+        " has them all"
+    )
+
+
+def _host_for(model: ModelSpec) -> str:
+    """The first of ``HOSTS`` that holds the model's weights."""
+    shipped = [host for host in HOSTS if host in part_names("host")]
+    sizes = (int(host.rpartition("-")[2].removesuffix("gb")) << 30 for host in shipped)
+    enough = (host for host, size in zip(shipped, sizes, strict=True) if model.bytes <= size)
+    return next(enough, shipped[-1])
+
+
+def _software(question: Question) -> tuple[str, str]:
+    """The software, and why it was taken where none is named."""
+    if question.software is not None:
+        return question.software, ""
+    if _is_gguf(question.model):
+        return LLAMA_CPP, f"software: {LLAMA_CPP}, as the weights are GGUF's (--software)"
+    if question.gpus == 1 and question.batch <= FEW:
+        return LLAMA_CPP, f"software: {LLAMA_CPP}, for few requests on one GPU (--software)"
+    why = f"for {question.gpus} GPUs" if question.gpus > 1 else f"for a batch of {question.batch}"
+    return VLLM, f"software: {VLLM}, {why} (--software)"
+
+
+def _is_gguf(model: str) -> bool:
+    chosen = (split_format(model)[1] or "").lower().replace("-", "_")
+    return model.lower().endswith(".gguf") or chosen in SAME or chosen in RECIPES
+
+
+def _trace(model: ModelSpec) -> tuple[str, str] | None:
+    """A stand-in where the model's shipped trace has fewer experts a token than the model; None
+    where an experiment's own default serves.
+    """
+    from moesim.trace import read_trace
+
+    name = model.name.partition(SEPARATOR)[0]
+    card = trace_card(name)
+    moe = next((layer.moe for layer in model.moe_layers if layer.moe), None)
+    if card is None or moe is None or (chosen := read_trace(card).top_k) >= moe.top_k:
+        return None
+    from moesim.trace.synthesis.stand_in import nearest_trace
+
+    made = f"{STAND_IN}{nearest_trace(model)}"
+    why = f"trace: {made}, as the recording of {name} has {chosen} of {moe.top_k} experts a token"
+    return made, why
+
+
+def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], str]:
+    """Attention split over the GPUs where there are fewer requests than GPUs and it can be."""
+    split = question.batch < question.gpus and undivided_heads(model, question.gpus) is None
+    if not split:
+        return {"expert": question.gpus}, ""
+    why = f"attention split over {question.gpus} GPUs (parallelism.dense: tensor)"
+    return {"expert": question.gpus, "dense": "tensor"}, why
+
+
+def _written(model: str) -> Any:
+    """The key ``model``: files by their whole path, a format beside its base."""
+    whole = look_up(model) is not None and model.lower() not in model_names()
+    base, chosen = (model, None) if whole else split_format(model)
+    found = None if base.lower() in model_names() else look_up(base)
+    base = base if found is None else str(found.resolve())
+    return base if chosen is None else {"base": base, "format": chosen}
+
+
+def _name(question: Question) -> str:
+    base, chosen = split_format(question.model)
+    path = Path(base)
+    stem = path.stem if path.suffix in (".gguf", ".json") else path.name
+    stem = path.resolve().parent.name if path.name == "config.json" else stem
+    machine = Path(question.hardware or question.gpu or "").stem
+    words = [stem, *([chosen] if chosen else []), "on", machine]
+    return "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in w) for w in words)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an advice is about: an experiment, and where a question stands for it, how it was
+    ``made``, with ``overrides``.
+    """
+
+    resolved: Resolved
+    made: Assembled | None = None
+    overrides: tuple[str, ...] = ()
+
+    def text(self, again: Mapping[str, Any], told: Iterable[str]) -> str:
+        """The experiment's file with what is set ``again``; the lines ``told`` as comments."""
+        assert self.made is not None, "an experiment of a file has its file"
+        document = Document(self.made.data, Mark(PYTHON))
+        for text in (*self.overrides, *(f"{path}={value}" for path, value in again.items())):
+            document = with_setting(document, *parse_override(text))
+        data: dict[str, Any] = document.data
+        written = yaml.safe_dump(
+            data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        )
+        return "".join(f"# {line}\n" for line in told) + written
+
+
+def asked(source: Source | Question, overrides: Sequence[str] = ()) -> Asked:
+    """The experiment ``source``, or that of a question; errors of a question name its options."""
+    if not isinstance(source, Question):
+        return Asked(load_experiment(source, overrides, alone=True))
+    made = assembled(source)
+    with at_options():
+        return Asked(load_experiment(made.data, overrides, alone=True), made, tuple(overrides))

@@ -1,0 +1,89 @@
+"""How far the best choice's speed moves with what nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import HardwareProfile, load_hardware
+from moesim.hardware.operations.kernels.cpu_expert import REACHED
+from moesim.hardware.sourced import Sourced
+from moesim.sweep.advise.choices import with_settings
+from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed
+from moesim.trace.cards import STAND_IN, scaled_from
+from moesim.trace.synthesis.stand_in import RECORDED
+
+HOST, TRACE, CONTEXT = "host", "trace", "context"
+"""What a varied run is about."""
+
+
+@dataclass(frozen=True)
+class Varied:
+    """The best choice with something that nobody knows set otherwise: ``of`` what, in ``words``,
+    and its tokens a second, None where it did not run.
+    """
+
+    of: str
+    words: str
+    throughput: float | None = None
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A run to be made: what it is, what it sets, its experiment."""
+
+    varied: Varied
+    settings: Mapping[str, Any]
+    experiment: Experiment
+
+
+def variations(
+    best: Experiment, summary: Mapping[str, Any], settings: Mapping[str, Any], out: Path
+) -> Iterator[Variation]:
+    """Of the experiment of the best choice, whose run has ``summary`` and which sets ``settings``:
+    the host's share where that is a prior, the traces where there is a stand-in, and no context
+    where one is set. Profiles go to the folder ``out``.
+    """
+    context = best.workload.context
+    same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
+    for share in REACHED if summary.get("host_notes") else ():
+        profile = write_upgrade(out, best, _machine(best), _reaching(share))
+        made = best.model_copy(update={"hardware": profile})
+        varied = Varied(HOST, f"{share:.0%} of the DRAM peak")
+        yield Variation(varied, {**settings, **same, "hardware": profile}, made)
+    if scaled_from(best.trace) is not None:
+        for name in (f"{STAND_IN}{one}" for one in RECORDED):
+            if name != best.trace:
+                made = best.model_copy(update={"trace": name})
+                yield Variation(Varied(TRACE, name), {**settings, **same, "trace": name}, made)
+    if context is not None:
+        made = with_settings(best, {"workload.context": "null"})
+        varied = Varied(CONTEXT, "the trace's own lengths")
+        yield Variation(varied, {**settings, **same, "workload.context": None}, made)
+
+
+def _machine(experiment: Experiment) -> HardwareProfile:
+    return load_hardware(experiment.hardware, experiment.folders)
+
+
+def _reaching(share: float) -> Upgrade:
+    """No upgrade, but a machine whose experts on the CPU reach this share of the DRAM peak."""
+
+    def change(hardware: HardwareProfile) -> HardwareProfile:
+        reached = Sourced[Any](value=share, source=CHANGED)
+        return changed(hardware, host=changed(hardware.host, expert_fraction=reached))
+
+    title = f"experts on the CPU at {share:.0%} of the DRAM peak"
+    return Upgrade(f"host_share_{share:.0%}".rstrip("%"), title, change)
+
+
+def span(varied: tuple[Varied, ...], of: str, own: float) -> tuple[float, float] | None:
+    """The least and the most tokens a second over the runs ``of`` one thing and the answer's
+    ``own``; None where none ran.
+    """
+    found = [one.throughput for one in varied if one.of == of and one.throughput]
+    return (min(*found, own), max(*found, own)) if found else None
