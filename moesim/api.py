@@ -143,9 +143,7 @@ def advise(
 
     >>> moesim.advise("experiments/quickstart.yaml", requests=2).best.throughput
     """
-    from moesim.config.capacity import parse_capacity
     from moesim.config.inputs import paths_of
-    from moesim.config.quantity import QuantityError
     from moesim.experiment.loading.inputs import inputs_of
     from moesim.experiment.schema.origins import placed
     from moesim.results.files import check_new_folder
@@ -157,10 +155,7 @@ def advise(
     check_whole("--jobs", jobs)
     if requests is not None:
         check_whole("--requests", requests)
-    try:
-        parse_capacity(capacity)
-    except QuantityError as error:
-        raise InputError([Problem("--capacity", "", str(error))]) from None
+    _check_capacity(capacity)
     about = asked(experiment, overrides)
     resolved = about.resolved
     folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-advice"
@@ -171,7 +166,14 @@ def advise(
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         runs = Runs(folder, jobs, progress)
-        advice = advised(resolved.experiment, runs, most=capacity, requests=requests, fit=fit)
+        advice = advised(
+            resolved.experiment,
+            runs,
+            most=capacity,
+            requests=requests,
+            fit=fit,
+            native=about.made is not None,
+        )
     return _written_advice(advice, about)
 
 
@@ -402,6 +404,16 @@ def read_command(line: str, *, engine: str | None = None) -> ReadCommand:
     from moesim.experiment.engine_commands import read_command as read
 
     return read(line, engine)
+
+
+def _check_capacity(capacity: str) -> None:
+    from moesim.config.capacity import parse_capacity
+    from moesim.config.quantity import QuantityError
+
+    try:
+        parse_capacity(capacity)
+    except QuantityError as error:
+        raise InputError([Problem("--capacity", "", str(error))]) from None
 
 
 def _written_advice(advice: Advice, about: Asked) -> Advice:

@@ -16,10 +16,20 @@ from moesim.report.terminal import number, percent, provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import ALL, EVICTING, NO_PREFETCH, ON_CPU, WAYS, Settings
 from moesim.sweep.advise.limits import MEANING
+from moesim.sweep.advise.ranges import HOST, TRACE, span
+from moesim.sweep.advise.room import Room
 from moesim.sweep.speeds import share_in_words
 
 NOTABLE = 0.1
 """Share of the time from which a further limit is named, and gain from which an upgrade helps."""
+
+
+LEAST_RANGE = 0.005
+"""Of the speed: less is none."""
+RANGES = {
+    HOST: "if experts on the CPU reach 30 to 70 % of the DRAM peak, which nobody measured here",
+    TRACE: "over stand-ins of all shipped traces: routing of the model itself was not recorded",
+}
 
 
 def rendered(advice: Advice) -> list[RenderableType]:
@@ -34,7 +44,8 @@ def choices_table(advice: Advice) -> Table:
     """A row a way, tokens/s by slots a layer; shares at the most slots."""
     slotted = [one for one in advice.scored if not one.choice.layers]
     rooms = list(dict.fromkeys(one.choice.capacity for one in slotted)) or [ALL]
-    table = _sheet(f"tokens/s by expert slots a layer (of {advice.room.local})")
+    slotless = "tokens/s" if not advice.room.slots else ""
+    table = _sheet(slotless or f"tokens/s by expert slots a layer (of {advice.room.local})")
     rows = _rows(advice.scored)
     prefetching = any(prefetch != NO_PREFETCH for _, prefetch, _, _ in rows)
     setting = any(beside for _, _, _, beside in rows)
@@ -101,9 +112,9 @@ def upgrades_table(advice: Advice) -> Table:
 
 
 def by_upgrade(advice: Advice) -> dict[str, list[Gain]]:
-    """The gains of each upgrade, the fastest first."""
+    """The gains of each upgrade, the fastest of the best choice first."""
     found: dict[str, list[Gain]] = {}
-    for gain in advice.gains:
+    for gain in sorted(advice.gains, key=lambda one: one.scored.choice != advice.best.choice):
         found.setdefault(gain.upgrade.title, []).append(gain)
     return found
 
@@ -122,13 +133,21 @@ def sentences(advice: Advice) -> Iterator[str]:
         yield f"Speed: {number(best.throughput)} tokens/s."
         yield from _setting(advice)
     else:
-        yield f"Fits? No: {room.slots} of {room.local} experts of a layer do."
+        yield _without_room(room)
         yield _best(advice)
+        yield from ranges(advice)
         yield from _setting(advice)
         yield from _apart(advice)
     yield limited(advice)
     yield from upgrade(advice)
     yield from left_out(advice)
+
+
+def _without_room(room: Room) -> str:
+    if room.slots:
+        return f"Fits? No: {room.slots} of {room.local} experts of a layer do."
+    layers = f"{room.fewest_on_cpu} of {counted(room.layers, 'layer')}"
+    return f"Fits? No: only with the experts of {layers} on the CPU."
 
 
 def limited(advice: Advice) -> str:
@@ -148,6 +167,17 @@ def left_out(advice: Advice) -> Iterator[str]:
     failed = {one.choice.miss: one for one in advice.scored if one.throughput is None}
     for miss, one in failed.items():
         yield f"Without numbers: {miss}: {one.summary.get('reason')}."
+
+
+def ranges(advice: Advice) -> Iterator[str]:
+    """How far the best choice moves with what nobody measured, a line each."""
+    own = advice.best.throughput or 0.0
+    for of, why in RANGES.items():
+        found = span(advice.varied, of, own)
+        if found is not None and found[1] - found[0] > LEAST_RANGE * own:
+            yield f"Range: {number(found[0])} to {number(found[1])} tokens/s {why}."
+        elif found is not None and of == TRACE:
+            yield f"Range: {number(own)} tokens/s with every stand-in trace."
 
 
 def _best(advice: Advice) -> str:
@@ -183,7 +213,7 @@ def _apart(advice: Advice) -> Iterator[str]:
 
 def upgrade(advice: Advice) -> Iterator[str]:
     """The upgrade that brings most."""
-    first = next(iter(advice.gains), None)
+    first = advice.most_useful
     ratio = None if first is None else advice.over_best(first)
     if first is None or ratio is None:
         return
@@ -197,13 +227,20 @@ def upgrade(advice: Advice) -> Iterator[str]:
 def trust(advice: Advice) -> list[str]:
     """How far the numbers go, and what the best choice's prices rest on."""
     replayed = f"replayed: {advice.requests} of {counted(advice.recorded, 'request')}"
-    if advice.requests < advice.recorded and not advice.room.fits:
+    cached = not (advice.room.fits or advice.best.choice.layers)
+    if advice.requests < advice.recorded and cached:
         replayed += (
             "; the slots start with the most used experts of the trace's first part, so a short"
             " replay flatters choices that keep them (--requests)"
         )
     summary = advice.best.summary
-    return [replayed, *_drops(summary), *provenance_line(summary), *trust_lines(summary)]
+    return [
+        *advice.notes,
+        replayed,
+        *_drops(summary),
+        *provenance_line(summary),
+        *trust_lines(summary),
+    ]
 
 
 def _drops(summary: Mapping[str, Any]) -> list[str]:

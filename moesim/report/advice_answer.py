@@ -15,17 +15,24 @@ from moesim.report.advice import (
     choices_table,
     left_out,
     limited,
+    ranges,
     trust,
     upgrade,
     upgrades_table,
 )
 from moesim.report.terminal import number
 from moesim.sweep.advise.advice import Advice, Fit, Scored
-from moesim.sweep.advise.choices import ON_CPU
-from moesim.sweep.advise.ranges import CONTEXT, HOST, TRACE, span
+from moesim.sweep.advise.ranges import CONTEXT
 
 STOCK = {"llama.cpp": "--n-cpu-moe"}
-"""Software that has whole layers' experts on the CPU, but no cache of experts; its flag."""
+"""The flag of software that has whole layers' experts on the CPU."""
+WITHOUT = ("llama.cpp", "vllm")
+"""Software that has no cache of experts."""
+
+
+LEAST_WORK = 50_000_000
+"""Bytes of work space from which it is named."""
+THOUSAND_GB = 999_500_000_000
 
 
 def fit_line(fit: Fit) -> str:
@@ -33,14 +40,17 @@ def fit_line(fit: Fit) -> str:
     room, memory = fit.room, fit.room.memory
     assert memory is not None, "a room that was measured"
     context = "" if fit.context is None else f" at a context of {fit.context:,} tokens"
-    gpus = f" of each of {memory.gpus} GPUs" if memory.gpus > 1 else ""
-    sizes = f"{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context} and"
-    sizes += f" {_gb(memory.work)} of work space, and {_gb(memory.limit)} of memory{gpus}"
+    work = f", {_gb(memory.work)} of work space" if memory.work > LEAST_WORK else ""
+    gpu = f"each of {memory.gpus} GPUs" if memory.gpus > 1 else "the GPU"
+    sizes = f"{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context}{work};"
+    sizes += f" {gpu} has {_gb(memory.limit)}"
     if room.fits:
         return f"Fits: {sizes}."
     ways = []
     if room.on_cpu:
-        layers = f"the experts of {room.on_cpu} of {counted(room.layers, 'layer')} on the CPU"
+        layers = (
+            f"the experts of {room.fewest_on_cpu} of {counted(room.layers, 'layer')} on the CPU"
+        )
         ways.append(f"with {layers}")
     if room.slots:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
@@ -48,7 +58,7 @@ def fit_line(fit: Fit) -> str:
 
 
 def _gb(amount: int) -> str:
-    return f"{number(amount / 1e9)} GB"
+    return f"{amount / 1e9:,.3g} GB" if amount < THOUSAND_GB else f"{amount / 1e9:,.0f} GB"
 
 
 def answered(advice: Advice) -> list[RenderableType]:
@@ -62,20 +72,11 @@ def answered(advice: Advice) -> list[RenderableType]:
 
 def _speed(advice: Advice) -> Iterator[str]:
     best, context = advice.best, advice.fit.context
-    own = best.throughput or 0.0
     at = "" if context is None else f" at a context of {context:,} tokens"
-    ranges = [
-        f"{number(found[0])} to {number(found[1])} {why}"
-        for of, why in (
-            (HOST, "if experts on the CPU reach 30 to 70 % of the DRAM peak"),
-            (TRACE, "over stand-in traces"),
-        )
-        if (found := span(advice.varied, of, own)) is not None
-    ]
     other = next((one for one in advice.varied if one.of == CONTEXT and one.throughput), None)
-    shorter = f"; {number(other.throughput)} with short requests" if other else ""
-    text = f"Speed: {number(own)} tokens/s{at}"
-    yield f"{text}{': ' if ranges else ''}{', '.join(ranges)}{shorter}."
+    shorter = f", {number(other.throughput)} with the trace's own" if other else ""
+    yield f"Speed: {number(best.throughput)} tokens/s{at}{shorter}."
+    yield from ranges(advice)
 
 
 def _placement(advice: Advice) -> Iterator[str]:
@@ -85,12 +86,14 @@ def _placement(advice: Advice) -> Iterator[str]:
         return
     software = advice.fit.software
     yield f"Placement: {_place(best, software)}."
-    stock = next((o for o in advice.chosen if o.choice.miss == ON_CPU), None)
-    if stock is not None and stock != best and software in STOCK:
-        what = f"{software} has no cache of experts; as it is: {_place(stock, software)}"
-        yield f"{what}, {number(stock.throughput)} tokens/s."
+    if (beyond := advice.beyond) is not None and best.throughput:
+        what = f"{_place(beyond, software)}, {number(beyond.throughput)} tokens/s"
+        ratio = (beyond.throughput or 0.0) / best.throughput
+        yield f"With a cache of experts, which {software} does not have: {what}, x {ratio:.2f}."
+    elif software in WITHOUT and not best.choice.layers:
+        yield f"{software} itself has no cache of experts: this is what one in it would bring."
     other = advice.next_best
-    if other is not None and other != stock:
+    if beyond is None and other is not None:
         yield f"Next: {other.choice.words}, {number(other.throughput)} tokens/s."
 
 

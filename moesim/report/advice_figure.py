@@ -88,8 +88,13 @@ def read_advice(folder: Path) -> dict[str, Any]:
 def advice_figures(folder: Path) -> list[Figure]:
     """The figures that the advice in ``folder`` has."""
     content = read_advice(folder)
-    several, upgrades = len(content["choices"]) > 1, bool(content["upgrades"])
+    several, upgrades = _over_slots(content), bool(content["upgrades"])
     return [*[AdviceChoices()] * several, *[AdviceUpgrades()] * upgrades]
+
+
+def _over_slots(content: Mapping[str, Any]) -> bool:
+    """Whether choices with slots were compared."""
+    return sum(not one.get("layers_on_cpu") for one in content["choices"]) > 1
 
 
 def setting_of(content: Mapping[str, Any]) -> str:
@@ -106,7 +111,7 @@ def draw(content: Mapping[str, Any], path: Path) -> Path:
     panels = [
         (panel, table, middle)
         for panel, table, middle, shown in (
-            (draw_choices, choices_table(content), 0.45, len(content["choices"]) > 1),
+            (draw_choices, choices_table(content), 0.45, _over_slots(content)),
             (draw_upgrades, upgrades_table(content), 0.4, bool(content["upgrades"])),
         )
         if shown

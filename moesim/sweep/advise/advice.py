@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +78,8 @@ class Advice:
 
     The first ``requests`` of the ``recorded`` ones were replayed; ``left_out``: by what a miss
     does, why it cannot be; ``gains``: of the best choice and of another (``chosen``), the fastest
-    first; ``varied``: the best choice with what nobody measured set otherwise. Of a question
+    first; ``varied``: the best choice with what nobody measured set otherwise; ``native``: what of
+    it the software has, where only that is to be the best; ``notes`` on the trace. Of a question
     without a file, what was ``assumed``, and the ``file`` that has the best choice.
     """
 
@@ -92,6 +93,8 @@ class Advice:
     limits: Mapping[Limit, float]
     gains: tuple[Gain, ...]
     varied: tuple[Varied, ...] = ()
+    native: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     file: Path | None = None
 
@@ -102,15 +105,29 @@ class Advice:
 
     @cached_property
     def best(self) -> Scored:
-        """The fastest choice that a program can make."""
-        best = fastest(self.scored)
+        """The fastest choice that a program can make, of the ``native`` ones if any ran."""
+        best = fastest(self.scored, self.native)
         assert best is not None, "an advice has a choice that ran"
         return best
 
     @property
+    def beyond(self) -> Scored | None:
+        """The fastest choice that the software does not have; None where none is faster."""
+        found = fastest(self.scored)
+        return None if found == self.best else found
+
+    @property
     def chosen(self) -> list[Scored]:
         """The choices that were run with upgrades."""
-        return chosen(self.scored)
+        return chosen(self.scored, self.native)
+
+    @property
+    def most_useful(self) -> Gain | None:
+        """The upgrade with which it is the fastest, of the best choice where that is the native
+        one.
+        """
+        own = (g for g in self.gains if not self.native or g.scored.choice == self.best.choice)
+        return next(own, None)
 
     @property
     def again(self) -> dict[str, Any]:
@@ -158,18 +175,20 @@ class Advice:
             "memory_bytes": asdict(self.room.memory) if self.room.memory else None,
             "fits": self.room.fits,
             "moe_layers": self.room.layers,
-            "fewest_layers_on_cpu": self.room.on_cpu,
+            "fewest_layers_on_cpu": self.room.fewest_on_cpu,
             "largest_slots_per_layer": self.room.slots,
             "local_experts": self.room.local,
             "requests": self.requests,
             "recorded_requests": self.recorded,
             "best": _plain(self.best),
+            "beyond": _plain(self.beyond) if self.beyond else None,
             "over_plain_lru": _over(self.best, self.plain),
             "best_over": {
                 "plain_lru": _apart(self.best, self.plain),
                 "next_best": _apart(self.best, self.next_best),
             },
             "limits": dict(self.limits),
+            "notes": list(self.notes),
             "assumed": list(self.assumed),
             "experiment": None if self.file is None else str(self.file),
             "ranges": [asdict(one) for one in self.varied],
@@ -189,21 +208,24 @@ class Advice:
         }
 
 
-def fastest(scored: tuple[Scored, ...]) -> Scored | None:
-    """The one with the highest throughput that does not know the future; None where none ran."""
-    ran = [one for one in scored if one.throughput and not one.choice.offline]
-    return max(ran, key=lambda one: one.throughput or 0.0, default=None)
-
-
-def chosen(scored: tuple[Scored, ...]) -> list[Scored]:
-    """The fastest, and, where these are two, the fastest that has layers on the CPU; where that is
-    the same or cannot be, the fastest that loads what is missing.
+def fastest(scored: tuple[Scored, ...], native: Collection[str] = ()) -> Scored | None:
+    """The one with the highest throughput that does not know the future, of the ``native`` ones if
+    any of them ran; None where none ran.
     """
-    best = fastest(scored)
+    ran = [one for one in scored if one.throughput and not one.choice.offline]
+    own = [one for one in ran if one.choice.miss in native]
+    return max(own or ran, key=lambda one: one.throughput or 0.0, default=None)
+
+
+def chosen(scored: tuple[Scored, ...], native: Collection[str] = ()) -> list[Scored]:
+    """The best, and, where these are two, the fastest of all, else that with layers on the CPU,
+    else that which loads what is missing.
+    """
+    best = fastest(scored, native)
     layers = fastest(tuple(one for one in scored if one.choice.layers))
     loading = fastest(tuple(one for one in scored if one.choice.miss == "load"))
-    found = (best, loading if layers in (None, best) else layers)
-    return list({one.choice: one for one in found if one is not None}.values())
+    others = [one for one in (fastest(scored), layers, loading) if one not in (None, best)]
+    return [one for one in (best, *others[:1]) if one is not None]
 
 
 def _apart(one: Scored, other: Scored | None) -> dict[str, Any] | None:

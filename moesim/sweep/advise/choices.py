@@ -38,6 +38,8 @@ PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
 next layer needs, all of it and nothing else; where the CPU may compute a miss it would load what
 the CPU does sooner."""
 NO_PREFETCH = "none"
+NATIVE = {"llama.cpp": (ON_CPU,)}
+"""What software does about experts that do not fit; the other choices would need changes to it."""
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""
 ALL = "all"
@@ -135,24 +137,28 @@ def _captured(experiment: Experiment, settings: dict[str, str]) -> int:
 
 
 def choices_of(
-    slots: int, most: str = "auto", beside: Settings = (), on_cpu: Sequence[int] = ()
+    slots: int,
+    most: str = "auto",
+    beside: Settings = (),
+    on_cpu: Sequence[int] = (),
+    shares: Sequence[int] = SHARES,
 ) -> list[Choice]:
     """All choices where ``most`` is the largest room for experts, ``slots`` a layer (0: none), and
     the experts of so many layers may be ``on_cpu``.
 
-    The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
-    LRU and all the room there is.
+    The fewer slots are ``slots`` divided by each of ``shares`` but the first. What is set
+    ``beside`` is compared with LRU and all the room there is.
     """
     whole = [
         Choice(ON_CPU, PLAIN.policy, ALL, beside=settings, layers=layers)
         for settings in dict.fromkeys(((), beside))
         for layers in on_cpu
     ]
-    return [*whole, *_with_slots(slots, most, beside)] if slots else whole
+    return [*whole, *_with_slots(slots, most, beside, shares)] if slots else whole
 
 
-def _with_slots(slots: int, most: str, beside: Settings) -> list[Choice]:
-    fewer = dict.fromkeys(slots // share for share in SHARES[1:])
+def _with_slots(slots: int, most: str, beside: Settings, shares: Sequence[int]) -> list[Choice]:
+    fewer = dict.fromkeys(slots // share for share in shares[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
     plain = [
         Choice(miss, policy, room)

@@ -33,7 +33,8 @@ FEW = 8
 LLAMA_CPP, VLLM = "llama.cpp", "vllm"
 OPTIONS = {
     "model": "MODEL", "hardware.gpu": "--gpu", "hardware.host": "--host",
-    "hardware.link": "--link", "hardware.base": "--hardware", "hardware": "--hardware",
+    "hardware.link": "--link", "gpu": "--gpu", "host": "--host", "link": "--link",
+    "base": "--hardware", "hardware.base": "--hardware", "hardware": "--hardware",
     "parallelism.expert": "--gpus", "workload.context": "--context",
     "workload.batching.batch_size": "--batch", "software": "--software",
 }  # fmt: skip

@@ -47,17 +47,22 @@ class Memory:
 
 @dataclass(frozen=True)
 class Room:
-    """Slots a layer on the fullest GPU of ``local`` experts, 0 where not even one; of the
-    ``layers`` with experts the fewest that leave room for the others if theirs are ``on_cpu``, None
-    where that cannot be; and why there is no slot.
+    """Slots a layer on the fullest GPU of ``local`` experts, 0 where not even one; of how many of
+    the ``layers`` with experts these may be ``on_cpu``: the fewest that leave room for the others,
+    and all, where the host holds as many; and why there is no slot.
     """
 
     slots: int
     local: int
     layers: int = 0
-    on_cpu: int | None = None
+    on_cpu: tuple[int, ...] = ()
     memory: Memory | None = field(default=None, compare=False)
     without_slots: str | None = field(default=None, compare=False)
+
+    @property
+    def fewest_on_cpu(self) -> int | None:
+        """The fewest layers; None where it fits with none."""
+        return min(self.on_cpu, default=None)
 
     @property
     def fits(self) -> bool:
@@ -77,17 +82,20 @@ def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
     return min(max(affordable, workload.batching.batch_size, 1), requests.count)
 
 
-def by_events(experiment: Experiment) -> bool:
-    """Whether only the engine ``des`` plays some of the choices, which takes many times as long."""
-    for miss in ("load", "cheapest"):
-        settings = {"experts.capacity": "1 slots/layer", "experts.miss.kind": miss}
-        try:
-            case = build(with_settings(experiment, PLAIN.settings | settings), 1).case
-        except InputError:
-            continue
-        if next(outside_replay(case, "summary", check=False), None) is not None:
-            return True
-    return False
+def by_events(experiment: Experiment) -> tuple[str, ...]:
+    """Of loading and of choosing what is cheaper, which ones only the engine ``des`` plays, which
+    takes many times as long.
+    """
+    return tuple(miss for miss in ("load", "cheapest") if _by_events(experiment, miss))
+
+
+def _by_events(experiment: Experiment, miss: str) -> bool:
+    settings = {"experts.capacity": "1 slots/layer", "experts.miss.kind": miss}
+    try:
+        case = build(with_settings(experiment, PLAIN.settings | settings), 1).case
+    except InputError:
+        return False
+    return next(outside_replay(case, "summary", check=False), None) is not None
 
 
 def room_of(experiment: Experiment, most: str) -> Room:
@@ -101,14 +109,17 @@ def room_of(experiment: Experiment, most: str) -> Room:
     if most == "auto" and whole.out_of_memory is None:
         return Room(local, local, layers, memory=memory)
     if most == "auto" and whole.hardware.unified:
-        raise _too_small(experiment, most, whole.out_of_memory or "")
+        raise _too_small(experiment, most, whole.out_of_memory or "", host=False)
     least = fewest_on_cpu(whole) if most == "auto" else None
-    on_cpu = least if least and _host_holds(whole, least) else None
+    counts = dict.fromkeys((least, layers)) if least else {}
+    on_cpu = tuple(count for count in counts if count and _host_holds(whole, count))
     built = build(with_settings(experiment, {**PLAIN.settings, "experts.capacity": most}))
     if (reason := built.out_of_memory) is None:
         return Room(min(built.slots_per_layer), local, layers, on_cpu, memory)
-    if on_cpu is None:
-        raise _too_small(experiment, most, _least(whole, least) if most == "auto" else reason)
+    if not on_cpu:
+        if most == "auto":
+            raise _too_small(experiment, most, _least(whole, least))
+        raise InputError([_problem(experiment, f"{most}: {reason}; write auto, or less")])
     return Room(0, local, layers, on_cpu, memory, reason)
 
 
@@ -159,10 +170,14 @@ def _least(whole: Built, least: int | None) -> str:
     return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"
 
 
-def _too_small(experiment: Experiment, most: str, reason: str) -> InputError:
-    remedy = "take a larger machine, shorter requests or a smaller batch"
-    what = f"{most}: {reason}; {remedy if most == 'auto' else 'write auto, or less'}"
-    return InputError([Problem(experiment.name, "experts.capacity", what)])
+def _too_small(experiment: Experiment, most: str, reason: str, *, host: bool = True) -> InputError:
+    larger = "a larger GPU or host" if host else "a larger machine"
+    remedy = f"take {larger}, fewer bits a weight (NAME@q4_k_m), a shorter context, a smaller batch"
+    return InputError([_problem(experiment, f"{most}: {reason}; {remedy}")])
+
+
+def _problem(experiment: Experiment, what: str) -> Problem:
+    return Problem(experiment.name, "experts.capacity", what)
 
 
 def _local(built: Built) -> int:

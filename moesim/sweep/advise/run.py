@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from moesim.config.errors import InputError, Problem
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.loading.warnings import of_traces
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_hardware
 from moesim.metrics.blocks import Blocks
@@ -20,7 +21,9 @@ from moesim.results.overwrite import check_replaceable, clear
 from moesim.sweep.advise.advice import MOST_CHOSEN, Advice, Fit, Gain, Scored, chosen, fastest
 from moesim.sweep.advise.choices import (
     ALL,
+    NATIVE,
     RESIDENT,
+    SHARES,
     Choice,
     allowed,
     choices_of,
@@ -114,61 +117,88 @@ def advise(
     most: str = "auto",
     requests: int | None = None,
     fit: Callable[[Fit], None] | None = None,
+    native: bool = False,
 ) -> Advice:
     """Compare the choices for the base point of ``experiment``, then the best with upgrades and
     with what nobody measured set otherwise.
 
     ``most``: the largest room for experts; ``requests``: how many of the trace are replayed (None:
-    so many that a run takes about a second); ``fit`` is told what fits, before any run. Raises
-    InputError where not even one slot a layer fits, or no choice can run.
+    so many that a run takes about a second); ``fit`` is told what fits, before any run;
+    ``native``: the best is what the software has, if it has any. Raises InputError where not even
+    one slot a layer fits, or no choice can run.
     """
     check_inputs([experiment])
-    recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
-    replayed = min(requests or first_requests(experiment), recorded)
-    base = common(experiment, replayed)
-    room = room_of(base, most)
-    if requests is None and not room.fits and by_events(base):
-        replayed = min(first_requests(experiment, MOST_CHOICES_OF_EVENTS), recorded)
-        base = common(experiment, replayed)
-        room = room_of(base, most)
+    asked = _asked(experiment, most, requests)
+    base, room = asked.base, asked.room
     found = Fit(base.model, base.hardware, base.software, base.workload.context, room)
     if fit is not None:
         fit(found)
-    made, left_out = allowed(base, _choices(base, room, most))
+    made, left_out = allowed(base, _choices(asked, most))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
-    later = len(wanted_upgrades) * (1 if room.fits else MOST_CHOSEN)
+    most_chosen = 1 if room.fits or asked.slow else MOST_CHOSEN
+    later = len(wanted_upgrades) * most_chosen
     points = [(choice.settings, one) for choice, one in made]
     summaries = runs.summaries(base, points, "choices", after=later)
     scored = tuple(
         Scored(choice, summary, runs.blocks("choices", number))
         for number, ((choice, _), summary) in enumerate(zip(made, summaries, strict=True))
     )
-    best = fastest(scored)
+    own = NATIVE.get(base.software, ()) if native else ()
+    best = fastest(scored, own)
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"
         raise InputError([Problem(experiment.name, "experts", what)])
+    ones = chosen(scored, own)[:most_chosen]
     if room.without_slots:
         left_out = {"expert slots": room.without_slots, **left_out}
     return Advice(
         name=experiment.name,
         folder=runs.out,
         fit=found,
-        requests=replayed,
-        recorded=recorded,
+        requests=asked.replayed,
+        recorded=asked.recorded,
         scored=scored,
         left_out=left_out,
         limits=limits_of(base, best),
-        gains=gains(base, chosen(scored), wanted_upgrades, runs, before=len(made)),
+        gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
+        native=own,
         varied=varied(dict(made)[best.choice], best, runs),
+        notes=tuple(of_traces([experiment])),
     )
 
 
-def _choices(base: Experiment, room: Room, most: str) -> list[Choice]:
+class _Asked(NamedTuple):
+    """The experiment that all choices have in common, its room, how many of the ``recorded``
+    requests are ``replayed``, and whether all choices are ``slow`` to play.
+    """
+
+    base: Experiment
+    room: Room
+    replayed: int
+    recorded: int
+    slow: bool
+
+
+def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
+    recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
+    replayed = min(requests or first_requests(experiment), recorded)
+    base = common(experiment, replayed)
+    room = room_of(base, most)
+    events = () if room.fits else by_events(base)
+    if requests is None and events:
+        replayed = min(first_requests(experiment, MOST_CHOICES_OF_EVENTS), recorded)
+        base = common(experiment, replayed)
+        room = room_of(base, most)
+    return _Asked(base, room, replayed, recorded, slow="load" in events)
+
+
+def _choices(asked: _Asked, most: str) -> list[Choice]:
+    base, room = asked.base, asked.room
     beside = launching(base, ALL if room.fits else most)
     if room.fits:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
-    on_cpu = dict.fromkeys((room.on_cpu, room.layers)) if room.on_cpu else ()
-    return choices_of(room.slots, most, beside, tuple(on_cpu))
+    shares = SHARES[:1] if asked.slow else SHARES
+    return choices_of(room.slots, most, beside, room.on_cpu, shares)
 
 
 def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:
@@ -248,5 +278,5 @@ def upgraded_point(
 def _fewer_on_cpu(experiment: Experiment) -> dict[str, str]:
     """What is set where a larger GPU leaves fewer layers on the CPU."""
     room = room_of(experiment, "auto")
-    layers = 0 if room.fits else room.on_cpu
+    layers = room.fewest_on_cpu or 0
     return {"experts.on_cpu.layers": str(layers), "experts.capacity": ALL}
