@@ -97,16 +97,18 @@ def _shares(one: Scored) -> list[str]:
 
 def upgrades_table(advice: Advice) -> Table:
     """A row an upgrade: tokens/s and gain of the best choice, and of the best that loads."""
-    chosen = [one.choice for one in advice.chosen]
+    ran = {gain.scored.choice for gain in advice.gains}
+    ones = [one for one in advice.chosen if one.choice in ran]
     table = _sheet("with one thing changed")
     table.add_column("upgrade")
-    for choice in chosen:
-        table.add_column(f"{choice.words}\ntokens/s", justify="right")
+    for one in ones:
+        table.add_column(f"{one.choice.words}\ntokens/s", justify="right")
         table.add_column("\ngain", justify="right")
-    now = [(number(one.throughput), "") for one in advice.chosen]
+    now = [(number(one.throughput), "") for one in ones]
     table.add_row("as it is", *(cell for pair in now for cell in pair))
     for title, gains in by_upgrade(advice).items():
-        cells = [_cells(next(g for g in gains if g.scored.choice == choice)) for choice in chosen]
+        found = {gain.scored.choice: gain for gain in gains}
+        cells = [_cells(found[one.choice]) for one in ones]
         table.add_row(title, *(cell for pair in cells for cell in pair))
     return table
 

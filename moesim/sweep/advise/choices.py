@@ -141,24 +141,24 @@ def choices_of(
     most: str = "auto",
     beside: Settings = (),
     on_cpu: Sequence[int] = (),
-    shares: Sequence[int] = SHARES,
+    few: bool = False,
 ) -> list[Choice]:
     """All choices where ``most`` is the largest room for experts, ``slots`` a layer (0: none), and
     the experts of so many layers may be ``on_cpu``.
 
-    The fewer slots are ``slots`` divided by each of ``shares`` but the first. What is set
-    ``beside`` is compared with LRU and all the room there is.
+    The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
+    LRU and all the room there is. ``few``: only those with all of it, and no prefetches.
     """
     whole = [
         Choice(ON_CPU, PLAIN.policy, ALL, beside=settings, layers=layers)
         for settings in dict.fromkeys(((), beside))
         for layers in on_cpu
     ]
-    return [*whole, *_with_slots(slots, most, beside, shares)] if slots else whole
+    return [*whole, *_with_slots(slots, most, beside, few=few)] if slots else whole
 
 
-def _with_slots(slots: int, most: str, beside: Settings, shares: Sequence[int]) -> list[Choice]:
-    fewer = dict.fromkeys(slots // share for share in shares[1:])
+def _with_slots(slots: int, most: str, beside: Settings, *, few: bool) -> list[Choice]:
+    fewer = dict.fromkeys(slots // share for share in (SHARES[:1] if few else SHARES)[1:])
     rooms = [most, *(f"{count} slots/layer" for count in fewer if count >= 1)]
     plain = [
         Choice(miss, policy, room)
@@ -169,7 +169,7 @@ def _with_slots(slots: int, most: str, beside: Settings, shares: Sequence[int]) 
     ]
     ahead = [
         Choice(miss, PLAIN.policy, most, prefetch)
-        for miss, prefetches in PREFETCHES.items()
+        for miss, prefetches in ({} if few else PREFETCHES).items()
         for prefetch in prefetches
     ]
     others = [Choice(miss, PLAIN.policy, most, beside=beside) for miss in EVICTING if beside]

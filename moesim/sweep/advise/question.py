@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,9 +231,16 @@ def _name(question: Question) -> str:
     path = Path(base)
     stem = path.stem if path.suffix in (".gguf", ".json") else path.name
     stem = path.resolve().parent.name if path.name == "config.json" else stem
-    machine = Path(question.hardware or question.gpu or "").stem
-    words = [stem, *([chosen] if chosen else []), "on", machine]
-    return "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in w) for w in words)
+    parts = [question.hardware or question.gpu, question.host, question.link]
+    machine = [Path(part).stem for part in parts if part]
+    more = [
+        f"{question.gpus}-gpus" if question.gpus > 1 else "",
+        str(question.context or ""),
+        f"batch-{question.batch}" if question.batch > 1 else "",
+        (question.software or "").rpartition("/")[2].removesuffix(".yaml"),
+    ]
+    words = filter(None, [stem, chosen, "on", *machine, *more])
+    return "-".join(re.sub(r"[^\w.-]", "-", word) for word in words)
 
 
 @dataclass(frozen=True)

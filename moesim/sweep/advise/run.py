@@ -23,7 +23,6 @@ from moesim.sweep.advise.choices import (
     ALL,
     NATIVE,
     RESIDENT,
-    SHARES,
     Choice,
     allowed,
     choices_of,
@@ -51,6 +50,7 @@ from moesim.workload.requests import Requests
 
 SWEEPS = ("choices", "upgrades", "ranges")
 """The folders of an advice with runs in them."""
+SLOW = "GPUs share links here, which takes long to play; a sweep has them"
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
 """The upgrades that can help where every expert is resident."""
 
@@ -151,6 +151,8 @@ def advise(
     ones = chosen(scored, own)[:most_chosen]
     if room.without_slots:
         left_out = {"expert slots": room.without_slots, **left_out}
+    if asked.slow:
+        left_out = {**left_out, "fewer slots and prefetches": SLOW}
     return Advice(
         name=experiment.name,
         folder=runs.out,
@@ -197,8 +199,7 @@ def _choices(asked: _Asked, most: str) -> list[Choice]:
     beside = launching(base, ALL if room.fits else most)
     if room.fits:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
-    shares = SHARES[:1] if asked.slow else SHARES
-    return choices_of(room.slots, most, beside, room.on_cpu, shares)
+    return choices_of(room.slots, most, beside, room.on_cpu, few=asked.slow)
 
 
 def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:

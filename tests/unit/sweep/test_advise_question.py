@@ -1,0 +1,282 @@
+"""Advice without a file: what is assembled, what fits, the answer, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moesim
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.model import load_model
+from moesim.report.advice_answer import fit_line
+from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
+from moesim.sweep.advise.choices import Choice, choices_of
+from moesim.sweep.advise.question import Question, asked, assembled
+from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
+
+TINY = {"hardware.gpu.memory": "520 MiB", "hardware.gpu.context_reserve": "500 MiB"}
+"""20 MiB, in which small-moe's 27.0 MB do not fit."""
+SETS = [f"{path}={value}" for path, value in TINY.items()]
+
+
+def data_of(model: str, **options: Any) -> dict[str, Any]:
+    return dict(assembled(Question(model, **options)).data)
+
+
+def test_a_question_is_an_experiment() -> None:
+    question = Question("qwen3-30b-a3b@q4_k_m", "rtx-5070", "ddr5-5600-2ch-64gb", context=16384)
+    made = assembled(question)
+    assert made.data == {
+        "name": "qwen3-30b-a3b-q4_k_m-on-rtx-5070-ddr5-5600-2ch-64gb-16384",
+        "model": {"base": "qwen3-30b-a3b", "format": "q4_k_m"},
+        "hardware": {"gpu": "rtx-5070", "host": "ddr5-5600-2ch-64gb"},
+        "software": "llama.cpp",
+        "trace": "stand-in:qwen3-30b-a3b",
+        "workload": {
+            "batching": {"kind": "static", "batch_size": 1},
+            "phase": "decode",
+            "context": 16384,
+        },
+    }
+    assert [line.partition(":")[0] for line in made.assumed] == ["software", "trace"]
+    assert "6 of 8 experts a token" in made.assumed[1]
+    assert asked(question).resolved.experiment.workload.context == 16384
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "software"),
+    [
+        ("gpt-oss-20b", {"gpu": "rtx-3090"}, "llama.cpp"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "batch": 64}, "vllm"),
+        ("gpt-oss-20b@q8_0", {"gpu": "rtx-3090", "batch": 64}, "llama.cpp"),
+        ("gpt-oss-20b", {"hardware": "dgx-h100", "gpus": 8}, "vllm"),
+        ("gpt-oss-20b", {"hardware": "dgx-h100", "gpus": 8, "software": "ideal"}, "ideal"),
+    ],
+)
+def test_the_software_goes_by_format_batch_and_gpus(
+    model: str, options: dict[str, Any], software: str
+) -> None:
+    made = assembled(Question(model, **options))
+    assert made.data["software"] == software
+    told = any(line.startswith(f"software: {software}") for line in made.assumed)
+    assert told is ("software" not in options)
+
+
+def test_the_assumed_host_holds_the_model() -> None:
+    small, large = (data_of(m, gpu="rtx-3090") for m in ("gpt-oss-20b", "gpt-oss-120b@q8_0"))
+    assert small["hardware"]["host"] == "ddr5-6000-2ch-64gb"
+    assert large["hardware"]["host"] == "ddr5-6000-2ch-128gb"
+    assert load_model("gpt-oss-120b@q8_0").bytes > 96 << 30
+    (host, *_) = assembled(Question("gpt-oss-20b", gpu="rtx-3090")).assumed
+    assert host == "host: ddr5-6000-2ch-64gb (--host names yours)"
+
+
+def test_whole_machines_keep_their_hosts() -> None:
+    assert data_of("gpt-oss-20b", gpu="strix-halo-128gb")["hardware"] == "strix-halo-128gb"
+    assert data_of("gpt-oss-20b", hardware="dgx-h100")["hardware"] == "dgx-h100"
+    both = data_of("gpt-oss-20b", hardware="rtx-4090", host="ddr5-6000-2ch-64gb")
+    assert both["hardware"] == {"base": "rtx-4090", "host": "ddr5-6000-2ch-64gb"}
+
+
+def test_attention_is_split_where_gpus_are_more_than_requests() -> None:
+    machine = {"hardware": "dgx-h100", "gpus": 8}
+    few = data_of("gpt-oss-20b", **machine)["parallelism"]
+    assert few == {"expert": 8, "dense": "tensor"}
+    assert data_of("gpt-oss-20b", **machine, batch=8)["parallelism"] == {"expert": 8}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "where", "told"),
+    [
+        ("gpt-oss-20b", {}, "--gpu", "rtx-3090 --host ddr5-6000-2ch-64gb"),
+        ("gpt-oss-20", {"gpu": "rtx-3090"}, "MODEL", "did you mean 'gpt-oss-20b'"),
+        ("gpt-oss-20b@q4_z", {"gpu": "rtx-3090"}, "MODEL", "no format"),
+        ("gpt-oss-20b", {"gpu": "rtx-30900"}, "--gpu", "near it: rtx-3090"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "host": "ddr9"}, "--host", "ddr4-3200-2ch"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "link": "pcie9"}, "--link", "pcie5-x8"),
+        ("gpt-oss-20b", {"hardware": "dgx-h1000"}, "--hardware", "did you mean 'dgx-h100'"),
+        ("gpt-oss-20b", {"hardware": "dgx-h100", "gpu": "l4"}, "--gpu", "give one"),
+        ("gpt-oss-20b", {"hardware": "dgx-h100", "gpus": 9}, "--gpus", "9 GPUs"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "context": 1 << 20}, "--context", "131,072"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "software": "lama"}, "--software", "llama.cpp"),
+        ("llama-3.1-8b", {"gpu": "rtx-3090"}, "MODEL", "no MoE layer"),
+    ],
+)
+def test_mistakes_are_told_at_their_options(
+    model: str, options: dict[str, Any], where: str, told: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        asked(Question(model, **options))
+    (problem,) = error.value.problems
+    assert (problem.where, problem.path) == (where, "")
+    assert told in problem.what
+
+
+def test_a_file_is_written_by_its_whole_path(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    card = Path(moesim.__file__).parent / "model" / "cards" / "small-moe.json"
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "mine" / "config.json"
+    path.write_text(card.read_text())
+    data = data_of("mine/config.json", gpu="rtx-3090")
+    assert data["model"] == str(path)
+    assert data["name"] == "mine-on-rtx-3090"
+    other = data_of("mine/config.json@q8_0", gpu="rtx-3090")
+    assert other["model"] == {"base": str(path), "format": "q8_0"}
+
+
+def tiny(*more: str) -> Any:
+    question = Question("small-moe", gpu="rtx-3090", context=256)
+    return asked(question, [*SETS, *more]).resolved.experiment
+
+
+def test_the_room_is_the_fewest_layers_that_fit_beside_the_caches() -> None:
+    """27.01 MB, 3.146 MB of experts a layer, 256 tokens of 4,096 bytes, in 20.97 MB."""
+    room = room_of(tiny(), "auto")
+    assert room.on_cpu == (3, 8)
+    assert room.fewest_on_cpu == 3
+    assert room.memory is not None
+    assert room.memory.kv == 256 * 4096
+    assert room.memory.limit == 20 << 20
+    assert room.memory.weights == load_model("small-moe").bytes
+    whole = build(load_experiment(tiny(), ["experts.capacity=all"]).experiment)
+    limit = whole.limit_bytes
+    sizes = [int(with_layers_on_cpu(whole, n).total.max()) for n in (2, 3)]
+    assert sizes[0] > limit >= sizes[1]
+    assert sizes[0] - sizes[1] == 32 * 3 * 128 * 64 * 4  # experts of three matrices in fp32
+
+
+def test_a_host_without_room_for_slots_leaves_layers_and_one_without_any_is_told() -> None:
+    host = {"base": "ddr5-6000-2ch-64gb"}
+    whole = load_model("small-moe").bytes
+    for memory, slots, on_cpu in ((whole // 2, 0, (3,)), (whole, 21, (3, 8))):
+        text = f"hardware.host={{base: {host['base']}, memory: {memory} B}}"
+        room = room_of(tiny(text), "auto")
+        assert (room.slots > 0, room.on_cpu) == (slots > 0, on_cpu)
+    text = f"hardware.host={{base: {host['base']}, memory: {1 << 20} B}}"
+    with pytest.raises(InputError, match=r"3 of 8, the host needs 0\.0 GB"):
+        room_of(tiny(text), "auto")
+
+
+def test_the_first_line_has_bytes_and_what_fits() -> None:
+    memory = Memory(18_550_000_000, 17_553_000_000, 1_610_612_736, 9, 12_300_000_000, 1, 1)
+    room = Room(71, 128, 48, (22, 48), memory)
+    line = fit_line(Fit("m", "h", "llama.cpp", 16384, room))
+    assert line == (
+        "Does not fit: 18.6 GB of weights, 1.61 GB of KV cache at a context of 16,384 tokens; the"
+        " GPU has 12.3 GB. It does with the experts of 22 of 48 layers on the CPU, or with 71 of"
+        " 128 experts a layer in slots."
+    )
+    whole = fit_line(Fit("m", "h", "llama.cpp", None, Room(128, 128, 48, (), memory)))
+    assert whole.startswith("Fits: 18.6 GB of weights, 1.61 GB of KV cache; the GPU has 12.3 GB")
+
+
+def test_layers_on_the_cpu_are_choices_beside_the_slots() -> None:
+    whole = [one for one in choices_of(13, on_cpu=(5, 24)) if one.layers]
+    assert [one.words for one in whole] == ["5 layers on the CPU", "24 layers on the CPU"]
+    assert whole[0].settings["experts.on_cpu.layers"] == "5"
+    assert whole[0].settings["experts.miss.kind"] == "cpu"
+    assert choices_of(0, on_cpu=(5,)) == whole[:1]
+    few = choices_of(13, few=True)
+    assert {one.capacity for one in few} == {"auto"}
+    assert {one.prefetch for one in few} == {"none"}
+
+
+def scored(miss: str, speed: float, layers: int = 0) -> Scored:
+    choice = Choice(miss, "lru", "all" if layers else "auto", layers=layers)
+    return Scored(choice, {"status": "ok", "output_throughput": speed})
+
+
+def test_the_best_is_what_the_software_has() -> None:
+    runs = (scored("on_cpu", 20.0, 5), scored("load", 10.0), scored("cheapest", 30.0))
+    assert fastest(runs) is runs[2]
+    assert fastest(runs, ("on_cpu",)) is runs[0]
+    assert fastest(runs[1:], ("on_cpu",)) is runs[2]
+    assert chosen(runs, ("on_cpu",)) == [runs[0], runs[2]]
+    assert chosen(runs) == [runs[2], runs[0]]
+    assert chosen(runs[:2]) == [runs[0], runs[1]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+OPTIONS = ["--gpu", "rtx-3090", "--context", "256", "--requests", "2", "-j", "1"]
+OF_TINY = [*OPTIONS, *(word for text in SETS for word in ("--set", text))]
+
+
+def test_the_answer_and_the_experiment_that_repeats_it(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", "small-moe", *OF_TINY]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("Does not fit: 0.027 GB of weights, 0.00105 GB of KV cache")
+    assert told[1].startswith("Speed: ")
+    heads = [line.partition(":")[0] for line in told]
+    order = ["Speed", "Range", "Placement", "Limited by", "assumed", "replayed", "again"]
+    assert [heads.index(head) for head in order] == sorted(heads.index(head) for head in order)
+    assert any("--n-cpu-moe 3" in line for line in told)
+    folder = Path("results/small-moe-on-rtx-3090-256-advice")
+    advice = json.loads((folder / "advice.json").read_text())
+    assert advice["fewest_layers_on_cpu"] == advice["best"]["layers_on_cpu"] == 3
+    assert advice["context_tokens"] == 256
+    assert {one["of"] for one in advice["ranges"]} == {"host", "context"}
+    assert advice["assumed"][0].startswith("host: ")
+    assert main(["run", str(folder / "experiment.yaml"), "--out", "again"]) == 0
+    summary = json.loads(Path("again/summary.json").read_text())
+    assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
+    assert (folder / "experiment.yaml").read_text().startswith("# The best of 'moesim advise'")
+    assert main(["plot", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["advise", "small-moe", *OF_TINY, "--json"]) == 0
+    both = capsys.readouterr()
+    assert json.loads(both.out) == advice
+    assert both.err.startswith("Does not fit: ")
+    assert main(["advise", "small-moe", *OF_TINY, "--overwrite", "--json"]) == 0
+
+
+def test_the_host_s_share_brackets_the_answer(here: Path) -> None:
+    question = Question("small-moe", gpu="rtx-3090", context=256)
+    advice = moesim.advise(question, requests=1, overrides=SETS, out=here / "out")
+    own = advice.best.throughput
+    low, high = (one.throughput for one in advice.varied if one.of == "host")
+    assert None not in (low, own, high)
+    assert (low or 0.0) < (own or 0.0) < (high or 0.0)
+    shorter = next(one.throughput for one in advice.varied if one.of == "context")
+    assert (shorter or 0.0) > (own or 0.0)
+
+
+def test_what_fits_is_answered_without_choices(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", "small-moe", *OPTIONS]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Fits: 0.027 GB of weights")
+    assert "Placement: everything on the GPU." in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["small-moe"], "--gpu: which GPU?"),
+        (["small-moe", "--gpu", "rtx-3090", "--context", "64x"], "--context: '64x'"),
+        (["mine.yaml", "--gpu", "rtx-3090"], "--gpu: goes with a MODEL; 'mine.yaml'"),
+        (["mine.yaml", "--context", "16k"], "--context: goes with a MODEL"),
+        (["nothing.gguf", "--gpu", "rtx-3090"], "MODEL: model 'nothing.gguf'"),
+    ],
+)
+def test_mistakes_take_one_line(
+    here: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert "Traceback" not in err
