@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,8 +21,10 @@ from moesim.workload.requests import Requests
 
 MOST_CHOICES = 600_000
 """Experts chosen in a run, over tokens and MoE layers: a second or two on one core."""
-MOST_CHOICES_OF_EVENTS = 60_000
-"""The same where the plain choice, or one that copies while the CPU computes, is for ``des``."""
+MOST_WITH_EVENTS = 150_000
+"""The same where only ``des`` plays what copies while the CPU computes, and prefetches do."""
+MOST_OF_EVENTS = 60_000
+"""The same where only ``des`` plays every choice."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,18 @@ def by_events(experiment: Experiment) -> tuple[str, ...]:
     takes many times as long.
     """
     return tuple(miss for miss in ("load", "cheapest") if _by_events(experiment, miss))
+
+
+def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
+    """Experts chosen in a run of a choice, where only ``des`` plays ``events``."""
+    if "load" in events:
+        return MOST_OF_EVENTS
+    ahead = {**PLAIN.settings, "experts.capacity": "1 slots/layer"}
+    try:
+        with_settings(experiment, {**ahead, "experts.prefetch.kind": "next_layer"})
+    except InputError:
+        return MOST_CHOICES
+    return MOST_WITH_EVENTS if events else MOST_CHOICES
 
 
 def _by_events(experiment: Experiment, miss: str) -> bool:

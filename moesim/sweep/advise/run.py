@@ -33,13 +33,7 @@ from moesim.sweep.advise.choices import (
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.ranges import Varied, variations
-from moesim.sweep.advise.room import (
-    MOST_CHOICES_OF_EVENTS,
-    Room,
-    by_events,
-    first_requests,
-    room_of,
-)
+from moesim.sweep.advise.room import Room, by_events, first_requests, most_choices, room_of
 from moesim.sweep.advise.upgrades import UPGRADES, Upgrade
 from moesim.sweep.identity import is_sweep
 from moesim.sweep.lock import hold_alone
@@ -188,7 +182,7 @@ def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
     room = room_of(base, most)
     events = () if room.fits else by_events(base)
     if requests is None and events:
-        replayed = min(first_requests(experiment, MOST_CHOICES_OF_EVENTS), recorded)
+        replayed = min(first_requests(experiment, most_choices(base, events)), recorded)
         base = common(experiment, replayed)
         room = room_of(base, most)
     return _Asked(base, room, replayed, recorded, slow="load" in events)
