@@ -11,6 +11,7 @@ from rich.text import Text
 from moesim.config.counted import counted
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
+from moesim.model import load_model
 from moesim.report.advice import (
     choices_table,
     left_out,
@@ -85,9 +86,9 @@ def _placement(advice: Advice) -> Iterator[str]:
         yield "Placement: everything on the GPU."
         return
     software = advice.fit.software
-    yield f"Placement: {_place(best, software)}."
+    yield f"Placement: {place_of(best, advice.fit)}."
     if (beyond := advice.beyond) is not None and best.throughput:
-        what = f"{_place(beyond, software)}, {number(beyond.throughput)} tokens/s"
+        what = f"{place_of(beyond, advice.fit)}, {number(beyond.throughput)} tokens/s"
         ratio = (beyond.throughput or 0.0) / best.throughput
         yield f"With a cache of experts, which {software} does not have: {what}, x {ratio:.2f}."
     elif software in WITHOUT and not best.choice.layers:
@@ -97,12 +98,16 @@ def _placement(advice: Advice) -> Iterator[str]:
         yield f"Next: {other.choice.words}, {number(other.throughput)} tokens/s."
 
 
-def _place(one: Scored, software: str) -> str:
-    choice = one.choice
-    if choice.layers:
-        flag = f" ({STOCK[software]} {choice.layers})" if software in STOCK else ""
-        return f"the experts of the first {counted(choice.layers, 'layer')} on the CPU{flag}"
-    return f"{one.slots} slots a layer on the GPU, misses: {choice.words}"
+def place_of(one: Scored, fit: Fit) -> str:
+    """Where a choice has the experts, with the flag of the software that says so."""
+    layers = one.choice.layers
+    if layers:
+        flag = ""
+        if fit.software in STOCK:  # counts the layers without experts before them, too
+            last = load_model(fit.model).moe_layers[layers - 1].index
+            flag = f" ({STOCK[fit.software]} {last + 1})"
+        return f"the experts of the first {counted(layers, 'layer')} on the CPU{flag}"
+    return f"{one.slots} slots a layer on the GPU, misses: {one.choice.words}"
 
 
 def _evidence(advice: Advice) -> Iterator[str]:

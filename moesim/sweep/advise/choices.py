@@ -81,7 +81,7 @@ class Choice:
     def settings(self) -> dict[str, str]:
         """What it sets, by dotted path."""
         return {
-            "experts.on_cpu.layers": str(self.layers),
+            "experts.on_cpu": on_cpu(self.layers),
             "experts.miss.kind": "cpu" if self.layers else self.miss,
             "experts.policy.kind": self.policy,
             "experts.capacity": self.capacity,
@@ -106,6 +106,11 @@ class Choice:
         room = "" if self.capacity == "auto" else f" at {self.capacity}"
         ahead = f", prefetch {self.prefetch}" if self.prefetch != NO_PREFETCH else ""
         return f"{self.miss}{policy}{ahead}{beside}{room}"
+
+
+def on_cpu(layers: int) -> str:
+    """The value of ``experts.on_cpu`` with the first ``layers``."""
+    return f"{{layers: {layers}}}"
 
 
 CAPTURED: tuple[Execution, ...] = ("eager", "piecewise", "splits", "graph")

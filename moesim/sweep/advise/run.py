@@ -28,6 +28,7 @@ from moesim.sweep.advise.choices import (
     choices_of,
     common,
     launching,
+    on_cpu,
     with_settings,
 )
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
@@ -274,4 +275,4 @@ def _fewer_on_cpu(experiment: Experiment) -> dict[str, str]:
     """What is set where a larger GPU leaves fewer layers on the CPU."""
     room = room_of(experiment, "auto")
     layers = room.fewest_on_cpu or 0
-    return {"experts.on_cpu.layers": str(layers), "experts.capacity": ALL}
+    return {"experts.on_cpu": on_cpu(layers), "experts.capacity": ALL}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
-from moesim.report.advice_answer import fit_line
+from moesim.report.advice_answer import fit_line, place_of
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
-from moesim.sweep.advise.choices import Choice, choices_of
+from moesim.sweep.advise.choices import Choice, allowed, choices_of
 from moesim.sweep.advise.question import Question, asked, assembled
 from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
 
@@ -180,7 +181,7 @@ def test_the_first_line_has_bytes_and_what_fits() -> None:
 def test_layers_on_the_cpu_are_choices_beside_the_slots() -> None:
     whole = [one for one in choices_of(13, on_cpu=(5, 24)) if one.layers]
     assert [one.words for one in whole] == ["5 layers on the CPU", "24 layers on the CPU"]
-    assert whole[0].settings["experts.on_cpu.layers"] == "5"
+    assert whole[0].settings["experts.on_cpu"] == "{layers: 5}"
     assert whole[0].settings["experts.miss.kind"] == "cpu"
     assert choices_of(0, on_cpu=(5,)) == whole[:1]
     few = choices_of(13, few=True)
@@ -188,9 +189,25 @@ def test_layers_on_the_cpu_are_choices_beside_the_slots() -> None:
     assert {one.prefetch for one in few} == {"none"}
 
 
+def test_layers_that_a_file_has_on_the_cpu_are_not_kept() -> None:
+    for own in ({"layers": 4}, {"pattern": "blk[.](2|3)[.]ffn_.*_exps"}):
+        base = tiny().model_dump(mode="json") | {"experts": {"on_cpu": own}}
+        (made, *_), _ = allowed(load_experiment(base).experiment, [Choice("cpu", "lru", "auto")])
+        assert not any(made[1].experts.on_cpu.of(load_model("small-moe")))
+        room = room_of(load_experiment(base).experiment, "auto")
+        assert room.on_cpu == (3, 8)
+
+
 def scored(miss: str, speed: float, layers: int = 0) -> Scored:
     choice = Choice(miss, "lru", "all" if layers else "auto", layers=layers)
     return Scored(choice, {"status": "ok", "output_throughput": speed})
+
+
+def test_the_flag_counts_layers_without_experts_too() -> None:
+    fit = Fit("glm-4.7-flash", "h", "llama.cpp", None, Room(0, 64))  # its first layer is dense
+    told = place_of(scored("on_cpu", 1.0, 5), fit)
+    assert told == "the experts of the first 5 layers on the CPU (--n-cpu-moe 6)"
+    assert "(" not in place_of(scored("on_cpu", 1.0, 5), replace(fit, software="vllm"))
 
 
 def test_the_best_is_what_the_software_has() -> None:
