@@ -22,8 +22,6 @@ EXPERIMENTS = (".yaml", ".yml")
 @app.command(
     epilog=examples(
         "moesim advise qwen3-30b-a3b@q4_k_m --gpu rtx-5070 --host ddr5-5600-2ch-64gb --context 16k",
-        "moesim advise model.gguf --gpu rtx-3090",
-        "moesim advise deepseek-v3.2 --hardware dgx-h100 --gpus 8",
         "moesim advise experiments/quickstart.yaml --set software=llama.cpp --requests 4 -j 2",
     )
 )

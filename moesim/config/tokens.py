@@ -34,9 +34,8 @@ Tokens = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": r"^\s*[0-9]{1,12}\s*[kKmM]?\s*$"},
-            ],
-            "examples": [16384, "16k"],
+                {"type": "string", "pattern": r"^\s*[0-9]{1,12}\s*[kKmM]\s*$", "examples": ["16k"]},
+            ]
         }
     ),
 ]
