@@ -32,6 +32,13 @@ def experiment(tmp_path: Path):
     return write_one
 
 
+METADATA = {
+    "general.architecture": "made", "made.block_count": LAYERS, "made.embedding_length": 256,
+    "made.attention.head_count": 4, "made.expert_count": EXPERTS,
+    "made.expert_used_count": TOP_K,
+}  # fmt: skip
+
+
 def gguf_rows() -> list[Row]:
     rows: list[Row] = [("token_embd.weight", (256, 10), 0, 10240)]
     for layer in range(LAYERS):
@@ -44,12 +51,7 @@ def gguf_rows() -> list[Row]:
 
 
 def test_a_gguf_file_beside_the_experiment(tmp_path: Path, experiment: Any) -> None:
-    metadata = {
-        "general.architecture": "made", "made.block_count": LAYERS, "made.embedding_length": 256,
-        "made.attention.head_count": 4, "made.expert_count": EXPERTS,
-        "made.expert_used_count": TOP_K,
-    }  # fmt: skip
-    path = write(tmp_path / "mine.gguf", metadata, gguf_rows())
+    path = write(tmp_path / "mine.gguf", METADATA, gguf_rows())
     result = moesim.run(experiment("mine.gguf"))
     assert result.summary["status"] == "ok"
     half = EXPERTS // 2
@@ -58,6 +60,21 @@ def test_a_gguf_file_beside_the_experiment(tmp_path: Path, experiment: Any) -> N
     assert slots == LAYERS * half * (36864 + 53760)
     assert result.provenance["inputs"]["model"]["path"] == str(path)
     assert "model_notes" not in result.summary
+
+
+def test_advice_on_a_gguf_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "mine.gguf", METADATA, gguf_rows())
+    monkeypatch.chdir(tmp_path)
+    options = ["--gpu", "rtx-3090", "--requests", "1", "-j", "1", "--out", "out"]
+    assert main(["advise", "mine.gguf", *options]) == 0
+    told = capsys.readouterr().out
+    assert "software: llama.cpp, as the weights are GGUF's" in told
+    assert "is no recording: drawn for mine" in told
+    assert f"model: {path}\n" in (tmp_path / "out" / "experiment.yaml").read_text()
+    monkeypatch.chdir("/")
+    assert main(["run", str(tmp_path / "out/experiment.yaml"), "-o", str(tmp_path / "r")]) == 0
 
 
 @pytest.mark.parametrize("engine", ["des", "replay"])
