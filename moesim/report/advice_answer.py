@@ -27,10 +27,16 @@ from moesim.sweep.advise.ranges import CONTEXT
 
 STOCK = {"llama.cpp": "--n-cpu-moe"}
 """The flag of software that has whole layers' experts on the CPU."""
+BUFFERS = (
+    "the software's own buffers (some hundred MB) are not counted: where it does not load, put a"
+    " layer or two more on the CPU"
+)
 WITHOUT = ("llama.cpp", "vllm")
 """Software that has no cache of experts."""
 
 
+SHARED = 1.1
+"""Times the speed of a request from which that is said, too."""
 LEAST_WORK = 50_000_000
 """Bytes of work space from which it is named."""
 THOUSAND_GB = 999_500_000_000
@@ -76,8 +82,16 @@ def _speed(advice: Advice) -> Iterator[str]:
     at = "" if context is None else f" at a context of {context:,} tokens"
     other = next((one for one in advice.varied if one.of == CONTEXT and one.throughput), None)
     shorter = f", {number(other.throughput)} with the trace's own" if other else ""
-    yield f"Speed: {number(best.throughput)} tokens/s{at}{shorter}."
+    yield f"Speed: {number(best.throughput)} tokens/s{_each(best)}{at}{shorter}."
     yield from ranges(advice)
+
+
+def _each(best: Scored) -> str:
+    """What a request gets, where several share the speed."""
+    tpot = best.summary.get("mean_tpot_ms")
+    one = 1e3 / tpot if tpot else 0.0
+    shared = one and (best.throughput or 0.0) > SHARED * one
+    return f" ({number(one)} a request)" if shared else ""
 
 
 def _placement(advice: Advice) -> Iterator[str]:
@@ -113,6 +127,8 @@ def place_of(one: Scored, fit: Fit) -> str:
 def _evidence(advice: Advice) -> Iterator[str]:
     for line in advice.assumed:
         yield f"assumed: {line}"
+    if advice.best.choice.layers:
+        yield f"note: memory: {BUFFERS}"
     yield from trust(advice)
 
 

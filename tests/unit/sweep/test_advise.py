@@ -39,7 +39,16 @@ from moesim.sweep.advise.choices import (
 )
 from moesim.sweep.advise.limits import host_limit, limits, mean_rows
 from moesim.sweep.advise.profiles import upgrade_text, write_upgrade
-from moesim.sweep.advise.room import Room, first_requests, room_of
+from moesim.sweep.advise.room import (
+    MOST_CHOICES,
+    MOST_OF_EVENTS,
+    MOST_WITH_EVENTS,
+    Room,
+    by_events,
+    first_requests,
+    most_choices,
+    room_of,
+)
 from moesim.sweep.advise.upgrades import UPGRADES, changed
 
 SMALL = {
@@ -340,6 +349,28 @@ def test_the_requests_make_a_full_batch_and_never_more_than_the_file_says() -> N
         batching = {"kind": "static", "batch_size": batch}
         data = {"workload": {"phase": "decode", "batching": batching}}
         assert first_requests(load_experiment({**SMALL, **data}).experiment, few) == requests
+
+
+@pytest.mark.parametrize(
+    ("source", "events", "most"),
+    [
+        ({}, (), MOST_CHOICES),
+        ({"hardware": "rtx-4060-8gb", "software": "llama.cpp"}, ("cheapest",), MOST_CHOICES),
+        ({"hardware": "rtx-4060-8gb", "software": "vllm"}, ("cheapest",), MOST_WITH_EVENTS),
+        (
+            {"hardware": "dgx-h100", "parallelism": {"expert": 8}},
+            ("load", "cheapest"),
+            MOST_OF_EVENTS,
+        ),
+    ],
+)
+def test_fewer_choices_are_replayed_where_only_des_plays_them(
+    source: dict[str, Any], events: tuple[str, ...], most: int
+) -> None:
+    own_port = {"hardware": {"gpu": "rtx-3090", "host": "ddr5-6000-2ch-64gb"}}
+    base = load_experiment({**SMALL, **own_port, **source}).experiment
+    assert by_events(base) == events
+    assert most_choices(base, events) == most
 
 
 @pytest.fixture
