@@ -169,12 +169,14 @@ def _say_to(*, as_json: bool) -> Any:
 
 
 def _print_answer(advice: Advice) -> None:
-    from moesim.report.advice_answer import answered
+    from moesim.report.advice_answer import answered, command_lines
 
     console = terminal()
     for part in answered(advice):
         console.print(part)
     typer.echo(f"figure: {advice.folder / 'advice.png'}")
+    for line in command_lines(advice):
+        typer.echo(line)
     typer.echo(f"again:  moesim run {advice.file}")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from moesim.config.counted import counted
+from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import words as machine_words
 from moesim.model import load_model
@@ -130,6 +133,20 @@ def _evidence(advice: Advice) -> Iterator[str]:
     if advice.best.choice.layers:
         yield f"note: memory: {BUFFERS}"
     yield from trust(advice)
+
+
+def command_lines(advice: Advice) -> Iterator[str]:
+    """The line by which the software runs the best choice, and what it leaves open; nothing where
+    no engine's command lines are known for it.
+    """
+    from moesim.experiment.engine_commands import command_of
+
+    assert advice.file is not None, "an answer has its experiment's file"
+    with suppress(InputError):  # software of no engine
+        found = command_of(load_experiment(advice.file, alone=True).experiment)
+        yield from found.notes
+        if found.text is not None:
+            yield f"engine: {found.text}"
 
 
 def comments(advice: Advice) -> Iterator[str]:

@@ -76,8 +76,8 @@ class Configuration:
     @cached_property
     def context_tokens(self) -> int:
         """As asked for, or the longest of the run's requests."""
-        if self.asked_context is not None:
-            return self.asked_context
+        if (asked := self.asked_context or self.experiment.workload.context) is not None:
+            return asked
         from moesim.experiment.loading.traces import trace_of
         from moesim.workload.requests import Requests
 
@@ -88,7 +88,7 @@ class Configuration:
     @cached_property
     def context_note(self) -> str:
         """Where the context is from, if it was not asked for."""
-        if self.asked_context is not None:
+        if (self.asked_context or self.experiment.workload.context) is not None:
             return ""
         what = f"{self.context_tokens} tokens a request, the longest of the run's trace"
         return f"{NOTE}context: {what}; ask for another with --context"

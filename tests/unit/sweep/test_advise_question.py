@@ -238,9 +238,12 @@ def test_the_answer_and_the_experiment_that_repeats_it(
     assert told[0].startswith("Does not fit: 0.027 GB of weights, 0.00105 GB of KV cache")
     assert told[1].startswith("Speed: ")
     heads = [line.partition(":")[0] for line in told]
-    order = ["Speed", "Range", "Placement", "Limited by", "assumed", "replayed", "again"]
+    order = ["Speed", "Range", "Placement", "Limited by", "assumed", "replayed", "engine", "again"]
     assert [heads.index(head) for head in order] == sorted(heads.index(head) for head in order)
     assert any("--n-cpu-moe 3" in line for line in told)
+    line = next(line for line in told if line.startswith("engine: "))
+    assert line.startswith("engine: llama-server -m small-moe.gguf ")
+    assert "--n-cpu-moe 3 -c 256 -np 1" in line
     folder = Path("results/small-moe-on-rtx-3090-256-advice")
     advice = json.loads((folder / "advice.json").read_text())
     assert advice["fewest_layers_on_cpu"] == advice["best"]["layers_on_cpu"] == 3
