@@ -73,11 +73,16 @@ class Configuration:
         """By MoE layer, whether its experts are on the CPU."""
         return self.experiment.experts.on_cpu.of(self.model)
 
+    @property
+    def _given_context(self) -> int | None:
+        asked = self.asked_context
+        return self.experiment.workload.context if asked is None else asked
+
     @cached_property
     def context_tokens(self) -> int:
-        """As asked for, or the longest of the run's requests."""
-        if (asked := self.asked_context or self.experiment.workload.context) is not None:
-            return asked
+        """As asked for, or as the experiment says, or the longest of the run's requests."""
+        if self._given_context is not None:
+            return self._given_context
         from moesim.experiment.loading.traces import trace_of
         from moesim.workload.requests import Requests
 
@@ -88,7 +93,7 @@ class Configuration:
     @cached_property
     def context_note(self) -> str:
         """Where the context is from, if it was not asked for."""
-        if (self.asked_context or self.experiment.workload.context) is not None:
+        if self._given_context is not None:
             return ""
         what = f"{self.context_tokens} tokens a request, the longest of the run's trace"
         return f"{NOTE}context: {what}; ask for another with --context"

@@ -99,7 +99,7 @@ def test_attention_is_split_where_gpus_are_more_than_requests() -> None:
         ("gpt-oss-20", {"gpu": "rtx-3090"}, "MODEL", "did you mean 'gpt-oss-20b'"),
         ("gpt-oss-20b@q4_z", {"gpu": "rtx-3090"}, "MODEL", "no format"),
         ("gpt-oss-20b", {"gpu": "rtx-30900"}, "--gpu", "near it: rtx-3090"),
-        ("gpt-oss-20b", {"gpu": "rtx-3090", "host": "ddr9"}, "--host", "ddr4-3200-2ch"),
+        ("gpt-oss-20b", {"gpu": "rtx-3090", "host": "ddr9"}, "--host", "moesim list hosts"),
         ("gpt-oss-20b", {"gpu": "rtx-3090", "link": "pcie9"}, "--link", "pcie5-x8"),
         ("gpt-oss-20b", {"hardware": "dgx-h1000"}, "--hardware", "did you mean 'dgx-h100'"),
         ("gpt-oss-20b", {"hardware": "dgx-h100", "gpu": "l4"}, "--gpu", "give one"),
