@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from moesim.config.errors import InputError
 from moesim.config.params import Params
 from moesim.model.spec import LayerSpec, ModelSpec
 
-Layer = Annotated[int, Field(ge=0)]
-MATRICES = ("gate", "up", "down")
+EXPERT_TENSORS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+"""Names of a layer's experts in a GGUF file."""
+OTHER_TENSORS = (
+    "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "attn_q_a", "attn_q_b",
+    "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b", "attn_gate", "ssm_in", "ssm_out",
+    "ffn_gate_inp", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_shexp", "ffn_up_shexp",
+    "ffn_down_shexp",
+)  # fmt: skip
+"""Names of what else a layer may have that takes time, of any family."""
+SHOWN = 80
+"""Letters of a pattern that a message shows."""
+_NESTED = re.compile(r"[*+}]\)+[*+{]")
+
+
+def pattern_of(text: str) -> re.Pattern[str]:
+    """``text`` as a pattern of tensors' names; ValueError where it is none, means something else in
+    C++, or would take for ever.
+    """
+    shown = f"{text[:SHOWN]}..." if len(text) > SHOWN else text
+    if _NESTED.search(text):
+        raise ValueError(f"'{shown}' repeats repetitions, which takes for ever; write one of them")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # [[:digit:]] is a set of letters here
+            return re.compile(text)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+        what = f"'{shown}' is no regular expression that moesim reads ({error})"
+        raise ValueError(what) from None
+
+
+def _numbers(value: Any) -> Any:
+    """A number of layers, or a list of them."""
+    numbers = value if isinstance(value, list | tuple) and value else [value]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        what = "is neither a number of layers nor a list of layers, from 0 on"
+        raise ValueError(f"{value!r} {what}; write 14, or [20, 21]")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{value!r} names a layer twice")
+    return tuple(value) if isinstance(value, list) else value
 
 
 class OnCpu(Params):
     """Layers whose experts stay in host memory and are computed there, none of them on the GPU."""
 
-    layers: Layer | tuple[Layer, ...] = Field(
+    layers: Annotated[
+        Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_numbers),
+    ] = Field(
         default=0,
         description="The first so many MoE layers, as llama.cpp's --n-cpu-moe has it; or a list of"
         " the model's layers, from 0 on.",
@@ -33,12 +74,10 @@ class OnCpu(Params):
     @model_validator(mode="after")
     def _one_way(self) -> OnCpu:
         if self.pattern is not None:
+            pattern_of(self.pattern)
             if self.layers:
-                raise ValueError("'layers' and 'pattern' say the same thing twice; write one")
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise ValueError(f"'{self.pattern}' is no regular expression: {error}") from None
+                what = "'layers' and 'pattern' say which layers twice"
+                raise ValueError(f"{what}; write one (also as an axis)")
         return self
 
     def of(self, model: ModelSpec) -> list[bool]:
@@ -67,30 +106,25 @@ class OnCpu(Params):
         return [index in self.layers for index in moe]
 
 
-def tensor_names(layer: LayerSpec) -> tuple[list[str], list[str]]:
-    """The names in a GGUF file of a MoE layer's experts, and of its larger other tensors."""
-    block = f"blk.{layer.index}."
-    experts = [f"{block}ffn_{matrix}_exps.weight" for matrix in MATRICES]
-    others = [f"{block}attn_{part}.weight" for part in ("q", "k", "v", "output")]
-    if layer.moe is not None and layer.moe.shared is not None:
-        others += [f"{block}ffn_{matrix}_shexp.weight" for matrix in MATRICES]
-    return experts, others
-
-
-def _found(pattern: str, model: ModelSpec) -> list[bool]:
-    found = [_taken(re.compile(pattern), layer) for layer in model.moe_layers]
+def _found(text: str, model: ModelSpec) -> list[bool]:
+    pattern = pattern_of(text)
+    found = [_taken(pattern, layer) for layer in model.moe_layers]
     if not any(found):
-        like = tensor_names(model.moe_layers[0])[0][0]
-        what = f"'{pattern}' finds no expert; their names are like {like}"
+        like = _names(model.moe_layers[0], EXPERT_TENSORS)[0]
+        what = f"'{text}' finds no expert; their names are like {like}"
         raise InputError(f"experts.on_cpu.pattern: {what}")
     return found
 
 
+def _names(layer: LayerSpec, tensors: tuple[str, ...]) -> list[str]:
+    return [f"blk.{layer.index}.{tensor}.weight" for tensor in tensors]
+
+
 def _taken(pattern: re.Pattern[str], layer: LayerSpec) -> bool:
-    """Whether ``pattern`` finds all experts of ``layer``, and nothing else that is large."""
-    experts, others = tensor_names(layer)
+    """Whether ``pattern`` finds all experts of ``layer``, and nothing else that takes time."""
+    experts = _names(layer, EXPERT_TENSORS)
     found = [name for name in experts if pattern.search(name)]
-    more = [name for name in others if pattern.search(name)]
+    more = [name for name in _names(layer, OTHER_TENSORS) if pattern.search(name)]
     left = [name for name in experts if name not in found]
     if found and left:
         what = f"finds {found[0]} and not {left[0]}; an expert is on one side as a whole"

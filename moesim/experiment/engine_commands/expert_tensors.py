@@ -13,16 +13,14 @@ without any, that of its block, which is on the GPU from ``layers + 1 - ngl`` on
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
+from moesim.memory.on_cpu import EXPERT_TENSORS, OTHER_TENSORS, pattern_of
 
 CPU, GPU = "CPU", "GPU"
-_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
-_OTHERS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp", "ffn_up", "ffn_up_shexp")
 _ALL_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 """llama.cpp's LLM_FFN_EXPS_REGEX."""
 
@@ -61,14 +59,10 @@ def overrides_of(word: str, value: str) -> Iterator[Override]:
 
 
 def _compiled(word: str, pattern: str) -> re.Pattern[str]:
-    """``pattern``, where it means the same in Python as in C++."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)  # [[:digit:]] is a set of letters here
-            return re.compile(pattern)
-    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
-        what = f"'{pattern}' is no regular expression that moesim reads ({error})"
-        raise InputError([Problem(word, "", what)]) from None
+        return pattern_of(pattern)
+    except ValueError as error:
+        raise InputError([Problem(word, "", str(error))]) from None
 
 
 def first_blocks(count: int) -> Iterator[Override]:
@@ -85,10 +79,10 @@ def all_experts() -> Override:
 def kept(blocks: Sequence[int], layers: int, overrides: Sequence[Override]) -> Kept:
     """Where the experts of the MoE layers ``blocks``, of ``layers`` in all, are kept."""
     places = {
-        block: [_place(f"blk.{block}.{name}.weight", overrides) for name in _EXPERTS]
+        block: [_place(f"blk.{block}.{name}.weight", overrides) for name in EXPERT_TENSORS]
         for block in blocks
     }
-    names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in _OTHERS]
+    names = [f"blk.{block}.{name}.weight" for block in range(layers) for name in OTHER_TENSORS]
     buffers = {place for found in places.values() for place in found} - {CPU, GPU}
     return Kept(
         tuple(2 * found.count(CPU) > len(found) for found in places.values()),

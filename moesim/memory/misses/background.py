@@ -23,7 +23,7 @@ class Background(MissHandling):
     """
 
     kind: Literal["background"] = "background"
-    uploads: Annotated[int, Field(ge=1)] | None = Field(
+    uploads: Annotated[int, Field(ge=1, le=NO_LIMIT)] | None = Field(
         default=None, description="The most copies of a forward pass in a layer; none: no limit."
     )
     forms: ClassVar[tuple[Form, ...]] = FORMS

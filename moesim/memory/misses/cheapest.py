@@ -23,7 +23,7 @@ class Cheapest(MissHandling):
     """
 
     kind: Literal["cheapest"] = "cheapest"
-    uploads: Annotated[int, Field(ge=0)] | None = Field(
+    uploads: Annotated[int, Field(ge=0, le=NO_LIMIT)] | None = Field(
         default=None, description="The most loads of a forward pass in a layer; none: no limit."
     )
     compares: ClassVar[bool] = True
