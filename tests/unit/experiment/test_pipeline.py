@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from moesim.experiment.questions.fit import largest_fit, slots_by_context
 from moesim.experiment.schema.layout import undivided_layers
 from moesim.hardware import CostModel
 from moesim.model import load_model
+from moesim.report.figures.time_breakdown import TimeBreakdown
+from moesim.report.sheet import drawn
+from moesim.trace.routing import Phase
 
 LAYER, EXPERT, EMBEDDING, OTHER = 3_360_000, 98_304, 131_072, 512  # bytes of small-moe
 GIB = 1 << 30
@@ -137,12 +141,41 @@ def test_time_is_that_of_one_gpu_and_the_handoffs(experts: dict[str, Any], count
     one = build(large(1, experts=experts, hardware=big, workload=workload), 12).case
     several = build(large(count, experts=experts, workload=workload), 12).case
     alone = run_replay(one)
-    for played in (run_replay(several), run_des(several)):
+    for played in (run_replay(several), run_des(several, records="expert", check=True)):
         handed = charged(played, "send_recv")
         assert played.duration_ns == alone.duration_ns + handed
         assert handed == (count - 1) * passes_ns(several)
         assert np.array_equal(played.counts.activations, alone.counts.activations)
         assert np.array_equal(played.counts.missed, alone.counts.missed)
+
+
+@pytest.mark.parametrize("way", ["cache", "bypass", "stream"])
+def test_prompts_and_their_staging_buffers(way: str) -> None:
+    """Prompts of 16 tokens at once; two buffers, of an expert or of a whole layer, on each GPU."""
+    more: dict[str, Any] = {
+        "workload": {"phase": "all", "requests": 2, "prefill": {"chunk": 16, "experts": way}},
+        "experts": {"capacity": "8 slots/layer"},
+    }
+    one, several = small(1, None, **more), small(3, None, **more)
+    assert (several.case.schedule.phase == Phase.PREFILL).any()
+    alone, played = run_replay(one.case), run_des(several.case, records="expert", check=True)
+    assert played.duration_ns == alone.duration_ns + charged(played, "send_recv")
+    buffers = {"cache": 0, "bypass": 2, "stream": 2 * 32}[way]
+    held = [(8 * layers + buffers) * EXPERT for layers in (3, 3, 2)]
+    several.footprint.in_flight(played.counts.copies)
+    parts = several.footprint.parts
+    assert (parts["expert_slots"] + parts["copies_in_flight"]).tolist() == [held] * len(played.ends)
+    assert set(np.unique(parts["copies_in_flight"]).tolist()) <= {0, EXPERT}
+    assert parts["copies_in_flight"].any(axis=0).all()
+
+
+def test_the_handoffs_are_a_bar_of_the_time(tmp_path: Path) -> None:
+    moesim.run(large(3), out=tmp_path / "run", limit_steps=20)
+    made = TimeBreakdown().prepare(tmp_path / "run")
+    with drawn(TimeBreakdown(), made) as sheet:
+        names = sheet.axes[0].get_legend_handles_labels()[1]
+    assert "send recv" in names
+    assert made["send_recv_share"][0] > 0
 
 
 def passes_ns(case: Case) -> int:
