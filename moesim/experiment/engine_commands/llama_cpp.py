@@ -276,6 +276,10 @@ def _read_gpus(reading: Reading, model: ModelSpec | None) -> None:
             reading.warn(shares, f"not modelled: {what}")
     if count == 1:
         return
+    if reading.experiment.get("host_layers"):
+        what = f"{count} GPUs beside layers on the CPU (-ngl); read as one"
+        reading.warn(shares or devices, f"not modelled: {what}")
+        return
     reading.put("parallelism.pipeline", count)
     if mode is not None and mode.value != "layer":
         reading.warn(mode, "not modelled: parts of each layer on every GPU; read as whole layers")

@@ -268,6 +268,10 @@ def test_slots_by_layer_share_out_each_gpus_own_slots() -> None:
             "'dgx-h200' has 8 GPUs at most; write 8 or less",
         ),
         (
+            {"host_layers": 3, "workload": {"phase": "decode"}},
+            "of one GPU yet; write pipeline: 1, or experts.on_cpu",
+        ),
+        (
             {"experts": {"policy": {"kind": "lru", "scope": "global"}}},
             "pipeline: 2 has on several GPUs; write scope: layer",
         ),

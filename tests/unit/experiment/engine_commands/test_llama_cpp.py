@@ -375,6 +375,7 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
         ("-ts 1,1 -sm row", 2, ["-sm row: not modelled: parts of each layer on every GPU"]),
         ("-ts 1", 1, []),
         ("-dev none", 1, ["-dev none: not modelled: a run without a GPU"]),
+        ("-ngl 20 -ts 1,1", 1, ["-ts 1,1: not modelled: 2 GPUs beside layers on the CPU (-ngl)"]),
     ],
 )
 def test_layers_over_gpus(options: str, gpus: int, told: list[str]) -> None:
