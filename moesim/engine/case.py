@@ -20,6 +20,7 @@ from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
+from moesim.memory.shares import Share, whole
 from moesim.model.spec import LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
@@ -60,7 +61,8 @@ class Case:
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
     networks and shared experts; ``model`` is then what one of them holds. ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
-    the host takes to begin with its experts of a layer, once a pass.
+    the host takes to begin with its experts of a layer, once a pass. ``stages``: GPUs that hold
+    consecutive layers each and work one after the other, as one GPU of the clock; else empty.
     """
 
     trace: RoutingTrace
@@ -87,6 +89,7 @@ class Case:
     group: int = 1
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
+    stages: tuple[Share, ...] = ()
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when
@@ -103,6 +106,11 @@ class Case:
                 " not, as lru, or a batching that is known beforehand, as static"
             )
         return replace(self, schedule=Timetable(self.scheduler, ended))
+
+    @cached_property
+    def shares(self) -> tuple[Share, ...]:
+        """What each GPU's memory holds: a stage, or all layers."""
+        return self.stages or whole(self.model, self.gpus)
 
     @property
     def bypassed(self) -> NDArray[np.bool_]:

@@ -73,7 +73,8 @@ def _grouped(terms: list[Term]) -> list[tuple[tuple[Stage, str], list[Term]]]:
 def setting_of(case: Case) -> Setting:
     """What decides which operations ``case`` has."""
     on_device = case.decide == "device" and case.needs_decision
-    return Setting(case.group, case.gating.uneven, case.gating.masks, on_device)
+    gating, stages = case.gating, max(1, len(case.stages))
+    return Setting(case.group, gating.uneven, gating.masks, on_device, stages)
 
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:

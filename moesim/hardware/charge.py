@@ -34,12 +34,15 @@ class Stage(IntEnum):
 
 
 class Setting(NamedTuple):
-    """What of a run decides which operations it has; ``group`` GPUs share attention."""
+    """What of a run decides which operations it has; ``group`` GPUs share attention,
+    and layers are split over ``stages`` GPUs.
+    """
 
     group: int
     uneven: bool
     masks: bool
     decides_on_device: bool
+    stages: int = 1
 
 
 @dataclass(frozen=True, eq=False)

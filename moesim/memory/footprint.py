@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.capacity import ExpertCapacity
+from moesim.memory.shares import Share
 from moesim.model.spec import ModelSpec
 
 Ints = NDArray[np.int64]
@@ -80,8 +81,8 @@ def host_layer_bytes(model: ModelSpec) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """Bytes by category: int64[passes, gpus] each; ``host`` bytes on the fullest node's host,
-    ``pinned`` or not.
+    """Bytes by category: int64[passes, gpus] each, of GPUs that hold ``shares``; ``host`` bytes on
+    the fullest node's host, ``pinned`` or not.
 
     ``copies_in_flight`` is room of the expert slots that a copy is filling; it is moved out of
     ``expert_slots`` once the misses are known.
@@ -89,6 +90,7 @@ class Footprint:
 
     parts: dict[str, Ints]
     host: int
+    shares: tuple[Share, ...]
     pinned: bool = True
 
     @property
@@ -100,7 +102,7 @@ class Footprint:
     @classmethod
     def of(
         cls,
-        model: ModelSpec,
+        shares: tuple[Share, ...],
         residences: tuple[Residence, ...],
         *,
         kv_bytes: Ints,
@@ -113,9 +115,10 @@ class Footprint:
         ``pinned``: offloaded experts are in pinned host memory; ``nodes``: hosts that the GPUs are
         spread over evenly, neighbours on the same one; ``host_kv_bytes`` of layers of the host.
         """
-        replicated, ones = replicated_bytes(model), np.ones_like(kv_bytes)
-        resident = np.array([one.resident_bytes(model) for one in residences])
-        pool = np.array([one.pool_bytes(model) for one in residences])
+        ones, every = np.ones_like(kv_bytes), list(zip(shares, residences, strict=True))
+        replicated = np.array([replicated_bytes(share.model) for share in shares])
+        resident = np.array([one.resident_bytes(share.model) for share, one in every])
+        pool = np.array([one.pool_bytes(share.model) for share, one in every])
         parts = {
             "weights": ones * (replicated + resident),
             "kv_cache": kv_bytes,
@@ -123,9 +126,10 @@ class Footprint:
             "expert_slots": ones * pool,
             "copies_in_flight": 0 * ones,
         }
-        offloaded = np.array([one.offloaded_bytes(model) for one in residences])
-        host = int(offloaded.reshape(nodes, -1).sum(axis=1).max()) + host_layer_bytes(model)
-        return cls(parts, host + host_kv_bytes, pinned)
+        offloaded = np.array([one.offloaded_bytes(share.model) for share, one in every])
+        host = int(offloaded.reshape(nodes, -1).sum(axis=1).max()) + host_kv_bytes
+        host += sum(host_layer_bytes(share.model) for share in shares)
+        return cls(parts, host, shares, pinned)
 
     @property
     def pinned_bytes(self) -> int:
@@ -151,18 +155,27 @@ class Footprint:
             if size
         )
         return (
-            f"GPU {gpu} at step {step} needs {_gib(needed)} of {_gib(limit)}, "
+            f"GPU {self._named(int(gpu))} at step {step} needs {_gib(needed)} of {_gib(limit)}, "
             f"{_gib(needed - limit)} too much: {names}"
         )
 
-    def in_flight(self, misses: Ints, model: ModelSpec) -> None:
+    def _named(self, gpu: int) -> str:
+        """A GPU's number, and its layers where others have other ones."""
+        first, last = self.shares[gpu].layers
+        alike = all(share.layers == (first, last) for share in self.shares)
+        return str(gpu) if alike else f"{gpu} (layers {first} to {last})"
+
+    def in_flight(self, misses: Ints) -> None:
         """Move one expert's room from the slots to the copies in flight, in passes with ``misses``
-        int64[passes, MoE layers, gpus], or of equal layers as one.
+        int64[passes, MoE layers, gpus of the clock], or of equal layers as one.
         """
-        sizes = np.array(expert_bytes(model)[: misses.shape[1]])[:, None]
-        moved = np.where(misses > 0, sizes, 0).max(axis=1)
-        self.parts["copies_in_flight"] += moved
-        self.parts["expert_slots"] -= moved
+        for gpu, share in enumerate(self.shares):
+            apart = share.moe.stop <= misses.shape[1]
+            own = misses[:, share.moe if apart else slice(0, 1), share.gpu]
+            sizes = np.array(expert_bytes(share.model)[: own.shape[1]], np.int64)
+            moved = np.where(own > 0, sizes, 0).max(axis=1, initial=0)
+            self.parts["copies_in_flight"][:, gpu] += moved
+            self.parts["expert_slots"][:, gpu] -= moved
 
     def at_peak(self) -> dict[str, int]:
         """Bytes by category where the total is largest."""

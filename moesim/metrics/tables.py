@@ -88,7 +88,8 @@ def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> p
     total = footprint.total
     step, gpu = np.unravel_index(int(total.argmax()), total.shape)
     rows = slice(None) if outcome is not None else slice(int(step), int(step) + 1)
-    time = outcome.starts[:, gpu] if outcome is not None else np.zeros(1, np.int64)
+    clock = footprint.shares[int(gpu)].gpu
+    time = outcome.starts[:, clock] if outcome is not None else np.zeros(1, np.int64)
     parts = {name: part[rows, gpu] for name, part in footprint.parts.items()}
     return pd.DataFrame(
         {"time_ns": time, **parts, "host_bytes": footprint.host, "capacity_bytes": limit}

@@ -129,7 +129,8 @@ def _ttft(summary: Mapping[str, Any]) -> list[Row]:
 def _rows(summary: Mapping[str, Any]) -> list[Row]:
     get = summary.get
     memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
-    peak = [("peak memory of a GPU", gib(get("peak_memory_bytes"))), *memory, *_host(summary)]
+    whole = ("peak memory of a GPU", gib(get("peak_memory_bytes")))
+    peak = [whole, *memory, *_stages(summary), *_host(summary)]
     if summary["status"] != "ok":
         return [("slots per layer", _slots(summary)), *peak]
     hits = f"{percent(get('hit_ratio_per_expert'))} of experts"
@@ -174,6 +175,18 @@ def _slots(summary: Mapping[str, Any]) -> str:
     text = number(summary.get("slots_per_layer"))
     every = [slots for gpu in summary.get("slots_by_layer") or () for slots in gpu]
     return f"{text}, from {min(every)} to {max(every)}" if every else text
+
+
+def _stages(summary: Mapping[str, Any]) -> list[Row]:
+    """What the GPU of each stage holds at most, where layers are split over GPUs."""
+    rows = enumerate(summary.get("stages") or ())
+    return [
+        (
+            f"GPU {gpu}: layers {row['first_layer']} to {row['last_layer']}",
+            f"{gib(row['peak_memory_bytes'])}, {number(row['slots_per_layer'])} slots per layer",
+        )
+        for gpu, row in rows
+    ]
 
 
 def _host(summary: Mapping[str, Any]) -> list[Row]:

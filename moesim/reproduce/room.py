@@ -44,7 +44,7 @@ def _grown(case: Case, times: float) -> Footprint:
     encodes = layers[0].stack == "encoder"
     logits = np.zeros_like(tokens) if encodes else tokens
     return Footprint.of(
-        case.model,
+        case.shares,
         residences_of(case),
         kv_bytes=kv + held * case.model.source_bytes_per_token,
         live=live_parts(widths_of(case), rows_alike(case, tokens), tokens, logits),

@@ -48,6 +48,15 @@ class PriceError(Shape):
     __pydantic_extra__: Numbers
 
 
+class StageRow(Shape):
+    """A row of the summary's ``stages``."""
+
+    first_layer: int
+    last_layer: int
+    peak_memory_bytes: int
+    slots_per_layer: int | None
+
+
 class Summary(Shape):
     """``summary.json``, and a point's summary in a sweep's log; what is not named is a number."""
 
@@ -65,6 +74,7 @@ class Summary(Shape):
     after_warm_up: dict[str, Number | Numbers] | None = None
     intervals: Intervals | None = None
     slots_by_layer: list[list[int]] | None = None
+    stages: list[StageRow] | None = None
     model_notes: list[str] | None = None
     host_notes: list[str] | None = None
     __pydantic_extra__: Numbers

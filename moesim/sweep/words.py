@@ -23,6 +23,7 @@ def in_words(value: Any) -> str:
 
 NAMED = {
     "experts.on_cpu.layers": "layers on the CPU",
+    "parallelism.pipeline": "pipeline stages",
     "experts.on_cpu.pattern": "experts on the CPU",
 }
 """Axes whose last word says too little."""

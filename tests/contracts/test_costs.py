@@ -41,6 +41,7 @@ SHAPES = {
     "head": (ROWS,),
     "masks": (LAYER, ROWS, 32, 64),
     "permute": (LAYER, ROWS),
+    "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
 }
 OTHER = {
@@ -75,7 +76,8 @@ def test_contract(kind: str, card: str, prices: str) -> None:
 def test_a_pass_is_charged_alone(kind: str, name: str, card: str) -> None:
     model = load_model(name)
     operation = CostModel(load_hardware(card), model).operations[kind]
-    settings = (PLAIN, Setting(group=1, uneven=False, masks=True, decides_on_device=True))
+    masks = Setting(group=1, uneven=False, masks=True, decides_on_device=True)
+    settings = (PLAIN, masks, PLAIN._replace(stages=3))
     for setting in settings:
         shapes = shapes_of([0, 1, 5, 64, 700], setting)
         for layer in dict.fromkeys(model.layers):

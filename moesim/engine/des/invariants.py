@@ -9,7 +9,6 @@ import numpy as np
 
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome, Span
-from moesim.hardware.charge import CHARGES
 
 
 class Invariants:
@@ -115,7 +114,7 @@ class Invariants:
                 edges = [begin[gpu], *(span.end_ns for span in parts)]
                 said = f"GPU {gpu} step {step} has a gap"
                 assert [*(span.start_ns for span in parts), end[gpu]] == edges, said
-                sums = dict.fromkeys(CHARGES, 0)
+                sums = dict.fromkeys(outcome.categories, 0)
                 for span in parts:
                     sums[span.category] += span.end_ns - span.start_ns
                 assert list(sums.values()) == charges[step][gpu], f"{said} in its charges"

@@ -16,11 +16,12 @@ from moesim.experiment.building.execution import execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.slots import check_loads, slots_of_run
+from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
-from moesim.experiment.schema.layout import Layout, undivided_heads
+from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
@@ -50,15 +51,38 @@ class Built:
 
     @property
     def slots_per_layer(self) -> list[int]:
-        """By GPU, what each MoE layer has; where they differ the mean, rounded down."""
-        per_layer: list[int] = self.case.slots.mean(axis=1).astype(int).tolist()
-        return per_layer
+        """By GPU with MoE layers, what each of these has; where they differ the mean, rounded
+        down.
+        """
+        return [int(np.mean(slots)) for slots in self._slots if slots]
 
     @property
     def slots_by_layer(self) -> list[list[int]] | None:
         """By GPU and MoE layer, where layers differ; else None."""
-        slots = self.case.slots
-        return slots.tolist() if (slots != slots[:, :1]).any() else None
+        differ = any(len(set(slots)) > 1 for slots in self._slots)
+        return self._slots if differ else None
+
+    @property
+    def stages(self) -> list[dict[str, int | None]]:
+        """By stage its first and last layer, the most bytes of its GPU, and the slots of each of
+        its MoE layers as in ``slots_per_layer``, None without one.
+        """
+        peaks = self.footprint.total.max(axis=0).tolist()
+        rows = zip(self.case.stages, peaks, self._slots, strict=True)
+        return [
+            {
+                "first_layer": share.layers[0],
+                "last_layer": share.layers[1],
+                "peak_memory_bytes": peak,
+                "slots_per_layer": int(np.mean(slots)) if slots else None,
+            }
+            for share, peak, slots in rows
+        ]
+
+    @property
+    def _slots(self) -> list[list[int]]:
+        """By GPU and MoE layer that it holds."""
+        return [self.case.slots[share.gpu, share.moe].tolist() for share in self.case.shares]
 
     @property
     def out_of_memory(self) -> str | None:
@@ -87,7 +111,8 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     tell_components(experiment)
     hardware: HardwareProfile = needed("hardware", experiment.hardware, experiment.folders)
     layout = Layout.of(experiment, hardware)
-    case = _placed(experiment, _case(experiment, hardware, layout), limit_of(hardware))
+    case = _divided(experiment, _case(experiment, hardware, layout), layout)
+    case = _placed(experiment, case, limit_of(hardware))
     if limit_steps is not None:
         case = _first(case, limit_steps)
     case = _linked(case, hardware, layout)
@@ -102,6 +127,8 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
         raise InputError(f"parallelism.dense: {what}; write data")
+    if (what := undivided_layers(model, layout.stages)) is not None:
+        raise InputError(f"parallelism.pipeline: {what}")
     return with_host_layers(sliced(model, layout.group), experiment.host_layers)
 
 
@@ -153,6 +180,13 @@ def _prices(
         gpus_per_node=-(-layout.gpus_per_node // hardware.host.numa_nodes.value),
         nodes=layout.nodes,
     )
+
+
+def _divided(experiment: Experiment, case: Case, layout: Layout) -> Case:
+    """``case`` with its layers divided over GPUs, if they are."""
+    if layout.stages == 1:
+        return case
+    return replace(case, stages=stages_of_run(case, experiment.experts, layout.stages))
 
 
 def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:

@@ -9,7 +9,7 @@ from moesim.engine.case import Case, Ints
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
-from moesim.memory.live import Widths, live_parts
+from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
@@ -18,26 +18,61 @@ from moesim.workload.sources import SourceSums
 
 def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     """Bytes of every pass of ``case``."""
-    kv, of_host = np.zeros((2, case.schedule.passes, case.gpus), np.int64)
-    sums: dict[int | None, AttentionSums] = {}
-    for layer in case.model.layers:
-        window = layer.attention.window
-        if window not in sums:
-            sums[window] = AttentionSums.of(case.schedule, case.trace, case.gpus, window)
-        cached = sums[window].of_groups(case.group).cached_tokens
-        kv += cached * layer.gpu_kv_bytes_per_token
-        of_host += cached * (layer.attention.kv_bytes_per_token - layer.gpu_kv_bytes_per_token)
-    if source_bytes := case.model.source_bytes_per_token:
-        sources = SourceSums.of(case.schedule, case.trace, case.gpus)
-        kv += sources.of_groups(case.group).cached_tokens * source_bytes
+    sums = sums_of(case)
     of_gpus = next(iter(sums.values()))
     tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
     logits = logits_of(case.software, tokens, case.schedule.phase)
-    live = live_parts(widths_of(case), rows_of_run(case, tokens), present, logits)
+    live = live_of(case, rows_of_run(case, tokens), present, logits)
     return Footprint.of(
-        case.model, residences, kv_bytes=kv, live=live, pinned=pins(case), nodes=case.nodes,
-        host_kv_bytes=int(of_host.max(initial=0)),
+        case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
+        pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
     )  # fmt: skip
+
+
+def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
+    """Bytes int64[passes, shares] of the caches."""
+    cached = {window: one.of_groups(case.group).cached_tokens for window, one in sums.items()}
+    sources = None
+    if case.model.source_bytes_per_token:
+        of_sources = SourceSums.of(case.schedule, case.trace, case.gpus)
+        sources = of_sources.of_groups(case.group).cached_tokens
+    kv = np.zeros((case.schedule.passes, len(case.shares)), np.int64)
+    for place, share in enumerate(case.shares):
+        for layer in share.model.layers:
+            tokens = cached[layer.attention.window][:, share.gpu]
+            kv[:, place] += tokens * layer.gpu_kv_bytes_per_token
+        if sources is not None:
+            kv[:, place] += sources[:, share.gpu] * share.model.source_bytes_per_token
+    return kv
+
+
+def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
+    """The most bytes that layers of the host cache."""
+    kv = np.zeros((case.schedule.passes, case.gpus), np.int64)
+    for layer in case.model.layers:
+        of_host = layer.attention.kv_bytes_per_token - layer.gpu_kv_bytes_per_token
+        kv += sums[layer.attention.window].of_groups(case.group).cached_tokens * of_host
+    return int(kv.max(initial=0))
+
+
+def sums_of(case: Case) -> dict[int | None, AttentionSums]:
+    """By sliding window of the model's layers, what passes attend to on each GPU."""
+    windows = dict.fromkeys(layer.attention.window for layer in case.model.layers)
+    schedule, trace = case.schedule, case.trace
+    return {window: AttentionSums.of(schedule, trace, case.gpus, window) for window in windows}
+
+
+def live_of(case: Case, rows: LayerRows, tokens: Ints, logits: Ints) -> dict[str, Ints]:
+    """What is live int64[passes, shares] of ``tokens`` int64[passes, gpus].
+
+    The last stage alone has the ``logits``; each has the rows of the model's fullest MoE layer.
+    """
+    widths = widths_of(case)
+    ends = [live_parts(widths, rows, tokens, logits)]
+    if len(case.stages) > 1:
+        before = live_parts(widths, rows, tokens, np.zeros_like(logits))
+        ends = [before] * (len(case.stages) - 1) + ends
+    return {name: np.concatenate([one[name] for one in ends], axis=1) for name in ends[0]}
 
 
 def widths_of(case: Case) -> Widths:
@@ -64,12 +99,12 @@ def residences_of(case: Case) -> tuple[Residence, ...]:
     buffers = case.policy.shared_buffers()
     return tuple(
         Residence(
-            len(case.local_experts(gpu)),
-            tuple(case.slots[gpu].tolist()),
+            len(case.local_experts(share.gpu)),
+            tuple(case.slots[share.gpu, share.moe].tolist()),
             buffers,
-            staging_of(case, gpu),
+            staging_of(case, share.gpu),
         )
-        for gpu in range(case.gpus)
+        for share in case.shares
     )
 
 

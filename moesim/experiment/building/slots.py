@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.config.capacity import ExpertCapacity
 from moesim.config.errors import InputError
@@ -18,6 +19,7 @@ from moesim.experiment.building.footprints import footprint_of, staging_of
 from moesim.experiment.schema.experiment import Experts
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
+from moesim.memory.shares import Share
 from moesim.memory.slots import EqualSlots
 
 
@@ -28,27 +30,43 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends. Raises InputError where
     the layers on the CPU are no MoE layers of the model, or do not go together with the rest.
     """
-    local = [len(case.local_experts(gpu)) for gpu in range(case.gpus)]
-    on_cpu, nothing = np.array(room.on_cpu.of(case.model)), (0,) * len(case.model.moe_layers)
+    shares, on_cpu = case.shares, np.array(room.on_cpu.of(case.model))
+    local = [len(case.local_experts(share.gpu)) for share in shares]
     if on_cpu.any():
         _check_on_cpu(case, room)
-    sizes = [size for size, host in zip(expert_bytes(case.model), on_cpu, strict=True) if not host]
+    sizes = [_sizes(share, on_cpu) for share in shares]
     if room.capacity.kind == "auto":
-        residences = (
-            Residence(count, nothing, staging=staging_of(case, gpu))
-            for gpu, count in enumerate(local)
-        )
-        without = footprint_of(case, tuple(residences))
-        slots = [max(1, count) for count in slots_beside(without, sizes, local, limit_bytes)]
+        slots = _beside_all_else(case, sizes, local, limit_bytes)
     else:
-        slots = [slots_of(room.capacity, sizes, count) for count in local]
-    equal = np.repeat(np.array(slots, np.int64)[:, None], len(nothing), axis=1)
+        slots = [slots_of(room.capacity, *one) for one in zip(sizes, local, strict=True)]
+    equal = np.zeros((case.gpus, len(on_cpu)), np.int64)
+    for share, count in zip(shares, slots, strict=True):
+        equal[share.gpu, share.moe] = count
     if case.policy.scope == "global" and room.capacity.kind == "bytes":
-        equal[:, ~on_cpu] = [_of_pool(room.capacity, sizes, count) for count in local]
+        pools = [_of_pool(room.capacity, *one) for one in zip(sizes, local, strict=True)]
+        equal[:, ~on_cpu] = pools
     equal[:, on_cpu] = 0
     if isinstance(room.slots, EqualSlots):
         return equal
     return _by_layer(case, equal, room.slots.first_part)
+
+
+def _sizes(share: Share, on_cpu: NDArray[np.bool_]) -> list[int]:
+    """Bytes of an expert by MoE layer of ``share`` that is not on the CPU."""
+    every = zip(expert_bytes(share.model), on_cpu[share.moe], strict=True)
+    return [size for size, host in every if not host]
+
+
+def _beside_all_else(
+    case: Case, sizes: Sequence[Sequence[int]], local: Sequence[int], limit_bytes: int
+) -> list[int]:
+    """By GPU, the slots a layer that fit beside everything but experts, at least 1."""
+    residences = (
+        Residence(count, (0,) * len(share.model.moe_layers), staging=staging_of(case, share.gpu))
+        for share, count in zip(case.shares, local, strict=True)
+    )
+    without = footprint_of(case, tuple(residences))
+    return [max(1, count) for count in slots_beside(without, sizes, local, limit_bytes)]
 
 
 def _check_on_cpu(case: Case, room: Experts) -> None:
@@ -76,13 +94,14 @@ def check_loads(case: Case, room: Experts) -> None:
 
 
 def slots_beside(
-    others: Footprint, sizes: Sequence[int], local: Sequence[int], limit_bytes: int
+    others: Footprint, sizes: Sequence[Sequence[int]], local: Sequence[int], limit_bytes: int
 ) -> list[int]:
     """By GPU, the most whole slots a layer beside the ``others`` at their fullest pass, from 0 to
     ``local``, of layers whose experts have ``sizes``. A copy in flight fills a slot, so it needs no
     room of its own.
     """
-    fits = (limit_bytes - others.total.max(axis=0)) // max(1, sum(sizes))
+    of_all = np.array([max(1, sum(of_layers)) for of_layers in sizes])
+    fits = (limit_bytes - others.total.max(axis=0)) // of_all
     return np.clip(fits, 0, local).tolist()  # type: ignore[no-any-return]
 
 
@@ -107,13 +126,14 @@ def _by_layer(case: Case, equal: Ints, first_part: float) -> Ints:
         return equal
     last = through[max(1, ceil(Fraction(str(first_part)) * len(through))) - 1]
     routing = Routing(replace(case, schedule=case.schedule.first(int(last) + 1)))
-    sizes, slots = expert_bytes(case.model), equal.copy()
-    first = case.order == "resident_first"
-    for gpu, experts in enumerate(len(local) for local in routing.local):
-        if equal[gpu, 0] < experts:
-            active_experts = _active_experts(routing, gpu)
+    slots, first = equal.copy(), case.order == "resident_first"
+    for share in case.shares:
+        experts, own = len(routing.local[share.gpu]), equal[share.gpu, share.moe]
+        if (own < experts).any():
+            active_experts = _active_experts(routing, share.gpu)[share.moe]
             curves = [lru_curve(layer, experts, resident_first=first) for layer in active_experts]
-            slots[gpu] = share_out(curves, sizes, int(equal[gpu, 0]))
+            shared = share_out(curves, expert_bytes(share.model), int(own[0]))
+            slots[share.gpu, share.moe] = shared
     return slots
 
 

@@ -20,6 +20,7 @@ from moesim.experiment.engine_commands.words import (
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.rules import may_miss
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.shares import Share
 from moesim.model import ModelSpec
 
 Folders = tuple[Path, ...]
@@ -114,6 +115,15 @@ class Configuration:
         slots = case.slots[:, [not host for host in on_cpu]]
         local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
         return None if not slots.size or slots.min() >= local else int(slots.min())
+
+    @cached_property
+    def stages(self) -> tuple[Share, ...]:
+        """The layers of each GPU; none where they are not split over GPUs."""
+        if self.experiment.parallelism.pipeline == 1:
+            return ()
+        from moesim.experiment.building.build import build
+
+        return build(self.experiment).case.stages
 
 
 @dataclass

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import inf
 from typing import ClassVar
 
 from moesim.config.counted import counted
-from moesim.config.errors import InputError
+from moesim.config.errors import InputError, Problem
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import (
     NOTE,
@@ -36,7 +39,9 @@ from moesim.experiment.engine_commands.model_names import (
     usual_mix,
 )
 from moesim.experiment.engine_commands.serving import put_named
-from moesim.experiment.engine_commands.words import Line, Option
+from moesim.experiment.engine_commands.words import Given, Line, Option
+from moesim.memory.on_cpu import OnCpu
+from moesim.memory.shares import stages
 from moesim.model import ModelSpec
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
@@ -44,6 +49,9 @@ from moesim.model.gguf.recipes import RECIPES, SAME
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
 """Defaults of -ub and -b."""
 ALL_LAYERS = 99
+OVERLAP = (
+    "GPUs that hold layers each work one after the other here; llama.cpp overlaps parts of a prompt"
+)
 _PROGRAM = re.compile(
     r"llama-(server|cli|completion|bench|batched-bench|sweep-bench|parallel|perplexity|mtmd-cli)"
     r"(\.exe)?|.*llama\.cpp:(server|full|light)\S*"
@@ -78,6 +86,7 @@ class LlamaCpp(Engine):
         on_gpu = layers + 1 - host if host else ALL_LAYERS
         words = ["llama-server", "-m", name, "-ngl", str(on_gpu)]
         words += words_of([layer.index for layer in asked.model.moe_layers], asked.on_cpu)
+        words += _split(asked)
         if asked.slots is not None:
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
@@ -96,6 +105,7 @@ class LlamaCpp(Engine):
         model = _read_model(reading, folders)
         _read_experts(reading, model)
         _read_workload(reading, model)
+        _read_gpus(reading, model)
         line = reading.line
         if (attention := line.last("-fa")) and attention.value.lower() in ("off", "0", "false"):
             reading.warn(attention, "not modelled: times are those of FlashAttention")
@@ -153,6 +163,14 @@ def _why_not(asked: Configuration) -> Iterator[str]:
         )
 
 
+def _split(asked: Configuration) -> list[str]:
+    """Of each GPU how many layers; the output counts as one of the last."""
+    if not asked.stages:
+        return []
+    *first, last = (len(share.model.layers) for share in asked.stages)
+    return ["-sm", "layer", "-ts", ",".join(map(str, (*first, last + 1)))]
+
+
 def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     """The GGUF file of the line, and what is to be said of it."""
     model = asked.experiment.model
@@ -181,6 +199,8 @@ def _defaults(asked: Configuration) -> Iterator[str]:
     if workload.prefill.chunk is None and workload.phase != "decode":
         what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"
         yield f"{NOTE}workload.prefill.chunk: {what}"
+    if asked.stages:
+        yield f"{NOTE}parallelism.pipeline: {OVERLAP}"
     if any(asked.on_cpu):
         yield f"{NOTE}threads: left to llama.cpp, which takes the physical cores (-t)"
 
@@ -232,11 +252,74 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         names = f"{found.others[0]}, {counted(len(found.others), 'tensor')} in all"
         reading.warn("-ot", f"not modelled: what is on the CPU beside experts ({names})")
     if found.devices:
-        reading.warn("-ot", f"not modelled: experts on {', '.join(found.devices)}; read as one GPU")
+        what = f"experts on {', '.join(found.devices)}; read with their layers"
+        reading.warn("-ot", f"not modelled: {what}")
     if gpu_layers is not None and gpu_layers <= len(model.layers):
         reading.put("host_layers", len(model.layers) + 1 - max(1, gpu_layers))
         if not gpu_layers:
             reading.warn("-ngl 0", "not modelled: the output's product on the CPU")
+
+
+def _read_gpus(reading: Reading, model: ModelSpec | None) -> None:
+    """How many GPUs the layers are split over."""
+    line = reading.line
+    mode, shares, devices = line.last("-sm"), line.last("-ts"), line.last("-dev")
+    if devices is not None and devices.value == "none":
+        reading.warn(devices, "not modelled: a run without a GPU")
+    if mode is not None and mode.value == "none":
+        return
+    count = len(devices.value.split(",")) if devices is not None else 1
+    if shares is not None and (found := _shares(line, shares)):
+        count = len(found)
+        if model is not None and not _as_divided(found, reading, model):
+            what = "read as the layers on each GPU that make the fullest one's bytes the fewest"
+            reading.warn(shares, f"not modelled: {what}")
+    if count == 1:
+        return
+    if reading.experiment.get("host_layers"):
+        what = f"{count} GPUs beside layers on the CPU (-ngl); read as one"
+        reading.warn(shares or devices, f"not modelled: {what}")
+        return
+    reading.put("parallelism.pipeline", count)
+    if mode is not None and mode.value != "layer":
+        reading.warn(mode, "not modelled: parts of each layer on every GPU; read as whole layers")
+    reading.note("parallelism.pipeline", OVERLAP)
+
+
+def _shares(line: Line, given: Given) -> list[float]:
+    """What -ts gives each GPU that has something."""
+    try:
+        found = [float(share) for share in re.split(r"[,/]+", given.value)]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= share < inf for share in found) or not any(found):
+        what = f"'{given.value}' has no share of each GPU; write 1,1"
+        line.problems.append(Problem(given.word, "", what))
+        return []
+    return [share for share in found if share]
+
+
+def _as_divided(shares: Sequence[float], reading: Reading, model: ModelSpec) -> bool:
+    """Whether ``shares`` of the layers and the output, which llama.cpp divides by their number, end
+    within a layer of where moesim's stages do.
+    """
+    ends = [end / sum(shares) for end in accumulate(shares)][:-1]
+    every = len(model.layers) + 1
+    places = [bisect_right(ends, place / every) for place in range(every)]
+    firsts = [places.index(gpu) if gpu in places else every for gpu in range(1, len(shares))]
+    if len(shares) > len(model.layers):
+        return False
+    on_cpu = OnCpu(**reading.experiment.get("experts", {}).get("on_cpu", {})).of(model)
+    moe = [layer.moe for layer in model.moe_layers if layer.moe]
+    slots = [0 if host else one.experts for one, host in zip(moe, on_cpu, strict=True)]
+    batching = reading.experiment.get("workload", {}).get("batching", {})
+    tokens = (reading.context_tokens or 0) * batching.get("batch_size", 1)
+    cached = [
+        min(tokens, layer.attention.window or tokens) * layer.attention.kv_bytes_per_token
+        for layer in model.layers
+    ]
+    own = [share.layers[0] for share in stages(model, slots, cached, len(shares))[1:]]
+    return all(abs(first - mine) <= 1 for first, mine in zip(firsts, own, strict=True))
 
 
 def _read_cache(reading: Reading, slots: int, *, all_on_cpu: bool) -> None:

@@ -14,7 +14,6 @@ READ, NOT_MODELLED = Effect.READ, Effect.NOT_MODELLED
 NOTHING, SWITCH = Takes.NOTHING, Takes.SWITCH
 _KV = "the KV cache is in fp16, as moesim has it for every GGUF model"
 _DRAFT = "speculative decoding; each pass is of one token a request"
-_SPLIT = "layers or rows over several GPUs; an experiment has one GPU, or splits experts"
 LLAMA_CPP = (
     Option("-m --model", READ),
     Option("-hf -hfr --hf-repo", READ),
@@ -35,10 +34,10 @@ LLAMA_CPP = (
     Option("-ctv --cache-type-v", NOT_MODELLED, why=_KV, harmless=("f16",)),
     Option("-nkvo --no-kv-offload", NOT_MODELLED, SWITCH, "the KV cache stays on the GPU"),
     Option("-ncffn --n-cpu-ffn", NOT_MODELLED, why="dense networks stay on the GPU"),
-    Option("-ts --tensor-split", NOT_MODELLED, why=_SPLIT),
-    Option("-sm --split-mode", NOT_MODELLED, why=_SPLIT, harmless=("none", "layer")),
-    Option("-dev --device", NOT_MODELLED, why=_SPLIT),
-    Option("--rpc", NOT_MODELLED, why=_SPLIT),
+    Option("-ts --tensor-split", READ),
+    Option("-sm --split-mode", READ),
+    Option("-dev --device", READ),
+    Option("--rpc", NOT_MODELLED, why="layers on GPUs of other machines"),
     Option("-tb --threads-batch", NOT_MODELLED,
            why="threads of prompts; those of -t compute"),
     Option("--numa", NOT_MODELLED, why="all NUMA nodes of the host share its experts evenly"),

@@ -17,6 +17,8 @@ from moesim.experiment.schema.layout import Layout
 from moesim.model.chosen import FORMATS, split_format
 from moesim.placement.eplb import Eplb
 
+MICRO_BATCHES = "GPUs that hold layers each work one after the other here; servers overlap batches"
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -69,6 +71,29 @@ def put_ranks(reading: Reading, ranks: Ranks) -> None:
             f"{ranks.group} GPUs share the attention of a request; read as the {of_node} of a node"
         )
         reading.warn("attention", f"not modelled: {what}")
+
+
+def put_stages(reading: Reading, word: str, gpus: int) -> None:
+    """Put the layers split over GPUs by the option ``word``, beside ``gpus`` that share each
+    layer's work.
+    """
+    stages = reading.line.whole(word, 1) or 1
+    if stages == 1:
+        return
+    if gpus > 1:
+        what = f"layers over GPUs beside {gpus} that share each layer; read as those {gpus} alone"
+        reading.warn(f"{word} {stages}", f"not modelled: {what}")
+        return
+    reading.put("parallelism.pipeline", stages)
+    reading.warn(f"{word} {stages}", f"not modelled: {MICRO_BATCHES}")
+
+
+def stages_note(asked: Configuration) -> list[str]:
+    """What a server does otherwise where layers are split over GPUs."""
+    if asked.experiment.parallelism.pipeline == 1:
+        return []
+    what = f"{MICRO_BATCHES}; the engine divides numbers of layers, not bytes"
+    return [f"{NOTE}parallelism.pipeline: {what}"]
 
 
 def put_batch(reading: Reading, word: str, batch: int | None) -> None:

@@ -26,6 +26,8 @@ from moesim.experiment.engine_commands.serving import (
     put_eplb,
     put_model,
     put_ranks,
+    put_stages,
+    stages_note,
     why_not_served,
 )
 from moesim.experiment.engine_commands.sglang_options import SGLANG
@@ -72,7 +74,8 @@ class Sglang(Engine):
         elif chosen is not None:
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
         words += [*_ranks(asked), *limits(asked)]
-        notes += [*filter(None, [asked.context_note]), *batch_note(asked), *software_note(asked)]
+        notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        notes += software_note(asked)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
@@ -92,6 +95,7 @@ def read_server(reading: Reading) -> None:
     attention = _attention_ranks(reading)
     whole = (line.whole("--ep-size", 1) or 1) == gpus
     put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes))
+    put_stages(reading, "--pp-size", gpus)
     put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
     budget = line.whole("--chunked-prefill-size", -1)
     if budget is not None and budget > 0:
@@ -118,6 +122,8 @@ def _attention_ranks(reading: Reading) -> int:
 
 def _ranks(asked: Configuration) -> list[str]:
     layout = layout_of(asked)
+    if layout.stages > 1:
+        return ["--pp-size", str(layout.stages)]
     if layout.gpus == 1:
         return []
     words = ["--tp-size", str(layout.gpus), "--ep-size", str(layout.gpus)]

@@ -33,6 +33,8 @@ from moesim.experiment.engine_commands.serving import (
     put_eplb,
     put_model,
     put_ranks,
+    put_stages,
+    stages_note,
     why_not_served,
 )
 from moesim.experiment.engine_commands.words import Effect, Line, Option, Takes
@@ -60,7 +62,7 @@ OPTIONS = (
     Option("--eplb-config", READ),
     Option("--num-redundant-experts", READ),
     Option("--expert-placement-strategy", READ),
-    Option("--pipeline-parallel-size -pp", NOT_MODELLED, why="layers over GPUs", harmless=("1",)),
+    Option("--pipeline-parallel-size -pp", READ),
     Option("--cpu-offload-gb", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
     Option("--offload-group-size", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
     Option("--offload-num-in-group", NOT_MODELLED, why=_WHOLE_WEIGHTS),
@@ -129,7 +131,7 @@ class Vllm(Engine):
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += _launches(asked)
-        notes += [*filter(None, [asked.context_note]), *batch_note(asked)]
+        notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:
@@ -144,6 +146,7 @@ class Vllm(Engine):
         nodes = data // local if local and local < data else None
         whole = line.has("--enable-expert-parallel")
         put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes))
+        put_stages(reading, "--pipeline-parallel-size", tensor * data)
         batch = line.whole("--max-num-seqs", 1)
         put_batch(reading, "--max-num-seqs", batch and batch * data)
         budget = line.whole("--max-num-batched-tokens", 1)
@@ -155,6 +158,8 @@ class Vllm(Engine):
 
 def _ranks(asked: Configuration) -> list[str]:
     layout = layout_of(asked)
+    if layout.stages > 1:
+        return ["--pipeline-parallel-size", str(layout.stages)]
     if layout.gpus == 1:
         return []
     data = layout.gpus // layout.group

@@ -12,7 +12,7 @@ from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded
 from moesim.experiment.schema.experiment import Experiment
-from moesim.experiment.schema.layout import Layout, undivided_heads
+from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import load_software
 from moesim.placement.plan import PlanFile, read_plan
 
@@ -120,15 +120,19 @@ def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict |
     hardware = loaded("hardware", experiment.hardware, experiment.folders)
     if hardware is None:
         return None
-    keys = ("parallelism.expert", "parallelism.nodes", "hardware")
+    keys = ("parallelism.expert", "parallelism.nodes", "parallelism.pipeline", "hardware")
     try:
         layout = Layout.of(experiment, hardware)
     except InputError as error:
         at, _, what = error.problems[0].what.partition(": ")
         return Conflict((at, *(key for key in keys if key != at)), what)
-    if model is None or (what := undivided_heads(model, layout.group) or "") == "":
+    if model is None:
         return None
-    return Conflict(("parallelism.dense", *keys, "model"), f"{what}; write dense: data")
+    if (layers := undivided_layers(model, layout.stages)) is not None:
+        return Conflict(("parallelism.pipeline", "model"), layers)
+    if (heads := undivided_heads(model, layout.group)) is not None:
+        return Conflict(("parallelism.dense", *keys, "model"), f"{heads}; write dense: data")
+    return None
 
 
 def one_memory_holds_all(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -154,6 +158,17 @@ def host_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict
     what = f"{counted(gpus, 'GPU')} share {counted(host.numa_nodes.value, 'NUMA node')}, and"
     what += f" host.{given[0]} is of a host that works for one GPU; leave it out, or write 1"
     return Conflict(("parallelism.expert", "parallelism.nodes", "hardware"), what)
+
+
+def pool_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A slot of a pool is in the memory of one GPU."""
+    del model
+    stages = experiment.parallelism.pipeline
+    if stages == 1 or experiment.experts.policy.scope != "global":
+        return None
+    what = f"'global' shares slots over layers, which pipeline: {stages} has on several GPUs"
+    keys = ("experts.policy.scope", "experts.policy", "parallelism.pipeline")
+    return Conflict(keys, f"{what}; write scope: layer")
 
 
 def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -245,6 +260,8 @@ def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Confl
     hardware = loaded("hardware", experiment.hardware, experiment.folders)
     wrong = {
         "parallelism.expert": experiment.parallelism.expert > 1 and "with one GPU alone; write 1",
+        "parallelism.pipeline": experiment.parallelism.pipeline > 1
+        and "of one GPU yet; write pipeline: 1, or experts.on_cpu",
         "workload.phase": experiment.workload.phase != "decode"
         and "in decode steps alone: of longer prompts engines copy the layers; write decode",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
@@ -311,6 +328,7 @@ RULES: tuple[Rule, ...] = (
     gpus_on_nodes,
     one_memory_holds_all,
     host_of_one_gpu,
+    pool_of_one_gpu,
     one_pool_of_equal_slots,
     slots_of_one_layer,
     host_beside_the_device,

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from moesim.config.errors import InputError
+from moesim.engine.case import Case
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.slots import slots_beside
-from moesim.experiment.questions.fit_passes import Lengths, decode_step, fullest_passes
+from moesim.experiment.questions.fit_passes import (
+    Lengths,
+    decode_step,
+    fullest_passes,
+    layer_cache_bytes,
+)
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.shares import stages
 from moesim.workload.batching.base import LARGEST_BATCH
 
 BATCHES = (1, 4, 16)
@@ -53,7 +60,7 @@ def largest_fit(
         "largest_slots": slots,
         "local_experts": local,
         "slots_per_layer": min(built.slots_per_layer),
-        "capacity_bytes": slots * sum(expert_bytes(built.case.model)) if slots else None,
+        "capacity_bytes": slots * max(map(sum, _sizes(built.case))) if slots else None,
         "slots_by_context": list(slots_by_context(built, contexts, batches)),
     }
 
@@ -94,10 +101,10 @@ def slots_by_context(
 
 
 def _row(built: Built, batch: int, context: int) -> dict[str, int | None]:
+    built = _divided(built, batch, context, 0)
     local = [one.local for one in built.residences]
     without = decode_step(built, batch, context, _equal(built, 0))
-    sizes = expert_bytes(built.case.model)
-    slots = min(slots_beside(without, sizes, local, built.limit_bytes))
+    slots = min(slots_beside(without, _sizes(built.case), local, built.limit_bytes))
     step = decode_step(built, batch, context, _equal(built, slots))
     if step.overflow(built.limit_bytes, built.hardware.host_memory_bytes) is not None:
         slots, step = 0, without
@@ -117,13 +124,14 @@ def _on_cpu(built: Built, batch: int, context: int) -> int | None:
     layers = len(built.case.model.moe_layers)
 
     def step(first: int) -> Footprint:
+        whole = _divided(built, batch, context, first)
         residences = (
-            Residence(
-                one.local, (0,) * first + (one.local,) * (layers - first), staging=one.staging
+            replace(
+                one, slots=tuple(one.local * (place >= first) for place in places), buffers=None
             )
-            for one in built.residences
+            for places, one in _places(whole)
         )
-        return decode_step(built, batch, context, tuple(residences))
+        return decode_step(whole, batch, context, tuple(residences))
 
     def fits(first: int) -> bool:
         return bool(step(first).total.max() <= built.limit_bytes)
@@ -133,6 +141,32 @@ def _on_cpu(built: Built, batch: int, context: int) -> int | None:
     if least > layers or step(least).overflow(built.limit_bytes, host_bytes) is not None:
         return None
     return least
+
+
+def _divided(built: Built, batch: int, context: int, on_cpu: int) -> Built:
+    """``built`` with the stages, if it has some, of a run of so many requests at the context, whose
+    first ``on_cpu`` MoE layers' experts are on the host.
+    """
+    case = built.case
+    if not case.stages:
+        return built
+    local = built.residences[0].local
+    slots = [local * (place >= on_cpu) for place in range(len(case.model.moe_layers))]
+    cached = [batch * layer_cache_bytes(layer, context) for layer in case.model.layers]
+    return replace(
+        built, case=replace(case, stages=stages(case.model, slots, cached, len(case.stages)))
+    )
+
+
+def _places(built: Built) -> list[tuple[range, Residence]]:
+    """Of each GPU its MoE layers among those of the model, and its experts."""
+    moe = (range(share.moe.start, share.moe.stop) for share in built.case.shares)
+    return list(zip(moe, built.residences, strict=True))
+
+
+def _sizes(case: Case) -> list[list[int]]:
+    """By GPU the bytes of an expert in each of its MoE layers."""
+    return [expert_bytes(share.model) for share in case.shares]
 
 
 def _contexts(built: Built) -> list[int]:
@@ -172,7 +206,7 @@ def _with_slots(built: Built, slots: int) -> Footprint:
 
 def _equal(built: Built, slots: int) -> tuple[Residence, ...]:
     """The GPUs' experts with ``slots`` in every layer."""
-    layers = len(built.case.model.moe_layers)
     return tuple(
-        Residence(one.local, (slots,) * layers, staging=one.staging) for one in built.residences
+        Residence(one.local, (slots,) * len(places), staging=one.staging)
+        for places, one in _places(built)
     )

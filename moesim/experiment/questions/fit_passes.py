@@ -8,10 +8,11 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.build import Built
-from moesim.experiment.building.footprints import logits_of, pins, widths_of
+from moesim.experiment.building.footprints import live_of, logits_of, pins
 from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
-from moesim.memory.live import live_parts
+from moesim.memory.shares import Share
+from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
 from moesim.workload.sources import longest_source
 
@@ -83,24 +84,37 @@ def _footprint(
     phase: Phase,
 ) -> Footprint:
     """One pass with ``tokens`` of ``requests`` int64[1, gpus]."""
-    cached = [min(context, layer.attention.window or context) for layer in case.model.layers]
-    layers = list(zip(cached, case.model.layers, strict=True))
-    kv = sum(tokens * layer.gpu_kv_bytes_per_token for tokens, layer in layers)
-    both = sum(tokens * layer.attention.kv_bytes_per_token for tokens, layer in layers)
-    of_host = (both - kv) * int(requests.sum())
-    if phase != Phase.ENCODE and (source_bytes := case.model.source_bytes_per_token):
-        kv += longest_source(case.schedule, case.trace) * source_bytes
+    crosses = phase != Phase.ENCODE and case.model.source_bytes_per_token
+    source = longest_source(case.schedule, case.trace) if crosses else 0
+    kv = np.array([_request_bytes(share, context, source) for share in case.shares])
+    held = _of_group(case, requests)[:, [share.gpu for share in case.shares]]
     logits = logits_of(case.software, tokens, np.array([phase]))
-    live = live_parts(widths_of(case), rows_alike(case, tokens), _of_group(case, tokens), logits)
+    of_host = sum(layer_cache_bytes(one, context) for one in case.model.layers if one.on_host)
+    live = live_of(case, rows_alike(case, tokens), _of_group(case, tokens), logits)
     return Footprint.of(
-        case.model,
+        case.shares,
         residences,
-        kv_bytes=_of_group(case, requests) * kv,
+        kv_bytes=held * kv,
         live=live,
         pinned=pins(case),
         nodes=case.nodes,
-        host_kv_bytes=of_host,
+        host_kv_bytes=of_host * int(requests.sum()),
     )
+
+
+def _request_bytes(share: Share, context: int, source: int) -> int:
+    """Bytes on the GPU of a request's cache at ``context`` tokens, with so many of its
+    ``source``.
+    """
+    layers = (layer for layer in share.model.layers if not layer.on_host)
+    own = sum(layer_cache_bytes(layer, context) for layer in layers)
+    return own + source * share.model.source_bytes_per_token
+
+
+def layer_cache_bytes(layer: LayerSpec, context: int) -> int:
+    """Bytes of a request's cache in ``layer`` at ``context`` tokens."""
+    tokens = min(context, layer.attention.window or context)
+    return tokens * layer.attention.kv_bytes_per_token
 
 
 def _of_group(case: Case, values: Ints) -> Ints:

@@ -130,7 +130,7 @@ def _played(
     outcome = play(built.case, records=experiment.records)
     built = built.played(outcome)
     case = built.case
-    built.footprint.in_flight(outcome.counts.copies, case.model)
+    built.footprint.in_flight(outcome.counts.copies)
     numbers = summary(case, outcome, experiment.warm_up)
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     blocks = blocks_of(case, outcome)
@@ -214,6 +214,7 @@ def _memory(built: Built) -> dict[str, Any]:
         "slots_per_layer": min(built.slots_per_layer),
         "slots_by_layer": built.slots_by_layer,
         "local_experts": min(residence.local for residence in built.residences),
+        **({"stages": built.stages} if built.case.stages else {}),
     }
 
 

@@ -76,6 +76,11 @@ class Parallelism(Params):
     expert: int = Field(
         default=1, ge=1, description="GPUs that share the experts, those of all nodes together."
     )
+    pipeline: int = Field(
+        default=1,
+        ge=1,
+        description="GPUs that hold consecutive layers each, and work one after the other.",
+    )
     nodes: int | None = Field(
         default=None,
         ge=1,

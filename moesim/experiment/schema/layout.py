@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part."""
+    """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part; ``stages``:
+    GPUs that hold consecutive layers each, and count as one of ``gpus``.
+    """
 
     gpus: int
     nodes: int
     group: int
+    stages: int = 1
 
     @property
     def gpus_per_node(self) -> int:
@@ -35,10 +38,13 @@ class Layout:
         nodes = asked.nodes or -(-asked.expert // hardware.gpus)
         if (wrong := _wrong(asked, nodes, hardware)) is not None:
             raise InputError(f"{wrong[0]}: {wrong[1]}")
-        return cls(asked.expert, nodes, asked.expert // nodes if asked.dense == "tensor" else 1)
+        group = asked.expert // nodes if asked.dense == "tensor" else 1
+        return cls(asked.expert, nodes, group, asked.pipeline)
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:
+    if asked.pipeline > 1 and (wrong := _wrong_pipeline(asked, hardware)) is not None:
+        return "parallelism.pipeline", f"{asked.pipeline} {wrong}"
     gpus, most = asked.expert, hardware.gpus
     key = "parallelism.expert" if asked.nodes is None else "parallelism.nodes"
     if nodes > 1 and hardware.network is None:
@@ -54,6 +60,33 @@ def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[s
     if gpus % nodes:
         what = f"{gpus} GPUs are not the same number on each of {nodes} nodes"
         return key, f"{what}; write expert: {gpus - gpus % nodes} or {gpus + nodes - gpus % nodes}"
+    return None
+
+
+def _wrong_pipeline(asked: Parallelism, hardware: HardwareProfile) -> str | None:
+    if asked.pipeline > hardware.gpus:
+        has = f"'{hardware.name}' has {counted(hardware.gpus, 'GPU')}"
+        return (
+            f"stages need a GPU each on one node, and {has} at most; write {hardware.gpus} or less"
+        )
+    others = [("expert", asked.expert, 1), ("nodes", asked.nodes or 1, 1)]
+    for key, value, alone in (*others, ("dense", asked.dense, "data")):
+        if value != alone:
+            return f"stages do not go together with {key}: {value} yet; write {key}: {alone}"
+    return None
+
+
+def undivided_layers(model: ModelSpec, stages: int) -> str | None:
+    """Why ``stages`` GPUs cannot hold consecutive layers of ``model`` each, or None."""
+    if stages == 1:
+        return None
+    if model.has_encoder:
+        what = f"{model.name} has an encoder, which its decoder's stages would wait for"
+        return f"{what}; write pipeline: 1"
+    most = len(model.layers)
+    if stages > most:
+        what = f"{stages} stages for the {counted(most, 'layer')} of {model.name}"
+        return f"{what}; write {most} or less"
     return None
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from moesim.report.components import cause_in_words
 from moesim.report.figures.base import Figure
 from moesim.report.labels import below, legend
-from moesim.report.style import face
+from moesim.report.style import FACES, face, fill
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 MOST_BARS = 40
+KEY = "time_share."
 LATENCIES = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
 APART = 1.23
 """Distance of their columns in inches where the font is of the usual size."""
@@ -31,8 +32,8 @@ class TimeBreakdown(Figure):
     needs = "a run or a sweep with a point that ran to its end"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, mean TTFT and TPOT in ms, the share of choices left out and that of each cause; at
-        most the first 40 points.
+        """Point, mean TTFT and TPOT in ms, the share of choices left out and that of each cause,
+        those that operations add last; at most the first 40 points.
         """
         import pandas as pd
 
@@ -43,7 +44,9 @@ class TimeBreakdown(Figure):
         points = points[points["status"] == "ok"].head(MOST_BARS).reset_index(drop=True)
         if points.empty:
             raise self.unsuitable(folder, "no point of it ran to its end")
-        shares = {f"{cause}_share": numbers(points, f"time_share.{cause}") for cause in TIME_SHARES}
+        own = (name.removeprefix(KEY) for name in map(str, points) if name.startswith(KEY))
+        causes = [*TIME_SHARES, *(cause for cause in own if cause not in TIME_SHARES)]
+        shares = {f"{cause}_share": numbers(points, f"{KEY}{cause}") for cause in causes}
         if all(share.isna().all() for share in shares.values()):
             raise self.unsuitable(folder, "its summary has no time_share")
         head = {"point": points["point"]} | {n: numbers(points, n) for n in LATENCIES}
@@ -64,15 +67,13 @@ class TimeBreakdown(Figure):
         """Bars from the top in the order of the points; mean latencies at their ends, where the
         legend is there, too.
         """
-        from moesim.results import TIME_SHARES
-
         places = np.arange(len(table))
         left = np.zeros(len(table))
-        for cause in TIME_SHARES:
+        for number, cause in enumerate(_causes(table)):
             width = table[f"{cause}_share"].to_numpy(dtype=float) * 100
             if np.nanmax(width, initial=0) < LEAST_PERCENT:
                 continue
-            look = face(cause)
+            look = face(cause) if cause in FACES else fill(number)
             axes.barh(
                 places, width, left=left, height=0.75, label=cause_in_words(cause),
                 facecolor=look.facecolor, hatch=look.hatch, edgecolor="#333333", linewidth=0.5,
@@ -95,6 +96,15 @@ class TimeBreakdown(Figure):
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
         """As high as the bars need."""
         return (5.6, max(1.9, 0.34 * len(table) + 0.4))
+
+
+def _causes(table: pd.DataFrame) -> list[str]:
+    """What the time went to, in the order of the bars."""
+    from moesim.results import TIME_SHARES
+
+    names = list(table.columns)
+    first = names.index(f"{TIME_SHARES[0]}_share")
+    return [name.removesuffix("_share") for name in names[first:] if name.endswith("_share")]
 
 
 def _names(table: pd.DataFrame) -> list[str]:

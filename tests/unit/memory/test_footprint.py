@@ -13,6 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
 from moesim.memory.live import LayerRows, Widths, live_parts
+from moesim.memory.shares import whole
 from moesim.model import load_model
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
@@ -53,7 +54,8 @@ def footprint(*residences, tokens, capacity=None, pinned=True):
     tokens = column(*tokens)
     widths = Widths.of(toy(), 4, fused=True)
     live = live_parts(widths, routed(tokens, capacity), tokens, tokens)
-    return Footprint.of(toy(), residences, kv_bytes=tokens * 1000, live=live, pinned=pinned)
+    shares = whole(toy(), len(residences))
+    return Footprint.of(shares, residences, kv_bytes=tokens * 1000, live=live, pinned=pinned)
 
 
 REPLICATED = 2 * (ATTENTION + NORM + ROUTER) + TABLES
@@ -120,7 +122,7 @@ def test_bytes_are_conserved(slots, tokens, rows, missed):
     assert (parts.parts["weights"] + parts.parts["expert_slots"]).tolist() == [held]
     assert parts.host == sum(8 * EXPERT for one in slots for count in one if count < 8)
     offloaded = np.array([[[count < 8 for count in one] for one in slots]]).transpose(0, 2, 1)
-    parts.in_flight(offloaded.astype(np.int64) * missed, toy())
+    parts.in_flight(offloaded.astype(np.int64) * missed)
     assert parts.total.tolist() == before.tolist()
     assert sum(parts.at_peak().values()) == before.max()
     assert all((part >= 0).all() for part in parts.parts.values())
@@ -196,7 +198,7 @@ def test_rows_grow_with_tokens_and_masks_with_their_square():
 def test_a_copy_in_flight_fills_a_slot():
     offloaded = footprint(on_gpu(8, 3), tokens=[1])
     before = offloaded.total.copy()
-    offloaded.in_flight(np.array([[[0], [2]]]), toy())
+    offloaded.in_flight(np.array([[[0], [2]]]))
     assert offloaded.parts["copies_in_flight"].tolist() == [[EXPERT]]
     np.testing.assert_array_equal(offloaded.total, before)
 

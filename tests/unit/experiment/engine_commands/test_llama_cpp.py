@@ -108,10 +108,11 @@ def test_the_line_of_a_server_is_read_key_by_key() -> None:
             "batching": {"kind": "refill", "batch_size": 4},
             "prefill": {"chunk": 4096},
         },
+        "parallelism": {"pipeline": 2},
     }
     assert found.context_tokens == 4096  # of each of the four slots
     assert "-ctk q8_0: not modelled: the KV cache" in warnings(found)
-    assert "-ts 1,1: not modelled" in warnings(found)
+    assert "-ts 1,1: not modelled: read as the layers on each GPU" in warnings(found)
     assert "--foo 3: not understood" in warnings(found)
     assert "note: nothing that moesim looks at: --port 8080, --jinja" in found.notes
     assert any("hardware.host.threads=8" in note for note in found.notes)
@@ -359,4 +360,46 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
     found = read_command(str(written.text), engine)
     assert found.experiment == said
     assert found.context_tokens == context
+    assert not warnings(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "told"),
+    [
+        ("-ts 1,1", 2, []),
+        ("-ts 12/13 -sm layer", 2, []),
+        ("-ts 0,1,1,1", 3, []),
+        ("-dev CUDA0,CUDA1", 2, []),
+        ("-ts 3,1", 2, ["-ts 3,1: not modelled: read as the layers on each GPU"]),
+        ("-ts 1,1 -sm none", 1, []),
+        ("-ts 1,1 -sm row", 2, ["-sm row: not modelled: parts of each layer on every GPU"]),
+        ("-ts 1", 1, []),
+        ("-dev none", 1, ["-dev none: not modelled: a run without a GPU"]),
+        ("-ngl 20 -ts 1,1", 1, ["-ts 1,1: not modelled: 2 GPUs beside layers on the CPU (-ngl)"]),
+    ],
+)
+def test_layers_over_gpus(options: str, gpus: int, told: list[str]) -> None:
+    """gpt-oss-20b has 24 layers, which count as 25 with the output."""
+    found = read_command(f"llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -c 4096 {options}")
+    assert found.experiment.get("parallelism", {}) == ({"pipeline": gpus} if gpus > 1 else {})
+    assert [words for words in told if words not in warnings(found)] == []
+    assert bool(told) == bool(warnings(found)), warnings(found)
+    assert any("llama.cpp overlaps parts of a prompt" in note for note in found.notes) is (gpus > 1)
+
+
+def test_shares_that_are_none_are_refused() -> None:
+    for shares in ("1,x", "0,0", "-1,1", "inf,1", ","):
+        with pytest.raises(InputError, match="has no share of each GPU; write 1,1"):
+            read_command(f"llama-server -m gpt-oss-20b-mxfp4.gguf -ngl 99 -ts {shares}")
+
+
+@pytest.mark.parametrize(("layers", "shares"), [(0, "12,13"), (12, "17,8")])
+def test_written_shares_are_the_layers_of_each_gpu(layers: int, shares: str) -> None:
+    """With the output as one more of the last; read again, they are as moesim divides."""
+    asked = experiment(parallelism={"pipeline": 2}, experts={"on_cpu": {"layers": layers}})
+    written = command_of(asked, "llama.cpp")
+    assert written.text is not None
+    assert f"-sm layer -ts {shares} " in written.text
+    found = read_command(written.text)
+    assert found.experiment["parallelism"] == {"pipeline": 2}
     assert not warnings(found)

@@ -236,3 +236,28 @@ def test_experts_on_the_cpu_that_are_written_read_the_same(
     found = read_command(str(command_of(one, "ktransformers", context).text))
     assert found.engine == "ktransformers"
     assert (found.experiment, found.context_tokens) == (said, context)
+
+
+@pytest.mark.parametrize("options", ["-pp 2", "-pp 2 -tp 4 -ep"])
+def test_layers_over_gpus_are_read(options: str) -> None:
+    """Alone; beside GPUs that share layers those are read."""
+    found = read_command(f"vllm serve openai/gpt-oss-120b {options} --max-num-seqs 4")
+    alone = "-tp" not in options
+    assert found.experiment["parallelism"] == (
+        {"pipeline": 2} if alone else {"expert": 4, "dense": "tensor"}
+    )
+    words = "servers overlap batches" if alone else "read as those 4 alone"
+    assert words in warnings(found)
+
+
+def test_layers_over_gpus_are_written() -> None:
+    asked = experiment(parallelism={"pipeline": 4})
+    found = {one: command_of(asked, one) for one in ("vllm", "sglang", "ktransformers")}
+    for engine, words in (("vllm", "--pipeline-parallel-size 4"), ("sglang", "--pp-size 4")):
+        text = found[engine].text
+        assert text is not None
+        assert f" {words} " in text
+        assert any("servers overlap batches" in note for note in found[engine].notes)
+    refused = found["ktransformers"]
+    assert refused.text is None
+    assert any("experts are beside one GPU; write 1" in note for note in refused.notes)

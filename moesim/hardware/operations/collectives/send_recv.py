@@ -1,0 +1,55 @@
+"""Hidden states from stage to stage of a pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Ints
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.parts import Part
+from moesim.hardware.provenance import Source
+
+if TYPE_CHECKING:
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import ModelSpec
+
+
+class SendRecv(Operation):
+    """A copy from GPU to GPU behind every stage but the last, one after the other.
+
+    The peers' latency and bandwidth, or the profile's fit of such copies.
+    """
+
+    kind: ClassVar[str] = "send_recv"
+    rounds_up: ClassVar[bool] = True
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.HEAD,
+            "send_recv",
+            lambda _, at: (at.setting.stages, at.tokens * at.row_bytes),
+            "send_recv",
+            when=lambda setting, _: setting.stages > 1,
+        ),
+    )
+
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
+        super().__init__(hardware, model, **choices)
+        self._copy = Copy(hardware, model, **choices)
+
+    def parts(self, stages: int, size: ArrayLike) -> list[Part]:
+        """``size`` bytes int[n] that each of ``stages`` but the last hands to the next."""
+        amount = np.asarray(size, np.int64)
+        if stages == 1:
+            return [Part(np.zeros(amount.shape))]
+        return self._copy.parts(amount * (stages - 1), "p2p", True, stages - 1)
+
+    def sources(self, stages: int, size: ArrayLike) -> Source | Ints:
+        """See ``Operation``."""
+        if stages == 1:
+            return Source.DATASHEET
+        return self._copy.sources(np.asarray(size) * (stages - 1), "p2p", True, stages - 1)
