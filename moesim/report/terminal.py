@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.config.counted import counted
 from moesim.hardware.operations.experts.error import PriceError
 from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
@@ -171,10 +172,13 @@ def _prefetches(summary: Mapping[str, Any]) -> list[Row]:
 
 
 def _slots(summary: Mapping[str, Any]) -> str:
-    """Slots a layer, and how far they reach where layers differ."""
-    text = number(summary.get("slots_per_layer"))
-    every = [slots for gpu in summary.get("slots_by_layer") or () for slots in gpu]
-    return f"{text}, from {min(every)} to {max(every)}" if every else text
+    """Slots a layer, in how many there are none, and how far they reach where others differ."""
+    text, by_layer = number(summary.get("slots_per_layer")), summary.get("slots_by_layer") or ()
+    some = [slots for gpu in by_layer for slots in gpu if slots]
+    none = max((gpu.count(0) for gpu in by_layer), default=0)
+    if len(set(some)) > 1:
+        text = f"{text}, from {min(some)} to {max(some)}"
+    return f"{text}, none in {counted(none, 'layer')}" if none else text
 
 
 def _stages(summary: Mapping[str, Any]) -> list[Row]:

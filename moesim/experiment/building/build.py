@@ -51,10 +51,10 @@ class Built:
 
     @property
     def slots_per_layer(self) -> list[int]:
-        """By GPU with MoE layers, what each of these has; where they differ the mean, rounded
-        down.
+        """By GPU with MoE layers, what each of these has that has some; where they differ the mean,
+        rounded down.
         """
-        return [int(np.mean(slots)) for slots in self._slots if slots]
+        return [_mean(slots) for slots in self._slots if slots]
 
     @property
     def slots_by_layer(self) -> list[list[int]] | None:
@@ -74,7 +74,7 @@ class Built:
                 "first_layer": share.layers[0],
                 "last_layer": share.layers[1],
                 "peak_memory_bytes": peak,
-                "slots_per_layer": int(np.mean(slots)) if slots else None,
+                "slots_per_layer": _mean(slots) if slots else None,
             }
             for share, peak, slots in rows
         ]
@@ -95,6 +95,12 @@ class Built:
             return self
         case = replace(self.case, schedule=outcome.schedule)
         return replace(self, case=case, footprint=footprint_of(case, self.residences))
+
+
+def _mean(slots: list[int]) -> int:
+    """Of the layers that have some; 0 where none has."""
+    some = [number for number in slots if number]
+    return sum(some) // len(some) if some else 0
 
 
 def build(experiment: Experiment, limit_steps: int | None = None) -> Built:

@@ -71,17 +71,23 @@ def _beside_all_else(
 
 def _check_on_cpu(case: Case, room: Experts) -> None:
     """An InputError where layers on the CPU do not go together with the rest."""
+    key = _key(case)
     if (room.miss.loads and room.miss.uses_host) or not (room.miss.loads or room.miss.uses_host):
-        what = f"'{kind_of(type(room.miss))}' does not go together with on_cpu"
+        what = f"'{kind_of(type(room.miss))}' does not go together with {key}"
         raise InputError(f"experts.miss: {what}; write cpu")
     if not isinstance(room.slots, EqualSlots):
-        raise InputError("experts.slots: on_cpu says which layers have none; write equal")
+        raise InputError(f"experts.slots: {key} says which layers have none; write equal")
     if case.policy.scope == "global":
-        what = "one pool would give slots to layers that on_cpu leaves without"
+        what = f"one pool would give slots to layers that {key} leaves without"
         raise InputError(f"experts.policy.scope: {what}; write layer")
     if case.prefill == "stream":
-        what = "'stream' would copy layers that on_cpu leaves on the host"
+        what = f"'stream' would copy layers that {key} leaves on the host"
         raise InputError(f"workload.prefill.experts: {what}; write cache or bypass")
+
+
+def _key(case: Case) -> str:
+    """What leaves layers to the host."""
+    return "host_layers" if any(layer.on_host for layer in case.model.layers) else "on_cpu"
 
 
 def check_loads(case: Case, room: Experts) -> None:
@@ -90,7 +96,8 @@ def check_loads(case: Case, room: Experts) -> None:
     whole = all(case.resident(gpu)[on_gpu].all() for gpu in range(case.gpus))
     if room.miss.loads and not (on_gpu.all() or whole):
         what = "'load' beside layers on the CPU needs room for all experts of the other layers"
-        raise InputError(f"experts.miss: {what}; write cpu, or more layers in experts.on_cpu")
+        key = _key(case).replace("on_cpu", "experts.on_cpu")
+        raise InputError(f"experts.miss: {what}; write cpu, or more layers in {key}")
 
 
 def slots_beside(

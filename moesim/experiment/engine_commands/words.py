@@ -132,9 +132,9 @@ def one_line(text: str) -> str:
 
 
 def _whole(text: str, *, suffixes: bool) -> int | None:
-    if re.fullmatch(r"-?\d{1,12}", text):
+    if re.fullmatch(r"-?[0-9]{1,12}", text):
         return int(text)
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([kKmM])", text)
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([kKmM])", text)
     return int(float(found[1]) * _SUFFIXES[found[2]]) if found and suffixes else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
 from moesim.engine.case import Case
@@ -39,7 +40,8 @@ def largest_fit(
     """Answers for ``experiment``: ``fits`` as it stands and ``reason`` if not; ``largest_batch``
     with every request as long as the run's longest in each phase; ``largest_slots`` a layer (None
     where not even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes``
-    of a GPU; ``memory_by_batch`` and ``slots_by_context`` as these functions give them.
+    of a GPU; ``memory_by_batch`` and ``slots_by_context`` as these functions give them. Slots are
+    those of layers that the experiment does not leave on the CPU.
     """
     built = build(experiment)
     local = max(r.local for r in built.residences)
@@ -90,7 +92,8 @@ def slots_by_context(
     ``slots_per_layer``: the most that fit on every GPU, 0 where not even 1; ``cpu_layers``: of how
     many layers, the first ones, the experts have to be on the host if all others are to be resident
     (None: that does not fit, on the GPU or the host); ``resident_bytes``: weights and slots of the
-    fullest GPU, and ``kv_bytes`` of its requests.
+    fullest GPU, and ``kv_bytes`` of its requests. Slots are those of layers that the run has not on
+    the CPU; ``cpu_layers`` asks anew, but for layers that the host runs as wholes.
     """
     for batch in batches:
         if not 1 <= batch <= LARGEST_BATCH:
@@ -121,14 +124,13 @@ def _row(built: Built, batch: int, context: int) -> dict[str, int | None]:
 
 def _on_cpu(built: Built, batch: int, context: int) -> int | None:
     """As ``cpu_layers`` of ``slots_by_context``."""
-    layers = len(built.case.model.moe_layers)
+    layers = built.case.model.moe_layers
 
     def step(first: int) -> Footprint:
         whole = _divided(built, batch, context, first)
+        held = [place >= first and not one.on_host for place, one in enumerate(layers)]
         residences = (
-            replace(
-                one, slots=tuple(one.local * (place >= first) for place in places), buffers=None
-            )
+            replace(one, slots=tuple(one.local * held[place] for place in places), buffers=None)
             for places, one in _places(whole)
         )
         return decode_step(whole, batch, context, tuple(residences))
@@ -136,9 +138,9 @@ def _on_cpu(built: Built, batch: int, context: int) -> int | None:
     def fits(first: int) -> bool:
         return bool(step(first).total.max() <= built.limit_bytes)
 
-    least = bisect_left(range(layers + 1), True, key=fits)
+    least = bisect_left(range(len(layers) + 1), True, key=fits)
     host_bytes = built.hardware.host_memory_bytes
-    if least > layers or step(least).overflow(built.limit_bytes, host_bytes) is not None:
+    if least > len(layers) or step(least).overflow(built.limit_bytes, host_bytes) is not None:
         return None
     return least
 
@@ -165,8 +167,16 @@ def _places(built: Built) -> list[tuple[range, Residence]]:
 
 
 def _sizes(case: Case) -> list[list[int]]:
-    """By GPU the bytes of an expert in each of its MoE layers."""
-    return [expert_bytes(share.model) for share in case.shares]
+    """By GPU the bytes of an expert in each of its MoE layers that have slots."""
+    held = _with_room(case)
+    every = (zip(expert_bytes(one.model), held[one.moe], strict=True) for one in case.shares)
+    return [[size for size, has in of_gpu if has] for of_gpu in every]
+
+
+def _with_room(case: Case) -> NDArray[np.bool_]:
+    """By MoE layer, whether it has slots: none on the CPU has."""
+    room: NDArray[np.bool_] = np.any(case.slots > 0, axis=0)
+    return room
 
 
 def _contexts(built: Built) -> list[int]:
@@ -200,13 +210,15 @@ def _largest(footprint: Callable[[int], Footprint], most: int, built: Built) -> 
 
 
 def _with_slots(built: Built, slots: int) -> Footprint:
-    case = replace(built.case, slots=np.full_like(built.case.slots, slots))
+    room = np.where(_with_room(built.case), slots, 0)
+    case = replace(built.case, slots=np.zeros_like(built.case.slots) + room)
     return footprint_of(case, residences_of(case))
 
 
 def _equal(built: Built, slots: int) -> tuple[Residence, ...]:
-    """The GPUs' experts with ``slots`` in every layer."""
+    """The GPUs' experts with ``slots`` in every layer that has some."""
+    held = _with_room(built.case)
     return tuple(
-        Residence(one.local, (slots,) * len(places), staging=one.staging)
+        Residence(one.local, tuple((slots * held[places]).tolist()), staging=one.staging)
         for places, one in _places(built)
     )

@@ -108,3 +108,38 @@ def test_a_wrong_option_is_one_line(file, capsys, options, words):
     assert main(["fit", file, *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "largest", "cpu_layers"),
+    [
+        ({"host_layers": 24}, 0, 32, 0),
+        ({"host_layers": 16}, 32, 32, 0),
+        ({"experts": {"on_cpu": {"layers": 14}}}, 32, 32, 14),
+        (
+            {
+                "experts": {
+                    "on_cpu": {"layers": 14},
+                    "capacity": "20 slots/layer",
+                    "miss": {"kind": "cpu"},
+                }
+            },
+            20,
+            32,
+            14,
+        ),
+    ],
+)
+def test_layers_on_the_cpu_have_no_slots_to_fit(given, own, largest, cpu_layers):
+    """gpt-oss-20b on 8 GB: ten layers' experts fit; what is the host's needs none."""
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4060-8gb",
+        "trace": "traces/quickstart.parquet",
+        "workload": {"requests": 1, "phase": "decode"},
+    }
+    answer = largest_fit(load_experiment(source | given).experiment, [1024], [1])
+    assert answer["fits"]
+    assert (answer["slots_per_layer"], answer["largest_slots"]) == (own, largest)
+    (row,) = answer["slots_by_context"]
+    assert (row["slots_per_layer"], row["cpu_layers"]) == (32, cpu_layers)
