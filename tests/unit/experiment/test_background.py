@@ -142,5 +142,5 @@ def test_a_way_that_copies_behind_needs_a_form_without_a_copy() -> None:
 
 def test_more_copies_than_can_be_counted_are_refused() -> None:
     experts = {"capacity": "8 slots/layer", "miss": {"kind": "background", "uploads": 1 << 64}}
-    with pytest.raises(InputError, match="experts.miss.uploads"):
+    with pytest.raises(InputError, match=r"experts\.miss\.uploads"):
         moesim.load_experiment(SOURCE | {"experts": experts})
