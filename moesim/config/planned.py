@@ -24,10 +24,12 @@ PLANNED: dict[tuple[str, ...], str] = {
     "traces of counts alone are not there yet; draw a trace that is as uneven with 'moesim trace"
     " synthesize'",
     ("quantization", "quantisation", "quant", "bits", "dtype", "weight_dtype"):
-    "a quantisation is no key: it stands as quantization_config in the model's config.json",
-    ("context", "context_length", "max_model_len", "kv_cache_dtype", "kv_dtype"):
-    "context and KV format are no keys yet: contexts are those of the trace's requests, and the KV"
-    " cache has the model's format",
+    "a quantisation is the model's format: model: {base: NAME, format: q4_k_m}, or"
+    " quantization_config in its config.json",
+    ("context_length", "max_model_len"):
+    "the context that memory is planned for, and attention priced at, is workload.context",
+    ("kv_cache_dtype", "kv_dtype"):
+    "a KV format is no key yet: the KV cache has the model's format",
 }  # fmt: skip
 """By the words that people use."""
 

@@ -145,6 +145,12 @@ class CostModel:
         """A routed expert with ``rows`` rows that the host computes."""
         return self.price("cpu_expert", layer, rows)
 
+    def send_recv_ns(self, stages: int, size: ArrayLike) -> Ints:
+        """``size`` bytes int64[n] that each of ``stages`` but the last hands to the next, rounded
+        up.
+        """
+        return self.price("send_recv", stages, size)
+
     def cpu_layer_ns(
         self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
     ) -> Ints:

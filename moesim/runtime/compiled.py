@@ -52,8 +52,11 @@ def sources() -> str:
     return stamp_of([PACKAGE / part for part in COMPILED])
 
 
-BUILT_IN = "-"
-"""In the name of a function: what follows tells what is built into it."""
+BUILT_IN = "-with-"
+"""In the name of a function: what follows tells what is built into it, all of which has names of
+its own. Not so in code of policies: what is built into it has the same names for each, and such
+code from several processes, loaded into one, would be linked to another policy's.
+"""
 
 
 class _ByName(caching.FunctionCache):  # type: ignore[misc,unused-ignore]
@@ -158,7 +161,7 @@ def specialised(
     apart by how they are written. Raises InputError where numba cannot compile one of them.
     """
     function: Any = make(*map(inlined, functions), *constants)
-    function.__qualname__ = f"{make.__qualname__}{BUILT_IN}{_digest_of(functions, constants)}"
+    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
     try:
         return njit(signature, cache=all(map(_has_name, functions)))(function)
     except REFUSALS as error:

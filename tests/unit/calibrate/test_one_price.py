@@ -204,6 +204,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "copy": (SIZES, "h2d", True, 1),
         "cpu_expert": (model.moe_layers[0], TOKENS),
         "cpu_layer": (layer, TOKENS, TOKENS * 9, TOKENS * 9),
+        "send_recv": (3, SIZES),
         "cross_attention": (layer, TOKENS * 9, TOKENS * 9, TOKENS),
         "decide": (),
         "dense": (layer, TOKENS),

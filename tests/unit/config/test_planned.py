@@ -34,7 +34,7 @@ def messages(source, overrides=()):
         ("energy=true", "energy is not there yet"),
         ("software=sglang", "software vllm is the nearest"),
         ("quantization=int4", "quantization_config"),
-        ("context_length=4096", "contexts are those of the trace's requests"),
+        ("context_length=4096", "priced at, is workload.context"),
     ],
 )
 def test_a_word_that_people_use(setting, told):

@@ -81,13 +81,20 @@ def test_each_function_that_is_built_in_has_compiled_code_of_its_own(kept_in):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
-def test_another_process_finds_it_whatever_its_closure_is_pickled_as(kept_in, monkeypatch):
+def test_another_process_finds_code_whose_name_tells_what_is_built_in(kept_in, monkeypatch):
+    """Whatever its closure is pickled as; that of a policy has no such name."""
     signature = types.int64(types.int64)
-    assert specialised(then_one_more, signature, twice)(5) == 11
+
+    def named():
+        function = then_one_more(compiled.inlined(twice))
+        function.__qualname__ = f"then_one_more{compiled.BUILT_IN}twice"
+        return compiled.njit(signature, cache=True)(function)
+
+    assert named()(5) == specialised(then_one_more, signature, twice)(5) == 11
     monkeypatch.setattr(caching, "dumps", lambda closure: os.urandom(8))
-    again = specialised(then_one_more, signature, twice)
-    assert again(5) == 11
-    assert hits(again) == 1
+    again, policy = named(), specialised(then_one_more, signature, twice)
+    assert again(5) == policy(5) == 11
+    assert (hits(again), hits(policy)) == (1, 0)
 
 
 def plus_three(x):

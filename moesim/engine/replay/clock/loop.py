@@ -38,7 +38,7 @@ from moesim.engine.replay.clock.steps import (
     play_dense,
     reach_experts,
 )
-from moesim.runtime.compiled import types
+from moesim.runtime.compiled import BUILT_IN, types
 
 LAYER_BUFFERS = 2
 """One layer is copied while another computes."""
@@ -110,7 +110,7 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                 end_layer(passes, gpus, filled, charged, p, m)
             end_pass(fixed, passes, gpus, filled.ends, charged, p)
 
-    play_passes.__qualname__ = f"play_passes-{work_of.__name__}"  # compiled code goes by it
+    play_passes.__qualname__ = f"play_passes{BUILT_IN}{work_of.__name__}"
     return play_passes
 
 
