@@ -52,7 +52,7 @@ def test_a_line_becomes_an_experiment_that_loads(
     assert one.workload.batching.batch_size == 2
     text = path.read_text(encoding="utf-8")
     assert "# warning: -ctk q8_0: not modelled" in text
-    assert "--context 8192" in text  # of each of two slots
+    assert "workload.context: 8192" in text  # of each of two slots
     assert "does not load" not in text
 
 

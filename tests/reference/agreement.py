@@ -20,7 +20,6 @@ from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
 from .reference import AHEAD, reference
-from .reference_misses import BEHIND
 from .reference_words import CATEGORIES, Verdict
 from .strategies import Case
 from .wiring import engine_case
@@ -212,11 +211,9 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
-        loaded = verdict.misses - verdict.host_activations - verdict.skipped_activations
-        loaded += sum(activation.place == BEHIND for activation in verdict.activations)
-        assert verdict.bytes_h2d == (loaded + verdict.prefetched) * case.model.expert_bytes
+        assert verdict.bytes_h2d == (verdict.read + verdict.prefetched) * case.model.expert_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
-        assert len(copies) == loaded - verdict.zero_copy_activations + verdict.prefetched
+        assert len(copies) == verdict.read - verdict.zero_copy_activations + verdict.prefetched
     engines_do_one_thing_at_a_time(verdict)
 
 

@@ -261,6 +261,12 @@ class Verdict:
     spans: list[Span] = field(default_factory=list)
 
     @property
+    def read(self) -> int:
+        """Missed experts whose weights come over the link, also in the background."""
+        behind = sum(activation.place == "behind" for activation in self.activations)
+        return self.misses - self.host_activations - self.skipped_activations + behind
+
+    @property
     def hit_ratio_per_expert(self) -> Fraction | None:
         return ratio(self.hits, self.hits + self.late + self.misses)
 

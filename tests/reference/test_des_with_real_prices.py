@@ -17,7 +17,6 @@ from moesim.gating.base import Gating
 from moesim.gating.dynamic import Dynamic
 from moesim.hardware import CostModel, SoftwareProfile, load_hardware, load_software
 from moesim.hardware.charge import CHARGES
-from moesim.memory.forms import ON_HOST
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies.lru import Lru
 from moesim.model import load_model
@@ -124,6 +123,6 @@ def compared(choices: dict[str, Any], software: str, gating: Gating) -> None:
     assert outcome.ends.max(axis=1).tolist() == [step["end_ns"] for step in verdict.steps]
     assert int(outcome.counts.misses.sum()) == verdict.misses
     assert (verdict.misses > 0) == (config.slots is not None)
-    assert int(outcome.counts.missed_as(ON_HOST).sum()) == verdict.host_activations
+    assert int(outcome.counts.hosted.sum()) == verdict.host_activations
     charged: Any = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     assert charged == {name: verdict.time_ns[name] for name in CHARGES}

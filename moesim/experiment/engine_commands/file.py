@@ -44,9 +44,9 @@ def experiment_text(found: ReadCommand, experiment: Mapping[str, Any], line: str
     """``experiment`` as YAML, with what ``found`` and ``obstacles`` say of it in comments."""
     said = [f"what moesim reads of: {' '.join(line.split())}", *found.notes, *obstacles(experiment)]
     if found.context_tokens is not None:
-        what = f"{found.context_tokens} tokens of context a request are no key: a run has those of"
-        ask = f"'moesim fit FILE --context {found.context_tokens}' says what fits"
-        said.append(f"{NOTE}{what} its trace, and {ask}")
+        tokens = found.context_tokens
+        what = f"a run has the contexts of its trace; write workload.context: {tokens} for memory"
+        said.append(f"{NOTE}context: {what} and speed at {tokens} tokens a request")
     comments = [part for one in said for part in _comment(one)]
     return "\n".join([*comments, mapping_text(experiment)])
 

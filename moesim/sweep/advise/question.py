@@ -95,6 +95,10 @@ def assembled(question: Question) -> Assembled:
     if question.context is not None:
         workload["context"] = question.context
     if question.gpus > 1:
+        if data["software"] == LLAMA_CPP:
+            what = f"{LLAMA_CPP} splits layers over GPUs, which advise does not answer yet; sweep"
+            what += " parallelism.pipeline, as in experiments/layers_over_gpus.yaml"
+            raise InputError([Problem("--gpus", "", what)])
         data["parallelism"], why = _parallelism(question, model)
         lines.append(why)
     return Assembled(data, tuple(line for line in lines if line))

@@ -119,6 +119,10 @@ def room_of(experiment: Experiment, most: str) -> Room:
     InputError where not even one slot a layer fits, nor the others with any layers on the CPU, or
     ``most`` does not.
     """
+    if experiment.parallelism.pipeline > 1:
+        what = "advise does not divide layers over GPUs yet; 'moesim fit' and sweeps do, as in"
+        problem = Problem(experiment.name, "parallelism.pipeline", f"{what} layers_over_gpus.yaml")
+        raise InputError([problem])
     whole = build(with_settings(experiment, RESIDENT.settings))
     local, layers, memory = _local(whole), len(whole.case.model.moe_layers), memory_of(whole)
     if most == "auto" and whole.out_of_memory is None:

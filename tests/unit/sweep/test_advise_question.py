@@ -300,3 +300,12 @@ def test_mistakes_take_one_line(
     err = capsys.readouterr().err
     assert told in err
     assert "Traceback" not in err
+
+
+def test_layers_over_gpus_are_not_answered_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
+    with pytest.raises(InputError, match=r"--gpus: llama\.cpp splits layers over GPUs"):
+        data_of("gpt-oss-120b", gpus=2, software="llama.cpp", **parts)
+    file, pipeline = "experiments/layers_over_gpus.yaml", "parallelism.pipeline=2"
+    assert main(["advise", file, "--set", pipeline]) == 2
+    assert "advise does not divide layers over GPUs yet" in capsys.readouterr().err
