@@ -127,10 +127,6 @@ class Case:
         resident: NDArray[np.bool_] = self.slots[gpu] >= len(self.local_experts(gpu))
         return resident
 
-    def holds_all(self, gpu: int) -> bool:
-        """Whether the experts of ``gpu`` are all resident from the start."""
-        return bool(self.resident(gpu).all())
-
     @cached_property
     def offloaded_layers(self) -> NDArray[np.bool_]:
         """By MoE layer, whether some GPU does not hold all its experts."""

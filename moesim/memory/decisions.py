@@ -243,8 +243,7 @@ def decide_with(
                 used = 0
             rest = low
             for i in range(low, high):
-                e = active[i]
-                slot = slot_of[e]
+                e, slot = active[i], slot_of[active[i]]
                 if own:
                     ranks[slot] = CLOSED
                 else:
@@ -292,8 +291,7 @@ def decide_with(
                         loads += 1
                         copied += copy_ns
                         if used < slots:
-                            slot = used
-                            used += 1
+                            slot, used = used, used + 1
                         else:
                             draw = draws[now] if len(draws) > 0 else 0.0
                             if any_idle and own:

@@ -49,9 +49,8 @@ def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
 def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
     """The most bytes that layers of the host cache."""
     kv = np.zeros((case.schedule.passes, case.gpus), np.int64)
-    for layer in case.model.layers:
-        of_host = layer.attention.kv_bytes_per_token - layer.gpu_kv_bytes_per_token
-        kv += sums[layer.attention.window].of_groups(case.group).cached_tokens * of_host
+    for block in (layer.attention for layer in case.model.layers if layer.on_host):
+        kv += sums[block.window].cached_tokens * block.kv_bytes_per_token
     return int(kv.max(initial=0))
 
 
