@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH
+from moesim.config.dimensions import BANDWIDTH, format_percent
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, within
 from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
@@ -16,6 +16,20 @@ Gpu = Annotated[int, Field(ge=0)]
 ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
 
 
+class ExpertShare(Sourced[Fraction]):
+    """A share of the DRAM peak; of one that was fitted to a run, the ``trace`` and its experts a
+    token that stood for that run.
+    """
+
+    trace: str | None = Field(None, description="The trace that a fitted share was found with.")
+    experts_per_token: Count | None = Field(None, description="Experts a token of that trace.")
+
+    @classmethod
+    def of(cls, share: float, source: str, **more: Any) -> ExpertShare:
+        """The ``share``, from 0 to 1."""
+        return cls.model_validate({"value": format_percent(share), "source": source, **more})
+
+
 class Host(Params):
     """Memory and cores of the machine."""
 
@@ -23,7 +37,7 @@ class Host(Params):
     numa_nodes: Sourced[Count]
     memory_bandwidth: Sourced[Rate] = Field(description="DRAM peak of one NUMA node.")
     memory_fraction: Sourced[Fraction] = Field(description="Share of the DRAM peak reached.")
-    expert_fraction: Sourced[Fraction] | None = Field(
+    expert_fraction: ExpertShare | None = Field(
         None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
     )
     remote_node_fraction: Sourced[Fraction] | None = Field(

@@ -15,6 +15,7 @@ from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
+from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.experiment.schema.setting import with_setting
@@ -23,9 +24,8 @@ from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names
-from moesim.model.chosen import SEPARATOR, split_format
+from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
-from moesim.trace.cards import STAND_IN, trace_card
 
 HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
 """What is assumed of the host: the first of them that holds the model's experts."""
@@ -195,21 +195,14 @@ def _is_gguf(model: str) -> bool:
 
 
 def _trace(model: ModelSpec) -> tuple[str, str] | None:
-    """A stand-in where the model's shipped trace has fewer experts a token than the model; None
-    where an experiment's own default serves.
+    """A stand-in where the recording of the model does not serve, and why; None where none is to be
+    told.
     """
-    from moesim.trace import read_trace
-
-    name = model.name.partition(SEPARATOR)[0]
-    card = trace_card(name)
-    moe = next((layer.moe for layer in model.moe_layers if layer.moe), None)
-    if card is None or moe is None or (chosen := read_trace(card).top_k) >= moe.top_k:
+    if not model.moe_layers:
         return None
-    from moesim.trace.synthesis.stand_in import nearest_trace
-
-    made = f"{STAND_IN}{nearest_trace(model)}"
-    why = f"trace: {made}, as the recording of {name} has {chosen} of {moe.top_k} experts a token"
-    return made, why
+    with at_options("model"):
+        name, why = default_trace(model, "decode")
+    return (name, f"trace: {name}, as {why}") if why else None
 
 
 def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], str]:
