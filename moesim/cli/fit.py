@@ -11,7 +11,7 @@ from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
 
 
 @app.command(
-    epilog=examples("moesim fit experiments/quickstart.yaml --context 1024,8192 --out fit.png")
+    epilog=examples("moesim fit experiments/quickstart.yaml --context 1k,8k --out fit.png")
 )
 def fit(
     file: ExperimentFile,
@@ -20,7 +20,7 @@ def fit(
         str | None,
         typer.Option(
             metavar="TOKENS",
-            help="Context lengths of the table, as in 1024,4096 [1024, 2048, ... to the model's].",
+            help="Context lengths of the table, as in 4096,16k [1k, 2k, ... to the model's].",
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N", help="Batch sizes of the table.")] = "1,4,16",
@@ -36,8 +36,9 @@ def fit(
     """
     from moesim.api import fit as fitted
     from moesim.calibrate.closed_loop.request import whole_numbers
+    from moesim.config.tokens import many_tokens_of
 
-    contexts = None if context is None else whole_numbers(context, "--context")
+    contexts = None if context is None else many_tokens_of(context, "--context")
     batches = whole_numbers(batch, "--batch")
     answer = fitted(file, context=contexts, batch=batches, overrides=overrides or ())
     figure = None

@@ -87,7 +87,7 @@ def test_the_table_and_its_figure(file, tmp_path, capsys):
     assert "none" in shown
     assert shown.splitlines()[-1] == str(out)
     assert out.stat().st_size > 5_000
-    assert main(["fit", file, "--context", "2048", "--json"]) == 0
+    assert main(["fit", file, "--context", "2k", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["slots_by_context"]
     assert [(row["batch"], row["context_tokens"]) for row in rows] == [
         (1, 2048), (4, 2048), (16, 2048),
@@ -97,7 +97,7 @@ def test_the_table_and_its_figure(file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--context", "1k"], "write whole numbers"),
+        (["--context", "1x"], "is no number of tokens"),
         (["--context", "200000"], "from 1 to 131072, the longest of gpt-oss-20b"),
         (["--context", "0"], "1 or more"),
         (["--batch", "0"], "from 1 to"),
