@@ -29,9 +29,7 @@ def parse_tokens(value: Any) -> int:
 
 
 def tokens_of(text: str, option: str) -> int:
-    """What the ``option`` of a command line has, as ``parse_tokens`` reads it; InputError where that
-    is no number of tokens.
-    """
+    """What an ``option`` has, as ``parse_tokens`` reads it; else an InputError that names it."""
     try:
         return parse_tokens(text)
     except QuantityError as error:
