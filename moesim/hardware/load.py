@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,48 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
 
     Paths and errors as for ``load_hardware``.
     """
+    path = _software_file(str(name_or_path), folders)
+    document = _software(path, tuple(folders), ())
+    return validate(document, SoftwareFile).profile(path.stem)
+
+
+def _software_file(name: str, folders: Sequence[Path]) -> Path:
     shipped = shipped_folder() / PROFILES / "software"
-    path = _path("software", str(name_or_path), shipped, software_names(), folders)
-    document = read_marked_document(path)
+    return _path("software", name, shipped, software_names(), folders)
+
+
+def _software(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> Document:
+    """The file at ``path``, checked, with all that it leaves out and its base has."""
+    own = read_marked_document(path)
+    if path.resolve() in above:
+        raise InputError([own.problem(("base",), f"'{path}' rests on itself; end the chain")])
+    if not isinstance(base := own.get(("base",)), str):
+        return _checked_software(own)
+    beside = (path.parent, *folders) if folders else (path.parent, Path.cwd())
+    try:
+        below = _software_file(base, beside)
+    except InputError as error:
+        whats = (problem.what for problem in error.problems)
+        raise InputError(own.problem(("base",), what) for what in whats) from None
+    inherited: dict[str, Any] = _software(below, folders, (*above, path.resolve())).data
+    _raise(_renamed_sources(own, own.get(("sources",), {}), inherited["sources"]))
+    return _checked_software(replace(own, data=_over(inherited, own.data)))
+
+
+def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with what ``own`` has; kernels and sources are joined key by key."""
+    joined = {
+        key: {**below[key], **own[key]}
+        for key in ("kernels", "sources")
+        if isinstance(below.get(key), Mapping) and isinstance(own.get(key), Mapping)
+    }
+    return {**below, **own, **joined}
+
+
+def _checked_software(document: Document) -> Document:
     file = validate(document, SoftwareFile)
     _raise(_unknown_sources(document, file, file.sources))
-    return file.profile(path.stem)
+    return document
 
 
 def _load_hardware(
@@ -198,7 +235,7 @@ def _unknown_sources(
 
 
 def _renamed_sources(
-    document: Document, own: dict[str, str], inherited: dict[str, str]
+    document: Document, own: Mapping[str, str], inherited: Mapping[str, str]
 ) -> Iterator[Problem]:
     for key, text in own.items():
         if inherited.get(key, text) != text:
