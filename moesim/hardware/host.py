@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH, format_percent
+from moesim.config.dimensions import BANDWIDTH, PERCENT, format_percent
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, within
+from moesim.config.units import Bandwidth, Percent, within
 from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
 
 Gpu = Annotated[int, Field(ge=0)]
+Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]
 ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
 
 
@@ -40,7 +41,7 @@ class Host(Params):
     expert_fraction: ExpertShare | None = Field(
         None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
     )
-    remote_node_fraction: Sourced[Fraction] | None = Field(
+    remote_node_fraction: Sourced[Share] | None = Field(
         None,
         description="What each other NUMA node adds to the memory and the cores of a GPU's own, as"
         " a share of its own, where experts lie on all nodes; None: they lie on one.",
