@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from moesim.config.document import Document, dotted
 from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.validation import validate
@@ -97,8 +98,8 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
 
 def _parts_of(name: str) -> dict[str, Any] | None:
     """The parts of a machine that ``name`` stands for; None for a whole one."""
-    if name.lower() in unified_names():
-        return {"gpu": name.lower()}
+    if (known := known_name(name, unified_names())) is not None:
+        return {"gpu": known}
     if not is_choice(name):
         return None
     parts: dict[str, Any] = choice_in(name).data
@@ -251,22 +252,22 @@ def _raise(problems: Iterator[Problem]) -> None:
 def _path(
     what: str, name: str, shipped: Path, names: Sequence[str], folders: Sequence[Path]
 ) -> Path:
-    if name.lower() in names:
-        return shipped / f"{name.lower()}.yaml"
+    if (known := known_name(name, names)) is not None:
+        return shipped / f"{known}.yaml"
     found = look_up(name, folders) if name else None
     if found is not None and not found.is_dir():
         return found
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
-    if what == "hardware" and name.lower() in part_names("gpu"):
-        raise InputError(gpu_alone(name))
+    if what == "hardware" and (card := known_name(name, part_names("gpu"))) is not None:
+        raise InputError(gpu_alone(card))
     raise InputError(
         f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; "
-        f"{nearest(name, names)}"
+        f"{nearest(plain_name(name), names)}"
     )
 
 
 def gpu_alone(name: str) -> str:
     """What is said of a GPU where a machine is expected."""
     told = f"'{name}' is a GPU, not a machine; write its host too, as in"
-    return f"{told} hardware: {{gpu: {name.lower()}, host: ddr5-6000-2ch-64gb}}"
+    return f"{told} hardware: {{gpu: {plain_name(name)}, host: ddr5-6000-2ch-64gb}}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
+from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
 from moesim.experiment.engine_commands.model_names import opened
@@ -34,7 +35,7 @@ def with_settings(
     InputError for an override that cannot be set.
     """
     parts: Any = {part: name for part, name in machine.items() if name is not None}
-    if set(parts) == {"gpu"} and parts["gpu"] in hardware_names():
+    if set(parts) == {"gpu"} and known_name(str(parts["gpu"]), hardware_names()):
         parts = parts["gpu"]
     data = {"hardware": parts} if parts else {}
     if found.context_tokens is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moesim.config.names import known_name
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.experiment import Experiment
 from moesim.model import ModelSpec, model_names
@@ -20,7 +21,7 @@ def smaller_format(experiment: Experiment) -> str:
     model: ModelSpec = needed("model", experiment.model, experiment.folders)
     base, _ = split_format(experiment.model)
     experts = [layer.moe.expert for layer in model.moe_layers if layer.moe]
-    if base.lower() not in model_names() or not experts:
+    if known_name(base, model_names()) is None or not experts:
         return ""
     wide = experts[0].bytes > BYTES * experts[0].parameters
     return f"{{base: {base}, format: {SMALLER}}}" if wide else ""

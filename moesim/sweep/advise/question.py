@@ -13,6 +13,7 @@ import yaml
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.names import known_name, plain_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
 from moesim.experiment.loading.default_trace import default_trace
@@ -139,7 +140,7 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
         raise InputError([Problem("--gpu", "", _no_machine())])
-    if question.gpu.lower() in unified_names() and not given.keys() - {"gpu"}:
+    if known_name(question.gpu, unified_names()) and not given.keys() - {"gpu"}:
         return _checked(question.gpu, "hardware.gpu"), ""
     if question.host is not None:
         return _checked(given, "hardware"), ""
@@ -153,8 +154,8 @@ def _checked(machine: Any, key: str) -> Any:
         name = machine_text(machine) if isinstance(machine, Mapping) else machine
         if isinstance(machine, str) and look_up(machine) is None:
             known = {*hardware_names(), *unified_names()}
-            if machine.lower() not in known:
-                what = f"there is no '{machine}'; {nearest(machine, known)}"
+            if known_name(machine, known) is None:
+                what = f"there is no '{machine}'; {nearest(plain_name(machine), known)}"
                 raise InputError([Problem("", key, what)])
         load_hardware(name)
     return machine
@@ -216,9 +217,9 @@ def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], 
 
 def _written(model: str) -> Any:
     """The key ``model``: files by their whole path, a format beside its base."""
-    whole = look_up(model) is not None and model.lower() not in model_names()
+    whole = look_up(model) is not None and known_name(model, model_names()) is None
     base, chosen = (model, None) if whole else split_format(model)
-    found = None if base.lower() in model_names() else look_up(base)
+    found = None if known_name(base, model_names()) else look_up(base)
     base = base if found is None else str(found.resolve())
     return base if chosen is None else {"base": base, "format": chosen}
 
