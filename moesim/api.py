@@ -65,7 +65,10 @@ def fit(
 
     Keys: ``fits``, and ``reason`` if not; ``peak_memory_bytes`` and ``limit_bytes`` of a GPU;
     ``largest_batch``, with every request as long as the run's longest (``longest_context_tokens``);
-    ``largest_slots`` of ``local_experts`` a layer, and its ``capacity_bytes``; ``memory_by_batch``
+    ``largest_slots`` of ``local_experts`` a layer, and its ``capacity_bytes``; ``cpu_layers``: of
+    how many of ``moe_layers`` the experts have to be on the CPU if all others are to be resident
+    (None: that does not fit); all of it at the longest ``context`` where some are given. And
+    ``memory_by_batch``
     and ``slots_by_context``, a row each for ``batch`` and ``context`` (None: 1024, 2048, ... to the
     model's longest, in tokens). Raises an InputError for a bad experiment, batch or context.
 

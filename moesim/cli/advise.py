@@ -139,8 +139,7 @@ def _question(about: str, given: dict[str, Any]) -> Question | None:
     go.
     """
     from moesim.config.errors import InputError, Problem
-    from moesim.config.quantity import QuantityError
-    from moesim.config.tokens import parse_tokens
+    from moesim.config.tokens import tokens_of
 
     if Path(about).suffix.lower() in EXPERIMENTS:
         if given:
@@ -150,10 +149,7 @@ def _question(about: str, given: dict[str, Any]) -> Question | None:
     from moesim.sweep.advise.question import Question
 
     if "context" in given:
-        try:
-            given["context"] = parse_tokens(given["context"])
-        except QuantityError as error:
-            raise InputError([Problem("--context", "", str(error))]) from None
+        given["context"] = tokens_of(given["context"], "--context")
     return Question(about, **given)
 
 

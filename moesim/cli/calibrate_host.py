@@ -43,17 +43,17 @@ def host(
     from moesim.calibrate.host.fit import fit_host
     from moesim.calibrate.host.host_file import host_text
     from moesim.calibrate.host.measured import measured_run
-    from moesim.calibrate.host.run import experiment_of_run
     from moesim.calibrate.profile_file import check_profile, write_profile
     from moesim.config.errors import check_apart
     from moesim.config.inputs import paths_of
     from moesim.experiment.loading.inputs import inputs_of
+    from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import of_traces
     from moesim.experiment.schema.origins import placed
     from moesim.report.host import lines
 
     measured = measured_run(run)
-    resolved = experiment_of_run(file, overrides or ())
+    resolved = load_experiment(file, overrides or (), alone=True)
     if out is not None:
         check_profile(out)
         check_apart(out, file, Path(run), *paths_of(inputs_of([resolved.experiment])))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog=examples(
-        "moesim command experiments/layers-on-cpu.yaml --context 16384",
+        "moesim command experiments/layers-on-cpu.yaml --context 16k",
         "moesim command --from 'llama-server -hf ggml-org/gpt-oss-20b-GGUF -ncmoe 14' "
         "--gpu rtx-3060-12gb",
     )
@@ -35,9 +35,9 @@ def command(
         ),
     ] = None,
     context: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1, metavar="TOKENS", help="Room for each request [the longest of the trace]."
+            metavar="TOKENS", help="Room for each request, as in 16k [the longest of the trace]."
         ),
     ] = None,
     line: Annotated[
@@ -84,11 +84,13 @@ def command(
 
 
 def _write(
-    file: Path, engine: str | None, context: int | None, overrides: list[str], *, as_json: bool
+    file: Path, engine: str | None, context: str | None, overrides: list[str], *, as_json: bool
 ) -> None:
     from moesim.api import command as command_of
+    from moesim.config.tokens import tokens_of
 
-    found = command_of(file, engine=engine, context=context, overrides=overrides)
+    tokens = None if context is None else tokens_of(context, "--context")
+    found = command_of(file, engine=engine, context=tokens, overrides=overrides)
     if as_json:
         typer.echo(_json({"engine": found.engine, "command": found.text, "notes": found.notes}))
     else:
@@ -113,14 +115,19 @@ def _read(
 ) -> str:
     """The experiment of ``line`` as text: YAML, or JSON with what else was read."""
     from moesim.experiment.engine_commands import read_command
-    from moesim.experiment.engine_commands.file import experiment_text, obstacles, with_settings
+    from moesim.experiment.engine_commands.file import (
+        experiment_text,
+        filled_in,
+        obstacles,
+        with_settings,
+    )
 
     found = read_command(line, engine)
     experiment = with_settings(found, machine, overrides)
     if not as_json:
         return experiment_text(found, experiment, line)
     content = {"engine": found.engine, "experiment": experiment}
-    notes = [*found.notes, *obstacles(experiment)]
+    notes = [*found.notes, *filled_in(found, experiment), *obstacles(experiment)]
     return _json(content | {"context_tokens": found.context_tokens, "notes": notes}) + "\n"
 
 

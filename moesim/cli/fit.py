@@ -11,7 +11,7 @@ from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
 
 
 @app.command(
-    epilog=examples("moesim fit experiments/quickstart.yaml --context 1024,8192 --out fit.png")
+    epilog=examples("moesim fit experiments/quickstart.yaml --context 1k,8k --out fit.png")
 )
 def fit(
     file: ExperimentFile,
@@ -20,7 +20,8 @@ def fit(
         str | None,
         typer.Option(
             metavar="TOKENS",
-            help="Context lengths of the table, as in 1024,4096 [1024, 2048, ... to the model's].",
+            help="Context lengths of the table, as in 4096,16k [1k, 2k, ... to the model's]; the "
+            "answers are at the longest.",
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N", help="Batch sizes of the table.")] = "1,4,16",
@@ -36,8 +37,9 @@ def fit(
     """
     from moesim.api import fit as fitted
     from moesim.calibrate.closed_loop.request import whole_numbers
+    from moesim.config.tokens import many_tokens_of
 
-    contexts = None if context is None else whole_numbers(context, "--context")
+    contexts = None if context is None else many_tokens_of(context, "--context")
     batches = whole_numbers(batch, "--batch")
     answer = fitted(file, context=contexts, batch=batches, overrides=overrides or ())
     figure = None
@@ -50,20 +52,23 @@ def fit(
 
         typer.echo(json.dumps(answer, indent=2))
         return
-    _print(answer)
+    _print(answer, None if contexts is None else max(contexts))
     if figure is not None:
         typer.echo(str(figure))
 
 
-def _print(answer: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any], asked: int | None) -> None:
+    """``asked``: the context that the answer is at; None for the trace's own."""
     from moesim.config.counted import counted
     from moesim.report.fit import batches, table
 
     gib = 2**30
-    typer.echo("fits" if answer["fits"] else f"does not fit: {answer['reason']}")
+    at = "" if asked is None else f" at a context of {asked:,} tokens"
+    typer.echo(f"fits{at}" if answer["fits"] else f"does not fit{at}: {answer['reason']}")
     peak, limit = answer["peak_memory_bytes"] / gib, answer["limit_bytes"] / gib
     own, local = answer["slots_per_layer"], answer["local_experts"]
-    typer.echo(f"peak memory of a GPU:     {peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
+    of = "a GPU:     " if answer["gpus"] == 1 else f"each GPU of {answer['gpus']}, the fullest: "
+    typer.echo(f"peak memory of {of}{peak:.2f} of {limit:.2f} GiB, {_held(own, local)}")
     batch, context = answer["largest_batch"], answer["longest_context_tokens"]
     typer.echo(
         f"largest batch:            {_or_none(batch)} requests of {counted(context, 'token')}"
@@ -71,6 +76,7 @@ def _print(answer: dict[str, Any]) -> None:
     slots = answer["largest_slots"]
     room = f" ({answer['capacity_bytes'] / gib:.2f} GiB)" if slots else ""
     typer.echo(f"largest expert capacity:  {_or_none(slots)} of {local} slots/layer{room}")
+    typer.echo(f"layers on the CPU:        {_on_cpu(answer['cpu_layers'], answer['moe_layers'])}")
     terminal().print(batches(answer["memory_by_batch"]))
     terminal().print(table(answer["slots_by_context"], local))
 
@@ -78,6 +84,15 @@ def _print(answer: dict[str, Any]) -> None:
 def _held(slots: int, local: int) -> str:
     """What of a layer's experts that memory is for."""
     return "with all experts" if slots >= local else f"with {slots} of {local} slots/layer"
+
+
+def _on_cpu(least: int | None, layers: int) -> str:
+    """Of how many layers the experts have to be there."""
+    if least is None:
+        return f"not even the experts of all {layers}"
+    if not least:
+        return f"0 of {layers}: all experts fit"
+    return f"{least} of {layers} (experts.on_cpu.layers), with all others resident"
 
 
 def _or_none(number: int | None) -> str:

@@ -19,6 +19,8 @@ INTERRUPTED = 130
 MINUTE_S = 60.0
 LINE_EVERY_S = 10.0
 """Least time between two lines where stderr is no terminal."""
+ENOUGH = 3
+"""Things finished behind the first, which also loads and compiles: fewer say no time left."""
 LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
 """What Python's own process that tidies up after others would say."""
 
@@ -27,31 +29,56 @@ LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
 def progress_bar(of: str = "points") -> Iterator[Progress]:
     """A bar with the time left on stderr; where that is no terminal, a line now and then."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(console.print, of)
         return
-    columns = (of, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (of, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(of, total=None)
-        yield lambda finished, total: bar.update(task, completed=finished, total=total)
+        task, pace = bar.add_task(of, total=None, left=""), Pace()
+
+        def told(finished: int, total: int) -> None:
+            seconds = pace.left_s(finished, total, time.monotonic())
+            left = "" if seconds is None else time_left(seconds)
+            bar.update(task, completed=finished, total=total, left=left)
+
+        yield told
+
+
+class Pace:
+    """How long each thing takes, from the first on that is finished here: what stood before takes
+    no time, and the first also loads and compiles.
+    """
+
+    def __init__(self) -> None:
+        self._standing: int | None = None
+        self._first: tuple[int, float] | None = None
+
+    def left_s(self, finished: int, total: int, now_s: float) -> float | None:
+        """Seconds for the others of ``total``; None where too few are ``finished`` to know."""
+        self._standing = finished if self._standing is None else self._standing
+        if self._first is None:
+            self._first = (finished, now_s) if finished > self._standing else None
+            return None
+        done = finished - self._first[0]
+        if done < ENOUGH:
+            return None
+        return (now_s - self._first[1]) / done * (total - finished)
 
 
 def _lines(write: Callable[[str], None], of: str) -> Progress:
-    begun = last = time.monotonic()
-    standing: int | None = None
+    last, pace = time.monotonic(), Pace()
 
     def told(finished: int, total: int) -> None:
-        nonlocal last, standing
-        standing = finished if standing is None else standing
+        nonlocal last
         now = time.monotonic()
+        seconds = pace.left_s(finished, total, now)
         if now - last >= LINE_EVERY_S:
             last = now
-            done = finished - standing
-            left = f", {time_left((now - begun) / done * (total - finished))}" if done else ""
+            left = "" if seconds is None else f", {time_left(seconds)}"
             write(f"{finished} of {total} {of}{left}")
 
     return told

@@ -50,11 +50,13 @@ def run(
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.loading.warnings import empty_slots, idle_prefetch, of_traces
+    from moesim.experiment.questions.fit import fewest_on_cpu
+    from moesim.experiment.questions.formats import smaller_format
     from moesim.experiment.running.cache import cache_folder
     from moesim.experiment.running.record_memory import large_records
     from moesim.experiment.running.run import run as simulate
     from moesim.experiment.schema.origins import placed
-    from moesim.report.terminal import remedies, summary_table
+    from moesim.report.terminal import lacks_memory, remedy, summary_table
     from moesim.results.overwrite import check_folder
     from moesim.results.result import setting_in_words
     from moesim.results.store import REUSED
@@ -71,8 +73,10 @@ def run(
     of_run = (resolved.experiment, result.summary)
     warn([*idle_prefetch(*of_run), *empty_slots(*of_run)])
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
-    for line in remedies(result.summary, resolved.experiment.experts.capacity.kind, file):
-        typer.echo(line)
+    if lacks_memory(result.summary):
+        one = resolved.experiment
+        ways = (fewest_on_cpu(one), smaller_format(one))
+        typer.echo(remedy(one.experts.capacity.kind, file, *ways))
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")

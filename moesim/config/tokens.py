@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
+from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import QuantityError
 from moesim.config.units import reads
 
@@ -25,6 +26,19 @@ def parse_tokens(value: Any) -> int:
         what = f"'{value}' is no number of tokens; write 1 or more, as in 16384 or 16k"
         raise QuantityError(what)
     return tokens
+
+
+def tokens_of(text: str, option: str) -> int:
+    """What an ``option`` has, as ``parse_tokens`` reads it; else an InputError that names it."""
+    try:
+        return parse_tokens(text)
+    except QuantityError as error:
+        raise InputError([Problem(option, "", str(error))]) from None
+
+
+def many_tokens_of(text: str, option: str) -> tuple[int, ...]:
+    """Like ``tokens_of``, for several with commas between, each once."""
+    return tuple(dict.fromkeys(tokens_of(part, option) for part in text.split(",")))
 
 
 Tokens = Annotated[

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH
+from moesim.config.dimensions import BANDWIDTH, PERCENT, format_percent
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, within
+from moesim.config.units import Bandwidth, Percent, within
 from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
 
 Gpu = Annotated[int, Field(ge=0)]
+Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]
 ThreadRate = Annotated[Bandwidth, within("100 MB/s", "1 TB/s", BANDWIDTH)]
+
+
+class ExpertShare(Sourced[Fraction]):
+    """A share of the DRAM peak; of one that was fitted to a run, the ``trace`` and its experts a
+    token that stood for that run.
+    """
+
+    trace: str | None = Field(None, description="The trace that a fitted share was found with.")
+    experts_per_token: Count | None = Field(None, description="Experts a token of that trace.")
+
+    @classmethod
+    def of(cls, share: float, source: str, **more: Any) -> ExpertShare:
+        """The ``share``, from 0 to 1."""
+        return cls.model_validate({"value": format_percent(share), "source": source, **more})
 
 
 class Host(Params):
@@ -23,10 +38,10 @@ class Host(Params):
     numa_nodes: Sourced[Count]
     memory_bandwidth: Sourced[Rate] = Field(description="DRAM peak of one NUMA node.")
     memory_fraction: Sourced[Fraction] = Field(description="Share of the DRAM peak reached.")
-    expert_fraction: Sourced[Fraction] | None = Field(
+    expert_fraction: ExpertShare | None = Field(
         None, description="Share of the DRAM peak that experts on the CPU reach; None: as above."
     )
-    remote_node_fraction: Sourced[Fraction] | None = Field(
+    remote_node_fraction: Sourced[Share] | None = Field(
         None,
         description="What each other NUMA node adds to the memory and the cores of a GPU's own, as"
         " a share of its own, where experts lie on all nodes; None: they lie on one.",

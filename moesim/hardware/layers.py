@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.shape import Shape
@@ -89,8 +90,8 @@ def part_names(kind: str) -> list[str]:
 
 def part_file(kind: str, name: str) -> Path | None:
     """The shipped file of a part; None where there is none of that name."""
-    path = shipped_folder() / FOLDER / f"{kind}s" / f"{name.lower()}.yaml"
-    return path if name.lower() in part_names(kind) else None
+    known = known_name(name, part_names(kind))
+    return shipped_folder() / FOLDER / f"{kind}s" / f"{known}.yaml" if known else None
 
 
 def load_part(kind: str, name: str, folders: Sequence[Path] = ()) -> Gpu | Host | Link:
@@ -143,7 +144,7 @@ def _path(
 
 def _near(name: str, known: Collection[str]) -> str:
     """The few of many names that may be meant."""
-    word = name.lower()
+    word = plain_name(name)
     close = sorted(one for one in known if word and one.startswith(word))
     close = (close or get_close_matches(word, sorted(known), n=_FEW, cutoff=0.5))[:_FEW]
     return f"near it: {', '.join(close)}" if close else f"for example {min(known)}"

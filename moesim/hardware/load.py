@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from moesim.config.document import Document, dotted
 from moesim.config.errors import InputError, Problem, in_order, nearest
+from moesim.config.names import known_name, plain_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.validation import validate
@@ -96,8 +98,8 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
 
 def _parts_of(name: str) -> dict[str, Any] | None:
     """The parts of a machine that ``name`` stands for; None for a whole one."""
-    if name.lower() in unified_names():
-        return {"gpu": name.lower()}
+    if (known := known_name(name, unified_names())) is not None:
+        return {"gpu": known}
     if not is_choice(name):
         return None
     parts: dict[str, Any] = choice_in(name).data
@@ -122,12 +124,48 @@ def load_software(name_or_path: str, folders: Sequence[Path] = ()) -> SoftwarePr
 
     Paths and errors as for ``load_hardware``.
     """
+    path = _software_file(str(name_or_path), folders)
+    document = _software(path, tuple(folders), ())
+    return validate(document, SoftwareFile).profile(path.stem)
+
+
+def _software_file(name: str, folders: Sequence[Path]) -> Path:
     shipped = shipped_folder() / PROFILES / "software"
-    path = _path("software", str(name_or_path), shipped, software_names(), folders)
-    document = read_marked_document(path)
+    return _path("software", name, shipped, software_names(), folders)
+
+
+def _software(path: Path, folders: tuple[Path, ...], above: tuple[Path, ...]) -> Document:
+    """The file at ``path``, checked, with all that it leaves out and its base has."""
+    own = read_marked_document(path)
+    if path.resolve() in above:
+        raise InputError([own.problem(("base",), f"'{path}' rests on itself; end the chain")])
+    if not isinstance(base := own.get(("base",)), str):
+        return _checked_software(own)
+    beside = (path.parent, *folders) if folders else (path.parent, Path.cwd())
+    try:
+        below = _software_file(base, beside)
+    except InputError as error:
+        whats = (problem.what for problem in error.problems)
+        raise InputError(own.problem(("base",), what) for what in whats) from None
+    inherited: dict[str, Any] = _software(below, folders, (*above, path.resolve())).data
+    _raise(_renamed_sources(own, own.get(("sources",), {}), inherited["sources"]))
+    return _checked_software(replace(own, data=_over(inherited, own.data)))
+
+
+def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with what ``own`` has; kernels and sources are joined key by key."""
+    joined = {
+        key: {**below[key], **own[key]}
+        for key in ("kernels", "sources")
+        if isinstance(below.get(key), Mapping) and isinstance(own.get(key), Mapping)
+    }
+    return {**below, **own, **joined}
+
+
+def _checked_software(document: Document) -> Document:
     file = validate(document, SoftwareFile)
     _raise(_unknown_sources(document, file, file.sources))
-    return file.profile(path.stem)
+    return document
 
 
 def _load_hardware(
@@ -198,7 +236,7 @@ def _unknown_sources(
 
 
 def _renamed_sources(
-    document: Document, own: dict[str, str], inherited: dict[str, str]
+    document: Document, own: Mapping[str, str], inherited: Mapping[str, str]
 ) -> Iterator[Problem]:
     for key, text in own.items():
         if inherited.get(key, text) != text:
@@ -214,22 +252,22 @@ def _raise(problems: Iterator[Problem]) -> None:
 def _path(
     what: str, name: str, shipped: Path, names: Sequence[str], folders: Sequence[Path]
 ) -> Path:
-    if name.lower() in names:
-        return shipped / f"{name.lower()}.yaml"
+    if (known := known_name(name, names)) is not None:
+        return shipped / f"{known}.yaml"
     found = look_up(name, folders) if name else None
     if found is not None and not found.is_dir():
         return found
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
-    if what == "hardware" and name.lower() in part_names("gpu"):
-        raise InputError(gpu_alone(name))
+    if what == "hardware" and (card := known_name(name, part_names("gpu"))) is not None:
+        raise InputError(gpu_alone(card))
     raise InputError(
         f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; "
-        f"{nearest(name, names)}"
+        f"{nearest(plain_name(name), names)}"
     )
 
 
 def gpu_alone(name: str) -> str:
     """What is said of a GPU where a machine is expected."""
     told = f"'{name}' is a GPU, not a machine; write its host too, as in"
-    return f"{told} hardware: {{gpu: {name.lower()}, host: ddr5-6000-2ch-64gb}}"
+    return f"{told} hardware: {{gpu: {plain_name(name)}, host: ddr5-6000-2ch-64gb}}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.names import known_name
 from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.choice import Choice, choice_in, words
 from moesim.hardware.datasheet import Copies, Datasheet, GpuNumbers, Peers
@@ -229,7 +230,7 @@ def _chosen(
         named, numbers, place = value, {}, (kind,)
     if named is not None:
         name = str(named)
-        if name.lower() in names:
+        if known_name(name, names) is not None:
             chosen = of_whole(kind, _whole(whole, name, kind))
         else:
             chosen = from_file(kind, name, folders, place, names)

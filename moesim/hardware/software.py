@@ -140,11 +140,14 @@ class SourcedKernelCounts(Params):
 
 
 class SoftwareFile(Params):
-    """A software profile's file: every value with its source."""
+    """A software profile's file: every value with its source; what is left out is that of the
+    profile ``base``.
+    """
 
     end_mark: EndMark | None = None
     title: str = Field(min_length=1)
     sources: dict[str, str] = Field(description="What each source's key stands for.")
+    base: str | None = Field(None, description="The profile that has what is left out here.")
     launch: Sourced[Launch] = Field(description="Host time of one kernel launch.")
     kernels: SourcedKernelCounts
     host_per_layer: Sourced[HostTime]

@@ -160,10 +160,11 @@ class Footprint:
         )
 
     def _named(self, gpu: int) -> str:
-        """A GPU's number, and its layers where others have other ones."""
+        """A GPU's number, of how many it is one, and its layers where others have other ones."""
         first, last = self.shares[gpu].layers
         alike = all(share.layers == (first, last) for share in self.shares)
-        return str(gpu) if alike else f"{gpu} (layers {first} to {last})"
+        named = str(gpu) if len(self.shares) == 1 else f"{gpu} of {len(self.shares)}"
+        return named if alike else f"{named} (layers {first} to {last})"
 
     def in_flight(self, misses: Ints) -> None:
         """Move one expert's room from the slots to the copies in flight, in passes with ``misses``

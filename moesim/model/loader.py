@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
+from moesim.config.names import known_name, plain_name
 from moesim.config.paths import expanded
 from moesim.model.chosen import SEPARATOR, chosen_formats, renamed, split_format
 from moesim.model.described import ConfigError, describe_config
@@ -36,15 +37,14 @@ def load_model(name_or_path: str, folders: Sequence[Path] = ()) -> ModelSpec:
     split one); a folder stands for the one that it holds. ``NAME@FORMAT`` is the same model in
     other formats (``moesim.model.chosen``).
 
-    A card's name is matched without regard to case. A relative path is looked up in ``folders``,
+    A card's name is read as ``config.names`` says. A relative path is looked up in ``folders``,
     then in the working directory. InputError says what is wrong with the name or the file.
     """
     base, chosen = split_format(name_or_path)
     if chosen is not None and not _is_there(name_or_path, folders):
         return _with_format(base, chosen, folders)
-    card = CARDS / f"{name_or_path.lower()}.json"
-    if name_or_path.lower() in model_names():
-        return _build(card, card.stem)
+    if (known := known_name(name_or_path, model_names())) is not None:
+        return _build(CARDS / f"{known}.json", known)
     path = _find(name_or_path, folders)
     if is_gguf(path):
         return load_gguf(path)
@@ -64,7 +64,7 @@ def _find(name_or_path: str, folders: Sequence[Path]) -> Path:
             continue
     raise InputError(
         f"model '{name_or_path}' is neither a shipped card nor a path to a {_CONFIG} or GGUF file; "
-        f"{nearest(name_or_path.lower(), model_names())}"
+        f"{nearest(plain_name(name_or_path), model_names())}"
     )
 
 
@@ -77,8 +77,8 @@ def _is_there(path: str, folders: Sequence[Path]) -> bool:
 def _with_format(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
     """The model ``base`` with the formats ``chosen`` in place of its own."""
     model = load_model(base, folders)
-    card = CARDS / f"{base.lower()}.json"
-    path = card if card.exists() else _find(base, folders)
+    known = known_name(base, model_names())
+    path = CARDS / f"{known}.json" if known else _find(base, folders)
     if is_gguf(path):
         what = f"has formats of its own; name it without '{SEPARATOR}{chosen}'"
         raise InputError([Problem(str(path), "", what)])

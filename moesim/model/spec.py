@@ -211,6 +211,11 @@ class ModelSpec:
         return tuple(layer for layer in self.layers if layer.moe is not None)
 
     @property
+    def top_k(self) -> int:
+        """The most experts that a token takes of a layer; 0 where none has any."""
+        return max((layer.moe.top_k for layer in self.layers if layer.moe), default=0)
+
+    @property
     def source_bytes_per_token(self) -> int:
         """Keys and values of one source token in all layers that attend to it."""
         crossing = [layer.cross_attention for layer in self.layers if layer.cross_attention]

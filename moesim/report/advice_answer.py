@@ -51,8 +51,10 @@ def fit_line(fit: Fit) -> str:
     assert memory is not None, "a room that was measured"
     context = "" if fit.context is None else f" at a context of {fit.context:,} tokens"
     work = f", {_gb(memory.work)} of work space" if memory.work > LEAST_WORK else ""
-    gpu = f"each of {memory.gpus} GPUs" if memory.gpus > 1 else "the GPU"
-    sizes = f"{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context}{work};"
+    several = memory.gpus > 1
+    gpu = f"each of {memory.gpus} GPUs" if several else "the GPU"
+    where = "on the fullest GPU " if several else ""
+    sizes = f"{where}{_gb(memory.weights)} of weights, {_gb(memory.kv)} of KV cache{context}{work};"
     sizes += f" {gpu} has {_gb(memory.limit)}"
     if room.fits:
         return f"Fits: {sizes}."

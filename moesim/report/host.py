@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moesim.calibrate.host.fit import LEAST, MOST, NEAR, HostFit
+from moesim.config.counted import counted
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
 
 
@@ -16,6 +17,8 @@ def lines(fit: HostFit) -> Iterator[str]:
         f"experts on the CPU reach {fit.share:.1%} of the DRAM peak: {reached:.1f} of"
         f" {peak / 1e9:.1f} GB/s ({speed:g} tokens/s measured)"
     )
+    count = counted(fit.experts_per_token, "expert")
+    yield f"  the run's routing: trace '{fit.trace}', {count} a token"
     for factor, share in zip(NEAR, fit.near, strict=True):
         told = f"none from {LEAST:.0%} to {MOST:.0%}" if share is None else f"{share:.1%}"
         yield f"  at {factor - 1:+.0%} of that speed ({factor * speed:.4g} tokens/s): {told}"

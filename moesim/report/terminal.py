@@ -80,17 +80,26 @@ def _last_lines(summary: Mapping[str, Any]) -> list[str]:
     return [*interval_line(summary), *provenance_line(summary), *trust_lines(summary)]
 
 
-def remedies(summary: Mapping[str, Any], capacity: str, file: Path) -> list[str]:
-    """What to do where the GPUs' memory is too small for the experiment ``file`` under this kind of
-    ``capacity``.
-    """
+def lacks_memory(summary: Mapping[str, Any]) -> bool:
+    """Whether the GPUs' memory was too small for a run."""
     needed, limit = (
         summary.get(key) or 0 for key in ("peak_memory_bytes", "memory_capacity_bytes")
     )
-    if summary["status"] != "out_of_memory" or needed <= limit:
-        return []
-    smaller = "" if capacity == "auto" else "experts.capacity: auto takes the slots that fit; "
-    return [f"remedy: {smaller}'moesim fit {file}' says which batch, capacity and context do"]
+    return bool(summary["status"] == "out_of_memory" and needed > limit)
+
+
+def remedy(capacity: str, file: Path, layers: int | None, smaller: str) -> str:
+    """What to do where the GPUs' memory is too small for the experiment ``file`` under this kind of
+    ``capacity``; ``layers``: the fewest whose experts have to be on the CPU if all others are to be
+    resident (None: that does not fit); ``smaller``: a format of fewer bytes, "" for none.
+    """
+    told = "" if capacity == "auto" else "experts.capacity: auto takes the slots that fit; "
+    if layers:
+        told += f"experts.on_cpu: {{layers: {layers}}} with capacity: all leaves those experts to"
+        told += " the CPU; "
+    if smaller:
+        told += f"model: {smaller} needs fewer bytes; "
+    return f"remedy: {told}'moesim fit {file}' says which batch, capacity and context do"
 
 
 MOST_OUTSIDE = 0.1

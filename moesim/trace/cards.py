@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moesim.config.errors import InputError, nearest
+from moesim.config.names import known_name
 from moesim.config.paths import find, look_up, shipped_folder
 
 _OTHER_FILES = {"gpt-oss-20b": "quickstart"}
@@ -22,9 +23,8 @@ def card_names() -> list[str]:
 
 
 def trace_card(name: str) -> Path | None:
-    """The shipped trace ``name``, without regard to case; None where there is none."""
-    known = name.lower()
-    if known not in card_names():
+    """The shipped trace ``name``, read as ``config.names`` says; None where there is none."""
+    if (known := known_name(name, card_names())) is None:
         return None
     return shipped_folder() / "traces" / f"{_OTHER_FILES.get(known, known)}.parquet"
 

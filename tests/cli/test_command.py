@@ -52,8 +52,35 @@ def test_a_line_becomes_an_experiment_that_loads(
     assert one.workload.batching.batch_size == 2
     text = path.read_text(encoding="utf-8")
     assert "# warning: -ctk q8_0: not modelled" in text
-    assert "workload.context: 8192" in text  # of each of two slots
+    assert one.workload.context == 8192  # of each of two slots
+    assert "trace: gpt-oss-20b\n" in text
+    assert "8192 tokens, all that the line allows a request" in text.replace("\n#  ", "")
     assert "does not load" not in text
+
+
+def test_what_a_line_does_not_say_is_what_a_run_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The trace is that of an experiment without one, the context the trace's."""
+    line = "llama-server -hf Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M -ngl 99 -ncmoe 48"
+    asking = ["command", "--from", line, "--gpu", "rtx-4090", "--json"]
+    assert main(asking) == 0
+    found = json.loads(capsys.readouterr().out)
+    plain = {"model": found["experiment"]["model"], "hardware": "rtx-4090"}
+    assert found["experiment"]["trace"] == load_experiment(plain).experiment.trace
+    assert "context" not in found["experiment"]["workload"]
+    told = "\n".join(found["notes"])
+    assert "as the recording of qwen3-30b-a3b has 6 of 8 experts a token" in told
+    assert "note: workload.context: the line does not say" in told
+    assert main([*asking, "--set", "trace=qwen3-30b-a3b", "--set", "workload.context=16k"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["experiment"]["trace"] == "qwen3-30b-a3b"
+    assert not any("trace" in note or "context" in note for note in found["notes"])
+
+
+def test_a_context_may_be_written_in_thousands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["command", FILE, "--context", "16k"]) == 0
+    assert " -c 16384 " in capsys.readouterr().out
+    assert main(["command", FILE, "--context", "16x"]) == 2
+    assert "--context: '16x' is no number of tokens" in capsys.readouterr().err
 
 
 def test_the_way_back_gives_the_line_again(

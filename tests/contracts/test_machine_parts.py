@@ -24,6 +24,7 @@ BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "rtx-4060-ti-16gb": (128, 18, 16),
     "rtx-4070": (192, 21, 12),
     "rtx-4070-ti": (192, 21, 12),
+    "rtx-4070-ti-super": (256, 21, 16),
     "rtx-4080": (256, 22.4, 16),
     "rtx-4090d": (384, 21, 24),
     "rtx-5060-ti-8gb": (128, 28, 8),

@@ -15,7 +15,7 @@ from moesim.experiment.building.build import Built, build
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import choice_in, is_choice, text_of
-from moesim.hardware.host import Host
+from moesim.hardware.host import ExpertShare, Host
 from moesim.hardware.operations.kernels.cpu_expert import CpuExpert
 from moesim.hardware.operations.kernels.work import kernel_fit_for
 from moesim.hardware.profile import HardwareProfile
@@ -32,7 +32,8 @@ _DIGITS = 4
 class HostFit:
     """``share`` of the DRAM peak, found by the experiment ``name``; ``near``: the shares at
     ``NEAR`` of the measured speed, None where no share gives that; ``waiting``: the share of the
-    run's time that waits for the CPU.
+    run's time that waits for the CPU; ``trace``: what stood for the run's routing, with its
+    ``experts_per_token``.
     """
 
     name: str
@@ -41,13 +42,14 @@ class HostFit:
     share: float
     near: tuple[float | None, ...]
     waiting: float
+    trace: str
+    experts_per_token: int
 
     @property
     def host(self) -> Host:
         """The host with the fitted share."""
-        share = self.profile.host.memory_fraction.model_copy(
-            update={"value": self.share, "source": "run"}
-        )
+        count = self.experts_per_token
+        share = ExpertShare.of(self.share, "run", trace=self.trace, experts_per_token=count)
         return self.profile.host.model_copy(update={"expert_fraction": share})
 
 
@@ -67,7 +69,8 @@ def fit_host(experiment: Experiment, measured: Measured) -> HostFit:
         raise InputError([Problem(OPTION, "", _why_not(speeds, built, measured))])
     near = tuple(speeds.share_of(factor * measured.tokens_per_s) for factor in NEAR)
     waiting = speeds.waiting(share)
-    return HostFit(experiment.name, measured, built.hardware, share, near, waiting)
+    used = (experiment.trace, built.case.trace.top_k)
+    return HostFit(experiment.name, measured, built.hardware, share, near, waiting, *used)
 
 
 def _check(built: Built) -> None:

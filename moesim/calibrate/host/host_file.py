@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.config.yaml import with_end_mark
@@ -25,11 +26,17 @@ def host_text(fit: HostFit, title: str, source: str) -> str:
         "sources:",
         *(f"  {short[key]}: {json.dumps(text)}" for key, text in texts.items()),
         *(
-            f"{key}: {{value: {number['value']}, source: {short[number['source']]}}}"
+            f"{key}: {{{_pairs({**number, 'source': short[number['source']]})}}}"
             for key, number in numbers.items()
         ),
     ]
     return with_end_mark("\n".join(lines))
+
+
+def _pairs(number: Mapping[str, Any]) -> str:
+    """The keys of a number as YAML; a trace may have a name of any signs."""
+    texts = {**number, **({"trace": json.dumps(number["trace"])} if "trace" in number else {})}
+    return ", ".join(f"{key}: {text}" for key, text in texts.items())
 
 
 def _short(texts: Mapping[str, str]) -> dict[str, str]:

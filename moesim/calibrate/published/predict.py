@@ -12,9 +12,9 @@ import pandas as pd
 
 from moesim.calibrate.host.fit import HostFit, fit_host, with_share
 from moesim.calibrate.host.measured import Measured
-from moesim.calibrate.host.run import experiment_of_run
 from moesim.calibrate.published.pack import PublishedRun
 from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
 
@@ -36,7 +36,7 @@ def blind(runs: Sequence[PublishedRun]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        found = simulate(experiment_of_run(run.file).experiment).summary
+        found = simulate(_experiment(run)).summary
         speed = found["output_throughput"] if found["status"] == "ok" else np.nan
         waits = (found["time_share"] or {}).get("waiting_for_cpu", 0.0)
         rows.append({
@@ -99,7 +99,7 @@ def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:
 
 
 def _experiment(run: PublishedRun) -> Experiment:
-    return experiment_of_run(run.file).experiment
+    return load_experiment(run.file, alone=True).experiment
 
 
 def _with_share(experiment: Experiment, share: float) -> Experiment:

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.names import known_name
 from moesim.config.registry import Registry
 from moesim.experiment.engine_commands.base import (
     Configuration,
@@ -50,7 +51,7 @@ def engine_of(experiment: Experiment) -> str:
     """The engine whose costs the experiment's software profile has; InputError where none is."""
     software = experiment.software
     for kind, engine in registry.components.items():
-        if software in engine.softwares:
+        if known_name(software, engine.softwares):
             return kind
     what = f"the software '{software}' is of no engine whose command lines moesim knows; name one"
     raise InputError([Problem("--engine", "", f"{what}: {', '.join(registry.components)}")])

@@ -46,7 +46,7 @@ class ReadCommand:
     """What a line of ``engine`` means: the keys of an ``experiment``, as in a file.
 
     Without ``hardware``, which no line names. ``context_tokens``: what the line allows a request,
-    None where it does not say; an experiment has no key for it. ``notes`` begin with ``warning:``
+    None where it does not say. ``notes`` begin with ``warning:``
     where something that changes time or memory is not modelled, or was not understood.
     """
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from textwrap import wrap
 from typing import Any
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
+from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
+from moesim.experiment.engine_commands.model_names import opened
+from moesim.experiment.loading.default_trace import DefaultTrace, default_trace
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
 from moesim.hardware import hardware_names
+from moesim.model.chosen import text_of
 
 _WIDTH = 100
 
@@ -24,29 +29,61 @@ def with_settings(
     found: ReadCommand, machine: Mapping[str, str | None], overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The keys of ``found`` on a ``machine`` (a ``gpu``, a ``host``; None where it is not said; a
-    GPU alone may be a whole profile), with ``overrides``.
+    GPU alone may be a whole profile), with ``overrides``, the context of the line, and the trace
+    that an experiment without one takes.
 
     InputError for an override that cannot be set.
     """
     parts: Any = {part: name for part, name in machine.items() if name is not None}
-    if set(parts) == {"gpu"} and parts["gpu"] in hardware_names():
+    if set(parts) == {"gpu"} and known_name(str(parts["gpu"]), hardware_names()):
         parts = parts["gpu"]
     data = {"hardware": parts} if parts else {}
+    if found.context_tokens is not None:
+        data["workload"] = {**found.experiment.get("workload", {}), "context": found.context_tokens}
     document = Document({**found.experiment, **data}, Mark("--from"))
     for number, text in enumerate(overrides, 1):
         path, value, mark = parse_override(text)
         document = with_setting(document, path, value, replace(mark, column=number))
-    order = [*Experiment.model_fields, *document.data]
-    return dict(sorted(document.data.items(), key=lambda entry: order.index(entry[0])))
+    own: dict[str, Any] = dict(document.data)
+    if "trace" not in own and (trace := _default(own)) is not None:
+        own["trace"] = trace.name
+    order = [*Experiment.model_fields, *own]
+    return dict(sorted(own.items(), key=lambda entry: order.index(entry[0])))
+
+
+def _default(experiment: Mapping[str, Any]) -> DefaultTrace | None:
+    """What ``experiment`` takes where it names no trace; None where that is not to be told."""
+    workload, name = experiment.get("workload"), experiment.get("model", "")
+    phase = workload.get("phase") if isinstance(workload, Mapping) else None
+    with suppress(ValueError):  # which is told as a wrong value
+        model = opened(text_of(name) if isinstance(name, Mapping) else str(name), ())
+        with suppress(InputError):  # which is told as an obstacle
+            return default_trace(model, phase or "decode") if model and model.moe_layers else None
+    return None
+
+
+def filled_in(found: ReadCommand, experiment: Mapping[str, Any]) -> list[str]:
+    """A note for the trace, which no line names, and one for the context."""
+    notes, trace = [], _default(experiment)
+    if trace is not None and trace.name == experiment.get("trace"):
+        why = f", as {trace.why}" if trace.why else ""
+        notes.append(f"{NOTE}trace: no line names one: '{trace.name}'{why}")
+    context = (experiment.get("workload") or {}).get("context")
+    if context is None:
+        what = "the line does not say: requests are as long as the trace's, and the KV cache is as"
+        notes.append(f"{NOTE}workload.context: {what} small; write the tokens of yours, as in 16k")
+    elif context == found.context_tokens:
+        what = f"{context} tokens, all that the line allows a request, are in its cache at every"
+        notes.append(f"{NOTE}workload.context: {what} step; leave it out for the trace's contexts")
+    return notes
 
 
 def experiment_text(found: ReadCommand, experiment: Mapping[str, Any], line: str) -> str:
-    """``experiment`` as YAML, with what ``found`` and ``obstacles`` say of it in comments."""
-    said = [f"what moesim reads of: {' '.join(line.split())}", *found.notes, *obstacles(experiment)]
-    if found.context_tokens is not None:
-        tokens = found.context_tokens
-        what = f"a run has the contexts of its trace; write workload.context: {tokens} for memory"
-        said.append(f"{NOTE}context: {what} and speed at {tokens} tokens a request")
+    """``experiment`` as YAML, with what ``found``, ``filled_in`` and ``obstacles`` say of it in
+    comments.
+    """
+    said = [f"what moesim reads of: {' '.join(line.split())}", *found.notes]
+    said += [*filled_in(found, experiment), *obstacles(experiment)]
     comments = [part for one in said for part in _comment(one)]
     return "\n".join([*comments, mapping_text(experiment)])
 

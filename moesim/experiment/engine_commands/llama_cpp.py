@@ -397,4 +397,7 @@ def _read_workload(reading: Reading, model: ModelSpec | None) -> None:
         reading.context_tokens = context
     elif context is not None:
         slots = 1 if line.has("-kvu") else max(1, parallel or 1)
-        reading.context_tokens = context // slots
+        if slots > context:
+            what = f"{slots} slots share the {context} tokens of -c, not one each"
+            line.problems.append(Problem("-np", "", f"{what}; write fewer, or a larger -c"))
+        reading.context_tokens = max(1, context // slots)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from moesim.config.names import plain_name
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
 from moesim.experiment.engine_commands.model_names import (
@@ -146,7 +147,7 @@ def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
     base, chosen = split_format(asked.experiment.model)
     if base.endswith("config.json"):
         return str(Path(base).parent), chosen, []
-    name = repositories().get(base.lower(), base)
+    name = repositories().get(plain_name(base), base)
     if chosen is None or chosen in FORMATS or "=" in chosen:
         return name, chosen, []
     said = f"{chosen} is a mix of GGUF files; name a checkpoint of {name} in the nearest format"

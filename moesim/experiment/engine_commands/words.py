@@ -110,8 +110,12 @@ class Line:
         if (found := self.last(name)) is None or self._is_wrong(found):
             return None
         number = _whole(found.value, suffixes=self.suffixes)
-        if number is None or number < least:
+        what = ""
+        if number is None and re.fullmatch(r"[0-9]{13,}", found.value):
+            what = f"a number of {len(found.value)} digits is too large; write a smaller one"
+        elif number is None or number < least:
             what = f"'{found.value}' is no whole number from {least} on; write one"
+        if what:
             self.problems.append(Problem(found.word, "", what))
             return None
         return number

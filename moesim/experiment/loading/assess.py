@@ -38,7 +38,7 @@ def assess(
     model = loaded("model", experiment.model, folders)
     if experiment.trace == NO_TRACE and model is not None and model.moe_layers:
         try:
-            name = default_trace(model, experiment.workload.phase)
+            name = default_trace(model, experiment.workload.phase).name
             experiment = experiment.with_default_trace(name)
         except InputError as error:
             problem = document.problem(("trace",), error.problems[0].what)

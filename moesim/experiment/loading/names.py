@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from moesim.config.document import Document, Mark
 from moesim.config.errors import ChangedError, InputError, Problem, nearest
 from moesim.config.inputs import Files, files_read, tell
+from moesim.config.names import known_name, plain_name
 from moesim.config.overrides import parse_path
 from moesim.config.paths import look_up, not_found
 from moesim.config.planned import planned
@@ -153,17 +154,17 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
     """What is wrong with ``name``, or with the file that it names."""
     list_names = getattr(importlib.import_module(catalogue.module), catalogue.names)
     known, whole = list_names(), name
-    if catalogue.key == "hardware" and (is_choice(name) or name.lower() in gpu_names()):
+    if catalogue.key == "hardware" and (is_choice(name) or known_name(name, gpu_names())):
         return _read(catalogue.key, name, folders).problems
     if catalogue.key == "model" and look_up(name, folders) is None:
         name = split_format(name)[0]
-    if name not in known and look_up(name, folders) is None:
+    if known_name(name, known) is None and look_up(name, folders) is None:
         if (told := planned(name)) is not None and "/" in name:
             return told
         if "/" in name or name.endswith((".json", ".yaml", ".yml")):
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
-        return f"{what}; {nearest(name, known)}"
+        return f"{what}; {nearest(plain_name(name), known)}"
     return _read(catalogue.key, whole, folders).problems
 
 

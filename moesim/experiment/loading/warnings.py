@@ -7,9 +7,11 @@ from typing import Any
 
 from moesim.config.counted import counted
 from moesim.config.registry import kind_of
+from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.model import ModelSpec
 from moesim.trace.cards import scaled_from
 from moesim.workload.requests import Requests
 
@@ -27,10 +29,18 @@ def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
         model, recorded = loaded("model", one.model, one.folders), scaled_from(one.trace)
         if recorded is not None:
             what = f"'{one.trace}' is no recording: drawn for {model.name}, scaled from {recorded}"
-            lines.append(f"warning: trace: {what}'s routing")
+            lines.append(f"warning: trace: {what}'s routing{_why_drawn(one, model)}")
         elif "trace" not in one.model_fields_set:
             lines.append(f"note: trace: none is named: '{one.trace}', the shipped one of the model")
     return lines
+
+
+def _why_drawn(experiment: Experiment, model: ModelSpec) -> str:
+    """Why a trace that no file names is not the recording of the model, where there is one."""
+    if "trace" in experiment.model_fields_set:
+        return ""
+    why = default_trace(model, experiment.workload.phase).why
+    return f", as {why}" if why else ""
 
 
 def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
@@ -50,9 +60,9 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
     lines = []
     for one in experiments:
         trace, model = trace_of(one), loaded("model", one.model, one.folders)
-        own = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
-        if own > trace.top_k:
-            what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token, the model {own}"
+        if model.top_k > trace.top_k:
+            what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token"
+            what += f", the model {model.top_k}"
             lines.append(f"warning: trace: {what}: loads, reads and times are those of fewer")
     return list(dict.fromkeys(lines))
 

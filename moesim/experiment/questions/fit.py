@@ -28,6 +28,8 @@ from moesim.workload.batching.base import LARGEST_BATCH
 
 BATCHES = (1, 4, 16)
 SHORTEST_CONTEXT = 1024
+DECODES = ("decode", "all")
+"""Phases that have decode steps."""
 UNKNOWN = "copies_in_flight"
 """Part of the slots until the misses are known."""
 
@@ -37,13 +39,18 @@ def largest_fit(
     contexts: Sequence[int] | None = None,
     batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
-    """Answers for ``experiment``: ``fits`` as it stands and ``reason`` if not; ``largest_batch``
-    with every request as long as the run's longest in each phase; ``largest_slots`` a layer (None
-    where not even one fits) and its ``capacity_bytes``; ``peak_memory_bytes`` and ``limit_bytes``
-    of a GPU; ``memory_by_batch`` and ``slots_by_context`` as these functions give them. Slots are
-    those of layers that the experiment does not leave on the CPU.
+    """Answers for ``experiment``, at the longest of ``contexts`` where some are given: ``fits`` as
+    it stands and ``reason`` if not; ``largest_batch`` with every request as long as the run's
+    longest in each phase; ``largest_slots`` a layer (None where not even one fits) and its
+    ``capacity_bytes``; ``cpu_layers`` of the ``moe_layers``, as ``fewest_on_cpu`` has them;
+    ``peak_memory_bytes`` and ``limit_bytes`` of the fullest of the ``gpus``; ``memory_by_batch``
+    and ``slots_by_context`` as these functions give them. Slots are those of layers that the
+    experiment does not leave on the CPU.
     """
     built = build(experiment)
+    rows = list(slots_by_context(built, contexts, batches))
+    if contexts:
+        built = _at(experiment, built, max(contexts))
     local = max(r.local for r in built.residences)
     slots = _largest(lambda n: _with_slots(built, n), local, built)
     longest, lengths = (
@@ -63,8 +70,40 @@ def largest_fit(
         "local_experts": local,
         "slots_per_layer": min(built.slots_per_layer),
         "capacity_bytes": slots * max(map(sum, _sizes(built.case))) if slots else None,
-        "slots_by_context": list(slots_by_context(built, contexts, batches)),
+        "gpus": len(built.case.shares),
+        "moe_layers": len(built.case.model.moe_layers),
+        "cpu_layers": _fewest_on_cpu(built, experiment.workload.batching.batch_size, lengths),
+        "slots_by_context": rows,
     }
+
+
+def _at(experiment: Experiment, built: Built, context: int) -> Built:
+    """``built`` with ``context`` tokens in the caches of decode steps; as it is where the run has
+    none.
+    """
+    if experiment.workload.phase not in DECODES:
+        return built
+    workload = experiment.workload.model_copy(update={"context": context})
+    return build(experiment.model_copy(update={"workload": workload}))
+
+
+def fewest_on_cpu(experiment: Experiment) -> int | None:
+    """Of how many MoE layers, the first ones, the experts have to be on the CPU if all others are
+    to be resident beside the run's fullest passes; None where that does not fit.
+    """
+    built = build(experiment)
+    lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
+    return _fewest_on_cpu(built, experiment.workload.batching.batch_size, lengths)
+
+
+def _fewest_on_cpu(built: Built, batch: int, lengths: Lengths) -> int | None:
+    """As ``fewest_on_cpu``, of passes of ``batch`` requests."""
+    context = max(lengths.context, lengths.prompt)
+
+    def passes(first: int) -> Footprint:
+        return fullest_passes(_left_on_cpu(built, batch, context, first), batch, lengths)
+
+    return _fewest(passes, built)
 
 
 def memory_by_batch(built: Built, largest: int, lengths: Lengths) -> Iterator[dict[str, Any]]:
@@ -124,23 +163,36 @@ def _row(built: Built, batch: int, context: int) -> dict[str, int | None]:
 
 def _on_cpu(built: Built, batch: int, context: int) -> int | None:
     """As ``cpu_layers`` of ``slots_by_context``."""
-    layers = built.case.model.moe_layers
 
     def step(first: int) -> Footprint:
-        whole = _divided(built, batch, context, first)
-        held = [place >= first and not one.on_host for place, one in enumerate(layers)]
-        residences = (
-            replace(one, slots=tuple(one.local * held[place] for place in places), buffers=None)
-            for places, one in _places(whole)
-        )
-        return decode_step(whole, batch, context, tuple(residences))
+        left = _left_on_cpu(built, batch, context, first)
+        return decode_step(left, batch, context, left.residences)
+
+    return _fewest(step, built)
+
+
+def _left_on_cpu(built: Built, batch: int, context: int, first: int) -> Built:
+    """``built`` with all experts resident but those of its ``first`` MoE layers."""
+    whole = _divided(built, batch, context, first)
+    layers = built.case.model.moe_layers
+    held = [place >= first and not one.on_host for place, one in enumerate(layers)]
+    residences = (
+        replace(one, slots=tuple(one.local * held[place] for place in places), buffers=None)
+        for places, one in _places(whole)
+    )
+    return replace(whole, residences=tuple(residences))
+
+
+def _fewest(footprint: Callable[[int], Footprint], built: Built) -> int | None:
+    """The least number of MoE layers whose footprint fits (it shrinks with the number), or None."""
+    layers = len(built.case.model.moe_layers)
 
     def fits(first: int) -> bool:
-        return bool(step(first).total.max() <= built.limit_bytes)
+        return bool(footprint(first).total.max() <= built.limit_bytes)
 
-    least = bisect_left(range(len(layers) + 1), True, key=fits)
+    least = bisect_left(range(layers + 1), True, key=fits)
     host_bytes = built.hardware.host_memory_bytes
-    if least > len(layers) or step(least).overflow(built.limit_bytes, host_bytes) is not None:
+    if least > layers or footprint(least).overflow(built.limit_bytes, host_bytes) is not None:
         return None
     return least
 

@@ -148,8 +148,9 @@ def _played(
         tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
     head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
+    rests_on = _price_provenance(experiment, built, engine)
     return Result(
-        {**head, **numbers, **_memory(built), **_price_provenance(built, engine), **checks},
+        {**head, **numbers, **_memory(built), **rests_on, **checks},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         **tables,
@@ -195,7 +196,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(
-        {**numbers, **_memory(built), **_price_provenance(built, engine)},
+        {**numbers, **_memory(built), **_price_provenance(experiment, built, engine)},
         experiment,
         provenance(built.inputs, seed=experiment.seed),
         memory=memory,
@@ -218,7 +219,7 @@ def _memory(built: Built) -> dict[str, Any]:
     }
 
 
-def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
+def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> dict[str, Any]:
     """What of the model is not priced as it is, what of the host is assumed, how wrong prices
     like these have been, why this engine ran, and what was captured.
     """
@@ -226,7 +227,8 @@ def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
     error = price_error(built.hardware, built.case.model, serial=serial)
     notes = list(built.case.model.notes)
     hosts = built.case.miss.uses_host and built.case.offloaded
-    assumed = host_notes(built.hardware) if hosts else []
+    top_k = built.case.trace.top_k
+    assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
     return {
         **({"model_notes": notes} if notes else {}),
         **({"host_notes": assumed} if assumed else {}),

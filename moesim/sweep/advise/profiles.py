@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from moesim.config.files import write_whole
+from moesim.config.names import known_name
 from moesim.config.paths import look_up
 from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
@@ -62,8 +63,8 @@ def upgrade_text(
 
 def _base(experiment: Experiment, folder: Path) -> str | None:
     """The machine's name, or the way from ``folder`` to its file; None where it has none."""
-    if experiment.hardware.lower() in hardware_names():
-        return experiment.hardware.lower()
+    if (known := known_name(experiment.hardware, hardware_names())) is not None:
+        return known
     if is_choice(experiment.hardware):
         return None
     found = look_up(experiment.hardware, experiment.folders)

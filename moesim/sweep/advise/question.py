@@ -13,8 +13,10 @@ import yaml
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.names import known_name, plain_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
+from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.experiment.schema.setting import with_setting
@@ -23,9 +25,8 @@ from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names
-from moesim.model.chosen import SEPARATOR, split_format
+from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
-from moesim.trace.cards import STAND_IN, trace_card
 
 HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
 """What is assumed of the host: the first of them that holds the model's experts."""
@@ -139,7 +140,7 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
         raise InputError([Problem("--gpu", "", _no_machine())])
-    if question.gpu.lower() in unified_names() and not given.keys() - {"gpu"}:
+    if known_name(question.gpu, unified_names()) and not given.keys() - {"gpu"}:
         return _checked(question.gpu, "hardware.gpu"), ""
     if question.host is not None:
         return _checked(given, "hardware"), ""
@@ -153,8 +154,8 @@ def _checked(machine: Any, key: str) -> Any:
         name = machine_text(machine) if isinstance(machine, Mapping) else machine
         if isinstance(machine, str) and look_up(machine) is None:
             known = {*hardware_names(), *unified_names()}
-            if machine.lower() not in known:
-                what = f"there is no '{machine}'; {nearest(machine, known)}"
+            if known_name(machine, known) is None:
+                what = f"there is no '{machine}'; {nearest(plain_name(machine), known)}"
                 raise InputError([Problem("", key, what)])
         load_hardware(name)
     return machine
@@ -195,21 +196,14 @@ def _is_gguf(model: str) -> bool:
 
 
 def _trace(model: ModelSpec) -> tuple[str, str] | None:
-    """A stand-in where the model's shipped trace has fewer experts a token than the model; None
-    where an experiment's own default serves.
+    """A stand-in where the recording of the model does not serve, and why; None where none is to be
+    told.
     """
-    from moesim.trace import read_trace
-
-    name = model.name.partition(SEPARATOR)[0]
-    card = trace_card(name)
-    moe = next((layer.moe for layer in model.moe_layers if layer.moe), None)
-    if card is None or moe is None or (chosen := read_trace(card).top_k) >= moe.top_k:
+    if not model.moe_layers:
         return None
-    from moesim.trace.synthesis.stand_in import nearest_trace
-
-    made = f"{STAND_IN}{nearest_trace(model)}"
-    why = f"trace: {made}, as the recording of {name} has {chosen} of {moe.top_k} experts a token"
-    return made, why
+    with at_options("model"):
+        name, why = default_trace(model, "decode")
+    return (name, f"trace: {name}, as {why}") if why else None
 
 
 def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], str]:
@@ -223,9 +217,9 @@ def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], 
 
 def _written(model: str) -> Any:
     """The key ``model``: files by their whole path, a format beside its base."""
-    whole = look_up(model) is not None and model.lower() not in model_names()
+    whole = look_up(model) is not None and known_name(model, model_names()) is None
     base, chosen = (model, None) if whole else split_format(model)
-    found = None if base.lower() in model_names() else look_up(base)
+    found = None if known_name(base, model_names()) else look_up(base)
     base = base if found is None else str(found.resolve())
     return base if chosen is None else {"base": base, "format": chosen}
 

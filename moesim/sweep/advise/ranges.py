@@ -9,8 +9,8 @@ from typing import Any
 
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware
+from moesim.hardware.host import ExpertShare
 from moesim.hardware.operations.kernels.cpu_expert import REACHED
-from moesim.hardware.sourced import Sourced
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed
@@ -74,7 +74,7 @@ def _reaching(share: float) -> Upgrade:
     """No upgrade, but a machine whose experts on the CPU reach this share of the DRAM peak."""
 
     def change(hardware: HardwareProfile) -> HardwareProfile:
-        reached = Sourced[Any](value=share, source=CHANGED)
+        reached = ExpertShare.of(share, CHANGED)
         return changed(hardware, host=changed(hardware.host, expert_fraction=reached))
 
     title = f"experts on the CPU at {share:.0%} of the DRAM peak"

@@ -11,7 +11,6 @@ import pytest
 from moesim.calibrate.host.fit import fit_host, with_share
 from moesim.calibrate.host.host_file import host_text
 from moesim.calibrate.host.measured import Measured, measured_run
-from moesim.calibrate.host.run import experiment_of_run
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
@@ -98,13 +97,23 @@ def test_runs_that_say_nothing_of_the_host_are_refused() -> None:
     assert "the run does not fit in memory" in refusal(asked(small), 30)
 
 
-def test_a_run_without_a_trace_reads_as_many_experts_as_its_model() -> None:
-    """The shipped trace of Qwen3-30B-A3B has 6 experts a token, the model 8."""
-    described = {**asked(), "model": "qwen3-30b-a3b"}
-    assert experiment_of_run(described).experiment.trace == "stand-in:qwen3-30b-a3b"
-    named = {**described, "trace": "qwen3-30b-a3b"}
-    assert experiment_of_run(named).experiment.trace == "qwen3-30b-a3b"
-    assert experiment_of_run(asked()).experiment.trace == "gpt-oss-20b"
+def test_a_fitted_host_makes_its_run_again_and_names_the_trace(tmp_path: Path) -> None:
+    """The shipped recording of Qwen3-30B-A3B has 6 experts a token, the model 8."""
+    described = {**asked(layers=48), "model": {"base": "qwen3-30b-a3b", "format": "q4_k_m"}}
+    found = fit_host(load_experiment(described).experiment, Measured(20.0))
+    assert (found.trace, found.experts_per_token) == ("stand-in:qwen3-30b-a3b", 8)
+    path = tmp_path / "mine.yaml"
+    path.write_text(host_text(found, "Mine", "my run"))
+    again = {**described, "hardware": {**PARTS, "host": str(path)}}
+    same = simulate(load_experiment(again).experiment).summary
+    assert same["output_throughput"] == pytest.approx(20, rel=1e-3)
+    (told,) = same["host_notes"]
+    assert told.endswith("fitted to one run: 20 tokens/s, my run")
+    other = simulate(load_experiment({**again, "trace": "qwen3-30b-a3b"}).experiment).summary
+    (told,) = other["host_notes"]
+    assert "fitted with trace 'stand-in:qwen3-30b-a3b' (8 experts a token)" in told
+    assert "this run has 'qwen3-30b-a3b' (6)" in told
+    assert other["output_throughput"] > 22
 
 
 def test_a_speed_is_a_text_with_its_unit_or_a_file(tmp_path: Path) -> None:

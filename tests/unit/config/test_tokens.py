@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.config.quantity import QuantityError
-from moesim.config.tokens import parse_tokens
+from moesim.config.tokens import many_tokens_of, parse_tokens, tokens_of
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,10 @@ def test_a_number_or_thousands_of_1024(written: Any, tokens: int) -> None:
 def test_anything_else_is_told_how_it_is_written(written: Any) -> None:
     with pytest.raises(QuantityError, match="16384 or 16k"):
         parse_tokens(written)
+
+
+def test_options_have_one_or_several() -> None:
+    assert tokens_of("128k", "--context") == 131_072
+    assert many_tokens_of("4096, 16k,1M,4k", "--context") == (4096, 16384, 1 << 20)
+    with pytest.raises(InputError, match="--context: '16x' is no number of tokens"):
+        many_tokens_of("4k,16x", "--context")

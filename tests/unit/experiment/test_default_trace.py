@@ -23,19 +23,33 @@ def loaded(model, *settings, **keys):
 
 
 def test_the_models_own_trace_is_taken_and_told():
-    found = loaded("qwen3-30b-a3b")
-    assert found.experiment.trace == "qwen3-30b-a3b"
+    found = loaded("gpt-oss-20b")
+    assert found.experiment.trace == "gpt-oss-20b"
     assert found.origins["trace"] == "default"
-    note, warning = of_traces([found.experiment])
-    assert note == "note: trace: none is named: 'qwen3-30b-a3b', the shipped one of the model"
-    assert "has 6 experts a token, the model 8" in warning
-    named = loaded("qwen3-30b-a3b", trace="qwen3-30b-a3b").experiment
-    assert of_traces([named]) == [warning]
+    (note,) = of_traces([found.experiment])
+    assert note == "note: trace: none is named: 'gpt-oss-20b', the shipped one of the model"
+
+
+@pytest.mark.parametrize(
+    ("model", "own", "model_top_k"), [("qwen3-30b-a3b", 6, 8), ("gpt-oss-120b", 2, 4)]
+)
+def test_a_recording_of_fewer_choices_is_scaled_to_the_models(model, own, model_top_k):
+    """gpt-oss-120b is as near to the recording of qwen3-30b-a3b as to its own."""
+    found = loaded(model).experiment
+    assert found.trace == f"stand-in:{model}"
+    assert trace_of(found).top_k == model_top_k
+    (told,) = of_traces([found])
+    assert f"the recording of {model} has {own} of {model_top_k} experts a token" in told
+    (warning,) = of_traces([loaded(model, trace=model).experiment])
+    assert f"has {own} experts a token, the model {model_top_k}" in warning
+    (named,) = of_traces([loaded(model, trace=f"stand-in:{model}").experiment])
+    assert "the recording of" not in named
 
 
 def test_a_model_in_another_format_has_the_same_trace():
-    found = loaded({"base": "qwen3-30b-a3b", "format": "q4_k_m"}).experiment
-    assert found.trace == "qwen3-30b-a3b"
+    for model in ("gpt-oss-20b", "qwen3-30b-a3b"):
+        found = loaded({"base": model, "format": "q4_k_m"}).experiment
+        assert found.trace == loaded(model).experiment.trace
 
 
 def test_another_model_gets_a_stand_in_and_is_told():

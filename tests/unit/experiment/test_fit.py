@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from moesim.cli.main import main
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.questions.fit import largest_fit, slots_by_context
+from moesim.experiment.questions.fit import fewest_on_cpu, largest_fit, slots_by_context
 from moesim.experiment.questions.fit_passes import decode_step
 from moesim.memory.footprint import Residence
 
@@ -87,7 +88,7 @@ def test_the_table_and_its_figure(file, tmp_path, capsys):
     assert "none" in shown
     assert shown.splitlines()[-1] == str(out)
     assert out.stat().st_size > 5_000
-    assert main(["fit", file, "--context", "2048", "--json"]) == 0
+    assert main(["fit", file, "--context", "2k", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["slots_by_context"]
     assert [(row["batch"], row["context_tokens"]) for row in rows] == [
         (1, 2048), (4, 2048), (16, 2048),
@@ -97,7 +98,7 @@ def test_the_table_and_its_figure(file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--context", "1k"], "write whole numbers"),
+        (["--context", "1x"], "is no number of tokens"),
         (["--context", "200000"], "from 1 to 131072, the longest of gpt-oss-20b"),
         (["--context", "0"], "1 or more"),
         (["--batch", "0"], "from 1 to"),
@@ -143,3 +144,54 @@ def test_layers_on_the_cpu_have_no_slots_to_fit(given, own, largest, cpu_layers)
     assert (answer["slots_per_layer"], answer["largest_slots"]) == (own, largest)
     (row,) = answer["slots_by_context"]
     assert (row["slots_per_layer"], row["cpu_layers"]) == (32, cpu_layers)
+
+
+def test_the_verdict_is_at_the_longest_context_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """gpt-oss-20b on 14 GiB: 3 GiB of cache at the longest context are too much beside it."""
+    path = tmp_path / "one.yaml"
+    card = {"base": "rtx-4090", "gpu": {"memory": "14 GiB"}}
+    path.write_text(json.dumps({**BASE, "hardware": card, "experts": {"capacity": "all"}}))
+    assert main(["fit", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("fits\n")
+    assert main(["fit", str(path), "--context", "1k,128k", "--batch", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("does not fit at a context of 131,072 tokens: GPU 0 at step")
+    found = largest_fit(load_experiment(path).experiment, [1024, LONGEST], [1])
+    assert found["longest_context_tokens"] == LONGEST
+    rows = {row["context_tokens"]: row for row in found["slots_by_context"]}
+    assert found["cpu_layers"] == rows[LONGEST]["cpu_layers"] > rows[1024]["cpu_layers"]
+    told = f"layers on the CPU:        {found['cpu_layers']} of 24 (experts.on_cpu.layers)"
+    assert told in shown
+    at = {"phase": "decode", "context": LONGEST, "requests": 1}
+    for layers, fits in ((found["cpu_layers"], True), (found["cpu_layers"] - 1, False)):
+        left = {**BASE, "hardware": card, "workload": at, "experts": {"on_cpu": {"layers": layers}}}
+        assert (build(load_experiment(left).experiment).out_of_memory is None) == fits
+
+
+def test_a_run_without_room_names_the_layers_for_the_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.yaml"
+    content = {**BASE, "model": "olmoe-1b-7b", "trace": "auto", "experts": {"capacity": "all"}}
+    path.write_text(json.dumps(content))
+    assert main(["run", str(path), "-o", str(tmp_path / "out"), "--cache", "none"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    fewest = fewest_on_cpu(load_experiment(path).experiment)
+    assert fewest
+    assert f"experts.on_cpu: {{layers: {fewest}}} with capacity: all" in told
+    assert "model: {base: olmoe-1b-7b, format: q4_k_m} needs fewer bytes" in told
+
+
+def test_numbers_of_one_of_several_gpus_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.yaml"
+    content = {**BASE, "model": "qwen3-235b-a22b", "hardware": "dgx-a100", "trace": "auto"}
+    content |= {"parallelism": {"expert": 2}, "experts": {"capacity": "all"}}
+    path.write_text(json.dumps(content))
+    assert main(["fit", str(path), "--context", "4k", "--batch", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "tokens: GPU 0 of 2 at step" in shown
+    assert "peak memory of each GPU of 2, the fullest: " in shown

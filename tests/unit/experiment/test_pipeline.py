@@ -216,7 +216,7 @@ def test_what_does_not_fit_names_the_gpu_and_its_layers() -> None:
     tight = {"gpu": {"base": "rtx-3070", "memory": "6 GiB"}, "host": "ddr4-3200-2ch-64gb"}
     found = moesim.run(large(2, hardware=tight))
     assert found.summary["status"] == "out_of_memory"
-    assert "GPU 1 (layers 12 to 23) at step" in found.summary["reason"]
+    assert "GPU 1 of 2 (layers 12 to 23) at step" in found.summary["reason"]
 
 
 def test_fit_counts_by_gpu() -> None:
@@ -224,7 +224,7 @@ def test_fit_counts_by_gpu() -> None:
     one, two = (largest_fit(large(n, hardware="rtx-4060-8gb"), [4096], [1]) for n in (1, 2))
     assert not one["fits"]
     assert two["fits"]
-    assert two["largest_batch"] > 100
+    assert largest_fit(large(2, hardware="rtx-4060-8gb"))["largest_batch"] > 100
     (row,) = two["slots_by_context"]
     assert (row["slots_per_layer"], row["cpu_layers"]) == (32, 0)
     assert one["slots_by_context"][0]["cpu_layers"] > 10

@@ -90,6 +90,7 @@ def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
     two = {"numa_nodes": 2, "cores": 8}
     assert read_ns(layer, **two) == pytest.approx(size / 50, abs=1), "experts lie on one"
     assert read_ns(layer, remote_node_fraction="60 %", **two) == pytest.approx(size / 80, abs=1)
+    assert read_ns(layer, remote_node_fraction="0 %", **two) == read_ns(layer, **two)
     four = {"numa_nodes": 4, "cores": 16, "remote_node_fraction": "100 %"}
     assert read_ns(layer, **four) == pytest.approx(size / 200, abs=1)
     elements = 3 * expert.hidden_size * expert.intermediate_size
@@ -104,7 +105,7 @@ def test_other_numa_nodes_add_their_share_of_memory_and_cores(layer):
         ({"thread_bandwidth": "2 TB/s"}, "thread_bandwidth"),
         ({"thread_bandwidth": "12 MB/s"}, "thread_bandwidth"),
         ({"remote_node_fraction": "50 %"}, "'numa_nodes' is 1"),
-        ({"remote_node_fraction": "0 %", "numa_nodes": 2}, "remote_node_fraction"),
+        ({"remote_node_fraction": "101 %", "numa_nodes": 2}, "remote_node_fraction"),
     ],
 )
 def test_hosts_that_cannot_be(numbers, what):

@@ -9,6 +9,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.config.paths import shipped_folder
 from moesim.hardware import hardware_names, load_hardware, load_software, software_names
+from moesim.hardware.software import SoftwareProfile
 
 SHIPPED = shipped_folder() / "hardware_profiles"
 
@@ -27,8 +28,8 @@ def test_names() -> None:
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(InputError, match=r"'h100-smx'.*did you mean 'h100-sxm'"):
         load_hardware("h100-smx")
-    with pytest.raises(InputError, match=r"'hf_eager'.*did you mean 'hf-eager'"):
-        load_software("hf_eager")
+    with pytest.raises(InputError, match=r"'hf_eagr'.*did you mean 'hf-eager'"):
+        load_software("hf_eagr")
     with pytest.raises(InputError, match="neither a shipped profile"):
         load_hardware("")
 
@@ -135,3 +136,61 @@ def test_a_source_of_a_gating_must_be_known(tmp_path: Path) -> None:
     write(tmp_path, "mine.yaml", text)
     with pytest.raises(InputError, match=r"gate_by_gating.tutel.source.*'nowhere' is not among"):
         load_software("mine.yaml", [tmp_path])
+
+
+def software_file(folder: Path, name: str, content: str) -> Path:
+    path = folder / name
+    path.write_text(content)
+    return path
+
+
+def test_a_software_profile_says_what_differs_from_its_base(tmp_path: Path) -> None:
+    content = """
+title: Mine
+base: llama.cpp
+sources: {mine: measured here}
+kernels: {gate: {value: 9, source: mine}}
+launch: {value: 2 us, source: mine}
+"""
+    mine = load_software(str(software_file(tmp_path, "mine.yaml", content)))
+    base = load_software("llama.cpp")
+    assert (mine.name, mine.launch_ns, mine.kernels.gate) == ("mine", 2000, 9)
+    assert mine.sources["launch_ns"] == mine.sources["kernels.gate"] == "measured here"
+    assert mine.kernels.attention == base.kernels.attention
+    assert mine.sources["kernels.attention"] == base.sources["kernels.attention"]
+    further = "title: Two\nbase: mine.yaml\nsources: {}\n"
+    two = load_software(str(software_file(tmp_path, "two.yaml", further)))
+    assert (two.launch_ns, two.kernels.gate) == (2000, 9)
+
+
+def test_the_expert_cache_differs_from_llama_cpp_in_its_copies_alone() -> None:
+    cache, plain = load_software("llama.cpp-cache"), load_software("llama.cpp")
+    fields = SoftwareProfile.model_fields.keys() - {"name", "title", "sources"}
+    differ = {name for name in fields if getattr(cache, name) != getattr(plain, name)}
+    assert differ == {"pinned", "blocking", "synchronisations"}
+    assert cache.cpu_synchronisations == cache.synchronisations == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "what"),
+    [
+        ("base: llama\n", "mine.yaml:2", "did you mean 'llama.cpp'"),
+        ("base: mine.yaml\n", "mine.yaml:2", "rests on itself; end the chain"),
+        ("base: llama.cpp\nlaunch: {value: 2 us, source: own}\n", "mine.yaml:3", "'own' is not"),
+    ],
+)
+def test_a_software_profile_on_a_wrong_base(
+    tmp_path: Path, content: str, where: str, what: str
+) -> None:
+    path = software_file(tmp_path, "mine.yaml", f"title: Mine\n{content}sources: {{}}\n")
+    with pytest.raises(InputError) as caught:
+        load_software(str(path))
+    (problem,) = caught.value.problems
+    assert where in problem.where
+    assert what in problem.what
+
+
+def test_a_source_of_the_base_keeps_its_meaning(tmp_path: Path) -> None:
+    content = "title: Mine\nbase: llama.cpp\nsources: {launch: another}\n"
+    with pytest.raises(InputError, match="'launch' stands for another source"):
+        load_software(str(software_file(tmp_path, "mine.yaml", content)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from moesim.report.terminal import number, remedies, summary_table, sweep_table
+from moesim.report.terminal import lacks_memory, number, remedy, summary_table, sweep_table
 from moesim.sweep import read_points
 from tests.unit.report import sweeps
 from tests.unit.results import factory
@@ -85,13 +85,15 @@ def test_a_narrow_terminal_keeps_the_status_and_its_star(sweep: Path) -> None:
 
 def test_what_the_gpus_cannot_hold_has_a_remedy() -> None:
     full = {"status": "out_of_memory", "peak_memory_bytes": 9, "memory_capacity_bytes": 8}
-    (line,) = remedies(full, "slots", Path("a.yaml"))
+    assert lacks_memory(full)
+    assert not lacks_memory({**full, "peak_memory_bytes": 7})
+    assert not lacks_memory({**full, "status": "ok"})
+    line = remedy("slots", Path("a.yaml"), 14, "{base: mine, format: q4_k_m}")
     assert "experts.capacity: auto" in line
+    assert "experts.on_cpu: {layers: 14}" in line
+    assert "model: {base: mine, format: q4_k_m} needs fewer bytes" in line
     assert "'moesim fit a.yaml'" in line
-    (line,) = remedies(full, "auto", Path("a.yaml"))
-    assert "auto" not in line
-    assert remedies({**full, "peak_memory_bytes": 7}, "slots", Path("a.yaml")) == []
-    assert remedies({**full, "status": "ok"}, "slots", Path("a.yaml")) == []
+    assert remedy("auto", Path("a.yaml"), None, "").startswith("remedy: 'moesim fit a.yaml'")
 
 
 def test_causes_are_written_as_words() -> None:

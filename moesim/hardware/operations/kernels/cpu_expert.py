@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
+from moesim.hardware.host import ExpertShare
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
@@ -23,16 +24,18 @@ REACHED = (0.3, 0.7)
 """Shares of the DRAM peak that real runs reach which compute experts on the CPU."""
 
 
-def host_notes(profile: HardwareProfile) -> list[str]:
+def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
     """What an experts' share of the DRAM peak that nobody measured leaves open, and what would
-    narrow it; of one that was fitted to a run, to which.
+    narrow it; of one that was fitted to a run, to which, and with which trace where that is not the
+    ``trace`` of ``top_k`` experts a token that is run.
     """
     share = profile.host.expert_fraction
     if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
         return []
     source = profile.sources.get(share.source, "")
     if source.startswith(FITTED):
-        return [f"experts on the CPU reach {share.value:.0%} of the DRAM peak, {source}"]
+        told = f"experts on the CPU reach {share.value:.0%} of the DRAM peak, {source}"
+        return [told + _other_trace(share, trace, top_k)]
     if not source.startswith("prior"):
         return []
     least, most = (share.value / end for end in reversed(REACHED))
@@ -44,6 +47,15 @@ def host_notes(profile: HardwareProfile) -> list[str]:
     )
     remedy = "times as long; the tokens/s of one run of this host would narrow it"
     return [f"{reach} {span} {remedy} ('moesim calibrate host')"]
+
+
+def _other_trace(share: ExpertShare, trace: str, top_k: int) -> str:
+    """What the share was fitted with, where that is not what is run."""
+    fitted = (share.trace, share.experts_per_token)
+    if share.trace is None or fitted == (trace, top_k):
+        return ""
+    told = f"with trace '{share.trace}' ({share.experts_per_token} experts a token)"
+    return f"; it was fitted {told}, and this run has '{trace}' ({top_k}), so it is another run"
 
 
 class CpuExpert(Operation):

@@ -403,3 +403,15 @@ def test_written_shares_are_the_layers_of_each_gpu(layers: int, shares: str) -> 
     found = read_command(written.text)
     assert found.experiment["parallelism"] == {"pipeline": 2}
     assert not warnings(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ("-c 16384 -np 999999", "-np: 999999 slots share the 16384 tokens of -c, not one each"),
+        ("-np 999999999999999", "-np: a number of 15 digits is too large"),
+    ],
+)
+def test_more_slots_than_there_can_be(options: str, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        read_command(f"llama-server -m gpt-oss-20b.gguf -ngl 99 -ncmoe 14 {options}")
