@@ -22,8 +22,8 @@ LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 class Pools(NamedTuple):
     """The caches, side by side, and padded to the widest: ``of_work`` int64[works] pool or
     NOT_POOLED, ``place`` the layer's within it; ``slots``, ``now`` int64[pools]; ``size`` experts;
-    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on. A work is
-    (MoE layer, GPU).
+    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on; ``loads_of``
+    int64 as for ``split.divide``. A work is (MoE layer, GPU).
     """
 
     of_work: Any
@@ -35,6 +35,7 @@ class Pools(NamedTuple):
     state: Any
     draws: Any
     draws_at: Any
+    loads_of: Any
 
 
 class Queue(NamedTuple):
@@ -57,9 +58,9 @@ class Queue(NamedTuple):
 
 class Asked(NamedTuple):
     """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
-    ``base`` on, and aligned with them next uses, weights (or none), prices int64[3, active experts]
-    (or [3, 0]), and rows with and without padding, and the gate weight of the latter, where it is
-    counted (or none).
+    ``base`` on, and aligned with them next uses, weights (or none), prices int64[OFFERED, active
+    experts] (or [OFFERED, 0]), and rows with and without padding, and the gate weight of the
+    latter, where it is counted (or none).
     """
 
     base: Any

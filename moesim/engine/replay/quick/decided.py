@@ -55,6 +55,7 @@ class Decider:
             case.order == "resident_first",
             emptied=buffers is not None,
             prefetched=False,
+            loads_of=np.empty(0, np.int64),
         )
 
     def _first_uses(self) -> dict[tuple[int, int], Ints] | None:
