@@ -238,6 +238,7 @@ class Residencies:
                 first_use=self._future[key][1] if key in self._future else None,
                 resident=most_used if case.initial == "most_used" else None,
                 bandwidths=case.bandwidths,
+                protects=case.protect == "step",
             ),
         )
 

@@ -39,7 +39,7 @@ class Rules(NamedTuple):
     """By what all steps of a run are decided: ``most_loads`` of a step; how many ``layers`` share
     the slots in turn; whether experts run one by one, whether residents go first, whether the slots
     are ``emptied`` before each step, and whether experts may be pinned, or still be arriving;
-    ``loads_of`` int64 as for ``split.divide``.
+    ``loads_of`` int64 as for ``split.divide``; whether a step ``protects`` what it needs.
     """
 
     most_loads: Any
@@ -49,6 +49,7 @@ class Rules(NamedTuple):
     emptied: Any
     prefetched: Any
     loads_of: Any
+    protects: Any
 
 
 class Demand(NamedTuple):
@@ -68,7 +69,7 @@ class Demand(NamedTuple):
 
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _INT, _BOOL = types.int64, types.boolean
-RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL, _FLAT)
+RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL, _FLAT, _BOOL)
 DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], _FLAT)
 ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
 FIRST = types.int64(_MASK, _STATE, types.float64)
@@ -161,6 +162,15 @@ def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: 
     return first
 
 
+@inlined
+def _place_of(expert: int, order: Any, low: int, high: int) -> int:
+    """Where ``expert`` is in ``order[low:high]``; ``high`` where it is not."""
+    place = low
+    while place < high and order[place] != expert:
+        place += 1
+    return place
+
+
 @njit(types.int64(_FLAT, _STATE), cache=True)
 def last_pinned(slot_of: Any, state: Any) -> Any:
     """Rule (d): the pinned expert whose layer comes last; of these the highest id."""
@@ -198,7 +208,7 @@ def decide_with(
         LOADED.
         """
         experts = len(resident)
-        most_loads, layers, serial, resident_first, emptied, prefetched, loads_of = rules
+        most_loads, layers, serial, resident_first, emptied, prefetched, loads_of, protects = rules
         # in names of their own: counting references to members of tuples takes longer than the rest
         offsets, active, next_use, weights, prices, draws, moved = demand
         expert_out, hit_out, launch_out, wait_out, victim_out, form_out = out
@@ -250,9 +260,9 @@ def decide_with(
             rest = low
             for i in range(low, high):
                 e, slot = active[i], slot_of[active[i]]
-                if own:
+                if protects and own:
                     ranks[slot] = CLOSED
-                else:
+                elif protects:
                     idle[e] = False
                 if not resident_first:
                     expert_out[i] = e
@@ -307,8 +317,11 @@ def decide_with(
                                 victim = _lowest(ranks, expert_at)  # rule (a)
                             elif any_idle:
                                 victim = _first(key, idle, state, draw, keys)
-                            if victim < 0:  # rule (b)
-                                any_idle, j = False, low
+                            if victim >= 0 and not protects:
+                                j = _place_of(victim, expert_out, low, i)
+                                wait = launch_out[j] if j < i else -1
+                            elif victim < 0:  # rule (b)
+                                any_idle, j = not protects, low
                                 if own:
                                     j = _first_over(key, expert_out, low, i, slot_of, state)
                                     victim = expert_out[j] if j >= 0 else -1
@@ -322,9 +335,6 @@ def decide_with(
                                         j += 1
                                 if victim >= 0:
                                     wait = launch_out[j]
-                                    if wait == launch:
-                                        launch += 1
-                                        members = 0
                                 else:
                                     j = high - 1  # rule (c): the one that comes last
                                     while j >= low and slot_of[expert_out[j]] < 0:
@@ -332,6 +342,9 @@ def decide_with(
                                     victim = (
                                         expert_out[j] if j >= low else last_pinned(slot_of, state)
                                     )
+                            if wait == launch:
+                                launch += 1
+                                members = 0
                             slot = slot_of[victim]
                             slot_of[victim] = -1
                             if not own:
@@ -354,6 +367,11 @@ def decide_with(
                 if loads_all or in_slot[form]:
                     after_activation(e, hit, victim, now, state)
                 now += 1
+                if not protects and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
+                    if own:
+                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                    else:
+                        idle[e] = True
                 if loads_all or on_gpu[form]:
                     members += 1
                 elif on_host[form]:

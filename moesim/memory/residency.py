@@ -87,8 +87,8 @@ def next_uses(active: ActiveExperts, experts: int) -> tuple[Ints, Ints]:
 class Given(NamedTuple):
     """What a ``LayerCache`` is given for its policy: ``draws`` float64[activations] of the run, and
     ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
-    it looks ahead; the ``resident`` experts that are preloaded; and by which ``bandwidths`` misses
-    are divided.
+    it looks ahead; the ``resident`` experts that are preloaded; by which ``bandwidths`` misses
+    are divided; and whether a step ``protects`` what it needs.
     """
 
     draws: NDArray[np.float64] | None = None
@@ -96,6 +96,7 @@ class Given(NamedTuple):
     first_use: Ints | None = None
     resident: Ints | None = None
     bandwidths: tuple[int, int] = (1, 1)
+    protects: bool = True
 
 
 NOTHING = Given()
@@ -134,6 +135,7 @@ class LayerCache:
             emptied=buffers is not None,
             prefetched=True,
             loads_of=loads_of(handling, len(usage) // layers, given.bandwidths),
+            protects=given.protects,
         )
         self.moved = np.zeros(1, np.int64)
         self.draws = np.empty(0) if given.draws is None else given.draws

@@ -239,6 +239,12 @@ class Cache:
     ) -> tuple[Expert | None, str]:
         if len(self.resident) < self.slots:
             return None, "free"
+        if self.config.protect == "none":  # any of them, whatever the step needs
+            candidates = sorted(self.resident - self.pinned)
+            if candidates:
+                victim = self.policy.victim(candidates, arrival)
+                over, coming = victim in order[:place], victim in order[place:]
+                return victim, "b" if over else "c" if coming else "a"
         # (a) residents not in N
         candidates = sorted(self.resident - set(order) - self.pinned)
         if candidates:

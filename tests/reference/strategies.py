@@ -310,6 +310,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         alpha=draw(st.sampled_from([0.0, 0.5, 1.0, 1.7])),
         bandwidths=draw(st.sampled_from([(1, 1), (1, 3), (7, 2)])),
         order=draw(st.sampled_from(["id", "resident_first"])),
+        protect="step" if miss == "background" else draw(st.sampled_from(["step", "step", "none"])),
         kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
         seed=draw(st.integers(0, 1000)),

@@ -75,6 +75,7 @@ def engine_case(case: Case) -> EngineCase:
         bandwidths=config.bandwidths,
         kernels=config.kernels,  # type: ignore[arg-type]
         order=config.order,  # type: ignore[arg-type]
+        protect=config.protect,  # type: ignore[arg-type]
         initial=config.initial,  # type: ignore[arg-type]
         seed=config.seed,
         host_start_ns=config.host_start_ns,

@@ -166,6 +166,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         miss=experiment.experts.miss.resolved(),
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
+        protect=experiment.experts.protect,
         initial=experiment.experts.initial,
         seed=experiment.seed,
         decide=experiment.decide,

@@ -8,6 +8,7 @@ from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     MOST_LOADS,
     POOL_LAYERS,
+    PROTECTS,
     QUEUED,
     RESIDENT_FIRST,
     SERIAL,
@@ -100,6 +101,7 @@ def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
     rules = Rules(
         choices[MOST_LOADS], choices[POOL_LAYERS], choices[SERIAL] != 0,
         choices[RESIDENT_FIRST] != 0, False, True, pools.loads_of,
+        choices[PROTECTS] != 0,
     )  # fmt: skip
     draws = pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]]
     demand = Demand(

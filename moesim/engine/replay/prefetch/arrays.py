@@ -8,7 +8,9 @@ NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
-(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET) = range(8)
+(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS) = (
+    range(9)
+)
 """Places in the choices of a case."""
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes

@@ -38,6 +38,7 @@ def choices_of(case: Case) -> Ints:
         case.kernels == "serial", case.order == "resident_first",
         case.miss.most_loads(), layers,
         case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
+        case.protect == "step",
     )  # fmt: skip
     return np.array(values, np.int64)
 
