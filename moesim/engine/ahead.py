@@ -17,7 +17,7 @@ from moesim.memory.prefetch.base import Key, Prefetcher, View
 @dataclass(frozen=True, eq=False)
 class Asked:
     """Of a MoE layer on one GPU, its active experts, and aligned with them, where they are read,
-    next uses, gate weights and prices int64[3, active experts] of copy, kernel and host.
+    next uses, gate weights and prices int64[OFFERED, active experts].
     """
 
     active_experts: ActiveExperts

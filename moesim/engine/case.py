@@ -63,6 +63,8 @@ class Case:
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
     the host takes to begin with its experts of a layer, once a pass. ``stages``: GPUs that hold
     consecutive layers each and work one after the other, as one GPU of the clock; else empty.
+    ``bandwidths``: bytes a second of a GPU's copies, and at which its host reads experts.
+    ``protect``: whether a step evicts what it needs itself only where nothing else is left.
     """
 
     trace: RoutingTrace
@@ -90,6 +92,8 @@ class Case:
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
     stages: tuple[Share, ...] = ()
+    bandwidths: tuple[int, int] = (1, 1)
+    protect: Literal["step", "none"] = "step"
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when

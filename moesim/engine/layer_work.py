@@ -20,6 +20,7 @@ from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.engine.tabled import different
 from moesim.memory.activations import Activations
+from moesim.memory.split import OFFERED
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
@@ -48,6 +49,7 @@ class LayerWork:
         self.kinds = [specs.index(layer) for layer in alike]
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
+        self._known_moved = np.zeros(0, np.int64)
         software = case.software
         self._copied: list[tuple[int, Literal["h2d"], bool, int]] = [
             (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
@@ -56,19 +58,24 @@ class LayerWork:
         self.copy_ns = [case.prices.copy_ns(*shape) for shape in self._copied]
 
     def offers(self, key: Key, active: Active) -> Ints:
-        """Copy, kernel and host price (with its start and its rows' copies) of each active expert
-        alone, int64[3, active experts].
-        """
+        """What misses compare of each active expert, int64[OFFERED, active experts]."""
         spec, number = self.routing.moe_layers[key[0]], len(active.rows)
         found = different((active.rows,))
         if found is None:
-            return np.zeros((3, 0), np.int64)
+            return np.zeros((OFFERED, 0), np.int64)
         own = active.rows[found.where]
         padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
         kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
         host = self.case.prices.cpu_expert_ns(spec, own) + self._moved(own).sum(axis=0)
         copy = np.full(number, self.copy_ns[self.kinds[key[0]]], np.int64)
-        return np.array([copy, kernel[found.place], host[found.place]])
+        return np.array([copy, kernel[found.place], host[found.place], active.rows])
+
+    def moved(self, rows: int) -> Ints:
+        """The host's start and the copies of 0 to ``rows`` rows, int64[rows + 1] or more."""
+        if (known := len(self._known_moved)) <= rows:
+            more = self._moved(np.arange(known, max(rows + 1, 2 * known))).sum(axis=0)
+            self._known_moved = np.concatenate((self._known_moved, more))
+        return self._known_moved
 
     def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
         """The works of what is decided in the same passes; those of equal layers are priced

@@ -4,6 +4,7 @@ the host, and counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,6 +155,15 @@ def find_active(
     weight = tables.weight[:, layer] if len(tables.weight) else tables.weight[:, 0]
     found = _find(tables.rows[:, layer], tables.kept[:, layer], weight, active, local, every)
     return Active(*found)
+
+
+def most_together(actives: Iterable[Active]) -> int:
+    """The most rows that a step of a layer has on a GPU."""
+    most = 0
+    for active in actives:
+        sums = np.concatenate(([0], np.cumsum(active.rows)))[active.offsets]
+        most = max(most, int(np.diff(sums).max(initial=0)))
+    return most
 
 
 @inlined

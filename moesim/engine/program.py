@@ -13,7 +13,7 @@ from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
 from moesim.engine.layer_work import Decided, Key, LayerWork
-from moesim.engine.layout import Active, Tables, find_active
+from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import Residencies
@@ -77,6 +77,9 @@ class Program:
 
         def prices(key: Key) -> Ints:
             return self.work.offers(key, works[key])
+
+        if self.case.miss.splits:
+            self.residencies.move(self.work.moved(most_together(works.values())))
 
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)

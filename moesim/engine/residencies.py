@@ -71,6 +71,11 @@ class Residencies:
         in_slots = sum(int(cache.resident.sum()) for _, cache in mine)
         return whole * len(self.routing.local[gpu]) + in_slots
 
+    def move(self, moved: Ints) -> None:
+        """From now on the host's start and the copies of rows cost ``moved`` int64[rows + 1]."""
+        for cache in self._caches.values():
+            cache.moved = moved
+
     def draw(self) -> bool:
         """Draw for the activations of all passes that are known; whether any cache has more
         draws.
@@ -92,8 +97,8 @@ class Residencies:
         prices: Callable[[Key], Ints],
     ) -> dict[Key, Activations]:
         """Decide the activations of ``active_experts``, of every MoE layer and GPU in passes
-        first:last, the next ones; ``prices`` gives int64[3, active experts] of copy, kernel and
-        host where misses compare them.
+        first:last, the next ones; ``prices`` gives int64[OFFERED, active experts] where misses
+        compare them.
         """
         self.draw()
         compares = self.case.miss.compares
@@ -232,6 +237,8 @@ class Residencies:
                 prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
                 first_use=self._future[key][1] if key in self._future else None,
                 resident=most_used if case.initial == "most_used" else None,
+                bandwidths=case.bandwidths,
+                protects=case.protect == "step",
             ),
         )
 
@@ -268,8 +275,8 @@ class Residencies:
 
 @dataclass(frozen=True)
 class _Asked:
-    """Of each layer of a pool, its active experts, and aligned with them weights and prices [3,
-    active experts].
+    """Of each layer of a pool, its active experts, and aligned with them weights and prices
+    [OFFERED, active experts].
     """
 
     active_experts: list[ActiveExperts]

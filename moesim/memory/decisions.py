@@ -25,6 +25,8 @@ from moesim.memory.policy import (
     THIS_PASS,
 )
 from moesim.memory.policy_reads import Reads
+from moesim.memory.split import ROWS as ROWS_AT
+from moesim.memory.split import divide
 from moesim.runtime.compiled import inlined, njit, record, types
 
 ROUND = 32
@@ -36,7 +38,8 @@ CLOSED = np.iinfo(np.int64).max
 class Rules(NamedTuple):
     """By what all steps of a run are decided: ``most_loads`` of a step; how many ``layers`` share
     the slots in turn; whether experts run one by one, whether residents go first, whether the slots
-    are ``emptied`` before each step, and whether experts may be pinned, or still be arriving.
+    are ``emptied`` before each step, and whether experts may be pinned, or still be arriving;
+    ``loads_of`` int64 as for ``split.divide``; whether a step ``protects`` what it needs.
     """
 
     most_loads: Any
@@ -45,12 +48,14 @@ class Rules(NamedTuple):
     resident_first: Any
     emptied: Any
     prefetched: Any
+    loads_of: Any
+    protects: Any
 
 
 class Demand(NamedTuple):
     """What steps need: ``offsets`` and ``experts`` as of ``ActiveExperts``; aligned with these, or
-    empty where they are not read, next uses, gate weights and ``prices`` int64[3, active experts]
-    of copy, kernel and host; and ``draws`` by activation of the run.
+    empty where they are not read, next uses, gate weights and ``prices`` int64[OFFERED, active
+    experts]; ``draws`` by activation of the run; and ``moved`` as for ``split.divide``.
     """
 
     offsets: Any
@@ -59,12 +64,13 @@ class Demand(NamedTuple):
     weights: Any
     prices: Any
     draws: Any
+    moved: Any
 
 
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _INT, _BOOL = types.int64, types.boolean
-RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL)
-DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1])
+RULES = record(Rules, _INT, _INT, _BOOL, _BOOL, _BOOL, _BOOL, _FLAT, _BOOL)
+DEMAND = record(Demand, _FLAT, _FLAT, _FLAT, _FLAT, _STATE, types.float64[::1], _FLAT)
 ACTIVATIONS = record(Activations, _FLAT, _MASK, _FLAT, _FLAT, _FLAT, _FLAT)
 FIRST = types.int64(_MASK, _STATE, types.float64)
 """The signature of what ``first_with`` makes."""
@@ -156,6 +162,15 @@ def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: 
     return first
 
 
+@inlined
+def _place_of(expert: int, order: Any, low: int, high: int) -> int:
+    """Where ``expert`` is in ``order[low:high]``; ``high`` where it is not."""
+    place = low
+    while place < high and order[place] != expert:
+        place += 1
+    return place
+
+
 @njit(types.int64(_FLAT, _STATE), cache=True)
 def last_pinned(slot_of: Any, state: Any) -> Any:
     """Rule (d): the pinned expert whose layer comes last; of these the highest id."""
@@ -168,10 +183,10 @@ def last_pinned(slot_of: Any, state: Any) -> Any:
 
 def decide_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
-    reads: Reads,
+    splits: bool, reads: Reads,
 ) -> Callable[..., int]:  # fmt: skip
     """The decisions of a policy with these functions, that read what ``reads`` says, where
-    ``place`` says which of ``forms`` a miss has.
+    ``place`` says which of ``forms`` a miss has; ``splits``: it is told what is planned.
     """
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
     loads_all, alone = len(forms) == 1, without_room(tuple(forms))
@@ -193,9 +208,9 @@ def decide_with(
         LOADED.
         """
         experts = len(resident)
-        most_loads, layers, serial, resident_first, emptied, prefetched = rules
+        most_loads, layers, serial, resident_first, emptied, prefetched, loads_of, protects = rules
         # in names of their own: counting references to members of tuples takes longer than the rest
-        offsets, active, next_use, weights, prices, draws = demand
+        offsets, active, next_use, weights, prices, draws, moved = demand
         expert_out, hit_out, launch_out, wait_out, victim_out, form_out = out
         if emptied:
             resident[:] = False
@@ -214,6 +229,7 @@ def decide_with(
         over = np.zeros(0 if own else experts, np.bool_)
         keys = np.empty(0 if own else experts, np.int64)
         index_of = np.empty(experts if resident_first else 0, np.int64)
+        planned = np.ones(len(active) if splits else 0, np.int64)
         slot = 0
         for e in range(experts):
             if resident[e]:
@@ -244,9 +260,9 @@ def decide_with(
             rest = low
             for i in range(low, high):
                 e, slot = active[i], slot_of[active[i]]
-                if own:
+                if protects and own:
                     ranks[slot] = CLOSED
-                else:
+                elif protects:
                     idle[e] = False
                 if not resident_first:
                     expert_out[i] = e
@@ -262,6 +278,9 @@ def decide_with(
                     if slot_of[e] < 0 or (prefetched and state[ARRIVING, e] != 0):
                         expert_out[rest] = e
                         rest += 1
+            if splits:
+                missing = low + np.flatnonzero(slot_of[active[low:high]] < 0)
+                divide(missing, prices, moved, loads_of, planned)
             launch = members = loads = copied = hosted = 0
             crossed, any_idle = not resident_first, True
             for i in range(low, high):
@@ -272,9 +291,9 @@ def decide_with(
                 copy_ns = kernel_ns = host_ns = 0
                 if not (loads_all or hit):
                     if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[:, at]
-                    so_far = (copied, hosted, loads)
-                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads))
+                        copy_ns, kernel_ns, host_ns = prices[:ROWS_AT, at]
+                    plan, so_far = planned[at] if splits else 0, (copied, hosted, loads)
+                    form = place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads, plan))
                 if behind and used >= slots and not _some(ranks, idle):  # rule (a), or no copy
                     form = alone[form]
                 if loads_all or on_gpu[form]:
@@ -298,8 +317,11 @@ def decide_with(
                                 victim = _lowest(ranks, expert_at)  # rule (a)
                             elif any_idle:
                                 victim = _first(key, idle, state, draw, keys)
-                            if victim < 0:  # rule (b)
-                                any_idle, j = False, low
+                            if victim >= 0 and not protects:
+                                j = _place_of(victim, expert_out, low, i)
+                                wait = launch_out[j] if j < i else -1
+                            elif victim < 0:  # rule (b)
+                                any_idle, j = not protects, low
                                 if own:
                                     j = _first_over(key, expert_out, low, i, slot_of, state)
                                     victim = expert_out[j] if j >= 0 else -1
@@ -313,9 +335,6 @@ def decide_with(
                                         j += 1
                                 if victim >= 0:
                                     wait = launch_out[j]
-                                    if wait == launch:
-                                        launch += 1
-                                        members = 0
                                 else:
                                     j = high - 1  # rule (c): the one that comes last
                                     while j >= low and slot_of[expert_out[j]] < 0:
@@ -323,6 +342,9 @@ def decide_with(
                                     victim = (
                                         expert_out[j] if j >= low else last_pinned(slot_of, state)
                                     )
+                            if wait == launch:
+                                launch += 1
+                                members = 0
                             slot = slot_of[victim]
                             slot_of[victim] = -1
                             if not own:
@@ -345,6 +367,11 @@ def decide_with(
                 if loads_all or in_slot[form]:
                     after_activation(e, hit, victim, now, state)
                 now += 1
+                if not protects and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
+                    if own:
+                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                    else:
+                        idle[e] = True
                 if loads_all or on_gpu[form]:
                     members += 1
                 elif on_host[form]:

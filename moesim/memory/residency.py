@@ -29,6 +29,7 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.policy_reads import reads_of
+from moesim.memory.split import OFFERED
 from moesim.memory.staging import STAGE, stage_with
 from moesim.runtime.compiled import njit, specialised
 
@@ -41,7 +42,9 @@ def specialised_by(
 ) -> Any:
     """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk."""
     functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
-    return specialised(make, signature, *functions, constants=(miss.forms, reads_of(policy)))
+    return specialised(
+        make, signature, *functions, constants=(miss.forms, miss.splits, reads_of(policy))
+    )
 
 
 @lru_cache
@@ -59,7 +62,7 @@ def first_of(policy: type[CachePolicy]) -> Any:
 @lru_cache
 def stage_of(miss: type[MissHandling]) -> Any:
     """``staging.stage`` of ``miss``, compiled; kept on disk."""
-    return specialised(stage_with, STAGE, miss.place, constants=(miss.forms,))
+    return specialised(stage_with, STAGE, miss.place, constants=(miss.forms, miss.splits))
 
 
 @njit("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True)
@@ -84,13 +87,16 @@ def next_uses(active: ActiveExperts, experts: int) -> tuple[Ints, Ints]:
 class Given(NamedTuple):
     """What a ``LayerCache`` is given for its policy: ``draws`` float64[activations] of the run, and
     ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
-    it looks ahead; and the ``resident`` experts that are preloaded.
+    it looks ahead; the ``resident`` experts that are preloaded; by which ``bandwidths`` misses
+    are divided; and whether a step ``protects`` what it needs.
     """
 
     draws: NDArray[np.float64] | None = None
     prefetch_draws: np.random.Generator | None = None
     first_use: Ints | None = None
     resident: Ints | None = None
+    bandwidths: tuple[int, int] = (1, 1)
+    protects: bool = True
 
 
 NOTHING = Given()
@@ -99,7 +105,8 @@ NOTHING = Given()
 class LayerCache:
     """The residency of one MoE layer on one GPU, or of a pool of ``layers``: state without a clock.
 
-    ``usage`` int64[experts] is what USAGE holds; ``miss`` as in the experiment, by default loads.
+    ``usage`` int64[experts] is what USAGE holds; ``miss`` as in the experiment, by default loads;
+    ``moved`` int64[rows + 1] is to be set where misses are divided: see ``split.divide``.
     Experts are numbered within the pool: layer by layer, within the GPU, ascending. The steps of a
     pool are those of its layers in turn.
     """
@@ -127,7 +134,10 @@ class LayerCache:
             resident_first,
             emptied=buffers is not None,
             prefetched=True,
+            loads_of=loads_of(handling, len(usage) // layers, given.bandwidths),
+            protects=given.protects,
         )
+        self.moved = np.zeros(1, np.int64)
         self.draws = np.empty(0) if given.draws is None else given.draws
         self.prefetch_draws = given.prefetch_draws
         self._now = self._step = 0
@@ -147,8 +157,8 @@ class LayerCache:
         weights: Ints | None = None,
         prices: Ints | None = None,
     ) -> Activations:
-        """The activations of the coming steps; ``next_use``, ``weights`` and ``prices`` int64[3,
-        active experts] of copy, kernel and host are aligned with ``active.experts``.
+        """The activations of the coming steps; ``next_use``, ``weights`` and ``prices``
+        int64[OFFERED, active experts] are aligned with ``active.experts``.
         """
         none = np.empty(0, np.int64)
         demand = Demand(
@@ -156,8 +166,9 @@ class LayerCache:
             active.experts,
             none if next_use is None else next_use,
             none if weights is None else weights,
-            np.empty((3, 0), np.int64) if prices is None else prices,
+            np.empty((OFFERED, 0), np.int64) if prices is None else prices,
             self.draws,
+            self.moved,
         )
         out = Activations.empty(len(active.experts))
         decide, cache = decide_of(self._policy, self._miss), (self.resident, self.state)
@@ -205,10 +216,15 @@ class LayerCache:
         out = Activations.empty(len(order))
         out.expert[:], out.victim[:] = active.experts[order], -1
         out.hit[:] = resident[out.expert]
-        none = np.empty((3, 0), np.int64)
+        none = np.empty((OFFERED, 0), np.int64)
         given = none if prices is None else prices
-        stage_of(self._miss)(self.rules, given, active.offsets, order, out)
+        stage_of(self._miss)(self.rules, given, self.moved, active.offsets, order, out)
         return out
+
+
+def loads_of(miss: MissHandling, experts: int, bandwidths: tuple[int, int]) -> Ints:
+    """How many of 0, 1, ... ``experts`` misses are loaded, int64; empty where nothing says so."""
+    return np.array(miss.loads_of(experts, bandwidths), np.int64)
 
 
 def all_there(active: ActiveExperts, *, serial: bool, hit: bool) -> Activations:

@@ -12,30 +12,45 @@ import numpy as np
 from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
-from moesim.runtime.compiled import types
+from moesim.memory.split import ROWS, divide
+from moesim.runtime.compiled import inlined, types
 
 STAGING_BUFFERS = 2
 """One expert is copied while another computes."""
 
 
 _FLAT = types.int64[::1]
-STAGE = types.void(RULES, types.int64[:, ::1], _FLAT, _FLAT, ACTIVATIONS)
+STAGE = types.void(RULES, types.int64[:, ::1], _FLAT, _FLAT, _FLAT, ACTIVATIONS)
 """The signature of what ``stage_with`` makes."""
 
 
-def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
-    """The activations around the slots where ``place`` says which of ``forms`` a miss has."""
+@inlined
+def _plan(low: int, high: int, demand: Any, order: Any, hit: Any, planned: Any) -> None:
+    """Divide the misses of a step, activations low:high; ``demand``: prices, moved, loads_of."""
+    if len(planned) == 0:
+        return
+    missing = order[low:high][~hit[low:high]]
+    divide(np.sort(missing), demand[0], demand[1], demand[2], planned)
+
+
+def stage_with(place: Any, forms: Sequence[Form], splits: bool) -> Callable[..., None]:
+    """The activations around the slots where ``place`` says which of ``forms`` a miss has;
+    ``splits`` as for ``decisions.decide_with``.
+    """
     on_gpu, on_host, _, in_slot, _ = flags_of(forms)
     alone = without_room(tuple(forms))
 
-    def stage(rules: Any, prices: Any, offsets: Any, order: Any, out: Any) -> None:
+    def stage(rules: Any, prices: Any, moved: Any, offsets: Any, order: Any, out: Any) -> None:
         """Form and launch of every activation; ``order`` int64[activations] its active expert;
         experts and hits are in ``out``.
 
-        ``prices`` as for ``decisions.decide_with``.
+        ``prices`` and ``moved`` as for ``decisions.decide_with``.
         """
         launch_of = np.empty(STAGING_BUFFERS, np.int64)
+        planned = np.ones(len(order) if splits else 0, np.int64)
         for step in range(len(offsets) - 1):
+            told = (prices, moved, rules.loads_of)
+            _plan(offsets[step], offsets[step + 1], told, order, out.hit, planned)
             launch = members = loads = copied = hosted = 0
             crossed = False
             for i in range(offsets[step], offsets[step + 1]):
@@ -43,10 +58,10 @@ def stage_with(place: Any, forms: Sequence[Form]) -> Callable[..., None]:
                 copy_ns = kernel_ns = host_ns = 0
                 if not hit:
                     if prices.shape[1] > 0:
-                        copy_ns, kernel_ns, host_ns = prices[:, order[i]]
-                    so_far = (copied, hosted, loads)
-                    most_loads = rules.most_loads
-                    form = alone[place(Missing(*so_far, copy_ns, kernel_ns, host_ns, most_loads))]
+                        copy_ns, kernel_ns, host_ns = prices[:ROWS, order[i]]
+                    plan, so_far = planned[order[i]] if splits else 0, (copied, hosted, loads)
+                    one = Missing(*so_far, copy_ns, kernel_ns, host_ns, rules.most_loads, plan)
+                    form = alone[place(one)]
                 out.launch[i], out.wait[i], out.form[i] = -1, -1, form
                 if not on_gpu[form]:
                     hosted += host_ns if on_host[form] else 0

@@ -17,14 +17,15 @@ def allowed_by(miss: MissHandling) -> set[int]:
     return set(range(0 if miss.loads else 1, len(miss.forms)))
 
 
-def answers_as_it_says(miss: MissHandling, asked: Asked) -> None:
+def answers_as_it_says(miss: MissHandling, asked: Asked, planned: int = 0) -> None:
     """The number of one of its forms, and no load where ``most_loads`` are made; where it
-    does not compare, whatever the prices are; compiled and in Python alike.
+    does not compare, whatever the prices are; compiled and in Python alike. ``planned``: see
+    ``Missing``.
     """
     from moesim.runtime.compiled import njit
 
     name, most = type(miss).__name__, miss.most_loads()
-    missing = Missing(*asked, most)
+    missing = Missing(*asked, most, planned)
     answer = miss.place(missing)
     allowed = allowed_by(miss)
     assert answer in allowed, f"{name} answers {answer}, and its forms allow {allowed}"

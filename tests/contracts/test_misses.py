@@ -19,9 +19,9 @@ ASKED = st.tuples(NS, NS, st.integers(0, 5), NS, NS, NS)
 
 @pytest.mark.parametrize("kind", registry.components)
 @settings(max_examples=25, deadline=None)
-@given(asked=ASKED)
-def test_contract(kind: str, asked: tuple[int, int, int, int, int, int]) -> None:
-    answers_as_it_says(registry.get(kind)(), asked)
+@given(asked=ASKED, planned=st.integers(0, 1))
+def test_contract(kind: str, asked: tuple[int, int, int, int, int, int], planned: int) -> None:
+    answers_as_it_says(registry.get(kind)(), asked, planned)
 
 
 @settings(max_examples=25, deadline=None)

@@ -131,6 +131,7 @@ class Cache:
         at_start = {e for e in self.resident if not self.late(e, now_ns)}
         if self.config.order == "resident_first":
             order = [e for e in order if e in at_start] + [e for e in order if e not in at_start]
+        misses.divide({e: rows[e] for at, e in order if (at, e) not in self.resident})
         activations = []
         for place, expert in enumerate(order):
             hit = expert in self.resident  # or late
@@ -152,7 +153,7 @@ class Cache:
             if not hit:
                 room = len(self.resident) < self.slots
                 room = room or bool(self.resident - set(order) - self.pinned)
-                activation.place = misses.place(activation.rows, room)
+                activation.place = misses.place(activation.rows, room, expert[1])
             if not hit and activation.place not in (LOAD, BEHIND):  # the slots stay as they are
                 self.policy.elsewhere(arrival)
                 self.now += 1
@@ -204,13 +205,14 @@ class Cache:
         order = sorted(needed)
         if self.config.order == "resident_first":
             order.sort(key=lambda e: (layer, e) not in present)
+        misses.divide({e: rows[e] for e in order if (layer, e) not in present})
         activations = []
         buffers: list[int] = []  # the one filled first comes first
         for place, expert in enumerate(order):
             hit = (layer, expert) in present
             activation = Activation(step, layer, self.gpu, place, expert, hit)
             activation.rows, activation.resident_at_start = rows[expert], hit
-            activation.place = "" if hit else misses.place(rows[expert], room=False)
+            activation.place = "" if hit else misses.place(rows[expert], False, expert)
             if activation.place == LOAD:
                 activation.rule = "staged"
                 if len(buffers) == STAGING:
@@ -237,6 +239,12 @@ class Cache:
     ) -> tuple[Expert | None, str]:
         if len(self.resident) < self.slots:
             return None, "free"
+        if self.config.protect == "none":  # any of them, whatever the step needs
+            candidates = sorted(self.resident - self.pinned)
+            if candidates:
+                victim = self.policy.victim(candidates, arrival)
+                over, coming = victim in order[:place], victim in order[place:]
+                return victim, "b" if over else "c" if coming else "a"
         # (a) residents not in N
         candidates = sorted(self.resident - set(order) - self.pinned)
         if candidates:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 from .reference_words import Activation, Config, Layer, Model, Prices
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
@@ -20,10 +23,37 @@ class Misses:
             model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
         )
         self.copies = self.host = self.loaded = 0
+        self.of_host: set[int] = set()  # experts that a split gives to the host
+        self.divides = config.miss == "split" and config.rule != "cheapest"
 
-    def place(self, rows: int, room: bool) -> str:
+    def divide(self, misses: dict[int, int]) -> None:
+        """The rows of each expert of the step that is in no slot: those with most are copied."""
+        ordered = sorted(misses, key=lambda e: (-misses[e], e))
+        if not (self.divides and ordered):
+            return
+        if self.config.rule == "bandwidth":
+            link, host = self.config.bandwidths
+            part = Fraction(str(self.config.alpha)) * link / (link + host)
+            number = min(max(ceil(part * len(ordered)), 1), len(ordered))
+        else:
+            number = min(range(len(ordered) + 1), key=lambda n: self.makespan(ordered, misses, n))
+        self.of_host = set(ordered[number:])
+
+    def makespan(self, ordered: list[int], misses: dict[int, int], copied: int) -> int:
+        """The later end of ``copied`` copies and of the host with the rest."""
+        rows = [misses[e] for e in ordered[copied:]]
+        if not rows:
+            return copied * self.copy
+        size, pinned = sum(rows) * self.row_bytes, self.config.software.pinned
+        host = sum(self.prices.cpu_expert_ns(self.layer, of) for of in rows)
+        host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
+        return max(copied * self.copy, host + self.config.host_start_ns)
+
+    def place(self, rows: int, room: bool, expert: int = -1) -> str:
         """``room``: a slot is free, or has an expert that nobody needs in this step."""
-        if self.config.miss == "cheapest":
+        if self.divides:
+            return HOST if expert in self.of_host else LOAD
+        if self.config.miss in ("cheapest", "split"):
             return self.cheapest(rows)
         if self.config.miss == "background":
             return self.background(room)

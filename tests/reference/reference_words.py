@@ -124,9 +124,13 @@ class Config:
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
     first_part: float | Fraction = 0.25  # where usage is learnt: policy static, initial most_used
-    miss: str = "load"  # load | cpu | cheapest | zero_copy | skip
+    miss: str = "load"  # load | cpu | cheapest | zero_copy | skip | background | split
+    rule: str = "least_makespan"  # bandwidth | least_makespan | cheapest: of split
+    alpha: float = 1.0  # of bandwidth
+    bandwidths: tuple[int, int] = (1, 1)  # of the link and of the host: of bandwidth
     uploads: int | None = None  # loads that cheapest may make in a step and layer; None: any
     order: str = "id"  # id | resident_first
+    protect: str = "step"  # step | none
     kernels: str = "grouped"  # grouped | serial | batched | block_sparse
     initial: str = "empty"  # empty | most_used
     seed: int = 0

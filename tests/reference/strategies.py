@@ -33,7 +33,7 @@ OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "
 POLICIES = (*CLASSIC, *OF_TODAY)
 UPLOADS = {"cheapest": 0, "background": 1}
 """Ways that bound their copies, and the least bound."""
-MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip", "background")
+MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip", "background", "split")
 PREFILLS = ("cache", "bypass", "stream")
 PADDED = ("static", "gshard", "no_drop", "tutel")
 DROPS = ("first_come", "random", "highest_gate_first", "batch_prioritised")
@@ -238,6 +238,7 @@ def ways(policy: str, software: Software) -> list[str]:
     where few examples are drawn, a policy has loads and one other way, and ``lru`` has all.
     """
     drawn = ["load", "load", "cpu", "cheapest", "cheapest", "zero_copy", "skip", "background"]
+    drawn += ["split", "split"]
     # the host and the GPU work at a time: not for software that does one thing after the other
     there = {"load", "zero_copy", "skip"} if not software.overlap else set(drawn)
     if software.blocking:  # nor beside copies that hold the host
@@ -305,7 +306,11 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])) if policy == "static" else 0.25,
         miss=miss,
         uploads=draw(uploads[miss]) if miss in uploads else None,
+        rule=draw(st.sampled_from(["bandwidth", "least_makespan", "least_makespan", "cheapest"])),
+        alpha=draw(st.sampled_from([0.0, 0.5, 1.0, 1.7])),
+        bandwidths=draw(st.sampled_from([(1, 1), (1, 3), (7, 2)])),
         order=draw(st.sampled_from(["id", "resident_first"])),
+        protect="step" if miss == "background" else draw(st.sampled_from(["step", "step", "none"])),
         kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
         seed=draw(st.integers(0, 1000)),
@@ -313,7 +318,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         decide=draw(st.sampled_from(["host", "device"])),
         software=software,
         host_start_ns=draw(st.sampled_from([0, 40]))
-        if miss in ("cpu", "cheapest", "background")
+        if miss in ("cpu", "cheapest", "background", "split")
         else 0,
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision

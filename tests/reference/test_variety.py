@@ -160,6 +160,10 @@ SCENES: dict[str, Scene] = {
     "miss cheapest": ({"miss": "cheapest", "uploads": 1}, decided_both_ways),
     "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, activation(place="link")),
     "miss skip": ({"miss": "skip", "initial": "most_used"}, activation(place="skip")),
+    "miss split": ({"miss": "split"}, activation(place="host")),
+    "split by bandwidth": ({"miss": "split", "rule": "bandwidth"}, activation(place="host")),
+    "split around": ({"miss": "split", "prefill": "bypass"}, activation(place="host")),
+    "nothing protected": ({"protect": "none", "slots": 2}, activation(rule="c")),
     "miss background": ({"miss": "background"}, activation(place="behind", rule="a")),
     "no room in the background": (
         {"miss": "background", "slots": 1},

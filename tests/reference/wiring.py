@@ -54,7 +54,9 @@ def engine_case(case: Case) -> EngineCase:
         policy_choices["scope"] = config.scope
     if config.policy == "static":
         policy_choices["first_part"] = percent(config.first_part)
-    miss_choices = {"uploads": config.uploads} if config.miss in UPLOADS else {}
+    miss_choices: dict[str, Any] = {"uploads": config.uploads} if config.miss in UPLOADS else {}
+    if config.miss == "split":
+        miss_choices = {"rule": config.rule, "alpha": config.alpha}
     given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
     slots = [physical(case.model, config) if of is None else of for of in given]
     return EngineCase(
@@ -69,9 +71,11 @@ def engine_case(case: Case) -> EngineCase:
         group=config.group,
         slots=np.array([slots] * config.gpus, np.int64),
         policy=policies.get(config.policy)(**policy_choices),
-        miss=misses.get(config.miss)(**miss_choices),
+        miss=misses.get(config.miss)(**miss_choices).resolved(),
+        bandwidths=config.bandwidths,
         kernels=config.kernels,  # type: ignore[arg-type]
         order=config.order,  # type: ignore[arg-type]
+        protect=config.protect,  # type: ignore[arg-type]
         initial=config.initial,  # type: ignore[arg-type]
         seed=config.seed,
         host_start_ns=config.host_start_ns,

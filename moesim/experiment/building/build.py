@@ -163,16 +163,31 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         group=layout.group,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
-        miss=experiment.experts.miss,
+        miss=experiment.experts.miss.resolved(),
         kernels=experiment.experts.kernels,
         order=experiment.experts.order,
+        protect=experiment.experts.protect,
         initial=experiment.experts.initial,
         seed=experiment.seed,
         decide=experiment.decide,
         prefill=prefill.experts,
         prefetch=experiment.experts.prefetch,
         host_start_ns=hardware.host.layer_start_ns,
+        bandwidths=_bandwidths(hardware, software, layout),
     )
+
+
+def _bandwidths(
+    hardware: HardwareProfile, software: SoftwareProfile, layout: Layout
+) -> tuple[int, int]:
+    """Bytes a second of a GPU's copies, and at which its part of the host reads experts."""
+    link = hardware.datasheet.copy_of("h2d", software.pinned).bytes_per_second
+    return link, hardware.host.expert_bytes_per_second // _sharing(hardware, layout)
+
+
+def _sharing(hardware: HardwareProfile, layout: Layout) -> int:
+    """GPUs that share a NUMA node of the host."""
+    return -(-layout.gpus_per_node // hardware.host.numa_nodes.value)
 
 
 def _prices(
@@ -183,7 +198,7 @@ def _prices(
         model,
         serial=experiment.experts.kernels == "serial",
         batched=experiment.experts.kernels == "batched",
-        gpus_per_node=-(-layout.gpus_per_node // hardware.host.numa_nodes.value),
+        gpus_per_node=_sharing(hardware, layout),
         nodes=layout.nodes,
     )
 

@@ -240,6 +240,9 @@ def background_beside_the_kernels(
     if not miss.copies_behind:
         return None
     name = kind_of(type(miss))
+    if experiment.experts.protect == "none":
+        what = f"'{name}' copies only over what no step needs; write protect: step, or cheapest"
+        return Conflict((*keys, "experts.protect"), what)
     software = load_software(experiment.software, experiment.folders)
     if not software.overlap or (software.blocking and experiment.execution != "graph"):
         what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"

@@ -130,6 +130,11 @@ class Experts(Params):
         default="id",
         description="Execution order of a layer's experts: by id, or residents first, then by id.",
     )
+    protect: Literal["step", "none"] = Field(
+        default="step",
+        description="Whether experts that a forward pass needs in a layer are evicted for others of"
+        " it only where no other is left (step), or as the policy says (none).",
+    )
     initial: Literal["empty", "most_used"] = Field(
         default="empty",
         description="What the slots hold at the start: nothing, or the trace's most used experts.",

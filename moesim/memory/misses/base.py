@@ -15,7 +15,8 @@ NO_LIMIT = 1 << 62
 class Missing(NamedTuple):
     """What ``place`` is told. Of this step and layer on one GPU so far: ``copied`` and ``hosted``
     nanoseconds of copies and of the host, ``loads`` made; of the missing expert: its copy's, its
-    kernel's and the host's price; and how many loads a step may make.
+    kernel's and the host's price; how many loads a step may make; and where the misses of a step
+    are divided beforehand (``splits``), whether it is ``planned`` to be loaded, else 0.
     """
 
     copied: Any
@@ -25,6 +26,7 @@ class Missing(NamedTuple):
     kernel_ns: Any
     host_ns: Any
     most_loads: Any
+    planned: Any
 
 
 class MissHandling(Params):
@@ -36,6 +38,9 @@ class MissHandling(Params):
     """Whether ``place`` reads prices; they are 0 where it does not."""
     loads: ClassVar[bool] = True
     """Whether misses may be loaded."""
+    splits: ClassVar[bool] = False
+    """Whether the misses of a step in a layer are divided before the first activation, by
+    ``loads_of``; it then ``compares`` too."""
     forms: ClassVar[tuple[Form, ...]] = (LOADED,)
     """How its activations are served: first LOADED, which hits are, then what else a miss may
     be.
@@ -90,6 +95,18 @@ class MissHandling(Params):
     def most_loads(self) -> int:
         """Loads that a step may make in a layer on one GPU."""
         return NO_LIMIT
+
+    def loads_of(self, experts: int, bandwidths: tuple[int, int]) -> tuple[int, ...]:
+        """Where it ``splits``: of 0, 1, ... ``experts`` misses, how many are loaded; empty for as
+        many as let copies and host end together. ``bandwidths``: bytes a second of a GPU's
+        copies, and at which its host reads experts.
+        """
+        del experts, bandwidths
+        return ()
+
+    def resolved(self) -> MissHandling:
+        """The way that a run decides by: itself, or one that does the same."""
+        return self
 
     @staticmethod
     def place(missing: Any) -> Any:

@@ -8,6 +8,7 @@ from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     MOST_LOADS,
     POOL_LAYERS,
+    PROTECTS,
     QUEUED,
     RESIDENT_FIRST,
     SERIAL,
@@ -19,6 +20,7 @@ from moesim.memory.activations import Activations
 from moesim.memory.decisions import DECIDE, Demand, Rules
 from moesim.memory.forms import IN_SLOT
 from moesim.memory.policy import ARRIVING, PINNED
+from moesim.memory.split import OFFERED
 from moesim.runtime.compiled import types
 
 
@@ -92,16 +94,20 @@ def decide_activations(undecided: Any, decide: Any, at: Any) -> None:
     if len(weights) > 0:
         weights = weights[low:high]
     if prices.shape[1] > 0:
-        prices = activating.prices[: 3 * number].reshape(3, number)
+        prices = activating.prices[: OFFERED * number].reshape(OFFERED, number)
         for i in range(number):
-            for what in range(3):
+            for what in range(OFFERED):
                 prices[what, i] = asked.prices[what, low + i]
     rules = Rules(
         choices[MOST_LOADS], choices[POOL_LAYERS], choices[SERIAL] != 0,
-        choices[RESIDENT_FIRST] != 0, False, True,
+        choices[RESIDENT_FIRST] != 0, False, True, pools.loads_of,
+        choices[PROTECTS] != 0,
     )  # fmt: skip
     draws = pools.draws[pools.draws_at[pool] : pools.draws_at[pool + 1]]
-    demand = Demand(activating.offsets, activating.active_experts, next_use, weights, prices, draws)
+    demand = Demand(
+        activating.offsets, activating.active_experts, next_use, weights, prices, draws,
+        undecided.beside.moved_ns,
+    )  # fmt: skip
     out = Activations(
         activating.expert, activating.hit, activating.launch, activating.wait, activating.victim,
         activating.form,

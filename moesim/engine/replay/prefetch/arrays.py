@@ -8,7 +8,9 @@ NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
-(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET) = range(8)
+(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS) = (
+    range(9)
+)
 """Places in the choices of a case."""
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
@@ -22,8 +24,8 @@ LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
 class Pools(NamedTuple):
     """The caches, side by side, and padded to the widest: ``of_work`` int64[works] pool or
     NOT_POOLED, ``place`` the layer's within it; ``slots``, ``now`` int64[pools]; ``size`` experts;
-    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on. A work is
-    (MoE layer, GPU).
+    ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on; ``loads_of``
+    int64 as for ``split.divide``. A work is (MoE layer, GPU).
     """
 
     of_work: Any
@@ -35,6 +37,7 @@ class Pools(NamedTuple):
     state: Any
     draws: Any
     draws_at: Any
+    loads_of: Any
 
 
 class Queue(NamedTuple):
@@ -57,9 +60,9 @@ class Queue(NamedTuple):
 
 class Asked(NamedTuple):
     """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
-    ``base`` on, and aligned with them next uses, weights (or none), prices int64[3, active experts]
-    (or [3, 0]), and rows with and without padding, and the gate weight of the latter, where it is
-    counted (or none).
+    ``base`` on, and aligned with them next uses, weights (or none), prices int64[OFFERED, active
+    experts] (or [OFFERED, 0]), and rows with and without padding, and the gate weight of the
+    latter, where it is counted (or none).
     """
 
     base: Any

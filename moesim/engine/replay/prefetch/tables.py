@@ -24,6 +24,7 @@ from moesim.engine.residencies import Residencies
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
+from moesim.memory.split import OFFERED
 
 NO_BUDGET = 1 << 62
 
@@ -37,6 +38,7 @@ def choices_of(case: Case) -> Ints:
         case.kernels == "serial", case.order == "resident_first",
         case.miss.most_loads(), layers,
         case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
+        case.protect == "step",
     )  # fmt: skip
     return np.array(values, np.int64)
 
@@ -56,6 +58,7 @@ def pools_of(case: Case, residencies: Residencies) -> Pools:
         state=np.zeros((number, ROWS + case.policy.memory, width), np.int64),
         draws=np.zeros(0),
         draws_at=np.zeros(1 + number, np.int64),
+        loads_of=next(iter(caches.values())).rules.loads_of,
     )
     place = {id(cache): pool for pool, cache in enumerate(caches.values())}
     for pool, cache in enumerate(caches.values()):
@@ -103,7 +106,7 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided
     of_experts = np.zeros((3, local), np.int64)
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
-        *np.zeros((2, pool), np.bool_), np.zeros(3 * local, np.int64),
+        *np.zeros((2, pool), np.bool_), np.zeros(OFFERED * local, np.int64),
         np.stack(forms),
     ]  # fmt: skip
     rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
@@ -124,7 +127,7 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
         experts=np.concatenate([one.active_experts.experts for one in parts]),
         next_use=_aligned([one.next_use for one in parts], numbers),
         weights=_aligned([one.weights for one in parts], numbers),
-        prices=_aligned([one.prices for one in parts], numbers, (3,)),
+        prices=_aligned([one.prices for one in parts], numbers, (OFFERED,)),
         rows=rows,
         kept=kept,
         kept_weight=weight,

@@ -27,7 +27,7 @@ _MASK = types.boolean[:, ::1]
 
 _BOOLS = types.boolean[::1]
 POOLS = record(
-    Pools, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, types.float64[::1], _FLAT
+    Pools, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, types.float64[::1], _FLAT, _FLAT
 )  # fmt: skip
 QUEUE = record(
     Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, ::1], _TABLE

@@ -19,6 +19,7 @@ from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.memory.policy_reads import Reads
 from moesim.memory.residency import specialised_by
+from moesim.memory.split import OFFERED
 from moesim.runtime.compiled import inlined, njit, record, types
 
 ACTIVATED, HITS, ACCESS_HITS = range(3)
@@ -183,12 +184,14 @@ DECIDE_ALL = types.void(RULES, ORDER, KEPT, _INT, NEEDED, KNOWN, DECIDED)
 
 def decide_all_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
-    reads: Reads,
+    splits: bool, reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
     """What decides all activations of a run of passes, with ``decisions.decide_with`` built in: to
     be given a compiled function takes long.
     """
-    decide = inlined(decide_with(key, before_activation, after_activation, place, forms, reads))
+    decide = inlined(
+        decide_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
 
     def decide_all(
         rules: Any, order: Any, kept: Any, first: int, needed: Any, known: Any, out: Any
@@ -198,7 +201,7 @@ def decide_all_with(
         """
         gpus, room = len(kept.local), needed.experts.shape[1]
         filled, own = np.zeros(4, np.int64), np.empty(kept.resident.shape[1], np.int64)
-        nobody, no_prices = np.empty(0, np.int64), np.empty((3, 0), np.int64)
+        nobody, no_prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
         activations = Activations(
             np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
             np.empty(room, np.int64), nobody, nobody,
@@ -218,7 +221,7 @@ def decide_all_with(
             if end > begin:
                 demand = Demand(
                     offsets, experts, known.next_use[work], known.weights[work], no_prices,
-                    kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]],
+                    kept.draws[kept.draws_at[work] : kept.draws_at[work + 1]], nobody,
                 )  # fmt: skip
                 kept.now[work] = decide(
                     rules, kept.slots[work], demand, kept.resident[work][:number],

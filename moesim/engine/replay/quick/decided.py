@@ -27,7 +27,7 @@ class Decider:
         self.order = Order(works, kinds, case.software.overlap)
         of_case = (
             *shared.key, type(case.policy), case.policy.model_dump_json(), case.slots.tobytes(),
-            case.initial, case.order, case.kernels == "serial", case.software.overlap,
+            case.initial, case.order, case.protect, case.kernels == "serial", case.software.overlap,
             kinds.tobytes(),
         )  # fmt: skip
         self._parts = Parts(log if log and log.decisions else None, of_case)
@@ -55,6 +55,8 @@ class Decider:
             case.order == "resident_first",
             emptied=buffers is not None,
             prefetched=False,
+            loads_of=np.empty(0, np.int64),
+            protects=case.protect == "step",
         )
 
     def _first_uses(self) -> dict[tuple[int, int], Ints] | None:

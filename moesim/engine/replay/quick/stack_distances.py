@@ -32,6 +32,8 @@ def stack_distances_of(shared: Shared) -> StackDistances | None:
     before = RUNS_BEFORE.get(type(case.policy))
     if log is None or before is None or case.initial != "empty" or not case.offloaded:
         return None
+    if case.protect == "none":
+        return None  # what a step needs may then be evicted, however many slots there are
     if isinstance(case.policy, Lru) and case.order != "id":
         return None  # which of a step's experts was used last then depends on the slots
     if (most := shared.most()) is None:

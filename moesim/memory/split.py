@@ -1,0 +1,54 @@
+"""The misses of a step in a layer, divided between copies and the host; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moesim.runtime.compiled import inlined
+
+COPY, _, HOST, ROWS = range(4)
+"""What is known of each active expert where misses compare: its copy's, kernel's and host's price
+(alone, with its start and its rows' copies), and its rows."""
+OFFERED = 4
+
+
+@inlined
+def _least_makespan(places: Any, prices: Any, moved: Any) -> int:
+    """How many of the first of ``places`` are loaded, so that the later end of copies and host is
+    soonest; of equals the fewest.
+    """
+    copied = rows = computed = best = 0
+    for place in places:
+        own = prices[ROWS, place]
+        rows += own
+        computed += prices[HOST, place] - moved[own]
+    least = computed + moved[rows]
+    for i in range(len(places)):
+        own = prices[ROWS, places[i]]
+        rows -= own
+        computed -= prices[HOST, places[i]] - moved[own]
+        copied += prices[COPY, places[i]]
+        longest = max(copied, computed + moved[rows]) if i + 1 < len(places) else copied
+        if longest < least:
+            least, best = longest, i + 1
+    return int(best)
+
+
+@inlined
+def divide(places: Any, prices: Any, moved: Any, loads_of: Any, planned: Any) -> None:
+    """Set ``planned`` int64[active experts], 1 so far, to 0 for the misses of a step, at ``places``
+    int64[misses], that the host computes.
+
+    By falling rows, of equals the lowest first, as many are loaded as ``loads_of`` says, or where
+    it is empty the least makespan, by ``prices`` int64[OFFERED, active experts] and ``moved``
+    int64[rows + 1], which is the host's start with the copies of so many rows. What the plan does
+    not know of (an expert that loses its slot to another) is loaded.
+    """
+    if len(places) == 0:
+        return
+    order = places[np.argsort(-prices[ROWS][places], kind="mergesort")]
+    loads = loads_of[len(order)] if len(loads_of) > 0 else _least_makespan(order, prices, moved)
+    for i in range(loads, len(order)):
+        planned[order[i]] = 0
