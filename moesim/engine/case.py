@@ -59,7 +59,9 @@ class Case:
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
     own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
-    networks and shared experts; ``model`` is then what one of them holds. ``scheduler``: what says
+    networks and shared experts; ``model`` is then what one of them holds. ``slices``: neighbouring
+    GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
+    experts are whole, and ``placement`` has as many holders as GPUs. ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
     the host takes to begin with its experts of a layer, once a pass. ``stages``: GPUs that hold
     consecutive layers each and work one after the other, as one GPU of the clock; else empty.
@@ -89,6 +91,7 @@ class Case:
     prefetch: Prefetcher = NO_PREFETCH
     nodes: int = 1
     group: int = 1
+    slices: int = 1
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
     stages: tuple[Share, ...] = ()
@@ -124,7 +127,35 @@ class Case:
 
     def local_experts(self, gpu: int) -> Ints:
         """The physical experts of ``gpu`` in every MoE layer, ascending."""
-        return np.flatnonzero(self.placement.gpu_of_expert == gpu)
+        return np.flatnonzero(self.placement.gpu_of_expert == gpu // self.slices)
+
+    def names(self, moe_layer: int, gpu: int) -> list[str]:
+        """What records call the experts of ``gpu``."""
+        return self.placement.names(moe_layer, gpu // self.slices)
+
+    @property
+    def senders(self) -> int:
+        """GPUs, or groups of them that slice experts, whose tokens are counted apart."""
+        return self.gpus // self.slices
+
+    def of_senders(self, tokens: Ints) -> Ints:
+        """Sums int64[..., senders] of values int64[..., gpus]."""
+        if self.slices == 1:
+            return tokens
+        sums: Ints = tokens.reshape(*tokens.shape[:-1], self.senders, self.slices).sum(axis=-1)
+        return sums
+
+    @property
+    def gathers(self) -> bool:
+        """Whether GPUs that slice experts meet before and after these, where others dispatch and
+        combine.
+        """
+        return self.slices > 1
+
+    @property
+    def gathers_tokens(self) -> bool:
+        """Whether they exchange hidden vectors there: attention over all gives each GPU all."""
+        return self.slices > self.group
 
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""
@@ -147,7 +178,7 @@ class Case:
         """By MoE layer, whether copies, splits, the capacity or calls of single experts wait for
         the counts.
         """
-        asks = self.gpus > 1 or self.kernels == "serial"
+        asks = self.senders > 1 or self.kernels == "serial"
         waits: NDArray[np.bool_] = (self.offloaded_layers | asks) & self.gating.uneven
         return waits | self.gating.agrees
 
@@ -159,14 +190,14 @@ class Case:
     @property
     def permutes_beside(self) -> bool:
         """Whether rows are permuted beside the exchange of the counts."""
-        return self.gating.uneven and self.gpus > 1
+        return self.gating.uneven and self.senders > 1
 
     @cached_property
     def exchange_ns(self) -> int:
         """Price of telling every GPU its counts, four bytes for each of the receiver's experts, or
         its largest one, four bytes.
         """
-        if self.gpus == 1 or not (self.gating.uneven or self.gating.agrees):
+        if self.senders == 1 or not (self.gating.uneven or self.gating.agrees):
             return 0
         local = np.array([len(self.local_experts(gpu)) for gpu in range(self.gpus)])
         told = np.ones_like(local) if self.gating.agrees else local

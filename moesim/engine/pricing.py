@@ -142,6 +142,7 @@ class Pricing:
         """
         case, tokens = self.case, self.sums[None].tokens[span]
         group = self.shared_sums[layer.attention.window]
+        gated = group.tokens[span] if case.gathers else tokens
         sources: tuple[Ints, ...] = ()
         if self.sources is not None:
             of = self.sources
@@ -150,8 +151,8 @@ class Pricing:
             setting=self.setting,
             row_bytes=case.model.hidden_size * case.model.activation_bytes,
             experts=self.experts,
-            tokens=tokens.ravel(),
-            most_tokens=np.repeat(tokens.max(axis=1), case.gpus),
+            tokens=gated.ravel(),
+            most_tokens=np.repeat(case.of_senders(tokens).max(axis=1), case.gpus),
             output_tokens=np.where(self.encode[span, None], 0, tokens).ravel(),
             group_tokens=group.tokens[span].ravel(),
             context_tokens=group.context_tokens[span].ravel(),

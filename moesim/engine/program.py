@@ -100,13 +100,20 @@ class Program:
         """What gating makes of passes first:last."""
         tokens, active = self.pricing.tokens(first, last), self.routing.active(first, last)
         counts = self.routing.counts(first, last)
-        routed = self.case.gating.route(counts, tokens, self.case.trace.top_k)
+        senders = self.case.of_senders(tokens)
+        routed = self.case.gating.route(counts, senders, self.case.trace.top_k)
         lost, kept_weight = gate_weights(self.case, self.routing, (first, last), routed)
         tables = Tables(routed.rows, of_all(routed.kept), kept_weight)
         works = {key: self._active(key, tables, active) for key in self.keys()}
-        exchanges = self._exchanges(_where_active(routed.sent, active))
-        kept = routed.kept.sum(axis=3)
-        return RoutedPasses(kept, routed.capacity, routed.dropped, lost, works, exchanges)
+        kept, slices = routed.kept.sum(axis=3), self.case.slices
+        if self.case.gathers:
+            sent = gathered_bytes(self.case, tokens, active)
+        else:
+            sent = self._dispatched(_where_active(routed.sent, active))
+        return RoutedPasses(
+            np.repeat(kept, slices, axis=2), routed.capacity, slices * routed.dropped,
+            slices * lost, works, self._exchanges(sent),
+        )  # fmt: skip
 
     def keys(self) -> list[Key]:
         """Every MoE layer and GPU."""
@@ -124,23 +131,44 @@ class Program:
         streams = self.case.prefill == "stream" and not self.case.resident(gpu)[layer]
         return self.case.bypassed[first:last] & streams
 
-    def _exchanges(self, sent: Ints) -> tuple[Sequence[Ints], Sequence[Ints]]:
-        """Prices of dispatch and combine of ``sent`` rows int64[passes, MoE layers, senders,
-        experts], by MoE layer; nothing on one GPU.
+    def _dispatched(self, sent: Ints) -> Ints:
+        """Bytes int64[MoE layers, passes, gpus, gpus] of ``sent`` rows int64[passes, MoE layers,
+        senders, experts].
         """
         case = self.case
+        by_layer = np.swapaxes(sent, 0, 1)
+        return bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes_of(case))
+
+    def _exchanges(self, sent: Ints) -> tuple[Sequence[Ints], Sequence[Ints]]:
+        """Prices of dispatch and combine of ``sent`` bytes int64[MoE layers, passes, gpus, gpus],
+        by MoE layer; nothing on one GPU.
+        """
+        case, layers = self.case, sent.shape[:2]
         if case.gpus == 1:
             return [], []
-        row_bytes = case.model.hidden_size * case.model.activation_bytes
-        by_layer = np.swapaxes(sent, 0, 1)
-        matrix = bytes_between_gpus(by_layer, case.placement.gpu_of_expert, row_bytes)
-        flat = matrix.reshape(-1, case.gpus, case.gpus)
+        if case.gathers and not case.gathers_tokens:
+            nothing = np.zeros(layers, np.int64)
+            return list(nothing), list(nothing)
+        flat = sent.reshape(-1, case.gpus, case.gpus)
         dispatch, combine = (
             self.provenance.add("all_to_all", case.prices.all_to_all_ns(one), one)
             for one in (flat, flat.transpose(0, 2, 1))
         )
-        layers = matrix.shape[:2]
         return list(dispatch.reshape(layers)), list(combine.reshape(layers))
+
+
+def row_bytes_of(case: Case) -> int:
+    """Bytes of a hidden vector."""
+    return case.model.hidden_size * case.model.activation_bytes
+
+
+def gathered_bytes(case: Case, tokens: Ints, active: NDArray[np.bool_]) -> Ints:
+    """Bytes int64[MoE layers, passes, gpus, gpus] where every GPU sends its ``tokens``
+    int64[passes, gpus] to all others, in layers that run: ``active`` bool[passes, MoE layers].
+    """
+    others = 1 - np.eye(case.gpus, dtype=np.int64)
+    of_layers = np.where(active.T[:, :, None], tokens * row_bytes_of(case), 0)
+    return of_layers[..., None] * others
 
 
 def _where_active(rows: Ints, active: NDArray[np.bool_]) -> Ints:

@@ -247,7 +247,7 @@ class Residencies:
         stream.
         """
         stream = zlib.crc32(b"cache_policy.random")
-        return np.random.default_rng([self.case.seed, stream, gpu, pool[0]])
+        return np.random.default_rng([self.case.seed, stream, gpu // self.case.slices, pool[0]])
 
     def _most_activations(self, gpu: int) -> int:
         """The most activations that a layer has on ``gpu`` in all passes that are known."""
@@ -260,7 +260,8 @@ class Residencies:
     def _prefetch_draws(self, key: Key) -> np.random.Generator:
         """A stream of its own for victims of prefetches."""
         stream = zlib.crc32(b"cache_policy.random.prefetch")
-        return np.random.default_rng([self.case.seed, stream, key[1], key[0]])
+        layer, gpu = key
+        return np.random.default_rng([self.case.seed, stream, gpu // self.case.slices, layer])
 
     def _next_use(self, key: Key, active_experts: ActiveExperts) -> Ints | None:
         """The slice of the run's next uses that belongs to ``active_experts``; chunks come in

@@ -63,10 +63,11 @@ class Routing:
         low, high = schedule.offsets[first], schedule.offsets[last]
         ids = case.trace.expert_ids[schedule.rows[low:high]].astype(np.int64)
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        shape = (last - first, ids.shape[1], case.gpus, self.logical)
+        shape = (last - first, ids.shape[1], case.senders, self.logical)
         layer = np.arange(ids.shape[1])[None, :, None]
         place = (of_pass[:, None, None] * shape[1] + layer) * shape[2]
-        cells = (place + schedule.gpu[low:high][:, None, None]) * shape[3] + ids
+        sender = schedule.gpu[low:high] // case.slices
+        cells = (place + sender[:, None, None]) * shape[3] + ids
         counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
         counts[~self.active(first, last)] = 0
         return counts

@@ -37,6 +37,7 @@ class Views:
             recorded=self.routing.recorded(first, end) if self.case.prefetch.recorded else None,
             followers=self._followers,
             seed=self.case.seed,
+            slices=self.case.slices,
         )
         self._remember(view, last - first)
         return Predictions(self.case.prefetch, view)

@@ -49,11 +49,11 @@ class Setting(NamedTuple):
 class Shapes:
     """What prices depend on, int64[n] each, of n passes and GPUs in turn.
 
-    Of a GPU: ``tokens``, and ``most_tokens``, the pass's fullest; ``output_tokens`` whose logits
-    are made. Of its group: ``group_tokens``, ``context_tokens`` and ``kv_tokens`` as attention has
-    them, and ``sources``: context, cache and projected tokens of cross attention. Known with the
-    routing alone: ``rows`` that were routed from it, and ``capacity``. ``row_bytes`` of a hidden
-    vector; logical ``experts``.
+    Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
+    whose logits are made. Of its group: ``group_tokens``, ``context_tokens`` and ``kv_tokens`` as
+    attention has them, and ``sources``: context, cache and projected tokens of cross attention.
+    Known with the routing alone: ``rows`` that it permutes, and ``capacity``. ``row_bytes`` of a
+    hidden vector; logical ``experts``.
     """
 
     setting: Setting

@@ -23,13 +23,13 @@ LIVE = ("activations", "masks", "all_to_all_buffers")
 class LayerRows:
     """Rows in the MoE layer of a pass that has most, int64[passes, gpus] each, padding included.
 
-    ``sent`` by the GPU's own tokens, to itself too; ``received`` by its experts; ``inside``: those
-    whose inner activations live at once (of all its experts, or of one after the other). ``masks``:
-    elements of tokens x experts x capacity, 0 without masks. ``padded``: rows have places of their
-    own, whether anything fills them or not.
+    ``moved``: in buffers of exchanges, what is sent and what comes; ``received`` by its experts;
+    ``inside``: those whose inner activations live at once (of all its experts, or of one after the
+    other). ``masks``: elements of tokens x experts x capacity, 0 without masks. ``padded``: rows
+    have places of their own beside those that they come from, whether anything fills them or not.
     """
 
-    sent: Ints
+    moved: Ints
     received: Ints
     inside: Ints
     masks: Ints
@@ -38,25 +38,25 @@ class LayerRows:
     @classmethod
     def joined(cls, parts: Sequence[LayerRows]) -> LayerRows:
         """The passes of ``parts``, one after the other."""
-        sent, received, inside, masks = (
+        moved, received, inside, masks = (
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("sent", "received", "inside", "masks")
+            for name in ("moved", "received", "inside", "masks")
         )
-        return cls(sent, received, inside, masks, parts[0].padded)
+        return cls(moved, received, inside, masks, parts[0].padded)
 
     def of_pass(self, number: int) -> LayerRows:
         """One pass alone."""
         one = slice(number, number + 1)
-        parts = (self.sent[one], self.received[one], self.inside[one], self.masks[one])
+        parts = (self.moved[one], self.received[one], self.inside[one], self.masks[one])
         return LayerRows(*parts, self.padded)
 
     def times(self, more: int, of: int) -> LayerRows:
         """As many rows for ``more`` tokens as these are for ``of``, and masks by its square."""
-        sent, received, inside = (
-            -(-rows * more // of) for rows in (self.sent, self.received, self.inside)
+        moved, received, inside = (
+            -(-rows * more // of) for rows in (self.moved, self.received, self.inside)
         )
         masks = np.ceil(self.masks * (more / of) ** 2).astype(np.int64)
-        return LayerRows(sent, received, inside, masks, self.padded)
+        return LayerRows(moved, received, inside, masks, self.padded)
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,11 @@ def live_parts(widths: Widths, rows: LayerRows, tokens: Ints, logits: Ints) -> d
     built, while experts compute, or while there are ``logits`` (of so many tokens).
 
     Four hidden rows a token always live; with experts, their outputs, their inner activations and
-    the rows sent and received. On one GPU padded rows are held once, others are gathered.
+    the rows in buffers.
     """
     nothing, hidden = np.zeros_like(tokens), tokens * (4 * widths.row)
-    together = tokens.shape[1] > 1
-    buffers = (rows.sent + rows.received) * widths.row if together else nothing
-    outputs = rows.received * (widths.row * (1 if together or not rows.padded else 2))
+    buffers = rows.moved * widths.row
+    outputs = rows.received * (widths.row * (2 if rows.padded else 1))
     computing = hidden + outputs + rows.inside * widths.inner
     moments = np.array(
         [

@@ -86,6 +86,7 @@ def feed_forward(
         parameters=size.parameters,
         bytes=size.bytes,
         dtype=weights.format_of(f"{module}.{names[0]}", intermediate_size, hidden_size).name,
+        block=weights.format_of(down, hidden_size, intermediate_size).inputs_block,
     )
 
 

@@ -19,6 +19,11 @@ class WeightFormat(ABC):
 
     name: str
 
+    @property
+    def inputs_block(self) -> int:
+        """Neighbouring inputs that share a scale; 1 where all of a row do."""
+        return 1
+
     @abstractmethod
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """Bytes of a matrix of ``outputs`` x ``inputs`` weights, scales included."""
@@ -47,6 +52,11 @@ class BlockFp8(WeightFormat):
     block: tuple[int, int]
     name: str = "fp8"
 
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return self.block[1]
+
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat; blocks at the edges are partly filled."""
         blocks = _ceil_div(outputs, self.block[0]) * _ceil_div(inputs, self.block[1])
@@ -59,6 +69,11 @@ class BlockFp8Scaled(WeightFormat):
 
     block: tuple[int, int]
     name: str = "fp8"
+
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return self.block[1]
 
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat."""
@@ -84,6 +99,11 @@ class Mxfp4(WeightFormat):
 
     name: str = "mxfp4"
 
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return MXFP4_BLOCK
+
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat."""
         return outputs * _ceil_div(inputs, MXFP4_BLOCK) * (MXFP4_BLOCK // 2 + 1)
@@ -94,6 +114,11 @@ class Nvfp4(WeightFormat):
     """4 bits a weight, an fp8 scale for 16 inputs, an fp32 scale a matrix and one for its input."""
 
     name: str = "nvfp4"
+
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return NVFP4_BLOCK
 
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat."""
@@ -116,6 +141,11 @@ class GroupedInteger(WeightFormat):
     def name(self) -> str:  # type: ignore[override]
         """int4, int8, ..."""
         return f"int{self.bits}"
+
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return max(1, self.group_size)
 
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat."""
@@ -142,6 +172,11 @@ class PackedInteger(WeightFormat):
     def name(self) -> str:  # type: ignore[override]
         """int4, int8, ..."""
         return f"int{self.bits}"
+
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return max(1, self.group_size)
 
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat."""

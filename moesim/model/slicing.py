@@ -1,5 +1,5 @@
-"""A model as one of several GPUs holds it that share its dense part, or beside a host that runs
-some of its layers.
+"""A model as one of several GPUs holds it that share its dense part or slice its experts, or beside
+a host that runs some of its layers.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from moesim.config.errors import InputError
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec
+
+PADDED = "mxfp4"
 
 
 def head_counts(model: ModelSpec) -> set[int]:
@@ -23,6 +25,52 @@ def sliced(model: ModelSpec, gpus: int) -> ModelSpec:
     if gpus == 1:
         return model
     return replace(model, layers=tuple(_layer(layer, gpus) for layer in model.layers))
+
+
+def unsliced_experts(model: ModelSpec, gpus: int) -> str | None:
+    """Why ``gpus`` cannot each hold an equal part of every expert of ``model``, or None.
+
+    A part has whole blocks of channels that share a scale: engines refuse others, as vLLM does, but
+    for mxfp4, whose last parts it fills up.
+    """
+    for expert in {layer.moe.expert for layer in model.moe_layers if layer.moe}:
+        width, block = expert.intermediate_size, expert.block
+        if expert.dtype == PADDED or width % (gpus * block) == 0:
+            continue
+        most = max(n for n in range(1, gpus) if width % (n * block) == 0 or n == 1)
+        blocks = f" in blocks of {block} ({expert.dtype})" if block > 1 else ""
+        what = f"{gpus} GPUs cannot share the {width} inner channels of an expert of {model.name}"
+        return f"{what}{blocks} evenly; {most} can"
+    return None
+
+
+def with_sliced_experts(model: ModelSpec, gpus: int) -> ModelSpec:
+    """``model`` with experts of which each of ``gpus`` holds a part, in whole blocks; raises
+    InputError where they have none that are equal.
+    """
+    if gpus == 1:
+        return model
+    if (what := unsliced_experts(model, gpus)) is not None:
+        raise InputError(f"parallelism.experts: {what}")
+    return replace(model, layers=tuple(_with_part(layer, gpus) for layer in model.layers))
+
+
+def _with_part(layer: LayerSpec, gpus: int) -> LayerSpec:
+    if layer.moe is None:
+        return layer
+    return replace(layer, moe=replace(layer.moe, expert=_part(layer.moe.expert, gpus)))
+
+
+def _part(expert: FfnSpec, gpus: int) -> FfnSpec:
+    """What a part has goes by its channels, rounded up."""
+    whole, block = expert.intermediate_size, expert.block
+    width = -(-whole // (gpus * block)) * block
+    return replace(
+        expert,
+        intermediate_size=width,
+        parameters=-(-expert.parameters * width // whole),
+        bytes=-(-expert.bytes * width // whole),
+    )
 
 
 def with_host_layers(model: ModelSpec, number: int) -> ModelSpec:

@@ -11,7 +11,8 @@ class FfnSpec:
 
     ``gated`` networks have three matrices (gate, up, down), others two. ``parameters`` counts
     biases; ``bytes`` also counts the scales and zero points of quantised weights. ``dtype`` is the
-    number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ...
+    number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ... ``block``: inner
+    channels that share a scale, which no GPU has a part of.
     """
 
     hidden_size: int
@@ -20,6 +21,7 @@ class FfnSpec:
     parameters: int
     bytes: int
     dtype: str
+    block: int = 1
 
 
 @dataclass(frozen=True)

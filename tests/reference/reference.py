@@ -76,10 +76,10 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         now = [activation for m in layers for g in range(config.gpus) for activation in mine[g, m]]
         verdict.activations += now
         for m, layer in layers.items():
-            count_layer(verdict, layer, [mine[g, m] for g in range(config.gpus)])
+            count_layer(verdict, layer, [mine[g, m] for g in range(config.gpus)], config.parts)
             lost, whole, left = weights_lost(one, m, trace, config, layer.capacity)
-            verdict.lost_weight += lost
-            verdict.weight += whole
+            verdict.lost_weight += lost * config.parts
+            verdict.weight += whole * config.parts
             held = physical_experts(m, model, config)
             for activation in [activation for g in range(config.gpus) for activation in mine[g, m]]:
                 if activation.place == SKIP:
@@ -224,12 +224,15 @@ def total(charges: list[list[int]]) -> dict[str, int]:
     return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(CATEGORIES)}
 
 
-def count_layer(verdict: Verdict, routed: Routed, activations: list[list[Activation]]) -> None:
+def count_layer(
+    verdict: Verdict, routed: Routed, activations: list[list[Activation]], parts: int
+) -> None:
+    """A choice counts on every GPU that has one of the ``parts`` of its expert."""
     verdict.layer_steps += 1
-    verdict.dropped += routed.dropped
+    verdict.dropped += routed.dropped * parts
     on_gpu = [sum(activation.rows for activation in mine) for mine in activations]
     verdict.rows_executed += sum(on_gpu)
-    verdict.rows_kept += sum(routed.kept)
+    verdict.rows_kept += sum(routed.kept) * parts
     verdict.sum_of_largest_rows += max(on_gpu)
     if sum(on_gpu):
         verdict.largest_shares.append(Fraction(max(on_gpu), sum(on_gpu)))

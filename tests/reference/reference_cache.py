@@ -79,7 +79,8 @@ class Cache:
             self.resident = set(experts)
         elif config.initial == "most_used":
             self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
-        stream = [config.seed, zlib.crc32(b"cache_policy.random"), gpu, layers[0]]
+        holder = config.holder(gpu)
+        stream = [config.seed, zlib.crc32(b"cache_policy.random"), holder, layers[0]]
         self.policy = POLICIES[config.policy](
             config,
             experts,
@@ -94,7 +95,7 @@ class Cache:
         self.copies: dict[Expert, Copy] = {}  # the prefetch that filled an expert's slot
         self.pinned: set[Expert] = set()
         self.evicted_by: dict[Expert, str] = {}  # what took an expert's slot, the last time
-        second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), gpu, layers[0]]
+        second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), holder, layers[0]]
         self.second_stream = np.random.default_rng(second)
 
     def late(self, expert: Expert, now_ns: int) -> bool:

@@ -97,13 +97,13 @@ class Clock:
         self.local = local_experts(model, config)
         uneven = config.gating == "dynamic"
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
-        asks = config.gpus > 1 or config.kernels == "serial"
+        asks = config.holders > 1 or config.kernels == "serial"
         self.missing = [any(n is not None and n < len(x) for x in self.local) for n in given]
         # whether something waits for the counts, by MoE layer
         self.decided = [config.agrees or (uneven and (asks or one)) for one in self.missing]
         self.needs_decision = any(self.decided)
         host_decides = config.decide == "host" and self.needs_decision
-        self.counts_exchanged = uneven and config.gpus > 1
+        self.counts_exchanged = uneven and config.holders > 1
         self.reads = config.software.count_reads if self.counts_exchanged else 1
         if config.execution == "graph" and host_decides:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
@@ -297,7 +297,7 @@ class Clock:
             gated = shared_end
             for gpu, end in zip(self.gpus, shared_end, strict=True):
                 gpu.t = end
-        known = self.exchange_counts(gated)
+        known = self.tell(gated, routed)
         known = [self.synchronise(g, known[g]) for g in every]
         activations = [decide(g, known[g]) for g in every]
         for activation in [
@@ -314,7 +314,8 @@ class Clock:
         if self.config.agrees:
             permuted = shared_end = self.placed(known, shared_end, permute)
         arrived = [max(known[g], permuted[g]) for g in every]
-        ready = self.collective(arrived, routed.matrix)  # dispatch
+        # dispatch; sliced experts have all rows where they are
+        ready = arrived if self.config.sliced else self.collective(arrived, routed.matrix)
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
             self.wait_for_layer(index, g, copies[g], activations[g])
@@ -328,7 +329,8 @@ class Clock:
             self.wait_for_host(
                 layer, index, ready[g], [t for t in activations[g] if t.place in (HOST, BEHIND)]
             )
-        ended = self.collective([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
+        back = self.gather if self.config.sliced else self.collective
+        ended = back([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.of_node(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
@@ -389,10 +391,12 @@ class Clock:
         gpu, prices = self.gpus[g], self.prices
         if self.config.gating == "dynamic":
             tokens, choices = routed.tokens[g], routed.choices[g]
+            if self.config.sliced:  # those that its attention has
+                tokens = self.of_node(routed.tokens, g)
             price = prices.gate_ns(layer, tokens) if tokens else 0
             permute = unpermute = prices.permute_ns(layer, choices) if choices else 0
         else:  # for the largest sender, on every GPU
-            largest = max(routed.tokens)
+            largest = sum(routed.tokens) if self.config.sliced else max(routed.tokens)
             size = (largest, self.model.experts, routed.capacity)
             price = prices.gate_ns(layer, largest)
             if self.config.gating == "tutel":
@@ -411,6 +415,11 @@ class Clock:
         gpu.host += self.host.gate
         return gpu.t, permute, unpermute
 
+    def tell(self, gated: list[int], routed: Routed) -> list[int]:
+        """When each GPU knows its counts: sliced, tokens come with their choices."""
+        sliced = self.config.sliced
+        return self.gather(gated, routed.matrix) if sliced else self.exchange_counts(gated)
+
     def exchange_counts(self, gated: list[int]) -> list[int]:
         """4 bytes for each local expert of the receiver, or for the largest count."""
         if not (self.counts_exchanged or self.config.agrees):
@@ -420,6 +429,14 @@ class Clock:
         return self.collective(
             gated, [[0 if s == r else 4 * told[r] for r in every] for s in every]
         )
+
+    def gather(self, arrived: list[int], matrix: list[list[int]]) -> list[int]:
+        """Hidden vectors to all GPUs, or back; where attention is split, each has them all."""
+        if self.config.group == 1:
+            return self.collective(arrived, matrix)
+        for gpu in self.gpus:
+            gpu.charge("waiting_for_gpus", max(arrived))
+        return [max(arrived)] * len(self.gpus)
 
     def collective(self, arrived: list[int], matrix: list[list[int]]) -> list[int]:
         """GPUs meet: the slowest holds the others. Alone, there is nothing to exchange."""

@@ -19,13 +19,13 @@ class Routed:
     """One MoE layer of one pass."""
 
     tokens: list[int]  # [gpu] its own tokens
-    choices: list[int]  # [gpu] kept choices of its own tokens
+    choices: list[int]  # [gpu] kept choices of its own tokens; sliced: of all
     capacity: int  # rows a sender may give one expert; 0 under dynamic gating
     rows: list[int]  # [expert] rows executed
     kept: list[int]  # [expert] rows that carry a choice
     dropped: int
     needed: list[list[int]]  # [gpu] ascending ids of the set N
-    matrix: list[list[int]]  # [sender][receiver] bytes of the dispatch
+    matrix: list[list[int]]  # [sender][receiver] bytes of the dispatch; sliced: all-gather
 
 
 def tokens_of(one: Pass, gpus: int) -> list[int]:
@@ -33,18 +33,18 @@ def tokens_of(one: Pass, gpus: int) -> list[int]:
 
 
 def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config) -> Routed:
-    count = [[0] * model.experts for _ in range(config.gpus)]
+    count = [[0] * model.experts for _ in range(config.holders)]
     for part in one.parts:
         for row in part.rows:
             for expert in trace["expert_ids"][row][moe_layer]:
                 if expert != NO_EXPERT:
-                    count[part.gpu][expert] += 1
+                    count[config.holder(part.gpu)][expert] += 1
     count = share_out(count, moe_layer, model, config)
     local = local_experts(model, config)
     tokens = tokens_of(one, config.gpus)
     row_bytes = model.hidden * model.activation_bytes
     everyone = range(physical(model, config))
-    senders = range(config.gpus)
+    senders = range(config.holders)
     total = [sum(count[s][e] for s in senders) for e in everyone]
     choices = [sum(count[s]) for s in senders]
     if config.gating == "dynamic":
@@ -53,15 +53,26 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
         matrix = [
             [sum(count[s][e] for e in experts) * row_bytes for experts in local] for s in senders
         ]
+        if config.sliced:
+            choices, matrix = choices * config.gpus, gathered(tokens, row_bytes)
         return Routed(tokens, choices, 0, total, total, 0, needed, matrix)
     # every sender gives every expert the same number of rows, padded or dropped.
-    capacity = capacity_of(tokens, count, len(trace["expert_ids"][0][0]), model, config)
+    sent = [sum(tokens)] if config.sliced else tokens
+    capacity = capacity_of(sent, count, len(trace["expert_ids"][0][0]), model, config)
     kept = [sum(min(count[s][e], capacity) for s in senders) for e in everyone]
     choices = [sum(min(count[s][e], capacity) for e in everyone) for s in senders]
-    rows = [config.gpus * capacity] * len(everyone)
+    rows = [config.holders * capacity] * len(everyone)
     matrix = [[len(experts) * capacity * row_bytes for experts in local] for _ in senders]
+    if config.sliced:
+        choices, matrix = choices * config.gpus, gathered(tokens, row_bytes)
     dropped = sum(total) - sum(kept)
     return Routed(tokens, choices, capacity, rows, kept, dropped, local, matrix)
+
+
+def gathered(tokens: list[int], row_bytes: int) -> list[list[int]]:
+    """Every GPU sends its hidden vectors to all others."""
+    every = range(len(tokens))
+    return [[0 if s == r else tokens[s] * row_bytes for r in every] for s in every]
 
 
 def capacity_of(
@@ -109,7 +120,7 @@ def weights_lost(
             if expert != NO_EXPERT:
                 draw = draws[place][moe_layer][rank]
                 choice = Choice(rank, place, weights[rank], largest, draw)
-                wanted.setdefault((gpu, expert), []).append(choice)
+                wanted.setdefault((config.holder(gpu), expert), []).append(choice)
     order = {
         "first_come": lambda c: (c.rank, c.place),
         "random": lambda c: (c.rank, c.draw, c.place),

@@ -11,10 +11,10 @@ def physical_experts(moe_layer: int, model: Model, config: Config) -> list[int]:
     if config.placement == "contiguous":
         return everyone
     if config.placement == "round_robin":
-        return sorted(everyone, key=lambda e: (e % config.gpus, e))
+        return sorted(everyone, key=lambda e: (e % config.holders, e))
     assert config.plan is not None, "the placement is a plan"
     plan = config.plan[moe_layer]
-    return [e for held in runs(plan, config.gpus) for e in sorted(held)]
+    return [e for held in runs(plan, config.holders) for e in sorted(held)]
 
 
 def runs(values: list[int], gpus: int) -> list[list[int]]:
@@ -35,7 +35,8 @@ def physical(model: Model, config: Config) -> int:
 
 def local_experts(model: Model, config: Config) -> list[list[int]]:
     """The physical experts of every GPU, ascending: the same in all layers."""
-    return runs(list(range(physical(model, config))), config.gpus)
+    held = runs(list(range(physical(model, config))), config.holders)
+    return [held[config.holder(g)] for g in range(config.gpus)]
 
 
 def share_out(

@@ -95,7 +95,8 @@ class Predictions:
     def oracle(self, target: tuple[int, int], g: int) -> list[int]:
         step, layer = target
         choices, local = self.config.prefetch, self.local[g]
-        stream = [self.config.seed, zlib.crc32(b"prefetch.oracle"), g, layer]
+        holder = self.config.holder(g)
+        stream = [self.config.seed, zlib.crc32(b"prefetch.oracle"), holder, layer]
         drawn = np.random.default_rng(stream).random((len(self.passes), len(local) + 1))[step]
         u = {e: float(x) for e, x in zip(local, drawn[:-1], strict=True)}
         needed = self.routed[step][layer].needed[g]

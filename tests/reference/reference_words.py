@@ -110,6 +110,7 @@ class Config:
     prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
     gpus: int = 1
     group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
+    sliced: bool = False  # every GPU has a part of each expert, and all rows
     gating: str = "dynamic"  # dynamic | static | gshard | no_drop | tutel
     capacity_fraction: float | Fraction = 0.25  # static, tutel
     no_drop: bool = False  # tutel's capacity: the largest count
@@ -139,6 +140,19 @@ class Config:
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
+
+    @property
+    def holders(self) -> int:
+        """Of whole experts: GPUs, or all of them together."""
+        return 1 if self.sliced else self.gpus
+
+    @property
+    def parts(self) -> int:
+        """Of every expert."""
+        return self.gpus // self.holders
+
+    def holder(self, gpu: int) -> int:
+        return gpu // self.parts
 
     @property
     def agrees(self) -> bool:

@@ -255,7 +255,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     gpus = draw(st.integers(1, min(4, model.experts)))
     padded = st.sampled_from(PADDED)
     gating = draw(padded if draw(st.integers(0, 3)) < 1 + pressed else st.just("dynamic"))
-    local = -(-model.experts // gpus)
+    sliced = gpus > 1 and draw(st.integers(0, 3)) == 0
+    local = model.experts if sliced else -(-model.experts // gpus)
     if pressed:
         slots: int | list[int] | None = draw(st.integers(1, max(1, min(local - 1, 4))))
         batch_size = draw(st.integers(min(2, requests), requests + 1))
@@ -290,7 +291,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
             st.sampled_from([p for p in PREFILLS if p != "stream" or miss != "background"])
         ),
         gpus=gpus,
-        group=draw(st.sampled_from(groups)),
+        group=draw(st.sampled_from([1, gpus] if sliced else groups)),
+        sliced=sliced,
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
         no_drop=draw(st.booleans()),
@@ -367,7 +369,7 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         model = replace(model, layers=[*model.layers, more], top_k=few, experts=many)
     trace = draw(traces(model, kind))
     config = draw(configs(model, kind, len(set(trace["request_id"]))))
-    local = -(-model.experts // config.gpus)
+    local = -(-model.experts // config.holders)
     if shape != "pressed":
         batch = draw(st.integers(1, 2))
         config = replace(config, batch_size=batch, gating="dynamic", kernels="grouped")

@@ -134,6 +134,15 @@ def staged(activations: list[Any]) -> list[Any]:
     return [one for one in activations if one.rule == "staged"]
 
 
+def alike(case: Case, verdict: Verdict) -> bool:
+    """Every GPU has the hits and misses of the others, and there are some."""
+    of_gpus = [
+        [(one.step, one.layer, one.expert, one.hit) for one in verdict.activations if one.gpu == g]
+        for g in range(case.config.gpus)
+    ]
+    return evicts(case, verdict) and all(mine == of_gpus[0] for mine in of_gpus)
+
+
 def plan(*more: int) -> dict[str, Any]:
     """Another order in each MoE layer, with replicas of ``more``."""
     orders = [Random(layer).sample(range(EXPERTS), EXPERTS) for layer in range(3)]
@@ -185,6 +194,22 @@ SCENES: dict[str, Scene] = {
     "refill": ({"batching": "refill"}, evicts),
     **{f"gpus {gpus}": ({"gpus": gpus}, crosses) for gpus in (2, 3, 4)},
     "groups": ({"gpus": 4, "group": 2}, crosses),
+    **{
+        f"sliced over {gpus}, attention over {group}": (
+            {"gpus": gpus, "group": group, "sliced": True},
+            alike,
+        )
+        for gpus, group in ((2, 1), (3, 1), (4, 1), (2, 2), (4, 4))
+    },
+    **{
+        f"sliced under {gating}": ({"gpus": 2, "sliced": True, "gating": gating}, alike)
+        for gating in PADDED
+    },
+    "sliced, skipped": (
+        {"gpus": 2, "sliced": True, "miss": "skip", "initial": "most_used"},
+        activation(place="skip"),
+    ),
+    "sliced, at random": ({"gpus": 2, "sliced": True, "policy": "random"}, alike),
     "round robin": ({"gpus": 2, "placement": "round_robin"}, crosses),
     "a plan": ({"gpus": 2} | plan(), crosses),
     "replicas": ({"gpus": 2} | plan(0, 1), replicated),

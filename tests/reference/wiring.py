@@ -69,6 +69,7 @@ def engine_case(case: Case) -> EngineCase:
         placement=engine_placement(case),
         gpus=config.gpus,
         group=config.group,
+        slices=config.parts,
         slots=np.array([slots] * config.gpus, np.int64),
         policy=policies.get(config.policy)(**policy_choices),
         miss=misses.get(config.miss)(**miss_choices).resolved(),
@@ -100,10 +101,10 @@ def engine_placement(case: Case) -> Placement:
     layers, config = len(case.model.moe_layers), case.config
     nothing = np.zeros((0, layers, case.model.experts), np.int64)
     if config.plan is None:
-        plan = planners.get(config.placement)().place(Task(config.gpus, nothing))
+        plan = planners.get(config.placement)().place(Task(config.holders, nothing))
     else:
         plan = np.array(config.plan, np.int64)
-    return Placement.of(plan, config.gpus)
+    return Placement.of(plan, config.holders)
 
 
 def percent(share: float | Fraction) -> str:

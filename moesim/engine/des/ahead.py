@@ -66,7 +66,7 @@ class Ahead:
         self.slots = [program.residencies.slots_of((layer, gpu)) for layer in range(layers)]
         self.specs = case.model.moe_layers
         self.copy_ns = [self.work.copy_ns[kind] for kind in self.work.kinds]
-        self.names = [case.placement.names(layer, gpu) for layer in range(layers)]
+        self.names = [case.names(layer, gpu) for layer in range(layers)]
         self.meant: dict[Place, list[Prefetch]] = defaultdict(list)
         self.latest: dict[tuple[int, int], Prefetch] = {}
         self.by_prefetch: set[tuple[int, int]] = set()

@@ -225,7 +225,9 @@ class Gpu(Compute):
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
         known, free, permuted = self._gate(layer, index)
-        if layer.exchange_ns:
+        if self.case.gathers:
+            known = yield from self._together(known, layer.dispatch[index], "all-gather")
+        elif layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, "exchange counts")
         known = self._decided(layer, known)
         groups, ends, whole = yield from self._settle(layer, index, known)
@@ -233,7 +235,7 @@ class Gpu(Compute):
             self.time = max(known, free)
             permuted = free = self._permute(layer, index)
         ready = max(known, permuted)
-        if self.together:
+        if self.together and not self.case.gathers:
             ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
         beside = self._host_beside(layer, index, ready)
         self.time = max(ready, free)
@@ -248,7 +250,8 @@ class Gpu(Compute):
         else:
             self._host_ended(layer, index, [ready, *(yield beside)])
         if self.together:
-            self.time = yield from self._together(self.time, layer.combine[index], "combine")
+            what = "reduce-scatter" if self.case.gathers else "combine"
+            self.time = yield from self._together(self.time, layer.combine[index], what)
         self._unpermute(layer, index)
 
     def _unpermute(self, layer: MoeLayer, index: int) -> None:
@@ -349,6 +352,6 @@ class Gpu(Compute):
         self.charge(BARRIER, start, "wait for GPUs")
         self.charge(DISPATCH, start + price_ns, what)
         if self.keep_spans:
-            name = f"all-to-all: {what}"
+            name = what if self.case.gathers else f"all-to-all: {what}"
             self.span("communication", name, start, start + price_ns, "dispatch_combine")
         return start + price_ns

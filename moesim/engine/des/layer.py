@@ -168,7 +168,7 @@ def layers_on(
             amount=expert.bytes,
             sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
             exchange_ns=case.exchange_ns,
-            names=np.array(case.placement.names(moe_index, gpu), object),
+            names=np.array(case.names(moe_index, gpu), object),
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]

@@ -28,10 +28,12 @@ class Collectives:
     def prices(self, first: int, last: int) -> tuple[Ints, Ints]:
         """Dispatch and combine int64[MoE layers, passes] of passes first:last."""
         shape = (self.finder.layers, last - first)
-        if self.case.gpus == 1:
+        if self.case.gpus == 1 or (self.case.gathers and not self.case.gathers_tokens):
             none = np.zeros(shape, np.int64)
             return none, none
         active = self.finder.routing.active(first, last)
+        if self.case.gathers:
+            return self._gathered(first, last, active)
         routed = (*self.finder.tokens(first, last), active, self.gpu_of_expert, self.case.gpus)
         place = np.empty(shape, np.int64)
         return self._of_busiest(routed, place) if self.by_busiest else self._of_all(routed, place)
@@ -61,13 +63,31 @@ class Collectives:
         rows = np.empty((place.size, gpus * gpus), np.int64)
         number = different_exchanges(*routed, self.draws, rows, place)
         sent = self._sent(rows[:number].reshape(number, gpus, gpus))
-        times = np.bincount(place.ravel(), minlength=number)
+        dispatch, combine = self._both(sent, np.bincount(place.ravel(), minlength=number))
+        return dispatch[place], combine[place]
+
+    def _gathered(self, first: int, last: int, active: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Where every GPU sends its tokens to all others, and gets them back."""
+        offsets, gpus = self.case.schedule.offsets[first : last + 1], self.case.gpus
+        of_pass = np.repeat(np.arange(last - first), np.diff(offsets))
+        cells = of_pass * gpus + self.case.schedule.gpu[offsets[0] : offsets[-1]]
+        tokens = np.bincount(cells, minlength=(last - first) * gpus).reshape(-1, gpus)
+        by_layer = np.where(active.T[:, :, None], tokens, 0).reshape(-1, gpus)
+        rows, place, times = np.unique(by_layer, axis=0, return_inverse=True, return_counts=True)
+        place = place.ravel()
+        sent = self._sent(rows[:, :, None] * (1 - np.eye(gpus, dtype=np.int64)))
+        dispatch, combine = self._both(sent, times)
+        shape = (self.finder.layers, last - first)
+        return dispatch[place].reshape(shape), combine[place].reshape(shape)
+
+    def _both(self, sent: Ints, times: Ints) -> list[Ints]:
+        """Prices int64[n] of exchanges ``sent`` int64[n, gpus, gpus], and of those back."""
         both = []
         for one in (sent, sent.transpose(0, 2, 1)):
             price = self.case.prices.all_to_all_ns(one)
             self.provenance.add("all_to_all", price * times, one)
-            both.append(price[place])
-        return both[0], both[1]
+            both.append(price)
+        return both
 
     def _alone(self, rows: Ints) -> Ints:
         """Exchanges int64[n, gpus, gpus] in which one GPU sends ``rows`` to another."""

@@ -74,6 +74,7 @@ def fixed_of(case: Case) -> Fixed:
         streams_ahead=int(case.prefill == "stream" and software.overlap and not blocking),
         exchange=case.exchange_ns,
         agrees=int(case.gating.agrees),
+        gathers=int(case.gathers),
         copy_ns=np.array(
             [
                 case.prices.copy_ns(expert.bytes, "h2d", software.pinned, number)

@@ -42,10 +42,11 @@ class Finder:
         self.case, self.routing = case, routing
         self.layers = len(routing.moe_layers)
         self.width = max(len(local) for local in routing.local)
-        self.gpu_of_home = np.repeat(np.arange(case.gpus), self.width)
+        self.gpu_of_home = np.repeat(np.arange(case.senders), self.width)
         self.kept = self.layers if by_layer else 1
         self.kept_rows = self.layers if case.gpus > 1 else self.kept
-        local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(routing.local)]
+        held = routing.local[:: case.slices]
+        local = [gpu * self.width + np.arange(len(own)) for gpu, own in enumerate(held)]
         self.home = np.zeros((self.layers, routing.logical), np.int64)
         places = np.concatenate(local)[None]
         np.put_along_axis(self.home, case.placement.logical, places, axis=1)
@@ -61,14 +62,17 @@ class Finder:
             first = end
 
     def choices(self, first: int, last: int) -> Ints:
-        """Choices int64[passes, MoE layers, senders]."""
-        choices = np.zeros((last - first, self.layers, self.case.gpus), np.int64)
-        count_choices(*self.tokens(first, last), self.routing.active(first, last), choices)
-        return choices
+        """Choices int64[passes, MoE layers, gpus] that each GPU permutes."""
+        slices = self.case.slices
+        choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
+        ids, rows, gpu, offsets = self.tokens(first, last)
+        active = self.routing.active(first, last)
+        count_choices(ids, rows, gpu // slices, offsets, active, choices)
+        return _on_each(choices, slices, axis=2)
 
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of passes first:last."""
-        gpus, passes = self.case.gpus, last - first
+        gpus, passes, slices = self.case.senders, last - first, self.case.slices
         ids, rows, _, offsets = self.tokens(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
         works = self.layers * gpus
@@ -82,7 +86,9 @@ class Finder:
             ids, rows, offsets, self.routing.active(first, last),
             self.home, self.gpu_of_home, gpus, *found,
         )  # fmt: skip
-        return found
+        axes = {"offsets": 0, "experts": 0, "rows": 0, "executed": 2}
+        each = {name: _on_each(getattr(found, name), slices, at) for name, at in axes.items()}
+        return Needed(**each)
 
     def weights(self, first: int, found: Needed) -> Ints:
         """Gate weights of the active experts ``found`` in passes from ``first`` on, in units of 1 /
@@ -91,13 +97,16 @@ class Finder:
         assert self.case.trace.gate_weights is not None, "the policy needs a trace with them"
         last = first + found.offsets.shape[1] - 1
         ids, rows, _, offsets = self.tokens(first, last)
+        slices = self.case.slices
+        active_offsets, experts = found.offsets[::slices], found.experts[::slices]
         weights = np.ascontiguousarray(self.case.trace.gate_weights).view(np.uint16)
-        sums = np.zeros_like(found.experts)
+        sums = np.zeros_like(experts)
         sum_weights(
             ids, weights, _units(), rows, offsets, self.routing.active(first, last), self.home,
-            len(self.gpu_of_home), found.offsets, found.experts, sums,
+            len(self.gpu_of_home), np.ascontiguousarray(active_offsets),
+            np.ascontiguousarray(experts), sums,
         )  # fmt: skip
-        return sums
+        return _on_each(sums, slices, axis=0)
 
     def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""
@@ -106,3 +115,8 @@ class Finder:
         tokens = slice(offsets[0], offsets[-1])
         ids = self.case.trace.expert_ids
         return ids, schedule.rows[tokens], schedule.gpu[tokens], offsets
+
+
+def _on_each(values: Ints, slices: int, axis: int) -> Ints:
+    """``values`` of GPUs that hold whole experts, for each of the ``slices`` that hold parts."""
+    return values if slices == 1 else np.repeat(values, slices, axis=axis)

@@ -26,7 +26,7 @@ from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
-from moesim.model.slicing import sliced, with_host_layers
+from moesim.model.slicing import sliced, with_host_layers, with_sliced_experts
 from moesim.trace import RoutingTrace
 from moesim.workload.context import at_context
 from moesim.workload.requests import Requests
@@ -135,7 +135,8 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
         raise InputError(f"parallelism.dense: {what}; write data")
     if (what := undivided_layers(model, layout.stages)) is not None:
         raise InputError(f"parallelism.pipeline: {what}")
-    return with_host_layers(sliced(model, layout.group), experiment.host_layers)
+    parts = with_sliced_experts(sliced(model, layout.group), layout.slices)
+    return with_host_layers(parts, experiment.host_layers)
 
 
 def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:
@@ -157,10 +158,11 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         schedule=Schedule.of(requests, seats, trace, layout.gpus, prefill.chunk),
         scheduler=passes if batching.reads_clock else None,
         gating=experiment.gating,
-        placement=neighbours(model, layout.gpus),
+        placement=neighbours(model, layout.gpus // layout.slices),
         gpus=layout.gpus,
         nodes=layout.nodes,
         group=layout.group,
+        slices=layout.slices,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
         miss=experiment.experts.miss.resolved(),

@@ -34,7 +34,7 @@ def rows_alike(case: Case, tokens: Ints) -> LayerRows:
 
 def _depends(case: Case) -> bool:
     """Whether rows depend on the counts."""
-    apart = case.gpus > 1 or case.kernels in ("serial", "block_sparse")
+    apart = case.senders > 1 or case.kernels in ("serial", "block_sparse")
     return case.gating.agrees or (case.gating.uneven and apart)
 
 
@@ -42,10 +42,11 @@ def _by_tokens(case: Case, tokens: Ints) -> LayerRows:
     """Where a pass's tokens say all."""
     top_k = case.trace.top_k
     if case.gating.uneven:
-        rows = tokens * top_k
-        return LayerRows(rows, rows, rows, np.zeros_like(rows), padded=False)
-    nothing = np.zeros((len(tokens), 1, case.gpus, case.placement.physical), np.int64)
-    return _held(case, tokens, case.gating.route(nothing, tokens, top_k))
+        rows = np.repeat(case.of_senders(tokens), case.slices, axis=1) * top_k
+        moved = _gathered(case, tokens)
+        return LayerRows(moved, rows, rows, np.zeros_like(rows), padded=False)
+    nothing = np.zeros((len(tokens), 1, case.senders, case.placement.physical), np.int64)
+    return _held(case, tokens, case.gating.route(nothing, case.of_senders(tokens), top_k))
 
 
 _kept: WeakKeyDictionary[Schedule, dict[Hashable, LayerRows]] = WeakKeyDictionary()
@@ -60,7 +61,7 @@ def _counted(case: Case, tokens: Ints) -> LayerRows:
         routing, parts = Routing(case), []
         for first, last in routing.pieces():
             held, counts = tokens[first:last], routing.counts(first, last)
-            routed = case.gating.route(counts, held, case.trace.top_k)
+            routed = case.gating.route(counts, case.of_senders(held), case.trace.top_k)
             parts.append(_held(case, held, routed))
         of_run[key] = LayerRows.joined(parts)
     return of_run[key]
@@ -76,12 +77,25 @@ def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
     of_gpu = [padded[:, :, ids] for ids in local]
     together = case.kernels != "serial"
     inside = [rows.sum(axis=2) if together else rows.max(axis=2) for rows in of_gpu]
-    room = routed.capacity.max(axis=1) * case.placement.physical * tokens.max(axis=1)
+    fullest = case.of_senders(tokens).max(axis=1)
+    room = routed.capacity.max(axis=1) * case.placement.physical * fullest
     masks = room if case.gating.masks else 0 * room
+    rows = received.max(axis=1)
+    apart = case.senders > 1
+    moved = routed.sent.sum(axis=3).max(axis=1) + rows if apart else _gathered(case, tokens)
     return LayerRows(
-        routed.sent.sum(axis=3).max(axis=1),
-        received.max(axis=1),
+        moved,
+        rows,
         np.stack(inside, axis=2).max(axis=1),
         np.repeat(masks[:, None], case.gpus, axis=1),
-        padded=not case.gating.uneven,
+        padded=not (case.gating.uneven or apart),
     )
+
+
+def _gathered(case: Case, tokens: Ints) -> Ints:
+    """Hidden vectors int64[passes, gpus] that come to every GPU where experts are sliced, and none
+    has them all.
+    """
+    if not case.gathers_tokens:
+        return np.zeros_like(tokens)
+    return np.repeat(case.of_senders(tokens), case.slices, axis=1)

@@ -202,8 +202,9 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
         return
     if most and count >= most:
         return
-    tensor = int(reading.experiment.get("parallelism", {}).get("expert", 1))
-    slots = f"{max(1, int(count) // tensor)} slots/layer"
+    asked = reading.experiment.get("parallelism", {})
+    holders = 1 if asked.get("experts") == "tensor" else int(asked.get("expert", 1))
+    slots = f"{max(1, int(count) // holders)} slots/layer"
     reading.put("experts", {"capacity": slots, "miss": {"kind": "cpu"}, "initial": "most_used"})
     if strategy != "frequency":
         what = f"'{strategy}' keeps experts whatever their use; read as the most used of the trace"

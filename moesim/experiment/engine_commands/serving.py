@@ -18,6 +18,7 @@ from moesim.experiment.schema.layout import Layout
 from moesim.model.chosen import FORMATS, split_format
 from moesim.placement.eplb import Eplb
 
+GPUS_OF_A_NODE = 8
 MICRO_BATCHES = "GPUs that hold layers each work one after the other here; servers overlap batches"
 
 
@@ -63,10 +64,12 @@ def put_ranks(reading: Reading, ranks: Ranks) -> None:
     reading.put("parallelism.expert", ranks.gpus)
     reading.put("parallelism.nodes", ranks.nodes)
     reading.put("parallelism.dense", "data" if ranks.group == 1 else "tensor")
-    if not ranks.whole:
-        what = f"each expert is sliced over {ranks.gpus} GPUs; read as whole experts on each"
-        reading.warn("experts", f"not modelled: {what}")
     of_node = ranks.gpus // (ranks.nodes or 1)
+    if not ranks.whole and of_node == ranks.gpus <= GPUS_OF_A_NODE:
+        reading.put("parallelism.experts", "tensor")
+    elif not ranks.whole:
+        what = f"each expert is sliced over {ranks.gpus} GPUs, of several nodes; read as whole ones"
+        reading.warn("experts", f"not modelled: {what}")
     if ranks.group not in (1, of_node):
         what = (
             f"{ranks.group} GPUs share the attention of a request; read as the {of_node} of a node"

@@ -60,7 +60,7 @@ class Sglang(Engine):
         return not any(word.startswith(KT) for word in words)
 
     def write(self, asked: Configuration) -> EngineCommand:
-        """A server with expert parallelism."""
+        """A server, with expert parallelism unless experts are sliced."""
         kind = kind_of(type(asked.experiment.placement))
         reasons = why_not_served(asked, "SGLang")
         if kind not in ("contiguous", "eplb") and asked.experiment.parallelism.expert > 1:
@@ -126,7 +126,8 @@ def _ranks(asked: Configuration) -> list[str]:
         return ["--pp-size", str(layout.stages)]
     if layout.gpus == 1:
         return []
-    words = ["--tp-size", str(layout.gpus), "--ep-size", str(layout.gpus)]
+    words = ["--tp-size", str(layout.gpus)]
+    words += ["--ep-size", str(layout.gpus)] if layout.slices == 1 else []
     if (data := layout.gpus // layout.group) > 1:
         words += ["--dp-size", str(data), "--enable-dp-attention"]
     if layout.nodes > 1:

@@ -116,7 +116,7 @@ class Vllm(Engine):
         return None
 
     def write(self, asked: Configuration) -> EngineCommand:
-        """``vllm serve`` with expert parallelism."""
+        """``vllm serve``, with expert parallelism unless experts are sliced."""
         kind = kind_of(type(asked.experiment.placement))
         reasons = why_not_served(asked, "vLLM")
         if kind not in {*_PLACEMENTS, "eplb"} and asked.experiment.parallelism.expert > 1:
@@ -167,6 +167,8 @@ def _ranks(asked: Configuration) -> list[str]:
     words += ["--data-parallel-size", str(data)] if data > 1 else []
     if layout.nodes > 1:
         words += ["--data-parallel-size-local", str(data // layout.nodes)]
+    if layout.slices > 1:  # what it does unless it is told
+        return words
     words.append("--enable-expert-parallel")
     placement = kind_of(type(asked.experiment.placement))
     if (eplb := eplb_of(asked)) is not None:

@@ -14,6 +14,7 @@ from moesim.experiment.loading.names import loaded
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import load_software
+from moesim.model.slicing import unsliced_experts
 from moesim.placement.plan import PlanFile, read_plan
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def expert_for_every_gpu(experiment: Experiment, model: ModelSpec | None) -> Con
     """Every GPU holds at least one expert of each layer."""
     if model is None or not model.moe_layers:
         return None
-    gpus, experts = experiment.parallelism.expert, min(_experts(model))
+    gpus, experts = holders(experiment), min(_experts(model))
     if gpus <= experts:
         return None
     what = f"{gpus} GPUs are more than the {counted(experts, 'expert')} of {model.name}"
@@ -133,6 +134,30 @@ def gpus_on_nodes(experiment: Experiment, model: ModelSpec | None) -> Conflict |
     if (heads := undivided_heads(model, layout.group)) is not None:
         return Conflict(("parallelism.dense", *keys, "model"), f"{heads}; write dense: data")
     return None
+
+
+def slices_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """GPUs that slice experts have equal parts of them."""
+    asked = experiment.parallelism
+    if model is None or asked.experts == "expert":
+        return None
+    if (what := unsliced_experts(model, asked.expert)) is None:
+        return None
+    keys = ("parallelism.experts", "parallelism.expert", "model")
+    return Conflict(keys, f"{what}; or write experts: expert")
+
+
+def nothing_to_place(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Sliced experts are on every GPU."""
+    del model
+    kind = kind_of(type(experiment.placement))
+    if experiment.parallelism.experts == "expert" or kind == "contiguous":
+        return None
+    what = f"'{kind}' has nothing to place: every GPU holds a part of each expert"
+    return Conflict(
+        ("placement", "placement.kind", "parallelism.experts"),
+        f"{what}; leave it out, or write parallelism.experts: expert",
+    )
 
 
 def one_memory_holds_all(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -339,6 +364,8 @@ RULES: tuple[Rule, ...] = (
     background_beside_the_kernels,
     layers_of_the_host,
     budget_for_an_expert,
+    slices_of_experts,
+    nothing_to_place,
     plan_for_this_run,
     replicas_need_uneven_splits,
 )
@@ -352,8 +379,14 @@ def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
     if model is None or not model.moe_layers or capacity.kind in ("fraction", "auto"):
         return True
     spare = experiment.placement.spare(max(_experts(model)), experiment.folders)
-    local = -(-(max(_experts(model)) + spare) // experiment.parallelism.expert)
+    local = -(-(max(_experts(model)) + spare) // holders(experiment))
     return _slots(capacity, model) < local
+
+
+def holders(experiment: Experiment) -> int:
+    """GPUs that hold experts of their own."""
+    asked = experiment.parallelism
+    return asked.expert if asked.experts == "expert" else 1
 
 
 def _slots(capacity: Any, model: ModelSpec) -> int:

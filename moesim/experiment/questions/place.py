@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.config.errors import InputError
 from moesim.config.files import write_whole
 from moesim.config.inputs import InputFile
 from moesim.config.plain import plain_data
@@ -81,6 +82,9 @@ def judge_planners(experiment: Experiment, *, compare: bool = False) -> Judgemen
     """The experiment's own planner; with ``compare`` every registered one after it, each with its
     defaults, from the same passes.
     """
+    if experiment.parallelism.experts == "tensor":
+        what = "tensor leaves nothing to place: every GPU holds a part of each expert; write expert"
+        raise InputError(f"parallelism.experts: {what}")
     built = build(experiment)
     case = built.case
     learner = experiment.placement

@@ -91,6 +91,11 @@ class Parallelism(Params):
         description="Attention, dense networks and shared experts: whole on every GPU, each for "
         "its own requests (data), or split over the GPUs of a node (tensor).",
     )
+    experts: Literal["expert", "tensor"] = Field(
+        default="expert",
+        description="Experts: whole, each on one of the GPUs (expert), or sliced, a part of each on"
+        " every GPU of one node (tensor).",
+    )
 
 
 class Experts(Params):

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Layout:
     """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part; ``stages``:
-    GPUs that hold consecutive layers each, and count as one of ``gpus``.
+    GPUs that hold consecutive layers each, and count as one of ``gpus``; ``slices``: neighbours
+    that each hold a part of every expert.
     """
 
     gpus: int
     nodes: int
     group: int
     stages: int = 1
+    slices: int = 1
 
     @property
     def gpus_per_node(self) -> int:
@@ -39,7 +41,8 @@ class Layout:
         if (wrong := _wrong(asked, nodes, hardware)) is not None:
             raise InputError(f"{wrong[0]}: {wrong[1]}")
         group = asked.expert // nodes if asked.dense == "tensor" else 1
-        return cls(asked.expert, nodes, group, asked.pipeline)
+        slices = asked.expert if asked.experts == "tensor" else 1
+        return cls(asked.expert, nodes, group, asked.pipeline, slices)
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:
@@ -60,7 +63,14 @@ def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[s
     if gpus % nodes:
         what = f"{gpus} GPUs are not the same number on each of {nodes} nodes"
         return key, f"{what}; write expert: {gpus - gpus % nodes} or {gpus + nodes - gpus % nodes}"
-    return None
+    return _wrong_slices(asked, nodes, most)
+
+
+def _wrong_slices(asked: Parallelism, nodes: int, most: int) -> tuple[str, str] | None:
+    if nodes == 1 or asked.experts == "expert":
+        return None
+    what = f"tensor slices experts over one node, and these {asked.expert} GPUs are on {nodes}"
+    return "parallelism.experts", f"{what}; write expert, or {most} GPUs or less"
 
 
 def _wrong_pipeline(asked: Parallelism, hardware: HardwareProfile) -> str | None:
@@ -70,7 +80,8 @@ def _wrong_pipeline(asked: Parallelism, hardware: HardwareProfile) -> str | None
             f"stages need a GPU each on one node, and {has} at most; write {hardware.gpus} or less"
         )
     others = [("expert", asked.expert, 1), ("nodes", asked.nodes or 1, 1)]
-    for key, value, alone in (*others, ("dense", asked.dense, "data")):
+    split = (("dense", asked.dense, "data"), ("experts", asked.experts, "expert"))
+    for key, value, alone in (*others, *split):
         if value != alone:
             return f"stages do not go together with {key}: {value} yet; write {key}: {alone}"
     return None

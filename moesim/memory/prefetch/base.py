@@ -30,6 +30,7 @@ class View:
     logical] of all GPUs' tokens. ``recorded`` bool[passes, layers, logical]: a recorded look-ahead,
     where the trace has one. ``followers(source, target, part)``: int64[logical, logical], how many
     tokens of the first ``part`` of the trace choose e in ``source`` and f in ``target``.
+    ``slices``: neighbouring GPUs that hold parts of the same experts, and predict the same.
     """
 
     first: int
@@ -42,6 +43,7 @@ class View:
     recorded: NDArray[np.bool_] | None
     followers: Callable[[int, int, float], Ints]
     seed: int = 0
+    slices: int = 1
 
     @property
     def passes(self) -> int:

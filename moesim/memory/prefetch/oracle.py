@@ -33,7 +33,7 @@ class Oracle(Prefetcher):
         del source
         mask = needed(view, target, gpu)
         passes, experts = mask.shape
-        stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu, target]
+        stream = [view.seed, zlib.crc32(b"prefetch.oracle"), gpu // view.slices, target]
         generator = np.random.PCG64(np.random.SeedSequence(stream))
         generator.advance(view.first * (experts + 1))
         draws = np.random.Generator(generator).random((passes, experts + 1))

@@ -26,6 +26,7 @@ from moesim.model.gguf.tensors import (
     sorted_tensors,
     type_of,
 )
+from moesim.model.gguf.types import BY_NUMBER
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.model.weights import Size
 
@@ -142,6 +143,7 @@ def _expert(tensors: Sequence[Tensor], experts: int, hidden: int) -> FfnSpec:
         parameters=size.parameters // experts,
         bytes=size.bytes // experts,
         dtype=type_of(tensors),
+        block=BY_NUMBER[down.type].inputs_block if down and down.type in BY_NUMBER else 1,
     )
 
 

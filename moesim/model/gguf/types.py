@@ -20,6 +20,11 @@ class BlockFormat(WeightFormat):
     weights: int
     block_bytes: int
 
+    @property
+    def inputs_block(self) -> int:
+        """See WeightFormat."""
+        return self.weights
+
     def matrix_bytes(self, outputs: int, inputs: int) -> int:
         """See WeightFormat; the last block of a row may be partly filled."""
         return outputs * -(-inputs // self.weights) * self.block_bytes

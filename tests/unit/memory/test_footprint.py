@@ -44,10 +44,15 @@ def routed(tokens, capacity=None):
     """Two choices a token, or ``capacity`` rows a sender and expert with masks; even over GPUs."""
     if capacity is None:
         rows = 2 * tokens
-        return LayerRows(rows, rows, rows, 0 * rows, padded=False)
+        return LayerRows(moved(rows), rows, rows, 0 * rows, padded=False)
     rows = np.full_like(tokens, 8 * capacity)
     masks = np.full_like(tokens, tokens.max() * 8 * capacity)
-    return LayerRows(rows, rows, rows, masks, padded=True)
+    return LayerRows(moved(rows), rows, rows, masks, padded=tokens.shape[1] == 1)
+
+
+def moved(rows):
+    """Sent and received by each of several GPUs."""
+    return 2 * rows if rows.shape[1] > 1 else 0 * rows
 
 
 def footprint(*residences, tokens, capacity=None, pinned=True):
@@ -175,7 +180,7 @@ def test_padded_rows_of_one_gpu_are_held_before_they_are_computed():
     padded, gathered = (
         live_parts(
             Widths(20, 80, 0),
-            LayerRows(tokens * 16, tokens * 16, tokens * 16, 0 * tokens, padded),
+            LayerRows(0 * tokens, tokens * 16, tokens * 16, 0 * tokens, padded),
             tokens,
             tokens,
         )
@@ -191,7 +196,7 @@ def test_a_kernel_that_is_not_fused_holds_what_its_activation_makes():
 
 def test_rows_grow_with_tokens_and_masks_with_their_square():
     rows = LayerRows(column(10), column(7), column(3), column(40), padded=True).times(3, 2)
-    assert [int(part[0, 0]) for part in (rows.sent, rows.received, rows.inside)] == [15, 11, 5]
+    assert [int(part[0, 0]) for part in (rows.moved, rows.received, rows.inside)] == [15, 11, 5]
     assert rows.masks.tolist() == [[90]]
 
 

@@ -26,9 +26,10 @@ class Fixed(NamedTuple):
     Of the host: its times by layer ``hosts`` int64[model layers, 8], what it launches in the head,
     and what a copy takes of it. ``blocking``: it waits for copies; ``overlaps``: copies run beside
     kernels; ``streams_ahead``: a layer that is copied whole is copied while another one computes.
-    ``exchange`` of counts; ``agrees``: GPUs agree on a capacity. ``copy_ns`` int64[MoE layers] of
-    an expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x
-    gpus]: kernels that the host launches in every pass, -1: the launches.
+    ``exchange`` of counts; ``agrees``: GPUs agree on a capacity; ``gathers``: the
+    ``dispatch`` of passes comes in place of the exchange. ``copy_ns`` int64[MoE layers] of an
+    expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x gpus]:
+    kernels that the host launches in every pass, -1: the launches.
     """
 
     hosts: Any
@@ -39,6 +40,7 @@ class Fixed(NamedTuple):
     streams_ahead: Any
     exchange: Any
     agrees: Any
+    gathers: Any
     copy_ns: Any
     wait_ns: Any
     always: Any
@@ -129,7 +131,7 @@ class Span(NamedTuple):
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
-FIXED = record(Fixed, TABLE, *[types.int64] * 7, FLAT, TABLE, FLAT)
+FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, FLAT)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE)
 GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT)

@@ -146,7 +146,9 @@ def _know_counts(fixed: Any, passes: Any, gpus: Any, charged: Any, p: int, m: in
     agreed on.
     """
     moe, permute = passes.plan[m, MOE], passes.plan[m, PERMUTE]
-    if fixed.exchange > 0:
+    if fixed.gathers:
+        meet(gpus, charged, gpus.known, passes.dispatch[moe, p])
+    elif fixed.exchange > 0:
         meet(gpus, charged, gpus.known, fixed.exchange)
     for g in range(len(gpus.time)):
         if fixed.hosts[m, WAITS] > 0:
@@ -172,7 +174,7 @@ def reach_experts(
         records[p, moe, g, WAIT] = -charged[g, BARRIER]
     _play_gate(fixed, passes, gpus, p, m)
     _know_counts(fixed, passes, gpus, charged, p, m)
-    if len(gpus.time) > 1:
+    if len(gpus.time) > 1 and not fixed.gathers:
         meet(gpus, charged, gpus.ready, passes.dispatch[moe, p])
 
 

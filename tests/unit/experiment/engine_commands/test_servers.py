@@ -46,8 +46,9 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --max-model-len 16k "
      "--max-num-seqs 32 --cpu-offload-gb 10 --quantization fp8"),
      {"software": "vllm", "model": "gpt-oss-120b@fp8",
-      "parallelism": {"expert": 8, "dense": "tensor"}, "workload": {"batching": refill(32)}},
-     ["each expert is sliced over 8 GPUs", "--cpu-offload-gb 10: not modelled: whole weights"]),
+      "parallelism": {"expert": 8, "dense": "tensor", "experts": "tensor"},
+      "workload": {"batching": refill(32)}},
+     ["--cpu-offload-gb 10: not modelled: whole weights"]),
     (("python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-30B-A3B-FP8 -dp 4 -ep "
      "--max_num_seqs 16 --enforce-eager --kv-cache-dtype fp8"),
      {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block", "execution": "eager",
@@ -80,8 +81,12 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
     (("python -m sglang.launch_server --model-path Qwen/Qwen3-30B-A3B --tp 4 --dp 2 "
      "--max-running-requests 8"),
      {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(8)},
-      "parallelism": {"expert": 4, "dense": "tensor"}},
-     ["--dp-size 2: not modelled: 2 replicas", "sliced over 4 GPUs"]),
+      "parallelism": {"expert": 4, "dense": "tensor", "experts": "tensor"}},
+     ["--dp-size 2: not modelled: 2 replicas"]),
+    ("vllm serve deepseek-ai/DeepSeek-V3 -tp 16 --max-num-seqs 8",
+     {"software": "vllm", "model": "deepseek-v3", "workload": {"batching": refill(8)},
+      "parallelism": {"expert": 16, "dense": "tensor"}},
+     ["each expert is sliced over 16 GPUs, of several nodes"]),
     (("python -m sglang.launch_server --model Qwen/Qwen3-30B-A3B-Instruct-2507 --kt-method BF16 "
      "--kt-num-gpu-experts 28 --kt-cpuinfer 16 --kt-weight-path /w --max-running-requests 1 "
      "--kt-max-deferred-experts-per-token 2"),

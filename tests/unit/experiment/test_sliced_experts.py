@@ -1,0 +1,119 @@
+"""Experts sliced over the GPUs of a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+from moesim.experiment.building.footprints import sums_of
+from moesim.experiment.building.layer_rows import rows_of_run
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.place import judge_planners
+from moesim.experiment.running.run import run
+from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.footprint import expert_bytes
+from moesim.model import load_model
+from moesim.model.slicing import with_sliced_experts
+
+BASE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "h100-sxm",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"batching": {"kind": "static", "batch_size": 16}, "requests": 16},
+}
+
+
+def sliced(gpus: int, dense: str = "data", **more: Any) -> Experiment:
+    parallelism = {"expert": gpus, "dense": dense, "experts": "tensor"}
+    return load_experiment({**BASE, "parallelism": parallelism, **more}).experiment
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus"),
+    [("qwen3-30b-a3b", 4), ("mixtral-8x7b", 8), ("deepseek-v3", 16), ("gpt-oss-120b", 2)],
+)
+def test_parts_have_the_bytes_of_whole_experts(model: str, gpus: int) -> None:
+    whole = load_model(model)
+    parts = with_sliced_experts(whole, gpus)
+    assert [gpus * part for part in expert_bytes(parts)] == expert_bytes(whole)
+    assert with_sliced_experts(whole, 1) is whole
+
+
+def test_a_part_in_mxfp4_is_whole_blocks() -> None:
+    """2880 channels are 90 blocks of 32: of 8 GPUs each has 12, as vLLM pads them."""
+    whole, part = load_model("gpt-oss-120b"), with_sliced_experts(load_model("gpt-oss-120b"), 8)
+    experts = [layer.moe.expert for model in (whole, part) for layer in model.moe_layers[:1]
+               if layer.moe]  # fmt: skip
+    assert [one.intermediate_size for one in experts] == [2880, 12 * 32]
+    assert experts[1].bytes == -(-experts[0].bytes * 12 // 90)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"model": "qwen3-30b-a3b@fp8_block", "trace": "auto"}, "768 inner channels .*of 128"),
+        ({"placement": {"kind": "round_robin"}}, "has nothing to place"),
+        ({"hardware": "dgx-h100", "parallelism": {"expert": 16, "experts": "tensor"}}, "one node"),
+        (
+            {"parallelism": {"pipeline": 2, "experts": "tensor"}},
+            "do not go together with experts: tensor",
+        ),
+    ],
+)
+def test_what_cannot_be(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        sliced(8, **more) if "parallelism" not in more else load_experiment({**BASE, **more})
+
+
+def test_there_is_nothing_to_place() -> None:
+    with pytest.raises(InputError, match="leaves nothing to place"):
+        judge_planners(sliced(2))
+
+
+def test_one_gpu_has_nothing_to_slice() -> None:
+    alone = load_experiment(BASE).experiment
+    mine, theirs = (run(one, limit_steps=10).summary for one in (sliced(1), alone))
+    for one in (mine, theirs):
+        one.pop("engine_wall_s")
+    assert mine == theirs
+
+
+@pytest.mark.parametrize("policy", ["lru", "random"])
+@pytest.mark.parametrize("dense", ["data", "tensor"])
+def test_every_gpu_misses_what_one_would_and_all_copy_as_many_bytes(
+    dense: str, policy: str
+) -> None:
+    experts = {"capacity": "6 slots/layer", "policy": {"kind": policy}}
+    whole = load_experiment({**BASE, "experts": experts}).experiment
+    one = run(whole, limit_steps=20).summary
+    two = run(sliced(2, dense, experts=experts), limit_steps=20).summary
+    assert two["misses"] == 2 * one["misses"] > 0
+    assert two["bytes_h2d"] == one["bytes_h2d"]
+    assert two["hit_ratio_per_access"] == one["hit_ratio_per_access"]
+    assert two["host_memory_bytes"] == one["host_memory_bytes"]
+    assert two["balancedness"] == 1.0
+
+
+@pytest.mark.parametrize("dense", ["data", "tensor"])
+def test_memory_of_a_gpu(dense: str) -> None:
+    """A part of each expert, and buffers for all hidden vectors where attention is of own ones."""
+    case = build(sliced(2, dense)).case
+    whole = build(load_experiment(BASE).experiment).case
+    assert case.model.layers[0].expert_bytes * 2 == whole.model.layers[0].expert_bytes
+    tokens = sums_of(case)[None].tokens
+    assert rows_of_run(case, tokens).moved.max() == (16 if dense == "data" else 0)
+
+
+def test_a_lone_request_on_two_gpus() -> None:
+    """Experts of a slice cost less than whole ones, and nobody waits for counts."""
+    workload = {"batching": {"kind": "static", "batch_size": 1}, "requests": 1}
+    parts = run(sliced(2, "tensor", workload=workload), limit_steps=20).summary
+    whole = load_experiment(
+        {**BASE, "workload": workload, "parallelism": {"expert": 2, "dense": "tensor"}}
+    ).experiment
+    apart = run(whole, limit_steps=20).summary
+    assert parts["duration_ms"] < apart["duration_ms"]
+    assert parts["time_share"]["dispatch_combine"] < apart["time_share"]["dispatch_combine"]
