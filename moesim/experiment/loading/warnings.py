@@ -8,7 +8,7 @@ from typing import Any
 from moesim.config.counted import counted
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import figure_class, loaded
-from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.trace.cards import scaled_from
 from moesim.workload.requests import Requests
@@ -49,7 +49,7 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
     """A line for every trace whose tokens use fewer experts than the model's do."""
     lines = []
     for one in experiments:
-        trace, model = trace_of(one), loaded("model", one.model, one.folders)
+        trace, model = recorded_trace_of(one), loaded("model", one.model, one.folders)
         own = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=0)
         if own > trace.top_k:
             what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token, the model {own}"

@@ -229,6 +229,7 @@ def _price_provenance(built: Built, engine: Engine) -> dict[str, Any]:
     assumed = host_notes(built.hardware) if hosts else []
     return {
         **({"model_notes": notes} if notes else {}),
+        **built.routing,
         **({"host_notes": assumed} if assumed else {}),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
