@@ -16,8 +16,8 @@ def list_(
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "gpus, hosts, links, software, traces, importers, measurement_importers, costs, "
-            "fitters, collectors, model_families, engine_commands or figures.",
+            "gpus, hosts, links, software, traces, importers, transforms, measurement_importers, "
+            "costs, fitters, collectors, model_families, engine_commands or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

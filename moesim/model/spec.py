@@ -66,6 +66,7 @@ class MoeSpec:
 
     ``shared`` serves every token (several shared experts are one network of their joint width, and
     its gate is counted in it). The router's parameters include its bias or score correction.
+    ``mean_choices`` is how many experts a token takes on average, where that is not ``top_k``.
     """
 
     experts: int
@@ -74,6 +75,7 @@ class MoeSpec:
     shared: FfnSpec | None
     router_parameters: int
     router_bytes: int
+    mean_choices: float | None = None
 
     @property
     def parameters(self) -> int:

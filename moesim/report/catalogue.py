@@ -23,6 +23,7 @@ REGISTRIES: Mapping[str, str] = {
     "planners": "moesim.placement",
     "batchings": "moesim.workload.batching",
     "importers": "moesim.trace.importers",
+    "transforms": "moesim.trace.transforms",
     "measurement_importers": "moesim.calibrate.importers",
     "costs": "moesim.hardware.cost_model",
     "fitters": "moesim.hardware.fitting",

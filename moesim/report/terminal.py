@@ -19,6 +19,7 @@ from moesim.hardware.operations.experts.error import PriceError
 from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
 from moesim.sweep.speeds import (
+    CUT,
     SKIPPED,
     SKIPPED_WEIGHT,
     how_lost,
@@ -118,7 +119,7 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     shares = summary.get("price_share") or {}
     lines = [
         f"note: {of}: {note}"
-        for of in ("model", "host")
+        for of in ("model", "host", "routing")
         for note in summary.get(f"{of}_notes") or ()
     ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
@@ -152,6 +153,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         *_interval(summary, "output_throughput", "tokens/s"),
         *_drops(summary),
         *_skips(summary),
+        *_routing(summary),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
         *_interval(summary, "mean_tpot_ms", "ms"),
@@ -165,6 +167,20 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
         *peak,
     ]
+
+
+def _routing(summary: Mapping[str, Any]) -> list[Row]:
+    """What transforms of the routing leave and lose, of a run that has some."""
+    get = summary.get
+    if get("mean_choices") is None:
+        return []
+    row = ("choices a token", f"{number(get('mean_choices'))} of {number(get('recorded_choices'))}")
+    lost = get("gate_weight_lost")
+    if lost is None:
+        return [row, ("gate weight lost", "not known: the trace has none")]
+    held_out = get("gate_weight_lost_held_out")
+    beside = "" if held_out is None else f", {percent(held_out)} in tokens held out"
+    return [row, ("gate weight lost", f"{percent(lost)}{beside}")]
 
 
 def _prefetches(summary: Mapping[str, Any]) -> list[Row]:
@@ -286,6 +302,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("dropped_share", "dropped\n%", _share),
     (SKIPPED_WEIGHT, "skipped\nweight %", _share),
     (SKIPPED, "skipped\n%", _share),
+    (CUT, "cut\nweight %", _share),
     ("interval", "\n95 %", str),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
@@ -391,7 +408,7 @@ def _with_losses(points: pd.DataFrame) -> pd.DataFrame:
         found[SKIPPED_WEIGHT] = found[SKIPPED_WEIGHT].fillna(0.0).where(weighed)
         found[SKIPPED] = found[SKIPPED].where(~weighed)
     shown = found.loc[:, (found > 0).any()]
-    others = points.drop(columns=["dropped_share", SKIPPED, SKIPPED_WEIGHT], errors="ignore")
+    others = points.drop(columns=["dropped_share", SKIPPED, SKIPPED_WEIGHT, CUT], errors="ignore")
     return others.join(shown)
 
 
@@ -421,7 +438,7 @@ def sweep_trust(points: pd.DataFrame) -> list[str]:
             part, _, key = str(name).partition(".")
             if part in parts:
                 parts[part][key] = row[name]
-        for key in ("model_notes", "host_notes"):
+        for key in ("model_notes", "host_notes", "routing_notes"):
             parts[key] = json.loads(row[key]) if row.notna().get(key) else []
         lines += trust_lines({"status": row["status"], **parts})
     return list(dict.fromkeys(lines))

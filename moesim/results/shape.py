@@ -57,6 +57,14 @@ class StageRow(Shape):
     slots_per_layer: int | None
 
 
+class RoutingRow(Shape):
+    """A MoE layer in the summary's ``routing_by_layer``."""
+
+    experts: int
+    mean_choices: float
+    gate_weight_lost: float | None
+
+
 class Summary(Shape):
     """``summary.json``, and a point's summary in a sweep's log; what is not named is a number."""
 
@@ -77,6 +85,8 @@ class Summary(Shape):
     stages: list[StageRow] | None = None
     model_notes: list[str] | None = None
     host_notes: list[str] | None = None
+    routing_notes: list[str] | None = None
+    routing_by_layer: list[RoutingRow] | None = None
     __pydantic_extra__: Numbers
 
 

@@ -44,9 +44,11 @@ THROUGHPUTS = {
 """The columns that a throughput stands in, and what their axis says."""
 
 
-LOSSES = {"dropped_share": "drop", "skipped_share": "skip"}
+LOSSES = {"dropped_share": "drop", "skipped_share": "skip", "cut_share": "cut"}
 """Shares of all choices that are not computed, and how that is called: a gating drops what it has
-no room for, and what is done about misses may skip experts."""
+no room for, what is done about misses may skip experts, and transforms of the routing cut choices
+(their share of the gate weight, where it is known)."""
+CUT = "cut_share"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
 LOST = (*LOSSES, SKIPPED_WEIGHT)
 """All shares of what a run leaves out."""
@@ -57,6 +59,8 @@ def losses(table: pd.DataFrame) -> pd.DataFrame:
     skips experts, ``skipped_share`` likewise and its ``skipped_gate_weight_share``, if known.
     """
     found = {name: numbers(table, name).fillna(0.0) for name in LOSSES}
+    if not found[CUT].any():
+        del found[CUT]
     if not found[SKIPPED].any():
         del found[SKIPPED]
     else:
@@ -128,6 +132,8 @@ def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
         weighed = found.loc[skipping, SKIPPED_WEIGHT].notna().all()
         shares = found[SKIPPED_WEIGHT].where(skipping, 0.0) if weighed else found[SKIPPED]
         words.append(f"skips {_ends(shares)} of {its}{'gate weight' if weighed else 'choices'}")
+    if CUT in found:
+        words.append(f"cuts {_ends(found[CUT])} of {its}gate weight")
     return (" and " if told else ", ").join(words)
 
 

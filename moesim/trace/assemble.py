@@ -32,6 +32,15 @@ def expert_ids(name: str, array: NDArray[Any]) -> NDArray[np.uint16]:
     return np.ascontiguousarray(array.astype(np.uint16))
 
 
+def array_of_lists(name: str, value: object, shape: str) -> NDArray[Any]:
+    """An array of lists from JSON; an InputError where their lengths differ."""
+    try:
+        return np.array(value)
+    except (ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise wrong(name, f"must be {shape}, all lists of equal lengths ({reason})") from None
+
+
 def gate_weights(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float16]:
     """Weights as float16 in the shape of the ids; an InputError if they have another."""
     if array.dtype.kind != "f":

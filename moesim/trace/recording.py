@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
@@ -97,11 +98,15 @@ class Recording:
 def load_array(path: Path) -> NDArray[Any]:
     """The array of a npy file; an InputError if it is damaged or holds Python objects."""
     check_regular(path, "recording")
+    return array_of(path, path.name)
+
+
+def array_of(file: Path | BytesIO, name: str) -> NDArray[Any]:
+    """The array of a npy ``file``, which messages call ``name``; as ``load_array``."""
     try:
-        array = np.load(path, allow_pickle=False)
+        return np.asarray(np.load(file, allow_pickle=False))
     except _UNREADABLE as error:
-        raise _unreadable(path.name, error) from None
-    return np.asarray(array)
+        raise _unreadable(name, error) from None
 
 
 def _load_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -210,7 +210,7 @@ RECORDINGS: dict[str, tuple[Any, ...]] = {
     "a text": (
         written("r.txt", b"hello\n"),
         "not a known format",
-        "hf-router-logits, moe-cache-lab, npz, route-trace",
+        "moe-cache-lab, npz, route-trace",
     ),
     "an empty folder": (lambda folder: folder, "not a known format"),
     "a trace already": (written("r.parquet", WHOLE), "is Parquet already", "trace validate"),

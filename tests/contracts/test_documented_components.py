@@ -51,9 +51,12 @@ from moesim.testing import (
     model_families,
     planners,
     prefetchers,
+    transforms,
 )
 from moesim.testing.audit import Setting
 from moesim.testing.traces import toy_trace
+from moesim.trace import read_trace
+from moesim.trace.transforms.choices import Choices
 from moesim.workload.requests import Requests
 from tests.unit.report import sweeps
 
@@ -265,6 +268,14 @@ def check_family(family: type[Any], _folder: Path) -> None:
     assert model.bytes == load_model("mixtral-8x7b").bytes
 
 
+def check_transform(one: type[Any], _folder: Path) -> None:
+    trace = read_trace(ROOT / "traces" / "quickstart.parquet")
+    transforms.makes_a_sound_trace(one(), trace)
+    ids = trace.expert_ids[:9]
+    living = np.ones((trace.moe_layers, trace.experts), np.bool_)
+    transforms.chooses_what_there_was(one(), Choices(ids, None, None, living))
+
+
 def check_engine(engine: type[Any], _folder: Path) -> None:
     one = engine()
     engine_commands.knows_its_options(one)
@@ -298,6 +309,7 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "model_families": check_family,
     "planners": check_planner,
     "prefetchers": check_prefetcher,
+    "transforms": check_transform,
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
-from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
@@ -43,6 +44,8 @@ class Built:
     footprint: Footprint
     residences: tuple[Residence, ...]
     inputs: Inputs
+    routing: dict[str, Any] = field(default_factory=dict)
+    """What the experiment's ``routing`` loses, for the summary."""
 
     @property
     def limit_bytes(self) -> int:
@@ -123,12 +126,13 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         case = _first(case, limit_steps)
     case = _linked(case, hardware, layout)
     residences = residences_of(case)
-    return Built(case, hardware, footprint_of(case, residences), residences, inputs)
+    lost = transformed_of(experiment).summary() if experiment.routing else {}
+    return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost)
 
 
 def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> ModelSpec:
     """A GPU's share of the model; an InputError where the trace is not of it."""
-    model: ModelSpec = needed("model", experiment.model, experiment.folders)
+    model = model_of(experiment)
     trace.check_fits(model)
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:

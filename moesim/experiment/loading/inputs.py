@@ -14,7 +14,7 @@ from moesim.config.inputs import Inputs, check_same, file_of, recording, tell
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded, needed
-from moesim.experiment.loading.traces import tell_trace, trace_of
+from moesim.experiment.loading.traces import model_of, tell_trace, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.placement.plan import PlanFile
 
@@ -84,13 +84,14 @@ def foreign_parts(value: object) -> list[type]:
 
 def check_inputs(experiments: Iterable[Experiment]) -> None:
     """Read every trace and model; an InputError names those that are damaged or do not fit."""
-    pairs: dict[tuple[str, str, tuple[bool, bool]], Experiment] = {}
+    pairs: dict[tuple[object, ...], Experiment] = {}
     for experiment in experiments:
         columns = (
             experiment.experts.policy.weighs or experiment.gating.weighs,
             experiment.experts.prefetch.recorded,
         )
-        pairs.setdefault((experiment.trace, experiment.model, columns), experiment)
+        routing = tuple(experiment.routing)
+        pairs.setdefault((experiment.trace, experiment.model, routing, columns), experiment)
     problems: list[Problem] = []
     for experiment in pairs.values():
         try:
@@ -103,9 +104,8 @@ def check_inputs(experiments: Iterable[Experiment]) -> None:
 
 def _check_pair(experiment: Experiment) -> None:
     trace = trace_of(experiment)
-    model = loaded("model", experiment.model, experiment.folders)
-    if model is not None:
-        trace.check_fits(model)
+    if loaded("model", experiment.model, experiment.folders) is not None:
+        trace.check_fits(model_of(experiment))
     check_columns(experiment, trace)
 
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
 from moesim.experiment.loading.names import needed
+from moesim.model.routed import routed
 from moesim.trace.cards import find_trace, scaled_from
+from moesim.trace.transforming import Transformed, transform
 
 if TYPE_CHECKING:
     from moesim.experiment.schema.experiment import Experiment
     from moesim.model import ModelSpec
     from moesim.trace import RoutingTrace
+    from moesim.trace.transforms import Transform
 
 
 class SharedTrace(NamedTuple):
@@ -47,10 +50,28 @@ def _source(experiment: Experiment) -> TraceSource:
 
 
 def trace_of(experiment: Experiment) -> RoutingTrace:
-    """The experiment's trace, checked; an InputError lists what is wrong with it.
+    """The experiment's trace, checked, by its ``routing``; an InputError lists what is wrong with
+    it.
 
     Tells what it was read from.
     """
+    if not experiment.routing:
+        return recorded_trace_of(experiment)
+    return transformed_of(experiment).trace
+
+
+def transformed_of(experiment: Experiment) -> Transformed:
+    """The trace by the experiment's ``routing``, and what that loses; an InputError where the trace
+    is not of the model, or lacks what a transform reads.
+    """
+    trace = recorded_trace_of(experiment)
+    model: ModelSpec = needed("model", experiment.model, experiment.folders)
+    trace.check_fits(_with_room(model, trace.top_k))
+    return _transformed(trace, tuple(experiment.routing), _experts(model))
+
+
+def recorded_trace_of(experiment: Experiment) -> RoutingTrace:
+    """The experiment's trace as recorded; else as ``trace_of``."""
     source = _source(experiment)
     if shared := _shared.get().get(source):
         tell("trace", experiment.trace, [shared.file])
@@ -58,6 +79,42 @@ def trace_of(experiment: Experiment) -> RoutingTrace:
     trace, files = _read(source, stamp(source.path))
     tell("trace", experiment.trace, files)
     return trace
+
+
+def model_of(experiment: Experiment) -> ModelSpec:
+    """The experiment's model by its ``routing``: other choices, and fewer experts where some are
+    pruned.
+    """
+    model: ModelSpec = needed("model", experiment.model, experiment.folders)
+    if not experiment.routing:
+        return model
+    found = transformed_of(experiment)
+    if not found.changed:
+        return _with_room(model, found.trace.top_k)
+    numbers = tuple(found.experts.tolist()), found.trace.top_k, tuple(found.mean_choices.tolist())
+    return routed(model, *numbers)
+
+
+def _experts(model: ModelSpec) -> tuple[int, ...]:
+    return tuple(layer.moe.experts for layer in model.moe_layers if layer.moe)
+
+
+def _with_room(model: ModelSpec, top_k: int) -> ModelSpec:
+    """``model`` with room for a trace that records ``top_k`` choices, for transforms to choose
+    from.
+    """
+    if all(layer.moe.top_k >= top_k for layer in model.moe_layers if layer.moe):
+        return model
+    experts = _experts(model)
+    return routed(model, experts, top_k, [min(top_k, number) for number in experts])
+
+
+@lru_cache(maxsize=4)
+def _transformed(
+    trace: RoutingTrace, transforms: tuple[Transform, ...], experts: tuple[int, ...]
+) -> Transformed:
+    """One object for all runs of a sweep, which share what they find about it."""
+    return transform(trace, transforms, experts)
 
 
 def tell_trace(experiment: Experiment) -> None:

@@ -9,7 +9,7 @@ from moesim.config.counted import counted
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.names import figure_class, loaded
-from moesim.experiment.loading.traces import trace_of
+from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.model import ModelSpec
 from moesim.trace.cards import scaled_from
@@ -59,7 +59,7 @@ def fewer_choices(experiments: Iterable[Experiment]) -> list[str]:
     """A line for every trace whose tokens use fewer experts than the model's do."""
     lines = []
     for one in experiments:
-        trace, model = trace_of(one), loaded("model", one.model, one.folders)
+        trace, model = recorded_trace_of(one), loaded("model", one.model, one.folders)
         if model.top_k > trace.top_k:
             what = f"'{one.trace}' has {counted(trace.top_k, 'expert')} a token"
             what += f", the model {model.top_k}"

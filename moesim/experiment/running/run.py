@@ -231,6 +231,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
     return {
         **({"model_notes": notes} if notes else {}),
+        **built.routing,
         **({"host_notes": assumed} if assumed else {}),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,

@@ -30,6 +30,8 @@ from moesim.memory.slots import EqualSlots, SlotsByLayer
 from moesim.model.chosen import text_of
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
+from moesim.trace.transforms import registry as transforms
+from moesim.trace.transforms.base import Transform
 from moesim.workload.batching import registry as batchings
 from moesim.workload.batching.base import Batching
 from moesim.workload.prefill import Prefill
@@ -210,6 +212,11 @@ class Experiment(Params):
         default="host",
         description="Where splits, misses and calls of single experts are decided; the host waits "
         "for the counts.",
+    )
+    routing: list[Annotated[Transform, OneOf(transforms)]] = Field(
+        default=[],
+        description="Rules by which tokens make other choices than the trace recorded, one after "
+        "the other: fewer experts a token, or a model without some experts (docs/routing.md).",
     )
     workload: Workload = Field(
         default_factory=Workload, description="Which forward passes the requests make."

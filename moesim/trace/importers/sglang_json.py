@@ -8,25 +8,16 @@ from SGLang 0.5.23's description; not verified against a recorded answer.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.config.errors import InputError, Problem
-from moesim.config.json_text import parse_json
-from moesim.trace.assemble import (
-    MOST_TOKENS,
-    counts,
-    describe,
-    phases,
-    request_columns,
-    wrong,
-)
-from moesim.trace.hidden_layers import moe_layers, needed_model
+from moesim.config.errors import InputError
+from moesim.trace.answers import choices_in_base64, saved_answers, whole_number
+from moesim.trace.assemble import describe, phases, request_columns, wrong
+from moesim.trace.hidden_layers import needed_model
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import PROMPT, REQUEST, prompts_of, rows_of
 from moesim.trace.recording import Recording
@@ -80,20 +71,12 @@ class SglangJson(Importer):
 
 def _answers(recording: Recording) -> Iterator[tuple[str, Answer]]:
     """The ``meta_info`` of each answer, and what messages call it."""
-    path = recording.path
-    text = path.read_bytes()
-    lines = [line for line in text.splitlines() if line.strip()]
-    one_a_line = len(lines) > 1 and all(line.startswith(b'{"') for line in lines)
-    number = 0
-    for place, part in enumerate(lines if one_a_line else [text], start=1):
-        found = parse_json(part, str(path), place, strict=False)
-        for answer in found if isinstance(found, list) else [found]:
-            name = f"answer {number}"
-            info = answer.get("meta_info") if isinstance(answer, dict) else None
-            if not isinstance(info, dict):
-                raise wrong(name, "has no meta_info: must be what /generate returned")
-            yield name, info
-            number += 1
+    for number, answer in enumerate(saved_answers(recording.path)):
+        name = f"answer {number}"
+        info = answer.get("meta_info") if isinstance(answer, dict) else None
+        if not isinstance(info, dict):
+            raise wrong(name, "has no meta_info: must be what /generate returned")
+        yield name, info
 
 
 def _choices(name: str, answer: Answer, model: ModelSpec) -> NDArray[np.uint16]:
@@ -103,25 +86,9 @@ def _choices(name: str, answer: Answer, model: ModelSpec) -> NDArray[np.uint16]:
     if not isinstance(text, str):
         what = f"is {text!r:.40}: must be base64 text; ask with return_routed_experts: true"
         raise wrong(place, what)
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise wrong(place, f"is not base64 ({error}); save the answer again") from None
-    top_k = max((layer.moe.top_k for layer in model.moe_layers if layer.moe), default=1)
-    row = 4 * len(model.layers) * top_k
-    if not content or len(content) % row:
-        shape = f"int32 [tokens, {len(model.layers)} layers, top-{top_k}] of {model.name}"
-        raise wrong(place, f"has {len(content)} bytes: must be whole tokens of {row}, {shape}")
-    array = np.frombuffer(content, "<i4").reshape(-1, len(model.layers), top_k)
-    return moe_layers(place, array, model)
+    return choices_in_base64(place, text, model)
 
 
 def _numbers(answers: list[tuple[str, Answer]], key: str, default: int | None) -> NDArray[np.int64]:
-    found = []
-    for name, answer in answers:
-        value = answer.get(key, default)
-        if type(value) is not int or not 0 <= value <= MOST_TOKENS:
-            what = f"is {value!r:.40}: must be a whole number of tokens from 0 to {MOST_TOKENS}"
-            raise InputError([Problem("", f"{name}: {key}", what)])
-        found.append(value)
-    return counts(key, np.array(found, np.int64), len(found))
+    found = [whole_number(f"{name}: {key}", answer.get(key, default)) for name, answer in answers]
+    return np.array(found, np.int64)

@@ -118,7 +118,68 @@ def moe_cache_lab() -> None:
     (HERE / "moe-cache-lab.jsonl").write_text(text)
 
 
+def llama_moe_trace() -> None:
+    # passes: a prompt of two tokens, the first of them without the last layer; two decoded; top-2
+    lines = ["batch,token,layer,slot,expert,weight,time_us"]
+    for batch, tokens in enumerate(((0, 1), (2,), (3,))):
+        for layer in (1, 2):
+            for token in tokens if layer == 1 else tokens[-1:]:
+                for slot, weight in ((0, 0.75), (1, 0.25)):
+                    expert = (token + layer + 2 * slot) % 4
+                    lines.append(",".join(map(str, (batch, token, layer, slot, expert, weight, 7))))
+    (HERE / "llama-moe-trace.csv").write_text("\n".join(lines) + "\n")
+
+
+def deepseek_ids(tokens: int) -> np.ndarray:
+    # DeepSeek-V2-Lite as in vllm_npy
+    ids = np.zeros((tokens, 27, 6), dtype="<i4")
+    token, layer, slot = np.ogrid[:tokens, 1:27, :6]
+    ids[:, 1:] = (7 * token + 5 * layer + 3 * slot) % 64
+    return ids
+
+
+def vllm_json() -> None:
+    # a list and base64; prompts of two and one, the second's choices apart
+    ids = deepseek_ids(3)
+    whole = {"index": 0, "text": "...", "routed_experts": ids.tolist()}
+    encoded = [base64.b64encode(part.tobytes()).decode() for part in (ids[:1], ids[1:])]
+    apart = {"index": 0, "prompt_routed_experts": encoded[0], "routed_experts": encoded[1]}
+    lines = [
+        {"id": "a", "choices": [whole], "usage": {"prompt_tokens": 2, "completion_tokens": 2}},
+        {"id": "b", "choices": [apart], "usage": {"prompt_tokens": 1, "completion_tokens": 3}},
+    ]
+    (HERE / "vllm-json.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def tensorrt_llm() -> None:
+    # a prompt of three tokens, then two steps of two requests; layers 1 and 3, top-2 of 8
+    arrays = {}
+    for iteration, tokens in ((100, 3), (101, 2), (102, 2)):
+        for layer in (1, 3):
+            first = (iteration + layer + np.arange(tokens, dtype="<i4")) % 8
+            arrays[f"{iteration}_{layer}"] = np.stack([first, (first + 3) % 8], axis=1)
+    header, data = {}, b""
+    for name, array in arrays.items():
+        offsets = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": "I32", "shape": list(array.shape), "data_offsets": offsets}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + data
+    (HERE / "tensorrt-llm.safetensors").write_bytes(content)
+
+
+def megatron_replay() -> None:
+    # two layers, three tokens, top-2 of 8
+    layers = [[[(t + 2 * layer) % 8, (t + 5) % 8] for t in range(3)] for layer in range(2)]
+    np.savez(HERE / "megatron-replay.npz", *[np.array(ids, np.int64) for ids in layers])
+
+
 if __name__ == "__main__":
+    llama_moe_trace()
+    vllm_json()
+    tensorrt_llm()
+    megatron_replay()
+    (HERE / "vllm-json.options.json").write_text('{"model": "deepseek-v2-lite"}\n')
     npz()
     vllm_npy()
     hf_router_logits()

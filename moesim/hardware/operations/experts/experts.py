@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from moesim.hardware.arrays import Ints, group_sums
 from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.operations.experts.launches import FittedLaunches
+from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.parts import Part, where
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
@@ -29,8 +30,9 @@ REORDERINGS = 2
 class Experts(Operation):
     """start-ups + max(bytes of the distinct experts, padded rows of all) + activation traffic.
 
-    The tile follows the launch's tokens, as in Triton's fused kernel: rows / top-k; that of a
-    batched product, whose experts have equal rows, those. Left out are weights read again by
+    The tile follows the launch's tokens, as in Triton's fused kernel: rows / top-k (the mean of
+    what a token chooses where that varies); that of a batched product, whose experts have equal
+    rows, those. Left out are weights read again by
     further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
     the weights' format, its formula prices all that (``kernel.py``).
     """
@@ -54,7 +56,7 @@ class Experts(Operation):
         if (launches := self._fitted(moe)).fits:
             return where(members > 0, [launches.part(counts, members)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
-        tile = np.repeat(row_tile(-(-total // moe.top_k)), members)
+        tile = np.repeat(row_tile(tokens_of(moe, total)), members)
         if self.batched:
             tile = row_tile(counts)
         efficient = group_sums(padded(counts, tile), members)
@@ -78,7 +80,7 @@ class Experts(Operation):
             return None
         if (launches := self._fitted(moe := _moe(layer))).fits:
             return launches.tiles(number)
-        return TileTable(row_tile(-(-number // moe.top_k)), np.ones_like(number), False)
+        return TileTable(row_tile(tokens_of(moe, number)), np.ones_like(number), False)
 
     def _fitted(self, moe: MoeSpec) -> FittedLaunches:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns

@@ -20,6 +20,7 @@ from moesim.hardware.operations.experts.calibrated import (
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
 from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
+from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.parts import MEASURED, Amount, Detail, Part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
@@ -149,7 +150,7 @@ class FittedLaunches:
         expert, number = self.moe.expert, len(total)
         experts, top_k = (1, 1) if self.alone else (self.moe.experts, self.moe.top_k)
         return ShapeArrays(
-            np.maximum(-(-total // top_k), 1),
+            np.maximum(total if self.alone else tokens_of(self.moe, total), 1),
             np.full(number, expert.hidden_size),
             np.full(number, expert.intermediate_size),
             np.full(number, experts),

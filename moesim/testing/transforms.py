@@ -1,0 +1,66 @@
+"""What every transform of routing keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.trace.routing import NO_EXPERT, RoutingTrace
+from moesim.trace.transforming import transform
+from moesim.trace.transforms.base import Transform
+from moesim.trace.transforms.choices import Choices
+from moesim.trace.validate import findings
+
+
+def makes_a_sound_trace(one: Transform, trace: RoutingTrace) -> None:
+    """Of a sound ``trace`` it makes one: same tokens, each expert once, ids of living experts."""
+    name = type(one).__name__
+    found = transform(trace, [one])
+    assert not (wrong := findings(found.trace)), f"{name}: {[one.what for one in wrong]}"
+    assert found.trace.tokens == trace.tokens, f"{name}: changes the number of tokens"
+    assert (found.trace.largest_ids < found.experts).all(), f"{name}: ids beyond the living experts"
+    for lost in (found.lost_whole, found.lost_learnt, found.lost_held_out):
+        assert lost is None or 0 <= lost <= 1, f"{name}: loses {lost} of the gate weight"
+
+
+def chooses_what_there_was(one: Transform, choices: Choices) -> None:
+    """Each choice was made or predicted before, none is of a dead expert, none stands behind an
+    unused place; what is recorded stays that of its expert; no expert comes back to life.
+    """
+    name = type(one).__name__
+    before = [_copy(values) for values in _arrays(choices)]
+    after = one.apply(choices)
+    for old, new in zip(before, _arrays(choices), strict=True):
+        same = old is None or new is None or np.array_equal(old, new)
+        assert same, f"{name} changes its input"
+    assert not (after.living & ~choices.living).any(), f"{name}: an expert comes back to life"
+    chosen = after.chosen
+    assert not (np.diff(chosen.astype(np.int8), axis=2) > 0).any(), f"{name}: unused places first"
+    known = choices.recorded
+    for token, layer in np.ndindex(*after.ids.shape[:2]):
+        weight = {} if known is None else _by_expert(choices.ids, known, token, layer)
+        allowed = set(choices.ids[token, layer].tolist())
+        if choices.predicted is not None:
+            allowed |= set(choices.predicted[token, layer].tolist())
+        for place in np.flatnonzero(chosen[token, layer]):
+            expert = int(after.ids[token, layer, place])
+            assert expert in allowed, f"{name}: expert {expert} was no choice"
+            assert after.living[layer, expert], f"{name}: expert {expert} is dead"
+            if after.recorded is not None:
+                same = after.recorded[token, layer, place] == weight.get(expert, 0.0)
+                assert same, f"{name}: another recorded weight of expert {expert}"
+
+
+def _arrays(choices: Choices) -> list[NDArray[np.generic] | None]:
+    return [choices.ids, choices.weights, choices.recorded, choices.living, choices.predicted]
+
+
+def _copy(values: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
+    return None if values is None else values.copy()
+
+
+def _by_expert(
+    ids: NDArray[np.uint16], weights: NDArray[np.float64], token: int, layer: int
+) -> dict[int, float]:
+    pairs = zip(ids[token, layer].tolist(), weights[token, layer].tolist(), strict=True)
+    return {expert: weight for expert, weight in pairs if expert != NO_EXPERT}

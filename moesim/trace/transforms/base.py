@@ -1,0 +1,22 @@
+"""What a transform of routing is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from moesim.config.params import Params
+from moesim.trace.transforms.choices import Choices
+
+
+class Transform(Params):
+    """A rule that leaves a token fewer or other choices; has its own ``kind: Literal[...]``.
+
+    It sees the whole trace, not passes: what a token chooses does not depend on its batch.
+    """
+
+    @abstractmethod
+    def apply(self, choices: Choices) -> Choices:
+        """``choices`` by this rule; most are ``choices.keep`` of a mask. Leaves its input as it is,
+        chooses no expert that is not in ``choices`` or its ``predicted``, and puts unused places
+        last. InputError where the trace lacks what the rule reads.
+        """
