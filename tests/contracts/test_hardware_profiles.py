@@ -71,7 +71,11 @@ def unsourced(value: object, path: str = "") -> list[str]:
     """Paths of the numbers (and texts with a number) that stand outside value-and-source pairs."""
     if isinstance(value, dict):
         if "value" in value:
-            return [] if set(value) - {"gpus", "trace", "experts_per_token"} == {"value", "source"} else [path]
+            return (
+                []
+                if set(value) - {"gpus", "trace", "experts_per_token"} == {"value", "source"}
+                else [path]
+            )
         return [
             found
             for key, entry in value.items()
