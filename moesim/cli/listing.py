@@ -16,7 +16,8 @@ def list_(
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "gpus, hosts, links, software, traces, importers, transforms, measurement_importers, "
+            "gpus, hosts, links, storage, software, traces, importers, transforms, "
+            "measurement_importers, "
             "costs, fitters, collectors, model_families, engine_commands or figures.",
         ),
     ] = "",

@@ -15,8 +15,9 @@ from moesim.config.yaml import parse_value
 from moesim.hardware.datasheet import GpuNumbers
 from moesim.hardware.host import Host
 from moesim.hardware.sheets import Link
+from moesim.hardware.storage import Storage
 
-PARTS = ("gpu", "host", "link")
+PARTS = ("gpu", "host", "link", "storage")
 
 
 class ChosenGpu(GpuNumbers):
@@ -37,6 +38,12 @@ class ChosenLink(Link):
     base: str = Field(description="A link ('moesim list links').")
 
 
+class ChosenStorage(Storage):
+    """A drive by name, with numbers of its own."""
+
+    base: str = Field(description="A drive ('moesim list storage').")
+
+
 class Choice(Params):
     """The keys of ``hardware``: a whole machine, or its parts; a part is a name, or the numbers
     that differ from ``base``, from the whole machine's part where there is no ``base``.
@@ -46,6 +53,7 @@ class Choice(Params):
     gpu: Annotated[str | None, WrittenAs(ChosenGpu)] = None
     host: Annotated[str | None, WrittenAs(ChosenHost)] = None
     link: Annotated[str | None, WrittenAs(ChosenLink)] = None
+    storage: Annotated[str | None, WrittenAs(ChosenStorage)] = None
     peers: Literal["nvlink", "pcie"] | None = Field(
         None, description="How GPUs are joined, where cards take a bridge: pcie, if left out."
     )

@@ -197,6 +197,14 @@ class CostModel:
         """
         return int(self.price("copy", size, direction, pinned, copies)[()])
 
+    def storage_read_ns(
+        self, size: ArrayLike, requests: int = 1, mapped: bool = False, queued: bool = False
+    ) -> Ints:
+        """``size`` bytes int64[n] from storage in so many ``requests``, or by page faults
+        (``mapped``), rounded up; ``queued``: for how long they keep the drive from others.
+        """
+        return self.price("storage_read", size, requests, mapped, queued)
+
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.
 

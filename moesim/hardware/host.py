@@ -11,6 +11,7 @@ from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Percent, within
 from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
 from moesim.hardware.sourced import Sourced
+from moesim.hardware.storage import Storage
 
 Gpu = Annotated[int, Field(ge=0)]
 Share = Annotated[Percent, within("0 %", "100 %", PERCENT)]
@@ -65,6 +66,7 @@ class Host(Params):
     core_rate: Sourced[Peak] | None = Field(
         None, description="Operations a second of a core that computes experts; None: a prior."
     )
+    storage: Storage | None = Field(None, description="What experts are read from into memory.")
 
     @property
     def node_bytes_per_second(self) -> int:

@@ -20,11 +20,13 @@ from moesim.hardware.host import Host
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link
 from moesim.hardware.sourced import Sourced
+from moesim.hardware.storage import Storage
 
 FOLDER = "hardware_profiles"
 GIVEN = "given in the experiment"
 """The source of a number that is written in an experiment without one."""
-KINDS: Mapping[str, type[Gpu | Host | Link]] = {"gpu": Gpu, "host": Host, "link": Link}
+AnyPart = Gpu | Host | Link | Storage
+KINDS: Mapping[str, type[AnyPart]] = {"gpu": Gpu, "host": Host, "link": Link, "storage": Storage}
 _FEW = 4
 _HEAD = ("end_mark", "title", "sources", "base")
 Part = TypeVar("Part", bound=Params)
@@ -84,18 +86,27 @@ class Chosen:
 
 
 def part_names(kind: str) -> list[str]:
-    """The shipped ``gpu``, ``host`` or ``link`` files' names, sorted."""
-    return sorted(path.stem for path in (shipped_folder() / FOLDER / f"{kind}s").glob("*.yaml"))
+    """The shipped files' names of a kind of part, sorted."""
+    return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
+
+
+def plural(kind: str) -> str:
+    """Several of a ``kind`` of parts, as folders and lists are named."""
+    return kind if kind == "storage" else f"{kind}s"
+
+
+def _folder(kind: str) -> Path:
+    return shipped_folder() / FOLDER / plural(kind)
 
 
 def part_file(kind: str, name: str) -> Path | None:
     """The shipped file of a part; None where there is none of that name."""
     known = known_name(name, part_names(kind))
-    return shipped_folder() / FOLDER / f"{kind}s" / f"{known}.yaml" if known else None
+    return _folder(kind) / f"{known}.yaml" if known else None
 
 
-def load_part(kind: str, name: str, folders: Sequence[Path] = ()) -> Gpu | Host | Link:
-    """The numbers of a GPU, a host or a link by name or path; errors as ``from_file``."""
+def load_part(kind: str, name: str, folders: Sequence[Path] = ()) -> AnyPart:
+    """The numbers of a part by name or path; errors as ``from_file``."""
     return from_file(kind, name, folders, (kind,), ()).part(KINDS[kind])
 
 
@@ -136,7 +147,7 @@ def _path(
     if found is not None and not found.is_dir():
         return found
     what = f"'{name}' is neither a known {kind} nor the path of its file; "
-    what += f"{_near(name, {*known, *others})} ('moesim list {kind}s' has all)"
+    what += f"{_near(name, {*known, *others})} ('moesim list {plural(kind)}' has all)"
     if kind == "link" and name.lower().startswith("nvlink"):
         what = f"'{name}' joins GPUs, not a GPU and its host; write peers: nvlink"
     raise InputError([Mark("").problem(place, what)])

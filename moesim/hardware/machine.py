@@ -25,11 +25,13 @@ from moesim.hardware.layers import (
     from_file,
     inline,
     of_whole,
+    plural,
     priors,
 )
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link, Reach
 from moesim.hardware.sourced import Sourced
+from moesim.hardware.storage import Storage
 
 NOT_FITTED = ("memory", "context_reserve")
 """Numbers of a GPU that no fit of its kernels rests on."""
@@ -61,9 +63,9 @@ def compose(
 
 
 def _wrong_others(data: Mapping[str, Any], find: Callable[[str, Any], Chosen]) -> list[Problem]:
-    """What is wrong with the host and the link that ``data`` has."""
+    """What is wrong with the other parts that ``data`` has."""
     problems: list[Problem] = []
-    for kind in ("host", "link"):
+    for kind in ("host", "link", "storage"):
         if data.get(kind) is not None:
             try:
                 find(kind, data[kind]).part(KINDS[kind])
@@ -95,11 +97,12 @@ class _Machine:
         card: Gpu | Datasheet
         card = self.gpu.part(Datasheet) if self.gpu.whole else self.gpu.part(Gpu)
         if isinstance(card, Gpu) and card.host is not None:
-            return self._unified(card, card.host)
+            return self._unified(card, card.host, find)
         if problems := _wrong_others(self.data, find):
             raise InputError(problems)
-        host, sources = find("host", self.data.get("host")), self.gpu.sources
-        link = None
+        chosen = find("host", self.data.get("host"))
+        host, drive = self._with_storage(chosen.part(Host), find)
+        link, sources = None, self.gpu.sources | chosen.sources | drive
         if self.data.get("link") is not None or isinstance(card, Gpu):
             own = card.link if isinstance(card, Gpu) else None
             chosen = find("link", self.data.get("link") or own)
@@ -108,13 +111,22 @@ class _Machine:
         return HardwareProfile(
             name=self.name,
             title=self.name,
-            sources=sources | host.sources,
+            sources=sources,
             datasheet=self._datasheet(card, link),
-            host=host.part(Host),
+            host=host,
             topology=self.base.topology if wiring and self.base else None,
             network=self.base.network if wiring and self.base else None,
             calibrated=self._fits(),
         )
+
+    def _with_storage(
+        self, host: Host, find: Callable[[str, Any], Chosen]
+    ) -> tuple[Host, dict[str, str]]:
+        """``host`` with the drive that is named, and its sources."""
+        if self.data.get("storage") is None:
+            return host, {}
+        drive = find("storage", self.data["storage"])
+        return host.model_copy(update={"storage": drive.part(Storage)}), drive.sources
 
     def _datasheet(self, card: Gpu | Datasheet, link: Link | None) -> Datasheet:
         if link is None:
@@ -163,9 +175,10 @@ class _Machine:
             what = f"'{self.gpu.name}' does not take {_told(name)}: its link is {told} at most"
             raise InputError([_problem("link", f"{what}; write that, or leave 'link' out")])
 
-    def _unified(self, card: Gpu, own: Host) -> HardwareProfile:
+    def _unified(self, card: Gpu, own: Host, find: Callable[[str, Any], Chosen]) -> HardwareProfile:
         """One memory: nothing is copied, so its copies are as fast as it and start at once."""
-        host = self._own_host(own)
+        chosen = self._own_host(own)
+        host, drive = self._with_storage(chosen.part(Host), find)
         for key in ("link", "peers"):
             if self.data.get(key) is not None:
                 what = f"'{self.gpu.name}' shares one memory with its CPU, so no link copies"
@@ -179,11 +192,11 @@ class _Machine:
         return HardwareProfile(
             name=self.name,
             title=self.name,
-            sources=self.gpu.sources | host.sources,
+            sources=self.gpu.sources | chosen.sources | drive,
             datasheet=Datasheet(
                 **numbers, pcie=rate, copies=copies, peers=_peers("pcie", rate, card.over_pcie)
             ),
-            host=host.part(Host),
+            host=host,
             unified=True,
         )
 
@@ -234,12 +247,12 @@ def _chosen(
             chosen = of_whole(kind, _whole(whole, name, kind))
         else:
             chosen = from_file(kind, name, folders, place, names)
-    elif base is not None and kind != "link":
+    elif base is not None and kind not in ("link", "storage"):
         chosen = of_whole(kind, base)
     elif isinstance(value, Mapping):
         chosen = Chosen(kind, GIVEN, [priors()] if kind == "gpu" else [])
     else:
-        what = f"is missing; write one ('moesim list {kind}s'), or a whole machine as 'base'"
+        what = f"is missing; write one ('moesim list {plural(kind)}'), or a whole machine as 'base'"
         raise InputError([_problem(kind, what)])
     if numbers:
         model = Datasheet if kind == "gpu" and chosen.whole else KINDS[kind]

@@ -235,12 +235,33 @@ def link_row(link: Any) -> Row:
     return rates
 
 
+def drives() -> list[Row]:
+    """The drives that experts may be read from."""
+    from moesim.hardware.layers import load_part, part_names
+
+    names = part_names("storage")
+    return [{"name": name, **storage_row(load_part("storage", name))} for name in names]
+
+
+def storage_row(drive: Any) -> Row:
+    """The key figures of a drive."""
+    mapped = drive.mapped_bandwidth
+    return {
+        "capacity_bytes": drive.capacity.value,
+        "bytes_per_s": drive.bandwidth.value,
+        "latency_ns": drive.latency.value,
+        "in_flight": drive.in_flight.value,
+        "mapped_bytes_per_s": mapped.value if mapped else None,
+    }
+
+
 CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
     "models": models,
     "hardware": hardware,
     "gpus": gpus,
     "hosts": hosts,
     "links": links,
+    "storage": drives,
     "software": software,
     "traces": traces,
 }
@@ -312,6 +333,14 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("d2h_pinned_bytes_per_s", "to host\nGB/s", 1e9, ",.1f"),
         Column("h2d_pageable_bytes_per_s", "pageable from\nGB/s", 1e9, ",.1f"),
         Column("d2h_pageable_bytes_per_s", "pageable to\nGB/s", 1e9, ",.1f"),
+    ),
+    "storage": (
+        Column("name", "storage"),
+        Column("capacity_bytes", "capacity\nTB", 1e12, ",g"),
+        Column("bytes_per_s", "reads\nGB/s", 1e9, ",.2f"),
+        Column("latency_ns", "latency\nus", 1e3),
+        Column("in_flight", "in\nflight"),
+        Column("mapped_bytes_per_s", "page faults\nGB/s", 1e9, ",.2f"),
     ),
     "software": (
         Column("name", "software"),

@@ -43,6 +43,7 @@ SHAPES = {
     "permute": (LAYER, ROWS),
     "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
+    "storage_read": (ROWS * 4096, 2, False, True),
 }
 OTHER = {
     "all_reduce": (2, ROWS[:3]),
@@ -62,7 +63,8 @@ def test_every_operation_of_the_package_has_a_shape_here() -> None:
 @pytest.mark.parametrize("card", ["h100-sxm", "rtx-4060-8gb"])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_contract(kind: str, card: str, prices: str) -> None:
-    costs = CostModel(load_hardware(card), MODEL, prices)  # type: ignore[arg-type]
+    machine = load_hardware(f"{{base: {card}, storage: nvme-pcie4}}")
+    costs = CostModel(machine, MODEL, prices)  # type: ignore[arg-type]
     operation = costs.operations[kind]
     shape = SHAPES[kind]
     adds_up(operation, *shape)

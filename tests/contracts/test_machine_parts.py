@@ -159,3 +159,13 @@ def _channels(told: str) -> tuple[int, int]:
     found = re.search(r"(\d+) channels of DDR\d-(\d+)", told)
     assert found is not None
     return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize("name", part_names("storage"))
+def test_every_drive(name: str) -> None:
+    """Faults are slower than reads, and a machine takes it beside whatever host it has."""
+    drive = load_hardware(f"{{base: rtx-4090, storage: {name}}}").host.storage
+    assert drive is not None
+    assert 1e8 < drive.bandwidth.value < 2e10
+    assert drive.mapped_bandwidth is None or drive.mapped_bandwidth.value < drive.bandwidth.value
+    assert 10_000 <= drive.latency.value <= 1_000_000

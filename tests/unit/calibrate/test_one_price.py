@@ -224,7 +224,7 @@ def test_what_explains_a_price_is_what_is_charged(machines: list[Machine]) -> No
         layer = next(layer for layer in NLLB.moe_layers if layer.cross_attention)
         asked = shapes(NLLB, layer) | {"dense": (NLLB.decoder_layers[0], TOKENS)}
         costs = machine.run(NLLB)
-        assert asked.keys() == costs.operations.keys()
+        assert asked.keys() == costs.operations.keys() - {"storage_read"}, "a machine names none"
         rated = 0
         for kind, shape in asked.items():
             parts = costs.operations[kind].parts(*shape)

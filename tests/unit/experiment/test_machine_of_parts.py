@@ -176,4 +176,4 @@ def test_threads_of_two_sockets_work_for_one_gpu() -> None:
 def test_the_schema_has_the_parts() -> None:
     name, parts = json_schema()["properties"]["hardware"]["anyOf"]
     assert name == {"type": "string", "minLength": 1}
-    assert set(parts["properties"]) == {"base", "gpu", "host", "link", "peers"}
+    assert set(parts["properties"]) == {"base", "gpu", "host", "link", "peers", "storage"}

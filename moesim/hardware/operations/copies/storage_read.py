@@ -1,0 +1,65 @@
+"""A read from storage into host memory."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.config.errors import InputError
+from moesim.hardware.charge import WAITING_FOR_STORAGE
+from moesim.hardware.operation import Operation
+from moesim.hardware.parts import Amount, Detail, Part, where
+from moesim.hardware.storage import Storage
+
+SECOND = 1_000_000_000
+
+
+class StorageRead(Operation):
+    """Requests one behind the other, as many at a time as the drive has in flight.
+
+    A drive that is kept busy takes for a request its bytes at the full bandwidth, or what latency
+    leaves of the requests in flight, if that is more (Little's law). A read that is alone takes the
+    latency too. Page faults of a mapped file go one after the other, at a bandwidth of their own.
+    """
+
+    kind: ClassVar[str] = "storage_read"
+    rounds_up: ClassVar[bool] = True
+    category: ClassVar[str] = WAITING_FOR_STORAGE
+
+    def parts(
+        self, size: ArrayLike, requests: int = 1, mapped: bool = False, queued: bool = False
+    ) -> list[Part]:
+        """``size`` bytes int[n] in so many equal ``requests``: from the first to the last byte
+        there, or, ``queued``, for how long they keep the drive from others that wait.
+        """
+        amount = np.asarray(size, np.float64)
+        drive = self._drive(mapped)
+        rate = (drive.mapped_bandwidth or drive.bandwidth) if mapped else drive.bandwidth
+        moved = amount * SECOND / rate.value
+        if mapped:
+            late = np.zeros_like(moved)
+        else:
+            latency, each = drive.latency.value, moved / requests
+            behind = np.maximum(each, (latency + each) / drive.in_flight.value)
+            whole = requests * behind if queued else (requests - 1) * behind + latency + each
+            late = whole - moved
+        through = Amount("bytes", moved, amount, "B", rate.value)
+        bytes_part = Part(moved, name="bytes", of=lambda: Detail((through,)))
+        return where(amount > 0, [Part(late, name="latency that is not hidden"), bytes_part])
+
+    def _drive(self, mapped: bool) -> Storage:
+        drive = self.hardware.host.storage
+        if drive is None:
+            raise InputError(NO_STORAGE)
+        if mapped and drive.mapped_bandwidth is None:
+            what = "what page faults reach of this drive is not known"
+            raise InputError(f"experts.host.path: {what}; write direct, or its mapped_bandwidth")
+        return drive
+
+
+NO_STORAGE = (
+    "hardware: this machine names no storage, from which experts.host reads; write one, as in"
+    " hardware: {base: rtx-4090, storage: nvme-pcie4} ('moesim list storage')"
+)

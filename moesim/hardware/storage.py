@@ -1,0 +1,27 @@
+"""What lies below host memory: a drive, or memory behind a slower link."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from moesim.config.dimensions import DURATION
+from moesim.config.params import Params
+from moesim.config.units import Duration, within
+from moesim.hardware.datasheet import Count, Memory, Rate
+from moesim.hardware.sourced import Sourced
+
+ReadLatency = Annotated[Duration, within("0 us", "1 s", DURATION)]
+
+
+class Storage(Params):
+    """A drive as experts are read from it, in large requests."""
+
+    capacity: Sourced[Memory]
+    bandwidth: Sourced[Rate] = Field(description="What many requests in flight reach together.")
+    latency: Sourced[ReadLatency] = Field(description="Of a request, before its first byte.")
+    in_flight: Sourced[Count] = Field(description="Requests that are served at a time.")
+    mapped_bandwidth: Sourced[Rate] | None = Field(
+        None, description="What page faults of a mapped file reach; None: not known."
+    )
