@@ -15,6 +15,7 @@ from moesim.config.registry import kind_of
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
+from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
@@ -63,7 +64,8 @@ class Case:
     GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
     experts are whole, and ``placement`` has as many holders as GPUs. ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
-    the host takes to begin with its experts of a layer, once a pass. ``stages``: GPUs that hold
+    the host takes to begin with its experts of a layer, once a pass. ``host_cache``: host memory is
+    one, of what storage holds, None where it holds all experts. ``stages``: GPUs that hold
     consecutive layers each and work one after the other, as one GPU of the clock; else empty.
     ``bandwidths``: bytes a second of a GPU's copies, and at which its host reads experts.
     ``protect``: whether a step evicts what it needs itself only where nothing else is left.
@@ -94,6 +96,7 @@ class Case:
     slices: int = 1
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
+    host_cache: HostCache | None = None
     stages: tuple[Share, ...] = ()
     bandwidths: tuple[int, int] = (1, 1)
     protect: Literal["step", "none"] = "step"

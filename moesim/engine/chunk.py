@@ -12,6 +12,7 @@ from moesim.engine.case import Ints
 from moesim.engine.layout import Layout
 from moesim.engine.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.host_cache import Reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,8 @@ class Work:
     ``activations`` as decided, and how they are ``laid`` out. ``kernel_ns`` and ``read_ns`` by
     launch: its kernel, and what reading experts' weights over the link takes beyond it.
     ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down, with the
-    host's start, and up. ``streamed`` bool[passes]: the whole layer is copied ahead.
+    host's start, and up. ``streamed`` bool[passes]: the whole layer is copied ahead. ``reads``
+    from storage, None where host memory holds all experts.
     """
 
     active_experts: ActiveExperts
@@ -32,6 +34,7 @@ class Work:
     hosted_ns: Ints
     moved_ns: Ints
     streamed: NDArray[np.bool_]
+    reads: Reads | None = None
 
 
 @dataclass(eq=False)

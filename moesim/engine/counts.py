@@ -13,11 +13,12 @@ from moesim.memory.forms import Flags, Form, flags_of
 COUNTED = (
     "activations", "hits", "rows", "kept_rows", "access_hits", "skipped_rows", "skipped_weight",
     "unneeded", "late", "prefetched", "prefetches_used", "prefetches_promoted",
-    "prefetches_cancelled", "misses_caused",
+    "prefetches_cancelled", "misses_caused", "host_hits", "storage_reads",
 )  # fmt: skip
 """What is counted by GPU: columns of a table, which the misses by form follow."""
 (ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, SKIPPED_ROWS, SKIPPED_WEIGHT, UNNEEDED, LATE,
-STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
+STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS,
+MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -34,7 +35,8 @@ class Counts:
     ``late``: activations that waited for their prefetch; ``prefetched``: prefetches that started,
     ``prefetches_used`` those of them that an activation used, ``prefetches_promoted`` those that an
     activation found waiting; ``prefetches_cancelled`` never started; ``misses_caused`` whose expert
-    a prefetch had evicted.
+    a prefetch had evicted. Of the experts wanted from host memory that is a cache, ``host_hits``
+    were there and ``storage_reads`` were read into it.
     """
 
     activations: Ints
@@ -52,6 +54,8 @@ class Counts:
     prefetches_promoted: Ints
     prefetches_cancelled: Ints
     misses_caused: Ints
+    host_hits: Ints
+    storage_reads: Ints
     dropped_choices: Ints
     lost_weight: Ints
     forms: tuple[Form, ...]

@@ -18,6 +18,7 @@ from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing, of_all
+from moesim.engine.storage import Storage
 from moesim.engine.tabled import Tabled
 from moesim.engine.views import Views
 from moesim.placement.base import bytes_between_gpus
@@ -48,6 +49,8 @@ class Program:
         self.pricing = Pricing(case, self.routing.logical, self.provenance)
         self.residencies = Residencies(case, self.routing)
         self.work = LayerWork(case, self.routing, self.provenance)
+        cache = case.host_cache
+        self.storage = Storage(case, self.routing, cache) if cache is not None else None
         self.views = Views(case, self.routing) if prefetches(case) else None
 
     def chunks(self) -> Iterator[Chunk]:
@@ -58,6 +61,8 @@ class Program:
     def provenance_totals(self) -> dict[str, Floats]:
         """What all prices of the run rest on, by charge, when it is over."""
         self.work.settle()
+        if self.storage is not None:
+            self.storage.settle(self.provenance)
         return self.provenance.totals()
 
     def _chunk(self, first: int, last: int) -> Chunk:
@@ -94,6 +99,8 @@ class Program:
             ).items()
         }
         chunk.work = self.work.of(decided)
+        if self.storage is not None:
+            self.storage.fill(chunk)
         return chunk
 
     def _routed(self, first: int, last: int) -> RoutedPasses:

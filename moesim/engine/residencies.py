@@ -208,12 +208,8 @@ class Residencies:
         return next_uses(Interleaved(layers, experts).active_experts(layers), len(layers) * experts)
 
     def _usage(self, layer: int) -> Ints:
-        """Choices of each expert in the part of the trace from which the policy learns."""
-        trace = self.case.trace
-        share = self.case.policy.learning_part() or LEARNING_PART
-        part = ceil(Fraction(str(share)) * trace.tokens)
-        ids = trace.expert_ids[:part, layer]
-        counts = np.bincount(ids[ids != NO_EXPERT], minlength=self.routing.logical)
+        """Choices of each physical expert in the part of the trace from which the policy learns."""
+        counts = usage_of(self.case, self.routing, layer, self.case.policy.learning_part())
         of_physical: Ints = counts[self.case.placement.logical[layer]]
         return of_physical
 
@@ -272,6 +268,14 @@ class Residencies:
         after, first_use = self._future[key]
         self._future[key] = after[len(active_experts.experts) :], first_use
         return np.ascontiguousarray(after[: len(active_experts.experts)])
+
+
+def usage_of(case: Case, routing: Routing, layer: int, part: float | None = None) -> Ints:
+    """Choices of each logical expert in the first ``part`` of the trace."""
+    tokens = ceil(Fraction(str(part or LEARNING_PART)) * case.trace.tokens)
+    ids = case.trace.expert_ids[:tokens, layer]
+    counts: Ints = np.bincount(ids[ids != NO_EXPERT], minlength=routing.logical)
+    return counts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.hardware.charge import CHARGES, Charge, Setting, Stage
+from moesim.hardware.charge import CHARGES, WAITING_FOR_STORAGE, Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.model.spec import LayerSpec
 
@@ -95,7 +95,8 @@ def categories_of(case: Case) -> tuple[str, ...]:
     layers = set(case.model.layers)
     found = [charge.category for layer in layers for _, charge in charges_of(case, layer)]
     found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
-    return (*CHARGES, *sorted(set(found) - set(CHARGES)))
+    own = CHARGES if case.host_cache is None else (*CHARGES, WAITING_FOR_STORAGE)
+    return (*own, *sorted(set(found) - set(own)))
 
 
 def launched_ns(case: Case, layer: LayerSpec, *, head: bool = False) -> int:

@@ -110,10 +110,12 @@ class Footprint:
         pinned: bool = True,
         nodes: int = 1,
         host_kv_bytes: int = 0,
+        host_cache_bytes: int | None = None,
     ) -> Footprint:
         """From ``kv_bytes`` int64[passes, gpus] and what is ``live`` (``live.live_parts``);
         ``pinned``: offloaded experts are in pinned host memory; ``nodes``: hosts that the GPUs are
-        spread over evenly, neighbours on the same one; ``host_kv_bytes`` of layers of the host.
+        spread over evenly, neighbours on the same one; ``host_kv_bytes`` of layers of the host;
+        ``host_cache_bytes``: room for experts in place of that for all offloaded ones.
         """
         ones, every = np.ones_like(kv_bytes), list(zip(shares, residences, strict=True))
         replicated = np.array([replicated_bytes(share.model) for share in shares])
@@ -127,7 +129,8 @@ class Footprint:
             "copies_in_flight": 0 * ones,
         }
         offloaded = np.array([one.offloaded_bytes(share.model) for share, one in every])
-        host = int(offloaded.reshape(nodes, -1).sum(axis=1).max()) + host_kv_bytes
+        host = int(offloaded.reshape(nodes, -1).sum(axis=1).max())
+        host = host_kv_bytes + (host if host_cache_bytes is None else host_cache_bytes)
         host += sum(host_layer_bytes(share.model) for share in shares)
         return cls(parts, host, shares, pinned)
 
@@ -142,7 +145,8 @@ class Footprint:
             kind = "pinned" if self.pinned else "pageable"
             return (
                 f"the offloaded experts' {_gib(self.host)} of {kind} memory do not fit in the "
-                f"host's {_gib(host_limit)}; take a machine with more host memory"
+                f"host's {_gib(host_limit)}; take a machine with more host memory, or keep some of "
+                "them in storage (experts.host.capacity)"
             )
         step, gpu = np.unravel_index(int(self.total.argmax()), self.total.shape)
         needed = int(self.total[step, gpu])

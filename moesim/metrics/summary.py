@@ -16,6 +16,7 @@ from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import Loads, balance
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
+from moesim.metrics.storage import storage_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
 
@@ -88,6 +89,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "stall_ms": charges["waiting_for_weights"] / MS,
         "barrier_ms": charges["waiting_for_gpus"] / MS,
         "cpu_wait_ms": charges["waiting_for_cpu"] / MS,
+        **storage_numbers(case, counts, span, charges),
         "dropped_choices": dropped,
         "dropped_share": _ratio(dropped, kept + dropped),
         "dropped_gate_weight_share": lost_share(case, counts, span),

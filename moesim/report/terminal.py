@@ -165,7 +165,19 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("copied to the GPUs", gib(get("bytes_h2d"))),
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
+        *_storage(summary),
         *peak,
+    ]
+
+
+def _storage(summary: Mapping[str, Any]) -> list[Row]:
+    """What came from storage, of a run whose host memory does not hold all experts."""
+    if summary.get("bytes_storage") is None:
+        return []
+    return [
+        ("host memory had", f"{percent(summary['host_hit_ratio'])} of what it was asked for"),
+        ("read from storage", gib(summary["bytes_storage"])),
+        ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
     ]
 
 

@@ -20,6 +20,7 @@ ENGINES: Mapping[str, str] = {
     "compute": "GPU time",
     "communication": "collectives",
     "copy_in": "copies H2D",
+    "storage": "reads of storage",
     "read": "zero-copy reads H2D",
     "rows_in": "rows H2D",
     "rows_out": "rows D2H",

@@ -36,7 +36,6 @@ STEP_COLUMNS = [
     *["accesses", "access_hits", "bytes_h2d", *WAITS, "cpu_wait_ns"],
     *["attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns"],
 ]
-TTFT_COLUMNS = ["ttft_ms", *(f"ttft_{name}_ms" for name in CATEGORIES)]
 
 
 @dataclass
@@ -76,8 +75,8 @@ def verdict_of(case: Case, **choices: Any) -> Verdict:
 
 def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
     """An outcome with records: layer, and what the metrics make of it."""
-    counts = outcome.counts
-    charges = dict(zip(CHARGES, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
+    counts, ttft = outcome.counts, ["ttft_ms", *(f"ttft_{n}_ms" for n in outcome.categories)]
+    charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     charges["idle"] = theirs.gpus * outcome.duration_ns - sum(charges.values())
     requests = {name: column.tolist() for name, column in per_request(theirs, outcome).items()}
     return Observed(
@@ -91,6 +90,8 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             "rows_executed": int(counts.rows.sum()),
             "rows_kept": int(counts.kept_rows.sum()),
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
+            "host_hits": int(counts.host_hits.sum()),
+            "storage_reads": int(counts.storage_reads.sum()),
         },
         charges=outcome.charges.tolist(),
         handled={name: counts.missed_as(form) for name, form in HANDLED.items()}
@@ -104,7 +105,7 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             for name, tokens, first, last in zip(*requests.values(), strict=True)
         },
         ttft_ns={
-            int(row["request_id"]): [round(row[name] * MS) for name in TTFT_COLUMNS]
+            int(row["request_id"]): [round(row[name] * MS) for name in ttft]
             if row["ttft_ms"] == row["ttft_ms"]  # not NaN
             else None
             for row in rows_of(requests_table(theirs, outcome))
@@ -203,7 +204,7 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert all(value >= 0 for value in verdict.time_ns.values())
     # Every nanosecond of every GPU is attributed once.
     assert sum(verdict.time_ns.values()) == verdict.gpus * verdict.duration_ns
-    assert set(verdict.time_ns) == {*CATEGORIES, "idle"}
+    assert set(verdict.time_ns) == {*case.config.categories, "idle"}
     assert verdict.stall_ns == sum(row["stall_ns"] for row in verdict.layers)
     assert verdict.cpu_wait_ns == sum(row["cpu_wait_ns"] for row in verdict.layers)
     assert verdict.barrier_ns == sum(row["barrier_ns"] for row in verdict.layers)

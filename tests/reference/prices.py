@@ -34,6 +34,8 @@ class ToyPrices:
     cpu_row: int = 23
     exchange_latency: int = 19
     exchange_bytes_a_ns: int = 4
+    read_latency: int = 31
+    read_bytes_a_ns: int = 2
 
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         if tokens == 0:
@@ -118,6 +120,13 @@ class ToyPrices:
 
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         return self.exchange_latency // 2 + gpus * size + gpus if size else 0
+
+    def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
+        """The latency is hidden behind other reads in part."""
+        busy = self.read_latency // 2 * reads + -(
+            -size * (2 if mapped else 1) // self.read_bytes_a_ns
+        )
+        return busy if queued else busy + self.read_latency
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,9 @@ class ToyCostModel:
     def all_reduce_ns(self, gpus: int, size: Any) -> Ints:
         return self._each(lambda n: self.prices.all_reduce_ns(gpus, n), size)
 
+    def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
+        return self.prices.storage_read_ns(size, reads, mapped, queued)
+
 
 class ScalarPrices:
     """Any CostModel as the reference sees it; ``layers`` are the CostModel's own, by index."""
@@ -280,3 +292,6 @@ class ScalarPrices:
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         (price,) = self.costs.all_reduce_ns(gpus, np.array([size], dtype=np.int64))
         return int(price)
+
+    def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
+        return int(self.costs.price("storage_read", size, reads, mapped, queued))

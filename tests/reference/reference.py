@@ -18,8 +18,8 @@ from .reference_gating import Routed, route, weights_lost
 from .reference_misses import BEHIND, HOST, LINK, SKIP, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
+from .reference_storage import Host as Storage
 from .reference_words import (
-    CATEGORIES,
     DECODE,
     PHASE_NAMES,
     PREFILL,
@@ -48,6 +48,13 @@ def reference(
     clock = Clock(trace, model, config, prices)
     passes = next(coming)
     decisions = Decisions(passes, trace, model, config, clock)
+    if config.host_slots is not None:
+        usage = {
+            (m, e): count
+            for m in range(len(model.moe_layers))
+            for e, count in enumerate(usage_of(trace, m, model.experts, 0.25))
+        }
+        clock.hosts = [Storage(config, model, prices, node, usage) for node in range(config.nodes)]
     verdict = Verdict(gpus=config.gpus)
     while passes:
         play(passes, verdict, decisions, clock)
@@ -88,7 +95,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         verdict.charges.append(
             [[b - a for a, b in zip(*gpu, strict=True)] for gpu in zip(before, after, strict=True)]
         )
-        spent = total(verdict.charges[-1])
+        spent = total(verdict.charges[-1], config)
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
@@ -216,12 +223,12 @@ def weights_of(one: Pass, moe_layer: int, trace: Trace) -> dict[int, int]:
 
 
 def charged(clock: Clock) -> list[list[int]]:
-    return [[gpu.charged[c] for c in CATEGORIES] for gpu in clock.gpus]
+    return [[gpu.charged[c] for c in clock.config.categories] for gpu in clock.gpus]
 
 
-def total(charges: list[list[int]]) -> dict[str, int]:
+def total(charges: list[list[int]], config: Config) -> dict[str, int]:
     """Over GPUs."""
-    return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(CATEGORIES)}
+    return {c: sum(gpu[i] for gpu in charges) for i, c in enumerate(config.categories)}
 
 
 def count_layer(
@@ -290,9 +297,11 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
     for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))
     verdict.duration_ns = verdict.steps[-1]["end_ns"] if verdict.steps else 0
-    verdict.time_ns = total(charged(clock))
+    verdict.time_ns = total(charged(clock), clock.config)
     verdict.time_ns["idle"] = verdict.gpus * verdict.duration_ns - sum(verdict.time_ns.values())
     verdict.spans = clock.spans
+    verdict.host_hits = sum(host.hits for host in clock.hosts)
+    verdict.storage_reads = sum(host.reads for host in clock.hosts)
     ends: dict[int, list[int]] = {}  # request -> ends of its decode steps
     tokens: dict[int, int] = {}
     for one, step in zip(passes, verdict.steps, strict=True):

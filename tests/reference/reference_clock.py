@@ -11,11 +11,13 @@ from .reference_gating import Routed, tokens_of
 from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
+from .reference_storage import Host as Storage
 from .reference_words import (
     CATEGORIES,
     DECODE,
     ENCODE,
     PREFILL,
+    STORAGE,
     Activation,
     Config,
     Layer,
@@ -82,7 +84,7 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        self.charged = dict.fromkeys(CATEGORIES, 0)
+        self.charged = dict.fromkeys((*CATEGORIES, STORAGE), 0)
 
     def charge(self, category: str, until: int) -> None:
         self.charged[category] += max(0, until - self.cursor)
@@ -109,6 +111,7 @@ class Clock:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
         self.syncs = 0
         self.spans: list[Span] = []
+        self.hosts: list[Storage] = []  # where they do not hold all experts
         self.behind: dict[tuple[int, int], int] = {}  # (layer, GPU) -> end of its last copy
         self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
 
@@ -300,6 +303,7 @@ class Clock:
         known = self.tell(gated, routed)
         known = [self.synchronise(g, known[g]) for g in every]
         activations = [decide(g, known[g]) for g in every]
+        self.read(index, activations, known)
         for activation in [
             activation
             for mine in activations
@@ -338,6 +342,13 @@ class Clock:
                 late = self.config.miss != "background" and gpu.copy_in > gpu.t
                 assert not late, "a copy is never still running when its layer ends"
         return activations
+
+    def read(self, index: int, activations: list[list[Activation]], known: list[int]) -> None:
+        """What misses want from host memory, GPU by GPU, where that does not hold all."""
+        step = next((one.step for mine in activations for one in mine), 0)
+        for host in self.hosts:
+            for g in host.gpus:
+                host.layer(step, index, g, activations[g], known[g])
 
     def beside_the_exchange(
         self, layer: Layer, routed: Routed, permute: list[int]
@@ -475,7 +486,10 @@ class Clock:
                 start, end = copies.issue(activation)
                 weights = max(weights, end)
                 self.spans.append(Span(step, index, g, "copy_in", (activation.expert,), start, end))
+        linked = (one.read or 0 for one in launch if one.place == LINK)
+        weights = max(weights, *linked, 0)
         start = max(gpu.t, weights)  # it starts when the last of its weights is there
+        gpu.charge(STORAGE, max((activation.read or 0 for activation in launch), default=0))
         gpu.charge("waiting_for_weights", start)
         kernel = self.prices.experts_ns(layer, [activation.rows for activation in launch])
         gpu.charge("experts", start + kernel)
@@ -511,6 +525,8 @@ class Clock:
         if not activations:
             return
         gpu = self.gpus[activations[0].gpu]
+        ready = max(ready, *(activation.read or 0 for activation in activations))
+        gpu.charge(STORAGE, ready if any(activation.read for activation in activations) else 0)
         end = ready + host_ns(activations, layer, self.model, self.config, self.prices)
         experts = tuple(activation.expert for activation in activations)
         self.spans.append(
@@ -588,6 +604,8 @@ class DemandCopies:
         ):
             assert activation.victim is not None
             start = max(start, self.launch_end[self.launch_of[activation.victim]])
+        if activation.read is not None:
+            start = max(start, activation.read - self.clock.hosts[0].lead)
         if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
             start = max(start, self.launch_end[activation.launch - 1])
         self.last_end = self.gpu.copy_in = start + self.price

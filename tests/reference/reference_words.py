@@ -20,6 +20,7 @@ CATEGORIES = (
     "waiting_for_gpus",
     "waiting_for_cpu",
 )
+STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -140,6 +141,16 @@ class Config:
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
+    nodes: int = 1
+    host_slots: int | None = None  # of a node's host memory; None: it holds all experts
+    host_policy: str = "lru"
+    reads: int = 1  # requests that read an expert
+    mapped: bool = False
+    read_chunk: int | None = None  # bytes that a copy waits for
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
 
     @property
     def holders(self) -> int:
@@ -192,6 +203,7 @@ class Prices(Protocol):
     def copy_ns(self, size: int, direction: str, pinned: bool, copies: int) -> int: ...
     def all_to_all_ns(self, matrix: list[list[int]]) -> int: ...
     def all_reduce_ns(self, gpus: int, size: int) -> int: ...
+    def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int: ...
 
 
 @dataclass
@@ -214,6 +226,7 @@ class Activation:
     kept_rows: int = 0
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
     copy: Any = None  # the prefetch that a late activation waits for
+    read: int | None = None  # when what it reads from storage is in host memory
     caused: bool = False  # a miss whose expert was last evicted by a prefetch
 
     @property
@@ -263,6 +276,8 @@ class Verdict:
     lost_weight: int = 0  # gate weight of dropped choices, in units of 2**-24
     weight: int = 0  # of all choices
     skipped_rows: int = 0  # choices of experts that were skipped
+    host_hits: int = 0  # experts wanted from host memory that were there
+    storage_reads: int = 0  # and those that were read into it
     skipped_weight: int = 0  # and their gate weight
     rows_executed: int = 0
     rows_kept: int = 0

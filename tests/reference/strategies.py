@@ -351,6 +351,36 @@ def runnable(config: Config, trace: Trace) -> Config:
     return replace(config, phase="encode" if trace["phase"][0] == ENCODE else "all")
 
 
+HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "arc")
+
+
+@st.composite
+def storage_cases(draw: st.DrawFn) -> Case:
+    """Cases whose host memory does not hold all experts."""
+    case = draw(cases())
+    config, model = case.config, case.model
+    local = -(-model.experts // config.gpus)
+    if config.slots is None or draw(st.booleans()):
+        config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
+    nodes = [n for n in range(1, config.gpus + 1) if config.gpus % (n * config.group) == 0]
+    config = replace(
+        config,
+        prefill="bypass" if config.prefill == "stream" else config.prefill,
+        sliced=False,
+        nodes=draw(st.sampled_from(nodes)),
+        host_slots=draw(st.integers(1, len(model.moe_layers) * model.experts)),
+        host_policy=draw(st.sampled_from(HOST_POLICIES)),
+        reads=draw(st.integers(1, 3)),
+        mapped=draw(st.booleans()),
+        read_chunk=draw(st.none() | st.integers(1, 500)),
+    )
+    if config.gpus > config.nodes and config.host_policy == "least_stale":  # of one GPU's layers
+        config = replace(config, host_policy="lru")
+    latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
+    prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
+    return replace(case, config=config, prices=prices)
+
+
 WITHOUT_LISTS = tuple(name for name in POLICIES if name not in {"arc", "s3fifo", "stream"})
 PREDICTIONS = ("oracle", "recorded", "next_layer", "history")
 

@@ -68,6 +68,9 @@ class HandPrices:
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         return 90
 
+    def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
+        return 300 if queued else 350
+
 
 def decode(requests: list[list[list[int]]], first: list[int]) -> Trace:
     """One MoE layer: requests[r][n] are the experts of its n-th token, from position first[r]."""

@@ -10,6 +10,7 @@ import numpy as np
 from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
 from moesim.hardware.software import KernelCounts, SoftwareProfile
+from moesim.memory.host_cache import HostCache
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers
@@ -25,7 +26,7 @@ from moesim.workload.schedule import Schedule
 
 from .prices import ToyCostModel
 from .reference_placement import physical
-from .reference_words import Layer, Model, Prefetch, Software
+from .reference_words import Config, Layer, Model, Prefetch, Software
 from .strategies import UPLOADS, Case
 
 
@@ -80,11 +81,20 @@ def engine_case(case: Case) -> EngineCase:
         initial=config.initial,  # type: ignore[arg-type]
         seed=config.seed,
         host_start_ns=config.host_start_ns,
+        host_cache=engine_host_cache(config),
+        nodes=config.nodes,
         execution=config.execution,  # type: ignore[arg-type]
         decide=config.decide,  # type: ignore[arg-type]
         prefill=config.prefill,  # type: ignore[arg-type]
         prefetch=engine_prefetch(config.prefetch),
     )
+
+
+def engine_host_cache(config: Config) -> HostCache | None:
+    if config.host_slots is None:
+        return None
+    policy = policies.get(config.host_policy)()
+    return HostCache(config.host_slots, policy, config.reads, config.mapped, config.read_chunk)
 
 
 def engine_prefetch(choices: Prefetch) -> Prefetcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import simpy
 
 from moesim.engine.des.copies import CopyGroup
+from moesim.engine.des.drive import Reading
 from moesim.engine.des.layer import MoeLayer
 
 Groups = dict[int, list[CopyGroup]]
@@ -14,12 +15,16 @@ Ends = dict[int, simpy.Event]
 
 
 def copy_groups(
-    env: simpy.Environment, layer: MoeLayer, index: int, known: int
+    env: simpy.Environment,
+    layer: MoeLayer,
+    index: int,
+    known: int,
+    reading: Reading | None = None,
 ) -> tuple[Groups, Ends]:
     """The pass's copies by launch, -1 where none needs them, those without a wait between them as
     one; and awaited launch ends.
 
-    ``known``: when the counts are.
+    ``known``: when the counts are; ``reading``: from storage.
     """
     low, high = layer.step_copies[index], layer.step_copies[index + 1]
     groups: Groups = {}
@@ -27,10 +32,14 @@ def copy_groups(
     previous = None
     for copy in range(low, high):
         launch, wait = layer.copy_launch[copy], layer.copy_wait[copy]
-        if launch == previous and wait < 0:
+        read = layer.copy_read[copy] if reading is not None else -1
+        if launch == previous and wait < 0 and read < 0:
             groups[launch][-1].count += 1
             continue
         after = ends.setdefault(wait, env.event()) if wait >= 0 else None
+        if reading is not None and read >= 0:
+            there = reading.may_copy(read)
+            after = there if after is None else env.all_of([after, there])
         group = CopyGroup(1, layer.amount, layer.copy_ns, known, copy - low, env.event(), after)
         groups.setdefault(launch, []).append(group)
         previous = launch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from moesim.engine.des.collective import Collective
 from moesim.engine.des.compute import Compute, Events
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups, copy_groups, name_copies
+from moesim.engine.des.drive import Drive, Reading
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.layer import DenseLayer, MoeLayer, TermOnGpu, layers_on, on_gpu
 from moesim.engine.des.records import (
@@ -24,6 +25,7 @@ from moesim.engine.des.records import (
     DISPATCH,
     EXPERTS,
     HOST,
+    STORAGE,
     WEIGHTS,
 )
 from moesim.engine.host_times import host_head_ns, host_times
@@ -48,6 +50,7 @@ class Gpu(Compute):
         super().__init__(env, number, categories_of(case), spans=spans)
         self.case, self.group, self.copy_in = case, group, copy_in
         self.host_compute, self.keep_layers = host_compute, layers
+        self.drive: Drive | None = None
         self.together, self.held = case.gpus > 1, held
         self.hold(0, held)
         self.hosts, self.host_head = host_times(case), host_head_ns(case)
@@ -138,6 +141,7 @@ class Gpu(Compute):
     def _disturbed(self, layer: MoeLayer, index: int) -> bool:
         """Whether something may wait for an event: copies, or the host where memory is shared."""
         copies = bool(self._issued(layer, index)) or layer.index in self.behind
+        copies = copies or (self.drive is not None and layer.reads(index) > 0)
         return copies or (self.host_compute is not None and bool(layer.hosted(index)))
 
     def _undisturbed(self, layer: MoeLayer, index: int) -> None:
@@ -230,25 +234,31 @@ class Gpu(Compute):
         elif layer.exchange_ns:
             known = yield from self._together(known, layer.exchange_ns, "exchange counts")
         known = self._decided(layer, known)
-        groups, ends, whole = yield from self._settle(layer, index, known)
+        reading = self._reading(layer, index, known)
+        groups, ends, whole = yield from self._settle(layer, index, known, reading)
         if self.case.gating.agrees:
             self.time = max(known, free)
             permuted = free = self._permute(layer, index)
         ready = max(known, permuted)
         if self.together and not self.case.gathers:
             ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
-        beside = self._host_beside(layer, index, ready)
+        begun = 0 if reading is None else (yield reading.begun)
+        hosted = max(ready, layer.host_has(index, begun))
+        beside = self._host_beside(layer, index, hosted)
         self.time = max(ready, free)
         there = 0 if whole is None else (yield from self._arrival(whole))
-        last_copy = max(there, (yield from self._launches(layer, index, groups, ends)))
+        stored = [] if reading is None else layer.launches_have(index, begun)
+        last_copy = max(there, (yield from self._launches(layer, index, groups, ends, stored)))
+        if hosted > ready:
+            self.charge(STORAGE, hosted, "wait for storage")
         if whole and self.to_stream:
             yield from self.reach()
             self._copy_ahead(index)
         self._launched(layer, index, known, max(known, last_copy))
         if beside is None:
-            self._host_alone(layer, index, ready)
+            self._host_alone(layer, index, hosted)
         else:
-            self._host_ended(layer, index, [ready, *(yield beside)])
+            self._host_ended(layer, index, [hosted, *(yield beside)])
         if self.together:
             what = "reduce-scatter" if self.case.gathers else "combine"
             self.time = yield from self._together(self.time, layer.combine[index], what)
@@ -257,14 +267,22 @@ class Gpu(Compute):
     def _unpermute(self, layer: MoeLayer, index: int) -> None:
         self._run(layer.terms[Stage.AFTER], index)
 
+    def _reading(self, layer: MoeLayer, index: int, known: int) -> Reading | None:
+        """What the layer reads from storage, asked for when its counts are known."""
+        if self.drive is None:
+            return None
+        number, place = layer.reads(index), self.number % self.drive.gpus
+        begun = self.drive.ask(place, known, number * layer.read_busy)
+        return Reading(self.env, layer, begun)
+
     def _settle(
-        self, layer: MoeLayer, index: int, known: int
+        self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
         """The copies of the layer, queued when the counts are known: by launch, the launch ends
         that some wait for, and those of the whole layer where it came ahead.
         """
         whole = self.coming.pop(layer.index, None)
-        groups, ends = ({}, {}) if whole else self._copies(layer, index, known)
+        groups, ends = ({}, {}) if whole else self._copies(layer, index, known, reading)
         if groups or self.host_compute:
             self.time = known
             yield from self.reach()
@@ -279,8 +297,10 @@ class Gpu(Compute):
         """How many copies the host issued in the layer."""
         return layer.step_copies[index + 1] - layer.step_copies[index]
 
-    def _copies(self, layer: MoeLayer, index: int, known: int) -> tuple[Groups, Ends]:
-        groups, ends = copy_groups(self.env, layer, index, known)
+    def _copies(
+        self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
+    ) -> tuple[Groups, Ends]:
+        groups, ends = copy_groups(self.env, layer, index, known, reading)
         if self.keep_spans:
             name_copies(groups, layer, index, self.step)
         return groups, ends
@@ -313,9 +333,10 @@ class Gpu(Compute):
         index: int,
         groups: Groups,
         ends: Ends,
+        stored: Sequence[int] = (),
     ) -> Generator[simpy.Event, Any, int]:
-        """Every launch, each when its weights are there. Returns the end of the last copy, 0
-        without one.
+        """Every launch, each when its weights are there, which come from storage at ``stored``.
+        Returns the end of the last copy, 0 without one.
         """
         low, high, last_copy = layer.step_launches[index], layer.step_launches[index + 1], 0
         if high > low and layer.index in self.behind:
@@ -323,6 +344,9 @@ class Gpu(Compute):
         if IN_BACKGROUND in groups:
             self.behind[layer.index] = groups[IN_BACKGROUND][-1]
         for number in range(high - low):
+            if stored and stored[number] > self.time:
+                self.time = stored[number]
+                self.charge(STORAGE, self.time, "wait for storage")
             if number in groups:
                 last_copy = yield from self._arrival(groups[number][-1])
             self._run_launch(layer, low + number)

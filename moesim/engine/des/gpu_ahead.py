@@ -12,6 +12,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.copies import DECISION, After, CopyGroup
 from moesim.engine.des.copy_groups import Ends, Groups
+from moesim.engine.des.drive import Reading
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
 
@@ -29,8 +30,9 @@ class GpuAhead(Gpu):
         return True
 
     def _settle(
-        self, layer: MoeLayer, index: int, known: int
+        self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
+        assert reading is None, "nothing is read from storage ahead"
         yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
         groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.host_times import HostTimes, whole
+from moesim.engine.storage import read_times
 from moesim.engine.terms import Term
 from moesim.hardware.charge import Stage
 
@@ -44,7 +45,9 @@ class MoeLayer:
 
     ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
-    ``filled``: free slots that a pass fills.
+    ``filled``: free slots that a pass fills. ``read_busy``, ``read_after``, ``read_lead``: times of
+    a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
+    ``host_read`` as ``Reads``, -1 where nothing is read.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -80,6 +83,13 @@ class MoeLayer:
     launch_activation: list[int] = field(default_factory=lambda: [0])
     copy_expert: list[str] = field(default_factory=list)
     streamed: list[bool] = field(default_factory=list)
+    read_busy: int = 0
+    read_after: int = 0
+    read_lead: int = 0
+    step_reads: list[int] = field(default_factory=lambda: [0])
+    copy_read: list[int] = field(default_factory=list)
+    launch_read: list[int] = field(default_factory=list)
+    host_read: list[int] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
 
     def append(self, work: Work, host_launches: Ints, bypassed: NDArray[np.bool_]) -> None:
@@ -105,18 +115,54 @@ class MoeLayer:
         self.hosted_expert.extend(self.names[one.expert[laid.hosted]].tolist())
         self.copy_expert.extend(self.names[laid.copied].tolist())
         self.streamed.extend(work.streamed.tolist())
+        self._append_reads(work)
         free = laid.loaded & (one.victim < 0)
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 
+    def _append_reads(self, work: Work) -> None:
+        reads = work.reads
+        if reads is None:
+            self.copy_read.extend([-1] * len(work.laid.copied))
+            self.launch_read.extend([-1] * len(work.laid.starts))
+            self.host_read.extend([-1] * len(work.laid.hosted_rows))
+            self.step_reads.extend(self.step_reads[-1:] * len(work.laid.hosted_rows))
+            return
+        _continue(self.step_reads, reads.steps[1:])
+        self.copy_read.extend(reads.copy.tolist())
+        self.launch_read.extend(reads.launch.tolist())
+        self.host_read.extend(reads.host.tolist())
+
+    def reads(self, index: int) -> int:
+        """How many experts are read from storage in a pass."""
+        return self.step_reads[index + 1] - self.step_reads[index]
+
+    def read_end(self, begin: int, read: int) -> int:
+        """When ``read`` of those that ``begin`` then is in host memory; 0 without one."""
+        return begin + (read + 1) * self.read_busy + self.read_after if read >= 0 else 0
+
+    def host_has(self, index: int, begin: int) -> int:
+        """When the host has all experts that it computes, of reads that ``begin`` then."""
+        return self.read_end(begin, self.host_read[index])
+
+    def launches_have(self, index: int, begin: int) -> list[int]:
+        """By launch of a pass, when host memory has what it or its copies wait for; 0 if it had."""
+        low, high = self.step_launches[index], self.step_launches[index + 1]
+        last = self.launch_read[low:high]
+        for copy in range(self.step_copies[index], self.step_copies[index + 1]):
+            if (launch := self.copy_launch[copy]) >= 0:
+                last[launch] = max(last[launch], self.copy_read[copy])
+        return [self.read_end(begin, read) for read in last]
+
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""
         passes = index - len(self.host_launches)
-        for offsets in (self.step_launches, self.step_hosted, self.step_copies):
+        for offsets in (self.step_launches, self.step_hosted, self.step_copies, self.step_reads):
             offsets.extend(offsets[-1:] * passes)
         for values in (self.host_launches, self.down_ns, self.up_ns, self.filled):
             values.extend([0] * passes)
         self.streamed.extend([False] * passes)
+        self.host_read.extend([-1] * passes)
 
     def hosted(self, index: int) -> list[int]:
         """The prices of the host's experts in a pass."""
@@ -144,6 +190,7 @@ def layers_on(
 ) -> list[DenseLayer | MoeLayer]:
     """The layers of ``chunk`` on ``gpu``, in order; ``hosts``: the host's times of each."""
     layers: list[DenseLayer | MoeLayer] = []
+    times = read_times(case)
     moe_index, categories = 0, chunk.terms.categories
     for layer in case.model.layers:
         terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
@@ -157,6 +204,7 @@ def layers_on(
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
         moe = moe_index
 
+        busy, after, lead = (int(ns[moe]) if len(ns) else 0 for ns in times)
         placed = MoeLayer(
             index=layer.index,
             moe_index=moe,
@@ -169,6 +217,9 @@ def layers_on(
             sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
             exchange_ns=case.exchange_ns,
             names=np.array(case.names(moe_index, gpu), object),
+            read_busy=busy,
+            read_after=after,
+            read_lead=lead,
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from moesim.engine.des.copies import CopyGroup
 from moesim.engine.outcome import Span
 
-ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
+ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU, STORAGE = range(9)
 """What a nanosecond of a GPU is charged to."""
 
 

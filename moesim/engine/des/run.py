@@ -14,6 +14,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
+from moesim.engine.des.drive import Drive
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.gpu_ahead import GpuAhead
 from moesim.engine.des.host import HostCompute
@@ -64,6 +65,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     feed, group = _Feed(program, tally), Collective(env, case.gpus)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
+    drives = _drives(env, case)
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
         gpu = (GpuAhead if program.views is not None else Gpu)(
@@ -72,6 +74,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
             held=program.residencies.held(number),
             host_compute=_host_compute(env, case, number, fair),
         )  # fmt: skip
+        gpu.drive = drives[number]
         if isinstance(gpu, GpuAhead):
             gpu.decide_by(Ahead(env, case, number, program, copy_in), feed.counted)
         if spans:
@@ -113,6 +116,15 @@ def _host_compute(
     if fair is None or case.links is None or gpu not in case.links.host:
         return None
     return HostCompute(env, fair, case.links.host[gpu])
+
+
+def _drives(env: simpy.Environment, case: Case) -> list[Drive | None]:
+    """By GPU the drive of its node, from which experts are read; None where host memory has all."""
+    if case.host_cache is None:
+        return [None] * case.gpus
+    each = case.gpus // case.nodes
+    drives = [Drive(env, each) for _ in range(case.nodes)]
+    return [drives[gpu // each] for gpu in range(case.gpus)]
 
 
 def _outcome(gpus: list[Gpu], tally: Tally) -> Outcome:

@@ -10,14 +10,24 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.host_times import host_head_ns, host_times, whole
-from moesim.engine.replay.clock.records import FIRST_STAGE, MOE, Fixed, Passes, Works
+from moesim.engine.replay.clock.records import (
+    FIRST_STAGE,
+    MOE,
+    Fixed,
+    Passes,
+    StorageReads,
+    Works,
+)
+from moesim.engine.storage import read_times
 from moesim.engine.terms import Terms
 from moesim.hardware.charge import Stage
+from moesim.memory.host_cache import Reads
 from moesim.trace.routing import Phase
 
 Mask = NDArray[np.bool_]
 NO_MOE = -1
 NONE = np.empty(0, np.int64)
+NO_READS = StorageReads(np.empty((0, 0), np.int64), NONE, NONE, np.empty((0, 0), np.int64))
 NO_ROWS, NONE_STREAMED = np.empty((0, 0), np.int64), np.empty((0, 0), np.bool_)
 
 
@@ -57,6 +67,7 @@ class Played(NamedTuple):
 def fixed_of(case: Case) -> Fixed:
     """The constants of ``case``."""
     software, graph, hosts = case.software, case.execution == "graph", host_times(case)
+    reads = read_times(case)
     waits = [hosts[layer.index].waits for layer in case.model.moe_layers]
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
     copies = [software.copies_per_expert(expert) for expert in specs]
@@ -83,6 +94,10 @@ def fixed_of(case: Case) -> Fixed:
         ),
         wait_ns=wait_ns,
         always=_always_launched(case),
+        read_busy=reads.busy,
+        read_after=reads.after,
+        read_lead=reads.lead,
+        node=np.arange(case.gpus) // (case.gpus // case.nodes),
     )
 
 
@@ -119,9 +134,19 @@ def played(case: Case, chunk: Chunk) -> Played:
             hosted=np.stack(
                 [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]
             ),
+            reads=_reads([work.reads for work in works if work.reads is not None]),
         ),
         max(int(np.diff(work.laid.step_launches).max()) for work in works),
         priced.charges,
+    )
+
+
+def _reads(works: list[Reads]) -> StorageReads:
+    if not works:
+        return NO_READS
+    steps, _, copy, launch, host = zip(*works, strict=True)
+    return StorageReads(
+        np.stack(steps), np.concatenate(copy), np.concatenate(launch), np.stack(host)
     )
 
 

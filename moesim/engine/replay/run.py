@@ -107,7 +107,7 @@ class Clock:
     def __init__(self, case: Case, *, layers: bool) -> None:
         self.case, self.keep_layers = case, layers
         self.fixed = fixed_of(case)
-        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers))
+        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes)
         self.categories = categories_of(case)
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)

@@ -15,6 +15,7 @@ from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.execution import execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
+from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.building.stages import stages_of_run
@@ -25,6 +26,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.slicing import sliced, with_host_layers, with_sliced_experts
@@ -126,8 +128,20 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
         case = _first(case, limit_steps)
     case = _linked(case, hardware, layout)
     residences = residences_of(case)
+    case = replace(case, host_cache=_host_cache(experiment, case, hardware))
     lost = transformed_of(experiment).summary() if experiment.routing else {}
     return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost)
+
+
+def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -> HostCache | None:
+    """Host memory as a cache, if ``experiment`` asks for one."""
+    room = experiment.experts.host
+    if room.capacity.kind == "all":
+        return None
+    all_there = tuple(
+        replace(one, slots=(one.local,) * len(one.slots)) for one in residences_of(case)
+    )
+    return host_cache_of(case, room, hardware, footprint_of(case, all_there))
 
 
 def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> ModelSpec:

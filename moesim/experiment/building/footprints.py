@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
-from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
@@ -26,6 +26,7 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
+        host_cache_bytes=_host_cache_bytes(case),
     )  # fmt: skip
 
 
@@ -52,6 +53,13 @@ def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
     for block in (layer.attention for layer in case.model.layers if layer.on_host):
         kv += sums[block.window].cached_tokens * block.kv_bytes_per_token
     return int(kv.max(initial=0))
+
+
+def _host_cache_bytes(case: Case) -> int | None:
+    """Bytes of a host's slots, None where it holds all offloaded experts."""
+    if case.host_cache is None:
+        return None
+    return case.host_cache.slots * max(expert_bytes(case.model))
 
 
 def sums_of(case: Case) -> dict[int | None, AttentionSums]:

@@ -281,6 +281,28 @@ def background_beside_the_kernels(
     return None
 
 
+def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Reads follow what the caches of GPUs decide without a clock, in order."""
+    del model
+    room, keys = experiment.experts.host, ("experts.host", "experts.host.capacity")
+    if room.capacity.kind == "all":
+        return None
+    policy, name = room.policy, kind_of(type(room.policy))
+    if policy.looks_ahead or policy.weighs or policy.shared_buffers() is not None:
+        what = f"'{name}' needs to know more of a use than that it is one; write lru or lfu_decay"
+        return Conflict(("experts.host.policy", "experts.host.policy.kind"), what)
+    if experiment.parallelism.experts == "tensor":
+        what = "reads from storage are of whole experts yet; write parallelism.experts: expert"
+        return Conflict((*keys, "parallelism.experts"), what)
+    if experiment.experts.prefetch.fetches:
+        what = "reads from storage do not go together with prefetch yet; write prefetch: none"
+        return Conflict((*keys, "experts.prefetch"), what)
+    if experiment.workload.prefill.experts == "stream" and experiment.workload.phase != "decode":
+        what = "reads from storage do not go together with prompts that stream yet; write bypass"
+        return Conflict((*keys, "workload.prefill.experts"), what)
+    return None
+
+
 def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Whole layers on the CPU are for answers of one GPU."""
     if not experiment.host_layers:
@@ -362,6 +384,7 @@ RULES: tuple[Rule, ...] = (
     host_beside_the_device,
     prefetch_beside_the_kernels,
     background_beside_the_kernels,
+    storage_below_the_host,
     layers_of_the_host,
     budget_for_an_expert,
     slices_of_experts,

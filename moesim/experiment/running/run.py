@@ -23,9 +23,9 @@ from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
-from moesim.memory.forms import Form
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
 
@@ -166,14 +166,15 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     return engine.play(alone, records="summary", check=False)
 
 
-def _clock_keys(forms: Sequence[Form]) -> tuple[str, ...]:
-    """What the clock says of a run whose experts are served in ``forms``."""
+def _clock_keys(case: Case) -> tuple[str, ...]:
+    """What the clock says of a run of ``case``."""
+    forms, storage = case.miss.forms, () if case.host_cache is None else STORAGE_KEYS
     return (
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
         "hits", "late", "misses", *form_keys(forms),
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-        "cpu_wait_ms", *PREFETCH_KEYS, "dropped_choices", "dropped_share",
+        "cpu_wait_ms", *storage, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
         "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
         "max_load", "average_max_load", "balancedness", "time_share", "price_share",
         "after_warm_up", "engine_wall_s", "intervals",
@@ -192,7 +193,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
         "tokens": len(schedule.rows),
         "steps": schedule.passes,
         "layer_steps": None,
-        **dict.fromkeys(_clock_keys(built.case.miss.forms)),
+        **dict.fromkeys(_clock_keys(built.case)),
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(

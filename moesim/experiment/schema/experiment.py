@@ -14,7 +14,7 @@ from moesim.config.paths import lookup_folders
 from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
 from moesim.config.tokens import Tokens
-from moesim.config.units import Capacity, ExpertCapacity, Percent
+from moesim.config.units import Bytes, Capacity, ExpertCapacity, Percent
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.hardware.choice import PARTS, Choice
@@ -100,6 +100,37 @@ class Parallelism(Params):
     )
 
 
+class HostMemory(Params):
+    """Host memory as a cache of the experts that storage holds."""
+
+    capacity: Capacity = Field(
+        default=ExpertCapacity("all", 1),
+        description="Room for experts in each node's host memory: bytes ('48 GiB') or a share of "
+        "all experts ('50 %'), 'auto': what else the host has, or 'all': nothing is read.",
+    )
+    policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
+        cache_policies, "lru", "Which expert of the host makes room for one that is read."
+    )
+    reads: int = Field(default=1, ge=1, le=1024, description="Requests that read an expert.")
+    path: Literal["direct", "mmap"] = Field(
+        default="direct",
+        description="Reads of the engine's own, or page faults of a mapped file.",
+    )
+    chunk: Annotated[Bytes, Field(gt=0)] | None = Field(
+        default=None,
+        description="An expert's copy to the GPU follows its read in chunks of so many bytes; by "
+        "default it waits for the whole.",
+    )
+
+    @field_validator("capacity")
+    @classmethod
+    def _of_all_layers(cls, capacity: ExpertCapacity) -> ExpertCapacity:
+        if capacity.kind == "slots":
+            what = "is of a GPU's layers; the host's room is one for all of them"
+            raise ValueError(f"'{capacity}' {what}: write '48 GiB', '50 %', 'auto' or 'all'")
+        return capacity
+
+
 class Experts(Params):
     """Where experts live, and how they are computed."""
 
@@ -118,6 +149,10 @@ class Experts(Params):
         default=OnCpu(),
         description="MoE layers whose experts the host holds and computes; 'capacity' is that of "
         "the others.",
+    )
+    host: HostMemory = Field(
+        default_factory=HostMemory,
+        description="Host memory, where it does not hold all experts: the rest is in storage.",
     )
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
         cache_policies, "lru", "Which resident expert makes room for a missing one."

@@ -182,8 +182,8 @@ def _least(whole: Built, least: int | None) -> str:
     layers, there = len(whole.case.model.moe_layers), whole.hardware.host_memory_bytes
     step = with_layers_on_cpu(whole, least or layers)
     if least is None:
-        needed, limit = step.total.max() / 1e9, whole.limit_bytes / 1e9
-        return f"the GPU needs {needed:.1f} of {limit:.1f} GB even with all experts on the CPU"
+        fullest, limit = int(step.total.max()) / 1e9, whole.limit_bytes / 1e9
+        return f"the GPU needs {fullest:.1f} of {limit:.1f} GB even with all experts on the CPU"
     needed, has = step.host / 1e9, there / 1e9
     what = f"with the experts of the fewest layers on the CPU that the GPU allows, {least} of"
     return f"{what} {layers}, the host needs {needed:.1f} GB for them, and has {has:.1f} GB"

@@ -124,8 +124,9 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
     assert numbers[2].startswith("host.speed: is not a known key; allowed: core_rate, cores")
     several = wrong(gpu="rtx-390", host={"base": HOST, "cores": 0}, link="pcie9")
     assert [what.partition(":")[0] for what in several] == ["gpu", "host.cores", "link"]
+    allowed = "base, gpu, host, link, peers, storage"
     assert wrong(gpus="rtx-3090") == [
-        "gpus: is not a known key; allowed: base, gpu, host, link, peers, storage; did you mean 'gpu'?"
+        f"gpus: is not a known key; allowed: {allowed}; did you mean 'gpu'?"
     ]
     assert wrong(gpu=["rtx-3090"])[0].endswith("a name, or keys with numbers, is expected")
     assert wrong(gpu="rtx-3090")[0].startswith("host: is missing; write one ('moesim list hosts')")

@@ -109,7 +109,7 @@ def test_a_single_point_is_not_cut_off(tmp_path: Path) -> None:
         made[f"{side}_{column}"] = factor * made[column]
     with drawn(figure, made) as sheet:
         (axes,) = sheet.axes
-        assert axes.get_ylim()[1] >= 1.015 * np.max(axes.lines[0].get_ydata())
+        assert axes.get_ylim()[1] >= 1.015 * np.asarray(axes.lines[0].get_ydata(), float).max()
 
 
 def test_of_many_without_memory_those_that_ran_are_named() -> None:

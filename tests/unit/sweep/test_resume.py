@@ -23,7 +23,7 @@ from moesim.sweep.point import Work
 from tests.unit.sweep.evaluations import EXPERIMENT, Counted, points
 
 SCRIPT = Path(__file__).with_name("sweep_process.py")
-COUNT, SECONDS = 24, 0.05
+COUNT, SECONDS = 60, 0.05
 
 
 def start(out: Path, markers: Path) -> subprocess.Popen[bytes]:

@@ -16,6 +16,8 @@ from moesim.engine.replay.clock.records import (
     LAUNCH_EXPERTS,
     MOE,
     PASSES,
+    READS,
+    STORAGE,
     TABLE,
     WEIGHTS,
     WORKS,
@@ -27,6 +29,8 @@ from moesim.runtime.compiled import record, types
 _INT, _BOOL = types.int64, types.boolean
 _TUPLE: Any = types.UniTuple
 _PAIR = _TUPLE(_INT, 2)
+LAYER_BUFFERS = 2
+"""One layer is copied while another computes."""
 SPAN = record(Span, *[_INT] * len(Span._fields))
 
 
@@ -64,6 +68,98 @@ def play_launch(
     return time, cursor
 
 
+@inlined(_INT(FIXED, WORKS, GPUS, _INT, _INT, _INT, _INT))
+def reads_begin(fixed: Any, works: Any, gpus: Any, moe: int, g: int, k: int, p: int) -> int:
+    """When the drive turns to the reads of work ``k``, behind those of lower GPUs, and not before
+    these knew their counts; then it is free behind them.
+    """
+    node = fixed.node[g]
+    begin = max(gpus.drive[node], gpus.known[g])
+    number = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
+    gpus.drive[node] = begin + number * fixed.read_busy[moe]
+    return int(begin)
+
+
+@inlined(_INT(FIXED, _INT, _INT, _INT))
+def read_end(fixed: Any, moe: int, begin: int, read: int) -> int:
+    """When ``read`` of those that ``begin`` then is in host memory; -1 without one."""
+    if read < 0:
+        return -1
+    return int(begin + (read + 1) * fixed.read_busy[moe] + fixed.read_after[moe])
+
+
+@inlined(_INT(FIXED, READS, _INT, _INT, _INT, _INT))
+def after_read(fixed: Any, reads: Any, moe: int, begun: int, copy: int, start: int) -> int:
+    """``start`` of a copy, but not before it may follow its read, of those that have ``begun`` then
+    (-1: nothing is read).
+    """
+    if begun < 0 or reads.copy[copy] < 0:
+        return start
+    return int(max(start, read_end(fixed, moe, begun, reads.copy[copy]) - fixed.read_lead[moe]))
+
+
+@inlined(_INT(FIXED, WORKS, _INT, _INT, _INT, _INT, SPAN))
+def launch_has(
+    fixed: Any, works: Any, moe: int, begun: int, launch: int, copy: int, span: Any
+) -> int:
+    """When host memory has what ``launch`` reads and its copies, from ``copy`` on, bring; -1 where
+    nothing of it is read.
+    """
+    last = works.reads.launch[launch]
+    while copy < span.last and works.copy_launch[copy] == launch - span.low:
+        last = max(last, works.reads.copy[copy])
+        copy += 1
+    return read_end(fixed, moe, begun, last)
+
+
+@inlined(_TUPLE(_INT, 3)(FIXED, WORKS, GPUS, *[_INT] * 6, SPAN, _BOOL))
+def play_copies(
+    fixed: Any, works: Any, gpus: Any, moe: int, g: int, begun: int, launch: int, copy: int,
+    copied: int, span: Any, decides: bool,
+) -> tuple[int, int, int]:  # fmt: skip
+    """The copies of ``launch`` from ``copy`` on, behind one that ends at ``copied``, of what is
+    read from ``begun`` on; returns the next copy, the end of the last one of all, and of these (-1
+    without one).
+    """
+    now, last = gpus.known[g], -1
+    while copy < span.last and works.copy_launch[copy] == launch - span.low:
+        issued = works.copy_issued[copy] if decides else now + (copy - span.first + 1) * fixed.copy
+        start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
+        start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
+        start = after_read(fixed, works.reads, moe, begun, copy, start)
+        copied = last = start + fixed.copy_ns[moe]
+        copy += 1
+    return copy, copied, last
+
+
+@inlined(_INT(FIXED, WORKS, GPUS, TABLE, *[_INT] * 6))
+def host_has(
+    fixed: Any, works: Any, gpus: Any, charged: Any, moe: int, g: int, k: int, p: int, begun: int,
+    cursor: int,
+) -> int:  # fmt: skip
+    """The host begins when it has all experts that it computes; returns the new cursor."""
+    there = read_end(fixed, moe, begun, works.reads.host[k, p])
+    gpus.ready[g] = max(gpus.ready[g], there)
+    return charge(charged, g, STORAGE, cursor, there)
+
+
+@inlined(_TUPLE(_INT, 3)(FIXED, GPUS, TABLE, _INT, _INT, SPAN, _INT, _INT))
+def wait_for_whole(
+    fixed: Any, gpus: Any, charged: Any, g: int, moe: int, span: Any, time: int, cursor: int
+) -> tuple[int, int, int]:
+    """A layer that is copied whole is there before its launches; returns the new time and cursor,
+    and the end of the last copy.
+    """
+    copied, arrived, now = gpus.copied[g], gpus.coming[g, moe], gpus.known[g]
+    for one in range(1, span.issues + 1 if arrived < 0 else 1):
+        issued = now + one * fixed.copy
+        start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
+        copied = arrived = start + fixed.copy_ns[moe]
+    gpus.coming[g, moe] = -1
+    time = max(time, arrived)
+    return time, charge(charged, g, WEIGHTS, cursor, time), copied
+
+
 @inlined(_PAIR(GPUS, TABLE, _INT, _INT, _INT, _INT))
 def wait_for_coming(
     gpus: Any, charged: Any, g: int, moe: int, time: int, cursor: int
@@ -75,14 +171,18 @@ def wait_for_coming(
     return time, charge(charged, g, WEIGHTS, cursor, time)
 
 
-@inlined(_INT(FIXED, GPUS, _INT, _INT, SPAN, _INT, _INT))
-def copy_behind(fixed: Any, gpus: Any, g: int, moe: int, span: Any, first: int, copied: int) -> int:
-    """Copies from ``first`` on, which no launch needs, behind one that ends at ``copied``; returns
-    the end of the last one.
+@inlined(_INT(FIXED, GPUS, READS, _INT, _INT, _INT, SPAN, _INT, _INT))
+def copy_behind(
+    fixed: Any, gpus: Any, reads: Any, begun: int, g: int, moe: int, span: Any, first: int,
+    copied: int,
+) -> int:  # fmt: skip
+    """Copies from ``first`` on, which no launch needs, behind one that ends at ``copied``, of what
+    is read from ``begun`` on; returns the end of the last one.
     """
     for copy in range(first, span.last):
-        issued = gpus.known[g] + (copy - span.first + 1) * fixed.copy
-        gpus.coming[g, moe] = copied = max(issued, copied) + fixed.copy_ns[moe]
+        start = max(gpus.known[g] + (copy - span.first + 1) * fixed.copy, copied)
+        start = after_read(fixed, reads, moe, begun, copy, start)
+        gpus.coming[g, moe] = copied = start + fixed.copy_ns[moe]
     return copied
 
 
@@ -123,3 +223,12 @@ def stream_next(fixed: Any, passes: Any, works: Any, gpus: Any, p: int, g: int) 
         start = max(gpus.time[g], gpus.copied[g])
         gpus.coming[g, moe] = gpus.copied[g] = start + copies * fixed.copy_ns[moe]
         return
+
+
+@inlined(types.void(FIXED, PASSES, WORKS, GPUS, _INT))
+def stream_first(fixed: Any, passes: Any, works: Any, gpus: Any, p: int) -> None:
+    """Queue the copies of the first layers of a pass that are copied whole."""
+    for g in range(len(gpus.time)):
+        gpus.to_stream[g] = 0
+        for _ in range(LAYER_BUFFERS):
+            stream_next(fixed, passes, works, gpus, p, g)

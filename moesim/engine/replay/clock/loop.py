@@ -9,13 +9,17 @@ import numpy as np
 
 from moesim.engine.replay.clock.experts import (
     SPAN,
-    after_victim,
     copy_behind,
-    copy_start,
     end_experts,
+    host_has,
+    launch_has,
+    play_copies,
     play_launch,
+    reads_begin,
+    stream_first,
     stream_next,
     wait_for_coming,
+    wait_for_whole,
 )
 from moesim.engine.replay.clock.records import (
     FILLED,
@@ -23,7 +27,7 @@ from moesim.engine.replay.clock.records import (
     GPUS,
     MOE,
     PASSES,
-    WEIGHTS,
+    STORAGE,
     WORKS,
     Gpus,
     Span,
@@ -40,9 +44,6 @@ from moesim.engine.replay.clock.steps import (
 )
 from moesim.runtime.compiled import BUILT_IN, types
 
-LAYER_BUFFERS = 2
-"""One layer is copied while another computes."""
-
 
 def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
     """The clock of works that ``work_of`` gives; ``decides``: it decides them then, and copies run
@@ -55,13 +56,12 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         """Play the passes of a chunk; from ``undecided`` on it is for ``work_of``."""
         number, streams, reads = len(gpus.time), len(works.streamed) > 0, len(works.read_ns) > 0
+        stores = len(works.reads.steps) > 0
         for p in range(len(passes.runs)):
             charged = filled.charges[p]
             begin_pass(gpus, filled.starts, p)
-            for g in range(number if streams and fixed.streams_ahead else 0):
-                gpus.to_stream[g] = 0
-                for _ in range(LAYER_BUFFERS):
-                    stream_next(fixed, passes, works, gpus, p, g)
+            if streams and fixed.streams_ahead:
+                stream_first(fixed, passes, works, gpus, p)
             for m in range(len(passes.plan)):
                 if not passes.runs[p, m]:
                     continue
@@ -71,38 +71,38 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
                     continue
                 reach_experts(fixed, passes, gpus, filled, charged, p, m)
                 for g in range(number):
-                    k, now, copy_ns = moe * number + g, gpus.known[g], fixed.copy_ns[moe]
+                    k = moe * number + g
                     span = work_of(fixed, works, gpus, undecided, decide, first_of, k, p)
                     low, copied, copy, ahead = span.low, gpus.copied[g], span.first, -1
+                    begun = reads_begin(fixed, works, gpus, moe, g, k, p) if stores else -1
                     time, cursor = max(gpus.ready[g], gpus.free[g]), gpus.cursor[g]
                     if streams and works.streamed[k, p]:
-                        ahead, arrived = gpus.coming[g, moe], gpus.coming[g, moe]
-                        for one in range(1, span.issues + 1 if ahead < 0 else 1):
-                            issued = now + one * fixed.copy
-                            start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
-                            copied = arrived = start + copy_ns
-                        copy, gpus.coming[g, moe] = span.last, -1
-                        time = max(time, arrived)
-                        cursor = charge(charged, g, WEIGHTS, cursor, time)
+                        ahead, copy = gpus.coming[g, moe], span.last
+                        time, cursor, copied = wait_for_whole(
+                            fixed, gpus, charged, g, moe, span, time, cursor
+                        )
                     elif gpus.coming[g, moe] >= 0 and span.high > low:
                         time, cursor = wait_for_coming(gpus, charged, g, moe, time, cursor)
                     for launch in range(low, span.high):
                         arrived = works.there[launch] if decides else -1
-                        while copy < span.last and works.copy_launch[copy] == launch - low:
-                            if decides:
-                                issued = works.copy_issued[copy]
-                            else:
-                                issued = now + (copy - span.first + 1) * fixed.copy
-                            start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
-                            start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
-                            copied = arrived = start + copy_ns
-                            copy += 1
+                        if stores:
+                            there = launch_has(fixed, works, moe, begun, launch, copy, span)
+                            time = max(time, there)
+                            cursor = charge(charged, g, STORAGE, cursor, there)
+                        copy, copied, last = play_copies(
+                            fixed, works, gpus, moe, g, begun, launch, copy, copied, span, decides
+                        )
+                        arrived = max(arrived, last)
                         time, cursor = play_launch(
                             charged, g, time, cursor, arrived, works.kernel_ns[launch],
                             works.read_ns[launch] if reads else 0,
                         )  # fmt: skip
                         gpus.launch_end[launch - low] = time
-                    gpus.copied[g] = copy_behind(fixed, gpus, g, moe, span, copy, copied)
+                    gpus.copied[g] = copy_behind(
+                        fixed, gpus, works.reads, begun, g, moe, span, copy, copied
+                    )
+                    if stores:
+                        cursor = host_has(fixed, works, gpus, charged, moe, g, k, p, begun, cursor)
                     if ahead >= 0:
                         gpus.time[g] = time
                         stream_next(fixed, passes, works, gpus, p, g)
@@ -137,8 +137,9 @@ play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[t
 """The clock of works that are decided beforehand."""
 
 
-def new_gpus(gpus: int, layers: int) -> Gpus:
+def new_gpus(gpus: int, layers: int, nodes: int) -> Gpus:
     """The clocks before the first pass."""
     flat = [np.zeros(gpus, np.int64) for _ in range(8)]
     rest: list[Any] = [np.full((gpus, layers), -1), np.zeros(0, np.int64)]
+    rest.append(np.zeros(nodes, np.int64))
     return Gpus(*flat, *rest)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from moesim.runtime.compiled import record, types
 from moesim.trace.routing import Phase
 
-ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU = range(8)
+ATTENTION, GATE, DISPATCH, EXPERTS, HOST, WEIGHTS, BARRIER, CPU, STORAGE = range(9)
 """Places in ``CHARGES``."""
 DECODE, ENCODE = int(Phase.DECODE), int(Phase.ENCODE)
 MOE, FIRST_STAGE = range(2)
@@ -29,7 +29,8 @@ class Fixed(NamedTuple):
     ``exchange`` of counts; ``agrees``: GPUs agree on a capacity; ``gathers``: the
     ``dispatch`` of passes comes in place of the exchange. ``copy_ns`` int64[MoE layers] of an
     expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x gpus]:
-    kernels that the host launches in every pass, -1: the launches.
+    kernels that the host launches in every pass, -1: the launches. ``read_*`` int64[MoE layers] as
+    ``ReadTimes``, empty where nothing is read; ``node`` int64[gpus] of each GPU.
     """
 
     hosts: Any
@@ -44,6 +45,10 @@ class Fixed(NamedTuple):
     copy_ns: Any
     wait_ns: Any
     always: Any
+    read_busy: Any
+    read_after: Any
+    read_lead: Any
+    node: Any
 
 
 class Passes(NamedTuple):
@@ -64,7 +69,8 @@ class Passes(NamedTuple):
 
 class Works(NamedTuple):
     """What is to do of each work, (MoE layer, GPU), as in ``chunk.Work``; ``*_base`` int64[works]:
-    where its part begins. ``hosted`` int64[works, passes] ns of the host's experts. ``there``: when
+    where its part begins. ``hosted`` int64[works, passes] ns of the host's experts; ``reads`` as
+    ``StorageReads``. ``there``: when
     what was in flight arrives, by launch, and ``copy_issued``, where the clock decides; then there
     is one work at a time. Without rows or elements where nothing is read over the link, streamed or
     hosted.
@@ -82,6 +88,20 @@ class Works(NamedTuple):
     copy_issued: Any
     streamed: Any
     hosted: Any
+    reads: Any
+
+
+class StorageReads(NamedTuple):
+    """What works read from storage, without elements where host memory holds all experts:
+    ``steps`` int64[works, passes + 1] offsets by pass; of the reads of a pass, counted from 0, the
+    last that a ``copy`` waits for, a ``launch``, and the ``host``'s experts int64[works, passes];
+    -1 none.
+    """
+
+    steps: Any
+    copy: Any
+    launch: Any
+    host: Any
 
 
 class Gpus(NamedTuple):
@@ -89,7 +109,8 @@ class Gpus(NamedTuple):
     which it is charged, the ``host``'s time, when the copy engine is free (``copied``). In a layer:
     when its counts are ``known``, when the GPU is ``free`` of the shared expert, when its rows are
     ``ready``; the next layer ``to_stream`` and the end of copies that are ``coming`` int64[gpus,
-    MoE layers], -1 without; ``launch_end`` int64[launches].
+    MoE layers], -1 without; ``launch_end`` int64[launches]; when each node's ``drive``
+    int64[nodes] is free.
     """
 
     time: Any
@@ -102,6 +123,7 @@ class Gpus(NamedTuple):
     to_stream: Any
     coming: Any
     launch_end: Any
+    drive: Any
 
 
 class Filled(NamedTuple):
@@ -131,8 +153,9 @@ class Span(NamedTuple):
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
-FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, FLAT)
+FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
-WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE)
-GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT)
+READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE)
+WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE, READS)
+GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

@@ -9,7 +9,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.counts import Counts
 from moesim.engine.replay.callback import DRAW, Callback
 from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Passes, Works
-from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, priced_of
+from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED, priced_of
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.prefetch.arrays import Undecided
 from moesim.engine.replay.prefetch.beside import BesidePrices
@@ -45,6 +45,7 @@ class Prefetching:
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
             decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
+            NO_READS,
         )  # fmt: skip
         self.most_launches = len(decided.kernel_ns)
         self.launches = LaunchPrices(self.program.work)

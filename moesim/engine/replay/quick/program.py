@@ -16,7 +16,15 @@ from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.replay.clock.records import Works
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.flat import NO_ROWS, NONE, NONE_STREAMED, Played, Priced, priced_of
+from moesim.engine.replay.flat import (
+    NO_READS,
+    NO_ROWS,
+    NONE,
+    NONE_STREAMED,
+    Played,
+    Priced,
+    priced_of,
+)
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.ones import OnesLaunches
@@ -32,6 +40,7 @@ def is_quick(case: Case) -> bool:
     return (
         case.policy.scope == "layer"
         and type(case.miss) is Load
+        and case.host_cache is None
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and not case.placement.has_replicas
@@ -87,7 +96,7 @@ class QuickProgram:
         works = Works(
             decided.launch_base, decided.step_launches, kernel_ns, NONE, NONE,
             decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE,
-            NONE_STREAMED, NO_ROWS,
+            NONE_STREAMED, NO_ROWS, NO_READS,
         )  # fmt: skip
         passed = priced.passes(self.case, phase, dispatch, combine)
         return Played(passed, works, int(decided.most_launches[0]), priced.charges)

@@ -34,6 +34,7 @@ from moesim.engine.replay.clock.records import (
     Works,
 )
 from moesim.engine.replay.clock.steps import begin_pass, charge, end_pass, meet
+from moesim.engine.replay.flat import NO_READS
 
 NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
 
@@ -42,7 +43,8 @@ def fixed(**given: Any) -> Fixed:
     """Nothing takes time but what is ``given``."""
     none: dict[str, Any] = dict.fromkeys(Fixed._fields, 0)
     arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": NO_FLAT, "hosts": NO_TABLE}
-    return Fixed(**none | arrays | given)
+    flat = dict.fromkeys(("read_busy", "read_after", "read_lead", "node"), NO_FLAT)
+    return Fixed(**none | arrays | flat | given)
 
 
 def host_row(column: int, time: int) -> NDArray[np.int64]:
@@ -63,12 +65,14 @@ def works(**given: Any) -> Works:
     """As many arrays without elements, but those that are ``given``."""
     tables, mask = ("step_launches", "step_copies", "hosted"), np.zeros((0, 0), np.bool_)
     none: dict[str, Any] = dict.fromkeys(Works._fields, NO_FLAT)
-    return Works(**none | dict.fromkeys(tables, NO_TABLE) | {"streamed": mask} | given)
+    return Works(
+        **none | dict.fromkeys(tables, NO_TABLE) | {"streamed": mask, "reads": NO_READS} | given
+    )
 
 
 def gpus(number: int, layers: int = 1, **given: list[int]) -> Gpus:
     """Clocks at 0, but for what is ``given``."""
-    return new_gpus(number, layers)._replace(
+    return new_gpus(number, layers, 1)._replace(
         **{name: np.array(values, np.int64) for name, values in given.items()}
     )
 

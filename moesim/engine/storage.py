@@ -1,0 +1,170 @@
+"""What a run reads from storage: which experts are not in host memory, and what a read takes."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Chunk, Work
+from moesim.engine.counts import HOST_HITS, STORAGE_READS
+from moesim.engine.provenance import Provenance
+from moesim.engine.residencies import usage_of
+from moesim.engine.routing import Routing
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.host_cache import HostCache, Reads
+from moesim.memory.host_residency import HostResidency
+from moesim.model.spec import FfnSpec
+
+Key = tuple[int, int]
+"""A MoE layer and a GPU."""
+
+
+class ReadTimes(NamedTuple):
+    """Of one expert of each MoE layer, int64[MoE layers] in ns: how long its read keeps the drive
+    from others, how long ``after`` that its last byte is there, and how long before that its copy
+    may begin (``lead``), which follows the read chunk by chunk.
+    """
+
+    busy: Ints
+    after: Ints
+    lead: Ints
+
+
+NO_READS = ReadTimes(*np.zeros((3, 0), np.int64))
+
+
+def read_times(case: Case) -> ReadTimes:
+    """Those of ``case``, none where host memory holds all experts."""
+    if (cache := case.host_cache) is None:
+        return NO_READS
+    times: dict[FfnSpec, tuple[int, int, int]] = {}
+    layers = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
+    for expert in layers:
+        if expert not in times:
+            times[expert] = _times(case, cache, expert)
+    return ReadTimes(*np.array([times[expert] for expert in layers], np.int64).T.copy())
+
+
+def _times(case: Case, cache: HostCache, expert: FfnSpec) -> tuple[int, int, int]:
+    shape, software = (expert.bytes, cache.requests, cache.mapped), case.software
+    busy = int(case.prices.price("storage_read", *shape, True)[()])
+    alone = int(case.prices.price("storage_read", *shape, False)[()])
+    copies = software.copies_per_expert(expert)
+    copy = case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+    chunks = -(-expert.bytes // cache.chunk) if cache.chunk else 1
+    return busy, alone - busy, min(busy, copy) * (chunks - 1) // chunks
+
+
+class _Needs(NamedTuple):
+    """What a work wants from host memory: by copy, by expert of the host and by expert that a
+    launch reads over the link, the pass and the logical expert of each; ``launches`` of the last.
+    """
+
+    copies: tuple[Ints, Ints]
+    hosted: tuple[Ints, Ints]
+    linked: tuple[Ints, Ints]
+    launches: Ints
+
+
+class Storage:
+    """Decides the reads of a run with a ``host_cache``, chunk by chunk."""
+
+    def __init__(self, case: Case, routing: Routing, cache: HostCache) -> None:
+        self.case, self.routing, self.cache = case, routing, cache
+        self.gpus, self.times = case.gpus // case.nodes, read_times(case)
+        layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
+        usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+        steps, initial = len(layers) * self.gpus, case.initial
+        name = zlib.crc32(b"host_cache.random")
+        self.hosts = [
+            HostResidency(
+                cache, usage, steps, np.random.default_rng([case.seed, name, node]), initial
+            )
+            for node in range(case.nodes)
+        ]
+        self.reads = np.zeros(len(layers), np.int64)
+
+    def fill(self, chunk: Chunk) -> None:
+        """Add the reads of ``chunk`` to its works and their counts."""
+        needs = {key: self._needs(key, work) for key, work in chunk.work.items()}
+        for node, host in enumerate(self.hosts):
+            gpus = range(node * self.gpus, (node + 1) * self.gpus)
+            mine = {key: one for key, one in needs.items() if key[1] in gpus}
+            for key, reads in self._reads(host, gpus, mine, chunk).items():
+                work, number = chunk.work[key], np.diff(reads.steps)
+                work.laid.counts[:, HOST_HITS] = reads.hits
+                work.laid.counts[:, STORAGE_READS] = number
+                self.reads[key[0]] += number.sum()
+                chunk.work[key] = replace(work, reads=reads)
+
+    def settle(self, provenance: Provenance) -> None:
+        """Count what the prices of reads rest on."""
+        for layer, number in zip(self.routing.moe_layers, self.reads.tolist(), strict=True):
+            assert layer.moe is not None
+            shape = (layer.moe.expert.bytes, self.cache.requests, self.cache.mapped, True)
+            price = self.case.prices.price("storage_read", *shape)
+            provenance.add("storage_read", np.atleast_1d(price), *shape, times=number)
+
+    def _needs(self, key: Key, work: Work) -> _Needs:
+        laid, one = work.laid, work.activations
+        logical = self.case.placement.logical[key[0]][self.routing.local[key[1]]]
+        linked = self.case.miss.flags.over_link[one.form[laid.on_gpu]]
+        launch = np.searchsorted(laid.starts, np.flatnonzero(linked), side="right") - 1
+        passes = [_passes(offsets) for offsets in (laid.step_copies, laid.step_hosted)]
+        of_launch = _passes(laid.step_launches)
+        return _Needs(
+            (passes[0], logical[laid.copied]),
+            (passes[1], logical[one.expert[laid.hosted]]),
+            (of_launch[launch], logical[one.expert[laid.on_gpu[linked]]]),
+            launch,
+        )
+
+    def _reads(
+        self, host: HostResidency, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
+    ) -> dict[Key, Reads]:
+        """The reads of the works of one node."""
+        layers, width = len(self.routing.moe_layers), self.routing.logical
+
+        def codes(key: Key, of: tuple[Ints, Ints]) -> Ints:
+            step = (of[0] * layers + key[0]) * len(gpus) + key[1] - gpus.start
+            code: Ints = step * width + of[1]
+            return code
+
+        asked = [codes(key, part) for key, one in needs.items() for part in one[:3]]
+        every = np.unique(np.concatenate(asked))
+        steps = chunk.passes * layers * len(gpus)
+        offsets = np.searchsorted(every, np.arange(steps + 1) * width)
+        in_pool = every // width // len(gpus) % layers * width + every % width
+        hits = host.hits(ActiveExperts(offsets, in_pool))
+        before = np.concatenate(([0], np.cumsum(~hits)))
+        number = np.where(hits, -1, before[:-1] - before[offsets[every // width]])
+        shape = (chunk.passes, layers, len(gpus))
+        reads, wanted = np.diff(before[offsets]).reshape(shape), np.diff(offsets).reshape(shape)
+        found = {}
+        for key, one in needs.items():
+            here = (slice(None), key[0], key[1] - gpus.start)
+            of = [number[np.searchsorted(every, codes(key, part))] for part in one[:3]]
+            work = chunk.work[key]
+            found[key] = Reads(
+                np.concatenate(([0], np.cumsum(reads[here]))),
+                wanted[here] - reads[here],
+                of[0],
+                _last(of[2], one.launches, len(work.laid.starts)),
+                _last(of[1], one.hosted[0], chunk.passes),
+            )
+        return found
+
+
+def _passes(offsets: Ints) -> Ints:
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def _last(numbers: Ints, places: Ints, count: int) -> Ints:
+    """The largest of the ``numbers`` at each of ``count`` places; -1 without one."""
+    last = np.full(count, -1, np.int64)
+    np.maximum.at(last, places, numbers)
+    return last

@@ -1,0 +1,69 @@
+"""Host memory as a cache, as an experiment asks for it."""
+
+from __future__ import annotations
+
+from moesim.config.errors import InputError
+from moesim.config.registry import kind_of
+from moesim.engine.case import Case
+from moesim.experiment.schema.experiment import HostMemory
+from moesim.hardware import HardwareProfile
+from moesim.hardware.operations.copies.storage_read import NO_STORAGE
+from moesim.memory.footprint import Footprint, expert_bytes
+from moesim.memory.host_cache import HostCache
+from moesim.memory.policy import THIS_LAYER
+from moesim.memory.policy_reads import reads_of
+
+SYSTEM_BYTES = 4 << 30
+"""What 'auto' leaves to the operating system and the engine: a prior."""
+
+
+def host_cache_of(
+    case: Case, room: HostMemory, hardware: HardwareProfile, without: Footprint
+) -> HostCache | None:
+    """The cache that ``room`` asks for, ``without`` which the host needs what that says; None where
+    all experts are in host memory, or on the GPU.
+
+    A slot holds an expert of any layer, so it is as large as the largest. Raises InputError where
+    the machine has no storage, or too little.
+    """
+    if room.capacity.kind == "all" or not case.offloaded:
+        return None
+    sizes = expert_bytes(case.model)
+    experts = [layer.moe.experts for layer in case.model.moe_layers if layer.moe]
+    slots = _slots(room, max(sizes), sum(experts), hardware.host_memory_bytes - without.host)
+    if slots >= sum(experts):
+        return None
+    _check_policy(case, room)
+    _check(hardware, sum(size * number for size, number in zip(sizes, experts, strict=True)))
+    chunk = None if room.chunk is None else int(room.chunk)
+    return HostCache(slots, room.policy, room.reads, room.path == "mmap", chunk)
+
+
+def _slots(room: HostMemory, size: int, experts: int, left: int) -> int:
+    match room.capacity.kind:
+        case "bytes":
+            slots = int(room.capacity.amount) // size
+        case "fraction":
+            slots = int(room.capacity.amount * experts + 1e-9)
+        case _:
+            slots = (left - SYSTEM_BYTES) // size
+    return max(1, slots)
+
+
+def _check_policy(case: Case, room: HostMemory) -> None:
+    """A policy that reads the layer at hand has one step a layer, and a node's GPUs have each
+    their own.
+    """
+    policy = type(room.policy)
+    if case.gpus > case.nodes and THIS_LAYER in (reads_of(policy).rows or ()):
+        what = f"'{kind_of(policy)}' reads the layer at hand, which is of one GPU a node"
+        raise InputError(f"experts.host.policy: {what}; write lru or lfu_decay")
+
+
+def _check(hardware: HardwareProfile, needed: int) -> None:
+    drive = hardware.host.storage
+    if drive is None:
+        raise InputError(NO_STORAGE)
+    if needed > drive.capacity.value:
+        what = f"holds {drive.capacity.value / 1e9:.0f} GB, and the experts have"
+        raise InputError(f"hardware.storage: it {what} {needed / 1e9:.0f} GB; take a larger one")

@@ -1,0 +1,37 @@
+"""Host memory as a cache of the experts that storage holds: what it is, and what it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from moesim.memory.activations import Ints
+from moesim.memory.policy import CachePolicy
+
+
+@dataclass(frozen=True)
+class HostCache:
+    """The ``slots`` of a node's host for experts of all layers, and how what is missing is read:
+    each expert in so many ``requests``, by page faults (``mapped``) or directly; a copy may follow
+    the read in chunks of ``chunk`` bytes, else it waits for the whole.
+    """
+
+    slots: int
+    policy: CachePolicy
+    requests: int = 1
+    mapped: bool = False
+    chunk: int | None = None
+
+
+class Reads(NamedTuple):
+    """What a MoE layer on a GPU reads from storage: ``steps`` int64[passes + 1] offsets of its
+    reads by pass; by pass how many of its needs were ``hits`` of the host. Which read of its pass,
+    counted from 0, is the last that a copy waits for (``copy`` int64[copies]), a launch (``launch``
+    int64[launches]), and the host's experts (``host`` int64[passes]); -1: none.
+    """
+
+    steps: Ints
+    hits: Ints
+    copy: Ints
+    launch: Ints
+    host: Ints

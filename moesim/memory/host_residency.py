@@ -1,0 +1,50 @@
+"""Which experts are in host memory, where that is a cache: state without a clock."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.memory.activations import ActiveExperts, Ints
+from moesim.memory.host_cache import HostCache
+from moesim.memory.residency import Given, LayerCache
+
+
+class HostResidency:
+    """The cache of one node's host, asked step by step: (pass, MoE layer, GPU) in order.
+
+    ``usage`` int64[experts of all layers]: how often each is chosen in the part of the trace from
+    which policies learn. ``steps``: how many a pass has.
+    """
+
+    def __init__(
+        self,
+        cache: HostCache,
+        usage: Ints,
+        steps: int,
+        stream: np.random.Generator,
+        initial: Literal["empty", "most_used"],
+    ) -> None:
+        self._stream = stream if cache.policy.draws else None
+        most_used = np.argsort(-usage, kind="stable")[: cache.slots]
+        self._cache = LayerCache(
+            cache.policy,
+            cache.slots,
+            usage,
+            serial=True,
+            resident_first=False,
+            layers=steps,
+            given=Given(resident=most_used if initial == "most_used" else None),
+        )
+
+    def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]:
+        """Of each of the ``needs`` of the coming steps, whether it is in host memory; the others
+        are read into it.
+        """
+        if self._stream is not None:
+            more = self._stream.random(len(needs.experts))
+            self._cache.draws = np.concatenate((self._cache.draws, more))
+        hits: NDArray[np.bool_] = self._cache.decide(needs).hit
+        return hits

@@ -1,0 +1,93 @@
+"""Host memory that does not hold all experts, and the drive below it (docs/semantics.md)."""
+
+from __future__ import annotations
+
+import zlib
+
+from .reference_cache import Drawn
+from .reference_misses import SKIP
+from .reference_placement import physical_experts
+from .reference_policies import POLICIES, Arrival, Expert
+from .reference_words import Activation, Config, Model, Prices
+
+
+class Host:
+    """One node's host memory: whole experts of all layers, and a drive that reads one behind the
+    other.
+    """
+
+    def __init__(
+        self, config: Config, model: Model, prices: Prices, node: int, usage: dict[Expert, int]
+    ) -> None:
+        assert config.host_slots is not None
+        self.config, self.model, self.slots = config, model, config.host_slots
+        experts = [(m, e) for m in range(len(model.moe_layers)) for e in range(model.experts)]
+        self.resident: set[Expert] = set()
+        if config.initial == "most_used":
+            self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
+        each = config.gpus // config.nodes
+        self.gpus = range(node * each, (node + 1) * each)
+        steps = [(m, g) for m in range(len(model.moe_layers)) for g in self.gpus]
+        self.policy = POLICIES[config.host_policy](
+            config, experts, slots=self.slots, resident=sorted(self.resident), usage=usage,
+            uses={e: [] for e in experts},
+            uniform=Drawn([config.seed, zlib.crc32(b"host_cache.random"), node]),
+            layers=list(range(len(steps))),
+        )  # fmt: skip
+        self.now = self.free = self.hits = self.reads = 0
+        shape = (model.expert_bytes, config.reads, config.mapped)
+        self.busy = prices.storage_read_ns(*shape, True)
+        self.after = prices.storage_read_ns(*shape, False) - self.busy
+        software = config.software
+        copy = prices.copy_ns(
+            model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
+        )
+        chunks = -(-model.expert_bytes // config.read_chunk) if config.read_chunk else 1
+        self.lead = min(self.busy, copy) * (chunks - 1) // chunks
+
+    def layer(self, step: int, m: int, g: int, activations: list[Activation], known: int) -> None:
+        """What the misses of a layer on one GPU want from host memory, which is read where it is
+        not there.
+        """
+        held = physical_experts(m, self.model, self.config)
+        wanted = sorted(
+            {(m, held[one.expert]) for one in activations if one.missed and one.place != SKIP}
+        )
+        self.free = max(self.free, known)
+        there: dict[Expert, int | None] = {}
+        for place, expert in enumerate(wanted):
+            there[expert] = self.fetch(step, m, g, expert, wanted, place)
+        for one in activations:
+            if one.missed and one.place != SKIP:
+                one.read = there[m, held[one.expert]]
+
+    def fetch(
+        self, step: int, m: int, g: int, expert: Expert, wanted: list[Expert], place: int
+    ) -> int | None:
+        """When an expert that is not in memory is; None where it is."""
+        hit = expert in self.resident
+        layer = m * len(self.gpus) + g - self.gpus.start
+        arrival = Arrival(self.now, step, layer, expert, hit, 0)
+        self.policy.seen(arrival)
+        victim = None
+        if not hit:
+            if len(self.resident) == self.slots:
+                victim = self.victim(wanted, place, arrival)
+                self.resident.remove(victim)
+            self.resident.add(expert)
+        self.policy.ended(arrival, victim)
+        self.now += 1
+        self.hits += hit
+        if hit:
+            return None
+        self.reads += 1
+        self.free += self.busy
+        return self.free + self.after
+
+    def victim(self, wanted: list[Expert], place: int, arrival: Arrival) -> Expert:
+        candidates = sorted(self.resident - set(wanted))
+        if not candidates:
+            candidates = sorted(self.resident & set(wanted[:place]))
+        if candidates:
+            return self.policy.victim(candidates, arrival)
+        return [e for e in wanted if e in self.resident][-1]

@@ -1,0 +1,37 @@
+"""Host memory that does not hold all experts: the engines, the reference, and laws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+
+from .agreement import agree, verdict_of
+from .strategies import Case, storage_cases
+
+
+@given(storage_cases())
+def test_both_engines_and_the_reference_agree(case: Case) -> None:
+    agree(case)
+
+
+@given(storage_cases())
+def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
+    """A host that holds every expert in its slots, all of them there, reads nothing."""
+    every = len(case.model.moe_layers) * case.model.experts
+    whole = replace(case.config, host_slots=every, initial="most_used")
+    alone = verdict_of(replace(case, config=replace(whole, host_slots=None)))
+    cached = verdict_of(replace(case, config=whole))
+    assert cached.storage_reads == 0
+    assert cached.duration_ns == alone.duration_ns
+    assert cached.time_ns.pop("waiting_for_storage") == 0
+    assert cached.time_ns == alone.time_ns
+
+
+@given(storage_cases())
+def test_a_drive_without_time_costs_nothing(case: Case) -> None:
+    """What is read at once is as if it had been there."""
+    prices = replace(case.prices, read_latency=0, read_bytes_a_ns=1 << 40)
+    free = replace(case, prices=prices, config=replace(case.config, read_chunk=None))
+    alone = verdict_of(free, host_slots=None)
+    assert verdict_of(free).duration_ns <= alone.duration_ns + 2 * verdict_of(free).storage_reads

@@ -1,0 +1,112 @@
+"""Reads from storage, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.engine.des.drive import Drive
+from moesim.experiment.running.run import run
+from moesim.hardware import CostModel, load_hardware
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.host_cache import HostCache
+from moesim.memory.host_residency import HostResidency
+from moesim.memory.policies.lru import Lru
+from moesim.model import load_model
+
+ONE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "{base: rtx-4060-8gb, storage: nvme-pcie4}",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 1},
+    "experts": {"capacity": "8 slots/layer", "host": {"capacity": "30 %"}},
+    "records": "summary",
+}
+
+
+def with_experts(**experts: Any) -> dict[str, Any]:
+    return ONE | {"experts": {"capacity": "8 slots/layer", **experts}}
+
+
+def test_an_lru_host_of_two_slots() -> None:
+    """1, 2 are read; 1 is there; 3 takes the place of 2, 2 that of 1, as 3 is wanted with it."""
+    host = HostResidency(
+        HostCache(2, Lru()), np.zeros(4, np.int64), 1, np.random.default_rng(0), "empty"
+    )
+    needs = ActiveExperts(np.array([0, 2, 3, 4, 6]), np.array([1, 2, 1, 3, 2, 3]))
+    assert host.hits(needs).tolist() == [False, False, True, False, False, True]
+
+
+def test_a_read_by_hand() -> None:
+    """7 MB at 7 GB/s take 1 ms and the latency of 100 us, which other reads hide."""
+    costs = CostModel(load_hardware(ONE["hardware"]), load_model("gpt-oss-20b"))
+    assert int(costs.price("storage_read", 7_000_000)) == 1_100_000
+    assert int(costs.price("storage_read", 7_000_000, 1, False, True)) == 1_000_000
+    assert int(costs.price("storage_read", 70_000, 1, False, True)) == 10_000
+    assert int(costs.price("storage_read", 7_000, 1, False, True)) == 3157  # 101 us / 32
+    assert int(costs.price("storage_read", 2_300_000, 1, True)) == 10_000_000
+
+
+def test_the_drive_turns_to_gpus_in_order() -> None:
+    import simpy
+
+    env = simpy.Environment()
+    drive = Drive(env, 2)
+    second = drive.ask(1, 5, 100)
+    assert not second.triggered
+    first = drive.ask(0, 20, 30)
+    assert (first.value, second.value, drive.end) == (20, 50, 150)
+
+
+def test_one_token_by_hand() -> None:
+    """Every read of a step with an empty host is waited for, one behind the other."""
+    found = run(ONE, limit_steps=1).summary
+    (moe,) = {layer.moe for layer in load_model("gpt-oss-20b").moe_layers}
+    assert moe is not None
+    expert = moe.expert.bytes
+    reads = found["bytes_storage"] // expert
+    assert (found["host_hits"], reads) == (0, found["misses"])
+    each = expert / 7e9 * 1e3
+    assert found["storage_wait_ms"] == pytest.approx(reads * each + 24 * 0.1, rel=0.02)
+
+
+def test_more_memory_reads_less_and_all_of_it_nothing() -> None:
+    few, more = (run(with_experts(host={"capacity": size})).summary for size in ("20 %", "60 %"))
+    assert few["bytes_storage"] > more["bytes_storage"] > 0
+    assert few["misses"] == more["misses"]
+    assert "bytes_storage" not in run(with_experts(host={"capacity": "100 %"})).summary
+
+
+def test_engines_agree_on_a_real_model() -> None:
+    host = {"capacity": "20 %", "chunk": "2 MB", "reads": 3}
+    des, replay = (
+        run(with_experts(host=host) | {"engine": engine}, limit_steps=40).summary
+        for engine in ("des", "replay")
+    )
+    for name in ("duration_ms", "storage_wait_ms", "stall_ms", "bytes_storage", "host_hits"):
+        assert des[name] == replay[name]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hardware": "rtx-4060-8gb"}, "this machine names no storage"),
+        (with_experts(host={"capacity": "4 slots/layer"}), "the host's room is one for all"),
+        (with_experts(host={"capacity": "30 %", "policy": {"kind": "min"}}), "needs to know more"),
+        (
+            with_experts(host={"capacity": "30 %"}, prefetch={"kind": "history"}),
+            "do not go together with prefetch yet",
+        ),
+        (
+            {"hardware": "{base: rtx-4060-8gb, storage: {base: nvme-pcie4, capacity: 1 GB}}"},
+            "holds 1 GB, and the experts have 10 GB",
+        ),
+        ({"hardware": "{base: rtx-4060-8gb, storage: nvme-pcie9}"}, "neither a known storage"),
+    ],
+)
+def test_what_cannot_be_is_said(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(ONE | change)
