@@ -76,6 +76,7 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
     assume(policy == "lru" or (len(case.model.moe_layers) > layers and stacks == {"decoder"}))
     choices: dict[str, Any] = {
         "scope": "layer",
+        "protect": "step",
         "order": "id",
         "miss": "load",
         "uploads": None,
@@ -99,6 +100,7 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
     """
     choices: dict[str, Any] = {
         "scope": "layer",
+        "protect": "step",
         "order": "id",
         "miss": "load",
         "uploads": None,
