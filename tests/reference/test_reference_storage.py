@@ -26,12 +26,3 @@ def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     assert cached.duration_ns == alone.duration_ns
     assert cached.time_ns.pop("waiting_for_storage") == 0
     assert cached.time_ns == alone.time_ns
-
-
-@given(storage_cases())
-def test_a_drive_without_time_costs_nothing(case: Case) -> None:
-    """What is read at once is as if it had been there."""
-    prices = replace(case.prices, read_latency=0, read_bytes_a_ns=1 << 40)
-    free = replace(case, prices=prices, config=replace(case.config, read_chunk=None))
-    alone = verdict_of(free, host_slots=None)
-    assert verdict_of(free).duration_ns <= alone.duration_ns + 2 * verdict_of(free).storage_reads
