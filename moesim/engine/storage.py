@@ -75,7 +75,7 @@ class Storage:
 
     def __init__(self, case: Case, routing: Routing, cache: HostCache) -> None:
         self.case, self.routing, self.cache = case, routing, cache
-        self.gpus, self.times = case.gpus // case.nodes, read_times(case)
+        self.gpus = case.gpus // case.nodes
         layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
         usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
         steps, initial = len(layers) * self.gpus, case.initial

@@ -29,6 +29,7 @@ from moesim.engine.des.records import (
     WEIGHTS,
 )
 from moesim.engine.host_times import host_head_ns, host_times
+from moesim.engine.storage import read_times
 from moesim.engine.terms import categories_of
 from moesim.hardware.charge import Stage
 from moesim.trace.routing import Phase
@@ -54,6 +55,7 @@ class Gpu(Compute):
         self.together, self.held = case.gpus > 1, held
         self.hold(0, held)
         self.hosts, self.host_head = host_times(case), host_head_ns(case)
+        self.reads = read_times(case)
         beside = case.software.overlap and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
         self.chunk = 0
@@ -65,7 +67,7 @@ class Gpu(Compute):
         """Every pass of every chunk."""
         number = 0
         while (chunk := chunks(number)) is not None:
-            layers = layers_on(chunk, self.case, self.number, self.hosts)
+            layers = layers_on(chunk, self.case, self.number, self.hosts, self.reads)
             head = on_gpu(chunk.terms.head, self.categories, self.number)[Stage.HEAD]
             first, last = chunk.first, chunk.first + chunk.passes
             phases = self.case.schedule.phase[first:last].tolist()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.host_times import HostTimes, whole
-from moesim.engine.storage import read_times
+from moesim.engine.storage import ReadTimes
 from moesim.engine.terms import Term
 from moesim.hardware.charge import Stage
 
@@ -47,7 +47,7 @@ class MoeLayer:
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
     ``filled``: free slots that a pass fills. ``read_busy``, ``read_after``, ``read_lead``: times of
     a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
-    ``host_read`` as ``Reads``, -1 where nothing is read.
+    ``host_read`` as ``Reads``, without elements where host memory holds all experts.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -121,12 +121,7 @@ class MoeLayer:
         self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
 
     def _append_reads(self, work: Work) -> None:
-        reads = work.reads
-        if reads is None:
-            self.copy_read.extend([-1] * len(work.laid.copied))
-            self.launch_read.extend([-1] * len(work.laid.starts))
-            self.host_read.extend([-1] * len(work.laid.hosted_rows))
-            self.step_reads.extend(self.step_reads[-1:] * len(work.laid.hosted_rows))
+        if (reads := work.reads) is None:
             return
         _continue(self.step_reads, reads.steps[1:])
         self.copy_read.extend(reads.copy.tolist())
@@ -143,7 +138,7 @@ class MoeLayer:
 
     def host_has(self, index: int, begin: int) -> int:
         """When the host has all experts that it computes, of reads that ``begin`` then."""
-        return self.read_end(begin, self.host_read[index])
+        return self.read_end(begin, self.host_read[index]) if self.host_read else 0
 
     def launches_have(self, index: int, begin: int) -> list[int]:
         """By launch of a pass, when host memory has what it or its copies wait for; 0 if it had."""
@@ -157,12 +152,11 @@ class MoeLayer:
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""
         passes = index - len(self.host_launches)
-        for offsets in (self.step_launches, self.step_hosted, self.step_copies, self.step_reads):
+        for offsets in (self.step_launches, self.step_hosted, self.step_copies):
             offsets.extend(offsets[-1:] * passes)
         for values in (self.host_launches, self.down_ns, self.up_ns, self.filled):
             values.extend([0] * passes)
         self.streamed.extend([False] * passes)
-        self.host_read.extend([-1] * passes)
 
     def hosted(self, index: int) -> list[int]:
         """The prices of the host's experts in a pass."""
@@ -186,11 +180,12 @@ class MoeLayer:
 
 
 def layers_on(
-    chunk: Chunk, case: Case, gpu: int, hosts: Sequence[HostTimes]
+    chunk: Chunk, case: Case, gpu: int, hosts: Sequence[HostTimes], times: ReadTimes
 ) -> list[DenseLayer | MoeLayer]:
-    """The layers of ``chunk`` on ``gpu``, in order; ``hosts``: the host's times of each."""
+    """The layers of ``chunk`` on ``gpu``, in order; ``hosts``: the host's times of each;
+    ``times`` of reads.
+    """
     layers: list[DenseLayer | MoeLayer] = []
-    times = read_times(case)
     moe_index, categories = 0, chunk.terms.categories
     for layer in case.model.layers:
         terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
