@@ -9,6 +9,8 @@ from moesim.hardware.load import (
     hardware_names,
     load_hardware,
     load_software,
+    machine_named,
+    near_machine,
     software_names,
 )
 from moesim.hardware.profile import HardwareProfile
@@ -26,5 +28,7 @@ __all__ = [
     "hardware_names",
     "load_hardware",
     "load_software",
+    "machine_named",
+    "near_machine",
     "software_names",
 ]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.names import known_name, plain_name
+from moesim.config.names import known_name
 from moesim.config.params import Params
 from moesim.config.paths import look_up, shipped_folder
 from moesim.config.shape import Shape
 from moesim.config.validation import examine
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.host import Host
+from moesim.hardware.names import near_parts
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link
 from moesim.hardware.sourced import Sourced
@@ -27,7 +27,6 @@ GIVEN = "given in the experiment"
 """The source of a number that is written in an experiment without one."""
 AnyPart = Gpu | Host | Link | Storage
 KINDS: Mapping[str, type[AnyPart]] = {"gpu": Gpu, "host": Host, "link": Link, "storage": Storage}
-_FEW = 4
 _HEAD = ("end_mark", "title", "sources", "base")
 Part = TypeVar("Part", bound=Params)
 
@@ -147,18 +146,10 @@ def _path(
     if found is not None and not found.is_dir():
         return found
     what = f"'{name}' is neither a known {kind} nor the path of its file; "
-    what += f"{_near(name, {*known, *others})} ('moesim list {plural(kind)}' has all)"
+    what += f"'moesim list {plural(kind)}' has all; {near_parts(name, {*known, *others})}"
     if kind == "link" and name.lower().startswith("nvlink"):
         what = f"'{name}' joins GPUs, not a GPU and its host; write peers: nvlink"
     raise InputError([Mark("").problem(place, what)])
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    """The few of many names that may be meant."""
-    word = plain_name(name)
-    close = sorted(one for one in known if word and one.startswith(word))
-    close = (close or get_close_matches(word, sorted(known), n=_FEW, cutoff=0.5))[:_FEW]
-    return f"near it: {', '.join(close)}" if close else f"for example {min(known)}"
 
 
 def priors() -> Layer:

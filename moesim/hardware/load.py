@@ -24,6 +24,7 @@ from moesim.hardware.datasheet import Datasheet
 from moesim.hardware.host import Host, Topology
 from moesim.hardware.layers import part_file, part_names
 from moesim.hardware.machine import compose
+from moesim.hardware.names import known_part, near_parts
 from moesim.hardware.network import Network
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.software import EndMark, SoftwareFile, SoftwareProfile
@@ -67,6 +68,23 @@ def gpu_names() -> list[str]:
     return sorted({*part_names("gpu"), *card_names()})
 
 
+def machine_named(name: str) -> str | None:
+    """The whole machine or GPU that ``name`` means, as people and tools write it; None where it is
+    none, or may be several.
+    """
+    return None if is_choice(name) else known_part(name, _machines())
+
+
+def near_machine(name: str) -> str:
+    """What to write for a ``name`` of no machine, for the end of a sentence."""
+    have = "'moesim list hardware' and 'moesim list gpus' have all"
+    return f"{have}; {near_parts(name, _machines())}"
+
+
+def _machines() -> set[str]:
+    return {*hardware_names(), *part_names("gpu")}
+
+
 @lru_cache(maxsize=1)
 def unified_names() -> tuple[str, ...]:
     """The shipped GPUs that share one memory with a CPU: each a whole machine."""
@@ -98,7 +116,7 @@ def load_hardware(name_or_path: str, folders: Sequence[Path] = ()) -> HardwarePr
 
 def _parts_of(name: str) -> dict[str, Any] | None:
     """The parts of a machine that ``name`` stands for; None for a whole one."""
-    if (known := known_name(name, unified_names())) is not None:
+    if (known := machine_named(name)) in unified_names():
         return {"gpu": known}
     if not is_choice(name):
         return None
@@ -114,6 +132,7 @@ def hardware_file(name_or_path: str, folders: Sequence[Path] = ()) -> Path:
         gpu = parts.get("gpu") or {}
         named = gpu.get("base") if isinstance(gpu, dict) else gpu
         name = str(named or parts.get("base"))
+        name = machine_named(name) or name
         return part_file("gpu", name) or hardware_file(name, folders)
     shipped = shipped_folder() / PROFILES
     return _path("hardware", str(name_or_path), shipped, hardware_names(), folders)
@@ -257,13 +276,16 @@ def _path(
     found = look_up(name, folders) if name else None
     if found is not None and not found.is_dir():
         return found
+    meant = machine_named(name) if what == "hardware" else None
+    if meant in names:
+        return shipped / f"{meant}.yaml"
     if found is not None:
         raise InputError(f"{what} '{name}' is a folder; name the YAML file in it")
-    if what == "hardware" and (card := known_name(name, part_names("gpu"))) is not None:
-        raise InputError(gpu_alone(card))
+    if meant is not None:
+        raise InputError(gpu_alone(meant))
+    near = near_machine(name) if what == "hardware" else nearest(plain_name(name), names)
     raise InputError(
-        f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; "
-        f"{nearest(plain_name(name), names)}"
+        f"{what} '{name}' is neither a shipped profile nor the path of a YAML file; {near}"
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from moesim.config.document import Document, Mark, Steps
 from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.names import known_name
 from moesim.hardware.calibrated import Calibrated
 from moesim.hardware.choice import Choice, choice_in, words
 from moesim.hardware.datasheet import Copies, Datasheet, GpuNumbers, Peers
@@ -25,9 +24,11 @@ from moesim.hardware.layers import (
     from_file,
     inline,
     of_whole,
+    part_names,
     plural,
     priors,
 )
+from moesim.hardware.names import known_part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link, Reach
 from moesim.hardware.sourced import Sourced
@@ -242,8 +243,8 @@ def _chosen(
     else:
         named, numbers, place = value, {}, (kind,)
     if named is not None:
-        name = str(named)
-        if known_name(name, names) is not None:
+        name = known_part(str(named), {*names, *part_names(kind)}) or str(named)
+        if name in names:
             chosen = of_whole(kind, _whole(whole, name, kind))
         else:
             chosen = from_file(kind, name, folders, place, names)

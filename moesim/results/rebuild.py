@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moesim.config.errors import InputError, Problem
-from moesim.config.names import plain_name
+from moesim.hardware.names import known_part
 from moesim.results.folder import read_experiment, read_provenance
 from moesim.results.provenance import digest
 
@@ -37,7 +37,7 @@ def paths(folder: Path) -> dict[str, Any]:
 
 def _is_path(name: str, path: Path) -> bool:
     """Whether ``name`` is no shipped thing, whose file is called like it."""
-    return bool(Path(name).suffix) or path.stem != plain_name(name)
+    return bool(Path(name).suffix) or known_part(name, [path.stem]) is None
 
 
 def changed_inputs(folder: Path) -> list[Problem]:

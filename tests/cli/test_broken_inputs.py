@@ -271,7 +271,7 @@ def test_there_are_enough_rows():
 
 def test_many_mistakes_come_at_once_in_the_order_of_the_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text = "modl: x\nhardware: h100\nseed: x\nexperts: {capacity: 8}\nsweep: {seeds: [1]}\n"
+    text = "modl: x\nhardware: h1000\nseed: x\nexperts: {capacity: 8}\nsweep: {seeds: [1]}\n"
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
     assert main(["check", "x.yaml", "--set", "engine=x"]) == 2
     places = [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()]

@@ -10,7 +10,6 @@ from typing import Any
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError
-from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.experiment.engine_commands.base import NOTE, WARNING, ReadCommand
 from moesim.experiment.engine_commands.model_names import opened
@@ -19,7 +18,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.setting import with_setting
 from moesim.experiment.schema.text import mapping_text
-from moesim.hardware import hardware_names
+from moesim.hardware import hardware_names, machine_named
 from moesim.model.chosen import text_of
 
 _WIDTH = 100
@@ -35,7 +34,7 @@ def with_settings(
     InputError for an override that cannot be set.
     """
     parts: Any = {part: name for part, name in machine.items() if name is not None}
-    if set(parts) == {"gpu"} and known_name(str(parts["gpu"]), hardware_names()):
+    if set(parts) == {"gpu"} and machine_named(str(parts["gpu"])) in hardware_names():
         parts = parts["gpu"]
     data = {"hardware": parts} if parts else {}
     if found.context_tokens is not None:

@@ -22,7 +22,7 @@ from moesim.config.planned import planned
 from moesim.config.registry import plugins
 from moesim.config.validation import examine
 from moesim.experiment.schema.experiment import NO_TRACE
-from moesim.hardware import gpu_names
+from moesim.hardware import machine_named, near_machine
 from moesim.hardware.choice import is_choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.model.chosen import split_format, text_of
@@ -154,7 +154,7 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
     """What is wrong with ``name``, or with the file that it names."""
     list_names = getattr(importlib.import_module(catalogue.module), catalogue.names)
     known, whole = list_names(), name
-    if catalogue.key == "hardware" and (is_choice(name) or known_name(name, gpu_names())):
+    if catalogue.key == "hardware" and (is_choice(name) or machine_named(name)):
         return _read(catalogue.key, name, folders).problems
     if catalogue.key == "model" and look_up(name, folders) is None:
         name = split_format(name)[0]
@@ -164,7 +164,9 @@ def _wrong_name(catalogue: Catalogue, name: str, folders: Folders) -> str | tupl
         if "/" in name or name.endswith((".json", ".yaml", ".yml")):
             return not_found(name, folders)
         what = f"'{name}' is neither a known name nor the path of {catalogue.file}"
-        return f"{what}; {nearest(plain_name(name), known)}"
+        of_machine = catalogue.key == "hardware"
+        near = near_machine(name) if of_machine else nearest(plain_name(name), known)
+        return f"{what}; {near}"
     return _read(catalogue.key, whole, folders).problems
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import yaml
 
 from moesim.config.files import write_whole
-from moesim.config.names import known_name
 from moesim.config.paths import look_up
 from moesim.config.yaml import with_end_mark
 from moesim.experiment.schema.experiment import Experiment
-from moesim.hardware import HardwareProfile
+from moesim.hardware import HardwareProfile, machine_named
 from moesim.hardware.choice import is_choice
 from moesim.hardware.load import PARTS, hardware_names
 from moesim.hardware.sourced import sources_used
@@ -63,7 +62,7 @@ def upgrade_text(
 
 def _base(experiment: Experiment, folder: Path) -> str | None:
     """The machine's name, or the way from ``folder`` to its file; None where it has none."""
-    if (known := known_name(experiment.hardware, hardware_names())) is not None:
+    if (known := machine_named(experiment.hardware)) in hardware_names():
         return known
     if is_choice(experiment.hardware):
         return None

@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 
 from moesim.config.document import Document, Mark
-from moesim.config.errors import InputError, Problem, nearest
-from moesim.config.names import known_name, plain_name
+from moesim.config.errors import InputError, Problem
+from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
 from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.experiment.schema.setting import with_setting
-from moesim.hardware import gpu_names, hardware_names, load_hardware
+from moesim.hardware import gpu_names, load_hardware, machine_named, near_machine
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
@@ -140,7 +140,7 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
         return _checked(machine, "hardware"), ""
     if question.gpu is None:
         raise InputError([Problem("--gpu", "", _no_machine())])
-    if known_name(question.gpu, unified_names()) and not given.keys() - {"gpu"}:
+    if machine_named(question.gpu) in unified_names() and not given.keys() - {"gpu"}:
         return _checked(question.gpu, "hardware.gpu"), ""
     if question.host is not None:
         return _checked(given, "hardware"), ""
@@ -152,11 +152,12 @@ def _machine(question: Question, model: ModelSpec) -> tuple[Any, str]:
 def _checked(machine: Any, key: str) -> Any:
     with at_options(key):
         name = machine_text(machine) if isinstance(machine, Mapping) else machine
-        if isinstance(machine, str) and look_up(machine) is None:
-            known = {*hardware_names(), *unified_names()}
-            if known_name(machine, known) is None:
-                what = f"there is no '{machine}'; {nearest(plain_name(machine), known)}"
-                raise InputError([Problem("", key, what)])
+        unknown = (
+            isinstance(machine, str) and look_up(machine) is None and not machine_named(machine)
+        )
+        if unknown:
+            what = f"there is no '{machine}'; {near_machine(machine)}"
+            raise InputError([Problem("", key, what)])
         load_hardware(name)
     return machine
 

@@ -44,7 +44,7 @@ def test_every_door_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ("key", "name", "near"),
     [
         ("model", "GPT OSS 20", "did you mean 'gpt-oss-20b'"),
-        ("hardware", "RTX 409", "did you mean 'rtx-4090'"),
+        ("hardware", "RTX 409", "near it: rtx-4090"),
         ("software", "LLAMA.CP", "did you mean 'llama.cpp"),
     ],
 )

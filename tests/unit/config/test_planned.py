@@ -7,7 +7,7 @@ from moesim.config.errors import InputError, nearest
 from moesim.config.planned import PLANNED, planned
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.schema.json_schema import json_schema
-from moesim.hardware import software_names
+from moesim.hardware import load_hardware, software_names
 
 SMALL = {
     "model": "small-moe",
@@ -85,9 +85,10 @@ def test_a_part_of_a_name_finds_it(name, meant):
 
 
 def test_a_name_of_digits_is_a_name():
-    (message,) = messages({**SMALL, "hardware": 4090})
-    assert "'4090' is neither a known name" in message
+    (message,) = messages({**SMALL, "hardware": 40900})
+    assert "'40900' is neither a known name" in message
     assert message.endswith("did you mean 'rtx-4090'?")
+    assert load_hardware("4090").name == "rtx-4090"
 
 
 def test_a_missing_trace_says_how_it_is_made(tmp_path):

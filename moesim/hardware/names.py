@@ -1,0 +1,145 @@
+"""Machines and their parts by the names that people and tools have for them.
+
+``nvidia-smi`` says 'NVIDIA GeForce RTX 4090' or 'NVIDIA H100 80GB HBM3', ``lscpu`` 'AMD Ryzen 9
+7950X 16-Core Processor', people 'RTX 4090 24GB'. One rule reads them all: words of vendors and of
+packaging say nothing, letters and what stands between words neither; what is left has to be the
+same, and memory, form factor, channels and the like must agree where both say them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import SequenceMatcher
+from functools import cache
+from typing import NamedTuple
+
+from moesim.config.names import known_name, plain_name
+from moesim.config.paths import shipped_folder
+
+FOLDER = "hardware_profiles"
+FEW = 4
+"""Names that are told as near."""
+ALIKE = 0.6
+"""How much of two names has to be the same for one to be near the other."""
+_TITLE = re.compile(r'^title:\s*"?(.*?)"?\s*$', re.MULTILINE)
+_HEAD_BYTES = 4096
+_ASIDE = re.compile(r"\(([^()]*)\)")
+_MARKS = re.compile(r"\((?:r|tm|c)\)|[®™©]")
+_BEHIND = re.compile(r"(?:\s@|\sw/|\swith\s|[,;]).*")
+"""Of a processor: its clock, its graphics; of a title: what is told beside the name."""
+_NOISE = re.compile(
+    r"(?<![a-z0-9])(?:nvidia|geforce|tesla|amd|ati|radeon|instinct|intel|apple|rtx|rx|core|cpu|gpu"
+    r"|graphics|processor|hbm\d?e?|oam|ac|workstation|server|founders|edition|\d+-cores?"
+    r"|\d+(?:st|nd|rd|th)-gen)(?![a-z0-9])"
+)
+_STATED: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(rf"(?<![a-z0-9]){pattern}(?![a-z0-9])")
+    for name, pattern in {
+        "memory": r"(\d+)-?gi?b", "form": r"(sxm|pcie)\d?", "rate": r"ddr\d-(\d{4})",
+        "generation": r"ddr(\d)(?:-\d{4})?", "channels": r"(\d+)-?ch(?:annels?)?",
+        "sockets": r"([12])s", "threads": r"(\d+)t", "experts by": r"(amx)",
+    }.items()
+}  # fmt: skip
+"""What a name may say or leave open."""
+_SLOT = re.compile(r"pcie\d")
+
+
+class Meant(NamedTuple):
+    """What a name says: the ``words`` that are left, as one, and what else it ``states``."""
+
+    words: str
+    states: Mapping[str, str]
+
+
+def known_part(name: str, known: Collection[str]) -> str | None:
+    """The one of ``known`` machines or parts that ``name`` means; None where it is none, or may be
+    several.
+    """
+    if (same := known_name(name, known)) is not None:
+        return same
+    found = _meant(name, known)
+    return found[0] if len(found) == 1 else None
+
+
+def near_parts(name: str, known: Collection[str]) -> str:
+    """What to write for a ``name`` that is none of ``known``, for the end of a sentence."""
+    if len(found := _meant(name, known)) > 1:
+        more = ", ..." if len(found) > FEW else ""
+        return f"it may be any of {', '.join(found[:FEW])}{more}; write which"
+    word, words = plain_name(name), _read(name).words
+    close = [one for one in sorted(known) if words and words in _words_of(one)]
+    close = close or [one for one in sorted(known) if word and one.startswith(word)]
+    close = close or [one for one in sorted(known) if _begins(words, one)]
+    close = close or sorted(
+        (one for one in known if _likeness(words, one) >= ALIKE),
+        key=lambda one: (-_likeness(words, one), one),
+    )
+    if len(close) == 1:
+        return f"did you mean '{close[0]}'?"
+    return f"near it: {', '.join(close[:FEW])}" if close else f"for example {min(known)}"
+
+
+def _meant(name: str, known: Collection[str]) -> list[str]:
+    """All of ``known`` that ``name`` may mean, sorted."""
+    asked = _read(name)
+    if not asked.words and not asked.states:
+        return []
+    return sorted(one for one in known if asked.words in _words_of(one) and _agree(asked, one))
+
+
+def _agree(asked: Meant, one: str) -> bool:
+    states = _states_of(one)
+    return all(states.get(key) == value for key, value in asked.states.items())
+
+
+def _begins(words: str, one: str) -> bool:
+    return any(own and words.startswith(own) for own in _words_of(one))
+
+
+def _likeness(words: str, one: str) -> float:
+    return max(SequenceMatcher(None, words, own).ratio() for own in _words_of(one))
+
+
+@cache
+def _read(name: str) -> Meant:
+    """What ``name`` says."""
+    text = plain_name(_BEHIND.sub("", _MARKS.sub(" ", name.lower())))
+    states: dict[str, str] = {}
+    slots = _SLOT.search(text) is not None
+    for key, pattern in _STATED.items():
+        if (found := pattern.search(text)) and not (key == "form" and slots):
+            states[key] = found[1]
+    for key in states:
+        text = _STATED[key].sub(" ", text)
+    return Meant(re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", text)), states)
+
+
+@cache
+def _words_of(one: str) -> tuple[str, ...]:
+    """The words of a shipped file's name and title, and of what its title has in brackets."""
+    title = _titles().get(one, "")
+    told = [_ASIDE.sub(" ", title), *_ASIDE.findall(title)] if title else []
+    return (_read(one).words, *(words for text in told if (words := _read(text).words)))
+
+
+@cache
+def _states_of(one: str) -> Mapping[str, str]:
+    """What the name and the title say beside."""
+    return {**_read(_ASIDE.sub(" ", _titles().get(one, ""))).states, **_read(one).states}
+
+
+@cache
+def _titles() -> Mapping[str, str]:
+    """The titles of shipped machines and parts."""
+    return dict(_read_titles())
+
+
+def _read_titles() -> Iterator[tuple[str, str]]:
+    whole = shipped_folder() / FOLDER
+    for folder in (whole / "hosts", whole / "gpus", whole):
+        for path in folder.glob("*.yaml"):
+            with path.open(encoding="utf-8") as file:
+                found = _TITLE.search(file.read(_HEAD_BYTES))
+            if found:
+                yield path.stem, found[1]

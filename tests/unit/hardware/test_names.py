@@ -1,0 +1,109 @@
+"""Machines by the names that tools and people have for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.hardware import gpu_names, hardware_names, load_hardware, machine_named
+from moesim.hardware.layers import part_names
+from moesim.hardware.names import known_part, near_parts
+from moesim.sweep.advise.question import Question, assembled
+
+SMI = {
+    "a100-pcie-40gb": "NVIDIA A100-PCIE-40GB", "a100-pcie-80gb": "NVIDIA A100 80GB PCIe",
+    "a100-sxm-40gb": "NVIDIA A100-SXM4-40GB", "a100-sxm-80gb": "NVIDIA A100-SXM4-80GB",
+    "b200-sxm": "NVIDIA B200", "b300-sxm": "NVIDIA B300 SXM6 AC", "gb10": "NVIDIA GB10",
+    "gb200": "NVIDIA GB200", "gb300": "NVIDIA GB300", "h100-sxm": "NVIDIA H100 80GB HBM3",
+    "h20": "NVIDIA H20", "h200-sxm": "NVIDIA H200", "l4": "NVIDIA L4", "l40s": "NVIDIA L40S",
+    "m2-ultra-192gb": "Apple M2 Ultra", "m3-ultra-512gb": "Apple M3 Ultra",
+    "m4-max-128gb": "Apple M4 Max", "mi300x": "AMD Instinct MI300X OAM",
+    "mi355x": "AMD Instinct MI355X", "quadro-rtx-6000": "Quadro RTX 6000",
+    "radeon-ai-pro-r9700": "AMD Radeon AI PRO R9700", "rtx-a5000": "NVIDIA RTX A5000",
+    "rtx-a6000": "NVIDIA RTX A6000", "rx-6900-xt": "AMD Radeon RX 6900 XT",
+    "rtx-pro-6000": "NVIDIA RTX PRO 6000 Blackwell Workstation Edition",
+    "rx-7900-xtx": "AMD Radeon RX 7900 XTX", "t4": "Tesla T4",
+    "strix-halo-128gb": "AMD RYZEN AI MAX+ 395 w/ Radeon 8060S",
+    "v100-sxm2-32gb": "Tesla V100-SXM2-32GB", "rtx-4090d": "NVIDIA GeForce RTX 4090 D",
+    "rtx-3060-12gb": "NVIDIA GeForce RTX 3060", "rtx-4060-8gb": "NVIDIA GeForce RTX 4060",
+}  # fmt: skip
+"""What the driver calls each (nvidia-smi, rocm-smi, the system), as far as it is remembered."""
+TWICE = ("rtx-4060-ti", "rtx-5060-ti")
+"""Cards of two sizes and one name."""
+
+
+def _said(name: str) -> str:
+    """As nvidia-smi names a card that is called like its file."""
+    words = name.removeprefix("rtx-").replace("-", " ").upper()
+    return "NVIDIA GeForce RTX " + words.replace(" TI", " Ti")
+
+
+@pytest.mark.parametrize("name", gpu_names())
+def test_what_the_driver_prints(name: str) -> None:
+    assert name in SMI or name.startswith("rtx-"), f"what does the driver call '{name}'?"
+    said = SMI.get(name) or _said(name)
+    assert known_part(said, gpu_names()) == machine_named(said) == name
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_name_of_two_sizes_is_asked_about(name: str) -> None:
+    assert machine_named(_said(name)) is None
+    both = f"may be any of {name}-16gb, {name}-8gb; write which"
+    assert both in near_parts(_said(name), gpu_names())
+    with pytest.raises(InputError, match=both):
+        load_hardware(f"{{gpu: {_said(name)}, host: ddr5-6000-2ch-64gb}}")
+
+
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("NVIDIA H100 PCIe", "h100-sxm"),
+        ("NVIDIA H100 NVL", "h100-sxm"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "rtx-4090"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "rtx-pro-6000"),
+        ("NVIDIA RTX 4000 Ada Generation", ""),
+        ("RTX 3080 12GB", "rtx-3080"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm2-32gb"),
+        ("Apple M3 Max", "m4-max-128gb"),
+        ("A100", "a100-pcie-40gb"),
+        ("", ""),
+    ],
+)
+def test_other_cards_are_not_taken_for_it(written: str, near: str) -> None:
+    assert machine_named(written) is None
+    assert near in near_parts(written, gpu_names())
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("AMD Ryzen 9 7950X 16-Core Processor", "ryzen-9-7950x-ddr5-5600-2ch"),
+        ("13th Gen Intel(R) Core(TM) i9-13900K", "core-i9-13900k-ddr5-4000-2ch"),
+        ("Intel(R) Core(TM) i9-10900X CPU @ 3.70GHz", "core-i9-10900x-ddr4-3200-4ch"),
+        ("Intel(R) Xeon(R) Gold 6138 CPU @ 2.00GHz", "xeon-gold-6138-2s-16t-ddr4-2666-6ch"),
+        ("DDR5-5600 64GB", "ddr5-5600-2ch-64gb"),
+        ("EPYC 9004 1s", "epyc-9004-1s"),
+        ("EPYC 9004", None),
+        ("AMD Ryzen 7 5800X", None),
+    ],
+)
+def test_hosts_by_processor_and_by_memory(written: str, host: str | None) -> None:
+    assert known_part(written, part_names("host")) == host
+
+
+def test_every_shipped_name_is_itself() -> None:
+    for known in (gpu_names(), hardware_names(), part_names("host"), part_names("link")):
+        assert [known_part(name.upper(), known) for name in known] == known
+
+
+def test_every_door_reads_them() -> None:
+    machine = load_hardware("{gpu: NVIDIA GeForce RTX 3090, host: DDR5-5600 64GB}")
+    same = load_hardware("{gpu: rtx-3090, host: ddr5-5600-2ch-64gb}")
+    assert machine.datasheet == same.datasheet
+    assert machine.host == same.host
+    assert load_hardware("NVIDIA H100 80GB HBM3").name == "h100-sxm"
+    assert load_hardware("Apple M4 Max") == load_hardware("m4-max-128gb")
+    with pytest.raises(InputError, match="'rtx-3090' is a GPU, not a machine"):
+        load_hardware("NVIDIA GeForce RTX 3090")
+    question = Question("gpt-oss-20b", gpu="Apple M4 Max", context=4096)
+    assert assembled(question).data["hardware"] == "Apple M4 Max"
