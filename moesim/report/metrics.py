@@ -15,11 +15,11 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.quantity import QuantityError
 from moesim.report.capacity import end_label, error_bars, mark_gaps, series_words
 from moesim.report.figures.base import CAPACITY, axis_of
-from moesim.report.labels import label_ends
+from moesim.report.labels import label_ends, legend
 from moesim.report.style import series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
-from moesim.sweep.speeds import losses, numbers
+from moesim.sweep.speeds import losses, losses_in_words, numbers
 from moesim.sweep.words import in_words, last_word
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 AXIS = "axis"
 LOGARITHMIC = 16
 """Largest over smallest value of an axis from which on it is drawn in powers of two."""
+_WORD = 2
+_BARS = 0.7
+"""Of the room of a kind of an axis of words, what its bars take."""
 UNITS: Sequence[tuple[str, str, float]] = (
     (r"throughput$", "tokens/s", 1.0),
     (r"_ms$", "ms", 1.0),
@@ -144,7 +147,7 @@ def _rank(word: str) -> tuple[int, str, float]:
     try:
         capacity = parse_capacity(word)
     except QuantityError:
-        return (2, "", 0.0)
+        return (_WORD, "", 0.0)
     named = capacity.kind in ("auto", "all")
     return (1, "~" + capacity.kind if named else capacity.kind, float(capacity.amount))
 
@@ -169,12 +172,19 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
     places = _ticks(figure.over, shown, axes)
     own = table[~table["baseline"].astype(bool)]
     ends = []
+    in_kinds = all(_rank(word)[0] == _WORD for word in shown)
     groups = list((table if own.empty else own).groupby("series", sort=False))
     styles = series_styles({str(name): str(line["policy"].iloc[0]) for name, line in groups})
     for number, (name, line) in enumerate(groups):
         style = styles[str(name)]
         x = line[AXIS].map(places).astype(float)
         y = line[column].to_numpy(dtype=float) * factor
+        if in_kinds:
+            width = _BARS / len(groups)
+            x += (number - (len(groups) - 1) / 2) * width
+            axes.bar(x, y, width, color=style.color, label=series_words(str(name), line))
+            error_bars(_scaled(line, column, factor), column, x, axes, "#555555")
+            continue
         (drawn,) = axes.plot(x, y, color=style.color, marker=style.marker,
                              linestyle=style.linestyle, **sizes(number, len(groups)))  # fmt: skip
         error_bars(_scaled(line, column, factor), column, x, axes, style.color)
@@ -189,6 +199,17 @@ def draw_metric(figure: MetricOverAxis, table: pd.DataFrame, axes: Axes) -> None
         axes.axhline(height, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_ylim(axes.get_ylim())  # the lines' ends are looked up in the final limits
     label_ends(axes, [end for end in ends if end.text])
+    if in_kinds and len(groups) > 1:
+        legend(axes)
+    elif in_kinds:
+        _say_losses(own, axes)
+
+
+def _say_losses(table: pd.DataFrame, axes: Axes) -> None:
+    """Below the word of each bar, what its point leaves out."""
+    said = {row[AXIS]: losses_in_words(table.loc[[at]]) for at, row in table.iterrows()}
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    axes.set_xticks(axes.get_xticks(), [f"{n}\n{said[n]}".strip() for n in names])
 
 
 def _scaled(line: pd.DataFrame, column: str, factor: float) -> pd.DataFrame:

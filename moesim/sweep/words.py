@@ -9,14 +9,23 @@ import pandas as pd
 
 
 def in_words(value: Any) -> str:
-    """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``."""
+    """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``; a
+    list of them joined by ``+``, ``none`` where it is empty.
+    """
     text = str(value)
-    if not (text.startswith("{") and text.endswith("}")):
+    if (text[:1], text[-1:]) not in {("{", "}"), ("[", "]")}:
         return text
     try:
-        settings = dict(json.loads(text))
+        found = json.loads(text)
     except ValueError:  # a name or a path that is written so
         return text
+    parts = found if isinstance(found, list) else [found]
+    if not all(isinstance(part, dict) for part in parts):
+        return text
+    return " + ".join(map(_component, parts)) or "none"
+
+
+def _component(settings: dict[str, Any]) -> str:
     kind = [str(settings.pop("kind"))] if "kind" in settings else []
     return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
 

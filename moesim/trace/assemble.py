@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError, Problem
-from moesim.trace.lengths import REQUEST, rows_of
+from moesim.trace.lengths import REQUEST, prompts_of, rows_of
 from moesim.trace.recording import Recording
-from moesim.trace.routing import NO_EXPERT, Phase, TraceMetadata
+from moesim.trace.routing import NO_EXPERT, Phase, RoutingTrace, TraceMetadata
 
 _CHOICE_AXES = 3
 MOST_TOKENS = 1 << 30
@@ -145,6 +145,40 @@ def largest(ids: NDArray[np.uint16]) -> int:
     return int((ids + np.uint16(1)).max()) - 1  # NO_EXPERT + 1 wraps around to 0
 
 
+def without_lengths(
+    recording: Recording,
+    ids: NDArray[np.uint16],
+    rows: NDArray[np.int64],
+    recorder: str,
+    notes: list[str],
+) -> RoutingTrace:
+    """The trace of a file that has ids alone: requests at ``rows``, prompts as the user says."""
+    first = np.zeros(len(rows) - 1, np.int64)
+    request, position = request_columns(rows, first)
+    if recording.prompt_tokens is None:
+        notes = [*notes, "prompt length not recorded: all tokens as decode"]
+    return RoutingTrace(
+        expert_ids=ids,
+        request_id=request,
+        position=position,
+        phase=phases(position, prompts_of(recording.prompt_tokens, rows, first)),
+        gate_weights=None,
+        predicted_ids=None,
+        metadata=describe(recording, ids, recorder, notes="; ".join(notes)),
+    )
+
+
+def weight(text: str, line: int) -> float:
+    """A gate weight from a text file; an InputError where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise wrong(f"line {line}", f"weight is '{text:.40}': must be a number from 0 to 1")
+    return value
+
+
 def wrong(name: str, what: str) -> InputError:
-    """An InputError about the array or key ``name``."""
+    """An InputError about the array, key or line ``name``."""
     return InputError([Problem("", name, what)])

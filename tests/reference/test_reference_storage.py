@@ -20,6 +20,7 @@ def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     """A host that holds every expert in its slots, all of them there, reads nothing."""
     every = len(case.model.moe_layers) * case.model.experts
     whole = replace(case.config, host_slots=every, initial="most_used")
+    agree(replace(case, config=whole))
     alone = verdict_of(replace(case, config=replace(whole, host_slots=None)))
     cached = verdict_of(replace(case, config=whole))
     assert cached.storage_reads == 0

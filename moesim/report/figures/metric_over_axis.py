@@ -83,7 +83,9 @@ class MetricOverAxis(Figure):
         return table
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
-        """Lines over the axis, MIN dashed and black; a line at 1 (and 0) for the baseline."""
+        """Lines over the axis, bars where it has words; MIN is black; a line at 1 (and 0) for the
+        baseline.
+        """
         from moesim.report.metrics import draw_metric
 
         draw_metric(self, table, axes)

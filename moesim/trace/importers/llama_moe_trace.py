@@ -28,6 +28,7 @@ from moesim.trace.assemble import (
     gate_weights,
     phases,
     request_columns,
+    weight,
 )
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import PROMPT, REQUEST, prompts_of
@@ -182,7 +183,7 @@ def _row(columns: _Columns, fields: list[str], line: int) -> _Row:
     experts = [
         _whole("expert", word, NO_EXPERT - 1, line) for word in _words(columns, "expert", fields)
     ]
-    weights = [_weight(word, line) for word in _words(columns, "weight", fields)]
+    weights = [weight(word, line) for word in _words(columns, "weight", fields)]
     if not experts or ("weight" in columns.at and len(weights) != len(experts)):
         what = f"has {len(experts)} experts and {len(weights)} weights: must have one each"
         raise _at(line, f"{what}; is the file cut off?")
@@ -215,16 +216,6 @@ def _whole(name: str, text: str, most: int, line: int) -> int:
     return int(text)
 
 
-def _weight(text: str, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise _at(line, f"weight is '{text:.40}': must be a number from 0 to 1")
-    return value
-
-
 def _requests(rows: list[_Row]) -> list[list[_Token]]:
     """The tokens of each request, in the order of the file."""
     requests: dict[str, dict[tuple[tuple[str, int], int], _Token]] = {}
@@ -237,11 +228,11 @@ def _requests(rows: list[_Row]) -> list[list[_Token]]:
         slots = token.layers.setdefault(row.layer, {})
         first = len(slots) if row.slot is None else row.slot
         for number, expert in enumerate(row.experts):
-            weight = row.weights[number] if row.weights else None
+            gate = row.weights[number] if row.weights else None
             if first + number in slots or expert in {one for one, _ in slots.values()}:
                 what = f"token {row.token} has expert {expert} or its slot twice in layer"
                 raise _at(row.line, f"{what} {row.layer}")
-            slots[first + number] = expert, weight
+            slots[first + number] = expert, gate
     return [list(tokens.values()) for tokens in requests.values()]
 
 
@@ -253,10 +244,10 @@ def _arrays(tokens: list[_Token], layers: tuple[int, ...]) -> tuple[Any, Any]:
     column = {layer: place for place, layer in enumerate(layers)}
     for number, token in enumerate(tokens):
         for layer, slots in token.layers.items():
-            for slot, (expert, weight) in slots.items():
+            for slot, (expert, gate) in slots.items():
                 ids[number, column[layer], slot] = expert
-                weights[number, column[layer], slot] = weight or 0
-                weighted = weighted and weight is not None
+                weights[number, column[layer], slot] = gate or 0
+                weighted = weighted and gate is not None
     kept = gate_weights("weight", weights, ids.shape) if weighted else None
     return expert_ids("expert", ids), kept
 

@@ -15,16 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.json_text import read_json
-from moesim.trace.assemble import (
-    array_of_lists,
-    describe,
-    expert_ids,
-    phases,
-    request_columns,
-    wrong,
-)
+from moesim.trace.assemble import array_of_lists, expert_ids, without_lengths, wrong
 from moesim.trace.importers.base import Importer
-from moesim.trace.lengths import REQUEST, prompts_of, rows_of
+from moesim.trace.lengths import REQUEST, rows_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
 
@@ -58,20 +51,8 @@ class MegatronReplay(Importer):
         """The trace; layer i is the i-th of the list, or by the numbers of names."""
         ids = expert_ids("the recorded lists", np.moveaxis(_layers(recording), 0, 1))
         rows = rows_of(recording.request_tokens, len(ids))
-        first = np.zeros(len(rows) - 1, np.int64)
-        request, position = request_columns(rows, first)
         notes = [] if recording.request_tokens else [f"taken as one request without {REQUEST}"]
-        if recording.prompt_tokens is None:
-            notes.append("prompt length not recorded: all tokens as decode")
-        return RoutingTrace(
-            expert_ids=ids,
-            request_id=request,
-            position=position,
-            phase=phases(position, prompts_of(recording.prompt_tokens, rows, first)),
-            gate_weights=None,
-            predicted_ids=None,
-            metadata=describe(recording, ids, "megatron router replay", notes="; ".join(notes)),
-        )
+        return without_lengths(recording, ids, rows, "megatron router replay", notes)
 
 
 def _layers(recording: Recording) -> NDArray[Any]:

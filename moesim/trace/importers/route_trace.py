@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
-from moesim.trace.assemble import MOST_TOKENS, describe
+from moesim.trace.assemble import MOST_TOKENS, describe, weight
 from moesim.trace.importers.base import Importer
 from moesim.trace.lengths import PROMPT, REQUEST
 from moesim.trace.recording import Recording
@@ -156,7 +156,7 @@ def _values(text: str, number: int) -> Iterator[float]:
         raise _at(number, f"{what}; is the file cut off?")
     for name, field in zip(names, fields, strict=True):
         if name == "weight":
-            yield _weight(field, number)
+            yield weight(field, number)
         else:
             most = _MOST.get(name, NO_EXPERT - 1 if name == "expert" else MOST_TOKENS)
             digits = field.isascii() and field.isdecimal() and len(field) <= _DIGITS
@@ -164,16 +164,6 @@ def _values(text: str, number: int) -> Iterator[float]:
                 what = f"{name} is '{field:.40}': must be a whole number from 0 to {most}"
                 raise _at(number, what)
             yield int(field)
-
-
-def _weight(field: str, number: int) -> float:
-    try:
-        value = float(field)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise _at(number, f"weight is '{field:.40}': must be a number from 0 to 1")
-    return value
 
 
 def _column(values: tuple[float, ...], at: int) -> NDArray[Any]:

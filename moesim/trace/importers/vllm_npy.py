@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from moesim.config.counted import counted
 from moesim.config.errors import InputError
-from moesim.trace.assemble import describe, phases, request_columns, wrong
+from moesim.trace.assemble import without_lengths, wrong
 from moesim.trace.hidden_layers import moe_layers, needed_model
 from moesim.trace.importers.base import Importer
-from moesim.trace.lengths import REQUEST, prompts_of, rows_of
+from moesim.trace.lengths import REQUEST, rows_of
 from moesim.trace.recording import Recording
 from moesim.trace.routing import RoutingTrace
 
@@ -54,19 +54,7 @@ class VllmNpy(Importer):
             raise InputError("holds no npy file: name a recording of vLLM's routed_experts")
         ids = np.concatenate(parts)
         rows, notes = _rows([len(part) for part in parts], recording)
-        first = np.zeros(len(rows) - 1, dtype=np.int64)
-        request, position = request_columns(rows, first)
-        if recording.prompt_tokens is None:
-            notes.append("prompt length not recorded: all tokens as decode")
-        return RoutingTrace(
-            expert_ids=ids,
-            request_id=request,
-            position=position,
-            phase=phases(position, prompts_of(recording.prompt_tokens, rows, first)),
-            gate_weights=None,
-            predicted_ids=None,
-            metadata=describe(recording, ids, "vllm routed_experts", notes="; ".join(notes)),
-        )
+        return without_lengths(recording, ids, rows, "vllm routed_experts", notes)
 
 
 def _rows(sizes: list[int], recording: Recording) -> tuple[NDArray[np.int64], list[str]]:

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+import moesim
 from moesim.cli.main import main
 from moesim.cli.sweep import show
 from moesim.config.errors import InputError
@@ -137,6 +138,23 @@ def test_capacities_come_as_numbers() -> None:
 def test_mistakes(sweep: Path, given: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         table(sweep, **given)
+
+
+def test_an_axis_of_words_has_bars_that_say_what_each_point_leaves_out(tmp_path: Path) -> None:
+    rules = [[], [{"kind": "top_k", "k": 3}], [{"kind": "top_p", "p": "80 %"}]]
+    found = moesim.sweep(
+        {**SHIPPED, "experts": {"capacity": "8 slots/layer"}, "sweep": {"routing": rules}},
+        tmp_path / "sweep",
+    )
+    figure = figure_of({"kind": "metric_over_axis", "metric": "misses", "over": "routing"})
+    axes = Figure().add_subplot()
+    figure.draw(figure.prepare(tmp_path / "sweep"), axes)
+    heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
+    assert heights == found.table["misses"].tolist()
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert [name.split("\n")[0] for name in names] == ["none", "top_k, k 3", "top_p, p 80 %"]
+    assert [" of gate weight" in name for name in names] == [False, True, True]
+    assert not axes.lines
 
 
 def test_the_ends_are_named_where_the_lines_are(sweep: Path) -> None:
