@@ -74,6 +74,16 @@ class Counts:
         sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
         return np.array(sizes[: self.activations.shape[1]])
 
+    def bytes_to_gpus(self, case: Case) -> Ints:
+        """Weights that came over the links, int64[passes]: experts, and layers that are copied."""
+        of_experts: Ints = (self.read.sum(axis=2) * self.expert_bytes(case)).sum(axis=1)
+        phases = np.unique(case.schedule.phase)
+        of_layers = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
+        for phase in phases.tolist():
+            copied = (layer.bytes for layer in case.layers_of(phase) if layer.copied)
+            of_layers[phase] = sum(copied)
+        return of_experts + of_layers[case.schedule.phase]
+
     @property
     def misses(self) -> Ints:
         """Activations whose expert was in no slot."""

@@ -74,13 +74,14 @@ def setting_of(case: Case) -> Setting:
     """What decides which operations ``case`` has."""
     on_device = case.decide == "device" and case.needs_decision
     gating, stages = case.gating, max(1, len(case.stages))
-    return Setting(case.group, gating.uneven, gating.masks, on_device, stages)
+    pinned = case.software.pinned
+    return Setting(case.group, gating.uneven, gating.masks, on_device, stages, pinned)
 
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:
     """The operations of a layer of ``case``, or of the end of a pass, and their places."""
     setting = setting_of(case)
-    return [
+    found = [
         (kind, charge)
         for kind, operation in registry.components.items()
         for charge in operation.charges
@@ -88,6 +89,7 @@ def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tupl
         and charge.on_host is (layer.on_host and not head)
         and charge.when(setting, layer)
     ]
+    return sorted(found, key=lambda one: not one[1].first)
 
 
 def categories_of(case: Case) -> tuple[str, ...]:

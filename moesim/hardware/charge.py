@@ -37,7 +37,7 @@ class Stage(IntEnum):
 
 class Setting(NamedTuple):
     """What of a run decides which operations it has; ``group`` GPUs share attention,
-    and layers are split over ``stages`` GPUs.
+    and layers are split over ``stages`` GPUs; copies are from ``pinned`` memory.
     """
 
     group: int
@@ -45,6 +45,7 @@ class Setting(NamedTuple):
     masks: bool
     decides_on_device: bool
     stages: int = 1
+    pinned: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class Charge:
     which is then a result. ``name`` of its spans, "" where those of its stage and category have
     one. ``launches``: kernels that the host launches for it, beyond those of the software profile.
     ``by_routing``: whether ``of`` reads ``rows`` or ``capacity``. ``on_host``: it runs in layers of
-    the host, and no others do.
+    the host, and no others do. ``first``: before the others of its stage.
     """
 
     stage: Stage
@@ -96,3 +97,4 @@ class Charge:
     launches: int = 0
     by_routing: bool = False
     on_host: bool = False
+    first: bool = False

@@ -157,6 +157,10 @@ class CostModel:
         """A layer that the host runs, but for its routed experts; tokens as in ``attention_ns``."""
         return self.price("cpu_layer", layer, tokens, context_tokens, kv_tokens)
 
+    def layer_copy_ns(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> Ints:
+        """The weights of a layer that the host keeps, copied for ``tokens``, rounded up."""
+        return self.price("layer_copy", layer, tokens, pinned)
+
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
         return self.price("head", tokens)

@@ -28,8 +28,9 @@ class Residence:
 
     def resident_bytes(self, model: ModelSpec) -> int:
         """Bytes of the layers whose local experts are all resident from the start."""
-        sizes = zip(self.slots, expert_bytes(model), strict=True)
-        return sum(self.local * size for slots, size in sizes if slots >= self.local)
+        every = zip(self.slots, expert_bytes(model), model.moe_layers, strict=True)
+        held = [(slots, size) for slots, size, layer in every if not layer.copied]
+        return sum(self.local * size for slots, size in held if slots >= self.local)
 
     def offloaded_bytes(self, model: ModelSpec) -> int:
         """Bytes of the other layers' local experts, which the host keeps."""
@@ -70,13 +71,17 @@ def expert_bytes(model: ModelSpec) -> list[int]:
 
 
 def replicated_bytes(model: ModelSpec) -> int:
-    """Weights that every GPU holds: everything but the routed experts and layers of the host."""
-    return model.bytes - host_layer_bytes(model) - sum(one.expert_bytes for one in model.layers)
+    """Weights that every GPU holds: all but the routed experts and layers of the host, with room
+    for the largest layer that is copied.
+    """
+    kept = model.bytes - host_layer_bytes(model) - sum(one.expert_bytes for one in model.layers)
+    return kept + max((one.bytes for one in model.layers if one.copied), default=0)
 
 
 def host_layer_bytes(model: ModelSpec) -> int:
-    """Weights of layers that the host runs, but for their routed experts."""
-    return sum(one.bytes - one.expert_bytes for one in model.layers if one.on_host)
+    """Weights of layers that the host runs or keeps, but for their routed experts."""
+    of_host = (one for one in model.layers if one.on_host or one.copied)
+    return sum(one.bytes - one.expert_bytes for one in of_host)
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,6 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
     dropped = int(counts.dropped_choices[span].sum())
-    expert = counts.expert_bytes(case)
     layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in Phase]
     return {
         "tokens": int(sizes.sum()),
@@ -84,7 +83,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         **misses_by_form(counts, span),
         "hit_ratio_per_expert": _ratio(hits, activations),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
-        "bytes_h2d": int((counts.read[span].sum(axis=(0, 2)) * expert).sum()),
+        "bytes_h2d": int(counts.bytes_to_gpus(case)[span].sum()),
         **prefetch_numbers(case, counts, span),
         "stall_ms": charges["waiting_for_weights"] / MS,
         "barrier_ms": charges["waiting_for_gpus"] / MS,

@@ -22,7 +22,6 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     width = int(schedule.request.max()) + 1
     pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
     live = np.bincount(pairs // width, minlength=schedule.passes)
-    expert = counts.expert_bytes(case)
     shown = (*CHARGES[:5], *outcome.categories[len(CHARGES) :])
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=1).T, strict=True))
     activations, hits, late = (
@@ -43,7 +42,7 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "misses": activations - hits - late,
             "accesses": counts.kept_rows.sum(axis=(1, 2)),
             "access_hits": counts.access_hits.sum(axis=(1, 2)),
-            "bytes_h2d": (counts.read.sum(axis=2) * expert).sum(axis=1),
+            "bytes_h2d": counts.bytes_to_gpus(case),
             "stall_ns": charges["waiting_for_weights"],
             "barrier_ns": charges["waiting_for_gpus"],
             "cpu_wait_ns": charges["waiting_for_cpu"],

@@ -1,5 +1,5 @@
 """A model as one of several GPUs holds it that share its dense part or slice its experts, or beside
-a host that runs some of its layers.
+a host that runs or keeps some of its layers.
 """
 
 from __future__ import annotations
@@ -79,6 +79,17 @@ def with_host_layers(model: ModelSpec, number: int) -> ModelSpec:
         what = f"{number} are more than the {len(model.layers)} layers of {model.name}"
         raise InputError(f"host_layers: {what}")
     first = tuple(replace(layer, on_host=True) for layer in model.layers[:number])
+    return replace(model, layers=first + model.layers[number:]) if number else model
+
+
+def with_copied_layers(model: ModelSpec, number: int) -> ModelSpec:
+    """``model`` whose first ``number`` layers are copied to the GPU in every pass; InputError where
+    it has fewer.
+    """
+    if number > len(model.layers):
+        what = f"{number} are more than the {len(model.layers)} layers of {model.name}"
+        raise InputError(f"offload_layers: {what}")
+    first = tuple(replace(layer, copied=True) for layer in model.layers[:number])
     return replace(model, layers=first + model.layers[number:]) if number else model
 
 

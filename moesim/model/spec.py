@@ -103,7 +103,8 @@ class LayerSpec:
     of a network alone (NO_ATTENTION).
 
     ``index`` is the layer's position in ``ModelSpec.layers``, so it is unique over both stacks.
-    ``on_host``: the host runs it, with its KV cache in host memory.
+    ``on_host``: the host runs it, with its KV cache in host memory. ``copied``: its weights are in
+    host memory, and are copied to the GPU each time that it runs.
     """
 
     index: int
@@ -115,6 +116,7 @@ class LayerSpec:
     norm_parameters: int
     norm_bytes: int
     on_host: bool = False
+    copied: bool = False
 
     def __post_init__(self) -> None:
         assert self.dense is None or self.moe is None, "a layer is either dense or a mixture"

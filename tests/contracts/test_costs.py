@@ -39,6 +39,7 @@ SHAPES = {
     "experts": (LAYER, np.array([1, 2, 64, 0, 500]), np.array([0, 3, 4])),
     "gate": (LAYER, ROWS),
     "head": (ROWS,),
+    "layer_copy": (LAYER, ROWS, True),
     "masks": (LAYER, ROWS, 32, 64),
     "permute": (LAYER, ROWS),
     "send_recv": (3, ROWS * 4096),

@@ -212,7 +212,8 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
-        assert verdict.bytes_h2d == (verdict.read + verdict.prefetched) * case.model.expert_bytes
+        experts = (verdict.read + verdict.prefetched) * case.model.expert_bytes
+        assert verdict.bytes_h2d == experts + verdict.copied_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
         assert len(copies) == verdict.read - verdict.zero_copy_activations + verdict.prefetched
     engines_do_one_thing_at_a_time(verdict)

@@ -176,6 +176,10 @@ class ToyCostModel:
     def gate_ns(self, layer: Any, tokens: Any) -> Ints:
         return self._each(lambda n: self.prices.gate_ns(self._kind(layer), n), tokens)
 
+    def layer_copy_ns(self, layer: Any, tokens: Any, pinned: bool) -> Ints:
+        copied = self.prices.copy_ns(layer.bytes, "h2d", pinned)
+        return self._each(lambda n: copied if n else 0, tokens)
+
     def permute_ns(self, layer: Any, rows: Any) -> Ints:
         return self._each(lambda n: self.prices.permute_ns(self._kind(layer), n), rows)
 

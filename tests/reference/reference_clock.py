@@ -16,6 +16,7 @@ from .reference_words import (
     CATEGORIES,
     DECODE,
     ENCODE,
+    LAYER_COPIES,
     PREFILL,
     STORAGE,
     Activation,
@@ -84,7 +85,7 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        self.charged = dict.fromkeys((*CATEGORIES, STORAGE), 0)
+        self.charged = dict.fromkeys((*CATEGORIES, STORAGE, LAYER_COPIES), 0)
 
     def charge(self, category: str, until: int) -> None:
         self.charged[category] += max(0, until - self.cursor)
@@ -219,6 +220,10 @@ class Clock:
             context, cached = self.attention_sums(one, g, layer.window)
             together = self.of_node(tokens, g)
             if together:
+                if layer.index < self.config.copied_layers:
+                    size, pinned = self.model.layer_bytes(layer), self.config.software.pinned
+                    gpu.t += self.prices.copy_ns(size, "h2d", pinned, 1)
+                    gpu.charge(LAYER_COPIES, gpu.t)
                 gpu.t += self.prices.attention_ns(layer, together, context, cached)
                 gpu.t += self.source_ns(layer, one, g)
                 gpu.t += self.reduced_ns(together)

@@ -21,6 +21,7 @@ CATEGORIES = (
     "waiting_for_cpu",
 )
 STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
+LAYER_COPIES = "layer_copies"  # and this, where layers are copied
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -49,6 +50,14 @@ class Model:
     @property
     def moe_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if layer.moe]
+
+    def layer_bytes(self, layer: Layer) -> int:
+        """One for attention, and one for its sources; norms have a layer's kind, all else no bytes
+        but what an expert has: each of a mixture, and a dense network.
+        """
+        encodes = any(other.stack == "encoder" for other in self.layers)
+        attention = 2 if encodes and layer.stack == "decoder" else 1
+        return attention + layer.kind + self.expert_bytes * (self.experts if layer.moe else 1)
 
     def layers_of(self, phase: int) -> list[Layer]:
         """Encode passes run the encoder, others the decoder; without an encoder: all layers."""
@@ -121,7 +130,7 @@ class Config:
     placement: str = "contiguous"  # contiguous | round_robin | plan
     plan: list[list[int]] | None = None  # by MoE layer, the logical expert of each physical one
     # per GPU and MoE layer, one number or one a layer; None: all local experts
-    slots: int | list[int] | None = None
+    slots: int | list[int] | list[int | None] | None = None
     policy: str = "lru"  # a name of reference_policies.POLICIES
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
@@ -147,10 +156,12 @@ class Config:
     reads: int = 1  # requests that read an expert
     mapped: bool = False
     read_chunk: int | None = None  # bytes that a copy waits for
+    copied_layers: int = 0  # the first ones, copied whole before they run
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
+        own = CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
+        return (*own, LAYER_COPIES) if self.copied_layers else own
 
     @property
     def holders(self) -> int:
@@ -269,6 +280,7 @@ class Verdict:
     accesses: int = 0
     access_hits: int = 0
     bytes_h2d: int = 0
+    copied_bytes: int = 0  # of those, layers that are copied whole
     stall_ns: int = 0
     barrier_ns: int = 0
     cpu_wait_ns: int = 0

@@ -381,6 +381,31 @@ def storage_cases(draw: st.DrawFn) -> Case:
     return replace(case, config=config, prices=prices)
 
 
+@st.composite
+def copied_layer_cases(draw: st.DrawFn) -> Case:
+    """Cases of one GPU whose first layers are copied whole in every pass."""
+    case = draw(cases())
+    config, model = case.config, case.model
+    number, experts = draw(st.integers(1, len(model.layers))), model.experts
+    few = st.integers(1, max(1, experts - 1)) | st.none()
+    slots = [None if one.index < number else draw(few) for one in model.moe_layers]
+    config = replace(
+        config,
+        gpus=1,
+        group=1,
+        sliced=False,
+        placement="contiguous",
+        plan=None,
+        prefill="cache" if config.prefill == "stream" else config.prefill,
+        miss="cpu" if config.miss == "background" else config.miss,
+        uploads=None if config.miss == "background" else config.uploads,
+        scope="layer",
+        slots=slots,
+        copied_layers=number,
+    )
+    return replace(case, config=config)
+
+
 WITHOUT_LISTS = tuple(name for name in POLICIES if name not in {"arc", "s3fifo", "stream"})
 PREDICTIONS = ("oracle", "recorded", "next_layer", "history")
 

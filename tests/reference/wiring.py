@@ -32,7 +32,8 @@ from .strategies import UPLOADS, Case
 
 def engine_case(case: Case) -> EngineCase:
     config = case.config
-    model = engine_model(case.model, gated=config.software.copies_per_expert == 3)
+    gated, copied = config.software.copies_per_expert == 3, config.copied_layers
+    model = engine_model(case.model, gated=gated, copied_layers=copied)
     trace = engine_trace(case, model)
     requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
     batching = batchings.get(config.batching)(batch_size=config.batch_size)
@@ -122,7 +123,7 @@ def percent(share: float | Fraction) -> str:
     return f"{round(share * 100)} %"
 
 
-def engine_model(model: Model, *, gated: bool) -> ModelSpec:
+def engine_model(model: Model, *, gated: bool, copied_layers: int = 0) -> ModelSpec:
     expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16")
 
     encodes = any(layer.stack == "encoder" for layer in model.layers)
@@ -138,6 +139,7 @@ def engine_model(model: Model, *, gated: bool) -> ModelSpec:
             moe=MoeSpec(model.experts, model.top_k, expert, None, 0, 0) if layer.moe else None,
             norm_parameters=0,
             norm_bytes=layer.kind,  # what the toy prices go by
+            copied=layer.index < copied_layers,
         )
 
     layers = tuple(layer_spec(layer) for layer in model.layers)

@@ -29,7 +29,12 @@ from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
-from moesim.model.slicing import sliced, with_host_layers, with_sliced_experts
+from moesim.model.slicing import (
+    sliced,
+    with_copied_layers,
+    with_host_layers,
+    with_sliced_experts,
+)
 from moesim.trace import RoutingTrace
 from moesim.workload.context import at_context
 from moesim.workload.requests import Requests
@@ -86,8 +91,10 @@ class Built:
 
     @property
     def _slots(self) -> list[list[int]]:
-        """By GPU and MoE layer that it holds."""
-        return [self.case.slots[share.gpu, share.moe].tolist() for share in self.case.shares]
+        """By GPU and MoE layer that it holds; none in layers that are copied."""
+        copied = np.array([layer.copied for layer in self.case.model.moe_layers], bool)
+        slots = np.where(copied, 0, self.case.slots)
+        return [slots[share.gpu, share.moe].tolist() for share in self.case.shares]
 
     @property
     def out_of_memory(self) -> str | None:
@@ -154,7 +161,8 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
     if (what := undivided_layers(model, layout.stages)) is not None:
         raise InputError(f"parallelism.pipeline: {what}")
     parts = with_sliced_experts(sliced(model, layout.group), layout.slices)
-    return with_host_layers(parts, experiment.host_layers)
+    parts = with_host_layers(parts, experiment.host_layers)
+    return with_copied_layers(parts, experiment.offload_layers)
 
 
 def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:

@@ -25,7 +25,7 @@ from moesim.memory.slots import EqualSlots
 
 def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     """Slots int64[gpus, MoE layers] of the whole run ``case``, whatever its own slots: as ``room``
-    says, none in layers on the CPU.
+    says, none in layers on the CPU, and all experts in layers that are copied.
 
     ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends. Raises InputError where
     the layers on the CPU are no MoE layers of the model, or do not go together with the rest.
@@ -34,7 +34,8 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     local = [len(case.local_experts(share.gpu)) for share in shares]
     if on_cpu.any():
         _check_on_cpu(case, room)
-    sizes = [_sizes(share, on_cpu) for share in shares]
+    copied = np.array([layer.copied for layer in case.model.moe_layers])
+    sizes = [_sizes(share, on_cpu | copied) for share in shares]
     if room.capacity.kind == "auto":
         slots = _beside_all_else(case, sizes, local, limit_bytes)
     else:
@@ -46,15 +47,17 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
         pools = [_of_pool(room.capacity, *one) for one in zip(sizes, local, strict=True)]
         equal[:, ~on_cpu] = pools
     equal[:, on_cpu] = 0
+    for share, count in zip(shares, local, strict=True):
+        equal[share.gpu, copied] = count
     if isinstance(room.slots, EqualSlots):
         return equal
     return _by_layer(case, equal, room.slots.first_part)
 
 
-def _sizes(share: Share, on_cpu: NDArray[np.bool_]) -> list[int]:
-    """Bytes of an expert by MoE layer of ``share`` that is not on the CPU."""
-    every = zip(expert_bytes(share.model), on_cpu[share.moe], strict=True)
-    return [size for size, host in every if not host]
+def _sizes(share: Share, apart: NDArray[np.bool_]) -> list[int]:
+    """Bytes of an expert by MoE layer of ``share`` that has slots to be shared out."""
+    every = zip(expert_bytes(share.model), apart[share.moe], strict=True)
+    return [size for size, is_apart in every if not is_apart]
 
 
 def _beside_all_else(

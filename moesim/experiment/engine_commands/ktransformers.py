@@ -99,6 +99,8 @@ def _why_not(asked: Configuration) -> Iterator[str]:
         yield f"parallelism.expert: {gpus}: with kt-kernel SGLang slices experts over GPUs"
     if experiment.host_layers:
         yield "host_layers: kt-kernel computes experts on the CPU, and no attention; llama.cpp does"
+    if experiment.offload_layers:
+        yield "offload_layers: kt-kernel computes experts on the CPU, and copies no layers"
     if (stages := experiment.parallelism.pipeline) > 1:
         yield f"parallelism.pipeline: {stages}: kt-kernel's experts are beside one GPU; write 1"
     if any(asked.on_cpu) and not all(asked.on_cpu):

@@ -149,6 +149,9 @@ def _why_not(asked: Configuration) -> Iterator[str]:
     experts, gpus = experiment.experts, experiment.parallelism.expert
     if gpus > 1:
         yield f"parallelism.expert: {gpus}: llama.cpp splits layers over GPUs, never experts"
+    if experiment.offload_layers:
+        what = "llama.cpp computes on the CPU what is there, and copies no layers in decode steps"
+        yield f"offload_layers: {what}; the nearest that runs is host_layers (-ngl)"
     if experiment.gating.drops or not experiment.gating.uneven:
         kind = kind_of(type(experiment.gating))
         yield f"gating: {kind}: llama.cpp computes what is routed, and neither pads nor drops"

@@ -131,6 +131,9 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
     if asked.experiment.host_layers:
         what = f"host_layers: {engine} runs no layers on the CPU; llama.cpp does"
         reasons.append(what)
+    if asked.experiment.offload_layers:
+        what = f"offload_layers: {engine} copies no whole layers; Accelerate does"
+        reasons.append(what)
     if any(asked.on_cpu):
         what = f"experts.on_cpu: {engine} computes no experts on the CPU"
         reasons.append(f"{what}; llama.cpp and ktransformers do")

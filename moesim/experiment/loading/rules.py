@@ -14,6 +14,7 @@ from moesim.experiment.loading.names import loaded
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import load_software
+from moesim.memory.on_cpu import OnCpu
 from moesim.model.slicing import unsliced_experts
 from moesim.placement.plan import PlanFile, read_plan
 
@@ -327,6 +328,40 @@ def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Confl
     return None
 
 
+def layers_that_are_copied(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Whole layers are copied over a link that nothing else uses meanwhile, to one GPU."""
+    if not experiment.offload_layers:
+        return None
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    experts, asked, workload = experiment.experts, experiment.parallelism, experiment.workload
+    streams = workload.prefill.experts == "stream" and workload.phase != "decode"
+    wrong = {
+        "parallelism.expert": asked.expert > 1 and "to one GPU alone yet; write 1",
+        "parallelism.pipeline": asked.pipeline > 1 and "to one GPU alone yet; write pipeline: 1",
+        "host_layers": experiment.host_layers > 0 and "and run on the GPU; leave host_layers out",
+        "experts.on_cpu": experts.on_cpu != OnCpu()
+        and "with their experts; leave on_cpu out, or offload_layers",
+        "experts.host": experts.host.capacity.kind != "all"
+        and "from a host that holds all of them; write capacity: all",
+        "experts.policy": experts.policy.scope == "global"
+        and "beside slots of each other layer; write scope: layer",
+        "experts.slots": experts.slots.kind != "equal"
+        and "beside equal slots of the others; write equal",
+        "experts.prefetch": experts.prefetch.fetches and "without prefetch yet; write none",
+        "experts.miss": experts.miss.copies_behind
+        and "without copies in the background yet; write load or cpu",
+        "workload.prefill.experts": streams and "without prompts that stream; write cache",
+        "hardware": hardware is not None
+        and hardware.unified
+        and "where the GPU has a memory of its own",
+    }
+    del model
+    for key, what in wrong.items():
+        if what:
+            return Conflict(("offload_layers", key), f"layers are copied {what}")
+    return None
+
+
 def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A budget below one expert would prefetch nothing."""
     prefetch = experiment.experts.prefetch
@@ -386,6 +421,7 @@ RULES: tuple[Rule, ...] = (
     background_beside_the_kernels,
     storage_below_the_host,
     layers_of_the_host,
+    layers_that_are_copied,
     budget_for_an_expert,
     slices_of_experts,
     nothing_to_place,

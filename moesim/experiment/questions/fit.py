@@ -226,8 +226,9 @@ def _sizes(case: Case) -> list[list[int]]:
 
 
 def _with_room(case: Case) -> NDArray[np.bool_]:
-    """By MoE layer, whether it has slots: none on the CPU has."""
-    room: NDArray[np.bool_] = np.any(case.slots > 0, axis=0)
+    """By MoE layer, whether it has slots: none on the CPU has, and none that is copied."""
+    copied = np.array([layer.copied for layer in case.model.moe_layers], bool)
+    room: NDArray[np.bool_] = np.any(case.slots > 0, axis=0) & ~copied
     return room
 
 

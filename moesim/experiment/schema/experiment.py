@@ -238,6 +238,12 @@ class Experiment(Params):
         description="The first so many layers run on the CPU as wholes, with their attention, KV "
         "cache and experts, as those that llama.cpp's -ngl leaves there.",
     )
+    offload_layers: int = Field(
+        default=0,
+        ge=0,
+        description="The weights of the first so many layers are in host memory, and each is "
+        "copied to the GPU as a whole before it runs, in every pass (Accelerate's CPU offload).",
+    )
     execution: Literal["auto", "eager", "piecewise", "splits", "graph"] = Field(
         default="auto",
         description="Kernel launches: as the software makes them (auto), one by one, captured but "

@@ -212,6 +212,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "experts": (model.moe_layers[0], TOKENS, np.arange(len(TOKENS))),
         "gate": (layer, TOKENS),
         "head": (TOKENS,),
+        "layer_copy": (layer, TOKENS, True),
         "masks": (layer, TOKENS, 8, dense),
         "permute": (layer, TOKENS),
         "shared": (layer, TOKENS),

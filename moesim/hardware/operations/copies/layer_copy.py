@@ -1,0 +1,57 @@
+"""The weights of a layer that the host keeps, copied to the GPU before the layer runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from moesim.hardware.arrays import Floats, Ints
+from moesim.hardware.charge import Charge, Stage
+from moesim.hardware.operation import Operation
+from moesim.hardware.operations.copies.copy import Copy
+from moesim.hardware.parts import Part, where
+from moesim.hardware.provenance import Source
+
+if TYPE_CHECKING:
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import LayerSpec, ModelSpec
+
+
+class LayerCopy(Operation):
+    """One copy of all its bytes, that nothing runs beside.
+
+    So do the hooks of Accelerate 1.15.0 (``AlignDevicesHook.pre_forward`` copies what a module has
+    when it is called), where a layer's experts are tensors of one module, as in transformers 5.
+    """
+
+    kind: ClassVar[str] = "layer_copy"
+    rounds_up: ClassVar[bool] = True
+    charges: ClassVar[tuple[Charge, ...]] = (
+        Charge(
+            Stage.BEFORE_GATE,
+            "layer_copies",
+            lambda layer, at: (layer, at.group_tokens, at.setting.pinned),
+            "layer copy",
+            when=lambda _, layer: layer.copied,
+            first=True,
+        ),
+    )
+
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
+        super().__init__(hardware, model, **choices)
+        self._copy = Copy(hardware, model, **choices)
+
+    def parts(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> list[Part]:
+        """From host memory that is ``pinned`` or not, where there are ``tokens`` int[n]."""
+        count = np.asarray(tokens, np.float64)
+        return where(count > 0, self._copy.parts(_bytes(layer, count), "h2d", pinned))
+
+    def sources(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> Source | Ints:
+        """See ``Operation``."""
+        return self._copy.sources(_bytes(layer, np.asarray(tokens)), "h2d", pinned)
+
+
+def _bytes(layer: LayerSpec, like: Floats | Ints) -> Ints:
+    return np.full(like.shape, layer.bytes, np.int64)
