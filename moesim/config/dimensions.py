@@ -40,6 +40,32 @@ COMPUTE_RATE = Dimension("a compute rate", "989 TFLOP/s", _COMPUTE | _OPERATIONS
 DURATION = Dimension("a duration", "5 us", _TIMES, {})
 PERCENT = Dimension("a share", "25 %", {"%": Fraction(1, 100)}, {})
 
+_THOUSAND, _KILO = Fraction(1, 1000), Fraction(1000)
+_WATTS = {"W": Fraction(1), "mW": _THOUSAND, "kW": _KILO}
+_PER_GB = {f"{unit}/GB": size / 10**9 for unit, size in _WATTS.items()}
+_JOULES = {"J": Fraction(1), "nJ": Fraction(1, 10**9), "pJ": Fraction(1, 10**12)}
+_PER_BYTE = {f"{unit}/B": size for unit, size in _JOULES.items()}
+_PER_BIT = {f"{unit}/bit": size * 8 for unit, size in _JOULES.items()}
+_DAY = Fraction(24)
+_LIVES = {"h": Fraction(1), "days": _DAY, "day": _DAY}
+_LIVES |= {"years": 365 * _DAY, "year": 365 * _DAY}
+_MONEY = {"$": Fraction(1), "USD": Fraction(1)}
+
+POWER = Dimension("a power", "350 W", _WATTS, {})
+POWER_OF_MEMORY = Dimension("a power of memory", "0.1 W/GB", _PER_GB, {})
+ENERGY_PER_BYTE = Dimension("an energy a byte", "6 pJ/bit", _PER_BYTE | _PER_BIT, {})
+CARBON = Dimension(
+    "a carbon intensity", "400 g/kWh", {"g/kWh": Fraction(1), "kg/MWh": Fraction(1),
+                                        "kg/kWh": _KILO}, {}
+)  # fmt: skip
+MASS = Dimension("a mass", "150 kg", {"g": Fraction(1), "kg": _KILO, "t": _KILO**2}, {})
+LIFE = Dimension("a life", "4 years", _LIVES, {})
+PRICE = Dimension("a price", "1600 $", _MONEY, {})
+RENT = Dimension("a price of an hour", "2.5 $/h", {f"{m}/h": n for m, n in _MONEY.items()}, {})
+TARIFF = Dimension(
+    "a price of electricity", "0.3 $/kWh", {f"{m}/kWh": n for m, n in _MONEY.items()}, {}
+)
+
 
 def parse_bytes(text: Any) -> int:
     """``"12 GiB"`` in bytes, rounded down to whole ones; a QuantityError for anything else."""

@@ -6,14 +6,31 @@ numbers back as text that reads as the same numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    InstanceOf,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from moesim.config.capacity import SLOTS, ExpertCapacity, parse_capacity
 from moesim.config.dimensions import (
+    CARBON,
+    ENERGY_PER_BYTE,
+    LIFE,
+    MASS,
+    POWER,
+    POWER_OF_MEMORY,
+    PRICE,
+    RENT,
+    TARIFF,
     format_bandwidth,
     format_bytes,
     format_compute_rate,
@@ -112,6 +129,36 @@ Percent = Annotated[
 ]
 """A share between 0 and 1 as a float, from ``25 %``."""
 
+
+class Amount:
+    """Reads and writes a float in the base unit of ``kind`` as text with one of its units."""
+
+    def __init__(self, kind: Dimension) -> None:
+        units = "|".join(re.escape(unit) for unit in kind.units)
+        self._whole: Any = Annotated[
+            float,
+            reads(lambda text: float(kind.parse(text))),
+            PlainSerializer(kind.format, return_type=str),
+            pattern(f"{NUMBER}({units})$", kind.example),
+        ]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        del source
+        return handler.generate_schema(self._whole)
+
+
+Watts = Annotated[float, Amount(POWER)]
+WattsPerByte = Annotated[float, Amount(POWER_OF_MEMORY)]
+JoulesPerByte = Annotated[float, Amount(ENERGY_PER_BYTE)]
+GramsPerKwh = Annotated[float, Amount(CARBON)]
+Grams = Annotated[float, Amount(MASS)]
+Hours = Annotated[float, Amount(LIFE)]
+Dollars = Annotated[float, Amount(PRICE)]
+DollarsPerHour = Annotated[float, Amount(RENT)]
+DollarsPerKwh = Annotated[float, Amount(TARIFF)]
+
 Capacity = Annotated[
     InstanceOf[ExpertCapacity],
     reads(parse_capacity),
@@ -132,8 +179,17 @@ __all__ = [
     "Bytes",
     "Capacity",
     "ComputeRate",
+    "Dollars",
+    "DollarsPerHour",
+    "DollarsPerKwh",
     "Duration",
     "ExpertCapacity",
+    "Grams",
+    "GramsPerKwh",
+    "Hours",
+    "JoulesPerByte",
     "NetworkRate",
     "Percent",
+    "Watts",
+    "WattsPerByte",
 ]

@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moesim.config.dimensions import BANDWIDTH, BYTES, DURATION, PERCENT
+from moesim.config.dimensions import BANDWIDTH, BYTES, DURATION, PERCENT, POWER
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
+from moesim.config.units import (
+    Bandwidth,
+    Bytes,
+    ComputeRate,
+    Duration,
+    JoulesPerByte,
+    Percent,
+    Watts,
+    within,
+)
 from moesim.hardware.sourced import Sourced
 
 Direction = Literal["h2d", "d2h"]
@@ -21,6 +30,7 @@ Latency = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 """Of one kernel or one copy."""
 GroupLatency = Annotated[Duration, within("0 us", "100 ms", DURATION)]
 """Of a collective."""
+Power = Annotated[Watts, within("0 W", "100 kW", POWER)]
 
 
 class Compute(Params):
@@ -121,6 +131,12 @@ class GpuNumbers(Params):
     )
     compute: Compute
     link: str | None = Field(None, description="The fastest link that it takes, by name.")
+    power: Sourced[Power] | None = Field(
+        None, description="Of the whole board while it computes, memory included: its TDP."
+    )
+    waiting_power: Sourced[Power] | None = Field(
+        None, description="Of the board while it waits with its clocks up; None: a prior."
+    )
 
 
 class Datasheet(GpuNumbers):
@@ -129,6 +145,9 @@ class Datasheet(GpuNumbers):
     pcie: Sourced[Rate] = Field(description="Raw bandwidth of the slot, one direction.")
     copies: Copies
     peers: Peers
+    link_energy: Sourced[JoulesPerByte] | None = Field(
+        None, description="Of a byte between host and GPU; None: a prior."
+    )
 
     def copy_of(self, direction: Direction, pinned: bool = True) -> Copy:
         """Latency and bandwidth of a copy."""

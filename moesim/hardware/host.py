@@ -8,8 +8,8 @@ from pydantic import Field
 
 from moesim.config.dimensions import BANDWIDTH, PERCENT, format_percent
 from moesim.config.params import Params
-from moesim.config.units import Bandwidth, Percent, within
-from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Rate
+from moesim.config.units import Bandwidth, Percent, WattsPerByte, within
+from moesim.hardware.datasheet import Count, Fraction, Latency, Memory, Peak, Power, Rate
 from moesim.hardware.sourced import Sourced
 from moesim.hardware.storage import Storage
 
@@ -65,6 +65,15 @@ class Host(Params):
     )
     core_rate: Sourced[Peak] | None = Field(
         None, description="Operations a second of a core that computes experts; None: a prior."
+    )
+    power: Sourced[Power] | None = Field(
+        None, description="Of all its CPU packages while they compute experts: their TDP."
+    )
+    idle_power: Sourced[Power] | None = Field(
+        None, description="Of all its CPU packages while they do not; None: a prior."
+    )
+    memory_power: Sourced[WattsPerByte] | None = Field(
+        None, description="Of memory, used or not; None: a prior."
     )
     storage: Storage | None = Field(None, description="What experts are read from into memory.")
 

@@ -34,7 +34,7 @@ from moesim.hardware.sheets import Gpu, Link, Reach
 from moesim.hardware.sourced import Sourced
 from moesim.hardware.storage import Storage
 
-NOT_FITTED = ("memory", "context_reserve")
+NOT_FITTED = ("memory", "context_reserve", "power", "waiting_power")
 """Numbers of a GPU that no fit of its kernels rests on."""
 Whole = Callable[[str], HardwareProfile]
 """The whole machine of a name; InputError where there is none."""
@@ -138,7 +138,13 @@ class _Machine:
         self._check_link(card, link)
         numbers = {name: getattr(card, name) for name in GpuNumbers.model_fields}
         peers = self._peers(card, link)
-        return Datasheet(**numbers, pcie=link.pcie, copies=link.copies, peers=peers)
+        return Datasheet(
+            **numbers,
+            pcie=link.pcie,
+            copies=link.copies,
+            peers=peers,
+            link_energy=link.link_energy,
+        )
 
     def _peers(self, card: Gpu | Datasheet, link: Link) -> Peers:
         wanted = self.data.get("peers")

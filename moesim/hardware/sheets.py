@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from moesim.config.params import Params
+from moesim.config.units import JoulesPerByte
 from moesim.hardware.datasheet import Copies, Count, Fraction, GpuNumbers, GroupLatency, Rate
 from moesim.hardware.host import Host
 from moesim.hardware.sourced import Sourced
@@ -17,6 +18,9 @@ class Link(Params):
     generation: Sourced[Count] | None = Field(None, description="Of PCIe; None: no PCIe.")
     lanes: Sourced[Count] | None = None
     copies: Copies
+    link_energy: Sourced[JoulesPerByte] | None = Field(
+        None, description="Of a byte that crosses it; None: a prior."
+    )
 
 
 class Reach(Params):

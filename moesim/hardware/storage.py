@@ -9,7 +9,7 @@ from pydantic import Field
 from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
-from moesim.hardware.datasheet import Count, Memory, Rate
+from moesim.hardware.datasheet import Count, Memory, Power, Rate
 from moesim.hardware.sourced import Sourced
 
 ReadLatency = Annotated[Duration, within("0 us", "1 s", DURATION)]
@@ -25,3 +25,5 @@ class Storage(Params):
     mapped_bandwidth: Sourced[Rate] | None = Field(
         None, description="What page faults of a mapped file reach; None: not known."
     )
+    power: Sourced[Power] | None = Field(None, description="While it reads.")
+    idle_power: Sourced[Power] | None = Field(None, description="While it does not; None: a prior.")

@@ -14,6 +14,7 @@ from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
 from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import Loads, balance
+from moesim.metrics.energy import Bill
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.storage import storage_numbers
@@ -135,9 +136,12 @@ def warm_up_steps(share: float, steps: int) -> int:
     return min(ceil(Fraction(str(share)) * steps), steps - 1)
 
 
-def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
+def summary(
+    case: Case, outcome: Outcome, warm_up: float, bill: Bill | None = None
+) -> dict[str, Any]:
     """All numbers of the run; ``after_warm_up`` repeats them without the first steps, its TPOT over
     the requests whose first decode step lies after those, its TTFT over those whose prompt does.
+    ``bill`` makes those of energy and cost.
     """
     steps = case.schedule.passes
     warm = warm_up_steps(warm_up, steps)
@@ -151,6 +155,7 @@ def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
         **span_numbers(case, outcome, loads, warm),
         **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
         **request_numbers("tpot", later),
+        **(bill.numbers(case, outcome, warm) if bill else {}),
     }
     return {
         "engine": outcome.engine,
@@ -158,6 +163,7 @@ def summary(case: Case, outcome: Outcome, warm_up: float) -> dict[str, Any]:
         "requests": len(tpot),
         **request_numbers("ttft", ttft),
         **request_numbers("tpot", tpot),
+        **(bill.numbers(case, outcome, 0) if bill else {}),
         "price_share": price_share(outcome),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,

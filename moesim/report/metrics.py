@@ -39,6 +39,10 @@ UNITS: Sequence[tuple[str, str, float]] = (
     (r"_ns$", "ms", 1e-6),
     (r"(^|_)bytes(_|$|\.)", "GiB", 2.0**-30),
     (r"percent$", "%", 1.0),
+    (r"^cost_usd", "$", 1.0),
+    (r"^carbon_g", "g", 1.0),
+    (r"^joules_per|energy_j", "J", 1.0),
+    (r"power_w$", "W", 1.0),
     (r"ratio|share|balancedness", "%", 100.0),
 )
 """Names of numbers, the unit that they are drawn in, and what to multiply by."""
@@ -260,7 +264,11 @@ def _label(figure: MetricOverAxis, unit: str) -> str:
 
 def _sentence(name: str) -> str:
     """A name in words: ``mean_tpot_ms`` as ``Mean TPOT``."""
-    text = re.sub(r"_(ms|ns|bytes|percent)$", "", name).replace("_", " ").replace(".", ", ")
+    text = (
+        re.sub(r"_(ms|ns|bytes|percent|usd|g|j|w)(?=$|\.|_per)", "", name)
+        .replace("_", " ")
+        .replace(".", ", ")
+    )
     for word in ("tpot", "ttft", "gpu", "cpu", "kv"):
         text = re.sub(rf"\b{word}", word.upper(), text)
     return text[:1].upper() + text[1:]

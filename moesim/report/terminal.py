@@ -119,7 +119,7 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     shares = summary.get("price_share") or {}
     lines = [
         f"note: {of}: {note}"
-        for of in ("model", "host", "routing")
+        for of in ("model", "host", "routing", "energy")
         for note in summary.get(f"{of}_notes") or ()
     ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
@@ -166,6 +166,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
         *_storage(summary),
+        *_energy(summary),
         *peak,
     ]
 
@@ -179,6 +180,23 @@ def _storage(summary: Mapping[str, Any]) -> list[Row]:
         ("read from storage", gib(summary["bytes_storage"])),
         ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
     ]
+
+
+def _energy(summary: Mapping[str, Any]) -> list[Row]:
+    """What a run that asks for it draws and costs, by token where it decodes, else by all."""
+    get, rows = summary.get, []
+    of = "output_token" if get("output_throughput") else "token"
+    if get("total_energy_j") is not None:
+        rows += [
+            (f"joules a {of.replace('_', ' ')}", f"{number(get(f'joules_per_{of}'))} J"),
+            *((f"  {part}", percent(x / summary["total_energy_j"])) for part, x in
+              (get("energy_j") or {}).items() if x),
+            ("mean power", f"{number(get('mean_power_w'))} W"),
+        ]  # fmt: skip
+    for name, what, unit in (("carbon_g", "CO2", "g"), ("cost_usd", "cost", "$")):
+        if (value := get(f"{name}_per_million_{of}s")) is not None:
+            rows.append((f"{what} a million {of.replace('_', ' ')}s", f"{number(value)} {unit}"))
+    return rows
 
 
 def _routing(summary: Mapping[str, Any]) -> list[Row]:

@@ -77,6 +77,10 @@ class Summary(Shape):
     time_share: Numbers | None = None
     price_share: Numbers | None = None
     memory_bytes: Numbers | None = None
+    energy_j: Numbers | None = None
+    gpu_energy_j: Numbers | None = None
+    carbon_g: Numbers | None = None
+    cost_usd: Numbers | None = None
     checks: Numbers | None = None
     price_error: PriceError | None = None
     after_warm_up: dict[str, Number | Numbers] | None = None
@@ -85,6 +89,7 @@ class Summary(Shape):
     stages: list[StageRow] | None = None
     model_notes: list[str] | None = None
     host_notes: list[str] | None = None
+    energy_notes: list[str] | None = None
     routing_notes: list[str] | None = None
     routing_by_layer: list[RoutingRow] | None = None
     __pydantic_extra__: Numbers

@@ -403,6 +403,38 @@ def replicas_need_uneven_splits(experiment: Experiment, model: ModelSpec | None)
     return Conflict(keys, f"{what} takes none; {remedy}")
 
 
+def prices_that_say_something(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A list has a price, one of each thing, and what is bought has a life."""
+    del model
+    energy, cost = experiment.energy, experiment.cost
+    if energy is not None and energy.embodied is not None and not energy.life:
+        what = "is spread over the hours in use; write energy.life too, as in '4 years'"
+        return Conflict(("energy.embodied",), what)
+    if cost is None:
+        return None
+    if (cost.card is not None or cost.host is not None) and not cost.life:
+        what = (
+            "what is bought is spread over the hours in use; write cost.life too, as in '3 years'"
+        )
+        return Conflict(("cost.card", "cost.host"), what)
+    if cost.gpu is not None and cost.card is not None:
+        what = "a GPU is rented or bought; write one of gpu and card"
+        return Conflict(("cost.card", "cost.gpu"), what)
+    if (cost.gpu, cost.card, cost.host, cost.electricity) == (None,) * 4:
+        return Conflict(("cost",), "names no price; write one, as in {gpu: 2.5 $/h}")
+    return None
+
+
+def energy_of_whole_layers(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Which part works while the host runs whole layers is not told apart."""
+    del model
+    asked = experiment.energy or (experiment.cost and experiment.cost.electricity)
+    if not experiment.host_layers or asked is None:
+        return None
+    what = "what the CPU draws for whole layers is not counted yet; write host_layers: 0"
+    return Conflict(("energy", "cost.electricity", "host_layers"), what)
+
+
 RULES: tuple[Rule, ...] = (
     batched_rows_are_equal,
     graph_needs_a_fixed_course,
@@ -427,6 +459,8 @@ RULES: tuple[Rule, ...] = (
     nothing_to_place,
     plan_for_this_run,
     replicas_need_uneven_splits,
+    prices_that_say_something,
+    energy_of_whole_layers,
 )
 
 

@@ -23,6 +23,7 @@ from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
+from moesim.metrics.energy import Bill
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.metrics.storage import STORAGE_KEYS
@@ -131,7 +132,7 @@ def _played(
     built = built.played(outcome)
     case = built.case
     built.footprint.in_flight(outcome.counts.copies)
-    numbers = summary(case, outcome, experiment.warm_up)
+    numbers = summary(case, outcome, experiment.warm_up, bill_of(experiment, built))
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
@@ -155,6 +156,11 @@ def _played(
         provenance(built.inputs, seed=experiment.seed),
         **tables,
     )
+
+
+def bill_of(experiment: Experiment, built: Built) -> Bill:
+    """What makes the numbers of energy and cost that ``experiment`` asks for."""
+    return Bill(built.hardware, experiment.energy, experiment.cost)
 
 
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
@@ -194,6 +200,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
         "steps": schedule.passes,
         "layer_steps": None,
         **dict.fromkeys(_clock_keys(built.case)),
+        **dict.fromkeys(bill_of(experiment, built).keys),
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(
@@ -234,6 +241,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         **({"model_notes": notes} if notes else {}),
         **built.routing,
         **({"host_notes": assumed} if assumed else {}),
+        **bill_of(experiment, built).notes(),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
         "execution": built.case.execution,

@@ -19,6 +19,8 @@ from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.hardware.choice import PARTS, Choice
 from moesim.hardware.choice import text_of as machine_text
+from moesim.hardware.energy import Energy
+from moesim.hardware.price_list import PriceList
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.on_cpu import OnCpu
@@ -273,6 +275,14 @@ class Experiment(Params):
     )
     experts: Experts = Field(
         default_factory=Experts, description="Room, eviction, loading and kernels of experts."
+    )
+    energy: Energy | None = Field(
+        default=None,
+        description="Joules a token, and grams of CO2: what the machine's parts draw, where it is "
+        "not what its files say; '{}' takes these (docs/energy.md).",
+    )
+    cost: PriceList | None = Field(
+        default=None, description="Dollars a million tokens, by these prices (docs/energy.md)."
     )
     seed: int = Field(default=0, ge=0, description="Seed of all random streams.")
     engine: Literal["auto", "des", "replay"] = Field(

@@ -1,0 +1,230 @@
+"""Joules, grams and dollars of a run: by hand, and laws of any numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.engine.outcome import Outcome
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import resolved_from
+from moesim.experiment.running.engines import engine_of
+from moesim.experiment.running.run import run
+from moesim.hardware import load_hardware
+from moesim.hardware.energy import Energy, powers_of
+from moesim.hardware.price_list import PriceList
+from moesim.metrics.energy import Bill, Span
+
+ONE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "{gpu: rtx-3060-12gb, host: ddr4-3200-2ch-32gb, storage: nvme-pcie4}",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 1},
+    "experts": {"capacity": "8 slots/layer", "host": {"capacity": "30 %"}},
+    "records": "summary",
+}
+NOTHING = {"dram": "0 W/GB", "link": "0 pJ/bit"}
+WATTS = {"gpu": "170 W", "gpu_waiting": "30 W", "cpu": "65 W", "cpu_idle": "15 W"}
+WATTS |= {"storage": "6 W", "storage_idle": "1 W", "other": "40 W"}
+
+
+def of(energy: Any = None, cost: Any = None, **more: Any) -> dict[str, Any]:
+    keys = {"energy": energy, "cost": cost}
+    return ONE | more | {key: value for key, value in keys.items() if value is not None}
+
+
+def played(**more: Any) -> tuple[Case, Outcome, Any]:
+    experiment = resolved_from(ONE | more, (), alone=True).experiment
+    built = build(experiment, 8)
+    engine = engine_of(experiment, built.case, check=False)
+    outcome = engine.play(built.case, records="summary", check=False)
+    return built.case, outcome, built.hardware
+
+
+@pytest.fixture(scope="module")
+def on_drive() -> tuple[Case, Outcome, Any]:
+    return played()
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> tuple[Case, Outcome, Any]:
+    return played(experts={"capacity": "8 slots/layer", "miss": {"kind": "cpu"}})
+
+
+def test_a_run_by_hand() -> None:
+    """GPU by its shares of the time, memory and the rest by the time, drive and link by bytes."""
+    found = run(of(WATTS | {"dram": "0.1 W/GB", "link": "6 pJ/bit"}), limit_steps=6).summary
+    seconds, shares = found["duration_ms"] / 1e3, found["time_share"]
+    waits = sum(x for key, x in shares.items() if key in ("host", "idle") or "waiting" in key)
+    reads = found["bytes_storage"] / 7e9
+    assert found["energy_j"] == pytest.approx(
+        {
+            "gpu": seconds * (170 * (1 - waits) + 30 * waits),
+            "cpu": 15 * seconds,
+            "storage": 1 * seconds + 5 * reads,
+            "dram": 0.1 * 32 * 2**30 / 1e9 * seconds,
+            "link": 48e-12 * found["bytes_h2d"],
+            "other": 40 * seconds,
+        },
+        rel=1e-6,
+    )
+    assert found["total_energy_j"] == pytest.approx(sum(found["energy_j"].values()), rel=1e-12)
+    assert found["gpu_energy_j"]["waiting_for_storage"] == pytest.approx(
+        30 * found["storage_wait_ms"] / 1e3
+    )
+    assert found["joules_per_output_token"] == pytest.approx(found["total_energy_j"] / 6)
+    assert found["mean_power_w"] == pytest.approx(found["total_energy_j"] / seconds)
+
+
+def test_grams_and_dollars_by_hand() -> None:
+    """100 W for T seconds: 100 T / 3.6e6 kWh; 8,760 hours of a card of 876 $ are 0.1 $ each."""
+    energy = NOTHING | {"gpu": "0 W", "cpu": "0 W", "storage": "0 W", "other": "100 W"}
+    energy |= {"carbon": "400 g/kWh", "embodied": "87.6 kg", "life": "1 year"}
+    cost = {"card": "876 $", "life": "1 year", "electricity": "0.3 $/kWh"}
+    found = run(of(energy, cost), limit_steps=4).summary
+    hours = found["duration_ms"] / 3.6e6
+    grams = {"electricity": 0.1 * hours * 400, "embodied": 10 * hours}
+    dollars = {"card": 0.1 * hours, "electricity": 0.1 * hours * 0.3}
+    assert found["carbon_g"] == pytest.approx(grams, rel=1e-9)
+    assert found["cost_usd"] == pytest.approx(dollars, rel=1e-9)
+    per_million = found["cost_usd_per_million_output_tokens"]
+    assert per_million == pytest.approx(sum(dollars.values()) / 4 * 1e6)
+    assert found["carbon_g_per_million_tokens"] == pytest.approx(sum(grams.values()) / 4 * 1e6)
+
+
+def test_a_rent_by_hand() -> None:
+    """1,000 tokens a second at 3.6 $/h: a million take 1,000 s, which cost 1 $."""
+    found = run(of(cost={"gpu": "3.6 $/h"}), limit_steps=4).summary
+    expected = 1000 / found["output_throughput"]
+    assert found["cost_usd_per_million_output_tokens"] == pytest.approx(expected)
+    assert found["cost_usd"].keys() == {"rent"}
+    assert not [key for key in found if "energy" in key]
+
+
+def test_no_power_is_no_energy(on_drive: Any) -> None:
+    case, outcome, hardware = on_drive
+    keys = dict.fromkeys(("gpu", "cpu", "storage"), "0 W")
+    none = Energy.model_validate(NOTHING | keys | {"carbon": "400 g/kWh"})
+    found = Bill(hardware, none, None).numbers(case, outcome, 0)
+    assert found["total_energy_j"] == found["joules_per_token"] == 0
+    assert found["carbon_g"] == {"electricity": 0}
+
+
+watts = st.integers(0, 1000).map(lambda number: f"{number} W")
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(WATTS, watts)), st.integers(2, 9), st.data())
+def test_laws(on_drive: Any, on_cpu: Any, drawn: dict[str, str], times: int, data: Any) -> None:
+    """Parts add up; twice the watts are twice the joules; pieces of a run are its joules."""
+    case, outcome, hardware = data.draw(st.sampled_from([on_drive, on_cpu]))
+    more = {key: f"{int(text[:-2]) * times} W" for key, text in drawn.items()}
+    once, often = (
+        Bill(hardware, Energy.model_validate(NOTHING | keys), None) for keys in (drawn, more)
+    )
+    found, found_more = (bill.numbers(case, outcome, 0) for bill in (once, often))
+    assert sum(found["energy_j"].values()) == pytest.approx(found["total_energy_j"])
+    assert sum(found["gpu_energy_j"].values()) == pytest.approx(found["energy_j"]["gpu"])
+    assert found_more["total_energy_j"] == pytest.approx(times * found["total_energy_j"])
+    first = data.draw(st.integers(1, 7))
+    rest = once.numbers(case, outcome, first)["total_energy_j"]
+    # work is not negative unless a part draws less while it works
+    if all(int(drawn[k][:-2]) >= int(drawn[f"{k}_{rest_}"][:-2]) for k, rest_ in PAIRS):
+        assert -1e-9 <= rest <= found["total_energy_j"] * (1 + 1e-9)
+
+
+PAIRS = (("gpu", "waiting"), ("cpu", "idle"), ("storage", "idle"))
+
+
+def test_the_rest_of_a_run_takes_the_rest_of_its_time(on_drive: Any) -> None:
+    case, outcome, _ = on_drive
+    whole, rest = (Span.of(case, outcome, first) for first in (0, 3))
+    assert rest.seconds == pytest.approx(whole.seconds - int(outcome.ends[2, 0]) / 1e9)
+    assert rest.tokens == whole.tokens - 3
+    assert sum(rest.charged.values()) == pytest.approx(rest.gpu_seconds)
+
+
+def test_the_cpu_works_while_it_computes_experts(on_cpu: Any) -> None:
+    """One token a pass, one NUMA node: each expert on the host has one row, each layer a start."""
+    case, outcome, hardware = on_cpu
+    energy = Energy.model_validate(NOTHING | {"cpu": "101 W", "cpu_idle": "1 W", "gpu": "0 W"})
+    found = Bill(hardware, energy, None).numbers(case, outcome, 0)
+    seconds, hosted = outcome.duration_ns / 1e9, outcome.counts.hosted
+    each = int(case.prices.cpu_expert_ns(case.model.moe_layers[0], np.array([1]))[0])
+    busy = (int(hosted.sum()) * each + int((hosted > 0).sum()) * case.host_start_ns) / 1e9
+    assert 0 < busy < seconds
+    assert found["energy_j"]["cpu"] == pytest.approx(seconds + 100 * busy)
+
+
+def test_stages_wait_while_another_works() -> None:
+    """Two GPUs of 100 W that work in turn are one of 100 W and one of 20 W."""
+    hardware = "{gpu: rtx-3060-12gb, host: ddr4-3200-2ch-32gb}"
+    energy = NOTHING | {"gpu": "100 W", "gpu_waiting": "20 W", "cpu": "0 W"}
+    two = of(energy, hardware=hardware, experts={}, parallelism={"pipeline": 2})
+    found = run(two, limit_steps=4).summary
+    seconds, share = found["duration_ms"] / 1e3, found["time_share"]
+    works = 1 - share["host"] - share["idle"]
+    assert found["energy_j"]["gpu"] == pytest.approx(seconds * (100 * works + 20 * (2 - works)))
+
+
+def test_a_prefetch_that_hides_waits_saves_no_bytes() -> None:
+    """What is copied ahead is copied: the link's joules stay, while those of waiting fall."""
+    with_all = {"experts": {"capacity": "8 slots/layer"}}
+    ahead = {"experts": with_all["experts"] | {"prefetch": {"kind": "oracle"}}}
+    plain, hidden = (run(of(WATTS, **one), limit_steps=20).summary for one in (with_all, ahead))
+    assert hidden["energy_j"]["link"] >= plain["energy_j"]["link"] * 0.999
+    waits = "waiting_for_weights"
+    assert hidden["gpu_energy_j"][waits] < plain["gpu_energy_j"][waits]
+    assert hidden["duration_ms"] < plain["duration_ms"]
+
+
+def test_what_has_no_number_is_left_out_by_name() -> None:
+    desktop, studio = (
+        powers_of(Energy(), load_hardware(name)) for name in (ONE["hardware"], "m2-ultra-192gb")
+    )
+    assert desktop.gpu is not None
+    assert desktop.gpu[0].value == 170
+    assert desktop.cpu is None
+    assert "write energy.cpu" in desktop.notes()[-1]
+    assert (studio.gpu, studio.dram, studio.link) == (None, None, None)
+    notes = "; ".join(studio.notes())
+    assert notes.count("left out") == 4
+    told = run(of({}), limit_steps=1).summary["energy_notes"]
+    assert any("board draws" in note for note in told)
+    assert any("left out: cpu" in note for note in told)
+
+
+def test_without_the_keys_there_is_nothing_of_it() -> None:
+    found = run(ONE, limit_steps=1).summary
+    assert not [key for key in found if "energy" in key or "cost" in key or "carbon" in key]
+    assert Bill(load_hardware("rtx-4090"), None, None).keys == ()
+    assert PriceList().model_dump(exclude_none=True) == {}
+
+
+def test_a_run_that_does_not_fit_has_the_keys() -> None:
+    alone = {"hardware": "rtx-4060-8gb", "experts": {}}
+    found = run(of({"carbon": "400 g/kWh"}, {"gpu": "1 $/h"}, **alone)).summary
+    assert found["status"] == "out_of_memory"
+    assert found["total_energy_j"] is found["carbon_g"] is found["cost_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("energy", "cost", "more", "what"),
+    [
+        ({"gpu": "350"}, None, {}, "no unit"),
+        ({"dram": "26 W/256 GB"}, None, {}, "mean 'W/GB'"),
+        ({"embodied": "150 kg"}, None, {}, "energy.life"),
+        (None, {}, {}, "names no price"),
+        (None, {"card": "300 $"}, {}, "cost.life"),
+        (None, {"card": "300 $", "gpu": "1 $/h", "life": "1 year"}, {}, "one of gpu and card"),
+        ({}, None, {"host_layers": 2, "experts": {}}, "host_layers: 0"),
+    ],
+)
+def test_mistakes(energy: Any, cost: Any, more: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        run(of(energy, cost, **more), limit_steps=1)
