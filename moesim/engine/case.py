@@ -22,7 +22,7 @@ from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
 from moesim.memory.shares import Share, whole
-from moesim.model.spec import LayerSpec, ModelSpec
+from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
@@ -207,6 +207,29 @@ class Case:
         matrix = np.tile(4 * told, (self.gpus, 1))
         np.fill_diagonal(matrix, 0)
         return int(self.prices.all_to_all_ns(matrix[None])[0])
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what comes into slots is read there from storage, and nothing is copied."""
+        return self.host_cache is not None and self.host_cache.in_place
+
+    def copy_shape(self, expert: FfnSpec) -> tuple[int, Literal["h2d"], bool, int]:
+        """What the price of an expert's copy is asked for."""
+        software = self.software
+        return expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert)
+
+    def expert_copy_ns(self, expert: FfnSpec) -> int:
+        """The price of an expert's copy."""
+        return 0 if self.in_place else self.prices.copy_ns(*self.copy_shape(expert))
+
+    @property
+    def host_copy_ns(self) -> int:
+        """Host time to issue the copy of an expert."""
+        if self.execution == "graph" or self.in_place:
+            return 0
+        expert = next(layer.moe.expert for layer in self.model.moe_layers if layer.moe)
+        copies = self.software.copies_per_expert(expert)
+        return int(self.software.host_per_copy_ns * copies + 0.5)
 
     def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
         """The layers that a forward pass of ``phase`` runs."""

@@ -76,7 +76,8 @@ class Counts:
 
     def bytes_to_gpus(self, case: Case) -> Ints:
         """Weights that came over the links, int64[passes]: experts, and layers that are copied."""
-        of_experts: Ints = (self.read.sum(axis=2) * self.expert_bytes(case)).sum(axis=1)
+        size = self.expert_bytes(case) * (not case.in_place)
+        of_experts: Ints = (self.read.sum(axis=2) * size).sum(axis=1)
         phases = np.unique(case.schedule.phase)
         of_layers = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
         for phase in phases.tolist():

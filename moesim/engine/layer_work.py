@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +50,8 @@ class LayerWork:
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self._known_moved = np.zeros(0, np.int64)
-        software = case.software
-        self._copied: list[tuple[int, Literal["h2d"], bool, int]] = [
-            (expert.bytes, "h2d", software.pinned, software.copies_per_expert(expert))
-            for expert in map(_expert, specs)
-        ]
-        self.copy_ns = [case.prices.copy_ns(*shape) for shape in self._copied]
+        self._copied = [case.copy_shape(_expert(spec)) for spec in specs]
+        self.copy_ns = [case.expert_copy_ns(_expert(spec)) for spec in specs]
 
     def offers(self, key: Key, active: Active) -> Ints:
         """What misses compare of each active expert, int64[OFFERED, active experts]."""

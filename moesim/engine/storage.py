@@ -50,11 +50,10 @@ def read_times(case: Case) -> ReadTimes:
 
 
 def _times(case: Case, cache: HostCache, expert: FfnSpec) -> tuple[int, int, int]:
-    shape, software = (expert.bytes, cache.requests, cache.mapped), case.software
+    shape = (expert.bytes, cache.requests, cache.mapped)
     busy = int(case.prices.price("storage_read", *shape, True)[()])
     alone = int(case.prices.price("storage_read", *shape, False)[()])
-    copies = software.copies_per_expert(expert)
-    copy = case.prices.copy_ns(expert.bytes, "h2d", software.pinned, copies)
+    copy = case.expert_copy_ns(expert)
     chunks = -(-expert.bytes // cache.chunk) if cache.chunk else 1
     return busy, alone - busy, min(busy, copy) * (chunks - 1) // chunks
 

@@ -28,8 +28,14 @@ class HostResidency:
         initial: Literal["empty", "most_used"],
     ) -> None:
         self._stream = stream if cache.policy.draws else None
+        self._cache = None if cache.in_place else self._slots(cache, usage, steps, initial)
+
+    @staticmethod
+    def _slots(
+        cache: HostCache, usage: Ints, steps: int, initial: Literal["empty", "most_used"]
+    ) -> LayerCache:
         most_used = np.argsort(-usage, kind="stable")[: cache.slots]
-        self._cache = LayerCache(
+        return LayerCache(
             cache.policy,
             cache.slots,
             usage,
@@ -43,6 +49,8 @@ class HostResidency:
         """Of each of the ``needs`` of the coming steps, whether it is in host memory; the others
         are read into it.
         """
+        if self._cache is None:
+            return np.zeros(len(needs.experts), np.bool_)
         if self._stream is not None:
             more = self._stream.random(len(needs.experts))
             self._cache.draws = np.concatenate((self._cache.draws, more))

@@ -17,9 +17,9 @@ STORAGE_KEYS = ("host_hits", "host_hit_ratio", "bytes_storage", "storage_wait_ms
 def storage_numbers(
     case: Case, counts: Counts, span: slice, charges: dict[str, int]
 ) -> dict[str, Any]:
-    """Of passes ``span``: the needs of host memory that it had, as a number and as a share; the
-    bytes that were read into it; the wait for them, summed over GPUs, by what was ``charged``.
-    Nothing where host memory holds all experts.
+    """Of passes ``span``: the needs of host memory that it had, as a number and as a share (None
+    where there is none beside the GPU's); the bytes that were read; the wait for them, summed over
+    GPUs, by what was ``charged``. Nothing where host memory holds all experts.
     """
     if case.host_cache is None:
         return {}
@@ -27,7 +27,7 @@ def storage_numbers(
     needs = hits + int(by_layer.sum())
     return {
         "host_hits": hits,
-        "host_hit_ratio": hits / needs if needs else None,
+        "host_hit_ratio": hits / needs if needs and not case.in_place else None,
         "bytes_storage": int(np.sum(by_layer * counts.expert_bytes(case))),
         "storage_wait_ms": charges[WAITING_FOR_STORAGE] / MS,
     }

@@ -175,8 +175,9 @@ def _storage(summary: Mapping[str, Any]) -> list[Row]:
     """What came from storage, of a run whose host memory does not hold all experts."""
     if summary.get("bytes_storage") is None:
         return []
+    had = f"{percent(summary['host_hit_ratio'])} of what it was asked for"
     return [
-        ("host memory had", f"{percent(summary['host_hit_ratio'])} of what it was asked for"),
+        *([("host memory had", had)] if summary["host_hit_ratio"] is not None else []),
         ("read from storage", gib(summary["bytes_storage"])),
         ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
     ]

@@ -212,7 +212,8 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     assert verdict.prefetches_promoted <= verdict.late
     assert verdict.prefetches_used <= verdict.prefetched
     if case.config.prefill != "stream":  # a layer that streams is copied whole
-        experts = (verdict.read + verdict.prefetched) * case.model.expert_bytes
+        size = case.model.expert_bytes * (not case.config.in_place)
+        experts = (verdict.read + verdict.prefetched) * size
         assert verdict.bytes_h2d == experts + verdict.copied_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
         assert len(copies) == verdict.read - verdict.zero_copy_activations + verdict.prefetched

@@ -99,6 +99,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
+        verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
         size = sum(model.layer_bytes(layer) for layer in copied)
         verdict.steps[-1]["bytes_h2d"] += size

@@ -28,11 +28,8 @@ class Ahead:
         self.clock, self.g, self.caches, self.predictions = clock, g, caches, predictions
         self.config, self.gpu = clock.config, clock.gpus[g]
         self.made: list[Copy] = []
-        software = self.config.software
         self.size = clock.model.expert_bytes
-        self.price = clock.prices.copy_ns(
-            self.size, "h2d", software.pinned, software.copies_per_expert
-        )
+        self.price = self.config.copy_ns(clock.model, clock.prices)
 
     def run_copies(self, now: int) -> None:
         """Those that start before ``now``: the demand copies of the layer before have ended."""

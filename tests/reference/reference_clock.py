@@ -66,7 +66,7 @@ class Host:
         self.combine = on * nearest(combine * launch)
         self.head = 0 if config.execution == "graph" else nearest(head * launch)
         self.copy = nearest(software.host_per_copy_ns * software.copies_per_expert)
-        self.copy *= config.execution != "graph"
+        self.copy *= config.execution != "graph" and not config.in_place
         self.synchronisations = on * software.synchronisations
         if software.cpu_synchronisations is not None and config.miss in ("cpu", "background"):
             self.synchronisations = on * software.cpu_synchronisations
@@ -555,10 +555,8 @@ class LayerCopies:
         if not self.left:
             return
         layer = self.left.pop(0)
-        gpu, software = self.clock.gpus[self.g], self.clock.config.software
-        price = self.clock.prices.copy_ns(
-            self.clock.model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
-        )
+        gpu = self.clock.gpus[self.g]
+        price = self.clock.config.copy_ns(self.clock.model, self.clock.prices)
         gpu.copy_in = max(gpu.copy_in, since) + price * len(self.clock.local[self.g])
         self.there[layer] = gpu.copy_in
 
@@ -578,10 +576,7 @@ class DemandCopies:
         self.launch_end: dict[int, int] = {}
         self.issued = 0
         self.last_end = known
-        software = clock.config.software
-        self.price = clock.prices.copy_ns(
-            clock.model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
-        )
+        self.price = clock.config.copy_ns(clock.model, clock.prices)
 
     def issue_one(self) -> int:
         """One that waits for no launch; its end."""

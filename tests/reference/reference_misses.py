@@ -18,10 +18,7 @@ class Misses:
     def __init__(self, config: Config, model: Model, layer: Layer, prices: Prices) -> None:
         self.config, self.layer, self.prices = config, layer, prices
         self.row_bytes = model.hidden * model.activation_bytes
-        software = config.software
-        self.copy = prices.copy_ns(
-            model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
-        )
+        self.copy = config.copy_ns(model, prices)
         self.copies = self.host = self.loaded = 0
         self.of_host: set[int] = set()  # experts that a split gives to the host
         self.divides = config.miss == "split" and config.rule != "cheapest"

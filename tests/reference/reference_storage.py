@@ -38,10 +38,7 @@ class Host:
         shape = (model.expert_bytes, config.reads, config.mapped)
         self.busy = prices.storage_read_ns(*shape, True)
         self.after = prices.storage_read_ns(*shape, False) - self.busy
-        software = config.software
-        copy = prices.copy_ns(
-            model.expert_bytes, "h2d", software.pinned, software.copies_per_expert
-        )
+        copy = config.copy_ns(model, prices)
         chunks = -(-model.expert_bytes // config.read_chunk) if config.read_chunk else 1
         self.lead = min(self.busy, copy) * (chunks - 1) // chunks
 
@@ -65,6 +62,8 @@ class Host:
         self, step: int, m: int, g: int, expert: Expert, wanted: list[Expert], place: int
     ) -> int | None:
         """When an expert that is not in memory is; None where it is."""
+        if not self.slots:  # nothing is beside the GPU's slots
+            return self.read()
         hit = expert in self.resident
         layer = m * len(self.gpus) + g - self.gpus.start
         arrival = Arrival(self.now, step, layer, expert, hit, 0)
@@ -78,8 +77,10 @@ class Host:
         self.policy.ended(arrival, victim)
         self.now += 1
         self.hits += hit
-        if hit:
-            return None
+        return None if hit else self.read()
+
+    def read(self) -> int:
+        """When an expert is in memory that the drive turns to now."""
         self.reads += 1
         self.free += self.busy
         return self.free + self.after

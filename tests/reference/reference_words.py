@@ -151,7 +151,8 @@ class Config:
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
     nodes: int = 1
-    host_slots: int | None = None  # of a node's host memory; None: it holds all experts
+    # of a node's host memory; None: it holds all experts, 0: none is beside the GPU's
+    host_slots: int | None = None
     host_policy: str = "lru"
     reads: int = 1  # requests that read an expert
     mapped: bool = False
@@ -185,6 +186,18 @@ class Config:
         if self.agrees or self.gating == "dynamic":
             return None
         return self.drop if self.gating == "gshard" else "first_come"
+
+    @property
+    def in_place(self) -> bool:
+        """Experts are read from storage into the GPU's slots; nothing is copied."""
+        return self.host_slots == 0
+
+    def copy_ns(self, model: Model, prices: Prices) -> int:
+        """One expert's copy."""
+        if self.in_place:
+            return 0
+        copies = self.software.copies_per_expert
+        return prices.copy_ns(model.expert_bytes, "h2d", self.software.pinned, copies)
 
     def rows_on_gpu(self, rows: int) -> int:
         return -(-rows // 128) * 128 if self.kernels == "block_sparse" else rows

@@ -368,7 +368,7 @@ def storage_cases(draw: st.DrawFn) -> Case:
         prefill="bypass" if config.prefill == "stream" else config.prefill,
         sliced=False,
         nodes=draw(st.sampled_from(nodes)),
-        host_slots=draw(st.integers(1, len(model.moe_layers) * model.experts)),
+        host_slots=draw(st.just(0) | st.integers(1, len(model.moe_layers) * model.experts)),
         host_policy=draw(st.sampled_from(HOST_POLICIES)),
         reads=draw(st.integers(1, 3)),
         mapped=draw(st.booleans()),

@@ -139,8 +139,7 @@ class Invariants:
         for index, layer in enumerate(case.model.moe_layers):
             if layer.moe is None:
                 continue
-            copies = case.software.copies_per_expert(layer.moe.expert)
-            price = case.prices.copy_ns(layer.moe.expert.bytes, "h2d", case.software.pinned, copies)
+            price = case.expert_copy_ns(layer.moe.expert)
             total += price * int(self.outcome.counts.copies[:, index, gpu].sum())
         return total
 

@@ -195,7 +195,6 @@ def layers_on(
             continue
         expert = layer.moe.expert
         local = len(case.local_experts(gpu))
-        copies = case.software.copies_per_expert(expert)
         count_copy = case.prices.copy_ns(4 * local, "d2h", case.software.pinned)
         moe = moe_index
 
@@ -207,7 +206,7 @@ def layers_on(
             hosts=of_host,
             dispatch=chunk.dispatch[moe].tolist() if chunk.dispatch else [],
             combine=chunk.combine[moe].tolist() if chunk.combine else [],
-            copy_ns=case.prices.copy_ns(expert.bytes, "h2d", case.software.pinned, copies),
+            copy_ns=case.expert_copy_ns(expert),
             amount=expert.bytes,
             sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
             exchange_ns=case.exchange_ns,

@@ -99,14 +99,10 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
 
 
 def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks | None) -> CopyIn:
-    software, graph = case.software, case.execution == "graph"
-    expert = next(layer.moe.expert for layer in case.model.moe_layers if layer.moe)
-    copies = software.copies_per_expert(expert)
-    host_ns = 0 if graph else int(software.host_per_copy_ns * copies + 0.5)
-    way = None
+    blocking, way = case.software.blocking and case.execution != "graph", None
     if fair is not None and case.links is not None:
         way = SharedWay(fair, case.links.h2d[gpu])
-    return CopyIn(env, host_ns, blocking=software.blocking and not graph, way=way)
+    return CopyIn(env, case.host_copy_ns, blocking=blocking, way=way)
 
 
 def _host_compute(

@@ -66,12 +66,11 @@ class Played(NamedTuple):
 
 def fixed_of(case: Case) -> Fixed:
     """The constants of ``case``."""
-    software, graph, hosts = case.software, case.execution == "graph", host_times(case)
+    software, hosts = case.software, host_times(case)
     reads = read_times(case)
     waits = [hosts[layer.index].waits for layer in case.model.moe_layers]
     specs = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
-    copies = [software.copies_per_expert(expert) for expert in specs]
-    blocking = software.blocking and not graph
+    blocking = software.blocking and case.execution != "graph"
     wait_ns = np.empty((case.gpus, len(specs)), np.int64)
     for gpu in range(case.gpus):
         counts = case.prices.copy_ns(4 * len(case.local_experts(gpu)), "d2h", software.pinned)
@@ -79,19 +78,14 @@ def fixed_of(case: Case) -> Fixed:
     return Fixed(
         hosts=np.array(hosts),
         head=host_head_ns(case),
-        copy=0 if graph else whole(software.host_per_copy_ns * copies[0]),
+        copy=case.host_copy_ns,
         blocking=int(blocking),
         overlaps=int(software.overlap),
         streams_ahead=int(case.prefill == "stream" and software.overlap and not blocking),
         exchange=case.exchange_ns,
         agrees=int(case.gating.agrees),
         gathers=int(case.gathers),
-        copy_ns=np.array(
-            [
-                case.prices.copy_ns(expert.bytes, "h2d", software.pinned, number)
-                for expert, number in zip(specs, copies, strict=True)
-            ]
-        ),
+        copy_ns=np.array([case.expert_copy_ns(expert) for expert in specs]),
         wait_ns=wait_ns,
         always=_always_launched(case),
         read_busy=reads.busy,

@@ -143,7 +143,7 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
 def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -> HostCache | None:
     """Host memory as a cache, if ``experiment`` asks for one."""
     room = experiment.experts.host
-    if room.capacity.kind == "all":
+    if room.capacity.kind == "all" and not hardware.unified:
         return None
     all_there = tuple(
         replace(one, slots=(one.local,) * len(one.slots)) for one in residences_of(case)

@@ -21,20 +21,28 @@ def host_cache_of(
     case: Case, room: HostMemory, hardware: HardwareProfile, without: Footprint
 ) -> HostCache | None:
     """The cache that ``room`` asks for, ``without`` which the host needs what that says; None where
-    all experts are in host memory, or on the GPU.
+    all experts are in host memory, or on the GPU. A GPU that shares the host's memory reads into
+    its own slots.
 
     A slot holds an expert of any layer, so it is as large as the largest. Raises InputError where
     the machine has no storage, or too little.
     """
-    if room.capacity.kind == "all" or not case.offloaded:
+    if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
         return None
     sizes = expert_bytes(case.model)
     experts = [layer.moe.experts for layer in case.model.moe_layers if layer.moe]
+    of_all = sum(size * number for size, number in zip(sizes, experts, strict=True))
+    if hardware.unified:
+        if not case.slots.all():
+            what = "experts on the CPU would have slots of their own in the one memory"
+            raise InputError(f"experts.on_cpu: {what}; leave it out")
+        _check(hardware, of_all)
+        return HostCache(0, room.policy, room.reads, room.path == "mmap")
     slots = _slots(room, max(sizes), sum(experts), hardware.host_memory_bytes - without.host)
     if slots >= sum(experts):
         return None
     _check_policy(case, room)
-    _check(hardware, sum(size * number for size, number in zip(sizes, experts, strict=True)))
+    _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
     return HostCache(slots, room.policy, room.reads, room.path == "mmap", chunk)
 

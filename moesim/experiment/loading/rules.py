@@ -162,13 +162,38 @@ def nothing_to_place(experiment: Experiment, model: ModelSpec | None) -> Conflic
 
 
 def one_memory_holds_all(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """Where CPU and GPU share one memory, there is nothing to load experts from."""
-    hardware = loaded("hardware", experiment.hardware, experiment.folders)
-    if hardware is None or not hardware.unified or not may_miss(experiment, model):
+    """Where CPU and GPU share one memory, experts that are not in it come from storage, and the
+    GPU's slots are the room for them.
+    """
+    if not _in_place(experiment, model):
         return None
-    what = f"'{experiment.experts.capacity}' leaves experts out, and {hardware.name} has one memory"
-    keys = ("experts.capacity", "hardware", "model", "parallelism.expert")
-    return Conflict(keys, f"{what} to load them from and to; write all")
+    hardware, asked = _hardware(experiment), experiment.experts
+    if hardware.host.storage is None:
+        what = f"'{asked.capacity}' leaves experts out, and {hardware.name} has one memory to load"
+        what += " them from and to; write all, or a drive that they are read from, as in"
+        what += f" hardware: {{base: {hardware.name}, storage: nvme-pcie4}}"
+        return Conflict(("experts.capacity", "hardware", "model", "parallelism.expert"), what)
+    if asked.host.capacity.kind != "all":
+        what = f"{hardware.name} has one memory, whose room for experts is experts.capacity"
+        return Conflict(("experts.host.capacity", "hardware"), f"{what}; leave this out")
+    if asked.host.chunk is not None:
+        what = f"no copy follows the read where there is one memory, as on {hardware.name}"
+        return Conflict(("experts.host.chunk", "hardware"), f"{what}; leave this out")
+    if asked.miss.uses_host or asked.miss.uses_link:
+        what = f"'{kind_of(type(asked.miss))}' uses experts in a memory of the host, and"
+        what += f" {hardware.name} has one memory"
+        return Conflict(("experts.miss", "hardware"), f"{what}; write load")
+    return None
+
+
+def _in_place(experiment: Experiment, model: ModelSpec | None) -> bool:
+    """Whether experts are read into the one memory that CPU and GPU share."""
+    hardware = _hardware(experiment)
+    return hardware is not None and hardware.unified and may_miss(experiment, model)
+
+
+def _hardware(experiment: Experiment) -> Any:
+    return loaded("hardware", experiment.hardware, experiment.folders)
 
 
 def host_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -284,9 +309,8 @@ def background_beside_the_kernels(
 
 def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Reads follow what the caches of GPUs decide without a clock, in order."""
-    del model
     room, keys = experiment.experts.host, ("experts.host", "experts.host.capacity")
-    if room.capacity.kind == "all":
+    if room.capacity.kind == "all" and not _in_place(experiment, model):
         return None
     policy, name = room.policy, kind_of(type(room.policy))
     if policy.looks_ahead or policy.weighs or policy.shared_buffers() is not None:

@@ -90,6 +90,53 @@ def test_engines_agree_on_a_real_model() -> None:
         assert des[name] == replay[name]
 
 
+SLOTS: dict[str, Any] = {"capacity": "8 slots/layer"}
+ONE_MEMORY = ONE | {
+    "hardware": "{base: strix-halo-128gb, storage: nvme-pcie4}",
+    "experts": SLOTS,
+}
+
+
+def test_one_memory_reads_every_miss_and_copies_nothing() -> None:
+    found = run(ONE_MEMORY, limit_steps=20).summary
+    (moe,) = {layer.moe for layer in load_model("gpt-oss-20b").moe_layers}
+    assert moe is not None
+    assert found["bytes_storage"] == found["misses"] * moe.expert.bytes > 0
+    assert (found["bytes_h2d"], found["stall_ms"], found["host_hit_ratio"]) == (0, 0, None)
+    whole = run(ONE_MEMORY | {"experts": {"capacity": "all"}}, limit_steps=20).summary
+    waited = found["duration_ms"] - found["storage_wait_ms"]
+    assert waited == pytest.approx(whole["duration_ms"], rel=1e-3)  # but for the decisions
+
+
+def test_one_token_of_one_memory_by_hand() -> None:
+    """Four experts a layer, one behind the other, and once a layer the latency."""
+    found = run(ONE_MEMORY, limit_steps=1).summary
+    (moe,) = {layer.moe for layer in load_model("gpt-oss-20b").moe_layers}
+    assert moe is not None
+    each = found["misses"] * moe.expert.bytes / 7e9 * 1e3
+    assert found["storage_wait_ms"] == pytest.approx(each + 24 * 0.1, rel=0.02)
+
+
+def test_one_memory_without_a_drive_is_said() -> None:
+    with pytest.raises(InputError, match="has one memory to load them from and to; write all"):
+        run(ONE_MEMORY | {"hardware": "strix-halo-128gb"})
+
+
+@pytest.mark.parametrize(
+    ("experts", "said"),
+    [
+        ({"host": {"capacity": "50 %"}}, "whose room for experts is experts.capacity"),
+        ({"host": {"chunk": "1 MB"}}, "no copy follows the read"),
+        ({"miss": {"kind": "cpu"}}, "'cpu' uses experts in a memory of the host"),
+        ({"miss": {"kind": "zero_copy"}}, "'zero_copy' uses experts in a memory of the host"),
+        ({"on_cpu": {"layers": 2}, "miss": {"kind": "cpu"}}, "in a memory of the host"),
+    ],
+)
+def test_what_one_memory_cannot_is_said(experts: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(ONE_MEMORY | {"experts": SLOTS | experts})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

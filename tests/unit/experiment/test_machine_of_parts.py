@@ -126,7 +126,8 @@ def test_one_memory_loads_nothing() -> None:
     (what,) = problems(asked("gb10"))
     assert what == (
         "experiment: experts.capacity: '8 slots/layer' leaves experts out, and gb10 has one memory "
-        "to load them from and to; write all"
+        "to load them from and to; write all, or a drive that they are read from, as in hardware: "
+        "{base: gb10, storage: nvme-pcie4}"
     )
     result = simulate(load_experiment(asked("gb10", experts={"capacity": "all"})).experiment)
     assert result.status == "ok"
