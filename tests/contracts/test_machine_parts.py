@@ -50,6 +50,7 @@ BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "m2-ultra-192gb": (1024, 6.4, 179),
     "m3-ultra-512gb": (1024, 6.4, 477),
     "m4-max-128gb": (512, 8.533, 119),
+    "phone-12gb": (64, 8.533, 12),
 }
 
 

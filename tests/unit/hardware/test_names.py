@@ -19,6 +19,7 @@ SMI = {
     "m2-ultra-192gb": "Apple M2 Ultra", "m3-ultra-512gb": "Apple M3 Ultra",
     "m4-max-128gb": "Apple M4 Max", "mi300x": "AMD Instinct MI300X OAM",
     "mi355x": "AMD Instinct MI355X", "quadro-rtx-6000": "Quadro RTX 6000",
+    "phone-12gb": "phone-12gb",
     "radeon-ai-pro-r9700": "AMD Radeon AI PRO R9700", "rtx-a5000": "NVIDIA RTX A5000",
     "rtx-a6000": "NVIDIA RTX A6000", "rx-6900-xt": "AMD Radeon RX 6900 XT",
     "rtx-pro-6000": "NVIDIA RTX PRO 6000 Blackwell Workstation Edition",
