@@ -183,7 +183,8 @@ class Case:
         """
         asks = self.senders > 1 or self.kernels == "serial"
         waits: NDArray[np.bool_] = (self.offloaded_layers | asks) & self.gating.uneven
-        return waits | self.gating.agrees
+        chooses = [layer.moe.chooses for layer in self.model.moe_layers if layer.moe]
+        return (waits | self.gating.agrees) & np.array(chooses, np.bool_)
 
     @property
     def needs_decision(self) -> bool:

@@ -71,6 +71,10 @@ def _of_layer(case: Case, layer: LayerSpec, decided: bool, offloaded: bool) -> H
     def launches(count: int, beside: float = 0) -> int:
         return whole(count * software.launch_ns + beside)
 
+    chooses = layer.moe is not None and layer.moe.chooses
+    if layer.moe and not chooses:
+        one = {"gate": 0, "combine": 0, "expert": counts.dense, "grouped": counts.dense}
+        counts = counts.model_copy(update=one)
     sequence = counts.attention if counts.sequence is None else counts.sequence
     return HostTimes(
         attention=launches(counts.attention, each) + beyond,
@@ -80,7 +84,7 @@ def _of_layer(case: Case, layer: LayerSpec, decided: bool, offloaded: bool) -> H
         shared=launches(counts.shared),
         experts=launches(counts.expert if case.kernels == "serial" else counts.grouped),
         combine=launches(counts.combine),
-        waits=_waits(case, decided=decided, captured=captured) if layer.moe else 0,
+        waits=_waits(case, decided=decided, captured=captured) if chooses else 0,
     )
 
 

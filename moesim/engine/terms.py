@@ -13,6 +13,9 @@ from moesim.hardware.charge import CHARGES, WAITING_FOR_STORAGE, Charge, Setting
 from moesim.hardware.cost_model import registry
 from moesim.model.spec import LayerSpec
 
+_OF_CHOICES = ("gate", "dispatch_combine")
+"""Categories of what a layer without choices does not do."""
+
 
 class Term(NamedTuple):
     """Nanoseconds int64[passes, gpus] at a stage, charged to a category; ``name`` of its spans."""
@@ -88,6 +91,7 @@ def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tupl
         if (charge.stage is Stage.HEAD) is head
         and charge.on_host is (layer.on_host and not head)
         and charge.when(setting, layer)
+        and (layer.moe is None or layer.moe.chooses or charge.category not in _OF_CHOICES)
     ]
     return sorted(found, key=lambda one: not one[1].first)
 

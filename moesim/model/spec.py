@@ -78,6 +78,13 @@ class MoeSpec:
     mean_choices: float | None = None
 
     @property
+    def chooses(self) -> bool:
+        """Whether there is a choice to make: one expert that every token takes is a dense network,
+        without gate, and without rows that are reordered.
+        """
+        return self.experts > 1 or self.mean_choices is not None
+
+    @property
     def parameters(self) -> int:
         """All experts, the shared expert and the router."""
         shared = self.shared.parameters if self.shared else 0

@@ -34,6 +34,11 @@ def scaled_from(name: str) -> str | None:
     return name.removeprefix(STAND_IN) if name.startswith(STAND_IN) else None
 
 
+def is_drawn(trace: Path | str) -> bool:
+    """Whether ``trace`` names parameters (YAML), from which a synthetic trace is drawn."""
+    return Path(trace).suffix in (".yaml", ".yml")
+
+
 def look_up_trace(name: str, folders: Sequence[Path] = ()) -> Path | None:
     """The shipped trace ``name``, or that which a stand-in is scaled from, else the file of that
     path in ``folders``, or None.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from moesim.config.inputs import Files, InputFile, file_of, files_read, stamp, tell
 from moesim.experiment.loading.names import needed
 from moesim.model.routed import routed
-from moesim.trace.cards import find_trace, scaled_from
+from moesim.trace.cards import find_trace, is_drawn, scaled_from
 from moesim.trace.transforming import Transformed, transform
 
 if TYPE_CHECKING:
@@ -131,12 +131,18 @@ def _read(source: TraceSource, stamp: tuple[int, ...]) -> tuple[RoutingTrace, Fi
 
     del stamp
     with files_read() as files:
-        trace = read_trace(source.path)
+        trace = _drawn(source.path) if is_drawn(source.path) else read_trace(source.path)
     if source.model is not None:
         from moesim.trace.synthesis.stand_in import stand_in
 
         trace = stand_in(source.model, trace, trace.metadata.model or source.path.stem)
     return trace, tuple(files)
+
+
+def _drawn(parameters: Path) -> RoutingTrace:
+    from moesim.trace.synthesis import load_parameters, synthesize
+
+    return synthesize(load_parameters(parameters))
 
 
 @lru_cache(maxsize=8)

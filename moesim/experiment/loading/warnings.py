@@ -12,7 +12,7 @@ from moesim.experiment.loading.names import figure_class, loaded
 from moesim.experiment.loading.traces import recorded_trace_of, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.model import ModelSpec
-from moesim.trace.cards import scaled_from
+from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.requests import Requests
 
 
@@ -30,6 +30,8 @@ def unnamed_traces(experiments: Iterable[Experiment]) -> list[str]:
         if recorded is not None:
             what = f"'{one.trace}' is no recording: drawn for {model.name}, scaled from {recorded}"
             lines.append(f"warning: trace: {what}'s routing{_why_drawn(one, model)}")
+        elif is_drawn(one.trace):
+            lines.append(f"note: trace: '{one.trace}' is no recording: drawn from its parameters")
         elif "trace" not in one.model_fields_set:
             lines.append(f"note: trace: none is named: '{one.trace}', the shipped one of the model")
     return lines

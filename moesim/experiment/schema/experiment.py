@@ -224,7 +224,8 @@ class Experiment(Params):
     trace: str = Field(
         default=NO_TRACE,
         min_length=1,
-        description="A shipped trace ('moesim list traces'), the path of one (Parquet), or "
+        description="A shipped trace ('moesim list traces'), the path of one (Parquet) or of the"
+        " parameters of a synthetic one (YAML), or "
         "'stand-in:NAME', drawn for the model and scaled from a shipped one; by default the shipped"
         " one of the model, else a stand-in from the nearest.",
     )

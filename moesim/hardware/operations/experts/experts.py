@@ -11,6 +11,7 @@ from moesim.hardware.arrays import Ints, group_sums
 from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.operations.experts.tokens import tokens_of
+from moesim.hardware.operations.products.calibrated import FittedProducts, ffn_parts
 from moesim.hardware.parts import Part, where
 from moesim.hardware.provenance import Source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
@@ -34,7 +35,8 @@ class Experts(Operation):
     what a token chooses where that varies); that of a batched product, whose experts have equal
     rows, those. Left out are weights read again by
     further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
-    the weights' format, its formula prices all that (``kernel.py``).
+    the weights' format, its formula prices all that (``kernel.py``). One expert that every token
+    takes costs what a dense network costs.
     """
 
     kind: ClassVar[str] = "experts"
@@ -43,7 +45,7 @@ class Experts(Operation):
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""
         parts = self.launch(layer, rows, starts)
-        if self.serial or not self._fitted(_moe(layer)).fits:
+        if self.serial or not _moe(layer).chooses or not self._fitted(_moe(layer)).fits:
             return parts
         (time,) = (part.time_ns for part in parts)
         inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
@@ -53,6 +55,9 @@ class Experts(Operation):
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
         counts, members = _launches(rows, starts)
         moe, gpu = _moe(layer), self.gpu
+        if not moe.chooses:
+            total = group_sums(counts, members)
+            return ffn_parts(gpu, moe.expert, total, self.model.activation_bytes, STARTS)
         if (launches := self._fitted(moe)).fits:
             return where(members > 0, [launches.part(counts, members)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
@@ -71,12 +76,18 @@ class Experts(Operation):
 
     def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
-        launches = self._fitted(_moe(layer))
+        if not (moe := _moe(layer)).chooses:
+            return (
+                Source.FITTED
+                if FittedProducts(self.hardware, moe.expert.dtype)
+                else Source.DATASHEET
+            )
+        launches = self._fitted(moe)
         return launches.sources(*_launches(rows, starts)) if launches.fits else Source.DATASHEET
 
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
-        if self.batched:
+        if self.batched or not _moe(layer).chooses:
             return None
         if (launches := self._fitted(moe := _moe(layer))).fits:
             return launches.tiles(number)
