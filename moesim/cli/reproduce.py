@@ -1,45 +1,90 @@
-"""``moesim reproduce``: published studies, rebuilt."""
+"""``moesim reproduce``: published studies and systems, rebuilt."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moesim.cli.app import app, examples, terminal
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
-studies = typer.Typer(
-    no_args_is_help=True, help="Rebuild a published study by mechanism, beside what it published."
-)
-app.add_typer(studies, name="reproduce")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moesim.reproduce.systems.run import Found
+
+STUDY, ALL = "reference-study", "systems"
 
 
-@studies.command(
-    "reference-study", epilog=examples("moesim reproduce reference-study --out results/study -j 2")
+@app.command(
+    epilog=examples(
+        "moesim reproduce --list",
+        "moesim reproduce pruning --out results/pruning",
+        "moesim reproduce systems --out results/systems -j 2",
+        "moesim reproduce reference-study --out results/study -j 2",
+    )
 )
-def reference_study(
+def reproduce(
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A published system (--list names them), the file of a system's record, "
+            "'systems' for all of them, or 'reference-study'.",
+        ),
+    ] = "",
+    show: Annotated[bool, typer.Option("--list", help="Show what there is, and leave.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Set one assumption, as in 'launch_us=35'; repeatable. report.md lists them.",
+            help="Set one assumption of the study, as in 'launch_us=35' (its report.md lists them),"
+            " or one value of every run of a system, as in 'software=ideal'; repeatable.",
         ),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of systems: short runs, for a first look.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes at the same time.")
     ] = 1,
 ) -> None:
-    """'Towards MoE Deployment' (arXiv 2303.06182): gatings, expert buffering and load balancing of
-    a language and a translation model on 1, 2 and 4 nodes of 8 V100.
+    """Rebuild a published study or system by mechanism, beside what it published.
 
-    Writes table.csv, sensitivity.csv, figures and report.md. Nothing is fitted to a result of the
-    study: what it does not state is an assumption with a range, varied one at a time.
+    A system is a record: runs of an experiment, laws that hold between them, published numbers
+    with how they are judged, and a question that its paper does not ask. Writes points.csv,
+    laws.csv, published.csv, figures and report.md. 'reference-study' is 'Towards MoE Deployment'
+    (arXiv 2303.06182): gatings, expert buffering and load balancing of a language and a translation
+    model on 1, 2 and 4 nodes of 8 V100.
+
+    Nothing is fitted to a published result: what a paper does not state is an assumption.
     """
+    from moesim.config.errors import InputError, Problem
+    from moesim.report.systems.tables import systems_table
+    from moesim.reproduce.systems.load import load_system, system_names
+
+    if show or not name:
+        terminal().print(systems_table({one: load_system(one) for one in system_names()}))
+        typer.echo("and 'reference-study' (arXiv 2303.06182), docs/reference-study.md")
+        return
+    if out is None:
+        raise InputError([Problem("--out", "", f"is missing; give --out results/{name}")])
+    if name == STUDY:
+        _reference_study(out, overrides or (), jobs)
+    elif name == ALL:
+        _systems([one for one in system_names() if load_system(one).runs], out, quick, jobs)
+    else:
+        _system(name, out, overrides or (), quick, jobs)
+
+
+def _reference_study(out: Path, overrides: Sequence[str], jobs: int) -> None:
     from moesim.config.errors import writing
     from moesim.report.reference_study import study_table, write_study
     from moesim.reproduce.cases import Pools
@@ -47,7 +92,7 @@ def reference_study(
     from moesim.reproduce.run import Plan, run_study
     from moesim.results import check_new_folder
 
-    values = assumptions(overrides or ())
+    values = assumptions(overrides)
     check_new_folder(out)
     stopped = f"stopped; a study starts anew: remove {out}, or name another folder"
     with writing(out), leave_at_ctrl_c(stopped), progress_bar() as progress:
@@ -56,3 +101,40 @@ def reference_study(
         table = write_study(found, out)
     terminal().print(study_table(table))
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")
+
+
+def _system(name: str, out: Path, overrides: Sequence[str], quick: bool, jobs: int) -> Found:
+    """Run the system ``name`` into ``out``, and print what came of it."""
+    from moesim.config.errors import writing
+    from moesim.report.systems import given_table, laws_table, write_system
+    from moesim.report.systems.tables import terminal_table
+    from moesim.reproduce.systems import run_system
+    from moesim.results import check_new_folder
+
+    check_new_folder(out)
+    stopped = f"stopped; it starts anew: remove {out}, or name another folder"
+    with leave_at_ctrl_c(stopped), progress_bar() as progress:
+        found = run_system(name, overrides=overrides, reduced=quick, jobs=jobs, progress=progress)
+    with writing(out):
+        write_system(found, out)
+    held, beside = laws_table(found), given_table(found)
+    terminal().print(terminal_table(held, f"{found.system.title}: laws", held.columns))
+    if len(beside):
+        shown = [column for column in beside.columns if column not in ("by", "note")]
+        terminal().print(terminal_table(beside, "published and simulated", shown))
+    typer.echo(f"{' '.join(found.system.verdict.split())}\nreport:  {out}/report.md")
+    return found
+
+
+def _systems(names: Sequence[str], out: Path, quick: bool, jobs: int) -> None:
+    """Run all of ``names``, each into its folder in ``out``, and write the table over all."""
+    from moesim.config.files import write_whole
+    from moesim.report.systems import overview
+    from moesim.reproduce.systems import load_system, system_names
+    from moesim.results import check_new_folder
+
+    check_new_folder(out)
+    results = {name: _system(name, out / name, (), quick, jobs) for name in names}
+    systems = {name: load_system(name) for name in system_names()}
+    write_whole(out / "systems.md", overview(systems, results) + "\n")
+    typer.echo(f"table:   {out}/systems.md")

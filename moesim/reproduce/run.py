@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any
 
 from moesim.reproduce.balance import judged_domains, pool_of
 from moesim.reproduce.cases import Pools
 from moesim.reproduce.curves import CURVES, Row
+from moesim.reproduce.mapping import Progress, mapping
 from moesim.reproduce.parameters import PARAMETERS, Assumptions, Parameter
 from moesim.reproduce.settings import NODES, TASKS
 from moesim.reproduce.study import LEVELS, Answer
 from moesim.reproduce.table import Change
-from moesim.reproduce.work import (
-    Answered,
-    AnswerWork,
-    CurveWork,
-    PoolsWork,
-    PoolWork,
-    Work,
-    done,
-    follow_parent,
-)
-from moesim.sweep.local import deaf_to_ctrl_c
-
-Progress = Callable[[int, int], None]
-Mapped = Callable[[Sequence[Work]], list[Any]]
+from moesim.reproduce.work import Answered, AnswerWork, CurveWork, PoolsWork, PoolWork
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ def run_study(plan: Plan, jobs: int = 1, progress: Progress | None = None) -> Fo
     plan.pools.folder.mkdir(parents=True, exist_ok=True)
     pools, figures = plan.pool_works(), plan.figure_tasks()
     total = len(pools) + sum(2 + len(plan.changes(task)) for task in plan.tasks) + len(figures)
-    with _mapping(jobs, total, progress) as mapped:
+    with mapping(jobs, total, progress) as mapped:
         mapped(pools)
         base = dict(zip(plan.tasks, mapped([_base(plan, one) for one in plan.tasks]), strict=True))
         mapped([plan.larger_pools(task, base[task]) for task in plan.tasks])
@@ -139,50 +123,3 @@ def _varied(plan: Plan, task: str, base: Answered) -> Iterator[AnswerWork]:
         chosen = {} if change.parameter == "domain" else base.chosen
         moves = by_name[change.parameter].moves
         yield AnswerWork(task, plan.values, plan.pools, plan.nodes, change, known, chosen, moves)
-
-
-@contextmanager
-def _mapping(jobs: int, total: int, progress: Progress | None) -> Iterator[Mapped]:
-    """A function that does pieces of work, in this process or in ``jobs`` of its own."""
-    count = 0
-
-    def finished() -> None:
-        nonlocal count
-        count += 1
-        if progress is not None:
-            progress(count, total)
-
-    if progress is not None:
-        progress(0, total)
-    if jobs == 1:
-        yield lambda works: [_counted(work, finished) for work in works]
-        return
-    spawn, others = get_context("spawn"), set(active_children())
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=follow_parent) as pool:
-        try:
-            yield lambda works: _shared(pool, works, finished)
-        except BaseException:
-            for process in set(active_children()) - others:
-                process.kill()  # else leaving waits until their work is done
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _counted(work: Work, finished: Callable[[], None]) -> Any:
-    result = done(work)
-    finished()
-    return result
-
-
-def _shared(
-    pool: ProcessPoolExecutor, works: Iterable[Work], finished: Callable[[], None]
-) -> list[Any]:
-    with deaf_to_ctrl_c():  # the pool starts its processes as work comes
-        futures = [pool.submit(done, work) for work in works]
-    left = set(futures)
-    while left:
-        ended, left = wait(left, return_when=FIRST_COMPLETED)
-        for future in ended:
-            future.result()
-            finished()
-    return [future.result() for future in futures]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from moesim.reproduce.cases import Pools
 from moesim.reproduce.curves import CURVES, Row
@@ -16,7 +14,6 @@ from moesim.reproduce.settings import TASKS, Setting
 from moesim.reproduce.study import Answer, Study
 from moesim.reproduce.table import Change
 from moesim.reproduce.traces import write_pool
-from moesim.sweep.local import die_with_parent
 
 
 @dataclass(frozen=True)
@@ -107,16 +104,3 @@ class CurveWork:
         study = Study(self.values, self.pools, self.nodes, self.known)
         rows, _ = CURVES[self.figure]
         return list(rows(study, TASKS[self.task]))
-
-
-Work = PoolWork | PoolsWork | AnswerWork | CurveWork
-
-
-def follow_parent() -> None:
-    """In a process of the pool: leave as soon as its parent is gone."""
-    threading.Thread(target=die_with_parent, daemon=True).start()
-
-
-def done(work: Work) -> Any:
-    """What ``work`` gives; a function, so that another process can be told of it."""
-    return work()

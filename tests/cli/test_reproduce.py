@@ -17,6 +17,35 @@ def test_the_help_names_the_study(capsys):
     assert "reference-study" in capsys.readouterr().out
 
 
+def test_systems_are_listed_with_their_questions(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    assert "pruning" in capsys.readouterr().out
+
+
+def test_a_system_is_run_and_judged(tmp_path, capsys):
+    out = tmp_path / "pruning"
+    assert main(["reproduce", "pruning", "--quick", "--out", str(out)]) == 0
+    assert "published and simulated" in capsys.readouterr().out
+    names = {"points.csv", "laws.csv", "published.csv", "figures", "report.md"}
+    assert {path.name for path in out.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["pruning"], "--out: is missing; give --out results/pruning"),
+        (["prunning", "--out", "x"], "'prunning' is neither a system nor the file of its record"),
+        (["pruning", "--out", "x", "--set", "modle=x"], "modle"),
+    ],
+)
+def test_a_wrong_word_is_one_line(words, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", *words]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [("lunch_us=3", "is no assumption of the study"), ("pcie=slot", "must be one of pair, gpu")],

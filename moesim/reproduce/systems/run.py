@@ -1,0 +1,84 @@
+"""Run the points of a system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moesim.config.errors import InputError, Problem
+from moesim.config.paths import find, lookup_folders
+from moesim.reproduce.mapping import Progress, mapping
+from moesim.reproduce.systems.load import load_system, record_of
+from moesim.reproduce.systems.record import System
+
+Numbers = Mapping[str, Any]
+"""A run's numbers by dotted name; None where it has none."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A system, and the numbers of its points."""
+
+    name: str
+    system: System
+    numbers: Mapping[str, Numbers]
+
+
+@dataclass(frozen=True)
+class PointWork:
+    """Run one point."""
+
+    experiment: Path
+    overrides: tuple[str, ...]
+
+    def __call__(self) -> Numbers:
+        """Its numbers."""
+        from moesim.experiment.running.run import run
+
+        return numbers_of(run(self.experiment, overrides=self.overrides, records="summary").summary)
+
+
+def run_system(
+    name: str,
+    *,
+    overrides: Sequence[str] = (),
+    reduced: bool = False,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Found:
+    """The numbers of every point of ``name``, a shipped system or the file of a record.
+
+    ``overrides``: of every point, as ``--set`` takes them; ``reduced``: quick runs. InputError for
+    an unknown name, bad settings, and a system whose mechanism is missing.
+    """
+    system, folders = load_system(name), lookup_folders(record_of(name))
+    if not system.runs:
+        raise InputError([Problem(name, "", f"is not run yet: moesim lacks {system.missing}")])
+    works: dict[str, PointWork] = {}
+    for runs in system.runs:
+        shared = (*(runs.reduced if reduced else ()), *overrides)
+        file = find(runs.experiment, folders)
+        works |= {point: PointWork(file, (*own, *shared)) for point, own in runs.points.items()}
+    with mapping(jobs, len(works), progress) as mapped:
+        numbers = mapped(list(works.values()))
+    return Found(name, system, dict(zip(works, numbers, strict=True)))
+
+
+def numbers_of(summary: Mapping[str, Any]) -> Numbers:
+    """The numbers of ``summary`` by dotted name; with ``time_ms``, a GPU's time by category."""
+    found = dict(_flat(summary, ""))
+    duration = summary.get("duration_ms")
+    if duration is not None:
+        shares = summary["time_share"].items()
+        found |= {f"time_ms.{name}": share * duration for name, share in shares}
+    return found
+
+
+def _flat(values: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        elif not isinstance(value, list):
+            yield f"{before}{name}", value
