@@ -15,10 +15,10 @@ def list_(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="policies, misses, prefetchers, gatings, planners, batchings, models, hardware, "
-            "gpus, hosts, links, storage, software, traces, importers, transforms, "
-            "measurement_importers, "
-            "costs, fitters, collectors, model_families, engine_commands or figures.",
+            help="policies, misses, variant_choices, prefetchers, gatings, planners, batchings, "
+            "models, hardware, gpus, hosts, links, storage, software, traces, importers, "
+            "transforms, measurement_importers, costs, fitters, collectors, "
+            "model_families, engine_commands or figures.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -15,6 +15,7 @@ from moesim.config.registry import kind_of
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
+from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
@@ -22,6 +23,7 @@ from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
 from moesim.memory.shares import Share, whole
+from moesim.memory.variants import Variants
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
@@ -69,6 +71,8 @@ class Case:
     consecutive layers each and work one after the other, as one GPU of the clock; else empty.
     ``bandwidths``: bytes a second of a GPU's copies, and at which its host reads experts.
     ``protect``: whether a step evicts what it needs itself only where nothing else is left.
+    ``variants``: the formats of every expert, of which ``model`` and ``slots`` say the first; None
+    where there is one.
     """
 
     trace: RoutingTrace
@@ -100,6 +104,7 @@ class Case:
     stages: tuple[Share, ...] = ()
     bandwidths: tuple[int, int] = (1, 1)
     protect: Literal["step", "none"] = "step"
+    variants: Variants | None = None
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when
@@ -121,6 +126,21 @@ class Case:
     def shares(self) -> tuple[Share, ...]:
         """What each GPU's memory holds: a stage, or all layers."""
         return self.stages or whole(self.model, self.gpus)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """How activations are served: a table by number."""
+        return self.miss.forms if self.variants is None else self.variants.forms
+
+    @property
+    def flags(self) -> Flags:
+        """What its forms are, by number."""
+        return flags_of(self.forms)
+
+    @property
+    def skips(self) -> bool:
+        """Whether experts may be left out."""
+        return bool(self.flags.nowhere.any())
 
     @property
     def bypassed(self) -> NDArray[np.bool_]:

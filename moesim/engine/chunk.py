@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from moesim.engine.terms import Terms
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.host_cache import Reads
 
+NONE = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -23,7 +25,8 @@ class Work:
     launch: its kernel, and what reading experts' weights over the link takes beyond it.
     ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down, with the
     host's start, and up. ``streamed`` bool[passes]: the whole layer is copied ahead. ``reads``
-    from storage, None where host memory holds all experts.
+    from storage, None where host memory holds all experts. ``copy_ns`` by copy and ``copied``, the
+    variant that it brings; nothing where there is one.
     """
 
     active_experts: ActiveExperts
@@ -35,6 +38,8 @@ class Work:
     moved_ns: Ints
     streamed: NDArray[np.bool_]
     reads: Reads | None = None
+    copy_ns: Ints = field(default_factory=lambda: NONE)
+    copied: Ints = field(default_factory=lambda: NONE)
 
 
 @dataclass(eq=False)

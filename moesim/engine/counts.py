@@ -76,14 +76,31 @@ class Counts:
 
     def bytes_to_gpus(self, case: Case) -> Ints:
         """Weights that came over the links, int64[passes]: experts, and layers that are copied."""
-        size = self.expert_bytes(case) * (not case.in_place)
-        of_experts: Ints = (self.read.sum(axis=2) * size).sum(axis=1)
         phases = np.unique(case.schedule.phase)
         of_layers = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
         for phase in phases.tolist():
             copied = (layer.bytes for layer in case.layers_of(phase) if layer.copied)
             of_layers[phase] = sum(copied)
-        return of_experts + of_layers[case.schedule.phase]
+        return self.expert_bytes_to_gpus(case) + of_layers[case.schedule.phase]
+
+    def expert_bytes_to_gpus(self, case: Case) -> Ints:
+        """Experts that came over the links, in bytes int64[passes]."""
+        if case.variants is None:
+            size = self.expert_bytes(case) * (not case.in_place)
+            of_experts: Ints = (self.read.sum(axis=2) * size).sum(axis=1)
+            return of_experts
+        sizes = case.variants.sizes[: self.activations.shape[1]]
+        return np.asarray((self.missed.sum(axis=2) * sizes).sum(axis=(1, 2)))
+
+    def largest_copy(self, case: Case) -> Ints:
+        """Bytes of the largest expert that was copied, 0 without one: int64[passes, layers,
+        gpus].
+        """
+        if case.variants is None:
+            return np.where(self.copies > 0, self.expert_bytes(case)[:, None], 0)
+        sizes = case.variants.sizes[: self.activations.shape[1]]
+        largest: Ints = np.where(self.missed > 0, sizes[:, None], 0).max(axis=-1)
+        return largest
 
     @property
     def misses(self) -> Ints:

@@ -27,7 +27,7 @@ def gate_weights(
     experts], where some may be skipped, else without passes. 0 where the trace has no weights or
     nothing is ever lost.
     """
-    loses = case.gating.drops is not None or case.miss.skips
+    loses = case.gating.drops is not None or case.skips
     if case.trace.gate_weights is None or not loses:
         return np.zeros((*routed.dropped.shape, 2), np.int64), NOT_COUNTED
     weights = np.where(routing.active(*passes)[:, :, None], routing.weights(*passes), 0)
@@ -39,7 +39,7 @@ def gate_weights(
         lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity, routing)
     sums = [one.sum(axis=2) for one in (lost, whole)]
     kept = NOT_COUNTED
-    if case.miss.skips:
+    if case.skips:
         kept = _shared_out(case, weights - lost, of_all(routed.kept))
     return np.stack(sums, axis=2), kept
 

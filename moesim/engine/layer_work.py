@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Work
+from moesim.engine.chunk import NONE, Work
 from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_launches import RaggedLaunches
@@ -44,9 +44,12 @@ class LayerWork:
     def __init__(self, case: Case, routing: Routing, provenance: Provenance) -> None:
         self.case, self.routing, self.provenance = case, routing, provenance
         self.how, self.reads = How.of(case), case.miss.uses_link
-        alike = [replace(layer, index=0) for layer in routing.moe_layers]
-        specs = list(dict.fromkeys(alike))
-        self.kinds = [specs.index(layer) for layer in alike]
+        every = [routing.moe_layers] if case.variants is None else case.variants.layers
+        alike = [[replace(layer, index=0) for layer in layers] for layers in every]
+        specs = list(dict.fromkeys(layer for layers in alike for layer in layers))
+        self.variants = np.array([[specs.index(layer) for layer in layers] for layers in alike]).T
+        """The kinds of each MoE layer, int64[MoE layers, variants]."""
+        self.kinds = self.variants[:, 0].tolist()
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self._known_moved = np.zeros(0, np.int64)
@@ -78,36 +81,55 @@ class LayerWork:
         together.
         """
         laid = {key: self._laid(key, one) for key, one in decided.items()}
-        kinds: dict[int, list[Key]] = defaultdict(list)
+        kinds: dict[tuple[int, ...], list[Key]] = defaultdict(list)
         for key in laid:
-            kinds[self.kinds[key[0]]].append(key)
+            kinds[tuple(self.variants[key[0]].tolist())].append(key)
         works: dict[Key, Work] = {}
         for kind, keys in kinds.items():
-            prices = self._priced(self.launches[kind], [laid[key] for key in keys])
+            forms = [decided[key].activations.form for key in keys]
+            prices = self._priced(kind, [laid[key] for key in keys], forms)
             for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
                 one, (launch, read, hosted, moved) = decided[key], of_key
+                copied = self._copied_variants(laid[key], one.activations)
                 works[key] = Work(
                     one.active.needed, one.activations, laid[key], launch, read, hosted, moved,
-                    one.streamed,
+                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, copied),
                 )  # fmt: skip
         return works
+
+    def _copied_variants(self, laid: Layout, activations: Activations) -> Ints:
+        """The variant that each copy brings, where there are several."""
+        return activations.form[laid.loaded] if self.case.variants is not None else NONE
+
+    def _copies_ns(self, kinds: tuple[int, ...], copied: Ints) -> Ints:
+        """The price of each copy of a variant, which are counted."""
+        for variant, number in enumerate(np.bincount(copied, minlength=len(kinds)).tolist()):
+            self.copies[kinds[variant]] += number
+        return np.array([self.copy_ns[kind] for kind in kinds])[copied]
 
     def _laid(self, key: Key, one: Decided) -> Layout:
         expert, hit, launch, wait, _, form = one.activations
         served = Served(expert, hit, launch, wait, form, one.late)
         local = len(self.routing.local[key[1]])
         laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
-        self.copies[self.kinds[key[0]]] += len(laid.copied)
+        if self.case.variants is None:
+            self.copies[self.kinds[key[0]]] += len(laid.copied)
         return laid
 
-    def _priced(self, launches: RaggedLaunches, laid: list[Layout]) -> list[list[Ints]]:
+    def _priced(
+        self, kinds: tuple[int, ...], laid: list[Layout], forms: list[Ints]
+    ) -> list[list[Ints]]:
         """By layout ``kernel_ns``, ``read_ns``, ``hosted_ns`` and ``moved_ns`` of layers that are
-        alike, whose prices ``launches`` knows.
+        alike, whose variants are of ``kinds``; ``forms`` of their activations.
         """
-        rows, spec = _joined([one.gpu_rows for one in laid]), launches.spec
+        rows, spec = _joined([one.gpu_rows for one in laid]), self.launches[kinds[0]].spec
         members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
-        starts = [one.starts + first for one, first in zip(laid, members, strict=False)]
-        kernel_ns = launches.prices(self.provenance, rows, _joined(starts))
+        starts = _joined([one.starts + at for one, at in zip(laid, members, strict=False)])
+        if len(kinds) == 1:
+            kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts)
+        else:
+            own = [form[one.on_gpu[one.starts]] for one, form in zip(laid, forms, strict=True)]
+            kernel_ns = self._of_variants(kinds, rows, starts, _joined(own))
         read = _joined([one.read for one in laid])
         hosted = _joined([one.rows[one.hosted] for one in laid])
         moved = np.zeros((2, sum(len(one.hosted_rows) for one in laid)), np.int64)
@@ -120,6 +142,18 @@ class LayerWork:
             _split(self._computed(spec, hosted), [len(one.hosted) for one in laid]),
             _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
+
+    def _of_variants(
+        self, kinds: tuple[int, ...], rows: Ints, starts: Ints, variants: Ints
+    ) -> Ints:
+        """The prices of launches, each of experts in one of ``variants``."""
+        kernel_ns, lengths = np.empty_like(starts), np.diff(np.append(starts, len(rows)))
+        for variant, kind in enumerate(kinds):
+            mine = variants == variant
+            own, ends = rows[np.repeat(mine, lengths)], np.cumsum(lengths[mine])
+            begins = ends - lengths[mine]
+            kernel_ns[mine] = self.launches[kind].prices(self.provenance, own, begins)
+        return kernel_ns
 
     def settle(self) -> None:
         """Count what the prices of launches and copies rest on."""

@@ -110,7 +110,7 @@ class How(NamedTuple):
     def of(cls, case: Case) -> How:
         """That of ``case``."""
         pads = case.kernels == "block_sparse"
-        return cls(np.stack(case.miss.flags), case.software.overlap, pads)
+        return cls(np.stack(case.flags), case.software.overlap, pads)
 
 
 class Served(NamedTuple):

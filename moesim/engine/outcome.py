@@ -8,6 +8,7 @@ from typing import NamedTuple
 from moesim.config.errors import InputError
 from moesim.engine.case import Floats, Ints
 from moesim.engine.counts import Counts
+from moesim.engine.fates import Fates
 from moesim.hardware.charge import CHARGES
 from moesim.workload.schedule import Schedule
 
@@ -49,7 +50,7 @@ class Outcome:
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
     ``provenance``: by charge, priced nanoseconds by source (``hardware.provenance.Source``).
-    ``schedule``: the passes that were played.
+    ``schedule``: the passes that were played; ``fates`` where experts have variants.
     """
 
     engine: str
@@ -66,6 +67,7 @@ class Outcome:
     checks: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Floats] = field(default_factory=dict)
     categories: tuple[str, ...] = CHARGES
+    fates: Fates | None = None
 
     def __post_init__(self) -> None:
         """Refuse a clock that has run beyond what its numbers hold."""

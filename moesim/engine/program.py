@@ -12,6 +12,7 @@ from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
+from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.pricing import Pricing
@@ -20,6 +21,7 @@ from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing, of_all
 from moesim.engine.storage import Storage
 from moesim.engine.tabled import Tabled
+from moesim.engine.variant_residencies import VariantResidencies
 from moesim.engine.views import Views
 from moesim.placement.base import bytes_between_gpus
 
@@ -47,10 +49,12 @@ class Program:
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
         self.pricing = Pricing(case, self.routing.logical, self.provenance)
-        self.residencies = Residencies(case, self.routing)
+        self.residencies = residencies_of(case, self.routing)
         self.work = LayerWork(case, self.routing, self.provenance)
         cache = case.host_cache
         self.storage = Storage(case, self.routing, cache) if cache is not None else None
+        variants = case.variants
+        self.ledger = Ledger(case, self.routing, variants) if variants is not None else None
         self.views = Views(case, self.routing) if prefetches(case) else None
 
     def chunks(self) -> Iterator[Chunk]:
@@ -64,6 +68,11 @@ class Program:
         if self.storage is not None:
             self.storage.settle(self.provenance)
         return self.provenance.totals()
+
+    @property
+    def fates(self) -> Fates | None:
+        """What became of choices so far, where experts have variants."""
+        return None if self.ledger is None else self.ledger.total
 
     def _chunk(self, first: int, last: int) -> Chunk:
         routed = self._routed(first, last)
@@ -101,6 +110,8 @@ class Program:
         chunk.work = self.work.of(decided)
         if self.storage is not None:
             self.storage.fill(chunk)
+        if self.ledger is not None:
+            self.ledger.add(first, last, chunk.work)
         return chunk
 
     def _routed(self, first: int, last: int) -> RoutedPasses:
@@ -162,6 +173,13 @@ class Program:
             for one in (flat, flat.transpose(0, 2, 1))
         )
         return list(dispatch.reshape(layers)), list(combine.reshape(layers))
+
+
+def residencies_of(case: Case, routing: Routing) -> Residencies:
+    """The caches of ``case``."""
+    if case.variants is None:
+        return Residencies(case, routing)
+    return VariantResidencies(case, routing, case.variants)
 
 
 def row_bytes_of(case: Case) -> int:

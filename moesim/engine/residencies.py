@@ -54,8 +54,17 @@ class Residencies:
             self._future = {key: (NONE, first) for key, first in first_uses.items()}
         elif case.policy.looks_ahead:
             self._future = self._look_ahead()
+        self._streams: dict[Key, np.random.Generator] = {}
+        self._caches: dict[Key, LayerCache] = {}
+        self._open()
+
+    def _open(self) -> None:
+        """Make the caches, and draw for what is known."""
         self._streams = {(pool[0], gpu): self._stream(pool, gpu) for pool, gpu in self._cached}
-        self._caches = {(pool[0], gpu): self._make_cache(pool, gpu) for pool, gpu in self._cached}
+        self._caches = {
+            (pool[0], gpu): self._make_cache(pool, gpu, int(self.case.slots[gpu, list(pool)].sum()))
+            for pool, gpu in self._cached
+        }
         self.draw()
 
     @property
@@ -213,14 +222,18 @@ class Residencies:
         of_physical: Ints = counts[self.case.placement.logical[layer]]
         return of_physical
 
-    def _make_cache(self, pool: tuple[int, ...], gpu: int) -> LayerCache:
-        case, slots = self.case, int(self.case.slots[gpu, list(pool)].sum())
-        local = self.routing.local[gpu]
+    def _make_cache(
+        self, pool: tuple[int, ...], gpu: int, slots: int, before: int = 0
+    ) -> LayerCache:
+        """The cache of a pool with ``slots``; it begins without the so many most used experts
+        ``before``, which are elsewhere.
+        """
+        case, local = self.case, self.routing.local[gpu]
         usage = np.zeros(len(pool) * len(local), np.int64)
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
-        most_used = np.argsort(-usage, kind="stable")[:slots]
-        key = (pool[0], gpu)
+        most_used = np.argsort(-usage, kind="stable")[before : before + slots]
+        key, whole = (pool[0], gpu), slots >= len(usage)
         return LayerCache(
             case.policy,
             slots,
@@ -232,7 +245,7 @@ class Residencies:
             given=Given(
                 prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
                 first_use=self._future[key][1] if key in self._future else None,
-                resident=most_used if case.initial == "most_used" else None,
+                resident=most_used if case.initial == "most_used" or whole else None,
                 bandwidths=case.bandwidths,
                 protects=case.protect == "step",
             ),

@@ -111,7 +111,7 @@ class Storage:
     def _needs(self, key: Key, work: Work) -> _Needs:
         laid, one = work.laid, work.activations
         logical = self.case.placement.logical[key[0]][self.routing.local[key[1]]]
-        linked = self.case.miss.flags.over_link[one.form[laid.on_gpu]]
+        linked = self.case.flags.over_link[one.form[laid.on_gpu]]
         launch = np.searchsorted(laid.starts, np.flatnonzero(linked), side="right") - 1
         passes = [_passes(offsets) for offsets in (laid.step_copies, laid.step_hosted)]
         of_launch = _passes(laid.step_launches)

@@ -30,7 +30,7 @@ class Tally:
         case = self.case
         self._fold()
         shape = (chunk.passes, len(case.model.moe_layers), case.gpus)
-        table = np.zeros((*shape, MISSED + len(case.miss.forms)), np.int64)
+        table = np.zeros((*shape, MISSED + len(case.forms)), np.int64)
         for (layer, gpu), work in chunk.work.items():
             table[:, layer, gpu] = work.laid.counts
         self._tables.append(table)
@@ -42,7 +42,7 @@ class Tally:
         self._fold()
         dropped, lost_weight = (np.concatenate(one) for one in zip(*self._routed, strict=True))
         table = np.concatenate(self._tables)
-        counts = Counts.of(table, self.case.miss.forms, dropped, lost_weight)
+        counts = Counts.of(table, self.case.forms, dropped, lost_weight)
         counts.rows = np.concatenate(self._rows)
         return counts
 

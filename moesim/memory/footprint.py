@@ -16,15 +16,25 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Slots of a further variant of experts, and the bytes of one, by MoE layer."""
+
+    slots: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Residence:
     """Experts on a GPU: ``local`` ones of each MoE layer and ``slots`` by MoE layer, or ``buffers``
     in place of slots that all layers share in turn. ``staging`` experts pass by the slots.
+    ``others``: slots of variants beside the first, of layers that do not hold all experts in that.
     """
 
     local: int
     slots: tuple[int, ...]
     buffers: int | None = None
     staging: int = 0
+    others: tuple[Pool, ...] = ()
 
     def resident_bytes(self, model: ModelSpec) -> int:
         """Bytes of the layers whose local experts are all resident from the start."""
@@ -34,7 +44,8 @@ class Residence:
 
     def offloaded_bytes(self, model: ModelSpec) -> int:
         """Bytes of the other layers' local experts, which the host keeps."""
-        return self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
+        further = self.local * sum(size for pool in self.others for _, size in self._cached(pool))
+        return self.local * sum(expert_bytes(model)) - self.resident_bytes(model) + further
 
     def pool_bytes(self, model: ModelSpec) -> int:
         """Bytes of the slots, or buffers, of the other layers, and of staging."""
@@ -43,7 +54,13 @@ class Residence:
         largest = max((size for _, size in cached), default=0)
         if self.buffers is not None:
             return (self.buffers + self.staging) * largest
-        return sum(slots * size for slots, size in cached) + self.staging * largest
+        further = sum(slots * size for pool in self.others for slots, size in self._cached(pool))
+        return sum(slots * size for slots, size in cached) + further + self.staging * largest
+
+    def _cached(self, pool: Pool) -> list[tuple[int, int]]:
+        """Slots and sizes of ``pool`` in the layers that have some."""
+        every = zip(self.slots, pool.slots, pool.sizes, strict=True)
+        return [(slots, size) for best, slots, size in every if best < self.local]
 
 
 def slots_of(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> int:
@@ -175,15 +192,14 @@ class Footprint:
         named = str(gpu) if len(self.shares) == 1 else f"{gpu} of {len(self.shares)}"
         return named if alike else f"{named} (layers {first} to {last})"
 
-    def in_flight(self, misses: Ints) -> None:
-        """Move one expert's room from the slots to the copies in flight, in passes with ``misses``
+    def in_flight(self, largest: Ints) -> None:
+        """Move one expert's room from the slots to the copies in flight: of the ``largest`` copy
         int64[passes, MoE layers, gpus of the clock], or of equal layers as one.
         """
         for gpu, share in enumerate(self.shares):
-            apart = share.moe.stop <= misses.shape[1]
-            own = misses[:, share.moe if apart else slice(0, 1), share.gpu]
-            sizes = np.array(expert_bytes(share.model)[: own.shape[1]], np.int64)
-            moved = np.where(own > 0, sizes, 0).max(axis=1, initial=0)
+            apart = share.moe.stop <= largest.shape[1]
+            own = largest[:, share.moe if apart else slice(0, 1), share.gpu]
+            moved = own.max(axis=1, initial=0)
             self.parts["copies_in_flight"][:, gpu] += moved
             self.parts["expert_slots"][:, gpu] -= moved
 

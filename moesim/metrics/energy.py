@@ -175,8 +175,7 @@ def _joules(
     if powers.dram is not None:
         joules["dram"] = powers.dram.value * hardware.host.memory.value * node_seconds
     if powers.link is not None:
-        counts = outcome.counts
-        read = counts.read[span.first :].sum(axis=(0, 2)) * counts.expert_bytes(case)
+        read = outcome.counts.expert_bytes_to_gpus(case)[span.first :]
         joules["link"] = powers.link.value * float(read.sum())
     if powers.other is not None:
         joules["other"] = powers.other.value * node_seconds

@@ -15,6 +15,7 @@ from moesim.engine.outcome import Outcome
 from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import Loads, balance
 from moesim.metrics.energy import Bill
+from moesim.metrics.fates import fate_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.storage import storage_numbers
@@ -165,6 +166,7 @@ def summary(
         **request_numbers("tpot", tpot),
         **(bill.numbers(case, outcome, 0) if bill else {}),
         "price_share": price_share(outcome),
+        **fate_numbers(case, outcome),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,
     }

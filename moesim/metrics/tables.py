@@ -9,6 +9,7 @@ from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint import Footprint
+from moesim.metrics.fates import fate_columns
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
 from moesim.trace.routing import Phase
@@ -77,7 +78,8 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
 def requests_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     """A row a request."""
     requests = per_request(case, outcome)
-    return pd.DataFrame({**requests, "tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)})
+    times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}
+    return pd.DataFrame({**requests, **times, **fate_columns(outcome)})
 
 
 def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:

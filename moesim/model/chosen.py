@@ -115,6 +115,11 @@ def split_format(name: str) -> tuple[str, str | None]:
     return (base, chosen) if separator and base and "/" not in chosen else (name, None)
 
 
+def with_experts_in(name: str, chosen: str | None) -> str:
+    """The name of a model with its experts in another format, or in its own (None)."""
+    return name if chosen is None else f"{split_format(name)[0]}{SEPARATOR}experts={chosen}"
+
+
 def text_of(value: Mapping[str, Any]) -> str:
     """``{base: ..., format: ...}`` as one name. ValueError where it is something else."""
     others = sorted(str(key) for key in value if key not in ("base", "format"))

@@ -18,6 +18,7 @@ from moesim.config.registry import Registry
 REGISTRIES: Mapping[str, str] = {
     "policies": "moesim.memory.policies",
     "misses": "moesim.memory.misses",
+    "variant_choices": "moesim.memory.choices",
     "prefetchers": "moesim.memory.prefetch",
     "gatings": "moesim.gating",
     "planners": "moesim.placement",

@@ -20,6 +20,8 @@ from moesim.report.components import cause_in_words
 from moesim.results import TIME_SHARES
 from moesim.sweep.speeds import (
     CUT,
+    LOSSES,
+    LOWERED,
     SKIPPED,
     SKIPPED_WEIGHT,
     how_lost,
@@ -153,6 +155,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         *_interval(summary, "output_throughput", "tokens/s"),
         *_drops(summary),
         *_skips(summary),
+        *_fates(summary),
         *_routing(summary),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
@@ -198,6 +201,17 @@ def _energy(summary: Mapping[str, Any]) -> list[Row]:
         if (value := get(f"{name}_per_million_{of}s")) is not None:
             rows.append((f"{what} a million {of.replace('_', ' ')}s", f"{number(value)} {unit}"))
     return rows
+
+
+def _fates(summary: Mapping[str, Any]) -> list[Row]:
+    """In which variants the experts were that served the tokens, of a run that has some."""
+    if (slots := summary.get("slots_by_variant")) is None:
+        return []
+    what, shares = "gate weight", summary["gate_weight_shares"]
+    if shares["full"] is None:  # the trace has no weights
+        what, shares = "choices", summary["choice_shares"]
+    told = ", ".join(f"{share_in_words(share)} {name}" for name, share in shares.items())
+    return [(what, told), ("slots of variants", ", ".join(f"{n} {of}" for of, n in slots.items()))]
 
 
 def _routing(summary: Mapping[str, Any]) -> list[Row]:
@@ -334,6 +348,7 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     (SKIPPED_WEIGHT, "skipped\nweight %", _share),
     (SKIPPED, "skipped\n%", _share),
     (CUT, "cut\nweight %", _share),
+    (LOWERED, "lowered\nweight %", _share),
     ("interval", "\n95 %", str),
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
@@ -439,7 +454,7 @@ def _with_losses(points: pd.DataFrame) -> pd.DataFrame:
         found[SKIPPED_WEIGHT] = found[SKIPPED_WEIGHT].fillna(0.0).where(weighed)
         found[SKIPPED] = found[SKIPPED].where(~weighed)
     shown = found.loc[:, (found > 0).any()]
-    others = points.drop(columns=["dropped_share", SKIPPED, SKIPPED_WEIGHT, CUT], errors="ignore")
+    others = points.drop(columns=[*LOSSES, SKIPPED_WEIGHT, LOWERED], errors="ignore")
     return others.join(shown)
 
 

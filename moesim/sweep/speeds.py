@@ -50,13 +50,16 @@ no room for, what is done about misses may skip experts, and transforms of the r
 (their share of the gate weight, where it is known)."""
 CUT = "cut_share"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
-LOST = (*LOSSES, SKIPPED_WEIGHT)
-"""All shares of what a run leaves out."""
+LOWERED = "lowered_share"
+"""The share of gate weight that is served in a worse format; nothing is left out."""
+LOST = (*LOSSES, SKIPPED_WEIGHT, LOWERED)
+"""All shares of what a run leaves out, or does less well."""
 
 
 def losses(table: pd.DataFrame) -> pd.DataFrame:
     """What each point leaves out: ``dropped_share``, 0 where it drops nothing; and where some point
-    skips experts, ``skipped_share`` likewise and its ``skipped_gate_weight_share``, if known.
+    skips experts, ``skipped_share`` likewise and its ``skipped_gate_weight_share``, if known; where
+    some serves experts in a worse format, ``lowered_share``.
     """
     found = {name: numbers(table, name).fillna(0.0) for name in LOSSES}
     if not found[CUT].any():
@@ -65,6 +68,8 @@ def losses(table: pd.DataFrame) -> pd.DataFrame:
         del found[SKIPPED]
     else:
         found[SKIPPED_WEIGHT] = numbers(table, SKIPPED_WEIGHT)
+    if (lowered := numbers(table, LOWERED).fillna(0.0)).any():
+        found[LOWERED] = lowered
     return pd.DataFrame(found, index=table.index)
 
 
@@ -120,8 +125,9 @@ def share_in_words(share: float) -> str:
 
 def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
     """``drops 38.0 %`` (of choices) of one point, ``drops 0.0 % to 38.0 %`` of several, and
-    ``skips 8.1 % of gate weight``, or ``of choices`` where a trace has no weights; "" where none is
-    left out. ``told``: for a sentence, as ``drops 38.0 % of its choices``.
+    ``skips 8.1 % of gate weight``, or ``of choices`` where a trace has no weights; what is served
+    in a worse format; "" where there is nothing of it. ``told``: for a sentence, as ``drops 38.0 %
+    of its choices``.
     """
     found, its = losses(table), "its " if told else ""
     words = []
@@ -134,6 +140,8 @@ def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
         words.append(f"skips {_ends(shares)} of {its}{'gate weight' if weighed else 'choices'}")
     if CUT in found:
         words.append(f"cuts {_ends(found[CUT])} of {its}gate weight")
+    if LOWERED in found:
+        words.append(f"serves {_ends(found[LOWERED])} of {its}gate weight in a worse format")
     return (" and " if told else ", ").join(words)
 
 

@@ -4,7 +4,7 @@ A contract is a function that raises AssertionError; call it from any test frame
 your choice. There is a module a kind: ``batchings``, ``cache_policies``, ``collectors``, ``costs``,
 ``engine_commands``, ``figures``, ``fitters``, ``gatings``, ``importers`` (of traces),
 ``measurement_importers``, ``misses``, ``model_families``, ``planners``, ``prefetchers``,
-``transforms``. ``prices`` is of a hardware profile, ``timelines`` of a run's timeline, and
-``traces`` makes small inputs.
+``transforms``, ``variant_choices``. ``prices`` is of a hardware profile, ``timelines`` of a run's
+timeline, and ``traces`` makes small inputs.
 ``tests/contracts`` runs them over whatever is registered, ``docs/adding.md`` on its examples.
 """

@@ -32,6 +32,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import load_hardware
 from moesim.hardware.cost_model import registry
 from moesim.hardware.measurements.validate import LINE, valid
+from moesim.memory.choices.base import Seen
 from moesim.model import load_model
 from moesim.model.loader import CARDS
 from moesim.placement.task import Task
@@ -52,10 +53,12 @@ from moesim.testing import (
     planners,
     prefetchers,
     transforms,
+    variant_choices,
 )
 from moesim.testing.audit import Setting
 from moesim.testing.traces import toy_trace
 from moesim.trace import read_trace
+from moesim.trace.routing import NO_EXPERT
 from moesim.trace.transforms.choices import Choices
 from moesim.workload.requests import Requests
 from tests.unit.report import sweeps
@@ -94,7 +97,7 @@ class Example(NamedTuple):
 
 
 KINDS = [Kind(*row) for row in ROW.findall(PAGE)]
-FAMILY_BASES = {"Mixtral": "Family"}
+DERIVED_BASES = {"Mixtral": "Family", "ByLimits": "VariantChoice"}
 """Bases that derive from the one of the table."""
 
 
@@ -110,7 +113,7 @@ def example_of(block: str) -> Example | None:
         return None
     (class_,) = re.findall(r"^class (\w+\(\w+\))", block, re.MULTILINE)
     name, base = class_.rstrip(")").split("(")
-    base = FAMILY_BASES.get(base, base)
+    base = DERIVED_BASES.get(base, base)
     kinds = [one for one in KINDS if one.base == base]
     if len(kinds) > 1:
         kinds = [one for one in kinds if one.folder.replace("/", ".") in block]
@@ -213,6 +216,13 @@ def check_misses(miss: type[Any], _folder: Path) -> None:
         misses.answers_as_it_says(miss(), (0, 0, loads, 5, 2, 9))
 
 
+def check_variant_choice(choice: type[Any], _folder: Path) -> None:
+    ids = np.array([[[0, 1, NO_EXPERT]], [[2, 0, 1]]], np.uint16)
+    weights = np.array([[[9, 2, 0]], [[5, 1 << 25, 3]]])
+    variant_choices.scores_are_of_choices(choice(), Seen(ids, weights, np.ones((1, 3), np.int64)))
+    variant_choices.limits_ascend(choice(), 2)
+
+
 def check_batching(batching: type[Any], _folder: Path) -> None:
     trace = toy_trace([(2, 3), (0, 4), (1, 0), (2, 1)])
     requests = Requests.of(trace, "all")
@@ -310,6 +320,7 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "planners": check_planner,
     "prefetchers": check_prefetcher,
     "transforms": check_transform,
+    "variant_choices": check_variant_choice,
 }
 
 

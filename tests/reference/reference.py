@@ -19,6 +19,7 @@ from .reference_misses import BEHIND, HOST, LINK, SKIP, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
 from .reference_storage import Host as Storage
+from .reference_variants import VariantCaches, bytes_of
 from .reference_words import (
     DECODE,
     PHASE_NAMES,
@@ -97,7 +98,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         )
         spent = total(verdict.charges[-1], config)
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
-        verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model))
+        verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model, config))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
@@ -138,8 +139,11 @@ class Decisions:
         self.learn_of(passes)
         self.caches: list[dict[int, Cache]] = []  # [gpu][MoE layer]
         self.made: dict[tuple[int, int, int], list[Activation]] = {}
+        self.variants: list[dict[int, VariantCaches]] = []
         for g, local in enumerate(local_experts(model, config)):
             self.caches.append(self.caches_of(g, local))
+            if config.variants:
+                self.variants.append(self.variants_of(g, local))
         predictions = Predictions(config, model, trace, self.passes, self.routed)
         on = prefetches(config, {one.phase for one in passes})
         self.ahead = [Ahead(clock, g, of, predictions) for g, of in enumerate(self.caches) if on]
@@ -176,6 +180,27 @@ class Decisions:
             caches.update(dict.fromkeys(pool, cache))
         return caches
 
+    def variants_of(self, g: int, local: list[int]) -> dict[int, VariantCaches]:
+        """Caches of each variant, by MoE layer."""
+        caches: dict[int, VariantCaches] = {}
+        every = list(range(len(self.model.moe_layers)))
+        for pool in [every] if self.config.scope == "global" else [[m] for m in every]:
+            usage = {
+                (m, e): count
+                for m in pool
+                for e, count in self.each_replica(
+                    m,
+                    dict(
+                        enumerate(
+                            usage_of(self.trace, m, self.model.experts, self.config.first_part)
+                        )
+                    ),
+                )
+            }
+            of_pool = VariantCaches(self.config, self.trace, self.model, g, pool, local, usage)
+            caches.update(dict.fromkeys(pool, of_pool))
+        return caches
+
     def each_replica(self, m: int, of_experts: dict[int, int]) -> list[tuple[int, int]]:
         """The whole number of its expert for each physical one."""
         held = physical_experts(m, self.model, self.config)
@@ -190,7 +215,13 @@ class Decisions:
         if self.ahead:
             self.ahead[g].run_copies(now)
             self.ahead[g].end_layer(m, ids)
-        if self.around[step]:
+        if self.variants:
+            held = physical_experts(m, self.model, self.config)
+            logical = {e: held[e] for e in ids}
+            activations = self.variants[g][m].step(
+                self.passes[step], self.number[step], m, logical, rows, weights, misses
+            )
+        elif self.around[step]:
             activations = cache.pass_by(step, m, ids, rows, misses)
         else:
             activations = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
@@ -257,6 +288,7 @@ def step_row(
     ahead: dict[str, int],
     spent: dict[str, int],
     model: Model,
+    config: Config,
 ) -> dict[str, Any]:
     tokens = sum(len(part.rows) for part in one.parts)
     misses = sum(activation.missed for activation in activations)
@@ -282,7 +314,12 @@ def step_row(
         **ahead,
         "accesses": sum(activation.kept_rows for activation in activations),
         "access_hits": sum(activation.kept_rows for activation in activations if activation.hit),
-        "bytes_h2d": (misses - host - skipped + ahead["prefetched"]) * model.expert_bytes,
+        "bytes_h2d": ahead["prefetched"] * model.expert_bytes
+        + sum(
+            bytes_of(activation, model, config)
+            for activation in activations
+            if activation.missed and activation.place not in (HOST, SKIP)
+        ),
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
         "cpu_wait_ns": spent["waiting_for_cpu"],

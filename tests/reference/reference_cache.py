@@ -51,9 +51,11 @@ class Cache:
         local: list[int],
         usage: dict[Expert, int],
         active_experts: list[tuple[int, int, list[int]]],
+        variant: int = 0,
+        before: int = 0,
     ) -> None:
         """``active_experts``: every (forward pass, layer, ascending ids) that asks the slots, in
-        order.
+        order; ``before``: so many of the most used are preloaded elsewhere.
 
         Forward passes are counted without those that pass the slots by.
         """
@@ -78,9 +80,12 @@ class Cache:
         if self.all_resident:
             self.resident = set(experts)
         elif config.initial == "most_used":
-            self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
+            self.resident = set(
+                sorted(experts, key=lambda e: (-usage[e], e))[before:][: self.slots]
+            )
         holder = config.holder(gpu)
         stream = [config.seed, zlib.crc32(b"cache_policy.random"), holder, layers[0]]
+        stream += [variant] if variant else []
         self.policy = POLICIES[config.policy](
             config,
             experts,
@@ -267,7 +272,18 @@ class Cache:
 
 
 def form_launches(activations: list[Activation], config: Config) -> list[list[Activation]]:
-    """The kernels of one step, and each activation's launch number."""
+    """The kernels of one step, each of one variant, and each activation's launch number."""
+    launches: list[list[Activation]] = []
+    for variant in sorted({activation.variant for activation in activations}):
+        mine = [activation for activation in activations if activation.variant == variant]
+        for launch in launches_of_variant(mine, config):
+            for activation in launch:
+                activation.launch = len(launches)
+            launches.append(launch)
+    return launches
+
+
+def launches_of_variant(activations: list[Activation], config: Config) -> list[list[Activation]]:
     launches: list[list[Activation]] = []
     residents_ended = False
     for activation in activations:
@@ -293,5 +309,4 @@ def form_launches(activations: list[Activation], config: Config) -> list[list[Ac
         if new:
             launches.append([])
         launches[-1].append(activation)
-        activation.launch = len(launches) - 1
     return launches

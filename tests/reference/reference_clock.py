@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from .reference_batches import Pass
@@ -12,6 +13,7 @@ from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_storage import Host as Storage
+from .reference_variants import bytes_of, of_variant
 from .reference_words import (
     CATEGORIES,
     DECODE,
@@ -496,7 +498,8 @@ class Clock:
         start = max(gpu.t, weights)  # it starts when the last of its weights is there
         gpu.charge(STORAGE, max((activation.read or 0 for activation in launch), default=0))
         gpu.charge("waiting_for_weights", start)
-        kernel = self.prices.experts_ns(layer, [activation.rows for activation in launch])
+        served = of_variant(layer, self.config, launch[0].variant)
+        kernel = self.prices.experts_ns(served, [activation.rows for activation in launch])
         gpu.charge("experts", start + kernel)
         gpu.t = start + max(kernel, link_ns(launch, self.model, self.prices))
         gpu.charge("waiting_for_weights", gpu.t)
@@ -608,7 +611,10 @@ class DemandCopies:
             start = max(start, activation.read - self.clock.hosts[0].lead)
         if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
             start = max(start, self.launch_end[activation.launch - 1])
-        self.last_end = self.gpu.copy_in = start + self.price
+        size = bytes_of(activation, self.clock.model, self.clock.config)
+        brought = replace(self.clock.model, expert_bytes=size)
+        price = self.clock.config.copy_ns(brought, self.clock.prices)
+        self.last_end = self.gpu.copy_in = start + price
         return start, self.last_end
 
     def finish(self, called: int, launches: int) -> None:

@@ -104,7 +104,7 @@ def weights_lost(
     one: Pass, moe_layer: int, trace: Trace, config: Config, capacity: int
 ) -> tuple[int, int, dict[int, int]]:
     """Gate weight of dropped choices, of all, and what each expert keeps, in units of 2**-24."""
-    if (config.drops is None and config.miss != "skip") or "gate_weights" not in trace:
+    if (config.drops is None and not config.may_skip) or "gate_weights" not in trace:
         return 0, 0, {}
     rows = [(part.gpu, row) for part in one.parts for row in part.rows]
     ids = [trace["expert_ids"][row] for _, row in rows]

@@ -112,6 +112,15 @@ class Prefetch:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A format of every expert: its bytes, and by how much its kernels differ from the model's."""
+
+    expert_bytes: int
+    slots: int | list[int] | None = None
+    kind: int = 0
+
+
+@dataclass(frozen=True)
 class Config:
     batching: str = "static"  # static | refill
     batch_size: int = 1
@@ -150,6 +159,11 @@ class Config:
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)
     host_start_ns: int = 0  # of the host's experts of a layer
+    variants: tuple[Variant, ...] = ()  # the first is the model itself, with its slots
+    choose: str = "gate_cumulative"  # gate_cumulative | gate_ratio | hot_cold | resident_else
+    limits: tuple[float, ...] = ()  # by variant
+    beyond: str = "skip"  # skip | low; of resident_else: high too
+    use_worse: bool = False
     nodes: int = 1
     # of a node's host memory; None: it holds all experts, 0: none is beside the GPU's
     host_slots: int | None = None
@@ -163,6 +177,11 @@ class Config:
     def categories(self) -> tuple[str, ...]:
         own = CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
         return (*own, LAYER_COPIES) if self.copied_layers else own
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether experts may be left out."""
+        return self.miss == "skip" or (bool(self.variants) and self.beyond == "skip")
 
     @property
     def holders(self) -> int:
@@ -248,6 +267,7 @@ class Activation:
     launch: int = 0  # -1: computed by the host, or not at all
     rows: int = 0
     kept_rows: int = 0
+    variant: int = 0
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
     copy: Any = None  # the prefetch that a late activation waits for
     read: int | None = None  # when what it reads from storage is in host memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
 from moesim.hardware.software import KernelCounts, SoftwareProfile
+from moesim.memory.choices import registry as variant_choices
+from moesim.memory.choices.base import VARIANTS
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses import registry as misses
 from moesim.memory.policies import registry as policies
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
+from moesim.memory.variants import Variants
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.placement import registry as planners
 from moesim.placement.mapping import Placement
@@ -26,7 +30,7 @@ from moesim.workload.schedule import Schedule
 
 from .prices import ToyCostModel
 from .reference_placement import physical
-from .reference_words import Config, Layer, Model, Prefetch, Software
+from .reference_words import Config, Layer, Model, Prefetch, Software, Variant
 from .strategies import UPLOADS, Case
 
 
@@ -88,6 +92,40 @@ def engine_case(case: Case) -> EngineCase:
         decide=config.decide,  # type: ignore[arg-type]
         prefill=config.prefill,  # type: ignore[arg-type]
         prefetch=engine_prefetch(config.prefetch),
+        variants=engine_variants(case, model),
+    )
+
+
+def engine_variants(case: Case, model: ModelSpec) -> Variants | None:
+    config, local = case.config, physical(case.model, case.config)
+    if not config.variants:
+        return None
+    names = VARIANTS if len(config.variants) == 3 else VARIANTS[::2]
+    if config.choose == "resident_else":
+        choices: dict[str, Any] = {"then": config.beyond}
+    else:
+        choices = dict(zip(names, map(percent, config.limits), strict=True))
+        choices |= {"beyond": config.beyond, "on_worse": "use" if config.use_worse else "load"}
+
+    def layer_of(layer: LayerSpec, variant: Variant) -> LayerSpec:
+        assert layer.moe is not None
+        expert = replace(layer.moe.expert, bytes=variant.expert_bytes)
+        moe = replace(layer.moe, expert=expert)
+        return replace(layer, moe=moe, norm_bytes=layer.norm_bytes + variant.kind)
+
+    def slots_of(variant: Variant) -> list[int]:
+        own = replace(config, slots=variant.slots)
+        given = [own.slots_of(layer) for layer in range(len(model.moe_layers))]
+        return [local if of is None else of for of in given]
+
+    return Variants(
+        names=names,
+        layers=tuple(
+            tuple(layer_of(layer, variant) for layer in model.moe_layers)
+            for variant in config.variants
+        ),
+        slots=np.array([[slots_of(one)] * config.gpus for one in config.variants], np.int64),
+        choice=variant_choices.get(config.choose)(**choices),
     )
 
 

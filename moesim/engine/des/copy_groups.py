@@ -33,14 +33,15 @@ def copy_groups(
     for copy in range(low, high):
         launch, wait = layer.copy_launch[copy], layer.copy_wait[copy]
         read = layer.copy_read[copy] if reading is not None else -1
-        if launch == previous and wait < 0 and read < 0:
+        copy_ns, amount = layer.copy_of(copy)
+        if launch == previous and wait < 0 and read < 0 and groups[launch][-1].amount == amount:
             groups[launch][-1].count += 1
             continue
         after = ends.setdefault(wait, env.event()) if wait >= 0 else None
         if reading is not None and read >= 0:
             there = reading.may_copy(read)
             after = there if after is None else env.all_of([after, there])
-        group = CopyGroup(1, layer.amount, layer.copy_ns, known, copy - low, env.event(), after)
+        group = CopyGroup(1, amount, copy_ns, known, copy - low, env.event(), after)
         groups.setdefault(launch, []).append(group)
         previous = launch
     return groups, ends

@@ -135,12 +135,16 @@ class Invariants:
         return most
 
     def _copy_prices(self, gpu: int) -> int:
-        case, total = self.case, 0
+        case, counts, total = self.case, self.outcome.counts, 0
         for index, layer in enumerate(case.model.moe_layers):
             if layer.moe is None:
                 continue
-            price = case.expert_copy_ns(layer.moe.expert)
-            total += price * int(self.outcome.counts.copies[:, index, gpu].sum())
+            experts = [(layer.moe.expert, int(counts.copies[:, index, gpu].sum()))]
+            if case.variants is not None:
+                missed = counts.missed[:, index, gpu].sum(axis=0).tolist()
+                of_layer = [of_layers[index] for of_layers in case.variants.experts]
+                experts = list(zip(of_layer, missed, strict=False))
+            total += sum(case.expert_copy_ns(expert) * number for expert, number in experts)
         return total
 
     def littles_law(self) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.chunk import Chunk, Work
+from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.host_times import HostTimes, whole
 from moesim.engine.storage import ReadTimes
 from moesim.engine.terms import Term
@@ -45,7 +45,8 @@ class MoeLayer:
 
     ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
-    ``filled``: free slots that a pass fills. ``read_busy``, ``read_after``, ``read_lead``: times of
+    ``filled``: free slots that a pass fills. ``copied``: the price and bytes of each copy, where
+    they are of variants. ``read_busy``, ``read_after``, ``read_lead``: times of
     a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
     ``host_read`` as ``Reads``, without elements where host memory holds all experts.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
@@ -66,6 +67,7 @@ class MoeLayer:
     sync_ns: int
     exchange_ns: int
     names: NDArray[np.object_]
+    sizes: Ints
     step_launches: list[int] = field(default_factory=lambda: [0])
     host_launches: list[int] = field(default_factory=list)
     kernel_ns: list[int] = field(default_factory=list)
@@ -91,6 +93,7 @@ class MoeLayer:
     launch_read: list[int] = field(default_factory=list)
     host_read: list[int] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
+    copied: list[tuple[int, int]] = field(default_factory=list)
 
     def append(self, work: Work, host_launches: Ints, bypassed: NDArray[np.bool_]) -> None:
         """The work of passes that follow those which are there; ``host_launches`` int64[passes],
@@ -111,9 +114,15 @@ class MoeLayer:
         self.up_ns.extend(work.moved_ns[1].tolist())
         self.copy_launch.extend(laid.copy_launch.tolist())
         self.copy_wait.extend(laid.copy_wait.tolist())
-        self.activation_expert.extend(self.names[one.expert[laid.on_gpu]].tolist())
-        self.hosted_expert.extend(self.names[one.expert[laid.hosted]].tolist())
-        self.copy_expert.extend(self.names[laid.copied].tolist())
+        variants, of_gpu = len(self.names) > 1, one.form[laid.on_gpu]
+        self.activation_expert.extend(
+            self.names[of_gpu if variants else 0, one.expert[laid.on_gpu]].tolist()
+        )
+        self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
+        brought = work.copied if variants else 0
+        self.copy_expert.extend(self.names[brought, laid.copied].tolist())
+        sizes = self.sizes[work.copied].tolist()
+        self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
         self.streamed.extend(work.streamed.tolist())
         self._append_reads(work)
         free = laid.loaded & (one.victim < 0)
@@ -174,6 +183,10 @@ class MoeLayer:
             ]
         )
 
+    def copy_of(self, copy: int) -> tuple[int, int]:
+        """The price and the bytes of ``copy`` of the chunk."""
+        return self.copied[copy] if self.copied else (self.copy_ns, self.amount)
+
     def expert_of_copy(self, copy: int) -> str:
         """The expert that ``copy`` of the chunk brings."""
         return self.copy_expert[copy]
@@ -210,7 +223,8 @@ def layers_on(
             amount=expert.bytes,
             sync_ns=of_host.waits * (count_copy + whole(case.software.synchronisation_ns)),
             exchange_ns=case.exchange_ns,
-            names=np.array(case.names(moe_index, gpu), object),
+            names=names_of(case, moe_index, gpu),
+            sizes=NONE if case.variants is None else case.variants.sizes[moe],
             read_busy=busy,
             read_after=after,
             read_lead=lead,
@@ -222,6 +236,16 @@ def layers_on(
         layers.append(placed)
         moe_index += 1
     return layers
+
+
+def names_of(case: Case, moe_index: int, gpu: int) -> NDArray[np.object_]:
+    """What records call the experts of ``gpu`` [variants, experts]: with ``:`` and the variant
+    behind the number, but for the first one.
+    """
+    names, variants = case.names(moe_index, gpu), [""]
+    if case.variants is not None:
+        variants += [f":{name}" for name in case.variants.names[1:]]
+    return np.array([[f"{name}{variant}" for name in names] for variant in variants], object)
 
 
 def on_gpu(terms: Iterable[Term], categories: tuple[str, ...], gpu: int) -> Stages:

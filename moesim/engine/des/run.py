@@ -95,6 +95,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         seconds=perf_counter() - begun,
         checks=checks,
         provenance=program.provenance_totals(),
+        fates=program.fates,
     )
 
 

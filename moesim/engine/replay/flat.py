@@ -124,6 +124,7 @@ def played(case: Case, chunk: Chunk) -> Played:
             copy_launch=np.concatenate([work.laid.copy_launch for work in works]),
             copy_wait=np.concatenate([work.laid.copy_wait for work in works]),
             copy_issued=NONE,
+            copy_ns=np.concatenate([NONE, *(work.copy_ns for work in works)]),
             streamed=np.stack([work.streamed for work in works]),
             hosted=np.stack(
                 [_hosted(work.laid.step_hosted, work.hosted_ns, work.moved_ns) for work in works]

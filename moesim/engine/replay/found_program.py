@@ -17,7 +17,7 @@ NONE = np.empty(0, np.int64)
 def is_found(case: Case) -> bool:
     """Whether the rows of ``case`` are its tokens' choices, each on one GPU, and none is lost."""
     plain = type(case.gating) is Dynamic and not case.placement.has_replicas
-    return plain and not case.miss.skips
+    return plain and not case.skips
 
 
 class FoundProgram(Program):

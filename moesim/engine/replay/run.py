@@ -11,6 +11,7 @@ import numpy as np
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
+from moesim.engine.fates import Fates
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import Filled, Gpus, Passes
@@ -44,13 +45,13 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     begun = perf_counter()
     clock = Clock(case, layers=records == "layer")
     log = None if case.schedule.grows else log
-    by_layer = _by_layer(case, records)
+    by_layer, fates = _by_layer(case, records), None
     if prefetches(case):
         counts, provenance = _play_prefetching(case, clock, by_layer=by_layer)
     elif is_quick(case):
         counts, provenance = _play_quick(case, clock, log, by_layer=by_layer)
     else:
-        counts, provenance = _play_common(case, clock, by_layer=by_layer)
+        counts, provenance, fates = _play_common(case, clock, by_layer=by_layer)
     return Outcome(
         engine="replay",
         counts=counts,
@@ -62,6 +63,7 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         copies=clock.copies,
         provenance=provenance,
         categories=clock.categories,
+        fates=fates,
         schedule=case.schedule.first(case.schedule.passes),
     )
 
@@ -75,12 +77,14 @@ def _play_quick(
     return program.total(), program.provenance.totals()
 
 
-def _play_common(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
+def _play_common(
+    case: Case, clock: Clock, *, by_layer: bool
+) -> tuple[Counts, Provenance, Fates | None]:
     tally, program = Tally(case, by_layer=by_layer), program_of(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
-    return tally.total(), program.provenance_totals()
+    return tally.total(), program.provenance_totals(), program.fates
 
 
 def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
@@ -98,7 +102,8 @@ def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Coun
 def _by_layer(case: Case, records: str) -> bool:
     """Whether counts are kept by layer: where they are shown, or where layers differ."""
     sizes = {layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe}
-    return records == "layer" or len(sizes) > 1
+    differ = len(sizes) > 1 or case.variants is not None
+    return records == "layer" or differ
 
 
 class Clock:

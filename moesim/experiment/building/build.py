@@ -19,6 +19,7 @@ from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.building.stages import stages_of_run
+from moesim.experiment.building.variants import with_best_variant, with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
@@ -153,7 +154,7 @@ def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -
 
 def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> ModelSpec:
     """A GPU's share of the model; an InputError where the trace is not of it."""
-    model = model_of(experiment)
+    model = with_best_variant(experiment, model_of(experiment))
     trace.check_fits(model)
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:
@@ -242,8 +243,11 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
     """``case`` with its experts' places, their slots, and how its passes are launched."""
     case = replace(case, placement=placement_of(experiment, case))
     room, own = experiment.experts, experiment.execution
-    case = replace(case, slots=slots_of_run(case, room, limit_bytes))
-    check_loads(case, room)
+    if room.variants is None:
+        case = replace(case, slots=slots_of_run(case, room, limit_bytes))
+        check_loads(case, room)
+    else:
+        case = with_variants(case, experiment, limit_bytes)
     if any(room.on_cpu.of(case.model)):
         case = replace(case, miss=Cpu())
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
-from moesim.memory.footprint import Footprint, Residence, expert_bytes
+from moesim.memory.footprint import Footprint, Pool, Residence, expert_bytes
 from moesim.memory.live import LayerRows, Widths, live_parts
+from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums
@@ -110,9 +111,19 @@ def residences_of(case: Case) -> tuple[Residence, ...]:
             tuple(case.slots[share.gpu, share.moe].tolist()),
             buffers,
             staging_of(case, share.gpu),
+            _beside_the_best(case, share),
         )
         for share in case.shares
     )
+
+
+def _beside_the_best(case: Case, share: Share) -> tuple[Pool, ...]:
+    """The slots of all variants but the first on the GPU of ``share``."""
+    if case.variants is None:
+        return ()
+    sizes = case.variants.sizes[share.moe].T.tolist()
+    every = zip(case.variants.slots[:, share.gpu, share.moe].tolist(), sizes, strict=False)
+    return tuple(Pool(tuple(slots), tuple(of_layer)) for slots, of_layer in every)[1:]
 
 
 def staging_of(case: Case, gpu: int) -> int:

@@ -64,12 +64,27 @@ def _beside_all_else(
     case: Case, sizes: Sequence[Sequence[int]], local: Sequence[int], limit_bytes: int
 ) -> list[int]:
     """By GPU, the slots a layer that fit beside everything but experts, at least 1."""
-    residences = (
-        Residence(count, (0,) * len(share.model.moe_layers), staging=staging_of(case, share.gpu))
-        for share, count in zip(case.shares, local, strict=True)
-    )
-    without = footprint_of(case, tuple(residences))
+    without = _without_experts(case)
     return [max(1, count) for count in slots_beside(without, sizes, local, limit_bytes)]
+
+
+def _without_experts(case: Case) -> Footprint:
+    """What GPUs hold but for experts in slots."""
+    residences = (
+        Residence(
+            len(case.local_experts(share.gpu)),
+            (0,) * len(share.model.moe_layers),
+            staging=staging_of(case, share.gpu),
+        )
+        for share in case.shares
+    )
+    return footprint_of(case, tuple(residences))
+
+
+def bytes_beside(case: Case, limit_bytes: int) -> Ints:
+    """By GPU, the bytes beside everything but experts; 0 where there are none."""
+    left: Ints = limit_bytes - _without_experts(case).total.max(axis=0)
+    return np.maximum(left, 0)
 
 
 def _check_on_cpu(case: Case, room: Experts) -> None:

@@ -16,6 +16,7 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded, needed
 from moesim.experiment.loading.traces import model_of, tell_trace, trace_of
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.placement.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def check_inputs(experiments: Iterable[Experiment]) -> None:
     for experiment in experiments:
         columns = (
             experiment.experts.policy.weighs or experiment.gating.weighs,
+            _choice_weighs(experiment),
             experiment.experts.prefetch.recorded,
         )
         routing = tuple(experiment.routing)
@@ -109,6 +111,12 @@ def _check_pair(experiment: Experiment) -> None:
     check_columns(experiment, trace)
 
 
+def _choice_weighs(experiment: Experiment) -> bool:
+    """Whether the choice between variants reads gate weights."""
+    room = experiment.experts
+    return room.variants is not None and (room.choose or GateCumulative()).weighs
+
+
 def check_columns(experiment: Experiment, trace: RoutingTrace) -> None:
     """Raise an InputError where the policy or the gating reads gate weights, or the prefetcher a
     recorded look-ahead, and ``trace`` has none.
@@ -124,6 +132,12 @@ def check_columns(experiment: Experiment, trace: RoutingTrace) -> None:
     readers = [
         (policy.weighs, "experts.policy", kind_of(type(policy)), "another policy"),
         (gating.weighs, "gating.drop", gating.drops, "drop: first_come, or random"),
+        (
+            _choice_weighs(experiment),
+            "experts.choose",
+            kind_of(type(experiment.experts.choose or GateCumulative())),
+            "hot_cold",
+        ),
     ]
     problems = [
         Problem(

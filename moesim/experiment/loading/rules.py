@@ -14,7 +14,11 @@ from moesim.experiment.loading.names import loaded
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import load_software
+from moesim.memory.choices.base import ByLimits
+from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.on_cpu import OnCpu
+from moesim.model import load_model
+from moesim.model.chosen import with_experts_in as variant_name
 from moesim.model.slicing import unsliced_experts
 from moesim.placement.plan import PlanFile, read_plan
 
@@ -328,6 +332,76 @@ def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> C
     return None
 
 
+def variants_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Variants are decided in slots of their own, variant by variant, with loads alone."""
+    room, choose = experiment.experts, experiment.experts.choose
+    if room.variants is None:
+        if choose is None:
+            return None
+        what = "says which variant is wanted, and there are none; write experts.variants"
+        return Conflict(("experts.choose", "experts.variants"), what)
+    has_middle, rule = room.variants.middle is not None, choose or GateCumulative()
+    if isinstance(rule, ByLimits) and has_middle != (rule.middle is not None):
+        what = "names middle where experts.variants has none, or not where it has one; write both"
+        return Conflict(("experts.choose", "experts.variants", "experts.choose.middle"), what)
+    for key, wrong in _beside_variants(experiment, model).items():
+        if wrong:
+            return Conflict(("experts.variants", key), f"variants go {wrong}")
+    return None
+
+
+def _beside_variants(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | bool]:
+    """By key what is wrong with it beside variants, in words."""
+    room, parallelism, policy = (
+        experiment.experts, experiment.parallelism, experiment.experts.policy
+    )  # fmt: skip
+    phase, through = experiment.workload.phase, experiment.workload.prefill.experts
+    experts = max(_experts(model)) if model is not None and model.moe_layers else 0
+    spare = experiment.placement.spare(experts, experiment.folders) if experts else 0
+    return {
+        "experts.capacity": room.capacity.kind == "all"
+        and "with room for a part of the experts; write auto, or another capacity than all",
+        "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load yet",
+        "experts.prefetch": room.prefetch.fetches and "without prefetch yet; write none",
+        "experts.policy": (policy.looks_ahead or policy.shared_buffers() is not None)
+        and f"not with '{kind_of(type(policy))}', which knows of one variant; write lru",
+        "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",
+        "experts.on_cpu": model is not None
+        and any(room.on_cpu.of(model))
+        and "without layers on the CPU yet",
+        "experts.host.capacity": room.host.capacity.kind != "all"
+        and "with a host that holds all experts yet; write all",
+        "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
+        "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
+        "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
+        "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
+        "parallelism.experts": parallelism.experts == "tensor"
+        and "with whole experts yet; write parallelism.experts: expert",
+        "workload.prefill.experts": phase != "decode"
+        and through != "cache"
+        and "with prompts through the caches; write cache",
+        "placement": spare > 0 and "without replicas yet",
+    }
+
+
+def formats_of_variants(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Each variant is a format that the model can have."""
+    variants = experiment.experts.variants
+    if model is None or variants is None:
+        return None
+    for name, variant in variants.named:
+        path = f"experts.variants.{name}.format"
+        if variant.group is not None and variant.format is None:
+            what = "is of a format; write experts.variants." + f"{name}.format"
+            return Conflict((f"experts.variants.{name}.group",), what)
+        try:
+            load_model(variant_name(experiment.model, variant.format_name), experiment.folders)
+        except InputError as error:
+            said = "; ".join(problem.what for problem in error.problems)
+            return Conflict((path, "experts.variants", "model"), said)
+    return None
+
+
 def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Whole layers on the CPU are for answers of one GPU."""
     if not experiment.host_layers:
@@ -476,6 +550,8 @@ RULES: tuple[Rule, ...] = (
     prefetch_beside_the_kernels,
     background_beside_the_kernels,
     storage_below_the_host,
+    variants_of_experts,
+    formats_of_variants,
     layers_of_the_host,
     layers_that_are_copied,
     budget_for_an_expert,
@@ -491,6 +567,8 @@ RULES: tuple[Rule, ...] = (
 def may_miss(experiment: Experiment, model: ModelSpec | None) -> bool:
     """Whether an expert can be missing: some GPU may hold more experts than it has room for."""
     capacity = experiment.experts.capacity
+    if experiment.experts.variants is not None:
+        return True
     if capacity.kind == "all" or (capacity.kind == "fraction" and capacity.amount == 1):
         return False
     if model is None or not model.moe_layers or capacity.kind in ("fraction", "auto"):

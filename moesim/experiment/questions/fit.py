@@ -47,6 +47,7 @@ def largest_fit(
     and ``slots_by_context`` as these functions give them. Slots are those of layers that the
     experiment does not leave on the CPU.
     """
+    _check_variants(experiment)
     built = build(experiment)
     rows = list(slots_by_context(built, contexts, batches))
     if contexts:
@@ -85,6 +86,12 @@ def _at(experiment: Experiment, built: Built, context: int) -> Built:
         return built
     workload = experiment.workload.model_copy(update={"context": context})
     return build(experiment.model_copy(update={"workload": workload}))
+
+
+def _check_variants(experiment: Experiment) -> None:
+    if experiment.experts.variants is not None:
+        what = "slots are told of one format of the experts; leave variants out to ask what fits"
+        raise InputError(f"experts.variants: {what}")
 
 
 def fewest_on_cpu(experiment: Experiment) -> int | None:

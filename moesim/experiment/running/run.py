@@ -24,6 +24,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
 from moesim.metrics.energy import Bill
+from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.metrics.storage import STORAGE_KEYS
@@ -131,7 +132,7 @@ def _played(
     outcome = play(built.case, records=experiment.records)
     built = built.played(outcome)
     case = built.case
-    built.footprint.in_flight(outcome.counts.copies)
+    built.footprint.in_flight(outcome.counts.largest_copy(case))
     numbers = summary(case, outcome, experiment.warm_up, bill_of(experiment, built))
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     blocks = blocks_of(case, outcome)
@@ -174,7 +175,7 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
 
 def _clock_keys(case: Case) -> tuple[str, ...]:
     """What the clock says of a run of ``case``."""
-    forms, storage = case.miss.forms, () if case.host_cache is None else STORAGE_KEYS
+    forms, storage = case.forms, () if case.host_cache is None else STORAGE_KEYS
     return (
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
@@ -183,7 +184,8 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "cpu_wait_ms", *storage, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
         "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
         "max_load", "average_max_load", "balancedness", "time_share", "price_share",
-        "after_warm_up", "engine_wall_s", "intervals",
+        *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
+        "engine_wall_s", "intervals",
     )  # fmt: skip
 
 

@@ -15,12 +15,15 @@ from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
 from moesim.config.tokens import Tokens
 from moesim.config.units import Bytes, Capacity, ExpertCapacity, Percent
+from moesim.experiment.schema.variants import VariantsOfExperts
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.hardware.choice import PARTS, Choice
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.energy import Energy
 from moesim.hardware.price_list import PriceList
+from moesim.memory.choices import registry as choices
+from moesim.memory.choices.base import VariantChoice
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.on_cpu import OnCpu
@@ -164,6 +167,15 @@ class Experts(Params):
     )
     miss: Annotated[MissHandling, OneOf(misses)] = _default(
         misses, "load", "What is done about a needed expert that is not resident."
+    )
+    variants: VariantsOfExperts | None = Field(
+        default=None,
+        description="Formats in which every expert is kept, high, low and perhaps middle, each with"
+        " slots of its own (docs/variants.md); by default one.",
+    )
+    choose: Annotated[VariantChoice, OneOf(choices)] | None = Field(
+        default=None,
+        description="Which variant of an expert a forward pass wants; by default gate_cumulative.",
     )
     kernels: Literal["grouped", "serial", "batched", "block_sparse"] = Field(
         default="grouped",

@@ -127,7 +127,7 @@ def test_bytes_are_conserved(slots, tokens, rows, missed):
     assert (parts.parts["weights"] + parts.parts["expert_slots"]).tolist() == [held]
     assert parts.host == sum(8 * EXPERT for one in slots for count in one if count < 8)
     offloaded = np.array([[[count < 8 for count in one] for one in slots]]).transpose(0, 2, 1)
-    parts.in_flight(offloaded.astype(np.int64) * missed)
+    parts.in_flight(offloaded * np.int64(EXPERT) * missed)
     assert parts.total.tolist() == before.tolist()
     assert sum(parts.at_peak().values()) == before.max()
     assert all((part >= 0).all() for part in parts.parts.values())
@@ -203,7 +203,7 @@ def test_rows_grow_with_tokens_and_masks_with_their_square():
 def test_a_copy_in_flight_fills_a_slot():
     offloaded = footprint(on_gpu(8, 3), tokens=[1])
     before = offloaded.total.copy()
-    offloaded.in_flight(np.array([[[0], [2]]]))
+    offloaded.in_flight(np.array([[[0], [EXPERT]]]))
     assert offloaded.parts["copies_in_flight"].tolist() == [[EXPERT]]
     np.testing.assert_array_equal(offloaded.total, before)
 

@@ -127,7 +127,8 @@ def play_copies(
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
         start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
         start = after_read(fixed, works.reads, moe, begun, copy, start)
-        copied = last = start + fixed.copy_ns[moe]
+        of_copy = len(works.copy_ns) > 0
+        copied = last = start + (works.copy_ns[copy] if of_copy else fixed.copy_ns[moe])
         copy += 1
     return copy, copied, last
 

@@ -72,8 +72,8 @@ class Works(NamedTuple):
     where its part begins. ``hosted`` int64[works, passes] ns of the host's experts; ``reads`` as
     ``StorageReads``. ``there``: when
     what was in flight arrives, by launch, and ``copy_issued``, where the clock decides; then there
-    is one work at a time. Without rows or elements where nothing is read over the link, streamed or
-    hosted.
+    is one work at a time. ``copy_ns`` by copy, without elements where all of a layer take as long.
+    Without rows or elements where nothing is read over the link, streamed or hosted.
     """
 
     launch_base: Any
@@ -86,6 +86,7 @@ class Works(NamedTuple):
     copy_launch: Any
     copy_wait: Any
     copy_issued: Any
+    copy_ns: Any
     streamed: Any
     hosted: Any
     reads: Any
@@ -156,6 +157,6 @@ FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
 FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE)
-WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 3, MASK, TABLE, READS)
+WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, READS)
 GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

@@ -40,12 +40,12 @@ class Prefetching:
         self.choices, self.queue = choices_of(case), queue_of(case)
         self.pools = pools_of(case, self.program.residencies)
         pool = self.pools.resident.shape[1]
-        self.scratch = scratch_of(int(self.local.max()), pool, case.miss.flags)
+        self.scratch = scratch_of(int(self.local.max()), pool, case.flags)
         decided = self.scratch[1]
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
-            decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE_STREAMED, NO_ROWS,
-            NO_READS,
+            decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE, NONE_STREAMED,
+            NO_ROWS, NO_READS,
         )  # fmt: skip
         self.most_launches = len(decided.kernel_ns)
         self.launches = LaunchPrices(self.program.work)
@@ -101,6 +101,6 @@ class Prefetching:
     def _count_copies(self, table: Ints) -> None:
         """Count what the prices of a chunk's copies rest on, from the ``table`` of its counts."""
         none = np.zeros(0, np.int64)
-        copies = Counts.of(table, self.case.miss.forms, none, none).copies.sum(axis=(0, 2))
+        copies = Counts.of(table, self.case.forms, none, none).copies.sum(axis=(0, 2))
         for layer, number in enumerate(copies.tolist()):
             self.program.work.count_copies(layer, number)

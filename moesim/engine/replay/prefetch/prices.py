@@ -120,7 +120,7 @@ class LaunchPrices:
             np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros(most + 1, np.int64),
             np.zeros(steps + 4 * active, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
         )  # fmt: skip
-        if self.case.kernels != "serial" and self.case.miss.flags.on_gpu.all():
+        if self.case.kernels != "serial" and self.case.flags.on_gpu.all():
             _keep_steps(known, asked, self.kinds, self.slots, self.case.kernels == "block_sparse")
             for spec, own, rows, starts in self._by_kind(known):
                 known.price[own] = self.case.prices.experts_ns(spec, rows, starts)

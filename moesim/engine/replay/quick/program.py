@@ -41,6 +41,7 @@ def is_quick(case: Case) -> bool:
         case.policy.scope == "layer"
         and type(case.miss) is Load
         and case.host_cache is None
+        and case.variants is None
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and not case.placement.has_replicas
@@ -95,7 +96,7 @@ class QuickProgram:
         kernel_ns = self.launches.price(self.provenance, decided)
         works = Works(
             decided.launch_base, decided.step_launches, kernel_ns, NONE, NONE,
-            decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE,
+            decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE, NONE,
             NONE_STREAMED, NO_ROWS, NO_READS,
         )  # fmt: skip
         passed = priced.passes(self.case, phase, dispatch, combine)
@@ -119,4 +120,4 @@ class QuickProgram:
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
         counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
         counted["missed"] = (activations - hits)[..., None]
-        return Counts(**counted, forms=self.case.miss.forms)
+        return Counts(**counted, forms=self.case.forms)

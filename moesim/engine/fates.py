@@ -1,0 +1,105 @@
+"""What became of the gate weight that tokens gave their experts: by variant, or skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.chunk import Work
+from moesim.engine.routing import Routing
+from moesim.memory.policy import WEIGHT_UNIT
+from moesim.memory.variants import Variants
+from moesim.runtime.compiled import njit, types
+from moesim.trace.routing import NO_EXPERT
+
+FULL = "full"
+"""The fate of what the first variant serves."""
+_SUMS = types.int64[:, :, ::1]
+
+
+@dataclass(frozen=True, eq=False)
+class Fates:
+    """Of each of ``names``, the choices of tokens and their gate weight in units of
+    1 / WEIGHT_UNIT: ``by_layer`` int64[2, MoE layers, fates] and ``by_request`` int64[2, requests,
+    fates], those that ran, in file order.
+    """
+
+    names: tuple[str, ...]
+    by_layer: Ints
+    by_request: Ints
+
+
+@njit(
+    types.void(
+        types.uint16[:, :, ::1], _SUMS, types.int64[:, :, ::1], types.int64[::1],
+        types.int64[::1], _SUMS, _SUMS,
+    ),
+    cache=True,
+)  # fmt: skip
+def add_choices(
+    ids: Any, weights: Any, fate: Any, of_pass: Any, request: Any, by_layer: Any, by_request: Any
+) -> None:
+    """Add choices ``ids`` [tokens, MoE layers, k] and their ``weights`` to the sums, by the
+    ``fate`` [passes, MoE layers, experts] of their expert.
+    """
+    for token in range(ids.shape[0]):
+        for layer in range(ids.shape[1]):
+            for rank in range(ids.shape[2]):
+                expert = ids[token, layer, rank]
+                if expert == NO_EXPERT:
+                    continue
+                found, weight = fate[of_pass[token], layer, expert], weights[token, layer, rank]
+                by_layer[0, layer, found] += 1
+                by_layer[1, layer, found] += weight
+                by_request[0, request[token], found] += 1
+                by_request[1, request[token], found] += weight
+
+
+class Ledger:
+    """Adds up the fates of a case with ``variants``, chunk by chunk."""
+
+    def __init__(self, case: Case, routing: Routing, variants: Variants) -> None:
+        self.case, self.routing = case, routing
+        self.names = (FULL, *variants.names[1:], *(["skipped"] if variants.skips else []))
+        layers, fates = len(routing.moe_layers), len(self.names)
+        self.by_layer = np.zeros((2, layers, fates), np.int64)
+        self.by_request = np.zeros((2, 0, fates), np.int64)
+
+    def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
+        """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
+        case, schedule = self.case, self.case.schedule
+        span = slice(schedule.offsets[first], schedule.offsets[last])
+        rows, request = schedule.rows[span], schedule.request[span].astype(np.int64)
+        ids = np.ascontiguousarray(case.trace.expert_ids[rows])
+        weights = np.zeros(ids.shape, np.int64)
+        if case.trace.gate_weights is not None:
+            exact = case.trace.gate_weights[rows].astype(np.float64) * WEIGHT_UNIT
+            weights = exact.astype(np.int64)
+        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        self._make_room(int(request.max(initial=-1)) + 1)
+        fate = self._fate(last - first, works)
+        add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
+
+    def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
+        """The form of each logical expert, int64[passes, MoE layers, experts]."""
+        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int64)
+        for (layer, gpu), work in works.items():
+            one, offsets = work.activations, work.active_experts.offsets
+            step = np.repeat(np.arange(passes), np.diff(offsets))
+            logical = self.case.placement.logical[layer][self.routing.local[gpu]]
+            fate[step, layer, logical[one.expert]] = one.form
+        return fate
+
+    def _make_room(self, requests: int) -> None:
+        if (more := requests - self.by_request.shape[1]) > 0:
+            room = np.zeros((2, more, len(self.names)), np.int64)
+            self.by_request = np.concatenate((self.by_request, room), axis=1)
+
+    @property
+    def total(self) -> Fates:
+        """Those of all chunks so far."""
+        return Fates(self.names, self.by_layer, self.by_request)

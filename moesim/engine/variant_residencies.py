@@ -1,0 +1,152 @@
+"""The expert caches of GPUs that keep every expert in several formats."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.residencies import Key, Residencies, usage_of
+from moesim.engine.routing import Routing
+from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.choices.base import Seen
+from moesim.memory.policy import WEIGHT_UNIT
+from moesim.memory.pools import Interleaved
+from moesim.memory.residency import LayerCache, all_there
+from moesim.memory.variants import VariantCache, Variants
+from moesim.runtime.compiled import njit, types
+from moesim.trace.routing import NO_EXPERT
+
+MOST = np.iinfo(np.int64).max
+"""The score of an expert that no token chose."""
+_TABLE = types.int64[:, :, ::1]
+
+
+@njit(types.void(types.uint16[:, :, ::1], _TABLE, types.int64[::1], _TABLE), cache=True)
+def least_scores(ids: Any, scores: Any, of_pass: Any, least: Any) -> None:
+    """Lower ``least`` [passes, MoE layers, experts] to the ``scores`` of those that tokens chose,
+    ``ids`` [tokens, MoE layers, k].
+    """
+    for token in range(ids.shape[0]):
+        for layer in range(ids.shape[1]):
+            of_layer = least[of_pass[token], layer]
+            for rank in range(ids.shape[2]):
+                expert = ids[token, layer, rank]
+                if expert != NO_EXPERT:
+                    of_layer[expert] = min(of_layer[expert], scores[token, layer, rank])
+
+
+class VariantResidencies(Residencies):
+    """``Residencies`` of a case with variants: caches are of all variants of a pool."""
+
+    def __init__(self, case: Case, routing: Routing, variants: Variants) -> None:
+        self.variants = variants
+        self.limits = np.array(variants.choice.limits(variants.names), np.int64)
+        part = variants.choice.learning_part()
+        layers = range(len(routing.moe_layers) if part else 0)
+        usage = [usage_of(case, routing, layer, part) for layer in layers]
+        self.usage = np.stack(usage) if usage else np.zeros((0, 0), np.int64)
+        super().__init__(case, routing)
+
+    def wanted(self, first: int, last: int) -> Ints:
+        """The variant that passes first:last want of each logical expert, int64[passes, MoE layers,
+        experts]; the number of variants where they want none.
+        """
+        case, schedule = self.case, self.case.schedule
+        span = slice(schedule.offsets[first], schedule.offsets[last])
+        rows, trace = schedule.rows[span], case.trace
+        ids, weights = trace.expert_ids[rows], np.zeros((len(rows), *trace.expert_ids.shape[1:]))
+        if trace.gate_weights is not None:
+            weights = np.where(ids == NO_EXPERT, 0, trace.gate_weights[rows].astype(np.float64))
+        seen = Seen(ids, (weights * WEIGHT_UNIT).astype(np.int64), self.usage)
+        scores = np.ascontiguousarray(self.variants.choice.scores(seen))
+        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        shape = (last - first, ids.shape[1], self.routing.logical)
+        least = np.full(shape, MOST)
+        least_scores(np.ascontiguousarray(ids), scores, of_pass, least)
+        return np.searchsorted(self.limits, least)
+
+    def activations(
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
+    ) -> dict[Key, Activations]:
+        """See ``Residencies``; forms are variants."""
+        del prices
+        self.draw()
+        serial = self.case.kernels == "serial"
+        found = {
+            key: all_there(one, serial=serial, hit=True) for key, one in active_experts.items()
+        }
+        wanted = self.wanted(first, last) if self._cached else None
+        weights = self._weights(active_experts, first, last)
+        for pool, gpu in self._cached:
+            assert wanted is not None, "it has caches"
+            keys = [(layer, gpu) for layer in pool]
+            layers = [active_experts[key] for key in keys]
+            steps = Interleaved(layers, len(self.routing.local[gpu]))
+            asked = [self._of_layer(wanted, key, active_experts[key]) for key in keys]
+            activations = self._of_pools[pool[0], gpu].decide(
+                steps.active_experts(layers),
+                steps.joined(asked),
+                steps.joined([weights[key] for key in keys]) if weights else None,
+            )
+            found |= dict(zip(keys, steps.split(activations), strict=True))
+        return found
+
+    def _of_layer(self, wanted: Ints, key: Key, active: ActiveExperts) -> Ints:
+        """``wanted`` of the active experts of a MoE layer on a GPU."""
+        layer, gpu = key
+        step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
+        local = self.case.placement.logical[layer][self.routing.local[gpu]]
+        found: Ints = wanted[step, layer, local[active.experts]]
+        return found
+
+    def draw(self) -> bool:
+        """See ``Residencies``."""
+        drawn = False
+        for pool, gpu in self._cached if self.case.policy.draws else ():
+            cache, most = self._of_pools[pool[0], gpu], self._most_activations(gpu)
+            most *= len(pool)
+            if most > (known := cache.draws.shape[1]):
+                number = max(most, 2 * known) - known
+                streams = self._draws[pool[0], gpu]
+                more = np.stack([stream.random(number) for stream in streams])
+                cache.draws, drawn = np.concatenate((cache.draws, more), axis=1), True
+        return drawn
+
+    def held(self, gpu: int) -> int:
+        """See ``Residencies``; a variant of an expert is one."""
+        mine = [pool for pool, of_gpu in self._cached if of_gpu == gpu]
+        whole = len(self.routing.moe_layers) - sum(map(len, mine))
+        in_slots = sum(int(self._of_pools[pool[0], gpu].resident.sum()) for pool in mine)
+        return whole * len(self.routing.local[gpu]) + in_slots
+
+    def _open(self) -> None:
+        keys = [(pool[0], gpu) for pool, gpu in self._cached]
+        self._of_pools = {
+            key: self._make_caches(*one) for key, one in zip(keys, self._cached, strict=True)
+        }
+        self._draws = {key: self._streams_of(key) for key in keys}
+        self.draw()
+
+    def _make_caches(self, pool: tuple[int, ...], gpu: int) -> VariantCache:
+        """Each variant's slots; what is preloaded into one is in no better one, if it can be."""
+        caches, before = list[LayerCache](), 0
+        experts = len(pool) * len(self.routing.local[gpu])
+        for slots in self.variants.slots[:, gpu, list(pool)].sum(axis=1).tolist():
+            caches.append(self._make_cache(pool, gpu, slots, max(0, min(before, experts - slots))))
+            before += slots
+        return VariantCache(type(self.case.policy), self.variants, caches)
+
+    def _streams_of(self, key: Key) -> list[np.random.Generator]:
+        """A stream for each variant: of the first that of a pool without variants."""
+        layer, gpu = key
+        stream = [self.case.seed, zlib.crc32(b"cache_policy.random"), gpu, layer]
+        numbers = range(len(self.variants.names))
+        return [np.random.default_rng([*stream, *[one] * (one > 0)]) for one in numbers]

@@ -1,0 +1,96 @@
+"""The formats of a run's experts, and the slots of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.experiment.building.slots import bytes_beside
+from moesim.experiment.loading.names import needed
+from moesim.experiment.schema.experiment import Experiment, Experts
+from moesim.experiment.schema.variants import Variant
+from moesim.memory.choices.gate_cumulative import GateCumulative
+from moesim.memory.footprint import expert_bytes
+from moesim.memory.variants import Variants
+from moesim.model import ModelSpec
+from moesim.model.chosen import with_experts_in
+from moesim.model.spec import LayerSpec
+
+
+def in_variant(experiment: Experiment, model: ModelSpec, variant: Variant) -> ModelSpec:
+    """``model`` with experts in the format of ``variant``. Raises InputError where the model cannot
+    be had in it.
+    """
+    name = with_experts_in(experiment.model, variant.format_name)
+    named: ModelSpec = needed("model", name, experiment.folders)
+    formats = iter([layer.moe.expert for layer in named.moe_layers if layer.moe])
+    layers = (
+        layer if layer.moe is None else replace(layer, moe=replace(layer.moe, expert=next(formats)))
+        for layer in model.layers
+    )
+    return replace(model, layers=tuple(layers))
+
+
+def with_best_variant(experiment: Experiment, model: ModelSpec) -> ModelSpec:
+    """``model`` as its first variant, if it has some."""
+    if experiment.experts.variants is None:
+        return model
+    return in_variant(experiment, model, experiment.experts.variants.high)
+
+
+def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
+    """``case``, whose model is the first variant, with all of them and their slots;
+    ``limit_bytes`` as for ``slots_of_run``.
+    """
+    room = experiment.experts
+    assert room.variants is not None, "it has some"
+    models = [in_variant(experiment, case.model, one) for _, one in room.variants.named]
+    every = _bytes_of_run(case, room, limit_bytes)
+    slots = np.stack(
+        [
+            _slots(case, one, model.moe_layers, every)
+            for (_, one), model in zip(room.variants.named, models, strict=True)
+        ]
+    )
+    variants = Variants(
+        names=tuple(name for name, _ in room.variants.named),
+        layers=tuple(model.moe_layers for model in models),
+        slots=slots,
+        choice=room.choose or GateCumulative(),
+    )
+    return replace(case, slots=slots[0], variants=variants)
+
+
+def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
+    """The bytes of each GPU that ``room`` has for experts, int64[gpus]."""
+    whole = sum(expert_bytes(case.model))
+    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
+    match room.capacity.kind:
+        case "auto":
+            return bytes_beside(case, limit_bytes)
+        case "bytes":
+            return np.full(case.gpus, int(room.capacity.amount))
+        case "slots":
+            return np.full(case.gpus, int(room.capacity.amount) * whole)
+    return np.array([int(Fraction(str(room.capacity.amount)) * n * whole) for n in local.tolist()])
+
+
+def _slots(case: Case, variant: Variant, layers: tuple[LayerSpec, ...], every: Ints) -> Ints:
+    """Slots int64[gpus, MoE layers] of a variant with such ``layers``, of ``every`` bytes; at least
+    1, at most the local experts.
+    """
+    size = sum(layer.moe.expert.bytes for layer in layers if layer.moe is not None)
+    amount = variant.capacity.amount
+    match variant.capacity.kind:
+        case "slots":
+            slots = np.full(case.gpus, int(amount))
+        case "bytes":
+            slots = np.full(case.gpus, int(amount) // size)
+        case _:
+            parts = [int(Fraction(str(amount)) * of_gpu) // size for of_gpu in every.tolist()]
+            slots = np.array(parts)
+    local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
+    return np.repeat(np.clip(slots, 1, local)[:, None], len(layers), axis=1)

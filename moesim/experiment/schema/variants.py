@@ -1,0 +1,66 @@
+"""The formats in which every expert is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from moesim.config.capacity import ExpertCapacity
+from moesim.config.params import Params
+from moesim.config.units import Capacity
+from moesim.memory.choices.base import VARIANTS
+
+
+class Variant(Params):
+    """One format of every expert, and its slots."""
+
+    format: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The format of its experts, as in {base: NAME, format: {experts: FORMAT}}: "
+        "int4, int2, fp8, q2_k, ...; by default the model's own.",
+    )
+    group: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Inputs that share a scale, of integer formats: 32, 64 or 128."
+    )
+    capacity: Capacity = Field(
+        description="Its part of experts.capacity ('30 %'), or its own slots ('8 slots/layer') or "
+        "bytes ('2 GiB') on each GPU."
+    )
+
+    @field_validator("capacity")
+    @classmethod
+    def _a_part(cls, capacity: ExpertCapacity) -> ExpertCapacity:
+        if capacity.kind in ("auto", "all"):
+            what = "is no part of experts.capacity"
+            raise ValueError(f"'{capacity}' {what}: write '30 %', '8 slots/layer' or '2 GiB'")
+        return capacity
+
+    @property
+    def format_name(self) -> str | None:
+        """The format with its group, as models name it; None for the model's own."""
+        if self.format is None or self.group is None:
+            return self.format
+        return f"{self.format}_g{self.group}"
+
+
+class VariantsOfExperts(Params):
+    """Two or three formats, the best first."""
+
+    high: Variant = Field(description="The best format.")
+    middle: Variant | None = Field(default=None, description="One between them, if there is one.")
+    low: Variant = Field(description="The format with fewest bytes.")
+
+    @model_validator(mode="after")
+    def _parts_of_one(self) -> VariantsOfExperts:
+        parts = [one.capacity for _, one in self.named if one.capacity.kind == "fraction"]
+        if sum(part.amount for part in parts) > 1 + 1e-9:
+            raise ValueError("the parts of experts.capacity are more than 100 % together")
+        return self
+
+    @property
+    def named(self) -> tuple[tuple[str, Variant], ...]:
+        """The variants by name, the best first."""
+        every = ((name, getattr(self, name)) for name in VARIANTS)
+        return tuple((name, one) for name, one in every if one is not None)

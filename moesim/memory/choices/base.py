@@ -1,0 +1,118 @@
+"""What a choice of variants is: how much a token needs an expert, and which variant that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import floor
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from moesim.config.params import Params
+from moesim.config.units import Percent
+
+Ints = NDArray[np.int64]
+SCORE_UNIT = 1 << 24
+"""Scores are whole multiples of 1 / SCORE_UNIT, so that both engines compare the same numbers."""
+VARIANTS = ("high", "middle", "low")
+"""The names that variants may have, the best first."""
+
+
+class Seen(NamedTuple):
+    """What scores are of: the choices of tokens, ``ids`` [tokens, MoE layers, k] with NO_EXPERT
+    where there is none, and their gate ``weights`` int64, in units of 1 / WEIGHT_UNIT (0 where
+    the trace has none); and ``usage`` int64[MoE layers, experts], choices of each expert in the
+    first ``learning_part`` of the trace.
+    """
+
+    ids: NDArray[np.uint16]
+    weights: Ints
+    usage: Ints
+
+
+class VariantChoice(Params):
+    """A rule gives each choice of a token a score, 0 for what it needs most; the expert's score in
+    a forward pass is the least of all tokens that chose it (docs/variants.md).
+    """
+
+    weighs: ClassVar[bool] = False
+    """Whether scores are of gate weights, which a trace then has to have."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether a resident variant that is worse than wanted serves too, and nothing is
+        loaded.
+        """
+        return False
+
+    def learning_part(self) -> float:
+        """Share of the trace, from its start, that ``Seen.usage`` counts; 0: none."""
+        return 0.0
+
+    def scores(self, seen: Seen) -> Ints:
+        """int64[tokens, MoE layers, k] in units of 1 / SCORE_UNIT; of no meaning where there is no
+        expert.
+        """
+        raise NotImplementedError
+
+    def limits(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The highest score that wants each of the variants ``names``, the best first; ascending.
+        Scores beyond the last want none.
+        """
+        raise NotImplementedError
+
+    def loaded(self, variants: int) -> tuple[int, ...]:
+        """Which of so many ``variants`` is loaded where none that serves is resident, by the wanted
+        one, and last where none is wanted; ``variants``: none, the expert is skipped.
+        """
+        raise NotImplementedError
+
+
+class ByLimits(VariantChoice):
+    """A rule with a limit for each variant."""
+
+    high: Percent = Field(default=0.6, description="Up to here the high variant is wanted.")
+    middle: Percent | None = Field(
+        default=None, description="From there up to here the middle one, where there is one."
+    )
+    low: Percent = Field(default=1.0, description="From there up to here the low one.")
+    beyond: Literal["skip", "low"] = Field(
+        default="skip",
+        description="What is done beyond, where no variant is resident: the expert is skipped, or "
+        "its low variant loaded.",
+    )
+    on_worse: Literal["load", "use"] = Field(
+        default="load",
+        description="What is done where only a worse variant than the wanted one is resident.",
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> ByLimits:
+        limits = [one for one in (self.high, self.middle, self.low) if one is not None]
+        if limits != sorted(limits):
+            what = "are to ascend: each is where its variant ends and the next one begins"
+            raise ValueError(f"the limits of high, middle and low {what}")
+        return self
+
+    @property
+    def worse(self) -> bool:
+        """See ``VariantChoice``."""
+        return self.on_worse == "use"
+
+    def limits(self, names: Sequence[str]) -> tuple[int, ...]:
+        """See ``VariantChoice``."""
+        given: list[float] = [getattr(self, name) for name in names]
+        return tuple(floor(Fraction(str(one)) * SCORE_UNIT) for one in given)
+
+    def loaded(self, variants: int) -> tuple[int, ...]:
+        """See ``VariantChoice``."""
+        return (*range(variants), variants if self.beyond == "skip" else variants - 1)
+
+
+def shares(part: Any, whole: Any) -> Ints:
+    """``part`` of ``whole`` in units of 1 / SCORE_UNIT, rounded down; 0 of nothing."""
+    found: Ints = part * SCORE_UNIT // np.maximum(whole, 1)
+    return found

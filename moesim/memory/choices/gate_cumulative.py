@@ -1,0 +1,42 @@
+"""By the gate weight of a token's experts before this one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from moesim.memory.choices.base import ByLimits, Ints, Seen, shares
+from moesim.runtime.compiled import njit, types
+
+_CUBE = types.int64[:, :, ::1]
+
+
+@njit(_CUBE(_CUBE), cache=True)
+def weight_before(weights: Any) -> Any:
+    """By choice [tokens, layers, k], the weight of those of the same token that are larger, or
+    equal and stand before it.
+    """
+    before = np.zeros_like(weights)
+    for t in range(weights.shape[0]):
+        for layer in range(weights.shape[1]):
+            of_token = weights[t, layer]
+            for i in range(len(of_token)):
+                for j in range(len(of_token)):
+                    if of_token[j] > of_token[i] or (of_token[j] == of_token[i] and j < i):
+                        before[t, layer, i] += of_token[j]
+    return before
+
+
+class GateCumulative(ByLimits):
+    """A token's experts in falling gate weight: while those before have at most ``high`` of it, the
+    expert is wanted in the high variant, and so on (HOBBIT, arXiv 2411.01433: T1 .6, T2 .9).
+    """
+
+    kind: Literal["gate_cumulative"] = "gate_cumulative"
+    weighs: ClassVar[bool] = True
+
+    def scores(self, seen: Seen) -> Ints:
+        """See ``VariantChoice``."""
+        before: Ints = weight_before(np.ascontiguousarray(seen.weights))
+        return shares(before, seen.weights.sum(axis=2, keepdims=True))

@@ -1,0 +1,135 @@
+"""Several formats of every expert, read plainly (docs/semantics.md, "Variants")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import floor
+
+from .reference_batches import Pass
+from .reference_cache import Cache, usage_of
+from .reference_misses import SKIP, Misses
+from .reference_policies import Expert
+from .reference_words import NO_EXPERT, Activation, Config, Layer, Model, Trace
+
+UNIT = 2**24
+
+
+def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
+    """The layer whose experts are in a variant, as prices know it."""
+    if not config.variants:
+        return layer
+    return replace(layer, kind=layer.kind + config.variants[variant].kind)
+
+
+def bytes_of(activation: Activation, model: Model, config: Config) -> int:
+    if not config.variants:
+        return model.expert_bytes
+    return config.variants[activation.variant].expert_bytes
+
+
+class VariantCaches:
+    """The slots of every variant in one pool."""
+
+    def __init__(
+        self,
+        config: Config,
+        trace: Trace,
+        model: Model,
+        gpu: int,
+        layers: list[int],
+        local: list[int],
+        usage: dict[Expert, int],
+    ) -> None:
+        self.config, self.trace, self.model, self.gpu = config, trace, model, gpu
+        self.caches: list[Cache] = []
+        before, every = 0, len(layers) * len(local)
+        for number, variant in enumerate(config.variants):
+            own = replace(config, slots=variant.slots)
+            given = [own.slots_of(layer) for layer in layers]
+            slots = sum(len(local) if of is None else of for of in given)
+            cache = Cache(
+                own, gpu=gpu, layers=layers, local=local, usage=usage, active_experts=[],
+                variant=number, before=max(0, min(before, every - slots)),
+            )  # fmt: skip
+            before += slots
+            self.caches.append(cache)
+
+    def step(
+        self,
+        one: Pass,
+        number: int,
+        layer: int,
+        logical: dict[int, int],
+        rows: list[int],
+        weights: dict[int, int],
+        misses: Misses,
+    ) -> list[Activation]:
+        """``logical`` of each needed expert, ascending."""
+        best = self.caches[0]
+        if best.all_resident:  # nothing is ever loaded
+            return best.step(one.step, number, layer, list(logical), rows, weights, misses)
+        wanted = self.wanted(one, layer)
+        served = {e: self.served((layer, e), wanted[at]) for e, at in logical.items()}
+        activations: list[Activation] = []
+        for variant, cache in enumerate(self.caches):
+            ids = [e for e in logical if served[e] == variant]
+            mine = cache.step(one.step, number, layer, ids, rows, weights, misses) if ids else []
+            for activation in mine:
+                activation.variant = variant
+            activations += mine
+        for e in (e for e in logical if served[e] == len(self.caches)):
+            skipped = Activation(one.step, layer, self.gpu, len(activations), e, False, place=SKIP)
+            skipped.rows, skipped.variant = rows[e], len(self.caches)
+            activations.append(skipped)
+        return activations
+
+    def served(self, expert: Expert, wanted: int) -> int:
+        """The variant that serves, or their number."""
+        count = len(self.caches)
+        allowed = range(count) if self.config.use_worse else range(min(wanted + 1, count))
+        for variant in allowed:
+            if expert in self.caches[variant].resident:
+                return variant
+        beyond = {"skip": count, "low": count - 1, "high": 0}[self.config.beyond]
+        if self.config.choose == "resident_else" or wanted == count:
+            return beyond
+        return wanted
+
+    def wanted(self, one: Pass, layer: int) -> dict[int, int]:
+        """By logical expert, the best variant that one of its tokens wants."""
+        found: dict[int, int] = {}
+        for part in one.parts:
+            for row in part.rows:
+                for expert, score in self.scores(row, layer).items():
+                    found[expert] = min(found.get(expert, len(self.caches)), self.variant(score))
+        return found
+
+    def variant(self, score: int) -> int:
+        if self.config.choose == "resident_else":
+            return 0
+        for number, limit in enumerate(self.config.limits):
+            whole = floor(Fraction(str(limit)) * UNIT)
+            if score <= (UNIT - whole if self.config.choose == "gate_ratio" else whole):
+                return number
+        return len(self.caches)
+
+    def scores(self, row: int, layer: int) -> dict[int, int]:
+        """Of each expert that a token chose, 0 for the one that it needs most."""
+        ids = self.trace["expert_ids"][row][layer]
+        weights = [int(weight * UNIT) for weight in self.trace["gate_weights"][row][layer]]
+        of = [(e, w) for e, w in zip(ids, weights, strict=True) if e != NO_EXPERT]
+        if self.config.choose == "gate_cumulative":
+            ordered, before, scores = sorted(of, key=lambda one: -one[1]), 0, {}
+            for expert, weight in ordered:
+                scores[expert] = before * UNIT // max(1, sum(w for _, w in of))
+                before += weight
+            return scores
+        if self.config.choose == "gate_ratio":
+            most = max((w for _, w in of), default=0)
+            return {e: UNIT - w * UNIT // max(1, most) for e, w in of}
+        if self.config.choose == "hot_cold":
+            usage = usage_of(self.trace, layer, self.model.experts, 0.25)
+            ranked = sorted(range(self.model.experts), key=lambda e: (-usage[e], e))
+            return {e: (ranked.index(e) + 1) * UNIT // self.model.experts for e, _ in of}
+        return {e: 0 for e, _ in of}

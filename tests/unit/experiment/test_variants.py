@@ -1,0 +1,190 @@
+"""Several formats of every expert, from an experiment to its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.fit import largest_fit
+from moesim.experiment.running.run import run
+from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.footprint import expert_bytes
+from moesim.metrics.fates import FATE_KEYS
+from moesim.model import load_model
+from moesim.results import Result
+
+BASE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4090",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"batching": {"kind": "static", "batch_size": 4}, "requests": 4},
+    "records": "summary",
+}
+HIGH, LOW = {"capacity": "6 slots/layer"}, {"format": "q2_k", "capacity": "4 slots/layer"}
+CHOOSE = {"kind": "gate_cumulative", "high": "60 %", "low": "90 %"}
+
+
+def experiment(**experts: Any) -> Experiment:
+    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}, "choose": CHOOSE}
+    return load_experiment({**BASE, "experts": given | experts}).experiment
+
+
+def result(**experts: Any) -> Result:
+    return run(experiment(**experts))
+
+
+def single(slots: int) -> dict[str, Any]:
+    return run({**BASE, "experts": {"capacity": f"{slots} slots/layer"}}).summary
+
+
+SAME = ("duration_ms", "hits", "misses", "bytes_h2d", "stall_ms", "time_share", "mean_tpot_ms")
+
+
+def test_all_high_is_the_run_of_one_format_to_the_nanosecond() -> None:
+    one, many = single(6), result(choose={**CHOOSE, "high": "100 %", "low": "100 %"}).summary
+    assert {key: many[key] for key in SAME} == {key: one[key] for key in SAME}
+    assert many["gate_weight_shares"] == {"full": 1.0, "low": 0.0, "skipped": 0.0}
+    assert (many["lowered_share"], many["misses_low"]) == (0.0, 0)
+
+
+def test_the_format_of_the_low_variant_changes_no_decision() -> None:
+    """Bytes are those of the same misses; pools and host hold what the format takes."""
+    low, same = (result(variants={"high": HIGH, "low": {**LOW, **of}}).summary
+                 for of in ({}, {"format": None}))  # fmt: skip
+    for key in ("hits", "misses", "misses_low", "misses_skipped", *FATE_KEYS):
+        assert low[key] == same[key], key
+    (own,) = set(expert_bytes(load_model("gpt-oss-20b")))
+    (of_low,) = set(expert_bytes(load_model("gpt-oss-20b@experts=q2_k")))
+    fewer = (own - of_low) * low["misses_low"]
+    assert same["bytes_h2d"] - low["bytes_h2d"] == fewer > 0
+    slots, layers, experts = 4, 24, 32
+    assert same["host_memory_bytes"] - low["host_memory_bytes"] == layers * experts * (own - of_low)
+    assert same["peak_memory_bytes"] - low["peak_memory_bytes"] == layers * slots * (own - of_low)
+
+
+def test_the_ledger_has_the_slots_of_each_and_the_host_every_form() -> None:
+    built = build(experiment())
+    (own,) = set(expert_bytes(load_model("gpt-oss-20b")))
+    (low,) = set(expert_bytes(load_model("gpt-oss-20b@experts=q2_k")))
+    assert built.footprint.at_peak()["expert_slots"] == 24 * (6 * own + 4 * low)
+    assert built.footprint.host == 24 * 32 * (own + low)
+
+
+def test_parts_of_a_capacity_are_parts_of_its_bytes() -> None:
+    """8 slots of 24 layers, 70 % of them high, and as many low ones as 30 % hold."""
+    parts = {"high": {"capacity": "70 %"}, "low": {"format": "q2_k", "capacity": "30 %"}}
+    built = build(experiment(variants=parts))
+    sizes = [sum(expert_bytes(load_model(f"gpt-oss-20b{of}"))) for of in ("", "@experts=q2_k")]
+    room = 8 * sizes[0]
+    expected = [int(room * 0.7) // sizes[0], int(room * 0.3) // sizes[1]]
+    assert built.case.variants is not None
+    assert built.case.variants.slots[:, 0].tolist() == [[one] * 24 for one in expected]
+
+
+def test_a_low_variant_that_is_all_there_is_resident_from_the_start() -> None:
+    """Nothing but the high variant is ever loaded."""
+    low = {**LOW, "capacity": "32 slots/layer"}
+    summary = result(variants={"high": HIGH, "low": low}).summary
+    assert summary["misses_low"] == summary["misses_skipped"] == 0 < summary["misses"]
+
+
+def test_high_for_all_misses_nothing() -> None:
+    high = {"capacity": "32 slots/layer"}
+    summary = result(variants={"high": high, "low": LOW}).summary
+    assert summary["duration_ms"] == single(32)["duration_ms"]
+    assert (summary["misses"], summary["lowered_share"]) == (0, 0.0)
+
+
+def test_a_skip_never_adds_bytes() -> None:
+    """The fewer the better: skipped is what would have been loaded in low."""
+    wanted = [("100 %", 0), ("90 %", 0), ("60 %", 0), ("30 %", 0)]
+    skipping = [result(choose={**CHOOSE, "high": "30 %", "low": low}).summary for low, _ in wanted]
+    loading = result(choose={**CHOOSE, "high": "30 %", "low": "30 %", "beyond": "low"}).summary
+    assert "misses_skipped" not in loading
+    for fewer in skipping[1:]:
+        assert fewer["bytes_h2d"] < loading["bytes_h2d"] == skipping[0]["bytes_h2d"]
+
+
+def test_bytes_are_the_misses_of_each_variant_times_its_size() -> None:
+    one = {"capacity": "1 slots/layer"}
+    summary = result(variants={"high": one, "low": {**one, "format": "q2_k"}}).summary
+    (own,) = set(expert_bytes(load_model("gpt-oss-20b")))
+    (low,) = set(expert_bytes(load_model("gpt-oss-20b@experts=q2_k")))
+    high = summary["misses"] - summary["misses_low"] - summary["misses_skipped"]
+    assert summary["bytes_h2d"] == high * own + summary["misses_low"] * low
+
+
+def test_shares_add_up_by_layer_and_by_request() -> None:
+    played = result()
+    summary, requests = played.summary, played.requests
+    by_layer = summary["gate_weight_shares_by_layer"]
+    assert len(by_layer) == 24
+    for shares in (summary["gate_weight_shares"], summary["choice_shares"], *by_layer):
+        assert sum(shares.values()) == pytest.approx(1)
+    columns = [name for name in requests.columns if name.startswith("gate_weight_")]
+    assert columns == ["gate_weight_full", "gate_weight_low", "gate_weight_skipped"]
+    np.testing.assert_allclose(requests[columns].sum(axis=1), 1)
+    skipped = summary["gate_weight_shares"]["skipped"]
+    assert skipped == summary["skipped_gate_weight_share"] > 0
+    assert summary["lowered_share"] == summary["gate_weight_shares"]["low"] > 0
+
+
+def test_one_that_does_not_fit_has_the_same_keys() -> None:
+    large = {"capacity": "31 slots/layer", "format": "fp32"}
+    summary = result(variants={"high": large, "low": large}).summary
+    assert summary["status"] == "out_of_memory"
+    assert {key: summary[key] for key in FATE_KEYS} == dict.fromkeys(FATE_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("experts", "said"),
+    [
+        ({"capacity": "all"}, "with room for a part of the experts"),
+        ({"miss": {"kind": "cpu"}}, "variants go with misses that load yet"),
+        ({"prefetch": {"kind": "oracle"}}, "without prefetch yet"),
+        ({"policy": {"kind": "min"}}, "not with 'min', which knows of one variant"),
+        ({"policy": {"kind": "stream"}}, "not with 'stream'"),
+        ({"slots": {"kind": "by_layer"}}, "with equal slots"),
+        ({"variants": None}, "says which variant is wanted, and there are none"),
+        ({"variants": {"high": HIGH, "middle": LOW, "low": LOW}}, "names middle where"),
+        ({"variants": {"high": HIGH, "low": {**LOW, "format": "int5"}}}, "no format of one class"),
+        ({"variants": {"high": HIGH, "low": {**LOW, "format": None, "group": 64}}}, "is of a form"),
+        ({"variants": {"high": HIGH}}, "low"),
+        ({"variants": {"high": {"capacity": "auto"}, "low": LOW}}, "no part of experts.capacity"),
+        (
+            {"variants": {"high": {"capacity": "80 %"}, "low": {"capacity": "30 %"}}},
+            "more than 100 % together",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(
+    experts: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        experiment(**experts)
+    assert len(error.value.problems) == 1
+
+
+def test_gate_weights_have_to_be_there(tmp_path: Any) -> None:
+    from dataclasses import replace
+
+    from moesim.trace import read_trace, write_trace
+
+    bare = tmp_path / "bare.parquet"
+    write_trace(replace(read_trace("traces/quickstart.parquet"), gate_weights=None), bare)
+    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}}
+    with pytest.raises(InputError, match=r"experts.choose.*'gate_cumulative' reads gate weights"):
+        run({**BASE, "trace": str(bare), "experts": given})
+    by_use = run({**BASE, "trace": str(bare), "experts": {**given, "choose": {"kind": "hot_cold"}}})
+    assert by_use.summary["gate_weight_shares"]["full"] is None
+    assert by_use.summary["lowered_share"] == by_use.summary["choice_shares"]["low"] > 0
+
+
+def test_what_fits_is_asked_of_one_format() -> None:
+    with pytest.raises(InputError, match="leave variants out"):
+        largest_fit(experiment())
