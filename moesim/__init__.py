@@ -1,8 +1,9 @@
 """moesim: trace-driven simulation of Mixture-of-Experts inference.
 
 The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
-``advise``, ``curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``, ``timeline``,
-``command``, ``read_command``; and ``read_result``, ``read_sweep`` read what is in a folder.
+``advise``, ``curve``, ``host_curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``,
+``timeline``, ``command``, ``read_command``; and ``read_result``, ``read_sweep`` read what is in a
+folder.
 Everything is imported on first use, so that ``import moesim`` costs nothing.
 """
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         compare,
         curve,
         fit,
+        host_curve,
         import_trace,
         place,
         plot,
@@ -53,6 +55,7 @@ __all__ = [
     "compare",
     "curve",
     "fit",
+    "host_curve",
     "import_trace",
     "load_experiment",
     "place",

@@ -53,6 +53,27 @@ def compare(
     return compared(first, second)
 
 
+def host_curve(
+    experiment: Source, *, policy: Sequence[str] = ("lru", "min"), overrides: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The hits of host memory of every size below the GPUs of ``experiment`` (with ``overrides``,
+    as ``--set`` takes them), or of the one memory of CPU and GPU.
+
+    Columns: ``policy``, ``experts``, ``bytes``, ``hit_ratio``, ``reads_per_token`` and
+    ``read_ms_per_token``, which the drive takes at least. Raises an InputError for a bad experiment
+    or policy.
+
+    >>> moesim.host_curve("experiments/ssd.yaml").query("hit_ratio > 0.9").bytes.min()
+    """
+    from moesim.experiment.questions.host_curve import host_curve as curve_of
+    from moesim.experiment.schema.origins import placed
+
+    check_list("--policy", policy)
+    resolved = _resolved(experiment, overrides)
+    with placed(resolved.origins, resolved.file):
+        return curve_of(resolved.experiment, policy)
+
+
 def fit(
     experiment: Source,
     *,

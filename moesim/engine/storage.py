@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
@@ -58,6 +59,12 @@ def _times(case: Case, cache: HostCache, expert: FfnSpec) -> tuple[int, int, int
     return busy, alone - busy, min(busy, copy) * (chunks - 1) // chunks
 
 
+class Host(Protocol):
+    """What a node's host is asked."""
+
+    def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]: ...  # noqa: D102 (HostResidency)
+
+
 class _Needs(NamedTuple):
     """What a work wants from host memory: by copy, by expert of the host and by expert that a
     launch reads over the link, the pass and the logical expert of each; ``launches`` of the last.
@@ -79,7 +86,7 @@ class Storage:
         usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
         steps, initial = len(layers) * self.gpus, case.initial
         name = zlib.crc32(b"host_cache.random")
-        self.hosts = [
+        self.hosts: list[Host] = [
             HostResidency(
                 cache, usage, steps, np.random.default_rng([case.seed, name, node]), initial
             )
@@ -123,7 +130,7 @@ class Storage:
         )
 
     def _reads(
-        self, host: HostResidency, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
+        self, host: Host, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
     ) -> dict[Key, Reads]:
         """The reads of the works of one node."""
         layers, width = len(self.routing.moe_layers), self.routing.logical

@@ -19,7 +19,7 @@ from moesim.report.catalogue import REGISTRIES
 
 WORDS = (
     "run", "sweep", "compare", "fit", "place", "advise", "curve", "plot", "import_trace",
-    "synthesize", "price", "timeline", "command", "read_command",
+    "host_curve", "synthesize", "price", "timeline", "command", "read_command",
 )  # fmt: skip
 BASE: dict[str, Any] = {
     "name": "small",

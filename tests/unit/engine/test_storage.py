@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.api import host_curve
 from moesim.config.errors import InputError
 from moesim.engine.des.drive import Drive
 from moesim.experiment.running.run import run
@@ -115,6 +116,50 @@ def test_one_token_of_one_memory_by_hand() -> None:
     assert moe is not None
     each = found["misses"] * moe.expert.bytes / 7e9 * 1e3
     assert found["storage_wait_ms"] == pytest.approx(each + 24 * 0.1, rel=0.02)
+
+
+def curve_of(experiment: dict[str, Any], policy: str, column: str) -> dict[int, float]:
+    """By experts that memory has room for."""
+    curve = host_curve(experiment, policy=[policy])
+    return dict(zip(curve["experts"].tolist(), curve[column].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "fifo", "static"])
+def test_a_curve_has_the_hits_of_runs(policy: str) -> None:
+    hits, reads, size = (
+        curve_of(ONE, policy, column) for column in ("hit_ratio", "reads_per_token", "bytes")
+    )
+    for room in (20, 300):
+        host = {"capacity": f"{int(size[room])} B", "policy": {"kind": policy}}
+        found = run(with_experts(host=host)).summary
+        assert found["host_hit_ratio"] == pytest.approx(hits[room], abs=1e-12)
+        read = found["bytes_storage"] / size[1] / found["tokens"]
+        assert read == pytest.approx(reads[room])
+
+
+def test_a_curve_of_one_memory_has_the_hits_of_a_pool() -> None:
+    """And LRU's cliff is where a pass fits: 24 layers of 4 experts."""
+    hits, size = (curve_of(ONE_MEMORY, "lru", column) for column in ("hit_ratio", "bytes"))
+    policy = {"kind": "lru", "scope": "global"}
+    for room in (30, 300):
+        pool = {"capacity": f"{int(size[room])} B", "policy": policy}
+        found = run(ONE_MEMORY | {"experts": pool}).summary
+        assert found["hit_ratio_per_expert"] == pytest.approx(hits[room])
+    assert hits[92] < 0.01
+    assert hits[100] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("change", "policy", "said"),
+    [
+        ({}, "arc", "'arc' has no curve of all sizes; write some of lru"),
+        ({"experts": {"capacity": "all"}}, "lru", "want nothing from the host"),
+        ({"experts": {"capacity": "25 %", "prefetch": {"kind": "history"}}}, "lru", "write none"),
+    ],
+)
+def test_what_has_no_curve_is_said(change: dict[str, Any], policy: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        host_curve(ONE | change, policy=[policy])
 
 
 def test_one_memory_without_a_drive_is_said() -> None:

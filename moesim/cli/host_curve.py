@@ -1,0 +1,43 @@
+"""``moesim host-curve``: how much host memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
+
+
+@app.command(
+    name="host-curve",
+    epilog=examples("moesim host-curve experiments/ssd.yaml --policy lru,lfu,min --out curve.png"),
+)
+def host_curve(
+    file: ExperimentFile,
+    *,
+    policy: Annotated[
+        str,
+        typer.Option(metavar="NAME[,NAME]", help="Of lru, lfu, fifo, lifo, static, min."),
+    ] = "lru,min",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FIGURE", help="Draw the curves (.png or .svg)."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Say what host memory of every size hits of the experts that the GPUs miss, where its cliff
+    is, and what the drive below is left with; no clock runs.
+
+    Where CPU and GPU share one memory, it is the room for experts there.
+    """
+    from moesim.api import host_curve as curve_of
+    from moesim.report.host_curve import draw, rendered
+
+    names = [name.strip() for name in policy.split(",")]
+    curve = curve_of(file, policy=names, overrides=overrides or ())
+    for part in rendered(curve, str(file)):
+        terminal().print(part)
+    if out is not None:
+        typer.echo(str(draw(curve, out)))

@@ -1,0 +1,153 @@
+"""How much host memory: the hits of every size of it, below the GPUs of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from moesim.config.errors import InputError, Problem
+from moesim.engine.ahead import prefetches
+from moesim.engine.case import Case
+from moesim.engine.program import Program
+from moesim.engine.residencies import usage_of
+from moesim.engine.routing import Routing
+from moesim.engine.storage import read_times
+from moesim.experiment.building.build import build
+from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.activations import ActiveExperts
+from moesim.memory.curves.curve import miss_curve
+from moesim.memory.curves.verdict import slots_for
+from moesim.memory.footprint import expert_bytes
+from moesim.memory.host_cache import HostCache
+from moesim.memory.policies import registry
+from moesim.memory.policies.lru import Lru
+from moesim.memory.policies.stream import Stream
+from moesim.memory.policy import CachePolicy
+
+Ints = NDArray[np.int64]
+MS = 1_000_000
+POLICIES = ("lru", "lfu", "fifo", "lifo", "static", "min")
+"""Policies whose misses of all sizes are counted together."""
+STEP = 0.02
+"""The cliff is looked for in steps of this share of all experts."""
+
+
+@dataclass
+class Wanted:
+    """What one node's host is asked for, kept instead of answered."""
+
+    needs: list[ActiveExperts] = field(default_factory=list)
+
+    def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]:
+        """None is a hit; see ``HostResidency``."""
+        self.needs.append(needs)
+        return np.zeros(len(needs.experts), np.bool_)
+
+    def together(self) -> ActiveExperts:
+        """All that was asked for."""
+        sizes = np.concatenate([np.diff(one.offsets) for one in self.needs])
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        return ActiveExperts(offsets, np.concatenate([one.experts for one in self.needs]))
+
+
+def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min")) -> pd.DataFrame:
+    """The hits of host memory with room for 1, 2, ... experts below the GPUs of ``experiment``,
+    whatever its own ``experts.host.capacity``; where CPU and GPU share one memory, those of one
+    pool of slots there. Of the first node, from empty memory.
+
+    Columns: ``policy``; ``experts`` and ``bytes`` of room; ``hit_ratio`` of what is wanted;
+    ``reads_per_token``; ``read_ms_per_token``, what these keep the drive (NaN without one), which
+    no token takes less than. Raises InputError for a policy that is none of POLICIES, for prefetch,
+    and where nothing is wanted.
+    """
+    for name in policies:
+        if name not in POLICIES:
+            what = f"'{name}' has no curve of all sizes; write some of {', '.join(POLICIES)}"
+            raise InputError([Problem("--policy", "", what)])
+    case = _asking(experiment)
+    routing, active = _wanted(case)
+    busy, tokens = _busy(case, active, routing.logical), len(case.schedule.rows)
+    room = np.arange(1, len(routing.moe_layers) * routing.logical + 1)
+    tables = []
+    for name in policies:
+        policy = registry.get(name)()
+        misses = miss_curve(policy, active, _usage(case, routing, policy)).misses
+        table = {"policy": name, "experts": room, "bytes": room * max(expert_bytes(case.model))}
+        table["hit_ratio"] = 1 - misses / len(active.experts)
+        table["reads_per_token"] = misses / tokens
+        tables.append(pd.DataFrame(table | {"read_ms_per_token": misses / tokens * busy / MS}))
+    return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """Where a curve rises most: from ``below`` to ``above`` bytes by a ``gain`` of the hit ratio;
+    and ``most``: the bytes that give nine tenths of what all memory gives over the least.
+    """
+
+    below: int
+    above: int
+    gain: float
+    most: int
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> Cliff:
+        """Of the rows of one policy."""
+        ratio, size = rows["hit_ratio"].to_numpy(), rows["bytes"].to_numpy()
+        step = max(1, round(STEP * len(ratio)))
+        padded = np.concatenate(([0.0], ratio))
+        rises = padded[step:] - padded[:-step]
+        at = int(rises.argmax())
+        most = slots_for(-np.round(ratio * 1e9).astype(np.int64))
+        below = int(size[at - 1]) if at else 0
+        return cls(below, int(size[at + step - 1]), float(rises[at]), int(size[most - 1]))
+
+
+def _asking(experiment: Experiment) -> Case:
+    """The case of ``experiment``, with a host that is asked for all that its GPUs miss."""
+    built = build(experiment)
+    case = built.case
+    if case.scheduler is not None:
+        what = "this batching reads the clock, and a curve has none; write static or refill"
+        raise InputError(f"workload.batching: {what}")
+    if prefetches(case):
+        raise InputError("experts.prefetch: a curve counts misses without prefetch; write none")
+    if built.hardware.unified:
+        case = replace(case, policy=Stream(), slots=np.ones_like(case.slots))
+    elif not case.offloaded:
+        what = "all experts are on the GPUs, which want nothing from the host; write less"
+        raise InputError(f"experts.capacity: {what}")
+    return replace(case, host_cache=HostCache(1, Lru()))
+
+
+def _wanted(case: Case) -> tuple[Routing, ActiveExperts]:
+    """What the first node's host is asked for."""
+    program = Program(case)
+    assert program.storage is not None
+    taps = [Wanted() for _ in program.storage.hosts]
+    program.storage.hosts = [*taps]
+    for _ in program.chunks():
+        pass
+    wanted = taps[0].together()
+    if not len(wanted.experts):
+        raise InputError("experts: nothing is wanted from the host in this run")
+    return program.routing, wanted
+
+
+def _usage(case: Case, routing: Routing, policy: CachePolicy) -> Ints:
+    """How often each expert is chosen where ``policy`` learns."""
+    layers, part = range(len(routing.moe_layers)), policy.learning_part()
+    return np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+
+
+def _busy(case: Case, wanted: ActiveExperts, width: int) -> float:
+    """What a read keeps the drive, in ns, the mean over what is ``wanted``; NaN without one."""
+    try:
+        busy = read_times(case).busy
+    except InputError:
+        return float("nan")
+    return float(busy[wanted.experts // width].mean())
