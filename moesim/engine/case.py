@@ -191,6 +191,15 @@ class Case:
         held: NDArray[np.bool_] = np.all([self.resident(gpu) for gpu in range(self.gpus)], axis=0)
         return ~held
 
+    @cached_property
+    def divided_layers(self) -> NDArray[np.bool_]:
+        """By MoE layer, whether some GPU holds a part of its experts alone, so that what a pass
+        needs is looked for there: not where all are read in place.
+        """
+        zero_copy = np.array([layer.zero_copy for layer in self.model.moe_layers], np.bool_)
+        divided: NDArray[np.bool_] = self.offloaded_layers & ~zero_copy
+        return divided
+
     @property
     def offloaded(self) -> bool:
         """Whether some GPU does not hold all its experts."""
@@ -202,7 +211,7 @@ class Case:
         the counts.
         """
         asks = self.senders > 1 or self.kernels == "serial"
-        waits: NDArray[np.bool_] = (self.offloaded_layers | asks) & self.gating.uneven
+        waits: NDArray[np.bool_] = (self.divided_layers | asks) & self.gating.uneven
         chooses = [layer.moe.chooses for layer in self.model.moe_layers if layer.moe]
         return (waits | self.gating.agrees) & np.array(chooses, np.bool_)
 

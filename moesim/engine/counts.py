@@ -75,12 +75,11 @@ class Counts:
         return np.array(sizes[: self.activations.shape[1]])
 
     def bytes_to_gpus(self, case: Case) -> Ints:
-        """Weights that came over the links, int64[passes]: experts, and layers that are copied."""
+        """Weights that came over the links, int64[passes]: experts, and layers of the host."""
         phases = np.unique(case.schedule.phase)
         of_layers = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
         for phase in phases.tolist():
-            copied = (layer.bytes for layer in case.layers_of(phase) if layer.copied)
-            of_layers[phase] = sum(copied)
+            of_layers[phase] = sum(layer.link_bytes for layer in case.layers_of(phase))
         return self.expert_bytes_to_gpus(case) + of_layers[case.schedule.phase]
 
     def expert_bytes_to_gpus(self, case: Case) -> Ints:

@@ -33,7 +33,7 @@ class HostTimes(NamedTuple):
 
 def host_times(case: Case) -> list[HostTimes]:
     """By model layer."""
-    moe = iter(zip(case.decided_layers.tolist(), case.offloaded_layers.tolist(), strict=True))
+    moe = iter(zip(case.decided_layers.tolist(), case.divided_layers.tolist(), strict=True))
     known: dict[tuple[LayerSpec, bool, bool], HostTimes] = {}
     found = []
     for layer in case.model.layers:
@@ -56,13 +56,13 @@ def whole(value: float) -> int:
     return int(value + 0.5)
 
 
-def _of_layer(case: Case, layer: LayerSpec, decided: bool, offloaded: bool) -> HostTimes:
-    """Of a layer; ``decided``: something waits for its counts, ``offloaded``: a GPU does not hold
-    all its experts. Nothing is launched for a layer that the host runs.
+def _of_layer(case: Case, layer: LayerSpec, decided: bool, divided: bool) -> HostTimes:
+    """Of a layer; ``decided``: something waits for its counts, ``divided``: a GPU holds a part of
+    its experts. Nothing is launched for a layer that the host runs.
     """
     if layer.on_host:
         return HostTimes(0, 0, 0, 0, 0, 0, 0, 0)
-    software, apart = case.software, decided or offloaded
+    software, apart = case.software, decided or divided
     captured = case.execution == "graph" or (case.execution == "splits" and not apart)
     counts = NO_LAUNCHES if captured else _launches(case)
     each = 0.0 if captured else software.host_per_layer_ns

@@ -97,7 +97,7 @@ def replicated_bytes(model: ModelSpec) -> int:
 
 def host_layer_bytes(model: ModelSpec) -> int:
     """Weights of layers that the host runs or keeps, but for their routed experts."""
-    of_host = (one for one in model.layers if one.on_host or one.copied)
+    of_host = (one for one in model.layers if one.on_host or one.link_bytes)
     return sum(one.bytes - one.expert_bytes for one in of_host)
 
 

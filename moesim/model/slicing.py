@@ -82,14 +82,16 @@ def with_host_layers(model: ModelSpec, number: int) -> ModelSpec:
     return replace(model, layers=first + model.layers[number:]) if number else model
 
 
-def with_copied_layers(model: ModelSpec, number: int) -> ModelSpec:
-    """``model`` whose first ``number`` layers are copied to the GPU in every pass; InputError where
-    it has fewer.
+def with_offloaded_layers(model: ModelSpec, number: int, *, zero_copy: bool) -> ModelSpec:
+    """``model`` whose first ``number`` layers are copied to the GPU in every pass, or read
+    there by its kernels (``zero_copy``); InputError where it has fewer.
     """
     if number > len(model.layers):
         what = f"{number} are more than the {len(model.layers)} layers of {model.name}"
         raise InputError(f"offload_layers: {what}")
-    first = tuple(replace(layer, copied=True) for layer in model.layers[:number])
+    first = tuple(
+        replace(layer, copied=not zero_copy, zero_copy=zero_copy) for layer in model.layers[:number]
+    )
     return replace(model, layers=first + model.layers[number:]) if number else model
 
 

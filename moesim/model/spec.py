@@ -111,7 +111,8 @@ class LayerSpec:
 
     ``index`` is the layer's position in ``ModelSpec.layers``, so it is unique over both stacks.
     ``on_host``: the host runs it, with its KV cache in host memory. ``copied``: its weights are in
-    host memory, and are copied to the GPU each time that it runs.
+    host memory, and are copied to the GPU each time that it runs; ``zero_copy``: its kernels read
+    there what they need.
     """
 
     index: int
@@ -124,6 +125,7 @@ class LayerSpec:
     norm_bytes: int
     on_host: bool = False
     copied: bool = False
+    zero_copy: bool = False
 
     def __post_init__(self) -> None:
         assert self.dense is None or self.moe is None, "a layer is either dense or a mixture"
@@ -144,6 +146,13 @@ class LayerSpec:
     def expert_bytes(self) -> int:
         """Bytes of all routed experts."""
         return self.moe.experts * self.moe.expert.bytes if self.moe else 0
+
+    @property
+    def link_bytes(self) -> int:
+        """What comes from the host each time that it runs, but for experts that are read there."""
+        if self.zero_copy:
+            return self.bytes - self.expert_bytes
+        return self.bytes if self.copied else 0
 
     @property
     def gpu_kv_bytes_per_token(self) -> int:

@@ -177,7 +177,7 @@ class ToyCostModel:
         return self._each(lambda n: self.prices.gate_ns(self._kind(layer), n), tokens)
 
     def layer_copy_ns(self, layer: Any, tokens: Any, pinned: bool) -> Ints:
-        copied = self.prices.copy_ns(layer.bytes, "h2d", pinned)
+        copied = self.prices.copy_ns(layer.link_bytes, "h2d", pinned)
         return self._each(lambda n: copied if n else 0, tokens)
 
     def permute_ns(self, layer: Any, rows: Any) -> Ints:

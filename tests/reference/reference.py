@@ -102,7 +102,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
-        size = sum(model.layer_bytes(layer) for layer in copied)
+        size = sum(model.layer_bytes(layer, config.reads_layers) for layer in copied)
         verdict.steps[-1]["bytes_h2d"] += size
         verdict.copied_bytes += size
 

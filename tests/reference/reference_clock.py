@@ -104,6 +104,9 @@ class Clock:
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
         asks = config.holders > 1 or config.kernels == "serial"
         self.missing = [any(n is not None and n < len(x) for x in self.local) for n in given]
+        if config.reads_layers:  # nothing is looked for
+            for m, layer in enumerate(model.moe_layers):
+                self.missing[m] &= layer.index >= config.copied_layers
         # whether something waits for the counts, by MoE layer
         self.decided = [config.agrees or (uneven and (asks or one)) for one in self.missing]
         self.needs_decision = any(self.decided)
@@ -223,7 +226,8 @@ class Clock:
             together = self.of_node(tokens, g)
             if together:
                 if layer.index < self.config.copied_layers:
-                    size, pinned = self.model.layer_bytes(layer), self.config.software.pinned
+                    size = self.model.layer_bytes(layer, self.config.reads_layers)
+                    pinned = self.config.software.pinned or self.config.reads_layers
                     gpu.t += self.prices.copy_ns(size, "h2d", pinned, 1)
                     gpu.charge(LAYER_COPIES, gpu.t)
                 gpu.t += self.prices.attention_ns(layer, together, context, cached)

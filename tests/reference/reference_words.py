@@ -51,13 +51,14 @@ class Model:
     def moe_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if layer.moe]
 
-    def layer_bytes(self, layer: Layer) -> int:
+    def layer_bytes(self, layer: Layer, but_experts: bool = False) -> int:
         """One for attention, and one for its sources; norms have a layer's kind, all else no bytes
         but what an expert has: each of a mixture, and a dense network.
         """
         encodes = any(other.stack == "encoder" for other in self.layers)
         attention = 2 if encodes and layer.stack == "decoder" else 1
-        return attention + layer.kind + self.expert_bytes * (self.experts if layer.moe else 1)
+        networks = 0 if layer.moe and but_experts else self.experts if layer.moe else 1
+        return attention + layer.kind + self.expert_bytes * networks
 
     def layers_of(self, phase: int) -> list[Layer]:
         """Encode passes run the encoder, others the decoder; without an encoder: all layers."""
@@ -171,7 +172,7 @@ class Config:
     reads: int = 1  # requests that read an expert
     mapped: bool = False
     read_chunk: int | None = None  # bytes that a copy waits for
-    copied_layers: int = 0  # the first ones, copied whole before they run
+    copied_layers: int = 0  # the first ones, copied whole before they run, or read in place
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -192,6 +193,11 @@ class Config:
     def parts(self) -> int:
         """Of every expert."""
         return self.gpus // self.holders
+
+    @property
+    def reads_layers(self) -> bool:
+        """Layers that would be copied are read where they are."""
+        return self.miss == "zero_copy"
 
     def holder(self, gpu: int) -> int:
         return gpu // self.parts

@@ -383,12 +383,13 @@ def storage_cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def copied_layer_cases(draw: st.DrawFn) -> Case:
-    """Cases of one GPU whose first layers are copied whole in every pass."""
+    """Cases of one GPU whose first layers are copied whole in every pass, or read in place."""
     case = draw(cases())
     config, model = case.config, case.model
     number, experts = draw(st.integers(1, len(model.layers))), model.experts
     few = st.integers(1, max(1, experts - 1)) | st.none()
-    slots = [None if one.index < number else draw(few) for one in model.moe_layers]
+    of_host = 0 if config.miss == "zero_copy" else None  # read in place, or copied with their layer
+    slots = [of_host if one.index < number else draw(few) for one in model.moe_layers]
     config = replace(
         config,
         gpus=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import assume, given
 
 from .agreement import agree, verdict_of
 from .prices import ToyPrices
@@ -21,7 +21,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
 @given(copied_layer_cases())
 def test_copies_add_their_own_time_where_the_host_has_none(case: Case) -> None:
     """One GPU whose host is never late waits for each copy, and all else is as without them."""
-    assert case.config.copied_layers
+    assume(not case.config.reads_layers)
     idle = replace(Software(), pinned=case.config.software.pinned)
     case = replace(case, config=replace(case.config, software=idle))
     copied, alone = verdict_of(case), verdict_of(case, copied_layers=0)
@@ -62,3 +62,20 @@ def test_its_experts_need_no_slots_and_no_decision() -> None:
     assert (verdict.hits, verdict.misses) == (4, 4)
     apart = agree(Case(trace, model, replace(config, copied_layers=0), ToyPrices()))
     assert verdict.time_ns["host"] == apart.time_ns["host"] > 4 * 1000
+
+
+def test_what_is_read_in_place_by_hand() -> None:
+    """Two steps read one expert each of five, 17 + 34, and the rest of the layer, 17 + 1.
+
+    The kernel of one row alone is 11 + 13 + 5 + 3 + 1 + 0: the link is the longer by 18.
+    """
+    model = Model([Layer(0, moe=True)], 5, 1, 10, 2, 100)
+    trace = decode([[[0], [1]]], first=[10])
+    config = Config(
+        copied_layers=1, slots=[0], miss="zero_copy", software=Software(synchronisation_ns=9.0)
+    )
+    verdict = agree(Case(trace, model, config, ToyPrices()))
+    assert verdict.time_ns["layer_copies"] == 2 * 18
+    assert verdict.time_ns["waiting_for_weights"] == 2 * 18
+    assert verdict.bytes_h2d == 2 * (100 + 1)
+    assert (verdict.misses, verdict.time_ns["host"]) == (2, 0)

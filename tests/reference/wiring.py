@@ -37,7 +37,9 @@ from .strategies import UPLOADS, Case
 def engine_case(case: Case) -> EngineCase:
     config = case.config
     gated, copied = config.software.copies_per_expert == 3, config.copied_layers
-    model = engine_model(case.model, gated=gated, copied_layers=copied)
+    model = engine_model(
+        case.model, gated=gated, copied_layers=copied, zero_copy=config.reads_layers
+    )
     trace = engine_trace(case, model)
     requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
     batching = batchings.get(config.batching)(batch_size=config.batch_size)
@@ -161,7 +163,9 @@ def percent(share: float | Fraction) -> str:
     return f"{round(share * 100)} %"
 
 
-def engine_model(model: Model, *, gated: bool, copied_layers: int = 0) -> ModelSpec:
+def engine_model(
+    model: Model, *, gated: bool, copied_layers: int = 0, zero_copy: bool = False
+) -> ModelSpec:
     expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16")
 
     encodes = any(layer.stack == "encoder" for layer in model.layers)
@@ -177,7 +181,8 @@ def engine_model(model: Model, *, gated: bool, copied_layers: int = 0) -> ModelS
             moe=MoeSpec(model.experts, model.top_k, expert, None, 0, 0) if layer.moe else None,
             norm_parameters=0,
             norm_bytes=layer.kind,  # what the toy prices go by
-            copied=layer.index < copied_layers,
+            copied=layer.index < copied_layers and not zero_copy,
+            zero_copy=layer.index < copied_layers and zero_copy,
         )
 
     layers = tuple(layer_spec(layer) for layer in model.layers)

@@ -32,8 +32,8 @@ from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
 from moesim.model.slicing import (
     sliced,
-    with_copied_layers,
     with_host_layers,
+    with_offloaded_layers,
     with_sliced_experts,
 )
 from moesim.trace import RoutingTrace
@@ -92,9 +92,9 @@ class Built:
 
     @property
     def _slots(self) -> list[list[int]]:
-        """By GPU and MoE layer that it holds; none in layers that are copied."""
-        copied = np.array([layer.copied for layer in self.case.model.moe_layers], bool)
-        slots = np.where(copied, 0, self.case.slots)
+        """By GPU and MoE layer that it holds; none in layers that the host keeps."""
+        offloaded = np.array([layer.link_bytes > 0 for layer in self.case.model.moe_layers], bool)
+        slots = np.where(offloaded, 0, self.case.slots)
         return [slots[share.gpu, share.moe].tolist() for share in self.case.shares]
 
     @property
@@ -163,7 +163,8 @@ def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> Mo
         raise InputError(f"parallelism.pipeline: {what}")
     parts = with_sliced_experts(sliced(model, layout.group), layout.slices)
     parts = with_host_layers(parts, experiment.host_layers)
-    return with_copied_layers(parts, experiment.offload_layers)
+    zero_copy = experiment.experts.miss.uses_link
+    return with_offloaded_layers(parts, experiment.offload_layers, zero_copy=zero_copy)
 
 
 def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> Case:

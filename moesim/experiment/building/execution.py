@@ -38,7 +38,7 @@ def execution_of(case: Case) -> Chosen:
     most, fullest = software.most_captured_tokens, _fullest(case)
     if most is not None and fullest > most:
         return Chosen("eager", f"it captures {most} tokens a GPU, and a step has {fullest}")
-    if case.offloaded:
+    if case.divided_layers.any():
         return Chosen(software.offloaded_execution, "experts are offloaded")
     if case.decide == "host" and case.needs_decision:
         return Chosen("eager", "the host decides in every layer")

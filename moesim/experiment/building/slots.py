@@ -25,7 +25,7 @@ from moesim.memory.slots import EqualSlots
 
 def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     """Slots int64[gpus, MoE layers] of the whole run ``case``, whatever its own slots: as ``room``
-    says, none in layers on the CPU, and all experts in layers that are copied.
+    says, none in layers on the CPU or read in place, and all experts in layers that are copied.
 
     ``limit_bytes``: what a GPU has for the run, on which ``auto`` depends. Raises InputError where
     the layers on the CPU are no MoE layers of the model, or do not go together with the rest.
@@ -35,7 +35,8 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     if on_cpu.any():
         _check_on_cpu(case, room)
     copied = np.array([layer.copied for layer in case.model.moe_layers])
-    sizes = [_sizes(share, on_cpu | copied) for share in shares]
+    nothing = on_cpu | np.array([layer.zero_copy for layer in case.model.moe_layers])
+    sizes = [_sizes(share, nothing | copied) for share in shares]
     if room.capacity.kind == "auto":
         slots = _beside_all_else(case, sizes, local, limit_bytes)
     else:
@@ -46,7 +47,7 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     if case.policy.scope == "global" and room.capacity.kind == "bytes":
         pools = [_of_pool(room.capacity, *one) for one in zip(sizes, local, strict=True)]
         equal[:, ~on_cpu] = pools
-    equal[:, on_cpu] = 0
+    equal[:, nothing] = 0
     for share, count in zip(shares, local, strict=True):
         equal[share.gpu, copied] = count
     if isinstance(room.slots, EqualSlots):

@@ -18,6 +18,7 @@ from moesim.experiment.engine_commands.base import (
 )
 from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
 from moesim.experiment.engine_commands.model_names import from_checkpoint, from_gguf, opened
+from moesim.experiment.engine_commands.offload import put_offload
 from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model, put_named
 from moesim.experiment.engine_commands.sglang import (
     SERVER,
@@ -89,6 +90,7 @@ class Ktransformers(Sglang):
         _read_method(reading, name, model)
         _read_experts(reading, model)
         _read_threads(reading, "--kt-cpuinfer")
+        put_offload(reading, None, zero_copy=False)
 
 
 def _why_not(asked: Configuration) -> Iterator[str]:

@@ -131,16 +131,13 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
     if asked.experiment.host_layers:
         what = f"host_layers: {engine} runs no layers on the CPU; llama.cpp does"
         reasons.append(what)
-    if asked.experiment.offload_layers:
-        what = f"offload_layers: {engine} copies no whole layers; Accelerate does"
-        reasons.append(what)
     if any(asked.on_cpu):
         what = f"experts.on_cpu: {engine} computes no experts on the CPU"
         reasons.append(f"{what}; llama.cpp and ktransformers do")
     elif asked.slots is not None:
         kind = kind_of(type(experts.miss))
         what = f"experts.capacity: {experts.capacity}, miss: {kind}: no release of {engine} keeps"
-        remedy = "--cpu-offload-gb keeps whole weights on the host and reads them in place"
+        remedy = "offload_layers keeps whole layers on the host (--cpu-offload-gb)"
         reasons.append(f"{what} some experts on the GPU and serves the others; {remedy}")
     if gating.drops or not gating.uneven:
         what = f"gating: {kind_of(type(gating))}: {engine} computes what is routed"

@@ -16,6 +16,12 @@ from moesim.experiment.engine_commands.base import (
     Folders,
     Reading,
 )
+from moesim.experiment.engine_commands.model_names import opened
+from moesim.experiment.engine_commands.offload import (
+    offload_words,
+    put_offload,
+    why_not_offloaded,
+)
 from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
@@ -63,6 +69,7 @@ class Sglang(Engine):
         """A server, with expert parallelism unless experts are sliced."""
         kind = kind_of(type(asked.experiment.placement))
         reasons = why_not_served(asked, "SGLang")
+        reasons += why_not_offloaded(asked, "SGLang", zero_copy=False)
         if kind not in ("contiguous", "eplb") and asked.experiment.parallelism.expert > 1:
             reasons.append(f"placement: {kind}: SGLang has the order of ids, and EPLB")
         if reasons:
@@ -73,7 +80,7 @@ class Sglang(Engine):
             words += ["--quantization", "fp8"]
         elif chosen is not None:
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
-        words += [*_ranks(asked), *limits(asked)]
+        words += [*_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
         notes += software_note(asked)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
@@ -83,7 +90,8 @@ class Sglang(Engine):
         read_server(reading)
         line = reading.line
         name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
-        put_model(reading, name, line.text("--quantization"), folders)
+        model = put_model(reading, name, line.text("--quantization"), folders)
+        put_offload(reading, opened(model, folders), zero_copy=False)
 
 
 def read_server(reading: Reading) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from moesim.experiment.engine_commands.words import Effect, Option, Takes
 
 READ, NOT_MODELLED, NOTHING, MANY = Effect.READ, Effect.NOT_MODELLED, Takes.NOTHING, Takes.MANY
-_WHOLE_WEIGHTS = "whole weights on the host, whatever their layer; all are read as on the GPU"
+_COPIED_AHEAD = (
+    "layers on the host, copied beside the kernels of others; all are read as on the GPU"
+)
 _KERNELS = "which kernels are taken; prices are those of the hardware's fits or datasheet"
 _DRAFT = "speculative decoding; each pass is of one token a request"
 SGLANG = (
@@ -28,8 +30,8 @@ SGLANG = (
     Option("--enable-eplb", READ, NOTHING),
     Option("--ep-num-redundant-experts", READ),
     Option("--pp-size --pipeline-parallel-size", READ),
-    Option("--cpu-offload-gb", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
-    Option("--offload-group-size", NOT_MODELLED, why=_WHOLE_WEIGHTS),
+    Option("--cpu-offload-gb", READ),
+    Option("--offload-group-size", NOT_MODELLED, why=_COPIED_AHEAD),
     Option("--kv-cache-dtype", NOT_MODELLED, why="the KV cache has the model's format",
            harmless=("auto",)),
     Option("--speculative-algorithm --speculative-algo", NOT_MODELLED, why=_DRAFT),

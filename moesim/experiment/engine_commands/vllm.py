@@ -23,6 +23,12 @@ from moesim.experiment.engine_commands.base import (
     Folders,
     Reading,
 )
+from moesim.experiment.engine_commands.model_names import opened
+from moesim.experiment.engine_commands.offload import (
+    offload_words,
+    put_offload,
+    why_not_offloaded,
+)
 from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
@@ -44,7 +50,10 @@ _PLACEMENTS = {"contiguous": "linear", "round_robin": "round_robin"}
 _IMAGE = re.compile(r"(.*/)?vllm/vllm-openai(:\S+)?")
 _SERVER = "vllm.entrypoints.openai.api_server"
 _MEMORY = "a run has the GPU's whole memory"
-_WHOLE_WEIGHTS = "whole weights on the host, whatever their layer; all are read as on the GPU"
+_SOME_WEIGHTS = "some of a layer's weights on the host; all that --cpu-offload-gb has room for are"
+_COPIED_AHEAD = (
+    "layers on the host, copied beside the kernels of others; all are read as on the GPU"
+)
 _KERNELS = "which kernels are taken; prices are those of the hardware's fits or datasheet"
 OPTIONS = (
     Option("--model", READ),
@@ -63,10 +72,11 @@ OPTIONS = (
     Option("--num-redundant-experts", READ),
     Option("--expert-placement-strategy", READ),
     Option("--pipeline-parallel-size -pp", READ),
-    Option("--cpu-offload-gb", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
-    Option("--offload-group-size", NOT_MODELLED, why=_WHOLE_WEIGHTS, harmless=("0",)),
-    Option("--offload-num-in-group", NOT_MODELLED, why=_WHOLE_WEIGHTS),
-    Option("--offload-prefetch-step", NOT_MODELLED, why=_WHOLE_WEIGHTS),
+    Option("--cpu-offload-gb", READ),
+    Option("--cpu-offload-params", NOT_MODELLED, why=_SOME_WEIGHTS),
+    Option("--offload-group-size", NOT_MODELLED, why=_COPIED_AHEAD, harmless=("0",)),
+    Option("--offload-num-in-group", NOT_MODELLED, why=_COPIED_AHEAD),
+    Option("--offload-prefetch-step", NOT_MODELLED, why=_COPIED_AHEAD),
     Option("--kv-cache-dtype", NOT_MODELLED, why="the KV cache has the model's format",
            harmless=("auto",)),
     Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
@@ -118,7 +128,7 @@ class Vllm(Engine):
     def write(self, asked: Configuration) -> EngineCommand:
         """``vllm serve``, with expert parallelism unless experts are sliced."""
         kind = kind_of(type(asked.experiment.placement))
-        reasons = why_not_served(asked, "vLLM")
+        reasons = why_not_served(asked, "vLLM") + why_not_offloaded(asked, "vLLM", zero_copy=True)
         if kind not in {*_PLACEMENTS, "eplb"} and asked.experiment.parallelism.expert > 1:
             reasons.append(f"placement: {kind}: vLLM has linear, round_robin and EPLB")
         if reasons:
@@ -130,7 +140,7 @@ class Vllm(Engine):
         elif chosen is not None:
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
-        words += _launches(asked)
+        words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
@@ -139,7 +149,7 @@ class Vllm(Engine):
         line = reading.line
         reading.put("software", "vllm")
         name = line.text("--model") or (line.positional.pop(0) if line.positional else None)
-        put_model(reading, name, line.text("--quantization"), folders)
+        model = put_model(reading, name, line.text("--quantization"), folders)
         tensor = line.whole("--tensor-parallel-size", 1) or 1
         data = line.whole("--data-parallel-size", 1) or 1
         local = line.whole("--data-parallel-size-local", 1)
@@ -154,6 +164,7 @@ class Vllm(Engine):
         reading.context_tokens = _context(line)
         _read_launches(reading)
         _read_placement(reading)
+        put_offload(reading, opened(model, folders), zero_copy=True)
 
 
 def _ranks(asked: Configuration) -> list[str]:

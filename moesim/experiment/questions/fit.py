@@ -182,7 +182,7 @@ def _left_on_cpu(built: Built, batch: int, context: int, first: int) -> Built:
     """``built`` with all experts resident but those of its ``first`` MoE layers."""
     whole = _divided(built, batch, context, first)
     layers = built.case.model.moe_layers
-    held = [place >= first and not one.on_host for place, one in enumerate(layers)]
+    held = [place >= first and not one.on_host | one.zero_copy for place, one in enumerate(layers)]
     residences = (
         replace(one, slots=tuple(one.local * held[place] for place in places), buffers=None)
         for places, one in _places(whole)

@@ -114,6 +114,45 @@ def test_more_layers_than_fit_are_copied_slower_than_experts_that_miss() -> None
     assert missing.duration_ns < whole.duration_ns
 
 
+IN_PLACE: dict[str, Any] = {"software": "vllm", "experts": {"miss": {"kind": "zero_copy"}}}
+
+
+def test_of_layers_that_are_read_in_place_only_chosen_experts_come() -> None:
+    """vLLM's --cpu-offload-gb: a token's four experts of each layer, and the rest of the layer."""
+    read, copied = built(9, **IN_PLACE), built(9, software="vllm")
+    layers = read.case.model.layers[:9]
+    rest = sum(layer.bytes - layer.expert_bytes for layer in layers)
+    experts = sum(4 * layer.moe.expert.bytes for layer in layers if layer.moe)
+    outcome = run_replay(read.case)
+    said = summary(read.case, outcome, 0.0)
+    assert said["bytes_h2d"] == PASSES * (rest + experts)
+    assert said["misses"] == said["misses_zero_copy"] == PASSES * 9 * 4
+    assert outcome.duration_ns < run_replay(copied.case).duration_ns
+    assert charged(outcome, "waiting_for_weights") > 0
+    by_events = run_des(read.case, check=True)
+    assert np.array_equal(outcome.charges, by_events.charges)
+
+
+def test_nothing_waits_for_what_is_read_in_place() -> None:
+    """Decode steps are captured whole, as where all experts are resident."""
+    read = built(9, **IN_PLACE)
+    assert read.case.execution == "graph"
+    assert charged(run_replay(read.case), "host") == 0
+    some = built(9, **IN_PLACE | {"experts": IN_PLACE["experts"] | {"capacity": "8 slots/layer"}})
+    assert some.case.execution == "piecewise"
+
+
+def test_the_gpu_has_no_room_for_what_is_read_in_place() -> None:
+    none, read = built(0, **IN_PLACE), built(9, **IN_PLACE)
+    size = sum(layer.bytes for layer in read.case.model.layers[:9])
+    before, after = none.footprint.at_peak(), read.footprint.at_peak()
+    assert before["weights"] - after["weights"] == size
+    assert after["expert_slots"] == 0
+    assert (read.footprint.host, read.footprint.pinned_bytes) == (size, size)
+    found = largest_fit(source(9, **IN_PLACE), [1024], [1])
+    assert (found["fits"], found["cpu_layers"]) == (True, 0)
+
+
 @pytest.mark.parametrize(
     ("layers", "given", "said"),
     [

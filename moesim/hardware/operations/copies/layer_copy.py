@@ -1,4 +1,4 @@
-"""The weights of a layer that the host keeps, copied to the GPU before the layer runs."""
+"""The weights of a layer that the host keeps, copied to the GPU or read there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class LayerCopy(Operation):
-    """One copy of all its bytes, that nothing runs beside.
+    """One copy of all its bytes, that nothing runs beside; of those that kernels read in place all
+    but the experts', which are launches' own.
 
     So do the hooks of Accelerate 1.15.0 (``AlignDevicesHook.pre_forward`` copies what a module has
     when it is called), where a layer's experts are tensors of one module, as in transformers 5.
@@ -32,9 +33,9 @@ class LayerCopy(Operation):
         Charge(
             Stage.BEFORE_GATE,
             "layer_copies",
-            lambda layer, at: (layer, at.group_tokens, at.setting.pinned),
+            lambda layer, at: (layer, at.group_tokens, at.setting.pinned or layer.zero_copy),
             "layer copy",
-            when=lambda _, layer: layer.copied,
+            when=lambda _, layer: layer.link_bytes > 0,
             first=True,
         ),
     )
@@ -54,4 +55,4 @@ class LayerCopy(Operation):
 
 
 def _bytes(layer: LayerSpec, like: Floats | Ints) -> Ints:
-    return np.full(like.shape, layer.bytes, np.int64)
+    return np.full(like.shape, layer.link_bytes, np.int64)

@@ -48,7 +48,7 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      {"software": "vllm", "model": "gpt-oss-120b@fp8",
       "parallelism": {"expert": 8, "dense": "tensor", "experts": "tensor"},
       "workload": {"batching": refill(32)}},
-     ["--cpu-offload-gb 10: not modelled: whole weights"]),
+     ["--cpu-offload-gb 10: not modelled: weights on the host"]),
     (("python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-30B-A3B-FP8 -dp 4 -ep "
      "--max_num_seqs 16 --enforce-eager --kv-cache-dtype fp8"),
      {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block", "execution": "eager",
@@ -266,3 +266,44 @@ def test_layers_over_gpus_are_written() -> None:
     refused = found["ktransformers"]
     assert refused.text is None
     assert any("experts are beside one GPU; write 1" in note for note in refused.notes)
+
+
+GPT_OSS = "vllm serve openai/gpt-oss-20b --max-num-seqs 1 --cpu-offload-gb"
+
+
+def test_gib_on_the_host_are_whole_layers() -> None:
+    """A layer of gpt-oss-20b has 0.45 GiB; vLLM reads weights in place, SGLang copies layers."""
+    vllm = read_command(f"{GPT_OSS} 4")
+    assert vllm.experiment["offload_layers"] == 9
+    assert vllm.experiment["experts"] == {"miss": {"kind": "zero_copy"}}
+    assert any("the first 9 layers" in note for note in vllm.notes)
+    line = "python -m sglang.launch_server --model openai/gpt-oss-20b --cpu-offload-gb 4"
+    sglang = read_command(f"{line} --max-running-requests 1")
+    assert (sglang.experiment["offload_layers"], "experts" in sglang.experiment) == (9, False)
+    assert read_command(f"{GPT_OSS} 1000").experiment["offload_layers"] == 24
+    assert "offload_layers" not in read_command(f"{GPT_OSS} 0").experiment
+    with pytest.raises(InputError, match="'many' is no number of GiB"):
+        read_command(f"{GPT_OSS} many")
+
+
+@pytest.mark.parametrize(("engine", "how"), [("vllm", "zero_copy"), ("sglang", "load")])
+@pytest.mark.parametrize("layers", [1, 7, 24])
+def test_layers_on_the_host_are_written_as_they_are_read(
+    engine: str, how: str, layers: int
+) -> None:
+    source = {
+        "model": "gpt-oss-20b",
+        "hardware": "rtx-4090",
+        "software": "vllm",
+        "offload_layers": layers,
+        "experts": {"miss": {"kind": how}},
+        "workload": {"batching": refill(1)},
+    }
+    text = command_of(load_experiment(source).experiment, engine).text
+    assert text is not None
+    assert "--cpu-offload-gb" in text
+    found = read_command(text).experiment
+    assert found["offload_layers"] == layers
+    other = "zero_copy" if how == "load" else "load"
+    asked = load_experiment(source | {"experts": {"miss": {"kind": other}}}).experiment
+    assert command_of(asked, engine).text is None
