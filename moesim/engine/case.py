@@ -24,6 +24,7 @@ from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
 from moesim.memory.shares import Share, whole
 from moesim.memory.variants import Variants
+from moesim.model.drafting import Drafter
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
@@ -72,7 +73,8 @@ class Case:
     ``bandwidths``: bytes a second of a GPU's copies, and at which its host reads experts.
     ``protect``: whether a step evicts what it needs itself only where nothing else is left.
     ``variants``: the formats of every expert, of which ``model`` and ``slots`` say the first; None
-    where there is one.
+    where there is one. ``drafter``: what makes the drafts that decode steps verify, None where that
+    is free.
     """
 
     trace: RoutingTrace
@@ -105,6 +107,7 @@ class Case:
     bandwidths: tuple[int, int] = (1, 1)
     protect: Literal["step", "none"] = "step"
     variants: Variants | None = None
+    drafter: Drafter | None = None
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when

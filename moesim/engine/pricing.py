@@ -21,7 +21,7 @@ from moesim.engine.terms import (
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums
+from moesim.workload.schedule import AttentionSums, requests_of_steps
 from moesim.workload.sources import SourceSums
 
 BLOCK = 1 << 15
@@ -60,6 +60,7 @@ class Pricing:
         self.shared_sums = {
             window: sums.of_groups(case.group) for window, sums in self.sums.items()
         }
+        self.drafting = requests_of_steps(schedule, case.gpus) if case.drafter else None
         self.sources: SourceSums | None = None
         if any(layer.cross_attention for layer in case.model.layers):
             sources = SourceSums.of(schedule, case.trace, case.gpus)
@@ -158,6 +159,7 @@ class Pricing:
             context_tokens=group.context_tokens[span].ravel(),
             kv_tokens=group.kv_tokens[span].ravel(),
             sources=tuple(one[span].ravel() for one in sources),
+            drafting=None if self.drafting is None else self.drafting[span].ravel(),
             rows=None if rows is None else rows.ravel(),
             capacity=None if capacity is None else np.repeat(capacity, case.gpus),
         )

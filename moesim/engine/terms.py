@@ -78,7 +78,8 @@ def setting_of(case: Case) -> Setting:
     on_device = case.decide == "device" and case.needs_decision
     gating, stages = case.gating, max(1, len(case.stages))
     pinned = case.software.pinned
-    return Setting(case.group, gating.uneven, gating.masks, on_device, stages, pinned)
+    asked = (gating.uneven, gating.masks, on_device, stages, pinned, case.drafter)
+    return Setting(case.group, *asked)
 
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:

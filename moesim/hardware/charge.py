@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from moesim.hardware.arrays import Ints
+from moesim.model.drafting import Drafter
 from moesim.model.spec import LayerSpec
 
 CHARGES = ("attention", "gate", "dispatch_combine", "experts", "host", "waiting_for_weights",
@@ -37,7 +38,8 @@ class Stage(IntEnum):
 
 class Setting(NamedTuple):
     """What of a run decides which operations it has; ``group`` GPUs share attention,
-    and layers are split over ``stages`` GPUs; copies are from ``pinned`` memory.
+    and layers are split over ``stages`` GPUs; copies are from ``pinned`` memory; a ``drafter``
+    works before decode steps.
     """
 
     group: int
@@ -46,6 +48,7 @@ class Setting(NamedTuple):
     decides_on_device: bool
     stages: int = 1
     pinned: bool = True
+    drafter: Drafter | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +56,10 @@ class Shapes:
     """What prices depend on, int64[n] each, of n passes and GPUs in turn.
 
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
-    whose logits are made. Of its group: ``group_tokens``, ``context_tokens`` and ``kv_tokens`` as
-    attention has them, and ``sources``: context, cache and projected tokens of cross attention.
-    Known with the routing alone: ``rows`` that it permutes, and ``capacity``. ``row_bytes`` of a
-    hidden vector; logical ``experts``.
+    whose logits are made; requests that it is ``drafting`` for. Of its group: ``group_tokens``,
+    ``context_tokens`` and ``kv_tokens`` as attention has them, and ``sources``: context, cache
+    and projected tokens of cross attention. Known with the routing alone: ``rows`` that it
+    permutes, and ``capacity``. ``row_bytes`` of a hidden vector; logical ``experts``.
     """
 
     setting: Setting
@@ -69,6 +72,7 @@ class Shapes:
     context_tokens: Ints
     kv_tokens: Ints
     sources: tuple[Ints, ...] = ()
+    drafting: Ints | None = None
     rows: Ints | None = None
     capacity: Ints | None = None
 

@@ -16,7 +16,8 @@ from moesim.hardware.roofline import Roofline
 
 if TYPE_CHECKING:
     from moesim.hardware.profile import HardwareProfile
-    from moesim.model.spec import LayerSpec, ModelSpec
+    from moesim.model.drafting import Drafter
+from moesim.model.spec import LayerSpec, ModelSpec
 
 registry: Registry[Operation] = Registry(
     "moesim.hardware.operations", Operation, "moesim.costs", r"(?:\w+\.)?(?!fit(?:_|$))(\w+)"
@@ -160,6 +161,10 @@ class CostModel:
     def layer_copy_ns(self, layer: LayerSpec, tokens: ArrayLike, pinned: bool = True) -> Ints:
         """The weights of a layer that the host keeps, copied for ``tokens``, rounded up."""
         return self.price("layer_copy", layer, tokens, pinned)
+
+    def drafting_ns(self, drafter: Drafter, requests: ArrayLike) -> Ints:
+        """What ``drafter`` takes before a step, for each of ``requests`` int64[n] at once."""
+        return self.price("drafting", drafter, requests)
 
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""

@@ -70,7 +70,7 @@ def block_sums(case: Case, outcome: Outcome, starts: Ints) -> pd.DataFrame:
     """
     schedule, counts = case.schedule, outcome.counts
     ends = outcome.ends.max(axis=1)
-    sizes = np.diff(schedule.offsets)
+    sizes = schedule.output_tokens()
     by_pass = {
         "steps": np.ones_like(sizes),
         "duration_ns": np.diff(ends, prepend=0),
@@ -99,5 +99,5 @@ def warm_up_steps(schedule: Schedule, outcome: Outcome) -> int:
     decode: NDArray[np.bool_] = schedule.phase == Phase.DECODE
     used = np.flatnonzero(decode) if decode.any() else np.arange(schedule.passes)
     spent = np.diff(outcome.ends.max(axis=1), prepend=0)[used]
-    cut = mser5(spent / np.diff(schedule.offsets)[used])
+    cut = mser5(spent / schedule.output_tokens()[used])
     return int(used[cut]) if cut else 0

@@ -50,7 +50,7 @@ class Span:
         stages = max(len(case.stages), 1)
         own = (case.gpus * outcome.duration_ns - begun) / SECOND
         charged = outcome.charges[first:].sum(axis=(0, 1)) / SECOND
-        sizes = np.diff(case.schedule.offsets)[first:]
+        sizes = case.schedule.output_tokens()[first:]
         decode = case.schedule.phase[first:] == Phase.DECODE
         return cls(
             first,

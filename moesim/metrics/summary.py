@@ -18,6 +18,7 @@ from moesim.metrics.energy import Bill
 from moesim.metrics.fates import fate_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
+from moesim.metrics.speculation import speculation_numbers
 from moesim.metrics.storage import storage_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
@@ -29,7 +30,8 @@ SECOND = 1_000_000_000
 
 def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     """By request (those that ran, in file order): name, decode tokens, end of the first and of the
-    last decode step in ns (of any pass where it decoded nothing).
+    last decode step in ns (of any pass where it decoded nothing); where drafts are verified, the
+    tokens of that first step.
     """
     schedule = case.schedule
     step = schedule.pass_of_token()
@@ -37,18 +39,23 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     count = int(schedule.request.max()) + 1
     end = outcome.ends.max(axis=1)[step]
     first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
-    decoded = np.bincount(schedule.request[decode], minlength=count)
+    kept = decode if schedule.kept is None else decode & schedule.kept
+    decoded = np.bincount(schedule.request[kept], minlength=count)
     used = decode | (decoded[schedule.request] == 0)
     np.minimum.at(first, schedule.request[used], end[used])
     np.maximum.at(last, schedule.request[used], end[used])
     name = np.zeros(count, np.int64)
     name[schedule.request] = case.trace.request_id[schedule.rows]
-    return {"request_id": name, "tokens": decoded, "first_ns": first, "last_ns": last}
+    found = {"request_id": name, "tokens": decoded, "first_ns": first, "last_ns": last}
+    if schedule.kept is not None:
+        at_once = kept & (end == first[schedule.request])
+        found["first_tokens"] = np.bincount(schedule.request[at_once], minlength=count)
+    return found
 
 
 def tpot_ms(requests: dict[str, Ints]) -> Floats:
-    """Milliseconds a token after the first, by request; NaN for fewer than two decode tokens."""
-    steps = requests["tokens"] - 1
+    """Milliseconds a token after the first step's, by request; NaN where there is none."""
+    steps = requests["tokens"] - requests.get("first_tokens", 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         spent = (requests["last_ns"] - requests["first_ns"]) / np.maximum(steps, 1) / MS
     return np.where(steps >= 1, spent, np.nan)
@@ -58,7 +65,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     """The numbers of passes ``first`` and later; ``loads`` of all passes."""
     schedule, counts = case.schedule, outcome.counts
     span = slice(first, None)
-    sizes = np.diff(schedule.offsets)[span]
+    sizes = schedule.output_tokens()[span]
     decode = schedule.phase[span] == Phase.DECODE
     begin = int(outcome.ends[first - 1].max()) if first else 0
     duration = outcome.duration_ns - begin
@@ -91,6 +98,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         "barrier_ms": charges["waiting_for_gpus"] / MS,
         "cpu_wait_ms": charges["waiting_for_cpu"] / MS,
         **storage_numbers(case, counts, span, charges),
+        **speculation_numbers(case, counts, span),
         "dropped_choices": dropped,
         "dropped_share": _ratio(dropped, kept + dropped),
         "dropped_gate_weight_share": lost_share(case, counts, span),

@@ -18,7 +18,7 @@ from moesim.trace.routing import Phase
 def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     """A row a forward pass; times in ns, summed over GPUs where they are charges."""
     schedule, counts = case.schedule, outcome.counts
-    sizes = np.diff(schedule.offsets)
+    sizes = schedule.output_tokens()
     decode = schedule.phase == Phase.DECODE
     width = int(schedule.request.max()) + 1
     pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
@@ -36,7 +36,7 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "end_ns": outcome.ends.max(axis=1),
             "tokens": sizes,
             "decode_tokens": np.where(decode, sizes, 0),
-            "live_requests": np.where(decode, sizes, live),
+            "live_requests": live,
             "activations": activations,
             "hits": hits,
             "late": late,

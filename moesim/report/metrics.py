@@ -43,7 +43,7 @@ UNITS: Sequence[tuple[str, str, float]] = (
     (r"^carbon_g", "g", 1.0),
     (r"^joules_per|energy_j", "J", 1.0),
     (r"power_w$", "W", 1.0),
-    (r"ratio|share|balancedness", "%", 100.0),
+    (r"ratio|share|balancedness|_rate$", "%", 100.0),
 )
 """Names of numbers, the unit that they are drawn in, and what to multiply by."""
 

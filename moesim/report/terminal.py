@@ -121,7 +121,7 @@ def trust_lines(summary: Mapping[str, Any]) -> list[str]:
     shares = summary.get("price_share") or {}
     lines = [
         f"note: {of}: {note}"
-        for of in ("model", "host", "routing", "energy")
+        for of in ("model", "host", "routing", "speculation", "energy")
         for note in summary.get(f"{of}_notes") or ()
     ]
     if (error := summary.get("price_error")) and summary["status"] == "ok":
@@ -169,6 +169,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         ("stalls for weights", f"{number(get('stall_ms'))} ms"),
         ("waits for other GPUs", f"{number(get('barrier_ms'))} ms"),
         *_storage(summary),
+        *_speculation(summary),
         *_energy(summary),
         *peak,
     ]
@@ -183,6 +184,18 @@ def _storage(summary: Mapping[str, Any]) -> list[Row]:
         *([("host memory had", had)] if summary["host_hit_ratio"] is not None else []),
         ("read from storage", gib(summary["bytes_storage"])),
         ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
+    ]
+
+
+def _speculation(summary: Mapping[str, Any]) -> list[Row]:
+    """What verifying drafts gives, of a run that does."""
+    kept, rate = summary.get("mean_acceptance_length"), summary.get("draft_acceptance_rate")
+    if kept is None:
+        return []
+    distinct = number(summary.get("distinct_experts_per_pass"))
+    return [
+        ("tokens a step of a request", f"{number(kept)}, {percent(rate)} of drafts accepted"),
+        ("experts of a layer and step", distinct),
     ]
 
 

@@ -27,12 +27,16 @@ class Requests:
     ``rows`` int64[n] rows of the trace; ``request`` int64[n] number of the request among those that
     have any such token (0, 1, ... in file order); ``decode_index`` int64[n] ordinal of a decode
     token within its request, -1 for prompt and encoder tokens; ``decode_tokens`` int64[count].
+    Where drafts are verified (``speculation.py``) rows come as often as steps have them:
+    ``decode_index`` is the ordinal of the step, ``decode_tokens`` the number of steps, and ``kept``
+    bool[n] says which rows a step keeps; None: all.
     """
 
     rows: NDArray[np.int64]
     request: NDArray[np.int64]
     decode_index: NDArray[np.int64]
     decode_tokens: NDArray[np.int64]
+    kept: NDArray[np.bool_] | None = None
 
     @property
     def count(self) -> int:

@@ -35,6 +35,7 @@ class Schedule:
     ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of
     the token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes +
     1]. ``not_before_ns`` int64[passes]: no GPU starts a pass earlier; None: whenever it is free.
+    ``kept`` bool[n]: False for drafts that are verified and rejected; None: all are kept.
     """
 
     offsets: Ints
@@ -43,6 +44,7 @@ class Schedule:
     request: Ints
     phase: NDArray[np.uint8]
     not_before_ns: Ints | None = None
+    kept: NDArray[np.bool_] | None = None
     grows: ClassVar[bool] = False
     """Whether more passes may come to be known."""
 
@@ -84,7 +86,15 @@ class Schedule:
             gpu=slot[order] % gpus,
             request=request[order],
             phase=trace.phase[rows[begins]],
+            kept=None if requests.kept is None else requests.kept[order],
         )
+
+    def output_tokens(self) -> Ints:
+        """Tokens int64[passes] that are not rejected drafts, prompts' among them."""
+        if self.kept is None:
+            return np.diff(self.offsets)
+        kept = np.concatenate(([0], np.cumsum(self.kept)))
+        return np.diff(kept[self.offsets])
 
     def first(self, passes: int) -> Schedule:
         """The schedule's first ``passes`` forward passes."""
@@ -101,6 +111,7 @@ class Schedule:
             self.request[tokens],
             self.phase[first:last],
             None if self.not_before_ns is None else self.not_before_ns[first:last],
+            None if self.kept is None else self.kept[tokens],
         )
 
     def more(self) -> bool:
@@ -134,8 +145,8 @@ class AttentionSums:
         """Sums over the tokens of each (pass, GPU).
 
         A token at position p attends to min(p + 1, window) keys; an encoder token to all tokens of
-        its request. ``kv_tokens``: cached tokens read; ``cached_tokens``: what the KV cache holds,
-        of each request from its first to its last pass.
+        its request. ``kv_tokens``: cached tokens read, by drafts of a request together;
+        ``cached_tokens``: what the KV cache holds, of each request from its first to its last pass.
         """
         token_pass = schedule.pass_of_token()
         place = token_pass * gpus + schedule.gpu
@@ -146,7 +157,10 @@ class AttentionSums:
         reach = trace.position[schedule.rows].astype(np.int64) + 1
         seen = reach if window is None else np.minimum(reach, window)
         context = np.where(encode, np.repeat(length, length), seen)
-        read = np.where(decode, seen, np.where(last, np.where(encode, context, reach), 0))
+        spans = np.repeat(length, length)
+        together = reach if window is None else np.minimum(reach, window + spans - 1)
+        read = np.where(encode, context, np.where(decode, together, reach))
+        read = np.where(last, read, 0)
 
         def total(values: Ints) -> Ints:
             sums = np.bincount(place, values.astype(np.float64), schedule.passes * gpus)
@@ -201,3 +215,12 @@ def last_of_requests(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
     """True at the last token of each request in each pass."""
     changes = (np.diff(token_pass) != 0) | (np.diff(request) != 0)
     return np.append(changes, True)
+
+
+def requests_of_steps(schedule: Schedule, gpus: int) -> Ints:
+    """Requests int64[passes, gpus] of each decode step; 0 of other passes."""
+    token_pass = schedule.pass_of_token()
+    ones = last_of_requests(token_pass, schedule.request)
+    ones &= schedule.phase[token_pass] == Phase.DECODE
+    place = (token_pass * gpus + schedule.gpu)[ones]
+    return np.bincount(place, minlength=schedule.passes * gpus).reshape(schedule.passes, gpus)

@@ -12,6 +12,7 @@ from moesim.hardware.cost_model import registry
 from moesim.hardware.operation import Operation
 from moesim.hardware.parts import Part
 from moesim.model import load_model
+from moesim.model.drafting import Drafter
 from moesim.testing.costs import (
     PLAIN,
     adds_up,
@@ -35,6 +36,7 @@ SHAPES = {
     "cross_attention": (LAYER, ROWS * 64, ROWS * 64, ROWS),
     "decide": (),
     "dense": (LAYER, ROWS),
+    "drafting": (Drafter(3, 10**8, 10**7, 32, 4, 10**9, 11), ROWS),
     "encode": (LAYER, ROWS, 32, 64, ROWS),
     "experts": (LAYER, np.array([1, 2, 64, 0, 500]), np.array([0, 3, 4])),
     "gate": (LAYER, ROWS),

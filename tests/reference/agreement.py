@@ -78,7 +78,9 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
     counts, ttft = outcome.counts, ["ttft_ms", *(f"ttft_{n}_ms" for n in outcome.categories)]
     charges = dict(zip(outcome.categories, outcome.charges.sum(axis=(0, 1)).tolist(), strict=True))
     charges["idle"] = theirs.gpus * outcome.duration_ns - sum(charges.values())
-    requests = {name: column.tolist() for name, column in per_request(theirs, outcome).items()}
+    found = per_request(theirs, outcome)
+    found = {"first_tokens": np.ones_like(found["tokens"]), **found}
+    requests = {name: column.tolist() for name, column in found.items()}
     return Observed(
         totals={
             "duration_ns": outcome.duration_ns,
@@ -101,8 +103,8 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
         steps=rows_of(steps_table(theirs, outcome)),
         layers=rows_of(layers_table(outcome)),
         tpot_ns={
-            name: Fraction(last - first, tokens - 1) if tokens > 1 else None
-            for name, tokens, first, last in zip(*requests.values(), strict=True)
+            name: Fraction(last - first, tokens - at_once) if tokens > at_once else None
+            for at_once, name, tokens, first, last in zip(*requests.values(), strict=True)
         },
         ttft_ns={
             int(row["request_id"]): [round(row[name] * MS) for name in ttft]

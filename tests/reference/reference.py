@@ -290,7 +290,7 @@ def step_row(
     model: Model,
     config: Config,
 ) -> dict[str, Any]:
-    tokens = sum(len(part.rows) for part in one.parts)
+    tokens = sum(part.kept for part in one.parts)
     misses = sum(activation.missed for activation in activations)
     host, link, skipped, behind = (
         sum(activation.place == place for activation in activations)
@@ -345,23 +345,26 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
     verdict.host_hits = sum(host.hits for host in clock.hosts)
     verdict.storage_reads = sum(host.reads for host in clock.hosts)
     ends: dict[int, list[int]] = {}  # request -> ends of its decode steps
+    kept: dict[int, list[int]] = {}  # request -> tokens of them
     tokens: dict[int, int] = {}
     for one, step in zip(passes, verdict.steps, strict=True):
         for part in one.parts:
             number = part.request.request_id
             ends.setdefault(number, [])
-            tokens[number] = tokens.get(number, 0) + len(part.rows)
+            tokens[number] = tokens.get(number, 0) + part.kept
             if one.phase == DECODE:
                 ends[number].append(step["end_ns"])
+                kept.setdefault(number, []).append(part.kept)
     for number in dict.fromkeys(trace["request_id"]):
         if number in ends:
-            decoded = ends[number]
-            tpot = Fraction(decoded[-1] - decoded[0], len(decoded) - 1) if decoded[1:] else None
+            decoded, own = ends[number], kept.get(number, [])
+            later = sum(own[1:])
+            tpot = Fraction(decoded[-1] - decoded[0], later) if later else None
             verdict.requests.append(
                 {
                     "request_id": number,
                     "tokens": tokens[number],
-                    "decode_tokens": len(decoded),
+                    "decode_tokens": sum(own),
                     "first_ns": decoded[0] if decoded else None,
                     "last_ns": decoded[-1] if decoded else None,
                     "tpot_ns": tpot,

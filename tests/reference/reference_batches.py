@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from .reference_words import DECODE, ENCODE, PREFILL, Config, Trace
 
@@ -16,6 +19,9 @@ class Request:
     rows: dict[int, list[int]] = field(
         default_factory=lambda: {PREFILL: [], DECODE: [], ENCODE: []}
     )
+
+    steps: list[list[int]] = field(default_factory=list)  # rows of each decode step
+    kept: list[int] = field(default_factory=list)  # how many of them are no rejected drafts
 
     @property
     def every_row(self) -> list[int]:
@@ -30,6 +36,11 @@ class Part:
     request: Request
     gpu: int
     rows: list[int]
+    rejected: int = 0  # the last so many rows are drafts that are rejected
+
+    @property
+    def kept(self) -> int:
+        return len(self.rows) - self.rejected
 
 
 @dataclass
@@ -65,10 +76,30 @@ def requests_of(trace: Trace, phase: str) -> list[Request]:
 
 def passes_of(trace: Trace, config: Config) -> list[Pass]:
     requests = requests_of(trace, config.phase)
+    luck = np.random.default_rng([config.seed, zlib.crc32(b"speculative.acceptance")])
+    drawn = luck.random(len(trace["request_id"])).tolist()
+    for request in requests:
+        speculate(request, drawn, config)
     # A batch of whole prompts has nothing to refill: prefill and encode are always static.
     if config.batching == "static" or config.phase in ("prefill", "encode"):
         return static_passes(requests, config)
     return refill_passes(requests, config)
+
+
+def speculate(request: Request, luck: list[float], config: Config) -> None:
+    """A step decodes a token and verifies drafts of those behind it; it keeps the first that are
+    right in a row, and the next step begins behind them.
+    """
+    left = list(request.rows[DECODE])
+    while left:
+        right = 0
+        while right < min(len(config.chances), len(left) - 1):
+            if luck[left[1 + right]] >= config.chances[right]:
+                break
+            right += 1
+        request.steps.append(left[: 1 + config.drafts])
+        request.kept.append(1 + right)
+        left = left[1 + right :]
 
 
 def static_passes(requests: list[Request], config: Config) -> list[Pass]:
@@ -81,7 +112,7 @@ def static_passes(requests: list[Request], config: Config) -> list[Pass]:
         if config.phase in ("prefill", "all"):
             add_prompts(passes, slots, config)
         if config.phase in ("decode", "all"):
-            longest = max(len(r.rows[DECODE]) for r in slots if r is not None)
+            longest = max(len(r.steps) for r in slots if r is not None)
             for nth in range(longest):
                 add_decode_step(passes, slots, [nth] * len(slots), config)
     return passes
@@ -102,7 +133,7 @@ def refill_passes(requests: list[Request], config: Config) -> list[Pass]:
         for slot, request in enumerate(slots):
             if request is not None:
                 done[slot] += 1
-                if done[slot] == len(request.rows[DECODE]):
+                if done[slot] == len(request.steps):
                     slots[slot] = None
 
 
@@ -127,7 +158,7 @@ def admit(
         add_pass(passes, ENCODE, admitted, config)
         add_prompts(passes, admitted, config)
     for slot, request in enumerate(slots):
-        if request is not None and not request.rows[DECODE]:
+        if request is not None and not request.steps:
             slots[slot] = None
 
 
@@ -163,11 +194,11 @@ def add_prompts(passes: list[Pass], members: list[Request | None], config: Confi
 def add_decode_step(
     passes: list[Pass], slots: list[Request | None], nth: list[int], config: Config
 ) -> None:
-    """One pass with the nth[slot]-th decode token of every slot's request that has one."""
-    parts = [
-        Part(request, slot % config.gpus, [request.rows[DECODE][nth[slot]]])
-        for slot, request in enumerate(slots)
-        if request is not None and nth[slot] < len(request.rows[DECODE])
-    ]
+    """One pass with the nth[slot]-th decode step of every slot's request that has one."""
+    parts = []
+    for slot, request in enumerate(slots):
+        if request is not None and nth[slot] < len(request.steps):
+            rows, kept = request.steps[nth[slot]], request.kept[nth[slot]]
+            parts.append(Part(request, slot % config.gpus, rows, len(rows) - kept))
     if parts:
         passes.append(Pass(len(passes), DECODE, parts))

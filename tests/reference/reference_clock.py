@@ -271,8 +271,9 @@ class Clock:
                 cached += max(positions) + 1
             else:
                 assert one.phase == DECODE
-                context += sum(reach)
-                cached += sum(reach)
+                context += sum(reach)  # those that are read by some token of the request
+                most = len(positions) - 1 + (window or positions[-1] + 1)
+                cached += min(positions[-1] + 1, most)
         return context, cached
 
     def source_ns(self, layer: Layer, one: Pass, g: int) -> int:

@@ -355,6 +355,16 @@ HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "
 
 
 @st.composite
+def speculating_cases(draw: st.DrawFn) -> Case:
+    """Cases whose decode steps verify drafts, half of them with misses read from storage."""
+    case = draw(storage_cases() if draw(st.booleans()) else cases())
+    chances = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=4))
+    width = draw(st.integers(1, 2))
+    config = replace(case.config, chances=tuple(chances), drafts=width * len(chances))
+    return replace(case, config=config)
+
+
+@st.composite
 def storage_cases(draw: st.DrawFn) -> Case:
     """Cases whose host memory does not hold all experts."""
     case = draw(cases())

@@ -27,6 +27,7 @@ from moesim.trace import RoutingTrace, TraceMetadata
 from moesim.workload.batching import registry as batchings
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
+from moesim.workload.speculation import Tree, speculated
 
 from .prices import ToyCostModel
 from .reference_placement import physical
@@ -42,6 +43,14 @@ def engine_case(case: Case) -> EngineCase:
     )
     trace = engine_trace(case, model)
     requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
+    if config.drafts:
+        chosen: dict[str, Any] = {
+            "num_speculative_tokens": len(config.chances),
+            "width": config.drafts // len(config.chances),
+            "acceptance": tuple(percent(chance) for chance in config.chances),
+        }
+        tree = Tree(**chosen)
+        requests = speculated(requests, trace, tree, config.seed)
     batching = batchings.get(config.batching)(batch_size=config.batch_size)
     gating_choices: dict[str, Any] = {}
     if config.gating in ("static", "tutel"):

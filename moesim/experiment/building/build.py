@@ -18,6 +18,7 @@ from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.slots import check_loads, slots_of_run
+from moesim.experiment.building.speculation import drafter_of, requests_of
 from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.building.variants import with_best_variant, with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
@@ -30,6 +31,7 @@ from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
+from moesim.model.drafting import with_drafter
 from moesim.model.slicing import (
     sliced,
     with_host_layers,
@@ -38,7 +40,6 @@ from moesim.model.slicing import (
 )
 from moesim.trace import RoutingTrace
 from moesim.workload.context import at_context
-from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import first_passes
 
@@ -175,7 +176,8 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         trace = at_context(trace, experiment.workload.context)
     model = _model_of(experiment, trace, layout)
     batching, prefill = experiment.workload.batching, experiment.workload.prefill
-    requests = Requests.of(trace, experiment.workload.phase, experiment.workload.requests)
+    requests, drafter = requests_of(experiment, trace), drafter_of(experiment, model)
+    model = with_drafter(model, drafter) if drafter else model
     passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
     seats = batching.seats(requests)
     return Case(
@@ -204,6 +206,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         prefetch=experiment.experts.prefetch,
         host_start_ns=hardware.host.layer_start_ns,
         bandwidths=_bandwidths(hardware, software, layout),
+        drafter=drafter,
     )
 
 

@@ -21,6 +21,7 @@ from moesim.model import load_model
 from moesim.model.chosen import with_experts_in as variant_name
 from moesim.model.slicing import unsliced_experts
 from moesim.placement.plan import PlanFile, read_plan
+from moesim.workload.speculation import Draft, Mtp
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -533,6 +534,37 @@ def energy_of_whole_layers(experiment: Experiment, model: ModelSpec | None) -> C
     return Conflict(("energy", "cost.electricity", "host_layers"), what)
 
 
+def drafts_of_decode_steps(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Drafts are verified by decode steps that are known beforehand."""
+    del model
+    workload = experiment.workload
+    if workload.speculative is None:
+        return None
+    if workload.phase not in ("decode", "all"):
+        what = f"drafts are verified in decode steps, and phase '{workload.phase}' has none"
+        return Conflict(("workload.speculative", "workload.phase"), f"{what}; leave it out")
+    if workload.batching.reads_clock:
+        kind = kind_of(type(workload.batching))
+        what = f"does not go together with '{kind}', which says during the run who decodes, yet"
+        return Conflict(("workload.speculative", "workload.batching"), f"{what}; write static")
+    return None
+
+
+def what_drafts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A model has the layer that drafts, or a dense one beside it does."""
+    asked = experiment.workload.speculative
+    if isinstance(asked, Mtp) and model is not None and not model.mtp_layers:
+        what = f"{model.name} has no MTP layer; write ngram, or draft with a smaller model"
+        return Conflict(("workload.speculative.kind", "model"), what)
+    if not isinstance(asked, Draft):
+        return None
+    smaller = loaded("model", asked.model, experiment.folders)
+    if smaller is None or not smaller.moe_layers:
+        return None
+    what = f"{smaller.name} has experts, and which of them its drafts need is not known"
+    return Conflict(("workload.speculative.model",), f"{what}; name a dense model")
+
+
 RULES: tuple[Rule, ...] = (
     batched_rows_are_equal,
     graph_needs_a_fixed_course,
@@ -561,6 +593,8 @@ RULES: tuple[Rule, ...] = (
     replicas_need_uneven_splits,
     prices_that_say_something,
     energy_of_whole_layers,
+    drafts_of_decode_steps,
+    what_drafts,
 )
 
 

@@ -27,6 +27,7 @@ from moesim.metrics.energy import Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
 from moesim.results.overwrite import check_folder, check_no_input
@@ -164,6 +165,12 @@ def bill_of(experiment: Experiment, built: Built) -> Bill:
     return Bill(built.hardware, experiment.energy, experiment.cost)
 
 
+def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:
+    """What the numbers of a run that verifies drafts rest on."""
+    asked = experiment.workload.speculative
+    return {"speculation_notes": asked.notes()} if asked is not None and asked.drafts else {}
+
+
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     """The same run without its prefetches, if it has any, for comparison."""
     if not prefetches(case):
@@ -176,12 +183,13 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
 def _clock_keys(case: Case) -> tuple[str, ...]:
     """What the clock says of a run of ``case``."""
     forms, storage = case.forms, () if case.host_cache is None else STORAGE_KEYS
+    speculation = () if case.schedule.kept is None else SPECULATION_KEYS
     return (
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
         "hits", "late", "misses", *form_keys(forms),
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-        "cpu_wait_ms", *storage, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
+        "cpu_wait_ms", *storage, *speculation, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
         "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
         "max_load", "average_max_load", "balancedness", "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
@@ -198,7 +206,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
         "status": "out_of_memory",
         "reason": reason,
         "engine": engine.name,
-        "tokens": len(schedule.rows),
+        "tokens": int(schedule.output_tokens().sum()),
         "steps": schedule.passes,
         "layer_steps": None,
         **dict.fromkeys(_clock_keys(built.case)),
@@ -244,6 +252,7 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         **built.routing,
         **({"host_notes": assumed} if assumed else {}),
         **bill_of(experiment, built).notes(),
+        **_speculation_notes(experiment),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
         "execution": built.case.execution,

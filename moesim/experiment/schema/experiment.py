@@ -40,6 +40,7 @@ from moesim.trace.transforms.base import Transform
 from moesim.workload.batching import registry as batchings
 from moesim.workload.batching.base import Batching
 from moesim.workload.prefill import Prefill
+from moesim.workload.speculation import Speculation
 
 NO_TRACE = "auto"
 
@@ -74,6 +75,11 @@ class Workload(Params):
     )
     prefill: Prefill = Field(
         default=Prefill(), description="How prompts are cut, and where their experts go."
+    )
+    speculative: Speculation | None = Field(
+        default=None,
+        discriminator="kind",
+        description="Drafts that decode steps verify (docs/speculation.md).",
     )
 
 

@@ -1,0 +1,165 @@
+"""Speculation: several tokens of one request in a pass, drafted before and verified there."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.config.units import Percent
+from moesim.trace.routing import RoutingTrace
+from moesim.workload.requests import Requests
+from moesim.workload.schedule import Ints
+
+STREAM = zlib.crc32(b"speculative.acceptance")
+REJECTED = (
+    "the trace was recorded without speculation: drafts that are rejected go to the experts of the"
+    " tokens that came in their places, so drafts that went astray may need others, and more"
+)
+OWN_TIME = "drafting is priced by the bytes that it reads, without attention and launches"
+FREE = "drafting is taken to cost nothing"
+
+
+class _Speculation(Params):
+    num_speculative_tokens: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Drafts that follow one another, which a pass verifies beside the token that "
+        "it would decode anyway; 0: no speculation.",
+    )
+    acceptance: Percent | Annotated[tuple[Percent, ...], Field(min_length=1)] = Field(
+        default=0.8,
+        description="The chance that a draft is right where those before it were; or a list, the "
+        "n-th of the n-th draft, the last of all that follow.",
+    )
+
+    @property
+    def drafts(self) -> int:
+        """Drafts that a pass verifies of a request."""
+        return self.num_speculative_tokens
+
+    def chances(self) -> NDArray[np.float64]:
+        """Of the drafts that follow one another, float64[num_speculative_tokens]."""
+        given = np.atleast_1d(np.array(self.acceptance, np.float64))
+        last = len(given) - 1
+        places = np.minimum(np.arange(self.num_speculative_tokens), last)
+        return np.asarray(given[places], np.float64)
+
+    def notes(self) -> list[str]:
+        """What the numbers rest on."""
+        return [REJECTED, FREE]
+
+
+class Ngram(_Speculation):
+    """Drafts are looked up in what was said before: free."""
+
+    kind: Literal["ngram"] = "ngram"
+
+
+class Mtp(_Speculation):
+    """Drafts come from the model's own layer for further tokens (multi-token prediction), which
+    runs once a draft, its experts resident.
+    """
+
+    kind: Literal["mtp"] = "mtp"
+
+    def notes(self) -> list[str]:
+        """See above."""
+        return [REJECTED, f"{OWN_TIME}, of the model's MTP layer and its head"]
+
+
+class Draft(_Speculation):
+    """Drafts come from a smaller model beside, which runs once a draft."""
+
+    kind: Literal["draft"] = "draft"
+    model: str = Field(min_length=1, description="The smaller model, by name or path.")
+
+    def notes(self) -> list[str]:
+        """See above."""
+        return [REJECTED, f"{OWN_TIME}, of '{self.model}'"]
+
+
+class Tree(_Speculation):
+    """Drafts of several alternatives for each of the next tokens, of which one may be right."""
+
+    kind: Literal["tree"] = "tree"
+    width: int = Field(default=2, ge=1, le=64, description="Alternatives for each token.")
+
+    @property
+    def drafts(self) -> int:
+        """All alternatives."""
+        return self.width * self.num_speculative_tokens
+
+
+Speculation = Ngram | Mtp | Draft | Tree
+
+
+def speculated(
+    requests: Requests, trace: RoutingTrace, speculation: Speculation, seed: int
+) -> Requests:
+    """``requests`` whose decode steps verify drafts.
+
+    The step that decodes token i of a request has the rows of i and of as many after it as there
+    are drafts, none beyond the request's last. The first so many of them as are accepted in a row
+    are kept, and the next step begins behind these. Whether the draft of a token is right is one
+    uniform number of that token of the trace, so that other settings meet the same luck.
+    """
+    chances, drafts = speculation.chances(), speculation.drafts
+    luck = np.random.default_rng([seed, STREAM]).random(trace.tokens)
+    decode = np.flatnonzero(requests.decode_index >= 0)
+    first = decode[requests.decode_index[decode] == 0]  # of each request that decodes
+    owner, left = requests.request[first], requests.decode_tokens[requests.request[first]]
+    at, found, step = first.copy(), [], 0
+    steps = np.zeros_like(requests.decode_tokens)
+    while len(at):
+        kept = 1 + _accepted(luck, requests.rows, at, left, chances)
+        found.append((at, np.minimum(1 + drafts, left), kept, np.full(len(at), step)))
+        steps[owner] += 1
+        at, left, step = at + kept, left - kept, step + 1
+        goes_on = left > 0
+        at, left, owner = at[goes_on], left[goes_on], owner[goes_on]
+    return _with_steps(requests, found, steps)
+
+
+def _accepted(
+    luck: NDArray[np.float64], rows: Ints, at: Ints, left: Ints, chances: NDArray[np.float64]
+) -> Ints:
+    """How many drafts behind each place ``at`` are right in a row, at most what is ``left``."""
+    places = at[:, None] + 1 + np.arange(len(chances))
+    there = np.arange(len(chances)) < left[:, None] - 1
+    right = there & (luck[rows[np.where(there, places, 0)]] < chances)
+    accepted: Ints = np.cumprod(right, axis=1).sum(axis=1)
+    return accepted
+
+
+def _with_steps(
+    requests: Requests, found: list[tuple[Ints, Ints, Ints, Ints]], steps: Ints
+) -> Requests:
+    """``requests`` with the decode steps ``found``: place of the first row, rows, kept ones and
+    number of each.
+    """
+    if not found:
+        return requests
+    at, count, kept, step = (np.concatenate(part) for part in zip(*found, strict=True))
+    begins = np.cumsum(count) - count
+    offset = np.arange(int(count.sum())) - np.repeat(begins, count)
+    prompt = np.flatnonzero(requests.decode_index < 0)
+    place = np.concatenate((prompt, np.repeat(at, count) + offset))
+    index = np.concatenate((np.full(len(prompt), -1), np.repeat(step, count)))
+    keeps = np.concatenate((np.ones(len(prompt), bool), offset < np.repeat(kept, count)))
+    order = np.lexsort((place, index, requests.request[place]))
+    place = place[order]
+    return replace(
+        requests,
+        rows=requests.rows[place],
+        request=requests.request[place],
+        decode_index=index[order],
+        decode_tokens=steps,
+        kept=keeps[order],
+    )
