@@ -93,6 +93,12 @@ class Summary(Shape):
     speculation_notes: list[str] | None = None
     routing_notes: list[str] | None = None
     routing_by_layer: list[RoutingRow] | None = None
+    choice_shares: Numbers | None = None
+    gate_weight_shares: Numbers | None = None
+    gate_weight_shares_by_layer: list[Numbers] | None = None
+    slots_by_variant: Numbers | None = None
+    quality: Numbers | None = None
+    quality_notes: list[str] | None = None
     __pydantic_extra__: Numbers
 
 

@@ -20,7 +20,7 @@ PARQUET, CSV = "points.parquet", "points.csv"
 TEXTS = (
     "status", "reason", "name", "engine", "engine_reason", "execution", "block", "of",
     "slots_by_layer", "stages", "model_notes", "host_notes", "energy_notes", "speculation_notes",
-    "routing_notes", "routing_by_layer",
+    "routing_notes", "routing_by_layer", "gate_weight_shares_by_layer", "quality_notes",
 )  # fmt: skip
 """What a summary's columns may end with that hold texts."""
 MEASURED = ("engine_wall_s",)

@@ -23,6 +23,7 @@ from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.building.variants import with_best_variant, with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.quality import QualityTable, read_quality
 from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
@@ -55,6 +56,7 @@ class Built:
     inputs: Inputs
     routing: dict[str, Any] = field(default_factory=dict)
     """What the experiment's ``routing`` loses, for the summary."""
+    quality: QualityTable | None = None
 
     @property
     def limit_bytes(self) -> int:
@@ -139,7 +141,8 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     residences = residences_of(case)
     case = replace(case, host_cache=_host_cache(experiment, case, hardware))
     lost = transformed_of(experiment).summary() if experiment.routing else {}
-    return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost)
+    quality = read_quality(experiment)
+    return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost, quality)
 
 
 def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -> HostCache | None:

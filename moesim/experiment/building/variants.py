@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.slots import bytes_beside
 from moesim.experiment.loading.names import needed
@@ -51,8 +52,8 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     every = _bytes_of_run(case, room, limit_bytes)
     slots = np.stack(
         [
-            _slots(case, one, model.moe_layers, every)
-            for (_, one), model in zip(room.variants.named, models, strict=True)
+            _slots(case, capacity, model.moe_layers, every)
+            for capacity, model in zip(room.variants.capacities, models, strict=True)
         ]
     )
     variants = Variants(
@@ -78,13 +79,15 @@ def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     return np.array([int(Fraction(str(room.capacity.amount)) * n * whole) for n in local.tolist()])
 
 
-def _slots(case: Case, variant: Variant, layers: tuple[LayerSpec, ...], every: Ints) -> Ints:
-    """Slots int64[gpus, MoE layers] of a variant with such ``layers``, of ``every`` bytes; at least
-    1, at most the local experts.
+def _slots(
+    case: Case, capacity: ExpertCapacity, layers: tuple[LayerSpec, ...], every: Ints
+) -> Ints:
+    """Slots int64[gpus, MoE layers] of a variant with such ``layers`` and ``capacity``, of
+    ``every`` bytes; at least 1, at most the local experts.
     """
     size = sum(layer.moe.expert.bytes for layer in layers if layer.moe is not None)
-    amount = variant.capacity.amount
-    match variant.capacity.kind:
+    amount = capacity.amount
+    match capacity.kind:
         case "slots":
             slots = np.full(case.gpus, int(amount))
         case "bytes":

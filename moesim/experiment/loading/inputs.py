@@ -17,6 +17,7 @@ from moesim.experiment.loading.names import loaded, needed
 from moesim.experiment.loading.traces import model_of, tell_trace, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.choices.gate_cumulative import GateCumulative
+from moesim.model.chosen import with_experts_in
 from moesim.placement.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def inputs_of(experiments: Iterable[Experiment]) -> Inputs:
         seen: set[tuple[object, ...]] = set()
         for one in experiments:
             plan = one.placement.file if isinstance(one.placement, PlanFile) else None
-            named = (*(getattr(one, key) for key in ("trace", *_CATALOGUED)), plan, one.folders)
+            tables = plan, one.quality, one.experts.variants
+            named = (*(getattr(one, key) for key in ("trace", *_CATALOGUED)), *tables, one.folders)
             parts = foreign_parts(one)
             if named not in seen or parts:
                 _tell_inputs(one, plan)
@@ -59,8 +61,15 @@ def still(inputs: Inputs, experiment: Experiment) -> Inputs:
 def _tell_inputs(experiment: Experiment, plan: str | None) -> None:
     for key in _CATALOGUED:
         needed(key, getattr(experiment, key), experiment.folders)
+    if experiment.experts.variants is not None:
+        for _, variant in experiment.experts.variants.named:
+            name = with_experts_in(experiment.model, variant.format_name)
+            needed("model", name, experiment.folders)
     tell_trace(experiment)
     tell_components(experiment)
+    if experiment.quality is not None:
+        table = experiment.quality.table
+        tell("quality", table, [file_of(find(table, experiment.folders))])
     if plan is not None:
         tell("plan", plan, [file_of(find(plan, experiment.folders))])
 

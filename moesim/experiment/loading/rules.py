@@ -11,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded
+from moesim.experiment.loading.quality import read_quality
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import load_software
@@ -382,6 +383,8 @@ def _beside_variants(experiment: Experiment, model: ModelSpec | None) -> dict[st
         and through != "cache"
         and "with prompts through the caches; write cache",
         "placement": spare > 0 and "without replicas yet",
+        "workload.speculative": experiment.workload.speculative is not None
+        and "without drafts yet; leave speculative out",
     }
 
 
@@ -565,7 +568,18 @@ def what_drafts(experiment: Experiment, model: ModelSpec | None) -> Conflict | N
     return Conflict(("workload.speculative.model",), f"{what}; name a dense model")
 
 
+def quality_is_a_table(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """The table of answers' quality can be read."""
+    del model
+    try:
+        read_quality(experiment)
+    except InputError as error:
+        return Conflict(("quality.table", "quality"), "; ".join(map(str, error.problems)))
+    return None
+
+
 RULES: tuple[Rule, ...] = (
+    quality_is_a_table,
     batched_rows_are_equal,
     graph_needs_a_fixed_course,
     encoder_for_encode,

@@ -16,6 +16,7 @@ from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.loading.inputs import inputs_of
 from moesim.experiment.loading.names import read_once
+from moesim.experiment.loading.quality import quality_of
 from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.running.cache import cache_folder, reused_or
 from moesim.experiment.running.engines import Engine, engine_of
@@ -136,6 +137,7 @@ def _played(
     built.footprint.in_flight(outcome.counts.largest_copy(case))
     numbers = summary(case, outcome, experiment.warm_up, bill_of(experiment, built))
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
+    numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
     tables: dict[str, Any] = {
@@ -211,6 +213,7 @@ def _does_not_fit(experiment: Experiment, built: Built, engine: Engine, reason: 
         "layer_steps": None,
         **dict.fromkeys(_clock_keys(built.case)),
         **dict.fromkeys(bill_of(experiment, built).keys),
+        **({"quality": None} if built.quality is not None else {}),
     }
     memory = memory_table(built.footprint, None, built.limit_bytes)
     return Result(

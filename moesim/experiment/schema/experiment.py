@@ -203,6 +203,16 @@ class Experts(Params):
     )
 
 
+class Quality(Params):
+    """How good answers are, as the user measured it."""
+
+    table: str = Field(
+        min_length=1,
+        description="A CSV file with the columns lowered_share (the share of gate weight in a worse"
+        " format, 0 to 1, ascending) and perplexity, or another number under its own name.",
+    )
+
+
 def _name_or_base(schema: dict[str, Any]) -> None:
     """``model``: a name, or a base with a format."""
     name = {key: schema.pop(key) for key in ("type", "minLength")}
@@ -299,6 +309,11 @@ class Experiment(Params):
         default=None,
         description="Joules a token, and grams of CO2: what the machine's parts draw, where it is "
         "not what its files say; '{}' takes these (docs/energy.md).",
+    )
+    quality: Quality | None = Field(
+        default=None,
+        description="What a lower format does to answers, by a table of your own; 'moesim plot' "
+        "then draws speed against it (docs/variants.md).",
     )
     cost: PriceList | None = Field(
         default=None, description="Dollars a million tokens, by these prices (docs/energy.md)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -24,15 +25,16 @@ class Variant(Params):
     group: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Inputs that share a scale, of integer formats: 32, 64 or 128."
     )
-    capacity: Capacity = Field(
+    capacity: Capacity | None = Field(
+        default=None,
         description="Its part of experts.capacity ('30 %'), or its own slots ('8 slots/layer') or "
-        "bytes ('2 GiB') on each GPU."
+        "bytes ('2 GiB') on each GPU; one may leave it out, and has the rest of 100 %.",
     )
 
     @field_validator("capacity")
     @classmethod
-    def _a_part(cls, capacity: ExpertCapacity) -> ExpertCapacity:
-        if capacity.kind in ("auto", "all"):
+    def _a_part(cls, capacity: ExpertCapacity | None) -> ExpertCapacity | None:
+        if capacity is not None and capacity.kind in ("auto", "all"):
             what = "is no part of experts.capacity"
             raise ValueError(f"'{capacity}' {what}: write '30 %', '8 slots/layer' or '2 GiB'")
         return capacity
@@ -54,10 +56,27 @@ class VariantsOfExperts(Params):
 
     @model_validator(mode="after")
     def _parts_of_one(self) -> VariantsOfExperts:
-        parts = [one.capacity for _, one in self.named if one.capacity.kind == "fraction"]
-        if sum(part.amount for part in parts) > 1 + 1e-9:
+        parts = [one.capacity for _, one in self.named]
+        if parts.count(None) > 1:
+            raise ValueError("only one variant has the rest of experts.capacity; write the others")
+        if None in parts and any(part and part.kind != "fraction" for part in parts):
+            raise ValueError("a variant has the rest where the others are parts, as in '70 %'")
+        if self._shared_out > 1 or (None in parts and self._shared_out == 1):
             raise ValueError("the parts of experts.capacity are more than 100 % together")
         return self
+
+    @property
+    def _shared_out(self) -> Fraction:
+        """The parts of experts.capacity that are written, together."""
+        parts = [one.capacity for _, one in self.named]
+        written = (part.amount for part in parts if part and part.kind == "fraction")
+        return sum(map(Fraction, map(str, written)), start=Fraction(0))
+
+    @property
+    def capacities(self) -> tuple[ExpertCapacity, ...]:
+        """Those of all variants, the best first."""
+        rest = ExpertCapacity("fraction", float(1 - self._shared_out))
+        return tuple(one.capacity or rest for _, one in self.named)
 
     @property
     def named(self) -> tuple[tuple[str, Variant], ...]:

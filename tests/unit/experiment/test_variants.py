@@ -86,6 +86,13 @@ def test_parts_of_a_capacity_are_parts_of_its_bytes() -> None:
     assert built.case.variants.slots[:, 0].tolist() == [[one] * 24 for one in expected]
 
 
+def test_one_variant_may_have_the_rest() -> None:
+    written = {"high": {"capacity": "70 %"}, "low": {"format": "q2_k", "capacity": "30 %"}}
+    rest = {"high": {"capacity": "70 %"}, "low": {"format": "q2_k"}}
+    slots = [build(experiment(variants=one)).case.variants for one in (written, rest)]
+    assert [one.slots.tolist() for one in slots if one] == [slots[0].slots.tolist()] * 2  # type: ignore[union-attr]
+
+
 def test_a_low_variant_that_is_all_there_is_resident_from_the_start() -> None:
     """Nothing but the high variant is ever loaded."""
     low = {**LOW, "capacity": "32 slots/layer"}
@@ -156,6 +163,8 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
         ({"variants": {"high": HIGH, "low": {**LOW, "format": None, "group": 64}}}, "is of a form"),
         ({"variants": {"high": HIGH}}, "low"),
         ({"variants": {"high": {"capacity": "auto"}, "low": LOW}}, "no part of experts.capacity"),
+        ({"variants": {"high": {}, "low": {"format": "q2_k"}}}, "only one variant has the rest"),
+        ({"variants": {"high": HIGH, "low": {"format": "q2_k"}}}, "where the others are parts"),
         (
             {"variants": {"high": {"capacity": "80 %"}, "low": {"capacity": "30 %"}}},
             "more than 100 % together",

@@ -1,0 +1,64 @@
+"""A user's table of what lower formats do to answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.running.run import run
+
+BASE: dict[str, Any] = {
+    "model": "gpt-oss-20b",
+    "hardware": "rtx-4090",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 1},
+    "records": "summary",
+    "experts": {
+        "capacity": "12 slots/layer",
+        "variants": {"high": {"capacity": "50 %"}, "low": {"format": "q2_k"}},
+        "choose": {"kind": "gate_cumulative", "beyond": "low"},
+    },
+}
+
+
+def played(folder: Path, text: str) -> dict[str, Any]:
+    table = folder / "mine.csv"
+    table.write_text(text)
+    return run({**BASE, "quality": {"table": str(table)}}).summary
+
+
+def test_it_is_read_in_a_straight_line(tmp_path: Path) -> None:
+    summary = played(tmp_path, "lowered_share, perplexity\n0,5\n1,9\n")
+    assert 0 < summary["lowered_share"] < 1
+    assert summary["quality"] == {"perplexity": 5 + 4 * summary["lowered_share"]}
+    assert "quality_notes" not in summary
+
+
+def test_beyond_its_rows_it_says_nothing(tmp_path: Path) -> None:
+    summary = played(tmp_path, "lowered_share,accuracy\n0,0.7\n0.01,0.6\n")
+    assert summary["quality"] == {"accuracy": None}
+    assert "ends before the run's" in summary["quality_notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mine.csv:1: begins with"),
+        ("share,perplexity\n0,5", "mine.csv:1: begins with 'share,perplexity'"),
+        ("lowered_share,x\n", "has no rows"),
+        ("lowered_share,x\n0,5\n2,6", "mine.csv:3: '2,6' is no share"),
+        ("lowered_share,x\n0,five", "mine.csv:2: '0,five' is no share"),
+        ("lowered_share,x\n0.5,5\n0.5,6", "mine.csv:3: share 0.5 does not follow"),
+    ],
+)
+def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        played(tmp_path, text)
+
+
+def test_a_table_has_to_be_there() -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        run({**BASE, "quality": {"table": "nowhere.csv"}})
