@@ -2,7 +2,8 @@
 
     python scripts/systems_pages.py [NAME ...]
 
-Without names all are run; of the others the pages stay, and the table takes what it says of them.
+Without names all are run; of the others the pages stay, and their rows of the table. Results in
+the folder MOESIM_CACHE are used again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from moesim.config.files import write_whole
+from moesim.experiment.running.cache import cache_folder
 from moesim.report.systems import overview, page, save
 from moesim.reproduce.systems import Found, load_system, run_system, system_names
 
@@ -43,7 +45,8 @@ def write_overview(results: dict[str, Found]) -> None:
 def main() -> None:
     """Run the named systems, or all."""
     runs = [name for name in system_names() if load_system(name).runs]
-    results = {name: run_system(name) for name in sys.argv[1:] or runs}
+    kept = cache_folder(None)
+    results = {name: run_system(name, cache=kept) for name in sys.argv[1:] or runs}
     for found in results.values():
         write_page(found)
     write_overview(results)

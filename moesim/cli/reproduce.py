@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from moesim.cli.app import app, examples, terminal
+from moesim.cli.app import Cache, app, examples, terminal
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 if TYPE_CHECKING:
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from moesim.reproduce.systems.run import Found
 
 STUDY, ALL = "reference-study", "systems"
+
+
+class Options(NamedTuple):
+    """How systems are run."""
+
+    overrides: Sequence[str]
+    quick: bool
+    jobs: int
+    cache: str | None
 
 
 @app.command(
@@ -52,6 +61,7 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="Of systems: short runs, for a first look.")
     ] = False,
+    cache: Cache = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes at the same time.")
     ] = 1,
@@ -79,9 +89,10 @@ def reproduce(
     if name == STUDY:
         _reference_study(out, overrides or (), jobs)
     elif name == ALL:
-        _systems([one for one in system_names() if load_system(one).runs], out, quick, jobs)
+        names = [one for one in system_names() if load_system(one).runs]
+        _systems(names, out, Options(overrides or (), quick, jobs, cache))
     else:
-        _system(name, out, overrides or (), quick, jobs)
+        _system(name, out, Options(overrides or (), quick, jobs, cache))
 
 
 def _reference_study(out: Path, overrides: Sequence[str], jobs: int) -> None:
@@ -103,18 +114,25 @@ def _reference_study(out: Path, overrides: Sequence[str], jobs: int) -> None:
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")
 
 
-def _system(name: str, out: Path, overrides: Sequence[str], quick: bool, jobs: int) -> Found:
+def _system(name: str, out: Path, options: Options) -> Found:
     """Run the system ``name`` into ``out``, and print what came of it."""
     from moesim.config.errors import writing
+    from moesim.experiment.running.cache import cache_folder
     from moesim.report.systems import given_table, laws_table, write_system
     from moesim.report.systems.tables import terminal_table
     from moesim.reproduce.systems import run_system
     from moesim.results import check_new_folder
 
     check_new_folder(out)
+    how: dict[str, Any] = {
+        "overrides": options.overrides,
+        "reduced": options.quick,
+        "jobs": options.jobs,
+    }
+    kept = cache_folder(options.cache)
     stopped = f"stopped; it starts anew: remove {out}, or name another folder"
     with leave_at_ctrl_c(stopped), progress_bar() as progress:
-        found = run_system(name, overrides=overrides, reduced=quick, jobs=jobs, progress=progress)
+        found = run_system(name, **how, cache=kept, progress=progress)
     with writing(out):
         write_system(found, out)
     held, beside = laws_table(found), given_table(found)
@@ -126,7 +144,7 @@ def _system(name: str, out: Path, overrides: Sequence[str], quick: bool, jobs: i
     return found
 
 
-def _systems(names: Sequence[str], out: Path, quick: bool, jobs: int) -> None:
+def _systems(names: Sequence[str], out: Path, options: Options) -> None:
     """Run all of ``names``, each into its folder in ``out``, and write the table over all."""
     from moesim.config.files import write_whole
     from moesim.report.systems import overview
@@ -134,7 +152,7 @@ def _systems(names: Sequence[str], out: Path, quick: bool, jobs: int) -> None:
     from moesim.results import check_new_folder
 
     check_new_folder(out)
-    results = {name: _system(name, out / name, (), quick, jobs) for name in names}
+    results = {name: _system(name, out / name, options) for name in names}
     systems = {name: load_system(name) for name in system_names()}
     write_whole(out / "systems.md", overview(systems, results) + "\n")
     typer.echo(f"table:   {out}/systems.md")

@@ -55,6 +55,7 @@ def _lines(one: Figure, series: dict[str, list[float]], axes: Axes) -> None:
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     for (name, values), (colour, marker) in zip(series.items(), styles, strict=False):
         axes.plot(one.values, values, color=colour, marker=marker, label=name)
+    axes.set_xticks(list(one.values), [f"{value:g}" for value in one.values])
 
 
 def _bars(one: Figure, series: dict[str, list[float]], axes: Axes) -> None:

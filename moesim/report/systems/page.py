@@ -75,10 +75,11 @@ def overview(systems: Mapping[str, System], results: Mapping[str, Found]) -> str
 
 
 def _overview(name: str, system: System, found: Found | None) -> dict[str, str]:
-    head = {"system": f"[{system.title}]({name}.md)", "concepts": ", ".join(system.concepts)}
+    head = {"system": system.title, "concepts": ", ".join(system.concepts)}
     if found is None:
         missing = f"not yet: moesim lacks {system.missing}"
         return {**head, "laws": "-", "published": "-", "verdict": missing}
+    head["system"] = f"[{system.title}]({name}.md)"
     count = tally(found)
     held = f"{count['laws'] - count['broken']} of {count['laws']}"
     judged = count["agrees"] + count["misses"]

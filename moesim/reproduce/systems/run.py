@@ -32,12 +32,20 @@ class PointWork:
 
     experiment: Path
     overrides: tuple[str, ...]
+    cache: Path | None = None
+
+    def check(self) -> None:
+        """Raise an InputError for bad settings."""
+        from moesim.experiment.loading.resolve import load_experiment
+
+        load_experiment(self.experiment, self.overrides, alone=True)
 
     def __call__(self) -> Numbers:
         """Its numbers."""
         from moesim.experiment.running.run import run
 
-        return numbers_of(run(self.experiment, overrides=self.overrides, records="summary").summary)
+        options: dict[str, Any] = {"records": "summary", "cache": self.cache}
+        return numbers_of(run(self.experiment, overrides=self.overrides, **options).summary)
 
 
 def run_system(
@@ -46,12 +54,14 @@ def run_system(
     overrides: Sequence[str] = (),
     reduced: bool = False,
     jobs: int = 1,
+    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Found:
     """The numbers of every point of ``name``, a shipped system or the file of a record.
 
-    ``overrides``: of every point, as ``--set`` takes them; ``reduced``: quick runs. InputError for
-    an unknown name, bad settings, and a system whose mechanism is missing.
+    ``overrides``: of every point, as ``--set`` takes them; ``reduced``: quick runs; ``cache``: a
+    folder of results that are used again where nothing has changed. InputError for an unknown name,
+    bad settings, and a system whose mechanism is missing.
     """
     system, folders = load_system(name), lookup_folders(record_of(name))
     if not system.runs:
@@ -60,7 +70,11 @@ def run_system(
     for runs in system.runs:
         shared = (*(runs.reduced if reduced else ()), *overrides)
         file = find(runs.experiment, folders)
-        works |= {point: PointWork(file, (*own, *shared)) for point, own in runs.points.items()}
+        works |= {
+            point: PointWork(file, (*own, *shared), cache) for point, own in runs.points.items()
+        }
+    for work in works.values():
+        work.check()
     with mapping(jobs, len(works), progress) as mapped:
         numbers = mapped(list(works.values()))
     return Found(name, system, dict(zip(works, numbers, strict=True)))

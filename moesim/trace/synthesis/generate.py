@@ -11,7 +11,7 @@ from moesim.trace.synthesis.planning import PHASES, Request, generator, plan
 from moesim.trace.synthesis.room import check_room
 from moesim.trace.synthesis.tables import Tables, tables_of
 
-_WEIGHT_STREAM, _FIRST_PART = 1, 2
+_WEIGHT_STREAM, _FIRST_PART, _PREDICTION_STREAM = 1, 2, 1 << 20
 """Streams of random numbers; 0 is the plan's."""
 RECORDER = "moesim trace synthesize"
 
@@ -44,7 +44,7 @@ def synthesize(
         position=np.concatenate([position for position, _ in columns]),
         phase=np.concatenate([phase for _, phase in columns]),
         gate_weights=_gate_weights(parameters, ids),
-        predicted_ids=None,
+        predicted_ids=_predicted(parameters, ids),
         metadata=_metadata(parameters, planned),
     )
 
@@ -100,6 +100,17 @@ def _gate_weights(
     drawn *= given.total / drawn.sum(axis=2, keepdims=True)
     weights = -np.sort(-drawn, axis=2)
     return np.where(ids == NO_EXPERT, 0, weights).astype(np.float16)
+
+
+def _predicted(parameters: SyntheticTrace, ids: NDArray[np.uint16]) -> NDArray[np.uint16] | None:
+    """[tokens, L, k]: the choices, but for wrong ones, which are any other expert."""
+    if parameters.prediction is None:
+        return None
+    random = np.random.default_rng([parameters.seed, 0, _PREDICTION_STREAM])
+    right = random.random(ids.shape) < parameters.prediction.right
+    other = random.integers(1, max(parameters.experts, 2), ids.shape)
+    wrong = ((ids + other) % parameters.experts).astype(np.uint16)
+    return np.where(right | (ids == NO_EXPERT), ids, wrong)
 
 
 def _metadata(parameters: SyntheticTrace, planned: list[Request]) -> TraceMetadata:

@@ -73,6 +73,14 @@ class GateWeights(Params):
     total: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class Prediction(Params):
+    """A recorded look-ahead: each predicted choice is the token's own with probability ``right``,
+    else any other expert.
+    """
+
+    right: Annotated[float, Field(ge=0, le=1)]
+
+
 class SyntheticTrace(Params):
     """A synthetic trace.
 
@@ -93,3 +101,4 @@ class SyntheticTrace(Params):
     domains: Domains = ONE_DOMAIN
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     gate_weights: GateWeights | None = None
+    prediction: Prediction | None = None

@@ -44,6 +44,7 @@ def needed_bytes(parameters: SyntheticTrace, requests: int) -> float:
 
 def _token_bytes(parameters: SyntheticTrace) -> int:
     each = _CHOICE_BYTES + (_WEIGHT_BYTES if parameters.gate_weights else 0)
+    each += _CHOICE_BYTES if parameters.prediction else 0
     return each * len(parameters.moe_layer_ids) * parameters.top_k + _TOKEN_BYTES
 
 

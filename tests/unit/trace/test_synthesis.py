@@ -327,3 +327,20 @@ def test_layers_are_a_range_or_a_list():
     for wrong in ("6-3", "3-", "3-70000", "3 to 6"):
         with pytest.raises(ValidationError):
             layers.validate_python(wrong)
+
+
+def test_a_prediction_is_right_as_often_as_it_says():
+    plain = synthesize(parameters(), requests=40)
+    given = synthesize(parameters(prediction={"right": 0.8}), requests=40)
+    assert plain.predicted_ids is None
+    assert given.predicted_ids is not None
+    assert (given.expert_ids == plain.expert_ids).all()
+    used = given.expert_ids != NO_EXPERT
+    assert (given.predicted_ids[~used] == NO_EXPERT).all()
+    assert given.predicted_ids[used].max() < given.experts
+    right = (given.predicted_ids == given.expert_ids)[used].mean()
+    assert right == pytest.approx(0.8, abs=0.03)
+    all_wrong = synthesize(parameters(prediction={"right": 0.0}), requests=4)
+    assert all_wrong.predicted_ids is not None
+    same = all_wrong.predicted_ids == all_wrong.expert_ids
+    assert not same[all_wrong.expert_ids < NO_EXPERT].any()
