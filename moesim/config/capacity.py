@@ -26,10 +26,10 @@ class ExpertCapacity:
 
     ``amount``: slots for each MoE layer (int), bytes over all layers (int), a share of the GPU's
     own experts (float), or 1: ``all`` of them, resident from the start, or as many as the rest of
-    the GPU's memory holds (``auto``).
+    the GPU's memory holds (``auto``); 0: ``none``, of host memory alone.
     """
 
-    kind: Literal["slots", "bytes", "fraction", "auto", "all"]
+    kind: Literal["slots", "bytes", "fraction", "auto", "all", "none"]
     amount: int | float
 
     def __str__(self) -> str:

@@ -13,8 +13,9 @@ from moesim.memory.policy import CachePolicy
 class HostCache:
     """The ``slots`` of a node's host for experts of all layers, and how what is missing is read:
     each expert in so many ``requests``, by page faults (``mapped``) or directly; a copy may follow
-    the read in chunks of ``chunk`` bytes, else it waits for the whole. Without slots experts are
-    read ``in_place``: into those of the GPU, whose memory is the host's, and nothing is copied.
+    the read in chunks of ``chunk`` bytes, else it waits for the whole. Without slots nothing is
+    kept in host memory; ``in_place``, then: experts are read into the slots of the GPU, whose
+    memory is the host's, and nothing is copied.
     """
 
     slots: int
@@ -22,11 +23,7 @@ class HostCache:
     requests: int = 1
     mapped: bool = False
     chunk: int | None = None
-
-    @property
-    def in_place(self) -> bool:
-        """Whether there is no memory between storage and the slots."""
-        return self.slots == 0
+    in_place: bool = False
 
 
 class Reads(NamedTuple):

@@ -28,7 +28,7 @@ class HostResidency:
         initial: Literal["empty", "most_used"],
     ) -> None:
         self._stream = stream if cache.policy.draws else None
-        self._cache = None if cache.in_place else self._slots(cache, usage, steps, initial)
+        self._cache = self._slots(cache, usage, steps, initial) if cache.slots else None
 
     @staticmethod
     def _slots(

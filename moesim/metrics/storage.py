@@ -27,7 +27,7 @@ def storage_numbers(
     needs = hits + int(by_layer.sum())
     return {
         "host_hits": hits,
-        "host_hit_ratio": hits / needs if needs and not case.in_place else None,
+        "host_hit_ratio": hits / needs if needs and case.host_cache.slots else None,
         "bytes_storage": int(np.sum(by_layer * counts.expert_bytes(case))),
         "storage_wait_ms": charges[WAITING_FOR_STORAGE] / MS,
     }

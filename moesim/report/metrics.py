@@ -152,7 +152,7 @@ def _rank(word: str) -> tuple[int, str, float]:
         capacity = parse_capacity(word)
     except QuantityError:
         return (_WORD, "", 0.0)
-    named = capacity.kind in ("auto", "all")
+    named = capacity.kind in ("auto", "all", "none")
     return (1, "~" + capacity.kind if named else capacity.kind, float(capacity.amount))
 
 

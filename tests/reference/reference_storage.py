@@ -62,7 +62,7 @@ class Host:
         self, step: int, m: int, g: int, expert: Expert, wanted: list[Expert], place: int
     ) -> int | None:
         """When an expert that is not in memory is; None where it is."""
-        if not self.slots:  # nothing is beside the GPU's slots
+        if not self.slots:  # nothing is kept
             return self.read()
         hit = expert in self.resident
         layer = m * len(self.gpus) + g - self.gpus.start

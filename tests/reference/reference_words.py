@@ -168,8 +168,8 @@ class Config:
     beyond: str = "skip"  # skip | low; of resident_else: high too
     use_worse: bool = False
     nodes: int = 1
-    # of a node's host memory; None: it holds all experts, 0: none is beside the GPU's
-    host_slots: int | None = None
+    host_slots: int | None = None  # of a node's host memory; None: it holds all experts
+    one_memory: bool = False  # that of the GPU, if the host has no slots
     host_policy: str = "lru"
     reads: int = 1  # requests that read an expert
     mapped: bool = False
@@ -217,7 +217,7 @@ class Config:
     @property
     def in_place(self) -> bool:
         """Experts are read from storage into the GPU's slots; nothing is copied."""
-        return self.host_slots == 0
+        return self.host_slots == 0 and self.one_memory
 
     def copy_ns(self, model: Model, prices: Prices) -> int:
         """One expert's copy."""

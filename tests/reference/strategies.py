@@ -379,6 +379,7 @@ def storage_cases(draw: st.DrawFn) -> Case:
         sliced=False,
         nodes=draw(st.sampled_from(nodes)),
         host_slots=draw(st.just(0) | st.integers(1, len(model.moe_layers) * model.experts)),
+        one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES)),
         reads=draw(st.integers(1, 3)),
         mapped=draw(st.booleans()),

@@ -144,7 +144,8 @@ def engine_host_cache(config: Config) -> HostCache | None:
     if config.host_slots is None:
         return None
     policy = policies.get(config.host_policy)()
-    return HostCache(config.host_slots, policy, config.reads, config.mapped, config.read_chunk)
+    how = (policy, config.reads, config.mapped, config.read_chunk)
+    return HostCache(config.host_slots, *how, in_place=config.in_place)
 
 
 def engine_prefetch(choices: Prefetch) -> Prefetcher:

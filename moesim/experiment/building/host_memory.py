@@ -37,7 +37,7 @@ def host_cache_of(
             what = "experts on the CPU would have slots of their own in the one memory"
             raise InputError(f"experts.on_cpu: {what}; leave it out")
         _check(hardware, of_all)
-        return HostCache(0, room.policy, room.reads, room.path == "mmap")
+        return HostCache(0, room.policy, room.reads, room.path == "mmap", in_place=True)
     slots = _slots(room, max(sizes), sum(experts), hardware.host_memory_bytes - without.host)
     if slots >= sum(experts):
         return None
@@ -49,6 +49,8 @@ def host_cache_of(
 
 def _slots(room: HostMemory, size: int, experts: int, left: int) -> int:
     match room.capacity.kind:
+        case "none":
+            return 0
         case "bytes":
             slots = int(room.capacity.amount) // size
         case "fraction":

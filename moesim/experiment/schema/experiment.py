@@ -117,7 +117,8 @@ class HostMemory(Params):
     capacity: Capacity = Field(
         default=ExpertCapacity("all", 1),
         description="Room for experts in each node's host memory: bytes ('48 GiB') or a share of "
-        "all experts ('50 %'), 'auto': what else the host has, or 'all': nothing is read.",
+        "all experts ('50 %'), 'auto': what else the host has, 'all': nothing is read, or 'none': "
+        "all that GPUs miss is read.",
     )
     policy: Annotated[CachePolicy, OneOf(cache_policies)] = _default(
         cache_policies, "lru", "Which expert of the host makes room for one that is read."
@@ -133,12 +134,17 @@ class HostMemory(Params):
         "default it waits for the whole.",
     )
 
+    @field_validator("capacity", mode="before")
+    @classmethod
+    def _or_none(cls, capacity: object) -> object:
+        return ExpertCapacity("none", 0) if capacity == "none" else capacity
+
     @field_validator("capacity")
     @classmethod
     def _of_all_layers(cls, capacity: ExpertCapacity) -> ExpertCapacity:
         if capacity.kind == "slots":
             what = "is of a GPU's layers; the host's room is one for all of them"
-            raise ValueError(f"'{capacity}' {what}: write '48 GiB', '50 %', 'auto' or 'all'")
+            raise ValueError(f"'{capacity}' {what}: write '48 GiB', '50 %', 'auto', 'all', 'none'")
         return capacity
 
 

@@ -118,6 +118,35 @@ def test_one_token_of_one_memory_by_hand() -> None:
     assert found["storage_wait_ms"] == pytest.approx(each + 24 * 0.1, rel=0.02)
 
 
+def test_nothing_is_kept_in_host_memory() -> None:
+    """Every miss is read and copied; a copy that follows its read in chunks saves time."""
+    host = {"capacity": "none"}
+    whole, chunks = (
+        run(with_experts(host=host | more), limit_steps=20).summary
+        for more in ({}, {"chunk": "1 MiB"})
+    )
+    assert whole["bytes_storage"] == whole["bytes_h2d"] > 0
+    assert (whole["host_hits"], whole["host_hit_ratio"], whole["host_memory_bytes"]) == (0, None, 0)
+    assert chunks["duration_ms"] < whole["duration_ms"]
+
+
+def test_only_host_memory_may_be_none() -> None:
+    with pytest.raises(InputError, match="'none' is not a capacity"):
+        run(ONE | {"experts": {"capacity": "none"}})
+
+
+def test_memory_behind_cxl_is_nearer_than_a_drive() -> None:
+    near, far = (
+        run(with_experts(host={"capacity": "none"}) | {"hardware": machine}, limit_steps=20).summary
+        for machine in (
+            "{base: rtx-4060-8gb, storage: cxl-ddr5-x8}",
+            "{base: rtx-4060-8gb, storage: nvme-pcie5}",
+        )
+    )
+    assert near["bytes_storage"] == far["bytes_storage"]
+    assert near["storage_wait_ms"] < far["storage_wait_ms"]
+
+
 def curve_of(experiment: dict[str, Any], policy: str, column: str) -> dict[int, float]:
     """By experts that memory has room for."""
     curve = host_curve(experiment, policy=[policy])
