@@ -125,3 +125,19 @@ def parse_percent(text: Any) -> float:
 def format_percent(value: float) -> str:
     """0.25 as ``"25 %"``."""
     return PERCENT.format(value)
+
+
+def parse_percents(value: Any) -> float | tuple[float, ...]:
+    """``"25 %"`` as 0.25, and a list of such as a tuple; a QuantityError for an empty one."""
+    if not isinstance(value, list | tuple):
+        return parse_percent(value)
+    if not value:
+        raise QuantityError("the list is empty; write a share such as '25 %', or some")
+    return tuple(parse_percent(one) for one in value)
+
+
+def format_percents(value: float | tuple[float, ...]) -> str | list[str]:
+    """0.25 as ``"25 %"``, and a tuple of such as a list."""
+    if isinstance(value, tuple):
+        return [format_percent(one) for one in value]
+    return format_percent(value)

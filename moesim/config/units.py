@@ -36,12 +36,14 @@ from moesim.config.dimensions import (
     format_compute_rate,
     format_duration,
     format_percent,
+    format_percents,
     parse_bandwidth,
     parse_bytes,
     parse_compute_rate,
     parse_duration,
     parse_network_rate,
     parse_percent,
+    parse_percents,
 )
 from moesim.config.quantity import Dimension, QuantityError
 
@@ -129,6 +131,17 @@ Percent = Annotated[
 ]
 """A share between 0 and 1 as a float, from ``25 %``."""
 
+_ONE_PERCENT = {"type": "string", "pattern": f"{NUMBER}%$", "examples": ["25 %"]}
+Percents = Annotated[
+    float | tuple[float, ...],
+    reads(parse_percents),
+    PlainSerializer(format_percents, return_type=str | list[str]),
+    WithJsonSchema(
+        {"anyOf": [_ONE_PERCENT, {"type": "array", "items": _ONE_PERCENT, "minItems": 1}]}
+    ),
+]
+"""A ``Percent``, or some in a row as a tuple, from ``[96 %, 90 %]``."""
+
 
 class Amount:
     """Reads and writes a float in the base unit of ``kind`` as text with one of its units."""
@@ -192,4 +205,5 @@ __all__ = [
     "Percent",
     "Watts",
     "WattsPerByte",
+    "Percents",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,20 +43,46 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a prefetcher says of the passes of a view, worked out once a pair of layers."""
+    """What a prefetcher says of the passes of a view, worked out once an origin and layer."""
 
     prefetcher: Prefetcher
     view: View
     _known: dict[tuple[int, int, int], ActiveExperts] = field(default_factory=dict)
 
-    def of(self, source: int, target: tuple[int, int], gpu: int) -> list[int]:
-        """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``, seen from
-        MoE layer ``source``.
+    @cached_property
+    def distances(self) -> int:
+        """See ``Prefetcher``."""
+        distances: int = self.prefetcher.distances(self.view)
+        return distances
+
+    def origin(self, source: int, distance: int) -> int:
+        """What predictions depend on beside their layer: the MoE layer ``source`` where they are
+        made, or over how many they look ahead, from 0; 0 where on neither.
         """
+        if self.prefetcher.by_source:
+            return source
+        return min(distance, self.distances) - 1
+
+    @property
+    def origins(self) -> int:
+        """How many different ones there are."""
+        if self.prefetcher.by_source:
+            return self.view.active.shape[1]
+        return self.distances
+
+    def predict(self, origin: int, layer: int, gpu: int) -> ActiveExperts:
+        """The experts of MoE ``layer`` on ``gpu``, for each pass of the view."""
+        view = self.view
+        if self.distances > 1:
+            view = replace(view, distance=origin + 1)
+        return self.prefetcher.predict(view, origin, layer, gpu)
+
+    def of(self, origin: int, target: tuple[int, int], gpu: int) -> list[int]:
+        """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``."""
         index, layer = target
-        key = (source if self.prefetcher.by_source else -1, layer, gpu)
+        key = (origin, layer, gpu)
         if key not in self._known:
-            self._known[key] = self.prefetcher.predict(self.view, source, layer, gpu)
+            self._known[key] = self.predict(*key)
         active_experts = self._known[key]
         found: list[int] = active_experts.experts[
             active_experts.offsets[index] : active_experts.offsets[index + 1]

@@ -100,19 +100,18 @@ class Routing:
         return ActiveExperts(offsets, np.ascontiguousarray(experts))
 
     def recorded(self, first: int, last: int) -> NDArray[np.bool_]:
-        """bool[passes, MoE layers, experts], by logical expert: what the trace's look-ahead
-        predicted for the tokens of a pass.
+        """bool[distances, passes, MoE layers, experts], by logical expert: what the trace's
+        look-ahead predicted for the tokens of a pass.
         """
         case, schedule = self.case, self.case.schedule
-        assert case.trace.predicted_ids is not None, "the prefetcher needs a recorded look-ahead"
         low, high = schedule.offsets[first], schedule.offsets[last]
-        ids = case.trace.predicted_ids[schedule.rows[low:high]].astype(np.int64)
+        ids = case.trace.look_ahead[schedule.rows[low:high]].astype(np.int64)
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        layer = np.broadcast_to(np.arange(ids.shape[1])[None, :, None], ids.shape)
-        of_pass = np.broadcast_to(of_pass[:, None, None], ids.shape)
-        mask = np.zeros((last - first, ids.shape[1], self.logical), np.bool_)
+        distance, layer = np.arange(ids.shape[1]), np.arange(ids.shape[2])
+        places = (distance[:, None, None], of_pass[:, None, None, None], layer[:, None])
+        mask = np.zeros((ids.shape[1], last - first, ids.shape[2], self.logical), np.bool_)
         known = ids < self.logical
-        mask[of_pass[known], layer[known], ids[known]] = True
+        mask[*(np.broadcast_to(place, ids.shape)[known] for place in places), ids[known]] = True
         return mask
 
     def chosen(self, tokens: int, layer: int) -> Ints:

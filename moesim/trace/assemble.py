@@ -23,8 +23,11 @@ def expert_ids(name: str, array: NDArray[Any]) -> NDArray[np.uint16]:
     """[T, L, k] ids as uint16, -1 becoming NO_EXPERT; an InputError names what is no id."""
     if array.dtype.kind not in "iu":
         raise wrong(name, f"is {array.dtype}: expert ids must be integers")
-    if array.ndim != _CHOICE_AXES or 0 in array.shape:
-        raise wrong(name, f"has shape {array.shape}: must be [tokens, moe_layers, top_k], none 0")
+    shape, axes = "[tokens, moe_layers, top_k]", {_CHOICE_AXES}
+    if name == "predicted_ids":
+        shape, axes = f"{shape} or [tokens, distances, ...]", {_CHOICE_AXES, _CHOICE_AXES + 1}
+    if array.ndim not in axes or 0 in array.shape:
+        raise wrong(name, f"has shape {array.shape}: must be {shape}, none 0")
     lowest, highest = int(array.min()), int(array.max())
     if lowest < -1 or highest > NO_EXPERT:
         value = lowest if lowest < -1 else highest

@@ -45,6 +45,9 @@ def check_columns(schema: Any, metadata: TraceMetadata) -> list[str]:
         found = schema.field(index).type
         if name in PER_TOKEN and not pa.types.is_integer(found):
             problems.append(Problem("", name, f"is {found}: must be {PER_TOKEN[name].__name__}"))
+        wide = name == "predicted_ids" and pa.types.is_fixed_size_binary(found)
+        if wide and found.byte_width and found.byte_width % width == 0:
+            continue
         if name in PER_CHOICE and found != pa.binary(width):
             rule = (
                 f"{counted(len(metadata.moe_layer_ids), 'layer')} x top-{metadata.top_k} x 2 bytes"
@@ -56,11 +59,14 @@ def check_columns(schema: Any, metadata: TraceMetadata) -> list[str]:
     return [name for name in known if name in schema.names]
 
 
-def empty(name: str, tokens: int, metadata: TraceMetadata) -> NDArray[Any]:
-    """An array for the column ``name``, not yet filled."""
+def empty(name: str, tokens: int, metadata: TraceMetadata, schema: Any) -> NDArray[Any]:
+    """An array for the column ``name`` of a file of this ``schema``, not yet filled."""
     if name in PER_TOKEN:
         return np.empty(tokens, dtype=PER_TOKEN[name])
-    return np.empty((tokens, len(metadata.moe_layer_ids), metadata.top_k), dtype=PER_CHOICE[name])
+    chosen = (len(metadata.moe_layer_ids), metadata.top_k)
+    distances = schema.field(name).type.byte_width // (2 * chosen[0] * chosen[1])
+    shape = (tokens, *chosen) if distances == 1 else (tokens, distances, *chosen)
+    return np.empty(shape, dtype=PER_CHOICE[name])
 
 
 def fill(arrays: dict[str, NDArray[Any]], batches: Iterator[Any]) -> None:

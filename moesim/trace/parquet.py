@@ -2,8 +2,8 @@
 
 Columns: request_id int32, position int32, phase uint8, expert_ids fixed_size_binary(L * k * 2)
 (little-endian uint16 [L, k]), and optionally gate_weights (float16 [L, k]) and predicted_ids
-(uint16 [L, k]) likewise. The schema metadata ``moesim`` is JSON (``moesim.trace.metadata``). Row
-groups hold whole requests; a reader takes row groups of any size.
+(uint16 [L, k], or [D, L, k] over D distances) likewise. The schema metadata ``moesim`` is JSON
+(``moesim.trace.metadata``). Row groups hold whole requests; a reader takes row groups of any size.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _read(file: Any) -> RoutingTrace:
     if tokens == 0:
         raise InputError("has 0 tokens: a trace must have one at least")
     try:
-        arrays = {name: empty(name, tokens, metadata) for name in names}
+        arrays = {name: empty(name, tokens, metadata, schema) for name in names}
     except ValueError as error:
         raise InputError(
             f"its footer claims {tokens} rows ({error}): copy the file again"
@@ -154,13 +154,12 @@ def _table(trace: RoutingTrace) -> Any:
         )
         for name, dtype in PER_TOKEN.items()
     }
-    width = trace.moe_layers * trace.top_k * 2
     for name in PER_CHOICE:
         array = getattr(trace, name)
         if array is not None:
             buffers = [None, pa.py_buffer(array)]
             columns[name] = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(width), trace.tokens, buffers
+                pa.binary(array[0].nbytes), trace.tokens, buffers
             )
     fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     metadata = {METADATA_KEY: encode_metadata(trace.metadata)}

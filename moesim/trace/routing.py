@@ -76,7 +76,8 @@ class RoutingTrace:
     gate_weights: NDArray[np.float16] | None
     """[T, L, k], the weight of each chosen expert, 0 .. 1."""
     predicted_ids: NDArray[np.uint16] | None
-    """[T, L, k], experts that a recorded look-ahead predicted."""
+    """[T, L, k], experts that a recorded look-ahead predicted; or [T, D, L, k], at d those that it
+    predicted over d + 1 MoE layers."""
     metadata: TraceMetadata
 
     def __post_init__(self) -> None:
@@ -94,7 +95,17 @@ class RoutingTrace:
         if self.gate_weights is not None:
             _require("gate_weights", self.gate_weights, np.float16, chosen)
         if self.predicted_ids is not None:
-            _require("predicted_ids", self.predicted_ids, np.uint16, chosen)
+            distances = self.predicted_ids.shape[1:-2]
+            several = len(distances) == 1 and distances[0] > 0
+            shape = (tokens, *distances, *chosen[1:]) if several else chosen
+            _require("predicted_ids", self.predicted_ids, np.uint16, shape)
+
+    @property
+    def look_ahead(self) -> NDArray[np.uint16]:
+        """``predicted_ids`` as [T, D, L, k]; there must be some."""
+        assert self.predicted_ids is not None, "the trace has no predicted_ids"
+        ids = self.predicted_ids
+        return ids if ids.ndim > self.expert_ids.ndim else ids[:, None]
 
     @property
     def tokens(self) -> int:

@@ -41,7 +41,7 @@ def slice_trace(
         gate_weights=None if weights is None else np.ascontiguousarray(weights[rows][:, columns]),
         predicted_ids=None
         if predicted is None
-        else np.ascontiguousarray(predicted[rows][:, columns]),
+        else np.ascontiguousarray(predicted[rows][..., columns, :]),
         metadata=replace(trace.metadata, moe_layer_ids=kept),
     )
 

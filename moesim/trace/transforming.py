@@ -142,8 +142,8 @@ def _trace(trace: RoutingTrace, after: Choices, transforms: Sequence[Transform])
 
 
 def _renumbered(ids: NDArray[np.uint16], numbers: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """``ids`` [T, L, k] by ``numbers`` [L, E], the new id of each expert."""
-    layers = np.arange(ids.shape[1])[None, :, None]
+    """``ids`` [..., L, k] by ``numbers`` [L, E], the new id of each expert."""
+    layers = np.arange(ids.shape[-2])[:, None]
     last = numbers.shape[1] - 1
     found = numbers[layers, np.minimum(ids, last)]
     return np.ascontiguousarray(np.where(ids > last, np.uint16(NO_EXPERT), found))
@@ -154,6 +154,6 @@ def _predicted(
 ) -> NDArray[np.uint16]:
     """A recorded look-ahead among the living experts, its first ``width``."""
     found = _renumbered(ids, numbers)
-    order = np.argsort(found == NO_EXPERT, axis=2, kind="stable")
-    moved = np.take_along_axis(found, order, axis=2)[:, :, :width]
+    order = np.argsort(found == NO_EXPERT, axis=-1, kind="stable")
+    moved = np.take_along_axis(found, order, axis=-1)[..., :width]
     return np.ascontiguousarray(moved)

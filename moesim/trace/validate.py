@@ -116,10 +116,10 @@ def _ids_in_range(name: str, ids: NDArray[np.uint16], trace: RoutingTrace) -> It
         bad = (chunk + np.uint16(1)) > trace.experts
         count, first = _tally(bad, start, count, first)
     if first is not None:
-        row, layer, slot = first
+        row, layer = first[0], first[-2]
         yield Finding(
             name,
-            f"expert id {ids[row, layer, slot]} at {_place(trace, row)}, MoE layer {layer}: must be"
+            f"expert id {ids[first]} at {_place(trace, row)}, MoE layer {layer}: must be"
             f" from 0 to {trace.experts - 1}, or {NO_EXPERT} for none; {count} such in all",
             count,
         )

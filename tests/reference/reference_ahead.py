@@ -69,9 +69,13 @@ class Ahead:
         for target, expert in predicted:
             if expert in self.caches[target[1]].resident:
                 self.caches[target[1]].pinned.add(expert)
+        missing = [at for at, expert in predicted if expert not in self.caches[at[1]].resident]
+        first_only = self.config.prefetch.stop == "first_missing"
         for target, expert in predicted:
             cache = self.caches[target[1]]
             if expert in cache.resident or not self.fits_budget(now):
+                continue
+            if first_only and target != missing[0]:
                 continue
             if self.take_slot(cache, expert, step, layer, activations):
                 issued += 1

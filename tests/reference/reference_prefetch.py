@@ -81,18 +81,20 @@ class Predictions:
         """``at`` and ``target``: (pass, layer) just decided, and ahead."""
         kind = self.config.prefetch.kind
         if kind == "oracle":
-            return self.oracle(target, g)
+            return self.oracle(target, g, self.layers_ahead(*at).index(target))
         if kind == "history":
             return self.history(target, g)
         if at[0] != target[0]:
             return []
         if kind == "recorded":
-            found, held = set(self.chosen("predicted_ids", *target)), self.held[target[1]]
+            distance, held = self.layers_ahead(*at).index(target), self.held[target[1]]
+            found = set(self.guessed(distance, *target))
             return [e for e in self.local[g] if held[e] in found]
         assert kind == "next_layer"
         return [e for e in self.next_layer(at, target[1]) if e in self.local[g]]
 
-    def oracle(self, target: tuple[int, int], g: int) -> list[int]:
+    def oracle(self, target: tuple[int, int], g: int, distance: int) -> list[int]:
+        """``distance``: layers between."""
         step, layer = target
         choices, local = self.config.prefetch, self.local[g]
         holder = self.config.holder(g)
@@ -100,8 +102,12 @@ class Predictions:
         drawn = np.random.default_rng(stream).random((len(self.passes), len(local) + 1))[step]
         u = {e: float(x) for e, x in zip(local, drawn[:-1], strict=True)}
         needed = self.routed[step][layer].needed[g]
-        right = [e for e in needed if u[e] < choices.recall]
-        p = float(choices.precision)
+        recall, precision = (
+            of[distance] if isinstance(of, tuple) else of
+            for of in (choices.recall, choices.precision)
+        )  # fmt: skip
+        right = [e for e in needed if u[e] < recall]
+        p = float(precision)
         wrong = floor(len(right) * (1 - p) / p + float(drawn[-1]))
         others = sorted((e for e in local if e not in needed), key=lambda e: (u[e], e))
         return sorted(right + others[:wrong])
@@ -137,6 +143,15 @@ class Predictions:
                         found[e, f] = found.get((e, f), 0) + 1
             self.together[layer, ahead] = found
         return self.together[layer, ahead]
+
+    def guessed(self, distance: int, step: int, layer: int) -> Iterator[int]:
+        """As recorded; ``distance``: layers between, of which a trace may know."""
+        for part in self.passes[step].parts:
+            for row in part.rows:
+                of_token = self.trace["predicted_ids"][row]
+                if isinstance(of_token[0][0], list):
+                    of_token = of_token[distance]
+                yield from of_token[layer]
 
     def chosen(self, column: str, step: int, layer: int) -> Iterator[int]:
         """Every choice of every token of the pass, on all GPUs."""

@@ -106,10 +106,11 @@ class Prefetch:
 
     kind: str = "none"  # none | oracle | recorded | next_layer | history
     layers: int = 1
-    recall: float = 1.0
-    precision: float = 1.0
+    recall: float | tuple[float, ...] = 1.0  # or one for each layer ahead
+    precision: float | tuple[float, ...] = 1.0
     first_part: float | Fraction = 0.25
     budget: int | None = None
+    stop: str = "none"  # none | first_missing
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class Case:
             else np.array(weights, np.float16).reshape(shape),
             "predicted_ids": None
             if predicted is None
+            else np.array(predicted, np.uint16).reshape(shape[0], -1, *shape[1:])
+            if np.ndim(predicted) > len(shape)
             else np.array(predicted, np.uint16).reshape(shape),
         }
 
@@ -467,17 +469,26 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     random = Random(draw(st.integers(0, 2**32 - 1)))
     right = draw(st.sampled_from([0.3, 0.7, 1.0]))
     trace["predicted_ids"] = guesses(random, trace, model, right)
+    if draw(st.booleans()):  # over each distance
+        farther = [guesses(random, trace, model, right) for _ in range(prefetch.layers)]
+        trace["predicted_ids"] = [list(of_token) for of_token in zip(*farther, strict=True)]
     return Case(trace, model, runnable(config, trace), prices)
 
 
 @st.composite
 def prefetches(draw: st.DrawFn, model: Model) -> Prefetch:
     layers, expert = len(model.moe_layers), model.expert_bytes
+    ahead = draw(st.integers(1, layers + 1) | st.just(layers))
+    recall: Any = st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0, 1.0])
+    precision: Any = st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0, 1.0])
+    if draw(st.booleans()):  # one for each layer ahead
+        recall, precision = st.tuples(*[recall] * ahead), st.tuples(*[precision] * ahead)
     return Prefetch(
         kind=draw(st.sampled_from(PREDICTIONS)),
-        layers=draw(st.integers(1, layers + 1) | st.just(layers)),
-        recall=draw(st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0, 1.0])),
-        precision=draw(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0, 1.0])),
+        layers=ahead,
+        recall=draw(recall),
+        precision=draw(precision),
+        stop=draw(st.sampled_from(["none", "none", "first_missing"])),
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])),
         budget=draw(st.none() | st.integers(expert, 4 * expert - 1)),
     )

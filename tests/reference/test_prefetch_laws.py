@@ -13,6 +13,7 @@ from moesim.engine.outcome import Outcome
 from moesim.engine.replay.run import run_replay
 from moesim.hardware.charge import CHARGES
 
+from .agreement import assert_same
 from .prices import ToyPrices
 from .reference import reference
 from .reference_ahead import Ahead
@@ -162,3 +163,22 @@ def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:
     one = play(a_token_a_pass(ids, Prefetch("oracle", LAYERS, budget=100), slots))
     assert none.counts.prefetched.sum() == 0
     assert one.counts.prefetched.sum() > 0
+
+
+@given(prefetching_cases(), st.sampled_from([0.3, 0.6, 1.0]))
+def test_one_recall_for_all_distances_is_that_recall(case: Case, recall: float) -> None:
+    """What is drawn does not depend on the distance."""
+    layers = case.config.prefetch.layers
+    one = Prefetch("oracle", layers, recall, precision=0.5, stop=case.config.prefetch.stop)
+    each = replace(one, recall=(recall,) * layers, precision=(0.5,) * layers)
+    outcomes = [play(replace(case, config=replace(case.config, prefetch=p))) for p in (one, each)]
+    assert_same(*outcomes)
+
+
+@given(prefetching_cases())
+def test_a_predictor_blind_beyond_the_next_layer_is_one_of_one_layer(case: Case) -> None:
+    """As far as no layer of the next pass comes before, which it sees from the last one alone."""
+    two = Prefetch("oracle", 2, (1.0, 0.0))
+    one = Prefetch("oracle", 1)
+    outcomes = [play(replace(case, config=replace(case.config, prefetch=p))) for p in (two, one)]
+    assert_same(*outcomes)

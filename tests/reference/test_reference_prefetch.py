@@ -525,3 +525,46 @@ def test_a_promoted_copy_counts_for_the_budget() -> None:
     verdict = play(passes, predicted, copy=150, slots=2, prefetch=ahead)
     assert of_layer(verdict, 0, 1, *AHEAD) == (2, 2, 0, 1)
     assert of_layer(verdict, 0, 2, "misses", "prefetched") == (1, 0)
+
+
+def test_first_missing_loads_for_the_nearest_layer_that_lacks_something() -> None:
+    """Layer 1 has what it needs; layer 2 lacks 1, and layer 3 2, which nobody asks for in time."""
+    passes = [[[0], [0], [0], [0]], [[0], [0], [1], [2]]]
+    ahead = {"kind": "oracle", "layers": 3}
+    first = play(passes, copy=50, slots=2, prefetch={**ahead, "stop": "first_missing"})
+    every = play(passes, copy=50, slots=2, prefetch=ahead)
+    # pass 0 at layer 0: only layer 1 is loaded for. At layer 3, layers 0, 1 and 2 of pass 1: 2
+    # lacks 1; layer 3 is asked for at layer 0 of pass 1, with nothing before it
+    assert [of_layer(first, 0, m, "prefetched") for m in (1, 2, 3)] == [(1,), (1,), (1,)]
+    loaded = [(layer, ids, start) for layer, ids, start, _ in spans(first, "copy_in")]
+    # known at 10: 0 of layer 0, then of layer 1 alone; of layer 2 when layer 1 is known, at 170
+    assert loaded[:4] == [(0, (0,), 10), (1, (0,), 60), (2, (0,), 170), (3, (0,), 280)]
+    assert [start for _, _, start, _ in spans(every, "copy_in")][:4] == [10, 60, 110, 160]
+
+
+def test_what_is_predicted_beyond_the_first_missing_is_kept() -> None:
+    """One pool of 2: layer 1 lacks 1, and 0 of layer 2 is predicted: it stays, so 1 has no room."""
+    predicted: list[list[list[int]]] = [[[], [], []], [[], [1], [0]]]
+    passes = [[[0], [], [0]], [[0], [1], [0]]]
+    ahead = {"kind": KIND, "layers": 2, "stop": "first_missing"}
+    verdict = play(passes, predicted, copy=50, slots=1, scope="global", prefetch=ahead)
+    assert of_layer(verdict, 1, 1, "prefetched") == (1,)
+    assert ways(verdict, 1, 2) == "h"
+
+
+def test_a_recorded_look_ahead_has_distances() -> None:
+    """Seen from layer 0, layer 2 needs 2; seen from layer 1, it needs 1."""
+    verdict = play([[[0], [0], [1]]], copy=50, slots=2, prefetch={})
+    assert verdict.prefetched == 0
+    near, far = [[NO_EXPERT], [0], [1]], [[NO_EXPERT], [NO_EXPERT], [2]]
+    trace: Trace = {
+        "expert_ids": [[[0], [0], [1]]],
+        "request_id": [0],
+        "position": [0],
+        "phase": [DECODE],
+        "predicted_ids": [[near, far]],
+    }
+    model = Model([Layer(m, moe=True) for m in range(3)], 4, 1, 1, 1, expert_bytes=50)
+    config = Config(prefetch=Prefetch(KIND, layers=2), slots=2)
+    seen = reference(trace, model, config, FlatPrices())
+    assert [ids for layer, ids, *_ in spans(seen, "copy_in") if layer == 2] == [(2,), (1,)]

@@ -151,8 +151,11 @@ def engine_host_cache(config: Config) -> HostCache | None:
 def engine_prefetch(choices: Prefetch) -> Prefetcher:
     names = {"oracle": ("recall", "precision"), "next_layer": ("first_part",)}
     own: dict[str, Any] = {
-        name: percent(getattr(choices, name)) for name in names.get(choices.kind, ())
+        name: [percent(one) for one in shares] if isinstance(shares, tuple) else percent(shares)
+        for name in names.get(choices.kind, ())
+        for shares in [getattr(choices, name)]
     }
+    own["stop"] = choices.stop
     own["budget"] = None if choices.budget is None else f"{choices.budget} B"
     return prefetchers.get(choices.kind)(layers=choices.layers, **own)
 

@@ -211,8 +211,8 @@ class Ahead:
         index, source, gpu = where
         predictions, issued = chunk.undecided.predictions, 0
         targets = [
-            (target, slots, predictions.of(source, target, gpu))
-            for target in predictions.layers_ahead(index, source)
+            (target, slots, predictions.of(predictions.origin(source, distance), target, gpu))
+            for distance, target in enumerate(predictions.layers_ahead(index, source), 1)
             if (slots := self.slots[target[1]]) is not None
         ]
         for target, slots, predicted in targets:
@@ -222,12 +222,15 @@ class Ahead:
         for target, slots, predicted in targets:
             busy = self._busy(slots, source, experts)
             place = (chunk.first + target[0], target[1])
-            for expert in predicted:
-                if expert not in slots and self._affords(target[1]):
+            missing = [expert for expert in predicted if expert not in slots]
+            for expert in missing:
+                if self._affords(target[1]):
                     victim = slots.prefetch(expert, self._pin(chunk, target), busy)
                     if victim is not None:
                         issued += 1
                         self._queue(place, slots, expert, victim, loads + issued)
+            if missing and self.case.prefetch.stop == "first_missing":
+                break
         return issued
 
     def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:

@@ -135,6 +135,10 @@ def check_columns(experiment: Experiment, trace: RoutingTrace) -> None:
         what = f"'{kind_of(type(prefetch))}' reads the experts that a look-ahead predicted, and the"
         what += " trace has no predicted_ids; record them, or take history, next_layer or oracle"
         raise InputError([Problem(experiment.trace, "experts.prefetch", what)])
+    if prefetch.recorded and 1 < trace.look_ahead.shape[1] < prefetch.layers:
+        what = f"is {prefetch.layers}, and the look-ahead of the trace reaches"
+        what += f" {trace.look_ahead.shape[1]}; write as many, or fewer"
+        raise InputError([Problem(experiment.trace, "experts.prefetch.layers", what)])
     if trace.gate_weights is not None:
         return
     policy, gating = experiment.experts.policy, experiment.gating

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,12 @@ class View:
     holds. ``active_experts`` of those passes, by MoE layer and GPU, numbered within
     the GPU, ascending; ``before``: what each needed in the last pass before ``first`` that ran it.
     ``active`` bool[passes, layers]: which layers a pass runs. ``choices`` int64[passes, layers,
-    logical] of all GPUs' tokens. ``recorded`` bool[passes, layers, logical]: a recorded look-ahead,
-    where the trace has one. ``followers(source, target, part)``: int64[logical, logical], how many
-    tokens of the first ``part`` of the trace choose e in ``source`` and f in ``target``.
+    logical] of all GPUs' tokens. ``recorded`` bool[distances, passes, layers, logical]: a recorded
+    look-ahead, where the trace has one. ``followers(source, target, part)``: int64[logical,
+    logical], how many tokens of the first ``part`` of the trace choose e in ``source`` and f in
+    ``target``.
     ``slices``: neighbouring GPUs that hold parts of the same experts, and predict the same.
+    ``distance``: over how many MoE layers is predicted, at most the prefetcher's ``distances``.
     """
 
     first: int
@@ -44,6 +46,7 @@ class View:
     followers: Callable[[int, int, float], Ints]
     seed: int = 0
     slices: int = 1
+    distance: int = 1
 
     @property
     def passes(self) -> int:
@@ -66,6 +69,11 @@ class Prefetcher(Params):
         description="The most bytes of prefetches that wait or are copied at once on a GPU; none: "
         "no limit.",
     )
+    stop: Literal["none", "first_missing"] = Field(
+        default="none",
+        description="Which of the layers ahead are loaded for: none stops before the last; "
+        "first_missing stops behind the nearest one of which a predicted expert is in no slot.",
+    )
 
     fetches: ClassVar[bool] = True
     """Whether anything is predicted at all."""
@@ -77,6 +85,13 @@ class Prefetcher(Params):
     """Whether the trace's recorded look-ahead is read."""
     looks_ahead: ClassVar[bool] = False
     """Whether it knows what will be needed, which no program does."""
+
+    def distances(self, view: View) -> int:
+        """In how many ways predictions depend on how many MoE layers ahead they are; what is
+        farther is predicted as the last.
+        """
+        del view
+        return 1
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """The experts of MoE layer ``target`` on ``gpu``, seen from ``source``, for each pass of

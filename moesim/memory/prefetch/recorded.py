@@ -10,7 +10,8 @@ from moesim.memory.prefetch.base import Prefetcher, View, predicted
 
 class Recorded(Prefetcher):
     """Predicts what the trace's ``predicted_ids`` say, such as the next layer's gate on this
-    layer's input (Mixtral-offloading, HOBBIT), of the tokens of the same pass.
+    layer's input (Mixtral-offloading, HOBBIT), of the tokens of the same pass. Where they have an
+    axis of distances, a layer d MoE layers ahead is predicted as recorded over that distance.
     """
 
     kind: Literal["recorded"] = "recorded"
@@ -21,4 +22,9 @@ class Recorded(Prefetcher):
         """See ``Prefetcher``."""
         del source
         assert view.recorded is not None, "the trace has predicted_ids"
-        return predicted(view.of_local(view.recorded[:, target], target, gpu))
+        found = view.recorded[view.distance - 1, :, target]
+        return predicted(view.of_local(found, target, gpu))
+
+    def distances(self, view: View) -> int:
+        """See ``Prefetcher``."""
+        return 1 if view.recorded is None else min(len(view.recorded), self.layers)

@@ -28,7 +28,8 @@ class Npz(Importer):
     """Numpy npz with expert_ids [T, L, k], optional gate_weights, offsets and first_position.
 
     ``offsets`` [R + 1] are the first rows of the requests (default: --request-tokens, or one),
-    ``first_position`` [R] their prompt lengths (default 0), ``predicted_ids`` a look-ahead.
+    ``first_position`` [R] their prompt lengths (default 0), ``predicted_ids`` a look-ahead,
+    [T, L, k] or over several distances [T, D, L, k].
     All tokens are decoded ones, unless ``prompt_tokens`` says where the prompts end.
     """
 

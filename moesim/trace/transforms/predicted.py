@@ -28,6 +28,8 @@ class Predicted(Transform):
         if predicted is None:
             what = "'predicted' reads the experts that a look-ahead predicted, and the trace has no"
             raise InputError([Problem("", "routing", f"{what} predicted_ids; record them")])
+        if predicted.ndim > choices.ids.ndim:  # by distance: what was predicted last
+            predicted = predicted[:, 0]
         known = np.where(_repeated(predicted), np.uint16(NO_EXPERT), predicted)
         moved = replace(
             choices,

@@ -17,6 +17,7 @@ from moesim.trace import parquet, read_trace, write_trace
 from moesim.trace.importing import import_trace
 from moesim.trace.parquet import load_trace
 from moesim.trace.slicing import slice_trace
+from moesim.trace.validate import findings
 
 ARRAYS = ("expert_ids", "request_id", "position", "phase", "gate_weights", "predicted_ids")
 
@@ -38,6 +39,28 @@ def test_round_trip_without_options(random_trace, tmp_path):
     again = read_trace(tmp_path / "t.parquet")
     assert again.gate_weights is None
     assert again.predicted_ids is None
+
+
+def test_a_look_ahead_over_several_distances_comes_back(random_trace, tmp_path):
+    predicted = np.stack([random_trace.predicted_ids, random_trace.predicted_ids[::-1]], axis=1)
+    trace = replace(random_trace, predicted_ids=np.ascontiguousarray(predicted))
+    write_trace(trace, tmp_path / "t.parquet")
+    again = read_trace(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(again.predicted_ids, predicted)
+    np.testing.assert_array_equal(again.look_ahead[:, 1], random_trace.predicted_ids[::-1])
+    np.testing.assert_array_equal(random_trace.look_ahead[:, 0], random_trace.predicted_ids)
+    kept = slice_trace(trace, layers=slice(1, 2))
+    np.testing.assert_array_equal(kept.predicted_ids, predicted[:, :, 1:2])
+
+
+def test_a_wrong_id_over_a_distance_is_named(random_trace):
+    predicted = np.stack([random_trace.predicted_ids] * 2, axis=1)
+    predicted[3, 1, 0, 1] = random_trace.experts
+    found = findings(replace(random_trace, predicted_ids=predicted))
+    assert [(one.column, one.count) for one in found] == [("predicted_ids", 1)]
+    assert f"expert id {random_trace.experts}" in found[0].what
+    with pytest.raises(InputError, match="predicted_ids has shape"):
+        replace(random_trace, predicted_ids=predicted[:, :, :-1])
 
 
 def test_same_trace_same_bytes(random_trace, tmp_path):

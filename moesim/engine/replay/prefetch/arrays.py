@@ -8,9 +8,8 @@ NOT_POOLED = -1
 """The pool of a MoE layer whose local experts all have slots."""
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
-(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS) = (
-    range(9)
-)
+(SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS,
+ BY_SOURCE, FIRST_MISSING) = range(11)  # fmt: skip
 """Places in the choices of a case."""
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
@@ -77,7 +76,7 @@ class Asked(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """A chunk's predictions: ``index`` int64[sources or 1, MoE layers, gpus] is the row, of which
+    """A chunk's predictions: ``index`` int64[origins, MoE layers, gpus] is the row, of which
     0 is empty, of ``offsets`` int64[rows, passes + 1] into ``experts``, from ``base`` on;
     ``active`` bool[passes, MoE layers].
     """

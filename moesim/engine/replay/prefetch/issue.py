@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from moesim.engine.replay.clock.records import FLAT
 from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     ACROSS_PASSES,
     BUDGET,
+    BY_SOURCE,
     DEPTH,
+    FIRST_MISSING,
     FLIGHT_BYTES,
     FLIGHT_END,
     LOADS,
@@ -64,6 +67,24 @@ def _pin(pools: Any, predicted: Any, ahead: Any, local: int) -> None:
         e = first + predicted.experts[i]
         if pools.resident[pool, e]:
             pools.state[pool][PINNED, e] = ahead.until
+
+
+@inlined(types.boolean(POOLS, PREDICTED, AHEAD, types.int64))
+def _lacks(pools: Any, predicted: Any, ahead: Any, local: int) -> bool:
+    """Whether one of those predicted for a layer ``ahead`` is in no slot."""
+    pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
+    for i in range(ahead.low, ahead.high):
+        if not pools.resident[pool, first + predicted.experts[i]]:
+            return True
+    return False
+
+
+@inlined(types.int64(FLAT, types.int64, types.int64, types.int64))
+def _origin(choices: Any, origins: int, source: int, distance: int) -> int:
+    """See ``Predictions.origin``; ``distance`` from 0."""
+    if choices[BY_SOURCE] != 0:
+        return source
+    return min(distance, origins - 1)
 
 
 @inlined(types.int64(UNDECIDED, _FIRST, AT, AHEAD, types.int64, types.int64))
@@ -141,9 +162,10 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
             place += 1
             if not active[index, layer]:
                 continue
-            passed += 1
             work = layer * at.gpus + gpu
-            row = predicted.index[source if len(predicted.index) > 1 else 0, layer, gpu]
+            origin = _origin(choices, len(predicted.index), source, passed)
+            passed += 1
+            row = predicted.index[origin, layer, gpu]
             low = predicted.base[row] + predicted.offsets[row, index]
             high = predicted.base[row] + predicted.offsets[row, index + 1]
             if pools.of_work[work] == NOT_POOLED:
@@ -152,6 +174,9 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
             if pinning:
                 _pin(pools, predicted, ahead, at.local)
             elif low < high:
+                last = choices[FIRST_MISSING] != 0 and _lacks(pools, predicted, ahead, at.local)
                 issued = _prefetch_for(undecided, first_of, at, ahead, allowed, issued)
+                if last:
+                    break
     _mark_needed(undecided, at, False)
     return int(issued)

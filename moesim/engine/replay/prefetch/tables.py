@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
@@ -39,6 +39,7 @@ def choices_of(case: Case) -> Ints:
         case.miss.most_loads(), layers,
         case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
         case.protect == "step",
+        prefetcher.by_source, prefetcher.stop == "first_missing",
     )  # fmt: skip
     return np.array(values, np.int64)
 
@@ -147,14 +148,13 @@ def _aligned(parts: list[Ints | None], numbers: list[int], shape: tuple[int, ...
 
 def predicted_of(case: Case, predictions: Predictions) -> Predicted:
     """What is predicted for the passes of a chunk and the next one."""
-    by_source, active = case.prefetch.by_source, predictions.view.active
-    layers = active.shape[1]
-    index = np.zeros((layers if by_source else 1, layers, case.gpus), np.int64)
+    active = predictions.view.active
+    index = np.zeros((predictions.origins, active.shape[1], case.gpus), np.int64)
     found = [ActiveExperts(np.zeros(len(active) + 1, np.int64), np.zeros(0, np.int64))]
-    for source, target, gpu in _pairs(case, active):
+    for origin, target, gpu in _pairs(case, predictions):
         if not case.resident(gpu)[target] or case.policy.scope == "global":
-            index[source, target, gpu] = len(found)
-            found.append(case.prefetch.predict(predictions.view, source, target, gpu))
+            index[origin, target, gpu] = len(found)
+            found.append(predictions.predict(origin, target, gpu))
     numbers = [len(one.experts) for one in found]
     return Predicted(
         index=index,
@@ -165,10 +165,11 @@ def predicted_of(case: Case, predictions: Predictions) -> Predicted:
     )
 
 
-def _pairs(case: Case, active: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
-    """Source, target and GPU of the predictions that may be asked for."""
+def _pairs(case: Case, predictions: Predictions) -> Iterator[tuple[int, int, int]]:
+    """Origin, target and GPU of the predictions that may be asked for."""
+    active = predictions.view.active
     if not case.prefetch.by_source:
-        pairs = {(0, target) for target in range(active.shape[1])}
+        pairs = set(product(range(predictions.origins), range(active.shape[1])))
     else:
         pairs = set()
         for runs in np.unique(active, axis=0):
@@ -176,6 +177,6 @@ def _pairs(case: Case, active: NDArray[np.bool_]) -> Iterator[tuple[int, int, in
             for place, source in enumerate(running):
                 targets = running[place + 1 : place + 1 + case.prefetch.layers]
                 pairs |= {(source, target) for target in targets}
-    for source, target in sorted(pairs):
+    for origin, target in sorted(pairs):
         for gpu in range(case.gpus):
-            yield source, target, gpu
+            yield origin, target, gpu
