@@ -203,7 +203,7 @@ __all__ = [
     "JoulesPerByte",
     "NetworkRate",
     "Percent",
+    "Percents",
     "Watts",
     "WattsPerByte",
-    "Percents",
 ]

@@ -67,7 +67,7 @@ class Predictions:
     def origins(self) -> int:
         """How many different ones there are."""
         if self.prefetcher.by_source:
-            return self.view.active.shape[1]
+            return len(self.view.active[0])
         return self.distances
 
     def predict(self, origin: int, layer: int, gpu: int) -> ActiveExperts:
@@ -88,6 +88,12 @@ class Predictions:
             active_experts.offsets[index] : active_experts.offsets[index + 1]
         ].tolist()
         return found
+
+    def coming(self, index: int) -> list[tuple[int, int]]:
+        """The pass in the view, and MoE layer, of all that is predicted before pass ``index``."""
+        active = self.view.active
+        passes = range(index, min(index + self.prefetcher.every, len(active)))
+        return [(one, layer) for one in passes for layer in _running(active[one])]
 
     def layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
         """The pass in the view, and MoE layer, of those that pass ``index`` prefetches for at
@@ -118,4 +124,4 @@ class Undecided:
 
 def prefetches(case: Case) -> bool:
     """Whether the case's decisions depend on the clock."""
-    return case.prefetch.fetches and case.offloaded
+    return case.prefetches

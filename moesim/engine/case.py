@@ -264,6 +264,16 @@ class Case:
         copies = self.software.copies_per_expert(expert)
         return int(self.software.host_per_copy_ns * copies + 0.5)
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether decisions depend on the clock."""
+        return self.prefetch.fetches and self.offloaded
+
+    @property
+    def prediction_ns(self) -> int:
+        """What a prediction takes, 0 where none is made."""
+        return int(self.prefetch.cost + 0.5) if self.prefetches else 0
+
     def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
         """The layers that a forward pass of ``phase`` runs."""
         if not self.model.has_encoder:

@@ -46,9 +46,10 @@ class LayerSlots:
         """Its copy has ended."""
         self.cache.state[ARRIVING, self.first + expert] = 0
 
-    def unpin(self) -> None:
-        """Lift the layer's pins."""
-        self.cache.state[PINNED, self.span] = 0
+    def unpin(self, until: int) -> None:
+        """Lift the layer's pins of what is kept until layer ``until``, or less long."""
+        pins = self.cache.state[PINNED, self.span]
+        pins[pins <= until] = 0
 
     def pin(self, expert: int, until: int) -> None:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""

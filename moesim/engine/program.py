@@ -23,6 +23,7 @@ from moesim.engine.storage import Storage
 from moesim.engine.tabled import Tabled
 from moesim.engine.variant_residencies import VariantResidencies
 from moesim.engine.views import Views
+from moesim.hardware.charge import PREDICTION
 from moesim.placement.base import bytes_between_gpus
 
 
@@ -98,6 +99,7 @@ class Program:
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)
             chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
+            self._count_predictions(first, last)
             return chunk
         decided = {
             key: Decided(
@@ -113,6 +115,15 @@ class Program:
         if self.ledger is not None:
             self.ledger.add(first, last, chunk.work)
         return chunk
+
+    def _count_predictions(self, first: int, last: int) -> None:
+        """Count what predicting experts before passes takes; behind gates it is a term."""
+        prefetch, each = self.case.prefetch, np.array([self.case.prediction_ns])
+        if prefetch.before_pass and each[0]:
+            times = len(range(-first % prefetch.every, last - first, prefetch.every))
+            self.provenance.add(
+                "prediction", each, each, times=times * self.case.gpus, charge=PREDICTION
+            )
 
     def _routed(self, first: int, last: int) -> RoutedPasses:
         """What gating makes of passes first:last."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.hardware.charge import CHARGES, WAITING_FOR_STORAGE, Charge, Setting, Stage
+from moesim.hardware.charge import CHARGES, PREDICTION, WAITING_FOR_STORAGE, Charge, Setting, Stage
 from moesim.hardware.cost_model import registry
 from moesim.model.spec import LayerSpec
 
@@ -77,9 +77,9 @@ def setting_of(case: Case) -> Setting:
     """What decides which operations ``case`` has."""
     on_device = case.decide == "device" and case.needs_decision
     gating, stages = case.gating, max(1, len(case.stages))
-    pinned = case.software.pinned
-    asked = (gating.uneven, gating.masks, on_device, stages, pinned, case.drafter)
-    return Setting(case.group, *asked)
+    behind_gates = 0 if case.prefetch.before_pass else case.prediction_ns
+    asked = (gating.uneven, gating.masks, on_device, stages, case.software.pinned, case.drafter)
+    return Setting(case.group, *asked, behind_gates)
 
 
 def charges_of(case: Case, layer: LayerSpec, *, head: bool = False) -> list[tuple[str, Charge]]:
@@ -103,6 +103,7 @@ def categories_of(case: Case) -> tuple[str, ...]:
     found = [charge.category for layer in layers for _, charge in charges_of(case, layer)]
     found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
     own = CHARGES if case.host_cache is None else (*CHARGES, WAITING_FOR_STORAGE)
+    found += [PREDICTION] if case.prefetch.fetches and case.prefetch.cost > 0 else []
     return (*own, *sorted(set(found) - set(own)))
 
 

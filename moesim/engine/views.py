@@ -23,8 +23,8 @@ class Views:
         self._counted: dict[tuple[int, int, float], Ints] = {}
 
     def predictions(self, first: int, last: int) -> Predictions:
-        """Of passes first:last, and the next one if there is one."""
-        end = min(last + 1, self.case.schedule.passes)
+        """Of passes first:last, and those after them that are predicted in these, if there are."""
+        end = min(last + self.case.prefetch.every, self.case.schedule.passes)
         active_experts, choices = self._active_experts(first, end)
         view = View(
             first=first,

@@ -18,6 +18,8 @@ idle.
 """
 WAITING_FOR_STORAGE = "waiting_for_storage"
 """What follows ``CHARGES`` where experts are read from storage."""
+PREDICTION = "prediction"
+"""What predicting experts is charged to, where it takes time."""
 
 
 class Stage(IntEnum):
@@ -39,7 +41,8 @@ class Stage(IntEnum):
 class Setting(NamedTuple):
     """What of a run decides which operations it has; ``group`` GPUs share attention,
     and layers are split over ``stages`` GPUs; copies are from ``pinned`` memory; a ``drafter``
-    works before decode steps.
+    works before decode steps. ``prediction_ns``: what predicting experts takes behind the gate of a
+    layer.
     """
 
     group: int
@@ -49,6 +52,7 @@ class Setting(NamedTuple):
     stages: int = 1
     pinned: bool = True
     drafter: Drafter | None = None
+    prediction_ns: int = 0
 
 
 @dataclass(frozen=True, eq=False)

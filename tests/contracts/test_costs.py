@@ -44,6 +44,7 @@ SHAPES = {
     "layer_copy": (LAYER, ROWS, True),
     "masks": (LAYER, ROWS, 32, 64),
     "permute": (LAYER, ROWS),
+    "prediction": (ROWS,),
     "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
     "storage_read": (ROWS * 4096, 2, False, True),

@@ -216,6 +216,9 @@ class ToyCostModel:
     def decide_ns(self) -> int:
         return self.prices.decide_ns()
 
+    def prediction_ns(self, stated_ns: Any) -> Ints:
+        return np.asarray(stated_ns, np.int64)
+
     def copy_ns(self, size: int, direction: str, pinned: bool = True, copies: int = 1) -> int:
         return self.prices.copy_ns(int(size), direction, bool(pinned), int(copies))
 

@@ -74,7 +74,9 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         layers = decisions.routed[one.step]
         clock.begin_pass(one)
         before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
-        start, end, rows = clock.run_pass(one, layers, decisions.activations)
+        for of_gpu in decisions.ahead:
+            of_gpu.load_before(one.step)
+        _, end, rows = clock.run_pass(one, layers, decisions.activations)
         after = charged(clock)
         verdict.times.append((starts, [gpu.t for gpu in clock.gpus]))
         for row in rows:
@@ -98,7 +100,8 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         )
         spent = total(verdict.charges[-1], config)
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
-        verdict.steps.append(step_row(one, (start, end), now, ahead, spent, model, config))
+        times = (min(starts), end)
+        verdict.steps.append(step_row(one, times, now, ahead, spent, model, config))
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
@@ -214,7 +217,7 @@ class Decisions:
         ids, rows = routed.needed[g], routed.rows
         if self.ahead:
             self.ahead[g].run_copies(now)
-            self.ahead[g].end_layer(m, ids)
+            self.ahead[g].end_layer(step, m, ids)
         if self.variants:
             held = physical_experts(m, self.model, self.config)
             logical = {e: held[e] for e in ids}
@@ -236,7 +239,9 @@ class Decisions:
         """What was meant for one layer, and the misses there that prefetches caused."""
         caused = sum(activation.caused for activation in self.made[step, m, g])
         copies = self.ahead[g].of_layer(step, m) if self.ahead else []
-        return {**counted(copies), "misses_caused": caused}
+        made = self.ahead[g].made if self.ahead else []
+        used = sum(copy.used_in == step and copy.expert[0] == m for copy in made)
+        return {**counted(copies, used), "misses_caused": caused}
 
 
 def weight_of(expert: int, held: list[int], kept: list[int], left: dict[int, int]) -> int:

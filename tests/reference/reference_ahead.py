@@ -7,7 +7,7 @@ from .reference_clock import Clock
 from .reference_misses import LOAD
 from .reference_policies import Expert
 from .reference_prefetch import CANCELLED, QUEUED, Copy, Predictions
-from .reference_words import PREFILL, Activation, Config, Span
+from .reference_words import PREDICTION, PREFILL, Activation, Config, Span
 
 
 def prefetches(config: Config, phases: set[int]) -> bool:
@@ -15,7 +15,8 @@ def prefetches(config: Config, phases: set[int]) -> bool:
     blocks = config.software.blocking and config.execution != "graph"
     around = config.prefill != "cache" and PREFILL in phases
     lists = config.policy in {"stream", "arc", "s3fifo"}
-    beside = config.software.overlap and not blocks and not around and not lists
+    beside = (config.software.overlap and not blocks) or config.prefetch.when == "before_pass"
+    beside = beside and not around and not lists
     return config.prefetch.kind != "none" and beside
 
 
@@ -28,6 +29,7 @@ class Ahead:
         self.clock, self.g, self.caches, self.predictions = clock, g, caches, predictions
         self.config, self.gpu = clock.config, clock.gpus[g]
         self.made: list[Copy] = []
+        self.window: list[Copy] = []  # before the pass, or one before it
         self.size = clock.model.expert_bytes
         self.price = self.config.copy_ns(clock.model, clock.prices)
 
@@ -39,14 +41,60 @@ class Ahead:
             start = max(self.gpu.copy_in, copy.issued)
             if start >= now:
                 return
-            copy.run(start, self.price)
-            self.gpu.copy_in = copy.end
-            layer, e = copy.expert
-            self.clock.spans.append(
-                Span(copy.step, layer, self.g, "copy_in", (e,), start, copy.end)
-            )
+            self.start(copy, start)
 
-    def end_layer(self, layer: int, needed: list[int]) -> None:
+    def load_before(self, step: int) -> None:
+        """What is predicted before a pass, for it and those that follow: the pass waits for it."""
+        choices, gpu, host = self.config.prefetch, self.gpu, self.clock.host.copy
+        if choices.when != "before_pass" or step % choices.every:
+            return
+        if self.clock.predicts:
+            gpu.t += choices.cost
+            gpu.charge(PREDICTION, gpu.t)
+        now, blocks = gpu.t, self.config.software.blocking and self.config.execution != "graph"
+        predicted = [
+            (target, (target[1], e))
+            for target in self.predictions.coming(step)
+            if not self.caches[target[1]].all_resident
+            for e in self.predictions.of(target, target, self.g)
+        ]
+        self.keep(predicted)
+        made: list[Copy] = []
+        for target, expert in predicted:
+            cache = self.caches[target[1]]
+            if expert in cache.resident or not self.fits_budget(now):
+                continue
+            if self.take_slot(cache, expert, step, -1, []):
+                at = now + (len(made) + 1) * host
+                made.append(Copy(expert, target[0], at))
+                self.made.append(made[-1])
+                cache.copies[expert] = made[-1]
+                self.keep([(target, expert)])
+        self.keep(predicted)
+        for copy in made:
+            start = max(now, gpu.copy_in) + host if blocks else max(copy.issued, gpu.copy_in)
+            self.start(copy, start)
+        self.window = made
+        gpu.t = max(gpu.t, *(copy.end for copy in made), 0)
+        gpu.charge("waiting_for_weights", gpu.t)
+        if made:
+            gpu.host = gpu.t if blocks else max(gpu.host, now) + len(made) * host
+
+    def keep(self, predicted: list[tuple[tuple[int, int], Expert]]) -> None:
+        """Those that are there, until the last (pass, layer) for which they are predicted."""
+        for target, expert in predicted:
+            cache = self.caches[target[1]]
+            if expert in cache.resident:
+                cache.pinned.add(expert)
+                cache.until[expert] = target
+
+    def start(self, copy: Copy, at: int) -> None:
+        copy.run(at, self.price)
+        self.gpu.copy_in = copy.end
+        layer, e = copy.expert
+        self.clock.spans.append(Span(copy.step, layer, self.g, "copy_in", (e,), at, copy.end))
+
+    def end_layer(self, step: int, layer: int, needed: list[int]) -> None:
         cache = self.caches[layer]
         for copy in self.made:
             mine, e = copy.expert
@@ -54,10 +102,13 @@ class Ahead:
                 copy.state = CANCELLED
                 cache.resident.remove(copy.expert)
                 del cache.copies[copy.expert]
-        cache.pinned -= {expert for expert in cache.pinned if expert[0] == layer}
+        over = {e for e in cache.pinned if e[0] == layer and cache.until[e] <= (step, layer)}
+        cache.pinned -= over
 
     def issue(self, step: int, layer: int, activations: list[Activation], now: int) -> None:
         """Step 4, after the activations of a layer."""
+        if self.config.prefetch.when == "before_pass":
+            return
         demand = sum(activation.place == LOAD for activation in activations)
         issued = 0
         predicted = [
@@ -66,9 +117,7 @@ class Ahead:
             if not self.caches[target[1]].all_resident
             for e in self.predictions.of((step, layer), target, self.g)
         ]
-        for target, expert in predicted:
-            if expert in self.caches[target[1]].resident:
-                self.caches[target[1]].pinned.add(expert)
+        self.keep(predicted)
         missing = [at for at, expert in predicted if expert not in self.caches[at[1]].resident]
         first_only = self.config.prefetch.stop == "first_missing"
         for target, expert in predicted:
@@ -83,7 +132,7 @@ class Ahead:
                 copy = Copy(expert, target[0], at)
                 self.made.append(copy)
                 cache.copies[expert] = copy
-                cache.pinned.add(expert)
+                self.keep([(target, expert)])
         self.gpu.ahead = issued
 
     def fits_budget(self, now: int) -> bool:

@@ -99,6 +99,7 @@ class Cache:
         self.now = 0
         self.copies: dict[Expert, Copy] = {}  # the prefetch that filled an expert's slot
         self.pinned: set[Expert] = set()
+        self.until: dict[Expert, tuple[int, int]] = {}  # the (pass, layer) that pins are for
         self.evicted_by: dict[Expert, str] = {}  # what took an expert's slot, the last time
         second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), holder, layers[0]]
         self.second_stream = np.random.default_rng(second)
@@ -184,7 +185,10 @@ class Cache:
         copy = self.copies.get(expert)
         if copy is None:
             return
-        copy.used = copy.used or copy.step == activation.step
+        window = self.config.prefetch.every if self.config.prefetch.when == "before_pass" else 1
+        same = copy.step // window == activation.step // window  # of passes predicted together
+        if same and not copy.used:
+            copy.used, copy.used_in = True, activation.step
         if self.late(expert, now_ns):
             activation.hit, activation.late, activation.copy = False, True, copy
             if copy.state == QUEUED:
@@ -264,11 +268,7 @@ class Cache:
         if last:
             return self.policy.victim(last, arrival), "c"
         # (d) pinned for the layer that comes last
-        return max(self.pinned, key=lambda e: (self.comes_after(arrival.layer, e[0]), e[1])), "d"
-
-    def comes_after(self, place: int, layer: int) -> int:
-        """How many of the pool's layers come before ``layer``, after the one in ``place``."""
-        return (self.layers.index(layer) - place - 1) % len(self.layers)
+        return max(self.pinned, key=lambda e: (self.until[e], e[1])), "d"
 
 
 def form_launches(activations: list[Activation], config: Config) -> list[list[Activation]]:

@@ -19,6 +19,7 @@ from .reference_words import (
     DECODE,
     ENCODE,
     LAYER_COPIES,
+    PREDICTION,
     PREFILL,
     STORAGE,
     Activation,
@@ -87,7 +88,8 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        self.charged = dict.fromkeys((*CATEGORIES, STORAGE, LAYER_COPIES), 0)
+        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION)
+        self.charged = dict.fromkeys(known, 0)
 
     def charge(self, category: str, until: int) -> None:
         self.charged[category] += max(0, until - self.cursor)
@@ -110,6 +112,8 @@ class Clock:
         # whether something waits for the counts, by MoE layer
         self.decided = [config.agrees or (uneven and (asks or one)) for one in self.missing]
         self.needs_decision = any(self.decided)
+        ahead = config.prefetch
+        self.predicts = ahead.kind != "none" and ahead.cost > 0 and any(self.missing)
         host_decides = config.decide == "host" and self.needs_decision
         self.counts_exchanged = uneven and config.holders > 1
         self.reads = config.software.count_reads if self.counts_exchanged else 1
@@ -435,6 +439,9 @@ class Clock:
             price += prices.decide_ns()
         gpu.t += price
         gpu.charge("gate", gpu.t)
+        if self.predicts and self.config.prefetch.when == "layer":
+            gpu.t += self.config.prefetch.cost
+            gpu.charge(PREDICTION, gpu.t)
         gpu.host += self.host.gate
         return gpu.t, permute, unpermute
 

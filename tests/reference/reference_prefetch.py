@@ -30,6 +30,7 @@ class Copy:
     end: int = 0
     promoted: bool = False
     used: bool = False
+    used_in: int = -1  # in which pass
 
     def ended(self, now: int) -> bool:
         return self.state == STARTED and self.end <= now
@@ -41,11 +42,11 @@ class Copy:
         self.state, self.start, self.end = STARTED, start, start + price
 
 
-def counted(copies: list[Copy]) -> dict[str, int]:
+def counted(copies: list[Copy], used: int) -> dict[str, int]:
     """Of one layer in one pass, once it is decided."""
     return {
         "prefetched": sum(copy.state in {STARTED, PROMOTED} for copy in copies),
-        "prefetches_used": sum(copy.used for copy in copies),
+        "prefetches_used": used,
         "prefetches_cancelled": sum(copy.state == CANCELLED for copy in copies),
         "prefetches_promoted": sum(copy.promoted for copy in copies),
     }
@@ -77,18 +78,27 @@ class Predictions:
             ahead += [(step + 1, m) for m in after if m <= layer or layer not in after]
         return ahead[: self.config.prefetch.layers]
 
+    def coming(self, step: int) -> list[tuple[int, int]]:
+        """(pass, layer) of what is predicted before a pass."""
+        known = range(step, min(step + self.config.prefetch.every, len(self.passes)))
+        return [(s, m) for s in known for m in sorted(self.routed[s])]
+
+    def distance(self, at: tuple[int, int], target: tuple[int, int]) -> int:
+        """How many layers are between; none where it is predicted before the pass."""
+        return 0 if at == target else self.layers_ahead(*at).index(target)
+
     def of(self, at: tuple[int, int], target: tuple[int, int], g: int) -> list[int]:
         """``at`` and ``target``: (pass, layer) just decided, and ahead."""
         kind = self.config.prefetch.kind
         if kind == "oracle":
-            return self.oracle(target, g, self.layers_ahead(*at).index(target))
+            return self.oracle(target, g, self.distance(at, target))
         if kind == "history":
             return self.history(target, g)
         if at[0] != target[0]:
             return []
         if kind == "recorded":
-            distance, held = self.layers_ahead(*at).index(target), self.held[target[1]]
-            found = set(self.guessed(distance, *target))
+            held = self.held[target[1]]
+            found = set(self.guessed(self.distance(at, target), *target))
             return [e for e in self.local[g] if held[e] in found]
         assert kind == "next_layer"
         return [e for e in self.next_layer(at, target[1]) if e in self.local[g]]

@@ -22,6 +22,7 @@ CATEGORIES = (
 )
 STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
+PREDICTION = "prediction"  # the last one, where predicting takes time
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -111,6 +112,9 @@ class Prefetch:
     first_part: float | Fraction = 0.25
     budget: int | None = None
     stop: str = "none"  # none | first_missing
+    when: str = "layer"  # layer | before_pass
+    every: int = 1  # passes, of before_pass
+    cost: int = 0  # of a prediction, in ns
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,10 @@ class Config:
     @property
     def categories(self) -> tuple[str, ...]:
         own = CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
-        return (*own, LAYER_COPIES) if self.copied_layers else own
+        if self.copied_layers:
+            own = (*own, LAYER_COPIES)
+        timed = self.prefetch.kind != "none" and self.prefetch.cost > 0
+        return (*own, PREDICTION) if timed else own
 
     @property
     def may_skip(self) -> bool:

@@ -455,8 +455,10 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     if config.miss not in ways(policy, software) or config.miss == "background":
         config = replace(config, miss="load", uploads=None)
     prefetch = draw(prefetches(model))
-    if shape == "crowded" and draw(st.booleans()):  # where pinned experts have to go
+    if shape == "crowded" and prefetch.every == 1 and draw(st.booleans()):  # pinned ones have to go
         prefetch = replace(prefetch, kind="history", budget=None)
+    if prefetch.when == "before_pass" and draw(st.booleans()):
+        config, software = one_after_the_other(config, software, blocking=draw(st.booleans()))
     config = replace(
         config,
         prefill="cache",
@@ -475,9 +477,21 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     return Case(trace, model, runnable(config, trace), prices)
 
 
+def one_after_the_other(
+    config: Config, software: Software, *, blocking: bool
+) -> tuple[Config, Software]:
+    """Software that copies nothing beside kernels, and what goes with it."""
+    if config.miss not in {"load", "zero_copy", "skip"}:
+        config = replace(config, miss="load", uploads=None)
+    return config, replace(software, blocking=blocking, overlap=False)
+
+
 @st.composite
 def prefetches(draw: st.DrawFn, model: Model) -> Prefetch:
     layers, expert = len(model.moe_layers), model.expert_bytes
+    every = draw(st.none() | st.none() | st.integers(1, 3))
+    if every is not None:
+        return before_passes(draw, expert, every)
     ahead = draw(st.integers(1, layers + 1) | st.just(layers))
     recall: Any = st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0, 1.0])
     precision: Any = st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0, 1.0])
@@ -491,6 +505,21 @@ def prefetches(draw: st.DrawFn, model: Model) -> Prefetch:
         stop=draw(st.sampled_from(["none", "none", "first_missing"])),
         first_part=draw(st.sampled_from([0.1, 0.28, 0.55, 1.0])),
         budget=draw(st.none() | st.integers(expert, 4 * expert - 1)),
+        cost=draw(st.sampled_from([0, 0, 0, 7, 900])),
+    )
+
+
+def before_passes(draw: st.DrawFn, expert: int, every: int) -> Prefetch:
+    """Predictions for ``every`` passes at once."""
+    kinds = ["oracle", "recorded", "history"] if every == 1 else ["oracle", "recorded"]
+    return Prefetch(
+        kind=draw(st.sampled_from(kinds)),
+        recall=draw(st.sampled_from([0.0, 0.3, 0.9, 1.0])),
+        precision=draw(st.sampled_from([0.3, 0.9, 1.0])),
+        budget=draw(st.none() | st.integers(expert, 4 * expert - 1)),
+        cost=draw(st.sampled_from([0, 0, 0, 7, 900])),
+        when="before_pass",
+        every=every,
     )
 
 

@@ -38,6 +38,11 @@ def play(case: Case) -> Outcome:
     return run_replay(engine_case(case), records="layer")
 
 
+def beside(config: Config) -> Config:
+    """Of software that copies beside kernels, as all but what is predicted before passes needs."""
+    return replace(config, software=replace(config.software, blocking=False, overlap=True))
+
+
 def a_token_a_pass(ids: list[list[list[int]]], prefetch: Prefetch, slots: int) -> Case:
     """Attention takes longer than copying all experts of a layer."""
     trace = {
@@ -83,7 +88,7 @@ def test_an_oracle_copies_what_is_copied_without_it(case: Case, policy: str, lay
         "uploads": None,
         "parameters": {},
     }
-    config = replace(case.config, policy=policy, **choices)
+    config = replace(beside(case.config), policy=policy, **choices)
     oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
     ahead = play(replace(case, config=replace(config, prefetch=oracle))).counts
     plain = play(replace(case, config=replace(config, prefetch=Prefetch()))).counts
@@ -107,7 +112,7 @@ def test_an_oracle_never_makes_a_run_longer_where_the_host_copies_for_free(
         "uploads": None,
         "policy": "lru",
     }
-    free = replace(case.config.software, host_per_copy_ns=0.0)
+    free = replace(beside(case.config).software, host_per_copy_ns=0.0)
     config = replace(case.config, software=free, parameters={}, **choices)
     oracle = Prefetch("oracle", layers, budget=config.prefetch.budget)
     ahead = play(replace(case, config=replace(config, prefetch=oracle)))
@@ -138,7 +143,7 @@ def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
 
 @given(prefetching_cases())
 def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
-    nothing = replace(case.config.prefetch, kind="oracle", recall=0.0)
+    nothing = replace(case.config.prefetch, kind="oracle", recall=0.0, cost=0)
     blind = play(replace(case, config=replace(case.config, prefetch=nothing)))
     without = play(replace(case, config=replace(case.config, prefetch=Prefetch())))
     assert (blind.ends == without.ends).all()
@@ -168,10 +173,10 @@ def test_a_budget_below_an_expert_prefetches_nothing(ids, slots) -> None:
 @given(prefetching_cases(), st.sampled_from([0.3, 0.6, 1.0]))
 def test_one_recall_for_all_distances_is_that_recall(case: Case, recall: float) -> None:
     """What is drawn does not depend on the distance."""
-    layers = case.config.prefetch.layers
-    one = Prefetch("oracle", layers, recall, precision=0.5, stop=case.config.prefetch.stop)
+    config, layers = beside(case.config), case.config.prefetch.layers
+    one = Prefetch("oracle", layers, recall, precision=0.5, stop=config.prefetch.stop)
     each = replace(one, recall=(recall,) * layers, precision=(0.5,) * layers)
-    outcomes = [play(replace(case, config=replace(case.config, prefetch=p))) for p in (one, each)]
+    outcomes = [play(replace(case, config=replace(config, prefetch=p))) for p in (one, each)]
     assert_same(*outcomes)
 
 
@@ -180,5 +185,47 @@ def test_a_predictor_blind_beyond_the_next_layer_is_one_of_one_layer(case: Case)
     """As far as no layer of the next pass comes before, which it sees from the last one alone."""
     two = Prefetch("oracle", 2, (1.0, 0.0))
     one = Prefetch("oracle", 1)
-    outcomes = [play(replace(case, config=replace(case.config, prefetch=p))) for p in (two, one)]
+    config = beside(case.config)
+    outcomes = [play(replace(case, config=replace(config, prefetch=p))) for p in (two, one)]
     assert_same(*outcomes)
+
+
+def before_pass(every: int = 1, **choices: Any) -> Prefetch:
+    return Prefetch("oracle", when="before_pass", every=every, **choices)
+
+
+@given(tokens, st.integers(TOP_K, EXPERTS - 1))
+def test_with_room_for_a_pass_all_that_is_predicted_before_it_is_a_hit(ids, slots) -> None:
+    """And the time is what it is with all experts there, and that of the copies."""
+    ahead, plain = (play(a_token_a_pass(ids, p, slots)) for p in (before_pass(), Prefetch()))
+    assert (ahead.counts.hits == ahead.counts.activations).all()
+    assert ahead.counts.read.sum() == plain.counts.read.sum()
+    copies = int(ahead.counts.prefetched.sum())
+    all_there = play(a_token_a_pass(ids, Prefetch(), EXPERTS))
+    assert ahead.duration_ns == all_there.duration_ns + copies * (5 + 100)
+    assert ahead.charges[..., WEIGHTS].sum() == copies * (5 + 100)
+
+
+@given(tokens, st.integers(TOP_K, EXPERTS - 1), st.integers(1, 3), st.integers(1, 5000))
+def test_what_predicting_costs_is_added_exactly(ids, slots, every, cost) -> None:
+    """Once before each so many passes; behind each gate of a predictor that recalls nothing."""
+    free = play(a_token_a_pass(ids, before_pass(every), slots))
+    paid = play(a_token_a_pass(ids, before_pass(every, cost=cost), slots))
+    assert paid.duration_ns == free.duration_ns + cost * -(-len(ids) // every)
+    assert paid.charges[..., -1].sum() == paid.duration_ns - free.duration_ns
+    blind = Prefetch("oracle", recall=0.0, cost=cost)
+    without, seen = (play(a_token_a_pass(ids, p, slots)) for p in (Prefetch(), blind))
+    assert seen.duration_ns == without.duration_ns + cost * LAYERS * len(ids)
+
+
+@given(tokens, st.integers(TOP_K, EXPERTS - 1), st.integers(1, 8))
+def test_passes_predicted_together_keep_what_any_of_them_needs(ids, slots, every) -> None:
+    """Nothing is copied twice in passes that are predicted together, if there is room for them."""
+    outcome = play(a_token_a_pass(ids, before_pass(every), slots))
+    copied = outcome.counts.read.sum(axis=2)
+    for first in range(0, len(ids), every):
+        of_all = [{e for token in ids[first : first + every] for e in token[m]} for m in range(3)]
+        if max(map(len, of_all)) <= slots:
+            here = slice(first, first + every)
+            assert (copied[here].sum(axis=0) <= [len(needed) for needed in of_all]).all()
+            assert outcome.counts.misses[here].sum() == 0

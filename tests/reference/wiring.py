@@ -155,7 +155,8 @@ def engine_prefetch(choices: Prefetch) -> Prefetcher:
         for name in names.get(choices.kind, ())
         for shares in [getattr(choices, name)]
     }
-    own["stop"] = choices.stop
+    own |= {"stop": choices.stop, "when": choices.when, "every": choices.every}
+    own["cost"] = f"{choices.cost} ns"
     own["budget"] = None if choices.budget is None else f"{choices.budget} B"
     return prefetchers.get(choices.kind)(layers=choices.layers, **own)
 

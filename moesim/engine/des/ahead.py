@@ -23,6 +23,8 @@ from moesim.memory.residency import all_there
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""
+Targets = list[tuple[Place, LayerSlots, list[int]]]
+"""Layers ahead, their slots, and what is predicted for them."""
 NOT_STREAMED = np.zeros(1, np.bool_)
 
 
@@ -71,6 +73,7 @@ class Ahead:
         self.latest: dict[tuple[int, int], Prefetch] = {}
         self.by_prefetch: set[tuple[int, int]] = set()
         self.under_way: list[Prefetch] = []
+        self.unused: dict[tuple[int, int], Prefetch] = {}
 
     def decide(
         self, chunk: Chunk, table: Ints, layer: MoeLayer, index: int
@@ -95,18 +98,60 @@ class Ahead:
             activations = slots.decide(place[0], experts, *rest)
             late = activations.hit & arriving[activations.expert]
         valid = {one.expert for one in meant if not one.evicted}
+        if self.case.prefetch.before_pass:
+            valid = {expert for of_layer, expert in self.unused if of_layer == layer.moe_index}
         work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
+        hits = activations.expert[activations.hit].tolist()
+        for expert in hits:
+            self.unused.pop((layer.moe_index, expert), None)
         groups, ends, caused = self._copies(place, activations, work.laid.loaded, late)
         layer.skip_to(index)
         layer.append(work, host_launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
         where = (index, layer.moe_index, self.gpu)
         table[where] = work.laid.counts[0]
         table[where][CAUSED] = caused
-        hits = activations.expert[activations.hit].tolist()
-        table[where][USED] = len(valid.intersection(hits))
+        used = valid.intersection(hits)
+        table[where][USED] = len(used)
         self._count(table[where], layer.moe_index, meant)
         loads = int(work.laid.loaded.sum())
-        return groups, ends, loads + self._issue(chunk, where, experts, loads)
+        issues = 0 if self.case.prefetch.before_pass else self._issue(chunk, where, experts, loads)
+        return groups, ends, loads + issues
+
+    def load(self, chunk: Chunk, index: int) -> list[Prefetch]:
+        """Queue what is predicted before pass ``index`` of ``chunk``, if it is one of those."""
+        step = chunk.first + index
+        if not self.case.prefetch.before_pass or step % self.case.prefetch.every:
+            return []
+        assert chunk.undecided is not None, "see decide"
+        predictions = chunk.undecided.predictions
+        targets = [
+            (target, slots, predictions.of(0, target, self.gpu))
+            for target in predictions.coming(index)
+            if (slots := self.slots[target[1]]) is not None
+        ]
+        self.unused.clear()
+        self._pin_there(chunk, targets)
+        queued: list[Prefetch] = []
+        for target, slots, predicted in targets:
+            nobody = np.zeros(len(slots.cache.resident), np.bool_)
+            for expert in predicted:
+                if expert not in slots and self._affords(target[1]):
+                    victim = slots.prefetch(expert, self._pin(chunk, target), nobody)
+                    if victim is not None:
+                        one = self._prefetch((chunk.first + target[0], target[1]), expert, victim)
+                        one.group.index = len(queued)
+                        self.copy_in.submit(one.group)
+                        queued.append(one)
+                        self.unused[target[1], expert] = one
+        self._pin_there(chunk, targets)
+        return queued
+
+    def _pin_there(self, chunk: Chunk, targets: Targets) -> None:
+        """Keep what is predicted and in a slot."""
+        for target, slots, predicted in targets:
+            for expert in predicted:
+                if expert in slots:
+                    slots.pin(expert, self._pin(chunk, target))
 
     def _count(self, counts: Ints, layer: int, meant: list[Prefetch]) -> None:
         started = sum(one.started for one in meant)
@@ -124,7 +169,7 @@ class Ahead:
                 self._cancel(one)
                 slots.cancel(one.expert)
                 del self.latest[place[1], one.expert]
-        slots.unpin()
+        slots.unpin(self._until(*place))
         return meant
 
     def _cancel(self, one: Prefetch) -> None:
@@ -139,6 +184,7 @@ class Ahead:
     def _evict(self, key: tuple[int, int]) -> None:
         """The expert ``key`` has lost its slot."""
         self.by_prefetch.discard(key)
+        self.unused.pop(key, None)
         if one := self.latest.pop(key, None):
             if one.waits:
                 self._cancel(one)
@@ -177,7 +223,8 @@ class Ahead:
             if victim >= 0 and slots is not None:
                 self._evict(self._key(slots, victim))
             if is_loaded:
-                after = ends.setdefault(wait, self.env.event()) if wait >= 0 else None
+                until = wait if self.case.software.overlap else max(wait, launch - 1)
+                after = ends.setdefault(until, self.env.event()) if until >= 0 else None
                 group = self._copy((step, layer), expert, int(self.env.now))
                 group.index, group.after = loads, after
                 self.copy_in.submit(group)
@@ -215,10 +262,7 @@ class Ahead:
             for distance, target in enumerate(predictions.layers_ahead(index, source), 1)
             if (slots := self.slots[target[1]]) is not None
         ]
-        for target, slots, predicted in targets:
-            for expert in predicted:
-                if expert in slots:
-                    slots.pin(expert, self._pin(chunk, target))
+        self._pin_there(chunk, targets)
         for target, slots, predicted in targets:
             busy = self._busy(slots, source, experts)
             place = (chunk.first + target[0], target[1])
@@ -228,14 +272,20 @@ class Ahead:
                     victim = slots.prefetch(expert, self._pin(chunk, target), busy)
                     if victim is not None:
                         issued += 1
-                        self._queue(place, slots, expert, victim, loads + issued)
+                        one = self._prefetch(place, expert, victim)
+                        one.group.known += (loads + issued) * self.copy_in.host_ns
+                        one.group.ahead = True
+                        self.copy_in.prefetch(one.group)
             if missing and self.case.prefetch.stop == "first_missing":
                 break
         return issued
 
     def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:
         """What marks an expert as kept until ``target``."""
-        return (chunk.first + target[0]) * len(self.slots) + target[1] + 1
+        return self._until(chunk.first + target[0], target[1])
+
+    def _until(self, step: int, layer: int) -> int:
+        return step * len(self.slots) + layer + 1
 
     def _busy(self, slots: LayerSlots, source: int, experts: Ints) -> NDArray[np.bool_]:
         """bool[experts of the pool]: those that the layer just decided needs."""
@@ -253,23 +303,22 @@ class Ahead:
         used = sum(one.group.amount for one in self.under_way)
         return used + self._copy((0, layer), 0, 0).amount <= self.case.prefetch.budget
 
-    def _queue(
-        self, place: Place, slots: LayerSlots, expert: int, victim: int, number: int
-    ) -> None:
-        """Queue the copy of ``expert``, the ``number``-th that the host issues now."""
+    def _prefetch(self, place: Place, expert: int, victim: int) -> Prefetch:
+        """The copy of ``expert`` over ``victim``, which is to be queued."""
+        slots = self.slots[place[1]]
+        assert slots is not None, "it has a slot now"
         if victim >= 0:
             key = self._key(slots, victim)
             self._evict(key)
             self.by_prefetch.add(key)
-        group = self._copy(place, expert, int(self.env.now) + number * self.copy_in.host_ns)
-        group.ahead = True
+        group = self._copy(place, expert, int(self.env.now))
         one = Prefetch(place[1], expert, group)
         self.latest[place[1], expert] = one
         self.meant[place].append(one)
         if self.case.prefetch.budget is not None:
             self.under_way.append(one)
         group.done.callbacks.append(lambda _: self._arrived(one, slots))
-        self.copy_in.prefetch(group)
+        return one
 
     def _arrived(self, one: Prefetch, slots: LayerSlots) -> None:
         if self.latest.get((one.layer, one.expert)) is one:

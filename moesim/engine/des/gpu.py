@@ -108,6 +108,8 @@ class Gpu(Compute):
             )
         for _ in range(LAYER_BUFFERS):
             self._copy_ahead(index)
+        if self.case.prefetch.before_pass:
+            yield from self._load_before(index)
         for layer in layers:
             begin, stall, barrier = self.time, charges[WEIGHTS], charges[BARRIER]
             self.layer = layer.index
@@ -311,6 +313,11 @@ class Gpu(Compute):
         for group in groups.values():
             for part in group:
                 self.copy_in.submit(part)
+
+    def _load_before(self, index: int) -> Events:
+        """Load what is predicted before the pass; nothing here."""
+        del index
+        yield from ()
 
     def _copy_ahead(self, index: int) -> None:
         """Queue the copies of the pass's next layer that is copied whole."""

@@ -10,11 +10,13 @@ import simpy
 from moesim.engine.case import Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.des.ahead import Ahead
+from moesim.engine.des.compute import Events
 from moesim.engine.des.copies import DECISION, After, CopyGroup
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.drive import Reading
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
+from moesim.hardware.charge import PREDICTION
 
 Chunks = Callable[[int], tuple[Chunk, Ints]]
 
@@ -39,6 +41,23 @@ class GpuAhead(Gpu):
         if self.keep_spans:
             self.hold(known, self.ahead.residencies.held(self.number))
         return groups, ends, None
+
+    def _load_before(self, index: int) -> Events:
+        prefetch, cost = self.case.prefetch, self.case.prediction_ns
+        if not prefetch.before_pass or self.step % prefetch.every:
+            return
+        self.time += cost
+        if cost:
+            self.charge(self.categories.index(PREDICTION), self.time, "predict experts")
+        yield from self.reach()
+        known = self.time
+        queued = self.ahead.load(self.chunks(self.chunk)[0], index)
+        if not queued:
+            return
+        there = yield from self._arrival(queued[-1].group)
+        issued = max(self.host, known) + len(queued) * self.copy_in.host_ns
+        blocked = max(self.host, there)
+        self.launch("launch copies", blocked if self.copy_in.blocking else issued, known)
 
     def _issued(self, layer: MoeLayer, index: int) -> int:
         return self.copies_issued

@@ -275,9 +275,11 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
         return None
     name, keys = kind_of(type(prefetch)), ("experts.prefetch",)
     software = load_software(experiment.software, experiment.folders)
-    if not software.overlap or (software.blocking and experiment.execution != "graph"):
+    beside = software.overlap and not (software.blocking and experiment.execution != "graph")
+    if not (beside or prefetch.before_pass):
         what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"
-        return Conflict((*keys, "software"), f"{what}; write none, or another software")
+        remedy = "write none, when: before_pass, or another software"
+        return Conflict((*keys, "software"), f"{what}; {remedy}")
     if policy.lists or policy.shared_buffers() is not None:
         what = f"'{name}' puts experts into slots past '{kind_of(type(policy))}', which keeps lists"
         what += " of what is in them; write none, or another policy such as lru"

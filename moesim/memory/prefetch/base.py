@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moesim.config.params import Params
-from moesim.config.units import Bytes
+from moesim.config.units import Bytes, Duration
 from moesim.memory.activations import ActiveExperts
 
 Ints = NDArray[np.int64]
@@ -69,6 +69,20 @@ class Prefetcher(Params):
         description="The most bytes of prefetches that wait or are copied at once on a GPU; none: "
         "no limit.",
     )
+    when: Literal["layer", "before_pass"] = Field(
+        default="layer",
+        description="When experts are predicted: in each MoE layer for the layers ahead, or before "
+        "a forward pass for all its layers, and the pass waits until they are there (SiDA-MoE).",
+    )
+    every: Annotated[int, Field(ge=1)] = Field(
+        default=1,
+        description="before_pass only: for how many passes at once, before the first of them.",
+    )
+    cost: Duration = Field(
+        default=0.0,
+        description="What a prediction takes of the GPU: behind the gate of each MoE layer, or "
+        "before a pass.",
+    )
     stop: Literal["none", "first_missing"] = Field(
         default="none",
         description="Which of the layers ahead are loaded for: none stops before the last; "
@@ -81,10 +95,31 @@ class Prefetcher(Params):
     """Whether layers of the next pass are predicted."""
     by_source: ClassVar[bool] = False
     """Whether predictions depend on the layer from which they are made."""
+    follows: ClassVar[bool] = True
+    """Whether a pass is predicted from the passes before it, so that only the next one can be."""
     recorded: ClassVar[bool] = False
     """Whether the trace's recorded look-ahead is read."""
     looks_ahead: ClassVar[bool] = False
     """Whether it knows what will be needed, which no program does."""
+
+    @property
+    def before_pass(self) -> bool:
+        """Whether experts are predicted before passes, which wait for them."""
+        return self.when == "before_pass"
+
+    @model_validator(mode="after")
+    def _predicts_where_it_can(self) -> Self:
+        if not self.before_pass:
+            if self.every > 1:
+                raise ValueError("'every' is of passes: write when: before_pass too, or every: 1")
+            return self
+        if self.by_source:
+            raise ValueError("'when' is before_pass, where no layer has run yet; write when: layer")
+        if self.every > 1 and self.follows:
+            raise ValueError("'every' is more than 1, and it knows the next pass alone; write 1")
+        if self.layers > 1 or self.stop != "none":
+            raise ValueError("'when' is before_pass, for all layers; leave out layers and stop")
+        return self
 
     def distances(self, view: View) -> int:
         """In how many ways predictions depend on how many MoE layers ahead they are; what is

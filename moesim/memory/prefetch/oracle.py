@@ -24,6 +24,7 @@ class Oracle(Prefetcher):
 
     kind: Literal["oracle"] = "oracle"
     looks_ahead: ClassVar[bool] = True
+    follows: ClassVar[bool] = False
     recall: Percents = Field(
         default=1.0,
         description="Share of the needed experts it predicts, or one for each layer ahead.",

@@ -16,6 +16,7 @@ class Recorded(Prefetcher):
 
     kind: Literal["recorded"] = "recorded"
     across_passes: ClassVar[bool] = False
+    follows: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:

@@ -45,9 +45,9 @@ from moesim.engine.replay.clock.steps import (
 from moesim.runtime.compiled import BUILT_IN, types
 
 
-def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
-    """The clock of works that ``work_of`` gives; ``decides``: it decides them then, and copies run
-    beside kernels and block no host.
+def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives, with what happens ``before`` the layers of a pass;
+    ``decides``: it decides them then, and copies run beside kernels and block no host.
     """
 
     def play_passes(
@@ -60,6 +60,7 @@ def clock_with(work_of: Any, *, decides: bool) -> Callable[..., None]:
         for p in range(len(passes.runs)):
             charged = filled.charges[p]
             begin_pass(gpus, filled.starts, p)
+            before(fixed, gpus, filled, undecided, decide, first_of, p)
             if streams and fixed.streams_ahead:
                 stream_first(fixed, passes, works, gpus, p)
             for m in range(len(passes.plan)):
@@ -131,8 +132,15 @@ def _decided_work(
     )
 
 
+@inlined(types.void(FIXED, GPUS, FILLED, *[types.int64] * 4))
+def _nothing_before(
+    _fixed: Any, _gpus: Any, _filled: Any, _undecided: int, _decide: int, _first_of: int, p: int
+) -> None:
+    """Nothing is loaded before a pass."""
+
+
 play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
-    clock_with(_decided_work, decides=False)
+    clock_with(_decided_work, _nothing_before, decides=False)
 )
 """The clock of works that are decided beforehand."""
 

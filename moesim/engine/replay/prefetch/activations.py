@@ -58,8 +58,10 @@ def end_prefetches(undecided: Any, at: Any) -> None:
     layer, gpu, pool = work // at.gpus, work % at.gpus, pools.of_work[work]
     first, flat = pools.place[work] * local, layer * local
     resident, state, needed = pools.resident[pool], pools.state[pool], activating.needed
+    until = at.step * queue.ended.shape[1] + layer + 1
     for e in range(first, first + local):
-        state[PINNED, e] = 0
+        if state[PINNED, e] <= until:
+            state[PINNED, e] = 0
     number = activating.offsets[1]
     if queue.engine[gpu, QUEUED] > 0:
         for i in range(number):

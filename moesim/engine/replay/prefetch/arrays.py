@@ -9,8 +9,8 @@ NOT_POOLED = -1
 WAITING = 1 << 62
 """The arrival of a prefetch that has not begun."""
 (SERIAL, RESIDENT_FIRST, MOST_LOADS, POOL_LAYERS, PADS, DEPTH, ACROSS_PASSES, BUDGET, PROTECTS,
- BY_SOURCE, FIRST_MISSING) = range(11)  # fmt: skip
-"""Places in the choices of a case."""
+ BY_SOURCE, FIRST_MISSING, EVERY, COST, COST_PLACE, OVERLAPS) = range(15)  # fmt: skip
+"""Places in the choices of a case; ``EVERY`` is 0 where nothing is predicted before passes."""
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
 of the prefetch that began last."""
@@ -44,7 +44,7 @@ class Queue(NamedTuple):
     queue (linked, with one more column, its ends); when the host has ``issued`` each; its
     ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
     is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence. ``ended`` int64[gpus,
-    MoE layers, parity of the pass, 3] counts; ``engine`` int64[gpus, 4].
+    MoE layers, passes at a time, 3] counts; ``engine`` int64[gpus, 4].
     """
 
     following: Any

@@ -18,13 +18,16 @@ from moesim.engine.replay.prefetch.activations import (
 )
 from moesim.engine.replay.prefetch.arrays import (
     COPIES,
+    EVERY,
     FREE,
     HOSTED_NS,
     LAUNCHES,
+    LOADS,
     NOT_POOLED,
     SERIAL,
     At,
 )
+from moesim.engine.replay.prefetch.before import load_before
 from moesim.engine.replay.prefetch.issue import prefetch
 from moesim.engine.replay.prefetch.queue import advance
 from moesim.engine.replay.prefetch.types import UNDECIDED
@@ -54,12 +57,14 @@ def _decide_work(
     counts = one.counts[p, k // number, g]
     queue_copies(one, at, counts)
     price_work(one, k // number, counts)
-    issues = prefetch(one, first_of, at)
+    issues = one.decided.told[LOADS]
+    if one.choices[EVERY] == 0:
+        issues = prefetch(one, first_of, at)
     gpus.copied[g], told = engine[g, FREE], one.decided.told
     return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS])
 
 
 play_deciding = compiled_clock(
     types.void(FIXED, PASSES, WORKS, GPUS, FILLED, UNDECIDED, *_FUNCTIONS)
-)(clock_with(_decide_work, decides=True))
+)(clock_with(_decide_work, load_before, decides=True))
 """The clock of works that are decided on it."""

@@ -60,7 +60,7 @@ def _victim(undecided: Any, first_of: Any, pool: int, own: bool) -> int:
 
 
 @inlined(types.void(POOLS, PREDICTED, AHEAD, types.int64))
-def _pin(pools: Any, predicted: Any, ahead: Any, local: int) -> None:
+def pin(pools: Any, predicted: Any, ahead: Any, local: int) -> None:
     """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
@@ -88,7 +88,7 @@ def _origin(choices: Any, origins: int, source: int, distance: int) -> int:
 
 
 @inlined(types.int64(UNDECIDED, _FIRST, AT, AHEAD, types.int64, types.int64))
-def _prefetch_for(
+def prefetch_for(
     undecided: Any, first_of: Any, at: Any, ahead: Any, allowed: int, issued: int
 ) -> int:
     """Prefetch the experts predicted for a layer ``ahead``, with at most ``allowed`` bytes in the
@@ -172,10 +172,10 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
                 continue
             ahead = Ahead(work, low, high, until)
             if pinning:
-                _pin(pools, predicted, ahead, at.local)
+                pin(pools, predicted, ahead, at.local)
             elif low < high:
                 last = choices[FIRST_MISSING] != 0 and _lacks(pools, predicted, ahead, at.local)
-                issued = _prefetch_for(undecided, first_of, at, ahead, allowed, issued)
+                issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
                 if last:
                     break
     _mark_needed(undecided, at, False)

@@ -44,7 +44,7 @@ def enter(queue: Any, gpu: int, expert: int, size: int, place: int) -> None:
     following[gpu, last] = before[gpu, end] = expert
     before[gpu, expert], following[gpu, expert] = last, end
     queue.arrival[gpu, expert], queue.meant[gpu, expert] = WAITING, place
-    queue.ended[gpu, (place - 1) % layers, (place - 1) // layers % 2, MEANT] += 1
+    queue.ended[gpu, (place - 1) % layers, (place - 1) // layers % queue.ended.shape[2], MEANT] += 1
     queue.engine[gpu, QUEUED] += size
 
 
@@ -59,7 +59,7 @@ def advance(queue: Any, copy_ns: Any, sizes: Any, local: int, gpu: int, now: int
             break
         layer, place = expert // local, queue.meant[gpu, expert] - 1
         leave(queue, gpu, expert, sizes[layer])
-        queue.ended[gpu, layer, place // layers % 2, BEGUN] += 1
+        queue.ended[gpu, layer, place // layers % queue.ended.shape[2], BEGUN] += 1
         queue.arrival[gpu, expert] = engine[gpu, FREE] = start + copy_ns[layer]
         engine[gpu, FLIGHT_END], engine[gpu, FLIGHT_BYTES] = engine[gpu, FREE], sizes[layer]
         expert = queue.following[gpu, end]

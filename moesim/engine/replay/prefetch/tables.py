@@ -21,6 +21,8 @@ from moesim.engine.replay.prefetch.arrays import (
     Queue,
 )
 from moesim.engine.residencies import Residencies
+from moesim.engine.terms import categories_of
+from moesim.hardware.charge import PREDICTION
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
@@ -40,6 +42,8 @@ def choices_of(case: Case) -> Ints:
         case.kernels == "block_sparse", prefetcher.layers, prefetcher.across_passes, budget,
         case.protect == "step",
         prefetcher.by_source, prefetcher.stop == "first_missing",
+        prefetcher.every if prefetcher.before_pass else 0, case.prediction_ns,
+        categories_of(case).index(PREDICTION) if case.prediction_ns else 0, case.software.overlap,
     )  # fmt: skip
     return np.array(values, np.int64)
 
@@ -93,7 +97,7 @@ def queue_of(case: Case) -> Queue:
         arrival=np.zeros(shape, np.int64),
         meant=np.zeros(shape, np.int64),
         caused=np.zeros(shape, np.bool_),
-        ended=np.zeros((case.gpus, layers, 2, 3), np.int64),
+        ended=np.zeros((case.gpus, layers, max(2, case.prefetch.every), 3), np.int64),
         engine=np.zeros((case.gpus, 4), np.int64),
     )
 

@@ -27,11 +27,13 @@ from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
     COPIES,
+    EVERY,
     HOSTED_NS,
     LAUNCHES,
     LOADS,
     MEANT,
     NOT_POOLED,
+    OVERLAPS,
     PADS,
     PROMOTED,
     PROMOTED_NOW,
@@ -39,10 +41,22 @@ from moesim.engine.replay.prefetch.arrays import (
 )
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import drop, leave
-from moesim.engine.replay.prefetch.types import AT, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, QUEUE, UNDECIDED
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
+
+
+@inlined(types.boolean(QUEUE, types.int64, types.int64, types.int64, types.boolean))
+def _uses(queue: Any, gpu: int, expert: int, meant: int, before: bool) -> bool:
+    """Whether a hit in the layer that ``meant`` stands for uses a prefetch; those made ``before``
+    passes may be used in a later pass than their own, and count once.
+    """
+    if before:
+        found = queue.meant[gpu, expert] > 0
+        queue.meant[gpu, expert] = 0
+        return bool(found)
+    return bool(queue.meant[gpu, expert] == meant)
 
 
 @inlined(types.void(UNDECIDED, AT, _FLAT))
@@ -57,8 +71,9 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     layers, flat, copies, loads, launches = queue.ended.shape[1], layer * local, 0, 0, 0
     pooled = pools.of_work[work] != NOT_POOLED
     pool_first = (layer - pools.place[work]) * local
-    meant, parity = step * layers + layer + 1, step % 2
+    meant, parity = step * layers + layer + 1, step % queue.ended.shape[2]
     late = used = caused = 0
+    before, overlaps = undecided.choices[EVERY] > 0, undecided.choices[OVERLAPS] != 0
     for i in range(activating.offsets[1]):
         e, hit, launch = activating.expert[i], activating.hit[i], activating.launch[i]
         x = flat + e
@@ -66,7 +81,7 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             decided.there[launches] = -1
             launches += 1
         if hit and pooled:
-            used += queue.meant[gpu, x] == meant
+            used += _uses(queue, gpu, x, meant, before)
             if activating.arriving[e]:
                 late += 1
                 if queue.arrival[gpu, x] == WAITING:
@@ -86,7 +101,8 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             drop(queue, gpu, victim, sizes[victim // local])
         if not hit and activating.forms[IN_SLOT, activating.form[i]]:
             loads += 1
-            decided.copy_launch[copies], decided.copy_wait[copies] = launch, activating.wait[i]
+            wait = activating.wait[i] if overlaps else max(activating.wait[i], launch - 1)
+            decided.copy_launch[copies], decided.copy_wait[copies] = launch, wait
             decided.copy_issued[copies] = now + loads * to_copy
             copies += 1
     decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads

@@ -1,0 +1,108 @@
+"""What is predicted before passes, and copied before they begin; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.engine.replay.clock.experts import copy_start
+from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, WEIGHTS
+from moesim.engine.replay.clock.steps import charge, inlined
+from moesim.engine.replay.prefetch.arrays import (
+    BEGUN,
+    BUDGET,
+    COST,
+    COST_PLACE,
+    EVERY,
+    LOADS,
+    NOT_POOLED,
+    At,
+)
+from moesim.engine.replay.prefetch.issue import AHEAD, Ahead, pin, prefetch_for
+from moesim.engine.replay.prefetch.queue import leave
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED
+from moesim.memory.decisions import DECIDE, FIRST
+from moesim.runtime.compiled import types
+
+_FIRST, _DECIDE = types.FunctionType(FIRST), types.FunctionType(DECIDE)
+
+
+@inlined(AHEAD(UNDECIDED, AT, types.int64, types.int64))
+def _target(undecided: Any, at: Any, index: int, layer: int) -> Any:
+    """What is predicted for ``layer`` in pass ``index`` of the chunk and what follows it."""
+    predicted, gpu = undecided.predicted, at.work
+    row = predicted.index[0, layer, gpu]
+    low = predicted.base[row] + predicted.offsets[row, index]
+    high = predicted.base[row] + predicted.offsets[row, index + 1]
+    work, layers = layer * at.gpus + gpu, predicted.active.shape[1]
+    if not predicted.active[index, layer] or undecided.pools.of_work[work] == NOT_POOLED:
+        high = low
+    until = (at.step + index - at.index) * layers + layer + 1
+    return Ahead(work, low, high, until)
+
+
+@inlined(types.int64(UNDECIDED, _FIRST, AT))
+def _queue_all(undecided: Any, first_of: Any, at: Any) -> int:
+    """Pin what is predicted for the coming passes, and queue what of it is in no slot; returns how
+    many copies.
+    """
+    active, queue, gpu = undecided.predicted.active, undecided.queue, at.work
+    end, issued = min(at.index + undecided.choices[EVERY], len(active)), 0
+    for expert in range(queue.meant.shape[1]):
+        queue.meant[gpu, expert] = 0
+    undecided.activating.offsets[1] = 0
+    for turn in range(3):
+        for index in range(at.index, end):
+            for layer in range(active.shape[1]):
+                ahead = _target(undecided, at, index, layer)
+                if ahead.low == ahead.high:
+                    continue
+                if turn == 1:
+                    allowed = undecided.choices[BUDGET]
+                    issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
+                else:
+                    pin(undecided.pools, undecided.predicted, ahead, at.local)
+    return int(issued)
+
+
+@inlined(types.int64(FIXED, UNDECIDED, AT, types.int64))
+def _copy_all(fixed: Any, undecided: Any, at: Any, copied: int) -> int:
+    """Copy what is queued, behind a copy that ends at ``copied``; returns the end."""
+    queue, gpu, sizes = undecided.queue, at.work, undecided.beside.bytes
+    nobody, layers = queue.following.shape[1] - 1, queue.ended.shape[1]
+    expert = queue.following[gpu, nobody]
+    while expert != nobody:
+        layer, place = expert // at.local, queue.meant[gpu, expert] - 1
+        issued = queue.issued[gpu, expert]
+        start = copy_start(fixed.blocking != 0, fixed.copy, at.now, issued, copied)
+        copied = start + fixed.copy_ns[layer]
+        leave(queue, gpu, expert, sizes[layer])
+        queue.ended[gpu, layer, place // layers % queue.ended.shape[2], BEGUN] += 1
+        queue.arrival[gpu, expert] = copied
+        expert = queue.following[gpu, nobody]
+    return int(copied)
+
+
+@inlined(types.void(FIXED, GPUS, FILLED, UNDECIDED, _DECIDE, _FIRST, types.int64))
+def load_before(
+    fixed: Any, gpus: Any, filled: Any, undecided: Any, _decide: Any, first_of: Any, p: int
+) -> None:
+    """What is predicted before pass ``p`` of the chunk, if it is one of those: the GPUs wait."""
+    choices, charged, step = undecided.choices, filled.charges[p], undecided.first + p
+    if choices[EVERY] == 0 or step % choices[EVERY] != 0:
+        return
+    for g in range(len(gpus.time)):
+        now = gpus.time[g] + choices[COST]
+        if choices[COST] > 0:
+            gpus.cursor[g] = charge(charged, g, choices[COST_PLACE], gpus.cursor[g], now)
+        at = At(g, len(gpus.time), undecided.local[g], p, step, now, fixed.copy)
+        undecided.decided.told[LOADS] = 0
+        issued = _queue_all(undecided, first_of, at)
+        gpus.time[g] = now
+        if issued > 0:
+            gpus.copied[g] = _copy_all(fixed, undecided, at, gpus.copied[g])
+            gpus.time[g] = max(now, gpus.copied[g])
+            gpus.cursor[g] = charge(charged, g, WEIGHTS, gpus.cursor[g], gpus.time[g])
+            if fixed.blocking != 0:
+                gpus.host[g] = max(gpus.host[g], gpus.copied[g])
+            else:
+                gpus.host[g] = max(gpus.host[g], now) + issued * fixed.copy
