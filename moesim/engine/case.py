@@ -89,7 +89,7 @@ class Case:
     policy: CachePolicy
     miss: MissHandling = LOAD
     kernels: ExpertKernels = "grouped"
-    order: Literal["id", "resident_first"] = "id"
+    order: Literal["id", "resident_first", "least_makespan"] = "id"
     initial: Literal["empty", "most_used"] = "empty"
     seed: int = 0
     execution: Execution = "eager"

@@ -34,9 +34,10 @@ NOT_LATE = np.empty(0, np.bool_)
 
 
 class Active(NamedTuple):
-    """The active experts of a MoE layer on a GPU, by pass from ``offsets`` int64[passes + 1] on,
-    ascending; aligned with ``experts``, numbered within the GPU: their ``rows``, with padding,
-    those ``kept`` without, and the gate ``weight`` of these, where it is counted, else nothing.
+    """The active experts of a MoE layer on a GPU, by pass from ``offsets`` int64[passes + 1] on, as
+    they come: ascending, or by falling rows; aligned with ``experts``, numbered within the GPU:
+    their ``rows``, with padding, those ``kept`` without, and the gate ``weight`` of these, where it
+    is counted, else nothing.
     """
 
     offsets: Any
@@ -44,6 +45,14 @@ class Active(NamedTuple):
     rows: Any
     kept: Any
     weight: Any
+
+    def by_falling_rows(self) -> Active:
+        """In each pass those with most rows first, of equals the lowest: the least makespan where
+        one is copied while another computes, in the same time each (Johnson 1954).
+        """
+        step = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        order = np.lexsort((self.experts, -self.rows, step))
+        return Active(self.offsets, *(one[order] if len(one) else one for one in self[1:]))
 
     def at(self, index: int) -> Active:
         """Those of pass ``index`` alone."""

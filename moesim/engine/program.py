@@ -78,6 +78,8 @@ class Program:
     def _chunk(self, first: int, last: int) -> Chunk:
         routed = self._routed(first, last)
         works, active = routed.works, self.routing.active(first, last)
+        if self.case.order == "least_makespan":
+            works = {key: one.by_falling_rows() for key, one in works.items()}
         chunk = Chunk(
             first=first,
             passes=last - first,

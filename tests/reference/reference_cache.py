@@ -138,6 +138,8 @@ class Cache:
         at_start = {e for e in self.resident if not self.late(e, now_ns)}
         if self.config.order == "resident_first":
             order = [e for e in order if e in at_start] + [e for e in order if e not in at_start]
+        if self.config.order == "least_makespan":
+            order.sort(key=lambda expert: (-rows[expert[1]], expert))
         misses.divide({e: rows[e] for at, e in order if (at, e) not in self.resident})
         activations = []
         for place, expert in enumerate(order):

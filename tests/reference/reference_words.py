@@ -157,7 +157,7 @@ class Config:
     alpha: float = 1.0  # of bandwidth
     bandwidths: tuple[int, int] = (1, 1)  # of the link and of the host: of bandwidth
     uploads: int | None = None  # loads that cheapest may make in a step and layer; None: any
-    order: str = "id"  # id | resident_first
+    order: str = "id"  # id | resident_first | least_makespan
     protect: str = "step"  # step | none
     kernels: str = "grouped"  # grouped | serial | batched | block_sparse
     initial: str = "empty"  # empty | most_used

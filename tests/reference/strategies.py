@@ -313,7 +313,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         rule=draw(st.sampled_from(["bandwidth", "least_makespan", "least_makespan", "cheapest"])),
         alpha=draw(st.sampled_from([0.0, 0.5, 1.0, 1.7])),
         bandwidths=draw(st.sampled_from([(1, 1), (1, 3), (7, 2)])),
-        order=draw(st.sampled_from(["id", "resident_first"])),
+        order=draw(st.sampled_from(ORDERS if policy == "stream" else ORDERS[:2])),
         protect="step" if miss == "background" else draw(st.sampled_from(["step", "step", "none"])),
         kernels=draw(st.sampled_from(["grouped", "serial", *FORMS[gating == "dynamic"]])),
         initial=draw(st.sampled_from(initials)),
@@ -347,12 +347,15 @@ def cases(draw: st.DrawFn, *, prompts: bool = False) -> Case:
 
 
 def runnable(config: Config, trace: Trace) -> Config:
-    """Nothing to run is an error, not an experiment."""
+    """Nothing to run is an error, not an experiment, nor is what a rule refuses."""
+    if config.order == "least_makespan" and config.prefill != "cache":
+        config = replace(config, order="id")
     if requests_of(trace, config.phase):
         return config
     return replace(config, phase="encode" if trace["phase"][0] == ENCODE else "all")
 
 
+ORDERS = ("id", "resident_first", "least_makespan")
 HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "arc")
 
 

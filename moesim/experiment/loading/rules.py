@@ -290,6 +290,21 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
     return None
 
 
+def order_of_streams(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Johnson's order is of copies that nothing spares, whatever runs before."""
+    del model
+    experts, keys = experiment.experts, ("experts.order",)
+    if experts.order != "least_makespan":
+        return None
+    if experts.policy.shared_buffers() is None:
+        what = "'least_makespan' orders what policy: stream copies in every step; write id,"
+        return Conflict((*keys, "experts.policy"), f"{what} resident_first, or policy: stream")
+    if experiment.workload.prefill.experts != "cache" and experiment.workload.phase != "decode":
+        what = "'least_makespan' does not go with prompts around the caches yet; write prefill:"
+        return Conflict((*keys, "workload.prefill.experts"), f"{what} {{experts: cache}}")
+    return None
+
+
 def background_beside_the_kernels(
     experiment: Experiment, model: ModelSpec | None
 ) -> Conflict | None:
@@ -596,6 +611,7 @@ RULES: tuple[Rule, ...] = (
     slots_of_one_layer,
     host_beside_the_device,
     prefetch_beside_the_kernels,
+    order_of_streams,
     background_beside_the_kernels,
     storage_below_the_host,
     variants_of_experts,

@@ -194,9 +194,10 @@ class Experts(Params):
         description="One kernel for several experts (grouped), one an expert (serial), one "
         "batched product of equal rows (batched), or one over rows padded to 128 (block_sparse).",
     )
-    order: Literal["id", "resident_first"] = Field(
+    order: Literal["id", "resident_first", "least_makespan"] = Field(
         default="id",
-        description="Execution order of a layer's experts: by id, or residents first, then by id.",
+        description="Execution order of a layer's experts: by id; residents first, then by id; or, "
+        "under the policy stream, those with most rows first.",
     )
     protect: Literal["step", "none"] = Field(
         default="step",

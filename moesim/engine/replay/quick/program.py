@@ -44,6 +44,7 @@ def is_quick(case: Case) -> bool:
         and case.variants is None
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
+        and case.order != "least_makespan"
         and not case.placement.has_replicas
         and not (case.schedule.grows and case.prefill != "cache")
         and not case.bypassed.any()
