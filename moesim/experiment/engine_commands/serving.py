@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from moesim.config.errors import Problem
 from moesim.config.names import plain_name
 from moesim.config.registry import kind_of
 from moesim.experiment.engine_commands.base import NOTE, Configuration, Folders, Reading
@@ -57,8 +58,8 @@ def put_named(reading: Reading, found: Named) -> None:
         reading.warn("model", what)
 
 
-def put_ranks(reading: Reading, ranks: Ranks) -> None:
-    """Put ``parallelism``, and say where it is not what the line means."""
+def put_ranks(reading: Reading, ranks: Ranks, words: str) -> None:
+    """Put ``parallelism`` as ``words`` say it, and say where it is not what they mean."""
     if ranks.gpus == 1:
         return
     reading.put("parallelism.expert", ranks.gpus)
@@ -71,10 +72,16 @@ def put_ranks(reading: Reading, ranks: Ranks) -> None:
         what = f"each expert is sliced over {ranks.gpus} GPUs, of several nodes; read as whole ones"
         reading.warn("experts", f"not modelled: {what}")
     if ranks.group not in (1, of_node):
-        what = (
-            f"{ranks.group} GPUs share the attention of a request; read as the {of_node} of a node"
-        )
-        reading.warn("attention", f"not modelled: {what}")
+        reading.line.problems.append(Problem(words, "", _groups(ranks, of_node)))
+
+
+def _groups(ranks: Ranks, of_node: int) -> str:
+    """Why attention over some of a node's GPUs cannot be read, and what can."""
+    what = (
+        f"{ranks.gpus // ranks.group} groups of {ranks.group} GPUs, each with requests of its own"
+    )
+    what += f", whose experts are over all {ranks.gpus}: not modelled"
+    return f"{what}; attention is over the {of_node} GPUs of a node or on one: ask for one of these"
 
 
 def put_stages(reading: Reading, word: str, gpus: int) -> None:

@@ -102,7 +102,8 @@ def read_server(reading: Reading) -> None:
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     attention = _attention_ranks(reading)
     whole = (line.whole("--ep-size", 1) or 1) == gpus
-    put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes))
+    words = f"--tp {gpus} --dp {attention} with DP attention"
+    put_ranks(reading, Ranks(gpus, max(1, gpus // attention), whole, nodes), words)
     put_stages(reading, "--pp-size", gpus)
     put_batch(reading, "--max-running-requests", line.whole("--max-running-requests", 1))
     budget = line.whole("--chunked-prefill-size", -1)
@@ -122,7 +123,7 @@ def _attention_ranks(reading: Reading) -> int:
     if (attention := line.whole("--attn-dp-size", 1)) is not None:
         return attention
     if data > 1 and not line.has("--enable-dp-attention"):
-        what = f"{data} replicas of the model; one is read, with the requests of all"
+        what = f"{data} replicas of the model: one is read, and all decode {data} x its tokens/s"
         reading.warn(f"--dp-size {data}", f"not modelled: {what}")
         return 1
     return data

@@ -155,7 +155,8 @@ class Vllm(Engine):
         local = line.whole("--data-parallel-size-local", 1)
         nodes = data // local if local and local < data else None
         whole = line.has("--enable-expert-parallel")
-        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes))
+        words = f"-tp {tensor} -dp {data}"
+        put_ranks(reading, Ranks(tensor * data, tensor, whole, nodes), words)
         put_stages(reading, "--pipeline-parallel-size", tensor * data)
         batch = line.whole("--max-num-seqs", 1)
         put_batch(reading, "--max-num-seqs", batch and batch * data)

@@ -27,6 +27,23 @@ def refill(batch: int) -> dict[str, Any]:
     return {"kind": "refill", "batch_size": batch}
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 2", "-tp 2 -dp 2"),
+        ("vllm serve openai/gpt-oss-120b -tp 2 -dp 4 -ep", "-tp 2 -dp 4"),
+        (("python -m sglang.launch_server --model openai/gpt-oss-120b --tp 4 --dp 2"
+          " --enable-dp-attention"), "--tp 4 --dp 2 with DP attention"),
+    ],
+)  # fmt: skip
+def test_attention_over_some_of_a_node_s_gpus_is_refused(line: str, where: str) -> None:
+    with pytest.raises(InputError) as error:
+        read_command(line)
+    (problem,) = error.value.problems
+    assert problem.where == where
+    assert "groups of 2 GPUs, each with requests of its own" in problem.what
+
+
 def test_vllm_with_whole_experts() -> None:
     found = read_command(
         "vllm serve openai/gpt-oss-120b --tensor-parallel-size 8 --enable-expert-parallel"
@@ -61,11 +78,11 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
       "parallelism": {"expert": 16, "nodes": 2, "dense": "tensor"},
       "workload": {"batching": refill(16)}, "placement": {"kind": "eplb", "redundant": 32}},
      ["docker run --gpus all"]),
-    (("vllm serve Qwen/Qwen3-30B-A3B --speculative-config '{}' --max-num-seqs 1 -tp 2 -dp 2 -ep "
+    (("vllm serve Qwen/Qwen3-30B-A3B --speculative-config '{}' --max-num-seqs 1 -tp 4 -ep "
      "--expert-placement-strategy round_robin"),
      {"software": "vllm", "model": "qwen3-30b-a3b", "placement": {"kind": "round_robin"},
-      "parallelism": {"expert": 4, "dense": "tensor"}, "workload": {"batching": refill(2)}},
-     ["--speculative-config {}", "2 GPUs share the attention of a request; read as the 4"]),
+      "parallelism": {"expert": 4, "dense": "tensor"}, "workload": {"batching": refill(1)}},
+     ["--speculative-config {}"]),
     ("""vllm serve some/model --compilation-config '{"cudagraph_mode": "PIECEWISE"}'""",
      {"software": "vllm", "model": "some/model", "execution": "piecewise"},
      ["'some/model' is not here, and its name is of no card"]),
