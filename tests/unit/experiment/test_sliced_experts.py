@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
@@ -11,9 +13,12 @@ from moesim.experiment.building.build import build
 from moesim.experiment.building.footprints import sums_of
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.questions.fit import largest_fit
 from moesim.experiment.questions.place import judge_planners
 from moesim.experiment.running.run import run
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import CostModel
+from moesim.hardware.roofline import activation_elements
 from moesim.memory.footprint import expert_bytes
 from moesim.model import load_model
 from moesim.model.slicing import with_sliced_experts
@@ -117,3 +122,64 @@ def test_a_lone_request_on_two_gpus() -> None:
     apart = run(whole, limit_steps=20).summary
     assert parts["duration_ms"] < apart["duration_ms"]
     assert parts["time_share"]["dispatch_combine"] < apart["time_share"]["dispatch_combine"]
+
+
+CARDS = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
+TWO_CARDS: dict[str, Any] = {
+    "model": "small-moe",
+    "hardware": CARDS,
+    "trace": "small-moe",
+    "workload": {"batching": {"kind": "static", "batch_size": 2}, "requests": 2},
+}
+
+
+def test_one_layer_by_hand() -> None:
+    """Two tokens of 128 channels, 4 of 32 experts of 64 inner ones in fp32, over two RTX 3090: each
+    has 32 inner channels of all experts, reads half of an expert's bytes at 90 % of 936 GB/s, and
+    the two add up 1,024 bytes in a ring at half of PCIe 4's 26.2 GB/s.
+    """
+    parallelism = {"expert": 2, "dense": "tensor", "experts": "tensor"}
+    experiment = load_experiment({**TWO_CARDS, "parallelism": parallelism}).experiment
+    case = build(experiment).case
+    layer = case.model.moe_layers[0]
+    assert layer.moe is not None
+    expert = layer.moe.expert
+    assert (expert.hidden_size, expert.intermediate_size) == (128, 64 // 2)
+    assert expert.bytes == 3 * 128 * 32 * 4
+    read_ns = 8 * expert.bytes / (0.9 * 936)
+    moved_ns = 8 * activation_elements(expert) * 4 / (0.5 * 936)
+    starts_ns = 3 * 4_000
+    prices = CostModel(build(experiment).hardware, case.model)
+    kernel_ns = prices.experts_ns(layer, np.ones(8, np.int64), np.zeros(1, np.int64))
+    assert kernel_ns.tolist() == [round(starts_ns + read_ns + moved_ns)]
+    ring_ns = 40_000 + math.ceil(2 * (2 * 128 * 4) / 2 / (0.5 * 26.2))
+    assert prices.all_reduce_ns(2, 2 * 128 * 4) == ring_ns == 40_079
+    step = run(experiment, limit_steps=1, records="layer")
+    assert set(step.layers["distinct_experts"]) <= {7, 8}
+    (spent,) = step.steps["dispatch_combine_ns"]
+    ordering = prices.permute_ns(layer, np.array([8]))
+    assert spent == 8 * 2 * (ring_ns + int(ordering[0]))
+
+
+def test_what_fits_of_sliced_experts() -> None:
+    """Slots are of parts: a GPU of two has room for as many experts as one with twice the room."""
+    memory = {"base": "rtx-3090", "memory": "511 MiB", "context_reserve": "500 MiB"}
+    small = {**TWO_CARDS, "hardware": {**CARDS, "gpu": memory}}
+    experts = {"capacity": "auto", "miss": {"kind": "load"}}
+    parallelism = {"expert": 2, "dense": "data", "experts": "tensor"}
+    one = load_experiment({**small, "experts": experts}).experiment
+    two = load_experiment({**small, "experts": experts, "parallelism": parallelism}).experiment
+    alone, both = largest_fit(one, contexts=[64]), largest_fit(two, contexts=[64])
+    assert (alone["gpus"], both["gpus"]) == (1, 2)
+    assert both["local_experts"] == alone["local_experts"] == 32
+    part = 3 * 128 * 32 * 4
+    assert alone["capacity_bytes"] == alone["largest_slots"] * 8 * 2 * part
+    assert both["capacity_bytes"] == both["largest_slots"] * 8 * part
+    assert 2 * alone["largest_slots"] <= both["largest_slots"] < 32
+    assert both["cpu_layers"] <= alone["cpu_layers"]
+    for found, experiment in ((alone, one), (both, two)):
+        slots = f"experts.capacity={found['largest_slots']} slots/layer"
+        more = f"experts.capacity={found['largest_slots'] + 1} slots/layer"
+        context = "workload.context=64"
+        assert build(load_experiment(experiment, [slots, context]).experiment).out_of_memory is None
+        assert build(load_experiment(experiment, [more, context]).experiment).out_of_memory
