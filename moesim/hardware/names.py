@@ -18,6 +18,8 @@ from moesim.config.names import known_name, plain_name
 from moesim.config.paths import shipped_folder
 
 FOLDER = "hardware_profiles"
+FITTED = "fitted to one run"
+"""How the title ends of a host that 'moesim calibrate host' made."""
 FEW = 4
 """Names that are told as near."""
 ALIKE = 0.6
@@ -78,6 +80,11 @@ def near_parts(name: str, known: Collection[str]) -> str:
     if len(close) == 1:
         return f"did you mean '{close[0]}'?"
     return f"near it: {', '.join(close[:FEW])}" if close else f"for example {min(known)}"
+
+
+def fitted_names(known: Collection[str]) -> list[str]:
+    """Those of ``known`` whose title says that they were fitted to a run."""
+    return [one for one in known if _titles().get(one, "").endswith(FITTED)]
 
 
 def _meant(name: str, known: Collection[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from moesim.config.params import Params
@@ -13,6 +13,7 @@ from moesim.hardware.host import Host, Topology
 from moesim.hardware.links import DIRECTIONS, Links, links_between
 from moesim.hardware.network import Network
 from moesim.hardware.precision import peak_of
+from moesim.hardware.sourced import UNVERIFIED, sources_used
 
 LARGEST_NODE = 8
 """GPUs of a node whose profile has no topology that says otherwise."""
@@ -57,6 +58,16 @@ class HardwareProfile(Params):
     def host_memory_bytes(self) -> int:
         """Memory of the host."""
         return self.host.memory.value
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """The parts with numbers from memory, which nobody compared with a document."""
+        parts = ("datasheet", "host", "topology", "network")
+        return tuple(part for part in parts if any(self._from_memory(part)))
+
+    def _from_memory(self, part: str) -> Iterator[bool]:
+        for _, source in sources_used(getattr(self, part)):
+            yield self.sources.get(source, "").startswith(UNVERIFIED)
 
     def peak(self, dtype: str) -> float:
         """Operations a second of a large product with ``dtype`` weights, from the datasheet."""

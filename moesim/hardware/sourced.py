@@ -20,6 +20,10 @@ class Sourced(Params, Generic[Value]):
     source: str = Field(description="A key of this file's 'sources'.")
 
 
+UNVERIFIED = "unverified"
+"""What the text of a source begins with that was written from memory."""
+
+
 def sources_used(part: object, path: Steps = ()) -> Iterator[tuple[Steps, str]]:
     """The path and the text of every ``source`` in ``part``: a model, or a tuple of models."""
     if isinstance(part, dict):

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -106,6 +107,7 @@ def machine_row(profile: Any) -> Row:
         "gpus": profile.gpus,
         "calibrated": bool(fits := _fits(profile)),
         "fits": fits,
+        "unverified": " ".join(profile.unverified),
         "title": profile.title,
     }
 
@@ -201,8 +203,14 @@ def gpu_row(card: Any) -> Row:
 def hosts() -> list[Row]:
     """The hosts that a machine can be put together from."""
     from moesim.hardware.layers import load_part, part_names
+    from moesim.hardware.names import fitted_names
 
-    return [{"name": name, **host_row(load_part("host", name))} for name in part_names("host")]
+    names = part_names("host")
+    fitted = fitted_names(names)
+    return [
+        {"name": name, **host_row(load_part("host", name)), "fitted": name in fitted}
+        for name in names
+    ]
 
 
 def host_row(host: Any) -> Row:
@@ -307,6 +315,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("h2d_bytes_per_s", "from host\nGB/s", 1e9, ",.1f"),
         Column("peers_bytes_per_s", "to GPUs\nGB/s", 1e9, ",.1f"),
         Column("calibrated", "fitted"),
+        Column("unverified", "from\nmemory"),
     ),
     "gpus": (
         Column("name", "gpu"),
@@ -321,11 +330,11 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "hosts": (
         Column("name", "host"),
         Column("memory_bytes", "memory\nGiB", 2**30, ",.0f"),
-        Column("numa_nodes", "NUMA\nnodes"),
-        Column("memory_bandwidth_bytes_per_s", "memory\nGB/s", 1e9, ",.1f"),
+        Column("numa_nodes", "NUMA"),
+        Column("memory_bandwidth_bytes_per_s", "peak\nGB/s", 1e9, ",.1f"),
         Column("expert_bytes_per_s", "experts\nGB/s", 1e9, ",.1f"),
         Column("cores", "cores"),
-        Column("core_flop_per_s", "a core\nGFLOP/s", 1e9, ",.0f"),
+        Column("fitted", "fitted"),
     ),
     "links": (
         Column("name", "link"),
@@ -369,30 +378,42 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 
 CAPTIONS: Mapping[str, str] = {
     "models": "size and expert as stored; all values: --json",
-    "hardware": "of one GPU, one direction; GPUs -: 1 to 8; more: --json",
+    "hardware": "of one GPU, one direction; from memory: not compared with a document; --json: all",
     "gpus": "dense peaks; NVLink or Infinity Fabric: one GPU and direction; more: --json",
-    "hosts": "experts: what those on the CPU read; a core -: a prior of 40 GFLOP/s",
+    "hosts": "experts: what those on the CPU read; fitted: to one published run; --json: all",
     "links": "one direction, what copies reach of pinned memory, and of pageable",
     "software": "times of the host; all values: --json",
     "traces": "a smaller top-k than the model's: recorded so; source, licence, notes: --json",
 }
 
 
+WIDTH = 80
+"""Columns of the narrowest terminal."""
+_APART = 2
+
+
+def _width(rows: Sequence[Row], column: Column) -> int:
+    """Of a column and what stands before the next one."""
+    cells = [*column.heading.split("\n"), *(column.cell(row) for row in rows)]
+    return max(map(len, cells)) + _APART
+
+
 def catalogue_table(what: str, rows: Sequence[Row]) -> Table:
     """``rows`` for the terminal, names whole (they are what an experiment has to write)."""
-    table = Table(
-        caption=CAPTIONS.get(what), box=SIMPLE_HEAD, show_edge=False, pad_edge=False,
-        padding=(0, 1, 0, 0), caption_justify="left",
-    )  # fmt: skip
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = COLUMNS.get(what) or [Column(key, key) for key in keys]
+    padding = 1 if sum(map(partial(_width, rows), columns)) <= WIDTH else 0
+    table = Table(
+        caption=CAPTIONS.get(what), box=SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        padding=(0, padding, 0, 0), caption_justify="left",
+    )  # fmt: skip
     for column in columns:
         words = any(isinstance(row.get(column.key), str | bool) for row in rows)
         table.add_column(
             column.heading,
             justify="left" if words else "right",
             overflow="fold",
-            no_wrap=column.key == "name",
+            no_wrap=column.key == "name" or what in COLUMNS,
         )
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns))

@@ -78,7 +78,10 @@ def _caption(found: Priced, profile: HardwareProfile) -> str | None:
     details = [part.of() for part in found.parts]
     fits = [_fit(detail.fit, profile) for detail in details if detail.fit is not None]
     counted_whole = any(len(detail.amounts) > 1 for detail in details)
-    return fits[0] if fits else WHOLE if counted_whole else None
+    told = [fits[0] if fits else WHOLE if counted_whole else ""]
+    if parts := profile.unverified:
+        told.append(f"from memory, not compared with a document: numbers of the {', '.join(parts)}")
+    return "\n".join(filter(None, told)) or None
 
 
 def _time(time_ns: ArrayLike) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import HardwareProfile, load_hardware
 from moesim.hardware.host import ExpertShare
-from moesim.hardware.operations.kernels.cpu_expert import REACHED
+from moesim.hardware.operations.kernels.cpu_expert import REACHED, share_is_prior
 from moesim.sweep.advise.choices import with_settings
 from moesim.sweep.advise.profiles import write_upgrade
 from moesim.sweep.advise.upgrades import CHANGED, Upgrade, changed
@@ -50,7 +50,8 @@ def variations(
     """
     context = best.workload.context
     same = {"hardware": best.hardware, "trace": best.trace, "workload.context": context}
-    for share in REACHED if summary.get("host_notes") else ():
+    guessed = summary.get("host_notes") and share_is_prior(_machine(best))
+    for share in REACHED if guessed else ():
         profile = write_upgrade(out, best, _machine(best), _reaching(share))
         made = best.model_copy(update={"hardware": profile})
         varied = Varied(HOST, f"{share:.0%} of the DRAM peak")

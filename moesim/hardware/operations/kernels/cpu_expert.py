@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moesim.hardware.arrays import Ints
-from moesim.hardware.host import ExpertShare
+from moesim.hardware.host import ExpertShare, Host
+from moesim.hardware.layers import load_part, part_names
+from moesim.hardware.names import fitted_names
 from moesim.hardware.operation import Operation
 from moesim.hardware.operations.kernels.host_work import START_NS, longest_on_host
 from moesim.hardware.operations.kernels.work import KERNELS, kernel_fit_for, kernel_part
@@ -46,7 +49,35 @@ def host_notes(profile: HardwareProfile, trace: str, top_k: int) -> list[str]:
         f"reached {REACHED[0]:.0%} to {REACHED[1]:.0%}, so they may take {least:.1f} to {most:.1f}"
     )
     remedy = "times as long; the tokens/s of one run of this host would narrow it"
-    return [f"{reach} {span} {remedy} ('moesim calibrate host')"]
+    return [f"{reach} {span} {remedy} ('moesim calibrate host'){_alike(profile.host)}"]
+
+
+def share_is_prior(profile: HardwareProfile) -> bool:
+    """Whether nobody measured what experts on the CPU of this host reach."""
+    share = profile.host.expert_fraction
+    if share is None or kernel_fit_for(profile, CpuExpert.kind) is not None:
+        return False
+    return profile.sources.get(share.source, "").startswith("prior")
+
+
+def _alike(host: Host) -> str:
+    """The shipped hosts with such a memory that were fitted to a run."""
+    memory = (host.memory_bandwidth.value, host.numa_nodes.value)
+    found = [f"'{name}' ({share:.0%})" for name, of, share in _fitted_hosts() if of == memory]
+    if not found:
+        return ""
+    return f"; with such a memory, fitted to one published run each: host {' or '.join(found)}"
+
+
+@cache
+def _fitted_hosts() -> tuple[tuple[str, tuple[float, int], float], ...]:
+    """Of each its name, its memory, and the share that it reaches."""
+    hosts = [(name, load_part("host", name)) for name in fitted_names(part_names("host"))]
+    return tuple(
+        (name, (one.memory_bandwidth.value, one.numa_nodes.value), one.expert_fraction.value)
+        for name, one in hosts
+        if isinstance(one, Host) and one.expert_fraction is not None
+    )
 
 
 def _other_trace(share: ExpertShare, trace: str, top_k: int) -> str:
