@@ -196,7 +196,7 @@ def advise(
             most=capacity,
             requests=requests,
             fit=fit,
-            native=about.made is not None,
+            of=about.asks,
         )
     return _written_advice(advice, about)
 

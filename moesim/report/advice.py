@@ -14,7 +14,15 @@ from moesim.config.counted import counted
 from moesim.report.compare_intervals import sentence
 from moesim.report.terminal import number, percent, provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
-from moesim.sweep.advise.choices import ALL, EVICTING, NO_PREFETCH, ON_CPU, WAYS, Settings
+from moesim.sweep.advise.choices import (
+    ALL,
+    EVICTING,
+    NO_PREFETCH,
+    ON_CPU,
+    ON_HOST,
+    WAYS,
+    Settings,
+)
 from moesim.sweep.advise.limits import MEANING
 from moesim.sweep.advise.ranges import HOST, TRACE, span
 from moesim.sweep.advise.room import Room
@@ -58,7 +66,7 @@ def choices_table(advice: Advice) -> Table:
     for (miss, prefetch, policy, _), row in rows.items():
         by_room = {rooms[0] if o.choice.layers else o.choice.capacity: o for o in row}
         speeds = [_speed(by_room.get(room), advice.best) for room in rooms]
-        name = policy if miss == ON_CPU or len(EVICTING[miss]) > 1 else "-"
+        name = policy if miss in (ON_CPU, ON_HOST) or len(EVICTING[miss]) > 1 else "-"
         offline = " (offline)" if row[0].choice.offline else ""
         ahead = ["-" if prefetch == NO_PREFETCH else prefetch] if prefetching else []
         other = [row[0].choice.told] if setting else []
@@ -148,6 +156,8 @@ def sentences(advice: Advice) -> Iterator[str]:
 def _without_room(room: Room) -> str:
     if room.slots:
         return f"Fits? No: {room.slots} of {room.local} experts of a layer do."
+    if not room.on_cpu:
+        return f"Fits? No: only with {counted(room.on_host or 0, 'whole layer')} on the CPU."
     layers = f"{room.fewest_on_cpu} of {counted(room.layers, 'layer')}"
     return f"Fits? No: only with the experts of {layers} on the CPU."
 

@@ -25,19 +25,17 @@ from moesim.report.advice import (
     upgrades_table,
 )
 from moesim.report.terminal import number
+from moesim.sweep.advise.abilities import ENGINES
 from moesim.sweep.advise.advice import Advice, Fit, Scored
+from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
 
-STOCK = {"llama.cpp": "--n-cpu-moe"}
-"""The flag of software that has whole layers' experts on the CPU."""
+STOCK = ("llama.cpp", "ik_llama.cpp")
+"""Engines whose --n-cpu-moe and -ngl count layers."""
 BUFFERS = (
     "the software's own buffers (some hundred MB) are not counted: where it does not load, put a"
     " layer or two more on the CPU"
 )
-WITHOUT = ("llama.cpp", "vllm")
-"""Software that has no cache of experts."""
-
-
 SHARED = 1.1
 """Times the speed of a request from which that is said, too."""
 LEAST_WORK = 50_000_000
@@ -66,6 +64,8 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {layers}")
     if room.slots:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
+    if room.on_host and not ways:
+        ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
     return f"Does not fit: {sizes}. It does {', or '.join(ways)}."
 
 
@@ -75,7 +75,13 @@ def _gb(amount: int) -> str:
 
 def answered(advice: Advice) -> list[RenderableType]:
     """The sentences, then the tables."""
-    told = [*_speed(advice), *_placement(advice), limited(advice), *upgrade(advice)]
+    told = [
+        *_speed(advice),
+        *_spread(advice),
+        *_placement(advice),
+        limited(advice),
+        *upgrade(advice),
+    ]
     told += [*left_out(advice), *_evidence(advice)]
     tables = [choices_table(advice)] if len(advice.scored) > 1 else []
     tables += [upgrades_table(advice)] if advice.gains else []
@@ -99,32 +105,58 @@ def _each(best: Scored) -> str:
     return f" ({number(one)} a request)" if shared else ""
 
 
-def _placement(advice: Advice) -> Iterator[str]:
-    best = advice.best
-    if advice.room.fits:
-        yield "Placement: everything on the GPU."
+def _spread(advice: Advice) -> Iterator[str]:
+    """How the work is spread over GPUs, and what other ways reach."""
+    if not advice.layouts:
         return
-    software = advice.fit.software
-    yield f"Placement: {place_of(best, advice.fit)}."
+    first, *others = advice.layouts
+    told = ", ".join(f"{one.words} {number(one.throughput)}" for one in others)
+    yield f"GPUs: {first.words}, {number(first.throughput)} tokens/s; {told}."
+
+
+def _placement(advice: Advice) -> Iterator[str]:
+    best, fit = advice.best, advice.fit
+    if advice.room.fits:
+        several = advice.room.memory is not None and advice.room.memory.gpus > 1
+        yield f"Placement: everything on the GPU{'s' * several}."
+        return
+    yield f"Placement: {place_of(best, fit)}."
+    native = not fit.engine or best.choice.miss in ENGINES[fit.engine].ways
     if (beyond := advice.beyond) is not None and best.throughput:
-        what = f"{place_of(beyond, advice.fit)}, {number(beyond.throughput)} tokens/s"
+        what = f"{place_of(beyond, fit)}, {number(beyond.throughput)} tokens/s"
         ratio = (beyond.throughput or 0.0) / best.throughput
-        yield f"With a cache of experts, which {software} does not have: {what}, x {ratio:.2f}."
-    elif software in WITHOUT and not best.choice.layers:
-        yield f"{software} itself has no cache of experts: this is what one in it would bring."
+        yield f"With a cache of experts, which {fit.program} does not have: {what}, x {ratio:.2f}."
+    elif not native:
+        yield f"{fit.program} itself has no cache of experts: this is what one in it would bring."
+    yield from _change(advice)
     other = advice.next_best
     if beyond is None and other is not None:
         yield f"Next: {other.choice.words}, {number(other.throughput)} tokens/s."
+
+
+def _change(advice: Advice) -> Iterator[str]:
+    """What a change that is offered to the engine would bring, where that is more than the best."""
+    one, best = advice.pending, advice.best.throughput
+    if one is None or not one.throughput or not best or one.throughput <= best:
+        return
+    ratio = one.throughput / best
+    yield (
+        f"With pull request 27861 of llama.cpp, in no release: {one.slots} slots a layer, misses on"
+        f" the CPU and copied behind it, {number(one.throughput)} tokens/s, x {ratio:.2f}."
+    )
 
 
 def place_of(one: Scored, fit: Fit) -> str:
     """Where a choice has the experts, with the flag of the software that says so."""
     layers = one.choice.layers
     if layers:
-        flag = ""
-        if fit.software in STOCK:  # counts the layers without experts before them, too
-            last = load_model(fit.model).moe_layers[layers - 1].index
-            flag = f" ({STOCK[fit.software]} {last + 1})"
+        flag, model = "", load_model(fit.model)
+        if one.choice.miss == ON_HOST:
+            if fit.program in STOCK:  # which counts the output as a layer
+                flag = f" (-ngl {len(model.layers) + 1 - layers})"
+            return f"the first {counted(layers, 'layer')} on the CPU as wholes{flag}"
+        if fit.program in STOCK:  # counts the layers without experts before them, too
+            flag = f" (--n-cpu-moe {model.moe_layers[layers - 1].index + 1})"
         return f"the experts of the first {counted(layers, 'layer')} on the CPU{flag}"
     return f"{one.slots} slots a layer on the GPU, misses: {one.choice.words}"
 
@@ -145,10 +177,12 @@ def command_lines(advice: Advice) -> Iterator[str]:
 
     assert advice.file is not None, "an answer has its experiment's file"
     with suppress(InputError):  # software of no engine
-        found = command_of(load_experiment(advice.file, alone=True).experiment)
+        found = command_of(load_experiment(advice.file, alone=True).experiment, advice.fit.engine)
         yield from found.notes
         if found.text is not None:
             yield f"engine: {found.text}"
+        else:
+            yield f"engine: none, {found.engine} cannot run this"
 
 
 def comments(advice: Advice) -> Iterator[str]:

@@ -28,7 +28,7 @@ from moesim.report.style import (
     save_figure,
 )  # fmt: skip
 from moesim.results.shape import AdviceFile, check_shape
-from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, Choice
+from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, ON_HOST, Choice
 
 ADVICE = "advice.json"
 SPEED = "throughput_tokens_per_s"
@@ -181,7 +181,8 @@ def draw_choices(table: pd.DataFrame, axes: Axes) -> None:
     table, whole = table.fillna({"beside": ""}), table["layers_on_cpu"] > 0
     for place, one in enumerate(table[whole].to_dict("records")):
         style = line_style(len(EVICTING) + place)
-        axes.axhline(one[SPEED], label=f"{one['layers_on_cpu']} layers on the CPU",
+        whole_layers = "whole layers" if one["miss"] == ON_HOST else "layers"
+        axes.axhline(one[SPEED], label=f"{one['layers_on_cpu']} {whole_layers} on the CPU",
                      color=style.color, linestyle=style.linestyle)  # fmt: skip
     table = table[~whole]
     ahead = (table["prefetch"] != NO_PREFETCH) | (table["beside"] != "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from moesim.metrics.blocks import Blocks
 from moesim.metrics.intervals import Difference, speed_difference
-from moesim.sweep.advise.choices import COMMON, PLAIN, Choice
+from moesim.sweep.advise.choices import COMMON, ON_CPU, PLAIN, Choice, Settings
 from moesim.sweep.advise.limits import Limit
 from moesim.sweep.advise.ranges import Varied
 from moesim.sweep.advise.room import Room
@@ -62,7 +62,8 @@ class Gain:
 @dataclass(frozen=True)
 class Fit:
     """The question, and whether everything fits: known before any run. ``context`` in tokens, None
-    where it is the trace's.
+    where it is the trace's; ``engine``: whose command line the answer is, None where that is the
+    software's own.
     """
 
     model: str
@@ -70,6 +71,21 @@ class Fit:
     software: str
     context: int | None
     room: Room
+    engine: str | None = None
+
+    @property
+    def program(self) -> str:
+        """What runs it."""
+        return self.engine or self.software
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A way to spread the work over GPUs, in ``words``, what it sets, and its tokens a second."""
+
+    words: str
+    settings: Settings
+    throughput: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,8 @@ class Advice:
     does, why it cannot be; ``gains``: of the best choice and of another (``chosen``), the fastest
     first; ``varied``: the best choice with what nobody measured set otherwise; ``native``: what of
     it the software has, where only that is to be the best; ``notes`` on the trace. Of a question
-    without a file, what was ``assumed``, and the ``file`` that has the best choice.
+    without a file, what was ``assumed``, and the ``file`` that has the best choice; ``layouts``:
+    the ways to spread the work over GPUs that were run, and the ``layout`` of all choices.
     """
 
     name: str
@@ -97,6 +114,8 @@ class Advice:
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     file: Path | None = None
+    layouts: tuple[LaidOut, ...] = ()
+    layout: Settings = ()
 
     @property
     def room(self) -> Room:
@@ -132,7 +151,8 @@ class Advice:
     @property
     def again(self) -> dict[str, Any]:
         """What 'moesim run' sets, by dotted path, to repeat the best choice."""
-        return {**self.best.choice.settings, **COMMON, "workload.requests": self.requests}
+        common = {**COMMON, "workload.requests": self.requests}
+        return {**dict(self.layout), **self.best.choice.settings, **common}
 
     @property
     def plain(self) -> Scored | None:
@@ -154,6 +174,12 @@ class Advice:
         return next((one for one in self.scored if one.choice == choice), None)
 
     @property
+    def pending(self) -> Scored | None:
+        """The fastest that a change in no release of the software would bring."""
+        ran = [one for one in self.scored if one.choice.pending and one.throughput]
+        return max(ran, key=lambda one: one.throughput or 0.0, default=None)
+
+    @property
     def offline(self) -> Scored | None:
         """The fastest that knows the future."""
         ran = [one for one in self.scored if one.choice.offline and one.throughput]
@@ -171,11 +197,17 @@ class Advice:
             "model": self.fit.model,
             "hardware": self.fit.hardware,
             "software": self.fit.software,
+            "engine": self.fit.engine,
             "context_tokens": self.fit.context,
             "memory_bytes": asdict(self.room.memory) if self.room.memory else None,
             "fits": self.room.fits,
             "moe_layers": self.room.layers,
             "fewest_layers_on_cpu": self.room.fewest_on_cpu,
+            "fewest_whole_layers_on_cpu": self.room.on_host,
+            "layouts": [
+                {"words": o.words, "set": dict(o.settings), "throughput_tokens_per_s": o.throughput}
+                for o in self.layouts
+            ],
             "largest_slots_per_layer": self.room.slots,
             "local_experts": self.room.local,
             "requests": self.requests,
@@ -209,10 +241,11 @@ class Advice:
 
 
 def fastest(scored: tuple[Scored, ...], native: Collection[str] = ()) -> Scored | None:
-    """The one with the highest throughput that does not know the future, of the ``native`` ones if
-    any of them ran; None where none ran.
+    """The one with the highest throughput that neither knows the future nor is in no release, of
+    the ``native`` ones if any of them ran; None where none ran.
     """
-    ran = [one for one in scored if one.throughput and not one.choice.offline]
+    real = [one for one in scored if not (one.choice.offline or one.choice.pending)]
+    ran = [one for one in real if one.throughput]
     own = [one for one in ran if one.choice.miss in native]
     return max(own or ran, key=lambda one: one.throughput or 0.0, default=None)
 
@@ -222,7 +255,7 @@ def chosen(scored: tuple[Scored, ...], native: Collection[str] = ()) -> list[Sco
     else that which loads what is missing.
     """
     best = fastest(scored, native)
-    layers = fastest(tuple(one for one in scored if one.choice.layers))
+    layers = fastest(tuple(one for one in scored if one.choice.miss == ON_CPU))
     loading = fastest(tuple(one for one in scored if one.choice.miss == "load"))
     others = [one for one in (fastest(scored), layers, loading) if one not in (None, best)]
     return [one for one in (best, *others[:1]) if one is not None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moesim.config.counted import counted
@@ -22,28 +22,36 @@ EVICTING = {
     "load": (*POLICIES, OFFLINE),
     "cpu": ("lru",),
     "cheapest": POLICIES,
+    "split": ("lru",),
+    "background": ("lru",),
     "zero_copy": ("lru",),
 }
 """Policies by what a miss does, the simplest first: of equals the first is best. Where nothing is
 loaded nothing is evicted, and one policy is enough."""
-AT_FEWER = {**EVICTING, "cheapest": ("lru",)}
-"""Policies with less than all the room there is: ``cheapest``, which only the engine ``des`` plays
-where copies and the CPU share DRAM, takes longer than all else together."""
+AT_FEWER = {**EVICTING, "cheapest": ("lru",), "split": (), "background": ()}
+"""Policies with less than all the room there is: what copies while the CPU computes, which only the
+engine ``des`` plays where both share DRAM, takes longer than all else together."""
+CPU, BACKGROUND = "cpu", "background"
 ON_CPU = "on_cpu"
 """In place of what a miss does: whole layers' experts on the CPU, all others on the GPU."""
-WAYS = (ON_CPU, *EVICTING)
+ON_HOST = "on_host"
+"""The same of layers as wholes, with their attention and caches."""
+WAYS = (ON_CPU, ON_HOST, *EVICTING)
 ORACLE = "oracle"
 PREFETCHES = {"load": ("next_layer", ORACLE), "cheapest": ("next_layer",)}
 """Predictions by what a miss does, with LRU and all the room there is. The oracle predicts what the
 next layer needs, all of it and nothing else; where the CPU may compute a miss it would load what
 the CPU does sooner."""
 NO_PREFETCH = "none"
-NATIVE = {"llama.cpp": (ON_CPU,)}
-"""What software does about experts that do not fit; the other choices would need changes to it."""
 SHARES = (1, 2, 4)
 """What the room for experts is divided by."""
 ALL = "all"
 Settings = tuple[tuple[str, str], ...]
+OFFERED: Mapping[tuple[str, str], Settings] = {
+    ("llama.cpp", BACKGROUND): (("software", "llama.cpp-cache"),)
+}
+"""What is set beside a way that a change to software would bring which is offered, in no release:
+llama.cpp's pull request 27861."""
 LAUNCHING: tuple[Settings, ...] = (
     (("execution", "auto"),),
     (("execution", "auto"), ("decide", "device")),
@@ -56,7 +64,7 @@ software captures by itself, and with decisions on the device."""
 class Choice:
     """What a miss does, which expert makes room, the room, what is copied ahead (as in an
     experiment), and what is set beside these, as pairs of a dotted path and a value; or the first
-    ``layers`` whose experts are on the CPU.
+    ``layers`` whose experts, or which as wholes, are on the CPU.
     """
 
     miss: str
@@ -80,8 +88,10 @@ class Choice:
     @property
     def settings(self) -> dict[str, str]:
         """What it sets, by dotted path."""
+        whole = self.layers if self.miss == ON_HOST else 0
         return {
-            "experts.on_cpu": on_cpu(self.layers),
+            "host_layers": str(whole),
+            "experts.on_cpu": on_cpu(self.layers - whole),
             "experts.miss.kind": "cpu" if self.layers else self.miss,
             "experts.policy.kind": self.policy,
             "experts.capacity": self.capacity,
@@ -90,8 +100,15 @@ class Choice:
         }
 
     @property
+    def pending(self) -> bool:
+        """Whether only a change that is in no release of the software brings it."""
+        return self.beside in OFFERED.values()
+
+    @property
     def told(self) -> str:
         """What is set beside, for a sentence."""
+        if self.pending:
+            return "pull request 27861"
         return ", ".join(f"{path}: {value}" for path, value in self.beside)
 
     @property
@@ -99,7 +116,8 @@ class Choice:
         """For a sentence or a label; the room is named where it is not all there is."""
         beside = f", {self.told}" if self.beside else ""
         if self.layers:
-            return f"{counted(self.layers, 'layer')} on the CPU{beside}"
+            kind = "whole layer" if self.miss == ON_HOST else "layer"
+            return f"{counted(self.layers, kind)} on the CPU{beside}"
         if self.capacity == ALL:
             return f"all experts resident{beside}"
         policy = f" with {self.policy}" if len(EVICTING.get(self.miss, ())) > 1 else ""
@@ -147,9 +165,10 @@ def choices_of(
     beside: Settings = (),
     on_cpu: Sequence[int] = (),
     few: bool = False,
+    on_host: int | None = None,
 ) -> list[Choice]:
     """All choices where ``most`` is the largest room for experts, ``slots`` a layer (0: none), and
-    the experts of so many layers may be ``on_cpu``.
+    the experts of so many layers may be ``on_cpu``, or so many whole layers ``on_host``.
 
     The fewer slots are a half and a quarter of ``slots``. What is set ``beside`` is compared with
     LRU and all the room there is. ``few``: only those with all of it, and no prefetches.
@@ -159,6 +178,8 @@ def choices_of(
         for settings in dict.fromkeys(((), beside))
         for layers in on_cpu
     ]
+    if on_host:
+        whole.append(Choice(ON_HOST, PLAIN.policy, ALL, layers=on_host))
     return [*whole, *_with_slots(slots, most, beside, few=few)] if slots else whole
 
 
@@ -179,6 +200,14 @@ def _with_slots(slots: int, most: str, beside: Settings, *, few: bool) -> list[C
     ]
     others = [Choice(miss, PLAIN.policy, most, beside=beside) for miss in EVICTING if beside]
     return [*plain, *ahead, *others]
+
+
+def offered(software: str, choices: Sequence[Choice]) -> list[Choice]:
+    """``choices`` with what is set beside those that a change to ``software`` would bring."""
+    return [
+        replace(one, beside=OFFERED[software, one.miss]) if (software, one.miss) in OFFERED else one
+        for one in choices
+    ]
 
 
 COMMON = {"experts.initial": "most_used", "experts.kernels": "grouped"}

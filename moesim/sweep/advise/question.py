@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem
-from moesim.config.names import known_name
+from moesim.config.names import known_name, plain_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
 from moesim.experiment.loading.default_trace import default_trace
@@ -27,6 +27,7 @@ from moesim.hardware.load import unified_names
 from moesim.model import ModelSpec, load_model, model_names
 from moesim.model.chosen import split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
+from moesim.sweep.advise.abilities import ANY, ENGINES, REQUESTS, STAGES, Abilities, Asks
 
 HOSTS = tuple(f"ddr5-6000-2ch-{size}gb" for size in (64, 96, 128, 192))
 """What is assumed of the host: the first of them that holds the model's experts."""
@@ -37,7 +38,8 @@ OPTIONS = {
     "model": "MODEL", "hardware.gpu": "--gpu", "hardware.host": "--host",
     "hardware.link": "--link", "gpu": "--gpu", "host": "--host", "link": "--link",
     "base": "--hardware", "hardware.base": "--hardware", "hardware": "--hardware",
-    "parallelism.expert": "--gpus", "workload.context": "--context",
+    "parallelism.expert": "--gpus", "parallelism.pipeline": "--gpus",
+    "workload.context": "--context",
     "workload.batching.batch_size": "--batch", "software": "--software",
 }  # fmt: skip
 """The options by the keys that they set."""
@@ -69,6 +71,7 @@ class Assembled:
 
     data: Mapping[str, Any]
     assumed: tuple[str, ...]
+    asks: Asks
 
 
 def assembled(question: Question) -> Assembled:
@@ -77,14 +80,21 @@ def assembled(question: Question) -> Assembled:
     """
     model = _model(question.model)
     machine, assumed = _machine(question, model)
-    software, reason = _software(question)
+    program, reason = _software(question, model, machine)
+    has = ENGINES.get(plain_name(program), ANY)
+    engine = None if has is ANY else plain_name(program)
     data: dict[str, Any] = {
         "name": _name(question),
         "model": _written(question.model),
         "hardware": machine,
-        "software": software,
+        "software": has.software or program,
     }
     lines = [assumed, reason]
+    if engine not in (None, data["software"]):
+        what = (
+            f"costs: those of {data['software']} stand for {engine}, of which there is no profile"
+        )
+        lines.append(what)
     if (trace := _trace(model)) is not None:
         data["trace"], why = trace
         lines.append(why)
@@ -95,14 +105,23 @@ def assembled(question: Question) -> Assembled:
     data["workload"] = workload
     if question.context is not None:
         workload["context"] = question.context
+    layouts: tuple[str, ...] = ()
     if question.gpus > 1:
-        if data["software"] == LLAMA_CPP:
-            what = f"{LLAMA_CPP} splits layers over GPUs, which advise does not answer yet; sweep"
-            what += " parallelism.pipeline, as in experiments/layers_over_gpus.yaml"
-            raise InputError([Problem("--gpus", "", what)])
-        data["parallelism"], why = _parallelism(question, model)
-        lines.append(why)
-    return Assembled(data, tuple(line for line in lines if line))
+        layouts = _layouts(question, has, engine)
+        data["parallelism"] = _parallelism(question, model, layouts)
+    asks = Asks(engine, has, question.gpus, layouts)
+    return Assembled(data, tuple(line for line in lines if line), asks)
+
+
+def _layouts(question: Question, has: Abilities, engine: str | None) -> tuple[str, ...]:
+    """The ways to spread the work over the GPUs; each has requests of its own only where there are
+    as many.
+    """
+    if not has.layouts:
+        what = f"{engine} is answered for one GPU; leave it out, or ask for another --software"
+        raise InputError([Problem("--gpus", "", what)])
+    few = question.batch < question.gpus
+    return tuple(one for one in has.layouts if one != REQUESTS or not few)
 
 
 def _model(name: str) -> ModelSpec:
@@ -179,16 +198,27 @@ def _host_for(model: ModelSpec) -> str:
     return next(enough, shipped[-1])
 
 
-def _software(question: Question) -> tuple[str, str]:
-    """The software, and why it was taken where none is named."""
+def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, str]:
+    """The software, or an engine, and why it was taken where none is named."""
     if question.software is not None:
         return question.software, ""
     if _is_gguf(question.model):
         return LLAMA_CPP, f"software: {LLAMA_CPP}, as the weights are GGUF's (--software)"
     if question.gpus == 1 and question.batch <= FEW:
         return LLAMA_CPP, f"software: {LLAMA_CPP}, for few requests on one GPU (--software)"
+    if question.batch <= FEW and (why := _too_large(question, model, machine)):
+        return LLAMA_CPP, f"software: {LLAMA_CPP}, as {why} (--software)"
     why = f"for {question.gpus} GPUs" if question.gpus > 1 else f"for a batch of {question.batch}"
     return VLLM, f"software: {VLLM}, {why} (--software)"
+
+
+def _too_large(question: Question, model: ModelSpec, machine: Any) -> str:
+    """Why a server of cards without NVLink cannot hold the model; nothing where it can."""
+    found = load_hardware(machine if isinstance(machine, str) else machine_text(machine))
+    if found.datasheet.peers.kind == "nvlink" or model.bytes <= question.gpus * found.memory_bytes:
+        return ""
+    size = f"{model.bytes / 1e9:.1f} GB of weights"
+    return f"{size} are more than {question.gpus} such GPUs have"
 
 
 def _is_gguf(model: str) -> bool:
@@ -207,13 +237,14 @@ def _trace(model: ModelSpec) -> tuple[str, str] | None:
     return (name, f"trace: {name}, as {why}") if why else None
 
 
-def _parallelism(question: Question, model: ModelSpec) -> tuple[dict[str, Any], str]:
-    """Attention split over the GPUs where there are fewer requests than GPUs and it can be."""
+def _parallelism(question: Question, model: ModelSpec, layouts: Sequence[str]) -> dict[str, Any]:
+    """Layers over GPUs where that is the only way; else whole experts, and attention split over the
+    GPUs where there are fewer requests than GPUs and it can be.
+    """
+    if layouts == (STAGES,):
+        return {"pipeline": question.gpus}
     split = question.batch < question.gpus and undivided_heads(model, question.gpus) is None
-    if not split:
-        return {"expert": question.gpus}, ""
-    why = f"attention split over {question.gpus} GPUs (parallelism.dense: tensor)"
-    return {"expert": question.gpus, "dense": "tensor"}, why
+    return {"expert": question.gpus, **({"dense": "tensor"} if split else {})}
 
 
 def _written(model: str) -> Any:
@@ -251,6 +282,14 @@ class Asked:
     resolved: Resolved
     made: Assembled | None = None
     overrides: tuple[str, ...] = ()
+
+    @property
+    def asks(self) -> Asks | None:
+        """Whose answer it is; layouts are not tried where ``overrides`` say one."""
+        if self.made is None:
+            return None
+        own = any(text.startswith("parallelism") for text in self.overrides)
+        return replace(self.made.asks, layouts=()) if own else self.made.asks
 
     def text(self, again: Mapping[str, Any], told: Iterable[str]) -> str:
         """The experiment's file with what is set ``again``; the lines ``told`` as comments."""

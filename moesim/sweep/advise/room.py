@@ -16,13 +16,24 @@ from moesim.experiment.running.engines import outside_replay
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.footprint import Footprint, Residence
 from moesim.memory.misses.cpu import Cpu
-from moesim.sweep.advise.choices import PLAIN, RESIDENT, with_settings
+from moesim.sweep.advise.choices import (
+    ALL,
+    OFFERED,
+    ON_CPU,
+    ON_HOST,
+    PLAIN,
+    RESIDENT,
+    Choice,
+    with_settings,
+)
 from moesim.workload.requests import Requests
 
 MOST_CHOICES = 600_000
 """Experts chosen in a run, over tokens and MoE layers: a second or two on one core."""
 MOST_WITH_EVENTS = 150_000
 """The same where only ``des`` plays what copies while the CPU computes, and prefetches do."""
+MOST_WITH_OFFER = 300_000
+"""The same where only ``des`` plays what a change to the software would bring."""
 MOST_OF_EVENTS = 60_000
 """The same where only ``des`` plays every choice."""
 
@@ -52,7 +63,8 @@ class Memory:
 class Room:
     """Slots a layer on the fullest GPU of ``local`` experts, 0 where not even one; of how many of
     the ``layers`` with experts these may be ``on_cpu``: the fewest that leave room for the others,
-    and all, where the host holds as many; and why there is no slot.
+    and all, where the host holds as many; how many whole layers may be ``on_host``, the fewest;
+    and why there is no slot.
     """
 
     slots: int
@@ -61,6 +73,7 @@ class Room:
     on_cpu: tuple[int, ...] = ()
     memory: Memory | None = field(default=None, compare=False)
     without_slots: str | None = field(default=None, compare=False)
+    on_host: int | None = field(default=None, compare=False)
 
     @property
     def fewest_on_cpu(self) -> int | None:
@@ -86,10 +99,11 @@ def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
 
 
 def by_events(experiment: Experiment) -> tuple[str, ...]:
-    """Of loading and of choosing what is cheaper, which ones only the engine ``des`` plays, which
-    takes many times as long.
+    """Of loading, of choosing what is cheaper and of what a change to the software would bring,
+    which ones only the engine ``des`` plays, which takes many times as long.
     """
-    return tuple(miss for miss in ("load", "cheapest") if _by_events(experiment, miss))
+    offers = [miss for software, miss in OFFERED if software == experiment.software]
+    return tuple(miss for miss in ("load", "cheapest", *offers) if _by_events(experiment, miss))
 
 
 def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
@@ -100,12 +114,13 @@ def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
     try:
         with_settings(experiment, {**ahead, "experts.prefetch.kind": "next_layer"})
     except InputError:
-        return MOST_CHOICES
+        return MOST_WITH_OFFER if events else MOST_CHOICES
     return MOST_WITH_EVENTS if events else MOST_CHOICES
 
 
 def _by_events(experiment: Experiment, miss: str) -> bool:
     settings = {"experts.capacity": "1 slots/layer", "experts.miss.kind": miss}
+    settings |= dict(OFFERED.get((experiment.software, miss), ()))
     try:
         case = build(with_settings(experiment, PLAIN.settings | settings), 1).case
     except InputError:
@@ -119,49 +134,81 @@ def room_of(experiment: Experiment, most: str) -> Room:
     InputError where not even one slot a layer fits, nor the others with any layers on the CPU, or
     ``most`` does not.
     """
-    if experiment.parallelism.pipeline > 1:
-        what = "advise does not divide layers over GPUs yet; 'moesim fit' and sweeps do, as in"
-        problem = Problem(experiment.name, "parallelism.pipeline", f"{what} layers_over_gpus.yaml")
-        raise InputError([problem])
     whole = build(with_settings(experiment, RESIDENT.settings))
     local, layers, memory = _local(whole), len(whole.case.model.moe_layers), memory_of(whole)
     if most == "auto" and whole.out_of_memory is None:
         return Room(local, local, layers, memory=memory)
     if most == "auto" and whole.hardware.unified:
         raise _too_small(experiment, most, whole.out_of_memory or "", host=False)
-    least = fewest_on_cpu(whole) if most == "auto" else None
+    least = fewest_on_cpu(experiment, whole) if most == "auto" else None
     counts = dict.fromkeys((least, layers)) if least else {}
-    on_cpu = tuple(count for count in counts if count and _host_holds(whole, count))
+    on_cpu = tuple(count for count in counts if count and _runs(experiment, _first(count)))
+    on_host = fewest_on_host(experiment, whole) if most == "auto" else None
     built = build(with_settings(experiment, {**PLAIN.settings, "experts.capacity": most}))
     if (reason := built.out_of_memory) is None:
-        return Room(min(built.slots_per_layer), local, layers, on_cpu, memory)
-    if not on_cpu:
+        slots = min(built.slots_per_layer)
+        return Room(slots, local, layers, on_cpu, memory, on_host=on_host)
+    if not (on_cpu or on_host):
         if most == "auto":
             raise _too_small(experiment, most, _least(whole, least))
         raise InputError([_problem(experiment, f"{most}: {reason}; write auto, or less")])
-    return Room(0, local, layers, on_cpu, memory, reason)
+    return Room(0, local, layers, on_cpu, memory, reason, on_host)
 
 
-def _host_holds(whole: Built, first: int) -> bool:
-    return with_layers_on_cpu(whole, first).host <= whole.hardware.host_memory_bytes
+def _first(count: int) -> dict[str, str]:
+    """What is set for the experts of the first ``count`` layers on the CPU."""
+    return Choice(ON_CPU, PLAIN.policy, ALL, layers=count).settings
+
+
+def _runs(experiment: Experiment, settings: dict[str, str]) -> bool:
+    """Whether GPUs and host hold ``experiment`` with ``settings``; not where it is refused."""
+    try:
+        return build(with_settings(experiment, settings)).out_of_memory is None
+    except InputError:
+        return False
+
+
+def fewest_on_host(experiment: Experiment, whole: Built) -> int | None:
+    """How many layers, the first ones, have to be on the CPU as wholes so that the GPU holds all
+    others; None where that does not go, or needs more than the host has.
+    """
+    most = len(whole.case.model.layers)
+
+    def settings(first: int) -> dict[str, str]:
+        return Choice(ON_HOST, PLAIN.policy, ALL, layers=first).settings
+
+    least = bisect_left(range(1, most + 1), True, key=lambda n: _fits(experiment, settings(n))) + 1
+    return least if least <= most and _runs(experiment, settings(least)) else None
+
+
+def _fits(experiment: Experiment, settings: dict[str, str]) -> bool:
+    """Whether the GPUs hold it, whatever the host does."""
+    try:
+        built = build(with_settings(experiment, settings))
+    except InputError:
+        return False
+    return bool(built.footprint.total.max() <= built.limit_bytes)
 
 
 def memory_of(whole: Built) -> Memory:
     """The bytes of a case whose experts are all on its GPUs."""
     parts = whole.footprint.at_peak()
     weights, kv = parts.pop("weights"), parts.pop("kv_cache")
-    experts = max(one.resident_bytes(whole.case.model) for one in whole.residences)
-    host, gpus = whole.hardware.host_memory_bytes, whole.case.gpus
+    shares = zip(whole.residences, whole.case.shares, strict=True)
+    experts = max(one.resident_bytes(share.model) for one, share in shares)
+    host, gpus = whole.hardware.host_memory_bytes, len(whole.case.shares)
     return Memory(weights, experts, kv, sum(parts.values()), whole.limit_bytes, host, gpus)
 
 
-def fewest_on_cpu(whole: Built) -> int | None:
+def fewest_on_cpu(experiment: Experiment, whole: Built) -> int | None:
     """Of how many layers, the first ones, the experts have to be on the host so that the run of
     ``whole`` fits on the GPUs with all others there; None where it does not with any.
     """
     layers = len(whole.case.model.moe_layers)
 
     def fits(first: int) -> bool:
+        if whole.case.stages:  # which a run divides anew
+            return _fits(experiment, _first(first))
         return bool(with_layers_on_cpu(whole, first).total.max() <= whole.limit_bytes)
 
     least = bisect_left(range(1, layers + 1), True, key=fits) + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moesim.config.errors import InputError, Problem
+from moesim.experiment.building.build import build
 from moesim.experiment.loading.inputs import check_inputs
 from moesim.experiment.loading.traces import trace_of
 from moesim.experiment.loading.warnings import of_traces
@@ -18,17 +19,28 @@ from moesim.metrics.blocks import Blocks
 from moesim.model import load_model
 from moesim.results.blocks import read_blocks
 from moesim.results.overwrite import check_replaceable, clear
-from moesim.sweep.advise.advice import MOST_CHOSEN, Advice, Fit, Gain, Scored, chosen, fastest
+from moesim.sweep.advise.abilities import ANY, ENGINES, LAYOUTS, Asks, layout_settings
+from moesim.sweep.advise.advice import (
+    MOST_CHOSEN,
+    Advice,
+    Fit,
+    Gain,
+    LaidOut,
+    Scored,
+    chosen,
+    fastest,
+)
 from moesim.sweep.advise.choices import (
     ALL,
-    NATIVE,
+    ON_HOST,
     RESIDENT,
     Choice,
+    Settings,
     allowed,
     choices_of,
     common,
     launching,
-    on_cpu,
+    offered,
     with_settings,
 )
 from moesim.sweep.advise.limits import Limit, host_limit, limits, mean_rows
@@ -43,7 +55,7 @@ from moesim.sweep.run import Points, Progress, SweepOptions, run_sweep
 from moesim.sweep.table import summary_of
 from moesim.workload.requests import Requests
 
-SWEEPS = ("choices", "upgrades", "ranges")
+SWEEPS = ("layouts", "choices", "upgrades", "ranges")
 """The folders of an advice with runs in them."""
 SLOW = "GPUs share links here, which takes long to play; a sweep has them"
 WITHOUT_MISSES = ("twice_gpu_bandwidth", "no_software")
@@ -112,56 +124,100 @@ def advise(
     most: str = "auto",
     requests: int | None = None,
     fit: Callable[[Fit], None] | None = None,
-    native: bool = False,
+    of: Asks | None = None,
 ) -> Advice:
     """Compare the choices for the base point of ``experiment``, then the best with upgrades and
     with what nobody measured set otherwise.
 
     ``most``: the largest room for experts; ``requests``: how many of the trace are replayed (None:
     so many that a run takes about a second); ``fit`` is told what fits, before any run;
-    ``native``: the best is what the software has, if it has any. Raises InputError where not even
-    one slot a layer fits, or no choice can run.
+    ``of``: whose answer it is, whose best is what that engine has, if it has any. Raises InputError
+    where not even one slot a layer fits, or no choice can run.
     """
     check_inputs([experiment])
-    asked = _asked(experiment, most, requests)
-    base, room = asked.base, asked.room
-    found = Fit(base.model, base.hardware, base.software, base.workload.context, room)
+    spread, not_spread = laid_out(experiment, of)
+    asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
     if fit is not None:
-        fit(found)
-    made, left_out = allowed(base, _choices(asked, most))
+        fit(_fit(asked, of))
+    first, spread = spread[0], run_layouts(asked.base, spread, runs)
+    if spread[0].settings != first.settings:
+        asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
+    base, room = asked.base, asked.room
+    made, left_out = allowed(base, _choices(asked, most, of))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
     most_chosen = 1 if room.fits or asked.slow else MOST_CHOSEN
     later = len(wanted_upgrades) * most_chosen
     points = [(choice.settings, one) for choice, one in made]
     summaries = runs.summaries(base, points, "choices", after=later)
-    scored = tuple(
-        Scored(choice, summary, runs.blocks("choices", number))
-        for number, ((choice, _), summary) in enumerate(zip(made, summaries, strict=True))
-    )
-    own = NATIVE.get(base.software, ()) if native else ()
+    ran = enumerate(zip(made, summaries, strict=True))
+    scored = tuple(Scored(one, told, runs.blocks("choices", n)) for n, ((one, _), told) in ran)
+    own = of.abilities.ways if of else ()
     best = fastest(scored, own)
     if best is None:
         what = f"no choice could run; {scored[0].summary.get('reason')}"
         raise InputError([Problem(experiment.name, "experts", what)])
     ones = chosen(scored, own)[:most_chosen]
-    if room.without_slots:
-        left_out = {"expert slots": room.without_slots, **left_out}
-    if asked.slow:
-        left_out = {**left_out, "fewer slots and prefetches": SLOW}
     return Advice(
         name=experiment.name,
         folder=runs.out,
-        fit=found,
+        fit=_fit(asked, of),
         requests=asked.replayed,
         recorded=asked.recorded,
         scored=scored,
-        left_out=left_out,
+        left_out={**not_spread, **asked.without, **left_out},
         limits=limits_of(base, best),
         gains=gains(base, ones, wanted_upgrades, runs, before=len(made)),
         native=own,
         varied=varied(dict(made)[best.choice], best, runs),
         notes=tuple(of_traces([experiment])),
+        layouts=spread if len(spread) > 1 else (),
+        layout=asked.layout,
     )
+
+
+def _fit(asked: _Asked, of: Asks | None) -> Fit:
+    base = asked.base
+    context, engine = base.workload.context, of.engine if of else None
+    return Fit(base.model, base.hardware, base.software, context, asked.room, engine)
+
+
+def laid_out(experiment: Experiment, of: Asks | None) -> tuple[tuple[LaidOut, ...], dict[str, str]]:
+    """The layouts of GPUs in which everything fits on them, or else the experiment's own; and why
+    the others are none.
+    """
+    own = (LaidOut("as it stands", ()),)
+    if of is None or not of.layouts[1:]:
+        return own, {}
+    fitting, reasons = [], {}
+    for layout in of.layouts:
+        words, settings = LAYOUTS[layout].format(of.gpus), layout_settings(layout, of.gpus)
+        try:
+            built = build(with_settings(experiment, {**RESIDENT.settings, **dict(settings)}))
+        except InputError as error:
+            reasons[words] = error.problems[0].what
+            continue
+        if (reason := built.out_of_memory) is None:
+            fitting.append(LaidOut(words, settings))
+        else:
+            reasons[words] = reason
+    return (tuple(fitting), reasons) if fitting else (own, reasons)
+
+
+def run_layouts(base: Experiment, spread: tuple[LaidOut, ...], runs: Runs) -> tuple[LaidOut, ...]:
+    """``spread`` by what each reaches, the fastest first; as it is where it is one."""
+    if len(spread) == 1:
+        return spread
+    points = []
+    for one in spread:
+        placed = with_settings(base, dict(one.settings))
+        settings = {**RESIDENT.settings, **dict(one.settings), **dict(launching(placed, ALL))}
+        points.append((settings, with_settings(base, settings)))
+    summaries = runs.summaries(base, points, "layouts", told=False)
+    ran = [
+        replace(one, throughput=Scored(RESIDENT, summary).throughput)
+        for one, summary in zip(spread, summaries, strict=True)
+    ]
+    return tuple(sorted(ran, key=lambda one: -(one.throughput or 0.0)))
 
 
 class _Asked(NamedTuple):
@@ -174,6 +230,21 @@ class _Asked(NamedTuple):
     replayed: int
     recorded: int
     slow: bool
+
+    @property
+    def without(self) -> dict[str, str]:
+        """What is not among the choices, and why."""
+        slots = {"expert slots": self.room.without_slots} if self.room.without_slots else {}
+        return {**slots, **({"fewer slots and prefetches": SLOW} if self.slow else {})}
+
+    @property
+    def layout(self) -> Settings:
+        """What the experiment sets of ``parallelism`` by itself; nothing on one GPU."""
+        asked = self.base.parallelism
+        if asked.expert == asked.pipeline == 1:
+            return ()
+        keys = ("expert", "pipeline", "dense", "experts")
+        return tuple((f"parallelism.{key}", str(getattr(asked, key))) for key in keys)
 
 
 def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
@@ -189,12 +260,16 @@ def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
     return _Asked(base, room, replayed, recorded, slow="load" in events)
 
 
-def _choices(asked: _Asked, most: str) -> list[Choice]:
+def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
     base, room = asked.base, asked.room
+    has = of.abilities if of else ENGINES.get(base.software, ANY)
     beside = launching(base, ALL if room.fits else most)
     if room.fits:
         return [RESIDENT, replace(RESIDENT, beside=beside)] if beside else [RESIDENT]
-    return choices_of(room.slots, most, beside, room.on_cpu, few=asked.slow)
+    on_cpu = [one for one in room.on_cpu if has.some_layers or one == room.layers]
+    on_host = room.on_host if ON_HOST in has.ways else None
+    found = choices_of(room.slots, most, beside, on_cpu, few=asked.slow, on_host=on_host)
+    return offered(base.software, found)
 
 
 def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:
@@ -263,16 +338,16 @@ def upgraded_point(
     else:
         hardware = load_hardware(base.hardware, base.folders)
         update = {"hardware": write_upgrade(out / "hardware", base, hardware, upgrade)}
-    same = {"hardware": base.hardware, "software": base.software}
+    same = {"hardware": base.hardware, "software": experiment.software}
     upgraded = experiment.model_copy(update=update)
     if upgrade.resized and choice.layers:
-        fewer = _fewer_on_cpu(upgraded)
+        fewer = _fewer_on_cpu(upgraded, choice)
         settings, upgraded = settings | fewer, with_settings(upgraded, fewer)
     return settings | same | update, upgraded
 
 
-def _fewer_on_cpu(experiment: Experiment) -> dict[str, str]:
-    """What is set where a larger GPU leaves fewer layers on the CPU."""
+def _fewer_on_cpu(experiment: Experiment, choice: Choice) -> dict[str, str]:
+    """What is set where a larger GPU leaves fewer layers on the CPU than ``choice`` has."""
     room = room_of(experiment, "auto")
-    layers = room.fewest_on_cpu or 0
-    return {"experts.on_cpu": on_cpu(layers), "experts.capacity": ALL}
+    layers = room.on_host if choice.miss == ON_HOST else room.fewest_on_cpu
+    return replace(choice, layers=layers or 0, miss=choice.miss if layers else "load").settings

@@ -13,11 +13,20 @@ import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
+from moesim.experiment.engine_commands import command_of
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.model import load_model
 from moesim.report.advice_answer import fit_line, place_of
+from moesim.sweep.advise.abilities import ENGINES, layout_settings
 from moesim.sweep.advise.advice import Fit, Scored, chosen, fastest
-from moesim.sweep.advise.choices import Choice, allowed, choices_of
+from moesim.sweep.advise.choices import (
+    RESIDENT,
+    Choice,
+    allowed,
+    choices_of,
+    offered,
+    with_settings,
+)
 from moesim.sweep.advise.question import Question, asked, assembled
 from moesim.sweep.advise.room import Memory, Room, room_of, with_layers_on_cpu
 
@@ -240,13 +249,18 @@ def test_the_answer_and_the_experiment_that_repeats_it(
     heads = [line.partition(":")[0] for line in told]
     order = ["Speed", "Range", "Placement", "Limited by", "assumed", "replayed", "engine", "again"]
     assert [heads.index(head) for head in order] == sorted(heads.index(head) for head in order)
-    assert any("--n-cpu-moe 3" in line for line in told)
+    advice = json.loads(Path("results/small-moe-on-rtx-3090-256-advice/advice.json").read_text())
+    best, whole = advice["best"], advice["fewest_whole_layers_on_cpu"]
+    flag = f"-ngl {9 - whole}" if best["miss"] == "on_host" else "--n-cpu-moe 3"
+    assert sum(flag in line for line in told) == 2
     line = next(line for line in told if line.startswith("engine: "))
     assert line.startswith("engine: llama-server -m small-moe.gguf ")
-    assert "--n-cpu-moe 3 -c 256 -np 1" in line
+    assert flag in line
+    assert "-c 256 -np 1" in line
     folder = Path("results/small-moe-on-rtx-3090-256-advice")
     advice = json.loads((folder / "advice.json").read_text())
-    assert advice["fewest_layers_on_cpu"] == advice["best"]["layers_on_cpu"] == 3
+    assert advice["fewest_layers_on_cpu"] == 3
+    assert best["layers_on_cpu"] in (3, whole)
     assert advice["context_tokens"] == 256
     assert {one["of"] for one in advice["ranges"]} == {"host", "context"}
     assert advice["assumed"][0].startswith("host: ")
@@ -302,10 +316,136 @@ def test_mistakes_take_one_line(
     assert "Traceback" not in err
 
 
-def test_layers_over_gpus_are_not_answered_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    parts = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
-    with pytest.raises(InputError, match=r"--gpus: llama\.cpp splits layers over GPUs"):
-        data_of("gpt-oss-120b", gpus=2, software="llama.cpp", **parts)
-    file, pipeline = "experiments/layers_over_gpus.yaml", "parallelism.pipeline=2"
-    assert main(["advise", file, "--set", pipeline]) == 2
-    assert "advise does not divide layers over GPUs yet" in capsys.readouterr().err
+def test_cards_without_nvlink_get_the_engine_that_holds_the_model() -> None:
+    parts: dict[str, Any] = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
+    made = assembled(Question("gpt-oss-120b", gpus=2, **parts))
+    assert (made.data["software"], made.data["parallelism"]) == ("llama.cpp", {"pipeline": 2})
+    assert "65.2 GB of weights are more than 2 such GPUs have" in made.assumed[0]
+    assert data_of("gpt-oss-120b", gpus=3, **parts)["software"] == "vllm"  # 77 GB
+    assert data_of("deepseek-v3.2", hardware="dgx-h100", gpus=8)["software"] == "vllm"
+    with pytest.raises(InputError, match="--gpus: ktransformers is answered for one GPU"):
+        data_of("gpt-oss-120b", gpus=2, software="ktransformers", **parts)
+
+
+@pytest.mark.parametrize(
+    ("batch", "layouts"),
+    [(1, ("sliced", "whole", "stages")), (2, ("sliced", "whole", "requests", "stages"))],
+)
+def test_a_gpu_has_requests_of_its_own_where_there_are_as_many(
+    batch: int, layouts: tuple[str, ...]
+) -> None:
+    question = Question("gpt-oss-20b", hardware="dgx-h100", gpus=2, batch=batch)
+    assert assembled(question).asks.layouts == layouts
+    assert asked(question, ["parallelism.dense=data"]).asks == replace(
+        assembled(question).asks, layouts=()
+    )
+
+
+TWO = {"pipeline": 2, "expert": 1, "dense": "data", "experts": "expert"}
+SLICED_OVER_TWO = {"pipeline": 1, "expert": 2, "dense": "tensor", "experts": "tensor"}
+WHOLE_ON_TWO = SLICED_OVER_TWO | {"experts": "expert"}
+
+
+def test_layouts_set_all_of_parallelism() -> None:
+    def of(layout: str) -> dict[str, Any]:
+        found = dict(layout_settings(layout, 2))
+        keys = [path.partition(".")[2] for path in found]
+        numbers = [int(v) if v.isdecimal() else v for v in found.values()]
+        return dict(zip(keys, numbers, strict=True))
+
+    assert (of("stages"), of("sliced"), of("whole")) == (TWO, SLICED_OVER_TWO, WHOLE_ON_TWO)
+    assert of("requests") == WHOLE_ON_TWO | {"dense": "data"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_has_a_line_for_all_that_is_proposed_for_it(engine: str) -> None:
+    has = ENGINES[engine]
+    of_way = {
+        "on_cpu": Choice("on_cpu", "lru", "all", layers=3 if has.some_layers else 8),
+        "on_host": Choice("on_host", "lru", "all", layers=2),
+        "cpu": Choice("cpu", "lru", "8 slots/layer"),
+    }
+    base = load_experiment(
+        {"model": "small-moe", "hardware": "dgx-h100", "software": has.software}
+    ).experiment
+    points = [of_way[way].settings for way in has.ways]
+    layouts = [layout_settings(one, 2) for one in has.layouts]
+    points += [{**RESIDENT.settings, **dict(settings)} for settings in layouts]
+    for settings in [RESIDENT.settings, *points]:
+        found = command_of(with_settings(base, settings), engine, 256)
+        assert found.text is not None, (settings, found.notes)
+
+
+def test_whole_layers_on_the_cpu_are_a_choice_of_llama_cpp(here: Path) -> None:
+    experiment = tiny()
+    room = room_of(experiment, "auto")
+    assert room.on_host is not None
+    (choice,) = (one for one in choices_of(0, on_host=room.on_host) if one.miss == "on_host")
+    assert choice.words == f"{room.on_host} whole layers on the CPU"
+    ((_, made),), left_out = allowed(experiment, [choice])
+    assert not left_out
+    assert made.host_layers == room.on_host
+    assert build(made).out_of_memory is None
+    fewer = replace(choice, layers=room.on_host - 1)
+    assert build(with_settings(experiment, fewer.settings)).out_of_memory is not None
+    fit = Fit("small-moe", "h", "llama.cpp", None, room, "llama.cpp")
+    one = replace(scored("on_cpu", 1.0), choice=choice)
+    told = f"the first {room.on_host} layers on the CPU as wholes (-ngl {9 - room.on_host})"
+    assert place_of(one, fit) == told
+
+
+def test_a_change_in_no_release_is_never_the_best() -> None:
+    (one,) = offered("llama.cpp", [Choice("background", "lru", "auto")])
+    assert one.pending
+    assert dict(one.beside) == {"software": "llama.cpp-cache"}
+    assert one.words == "background, pull request 27861"
+    assert offered("vllm", [replace(one, beside=())])[0].beside == ()
+    runs = (replace(scored("background", 90.0), choice=one), scored("load", 10.0))
+    assert fastest(runs) is runs[1]
+    assert chosen(runs) == [runs[1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--gpus", "2"], ["llama-server -m small-moe.gguf", "-sm layer -ts "]),
+        (["--software", "ik_llama.cpp"], ["llama-server", "-ngl "]),
+        (["--software", "ktransformers"], ["sglang.launch_server", "--kt-num-gpu-experts "]),
+    ],
+)
+def test_the_line_is_that_of_the_engine(
+    here: Path, options: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*OF_TINY, *options, *(["--software", "llama.cpp"] * ("--gpus" in options))]
+    assert main(["advise", "small-moe", *arguments, "--out", "out"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    line = next(line for line in told if line.startswith("engine: "))
+    assert all(part in line for part in parts)
+    advice = json.loads(Path("out/advice.json").read_text())
+    assert main(["run", "out/experiment.yaml", "--out", "again"]) == 0
+    summary = json.loads(Path("again/summary.json").read_text())
+    assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]
+
+
+def test_the_fastest_layout_of_gpus_is_the_answer(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--hardware", "dgx-h100", "--gpus", "2", "--software", "sglang", "--requests", "2"]
+    assert main(["advise", "small-moe", *options, "-j", "1", "--out", "out"]) == 0
+    told = capsys.readouterr().out
+    advice = json.loads(Path("out/advice.json").read_text())
+    speeds = [one["throughput_tokens_per_s"] for one in advice["layouts"]]
+    assert len(speeds) == 3
+    assert speeds == sorted(speeds, reverse=True)
+    first = advice["layouts"][0]
+    assert f"GPUs: {first['words']}, " in told
+    assert "costs: those of vllm stand for sglang" in told
+    assert "engine: python -m sglang.launch_server" in told
+    sliced = first["set"]["parallelism.experts"] == "tensor"
+    assert sliced == ("--tp-size 2 --context" in told)
+    experiment = load_experiment(Path("out/experiment.yaml")).experiment
+    assert str(experiment.parallelism.pipeline) == first["set"]["parallelism.pipeline"]
+    assert experiment.parallelism.experts == first["set"]["parallelism.experts"]
+    assert main(["run", "out/experiment.yaml", "--out", "again"]) == 0
+    summary = json.loads(Path("again/summary.json").read_text())
+    assert summary["output_throughput"] == advice["best"]["throughput_tokens_per_s"]

@@ -1,0 +1,66 @@
+"""What engines do about several GPUs and about experts that do not fit: what an answer proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from moesim.sweep.advise.choices import CPU, ON_CPU, ON_HOST, Settings
+
+STAGES, SLICED, WHOLE, REQUESTS = "stages", "sliced", "whole", "requests"
+LAYOUTS: Mapping[str, str] = {
+    SLICED: "attention and every expert sliced over {} GPUs",
+    WHOLE: "attention sliced, experts whole, over {} GPUs",
+    REQUESTS: "attention by requests, experts whole, over {} GPUs",
+    STAGES: "layers split over {} GPUs",
+}
+"""How work may be spread over so many GPUs."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine has: the ``software`` profile that has its costs, or stands for it; ``ways``:
+    what it does about experts that do not fit; ``layouts`` of several GPUs, the first where none is
+    faster; ``some_layers``: whether experts of some layers alone may be on the CPU.
+    """
+
+    software: str
+    ways: tuple[str, ...] = ()
+    layouts: tuple[str, ...] = ()
+    some_layers: bool = True
+
+
+SERVER = Abilities("vllm", (), (SLICED, WHOLE, REQUESTS, STAGES))
+ENGINES: Mapping[str, Abilities] = {
+    "llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
+    "ik_llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
+    "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
+    "vllm": SERVER,
+    "sglang": SERVER,
+}
+"""By the names of ``moesim list engine_commands``."""
+ANY = Abilities("", (), SERVER.layouts)
+"""Software of no engine: nothing is known to be missing in it."""
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Whose answer is asked for: an ``engine`` by name, None where the software is of none, what it
+    has, and how many ``gpus``; ``layouts``: those to be tried.
+    """
+
+    engine: str | None = None
+    abilities: Abilities = ANY
+    gpus: int = 1
+    layouts: tuple[str, ...] = ()
+
+
+def layout_settings(layout: str, gpus: int) -> Settings:
+    """What a layout of ``gpus`` sets, by dotted path, all keys of ``parallelism`` but nodes."""
+    stages, shared = (gpus, 1) if layout == STAGES else (1, gpus)
+    return (
+        ("parallelism.expert", str(shared)),
+        ("parallelism.pipeline", str(stages)),
+        ("parallelism.dense", "tensor" if layout in (SLICED, WHOLE) else "data"),
+        ("parallelism.experts", "tensor" if layout == SLICED else "expert"),
+    )
