@@ -20,7 +20,7 @@ from moesim.experiment.loading.default_trace import default_trace
 from moesim.experiment.loading.resolve import PYTHON, Resolved, Source, load_experiment
 from moesim.experiment.schema.layout import undivided_heads
 from moesim.experiment.schema.setting import with_setting
-from moesim.hardware import gpu_names, load_hardware, machine_named, near_machine
+from moesim.hardware import gpu_names, load_hardware, machine_named, near_machine, software_names
 from moesim.hardware.choice import text_of as machine_text
 from moesim.hardware.layers import part_names
 from moesim.hardware.load import unified_names
@@ -200,8 +200,12 @@ def _host_for(model: ModelSpec) -> str:
 
 def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, str]:
     """The software, or an engine, and why it was taken where none is named."""
-    if question.software is not None:
-        return question.software, ""
+    if (asked := question.software) is not None:
+        if plain_name(asked) not in {*ENGINES, *software_names()} and look_up(asked) is None:
+            what = f"'{asked}' is neither an engine ({', '.join(ENGINES)}; Ollama and LM Studio run"
+            what += f" {LLAMA_CPP}) nor a software profile ('moesim list software') nor its path"
+            raise InputError([Problem("--software", "", what)])
+        return asked, ""
     if _is_gguf(question.model):
         return LLAMA_CPP, f"software: {LLAMA_CPP}, as the weights are GGUF's (--software)"
     if question.gpus == 1 and question.batch <= FEW:

@@ -98,12 +98,12 @@ def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
     return min(max(affordable, workload.batching.batch_size, 1), requests.count)
 
 
-def by_events(experiment: Experiment) -> tuple[str, ...]:
-    """Of loading, of choosing what is cheaper and of what a change to the software would bring,
-    which ones only the engine ``des`` plays, which takes many times as long.
+def by_events(experiment: Experiment, *, offers: bool = False) -> tuple[str, ...]:
+    """Of loading, of choosing what is cheaper and, with ``offers``, of what a change to the
+    software would bring, which ones only ``des`` plays, which takes many times as long.
     """
-    offers = [miss for software, miss in OFFERED if software == experiment.software]
-    return tuple(miss for miss in ("load", "cheapest", *offers) if _by_events(experiment, miss))
+    found = [miss for software, miss in OFFERED if offers and software == experiment.software]
+    return tuple(miss for miss in ("load", "cheapest", *found) if _by_events(experiment, miss))
 
 
 def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
@@ -114,7 +114,7 @@ def most_choices(experiment: Experiment, events: Sequence[str]) -> int:
     try:
         with_settings(experiment, {**ahead, "experts.prefetch.kind": "next_layer"})
     except InputError:
-        return MOST_WITH_OFFER if events else MOST_CHOICES
+        return MOST_WITH_OFFER if {*events} - {"load", "cheapest"} else MOST_CHOICES
     return MOST_WITH_EVENTS if events else MOST_CHOICES
 
 

@@ -136,12 +136,12 @@ def advise(
     """
     check_inputs([experiment])
     spread, not_spread = laid_out(experiment, of)
-    asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
+    asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     if fit is not None:
         fit(_fit(asked, of))
     first, spread = spread[0], run_layouts(asked.base, spread, runs)
     if spread[0].settings != first.settings:
-        asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests)
+        asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     base, room = asked.base, asked.room
     made, left_out = allowed(base, _choices(asked, most, of))
     wanted_upgrades = upgrades_of(base, room, resize=most == "auto")
@@ -247,12 +247,12 @@ class _Asked(NamedTuple):
         return tuple((f"parallelism.{key}", str(getattr(asked, key))) for key in keys)
 
 
-def _asked(experiment: Experiment, most: str, requests: int | None) -> _Asked:
+def _asked(experiment: Experiment, most: str, requests: int | None, of: Asks | None) -> _Asked:
     recorded = Requests.of(trace_of(experiment), experiment.workload.phase).count
     replayed = min(requests or first_requests(experiment), recorded)
     base = common(experiment, replayed)
     room = room_of(base, most)
-    events = () if room.fits else by_events(base)
+    events = () if room.fits else by_events(base, offers=of is not None)
     if requests is None and events:
         replayed = min(first_requests(experiment, most_choices(base, events)), recorded)
         base = common(experiment, replayed)
@@ -269,7 +269,7 @@ def _choices(asked: _Asked, most: str, of: Asks | None) -> list[Choice]:
     on_cpu = [one for one in room.on_cpu if has.some_layers or one == room.layers]
     on_host = room.on_host if ON_HOST in has.ways else None
     found = choices_of(room.slots, most, beside, on_cpu, few=asked.slow, on_host=on_host)
-    return offered(base.software, found)
+    return offered(base.software, found) if of else found
 
 
 def varied(base: Experiment, best: Scored, runs: Runs) -> tuple[Varied, ...]:

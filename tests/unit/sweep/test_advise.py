@@ -43,6 +43,7 @@ from moesim.sweep.advise.room import (
     MOST_CHOICES,
     MOST_OF_EVENTS,
     MOST_WITH_EVENTS,
+    MOST_WITH_OFFER,
     Room,
     by_events,
     first_requests,
@@ -372,6 +373,12 @@ def test_fewer_choices_are_replayed_where_only_des_plays_them(
     base = load_experiment({**SMALL, **own_port, **source}).experiment
     assert by_events(base) == events
     assert most_choices(base, events) == most
+    offers = by_events(base, offers=True)
+    if source.get("software") == "llama.cpp":
+        assert offers == (*events, "background")
+        assert most_choices(base, offers) == MOST_WITH_OFFER
+    else:
+        assert offers == events
 
 
 @pytest.fixture
