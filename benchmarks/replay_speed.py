@@ -44,6 +44,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.hardware import CostModel, load_hardware
 from moesim.memory.policies import registry as policies
+from moesim.metrics.block_sums import cuts_of
 from moesim.metrics.summary import summary
 from moesim.placement.base import plan_of_gpus
 from moesim.placement.mapping import Placement
@@ -58,6 +59,7 @@ FEW = 40
 """Passes that are checked of the many cases of ``growth``."""
 LONGEST = 1_000
 """Tokens of a request."""
+WARM_UP = 0.1
 DRAWN = 100_000
 """Tokens after which a trace repeats."""
 
@@ -140,8 +142,9 @@ def case_of(shape: Shape) -> Case:
 
 
 def play(case: Case, run: Callable[..., Outcome] = run_replay) -> None:
-    """From arrays to summary."""
-    summary(case, run(case, records="summary"), 0.1)
+    """From arrays to summary, with what ``records: summary`` keeps."""
+    folded = {"cuts": cuts_of(case, WARM_UP)} if run is run_replay else {}
+    summary(case, run(case, records="summary", **folded), WARM_UP)
 
 
 def simpy_loop(case: Case, slots: int) -> None:

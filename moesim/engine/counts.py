@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,61 @@ STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS,
 MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
+class Loads(NamedTuple):
+    """Rows of every pass and MoE layer, int[passes, MoE layers] each: of all ``gpus`` together,
+    and of the one with most.
+    """
+
+    total: NDArray[Any]
+    largest: NDArray[Any]
+    gpus: int
+
+    @classmethod
+    def of(cls, rows: Ints) -> Loads:
+        """Of ``rows`` int64[passes, MoE layers, gpus]."""
+        by_gpu = np.moveaxis(rows, 2, 0)  # GPUs are few: sums along them are slow
+        return cls(np.einsum("gpl->pl", by_gpu), reduce(np.maximum, by_gpu), len(by_gpu))
+
+    def since(self, first: int) -> Loads:
+        """Those of passes ``first`` and later."""
+        return Loads(self.total[first:], self.largest[first:], self.gpus)
+
+
+class Apart(NamedTuple):
+    """What is kept of each pass where counts are added up: its ``loads``, and whether experts were
+    ``copied`` bool[passes, layers, gpus].
+    """
+
+    loads: Loads
+    copied: NDArray[np.bool_]
+
+
+class OfPasses:
+    """Collects what is kept of each pass."""
+
+    def __init__(self) -> None:
+        self._loads: list[Loads] = []
+        self._copied: list[NDArray[np.bool_]] = []
+
+    def add(self, rows: Ints, copied: NDArray[np.bool_]) -> None:
+        """The next passes: ``rows`` int64[passes, layers, gpus], in as few bytes as they need."""
+        total, largest, gpus = Loads.of(rows)
+        least = np.min_scalar_type(int(total.max(initial=0)))
+        self._loads.append(Loads(total.astype(least), largest.astype(least), gpus))
+        self._copied.append(copied)
+
+    def total(self) -> Apart:
+        """Of the whole run."""
+        totals, largest, (gpus, *_) = zip(*self._loads, strict=True)
+        loads = Loads(np.concatenate(totals), np.concatenate(largest), gpus)
+        return Apart(loads, np.concatenate(self._copied))
+
+
 @dataclass(eq=False)
 class Counts:
     """By pass, MoE layer and GPU: int64[passes, layers, gpus]; ``*_choices`` int64[passes, layers].
-    Equal layers may be kept as one, their sum, but for the rows of several GPUs.
+    Equal layers may be kept as one, their sum, but for the rows of several GPUs; passes as
+    ``Outcome.cuts`` says, and then some is kept ``apart`` for each.
 
     ``activations`` are distinct experts executed; ``missed`` int64[passes, layers, gpus, forms]
     those of them that missed, by the number of their form in ``forms``; ``unneeded`` experts copied
@@ -59,11 +112,12 @@ class Counts:
     dropped_choices: Ints
     lost_weight: Ints
     forms: tuple[Form, ...]
+    apart: Apart | None = None
 
     @classmethod
     def of(cls, table: Ints, forms: tuple[Form, ...], dropped: Ints, lost_weight: Ints) -> Counts:
         """Those of ``table`` int64[passes, layers, gpus, COUNTED and forms], as views of it."""
-        columns = {name: table[..., place] for place, name in enumerate(COUNTED)}
+        columns: dict[str, Any] = {name: table[..., place] for place, name in enumerate(COUNTED)}
         missed = table[..., MISSED:]
         return cls(
             **columns, missed=missed, dropped_choices=dropped, lost_weight=lost_weight, forms=forms
@@ -73,14 +127,6 @@ class Counts:
         """Bytes of an expert of each of the layers that are told apart."""
         sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
         return np.array(sizes[: self.activations.shape[1]])
-
-    def bytes_to_gpus(self, case: Case) -> Ints:
-        """Weights that came over the links, int64[passes]: experts, and layers of the host."""
-        phases = np.unique(case.schedule.phase)
-        of_layers = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
-        for phase in phases.tolist():
-            of_layers[phase] = sum(layer.link_bytes for layer in case.layers_of(phase))
-        return self.expert_bytes_to_gpus(case) + of_layers[case.schedule.phase]
 
     def expert_bytes_to_gpus(self, case: Case) -> Ints:
         """Experts that came over the links, in bytes int64[passes]."""
@@ -136,6 +182,22 @@ class Counts:
         return misses
 
 
+def layer_bytes_to_gpus(case: Case) -> Ints:
+    """Layers of the host that came over the links, in bytes int64[passes]."""
+    phases = np.unique(case.schedule.phase)
+    of_phase = np.zeros(int(phases.max(initial=0)) + 1, np.int64)
+    for phase in phases.tolist():
+        of_phase[phase] = sum(layer.link_bytes for layer in case.layers_of(phase))
+    came: Ints = of_phase[case.schedule.phase]
+    return came
+
+
 def counted_names() -> list[str]:
     """The fields of ``Counts`` that are arrays."""
-    return [name for name in Counts.__dataclass_fields__ if name != "forms"]
+    return [name for name in Counts.__dataclass_fields__ if name not in ("forms", "apart")]
+
+
+def together(values: Ints) -> Ints:
+    """The sum [passes, 1, ...] of all layers of ``values`` [passes, layers, ...], as one."""
+    summed: Ints = values.sum(axis=1, keepdims=True)
+    return summed

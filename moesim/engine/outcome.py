@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.engine.case import Floats, Ints
-from moesim.engine.counts import Counts
+from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.counts import Counts, Loads
 from moesim.engine.fates import Fates
 from moesim.hardware.charge import CHARGES
 from moesim.workload.schedule import Schedule
@@ -50,7 +53,9 @@ class Outcome:
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
     ``provenance``: by charge, priced nanoseconds by source (``hardware.provenance.Source``).
-    ``schedule``: the passes that were played; ``fates`` where experts have variants.
+    ``schedule``: the passes that were played; ``fates`` where experts have variants. ``cuts``
+    int64[n], ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these
+    passes to the next; None: one for each pass.
     """
 
     engine: str
@@ -68,6 +73,7 @@ class Outcome:
     provenance: dict[str, Floats] = field(default_factory=dict)
     categories: tuple[str, ...] = CHARGES
     fates: Fates | None = None
+    cuts: Ints | None = None
 
     def __post_init__(self) -> None:
         """Refuse a clock that has run beyond what its numbers hold."""
@@ -78,3 +84,22 @@ class Outcome:
     def duration_ns(self) -> int:
         """End of the last combine and head."""
         return int(self.ends.max())
+
+    def row(self, step: Any) -> Any:
+        """The row of ``charges`` and ``counts`` that begins with pass ``step``, or each of them:
+        of several, cuts, or the end of the run.
+        """
+        return step if self.cuts is None else np.searchsorted(self.cuts, step)
+
+    def largest_copy(self, case: Case) -> Ints:
+        """As ``Counts`` has it, of every pass."""
+        counts = self.counts
+        if counts.apart is None:
+            return counts.largest_copy(case)
+        return np.where(counts.apart.copied, counts.expert_bytes(case)[:, None], 0)
+
+    @cached_property
+    def loads(self) -> Loads:
+        """How the rows of every pass and MoE layer are shared among the GPUs."""
+        apart = self.counts.apart
+        return Loads.of(self.counts.rows) if apart is None else apart.loads

@@ -10,6 +10,7 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
+from moesim.engine.routing import end_of_block
 from moesim.engine.terms import (
     Term,
     Terms,
@@ -24,8 +25,6 @@ from moesim.trace.routing import Phase
 from moesim.workload.schedule import AttentionSums, requests_of_steps
 from moesim.workload.sources import SourceSums
 
-BLOCK = 1 << 15
-"""Passes that are priced at once where routing is no part of it: many have the same shape."""
 Placed = tuple[str, Charge]
 
 
@@ -40,18 +39,19 @@ class Pricing:
         self.charges = {layer: charges_of(case, layer) for layer in self.alike}
         self.ends = charges_of(case, layers[-1], head=True)
         self.categories = categories_of(case)
-        self._blocks: dict[LayerSpec, dict[int, list[Term]]] = {}
-        self._sum_up(0)
+        self._of_block: dict[LayerSpec, list[Term]] = {}
+        self.first = self.last = 0
 
     def _reach(self, first: int, last: int) -> None:
-        """Have sums of passes first:last, which may have come to be known only now."""
-        if last > self.first + len(self.encode):
+        """Have sums of passes first:last, a piece; all before them are priced."""
+        if last > self.last:
             self._sum_up(first)
 
     def _sum_up(self, first: int) -> None:
-        """Sum up the passes from ``first`` on that are known; earlier ones are priced."""
+        """Sum up the passes from ``first`` to the end of its block, or of those that are known."""
         case, self.first = self.case, first
-        schedule = case.schedule.between(first, case.schedule.passes)
+        self.last = min(end_of_block(first), case.schedule.passes)
+        schedule = case.schedule.between(first, self.last)
         self.encode = schedule.phase == Phase.ENCODE
         windows = {layer.attention.window for layer in case.model.layers} | {None}
         self.sums = {
@@ -65,7 +65,7 @@ class Pricing:
         if any(layer.cross_attention for layer in case.model.layers):
             sources = SourceSums.of(schedule, case.trace, case.gpus)
             self.sources = sources.of_groups(case.group)
-        self._blocks.clear()
+        self._of_block.clear()
 
     def tokens(self, first: int, last: int) -> Ints:
         """Tokens int64[passes, gpus] of passes first:last."""
@@ -94,21 +94,14 @@ class Pricing:
         return Terms(found, joined(head), self.categories)
 
     def _of_passes(self, layer: LayerSpec, span: slice, times: int) -> list[Term]:
-        """Terms of one of ``times`` equal layers that need no routing, priced block by block."""
-        known = self._blocks.setdefault(layer, {})
-        numbers = range(span.start // BLOCK, (span.stop - 1) // BLOCK + 1)
-        charges = self._charges(layer, by_routing=False)
-        for number in numbers:
-            if number not in known:
-                block = slice(number * BLOCK, (number + 1) * BLOCK)
-                known[number] = self._priced(charges, layer, self._shapes(layer, block), times)
-        for passed in [number for number in known if number < numbers[0]]:
-            del known[passed]
-        cut = slice(span.start - numbers[0] * BLOCK, span.stop - numbers[0] * BLOCK)
-        return [
-            one[0]._replace(ns=np.concatenate([term.ns for term in one])[cut])
-            for one in zip(*(known[number] for number in numbers), strict=True)
-        ]
+        """Terms of one of ``times`` equal layers that need no routing, priced for the whole block:
+        many passes have the same shape.
+        """
+        if layer not in self._of_block:
+            charges = self._charges(layer, by_routing=False)
+            shapes = self._shapes(layer, slice(None))
+            self._of_block[layer] = self._priced(charges, layer, shapes, times)
+        return [term._replace(ns=term.ns[span]) for term in self._of_block[layer]]
 
     def _charges(self, layer: LayerSpec, *, by_routing: bool) -> list[Placed]:
         found = self.charges[layer]

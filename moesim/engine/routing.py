@@ -14,6 +14,13 @@ from moesim.trace.routing import NO_EXPERT, Phase
 
 CELLS = 1 << 21
 """Counts, and choices, held at once."""
+BLOCK = 1 << 15
+"""Passes whose prices without routing are found at once."""
+
+
+def end_of_block(first: int) -> int:
+    """One past the last pass of the block that pass ``first`` is in."""
+    return (first // BLOCK + 1) * BLOCK
 
 
 class Routing:
@@ -29,8 +36,8 @@ class Routing:
 
     def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
-        so many ``counts`` of a pass, layer and GPU, by default one an expert. A schedule that grows
-        is asked for more when all that is known has been played.
+        so many ``counts`` of a pass, layer and GPU, by default one an expert, of passes of one
+        block. A schedule that grows is asked for more when all that is known has been played.
         """
         schedule = self.case.schedule
         layers = len(self.moe_layers)
@@ -41,6 +48,7 @@ class Routing:
             offsets = schedule.offsets
             fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
             last = min(schedule.passes, first + most_passes, max(fits, first + 1))
+            last = min(last, end_of_block(first))
             yield first, last
             first = last
 

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import MISSED, ROWS, Counts
+from moesim.engine.counts import MISSED, ROWS, Counts, OfPasses, together
+from moesim.engine.folded import Folded
 
 
-@dataclass(eq=False)
-class Tally:
-    """Collects the counts chunk by chunk; ``by_layer``: by MoE layer, else their sums, but for the
-    rows of several GPUs.
+class Keep(NamedTuple):
+    """What is told apart: counts ``by_layer``, by MoE layer, else their sums, but for the rows of
+    several GPUs; passes, or what is between the ``cuts`` of ``Outcome``.
     """
 
-    case: Case
     by_layer: bool = True
-    _tables: list[Ints] = field(default_factory=list)
-    _rows: list[Ints] = field(default_factory=list)
-    _routed: list[tuple[Ints, Ints]] = field(default_factory=list)
+    cuts: Ints | None = None
+
+
+ALL = Keep()
+
+
+class Tally:
+    """Collects the counts of ``case`` chunk by chunk."""
+
+    def __init__(self, case: Case, keep: Keep = ALL) -> None:
+        self.case, self.keep = case, keep
+        self._table, self._rows, self._dropped, self._lost = (Folded(keep.cuts) for _ in range(4))
+        self._apart = OfPasses() if keep.cuts is not None else None
+        self._open: tuple[Ints, Chunk] | None = None
 
     def add(self, chunk: Chunk) -> Ints:
         """Count ``chunk``; returns the table of its counts, where those of works that are decided
@@ -33,35 +43,34 @@ class Tally:
         table = np.zeros((*shape, MISSED + len(case.forms)), np.int64)
         for (layer, gpu), work in chunk.work.items():
             table[:, layer, gpu] = work.laid.counts
-        self._tables.append(table)
-        self._routed.append((chunk.dropped, chunk.lost_weight))
+        self._open = (table, chunk)
         return table
 
     def total(self) -> Counts:
         """The counts of the whole run."""
         self._fold()
-        dropped, lost_weight = (np.concatenate(one) for one in zip(*self._routed, strict=True))
-        table = np.concatenate(self._tables)
-        counts = Counts.of(table, self.case.forms, dropped, lost_weight)
-        counts.rows = np.concatenate(self._rows)
+        parts = (self._table.values, self.case.forms, self._dropped.values, self._lost.values)
+        counts = Counts.of(*parts)
+        counts.rows = self._rows.values
+        counts.apart = None if self._apart is None else self._apart.total()
         return counts
 
     def _fold(self) -> None:
         """Add up the layers of the last chunk, which is over."""
-        if len(self._rows) == len(self._tables):
+        if self._open is None:
             return
-        table = self._tables[-1]
-        self._rows.append(table[..., ROWS])
-        if not self.by_layer:
-            self._tables[-1] = _together(table)
-            self._rows[-1] = (
-                table[..., ROWS].copy() if self.case.gpus > 1 else _together(table[..., ROWS])
-            )
-            dropped, lost_weight = self._routed[-1]
-            self._routed[-1] = _together(dropped), _together(lost_weight)
-
-
-def _together(values: Ints) -> Ints:
-    """The sum of all layers, as one."""
-    together: Ints = values.sum(axis=1, keepdims=True)
-    return together
+        (table, chunk), self._open = self._open, None
+        rows, parts = table[..., ROWS], [table, chunk.dropped, chunk.lost_weight]
+        if not self.keep.by_layer:
+            parts = [together(part) for part in parts]
+        summed = parts[0]
+        if self._apart is not None:
+            copies = Counts.of(summed, self.case.forms, *parts[1:]).copies
+            self._apart.add(rows if self.case.gpus > 1 else summed[..., ROWS], copies > 0)
+        if self.case.gpus == 1 or self._apart is not None:
+            rows = summed[..., ROWS]
+        elif not self.keep.by_layer:
+            rows = rows.copy()
+        every = (self._table, self._dropped, self._lost, self._rows)
+        for folded, values in zip(every, (*parts, rows), strict=True):
+            folded.add(values)

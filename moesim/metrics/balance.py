@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.counts import Loads
+
 Ints = NDArray[np.int64]
-
-
-class Loads(NamedTuple):
-    """Rows of every pass and MoE layer, int64[passes, MoE layers] each: of all ``gpus`` together,
-    and of the one with most.
-    """
-
-    total: Ints
-    largest: Ints
-    gpus: int
-
-    @classmethod
-    def of(cls, rows: Ints) -> Loads:
-        """Of ``rows`` int64[passes, MoE layers, gpus]."""
-        by_gpu = np.moveaxis(rows, 2, 0)  # GPUs are few: sums along them are slow
-        return cls(np.einsum("gpl->pl", by_gpu), reduce(np.maximum, by_gpu), len(by_gpu))
-
-    def since(self, first: int) -> Loads:
-        """Those of passes ``first`` and later."""
-        return Loads(self.total[first:], self.largest[first:], self.gpus)
 
 
 def balance(loads: Loads) -> dict[str, float | None]:

@@ -10,8 +10,11 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.metrics.blocks import Blocks, Kind
 from moesim.metrics.summary import per_request, tpot_ms
+from moesim.metrics.summary import warm_up_steps as share_of_steps
+from moesim.metrics.ttft import prompt_passes
 from moesim.metrics.warm_up import mser5
 from moesim.trace.routing import Phase
+from moesim.workload.lives import lives_of
 from moesim.workload.schedule import Schedule
 
 MOST_ROWS = 400
@@ -29,6 +32,20 @@ def blocks_of(case: Case, outcome: Outcome) -> Blocks:
     return Blocks(sums, kind, min(int(np.searchsorted(starts, warm)), len(starts) - 1))
 
 
+def cuts_of(case: Case, warm_up: float) -> Ints | None:
+    """Passes such that a summary of ``case``, without its ``warm_up`` share too, and its blocks
+    need counts and charges only of what is between two of them; None where they are not known
+    beforehand, or each pass is asked about.
+    """
+    if case.scheduler or case.variants or case.schedule.kept is not None:
+        return None
+    schedule = case.schedule
+    first, last, _ = prompt_passes(case)
+    warm = share_of_steps(warm_up, schedule.passes)
+    cuts = np.concatenate(([0, warm], pieces(schedule)[1], first, last + 1))
+    return np.unique(cuts[(cuts >= 0) & (cuts < schedule.passes)])
+
+
 def pieces(schedule: Schedule) -> tuple[Kind, Ints]:
     """Whether blocks are batches or steps, and the first pass of each piece.
 
@@ -36,7 +53,8 @@ def pieces(schedule: Schedule) -> tuple[Kind, Ints]:
     refill, there are no such ends to count on: a piece is then as many passes as the average
     request has.
     """
-    first, last = lives(schedule)
+    lives = lives_of(schedule)
+    first, last = (passes[lives.last >= 0] for passes in lives[:2])
     opened, closed = (np.bincount(x + 1, minlength=schedule.passes + 1) for x in (first, last))
     apart = (opened - closed).cumsum()[: schedule.passes] == 0
     starts: Ints = np.flatnonzero(apart)
@@ -44,16 +62,6 @@ def pieces(schedule: Schedule) -> tuple[Kind, Ints]:
         size = max(round(float((last - first + 1).mean())), -(-schedule.passes // MOST_ROWS))
         return "steps", np.arange(max(1, schedule.passes // size)) * size
     return "batch", starts[:: -(-len(starts) // MOST_ROWS)]
-
-
-def lives(schedule: Schedule) -> tuple[Ints, Ints]:
-    """The first and the last pass of each request that has one."""
-    step = schedule.pass_of_token()
-    first = np.full(int(schedule.request.max()) + 1, schedule.passes)
-    last = np.full(len(first), -1)
-    np.minimum.at(first, schedule.request, step)
-    np.maximum.at(last, schedule.request, step)
-    return first[last >= 0], last[last >= 0]
 
 
 def joined_later(schedule: Schedule, piece: Ints, first: Ints) -> bool:
@@ -76,12 +84,16 @@ def block_sums(case: Case, outcome: Outcome, starts: Ints) -> pd.DataFrame:
         "duration_ns": np.diff(ends, prepend=0),
         "tokens": sizes,
         "decode_tokens": np.where(schedule.phase == Phase.DECODE, sizes, 0),
-        "activations": counts.activations.sum(axis=(1, 2)),
-        "hits": counts.hits.sum(axis=(1, 2)),
-        "accesses": counts.kept_rows.sum(axis=(1, 2)),
-        "access_hits": counts.access_hits.sum(axis=(1, 2)),
+    }
+    counted = {
+        "activations": counts.activations,
+        "hits": counts.hits,
+        "accesses": counts.kept_rows,
+        "access_hits": counts.access_hits,
     }
     sums = {name: np.add.reduceat(values, starts) for name, values in by_pass.items()}
+    rows = outcome.row(starts)
+    sums |= {name: np.add.reduceat(n.sum(axis=(1, 2)), rows) for name, n in counted.items()}
     requests = per_request(case, outcome)
     tpot = tpot_ms(requests)
     known = ~np.isnan(tpot)

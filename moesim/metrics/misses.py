@@ -20,7 +20,7 @@ def form_keys(forms: Sequence[Form]) -> dict[str, Form]:
 
 
 def misses_by_form(counts: Counts, span: slice) -> dict[str, int]:
-    """The misses of passes ``span`` in each form of ``form_keys``; all that the host computed are
+    """The misses of rows ``span`` in each form of ``form_keys``; all that the host computed are
     on the CPU, those in the background too.
     """
     keys = form_keys(counts.forms)
@@ -35,7 +35,7 @@ def skipped_keys(forms: Sequence[Form]) -> dict[str, None]:
 
 
 def skipped_numbers(counts: Counts, span: slice) -> dict[str, Any]:
-    """Of a run that may skip experts: the choices of passes ``span`` that nothing computed, their
+    """Of a run that may skip experts: the choices of rows ``span`` that nothing computed, their
     share of all, and that of their gate weight; None where the trace has no weights.
     """
     if not counts.flags.nowhere.any():

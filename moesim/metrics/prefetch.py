@@ -21,7 +21,7 @@ PREFETCH_KEYS = (
 
 
 def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
-    """Of passes ``span``: prefetches that started, were used, were promoted to demand copies or
+    """Of rows ``span``: prefetches that started, were used, were promoted to demand copies or
     cancelled; the share of the used ones that came late; the bytes of those that nobody used; the
     misses of experts that prefetches had evicted. Zeros without prefetches.
     """

@@ -17,7 +17,7 @@ STORAGE_KEYS = ("host_hits", "host_hit_ratio", "bytes_storage", "storage_wait_ms
 def storage_numbers(
     case: Case, counts: Counts, span: slice, charges: dict[str, int]
 ) -> dict[str, Any]:
-    """Of passes ``span``: the needs of host memory that it had, as a number and as a share (None
+    """Of rows ``span``: the needs of host memory that it had, as a number and as a share (None
     where there is none beside the GPU's); the bytes that were read; the wait for them, summed over
     GPUs, by what was ``charged``. Nothing where host memory holds all experts.
     """

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.counts import Counts
+from moesim.engine.counts import Counts, layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
 from moesim.hardware.provenance import SOURCES
-from moesim.metrics.balance import Loads, balance
+from moesim.metrics.balance import balance
 from moesim.metrics.energy import Bill
 from moesim.metrics.fates import fate_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
@@ -22,10 +22,13 @@ from moesim.metrics.speculation import speculation_numbers
 from moesim.metrics.storage import storage_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
+from moesim.workload.lives import lives_of
 
 Floats = NDArray[np.float64]
 MS = 1_000_000
 SECOND = 1_000_000_000
+NEVER_NS = np.iinfo(np.int64).max
+"""When a request that did not run begins."""
 
 
 def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
@@ -34,22 +37,21 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     tokens of that first step.
     """
     schedule = case.schedule
-    step = schedule.pass_of_token()
-    decode = schedule.phase[step] == Phase.DECODE
-    count = int(schedule.request.max()) + 1
-    end = outcome.ends.max(axis=1)[step]
-    first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
-    kept = decode if schedule.kept is None else decode & schedule.kept
-    decoded = np.bincount(schedule.request[kept], minlength=count)
-    used = decode | (decoded[schedule.request] == 0)
-    np.minimum.at(first, schedule.request[used], end[used])
-    np.maximum.at(last, schedule.request[used], end[used])
-    name = np.zeros(count, np.int64)
-    name[schedule.request] = case.trace.request_id[schedule.rows]
-    found = {"request_id": name, "tokens": decoded, "first_ns": first, "last_ns": last}
+    lives, decode = lives_of(schedule), lives_of(schedule, Phase.DECODE)
+    answered, ran = decode.tokens > 0, lives.last >= 0
+    first, last = (np.where(answered, *both) for both in zip(decode[:2], lives[:2], strict=True))
+    end = outcome.ends.max(axis=1)
+    found = {
+        "request_id": np.where(ran, case.trace.request_id[lives.row], 0).astype(np.int64),
+        "tokens": decode.tokens,
+        "first_ns": np.where(ran, end[np.minimum(first, len(end) - 1)], NEVER_NS),
+        "last_ns": np.where(ran, end[last], 0),
+    }
     if schedule.kept is not None:
-        at_once = kept & (end == first[schedule.request])
-        found["first_tokens"] = np.bincount(schedule.request[at_once], minlength=count)
+        step = schedule.pass_of_token()
+        kept = schedule.kept & (schedule.phase[step] == Phase.DECODE)
+        at_once = kept & (end[step] == found["first_ns"][schedule.request])
+        found["first_tokens"] = np.bincount(schedule.request[at_once], minlength=len(ran))
     return found
 
 
@@ -61,12 +63,13 @@ def tpot_ms(requests: dict[str, Ints]) -> Floats:
     return np.where(steps >= 1, spent, np.nan)
 
 
-def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict[str, Any]:
-    """The numbers of passes ``first`` and later; ``loads`` of all passes."""
+def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
+    """The numbers of passes ``first`` and later."""
     schedule, counts = case.schedule, outcome.counts
-    span = slice(first, None)
-    sizes = schedule.output_tokens()[span]
-    decode = schedule.phase[span] == Phase.DECODE
+    span = slice(outcome.row(first), None)
+    sizes, phase = schedule.output_tokens()[first:], schedule.phase[first:]
+    decode = phase == Phase.DECODE
+    of_layers = int(layer_bytes_to_gpus(case)[first:].sum())
     begin = int(outcome.ends[first - 1].max()) if first else 0
     duration = outcome.duration_ns - begin
     # each GPU's own time: one may be done with the pass before earlier than the others
@@ -82,7 +85,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
     return {
         "tokens": int(sizes.sum()),
         "steps": len(sizes),
-        "layer_steps": int(np.bincount(schedule.phase[span], minlength=len(layers)) @ layers),
+        "layer_steps": int(np.bincount(phase, minlength=len(layers)) @ layers),
         "duration_ms": duration / MS,
         "output_throughput": _ratio(int(sizes[decode].sum()) * SECOND, duration),
         "total_token_throughput": _ratio(int(sizes.sum()) * SECOND, duration),
@@ -92,7 +95,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         **misses_by_form(counts, span),
         "hit_ratio_per_expert": _ratio(hits, activations),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
-        "bytes_h2d": int(counts.bytes_to_gpus(case)[span].sum()),
+        "bytes_h2d": int(counts.expert_bytes_to_gpus(case)[span].sum()) + of_layers,
         **prefetch_numbers(case, counts, span),
         "stall_ms": charges["waiting_for_weights"] / MS,
         "barrier_ms": charges["waiting_for_gpus"] / MS,
@@ -105,7 +108,7 @@ def span_numbers(case: Case, outcome: Outcome, loads: Loads, first: int) -> dict
         **skipped_numbers(counts, span),
         "padding_ratio": _ratio(rows - kept + int(counts.skipped_rows[span].sum()), rows),
         "waste_factor": _ratio(rows, kept + dropped),
-        **balance(loads.since(first)),
+        **balance(outcome.loads.since(first)),
         "time_share": time_share(charges, gpu_time),
     }
 
@@ -154,21 +157,21 @@ def summary(
     """
     steps = case.schedule.passes
     warm = warm_up_steps(warm_up, steps)
-    requests, loads = per_request(case, outcome), Loads.of(outcome.counts.rows)
+    requests = per_request(case, outcome)
     tpot = tpot_ms(requests)
     begins = int(outcome.ends[warm - 1].max()) if warm else -1
     later = tpot[requests["first_ns"] > begins]
     ttft = ttft_ms(case, outcome)["ttft_ms"]
     after = {
         "warm_up_steps": warm,
-        **span_numbers(case, outcome, loads, warm),
+        **span_numbers(case, outcome, warm),
         **request_numbers("ttft", ttft[prompt_passes(case)[0] >= warm]),
         **request_numbers("tpot", later),
         **(bill.numbers(case, outcome, warm) if bill else {}),
     }
     return {
         "engine": outcome.engine,
-        **span_numbers(case, outcome, loads, 0),
+        **span_numbers(case, outcome, 0),
         "requests": len(tpot),
         **request_numbers("ttft", ttft),
         **request_numbers("tpot", tpot),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from moesim.engine.case import Case
+from moesim.engine.counts import layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint import Footprint
@@ -43,7 +44,7 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "misses": activations - hits - late,
             "accesses": counts.kept_rows.sum(axis=(1, 2)),
             "access_hits": counts.access_hits.sum(axis=(1, 2)),
-            "bytes_h2d": counts.bytes_to_gpus(case),
+            "bytes_h2d": counts.expert_bytes_to_gpus(case) + layer_bytes_to_gpus(case),
             "stall_ns": charges["waiting_for_weights"],
             "barrier_ns": charges["waiting_for_gpus"],
             "cpu_wait_ns": charges["waiting_for_cpu"],

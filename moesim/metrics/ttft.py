@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.trace.routing import Phase
+from moesim.workload.lives import lives_of
 
 Floats = NDArray[np.float64]
 MS = 1_000_000
@@ -18,19 +19,14 @@ def prompt_passes(case: Case) -> tuple[Ints, Ints, Ints]:
     has no prompt or the run ends before it does, and its GPU.
     """
     schedule, trace = case.schedule, case.trace
-    step = schedule.pass_of_token()
-    count = int(schedule.request.max()) + 1
-    prompt = schedule.phase[step] == Phase.PREFILL
-    request = schedule.request[prompt]
-    first, last, gpu = (np.full(count, fill, np.int64) for fill in (schedule.passes, -1, 0))
-    np.minimum.at(first, request, step[prompt])
-    rows = schedule.rows[prompt]
-    after = np.minimum(rows + 1, trace.tokens - 1)
-    goes_on = (trace.request_id[after] == trace.request_id[rows]) & (after > rows)
-    ends = ~(goes_on & (trace.phase[after] == Phase.PREFILL))
-    last[request[ends]] = step[prompt][ends]
+    prompts = lives_of(schedule, Phase.PREFILL)
+    after = np.minimum(prompts.row + 1, trace.tokens - 1)
+    goes_on = (trace.request_id[after] == trace.request_id[prompts.row]) & (after > prompts.row)
+    ended = (prompts.row >= 0) & ~(goes_on & (trace.phase[after] == Phase.PREFILL))
+    gpu = np.zeros_like(prompts.first)
     gpu[schedule.request] = schedule.gpu
-    return np.where(last < 0, -1, first), last, gpu
+    first, last = (np.where(ended, passes, -1) for passes in prompts[:2])
+    return first, last, gpu
 
 
 def ttft_ms(case: Case, outcome: Outcome) -> dict[str, Floats]:
@@ -39,7 +35,7 @@ def ttft_ms(case: Case, outcome: Outcome) -> dict[str, Floats]:
     """
     first, last, gpu = prompt_passes(case)
     charged = np.concatenate((np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0)))
-    parts = (charged[last + 1, gpu] - charged[first, gpu]).T
+    parts = (charged[outcome.row(last + 1), gpu] - charged[outcome.row(first), gpu]).T
     columns = {"ttft_ms": outcome.ends[last, gpu] - outcome.starts[first, gpu]}
     of_parts = zip(outcome.categories, parts, strict=True)
     columns |= {f"ttft_{name}_ms": part for name, part in of_parts}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from moesim.engine.case import Case
+from moesim.engine.counts import Loads
 from moesim.engine.outcome import Outcome
-from moesim.metrics.balance import Loads, balance
+from moesim.metrics.balance import balance
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.parameters import Assumptions
 from moesim.reproduce.settings import Setting

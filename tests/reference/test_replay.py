@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
+import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moesim.engine import pricing, routing
+from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.quick import ahead, shared
@@ -19,8 +20,9 @@ from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
 from moesim.memory.policies import registry as policies
 from moesim.memory.policy import FREQUENCY, NEXT_USE, CachePolicy
+from moesim.metrics.block_sums import blocks_of, cuts_of
 from moesim.metrics.summary import summary
-from moesim.metrics.tables import steps_table
+from moesim.metrics.tables import requests_table, steps_table
 
 from .agreement import assert_same
 from .strategies import Case, cases
@@ -74,9 +76,26 @@ def test_where_the_run_is_cut_changes_nothing(case: Case, cells: int, block: int
     with (
         patch.object(routing, "CELLS", cells),
         patch.object(shared, "ACCESSES", cells // 2 + 1),
-        patch.object(pricing, "BLOCK", block),
+        patch.object(routing, "BLOCK", block),
     ):
         assert_same(run_replay(theirs), whole)
+
+
+@given(cases(), st.sampled_from([1, 40]))
+def test_what_is_added_up_as_it_comes_gives_the_same_numbers(case: Case, cells: int) -> None:
+    theirs = engine_case(case)
+    cuts = cuts_of(theirs, 0.1)
+    with patch.object(routing, "CELLS", cells), patch.object(shared, "ACCESSES", cells):
+        fine, coarse = (
+            replace(run_replay(theirs, records="summary", cuts=one), seconds=0)
+            for one in (None, cuts)
+        )
+    rows = theirs.schedule.passes if cuts is None else len(cuts)
+    assert len(coarse.charges) == len(coarse.counts.hits) == rows
+    assert summary(theirs, fine, 0.1) == summary(theirs, coarse, 0.1)
+    assert requests_table(theirs, fine).equals(requests_table(theirs, coarse))
+    assert blocks_of(theirs, fine).sums.equals(blocks_of(theirs, coarse).sums)
+    assert np.array_equal(fine.largest_copy(theirs), coarse.largest_copy(theirs))
 
 
 @given(cases())

@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.config.errors import InputError
-from moesim.engine import pricing, routing
+from moesim.engine import routing
 from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.log import DecisionLog
@@ -141,7 +141,7 @@ def test_passes_that_wait_for_nothing_are_those_of_a_whole_run(
     """Caches, clocks, counts, records, draws and what prices rest on go on, however it is cut."""
     theirs = engine_case(without_foresight(case))
     whole, (parted, _) = run_des(theirs), cut_up(theirs, cuts)
-    with patch.object(routing, "CELLS", cells), patch.object(pricing, "BLOCK", block):
+    with patch.object(routing, "CELLS", cells), patch.object(routing, "BLOCK", block):
         assert_same(run_replay(parted), whole)
         assert_same(run_des(parted), whole)
 

@@ -12,6 +12,7 @@ from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
 from moesim.engine.fates import Fates
+from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import Filled, Gpus, Passes
@@ -20,7 +21,7 @@ from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
-from moesim.engine.tally import Tally
+from moesim.engine.tally import Keep, Tally
 from moesim.engine.terms import categories_of
 from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing
@@ -29,11 +30,18 @@ Provenance = dict[str, Floats]
 """Nanoseconds by source, by what they are charged to."""
 
 
-def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = None) -> Outcome:
+def run_replay(
+    case: Case,
+    *,
+    records: str = "layer",
+    log: DecisionLog | None = None,
+    cuts: Ints | None = None,
+) -> Outcome:
     """Play ``case``; ``records`` as in the experiment, but for ``expert``. Equal to ``run_des``.
 
-    ``log``: what earlier runs found and decided is not done again, and this run's is left there,
-    but where a scheduler reads the clock.
+    ``log``: what earlier runs found and decided is not done again, and this run's is left there.
+    ``cuts``: passes, from 0 on, between which counts and charges are added up as they come, where
+    ``records`` is ``summary``. Neither where a scheduler reads the clock.
 
     The case must be one of those that ``replay`` plays (``experiment.running.engines``).
     """
@@ -43,21 +51,23 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
     elif is_quick(case) and not prefetches(case):
         decide_all_of(type(case.policy))
     begun = perf_counter()
-    clock = Clock(case, layers=records == "layer")
+    if case.schedule.grows or records != "summary":
+        cuts = None
+    clock = Clock(case, layers=records == "layer", cuts=cuts)
     log = None if case.schedule.grows else log
-    by_layer, fates = _by_layer(case, records), None
+    fates, keep = None, Keep(by_layer=_by_layer(case, records), cuts=cuts)
     if prefetches(case):
-        counts, provenance = _play_prefetching(case, clock, by_layer=by_layer)
+        counts, provenance = _play_prefetching(case, clock, keep)
     elif is_quick(case):
-        counts, provenance = _play_quick(case, clock, log, by_layer=by_layer)
+        counts, provenance = _play_quick(case, clock, keep, log)
     else:
-        counts, provenance, fates = _play_common(case, clock, by_layer=by_layer)
+        counts, provenance, fates = _play_common(case, clock, keep)
     return Outcome(
         engine="replay",
         counts=counts,
         starts=clock.starts,
         ends=clock.ends,
-        charges=clock.charges,
+        charges=clock.charges.values,
         layers=np.concatenate([np.zeros((0, 7), np.int64), *clock.layers]),
         seconds=perf_counter() - begun,
         copies=clock.copies,
@@ -65,35 +75,35 @@ def run_replay(case: Case, *, records: str = "layer", log: DecisionLog | None = 
         categories=clock.categories,
         fates=fates,
         schedule=case.schedule.first(case.schedule.passes),
+        cuts=cuts,
     )
 
 
 def _play_quick(
-    case: Case, clock: Clock, log: DecisionLog | None, *, by_layer: bool
+    case: Case, clock: Clock, keep: Keep, log: DecisionLog | None
 ) -> tuple[Counts, Provenance]:
-    program = QuickProgram(case, by_layer=by_layer, log=log)
+    program = QuickProgram(case, keep, log=log)
     for first, one in program.chunks():
         clock.play(one, first)
     return program.total(), program.provenance.totals()
 
 
-def _play_common(
-    case: Case, clock: Clock, *, by_layer: bool
-) -> tuple[Counts, Provenance, Fates | None]:
-    tally, program = Tally(case, by_layer=by_layer), program_of(case)
+def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance, Fates | None]:
+    tally, program = Tally(case, keep), program_of(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
     return tally.total(), program.provenance_totals(), program.fates
 
 
-def _play_prefetching(case: Case, clock: Clock, *, by_layer: bool) -> tuple[Counts, Provenance]:
+def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance]:
     from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
-    ahead = Prefetching(case, clock.fixed, by_layer=by_layer)
+    ahead = Prefetching(case, clock.fixed, keep)
     for chunk in ahead.program.chunks():
-        passes, launches = ahead.passes(chunk), ahead.most_launches
-        clock.record(chunk.first, passes, launches, partial(ahead.play, chunk, passes))
+        passes, charges = ahead.passes(chunk)
+        play = partial(ahead.play, chunk, passes)
+        clock.record(chunk.first, passes, charges, ahead.most_launches, play)
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
     return counts, ahead.program.provenance_totals()
@@ -109,14 +119,15 @@ def _by_layer(case: Case, records: str) -> bool:
 class Clock:
     """The GPUs' clocks, carried from chunk to chunk; what they recorded, by chunk."""
 
-    def __init__(self, case: Case, *, layers: bool) -> None:
+    def __init__(self, case: Case, *, layers: bool, cuts: Ints | None) -> None:
         self.case, self.keep_layers = case, layers
         self.fixed = fixed_of(case)
         self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes)
         self.categories = categories_of(case)
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
-        self._charges = Growing(shape=(*shape, len(self.categories)))
+        self.charges = Folded(cuts)
+        """What passes were charged, int64[passes, gpus, categories]."""
         self.layers: list[Ints] = []
         self.copies = 0
 
@@ -131,11 +142,6 @@ class Clock:
         return self._ends.values
 
     @property
-    def charges(self) -> Ints:
-        """What each pass was charged, int64[passes, gpus, categories]."""
-        return self._charges.values
-
-    @property
     def ended(self) -> Ints:
         """When each GPU ended what was played last, int64[gpus]."""
         ended: Ints = self.gpus.time.copy()
@@ -147,20 +153,27 @@ class Clock:
         def play_into(gpus: Gpus, filled: Filled) -> None:
             play_decided(self.fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
 
-        self.record(first, one.passes, one.most_launches, play_into)
-        self.charges[first : first + len(one.charges)] += one.charges
+        self.record(first, one.passes, one.charges, one.most_launches, play_into)
         self.copies += int(one.works.step_copies[:, -1].sum())
 
     def record(
-        self, first: int, passes: Passes, launches: int, play_into: Callable[[Gpus, Filled], None]
+        self,
+        first: int,
+        passes: Passes,
+        charges: Ints,
+        launches: int,
+        play_into: Callable[[Gpus, Filled], None],
     ) -> None:
-        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``."""
+        """Play ``passes`` from ``first`` on, in which a work has at most so many ``launches``.
+        ``charges`` int64[passes, gpus, categories] of their terms, to which the clock adds its own.
+        """
         here, kept = slice(first, first + len(passes.runs)), len(passes.runs)
         self._know_passes()
         shape = (kept if self.keep_layers else 0, len(self.case.model.moe_layers), self.case.gpus)
         records = np.zeros((*shape, 4), np.int64)
-        filled = Filled(self.starts[here], self.ends[here], self.charges[here], records)
+        filled = Filled(self.starts[here], self.ends[here], charges, records)
         play_into(self.gpus._replace(launch_end=np.zeros(launches, np.int64)), filled)
+        self.charges.add(charges)
         if self.keep_layers:
             self.layers.append(self._rows(records, first, passes.runs))
 
@@ -171,7 +184,6 @@ class Clock:
             earliest = schedule.earliest_starts(known, schedule.passes)[:, None]
             self._starts.extend(np.broadcast_to(earliest, (new, self.case.gpus)))
             self._ends.extend(np.zeros((new, self.case.gpus), np.int64))
-            self._charges.extend(np.zeros((new, *self.charges.shape[1:]), np.int64))
 
     def _rows(self, records: Ints, first: int, runs: Mask) -> Ints:
         """A row int64[n, 7] for each (pass, MoE layer, GPU) that ran."""

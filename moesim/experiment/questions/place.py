@@ -16,11 +16,12 @@ from moesim.config.files import write_whole
 from moesim.config.inputs import InputFile
 from moesim.config.plain import plain_data
 from moesim.engine.case import Case, Ints
+from moesim.engine.counts import Loads
 from moesim.engine.routing import Routing
 from moesim.experiment.building.build import build
 from moesim.experiment.building.planning import plan_of, planning_passes, task_of
 from moesim.experiment.schema.experiment import Experiment
-from moesim.metrics.balance import Loads, balance, rows_of_gpus
+from moesim.metrics.balance import balance, rows_of_gpus
 from moesim.placement import registry
 from moesim.placement.base import Learning, Plan, Planner
 from moesim.placement.eplb import Eplb

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.config.errors import InputError
-from moesim.engine.case import Case
+from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
 from moesim.experiment.schema.experiment import Experiment
 
@@ -21,13 +21,19 @@ class Engine(NamedTuple):
     reason: str
 
     def play(
-        self, case: Case, *, records: str, check: bool, log: DecisionLog | None = None
+        self,
+        case: Case,
+        *,
+        records: str,
+        check: bool,
+        log: DecisionLog | None = None,
+        cuts: Ints | None = None,
     ) -> Outcome:
-        """Run the engine, which is loaded only now; ``log`` as in ``run_replay``."""
+        """Run the engine, which is loaded only now; ``log`` and ``cuts`` as in ``run_replay``."""
         if self.name == "replay":
             from moesim.engine.replay.run import run_replay
 
-            return run_replay(case, records=records, log=log)
+            return run_replay(case, records=records, log=log, cuts=cuts)
         from moesim.engine.des.run import run_des
 
         return run_des(case, records=records, check=check)

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from moesim.config.arguments import check_choice, check_whole
 from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.ahead import prefetches
@@ -119,7 +121,7 @@ def simulate(
 def _played(
     experiment: Experiment, built: Built, play: Callable[..., Outcome], engine: Engine
 ) -> Result:
-    from moesim.metrics.block_sums import blocks_of
+    from moesim.metrics.block_sums import blocks_of, cuts_of
     from moesim.metrics.intervals import intervals
     from moesim.metrics.summary import summary
     from moesim.metrics.tables import (
@@ -131,11 +133,15 @@ def _played(
         steps_table,
     )
 
-    outcome = play(built.case, records=experiment.records)
+    by_pass = experiment.records != "summary"
+    bill, cuts = bill_of(experiment, built), None
+    if not (by_pass or bill.keys):
+        cuts = cuts_of(built.case, experiment.warm_up)
+    outcome = play(built.case, records=experiment.records, cuts=cuts)
     built = built.played(outcome)
     case = built.case
-    built.footprint.in_flight(outcome.counts.largest_copy(case))
-    numbers = summary(case, outcome, experiment.warm_up, bill_of(experiment, built))
+    built.footprint.in_flight(outcome.largest_copy(case))
+    numbers = summary(case, outcome, experiment.warm_up, bill)
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
@@ -145,7 +151,7 @@ def _played(
         "requests": requests_table(case, outcome),
         "memory": memory_table(built.footprint, outcome, built.limit_bytes),
     }
-    if experiment.records != "summary":
+    if by_pass:
         tables["steps"] = steps_table(case, outcome)
     if experiment.records in ("layer", "expert"):
         tables["layers"] = layers_table(outcome)
@@ -179,7 +185,7 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
         return None
     alone = replace(case, prefetch=NO_PREFETCH)
     engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)
-    return engine.play(alone, records="summary", check=False)
+    return engine.play(alone, records="summary", check=False, cuts=np.zeros(1, np.int64))
 
 
 def _clock_keys(case: Case) -> tuple[str, ...]:

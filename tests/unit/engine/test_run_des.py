@@ -195,8 +195,8 @@ def test_a_run_beyond_the_clock_is_refused_by_des(monkeypatch):
 
 def test_a_run_beyond_the_clock_is_refused_by_replay(monkeypatch):
     class Late(Clock):
-        def __init__(self, case, *, layers):
-            super().__init__(case, layers=layers)
+        def __init__(self, *args, **keeps):
+            super().__init__(*args, **keeps)
             self.gpus.time[:] += ALMOST
 
     monkeypatch.setattr("moesim.engine.replay.run.Clock", Late)

@@ -162,7 +162,7 @@ def test_prompts_and_their_staging_buffers(way: str) -> None:
     assert played.duration_ns == alone.duration_ns + charged(played, "send_recv")
     buffers = {"cache": 0, "bypass": 2, "stream": 2 * 32}[way]
     held = [(8 * layers + buffers) * EXPERT for layers in (3, 3, 2)]
-    several.footprint.in_flight(played.counts.largest_copy(several.case))
+    several.footprint.in_flight(played.largest_copy(several.case))
     parts = several.footprint.parts
     assert (parts["expert_slots"] + parts["copies_in_flight"]).tolist() == [held] * len(played.ends)
     assert set(np.unique(parts["copies_in_flight"]).tolist()) <= {0, EXPERT}

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from moesim.metrics.balance import Loads, balance
+from moesim.engine.counts import Loads
+from moesim.metrics.balance import balance
 
 rows_of = arrays(np.int64, array_shapes(min_dims=3, max_dims=3, max_side=9), elements={
     "min_value": 0, "max_value": 5,

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moesim
-from moesim.metrics.block_sums import lives, pieces
+from moesim.metrics.block_sums import pieces
 from moesim.results.blocks import blocks_of_result
 from moesim.testing.traces import toy_trace
 from moesim.workload.batching.refill import Refill
 from moesim.workload.batching.static import Static
+from moesim.workload.lives import lives_of
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Schedule
 
@@ -75,7 +76,7 @@ def test_no_request_goes_on_from_one_batch_to_the_next(lengths, size, batching):
     assert starts[0] == 0
     assert (np.diff(starts) > 0).all()
     assert starts[-1] < schedule.passes
-    first, last = lives(schedule)
+    first, last = lives_of(schedule)[:2]
     if kind == "batch":
         place = [np.searchsorted(starts, end, "right") for end in (first, last)]
         assert place[0].tolist() == place[1].tolist()

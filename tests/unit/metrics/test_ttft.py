@@ -32,7 +32,9 @@ def observed(lengths, ends, *, phase="all", chunk=None, passes=None):
     charges = np.zeros((len(ends), 1, 8), np.int64)
     charges[:, :, 0] = time - starts
     case: Any = SimpleNamespace(trace=trace, schedule=schedule)
-    outcome: Any = SimpleNamespace(starts=starts, ends=time, charges=charges, categories=CHARGES)
+    outcome: Any = SimpleNamespace(
+        starts=starts, ends=time, charges=charges, categories=CHARGES, row=lambda step: step
+    )
     return ttft_ms(case, outcome)
 
 

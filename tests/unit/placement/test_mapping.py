@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from moesim.metrics.balance import Loads, balance, rows_of_gpus
+from moesim.engine.counts import Loads
+from moesim.metrics.balance import balance, rows_of_gpus
 from moesim.placement.mapping import Placement
 
 

@@ -24,16 +24,16 @@ from moesim.engine.replay.prefetch.tables import (
     scratch_of,
     with_draws,
 )
-from moesim.engine.tally import Tally
+from moesim.engine.tally import Keep, Tally
 from moesim.memory.residency import decide_of, first_of
 
 
 class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
-    def __init__(self, case: Case, fixed: Fixed, *, by_layer: bool) -> None:
+    def __init__(self, case: Case, fixed: Fixed, keep: Keep) -> None:
         self.program, self.fixed = program_of(case), fixed
-        self.case, self.tally = self.program.case, Tally(case, by_layer=by_layer)
+        self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
         self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
         self.local = np.array([len(case.local_experts(gpu)) for gpu in range(case.gpus)])
@@ -60,13 +60,12 @@ class Prefetching:
         self.draw = Callback(draw, DRAW)
         self.loads = np.zeros(len(case.model.moe_layers), np.int64)
 
-    def passes(self, chunk: Chunk) -> Passes:
-        """The passes of ``chunk``."""
+    def passes(self, chunk: Chunk) -> tuple[Passes, Ints]:
+        """The passes of ``chunk``, and what their terms are charged to."""
         phase = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes]
         priced = priced_of(self.case, chunk.terms, phase)
-        self.charges = priced.charges
         exchanges = [self._collective(chunk, way) for way in (chunk.dispatch, chunk.combine)]
-        return priced.passes(self.case, phase, *exchanges)
+        return priced.passes(self.case, phase, *exchanges), priced.charges
 
     def play(self, chunk: Chunk, passes: Passes, gpus: Gpus, filled: Filled) -> None:
         """Play ``chunk``, and fill in ``filled``."""
@@ -83,7 +82,6 @@ class Prefetching:
             self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
-        filled.charges[:] += self.charges
         self.launches.ask.check()
         self.draw.check()
         self.launches.settle(patterns)

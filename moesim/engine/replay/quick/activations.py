@@ -22,7 +22,8 @@ from moesim.memory.residency import specialised_by
 from moesim.memory.split import OFFERED
 from moesim.runtime.compiled import inlined, njit, record, types
 
-ACTIVATED, HITS, ACCESS_HITS = range(3)
+COUNTED_HERE = ("activations", "hits", "access_hits")
+ACTIVATED, HITS, ACCESS_HITS = range(len(COUNTED_HERE))
 
 
 class Known(NamedTuple):

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.counts import Counts, counted_names
+from moesim.engine.counts import Counts, OfPasses, counted_names, together
+from moesim.engine.folded import Folded
 from moesim.engine.layer_work import LayerWork
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
@@ -26,11 +27,13 @@ from moesim.engine.replay.flat import (
     priced_of,
 )
 from moesim.engine.replay.log import DecisionLog
+from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE, HITS
 from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
 from moesim.engine.tabled import Tabled
+from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
 
@@ -54,22 +57,22 @@ def is_quick(case: Case) -> bool:
 class QuickProgram:
     """The chunks of a case, as ``program.Program`` makes them, in the clock's arrays.
 
-    ``by_layer``: counts are kept by MoE layer, else added up. ``log``: what earlier runs found and
-    decided, and this one leaves.
+    ``log``: what earlier runs found and decided, and this one leaves.
     """
 
-    def __init__(self, case: Case, *, by_layer: bool, log: DecisionLog | None = None) -> None:
+    def __init__(self, case: Case, keep: Keep, *, log: DecisionLog | None = None) -> None:
         self.case = replace(case, prices=Tabled(case.prices))
         self.routing = Routing(case)
         self.provenance = Provenance(self.case.prices)
         self.pricing = Pricing(self.case, self.routing.logical, self.provenance)
-        self.shared = Shared(case, self.routing, log, by_layer=by_layer)
+        self.shared = Shared(case, self.routing, log, by_layer=keep.by_layer)
         self.finder = self.shared.finder
         self.collectives = Collectives(self.case, self.finder, self.provenance)
         self.launches = OnesLaunches(self.case)
         self.decider = Decider(self.shared, self.launches.kinds, self.launches.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
-        self.parts: list[tuple[Ints, ...]] = []
+        self.counted = [Folded(keep.cuts) for _ in ("executed", *COUNTED_HERE)]
+        self.apart = OfPasses() if keep.cuts is not None else None
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
         """First pass, and what the clock plays."""
@@ -93,7 +96,7 @@ class QuickProgram:
         dispatch, combine = self.collectives.prices(first, first + passes)
         step_copies = decided.step_copies
         self.copies += step_copies[:, -1].reshape(-1, gpus).sum(axis=1)
-        self.parts.append((found.executed, *decided.counts))
+        self._count(found.executed, decided.counts)
         kernel_ns = self.launches.price(self.provenance, decided)
         works = Works(
             decided.launch_base, decided.step_launches, kernel_ns, NONE, NONE,
@@ -102,6 +105,14 @@ class QuickProgram:
         )  # fmt: skip
         passed = priced.passes(self.case, phase, dispatch, combine)
         return Played(passed, works, int(decided.most_launches[0]), priced.charges)
+
+    def _count(self, executed: Ints, counts: Ints) -> None:
+        """Count the rows ``executed`` int64[passes, layers, gpus], and ``decided.counts``."""
+        if self.apart is not None:
+            self.apart.add(executed, counts[ACTIVATED] > counts[HITS])
+            executed = executed if counts.shape[2] > 1 else together(executed)
+        for folded, values in zip(self.counted, (executed, *counts), strict=True):
+            folded.add(values)
 
     def _settle(self) -> None:
         """Count what the prices of ones, of collectives and of copies rest on."""
@@ -114,11 +125,12 @@ class QuickProgram:
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
-        rows, activations, hits, access_hits = map(np.concatenate, zip(*self.parts, strict=True))
+        rows, activations, hits, access_hits = (folded.values for folded in self.counted)
         none = np.broadcast_to(np.int64(0), activations.shape)
         counted = dict.fromkeys(counted_names(), none)
         counted |= {"activations": activations, "hits": hits, "access_hits": access_hits}
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
         counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
         counted["missed"] = (activations - hits)[..., None]
-        return Counts(**counted, forms=self.case.forms)
+        apart = None if self.apart is None else self.apart.total()
+        return Counts(**counted, forms=self.case.forms, apart=apart)

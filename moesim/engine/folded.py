@@ -1,0 +1,38 @@
+"""What comes pass by pass, added up as it comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Ints
+
+
+class Folded:
+    """Values [passes, ...] of a run that come piece by piece. ``cuts`` int64[n], ascending from 0:
+    those from a cut to the next one are added up; None: each is kept.
+    """
+
+    def __init__(self, cuts: Ints | None) -> None:
+        self._cuts, self._passes = cuts, 0
+        self._parts: list[NDArray[Any]] = []
+
+    @property
+    def values(self) -> Ints:
+        """Those so far, [cuts or passes, ...]."""
+        return np.concatenate(self._parts)
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add the ``values`` of the next passes."""
+        first, self._passes = self._passes, self._passes + len(values)
+        if self._cuts is None:
+            self._parts.append(values)
+            return
+        low, high = np.searchsorted(self._cuts, (first, self._passes))
+        starts = self._cuts[low:high] - first
+        if not len(starts) or starts[0]:  # the first of them go on from those before
+            self._parts[-1][-1] += values[: starts[0] if len(starts) else None].sum(axis=0)
+        if len(starts):
+            self._parts.append(np.add.reduceat(values, starts, axis=0))
