@@ -84,6 +84,7 @@ class Storage:
         self.gpus = case.gpus // case.nodes
         layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
         usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+        usage = np.repeat(usage, case.slices)
         steps, initial = len(layers) * self.gpus, case.initial
         name = zlib.crc32(b"host_cache.random")
         self.hosts: list[Host] = [
@@ -132,12 +133,13 @@ class Storage:
     def _reads(
         self, host: Host, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
     ) -> dict[Key, Reads]:
-        """The reads of the works of one node."""
-        layers, width = len(self.routing.moe_layers), self.routing.logical
+        """The reads of the works of one node; each part of a sliced expert is one of its own."""
+        layers, parts = len(self.routing.moe_layers), self.case.slices
+        width = self.routing.logical * parts
 
         def codes(key: Key, of: tuple[Ints, Ints]) -> Ints:
             step = (of[0] * layers + key[0]) * len(gpus) + key[1] - gpus.start
-            code: Ints = step * width + of[1]
+            code: Ints = step * width + of[1] * parts + key[1] % parts
             return code
 
         asked = [codes(key, part) for key, one in needs.items() for part in one[:3]]

@@ -21,7 +21,9 @@ class Host:
     ) -> None:
         assert config.host_slots is not None
         self.config, self.model, self.slots = config, model, config.host_slots
-        experts = [(m, e) for m in range(len(model.moe_layers)) for e in range(model.experts)]
+        parts = config.parts  # each of a sliced expert is kept, and read, by itself
+        usage = {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
+        experts = sorted(usage)
         self.resident: set[Expert] = set()
         if config.initial == "most_used":
             self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
@@ -46,7 +48,8 @@ class Host:
         """What the misses of a layer on one GPU want from host memory, which is read where it is
         not there.
         """
-        held = physical_experts(m, self.model, self.config)
+        parts = self.config.parts
+        held = [e * parts + g % parts for e in physical_experts(m, self.model, self.config)]
         wanted = sorted(
             {(m, held[one.expert]) for one in activations if one.missed and one.place != SKIP}
         )

@@ -374,16 +374,21 @@ def storage_cases(draw: st.DrawFn) -> Case:
     """Cases whose host memory does not hold all experts."""
     case = draw(cases())
     config, model = case.config, case.model
-    local = -(-model.experts // config.gpus)
+    local = -(-model.experts // config.holders)
     if config.slots is None or draw(st.booleans()):
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
-    nodes = [n for n in range(1, config.gpus + 1) if config.gpus % (n * config.group) == 0]
+    nodes = (
+        [1]
+        if config.sliced
+        else [n for n in range(1, config.gpus + 1) if config.gpus % (n * config.group) == 0]
+    )
     config = replace(
         config,
         prefill="bypass" if config.prefill == "stream" else config.prefill,
-        sliced=False,
         nodes=draw(st.sampled_from(nodes)),
-        host_slots=draw(st.just(0) | st.integers(1, len(model.moe_layers) * model.experts)),
+        host_slots=draw(
+            st.just(0) | st.integers(1, len(model.moe_layers) * model.experts * config.parts)
+        ),
         one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES)),
         reads=draw(st.integers(1, 3)),
@@ -410,7 +415,6 @@ def copied_layer_cases(draw: st.DrawFn) -> Case:
         config,
         gpus=1,
         group=1,
-        sliced=False,
         placement="contiguous",
         plan=None,
         prefill="cache" if config.prefill == "stream" else config.prefill,

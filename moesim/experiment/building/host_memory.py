@@ -24,13 +24,14 @@ def host_cache_of(
     all experts are in host memory, or on the GPU. A GPU that shares the host's memory reads into
     its own slots.
 
-    A slot holds an expert of any layer, so it is as large as the largest. Raises InputError where
+    A slot holds an expert of any layer, or a part of it where experts are sliced, so it is as large
+    as the largest. Raises InputError where
     the machine has no storage, or too little.
     """
     if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
         return None
     sizes = expert_bytes(case.model)
-    experts = [layer.moe.experts for layer in case.model.moe_layers if layer.moe]
+    experts = [case.slices * layer.moe.experts for layer in case.model.moe_layers if layer.moe]
     of_all = sum(size * number for size, number in zip(sizes, experts, strict=True))
     if hardware.unified:
         if not case.slots.all():

@@ -339,9 +339,6 @@ def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> C
     if policy.looks_ahead or policy.weighs or policy.shared_buffers() is not None:
         what = f"'{name}' needs to know more of a use than that it is one; write lru or lfu_decay"
         return Conflict(("experts.host.policy", "experts.host.policy.kind"), what)
-    if experiment.parallelism.experts == "tensor":
-        what = "reads from storage are of whole experts yet; write parallelism.experts: expert"
-        return Conflict((*keys, "parallelism.experts"), what)
     if experiment.experts.prefetch.fetches:
         what = "reads from storage do not go together with prefetch yet; write prefetch: none"
         return Conflict((*keys, "experts.prefetch"), what)

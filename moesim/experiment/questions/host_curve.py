@@ -59,10 +59,10 @@ def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min"))
     whatever its own ``experts.host.capacity``; where CPU and GPU share one memory, those of one
     pool of slots there. Of the first node, from empty memory.
 
-    Columns: ``policy``; ``experts`` and ``bytes`` of room; ``hit_ratio`` of what is wanted;
-    ``reads_per_token``; ``read_ms_per_token``, what these keep the drive (NaN without one), which
-    no token takes less than. Raises InputError for a policy that is none of POLICIES, for prefetch,
-    and where nothing is wanted.
+    Columns: ``policy``; ``experts`` (parts of them where they are sliced) and ``bytes`` of room;
+    ``hit_ratio`` of what is wanted; ``reads_per_token``; ``read_ms_per_token``, what these keep the
+    drive (NaN without one), which no token takes less than. Raises InputError for a policy that is
+    none of POLICIES, for prefetch, and where nothing is wanted.
     """
     for name in policies:
         if name not in POLICIES:
@@ -70,8 +70,8 @@ def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min"))
             raise InputError([Problem("--policy", "", what)])
     case = _asking(experiment)
     routing, active = _wanted(case)
-    busy, tokens = _busy(case, active, routing.logical), len(case.schedule.rows)
-    room = np.arange(1, len(routing.moe_layers) * routing.logical + 1)
+    width, tokens = routing.logical * case.slices, len(case.schedule.rows)
+    busy, room = _busy(case, active, width), np.arange(1, len(routing.moe_layers) * width + 1)
     tables = []
     for name in policies:
         policy = registry.get(name)()
@@ -141,7 +141,8 @@ def _wanted(case: Case) -> tuple[Routing, ActiveExperts]:
 def _usage(case: Case, routing: Routing, policy: CachePolicy) -> Ints:
     """How often each expert is chosen where ``policy`` learns."""
     layers, part = range(len(routing.moe_layers)), policy.learning_part()
-    return np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+    usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+    return np.repeat(usage, case.slices)
 
 
 def _busy(case: Case, wanted: ActiveExperts, width: int) -> float:

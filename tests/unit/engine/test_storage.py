@@ -135,6 +135,17 @@ def test_only_host_memory_may_be_none() -> None:
         run(ONE | {"experts": {"capacity": "none"}})
 
 
+def test_each_gpu_reads_its_part_of_a_sliced_expert() -> None:
+    """Two GPUs read together what one reads alone, and keep it as parts."""
+    sliced = {"parallelism": {"expert": 2, "experts": "tensor"}}
+    for host in ({"capacity": "none"}, {"capacity": "30 %"}):
+        one, two = (
+            run(with_experts(host=host) | more, limit_steps=20).summary for more in ({}, sliced)
+        )
+        assert two["bytes_storage"] == one["bytes_storage"]
+        assert two["host_hit_ratio"] == one["host_hit_ratio"]
+
+
 def test_memory_behind_cxl_is_nearer_than_a_drive() -> None:
     near, far = (
         run(with_experts(host={"capacity": "none"}) | {"hardware": machine}, limit_steps=20).summary
