@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import Given, LayerCache, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
+from moesim.workload.schedule import Schedule
 
 LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
@@ -112,7 +114,7 @@ class Residencies:
         self.draw()
         compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
-        runs = list(_runs(self.case.bypassed[first:last]))
+        runs = self.runs(first, last)
         weights = self._weights(active_experts, first, last)
         activations: dict[Key, Activations] = {}
         for pool, gpu in self._cached:
@@ -124,8 +126,7 @@ class Residencies:
                 offers,
             )
             parts = [
-                list(self._decide(keys[0], asked.between(*run), bypassed))
-                for *run, bypassed in runs
+                list(self._decide(keys[0], asked.between(run.first, run.last), run)) for run in runs
             ]
             activations |= {
                 key: Activations.joined(list(of_layer))
@@ -169,8 +170,18 @@ class Residencies:
                 return LayerSlots(self._caches[pool[0], gpu], *place)
         return None
 
-    def _decide(self, key: Key, asked: _Asked, bypassed: bool) -> Iterator[Activations]:
+    def runs(self, first: int, last: int) -> list[Run]:
+        """Passes first:last in runs that are decided at once, numbered from 0."""
+        starts = np.zeros(last - first, np.bool_)
+        if self.case.policy.restarts:
+            starts = request_starts(self.case.schedule, first, last)
+        return list(_runs(self.case.bypassed[first:last], starts))
+
+    def _decide(self, key: Key, asked: _Asked, run: Run) -> Iterator[Activations]:
         """The activations of each layer of the pool ``key``."""
+        bypassed = run.bypassed
+        if run.restarts:
+            self._caches[key].start_request()
         if bypassed and self.case.prefill == "stream":
             serial = self.case.kernels == "serial"
             return (all_there(one, serial=serial, hit=False) for one in asked.active_experts)
@@ -311,11 +322,34 @@ class _Asked:
         )
 
 
-def _runs(bypassed: NDArray[np.bool_]) -> Iterator[tuple[int, int, bool]]:
-    """First and one past the last pass of each run of equal ``bypassed``, and which."""
-    begins = np.flatnonzero(np.diff(bypassed.astype(np.int8), prepend=-1)).tolist()
-    for first, last in pairwise([*begins, len(bypassed)]):
-        yield first, last, bool(bypassed[first])
+class Run(NamedTuple):
+    """Passes first:last that are decided at once: whether they are ``bypassed``, and whether the
+    policy ``restarts`` before them.
+    """
+
+    first: int
+    last: int
+    bypassed: bool
+    restarts: bool
+
+
+def _runs(bypassed: NDArray[np.bool_], starts: NDArray[np.bool_]) -> Iterator[Run]:
+    """Runs of equal ``bypassed``, cut where the policy ``starts`` anew."""
+    cut = (np.diff(bypassed.astype(np.int8), prepend=-1) != 0) | starts
+    for first, last in pairwise([*np.flatnonzero(cut).tolist(), len(bypassed)]):
+        yield Run(first, last, bool(bypassed[first]), bool(starts[first]))
+
+
+def request_starts(schedule: Schedule, first: int, last: int) -> NDArray[np.bool_]:
+    """Which of passes first:last have none of the requests of the pass before."""
+    before = max(first - 1, 0)
+    span = slice(schedule.offsets[before], schedule.offsets[last])
+    step = np.repeat(np.arange(before, last), np.diff(schedule.offsets[before : last + 1]))
+    pairs = np.unique(np.stack((schedule.request[span], step)), axis=1)
+    goes_on = (np.diff(pairs[0]) == 0) & (np.diff(pairs[1]) == 1)
+    starts = np.ones(last, np.bool_)
+    starts[pairs[1][1:][goes_on]] = False
+    return starts[first:]
 
 
 def _joined(parts: list[ActiveExperts]) -> ActiveExperts:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.residencies import Key, Residencies, usage_of
+from moesim.engine.residencies import Key, Residencies, Run, usage_of
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.choices.base import Seen
@@ -37,6 +38,26 @@ def least_scores(ids: Any, scores: Any, of_pass: Any, least: Any) -> None:
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
                     of_layer[expert] = min(of_layer[expert], scores[token, layer, rank])
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Of each layer of a pool, its active experts, and aligned with them the wanted ``variants``
+    and ``weights``, where they are read.
+    """
+
+    active_experts: list[ActiveExperts]
+    variants: list[Ints]
+    weights: list[Ints]
+
+    def between(self, first: int, last: int, *_: bool) -> _Wanted:
+        """What is wanted in steps first:last."""
+        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
+        return _Wanted(
+            [one.between(first, last) for one in self.active_experts],
+            [one[span] for one, span in zip(self.variants, spans, strict=True)],
+            [one[span] for one, span in zip(self.weights, spans, strict=False)],
+        )
 
 
 class VariantResidencies(Residencies):
@@ -85,19 +106,35 @@ class VariantResidencies(Residencies):
         }
         wanted = self.wanted(first, last) if self._cached else None
         weights = self._weights(active_experts, first, last)
+        runs = self.runs(first, last)
         for pool, gpu in self._cached:
             assert wanted is not None, "it has caches"
             keys = [(layer, gpu) for layer in pool]
             layers = [active_experts[key] for key in keys]
-            steps = Interleaved(layers, len(self.routing.local[gpu]))
-            asked = [self._of_layer(wanted, key, active_experts[key]) for key in keys]
-            activations = self._of_pools[pool[0], gpu].decide(
-                steps.active_experts(layers),
-                steps.joined(asked),
-                steps.joined([weights[key] for key in keys]) if weights else None,
+            asked = _Wanted(
+                layers,
+                [self._of_layer(wanted, key, active_experts[key]) for key in keys],
+                [weights[key] for key in keys if weights],
             )
-            found |= dict(zip(keys, steps.split(activations), strict=True))
+            parts = [self._served(keys[0], asked.between(*run), run) for run in runs]
+            found |= {
+                key: Activations.joined(list(of_layer))
+                for key, *of_layer in zip(keys, *parts, strict=True)
+            }
         return found
+
+    def _served(self, key: Key, asked: _Wanted, run: Run) -> list[Activations]:
+        """The activations of each layer of the pool ``key`` in a run of passes."""
+        steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
+        cache = self._of_pools[key]
+        if run.restarts:
+            cache.start_request()
+        activations = cache.decide(
+            steps.active_experts(asked.active_experts),
+            steps.joined(asked.variants),
+            steps.joined(asked.weights) if asked.weights else None,
+        )
+        return list(steps.split(activations))
 
     def _of_layer(self, wanted: Ints, key: Key, active: ActiveExperts) -> Ints:
         """``wanted`` of the active experts of a MoE layer on a GPU."""
@@ -142,7 +179,7 @@ class VariantResidencies(Residencies):
         for slots in self.variants.slots[:, gpu, list(pool)].sum(axis=1).tolist():
             caches.append(self._make_cache(pool, gpu, slots, max(0, min(before, experts - slots))))
             before += slots
-        return VariantCache(type(self.case.policy), self.variants, caches)
+        return VariantCache(self.case.policy, self.variants, caches)
 
     def _streams_of(self, key: Key) -> list[np.random.Generator]:
         """A stream for each variant: of the first that of a pool without variants."""

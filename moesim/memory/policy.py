@@ -14,14 +14,14 @@ from moesim.memory.policy_reads import check_reads, reads_of
 
 (
     LAST_USE, INSERTED, FREQUENCY, NEXT_USE, USAGE, LAST_PASS, THIS_PASS, THIS_LAYER, PINNED,
-    ARRIVING, ROWS,
-) = range(11)  # fmt: skip
+    ARRIVING, WANTED, ROWS,
+) = range(12)  # fmt: skip
 """Rows of a cache's state int64[ROWS + memory, experts]: activation of the last use, activation of
 the last load, number of activations, next (step, id) as one number, choices in the first part of
 the trace, and forward pass of the last use; in column 0 the pass, and layer of the pool, that is
 being decided; for which layer of which pass a prefetch has pinned it (one more than their number in
-execution order, else 0), and whether its copy has not ended. The rows of a policy's own memory
-follow.
+execution order, else 0), and whether its copy has not ended; and which variant its activation
+wants, 0 where there is one. The rows of a policy's own memory follow.
 """
 
 NEVER = 1 << 62
@@ -58,6 +58,8 @@ class CachePolicy(Params):
     """Whether it keeps lists of what is resident, which a prefetch would go past."""
     weighs: ClassVar[bool] = False
     """Whether ``before_activation`` reads ``weight``, which needs a trace with gate weights."""
+    restarts: ClassVar[bool] = False
+    """Whether it is told by ``start_request`` when a request begins alone."""
     memory: ClassVar[int] = 0
     """Rows of state of its own, zero at first."""
 
@@ -86,6 +88,11 @@ class CachePolicy(Params):
         """Fill the policy's own rows before the first activation.
 
         ``slots`` of the pool, ``resident`` bool[experts] preloaded, ``layers`` that share it.
+        """
+
+    def start_request(self, state: NDArray[np.int64], this_pass: int) -> None:
+        """See that forward pass ``this_pass`` begins, and that none of its requests was in the one
+        before.
         """
 
     @staticmethod

@@ -125,6 +125,7 @@ class LayerCache:
     ) -> None:
         handling = miss or Load()
         self._policy, self._miss = type(policy), type(handling)
+        self._start_request = policy.start_request
         buffers = policy.shared_buffers()
         self.slots = slots if buffers is None else buffers
         self.rules = Rules(
@@ -175,6 +176,10 @@ class LayerCache:
         self._now = decide(self.rules, self.slots, demand, *cache, self._step, self._now, out)
         self._step += len(active.offsets) - 1
         return out
+
+    def start_request(self) -> None:
+        """The next forward pass has other requests than the one before."""
+        self._start_request(self.state, self._step // self.rules.layers)
 
     def decide_step(
         self,

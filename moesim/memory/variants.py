@@ -18,7 +18,7 @@ from moesim.memory.decisions import ACTIVATIONS, DECIDE, RULES, Demand
 from moesim.memory.forms import LOADED, Form
 from moesim.memory.misses.load import Load
 from moesim.memory.misses.skip import SKIPPED
-from moesim.memory.policy import CachePolicy
+from moesim.memory.policy import WANTED, CachePolicy
 from moesim.memory.residency import LayerCache, decide_of
 from moesim.memory.split import OFFERED
 from moesim.model.spec import FfnSpec, LayerSpec
@@ -104,7 +104,7 @@ SERVING = record(Serving, _FLAT, types.boolean)
 POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
-WANTED = record(Wanted, *[_FLAT] * 4)
+ASKED = record(Wanted, *[_FLAT] * 4)
 
 
 @inlined
@@ -143,7 +143,7 @@ def _skip(out: Any, at: int, expert: int, form: int) -> None:
 
 
 @njit(
-    types.void(types.FunctionType(DECIDE), RULES, SERVING, POOLS, WANTED, _INT, ACTIVATIONS),
+    types.void(types.FunctionType(DECIDE), RULES, SERVING, POOLS, ASKED, _INT, ACTIVATIONS),
     cache=True,
 )
 def serve(
@@ -170,6 +170,7 @@ def serve(
             size = 0
             for i in range(low, high):
                 if served[i] == variant:
+                    pools.state[variant, WANTED, wanted.experts[i]] = wanted.variant[i]
                     needed[size] = wanted.experts[i]
                     if weighs:
                         weights[size] = wanted.weights[i]
@@ -202,16 +203,22 @@ class VariantCache:
     """
 
     def __init__(
-        self, policy: type[CachePolicy], variants: Variants, caches: Sequence[LayerCache]
+        self, policy: CachePolicy, variants: Variants, caches: Sequence[LayerCache]
     ) -> None:
         choice, count = variants.choice, len(variants.names)
-        self._decide, self.rules = decide_of(policy, Load), caches[0].rules
+        self._decide, self.rules = decide_of(type(policy), Load), caches[0].rules
+        self._start_request = policy.start_request
         self._serving = Serving(np.array(choice.loaded(count), np.int64), choice.worse)
         self.slots = np.array([cache.slots for cache in caches], np.int64)
         self.resident = np.stack([cache.resident for cache in caches])
         self.state = np.stack([cache.state for cache in caches])
         self.draws = np.zeros((count, 0))
         self._now, self._step = np.zeros(count, np.int64), 0
+
+    def start_request(self) -> None:
+        """The next forward pass has other requests than the one before."""
+        for state in self.state:
+            self._start_request(state, self._step // self.rules.layers)
 
     def decide(
         self, active: ActiveExperts, wanted: Ints, weights: Ints | None = None

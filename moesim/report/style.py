@@ -102,7 +102,7 @@ KNOWS = "knows the future"
 
 POLICIES = (
     "lru", "lfu", "fifo", "lifo", "random", "static", "arc", "lfu_decay", "lfru", "s3fifo",
-    "least_stale", "gate_score", "stream",
+    "least_stale", "gate_score", "stream", "hobbit",
 )  # fmt: skip
 """The policies by the number of their style, which is the same in every figure."""
 

@@ -215,6 +215,7 @@ class Decisions:
         weights = dict(self.each_replica(m, of_experts))
         misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
         ids, rows = routed.needed[g], routed.rows
+        self.start_requests(step, m, g)
         if self.ahead:
             self.ahead[g].run_copies(now)
             self.ahead[g].end_layer(step, m, ids)
@@ -234,6 +235,17 @@ class Decisions:
             activation.kept_rows = routed.kept[activation.expert]
         self.made[step, m, g] = activations
         return activations
+
+    def start_requests(self, step: int, m: int, g: int) -> None:
+        """Tell policies of a pass without a request of the one before, once."""
+        names = [{part.request.request_id for part in one.parts} for one in self.passes]
+        if step and names[step] & names[step - 1]:
+            return
+        caches = self.variants[g][m].caches if self.variants else [self.caches[g][m]]
+        for cache in caches:
+            if cache.started != step:
+                cache.started = step
+                cache.policy.started(self.number[step])
 
     def prefetches(self, step: int, m: int, g: int) -> dict[str, int]:
         """What was meant for one layer, and the misses there that prefetches caused."""

@@ -96,7 +96,7 @@ class Cache:
             uniform=Drawn(stream),
             layers=layers,
         )
-        self.now = 0
+        self.now, self.started = 0, -1
         self.copies: dict[Expert, Copy] = {}  # the prefetch that filled an expert's slot
         self.pinned: set[Expert] = set()
         self.until: dict[Expert, tuple[int, int]] = {}  # the (pass, layer) that pins are for
@@ -126,6 +126,7 @@ class Cache:
         weights: dict[int, int],
         misses: Misses,
         now_ns: int = 0,
+        wanted: dict[int, int] | None = None,
     ) -> list[Activation]:
         """The activations of one step and layer in execution order; their launches are not set yet.
 
@@ -158,6 +159,7 @@ class Cache:
                 expert,
                 hit,
                 weights.get(expert[1], 0),
+                (wanted or {}).get(expert[1], 0),
             )
             if not hit:
                 room = len(self.resident) < self.slots

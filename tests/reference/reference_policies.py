@@ -25,6 +25,7 @@ class Arrival:
     expert: Expert
     hit: bool
     weight: int = 0
+    wanted: int = 0  # the variant
 
 
 class Policy:
@@ -44,6 +45,9 @@ class Policy:
         raise NotImplementedError
 
     def ended(self, activation: Arrival, victim: Expert | None) -> None: ...
+
+    def started(self, step: int) -> None:
+        """Forward pass ``step`` has no request of the one before."""
 
     def elsewhere(self, activation: Arrival) -> None:
         """An activation that is computed without a load, in place of ``seen`` and ``ended``."""
@@ -159,6 +163,35 @@ class Lfru(Policy):
     def value(self, expert: Expert, activation: Arrival) -> Any:
         weight = Fraction(str(self.choices.get("frequency", 0.5)))
         return weight * self.counts[expert] + (1 - weight) * self.steps[expert]
+
+
+class Hobbit(WithMemory):
+    def __init__(self, config: Config, experts: list[Expert], **given: Any) -> None:
+        super().__init__(config, experts, **given)
+        self.started(0)
+
+    def started(self, step: int) -> None:
+        self.first = step
+        self.last = dict.fromkeys(self.experts, step - 1)
+        self.uses, self.high = (dict.fromkeys(self.experts, 0) for _ in range(2))
+
+    def ended(self, activation: Arrival, victim: Expert | None) -> None:
+        self.last[activation.expert] = activation.step
+        self.uses[activation.expert] += 1
+        self.high[activation.expert] += activation.wanted == 0
+
+    def value(self, expert: Expert, activation: Arrival) -> Any:
+        layers, passes = self.given["layers"], activation.step - self.first + 1
+        ahead = (layers.index(expert[0]) - activation.layer) % len(layers)
+        names = ("recency", "frequency", "high_use", "distance")
+        weights = [Fraction(str(self.choices.get(name, 0.25))) for name in names]
+        terms = (
+            Fraction(self.last[expert] - self.first + 1, passes),
+            Fraction(self.uses[expert], passes),
+            Fraction(self.high[expert], passes),
+            1 - Fraction(ahead, len(layers)),
+        )
+        return sum(weight * term for weight, term in zip(weights, terms, strict=True))
 
 
 class LeastStale(Policy):
@@ -309,5 +342,6 @@ POLICIES: dict[str, type[Policy]] = {
     "s3fifo": S3Fifo,
     "least_stale": LeastStale,
     "gate_score": GateScore,
+    "hobbit": Hobbit,
     "stream": Stream,
 }

@@ -74,7 +74,9 @@ class VariantCaches:
         activations: list[Activation] = []
         for variant, cache in enumerate(self.caches):
             ids = [e for e in logical if served[e] == variant]
-            mine = cache.step(one.step, number, layer, ids, rows, weights, misses) if ids else []
+            given = (one.step, number, layer, ids, rows, weights, misses)
+            asked = {e: wanted[at] for e, at in logical.items()}
+            mine = cache.step(*given, wanted=asked) if ids else []
             for activation in mine:
                 activation.variant = variant
             activations += mine

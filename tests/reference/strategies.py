@@ -29,7 +29,7 @@ from .reference_words import (
 )
 
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
-OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream")
+OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream", "hobbit")
 POLICIES = (*CLASSIC, *OF_TODAY)
 UPLOADS = {"cheapest": 0, "background": 1}
 """Ways that bound their copies, and the least bound."""
@@ -45,6 +45,7 @@ PARAMETERS: dict[str, tuple[str, list[Any]]] = {
     "s3fifo": ("small", SHARES),
     "gate_score": ("decay", [0.0, *SHARES, 1.0]),
     "stream": ("buffers", [1, 2, 3]),
+    "hobbit": ("distance", [0.0, *SHARES, 1.0]),
 }
 
 
@@ -427,7 +428,9 @@ def copied_layer_cases(draw: st.DrawFn) -> Case:
     return replace(case, config=config)
 
 
-WITHOUT_LISTS = tuple(name for name in POLICIES if name not in {"arc", "s3fifo", "stream"})
+WITHOUT_LISTS = tuple(
+    name for name in POLICIES if name not in {"arc", "s3fifo", "stream", "hobbit"}
+)
 PREDICTIONS = ("oracle", "recorded", "next_layer", "history")
 
 

@@ -13,7 +13,7 @@ from .reference_placement import local_experts
 from .reference_words import Variant
 from .strategies import Case, cases, of_few_policies
 
-POLICIES = ("lru", "gate_score", "random", "s3fifo")
+POLICIES = ("lru", "gate_score", "random", "s3fifo", "hobbit")
 RULES = ("gate_cumulative", "gate_ratio", "hot_cold", "resident_else")
 LIMITS = [(0.6, 0.9), (0.0, 0.5), (1.0, 1.0), (0.4, 1.0), (0.0, 0.0)]
 

@@ -284,6 +284,9 @@ def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None)
         what = f"'{name}' puts experts into slots past '{kind_of(type(policy))}', which keeps lists"
         what += " of what is in them; write none, or another policy such as lru"
         return Conflict((*keys, "experts.policy"), what)
+    if policy.restarts:
+        what = f"'{kind_of(type(policy))}' begins anew with requests, which prefetches run ahead of"
+        return Conflict((*keys, "experts.policy"), f"{what}; write none, or another policy")
     if experiment.workload.prefill.experts != "cache" and experiment.workload.phase != "decode":
         what = f"'{name}' goes through the caches, and these prompts around them; write none, or"
         return Conflict((*keys, "workload.prefill.experts"), f"{what} prefill: {{experts: cache}}")
@@ -336,7 +339,8 @@ def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> C
     if room.capacity.kind == "all" and not _in_place(experiment, model):
         return None
     policy, name = room.policy, kind_of(type(room.policy))
-    if policy.looks_ahead or policy.weighs or policy.shared_buffers() is not None:
+    special = policy.looks_ahead or policy.weighs or policy.restarts
+    if special or policy.shared_buffers() is not None:
         what = f"'{name}' needs to know more of a use than that it is one; write lru or lfu_decay"
         return Conflict(("experts.host.policy", "experts.host.policy.kind"), what)
     if experiment.experts.prefetch.fetches:

@@ -89,6 +89,9 @@ def _policy(kind: str, trace: RoutingTrace) -> CachePolicy:
         what = f"'{kind}' is no cache policy; {others}"
         raise InputError([Problem("--policy", "", what)])
     policy = registry.get(kind)()
+    if policy.restarts:
+        what = f"'{kind}' begins anew with each request, and a curve is of all; run it, or take lru"
+        raise InputError([Problem("--policy", "", what)])
     if policy.weighs and trace.gate_weights is None:
         what = f"'{kind}' reads gate weights, and the trace has none"
         remedy = "record a trace with weights, or take another policy"

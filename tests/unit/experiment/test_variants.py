@@ -194,6 +194,15 @@ def test_gate_weights_have_to_be_there(tmp_path: Any) -> None:
     assert by_use.summary["lowered_share"] == by_use.summary["choice_shares"]["low"] > 0
 
 
+def test_hobbit_plays_with_variants_in_one_pool() -> None:
+    policy = {"kind": "hobbit", "scope": "global"}
+    summary = result(policy=policy, choose={**CHOOSE, "beyond": "low"}).summary
+    assert 0 < summary["misses_low"] < summary["misses"]
+    given = {"capacity": "8 slots/layer", "policy": policy, "prefetch": {"kind": "history"}}
+    with pytest.raises(InputError, match="begins anew with requests, which prefetches run ahead"):
+        run({**BASE, "experts": given})
+
+
 def test_what_fits_is_asked_of_one_format() -> None:
     with pytest.raises(InputError, match="leave variants out"):
         largest_fit(experiment())

@@ -49,6 +49,27 @@ def test_lfru_weighs_frequency_against_recency(frequency, victim):
     assert victims("lfru", [0, 0, 0, 0, 1, 2], 2, 3, frequency=frequency)[-1] == victim
 
 
+@pytest.mark.parametrize(
+    ("weights", "victim"),
+    [({"recency": "100 %"}, 0), ({"frequency": "100 %"}, 1), ({"high_use": "100 %"}, 1), ({}, 1)],
+)
+def test_hobbit_weighs_its_terms(weights, victim):
+    # At step 3: 0 used twice, last in pass 2 of 4; 1 once, in pass 3. Sums 2 + 2 + 2 and 3 + 1 + 1.
+    choices = dict.fromkeys(("recency", "frequency", "high_use", "distance"), "0 %")
+    given = choices | weights if weights else {}
+    assert victims("hobbit", [0, 0, 1, 2], 2, 3, **given)[-1] == victim
+
+
+@pytest.mark.parametrize(("anew", "victim"), [(False, 1), (True, 0)])
+def test_hobbit_forgets_what_the_request_before_used(anew, victim):
+    uses = policy("hobbit", recency="0 %", frequency="100 %", high_use="0 %", distance="0 %")
+    cache = LayerCache(uses, 2, np.zeros(3, np.int64), serial=False, resident_first=False)
+    cache.decide(active_experts_of([[0], [0], [0], [1]]))
+    if anew:
+        cache.start_request()
+    assert cache.decide(active_experts_of([[1], [2]])).victim.tolist() == [-1, victim]
+
+
 def test_arc_keeps_what_came_back_from_a_scan():
     # 0 is used twice (T2); 1, 2, 3 pass through T1, where LRU would have evicted 0 at 2.
     assert victims("arc", [0, 0, 1, 2, 3], 2, 4) == [-1, -1, -1, 1, 2]

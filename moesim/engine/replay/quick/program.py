@@ -45,6 +45,7 @@ def is_quick(case: Case) -> bool:
         and type(case.miss) is Load
         and case.host_cache is None
         and case.variants is None
+        and not case.policy.restarts
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
         and case.order != "least_makespan"
