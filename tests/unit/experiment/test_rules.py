@@ -1,6 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
@@ -131,3 +132,56 @@ def test_the_host_computes_only_beside_the_gpu(required):
     assert "'cheapest' computes experts beside the GPU" in what
     assert load_experiment(required, computed[:1]).experiment.experts.miss.uses_host
     assert load_experiment(required, ["experts.miss.kind=zero_copy", computed[1]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "words"),
+    [
+        (["experts.order=least_makespan"], "experts.order", "policy: stream"),
+        (["experts.prefetch={kind: oracle, every: 4}"], "experts.prefetch", "when: before_pass"),
+        (
+            ["experts.prefetch={kind: next_layer, when: before_pass}"],
+            "experts.prefetch",
+            "no layer has run yet",
+        ),
+        (
+            ["experts.prefetch={kind: history, when: before_pass, every: 2}"],
+            "experts.prefetch",
+            "knows the next pass alone",
+        ),
+        (
+            ["experts.prefetch={kind: oracle, when: before_pass, layers: 2}"],
+            "experts.prefetch",
+            "leave out layers and stop",
+        ),
+        (
+            ["experts.prefetch={kind: oracle, layers: 3, recall: [96 %, 90 %]}"],
+            "experts.prefetch",
+            "'recall' has 2 shares, and 'layers' is 3",
+        ),
+        (["experts.prefetch={kind: oracle, recall: []}"], "experts.prefetch.recall", "is empty"),
+    ],
+)
+def test_orders_and_predictions_that_cannot_be(required, changes, path, words):
+    ((where, what), *_) = wrong(required, changes)
+    assert where.startswith(path)
+    assert words in what
+
+
+def test_what_is_predicted_before_passes_goes_with_software_that_copies_beside_nothing(required):
+    predicted = ["experts.prefetch={kind: oracle, when: before_pass}", "software=hf-eager"]
+    assert load_experiment(required, predicted).experiment.experts.prefetch.before_pass
+    ((path, what),) = wrong(required, ["experts.prefetch.kind=oracle", predicted[1]])
+    assert path == "experts.prefetch"
+    assert "when: before_pass" in what
+
+
+def test_a_look_ahead_reaches_as_far_as_it_was_recorded(required):
+    trace = toy_trace([(0, 3)])
+    predicted = np.stack([trace.expert_ids] * 2, axis=1)
+    trace = replace(trace, predicted_ids=predicted)
+    deep = ["experts.prefetch={kind: recorded, layers: 3}"]
+    with pytest.raises(InputError, match="is 3, and the look-ahead of the trace reaches 2"):
+        check_columns(load_experiment(required, deep).experiment, trace)
+    near = ["experts.prefetch={kind: recorded, layers: 2}"]
+    check_columns(load_experiment(required, near).experiment, trace)
