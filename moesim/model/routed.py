@@ -12,7 +12,8 @@ def routed(
     model: ModelSpec, experts: Sequence[int], top_k: int, mean_choices: Sequence[float]
 ) -> ModelSpec:
     """``model`` with so many ``experts`` and ``mean_choices`` in each MoE layer, a token taking
-    ``top_k`` at most. A router shrinks with its experts.
+    ``top_k`` at most. A router shrinks with its experts. Of a layer that no token runs, or in which
+    none has a choice left (0), the number stays ``top_k``.
     """
     numbers = iter(zip(experts, mean_choices, strict=True))
     layers = [
@@ -29,5 +30,5 @@ def _mixture(moe: MoeSpec, top_k: int, experts: int, mean_choices: float) -> Moe
         top_k=min(top_k, experts),
         router_parameters=moe.router_parameters * experts // moe.experts,
         router_bytes=moe.router_bytes * experts // moe.experts,
-        mean_choices=None if mean_choices == min(top_k, experts) else mean_choices,
+        mean_choices=None if mean_choices in (0, min(top_k, experts)) else mean_choices,
     )

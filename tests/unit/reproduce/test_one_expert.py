@@ -84,3 +84,10 @@ def test_one_that_some_tokens_leave_out_is_chosen():
     assert all(layer.moe.chooses for layer in few.moe_layers if layer.moe)
     assert not any(layer.moe.chooses for layer in whole.moe_layers if layer.moe)
     assert replace(few.moe_layers[0], moe=None).feed_forward is None
+
+
+def test_a_layer_that_no_token_runs_is_priced_as_it_was():
+    model = load_model("switch-base-128")
+    layers = len(model.moe_layers)
+    half = routed(model, [128] * layers, 1, [1.0, 0.0] * (layers // 2))
+    assert half.moe_layers == model.moe_layers
