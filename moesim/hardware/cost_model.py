@@ -131,6 +131,10 @@ class CostModel:
         """
         return self.price("experts", layer, rows, starts)
 
+    def unpacking_ns(self, layer: LayerSpec, experts: ArrayLike) -> Ints:
+        """What ``experts_ns`` has for unpacking so many experts of ``layer``."""
+        return self.price("unpacking", layer, experts)
+
     def expert_tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """The tiles of launches by their rows, or average rows, ``number`` int64[n]; None where
         neither decides them.

@@ -67,6 +67,8 @@ class SoftwareProfile(Params):
     prompt tokens there are any, and ``logit_bytes`` of each. ``resident_execution``: what is
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
     experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
+    ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
+    is unpacked before each product; 0: kernels read it as it is.
     """
 
     name: str
@@ -90,6 +92,7 @@ class SoftwareProfile(Params):
     resident_execution: Execution = "eager"
     offloaded_execution: Execution = "eager"
     most_captured_tokens: int | None = None
+    unpacking_bytes: float = 0.0
 
     @property
     def captures(self) -> bool:
@@ -189,6 +192,11 @@ class SoftwareFile(Params):
     most_captured_tokens: Sourced[Annotated[int, Field(ge=1)]] | None = Field(
         None, description="Tokens of a GPU's largest captured step: any, if left out."
     )
+    unpacking_bytes: Sourced[Annotated[float, Field(ge=0, le=256)]] | None = Field(
+        None,
+        description="Bytes written and read for each weight of an expert that is unpacked to 16"
+        " bits before its product: none, as kernels read packed weights, if left out.",
+    )
 
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
@@ -204,6 +212,7 @@ class SoftwareFile(Params):
             "logit_bytes",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
+        optional |= {"unpacking_bytes"}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
         given = {part: getattr(self, part) for part in optional}

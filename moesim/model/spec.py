@@ -12,7 +12,8 @@ class FfnSpec:
     ``gated`` networks have three matrices (gate, up, down), others two. ``parameters`` counts
     biases; ``bytes`` also counts the scales and zero points of quantised weights. ``dtype`` is the
     number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ... ``block``: inner
-    channels that share a scale, which no GPU has a part of.
+    channels that share a scale, which no GPU has a part of. ``unpacking_bytes`` are written and
+    read before each product, where software unpacks the matrices first.
     """
 
     hidden_size: int
@@ -22,6 +23,7 @@ class FfnSpec:
     bytes: int
     dtype: str
     block: int = 1
+    unpacking_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ SHAPES = {
     "send_recv": (3, ROWS * 4096),
     "shared": (LAYER, ROWS),
     "storage_read": (ROWS * 4096, 2, False, True),
+    "unpacking": (LAYER, ROWS),
 }
 OTHER = {
     "all_reduce": (2, ROWS[:3]),

@@ -60,6 +60,7 @@ SOFTWARE = [
     "imp-qwen3-q4",
     "llama.cpp",
     "llama.cpp-cache",
+    "mixtral-offloading",
     "synchronous",
     "vllm",
 ]

@@ -36,6 +36,7 @@ class ToyPrices:
     exchange_bytes_a_ns: int = 4
     read_latency: int = 31
     read_bytes_a_ns: int = 2
+    unpacking: int = 0
 
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         if tokens == 0:
@@ -76,7 +77,10 @@ class ToyPrices:
             + uneven
             + by_place
         )
-        return price
+        return price + self.unpacking_ns(layer, len(rows))
+
+    def unpacking_ns(self, layer: Any, experts: int) -> int:
+        return self.unpacking * experts
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:
         """One expert on the host; without rows it is invoked all the same."""
@@ -194,6 +198,9 @@ class ToyCostModel:
             [self.prices.experts_ns(self._kind(layer), rows[a:b]) for a, b in launches], np.int64
         )
 
+    def unpacking_ns(self, layer: Any, experts: Any) -> Ints:
+        return self._each(lambda n: self.prices.unpacking_ns(self._kind(layer), n), experts)
+
     def cpu_expert_ns(self, layer: Any, rows: Any) -> Ints:
         return self._each(lambda n: self.prices.cpu_expert_ns(self._kind(layer), n), rows)
 
@@ -271,6 +278,9 @@ class ScalarPrices:
         launch, start = np.array(rows, dtype=np.int64), np.array([0], dtype=np.int64)
         (price,) = self.costs.experts_ns(self.layers[layer.index], launch, start)
         return int(price)
+
+    def unpacking_ns(self, layer: Any, experts: int) -> int:
+        return self._layered("unpacking_ns", layer, experts)
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:
         return self._layered("cpu_expert_ns", layer, rows)

@@ -22,6 +22,7 @@ from .reference_words import (
     PREDICTION,
     PREFILL,
     STORAGE,
+    UNPACKING,
     Activation,
     Config,
     Layer,
@@ -88,7 +89,7 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION)
+        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION, UNPACKING)
         self.charged = dict.fromkeys(known, 0)
 
     def charge(self, category: str, until: int) -> None:
@@ -512,6 +513,8 @@ class Clock:
         gpu.charge("waiting_for_weights", start)
         served = of_variant(layer, self.config, launch[0].variant)
         kernel = self.prices.experts_ns(served, [activation.rows for activation in launch])
+        if self.config.unpacks:  # a part of the kernel's price
+            gpu.charge(UNPACKING, start + self.prices.unpacking_ns(layer, len(launch)))
         gpu.charge("experts", start + kernel)
         gpu.t = start + max(kernel, link_ns(launch, self.model, self.prices))
         gpu.charge("waiting_for_weights", gpu.t)

@@ -22,7 +22,8 @@ CATEGORIES = (
 )
 STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
-PREDICTION = "prediction"  # the last one, where predicting takes time
+PREDICTION = "prediction"  # and this, where predicting takes time
+UNPACKING = "unpacking"  # the last one, where experts are unpacked
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
@@ -179,6 +180,7 @@ class Config:
     reads: int = 1  # requests that read an expert
     mapped: bool = False
     read_chunk: int | None = None  # bytes that a copy waits for
+    unpacks: bool = False  # experts, before their products
     copied_layers: int = 0  # the first ones, copied whole before they run, or read in place
 
     @property
@@ -186,8 +188,9 @@ class Config:
         own = CATEGORIES if self.host_slots is None else (*CATEGORIES, STORAGE)
         if self.copied_layers:
             own = (*own, LAYER_COPIES)
-        timed = self.prefetch.kind != "none" and self.prefetch.cost > 0
-        return (*own, PREDICTION) if timed else own
+        if self.prefetch.kind != "none" and self.prefetch.cost > 0:
+            own = (*own, PREDICTION)
+        return (*own, UNPACKING) if self.unpacks else own
 
     @property
     def may_skip(self) -> bool:
@@ -253,6 +256,7 @@ class Prices(Protocol):
     def permute_ns(self, layer: Any, rows: int) -> int: ...
     def shared_ns(self, layer: Any, tokens: int) -> int: ...
     def experts_ns(self, layer: Any, rows: list[int]) -> int: ...
+    def unpacking_ns(self, layer: Any, experts: int) -> int: ...
     def cpu_expert_ns(self, layer: Any, rows: int) -> int: ...
     def head_ns(self, tokens: int) -> int: ...
     def masks_ns(self, layer: Any, tokens: int, experts: int, capacity: int) -> int: ...

@@ -540,3 +540,11 @@ def guesses(random: Random, trace: Trace, model: Model, right: float) -> list[li
         [[e if random.random() < right else random.choice(others) for e in ids] for ids in token]
         for token in trace["expert_ids"]
     ]
+
+
+@st.composite
+def unpacking_cases(draw: st.DrawFn) -> Case:
+    """Cases whose software unpacks experts before their products."""
+    case = draw(st.one_of(cases(), cases(), prefetching_cases()))
+    prices = replace(case.prices, unpacking=draw(st.integers(1, 60)))
+    return replace(case, config=replace(case.config, unpacks=True), prices=prices)

@@ -19,6 +19,9 @@ class HandPrices:
     def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
         return 100 + context_tokens
 
+    def unpacking_ns(self, layer: Any, experts: int) -> int:
+        return 0
+
     def cross_attention_ns(
         self, layer: Any, context_tokens: int, kv_tokens: int, projected_tokens: int
     ) -> int:

@@ -37,10 +37,7 @@ from .strategies import UPLOADS, Case
 
 def engine_case(case: Case) -> EngineCase:
     config = case.config
-    gated, copied = config.software.copies_per_expert == 3, config.copied_layers
-    model = engine_model(
-        case.model, gated=gated, copied_layers=copied, zero_copy=config.reads_layers
-    )
+    model = engine_model(case.model, config)
     trace = engine_trace(case, model)
     requests = Requests.of(trace, config.phase)  # type: ignore[arg-type]
     if config.drafts:
@@ -177,10 +174,10 @@ def percent(share: float | Fraction) -> str:
     return f"{round(share * 100)} %"
 
 
-def engine_model(
-    model: Model, *, gated: bool, copied_layers: int = 0, zero_copy: bool = False
-) -> ModelSpec:
-    expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16")
+def engine_model(model: Model, config: Config) -> ModelSpec:
+    gated, unpacking = config.software.copies_per_expert == 3, int(config.unpacks)
+    expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16", 1, unpacking)
+    copied_layers, zero_copy = config.copied_layers, config.reads_layers
 
     encodes = any(layer.stack == "encoder" for layer in model.layers)
     cross = AttentionSpec(1, 1, 1, 1, None, 1, 1, 1)

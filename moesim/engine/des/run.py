@@ -23,6 +23,7 @@ from moesim.engine.des.links import FairLinks
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
+from moesim.engine.unpacking import with_unpacking
 from moesim.memory.residency import decide_of
 
 LATE_NS = 1 << 62
@@ -90,13 +91,14 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
             raise
         raise InputError(TOO_LONG) from None
     checks = Invariants(case, outcome).verify() if check else {}
-    return replace(
+    outcome = replace(
         outcome,
         seconds=perf_counter() - begun,
         checks=checks,
         provenance=program.provenance_totals(),
         fates=program.fates,
     )
+    return with_unpacking(case, outcome)
 
 
 def _copy_engine(env: simpy.Environment, case: Case, gpu: int, fair: FairLinks | None) -> CopyIn:

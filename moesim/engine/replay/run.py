@@ -23,6 +23,7 @@ from moesim.engine.replay.quick.activations import decide_all_of
 from moesim.engine.replay.quick.program import QuickProgram, is_quick
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.terms import categories_of
+from moesim.engine.unpacking import with_unpacking
 from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing
 
@@ -62,7 +63,7 @@ def run_replay(
         counts, provenance = _play_quick(case, clock, keep, log)
     else:
         counts, provenance, fates = _play_common(case, clock, keep)
-    return Outcome(
+    outcome = Outcome(
         engine="replay",
         counts=counts,
         starts=clock.starts,
@@ -77,6 +78,7 @@ def run_replay(
         schedule=case.schedule.first(case.schedule.passes),
         cuts=cuts,
     )
+    return with_unpacking(case, outcome)
 
 
 def _play_quick(

@@ -39,6 +39,7 @@ from moesim.model.slicing import (
     with_offloaded_layers,
     with_sliced_experts,
 )
+from moesim.model.unpacked import with_unpacked_experts
 from moesim.trace import RoutingTrace
 from moesim.workload.context import at_context
 from moesim.workload.schedule import Schedule
@@ -178,6 +179,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     if experiment.workload.context is not None:
         trace = at_context(trace, experiment.workload.context)
     model = _model_of(experiment, trace, layout)
+    model = with_unpacked_experts(model, software.unpacking_bytes)
     batching, prefill = experiment.workload.batching, experiment.workload.prefill
     requests, drafter = requests_of(experiment, trace), drafter_of(experiment, model)
     model = with_drafter(model, drafter) if drafter else model

@@ -393,6 +393,8 @@ def _beside_variants(experiment: Experiment, model: ModelSpec | None) -> dict[st
         and "with a host that holds all experts yet; write all",
         "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
+        "software": load_software(experiment.software, experiment.folders).unpacking_bytes > 0
+        and "without software that unpacks experts yet; write another software",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
         "parallelism.experts": parallelism.experts == "tensor"

@@ -218,6 +218,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "masks": (layer, TOKENS, 8, dense),
         "permute": (layer, TOKENS),
         "shared": (layer, TOKENS),
+        "unpacking": (model.moe_layers[0], TOKENS),
     }
 
 

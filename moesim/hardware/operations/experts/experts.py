@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moesim.hardware.arrays import Ints, group_sums
+from moesim.hardware.arrays import Floats, Ints, group_sums
 from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.operations.experts.tokens import tokens_of
+from moesim.hardware.operations.experts.unpacking import Unpacking
 from moesim.hardware.operations.products.calibrated import FittedProducts, ffn_parts
 from moesim.hardware.parts import Part, where
-from moesim.hardware.provenance import Source
+from moesim.hardware.provenance import Source, by_source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
 from moesim.model.spec import LayerSpec
 
 if TYPE_CHECKING:
-    from moesim.model.spec import MoeSpec
+    from moesim.hardware.profile import HardwareProfile
+    from moesim.model.spec import ModelSpec, MoeSpec
 
 STARTS = 3
 """Gate and up, activation, down; with the two reorderings, the five kernels of a fused MoE."""
@@ -36,20 +38,38 @@ class Experts(Operation):
     rows, those. Left out are weights read again by
     further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
     the weights' format, its formula prices all that (``kernel.py``). One expert that every token
-    takes costs what a dense network costs.
+    takes costs what a dense network costs. What software unpacks before a product is ``unpacking``.
     """
 
     kind: ClassVar[str] = "experts"
     category: ClassVar[str] = "experts"
 
+    def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
+        super().__init__(hardware, model, **choices)
+        self._unpacking = Unpacking(hardware, model, **choices)
+
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""
-        parts = self.launch(layer, rows, starts)
-        if self.serial or not _moe(layer).chooses or not self._fitted(_moe(layer)).fits:
-            return parts
-        (time,) = (part.time_ns for part in parts)
-        inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
-        return [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
+        moe, parts = _moe(layer), self.launch(layer, rows, starts)
+        if not self.serial and moe.chooses and self._fitted(moe).fits:
+            (time,) = (part.time_ns for part in parts)
+            inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
+            parts = [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
+        if moe.expert.unpacking_bytes:
+            parts = [*parts, *self._unpacking.parts(layer, _with_rows(rows, starts))]
+        return parts
+
+    def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
+        """See ``Operation``: unpacking rests on the datasheet."""
+        layer, rows, starts = shape
+        if not _moe(layer).expert.unpacking_bytes:
+            return super().provenance(price_ns, *shape)
+        unpacking = self._unpacking.price(layer, _with_rows(rows, starts))
+        whole = np.maximum(self.price(*shape), 1.0)
+        of_price = price_ns * (unpacking / whole)
+        found = by_source(price_ns - of_price, self.sources(*shape))
+        found[Source.DATASHEET] += of_price.sum()
+        return found
 
     def launch(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
@@ -105,6 +125,12 @@ def _launches(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
     members = np.diff(first, append=counts.size)
     assert (members >= 0).all(), "launches follow one another"
     return counts[first[0] :] if first.size else counts[:0], members
+
+
+def _with_rows(rows: ArrayLike, starts: ArrayLike) -> Ints:
+    """Experts with rows of each launch."""
+    counts, members = _launches(rows, starts)
+    return group_sums(np.sign(counts), members)
 
 
 def _moe(layer: LayerSpec) -> MoeSpec:

@@ -1,0 +1,43 @@
+"""Unpacking of experts: a part of their launches' prices, charged apart after the clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from moesim.engine.case import Case, Floats
+from moesim.engine.outcome import Outcome
+from moesim.hardware.provenance import Source
+
+EXPERTS, UNPACKING = "experts", "unpacking"
+
+
+def with_unpacking(case: Case, outcome: Outcome) -> Outcome:
+    """``outcome`` in which what unpacking takes is charged to a category of its own: each expert
+    that the GPU computes has the same time in all launches of its layer.
+    """
+    if not any(layer.moe.expert.unpacking_bytes for layer in case.model.moe_layers if layer.moe):
+        return outcome
+    counts, one = outcome.counts, np.ones(1, np.int64)
+    prices = [int(case.prices.price("unpacking", layer, one)[0]) for layer in case.model.moe_layers]
+    elsewhere = counts.missed[..., ~counts.flags.on_gpu].sum(axis=-1)
+    on_gpu = counts.activations - elsewhere
+    spent = (on_gpu * np.array(prices[: on_gpu.shape[1]])[:, None]).sum(axis=1)
+    charges = np.concatenate((outcome.charges, spent[..., None]), axis=-1)
+    charges[..., outcome.categories.index(EXPERTS)] -= spent
+    return replace(
+        outcome,
+        charges=charges,
+        categories=(*outcome.categories, UNPACKING),
+        provenance=_apart(outcome.provenance, float(spent.sum())),
+    )
+
+
+def _apart(provenance: dict[str, Floats], spent_ns: float) -> dict[str, Floats]:
+    """What rests on the datasheet, since it is unpacking, apart from the kernels."""
+    if EXPERTS not in provenance:
+        return provenance
+    kernels, unpacking = provenance[EXPERTS].copy(), np.zeros(len(Source))
+    unpacking[Source.DATASHEET] = min(spent_ns, kernels[Source.DATASHEET])
+    return {**provenance, EXPERTS: kernels - unpacking, UNPACKING: unpacking}

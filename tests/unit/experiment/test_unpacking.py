@@ -1,0 +1,75 @@
+"""Experts that software unpacks before their products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moesim
+from moesim.engine.case import Case
+from moesim.engine.des.run import run_des
+from moesim.engine.outcome import Outcome
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import build
+from moesim.metrics.summary import price_share
+
+SOURCE: dict[str, Any] = {
+    "model": {"base": "gpt-oss-20b", "format": "experts=int4"},
+    "hardware": "rtx-4090",
+    "software": "mixtral-offloading",
+    "trace": "traces/quickstart.parquet",
+    "workload": {"requests": 1, "phase": "decode"},
+}
+PASSES = 12
+
+
+def case_of(**given: Any) -> Case:
+    return build(moesim.load_experiment(SOURCE | given).experiment, PASSES).case
+
+
+def charged(outcome: Outcome, category: str) -> int:
+    by_category = outcome.charges.sum(axis=(0, 1)).tolist()
+    return int(dict(zip(outcome.categories, by_category, strict=True))[category])
+
+
+@pytest.mark.parametrize("kernels", ["grouped", "serial"])
+@pytest.mark.parametrize("experts", [{}, {"capacity": "8 slots/layer"}])
+def test_each_expert_moves_its_bytes_once(kernels: str, experts: dict[str, Any]) -> None:
+    """16.5 bytes a weight at the RTX 4090's bandwidth, whole nanoseconds an expert."""
+    case = case_of(experts={"kernels": kernels, **experts})
+    outcome = run_replay(case)
+    layer = case.model.moe_layers[0]
+    assert layer.moe is not None
+    weights = 3 * layer.moe.expert.hidden_size * layer.moe.expert.intermediate_size
+    assert layer.moe.expert.unpacking_bytes == weights * 33 // 2
+    sheet = build(moesim.load_experiment(SOURCE).experiment, 1).hardware.datasheet
+    rate = sheet.memory_bandwidth.value * sheet.bandwidth_fraction.value
+    each = int(weights * 16.5 / rate * 1e9 + 0.5)
+    assert charged(outcome, "unpacking") == PASSES * 24 * 4 * each
+    by_events = run_des(case, check=True)
+    assert np.array_equal(outcome.charges, by_events.charges)
+    assert sum(price_share(outcome).values()) == pytest.approx(1)
+
+
+def test_the_kernels_are_charged_as_without_it() -> None:
+    packed = run_replay(case_of())
+    wide = run_replay(case_of(model={"base": "gpt-oss-20b", "format": "experts=bf16"}))
+    plain = run_replay(case_of(software="hf-eager"))
+    assert charged(packed, "experts") == charged(plain, "experts")
+    assert "unpacking" not in wide.categories
+    assert "unpacking" not in plain.categories
+
+
+def test_it_is_a_part_of_every_price_of_a_launch() -> None:
+    """Also of those that ways to handle misses compare. An expert without rows is not unpacked."""
+    packed, plain = case_of().prices, case_of(software="hf-eager").prices
+    layers = [
+        case_of(software=name).model.moe_layers[0] for name in ("mixtral-offloading", "ideal")
+    ]
+    rows, starts = np.array([1, 3, 0, 200]), np.array([0, 2])
+    each = packed.price("unpacking", layers[0], np.array([1]))[0]
+    more = packed.experts_ns(layers[0], rows, starts) - plain.experts_ns(layers[1], rows, starts)
+    assert more.tolist() == [2 * each, each]
+    assert plain.price("unpacking", layers[1], np.array([4]))[0] == 0
