@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case
+from moesim.engine.counts import layer_bytes_to_gpus
 from moesim.engine.outcome import Outcome
 from moesim.hardware.energy import Energy, Powers, powers_of
 from moesim.hardware.price_list import PriceList
@@ -175,8 +176,8 @@ def _joules(
     if powers.dram is not None:
         joules["dram"] = powers.dram.value * hardware.host.memory.value * node_seconds
     if powers.link is not None:
-        read = outcome.counts.expert_bytes_to_gpus(case)[span.first :]
-        joules["link"] = powers.link.value * float(read.sum())
+        read = outcome.counts.expert_bytes_to_gpus(case) + layer_bytes_to_gpus(case)
+        joules["link"] = powers.link.value * float(read[span.first :].sum())
     if powers.other is not None:
         joules["other"] = powers.other.value * node_seconds
     return joules

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from moesim.cli.main import main
+from moesim.report.plot import figure_of
 from moesim.results import read_result
 from moesim.sweep.found import read_sweep
 from moesim.trace import read_trace, write_trace
@@ -59,14 +60,7 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
         assert read_result(out).status == "ok"
     assert main(["plot", str(out), "--format", "png"]) == 0, capsys.readouterr().err
     for figure in yaml.safe_load(path.read_text())["figures"]:
-        assert (out / "figures" / f"{_name(figure)}.png").stat().st_size > 5_000
-
-
-def _name(figure: str | dict[str, str]) -> str:
-    """A figure's file, which of one with parameters has these in its name."""
-    if isinstance(figure, str):
-        return figure
-    return f"{figure['metric']}_over_{figure['over'].rpartition('.')[2]}"
+        assert (out / "figures" / f"{figure_of(figure).stem}.png").stat().st_size > 5_000
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
