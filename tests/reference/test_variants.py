@@ -8,10 +8,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moesim.engine.case import Case as EngineCase
+from moesim.engine.des.run import run_des
+from moesim.engine.outcome import Outcome
+from moesim.engine.replay.run import run_replay
+
 from .agreement import agree
-from .reference_placement import local_experts
-from .reference_words import Variant
+from .reference_batches import whole_run
+from .reference_placement import local_experts, physical_experts
+from .reference_words import NO_EXPERT, Variant, Verdict
 from .strategies import Case, cases, of_few_policies
+from .wiring import engine_case
 
 POLICIES = ("lru", "gate_score", "random", "s3fifo", "hobbit")
 RULES = ("gate_cumulative", "gate_ratio", "hot_cold", "resident_else")
@@ -64,4 +71,54 @@ def with_variants(draw: st.DrawFn) -> Case:
 
 @given(with_variants())
 def test_all_agree(case: Case) -> None:
-    agree(case)
+    verdict = agree(case)
+    if case.config.plan is None or len(case.config.plan[0]) == case.model.experts:  # no replicas
+        theirs = engine_case(case)
+        for outcome in (run_replay(theirs), run_des(theirs)):
+            assert fates_of(theirs, outcome) == plain_fates(case, verdict)
+
+
+Sums = dict[tuple[str, int, int], tuple[int, int]]
+"""Choices and gate weight by ("layer" or "request", its number or name, variant)."""
+
+
+def fates_of(case: EngineCase, outcome: Outcome) -> Sums:
+    fates, schedule = outcome.fates, case.schedule
+    assert fates is not None
+    names = dict(
+        zip(schedule.request.tolist(), case.trace.request_id[schedule.rows].tolist(), strict=True)
+    )
+    found = {}
+    for of, sums in (("layer", fates.by_layer), ("request", fates.by_request)):
+        for place in range(sums.shape[1]):
+            for variant in range(sums.shape[2]):
+                choices, weight = sums[:, place, variant].tolist()
+                if choices:
+                    name = names[place] if of == "request" else place
+                    found[of, name, variant] = (choices, weight)
+    return found
+
+
+def plain_fates(case: Case, verdict: Verdict) -> Sums:
+    """Each choice has the variant of its expert's activation."""
+    served = {}
+    for one in verdict.activations:
+        held = physical_experts(one.layer, case.model, case.config)
+        served[one.step, one.layer, held[one.expert]] = one.variant
+    found: Sums = {}
+    for each in next(whole_run(case.trace, case.config)):
+        for part in each.parts:
+            for row in part.rows:
+                for layer, ids in enumerate(case.trace["expert_ids"][row]):
+                    weights = case.trace["gate_weights"][row][layer]
+                    for expert, weight in zip(ids, weights, strict=True):
+                        if expert == NO_EXPERT:
+                            continue
+                        variant = served[each.step, layer, expert]
+                        for key in (
+                            ("layer", layer, variant),
+                            ("request", part.request.request_id, variant),
+                        ):
+                            choices, so_far = found.get(key, (0, 0))
+                            found[key] = (choices + 1, so_far + int(weight * 2**24))
+    return found
