@@ -29,9 +29,7 @@ class Options(NamedTuple):
 
 @app.command(
     epilog=examples(
-        "moesim reproduce --list",
         "moesim reproduce pruning --out results/pruning",
-        "moesim reproduce systems --out results/systems -j 2",
         "moesim reproduce reference-study --out results/study -j 2",
     )
 )
