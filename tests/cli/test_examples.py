@@ -48,7 +48,7 @@ def test_example_runs_and_plots(path, short_traces, tmp_path, capsys):
     swept = "sweep" in example
     verb = "sweep" if swept else "run"
     named = example.get("trace")
-    shipped = named is not None and not named.startswith("stand-in:")
+    shipped = named is not None and named.endswith(".parquet")
     trace = ["--set", f"trace={short_traces / Path(named).name}"] if shipped else []
     code = main([verb, str(path), "--out", str(out), *trace])
     assert code == 0, capsys.readouterr().err
