@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -79,15 +79,20 @@ def choice_in(text: str) -> Document:
     return Document(parse_value(text, ""), Mark(""))
 
 
-def words(text: str) -> str:
-    """``text`` as short as it can be told: the parts' names, and how many numbers were given."""
-    return " + ".join(filter(None, map(_part_words, choice_in(text).data.values())))
+def words(text: str, without: Collection[str] = ()) -> str:
+    """``text`` as short as it can be told: the parts' names, and how many numbers were given; but
+    for those of the keys ``without``, as in ``storage`` and ``host.cores``.
+    """
+    parts = choice_in(text).data.items()
+    told = (_part_words(key, part, without) for key, part in parts if key not in without)
+    return " + ".join(filter(None, told))
 
 
-def _part_words(part: Any) -> str:
+def _part_words(name: str, part: Any, without: Collection[str]) -> str:
     if not isinstance(part, Mapping):
         return str(part)
-    given = ", ".join(f"{key} {_number(value)}" for key, value in part.items() if key != "base")
+    hidden = {"base", *(key.removeprefix(f"{name}.") for key in without)}
+    given = ", ".join(f"{key} {_number(value)}" for key, value in part.items() if key not in hidden)
     return " with ".join(filter(None, (str(part.get("base", "")), given)))
 
 

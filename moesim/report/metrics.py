@@ -20,7 +20,7 @@ from moesim.report.style import series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
 from moesim.sweep.speeds import losses, losses_in_words, numbers
-from moesim.sweep.words import in_words, last_word
+from moesim.sweep.words import in_words, last_word, word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -258,7 +258,8 @@ def _label(figure: MetricOverAxis, unit: str) -> str:
         ends = (str(text).partition("=")[2] for text in (figure.relative_to, figure.gap_to))
         return f"{name}: gap closed from {' to '.join(ends)} ({unit})"
     if figure.relative_to is not None:
-        return f"{name} relative to {figure.relative_to.partition('=')[2]} ({unit})"
+        axis, _, value = figure.relative_to.partition("=")
+        return f"{name} relative to {word(axis.strip(), value.strip())} ({unit})"
     return f"{name} ({unit})" if unit else name
 
 
@@ -269,6 +270,6 @@ def _sentence(name: str) -> str:
         .replace("_", " ")
         .replace(".", ", ")
     )
-    for word in ("tpot", "ttft", "gpu", "cpu", "kv"):
-        text = re.sub(rf"\b{word}", word.upper(), text)
+    for short in ("tpot", "ttft", "gpu", "cpu", "kv"):
+        text = re.sub(rf"\b{short}", short.upper(), text)
     return text[:1].upper() + text[1:]

@@ -23,7 +23,7 @@ from moesim.sweep.speeds import (
     losses,
     numbers,
 )
-from moesim.sweep.words import in_words, last_word
+from moesim.sweep.words import in_words
 
 SHARE = "not_in_full_share"
 QUALITY = "quality."
@@ -46,11 +46,8 @@ def quality_table(sweep: Sweep) -> pd.DataFrame:
     """The table of ``SpeedAgainstQuality``."""
     first = [axis for axis in sweep.axes if axis in sweep.varying][:1]
     aside = [axis for one in first for axis in (one, *sweep.together(one))]
-    series, others = sweep.labels(without=aside), [one for one in sweep.varying if one not in aside]
-    if len(others) == 1:
-        series = f"{last_word(others[0])} " + series.astype(str)
     head: dict[str, Any] = {
-        "series": series,
+        "series": sweep.labels(without=aside),
         COURSE: sweep.table[first[0]].map(in_words).astype(str) if first else "",
         "policy": sweep.policies,
         "status": sweep.table["status"],

@@ -366,12 +366,13 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("mean_tpot_ms", "TPOT\nms", lambda ms: number(ms, 3)),
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
+    ("time_share.waiting_for_storage", "drive\n%", lambda x: percent(x).removesuffix(" %")),
     ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
 )
 
 GIVEN_UP = (
     "interval", "peak_memory_bytes", "time_share.waiting_for_weights", "hit_ratio_per_expert",
-    "mean_tpot_ms",
+    "time_share.waiting_for_storage", "mean_tpot_ms",
 )  # fmt: skip
 """Columns that a narrow terminal loses, the first first: the files have them."""
 GAP = 2

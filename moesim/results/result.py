@@ -122,14 +122,16 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     ``gpt-oss-20b on rtx-4090, quickstart, batch 1``.
     """
     batching = (experiment.get("workload") or {}).get("batching") or {}
-    card, batch = experiment.get("hardware"), batching.get("batch_size")
+    card, batch = str(experiment.get("hardware") or ""), batching.get("batch_size")
+    hidden = set(without)
+    own = [path.removeprefix("hardware.") for path in hidden]
+    card = words(card, own) if is_choice(card) else _file_name(card)
     parts = {
         "model": _file_name(experiment.get("model")),
-        "hardware": card and f"on {words(card) if is_choice(str(card)) else _file_name(card)}",
+        "hardware": card and f"on {card}",
         "trace": _file_name(experiment.get("trace")),
         "workload.batching.batch_size": batch and f"batch {batch}",
     }
-    hidden = set(without)
     told = [str(text) for path, text in parts.items() if text and path not in hidden]
     return ", ".join(told).replace(", on ", " on ")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 def in_words(value: Any) -> str:
     """A cell of a sweep's table: a component, which is JSON there, as ``oracle, recall 50 %``; a
-    list of them joined by ``+``, ``none`` where it is empty.
+    list of them joined by ``+``, ``none`` where it is empty; a list of numbers as ``96 % / 90 %``.
     """
     text = str(value)
     if (text[:1], text[-1:]) not in {("{", "}"), ("[", "]")}:
@@ -21,21 +21,30 @@ def in_words(value: Any) -> str:
         return text
     parts = found if isinstance(found, list) else [found]
     if not all(isinstance(part, dict) for part in parts):
-        return text
+        return _plain(found)
     return " + ".join(map(_component, parts)) or "none"
 
 
 def _component(settings: dict[str, Any]) -> str:
     kind = [str(settings.pop("kind"))] if "kind" in settings else []
-    return ", ".join([*kind, *(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())])
+    return ", ".join([*kind, *(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in settings.items())])
+
+
+def _plain(value: Any) -> str:
+    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 NAMED = {
     "experts.on_cpu.layers": "layers on the CPU",
     "parallelism.pipeline": "pipeline stages",
     "experts.on_cpu.pattern": "experts on the CPU",
+    "experts.host.capacity": "host memory",
+    "experts.choose.high": "choose high",
+    "experts.variants.high.capacity": "high capacity",
 }
 """Axes whose last word says too little."""
+NAMED_WITH_ALL = ("experts.host.capacity",)
+"""Axes whose values are a size or ``all``, as those of another axis are."""
 
 
 def last_word(axis: str) -> str:
@@ -44,9 +53,14 @@ def last_word(axis: str) -> str:
 
 
 def word(axis: str, value: object) -> str:
-    """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`."""
+    """``value`` with its axis' name where it needs one: `lru`, `batch size 16`, `no chunk`,
+    `acceptance 80 %`.
+    """
     if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
         return f"no {last_word(axis)}"
+    if axis and value == "none":
+        return f"no {last_word(axis)}"
     text = f"{value:g}" if isinstance(value, float) else in_words(value)
-    says_itself = isinstance(value, str) and not value.replace(".", "").isdigit()
-    return text if says_itself else f"{last_word(axis)} {text}"
+    number = str(value).removesuffix(" %").replace(".", "").isdigit()
+    says_itself = isinstance(value, str) and not number and axis not in NAMED_WITH_ALL
+    return text if says_itself else f"{last_word(axis)} {text}".strip()
