@@ -27,6 +27,7 @@ from moesim.sweep.speeds import (
     how_lost,
     knows_future,
     losses,
+    numbers,
     ranked,
     share_in_words,
 )
@@ -355,8 +356,10 @@ def _share(share: float) -> str:
     return "-" if pd.isna(share) else share_in_words(share).removesuffix(" %")
 
 
+OUTPUT, PROCESSED = "output_throughput", "total_token_throughput"
 COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
-    ("output_throughput", "tokens/s", number),
+    (OUTPUT, "tokens/s", number),
+    (PROCESSED, "processed\ntokens/s", number),
     ("dropped_share", "dropped\n%", _share),
     (SKIPPED_WEIGHT, "skipped\nweight %", _share),
     (SKIPPED, "skipped\n%", _share),
@@ -451,8 +454,13 @@ def _width(texts: Sequence[str]) -> int:
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
-    """``points`` with the column ``interval`` where one has an interval of its throughput."""
-    names = [f"intervals.output_throughput.{side}" for side in ("low", "high")]
+    """``points`` with one throughput, of all tokens where none puts any out, and the column
+    ``interval`` where one has an interval of it.
+    """
+    silent = not (numbers(points, OUTPUT) > 0).any() and (numbers(points, PROCESSED) > 0).any()
+    points = points.drop(columns=OUTPUT if silent else PROCESSED, errors="ignore")
+    speed = PROCESSED if silent else OUTPUT
+    names = [f"intervals.{speed}.{side}" for side in ("low", "high")]
     if not set(names) <= set(points.columns) or points[names[0]].isna().all():
         return points
     return points.assign(interval=[span(*pair) for pair in points[names].to_numpy()])

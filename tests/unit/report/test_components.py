@@ -65,3 +65,14 @@ def test_waits_for_a_drive_stand_beside_those_for_copies() -> None:
     rows = [line.split() for line in console.export_text().splitlines()]
     assert ["nvme-pcie3", "9", "9.9", "77.8", "ok"] in rows
     assert ["nvme-pcie4", "14.60", "16.0", "-", "ok", "*"] in rows
+
+
+def test_where_nothing_is_put_out_the_speed_is_that_of_prompts() -> None:
+    points = pd.DataFrame({
+        "workload.batch": ["8", "16"], "status": "ok", "reason": None, "output_throughput": 0.0,
+        "total_token_throughput": [15.95, 31.5],
+    })  # fmt: skip
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(sweep_table(points, ["workload.batch"], 100))
+    rows = [line.split() for line in console.export_text().splitlines()]
+    assert ["8", "15.95", "ok"] in rows
