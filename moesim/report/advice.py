@@ -239,7 +239,7 @@ def upgrade(advice: Advice) -> Iterator[str]:
 def trust(advice: Advice) -> list[str]:
     """How far the numbers go, and what the best choice's prices rest on."""
     replayed = f"replayed: {advice.requests} of {counted(advice.recorded, 'request')}"
-    cached = not (advice.room.fits or advice.best.choice.layers)
+    cached = advice.beyond is not None or not (advice.room.fits or advice.best.choice.layers)
     if advice.requests < advice.recorded and cached:
         replayed += (
             "; the slots start with the most used experts of the trace's first part, so a short"

@@ -27,6 +27,7 @@ from moesim.report.style import (
     marker_area,
     save_figure,
 )  # fmt: skip
+from moesim.results.result import setting_in_words
 from moesim.results.shape import AdviceFile, check_shape
 from moesim.sweep.advise.choices import EVICTING, NO_PREFETCH, ON_HOST, Choice
 
@@ -100,7 +101,11 @@ def _over_slots(content: Mapping[str, Any]) -> bool:
 def setting_of(content: Mapping[str, Any]) -> str:
     """Model, card and how much of the trace an advice is of."""
     replayed = f"{content['requests']} of {counted(content['recorded_requests'], 'request')}"
-    return f"{content['model']} on {Path(content['hardware']).stem}, {replayed}"
+    return f"{_question(content)}, {replayed}"
+
+
+def _question(content: Mapping[str, Any]) -> str:
+    return setting_in_words({name: content[name] for name in ("model", "hardware")})
 
 
 def draw(content: Mapping[str, Any], path: Path) -> Path:
@@ -124,8 +129,7 @@ def draw(content: Mapping[str, Any], path: Path) -> Path:
             panel(table, axes)
             axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(middle, -0.16),
                         frameon=False, ncols=2)  # fmt: skip
-        name = f"{content['model']} on {Path(content['hardware']).stem}"
-        sheet.suptitle(name, x=0.01, ha="left")
+        sheet.suptitle(_question(content), x=0.01, ha="left")
         save_figure(sheet, path)
     return path
 

@@ -83,7 +83,7 @@ def draw(curve: pd.DataFrame, path: Path) -> Path:
         axes.set_xlabel("Host memory for experts (GiB)")
         axes.set_ylabel("Hits (% of what is wanted)")
         axes.set_ylim(0, 100)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
         save_figure(sheet, path, "--out")
     return path
 
