@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.config.units import Percent
+from moesim.config.units import Percents
 from moesim.trace.routing import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Ints
@@ -33,7 +33,7 @@ class _Speculation(Params):
         description="Drafts that follow one another, which a pass verifies beside the token that "
         "it would decode anyway; 0: no speculation.",
     )
-    acceptance: Percent | Annotated[tuple[Percent, ...], Field(min_length=1)] = Field(
+    acceptance: Percents = Field(
         default=0.8,
         description="The chance that a draft is right where those before it were; or a list, the "
         "n-th of the n-th draft, the last of all that follow.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
 from moesim.model import load_model
@@ -187,3 +189,20 @@ def test_an_mtp_layer_reads_its_experts_and_the_head() -> None:
 def test_mistakes(workload: dict[str, Any], what: str) -> None:
     with pytest.raises(InputError, match=what):
         run(ONE | {"workload": workload})
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "message"),
+    [
+        ("180 %", "workload.speculative.acceptance: '180 %' is more than 100 %"),
+        (["50 %", "190 %"], "workload.speculative.acceptance: '190 %' is more than 100 %"),
+        ([], "workload.speculative.acceptance: the list is empty"),
+    ],
+)
+def test_a_wrong_acceptance_is_one_error(acceptance: object, message: str) -> None:
+    speculative = {"kind": "ngram", "acceptance": acceptance}
+    given = {"model": "gpt-oss-20b", "hardware": "rtx-4090"}
+    with pytest.raises(InputError) as error:
+        load_experiment({**given, "workload": {"speculative": speculative}})
+    assert len(error.value.problems) == 1
+    assert re.search(message, str(error.value))
