@@ -47,7 +47,6 @@ class Prices(Protocol):
 
     def price(self, kind: str, /, *shape: Any) -> Ints: ...  # noqa: D102
     def experts_ns(self, layer: LayerSpec, rows: Ints, starts: Ints, /) -> Ints: ...  # noqa: D102
-    def cpu_expert_ns(self, layer: LayerSpec, rows: Ints, /) -> Ints: ...  # noqa: D102
     def copy_ns(  # noqa: D102
         self, amount: int, direction: Literal["h2d", "d2h"], pinned: bool = True, copies: int = 1, /
     ) -> int: ...
@@ -134,6 +133,11 @@ class Case:
     def forms(self) -> tuple[Form, ...]:
         """How activations are served: a table by number."""
         return self.miss.forms if self.variants is None else self.variants.forms
+
+    @property
+    def beside(self) -> str:
+        """The operation that prices experts computed beside the GPU."""
+        return "near_expert" if self.miss.near_memory else "cpu_expert"
 
     @property
     def flags(self) -> Flags:

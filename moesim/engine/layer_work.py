@@ -65,7 +65,7 @@ class LayerWork:
         own = active.rows[found.where]
         padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
         kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
-        host = self.case.prices.cpu_expert_ns(spec, own) + self._moved(own).sum(axis=0)
+        host = self.case.prices.price(self.case.beside, spec, own) + self._moved(own).sum(axis=0)
         copy = np.full(number, self.copy_ns[self.kinds[key[0]]], np.int64)
         return np.array([copy, kernel[found.place], host[found.place], active.rows])
 
@@ -183,8 +183,8 @@ class LayerWork:
         if found is None:
             return rows
         own = rows[found.where]
-        price = self.case.prices.cpu_expert_ns(spec, own)
-        self.provenance.add("cpu_expert", price * found.times, spec, own)
+        price = self.case.prices.price(self.case.beside, spec, own)
+        self.provenance.add(self.case.beside, price * found.times, spec, own)
         computed: Ints = price[found.place]
         return computed
 

@@ -14,10 +14,11 @@ from moesim.config.shape import WrittenAs
 from moesim.config.yaml import parse_value
 from moesim.hardware.datasheet import GpuNumbers
 from moesim.hardware.host import Host
+from moesim.hardware.near_memory import NearMemory
 from moesim.hardware.sheets import Link
 from moesim.hardware.storage import Storage
 
-PARTS = ("gpu", "host", "link", "storage")
+PARTS = ("gpu", "host", "link", "near_memory", "storage")
 
 
 class ChosenGpu(GpuNumbers):
@@ -38,6 +39,12 @@ class ChosenLink(Link):
     base: str = Field(description="A link ('moesim list links').")
 
 
+class ChosenNearMemory(NearMemory):
+    """A near-memory device by name, with numbers of its own."""
+
+    base: str = Field(description="A device ('moesim list near_memory').")
+
+
 class ChosenStorage(Storage):
     """A drive by name, with numbers of its own."""
 
@@ -54,6 +61,7 @@ class Choice(Params):
     host: Annotated[str | None, WrittenAs(ChosenHost)] = None
     link: Annotated[str | None, WrittenAs(ChosenLink)] = None
     storage: Annotated[str | None, WrittenAs(ChosenStorage)] = None
+    near_memory: Annotated[str | None, WrittenAs(ChosenNearMemory)] = None
     peers: Literal["nvlink", "pcie"] | None = Field(
         None, description="How GPUs are joined, where cards take a bridge: pcie, if left out."
     )

@@ -17,6 +17,7 @@ from moesim.config.validation import examine
 from moesim.config.yaml import read_marked_document
 from moesim.hardware.host import Host
 from moesim.hardware.names import near_parts
+from moesim.hardware.near_memory import NearMemory
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link
 from moesim.hardware.sourced import Sourced
@@ -25,8 +26,15 @@ from moesim.hardware.storage import Storage
 FOLDER = "hardware_profiles"
 GIVEN = "given in the experiment"
 """The source of a number that is written in an experiment without one."""
-AnyPart = Gpu | Host | Link | Storage
-KINDS: Mapping[str, type[AnyPart]] = {"gpu": Gpu, "host": Host, "link": Link, "storage": Storage}
+AnyPart = Gpu | Host | Link | NearMemory | Storage
+KINDS: Mapping[str, type[AnyPart]] = {
+    "gpu": Gpu,
+    "host": Host,
+    "link": Link,
+    "near_memory": NearMemory,
+    "storage": Storage,
+}
+NO_PLURAL = ("near_memory", "storage")
 _HEAD = ("end_mark", "title", "sources", "base")
 Part = TypeVar("Part", bound=Params)
 
@@ -79,7 +87,8 @@ class Chosen:
         return instance
 
     def _placed(self, problem: Problem) -> Problem:
-        path = tuple(int(step) if step.isdecimal() else step for step in problem.path.split("."))
+        steps = filter(None, problem.path.split("."))
+        path = tuple(int(step) if step.isdecimal() else step for step in steps)
         owner = (layer for layer in reversed(self.layers) if layer.document.has(path))
         return next(owner, self.layers[-1]).problem(path, problem.what)
 
@@ -91,7 +100,7 @@ def part_names(kind: str) -> list[str]:
 
 def plural(kind: str) -> str:
     """Several of a ``kind`` of parts, as folders and lists are named."""
-    return kind if kind == "storage" else f"{kind}s"
+    return kind if kind in NO_PLURAL else f"{kind}s"
 
 
 def _folder(kind: str) -> Path:

@@ -29,6 +29,7 @@ from moesim.hardware.layers import (
     priors,
 )
 from moesim.hardware.names import known_part
+from moesim.hardware.near_memory import NearMemory
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.sheets import Gpu, Link, Reach
 from moesim.hardware.sourced import Sourced
@@ -36,6 +37,8 @@ from moesim.hardware.storage import Storage
 
 NOT_FITTED = ("memory", "context_reserve", "power", "waiting_power")
 """Numbers of a GPU that no fit of its kernels rests on."""
+BESIDE = ("near_memory", "storage")
+"""Parts that a machine has where they are named alone."""
 Whole = Callable[[str], HardwareProfile]
 """The whole machine of a name; InputError where there is none."""
 
@@ -66,7 +69,7 @@ def compose(
 def _wrong_others(data: Mapping[str, Any], find: Callable[[str, Any], Chosen]) -> list[Problem]:
     """What is wrong with the other parts that ``data`` has."""
     problems: list[Problem] = []
-    for kind in ("host", "link", "storage"):
+    for kind in ("host", "link", *BESIDE):
         if data.get(kind) is not None:
             try:
                 find(kind, data[kind]).part(KINDS[kind])
@@ -108,16 +111,18 @@ class _Machine:
             own = card.link if isinstance(card, Gpu) else None
             chosen = find("link", self.data.get("link") or own)
             link, sources = chosen.part(Link), sources | chosen.sources
+        near, device = self._near_memory(find)
         wiring = self.base is not None and self.gpu.whole is self.base
         return HardwareProfile(
             name=self.name,
             title=self.name,
-            sources=sources,
+            sources=sources | device,
             datasheet=self._datasheet(card, link),
             host=host,
             topology=self.base.topology if wiring and self.base else None,
             network=self.base.network if wiring and self.base else None,
             calibrated=self._fits(),
+            near_memory=near,
         )
 
     def _with_storage(
@@ -128,6 +133,15 @@ class _Machine:
             return host, {}
         drive = find("storage", self.data["storage"])
         return host.model_copy(update={"storage": drive.part(Storage)}), drive.sources
+
+    def _near_memory(
+        self, find: Callable[[str, Any], Chosen]
+    ) -> tuple[NearMemory | None, dict[str, str]]:
+        """The device that is named, else the base's, and the sources of one that is named."""
+        if self.data.get("near_memory") is None:
+            return (self.base.near_memory if self.base else None), {}
+        device = find("near_memory", self.data["near_memory"])
+        return device.part(NearMemory), device.sources
 
     def _datasheet(self, card: Gpu | Datasheet, link: Link | None) -> Datasheet:
         if link is None:
@@ -186,7 +200,7 @@ class _Machine:
         """One memory: nothing is copied, so its copies are as fast as it and start at once."""
         chosen = self._own_host(own)
         host, drive = self._with_storage(chosen.part(Host), find)
-        for key in ("link", "peers"):
+        for key in ("link", "peers", "near_memory"):
             if self.data.get(key) is not None:
                 what = f"'{self.gpu.name}' shares one memory with its CPU, so no link copies"
                 raise InputError([_problem(key, f"{what}; leave '{key}' out")])
@@ -254,7 +268,7 @@ def _chosen(
             chosen = of_whole(kind, _whole(whole, name, kind))
         else:
             chosen = from_file(kind, name, folders, place, names)
-    elif base is not None and kind not in ("link", "storage"):
+    elif base is not None and kind not in ("link", *BESIDE):
         chosen = of_whole(kind, base)
     elif isinstance(value, Mapping):
         chosen = Chosen(kind, GIVEN, [priors()] if kind == "gpu" else [])

@@ -11,6 +11,7 @@ from moesim.hardware.copy_curve import own_rate
 from moesim.hardware.datasheet import Datasheet, Direction
 from moesim.hardware.host import Host, Topology
 from moesim.hardware.links import DIRECTIONS, Links, links_between
+from moesim.hardware.near_memory import NearMemory
 from moesim.hardware.network import Network
 from moesim.hardware.precision import peak_of
 from moesim.hardware.sourced import UNVERIFIED, sources_used
@@ -34,6 +35,7 @@ class HardwareProfile(Params):
     topology: Topology | None = None
     network: Network | None = None
     calibrated: Calibrated | None = None
+    near_memory: NearMemory | None = None
     unified: bool = False
     """Whether CPU and GPU share one memory, that of the GPU: nothing is copied between them."""
 
@@ -62,7 +64,7 @@ class HardwareProfile(Params):
     @property
     def unverified(self) -> tuple[str, ...]:
         """The parts with numbers from memory, which nobody compared with a document."""
-        parts = ("datasheet", "host", "topology", "network")
+        parts = ("datasheet", "host", "topology", "network", "near_memory")
         return tuple(part for part in parts if any(self._from_memory(part)))
 
     def _from_memory(self, part: str) -> Iterator[bool]:

@@ -197,7 +197,7 @@ def cpu_seconds(case: Case, outcome: Outcome, first: int, hardware: HardwareProf
     mean = rows[first:] / np.maximum(counts.activations - counts.hits, 1)[first:]
     layers = case.model.moe_layers[: hosted.shape[1]]
     spent = sum(
-        float((case.prices.cpu_expert_ns(layer, _whole(mean[:, i])) * hosted[:, i]).sum())
+        float((case.prices.price("cpu_expert", layer, _whole(mean[:, i])) * hosted[:, i]).sum())
         for i, layer in enumerate(layers)
     )
     spent += case.host_start_ns * int((hosted > 0).sum())

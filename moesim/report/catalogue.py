@@ -264,6 +264,29 @@ def storage_row(drive: Any) -> Row:
     }
 
 
+def near_memories() -> list[Row]:
+    """The devices that compute experts in their memory."""
+    from moesim.hardware.layers import load_part, part_names
+
+    names = part_names("near_memory")
+    return [{"name": name, **near_memory_row(load_part("near_memory", name))} for name in names]
+
+
+def near_memory_row(device: Any) -> Row:
+    """The key figures of a near-memory device, of all its units together."""
+    rates = {name: getattr(device.rate, name) for name in type(device.rate).model_fields}
+    return {
+        "memory_bytes": device.memory.value,
+        "units": device.number,
+        "bytes_per_s": device.bytes_per_second,
+        **{
+            f"{name}_op_per_s": rate.value * device.number if rate else None
+            for name, rate in rates.items()
+        },
+        "start_ns": device.start.value,
+    }
+
+
 CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
     "models": models,
     "hardware": hardware,
@@ -271,6 +294,7 @@ CATALOGUES: Mapping[str, Callable[[], list[Row]]] = {
     "hosts": hosts,
     "links": links,
     "storage": drives,
+    "near_memory": near_memories,
     "software": software,
     "traces": traces,
 }
@@ -351,6 +375,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("latency_ns", "latency\nus", 1e3),
         Column("in_flight", "in\nflight"),
         Column("mapped_bytes_per_s", "page faults\nGB/s", 1e9, ",.2f"),
+    ),
+    "near_memory": (
+        Column("name", "device"),
+        Column("memory_bytes", "memory\nGB", 1e9, ",g"),
+        Column("units", "units"),
+        Column("bytes_per_s", "reads\nGB/s", 1e9, ",.0f"),
+        Column("bf16_op_per_s", "bf16\n1e12/s", 1e12, ",.2f"),
+        Column("int8_op_per_s", "int8\n1e12/s", 1e12, ",.2f"),
+        Column("start_ns", "start\nus", 1e3),
     ),
     "software": (
         Column("name", "software"),

@@ -43,6 +43,7 @@ SHAPES = {
     "head": (ROWS,),
     "layer_copy": (LAYER, ROWS, True),
     "masks": (LAYER, ROWS, 32, 64),
+    "near_expert": (LAYER, ROWS),
     "permute": (LAYER, ROWS),
     "prediction": (ROWS,),
     "send_recv": (3, ROWS * 4096),
@@ -68,7 +69,7 @@ def test_every_operation_of_the_package_has_a_shape_here() -> None:
 @pytest.mark.parametrize("card", ["h100-sxm", "rtx-4060-8gb"])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_contract(kind: str, card: str, prices: str) -> None:
-    machine = load_hardware(f"{{base: {card}, storage: nvme-pcie4}}")
+    machine = load_hardware(f"{{base: {card}, storage: nvme-pcie4, near_memory: monde}}")
     costs = CostModel(machine, MODEL, prices)  # type: ignore[arg-type]
     operation = costs.operations[kind]
     shape = SHAPES[kind]

@@ -87,6 +87,11 @@ class ToyPrices:
         fixed: int = 1 + self.cpu_start + 5 * layer.kind
         return fixed + self.cpu_row * rows + rows * rows // 7
 
+    def near_expert_ns(self, layer: Any, rows: int) -> int:
+        """One expert on a near-memory device, dearer by other sizes than the host's."""
+        fixed: int = 3 + self.cpu_start // 2 + 2 * layer.kind
+        return fixed + max(40, (self.cpu_row // 3) * rows) + rows
+
     def head_ns(self, tokens: int) -> int:
         return 5 * self.base + self.token * tokens + 1 if tokens else 0
 
@@ -204,6 +209,9 @@ class ToyCostModel:
     def cpu_expert_ns(self, layer: Any, rows: Any) -> Ints:
         return self._each(lambda n: self.prices.cpu_expert_ns(self._kind(layer), n), rows)
 
+    def near_expert_ns(self, layer: Any, rows: Any) -> Ints:
+        return self._each(lambda n: self.prices.near_expert_ns(self._kind(layer), n), rows)
+
     def head_ns(self, tokens: Any) -> Ints:
         return self._each(self.prices.head_ns, tokens)
 
@@ -284,6 +292,9 @@ class ScalarPrices:
 
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:
         return self._layered("cpu_expert_ns", layer, rows)
+
+    def near_expert_ns(self, layer: Any, rows: int) -> int:
+        return int(self.costs.price("near_expert", self.layers[layer.index], np.array([rows]))[0])
 
     def head_ns(self, tokens: int) -> int:
         return self._one("head_ns", tokens)

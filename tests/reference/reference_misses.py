@@ -42,7 +42,7 @@ class Misses:
         if not rows:
             return copied * self.copy
         size, pinned = sum(rows) * self.row_bytes, self.config.software.pinned
-        host = sum(self.prices.cpu_expert_ns(self.layer, of) for of in rows)
+        host = sum(beside_ns(self.config, self.layer, self.prices, of) for of in rows)
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
         return max(copied * self.copy, host + self.config.host_start_ns)
 
@@ -65,7 +65,7 @@ class Misses:
 
     def cheapest(self, rows: int) -> str:
         size, pinned = rows * self.row_bytes, self.config.software.pinned
-        host = self.prices.cpu_expert_ns(self.layer, rows)
+        host = beside_ns(self.config, self.layer, self.prices, rows)
         host += self.config.host_start_ns
         host += sum(self.prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
         kernel = self.prices.experts_ns(self.layer, [self.config.rows_on_gpu(rows)])
@@ -77,6 +77,13 @@ class Misses:
             return LOAD
         self.host += host
         return HOST
+
+
+def beside_ns(config: Config, layer: Layer, prices: Prices, rows: int) -> int:
+    """One expert beside the GPU: the host's, or the near-memory device's in its place."""
+    if config.near_memory:
+        return prices.near_expert_ns(layer, rows)
+    return prices.cpu_expert_ns(layer, rows)
 
 
 def host_ns(
@@ -94,7 +101,7 @@ def host_ns(
         sum(activation.rows for activation in activations) * model.hidden * model.activation_bytes
     )
     down, up = (prices.copy_ns(size, way, pinned, 1) for way in ("d2h", "h2d"))
-    computed = sum(prices.cpu_expert_ns(layer, activation.rows) for activation in activations)
+    computed = sum(beside_ns(config, layer, prices, one.rows) for one in activations)
     return config.host_start_ns + down + computed + up
 
 

@@ -31,6 +31,7 @@ from .reference_words import (
 CLASSIC = ("lru", "fifo", "lifo", "lfu", "random", "static", "min")
 OF_TODAY = ("lfu_decay", "lfru", "arc", "s3fifo", "least_stale", "gate_score", "stream", "hobbit")
 POLICIES = (*CLASSIC, *OF_TODAY)
+NEAR = ("cpu", "cheapest", "split")
 UPLOADS = {"cheapest": 0, "background": 1}
 """Ways that bound their copies, and the least bound."""
 MISSES = ("load", "cpu", "cheapest", "zero_copy", "skip", "background", "split")
@@ -325,6 +326,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
         host_start_ns=draw(st.sampled_from([0, 40]))
         if miss in ("cpu", "cheapest", "background", "split")
         else 0,
+        near_memory=miss in NEAR and draw(st.booleans()),
     )
     if config.execution == "graph":  # a graph cannot wait for the host's decision
         config = replace(config, decide="device")

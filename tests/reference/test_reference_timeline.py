@@ -45,6 +45,9 @@ class HandPrices:
     def cpu_expert_ns(self, layer: Any, rows: int) -> int:
         return self.cpu_start + 10 * rows
 
+    def near_expert_ns(self, layer: Any, rows: int) -> int:
+        return 15 + 3 * rows
+
     def head_ns(self, tokens: int) -> int:
         return 40
 

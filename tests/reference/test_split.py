@@ -96,11 +96,12 @@ def played(case: Case, **choices: Any) -> Verdict:
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
 @pytest.mark.parametrize("prefill", ["cache", "bypass"])
-def test_all_copied_is_load_and_none_is_cpu(slots: int, prefill: str) -> None:
+@pytest.mark.parametrize("near", [False, True])
+def test_all_copied_is_load_and_none_is_cpu(slots: int, prefill: str, near: bool) -> None:
     """To the nanosecond; of 2,000 bytes a copy takes longer than the host with all."""
     trace, model = scene([[0, 1, 2, 3], [2, 4], [0, 1, 4], [3]], 6)
-    case = Case(trace, model, Config(slots=slots, prefill=prefill), ToyPrices())
-    loaded = played(case, miss="load")
+    case = Case(trace, model, Config(slots=slots, prefill=prefill, near_memory=near), ToyPrices())
+    loaded = played(case, miss="load", near_memory=False)
     assert played(case, miss="split", rule="bandwidth", alpha=1000.0).charges == loaded.charges
     large = replace(case, model=replace(model, expert_bytes=2000))
     divided = played(large, miss="split")
@@ -110,13 +111,17 @@ def test_all_copied_is_load_and_none_is_cpu(slots: int, prefill: str) -> None:
 
 @pytest.mark.parametrize("cpu_row", [1, 20, 60, 200])
 @pytest.mark.parametrize("expert_bytes", [30, 100, 600])
-def test_the_least_makespan_stalls_least(cpu_row: int, expert_bytes: int) -> None:
+@pytest.mark.parametrize("near", [False, True])
+def test_the_least_makespan_stalls_least(cpu_row: int, expert_bytes: int, near: bool) -> None:
     """One step, nothing else queues, and kernels take next to nothing."""
     trace, model = scene([[0, 1, 2, 3, 4, 5]], 8)
     prices = ToyPrices(cpu_row=cpu_row, base=0, token=0, expert_start=0, expert=0, tile=0)
-    case = Case(trace, replace(model, expert_bytes=expert_bytes), Config(slots=6), prices)
+    case = Case(
+        trace, replace(model, expert_bytes=expert_bytes), Config(slots=6, near_memory=near), prices
+    )
 
     def stall(**choices: Any) -> int:
+        choices["near_memory"] = near and choices["miss"] != "load"
         verdict = played(case, **choices)
         return verdict.stall_ns + verdict.cpu_wait_ns
 

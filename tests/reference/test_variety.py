@@ -170,6 +170,12 @@ SCENES: dict[str, Scene] = {
     "miss zero_copy": ({"miss": "zero_copy", "initial": "most_used"}, activation(place="link")),
     "miss skip": ({"miss": "skip", "initial": "most_used"}, activation(place="skip")),
     "miss split": ({"miss": "split"}, activation(place="host")),
+    "split, near memory": ({"miss": "split", "near_memory": True}, activation(place="host")),
+    "near memory": ({"miss": "cpu", "near_memory": True}, activation(place="host")),
+    "cheapest near memory": (
+        {"miss": "cheapest", "near_memory": True},
+        activation(place="host"),
+    ),
     "split by bandwidth": ({"miss": "split", "rule": "bandwidth"}, activation(place="host")),
     "split around": ({"miss": "split", "prefill": "bypass"}, activation(place="host")),
     "nothing protected": ({"protect": "none", "slots": 2}, activation(rule="c")),

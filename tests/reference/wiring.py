@@ -71,6 +71,8 @@ def engine_case(case: Case) -> EngineCase:
     miss_choices: dict[str, Any] = {"uploads": config.uploads} if config.miss in UPLOADS else {}
     if config.miss == "split":
         miss_choices = {"rule": config.rule, "alpha": config.alpha}
+    if config.near_memory:
+        miss_choices["computed_by"] = "near_memory"
     given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
     slots = [physical(case.model, config) if of is None else of for of in given]
     return EngineCase(

@@ -28,7 +28,7 @@ from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
-from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.cpu import Cpu
 from moesim.model import ModelSpec
@@ -104,7 +104,22 @@ class Built:
     @property
     def out_of_memory(self) -> str | None:
         """What does not fit, or None."""
-        return self.footprint.overflow(self.limit_bytes, self.hardware.host_memory_bytes)
+        host = self.hardware.host_memory_bytes
+        return self.footprint.overflow(self.limit_bytes, host) or self._near_overflow
+
+    @property
+    def near_memory_bytes(self) -> int:
+        """Experts in the near-memory device, which holds all of layers that a GPU does not."""
+        every = zip(self.case.shares, self.residences, strict=True)
+        near = self.case.miss.near_memory
+        return sum(one.offloaded_bytes(share.model) for share, one in every) if near else 0
+
+    @property
+    def _near_overflow(self) -> str | None:
+        device = self.hardware.near_memory
+        if device is None or not self.near_memory_bytes:
+            return None
+        return device.overflow(self.near_memory_bytes, max(expert_bytes(self.case.model)))
 
     def played(self, outcome: Outcome) -> Built:
         """With the passes that there were, where a scheduler said so only during the run."""
@@ -181,6 +196,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     model = _model_of(experiment, trace, layout)
     model = with_unpacked_experts(model, software.unpacking_bytes)
     batching, prefill = experiment.workload.batching, experiment.workload.prefill
+    near = experiment.experts.miss.near_memory
     requests, drafter = requests_of(experiment, trace), drafter_of(experiment, model)
     model = with_drafter(model, drafter) if drafter else model
     passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
@@ -209,17 +225,21 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         decide=experiment.decide,
         prefill=prefill.experts,
         prefetch=experiment.experts.prefetch,
-        host_start_ns=hardware.host.layer_start_ns,
-        bandwidths=_bandwidths(hardware, software, layout),
+        host_start_ns=0 if near else hardware.host.layer_start_ns,
+        bandwidths=_bandwidths(hardware, software, layout, near=near),
         drafter=drafter,
     )
 
 
 def _bandwidths(
-    hardware: HardwareProfile, software: SoftwareProfile, layout: Layout
+    hardware: HardwareProfile, software: SoftwareProfile, layout: Layout, *, near: bool
 ) -> tuple[int, int]:
-    """Bytes a second of a GPU's copies, and at which its part of the host reads experts."""
+    """Bytes a second of a GPU's copies, and at which its part of the host, or a ``near`` memory,
+    reads experts.
+    """
     link = hardware.datasheet.copy_of("h2d", software.pinned).bytes_per_second
+    if near and hardware.near_memory is not None:
+        return link, hardware.near_memory.bytes_per_second
     return link, hardware.host.expert_bytes_per_second // _sharing(hardware, layout)
 
 
@@ -264,7 +284,7 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
 
 def _linked(case: Case, hardware: HardwareProfile, layout: Layout) -> Case:
     """``case`` with the links that its copies share, if they share any."""
-    both = case.miss.uses_host and case.miss.loads
+    both = case.miss.uses_host and case.miss.loads and not case.miss.near_memory
     links = hardware.links(layout.gpus_per_node, case.software.pinned, host_reads=both)
     links = links.on_nodes(layout.nodes)
     if not (case.offloaded and links.shared("h2d")):

@@ -58,6 +58,8 @@ def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
 
 def _host_cache_bytes(case: Case) -> int | None:
     """Bytes of a host's slots, None where it holds all offloaded experts."""
+    if case.miss.near_memory:
+        return 0
     if case.host_cache is None:
         return None
     return case.host_cache.slots * max(expert_bytes(case.model))

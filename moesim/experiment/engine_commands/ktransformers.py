@@ -105,6 +105,8 @@ def _why_not(asked: Configuration) -> Iterator[str]:
         yield "offload_layers: kt-kernel computes experts on the CPU, and copies no layers"
     if (stages := experiment.parallelism.pipeline) > 1:
         yield f"parallelism.pipeline: {stages}: kt-kernel's experts are beside one GPU; write 1"
+    if experiment.experts.miss.near_memory:
+        yield "experts.miss.computed_by: near_memory: kt-kernel computes experts on the CPU"
     if any(asked.on_cpu) and not all(asked.on_cpu):
         what = f"{sum(asked.on_cpu)} of {len(asked.on_cpu)} layers: kt-kernel keeps a number of"
         yield f"experts.on_cpu: {what} experts of each layer on the GPU; llama.cpp has it"

@@ -11,6 +11,7 @@ from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded
+from moesim.experiment.loading.near_memory import beside_near_memory
 from moesim.experiment.loading.quality import read_quality
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
@@ -333,6 +334,18 @@ def background_beside_the_kernels(
     return None
 
 
+def near_memory_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A near-memory device holds all experts of one GPU that are not there."""
+    del model
+    if not experiment.experts.miss.near_memory:
+        return None
+    for key, wrong in beside_near_memory(experiment).items():
+        if wrong:
+            what = f"experts are computed near memory {wrong}"
+            return Conflict(("experts.miss.computed_by", "experts.miss", key), what)
+    return None
+
+
 def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Reads follow what the caches of GPUs decide without a clock, in order."""
     room, keys = experiment.experts.host, ("experts.host", "experts.host.capacity")
@@ -616,6 +629,7 @@ RULES: tuple[Rule, ...] = (
     prefetch_beside_the_kernels,
     order_of_streams,
     background_beside_the_kernels,
+    near_memory_of_one_gpu,
     storage_below_the_host,
     variants_of_experts,
     formats_of_variants,

@@ -24,6 +24,7 @@ from moesim.experiment.running.cache import cache_folder, reused_or
 from moesim.experiment.running.engines import Engine, engine_of
 from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.near_memory import near_note
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
 from moesim.metrics.energy import Bill
@@ -255,7 +256,10 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
     notes = list(built.case.model.notes)
     hosts = built.case.miss.uses_host and built.case.offloaded
     top_k = built.case.trace.top_k
-    assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
+    if built.near_memory_bytes:
+        assumed = [near_note(built.near_memory_bytes)]
+    else:
+        assumed = host_notes(built.hardware, experiment.trace, top_k) if hosts else []
     return {
         **({"model_notes": notes} if notes else {}),
         **built.routing,

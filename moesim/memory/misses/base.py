@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
@@ -78,6 +80,11 @@ class MissHandling(Params):
         return bool(self.flags.on_host.any())
 
     @property
+    def near_memory(self) -> bool:
+        """Whether what the host would compute is computed by a near-memory device."""
+        return False
+
+    @property
     def uses_link(self) -> bool:
         """Whether kernels may read weights over the link."""
         return bool(self.flags.over_link.any())
@@ -112,3 +119,17 @@ class MissHandling(Params):
     def place(missing: Any) -> Any:
         """The number of one of ``forms``; ``missing`` as ``Missing``."""
         raise NotImplementedError
+
+
+class Beside(MissHandling):
+    """A way whose experts beside the GPU may be the host's or a near-memory device's."""
+
+    computed_by: Literal["host", "near_memory"] = Field(
+        default="host",
+        description="What computes experts beside the GPU; near_memory: hardware.near_memory.",
+    )
+
+    @property
+    def near_memory(self) -> bool:
+        """See ``MissHandling``."""
+        return self.computed_by == "near_memory"

@@ -7,13 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, Form
-from moesim.memory.misses.base import NO_LIMIT, MissHandling
+from moesim.memory.misses.base import NO_LIMIT, Beside
 
 FORMS = (LOADED, ON_HOST)
 HOST = FORMS.index(ON_HOST)
 
 
-class Cheapest(MissHandling):
+class Cheapest(Beside):
     """An expert is loaded if its copy and kernel, after the copies before it, end no later than the
     host would, after the experts that it already has.
 

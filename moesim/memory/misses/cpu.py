@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from moesim.memory.forms import LOADED, ON_HOST, Form
-from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.base import Beside
 
 FORMS = (LOADED, ON_HOST)
 HOST = FORMS.index(ON_HOST)
 
 
-class Cpu(MissHandling):
+class Cpu(Beside):
     """Missing experts are computed by the CPU and nothing is loaded, as llama.cpp's --n-cpu-moe.
 
     The slots keep what they held at the start (``initial: most_used``).

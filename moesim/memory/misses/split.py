@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moesim.memory.forms import IN_SLOT, LOADED, ON_HOST, Form
-from moesim.memory.misses.base import MissHandling
+from moesim.memory.misses.base import Beside, MissHandling
 from moesim.memory.misses.cheapest import Cheapest
 
 FORMS = (LOADED, ON_HOST)
 HOST = FORMS.index(ON_HOST)
 
 
-class Split(MissHandling):
+class Split(Beside):
     """The misses of a layer in a pass are divided before any is served: those with most rows are
     copied to the GPU, the host computes the others meanwhile, and no slot is taken for these.
 
@@ -47,7 +47,7 @@ class Split(MissHandling):
 
     def resolved(self) -> MissHandling:
         """See ``MissHandling``."""
-        return Cheapest() if self.rule == "cheapest" else self
+        return Cheapest(computed_by=self.computed_by) if self.rule == "cheapest" else self
 
     @staticmethod
     def place(missing: Any) -> Any:

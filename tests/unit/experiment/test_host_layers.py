@@ -65,7 +65,7 @@ def test_all_of_a_pass_but_the_head_is_the_hosts() -> None:
     for layer in case.model.layers:
         seen = min(position + 1, layer.attention.window or position + 1)
         due += int(case.prices.price("cpu_layer", layer, np.array([1]), [seen], [seen])[0])
-        due += 4 * int(case.prices.cpu_expert_ns(layer, np.array([1]))[0])
+        due += 4 * int(case.prices.price("cpu_expert", layer, np.array([1]))[0])
     assert spent["waiting_for_cpu"] == due
     assert spent["gate"] == spent["experts"] == spent["dispatch_combine"] == 0
     head = int(case.prices.price("head", np.array([1]))[0])

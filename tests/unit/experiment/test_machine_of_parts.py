@@ -177,4 +177,6 @@ def test_threads_of_two_sockets_work_for_one_gpu() -> None:
 def test_the_schema_has_the_parts() -> None:
     name, parts = json_schema()["properties"]["hardware"]["anyOf"]
     assert name == {"type": "string", "minLength": 1}
-    assert set(parts["properties"]) == {"base", "gpu", "host", "link", "peers", "storage"}
+    assert set(parts["properties"]) == {
+        *["base", "gpu", "host", "link", "near_memory", "peers", "storage"]
+    }

@@ -37,7 +37,7 @@ class BesidePrices:
         rows = np.arange(most)
         cpu_ns = np.zeros((kinds, most), np.int64)
         for kind, spec in enumerate(self.launches.specs) if most else ():
-            cpu_ns[kind] = self.case.prices.cpu_expert_ns(spec, rows)
+            cpu_ns[kind] = self.case.prices.price(self.case.beside, spec, rows)
         moved = np.array(self.moved[:together], np.int64)
         uses = np.zeros_like(cpu_ns), np.zeros_like(self.link_ns)
         return Beside(
@@ -60,7 +60,7 @@ class BesidePrices:
             (rows,) = np.nonzero(beside.cpu_uses[kind])
             if len(rows):
                 total = beside.cpu_ns[kind, rows] * beside.cpu_uses[kind, rows]
-                self.provenance.add("cpu_expert", total, spec, rows)
+                self.provenance.add(self.case.beside, total, spec, rows)
             for number in np.flatnonzero(beside.link_uses[kind]).tolist():
                 assert spec.moe is not None, "a MoE layer"
                 shape = (number * spec.moe.expert.bytes, "h2d", True, 1)
