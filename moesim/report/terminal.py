@@ -157,6 +157,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Row]:
         *_drops(summary),
         *_skips(summary),
         *_fates(summary),
+        *_quality(summary),
         *_routing(summary),
         *_ttft(summary),
         ("TPOT mean, p99", f"{number(get('mean_tpot_ms'))}, {number(get('p99_tpot_ms'))} ms"),
@@ -226,6 +227,13 @@ def _fates(summary: Mapping[str, Any]) -> list[Row]:
         what, shares = "choices", summary["choice_shares"]
     told = ", ".join(f"{share_in_words(share)} {name}" for name, share in shares.items())
     return [(what, told), ("slots of variants", ", ".join(f"{n} {of}" for of, n in slots.items()))]
+
+
+def _quality(summary: Mapping[str, Any]) -> list[Row]:
+    """What the user's table says of the answers, of a run that names one."""
+    said = (summary.get("quality") or {}).items()
+    beyond = "not known: beyond its table"
+    return [(name, beyond if x is None else f"{number(x)}, by its table") for name, x in said]
 
 
 def _routing(summary: Mapping[str, Any]) -> list[Row]:

@@ -48,6 +48,14 @@ def test_a_run_that_prefetches_says_what_came_of_it() -> None:
     assert "prefetch" not in text_of(summary_table({**factory.summary(), "prefetches": 0}))
 
 
+def test_a_run_shows_what_its_own_table_of_quality_says() -> None:
+    text = text_of(summary_table({**factory.summary(), "quality": {"perplexity": 5.3256}}))
+    assert "5.326, by its table" in text
+    beyond = text_of(summary_table({**factory.summary(), "quality": {"perplexity": None}}))
+    assert "not known: beyond its table" in beyond
+    assert "by its table" not in text_of(summary_table(factory.summary()))
+
+
 def test_a_sweep_has_a_row_a_point_and_marks_the_fastest(sweep: Path) -> None:
     axes = ("experts.capacity", "experts.policy.kind")
     text = text_of(sweep_table(read_points(sweep), axes))
