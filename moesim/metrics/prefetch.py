@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from moesim.engine.case import Case
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
@@ -25,7 +23,6 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     cancelled; the share of the used ones that came late; the bytes of those that nobody used; the
     misses of experts that prefetches had evicted. Zeros without prefetches.
     """
-    of_layer = np.array([layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe])
     used, late = int(counts.prefetches_used[span].sum()), int(counts.late[span].sum())
     wasted = (counts.prefetched - counts.prefetches_used)[span].sum(axis=(0, 2))
     return {
@@ -34,7 +31,7 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
         "prefetches_promoted": int(counts.prefetches_promoted[span].sum()),
         "prefetches_cancelled": int(counts.prefetches_cancelled[span].sum()),
         "late_share": late / used if used else None,
-        "prefetch_bytes_wasted": int((wasted * of_layer).sum()),
+        "prefetch_bytes_wasted": int((wasted * counts.expert_bytes(case)).sum()),
         "misses_caused_by_prefetch": int(counts.misses_caused[span].sum()),
     }
 

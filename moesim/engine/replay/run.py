@@ -112,9 +112,11 @@ def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Pro
 
 
 def _by_layer(case: Case, records: str) -> bool:
-    """Whether counts are kept by layer: where they are shown, or where layers differ."""
+    """Whether counts are kept by layer: where they are shown, where layers differ, or where they
+    are on GPUs of their own.
+    """
     sizes = {layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe}
-    differ = len(sizes) > 1 or case.variants is not None
+    differ = len(sizes) > 1 or case.variants is not None or bool(case.stages)
     return records == "layer" or differ
 
 

@@ -10,7 +10,7 @@ from moesim.config.counted import counted
 from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
-from moesim.experiment.loading.names import loaded
+from moesim.experiment.loading.names import loaded, needed
 from moesim.experiment.loading.near_memory import beside_near_memory
 from moesim.experiment.loading.quality import read_quality
 from moesim.experiment.schema.experiment import Experiment
@@ -322,7 +322,7 @@ def background_beside_the_kernels(
         what = f"'{name}' copies only over what no step needs; write protect: step, or cheapest"
         return Conflict((*keys, "experts.protect"), what)
     software = load_software(experiment.software, experiment.folders)
-    if not software.overlap or (software.blocking and experiment.execution != "graph"):
+    if software.overlap and software.blocking and experiment.execution != "graph":
         what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"
         return Conflict((*keys, "software"), f"{what}; write cpu, or another software")
     if experiment.experts.prefetch.fetches:
@@ -358,10 +358,10 @@ def storage_below_the_host(experiment: Experiment, model: ModelSpec | None) -> C
         return Conflict(("experts.host.policy", "experts.host.policy.kind"), what)
     if experiment.experts.prefetch.fetches:
         what = "reads from storage do not go together with prefetch yet; write prefetch: none"
-        return Conflict((*keys, "experts.prefetch"), what)
+        return Conflict(("experts.prefetch", *keys, "hardware"), what)
     if experiment.workload.prefill.experts == "stream" and experiment.workload.phase != "decode":
         what = "reads from storage do not go together with prompts that stream yet; write bypass"
-        return Conflict((*keys, "workload.prefill.experts"), what)
+        return Conflict(("workload.prefill.experts", *keys, "hardware"), what)
     return None
 
 
@@ -594,8 +594,12 @@ def what_drafts(experiment: Experiment, model: ModelSpec | None) -> Conflict | N
         return Conflict(("workload.speculative.kind", "model"), what)
     if not isinstance(asked, Draft):
         return None
-    smaller = loaded("model", asked.model, experiment.folders)
-    if smaller is None or not smaller.moe_layers:
+    try:
+        smaller = needed("model", asked.model, experiment.folders)
+    except InputError as error:
+        said = "; ".join(problem.what for problem in error.problems)
+        return Conflict(("workload.speculative.model",), said)
+    if not smaller.moe_layers:
         return None
     what = f"{smaller.name} has experts, and which of them its drafts need is not known"
     return Conflict(("workload.speculative.model",), f"{what}; name a dense model")
