@@ -14,6 +14,7 @@ from moesim.config.errors import InputError, Problem
 from moesim.config.files import read_file
 from moesim.config.inputs import files_read, tell
 from moesim.config.paths import find
+from moesim.config.text import decoded
 from moesim.experiment.schema.experiment import Experiment
 
 SHARE = "lowered_share"
@@ -63,11 +64,16 @@ def read_quality(experiment: Experiment) -> QualityTable | None:
     with files_read() as files:
         text = read_file(path)
     tell("quality", name, files)
-    return _parsed(path, text.decode("utf-8", "replace").splitlines())
+    return _parsed(path, decoded(text, str(path)).splitlines())
 
 
 def _parsed(path: Path, lines: list[str]) -> QualityTable:
-    rows = list(csv.reader(lines))
+    reader = csv.reader(lines)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        what = f"is no row of a table ({error}); write a share and a value a line"
+        raise InputError([Problem(f"{path}:{reader.line_num}", "", what)]) from None
     head = [word.strip() for word in rows[0]] if rows else []
     if len(head) != 2 or head[0] != SHARE or not head[1]:  # noqa: PLR2004
         what = f"begins with '{','.join(head)}'; write '{SHARE},perplexity', or what you measured"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from moesim.config.capacity import ExpertCapacity
 from moesim.config.params import Params
 from moesim.config.units import Capacity
 from moesim.memory.choices.base import VARIANTS
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Variant(Params):
@@ -30,6 +33,15 @@ class Variant(Params):
         description="Its part of experts.capacity ('30 %'), or its own slots ('8 slots/layer') or "
         "bytes ('2 GiB') on each GPU; one may leave it out, and has the rest of 100 %.",
     )
+
+    @field_validator("format")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise ValueError(
+                f"'{name}' is no format's name: write int4, int2, fp8, q2_k or another"
+            )
+        return name
 
     @field_validator("capacity")
     @classmethod

@@ -52,6 +52,7 @@ def test_beyond_its_rows_it_says_nothing(tmp_path: Path) -> None:
         ("lowered_share,x\n0,5\n2,6", "mine.csv:3: '2,6' is no share"),
         ("lowered_share,x\n0,five", "mine.csv:2: '0,five' is no share"),
         ("lowered_share,x\n0.5,5\n0.5,6", "mine.csv:3: share 0.5 does not follow"),
+        (f'lowered_share,x\n"{"5" * 200_000}",5', "mine.csv:2: is no row of a table"),
     ],
 )
 def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -62,3 +63,13 @@ def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str, said:
 def test_a_table_has_to_be_there() -> None:
     with pytest.raises(InputError, match="nowhere"):
         run({**BASE, "quality": {"table": "nowhere.csv"}})
+
+
+def test_a_table_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+    """With a byte order mark; one that is no text is refused."""
+    marked = played(tmp_path, "\ufefflowered_share,perplexity\n0,5\n1,5\n")
+    assert marked["quality"] == {"perplexity": 5.0}
+    table = tmp_path / "bytes.csv"
+    table.write_bytes(b"lowered_share,x\n0,\xff\n")
+    with pytest.raises(InputError, match=r"bytes\.csv:2:3: the byte 0xFF is not UTF-8"):
+        run({**BASE, "quality": {"table": str(table)}})

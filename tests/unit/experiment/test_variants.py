@@ -160,6 +160,7 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
         ({"variants": None}, "says which variant is wanted, and there are none"),
         ({"variants": {"high": HIGH, "middle": LOW, "low": LOW}}, "names middle where"),
         ({"variants": {"high": HIGH, "low": {**LOW, "format": "int5"}}}, "no format of one class"),
+        ({"variants": {"high": HIGH, "low": {**LOW, "format": "q2_k@"}}}, "no format's name"),
         ({"variants": {"high": HIGH, "low": {**LOW, "format": None, "group": 64}}}, "is of a form"),
         ({"variants": {"high": HIGH}}, "low"),
         ({"variants": {"high": {"capacity": "auto"}, "low": LOW}}, "no part of experts.capacity"),

@@ -180,15 +180,19 @@ def test_an_mtp_layer_reads_its_experts_and_the_head() -> None:
     [
         ({"speculative": {"kind": "mtp"}}, "gpt-oss-20b has no MTP layer"),
         ({"speculative": {"kind": "draft", "model": "olmoe-1b-7b"}}, "name a dense model"),
-        ({"speculative": {"kind": "draft", "model": "no-such"}}, "no-such"),
+        (
+            {"speculative": {"kind": "draft", "model": "no-such"}},
+            "workload.speculative.model: model 'no-such'",
+        ),
         ({"speculative": {"kind": "ngram"}, "phase": "prefill"}, "leave it out"),
-        ({"speculative": {"kind": "ngram", "acceptance": "120 %"}}, "more than 100 %"),
+        ({"speculative": {"kind": "ngram", "acceptance": ["9 %", "x"]}}, "'x' is not a share"),
         ({"speculative": {"kind": "lookup"}}, "ngram"),
     ],
 )
 def test_mistakes(workload: dict[str, Any], what: str) -> None:
-    with pytest.raises(InputError, match=what):
+    with pytest.raises(InputError, match=what) as error:
         run(ONE | {"workload": workload})
+    assert len(error.value.problems) == 1
 
 
 @pytest.mark.parametrize(
