@@ -82,6 +82,8 @@ def reproduce(
         terminal().print(systems_table({one: load_system(one) for one in system_names()}))
         typer.echo("and 'reference-study' (arXiv 2303.06182), docs/reference-study.md")
         return
+    if name not in (STUDY, ALL):
+        load_system(name)  # which says what it is not, before anything else is asked for
     if out is None:
         raise InputError([Problem("--out", "", f"is missing; give --out results/{name}")])
     if name == STUDY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -50,7 +51,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """An InputError unless ``folder`` is new or empty."""
+    """An InputError unless ``folder`` is new or empty, and can be."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
@@ -58,6 +59,9 @@ def check_new_folder(folder: Path) -> None:
         remedy = "name a new or an empty folder, or remove it first (run, sweep and advise take"
         remedy += " --overwrite)"
         raise InputError([Problem("--out", "", f"'{folder}' {what}; {remedy}")])
+    above = next(one for one in folder.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise unwritable(folder, NotADirectoryError(errno.ENOTDIR, f"'{above}' is a file"))
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def test_a_system_is_run_and_judged(tmp_path, capsys):
     [
         (["pruning"], "--out: is missing; give --out results/pruning"),
         (["prunning", "--out", "x"], "'prunning' is neither a system nor the file of its record"),
+        (["prunning"], "'prunning' is neither a system nor the file of its record"),
         (["pruning", "--out", "x", "--set", "modle=x"], "modle"),
     ],
 )
@@ -72,6 +73,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     assert main(["reproduce", "reference-study", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"--out: '{out}' cannot be written")
+    assert main(["reproduce", "pruning", "--out", str(out)]) == 2
+    assert capsys.readouterr().err.strip() == line  # and nothing was run before
 
 
 def wait_until(holds: Callable[[], bool]) -> bool:

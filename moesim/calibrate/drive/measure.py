@@ -52,6 +52,9 @@ def measured(file: Path, seconds: float, seed: int = 0) -> Iterator[Rate]:
     """
     try:
         size = file.stat().st_size
+        if not file.is_file():
+            kind = "a folder" if file.is_dir() else "a device"
+            raise InputError(f"'{file}' is {kind}; name a large file on the drive")
         if size < LEAST_BYTES:
             what = f"'{file}' has {size} bytes; name one of {LEAST_BYTES // MIB} MiB or more,"
             raise InputError(f"{what} best the model's own")

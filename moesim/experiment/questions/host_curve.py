@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.config.errors import InputError, Problem
-from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case
 from moesim.engine.program import Program
 from moesim.engine.residencies import usage_of
@@ -62,9 +61,9 @@ def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min"))
     Columns: ``policy``; ``experts`` (parts of them where they are sliced) and ``bytes`` of room;
     ``hit_ratio`` of what is wanted; ``reads_per_token``; ``read_ms_per_token``, what these keep the
     drive (NaN without one), which no token takes less than. Raises InputError for a policy that is
-    none of POLICIES, for prefetch, and where nothing is wanted.
+    none of POLICIES, for what does not go together with storage, and where nothing is wanted.
     """
-    for name in policies:
+    for name in (policies := tuple(dict.fromkeys(policies))):
         if name not in POLICIES:
             what = f"'{name}' has no curve of all sizes; write some of {', '.join(POLICIES)}"
             raise InputError([Problem("--policy", "", what)])
@@ -109,19 +108,40 @@ class Cliff:
 
 def _asking(experiment: Experiment) -> Case:
     """The case of ``experiment``, with a host that is asked for all that its GPUs miss."""
+    _check(experiment)
     built = build(experiment)
     case = built.case
     if case.scheduler is not None:
         what = "this batching reads the clock, and a curve has none; write static or refill"
         raise InputError(f"workload.batching: {what}")
-    if prefetches(case):
-        raise InputError("experts.prefetch: a curve counts misses without prefetch; write none")
     if built.hardware.unified:
         case = replace(case, policy=Stream(), slots=np.ones_like(case.slots))
     elif not case.offloaded:
         what = "all experts are on the GPUs, which want nothing from the host; write less"
         raise InputError(f"experts.capacity: {what}")
     return replace(case, host_cache=HostCache(1, Lru()))
+
+
+def _check(experiment: Experiment) -> None:
+    """An InputError for what does not go together with storage, whether there is some or not."""
+    experts, workload = experiment.experts, experiment.workload
+    streams = workload.prefill.experts == "stream" and workload.phase != "decode"
+    wrong = {
+        "experts.prefetch: a curve counts misses without prefetch; write none": (
+            experts.prefetch.fetches
+        ),
+        "experts.variants: a curve is of one format; leave variants and choose out": (
+            experts.variants is not None
+        ),
+        "offload_layers: a curve is of single experts, and these layers are copied whole from host"
+        " memory that holds them; write 0": experiment.offload_layers > 0,
+        "workload.prefill.experts: prompts that stream copy whole layers; write cache or bypass": (
+            streams
+        ),
+    }
+    for what, found in wrong.items():
+        if found:
+            raise InputError(what)
 
 
 def _wanted(case: Case) -> tuple[Routing, ActiveExperts]:

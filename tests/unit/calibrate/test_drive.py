@@ -61,3 +61,5 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
         list(measured(small, 1))
     with pytest.raises(InputError, match="cannot be read: No such file"):
         list(measured(tmp_path / "none", 1))
+    with pytest.raises(InputError, match="is a folder; name a large file on the drive"):
+        list(measured(tmp_path, 1))

@@ -28,6 +28,9 @@ ONE: dict[str, Any] = {
 }
 
 
+VARIANTS = {"high": {"capacity": "50 %"}, "low": {"format": "q2_k"}}
+
+
 def with_experts(**experts: Any) -> dict[str, Any]:
     return ONE | {"experts": {"capacity": "8 slots/layer", **experts}}
 
@@ -177,6 +180,10 @@ def test_a_curve_has_the_hits_of_runs(policy: str) -> None:
         assert read == pytest.approx(reads[room])
 
 
+def test_a_policy_that_is_asked_for_twice_has_one_curve() -> None:
+    assert host_curve(ONE, policy=["lru", "lru"]).equals(host_curve(ONE, policy=["lru"]))
+
+
 def test_a_curve_of_one_memory_has_the_hits_of_a_pool() -> None:
     """And LRU's cliff is where a pass fits: 24 layers of 4 experts."""
     hits, size = (curve_of(ONE_MEMORY, "lru", column) for column in ("hit_ratio", "bytes"))
@@ -195,6 +202,8 @@ def test_a_curve_of_one_memory_has_the_hits_of_a_pool() -> None:
         ({}, "arc", "'arc' has no curve of all sizes; write some of lru"),
         ({"experts": {"capacity": "all"}}, "lru", "want nothing from the host"),
         ({"experts": {"capacity": "25 %", "prefetch": {"kind": "history"}}}, "lru", "write none"),
+        ({"experts": {"capacity": "25 %", "variants": VARIANTS}}, "lru", "is of one format"),
+        ({"offload_layers": 2, "experts": {"capacity": "25 %"}}, "lru", "copied whole from host"),
     ],
 )
 def test_what_has_no_curve_is_said(change: dict[str, Any], policy: str, said: str) -> None:
