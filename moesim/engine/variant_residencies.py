@@ -17,7 +17,8 @@ from moesim.memory.choices.base import Seen
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import LayerCache, all_there
-from moesim.memory.variants import VariantCache, Variants
+from moesim.memory.variant_cache import VariantCache
+from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 

@@ -1,0 +1,190 @@
+"""Which variant of an expert serves an activation (docs/semantics.md, "Variants")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.decisions import ACTIVATIONS, DECIDE, RULES, Demand
+from moesim.memory.misses.load import Load
+from moesim.memory.policy import WANTED, CachePolicy
+from moesim.memory.residency import LayerCache, decide_of
+from moesim.memory.split import OFFERED
+from moesim.memory.variants import Variants
+from moesim.runtime.compiled import inlined, njit, record, types
+
+Ints = NDArray[np.int64]
+
+
+class Serving(NamedTuple):
+    """Which variant serves: ``loaded`` int64[variants + 1], what is loaded where none that serves
+    is resident, by the wanted one (its number of variants: nothing, the expert is skipped); whether
+    a ``worse`` one than wanted serves.
+    """
+
+    loaded: Any
+    worse: Any
+
+
+class Pools(NamedTuple):
+    """The slots of each variant in a pool: ``slots`` int64[variants], which experts are
+    ``resident`` bool[variants, experts], the policy's ``state`` int64[variants, rows, experts], its
+    time ``now`` int64[variants], and ``draws`` float64[variants, activations].
+    """
+
+    slots: Any
+    resident: Any
+    state: Any
+    now: Any
+    draws: Any
+
+
+class Wanted(NamedTuple):
+    """What steps need: ``offsets`` and ``experts`` as of ``ActiveExperts``; aligned with these the
+    ``variant`` that is wanted, and gate ``weights`` int64, or empty where no policy reads them.
+    """
+
+    offsets: Any
+    experts: Any
+    variant: Any
+    weights: Any
+
+
+_FLAT, _INT = types.int64[::1], types.int64
+SERVING = record(Serving, _FLAT, types.boolean)
+POOLS = record(
+    Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
+)
+ASKED = record(Wanted, *[_FLAT] * 4)
+
+
+@inlined
+def _serving(serving: Any, resident: Any, expert: int, wanted: int) -> int:
+    """The variant that serves: the best resident one up to the wanted one, else the best of all if
+    worse ones do, else what is loaded.
+    """
+    variants = len(resident)
+    for variant in range(variants if serving.worse else min(wanted + 1, variants)):
+        if resident[variant, expert]:
+            return variant
+    return int(serving.loaded[wanted])
+
+
+@inlined
+def _renumber(out: Any, low: int, high: int, variant: int, launches: int) -> int:
+    """Activations of ``variant``, whose launches follow so many; returns how many there are
+    then.
+    """
+    last = launches
+    for i in range(low, high):
+        out.form[i] = variant
+        if out.launch[i] >= 0:
+            out.launch[i] += launches
+            last = max(last, out.launch[i] + 1)
+        if out.wait[i] >= 0:
+            out.wait[i] += launches
+    return last
+
+
+@inlined
+def _skip(out: Any, at: int, expert: int, form: int) -> None:
+    """An expert that nothing computes."""
+    out.expert[at], out.hit[at], out.form[at] = expert, False, form
+    out.launch[at], out.wait[at], out.victim[at] = -1, -1, -1
+
+
+@njit(
+    types.void(types.FunctionType(DECIDE), RULES, SERVING, POOLS, ASKED, _INT, ACTIVATIONS),
+    cache=True,
+)
+def serve(
+    decide: Any, rules: Any, serving: Any, pools: Any, wanted: Any, first_step: int, out: Any
+) -> None:
+    """The activations of every step of a pool, from ``first_step`` on: variant by variant, the
+    best first, each decided in its own slots, and last what is skipped.
+
+    Which variant serves is decided at the start of a step, by what is resident then.
+    """
+    variants, count = pools.resident.shape[0], len(wanted.experts)
+    none, prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+    moved, step = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    served, weighs = np.empty(count, np.int64), len(wanted.weights) > 0
+    needed = np.empty(count, np.int64)
+    weights = np.empty(count if weighs else 0, np.int64)
+    for number in range(len(wanted.offsets) - 1):
+        low, high = wanted.offsets[number], wanted.offsets[number + 1]
+        for i in range(low, high):
+            expert = wanted.experts[i]
+            served[i] = _serving(serving, pools.resident, expert, wanted.variant[i])
+        at, launches = low, 0
+        for variant in range(variants):
+            size = 0
+            for i in range(low, high):
+                if served[i] == variant:
+                    pools.state[variant, WANTED, wanted.experts[i]] = wanted.variant[i]
+                    needed[size] = wanted.experts[i]
+                    if weighs:
+                        weights[size] = wanted.weights[i]
+                    size += 1
+            if size == 0:
+                continue
+            step[1], end = size, at + size
+            demand = Demand(
+                step, needed[:size], none, weights[:size], prices, pools.draws[variant], moved
+            )
+            mine = Activations(
+                out.expert[at:end], out.hit[at:end], out.launch[at:end], out.wait[at:end],
+                out.victim[at:end], out.form[at:end],
+            )  # fmt: skip
+            pools.now[variant] = decide(
+                rules, pools.slots[variant], demand, pools.resident[variant],
+                pools.state[variant], first_step + number, pools.now[variant], mine,
+            )  # fmt: skip
+            launches = _renumber(out, at, end, variant, launches)
+            at = end
+        for i in range(low, high):
+            if served[i] == variants:
+                _skip(out, at, wanted.experts[i], variants)
+                at += 1
+
+
+class VariantCache:
+    """The residency of one MoE layer on one GPU, or of a pool of layers, where every expert has
+    ``variants``: ``caches`` of each, which this one takes over.
+    """
+
+    def __init__(
+        self, policy: CachePolicy, variants: Variants, caches: Sequence[LayerCache]
+    ) -> None:
+        choice, count = variants.choice, len(variants.names)
+        self._decide, self.rules = decide_of(type(policy), Load), caches[0].rules
+        self._start_request = policy.start_request
+        self._serving = Serving(np.array(choice.loaded(count), np.int64), choice.worse)
+        self.slots = np.array([cache.slots for cache in caches], np.int64)
+        self.resident = np.stack([cache.resident for cache in caches])
+        self.state = np.stack([cache.state for cache in caches])
+        self.draws = np.zeros((count, 0))
+        self._now, self._step = np.zeros(count, np.int64), 0
+
+    def start_request(self) -> None:
+        """The next forward pass has other requests than the one before."""
+        for state in self.state:
+            self._start_request(state, self._step // self.rules.layers)
+
+    def decide(
+        self, active: ActiveExperts, wanted: Ints, weights: Ints | None = None
+    ) -> Activations:
+        """The activations of the coming steps; the ``wanted`` variant and ``weights`` int64 are
+        aligned with ``active.experts``. ``form`` is the variant that serves.
+        """
+        out = Activations.empty(len(active.experts))
+        pools = Pools(self.slots, self.resident, self.state, self._now, self.draws)
+        none = np.empty(0, np.int64)
+        asked = Wanted(active.offsets, active.experts, wanted, none if weights is None else weights)
+        serve(self._decide, self.rules, self._serving, pools, asked, self._step, out)
+        self._step += len(active.offsets) - 1
+        return out
