@@ -462,12 +462,14 @@ def _width(texts: Sequence[str]) -> int:
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
-    """``points`` with one throughput, of all tokens where none puts any out, and the column
-    ``interval`` where one has an interval of it.
+    """``points`` with the throughput of all tokens where some put none out, alone where all do so,
+    and the column ``interval`` where one has an interval of it.
     """
-    silent = not (numbers(points, OUTPUT) > 0).any() and (numbers(points, PROCESSED) > 0).any()
-    points = points.drop(columns=OUTPUT if silent else PROCESSED, errors="ignore")
-    speed = PROCESSED if silent else OUTPUT
+    decoding = numbers(points, OUTPUT) > 0
+    silent = ~decoding & (numbers(points, PROCESSED) > 0)
+    alone = bool(silent.any() and not decoding.any())
+    without = [OUTPUT] if alone else [] if silent.any() else [PROCESSED]
+    points, speed = points.drop(columns=without, errors="ignore"), PROCESSED if alone else OUTPUT
     names = [f"intervals.{speed}.{side}" for side in ("low", "high")]
     if not set(names) <= set(points.columns) or points[names[0]].isna().all():
         return points

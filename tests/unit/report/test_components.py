@@ -76,3 +76,7 @@ def test_where_nothing_is_put_out_the_speed_is_that_of_prompts() -> None:
     console.print(sweep_table(points, ["workload.batch"], 100))
     rows = [line.split() for line in console.export_text().splitlines()]
     assert ["8", "15.95", "ok"] in rows
+    points["output_throughput"] = [0.0, 2.5]
+    console.print(sweep_table(points, ["workload.batch"], 100))
+    rows = [line.split() for line in console.export_text().splitlines()]
+    assert ["8", "0", "15.95", "ok"] in rows
