@@ -1,0 +1,27 @@
+"""Concepts that may go together, drawn together: both engines against the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .agreement import agree
+from .strategies import Case, copied_layer_cases, prefetching_cases, storage_cases
+
+
+@st.composite
+def joined_cases(draw: st.DrawFn) -> Case:
+    """Copied layers, prefetches or reads from storage, beside drafts, unpacked experts or both."""
+    case = draw(st.one_of(copied_layer_cases(), prefetching_cases(), storage_cases()))
+    drafts, unpacks = draw(st.sampled_from([(1, False), (0, True), (2, True)]))
+    chances = st.lists(st.sampled_from([0.0, 0.25, 0.75, 1.0]), min_size=drafts, max_size=drafts)
+    config = replace(case.config, chances=tuple(draw(chances)), drafts=drafts, unpacks=unpacks)
+    prices = replace(case.prices, unpacking=draw(st.integers(1, 60)) if unpacks else 0)
+    return replace(case, config=config, prices=prices)
+
+
+@given(joined_cases())
+def test_both_engines_and_the_reference_agree(case: Case) -> None:
+    agree(case)
