@@ -13,11 +13,10 @@ PLANNED: dict[tuple[str, ...], str] = {
     ("ttft", "tpot", "itl", "slo", "goodput", "latency", "load"):
     "TTFT and TPOT at a load are not there yet; a result has those of batches that stay full"
     " (mean_ttft_ms, p99_tpot_ms): sweep workload.batching.batch_size",
-    ("cost", "costs", "price_per_hour", "dollars", "usd", "budget_usd"):
-    "costs are not there yet; divide the machine's price an hour by 3600 times a result's"
-    " output_throughput",
-    ("energy", "power", "watts", "tdp", "joules", "carbon"):
-    "energy is not there yet; a result has duration_ms and time_share to multiply with your power",
+    ("costs", "price_per_hour", "dollars", "usd", "budget_usd"):
+    "what tokens cost is asked with cost: {gpu: 2.5 $/h} (docs/energy.md)",
+    ("power", "watts", "tdp", "joules"):
+    "joules are asked with energy: {}, which takes the power of parts (docs/energy.md)",
     ("sglang",): "SGLang is not there yet; for its times software vllm is the nearest, for its"
     " recordings write an npz file (docs/traces.md)",
     ("counts", "expert_counts", "expert_distribution", "counts_only"):

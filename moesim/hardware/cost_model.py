@@ -170,6 +170,10 @@ class CostModel:
         """What ``drafter`` takes before a step, for each of ``requests`` int64[n] at once."""
         return self.price("drafting", drafter, requests)
 
+    def prediction_ns(self, stated_ns: ArrayLike) -> Ints:
+        """What the experiment says that a prediction of experts takes, int[n]."""
+        return self.price("prediction", np.asarray(stated_ns))
+
     def head_ns(self, tokens: ArrayLike) -> Ints:
         """The embedding lookup, final norm and output product of ``tokens``."""
         return self.price("head", tokens)
@@ -217,6 +221,10 @@ class CostModel:
         (``mapped``), rounded up; ``queued``: for how long they keep the drive from others.
         """
         return self.price("storage_read", size, requests, mapped, queued)
+
+    def near_expert_ns(self, layer: LayerSpec, rows: ArrayLike) -> Ints:
+        """A routed expert of ``layer`` with ``rows`` int64[n] on the near-memory device."""
+        return self.price("near_expert", layer, rows)
 
     def all_to_all_ns(self, matrix: ArrayLike) -> Ints:
         """An all-to-all; ``matrix`` int64[n, G, G] bytes from GPU to GPU.

@@ -7,7 +7,7 @@ requests that have come by the time at which it is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ from .reference_batches import (
     add_prompts,
     passes_of,
     requests_of,
+    speculate,
 )
 from .reference_words import DECODE, ENCODE, Config
 from .strategies import Case
@@ -155,6 +156,8 @@ def reference_arriving(case: Case, arrivals: Arrivals) -> Scheduler:
     config, passes = case.config, list[Pass]()
     # the instants of requests beyond those that run are for nobody
     requests = requests_of(case.trace, config.phase)
+    for request in requests:
+        speculate(request, [], replace(config, drafts=0, chances=()))
     waiting = list(zip(requests, arrivals.instants, strict=False))
     slots: list[Request | None] = [None] * config.batch_size
     decoded = [0] * config.batch_size

@@ -458,7 +458,8 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         config = replace(config, slots=1, scope="global")
     elif shape == "room" or config.slots is None:
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
-    policy = draw(st.sampled_from([*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]))
+    prefetch = draw(prefetches(model))
+    policy = draw(st.sampled_from(prefetched_under(config, prefetch)))
     name, values = PARAMETERS.get(policy, ("", []))
     parameters = {name: draw(st.sampled_from(values))} if values else {}
     software = replace(config.software, blocking=False, overlap=True)
@@ -466,7 +467,6 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         software = replace(software, host_per_copy_ns=float(draw(st.integers(500, 3000))))
     if config.miss not in ways(policy, software) or config.miss == "background":
         config = replace(config, miss="load", uploads=None)
-    prefetch = draw(prefetches(model))
     if shape == "crowded" and prefetch.every == 1 and draw(st.booleans()):  # pinned ones have to go
         prefetch = replace(prefetch, kind="history", budget=None)
     if prefetch.when == "before_pass" and draw(st.booleans()):
@@ -487,6 +487,14 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         farther = [guesses(random, trace, model, right) for _ in range(prefetch.layers)]
         trace["predicted_ids"] = [list(of_token) for of_token in zip(*farther, strict=True)]
     return Case(trace, model, runnable(config, trace), prices)
+
+
+def prefetched_under(config: Config, prefetch: Prefetch) -> list[str]:
+    """Policies that go with prefetches; ``least_stale`` ranks a pool by the layer that runs."""
+    known = [*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]
+    if config.scope == "global" and prefetch.when == "before_pass":
+        return [kind for kind in known if kind != "least_stale"]
+    return known
 
 
 def one_after_the_other(

@@ -32,7 +32,7 @@ from moesim.workload.speculation import Tree, speculated
 from .prices import ToyCostModel
 from .reference_placement import physical
 from .reference_words import Config, Layer, Model, Prefetch, Software, Variant
-from .strategies import UPLOADS, Case
+from .strategies import NEAR, UPLOADS, Case
 
 
 def engine_case(case: Case) -> EngineCase:
@@ -71,7 +71,7 @@ def engine_case(case: Case) -> EngineCase:
     miss_choices: dict[str, Any] = {"uploads": config.uploads} if config.miss in UPLOADS else {}
     if config.miss == "split":
         miss_choices = {"rule": config.rule, "alpha": config.alpha}
-    if config.near_memory:
+    if config.near_memory and config.miss in NEAR:
         miss_choices["computed_by"] = "near_memory"
     given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
     slots = [physical(case.model, config) if of is None else of for of in given]

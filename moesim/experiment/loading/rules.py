@@ -19,6 +19,7 @@ from moesim.hardware import load_software
 from moesim.memory.choices.base import ByLimits
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.on_cpu import OnCpu
+from moesim.memory.policies.least_stale import LeastStale
 from moesim.model import load_model
 from moesim.model.chosen import with_experts_in as variant_name
 from moesim.model.slicing import unsliced_experts
@@ -266,6 +267,17 @@ def host_beside_the_device(experiment: Experiment, model: ModelSpec | None) -> C
     what = f"'{kind_of(type(experiment.experts.miss))}' computes experts beside the GPU, and the"
     what += f" software '{experiment.software}' runs nothing beside a kernel; write miss: load"
     return Conflict(("experts.miss", "software"), what)
+
+
+def ranks_before_a_pass(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A pool that is ranked by the layer that runs is not asked before a pass."""
+    del model
+    prefetch, policy = experiment.experts.prefetch, experiment.experts.policy
+    if not (prefetch.before_pass and policy.scope == "global" and isinstance(policy, LeastStale)):
+        return None
+    what = "'least_stale' over all layers ranks by the layer that runs, and none does before a pass"
+    keys = ("experts.prefetch.when", "experts.policy")
+    return Conflict(keys, f"{what}; write scope: layer, or another policy such as lru")
 
 
 def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -631,6 +643,7 @@ RULES: tuple[Rule, ...] = (
     slots_of_one_layer,
     host_beside_the_device,
     prefetch_beside_the_kernels,
+    ranks_before_a_pass,
     order_of_streams,
     background_beside_the_kernels,
     near_memory_of_one_gpu,

@@ -13,7 +13,7 @@ import yaml
 
 from moesim.config.document import Document, Mark
 from moesim.config.errors import InputError, Problem
-from moesim.config.names import known_name, plain_name
+from moesim.config.names import known_name
 from moesim.config.overrides import parse_override
 from moesim.config.paths import look_up
 from moesim.experiment.loading.default_trace import default_trace
@@ -81,8 +81,8 @@ def assembled(question: Question) -> Assembled:
     model = _model(question.model)
     machine, assumed = _machine(question, model)
     program, reason = _software(question, model, machine)
-    has = ENGINES.get(plain_name(program), ANY)
-    engine = None if has is ANY else plain_name(program)
+    engine = known_name(program, ENGINES)
+    has = ANY if engine is None else ENGINES[engine]
     data: dict[str, Any] = {
         "name": _name(question),
         "model": _written(question.model),
@@ -201,7 +201,7 @@ def _host_for(model: ModelSpec) -> str:
 def _software(question: Question, model: ModelSpec, machine: Any) -> tuple[str, str]:
     """The software, or an engine, and why it was taken where none is named."""
     if (asked := question.software) is not None:
-        if plain_name(asked) not in {*ENGINES, *software_names()} and look_up(asked) is None:
+        if known_name(asked, (*ENGINES, *software_names())) is None and look_up(asked) is None:
             what = f"'{asked}' is neither an engine ({', '.join(ENGINES)}; Ollama and LM Studio run"
             what += f" {LLAMA_CPP}) nor a software profile ('moesim list software') nor its path"
             raise InputError([Problem("--software", "", what)])
