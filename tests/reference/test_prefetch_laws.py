@@ -156,7 +156,8 @@ def test_an_oracle_that_recalls_nothing_changes_nothing(case: Case) -> None:
 def test_what_prefetches_did_adds_up(case: Case) -> None:
     counts = play(case).counts
     assert (counts.hits + counts.late + counts.misses == counts.activations).all()
-    assert (counts.prefetches_used <= counts.prefetched).all()
+    if case.config.prefetch.every == 1:  # else each pass of a window uses a copy anew
+        assert (counts.prefetches_used <= counts.prefetched).all()
     assert (counts.prefetches_promoted <= counts.late).all()
     assert (counts.prefetches_promoted <= counts.prefetches_used).all()
     assert (counts.misses_caused <= counts.misses).all()
