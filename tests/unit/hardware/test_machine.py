@@ -124,7 +124,7 @@ def test_wrong_names_and_numbers_each_at_their_place() -> None:
     assert numbers[2].startswith("host.speed: is not a known key; allowed: core_rate, cores")
     several = wrong(gpu="rtx-390", host={"base": HOST, "cores": 0}, link="pcie9")
     assert [what.partition(":")[0] for what in several] == ["gpu", "host.cores", "link"]
-    allowed = "base, gpu, host, link, peers, storage"
+    allowed = "base, gpu, host, link, near_memory, peers, storage"
     assert wrong(gpus="rtx-3090") == [
         f"gpus: is not a known key; allowed: {allowed}; did you mean 'gpu'?"
     ]
