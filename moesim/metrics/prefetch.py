@@ -20,9 +20,8 @@ PREFETCH_KEYS = (
 
 def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     """Of rows ``span``: prefetches that started, were used, were promoted to demand copies or
-    cancelled; the share of the used ones that came late; the bytes of those that nobody used, None
-    for predictions of several passes, each of which uses a copy anew; the misses of experts that
-    prefetches had evicted. Zeros without prefetches.
+    cancelled; the share of the used ones that came late; the bytes of those that nobody used; the
+    misses of experts that prefetches had evicted. Zeros without prefetches.
     """
     used, late = int(counts.prefetches_used[span].sum()), int(counts.late[span].sum())
     wasted = (counts.prefetched - counts.prefetches_used)[span].sum(axis=(0, 2))
@@ -32,9 +31,7 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
         "prefetches_promoted": int(counts.prefetches_promoted[span].sum()),
         "prefetches_cancelled": int(counts.prefetches_cancelled[span].sum()),
         "late_share": late / used if used else None,
-        "prefetch_bytes_wasted": (
-            int((wasted * counts.expert_bytes(case)).sum()) if case.prefetch.every == 1 else None
-        ),
+        "prefetch_bytes_wasted": int((wasted * counts.expert_bytes(case)).sum()),
         "misses_caused_by_prefetch": int(counts.misses_caused[span].sum()),
     }
 
