@@ -117,7 +117,7 @@ def test_the_command(tmp_path, capsys):
         ("--device", "cuda", "no GPU"),
         ("--model", "gpt-oss-20b", "closed loop"),
         ("--model", "mixtral-8x7b", "smaller model"),
-        ("--profile", "h100", "h100-sxm"),
+        ("--profile", "h101", "h100-sxm"),
         ("--out", "FILE", "cannot be made"),
     ],
 )
