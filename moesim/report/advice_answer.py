@@ -25,7 +25,7 @@ from moesim.report.advice import (
     upgrades_table,
 )
 from moesim.report.terminal import number
-from moesim.sweep.advise.abilities import ENGINES
+from moesim.sweep.advise.abilities import ANY, ENGINES
 from moesim.sweep.advise.advice import Advice, Fit, Scored
 from moesim.sweep.advise.choices import ON_HOST
 from moesim.sweep.advise.ranges import CONTEXT
@@ -66,7 +66,18 @@ def fit_line(fit: Fit) -> str:
         ways.append(f"with {room.slots} of {room.local} experts a layer in slots")
     if room.on_host and not ways:
         ways.append(f"with {counted(room.on_host, 'whole layer')} on the CPU")
-    return f"Does not fit: {sizes}. It does {', or '.join(ways)}."
+    needs = "" if ENGINES.get(fit.program, ANY).ways else f" {_without_host(fit)}"
+    return f"Does not fit: {sizes}. It does {', or '.join(ways)}.{needs}"
+
+
+def _without_host(fit: Fit) -> str:
+    """What GPUs an engine needs that has all experts on them."""
+    memory = fit.room.memory
+    assert memory is not None, "a room that was measured"
+    least = memory.needed if fit.least is None else fit.least
+    count = -(-least * memory.gpus // memory.limit)
+    larger = f"{counted(memory.gpus, 'GPU')} with {_gb(least)}{' each' * (memory.gpus > 1)}"
+    return f"With all experts on GPUs it takes {larger}, or {max(count, 2)} of these at least."
 
 
 def _gb(amount: int) -> str:

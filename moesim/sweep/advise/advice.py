@@ -63,7 +63,8 @@ class Gain:
 class Fit:
     """The question, and whether everything fits: known before any run. ``context`` in tokens, None
     where it is the trace's; ``engine``: whose command line the answer is, None where that is the
-    software's own.
+    software's own; ``least``: bytes of the fullest GPU in the layout that needs the fewest there,
+    None where one was tried.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Fit:
     context: int | None
     room: Room
     engine: str | None = None
+    least: int | None = None
 
     @property
     def program(self) -> str:

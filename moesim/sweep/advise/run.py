@@ -135,10 +135,10 @@ def advise(
     where not even one slot a layer fits, or no choice can run.
     """
     check_inputs([experiment])
-    spread, not_spread = laid_out(experiment, of)
+    spread, not_spread, least = laid_out(experiment, of)
     asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
     if fit is not None:
-        fit(_fit(asked, of))
+        fit(_fit(asked, of, least))
     first, spread = spread[0], run_layouts(asked.base, spread, runs)
     if spread[0].settings != first.settings:
         asked = _asked(with_settings(experiment, dict(spread[0].settings)), most, requests, of)
@@ -160,7 +160,7 @@ def advise(
     return Advice(
         name=experiment.name,
         folder=runs.out,
-        fit=_fit(asked, of),
+        fit=_fit(asked, of, least),
         requests=asked.replayed,
         recorded=asked.recorded,
         scored=scored,
@@ -175,20 +175,22 @@ def advise(
     )
 
 
-def _fit(asked: _Asked, of: Asks | None) -> Fit:
+def _fit(asked: _Asked, of: Asks | None, least: int | None) -> Fit:
     base = asked.base
     context, engine = base.workload.context, of.engine if of else None
-    return Fit(base.model, base.hardware, base.software, context, asked.room, engine)
+    return Fit(base.model, base.hardware, base.software, context, asked.room, engine, least)
 
 
-def laid_out(experiment: Experiment, of: Asks | None) -> tuple[tuple[LaidOut, ...], dict[str, str]]:
-    """The layouts of GPUs in which everything fits on them, or else the experiment's own; and why
-    the others are none.
+def laid_out(
+    experiment: Experiment, of: Asks | None
+) -> tuple[tuple[LaidOut, ...], dict[str, str], int | None]:
+    """The layouts of GPUs in which everything fits on them, or else the experiment's own; why the
+    others are none; and the least bytes of a fullest GPU, None where no layout was tried.
     """
     own = (LaidOut("as it stands", ()),)
     if of is None or not of.layouts[1:]:
-        return own, {}
-    fitting, reasons = [], {}
+        return own, {}, None
+    fitting, reasons, needed = [], {}, []
     for layout in of.layouts:
         words, settings = LAYOUTS[layout].format(of.gpus), layout_settings(layout, of.gpus)
         try:
@@ -196,11 +198,12 @@ def laid_out(experiment: Experiment, of: Asks | None) -> tuple[tuple[LaidOut, ..
         except InputError as error:
             reasons[words] = error.problems[0].what
             continue
+        needed.append(int(built.footprint.total.max()))
         if (reason := built.out_of_memory) is None:
             fitting.append(LaidOut(words, settings))
         else:
             reasons[words] = reason
-    return (tuple(fitting), reasons) if fitting else (own, reasons)
+    return tuple(fitting) or own, reasons, min(needed, default=None)
 
 
 def run_layouts(base: Experiment, spread: tuple[LaidOut, ...], runs: Runs) -> tuple[LaidOut, ...]:

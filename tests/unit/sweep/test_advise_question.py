@@ -187,6 +187,20 @@ def test_the_first_line_has_bytes_and_what_fits() -> None:
     assert whole.startswith("Fits: 18.6 GB of weights, 1.61 GB of KV cache; the GPU has 12.3 GB")
 
 
+@pytest.mark.parametrize(
+    ("gpus", "least", "told"),
+    [
+        (1, None, "1 GPU with 20.2 GB, or 2 of these at least."),
+        (2, 18_000_000_000, "2 GPUs with 18 GB each, or 3 of these at least."),
+    ],
+)
+def test_a_server_is_told_the_gpus_that_it_needs(gpus: int, least: int | None, told: str) -> None:
+    memory = Memory(18_550_000_000, 17_553_000_000, 1_610_612_736, 9, 12_300_000_000, 1, gpus)
+    room = Room(71, 128, 48, (22, 48), memory)
+    line = fit_line(Fit("m", "h", "vllm", None, room, "vllm", least))
+    assert line.endswith(f" With all experts on GPUs it takes {told}")
+
+
 def test_layers_on_the_cpu_are_choices_beside_the_slots() -> None:
     whole = [one for one in choices_of(13, on_cpu=(5, 24)) if one.layers]
     assert [one.words for one in whole] == ["5 layers on the CPU", "24 layers on the CPU"]
