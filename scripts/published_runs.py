@@ -1,18 +1,22 @@
 """Predict the published runs anew: the tables and the figure of docs/published_runs.md, and the
 hosts that are fitted to one run each.
 
-``python scripts/published_runs.py``, half a minute; to be run again where a price has changed.
+``python scripts/published_runs.py``, some minutes; to be run again where a price has changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from moesim.calibrate.host.fit import HostFit
 from moesim.calibrate.host.host_file import host_text
 from moesim.calibrate.published.pack import PublishedRun, read_pack
 from moesim.calibrate.published.predict import FittedHosts, blind, fitted_hosts, judged
+from moesim.hardware.host import Host
 from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +42,20 @@ def write_hosts(fits: Mapping[PublishedRun, HostFit]) -> None:
     """A file each, which names its run as the source."""
     for run, fit in fits.items():
         source = f"{run.engine}, {run.model}, {run.gpu} ({run.source})"
-        text = host_text(fit, f"{run.cpu}; fitted to one run", source)
-        (HOSTS / f"{run.host}.yaml").write_text(text, encoding="utf-8")
+        file = HOSTS / f"{run.host}.yaml"
+        text = host_text(with_power_of(fit, file), f"{run.cpu}; fitted to one run", source)
+        file.write_text(text, encoding="utf-8")
+
+
+def with_power_of(fit: HostFit, file: Path) -> HostFit:
+    """``fit`` with the power of its CPU as ``file`` has it: no run's experiment says it."""
+    before = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    power, sources = before.get("power"), fit.profile.sources
+    if power is not None:
+        sources = sources | {"package_power": before["sources"][power["source"]]}
+        power = power | {"source": "package_power"}
+    host = Host.model_validate(fit.profile.host.model_dump(mode="json") | {"power": power})
+    return replace(fit, profile=fit.profile.model_copy(update={"host": host, "sources": sources}))
 
 
 def write_page(tables: Mapping[str, Sequence[str]]) -> None:
