@@ -35,7 +35,11 @@ FORMATS: Mapping[str, WeightFormat] = {
     "fp8": TensorFp8(static_input=False), "fp8_block": BlockFp8((128, 128)), "nvfp4": Nvfp4(),
     "mxfp4": Mxfp4(), "int8": PackedInteger(8, 128),
     **{f"int{bits}": PackedInteger(bits, 128) for bits in (2, 3, 4)},
-    **{f"int4_g{size}": PackedInteger(4, size) for size in (32, 64, 128)},
+    **{
+        f"int{bits}_g{size}": PackedInteger(bits, size)
+        for bits in (2, 3, 4, 8)
+        for size in (32, 64, 128)
+    },
 }  # fmt: skip
 """Formats of one class of tensors, by name."""
 _LAYER = re.compile(r"\.(?:layers|h|block)\.(\d+)\.")

@@ -555,7 +555,13 @@ def _caption(points: pd.DataFrame, *, allow_drops: bool) -> str:
     over = [f"{lost} no choice"] if lost else []
     known = knows_future(points)
     over += ["do not know the future"] * bool(known.any() and not known.all())
-    if not over:
-        return "* the highest throughput of the sweep"
-    text = f"* the highest throughput of the points that {' and '.join(over)}"
+    of = f"points that {' and '.join(over)}" if over else "sweep"
+    text = f"* the highest throughput of the {of}{_lowered(points, allow_drops=allow_drops)}"
     return f"{text}; --allow-drops: of all" if lost else text
+
+
+def _lowered(points: pd.DataFrame, *, allow_drops: bool) -> str:
+    """What the point with the star serves in lower formats."""
+    found, best = losses(points), _best(points, allow_drops=allow_drops)
+    share = float(found[LOWERED].iloc[best]) if LOWERED in found and best >= 0 else 0.0
+    return f", with {_share(share)} % of the gate weight in lower formats" if share else ""

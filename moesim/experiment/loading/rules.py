@@ -21,6 +21,7 @@ from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.on_cpu import OnCpu
 from moesim.memory.policies.least_stale import LeastStale
 from moesim.model import load_model
+from moesim.model.chosen import FORMATS
 from moesim.model.chosen import with_experts_in as variant_name
 from moesim.model.slicing import unsliced_experts
 from moesim.placement.plan import PlanFile, read_plan
@@ -391,7 +392,7 @@ def variants_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conf
         return Conflict(("experts.choose", "experts.variants", "experts.choose.middle"), what)
     for key, wrong in _beside_variants(experiment, model).items():
         if wrong:
-            return Conflict(("experts.variants", key), f"variants go {wrong}")
+            return Conflict(("experts.variants", key), f"variants work {wrong}")
     return None
 
 
@@ -406,10 +407,10 @@ def _beside_variants(experiment: Experiment, model: ModelSpec | None) -> dict[st
     return {
         "experts.capacity": room.capacity.kind == "all"
         and "with room for a part of the experts; write auto, or another capacity than all",
-        "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load yet",
+        "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load alone",
         "experts.prefetch": room.prefetch.fetches and "without prefetch yet; write none",
         "experts.policy": (policy.looks_ahead or policy.shared_buffers() is not None)
-        and f"not with '{kind_of(type(policy))}', which knows of one variant; write lru",
+        and f"with policies that know them, not '{kind_of(type(policy))}'; write lru",
         "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",
         "experts.on_cpu": model is not None
         and any(room.on_cpu.of(model))
@@ -443,6 +444,9 @@ def formats_of_variants(experiment: Experiment, model: ModelSpec | None) -> Conf
         if variant.group is not None and variant.format is None:
             what = "is of a format; write experts.variants." + f"{name}.format"
             return Conflict((f"experts.variants.{name}.group",), what)
+        if variant.group is not None and variant.format_name not in FORMATS:
+            what = "is of the integer formats int2, int3, int4 and int8, with 32, 64 or 128 inputs"
+            return Conflict((f"experts.variants.{name}.group", path), f"{what}; leave it out")
         try:
             load_model(variant_name(experiment.model, variant.format_name), experiment.folders)
         except InputError as error:

@@ -68,7 +68,10 @@ def test_formats_by_class() -> None:
     assert model.layers[0].attention.bytes == matrices * 34 // 32 + 2 * 256
 
 
-@pytest.mark.parametrize(("name", "bits"), [("fp8", 8), ("nvfp4", 4.5), ("int4_g32", 4.5)])
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("fp8", 8), ("nvfp4", 4.5), ("int4_g32", 4.5), ("int3_g64", 3.25), ("int8_g32", 8.5)],
+)
 def test_one_format_for_all_networks(name: str, bits: float) -> None:
     model = load_model(f"qwen3-30b-a3b@{name}")
     assert model.head_bytes == 2 * model.head_parameters

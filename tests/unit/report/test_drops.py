@@ -74,6 +74,12 @@ def test_the_star_goes_to_what_drops_nothing(sweep: Sweep) -> None:
     assert starred(asked) == ["gshard"]
 
 
+def test_beside_the_star_stands_what_it_serves_in_lower_formats(sweep: Sweep) -> None:
+    share = (sweep.table["gating.kind"] == "dynamic").map({True: 0.23, False: 0.0})
+    text = text_of(sweep_table(sweep.table.assign(lowered_share=share), sweep.varying))
+    assert "with 23.0 % of the gate weight in lower formats;" in " ".join(text.split())
+
+
 def test_the_share_stays_in_a_narrow_table(sweep: Sweep) -> None:
     assert "dropped" in text_of(sweep_table(sweep.table, sweep.varying, 40), 40)
 
