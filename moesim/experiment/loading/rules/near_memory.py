@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from moesim.experiment.loading.names import loaded
+from typing import TYPE_CHECKING
+
+from moesim.experiment.loading.rules.asked import hardware_of
+from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.on_cpu import OnCpu
 
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
 
-def beside_near_memory(experiment: Experiment) -> dict[str, str | bool]:
+
+def near_memory_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A near-memory device holds all experts of one GPU that are not there."""
+    del model
+    if not experiment.experts.miss.near_memory:
+        return None
+    keys = ("experts.miss.computed_by", "experts.miss")
+    return first_wrong(keys, "experts are computed near memory", _beside(experiment))
+
+
+def _beside(experiment: Experiment) -> dict[str, str | bool]:
     """By key what is wrong with it, in words."""
     experts, asked = experiment.experts, experiment.parallelism
-    machine, cost = (
-        loaded("hardware", experiment.hardware, experiment.folders),
-        experiment.cost,
-    )
+    machine, cost = hardware_of(experiment), experiment.cost
     return {
         "hardware": machine is not None
         and machine.near_memory is None
@@ -33,3 +45,6 @@ def beside_near_memory(experiment: Experiment) -> dict[str, str | bool]:
         and cost.electricity is not None
         and "without energy, as what such a device draws is not known yet; leave this out",
     }
+
+
+RULES: tuple[Rule, ...] = (near_memory_of_one_gpu,)

@@ -1,0 +1,72 @@
+"""What is copied ahead of need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moesim.config.registry import kind_of
+from moesim.experiment.loading.rules.asked import expert_bytes, prompts_go
+from moesim.experiment.loading.rules.rule import Conflict, Rule
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import load_software
+from moesim.memory.policies.least_stale import LeastStale
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+
+def ranks_before_a_pass(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A pool that is ranked by the layer that runs is not asked before a pass."""
+    del model
+    prefetch, policy = experiment.experts.prefetch, experiment.experts.policy
+    if not (prefetch.before_pass and policy.scope == "global" and isinstance(policy, LeastStale)):
+        return None
+    what = "'least_stale' over all layers ranks by the layer that runs, and none does before a pass"
+    keys = ("experts.prefetch.when", "experts.policy")
+    return Conflict(keys, f"{what}; write scope: layer, or another policy such as lru")
+
+
+def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Prefetches are copied beside kernels, into slots that a policy gives up."""
+    del model
+    prefetch, policy = experiment.experts.prefetch, experiment.experts.policy
+    if not prefetch.fetches:
+        return None
+    name, keys = kind_of(type(prefetch)), ("experts.prefetch",)
+    software = load_software(experiment.software, experiment.folders)
+    beside = software.overlap and not (software.blocking and experiment.execution != "graph")
+    if not (beside or prefetch.before_pass):
+        what = f"'{name}' copies beside kernels, and the software '{experiment.software}' does not"
+        remedy = "write none, when: before_pass, or another software"
+        return Conflict((*keys, "software"), f"{what}; {remedy}")
+    if policy.lists or policy.shared_buffers() is not None:
+        what = f"'{name}' puts experts into slots past '{kind_of(type(policy))}', which keeps lists"
+        what += " of what is in them; write none, or another policy such as lru"
+        return Conflict((*keys, "experts.policy"), what)
+    if policy.restarts:
+        what = f"'{kind_of(type(policy))}' begins anew with requests, which prefetches run ahead of"
+        return Conflict((*keys, "experts.policy"), f"{what}; write none, or another policy")
+    if prompts_go(experiment) != "cache":
+        what = f"'{name}' goes through the caches, and these prompts around them; write none, or"
+        return Conflict((*keys, "workload.prefill.experts"), f"{what} prefill: {{experts: cache}}")
+    return None
+
+
+def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A budget below one expert would prefetch nothing."""
+    prefetch = experiment.experts.prefetch
+    if model is None or not model.moe_layers or not prefetch.fetches or prefetch.budget is None:
+        return None
+    least = min(expert_bytes(model))
+    if prefetch.budget >= least:
+        return None
+    what = f"{prefetch.budget} bytes would prefetch nothing: one expert of {model.name} has {least}"
+    keys = ("experts.prefetch.budget", "experts.prefetch", "model")
+    return Conflict(keys, f"{what} bytes; write '{least} B' or more")
+
+
+RULES: tuple[Rule, ...] = (
+    prefetch_beside_the_kernels,
+    ranks_before_a_pass,
+    budget_for_an_expert,
+)

@@ -1,0 +1,96 @@
+"""Several formats of an expert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moesim.config.errors import InputError
+from moesim.config.registry import kind_of
+from moesim.experiment.loading.rules.asked import experts_of, prompts_go
+from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import load_software
+from moesim.memory.choices.base import ByLimits
+from moesim.memory.choices.gate_cumulative import GateCumulative
+from moesim.model import load_model
+from moesim.model.chosen import FORMATS
+from moesim.model.chosen import with_experts_in as variant_name
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+
+def variants_of_experts(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Variants are decided in slots of their own, variant by variant, with loads alone."""
+    room, choose = experiment.experts, experiment.experts.choose
+    if room.variants is None:
+        if choose is None:
+            return None
+        what = "says which variant is wanted, and there are none; write experts.variants"
+        return Conflict(("experts.choose", "experts.variants"), what)
+    has_middle, rule = room.variants.middle is not None, choose or GateCumulative()
+    if isinstance(rule, ByLimits) and has_middle != (rule.middle is not None):
+        what = "names middle where experts.variants has none, or not where it has one; write both"
+        return Conflict(("experts.choose", "experts.variants", "experts.choose.middle"), what)
+    return first_wrong(("experts.variants",), "variants work", _beside(experiment, model))
+
+
+def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | bool]:
+    """By key what is wrong with it beside variants, in words."""
+    room, parallelism = experiment.experts, experiment.parallelism
+    experts = max(experts_of(model)) if model is not None and model.moe_layers else 0
+    spare = experiment.placement.spare(experts, experiment.folders) if experts else 0
+    return {
+        "experts.capacity": room.capacity.kind == "all"
+        and "with room for a part of the experts; write auto, or another capacity than all",
+        "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load alone",
+        "experts.prefetch": room.prefetch.fetches and "without prefetch yet; write none",
+        "experts.policy": (room.policy.looks_ahead or room.policy.shared_buffers() is not None)
+        and f"with policies that know them, not '{kind_of(type(room.policy))}'; write lru",
+        "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",
+        "experts.on_cpu": model is not None
+        and any(room.on_cpu.of(model))
+        and "without layers on the CPU yet",
+        "experts.host.capacity": room.host.capacity.kind != "all"
+        and "with a host that holds all experts yet; write all",
+        "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
+        "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
+        "software": load_software(experiment.software, experiment.folders).unpacking_bytes > 0
+        and "without software that unpacks experts yet; write another software",
+        "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
+        "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
+        "parallelism.experts": parallelism.experts == "tensor"
+        and "with whole experts yet; write parallelism.experts: expert",
+        "workload.prefill.experts": prompts_go(experiment) != "cache"
+        and "with prompts through the caches; write cache",
+        "placement": spare > 0 and "without replicas yet",
+        "workload.speculative": experiment.workload.speculative is not None
+        and "without drafts yet; leave speculative out",
+    }
+
+
+def formats_of_variants(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Each variant is a format that the model can have."""
+    variants = experiment.experts.variants
+    if model is None or variants is None:
+        return None
+    for name, variant in variants.named:
+        path = f"experts.variants.{name}.format"
+        if variant.group is not None and variant.format is None:
+            what = f"is of a format; write {path}"
+            return Conflict((f"experts.variants.{name}.group",), what)
+        if variant.group is not None and variant.format_name not in FORMATS:
+            what = "is of the integer formats int2, int3, int4 and int8, with 32, 64 or 128 inputs"
+            return Conflict((f"experts.variants.{name}.group", path), f"{what}; leave it out")
+        try:
+            load_model(variant_name(experiment.model, variant.format_name), experiment.folders)
+        except InputError as error:
+            said = "; ".join(problem.what for problem in error.problems)
+            return Conflict((path, "experts.variants", "model"), said)
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    variants_of_experts,
+    formats_of_variants,
+)
