@@ -157,9 +157,11 @@ def _say_to(*, as_json: bool) -> Any:
     """What prints whether it fits as soon as that is known, where JSON is asked for on stderr."""
 
     def say(fit: Fit) -> None:
+        from rich.text import Text
+
         from moesim.report.advice_answer import fit_line
 
-        typer.echo(fit_line(fit), err=as_json)
+        terminal(stderr=as_json).print(Text(fit_line(fit)))
 
     return say
 

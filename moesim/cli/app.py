@@ -61,11 +61,11 @@ AllowDrops = Annotated[
 ]
 
 
-def terminal() -> Console:
+def terminal(*, stderr: bool = False) -> Console:
     """What tables are printed on: brackets and colons in names and paths are no markup."""
     from rich.console import Console
 
-    return Console(markup=False, emoji=False)
+    return Console(markup=False, emoji=False, stderr=stderr)
 
 
 def examples(*commands: str) -> str:

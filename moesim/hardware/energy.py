@@ -30,6 +30,8 @@ PRIORS = {
     "storage_idle": f"prior, from memory: {IDLE_SHARE:.0%} of the drive's power",
     "link": "prior, from memory: 6 pJ a bit",
 }
+RESTING = {"gpu": "gpu_waiting", "cpu": "cpu_idle", "storage": "storage_idle"}
+"""By part that works or rests the key of what it draws while it rests."""
 GIVEN = "given in the experiment"
 SHARED = "its memory is the GPU's, whose board power has it"
 
@@ -91,7 +93,7 @@ class Powers:
         return [*self._told(), *(f"left out: {part} ({why})" for part, why in self.without.items())]
 
     def _told(self) -> Iterator[str]:
-        for part in ("gpu", "cpu", "storage"):
+        for part in RESTING:
             if (both := getattr(self, part)) is not None:
                 busy, idle = both
                 rest = f"{idle.value:.4g} W while it does not ({idle.source})"
@@ -108,13 +110,12 @@ def powers_of(energy: Energy, hardware: HardwareProfile) -> Powers:
     """What ``hardware`` draws by ``energy``, by its own files, and by priors in this order."""
     card, host, drive = hardware.datasheet, hardware.host, hardware.host.storage
     found = _Found(energy, hardware.sources)
-    gpu = found.both("gpu", card.power, "gpu_waiting", card.waiting_power, WAITING_SHARE)
-    cpu = found.both("cpu", host.power, "cpu_idle", host.idle_power, IDLE_SHARE)
+    gpu = found.both("gpu", card.power, card.waiting_power, WAITING_SHARE)
+    cpu = found.both("cpu", host.power, host.idle_power, IDLE_SHARE)
     dram = found.one("dram", host.memory_power, DRAM_WATTS_PER_BYTE)
     storage = found.both(
         "storage",
         drive.power if drive else None,
-        "storage_idle",
         drive.idle_power if drive else None,
         IDLE_SHARE,
     )
@@ -149,13 +150,12 @@ class _Found(NamedTuple):
         self,
         key: str,
         own: Sourced[float] | None,
-        rest: str,
         resting: Sourced[float] | None,
         share: float,
     ) -> tuple[Figure, Figure] | None:
         """The numbers of a part that works and that does not, at least ``share`` of the first."""
         if (busy := self.one(key, own, None)) is None:
             return None
-        idle = self.one(rest, resting, share * busy.value)
+        idle = self.one(RESTING[key], resting, share * busy.value)
         assert idle is not None, "there is a prior"
         return busy, idle

@@ -213,12 +213,20 @@ def test_a_run_that_does_not_fit_has_the_keys() -> None:
     assert found["total_energy_j"] is found["carbon_g"] is found["cost_usd"] is None
 
 
+UNIFIED = {"hardware": "m2-ultra-192gb", "experts": {}}
+
+
 @pytest.mark.parametrize(
     ("energy", "cost", "more", "what"),
     [
         ({"gpu": "350"}, None, {}, "no unit"),
         ({"dram": "26 W/256 GB"}, None, {}, "mean 'W/GB'"),
         ({"embodied": "150 kg"}, None, {}, "energy.life"),
+        ({"life": "4 years"}, None, {}, "write energy.embodied too"),
+        ({"cpu_idle": "20 W"}, None, {"hardware": "rtx-4060-8gb"}, "write energy.cpu too"),
+        ({"storage_idle": "2 W"}, None, {"hardware": "rtx-4060-8gb"}, "write energy.storage too"),
+        ({"dram": "0.1 W/GB"}, None, UNIFIED, "not counted on m2-ultra-192gb"),
+        (None, {"gpu": "1 $/h", "life": "1 year"}, {}, "write cost.card or cost.host"),
         (None, {}, {}, "names no price"),
         (None, {"card": "300 $"}, {}, "cost.life"),
         (None, {"card": "300 $", "gpu": "1 $/h", "life": "1 year"}, {}, "one of gpu and card"),

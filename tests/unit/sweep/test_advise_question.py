@@ -246,6 +246,7 @@ def test_the_best_is_what_the_software_has() -> None:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
 
 
@@ -259,7 +260,9 @@ def test_the_answer_and_the_experiment_that_repeats_it(
     assert main(["advise", "small-moe", *OF_TINY]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("Does not fit: 0.027 GB of weights, 0.00105 GB of KV cache")
-    assert told[1].startswith("Speed: ")
+    speed = next(place for place, line in enumerate(told) if line.startswith("Speed: "))
+    assert speed > 1
+    assert all(len(line) <= 80 for line in told[:speed])
     heads = [line.partition(":")[0] for line in told]
     order = ["Speed", "Range", "Placement", "Limited by", "assumed", "replayed", "engine", "again"]
     assert [heads.index(head) for head in order] == sorted(heads.index(head) for head in order)

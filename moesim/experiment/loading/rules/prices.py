@@ -6,32 +6,63 @@ from typing import TYPE_CHECKING
 
 from moesim.config.errors import InputError
 from moesim.experiment.loading.quality import read_quality
+from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.energy import RESTING, powers_of
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
 
 
+def emissions_of_a_life(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What was emitted to make the machine is spread over its life."""
+    del model
+    energy = experiment.energy
+    if energy is None or (energy.embodied is None) == (not energy.life):
+        return None
+    if energy.embodied is None:
+        what = "is what the CO2 of making the machine is spread over; write energy.embodied too, as"
+        return Conflict(("energy.life",), f"{what} in '150 kg', or leave this out")
+    what = "is spread over the hours in use; write energy.life too, as in '4 years'"
+    return Conflict(("energy.embodied",), what)
+
+
+def power_of_what_is_counted(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What a part draws while it rests counts only beside what it draws while it works."""
+    del model
+    energy, hardware = experiment.energy, hardware_of(experiment)
+    if energy is None or hardware is None:
+        return None
+    powers = powers_of(energy, hardware)
+    for part, key in RESTING.items():
+        if getattr(energy, key) is not None and getattr(powers, part) is None:
+            what = f"counts beside energy.{part}, which is not known of {hardware.name}"
+            return Conflict((f"energy.{key}", "hardware"), f"{what}; write energy.{part} too")
+    for part in ("dram", "link"):
+        if getattr(energy, part) is not None and getattr(powers, part) is None:
+            what = f"is not counted on {hardware.name}: {powers.without[part]}; leave it out"
+            return Conflict((f"energy.{part}", "hardware"), what)
+    return None
+
+
 def prices_that_say_something(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A list has a price, one of each thing, and what is bought has a life."""
     del model
-    energy, cost = experiment.energy, experiment.cost
-    if energy is not None and energy.embodied is not None and not energy.life:
-        what = "is spread over the hours in use; write energy.life too, as in '4 years'"
-        return Conflict(("energy.embodied",), what)
-    if cost is None:
+    if (cost := experiment.cost) is None:
         return None
-    if (cost.card is not None or cost.host is not None) and not cost.life:
-        what = (
-            "what is bought is spread over the hours in use; write cost.life too, as in '3 years'"
-        )
-        return Conflict(("cost.card", "cost.host"), what)
+    bought = cost.card is not None or cost.host is not None
+    if bought and not cost.life:
+        what = "what is bought is spread over the hours in use; write cost.life too"
+        return Conflict(("cost.card", "cost.host"), f"{what}, as in '3 years'")
     if cost.gpu is not None and cost.card is not None:
         what = "a GPU is rented or bought; write one of gpu and card"
         return Conflict(("cost.card", "cost.gpu"), what)
     if (cost.gpu, cost.card, cost.host, cost.electricity) == (None,) * 4:
         return Conflict(("cost",), "names no price; write one, as in {gpu: 2.5 $/h}")
+    if cost.life and not bought:
+        what = "is what a price is spread over, and nothing is bought; write cost.card or cost.host"
+        return Conflict(("cost.life",), f"{what} too, or leave this out")
     return None
 
 
@@ -57,6 +88,8 @@ def quality_is_a_table(experiment: Experiment, model: ModelSpec | None) -> Confl
 
 RULES: tuple[Rule, ...] = (
     quality_is_a_table,
+    emissions_of_a_life,
+    power_of_what_is_counted,
     prices_that_say_something,
     energy_of_whole_layers,
 )
