@@ -53,6 +53,7 @@ class Pricing:
         self.last = min(end_of_block(first), case.schedule.passes)
         schedule = case.schedule.between(first, self.last)
         self.encode = schedule.phase == Phase.ENCODE
+        self.logits = schedule.logits(case.gpus)
         windows = {layer.attention.window for layer in case.model.layers} | {None}
         self.sums = {
             window: AttentionSums.of(schedule, case.trace, case.gpus, window) for window in windows
@@ -137,6 +138,7 @@ class Pricing:
         case, tokens = self.case, self.sums[None].tokens[span]
         group = self.shared_sums[layer.attention.window]
         gated = group.tokens[span] if case.gathers else tokens
+        logits = tokens if self.logits is None else self.logits[span]
         sources: tuple[Ints, ...] = ()
         if self.sources is not None:
             of = self.sources
@@ -147,10 +149,11 @@ class Pricing:
             experts=self.experts,
             tokens=gated.ravel(),
             most_tokens=np.repeat(case.of_senders(tokens).max(axis=1), case.gpus),
-            output_tokens=np.where(self.encode[span, None], 0, tokens).ravel(),
+            output_tokens=np.where(self.encode[span, None], 0, logits).ravel(),
             group_tokens=group.tokens[span].ravel(),
             context_tokens=group.context_tokens[span].ravel(),
             kv_tokens=group.kv_tokens[span].ravel(),
+            decoding=tuple(one[span].ravel() for one in group.decoding),
             sources=tuple(one[span].ravel() for one in sources),
             drafting=None if self.drafting is None else self.drafting[span].ravel(),
             rows=None if rows is None else rows.ravel(),

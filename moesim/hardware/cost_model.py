@@ -81,15 +81,21 @@ class CostModel:
         return np.asarray(self.operations[kind].provenance(price, *shape), np.float64)
 
     def attention_ns(
-        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+        self,
+        layer: LayerSpec,
+        tokens: ArrayLike,
+        context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+        *decoding: ArrayLike,
     ) -> Ints:
         """A layer's attention block: norms, projections, scores; of cross attention the queries and
         the output.
 
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
-        to; ``kv_tokens`` cached tokens, each read once.
+        to; ``kv_tokens`` cached tokens, each read once. ``decoding``: the part of these three whose
+        scores are a kernel of their own, as tokens decode beside prompts.
         """
-        return self.price("attention", layer, tokens, context_tokens, kv_tokens)
+        return self.price("attention", layer, tokens, context_tokens, kv_tokens, *decoding)
 
     def cross_attention_ns(
         self,

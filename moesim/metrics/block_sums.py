@@ -37,7 +37,9 @@ def cuts_of(case: Case, warm_up: float) -> Ints | None:
     need counts and charges only of what is between two of them; None where they are not known
     beforehand, or each pass is asked about.
     """
-    if case.scheduler or case.variants or case.schedule.kept is not None:
+    if case.scheduler or case.variants:
+        return None
+    if case.schedule.kept is not None or case.schedule.served is not None:
         return None
     schedule = case.schedule
     first, last, _ = prompt_passes(case)
@@ -83,7 +85,7 @@ def block_sums(case: Case, outcome: Outcome, starts: Ints) -> pd.DataFrame:
         "steps": np.ones_like(sizes),
         "duration_ns": np.diff(ends, prepend=0),
         "tokens": sizes,
-        "decode_tokens": np.where(schedule.phase == Phase.DECODE, sizes, 0),
+        "decode_tokens": schedule.answer_tokens(),
     }
     counted = {
         "activations": counts.activations,

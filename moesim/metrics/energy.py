@@ -16,7 +16,6 @@ from moesim.engine.outcome import Outcome
 from moesim.hardware.energy import Energy, Powers, powers_of
 from moesim.hardware.price_list import PriceList
 from moesim.hardware.profile import HardwareProfile
-from moesim.trace.routing import Phase
 
 SECOND, HOUR, JOULES_PER_KWH = 1e9, 3600.0, 3.6e6
 MILLION = 1_000_000
@@ -51,15 +50,13 @@ class Span:
         stages = max(len(case.stages), 1)
         own = (case.gpus * outcome.duration_ns - begun) / SECOND
         charged = outcome.charges[first:].sum(axis=(0, 1)) / SECOND
-        sizes = case.schedule.output_tokens()[first:]
-        decode = case.schedule.phase[first:] == Phase.DECODE
         return cls(
             first,
             seconds,
             own + (stages - 1) * seconds,
             dict(zip(outcome.categories, charged.tolist(), strict=True)),
-            int(sizes[decode].sum()),
-            int(sizes.sum()),
+            int(case.schedule.answer_tokens()[first:].sum()),
+            int(case.schedule.output_tokens()[first:].sum()),
         )
 
 

@@ -23,6 +23,7 @@ from moesim.metrics.storage import storage_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
 from moesim.trace.routing import Phase
 from moesim.workload.lives import lives_of
+from moesim.workload.served import PassPhase
 
 Floats = NDArray[np.float64]
 MS = 1_000_000
@@ -42,7 +43,7 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
     first, last = (np.where(answered, *both) for both in zip(decode[:2], lives[:2], strict=True))
     end = outcome.ends.max(axis=1)
     found = {
-        "request_id": np.where(ran, case.trace.request_id[lives.row], 0).astype(np.int64),
+        "request_id": names_of(case, lives.row),
         "tokens": decode.tokens,
         "first_ns": np.where(ran, end[np.minimum(first, len(end) - 1)], NEVER_NS),
         "last_ns": np.where(ran, end[last], 0),
@@ -53,6 +54,15 @@ def per_request(case: Case, outcome: Outcome) -> dict[str, Ints]:
         at_once = kept & (end[step] == found["first_ns"][schedule.request])
         found["first_tokens"] = np.bincount(schedule.request[at_once], minlength=len(ran))
     return found
+
+
+def names_of(case: Case, row: Ints) -> Ints:
+    """By request, the trace's name of the one that has a ``row`` of it, 0 where that is -1; the
+    number of one that a scheduler serves, with whatever rows.
+    """
+    if case.schedule.served is not None:
+        return np.arange(len(row))
+    return np.where(row >= 0, case.trace.request_id[row], 0).astype(np.int64)
 
 
 def tpot_ms(requests: dict[str, Ints]) -> Floats:
@@ -68,7 +78,7 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     schedule, counts = case.schedule, outcome.counts
     span = slice(outcome.row(first), None)
     sizes, phase = schedule.output_tokens()[first:], schedule.phase[first:]
-    decode = phase == Phase.DECODE
+    decoded = int(schedule.answer_tokens()[first:].sum())
     of_layers = int(layer_bytes_to_gpus(case)[first:].sum())
     begin = int(outcome.ends[first - 1].max()) if first else 0
     duration = outcome.duration_ns - begin
@@ -81,13 +91,13 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
     late = int(counts.late[span].sum())
     kept, rows = int(counts.kept_rows[span].sum()), int(counts.rows[span].sum())
     dropped = int(counts.dropped_choices[span].sum())
-    layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in Phase]
+    layers = [sum(x.moe is not None for x in case.layers_of(p)) for p in PassPhase]
     return {
         "tokens": int(sizes.sum()),
         "steps": len(sizes),
         "layer_steps": int(np.bincount(phase, minlength=len(layers)) @ layers),
         "duration_ms": duration / MS,
-        "output_throughput": _ratio(int(sizes[decode].sum()) * SECOND, duration),
+        "output_throughput": _ratio(decoded * SECOND, duration),
         "total_token_throughput": _ratio(int(sizes.sum()) * SECOND, duration),
         "hits": hits,
         "late": late,

@@ -13,14 +13,13 @@ from moesim.memory.footprint import Footprint
 from moesim.metrics.fates import fate_columns
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
-from moesim.trace.routing import Phase
+from moesim.workload.served import PassPhase
 
 
 def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     """A row a forward pass; times in ns, summed over GPUs where they are charges."""
     schedule, counts = case.schedule, outcome.counts
     sizes = schedule.output_tokens()
-    decode = schedule.phase == Phase.DECODE
     width = int(schedule.request.max()) + 1
     pairs = np.unique(schedule.pass_of_token() * width + schedule.request)
     live = np.bincount(pairs // width, minlength=schedule.passes)
@@ -32,11 +31,11 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),
-            "phase": [Phase(phase).name.lower() for phase in schedule.phase],
+            "phase": [PassPhase(phase).name.lower() for phase in schedule.phase],
             "start_ns": outcome.starts.min(axis=1),
             "end_ns": outcome.ends.max(axis=1),
             "tokens": sizes,
-            "decode_tokens": np.where(decode, sizes, 0),
+            "decode_tokens": schedule.decode_tokens(),
             "live_requests": live,
             "activations": activations,
             "hits": hits,

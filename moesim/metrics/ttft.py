@@ -16,15 +16,20 @@ MS = 1_000_000
 
 def prompt_passes(case: Case) -> tuple[Ints, Ints, Ints]:
     """By request, in file order: the passes with its first and its last prompt token, -1 where it
-    has no prompt or the run ends before it does, and its GPU.
+    has no prompt or the run ends before it does, and its GPU. Of requests that a scheduler serves
+    the second pass is the one that gives the first token.
     """
     schedule, trace = case.schedule, case.trace
+    gpu = np.zeros(int(schedule.request.max()) + 1, np.int64)
+    gpu[schedule.request] = schedule.gpu
+    if schedule.served is not None:
+        begins, given = lives_of(schedule).first, lives_of(schedule, Phase.DECODE)
+        there = given.last >= 0
+        return np.where(there, begins, -1), np.where(there, given.first, -1), gpu
     prompts = lives_of(schedule, Phase.PREFILL)
     after = np.minimum(prompts.row + 1, trace.tokens - 1)
     goes_on = (trace.request_id[after] == trace.request_id[prompts.row]) & (after > prompts.row)
     ended = (prompts.row >= 0) & ~(goes_on & (trace.phase[after] == Phase.PREFILL))
-    gpu = np.zeros_like(prompts.first)
-    gpu[schedule.request] = schedule.gpu
     first, last = (np.where(ended, passes, -1) for passes in prompts[:2])
     return first, last, gpu
 

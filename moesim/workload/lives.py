@@ -26,7 +26,7 @@ class Lives(NamedTuple):
 
 
 def lives_of(schedule: Schedule, phase: Phase | None = None) -> Lives:
-    """The lives of all requests of ``schedule``, or what of them is of ``phase``."""
+    """The lives of all requests of ``schedule``, or what of them is of ``phase`` (``in_phase``)."""
     count, passes = int(schedule.request.max()) + 1, schedule.passes
     fills = (passes, -1, 0, -1)
     lives = Lives(*(np.full(count, fill, np.int64) for fill in fills))
@@ -35,7 +35,7 @@ def lives_of(schedule: Schedule, phase: Phase | None = None) -> Lives:
         step = np.repeat(block, schedule.offsets[block + 1] - schedule.offsets[block])
         tokens = np.arange(len(step)) + schedule.offsets[begin]
         if phase is not None:
-            here = schedule.phase[step] == phase
+            here = schedule.in_phase(phase, tokens, step)
             step, tokens = step[here], tokens[here]
         request = schedule.request[tokens]
         np.minimum.at(lives.first, request, step)

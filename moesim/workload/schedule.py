@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.requests import Requests
+from moesim.workload.served import PassPhase, Served, phases_of_passes
 
 Ints = NDArray[np.int64]
 BEFORE = -2
@@ -36,6 +37,9 @@ class Schedule:
     the token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes +
     1]. ``not_before_ns`` int64[passes]: no GPU starts a pass earlier; None: whenever it is free.
     ``kept`` bool[n]: False for drafts that are verified and rejected; None: all are kept.
+    ``served``: where tokens stand in their requests, which of them decode and which have logits;
+    None: position and phase are the trace's, and all tokens have logits, but an encoder's. A
+    scheduler that says it yields ``Schedule.serving(...)``, and says it of all its passes.
     """
 
     offsets: Ints
@@ -45,6 +49,7 @@ class Schedule:
     phase: NDArray[np.uint8]
     not_before_ns: Ints | None = None
     kept: NDArray[np.bool_] | None = None
+    served: Served | None = None
     grows: ClassVar[bool] = False
     """Whether more passes may come to be known."""
 
@@ -89,12 +94,72 @@ class Schedule:
             kept=None if requests.kept is None else requests.kept[order],
         )
 
+    @classmethod
+    def serving(
+        cls,
+        offsets: Ints,
+        tokens: tuple[Ints, Ints, Ints],
+        served: Served,
+        not_before_ns: Ints | None = None,
+    ) -> Schedule:
+        """Passes of requests that a scheduler serves; ``tokens``: ``rows``, ``gpu`` and ``request``
+        int64[n] each, those of a request in a pass together, in order of position, all decoding or
+        none. Requests are numbered from 0 on, whatever rows of the trace they have. Whether a pass
+        is mixed follows from ``served``.
+        """
+        phase = phases_of_passes(served.decodes, offsets)
+        return cls(offsets, *tokens, phase, not_before_ns, None, served)
+
     def output_tokens(self) -> Ints:
         """Tokens int64[passes] that are not rejected drafts, prompts' among them."""
         if self.kept is None:
             return np.diff(self.offsets)
-        kept = np.concatenate(([0], np.cumsum(self.kept)))
-        return np.diff(kept[self.offsets])
+        return self._among(self.kept)
+
+    def decode_tokens(self) -> Ints:
+        """Tokens int64[passes] that are decoded, without rejected drafts."""
+        if self.served is not None:
+            return self._among(self.served.decodes)
+        return np.where(self.phase == Phase.DECODE, self.output_tokens(), 0)
+
+    def answer_tokens(self) -> Ints:
+        """Tokens int64[passes] of answers that passes give: a request's first comes with its prompt
+        where a scheduler says which tokens have logits, else those that are decoded count.
+        """
+        return self.decode_tokens() if self.served is None else self._among(self.served.outputs)
+
+    def _among(self, tokens: NDArray[np.bool_]) -> Ints:
+        """By pass, how many are True."""
+        return np.diff(np.concatenate(([0], np.cumsum(tokens)))[self.offsets])
+
+    def in_phase(self, phase: Phase, tokens: Ints, passes: Ints) -> NDArray[np.bool_]:
+        """Whether ``tokens`` int64[n], of ``passes``, are of ``phase``; those that a scheduler
+        serves decode where they give a token.
+        """
+        if self.served is None:
+            return np.asarray(self.phase[passes] == phase)
+        if phase == Phase.DECODE:
+            return self.served.outputs[tokens]
+        return np.asarray(self.served.phases()[tokens] == phase)
+
+    def positions(self, trace: RoutingTrace) -> Ints:
+        """Of each token int64[n] in its request."""
+        if self.served is not None:
+            return self.served.position
+        return trace.position[self.rows].astype(np.int64)
+
+    def token_phases(self) -> NDArray[np.uint8]:
+        """Of each token uint8[n]."""
+        if self.served is not None:
+            return self.served.phases()
+        return self.phase[self.pass_of_token()]
+
+    def logits(self, gpus: int) -> Ints | None:
+        """Tokens with logits int64[passes, gpus], where a scheduler says it."""
+        if self.served is None:
+            return None
+        place = (self.pass_of_token() * gpus + self.gpu)[self.served.outputs]
+        return np.bincount(place, minlength=self.passes * gpus).reshape(self.passes, gpus)
 
     def first(self, passes: int) -> Schedule:
         """The schedule's first ``passes`` forward passes."""
@@ -112,6 +177,7 @@ class Schedule:
             self.phase[first:last],
             None if self.not_before_ns is None else self.not_before_ns[first:last],
             None if self.kept is None else self.kept[tokens],
+            None if self.served is None else self.served.at(tokens),
         )
 
     def more(self) -> bool:
@@ -131,12 +197,17 @@ class Schedule:
 
 @dataclass(frozen=True, eq=False)
 class AttentionSums:
-    """What attention is priced on: int64[passes, gpus] each, for one sliding window."""
+    """What attention is priced on: int64[passes, gpus] each, for one sliding window.
+
+    ``decoding``: the part of ``tokens``, ``context_tokens`` and ``kv_tokens`` that tokens have
+    which decode in mixed passes, 0 in others; empty where no pass is mixed.
+    """
 
     tokens: Ints
     context_tokens: Ints
     kv_tokens: Ints
     cached_tokens: Ints
+    decoding: tuple[Ints, ...] = ()
 
     @classmethod
     def of(
@@ -152,9 +223,9 @@ class AttentionSums:
         place = token_pass * gpus + schedule.gpu
         last = last_of_requests(token_pass, schedule.request)
         length = np.diff(np.flatnonzero(np.concatenate(([True], last))))
-        phase = schedule.phase[token_pass]
+        phase = schedule.token_phases()
         encode, decode = phase == Phase.ENCODE, phase == Phase.DECODE
-        reach = trace.position[schedule.rows].astype(np.int64) + 1
+        reach = schedule.positions(trace) + 1
         seen = reach if window is None else np.minimum(reach, window)
         context = np.where(encode, np.repeat(length, length), seen)
         spans = np.repeat(length, length)
@@ -169,7 +240,13 @@ class AttentionSums:
         cached = held_by_requests(
             schedule, gpus, np.flatnonzero(last), np.where(encode, 0, seen)[last]
         )
-        return cls(total(np.ones_like(reach)), total(context), total(read), cached)
+        sums, mixed = (np.ones_like(reach), context, read), schedule.phase == PassPhase.MIXED
+        decoding: tuple[Ints, ...] = ()
+        if mixed.any():
+            apart = decode & mixed[token_pass]
+            decoding = tuple(total(np.where(apart, one, 0)) for one in sums)
+        tokens, context_tokens, kv_tokens = map(total, sums)
+        return cls(tokens, context_tokens, kv_tokens, cached, decoding)
 
     def of_groups(self, size: int) -> AttentionSums:
         """Every GPU with the sums of its group: ``size`` neighbours."""
@@ -181,7 +258,9 @@ class AttentionSums:
             return np.repeat(sums, size, axis=1)
 
         parts = (self.tokens, self.context_tokens, self.kv_tokens, self.cached_tokens)
-        return AttentionSums(*map(total, parts))
+        tokens, context_tokens, kv_tokens, cached = map(total, parts)
+        decoding = tuple(map(total, self.decoding))
+        return AttentionSums(tokens, context_tokens, kv_tokens, cached, decoding)
 
 
 def _rank(group: Ints, slot: Ints) -> Ints:

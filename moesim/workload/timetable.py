@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from moesim.config.errors import InputError
 from moesim.workload.growing import Growing
 from moesim.workload.schedule import Ints, Schedule
+from moesim.workload.served import Served
 
 Passes = Generator[Schedule, Ints, None]
 """Yields the next forward passes, a short schedule of at least one; is sent when each GPU has ended
@@ -47,6 +48,7 @@ class Timetable(Schedule):
         self._source, self._ended = scheduler(), ended
         self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
+        self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
         self._offsets.extend(np.zeros(1, np.int64))
         try:
             self._add(next(self._source))
@@ -77,6 +79,11 @@ class Timetable(Schedule):
     def not_before_ns(self) -> Ints:  # noqa: D102
         return self._not_before.values
 
+    @property
+    def served(self) -> Served | None:  # noqa: D102
+        values = Served(*(one.values for one in self._served))
+        return values if len(values.position) else None
+
     def more(self) -> bool:
         """Ask the scheduler what comes next, now that all has ended; whether anything does."""
         try:
@@ -88,6 +95,10 @@ class Timetable(Schedule):
     def _add(self, one: Schedule) -> None:
         if not one.passes:
             raise InputError(EMPTY)
+        if self.passes and (one.served is None) != (self.served is None):
+            raise InputError(UNSAID)
+        for values, more in zip(self._served, one.served or (), strict=False):
+            values.extend(more)
         self._offsets.extend(one.offsets[1:] + len(self.rows))
         self._rows.extend(one.rows)
         self._gpu.extend(one.gpu)
@@ -99,4 +110,8 @@ class Timetable(Schedule):
 EMPTY = (
     "workload.batching: the scheduler yields a schedule without a forward pass; each that it yields"
     " has at least one, and it returns when the run is over"
+)
+UNSAID = (
+    "workload.batching: the scheduler says of some of its passes where tokens stand (served), and"
+    " not of others; it says it of all or of none"
 )

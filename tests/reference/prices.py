@@ -38,11 +38,14 @@ class ToyPrices:
     read_bytes_a_ns: int = 2
     unpacking: int = 0
 
-    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
+    def attention_ns(
+        self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
+    ) -> int:
         if tokens == 0:
             return 0
         fixed: int = self.base + layer.kind + self.token * tokens
-        return fixed + self.context * (2 * context_tokens + kv_tokens)
+        alone = sum(place * number for place, number in enumerate(decoding, 3))
+        return fixed + self.context * (2 * context_tokens + kv_tokens) + alone
 
     def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
         if context == 0:
@@ -169,11 +172,9 @@ class ToyCostModel:
     def price(self, kind: str, *shape: Any) -> Ints:
         return np.asarray(getattr(self, f"{kind}_ns")(*shape))
 
-    def attention_ns(self, layer: Any, tokens: Any, context_tokens: Any, kv_tokens: Any) -> Ints:
+    def attention_ns(self, layer: Any, *sums: Any) -> Ints:
         price = self.prices.attention_ns
-        return self._each(
-            lambda *n: price(self._kind(layer), *n), tokens, context_tokens, kv_tokens
-        )
+        return self._each(lambda *n: price(self._kind(layer), *n), *sums)
 
     def cross_attention_ns(self, layer: Any, context: Any, kv: Any, projected: Any) -> Ints:
         price = self.prices.cross_attention_ns
@@ -264,8 +265,10 @@ class ScalarPrices:
         (price,) = getattr(self.costs, name)(self.layers[layer.index], *columns)
         return int(price)
 
-    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
-        return self._layered("attention_ns", layer, tokens, context_tokens, kv_tokens)
+    def attention_ns(
+        self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
+    ) -> int:
+        return self._layered("attention_ns", layer, tokens, context_tokens, kv_tokens, *decoding)
 
     def cross_attention_ns(self, layer: Any, context: int, kv: int, projected: int) -> int:
         return self._layered("cross_attention_ns", layer, context, kv, projected)

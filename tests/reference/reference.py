@@ -319,7 +319,7 @@ def step_row(
         "start_ns": time[0],
         "end_ns": time[1],
         "tokens": tokens,
-        "decode_tokens": tokens if one.phase == DECODE else 0,
+        "decode_tokens": sum(part.kept for part in one.parts if one.decoding(part)),
         "live_requests": len(one.parts),
         "activations": len(activations),
         "hits": sum(activation.hit for activation in activations),
@@ -369,10 +369,12 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
             number = part.request.request_id
             ends.setdefault(number, [])
             tokens[number] = tokens.get(number, 0) + part.kept
-            if one.phase == DECODE:
+            given = part.kept if part.first is None else int(part.answers)
+            if given and (part.answers or one.phase == DECODE):
                 ends[number].append(step["end_ns"])
-                kept.setdefault(number, []).append(part.kept)
-    for number in dict.fromkeys(trace["request_id"]):
+                kept.setdefault(number, []).append(given)
+    verdict.answer_tokens = sum(sum(of) for of in kept.values())
+    for number in sorted({*trace["request_id"], *ends}):
         if number in ends:
             decoded, own = ends[number], kept.get(number, [])
             later = sum(own[1:])
@@ -392,13 +394,13 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
 
 def first_token(verdict: Verdict, passes: list[Pass], request: int) -> list[int] | None:
     """From its first prompt token's pass to its last one's: time on its GPU, then by category."""
-    mine = [
-        (one.step, part.gpu)
-        for one in passes
-        if one.phase == PREFILL
-        for part in one.parts
-        if part.request.request_id == request
+    theirs = [
+        (one, part) for one in passes for part in one.parts if part.request.request_id == request
     ]
+    mine = [(one.step, part.gpu) for one, part in theirs if one.phase == PREFILL]
+    if theirs[0][1].first is not None:  # served: until its first token is there
+        until = [place for place, (_, part) in enumerate(theirs) if part.answers]
+        mine = [(one.step, part.gpu) for one, part in theirs[: until[0] + 1 if until else 0]]
     if not mine:
         return None
     (first, gpu), (last, _) = mine[0], mine[-1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .reference_words import DECODE, ENCODE, PREFILL, Config, Trace
+from .reference_words import DECODE, ENCODE, MIXED, PREFILL, Config, Trace
 
 
 @dataclass
@@ -37,6 +37,10 @@ class Part:
     gpu: int
     rows: list[int]
     rejected: int = 0  # the last so many rows are drafts that are rejected
+    # of requests that are served; else the trace's positions, and all that the phase says
+    first: int | None = None  # tokens that are cached before these
+    decodes: bool = False  # a token of the answer, not of a prompt
+    answers: bool = False  # the last token gives the next one of the answer
 
     @property
     def kept(self) -> int:
@@ -49,6 +53,15 @@ class Pass:
     phase: int
     parts: list[Part]
     not_before: int = 0  # no GPU starts it earlier
+
+    def decoding(self, part: Part) -> bool:
+        """Whether what ``part`` brings is decoded."""
+        return self.phase == DECODE or (self.phase == MIXED and part.decodes)
+
+    def logits(self, g: int) -> int:
+        """Tokens of a GPU for which there are logits."""
+        mine = [part for part in self.parts if part.gpu == g]
+        return sum(len(part.rows) if part.first is None else part.answers for part in mine)
 
 
 Scheduler = Generator[list[Pass], list[int], None]  # is sent when each GPU has ended them

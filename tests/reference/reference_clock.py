@@ -19,6 +19,7 @@ from .reference_words import (
     DECODE,
     ENCODE,
     LAYER_COPIES,
+    MIXED,
     PREDICTION,
     PREFILL,
     STORAGE,
@@ -202,7 +203,8 @@ class Clock:
                 )
         for g, gpu in enumerate(self.gpus):
             if one.phase != ENCODE:  # no head in an encode pass
-                gpu.t += self.prices.head_ns(tokens[g]) if tokens[g] else 0
+                logits = one.logits(g)
+                gpu.t += self.prices.head_ns(logits) if logits else 0
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
             # the segment takes the longer of the launches and the GPU's work.
@@ -227,7 +229,9 @@ class Clock:
 
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
-            context, cached = self.attention_sums(one, g, layer.window)
+            sums = self.attention_sums(one, g, layer.window)
+            if one.phase == MIXED:  # scores of what is decoded are a kernel of their own
+                sums += self.decoding_sums(one, g, layer.window)
             together = self.of_node(tokens, g)
             if together:
                 if layer.index < self.config.copied_layers:
@@ -235,7 +239,7 @@ class Clock:
                     pinned = self.config.software.pinned or self.config.reads_layers
                     gpu.t += self.prices.copy_ns(size, "h2d", pinned, 1)
                     gpu.charge(LAYER_COPIES, gpu.t)
-                gpu.t += self.prices.attention_ns(layer, together, context, cached)
+                gpu.t += self.prices.attention_ns(layer, together, *sums)
                 gpu.t += self.source_ns(layer, one, g)
                 gpu.t += self.reduced_ns(together)
                 if not layer.moe:
@@ -258,7 +262,13 @@ class Clock:
         size = tokens * self.model.hidden * self.model.activation_bytes
         return self.prices.all_reduce_ns(self.config.group, size)
 
-    def attention_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, int]:
+    def decoding_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
+        """Tokens that are decoded, the keys that they attend to and cached tokens they read."""
+        decoded = [part for part in one.parts if one.decoding(part)]
+        tokens = sum(len(part.rows) for part in decoded if part.gpu in self.together(g))
+        return tokens, *self.attention_sums(replace(one, parts=decoded), g, window)
+
+    def attention_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
         """Keys attended to by the new tokens of the GPU, or of those it works with, and cached
         tokens read once.
         """
@@ -267,15 +277,16 @@ class Clock:
             if part.gpu not in self.together(g):
                 continue
             positions = [self.trace["position"][row] for row in part.rows]
+            if part.first is not None:
+                positions = list(range(part.first, part.first + len(part.rows)))
             reach = [p + 1 if window is None else min(p + 1, window) for p in positions]
             if one.phase == ENCODE:  # every token attends to all tokens of its request
                 context += len(positions) * len(positions)
                 cached += len(positions)
-            elif one.phase == PREFILL:
+            elif not one.decoding(part):
                 context += sum(reach)
                 cached += max(positions) + 1
             else:
-                assert one.phase == DECODE
                 context += sum(reach)  # those that are read by some token of the request
                 most = len(positions) - 1 + (window or positions[-1] + 1)
                 cached += min(positions[-1] + 1, most)

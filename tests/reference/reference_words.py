@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 NO_EXPERT = 65535
 PREFILL, DECODE, ENCODE = 0, 1, 2
-PHASE_NAMES = {PREFILL: "prefill", DECODE: "decode", ENCODE: "encode"}
+MIXED = 3  # a pass of prompts and of tokens that are decoded
+PHASE_NAMES = {PREFILL: "prefill", DECODE: "decode", ENCODE: "encode", MIXED: "mixed"}
 
 CATEGORIES = (
     "attention",
@@ -248,7 +249,9 @@ class Config:
 class Prices(Protocol):
     """CostModel's methods, one price at a time, plain integers in and out."""
 
-    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int: ...
+    def attention_ns(
+        self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
+    ) -> int: ...
     def cross_attention_ns(
         self, layer: Any, context_tokens: int, kv_tokens: int, projected_tokens: int
     ) -> int: ...
@@ -319,6 +322,7 @@ class Verdict:
 
     tokens: int = 0
     decode_tokens: int = 0
+    answer_tokens: int = 0
     layer_steps: int = 0
     duration_ns: int = 0
     hits: int = 0
@@ -395,7 +399,7 @@ class Verdict:
 
     @property
     def output_throughput(self) -> Fraction | None:
-        return ratio(self.decode_tokens * 1_000_000_000, self.duration_ns)
+        return ratio(self.answer_tokens * 1_000_000_000, self.duration_ns)
 
 
 def ratio(part: int, whole: int) -> Fraction | None:

@@ -31,7 +31,9 @@ AHEAD = ("prefetched", "prefetches_used", "prefetches_cancelled", "prefetches_pr
 class FlatPrices:
     """Attention 10, a launch 100, a copy of an expert its bytes; all else is free."""
 
-    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
+    def attention_ns(
+        self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
+    ) -> int:
         return 10
 
     def experts_ns(self, layer: Any, rows: list[int]) -> int:

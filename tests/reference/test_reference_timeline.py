@@ -16,7 +16,9 @@ class HandPrices:
 
     cpu_start: int = 150
 
-    def attention_ns(self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int) -> int:
+    def attention_ns(
+        self, layer: Any, tokens: int, context_tokens: int, kv_tokens: int, *decoding: int
+    ) -> int:
         return 100 + context_tokens
 
     def unpacking_ns(self, layer: Any, experts: int) -> int:

@@ -22,7 +22,7 @@ from moesim.engine.storage import read_times
 from moesim.engine.terms import Terms
 from moesim.hardware.charge import Stage
 from moesim.memory.host_cache import Reads
-from moesim.trace.routing import Phase
+from moesim.workload.served import PassPhase
 
 Mask = NDArray[np.bool_]
 NO_MOE = -1
@@ -162,8 +162,8 @@ def _hosted(step_hosted: Ints, hosted_ns: Ints, moved_ns: Ints) -> Ints:
 
 def runs_of(case: Case, phase: NDArray[np.uint8]) -> Mask:
     """By pass and model layer, whether it runs."""
-    of_phase = np.zeros((len(Phase), len(case.model.layers)), np.bool_)
-    for one in Phase:
+    of_phase = np.zeros((len(PassPhase), len(case.model.layers)), np.bool_)
+    for one in PassPhase:
         of_phase[one, [layer.index for layer in case.layers_of(one)]] = True
     runs: Mask = of_phase[phase]
     return runs

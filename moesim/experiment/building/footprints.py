@@ -23,6 +23,8 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     of_gpus = next(iter(sums.values()))
     tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
     logits = logits_of(case.software, tokens, case.schedule.phase)
+    if case.software.logits == "last" and (given := case.schedule.logits(case.gpus)) is not None:
+        logits = given
     live = live_of(case, rows_of_run(case, tokens), present, logits)
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,

@@ -109,6 +109,40 @@ def rest_ns(profile: HardwareProfile, starts: int, elements: int) -> float:
     return starts * gpu.start_ns + float(gpu.activations_ns(2 * elements))
 
 
+def test_scores_of_a_mixed_pass_are_two_kernels(
+    costs: CostModel, only: LayerSpec, fitted: HardwareProfile
+) -> None:
+    """Of 16 requests that decode and a prompt of 512, with as many cached before it: projections
+    once, of all tokens; each kernel as it is alone.
+    """
+    decode, prompt = (16, 16 * 4096, 16 * 4096), (512, 512 * 768, 1024)
+    every = tuple(a + b for a, b in zip(decode, prompt, strict=True))
+    mixed = costs.attention_ns(only, *every, *decode)
+    decode_ns = table_ns(
+        fitted, "attention_decode", batch=16, context=4096, heads=16, kv_heads=4, head_dim=64,
+        l2_warm=False,
+    )  # fmt: skip
+    operation = costs.operations["attention"]
+    alone = sum(
+        part.time_ns for part in operation.scores(only.attention, operation._cache, *prompt)
+    )
+    plain = costs.attention_ns(only, 528, 528, 528)
+    scores = operation.scores(only.attention, operation._cache, 528, 528, 528)
+    rest = plain - sum(part.time_ns for part in scores)
+    assert mixed == pytest.approx(rest + alone + decode_ns, abs=2)
+
+
+def test_where_none_decodes_beside_others_the_price_is_the_plain_one(
+    costs: CostModel, only: LayerSpec
+) -> None:
+    shape = (np.array([0, 4, 4096]), np.array([0, 4000, 4096 * 2048]), np.array([0, 4000, 4096]))
+    nobody = np.zeros(3, np.int64)
+    plain = costs.attention_ns(only, *shape)
+    assert costs.attention_ns(only, *shape, nobody, nobody, nobody).tolist() == plain.tolist()
+    # where all decode it is the plain one too
+    assert costs.attention_ns(only, *shape, *shape).tolist() == plain.tolist()
+
+
 @pytest.mark.parametrize(("batch", "context"), [(1, 700), (8, 4096), (200, 33)])
 def test_decode_is_the_tables_products_and_attention(
     fitted: HardwareProfile, costs: CostModel, only: LayerSpec, batch: int, context: int

@@ -10,11 +10,11 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import Passes, Timetable, first_passes
 
 
-def schedule_of(sizes: list[int], first: int, **given: np.ndarray) -> Schedule:
+def schedule_of(sizes: list[int], first: int, not_before_ns: np.ndarray | None = None) -> Schedule:
     """Passes of so many tokens, rows ``first`` and after."""
     rows = first + np.arange(sum(sizes))
     phase = np.ones(len(sizes), np.uint8)
-    return Schedule(np.cumsum([0, *sizes]), rows, rows % 2, rows * 10, phase, **given)
+    return Schedule(np.cumsum([0, *sizes]), rows, rows % 2, rows * 10, phase, not_before_ns)
 
 
 PARTS = [

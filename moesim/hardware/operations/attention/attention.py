@@ -41,13 +41,24 @@ class Attention(Operation):
         Charge(
             Stage.BEFORE_GATE,
             "attention",
-            lambda layer, at: (layer, at.group_tokens, at.context_tokens, at.kv_tokens),
+            lambda layer, at: (
+                layer,
+                at.group_tokens,
+                at.context_tokens,
+                at.kv_tokens,
+                *at.decoding,
+            ),
             "attention",
         ),
     )
 
     def parts(
-        self, layer: LayerSpec, tokens: ArrayLike, context_tokens: ArrayLike, kv_tokens: ArrayLike
+        self,
+        layer: LayerSpec,
+        tokens: ArrayLike,
+        context_tokens: ArrayLike,
+        kv_tokens: ArrayLike,
+        *decoding: ArrayLike,
     ) -> list[Part]:
         """See ``CostModel.attention_ns``."""
         count, block = np.asarray(tokens, np.int64), layer.attention
@@ -61,10 +72,10 @@ class Attention(Operation):
             used *= cross.query_key_head_size + cross.value_head_size
             more, inside = self._projections(cross, count, used, 0)
             projections, starts = projections + more, starts + CROSS_STARTS - inside
-        scores, alone = self._scores(block, self._cache, count, context_tokens, kv_tokens)
+        scores, kernels = self._groups(block, (count, context_tokens, kv_tokens), decoding)
         hidden = self.model.hidden_size * self.model.activation_bytes
-        rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - alone)]
-        return where(count > 0, [*projections, scores, *rest])
+        rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - 1 + kernels)]
+        return where(count > 0, [*projections, *scores, *rest])
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``."""
@@ -77,6 +88,23 @@ class Attention(Operation):
         """The scores' kernel by itself, with its start; shapes as those of the block."""
         scores, alone = self._scores(block, cache, tokens, context_tokens, kv_tokens)
         return [scores, self.gpu.starts(1 - alone)]
+
+    def _groups(
+        self, block: AttentionSpec, every: tuple[Any, ...], decoding: tuple[ArrayLike, ...]
+    ) -> tuple[list[Part], Any]:
+        """The scores' kernels, and how many of them do not contain their start: one, or where some
+        tokens are ``decoding`` beside others, one for these and one for the rest.
+        """
+        if not decoding:
+            scores, alone = self._scores(block, self._cache, *every)
+            return [scores], 1 - alone
+        rest = [np.asarray(a) - np.asarray(b) for a, b in zip(every, decoding, strict=True)]
+        found, kernels = [], np.zeros(np.shape(rest[0]), np.int64)
+        for count, *sums in (rest, map(np.asarray, decoding)):
+            scores, alone = self._scores(block, self._cache, count, *sums)
+            found += where(count > 0, [scores])
+            kernels += np.where(count > 0, 1 - alone, 0)
+        return found, kernels
 
     @property
     def _cache(self) -> Cache:

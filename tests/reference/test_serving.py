@@ -1,0 +1,157 @@
+"""Passes that hold tokens of answers and of prompts, with positions that the scheduler says: both
+engines and the reference, to the nanosecond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moesim.config.errors import InputError
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
+from moesim.memory.policies import registry as policies
+from moesim.metrics.summary import per_request
+from moesim.metrics.tables import requests_table, steps_table
+from moesim.workload.schedule import Schedule
+from moesim.workload.served import Served
+from moesim.workload.timetable import Passes
+
+from .agreement import assert_same
+from .prices import ToyPrices
+from .reference_words import Config
+from .scenes import scene
+from .serving import Service, Wish, reference_server, server
+from .strategies import Case, cases, prefetching_cases
+from .test_replay import QUICK, decided_at_once
+from .test_scheduler import all_agree, without_foresight
+from .wiring import engine_case
+
+wishes = st.builds(
+    Wish,
+    st.integers(0, 2000) | st.integers(0, 40_000) | st.just(0),
+    st.integers(1, 12),
+    st.integers(1, 6),
+    st.integers(0, 30),
+)
+services = st.builds(
+    Service,
+    st.lists(wishes, min_size=1, max_size=6).map(
+        lambda found: sorted(found, key=lambda w: w.comes)
+    ),
+    st.integers(1, 20),
+    st.frozensets(st.integers(0, 12), max_size=3),
+)
+
+
+def agree_on_service(case: Case, service: Service) -> None:
+    case = without_foresight(case)
+    assume(not any(layer.stack == "encoder" for layer in case.model.layers))
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    all_agree(theirs, case, reference_server(case, service))
+
+
+@given(cases() | cases(prompts=True), services)
+def test_passes_hold_answers_and_prompts(case: Case, service: Service) -> None:
+    agree_on_service(case, service)
+
+
+@given(prefetching_cases(), services)
+def test_so_do_those_with_prefetches(case: Case, service: Service) -> None:
+    agree_on_service(case, service)
+
+
+@given(cases(), st.sampled_from(QUICK), services)
+def test_so_do_those_that_are_decided_at_once(case: Case, policy: str, service: Service) -> None:
+    theirs = decided_at_once(engine_case(case), policy)
+    assume(not theirs.policy.looks_ahead and not theirs.model.has_encoder)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
+SERVICE = Service([Wish(0, 3, 3, 0), Wish(1, 4, 2, 0)], 4)
+PRICES = ToyPrices(base=10, token=1, context=1)
+
+
+def small(service: Service = SERVICE) -> tuple[Case, Service]:
+    trace, model = scene([[0, 1], [1, 2], [0, 2]], 3)
+    return Case(trace, model, Config(), PRICES), service
+
+
+def test_by_hand() -> None:
+    """A prompt of 3; its first answer beside 3 of the prompt that has come meanwhile; its second
+    beside the rest of that; then the other one decodes.
+    """
+    case, service = small()
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    outcome = run_des(theirs, check=True)
+    played = replace(theirs, schedule=outcome.schedule)
+    steps = steps_table(played, outcome)
+    assert steps["phase"].tolist() == ["prefill", "mixed", "mixed", "decode"]
+    assert steps["tokens"].tolist() == [3, 4, 2, 1]
+    assert steps["decode_tokens"].tolist() == [0, 1, 1, 1]
+    requests = per_request(played, outcome)
+    assert requests["request_id"].tolist() == [0, 1]
+    assert requests["tokens"].tolist() == [3, 2]
+    ends = steps["end_ns"].tolist()
+    assert requests["first_ns"].tolist() == [ends[0], ends[2]]
+    assert requests["last_ns"].tolist() == [ends[2], ends[3]]
+    ttft = requests_table(played, outcome)["ttft_ms"] * 1e6
+    assert ttft.round().tolist() == [ends[0], ends[2] - ends[0]]
+    # the second pass: 4 tokens; keys 4 and 1 + 2 + 3, read 4 and 3; of these 1, 4 and 4 are decoded
+    attention = 10 + 4 + 2 * (4 + 6) + (4 + 3) + 3 * 1 + 4 * 4 + 5 * 4
+    head = 5 * 10 + 2 * 0 + 1 * 1 + 1  # one token has logits: the one that is decoded
+    assert outcome.charges[1, 0, 0] == attention + head
+
+
+def test_a_pass_without_logits_has_no_head() -> None:
+    case, service = small(Service([Wish(0, 6, 1, 0)], 4))
+    theirs = engine_case(case)
+    outcome = run_des(replace(theirs, scheduler=server(theirs, service)), check=True)
+    # 4 tokens, of which each reads those before; then 2 more, and the head of one
+    first, second = 10 + 4 + 2 * 10 + 4, 10 + 2 + 2 * 11 + 6 + 5 * 10 + 1 + 1
+    assert outcome.charges[:, 0, 0].tolist() == [first, second]
+
+
+@given(services)
+def test_tokens_of_passes_are_those_of_requests(service: Service) -> None:
+    """Without anything forgotten: each prompt and all answers but the last are computed once."""
+    service = replace(service, forgets=frozenset())
+    case, _ = small()
+    theirs = engine_case(case)
+    outcome = run_replay(replace(theirs, scheduler=server(theirs, service)))
+    schedule = outcome.schedule
+    assert schedule.served is not None
+    wished = sum(wish.prompt + wish.answers - 1 for wish in service.wishes)
+    assert len(schedule.rows) == wished
+    assert int(schedule.served.outputs.sum()) == sum(wish.answers for wish in service.wishes)
+    assert int(schedule.answer_tokens().sum()) == sum(wish.answers for wish in service.wishes)
+    assert int(schedule.decode_tokens().sum()) == sum(w.answers - 1 for w in service.wishes)
+
+
+def test_what_is_said_of_some_passes_is_said_of_all() -> None:
+    case, _ = small()
+    theirs = engine_case(case)
+
+    def passes() -> Passes:
+        served = Served(np.array([0]), np.array([False]), np.array([True]))
+        one = (np.array([0]), np.array([0]), np.array([0]))
+        yield Schedule.serving(np.array([0, 1]), one, served)
+        yield theirs.schedule.between(0, 1)
+
+    for run in (run_des, run_replay):
+        with pytest.raises(InputError, match="of some of its passes where tokens stand"):
+            run(replace(theirs, scheduler=passes))
+
+
+def test_draws_go_on() -> None:
+    case, service = small()
+    theirs = replace(engine_case(case), policy=policies.get("random")())
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    assert_same(run_replay(theirs), run_des(theirs))
