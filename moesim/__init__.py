@@ -2,8 +2,8 @@
 
 The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
 ``advise``, ``curve``, ``host_curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``,
-``timeline``, ``command``, ``read_command``; and ``read_result``, ``read_sweep`` read what is in a
-folder.
+``timeline``, ``command``, ``read_command``, ``write_report``; and ``read_result``, ``read_sweep``
+read what is in a folder.
 Everything is imported on first use, so that ``import moesim`` costs nothing.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         read_command,
         synthesize,
         timeline,
+        write_report,
     )
     from moesim.experiment.loading.resolve import load_experiment
     from moesim.experiment.running.run import run
@@ -68,6 +69,7 @@ __all__ = [
     "sweep",
     "synthesize",
     "timeline",
+    "write_report",
 ]
 
 

@@ -266,6 +266,21 @@ def plot(
     )
 
 
+def write_report(folder: Path | str | Sweep, out: Path | str | None = None) -> Path:
+    """Write the run, the sweep or the advice in ``folder`` as one page, an HTML file that asks for
+    nothing from anywhere, to ``out`` [``report.html`` in the folder]; the file.
+
+    Raises an InputError where the folder is none of these, ``out`` does not end in ``.html``, or
+    cannot be written.
+
+    >>> moesim.write_report("results/all")
+    """
+    from moesim.report.page import write_page
+    from moesim.sweep.found import Sweep
+
+    return write_page(folder.folder if isinstance(folder, Sweep) else folder, out)
+
+
 def import_trace(
     file: Path | str,
     *,
@@ -445,7 +460,8 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
     from dataclasses import replace
 
     from moesim.config.files import write_whole
-    from moesim.report.advice_answer import comments
+    from moesim.report.advice import sentences, trust
+    from moesim.report.advice_answer import comments, fit_line, told
     from moesim.report.advice_figure import draw
     from moesim.results.files import write_json
 
@@ -453,7 +469,10 @@ def _written_advice(advice: Advice, about: Asked) -> Advice:
         path = advice.folder / "experiment.yaml"
         advice = replace(advice, assumed=about.made.assumed, file=path)
         write_whole(path, about.text(advice.again, comments(advice)))
-    content = advice.to_dict()
+        lines = [fit_line(advice.fit), *told(advice)]
+    else:
+        lines = list(sentences(advice))
+    content = advice.to_dict() | {"told": lines, "trust": list(trust(advice))}
     write_json(advice.folder / "advice.json", content)
     draw(content, advice.folder / "advice.png")
     return advice

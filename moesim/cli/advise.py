@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moesim.cli.app import Overrides, Overwrite, app, examples, fail, terminal
+from moesim.cli.app import Overrides, Overwrite, Report, app, examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def advise(
     ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    report: Report = False,
     overrides: Overrides = None,
 ) -> None:
     """What a model does on a machine, or an experiment's: does it fit, how fast is it, where should
@@ -122,6 +123,10 @@ def advise(
             )
     except KeyboardInterrupt:
         fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
+    if report:
+        from moesim.api import write_report
+
+        typer.echo(f"page:   {write_report(advice.folder)}", err=as_json)
     if as_json:
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)
         return

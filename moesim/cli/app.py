@@ -60,6 +60,11 @@ AllowDrops = Annotated[
     typer.Option("--allow-drops", help="Let the best be a point that drops or skips choices, too."),
 ]
 
+Report = Annotated[
+    bool,
+    typer.Option("--report", help="Write the result as one page, too: DIR/report.html."),
+]
+
 
 def terminal(*, stderr: bool = False) -> Console:
     """What tables are printed on: brackets and colons in names and paths are no markup."""

@@ -14,6 +14,7 @@ from moesim.cli.app import (
     ExperimentFile,
     Overrides,
     Overwrite,
+    Report,
     app,
     examples,
     fail,
@@ -77,6 +78,7 @@ def sweep(
         bool, typer.Option("--folders", help="Write each point as a result folder, too.")
     ] = False,
     allow_drops: AllowDrops = False,
+    report: Report = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate every point of an experiment's sweep; started again, it goes on where it ended.
@@ -109,7 +111,12 @@ def sweep(
         fail(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
-    if failed := show(found, allow_drops=allow_drops):
+    failed = show(found, allow_drops=allow_drops)
+    if report:
+        from moesim.api import write_report
+
+        typer.echo(f"page:   {write_report(found)}")
+    if failed:
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
 

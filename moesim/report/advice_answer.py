@@ -84,19 +84,17 @@ def _gb(amount: int) -> str:
     return f"{amount / 1e9:,.3g} GB" if amount < THOUSAND_GB else f"{amount / 1e9:,.0f} GB"
 
 
+def told(advice: Advice) -> list[str]:
+    """What fits, how fast, where, what limits it, and what would help most."""
+    own = [*_speed(advice), *_spread(advice), *_placement(advice), limited(advice)]
+    return [*own, *upgrade(advice), *left_out(advice)]
+
+
 def answered(advice: Advice) -> list[RenderableType]:
     """The sentences, then the tables."""
-    told = [
-        *_speed(advice),
-        *_spread(advice),
-        *_placement(advice),
-        limited(advice),
-        *upgrade(advice),
-    ]
-    told += [*left_out(advice), *_evidence(advice)]
     tables = [choices_table(advice)] if len(advice.scored) > 1 else []
     tables += [upgrades_table(advice)] if advice.gains else []
-    return [*(Text(line) for line in told), *tables]
+    return [*(Text(line) for line in (*told(advice), *_evidence(advice))), *tables]
 
 
 def _speed(advice: Advice) -> Iterator[str]:

@@ -69,7 +69,7 @@ def summary_table(summary: Mapping[str, Any], setting: str = "") -> RenderableTy
     table = Table(title=f"{setting or summary.get('name')}: {status}", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for name, value in _rows(summary):
+    for name, value in summary_rows(summary):
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if summary.get("reason"):
@@ -140,7 +140,8 @@ def _ttft(summary: Mapping[str, Any]) -> list[Row]:
     return [] if mean is None else [("TTFT mean, p99", f"{number(mean)}, {number(p99)} ms")]
 
 
-def _rows(summary: Mapping[str, Any]) -> list[Row]:
+def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """One run's numbers, each with its name."""
     get = summary.get
     memory = [(f"  {name.replace('_', ' ')}", gib(n)) for name, n in _parts(get("memory_bytes"))]
     whole = ("peak memory of a GPU", gib(get("peak_memory_bytes")))
@@ -416,7 +417,7 @@ def sweep_table(
         pad_edge=False,
         show_edge=False,
     )
-    points = _with_losses(_with_intervals(points))
+    points = with_shown(points)
     units = {axis: _common_unit(points[axis]) for axis in axes}
     headings = [_heading(axis, axes, units[axis]) for axis in axes]
     least = [min(_width([heading]), 12) for heading in headings]
@@ -437,7 +438,7 @@ def sweep_table(
         cells = [in_words(_value(row[axis])).removesuffix(units[axis]).strip() for axis in axes]
         numbers = [texts[place] for texts in columns.values()]
         table.add_row(*cells, *numbers, states[place], style="bold" if place == best else None)
-    return Group(table, *(Text(line) for line in (*_reasons(every), *sweep_trust(every))))
+    return Group(table, *(Text(line) for line in (*reasons(every), *sweep_trust(every))))
 
 
 def _fitting(
@@ -459,6 +460,11 @@ def _fitting(
 def _width(texts: Sequence[str]) -> int:
     """Characters of the longest line."""
     return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def with_shown(points: pd.DataFrame) -> pd.DataFrame:
+    """``points`` with those of ``COLUMNS`` that say something of them."""
+    return _with_losses(_with_intervals(points))
 
 
 def _with_intervals(points: pd.DataFrame) -> pd.DataFrame:
@@ -526,7 +532,7 @@ def _value(value: Any) -> str:
     return "-" if pd.isna(value) else word("", value).strip()
 
 
-def _reasons(points: pd.DataFrame) -> list[str]:
+def reasons(points: pd.DataFrame) -> list[str]:
     """Each reason once, with the number of points that have it."""
     known = points[points["reason"].notna()]
     return [

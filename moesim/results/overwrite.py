@@ -13,16 +13,18 @@ from moesim.results.files import check_new_folder, unwritable
 from moesim.results.result import TABLES
 
 FIGURES = tuple(f"figures/*.{suffix}" for suffix in ("png", "svg", "pdf", "csv"))
+REPORT = "report.html"
 RESULT = (
-    "summary.json", "provenance.json", "experiment.yaml",
+    "summary.json", "provenance.json", "experiment.yaml", REPORT,
     *(f"{table}.parquet" for table in TABLES), *FIGURES,
 )  # fmt: skip
 SWEEP = (
     "sweep.json", "finished.jsonl", "points.csv", "points.parquet", "packs/*.pack",
-    f"{TEMPORARY}*", ".lock", ".lock-workers", *FIGURES, *(f"points/*/{name}" for name in RESULT),
+    f"{TEMPORARY}*", REPORT, ".lock", ".lock-workers", *FIGURES,
+    *(f"points/*/{name}" for name in RESULT),
 )  # fmt: skip
 ADVICE = (
-    "advice.json", "advice.png", "experiment.yaml", "hardware/*.yaml", *FIGURES,
+    "advice.json", "advice.png", "experiment.yaml", REPORT, "hardware/*.yaml", *FIGURES,
     *(f"{part}/{name}" for part in ("choices", "upgrades", "ranges") for name in SWEEP),
 )  # fmt: skip
 KINDS = {"provenance.json": RESULT, "sweep.json": SWEEP, "choices/sweep.json": ADVICE}

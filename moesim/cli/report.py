@@ -1,0 +1,35 @@
+"""``moesim report``: a result as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app, examples
+
+
+@app.command(
+    epilog=examples(
+        "moesim report results/quickstart", "moesim report results/quickstart -o quickstart.html"
+    )
+)
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a run, a sweep or an advice.")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The page, .html [DIR/report.html]."),
+    ] = None,
+) -> None:
+    """Write a result as one page: an HTML file that opens without network or server, from a mail.
+
+    It has the answer first; then the engine's command, all points with filters, figures, where the
+    time goes, memory, how far to trust it, and the experiment.
+    """
+    from moesim.api import write_report
+
+    typer.echo(write_report(folder, out))

@@ -1,0 +1,50 @@
+"""One offline HTML file of a result: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesim.config.errors import InputError, Problem
+from moesim.results.overwrite import REPORT
+
+if TYPE_CHECKING:
+    from moesim.report.page.content import Page
+
+
+def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
+    """Write the page of the run, sweep or advice in ``folder`` to ``out`` [``report.html`` in it].
+
+    Raises an InputError where the folder is none of these, or the file cannot be written.
+    """
+    from moesim.report.page.render import write
+
+    source = Path(folder)
+    target = Path(out) if out else source / REPORT
+    if target.suffix.lower() not in (".html", ".htm"):
+        what = f"'{target}' is no page; name a file that ends in .html"
+        raise InputError([Problem("--out", "", what)])
+    write(page_of(source), target)
+    return target
+
+
+def page_of(folder: Path) -> Page:
+    """What the run, the sweep or the advice in ``folder`` says."""
+    from moesim.report.advice_figure import is_advice
+    from moesim.results import is_result
+    from moesim.sweep.identity import is_sweep
+
+    if is_advice(folder):
+        from moesim.report.page.of_advice import page_of_advice
+
+        return page_of_advice(folder)
+    if is_sweep(folder):
+        from moesim.report.page.of_sweep import page_of_sweep
+
+        return page_of_sweep(folder)
+    if is_result(folder):
+        from moesim.report.page.of_run import page_of_run
+
+        return page_of_run(folder)
+    what = "holds no run, sweep or advice; 'moesim run', 'sweep' and 'advise' write them"
+    raise InputError([Problem(str(folder), "", what)])

@@ -1,0 +1,81 @@
+"""What a page says, in the order in which it says it; how it looks is the template's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Fact = tuple[str, str]
+"""A name and its value, in words."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the leaderboard: its heading, the ``axis`` that it is (None: a number), and what
+    is in each row, as text and, where there is one, as a number to sort and to draw.
+    """
+
+    heading: str
+    texts: Sequence[str]
+    values: Sequence[float | None] | None = None
+    axis: str | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """Columns of equal length; ``best``: the row of the best point, if there is one; ``notes``
+    below it.
+    """
+
+    columns: Sequence[Column]
+    best: int | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG, and what it shows in words."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on a page. ``verdict``: sentences, the first the answer; ``command``: by which an
+    engine runs the best, and what it leaves open; ``shares`` of the time, ``ledger`` of memory of
+    the best or only run, further ``facts``, and what these are of; ``trust``: what the prices rest
+    on, and assumptions; ``experiment``: the file as text; ``made``: versions and digests.
+    """
+
+    kind: str
+    title: str
+    setting: str
+    verdict: Sequence[str]
+    command: Sequence[str] = ()
+    board: Board | None = None
+    pictures: Sequence[Picture] = ()
+    shares: Mapping[str, float] | None = None
+    ledger: Sequence[Fact] = ()
+    ledger_of: str = "The fullest GPU at its peak"
+    facts: Sequence[Fact] = ()
+    facts_of: str = "Numbers"
+    trust: Sequence[str] = ()
+    experiment: str = ""
+    made: Sequence[Fact] = ()
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The rows of the board with numbers, for a chart: columns by place, ``c0``, ``c1``, ..."""
+        if self.board is None:
+            return []
+        columns = self.board.columns
+        rows = range(len(columns[0].texts) if columns else 0)
+        return [
+            {
+                f"c{place}": one.texts[row] if one.values is None else one.values[row]
+                for place, one in enumerate(columns)
+            }
+            for row in rows
+        ]

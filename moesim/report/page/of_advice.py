@@ -1,0 +1,98 @@
+"""The page of an advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from moesim.config.yaml import read_document
+from moesim.report.advice_figure import read_advice, setting_of
+from moesim.report.page.content import Board, Column, Page
+from moesim.report.page.parts import command, made, pictures, shares, unique
+from moesim.report.terminal import number, percent
+from moesim.sweep.point import point_folder
+
+SETTINGS = ("miss", "policy", "prefetch", "capacity", "layers_on_cpu")
+NUMBERS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "throughput_tokens_per_s": ("tokens/s", number),
+    "mean_tpot_ms": ("TPOT ms", number),
+    "hit_ratio_per_expert": ("hits %", lambda x: percent(x).removesuffix(" %")),
+}
+
+
+def page_of_advice(folder: Path) -> Page:
+    """What the advice in ``folder`` says: the answer, the choices that ran, what upgrades bring."""
+    advice = read_advice(folder)
+    file = folder / "experiment.yaml"
+    experiment = file.read_text(encoding="utf-8") if file.is_file() else ""
+    told = advice.get("told") or []
+    return Page(
+        kind="advice",
+        title=str(advice.get("name") or folder.name),
+        setting=setting_of(advice),
+        verdict=unique([str(line) for line in told]) or [_best(advice)],
+        command=command(read_document(file).data, advice.get("engine")) if experiment else [],
+        board=board_of(advice),
+        pictures=pictures(folder),
+        shares=shares(advice["best"]),
+        ledger=_memory(advice.get("memory_bytes") or {}),
+        ledger_of="Everything on the GPU",
+        facts=list(_upgrades(advice)),
+        facts_of="With one thing changed",
+        trust=unique([*(f"assumed: {one}" for one in advice.get("assumed", ())),
+                      *(advice.get("trust") or advice.get("notes") or ())]),
+        experiment=experiment,
+        made=made(point_folder(folder / "choices", 0)),
+    )  # fmt: skip
+
+
+def _best(advice: Mapping[str, Any]) -> str:
+    best = advice["best"]
+    return f"{best['miss']} is the fastest: {number(best['throughput_tokens_per_s'])} tokens/s."
+
+
+def board_of(advice: Mapping[str, Any]) -> Board:
+    """A row a choice that was tried."""
+    choices = list(advice["choices"])
+    columns = [
+        Column(name.replace("_", " "), [_text(one.get(name)) for one in choices], axis=name)
+        for name in SETTINGS
+        if len({_text(one.get(name)) for one in choices}) > 1
+    ]
+    for name, (title, form) in NUMBERS.items():
+        values = [one.get(name) for one in choices]
+        columns.append(Column(title, [form(value) for value in values], values))
+    columns.append(Column("status", [_state(one) for one in choices]))
+    best = choices.index(advice["best"]) if advice["best"] in choices else None
+    return Board(columns, best)
+
+
+def _text(value: Any) -> str:
+    return "-" if value in (None, "none") else str(value)
+
+
+def _state(choice: Mapping[str, Any]) -> str:
+    state = str(choice.get("status")).replace("_", " ")
+    if choice.get("offline"):
+        state += "; knows the future"
+    return f"{state}: {choice['reason']}" if choice.get("reason") else state
+
+
+def _memory(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The GPU's bytes with everything on it, and what it has."""
+    names = {
+        "weights": "all weights", "experts": "of them experts", "kv": "KV cache",
+        "work": "work space", "limit": "what the GPU has", "host": "what the host has",
+    }  # fmt: skip
+    return [(name, f"{parts[key] / 1e9:,.4g} GB") for key, name in names.items() if parts.get(key)]
+
+
+def _upgrades(advice: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What one changed thing makes of the best choice."""
+    for one in advice.get("upgrades", ()):
+        speed, ratio = one.get("throughput_tokens_per_s"), one.get("ratio")
+        if speed and ratio:
+            layers = f" {one['layers_on_cpu']} layers" if one.get("layers_on_cpu") else ""
+            what = f"{number(speed)} tokens/s, x {ratio:.2f}"
+            yield f"{one['upgrade']}: {one['miss']}{layers}", what

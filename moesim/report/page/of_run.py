@@ -1,0 +1,61 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from moesim.report.page.content import Page
+from moesim.report.page.parts import (
+    command,
+    experiment_text,
+    ledger,
+    made,
+    pictures,
+    shares,
+    unique,
+    waits,
+)
+from moesim.report.terminal import (
+    interval_line,
+    number,
+    provenance_line,
+    summary_rows,
+    trust_lines,
+)
+from moesim.results import read_result
+from moesim.results.result import setting_in_words
+
+
+def page_of_run(folder: Path) -> Page:
+    """What the run in ``folder`` says."""
+    result = read_result(folder)
+    summary, configuration = result.summary, result.configuration
+    ok = summary["status"] == "ok"
+    return Page(
+        kind="one run",
+        title=str(summary.get("name") or folder.name),
+        setting=setting_in_words(configuration),
+        verdict=unique([_answer(summary), waits(shares(summary)), *interval_line(summary)]),
+        command=command(configuration),
+        pictures=pictures(folder) if ok else (),
+        shares=shares(summary),
+        ledger=ledger(summary),
+        facts=summary_rows(summary),
+        trust=unique([*provenance_line(summary), *trust_lines(summary)]),
+        experiment=experiment_text(configuration),
+        made=made(folder),
+    )
+
+
+def _answer(summary: dict[str, Any]) -> str:
+    if summary["status"] != "ok":
+        return f"{str(summary['status']).replace('_', ' ')}: {summary.get('reason')}"
+    output = summary.get("output_throughput")
+    speed = f"{number(output or summary.get('total_token_throughput'))} tokens/s"
+    found = (summary.get("intervals") or {}).get("output_throughput") or {}
+    if output and found.get("low") is not None:
+        value, low, high = (number(found[key]) for key in ("value", "low", "high"))
+        speed += f"; after the warm-up {value} [{low}, {high}]"
+    tpot = summary.get("mean_tpot_ms")
+    return f"{speed}{f', {number(tpot)} ms a token of a request' if tpot else ''}."

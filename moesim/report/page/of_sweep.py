@@ -1,0 +1,108 @@
+"""The page of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesim.config.counted import counted
+from moesim.report.best import best_lines
+from moesim.report.page.content import Board, Column, Page
+from moesim.report.page.parts import (
+    command,
+    experiment_text,
+    ledger,
+    made,
+    pictures,
+    shares,
+    unique,
+    waits,
+)
+from moesim.report.terminal import COLUMNS, number, reasons, sweep_trust, with_shown
+from moesim.results.folder import read_experiment
+from moesim.results.result import setting_in_words
+from moesim.sweep.found import Sweep, read_sweep
+from moesim.sweep.point import point_folder
+from moesim.sweep.speeds import knows_future, numbers
+from moesim.sweep.table import summary_of
+from moesim.sweep.words import in_words, last_word
+
+
+def page_of_sweep(folder: Path) -> Page:
+    """What the sweep in ``folder`` says: its best point, all points, and what they rest on."""
+    sweep = read_sweep(folder)
+    best = sweep.best()
+    point = None if best is None else int(str(best.name))
+    summary = {} if point is None else summary_of(folder, point)
+    at = folder if point is None else point_folder(folder, point)
+    return Page(
+        kind="sweep",
+        title=str(sweep.experiment.get("name") or folder.name),
+        setting=setting_in_words(sweep.experiment, without=sweep.varying),
+        verdict=unique([*_answer(sweep, summary), waits(shares(summary)), *best_lines(sweep)]),
+        command=command(sweep.experiment if point is None else read_experiment(at)),
+        board=board_of(sweep),
+        pictures=pictures(folder),
+        shares=shares(summary),
+        ledger=ledger(summary),
+        ledger_of="The fullest GPU at its peak, at the best point",
+        trust=unique(sweep_trust(sweep.table)),
+        experiment=experiment_text(sweep.experiment),
+        made=[] if point is None else made(at),
+    )
+
+
+def _answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
+    """The fastest point, and how many there are."""
+    total, ran = counted(len(sweep.table), "point"), len(sweep.ok())
+    best = sweep.best()
+    if best is None:
+        yield f"No point of {total} ran to its end without leaving out choices."
+        return
+    speed = summary.get("output_throughput") or summary.get("total_token_throughput")
+    label = sweep.labels().to_dict()[best.name] or "its only point"
+    yield f"The fastest of {ran} points that ran: {label}, {number(speed)} tokens/s."
+    if ran < len(sweep.table):
+        yield f"{len(sweep.table) - ran} of {total} did not run: the leaderboard says why."
+
+
+def board_of(sweep: Sweep) -> Board:
+    """A row a point: the axes, the numbers of the terminal's table, its status."""
+    points = with_shown(sweep.table)
+    axes = [
+        Column(last_word(axis), [in_words(value) for value in sweep.table[axis]], axis=axis)
+        for axis in sweep.varying or sweep.axes
+    ]
+    known = [column for column in COLUMNS if column[0] in points.columns]
+    figures = [
+        Column(
+            title.replace("\n", " ").strip(),
+            [form(value) for value in points[name]],
+            _values(points, name),
+        )
+        for name, title, form in known
+        if name != "interval"
+    ]
+    spans = [
+        Column("95 % interval", [form(value) for value in points[name]])
+        for name, _, form in known
+        if name == "interval"
+    ]
+    states = [str(status).replace("_", " ") for status in sweep.table["status"]]
+    future = knows_future(sweep.table)
+    told = [
+        f"{state}; knows the future" if ahead else state
+        for state, ahead in zip(states, future, strict=True)
+    ]
+    best = sweep.best()
+    place = None if best is None else list(sweep.table.index).index(best.name)
+    columns = [*axes, *figures, *spans, Column("status", told)]
+    return Board(columns, place, reasons(sweep.table))
+
+
+def _values(points: pd.DataFrame, name: str) -> list[float | None]:
+    """The numbers of a column; None where there is none."""
+    return [None if pd.isna(value) else float(value) for value in numbers(points, name)]

@@ -1,0 +1,97 @@
+"""What pages of runs, sweeps and advices have in common."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moesim.config.errors import InputError
+from moesim.report.components import cause_in_words
+from moesim.report.figures import registry
+from moesim.report.page.content import Fact, Picture
+from moesim.report.plot import figure_of, named_figures, prepared, setting_of
+from moesim.report.sheet import drawn
+from moesim.report.style import METADATA
+from moesim.report.terminal import gib, percent
+from moesim.results.folder import read_provenance
+
+MOST_INPUT = 12
+"""Characters of a digest that tell files apart."""
+
+
+def pictures(folder: Path) -> list[Picture]:
+    """The figures that 'moesim plot' draws of ``folder``."""
+    asked = [figure_of(kind) for kind in named_figures(folder)]
+    tables, _ = prepared(folder, asked)
+    if not tables:
+        every = [one() for one in registry.components.values() if one.is_default()]
+        tables, _ = prepared(folder, every)
+    setting, found = setting_of(folder) if tables else "", []
+    for figure, table in tables:
+        svg = io.StringIO()
+        with drawn(figure, table.assign(setting=setting)) as sheet:
+            sheet.savefig(svg, format="svg", metadata=dict(METADATA["svg"]))
+        found.append(Picture(figure.stem.replace("_", " "), svg.getvalue()))
+    return found
+
+
+def ledger(summary: Mapping[str, Any]) -> list[Fact]:
+    """Memory of the fullest GPU by what it holds, the fullest part first, and what it has."""
+    parts = sorted((summary.get("memory_bytes") or {}).items(), key=lambda part: -(part[1] or 0))
+    rows = [(name.replace("_", " "), gib(size)) for name, size in parts if size]
+    whole = [("all of it, at its peak", gib(summary.get("peak_memory_bytes")))]
+    limit = [("what the GPU has", gib(summary.get("memory_capacity_bytes")))]
+    host = summary.get("host_memory_bytes")
+    return [*rows, *whole, *limit, *([("host memory", gib(host))] if host else [])]
+
+
+def shares(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Where the time goes, in words, the largest share first."""
+    found = {cause_in_words(k): float(v) for k, v in (summary.get("time_share") or {}).items() if v}
+    return dict(sorted(found.items(), key=lambda share: -share[1]))
+
+
+def waits(shares: Mapping[str, float]) -> str:
+    """The largest shares in a sentence; nothing where there is none."""
+    first = list(shares.items())[:2]
+    told = ", then ".join(f"{name} ({percent(share)} of the time)" for name, share in first)
+    return f"Limited by: {told}." if told else ""
+
+
+def command(configuration: Mapping[str, Any], engine: str | None = None) -> list[str]:
+    """The line by which its engine, or ``engine``, runs it, and what that leaves open; nothing
+    where none does.
+    """
+    from moesim.api import command as command_of
+
+    with suppress(InputError):
+        found = command_of(dict(configuration), engine=engine)
+        return [*([found.text] if found.text else []), *found.notes]
+    return []
+
+
+def experiment_text(configuration: Mapping[str, Any]) -> str:
+    """An experiment as a file."""
+    return yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True, width=100)
+
+
+def made(folder: Path) -> list[Fact]:
+    """Versions, and the digests of the files that the result in ``folder`` was made from."""
+    told = read_provenance(folder)
+    names = ("moesim", "python", "platform", "seed", "command")
+    rows = [(name, str(told[name])) for name in names if told.get(name) is not None]
+    inputs = told.get("inputs") or {}
+    return rows + [
+        (f"{name}: {Path(str(one.get('path', ''))).name}", str(one.get("sha256", ""))[:MOST_INPUT])
+        for name, one in inputs.items()
+    ]
+
+
+def unique(lines: Sequence[str]) -> list[str]:
+    """Each line once, none empty."""
+    return [line for line in dict.fromkeys(lines) if line]

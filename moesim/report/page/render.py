@@ -1,0 +1,99 @@
+"""A page as one HTML file that asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from moesim.report.page.content import Page, Picture
+from moesim.report.terminal import COLUMNS
+
+HERE = files("moesim.report.page")
+LIBRARIES = ("vega.min.js", "vega-lite.min.js")
+LICENCE = "LICENSE"
+MEMORY = next(title for name, title, _ in COLUMNS if name == "peak_memory_bytes").replace("\n", " ")
+SECTIONS = {
+    "verdict": "Verdict", "command": "Command", "board": "Leaderboard", "figures": "Figures",
+    "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
+    "experiment": "Experiment", "made": "Versions",
+}  # fmt: skip
+HAVING = {"time": "shares", "memory": "ledger", "figures": "pictures"}
+"""The fields of a page that fill a section of another name."""
+GLOSSARY = {
+    "TPOT": "the time from one token of a request to its next",
+    "hits": "of the experts that were needed, those that were on the GPU",
+    "stall": "the share of time in which GPUs wait for weights",
+    "peak": "memory of the fullest GPU",
+    "95 %": "where the mean lies by sampling alone",
+}
+"""By how a heading begins."""
+
+
+def html(page: Page) -> str:
+    """The page. Every text of a result is escaped; figures are pictures, in which nothing runs."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    columns = () if page.board is None else page.board.columns
+    heads = [one.heading for one in columns]
+    return environment.from_string(_text("page.html")).render(
+        page=page,
+        sections=[(n, h) for n, h in SECTIONS.items() if getattr(page, HAVING.get(n, n), None)],
+        rows=list(zip(*(one.texts for one in columns), strict=True)),
+        pictures=[_picture(one) for one in page.pictures],
+        words={k: v for k, v in GLOSSARY.items() if any(one.startswith(k) for one in heads)},
+        css=Markup(_text("page.css")),  # noqa: S704 (the project's own)
+        js=Markup(_text("page.js")),  # noqa: S704
+        libraries=[Markup(text) for text in _libraries()],  # noqa: S704
+        data=Markup(_json(_data(page))),  # noqa: S704 (no sign of markup is left in it)
+    )
+
+
+def _libraries() -> Iterator[str]:
+    """The libraries, below what their licence asks to stand in every copy."""
+    licence = _text(f"vendor/{LICENCE}")
+    for name in LIBRARIES:
+        yield f"/*! {name}\n{licence}*/\n{_text(f'vendor/{name}')}"
+
+
+def _data(page: Page) -> dict[str, Any]:
+    return {
+        "columns": [
+            {
+                "heading": one.heading,
+                "axis": one.axis,
+                "number": one.values is not None,
+                "memory": one.heading == MEMORY,
+            }
+            for one in (page.board.columns if page.board else ())
+        ],
+        "points": page.points,
+    }
+
+
+def _json(value: Any) -> str:
+    """``value`` as JSON inside of a script: no ``<``, ``>`` or ``&`` is left."""
+    text = json.dumps(value, allow_nan=False)
+    return re.sub("[<>&\u2028\u2029]", lambda sign: f"\\u{ord(sign.group()):04x}", text)
+
+
+def _picture(one: Picture) -> dict[str, str]:
+    data = base64.b64encode(one.svg.encode()).decode("ascii")
+    return {"title": one.title, "data": data}
+
+
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def write(page: Page, path: Path) -> None:
+    """Write ``page`` to ``path`` in one go."""
+    from moesim.config.files import write_whole
+
+    write_whole(path, html(page))

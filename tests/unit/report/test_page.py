@@ -1,0 +1,111 @@
+"""Pages: one file that asks for nothing, whose texts are texts, and that reads without scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import moesim
+from moesim.cli.main import main
+from moesim.report.page import page_of
+from moesim.report.page.content import Board, Column, Page
+from moesim.report.page.render import html
+from moesim.results import write_result
+from tests.unit.results import factory
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+CHROMIUM = shutil.which("chromium")
+
+
+def hostile() -> Page:
+    texts = [HOSTILE, "b"]
+    columns = [Column(HOSTILE, texts, axis="a"), Column("tokens/s", ["1", "-"], [1.0, None])]
+    return Page(
+        kind="sweep", title=HOSTILE, setting=HOSTILE, verdict=texts, command=texts,
+        board=Board(columns, 0, texts), shares={HOSTILE: 1.0}, ledger=[(HOSTILE, HOSTILE)],
+        facts=[(HOSTILE, HOSTILE)], trust=texts, experiment=HOSTILE, made=[(HOSTILE, HOSTILE)],
+    )  # fmt: skip
+
+
+def data_of(text: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    read: dict[str, object] = json.loads(found.group(1))
+    return read
+
+
+def test_no_text_of_a_result_is_markup() -> None:
+    text = html(hostile())
+    assert "<img src=x" not in text
+    assert text.count("&lt;/script&gt;&lt;img") == 17
+    assert data_of(text)["points"] == [{"c0": HOSTILE, "c1": 1.0}, {"c0": "b", "c1": None}]
+
+
+def test_a_page_asks_for_nothing(sweep: Path, tmp_path: Path) -> None:
+    page = moesim.write_report(sweep, tmp_path / "page.html").read_text(encoding="utf-8")
+    head = page[: page.index("<style>")]
+    assert "default-src 'none'" in head
+    marked = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', marked)
+    assert "url(" not in marked
+
+
+def test_the_page_of_a_sweep_has_every_point_without_scripts(sweep: Path) -> None:
+    page, table = page_of(sweep), moesim.read_sweep(sweep).table
+    assert page.verdict[0].startswith("The fastest of 12 points that ran: 12 slots/layer, lfu, ")
+    assert page.verdict[1] == "4 of 16 points did not run: the leaderboard says why."
+    text = html(page)
+    body = re.search(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
+    assert body is not None
+    assert body.group(1).count("<tr") == len(table) == 16
+    best = re.search(r'<tr data-row="(\d+)" class="best">', text)
+    assert best is not None
+    assert int(best.group(1)) == (page.board.best if page.board else None)
+    assert "out of memory (4 of 16): expert_slots do not fit" in text
+    speeds = [point["c2"] for point in page.points if point["c2"] is not None]
+    assert speeds == list(table["output_throughput"].dropna())
+
+
+def test_the_page_of_a_run(tmp_path: Path) -> None:
+    run = write_result(factory.result(), tmp_path / "run")
+    page = page_of(run)
+    assert page.kind == "one run"
+    assert page.verdict[0].endswith(".")
+    assert dict(page.ledger)["all of it, at its peak"].endswith("GiB")
+    assert "<script" not in html(page)
+
+
+def test_the_command_writes_it_into_the_folder(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(sweep, tmp_path / "sweep")
+    assert main(["report", str(copy)]) == 0
+    assert capsys.readouterr().out.strip() == str(copy / "report.html")
+    assert (copy / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_what_cannot_be_is_one_line(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(sweep), "-o", str(tmp_path / "page.txt")]) == 2
+    assert "name a file that ends in .html" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert "holds no run, sweep or advice" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: scripts of pages are not run")
+def test_a_browser_draws_the_points(sweep: Path, tmp_path: Path) -> None:
+    page = moesim.write_report(sweep, tmp_path / "page.html")
+    shown = subprocess.run(
+        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+         "--virtual-time-budget=5000", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    chart = shown[shown.index('id="chart"') :]
+    assert chart[: chart.index("</section>")].count('aria-roledescription="point"') == 12
+    assert shown.count('type="checkbox"') == 8
