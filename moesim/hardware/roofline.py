@@ -38,17 +38,20 @@ def padded(rows: ArrayLike, tile: ArrayLike) -> Ints:
 
 def matrix_elements(network: FfnSpec) -> int:
     """Weights of a feed-forward network's matrices, without biases."""
-    return network.hidden_size * network.intermediate_size * (3 if network.gated else 2)
+    hidden, inner = network.hidden_size, network.intermediate_size
+    of_matrix = network.rank * (hidden + inner) if network.rank else hidden * inner
+    return of_matrix * (3 if network.gated else 2)
 
 
 def activation_elements(network: FfnSpec) -> int:
     """Activation elements a row that the network's kernels read and write.
 
     The input, the joint output of gate and up, the product of both, the output, each written and
-    read once.
+    read once; of matrices of low rank what is between their two products, too.
     """
     first = network.intermediate_size * (2 if network.gated else 1)
-    return 2 * (2 * network.hidden_size + first + network.intermediate_size)
+    between = network.rank * (3 if network.gated else 2)
+    return 2 * (2 * network.hidden_size + first + network.intermediate_size + between)
 
 
 def _start_ns(hardware: HardwareProfile) -> float:

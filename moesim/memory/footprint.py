@@ -42,6 +42,12 @@ class Residence:
         held = [(slots, size) for slots, size, layer in every if not layer.copied]
         return sum(self.local * size for slots, size in held if slots >= self.local)
 
+    def kept_bytes(self, model: ModelSpec) -> int:
+        """Bytes of what stays on the GPU of the local experts, beside slots."""
+        return self.local * sum(
+            one.moe.expert.resident_bytes for one in model.moe_layers if one.moe
+        )
+
     def offloaded_bytes(self, model: ModelSpec) -> int:
         """Bytes of the other layers' local experts, which the host keeps."""
         further = self.local * sum(size for pool in self.others for _, size in self._cached(pool))
@@ -141,7 +147,9 @@ class Footprint:
         """
         ones, every = np.ones_like(kv_bytes), list(zip(shares, residences, strict=True))
         replicated = np.array([replicated_bytes(share.model) for share in shares])
-        resident = np.array([one.resident_bytes(share.model) for share, one in every])
+        resident = np.array(
+            [one.resident_bytes(share.model) + one.kept_bytes(share.model) for share, one in every]
+        )
         pool = np.array([one.pool_bytes(share.model) for share, one in every])
         parts = {
             "weights": ones * (replicated + resident),

@@ -13,7 +13,9 @@ class FfnSpec:
     biases; ``bytes`` also counts the scales and zero points of quantised weights. ``dtype`` is the
     number format of the matrices: bf16, fp16, fp32, fp8, mxfp4, nvfp4, int4, ... ``block``: inner
     channels that share a scale, which no GPU has a part of. ``unpacking_bytes`` are written and
-    read before each product, where software unpacks the matrices first.
+    read before each product, where software unpacks the matrices first. Matrices of a ``rank`` are
+    products of two of that inner size (0: they are not). An expert may be the sum of ``parts``, of
+    which ``resident_bytes`` stay on the GPU; its ``bytes`` are then the others.
     """
 
     hidden_size: int
@@ -24,6 +26,9 @@ class FfnSpec:
     dtype: str
     block: int = 1
     unpacking_bytes: int = 0
+    rank: int = 0
+    parts: tuple[FfnSpec, ...] = ()
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,12 @@ class MoeSpec:
     def bytes(self) -> int:
         """Bytes of all experts, the shared expert and the router."""
         shared = self.shared.bytes if self.shared else 0
-        return self.experts * self.expert.bytes + shared + self.router_bytes
+        return self.expert_bytes + shared + self.router_bytes
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of all experts."""
+        return self.experts * (self.expert.bytes + self.expert.resident_bytes)
 
     @property
     def active_parameters(self) -> int:
@@ -147,7 +157,7 @@ class LayerSpec:
     @property
     def expert_bytes(self) -> int:
         """Bytes of all routed experts."""
-        return self.moe.experts * self.moe.expert.bytes if self.moe else 0
+        return self.moe.expert_bytes if self.moe else 0
 
     @property
     def link_bytes(self) -> int:

@@ -20,9 +20,10 @@ from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.slots import check_loads, slots_of_run
 from moesim.experiment.building.speculation import drafter_of, requests_of
 from moesim.experiment.building.stages import stages_of_run
-from moesim.experiment.building.variants import with_best_variant, with_variants
+from moesim.experiment.building.variants import with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
 from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
 from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
@@ -174,7 +175,7 @@ def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -
 
 def _model_of(experiment: Experiment, trace: RoutingTrace, layout: Layout) -> ModelSpec:
     """A GPU's share of the model; an InputError where the trace is not of it."""
-    model = with_best_variant(experiment, model_of(experiment))
+    model = with_pieces(experiment, model_of(experiment))
     trace.check_fits(model)
     check_columns(experiment, trace)
     if (what := undivided_heads(model, layout.group)) is not None:

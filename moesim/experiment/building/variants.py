@@ -10,36 +10,12 @@ import numpy as np
 from moesim.config.capacity import ExpertCapacity
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.slots import bytes_beside
-from moesim.experiment.loading.names import needed
+from moesim.experiment.loading.pieces import in_piece
 from moesim.experiment.schema.experiment import Experiment, Experts
-from moesim.experiment.schema.variants import Variant
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.footprint import expert_bytes
 from moesim.memory.variants import Variants
-from moesim.model import ModelSpec
-from moesim.model.chosen import with_experts_in
 from moesim.model.spec import LayerSpec
-
-
-def in_variant(experiment: Experiment, model: ModelSpec, variant: Variant) -> ModelSpec:
-    """``model`` with experts in the format of ``variant``. Raises InputError where the model cannot
-    be had in it.
-    """
-    name = with_experts_in(experiment.model, variant.format_name)
-    named: ModelSpec = needed("model", name, experiment.folders)
-    formats = iter([layer.moe.expert for layer in named.moe_layers if layer.moe])
-    layers = (
-        layer if layer.moe is None else replace(layer, moe=replace(layer.moe, expert=next(formats)))
-        for layer in model.layers
-    )
-    return replace(model, layers=tuple(layers))
-
-
-def with_best_variant(experiment: Experiment, model: ModelSpec) -> ModelSpec:
-    """``model`` as its first variant, if it has some."""
-    if experiment.experts.variants is None:
-        return model
-    return in_variant(experiment, model, experiment.experts.variants.high)
 
 
 def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
@@ -48,7 +24,7 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     """
     room = experiment.experts
     assert room.variants is not None, "it has some"
-    models = [in_variant(experiment, case.model, one) for _, one in room.variants.named]
+    models = [in_piece(experiment, case.model, one) for _, one in room.variants.named]
     every = _bytes_of_run(case, room, limit_bytes)
     slots = np.stack(
         [

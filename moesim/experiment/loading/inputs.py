@@ -14,10 +14,10 @@ from moesim.config.inputs import Inputs, check_same, file_of, recording, tell
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.names import loaded, needed
+from moesim.experiment.loading.pieces import models_of
 from moesim.experiment.loading.traces import model_of, tell_trace, trace_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.choices.gate_cumulative import GateCumulative
-from moesim.model.chosen import with_experts_in
 from moesim.placement.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def inputs_of(experiments: Iterable[Experiment]) -> Inputs:
         seen: set[tuple[object, ...]] = set()
         for one in experiments:
             plan = one.placement.file if isinstance(one.placement, PlanFile) else None
-            tables = plan, one.quality, one.experts.variants
+            tables = plan, one.quality, tuple(models_of(one))
             named = (*(getattr(one, key) for key in ("trace", *_CATALOGUED)), *tables, one.folders)
             parts = foreign_parts(one)
             if named not in seen or parts:
@@ -61,10 +61,8 @@ def still(inputs: Inputs, experiment: Experiment) -> Inputs:
 def _tell_inputs(experiment: Experiment, plan: str | None) -> None:
     for key in _CATALOGUED:
         needed(key, getattr(experiment, key), experiment.folders)
-    if experiment.experts.variants is not None:
-        for _, variant in experiment.experts.variants.named:
-            name = with_experts_in(experiment.model, variant.format_name)
-            needed("model", name, experiment.folders)
+    for name in models_of(experiment):
+        needed("model", name, experiment.folders)
     tell_trace(experiment)
     tell_components(experiment)
     if experiment.quality is not None:

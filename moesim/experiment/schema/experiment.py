@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
@@ -15,7 +15,8 @@ from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
 from moesim.config.tokens import Tokens
 from moesim.config.units import Bytes, Capacity, ExpertCapacity, Percent
-from moesim.experiment.schema.variants import VariantsOfExperts
+from moesim.experiment.schema.parts import checked
+from moesim.experiment.schema.variants import PartOfExperts, VariantsOfExperts
 from moesim.gating import registry as gatings
 from moesim.gating.base import Gating
 from moesim.hardware.choice import PARTS, Choice
@@ -184,6 +185,11 @@ class Experts(Params):
         default=None,
         description="Formats in which every expert is kept, high, low and perhaps middle, each with"
         " slots of its own (docs/variants.md); by default one.",
+    )
+    parts: Annotated[dict[str, PartOfExperts], AfterValidator(checked)] | None = Field(
+        default=None,
+        description="Parts of which every expert is the sum, by any name: shares of its neurons, "
+        "each in a format or of a rank of its own, some of it always on the GPU (docs/parts.md).",
     )
     choose: Annotated[VariantChoice, OneOf(choices)] | None = Field(
         default=None,

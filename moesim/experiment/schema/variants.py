@@ -1,4 +1,4 @@
-"""The formats in which every expert is kept."""
+"""The formats in which every expert is kept, and the parts that it has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import Field, field_validator, model_validator
 
 from moesim.config.capacity import ExpertCapacity
 from moesim.config.params import Params
-from moesim.config.units import Capacity
+from moesim.config.units import Capacity, Percent
 from moesim.memory.choices.base import VARIANTS
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Variant(Params):
-    """One format of every expert, and its slots."""
+class Piece(Params):
+    """An expert, or a part of one, in some format."""
 
     format: str | None = Field(
         default=None,
@@ -28,10 +28,15 @@ class Variant(Params):
     group: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Inputs that share a scale, of integer formats: 32, 64 or 128."
     )
-    capacity: Capacity | None = Field(
+    rows: Percent | None = Field(
         default=None,
-        description="Its part of experts.capacity ('30 %'), or its own slots ('8 slots/layer') or "
-        "bytes ('2 GiB') on each GPU; one may leave it out, and has the rest of 100 %.",
+        gt=0,
+        description="Its share of each expert's neurons ('25 %'): bytes and work go with them. By"
+        " default all of a variant's, and what the other parts leave of a part's.",
+    )
+    rank: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Each matrix is a product of two with so many inner channels (low rank).",
     )
 
     @field_validator("format")
@@ -43,6 +48,34 @@ class Variant(Params):
             )
         return name
 
+    @property
+    def format_name(self) -> str | None:
+        """The format with its group, as models name it; None for the model's own."""
+        if self.format is None or self.group is None:
+            return self.format
+        return f"{self.format}_g{self.group}"
+
+
+class PartOfExperts(Piece):
+    """A share of every expert's neurons, in a format of its own."""
+
+    resident: Percent = Field(
+        default=0.0,
+        description="The share of its bytes that stays on the GPU, of all experts: neurons that "
+        "most tokens use, or that the next one uses again. Only the rest is kept in slots, and "
+        "copied.",
+    )
+
+
+class Variant(Piece):
+    """One format of every expert, and its slots."""
+
+    capacity: Capacity | None = Field(
+        default=None,
+        description="Its part of experts.capacity ('30 %'), or its own slots ('8 slots/layer') or "
+        "bytes ('2 GiB') on each GPU; one may leave it out, and has the rest of 100 %.",
+    )
+
     @field_validator("capacity")
     @classmethod
     def _a_part(cls, capacity: ExpertCapacity | None) -> ExpertCapacity | None:
@@ -50,13 +83,6 @@ class Variant(Params):
             what = "is no part of experts.capacity"
             raise ValueError(f"'{capacity}' {what}: write '30 %', '8 slots/layer' or '2 GiB'")
         return capacity
-
-    @property
-    def format_name(self) -> str | None:
-        """The format with its group, as models name it; None for the model's own."""
-        if self.format is None or self.group is None:
-            return self.format
-        return f"{self.format}_g{self.group}"
 
 
 class VariantsOfExperts(Params):

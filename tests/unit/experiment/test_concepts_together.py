@@ -45,6 +45,7 @@ CONCEPTS: dict[str, Part] = {
     "host_layers": {"host_layers": 3, "experts": {"capacity": "all"}},
     "unpacking": {"software": "mixtral-offloading"},
     "variants": {"experts": {"variants": VARIANTS, "choose": {"kind": "hot_cold"}}},
+    "parts": {"experts": {"parts": {"hot": {"rows": "25 %", "resident": "100 %"}, "rest": {}}}},
     "quality": {"quality": {"table": "quality.csv"}},
     "hobbit": {"experts": {"policy": {"kind": "hobbit", "scope": "global"}}},
     "order": {"experts": {"policy": {"kind": "stream"}, "order": "least_makespan"}},
@@ -65,18 +66,28 @@ CONCEPTS: dict[str, Part] = {
 
 REFUSED: dict[str, set[str]] = {
     "offload_layers": {
-        *("host_layers", "variants", "hobbit", "one memory", "storage", "nothing in host memory"),
-        *("cxl", "sliced", "recall", "before a pass", "pipeline"),
+        *("host_layers", "variants", "parts", "hobbit", "one memory", "storage"),
+        *("nothing in host memory", "cxl", "sliced", "recall", "before a pass", "pipeline"),
     },
     "host_layers": {
-        *("variants", "hobbit", "energy", "cost", "one memory", "sliced", "recall"),
+        *("variants", "parts", "hobbit", "energy", "cost", "one memory", "sliced", "recall"),
         *("before a pass", "pipeline"),
     },
-    "unpacking": {"variants", "recall", "on the CPU"},
+    "unpacking": {"variants", "parts", "recall", "on the CPU"},
     "variants": {
-        *("order", "speculative", "storage", "nothing in host memory", "cxl", "sliced", "recall"),
+        *(
+            "parts",
+            "order",
+            "speculative",
+            "storage",
+            "nothing in host memory",
+            "cxl",
+            "sliced",
+            "recall",
+        ),
         *("before a pass", "pipeline", "on the CPU"),
     },
+    "parts": {"speculative", "sliced", "on the CPU"},
     "hobbit": {"recall", "before a pass", "pipeline"},
     "order": {"recall", "before a pass"},
     "one memory": {

@@ -13,6 +13,7 @@ from moesim.experiment.loading.rules import (
     kernels,
     layers,
     near_memory,
+    parts,
     passes,
     placement,
     prefetch,
@@ -41,6 +42,7 @@ CONCEPTS = (
     storage,
     near_memory,
     variants,
+    parts,
     layers,
     prices,
 )

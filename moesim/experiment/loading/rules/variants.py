@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import experts_of, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
@@ -12,9 +11,6 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_software
 from moesim.memory.choices.base import ByLimits
 from moesim.memory.choices.gate_cumulative import GateCumulative
-from moesim.model import load_model
-from moesim.model.chosen import FORMATS
-from moesim.model.chosen import with_experts_in as variant_name
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -69,28 +65,4 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
     }
 
 
-def formats_of_variants(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """Each variant is a format that the model can have."""
-    variants = experiment.experts.variants
-    if model is None or variants is None:
-        return None
-    for name, variant in variants.named:
-        path = f"experts.variants.{name}.format"
-        if variant.group is not None and variant.format is None:
-            what = f"is of a format; write {path}"
-            return Conflict((f"experts.variants.{name}.group",), what)
-        if variant.group is not None and variant.format_name not in FORMATS:
-            what = "is of the integer formats int2, int3, int4 and int8, with 32, 64 or 128 inputs"
-            return Conflict((f"experts.variants.{name}.group", path), f"{what}; leave it out")
-        try:
-            load_model(variant_name(experiment.model, variant.format_name), experiment.folders)
-        except InputError as error:
-            said = "; ".join(problem.what for problem in error.problems)
-            return Conflict((path, "experts.variants", "model"), said)
-    return None
-
-
-RULES: tuple[Rule, ...] = (
-    variants_of_experts,
-    formats_of_variants,
-)
+RULES: tuple[Rule, ...] = (variants_of_experts,)

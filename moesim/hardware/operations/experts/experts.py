@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,6 +28,8 @@ STARTS = 3
 """Gate and up, activation, down; with the two reorderings, the five kernels of a fused MoE."""
 
 
+OF_LOW_RANK = 2
+"""Further kernels of matrices of low rank: two products for one, of gate and up and of down."""
 REORDERINGS = 2
 """Reorderings that a measured fused MoE layer contains, and that have a price of their own here."""
 
@@ -39,6 +43,8 @@ class Experts(Operation):
     further row tiles, the L2 cache, and the tail of the last tiles. Where the profile has a fit for
     the weights' format, its formula prices all that (``kernel.py``). One expert that every token
     takes costs what a dense network costs. What software unpacks before a product is ``unpacking``.
+    Parts of an expert run one after the other, each priced as an expert of its own; adding their
+    outputs is left out. Matrices of low rank are two products each, by the datasheet.
     """
 
     kind: ClassVar[str] = "experts"
@@ -50,8 +56,11 @@ class Experts(Operation):
 
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""
-        moe, parts = _moe(layer), self.launch(layer, rows, starts)
-        if not self.serial and moe.chooses and self._fitted(moe).fits:
+        moe = _moe(layer)
+        if moe.expert.parts:
+            return [one for of in _by_part(layer) for one in self.parts(of, rows, starts)]
+        parts = self.launch(layer, rows, starts)
+        if not self.serial and moe.chooses and self._fits(moe):
             (time,) = (part.time_ns for part in parts)
             inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
             parts = [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
@@ -62,6 +71,12 @@ class Experts(Operation):
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
         """See ``Operation``: unpacking rests on the datasheet."""
         layer, rows, starts = shape
+        if _moe(layer).expert.parts:
+            own = [self.price(of, rows, starts) for of in _by_part(layer)]
+            whole = price_ns / np.maximum(np.sum(own, axis=0), 1.0)
+            every = zip(_by_part(layer), own, strict=True)
+            shares = [self.provenance(ns * whole, of, rows, starts) for of, ns in every]
+            return np.asarray(np.sum(shares, axis=0), np.float64)
         if not _moe(layer).expert.unpacking_bytes:
             return super().provenance(price_ns, *shape)
         unpacking = self._unpacking.price(layer, _with_rows(rows, starts))
@@ -75,11 +90,13 @@ class Experts(Operation):
         """As ``parts``, of kernels as they are measured: those of a fit reorder rows, too."""
         counts, members = _launches(rows, starts)
         moe, gpu = _moe(layer), self.gpu
+        number = STARTS + (OF_LOW_RANK if moe.expert.rank else 0)
         if not moe.chooses:
-            total = group_sums(counts, members)
-            return ffn_parts(gpu, moe.expert, total, self.model.activation_bytes, STARTS)
-        if (launches := self._fitted(moe)).fits:
-            return where(members > 0, [launches.part(counts, members)])
+            total, size = group_sums(counts, members), self.model.activation_bytes
+            network = gpu.network if moe.expert.rank else partial(ffn_parts, gpu)
+            return network(moe.expert, total, size, number)
+        if self._fits(moe):
+            return where(members > 0, [self._fitted(moe).part(counts, members)])
         total, distinct = group_sums(counts, members), group_sums(np.sign(counts), members)
         tile = np.repeat(row_tile(tokens_of(moe, total)), members)
         if self.batched:
@@ -91,27 +108,29 @@ class Experts(Operation):
         return [
             gpu.longest(distinct * float(moe.expert.bytes), work, moe.expert.dtype),
             gpu.moves(total * moved),
-            gpu.starts(STARTS, members > 0),
+            gpu.starts(number, members > 0),
         ]
 
     def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
         if not (moe := _moe(layer)).chooses:
-            return (
-                Source.FITTED
-                if FittedProducts(self.hardware, moe.expert.dtype)
-                else Source.DATASHEET
-            )
-        launches = self._fitted(moe)
-        return launches.sources(*_launches(rows, starts)) if launches.fits else Source.DATASHEET
+            fitted = FittedProducts(self.hardware, moe.expert.dtype) and not moe.expert.rank
+            return Source.FITTED if fitted else Source.DATASHEET
+        if not self._fits(moe):
+            return Source.DATASHEET
+        return self._fitted(moe).sources(*_launches(rows, starts))
 
     def tiles(self, layer: LayerSpec, number: Ints) -> TileTable | None:
         """See ``CostModel.expert_tiles``."""
-        if self.batched or not _moe(layer).chooses:
+        if self.batched or not (moe := _moe(layer)).chooses or moe.expert.parts:
             return None
-        if (launches := self._fitted(moe := _moe(layer))).fits:
-            return launches.tiles(number)
+        if self._fits(moe):
+            return self._fitted(moe).tiles(number)
         return TileTable(row_tile(tokens_of(moe, number)), np.ones_like(number), False)
+
+    def _fits(self, moe: MoeSpec) -> bool:
+        """Whether a fit prices the kernels; none is of matrices of low rank."""
+        return not moe.expert.rank and bool(self._fitted(moe).fits)
 
     def _fitted(self, moe: MoeSpec) -> FittedLaunches:
         size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
@@ -125,6 +144,12 @@ def _launches(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:
     members = np.diff(first, append=counts.size)
     assert (members >= 0).all(), "launches follow one another"
     return counts[first[0] :] if first.size else counts[:0], members
+
+
+def _by_part(layer: LayerSpec) -> list[LayerSpec]:
+    """The layer with each part of its experts alone."""
+    moe = _moe(layer)
+    return [replace(layer, moe=replace(moe, expert=one)) for one in moe.expert.parts]
 
 
 def _with_rows(rows: ArrayLike, starts: ArrayLike) -> Ints:
