@@ -2,8 +2,8 @@
 
 The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
 ``advise``, ``curve``, ``host_curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``,
-``timeline``, ``command``, ``read_command``, ``write_report``; and ``read_result``, ``read_sweep``
-read what is in a folder.
+``timeline``, ``command``, ``read_command``, ``write_report``, ``evidence``; and ``read_result``,
+``read_sweep`` read what is in a folder.
 Everything is imported on first use, so that ``import moesim`` costs nothing.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         command,
         compare,
         curve,
+        evidence,
         fit,
         host_curve,
         import_trace,
@@ -55,6 +56,7 @@ __all__ = [
     "command",
     "compare",
     "curve",
+    "evidence",
     "fit",
     "host_curve",
     "import_trace",

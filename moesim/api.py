@@ -281,6 +281,38 @@ def write_report(folder: Path | str | Sweep, out: Path | str | None = None) -> P
     return write_page(folder.folder if isinstance(folder, Sweep) else folder, out)
 
 
+def evidence(
+    out: Path | str,
+    *,
+    pack: Path | str | None = None,
+    runs: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Predict every run (or those named in ``runs``) of the folder ``pack`` [the published ones
+    that are shipped] and write table, figures and page into the folder ``out``.
+
+    Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
+    time a token in percent, what the time rests on, what was assumed), and the files. Raises an
+    InputError for a pack that cannot be read, and for runs that it does not have.
+
+    >>> moesim.evidence("results/evidence")[0]["error_percent"].abs().median()
+    """
+    from tempfile import TemporaryDirectory
+
+    from moesim.calibrate.published.pack import read_pack
+    from moesim.calibrate.published.predict import blind
+    from moesim.config.paths import shipped_folder
+    from moesim.report.evidence import write_evidence
+
+    folder = Path(pack) if pack else shipped_folder() / "experiments" / "published"
+    every = {one.run: one for one in read_pack(folder)}
+    for name in runs or ():
+        check_choice("--run", name, tuple(every))
+    with TemporaryDirectory() as profiles:
+        table = blind([every[name] for name in runs or every], Path(profiles), progress)
+    return table, write_evidence(table, Path(out))
+
+
 def import_trace(
     file: Path | str,
     *,

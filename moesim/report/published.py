@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from moesim.report.style import COLOURS, RC, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Drawing = Callable[[pd.DataFrame, "Axes"], None]
 MARKERS = "osD^v<>P"
 MARGIN, BAND = 1.3, 1.25
 
@@ -43,6 +44,11 @@ def draw(table: pd.DataFrame, axes: Axes) -> None:
 
 def save(table: pd.DataFrame, path: Path) -> Path:
     """Draw ``table`` into ``path``; the band is 25 % to either side."""
+    return saved(draw, table, path)
+
+
+def saved(drawing: Drawing, table: pd.DataFrame, path: Path) -> Path:
+    """``table`` as ``drawing`` has it, in ``path``."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,36 +56,45 @@ def save(table: pd.DataFrame, path: Path) -> Path:
     with rc_context(dict(RC)):  # type: ignore[arg-type]
         sheet = Figure(figsize=(6, 5), layout="constrained")
         FigureCanvasAgg(sheet)
-        draw(table, sheet.add_subplot())
+        drawing(table, sheet.add_subplot())
         save_figure(sheet, path)
     return path
 
 
 def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     """The median error, by how the experts are served too, the order, and the judged hosts."""
-    on_cpu = table["waiting_for_cpu_percent"] > 0
-    right, pairs = right_pairs(table)
-    told = [f"median error of the time a token: {median_error(table):.0f} % of {len(table)} runs"]
-    for name, part in (("experts on the CPU", table[on_cpu]), ("all others", table[~on_cpu])):
-        told.append(f"  {name}: {median_error(part):.0f} % of {len(part)} runs")
-    told.append(f"pairs of one engine in the measured order: {right} of {pairs}")
+    lines = told(table)
     for row in judged.to_dict("records"):
         what = f"{row['run']}, with its host fitted to {row['fitted_to']}"
-        told.append(f"{what}: {row['error_percent']:+.0f} % of the time a token")
+        lines.append(f"{what}: {row['error_percent']:+.0f} % of the time a token")
     hosts = table["host"][table["host"] != ""].value_counts()
     alone = counted(int((hosts == 1).sum()), "host")
-    told.append(f"{alone} of {len(hosts)} with one run only: nothing judges a fit to it")
-    return told
+    lines.append(f"{alone} of {len(hosts)} with one run only: nothing judges a fit to it")
+    return lines
+
+
+def told(table: pd.DataFrame) -> list[str]:
+    """The median error, by how the experts are served too, and the order."""
+    on_cpu = table["waiting_for_cpu_percent"] > 0
+    right, pairs = right_pairs(table)
+    known = table.dropna(subset="error_percent")
+    lines = [f"median error of the time a token: {median_error(table):.0f} % of {len(known)} runs"]
+    for name, part in (("experts on the CPU", table[on_cpu]), ("all others", table[~on_cpu])):
+        if len(part.dropna(subset="error_percent")):
+            lines.append(f"  {name}: {median_error(part):.0f} % of {len(part)} runs")
+    return [*lines, f"pairs of one engine in the measured order: {right} of {pairs}"]
 
 
 def runs_table(table: pd.DataFrame) -> list[str]:
     """Markdown: a line a run."""
-    lines = [
-        "| run | engine | model | GPU | measured | blind | error of ms | rests on | assumed |",
-        "|" + "---|" * 9,
-    ]
+    ranged = "low_tokens_per_s" in table.columns
+    heads = ["run", "engine", "model", "GPU", "measured", "blind", *["range"] * ranged,
+             "error of ms", "rests on", "assumed"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
-        speeds = (f"{row[name]:.4g}" for name in _SPEEDS)
+        speeds = [f"{row[name]:.4g}" for name in _SPEEDS]
+        if ranged:
+            speeds.append(f"{row['low_tokens_per_s']:.3g} to {row['high_tokens_per_s']:.3g}")
         cells = (row["run"], row["engine"], row["model"], row["gpu"], *speeds)
         error = f"{row['error_percent']:+.0f} %"
         lines.append(f"| {' | '.join((*cells, error, row['rests_on'], row['assumed']))} |")

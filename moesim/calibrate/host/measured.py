@@ -33,11 +33,11 @@ class Measured:
     layers_on_cpu: int | None = None
 
 
-def measured_run(text: str) -> Measured:
+def measured_run(text: str, option: str = OPTION) -> Measured:
     """The run that ``text`` is: a speed, as in '17.8 tokens/s', or the path of llama-bench's JSON
     (``-o json`` or ``jsonl``), whose one row of decoding counts.
 
-    InputError for anything else.
+    InputError, at ``option``, for anything else.
     """
     path = Path(text)
     if path.is_file():
@@ -46,9 +46,9 @@ def measured_run(text: str) -> Measured:
         speed = float(SPEED.parse(text))
     except QuantityError as error:
         what = f"{error}, or name a file of 'llama-bench -o json'"
-        raise InputError([Problem(OPTION, "", what)]) from None
+        raise InputError([Problem(option, "", what)]) from None
     if not speed:
-        raise InputError([Problem(OPTION, "", f"'{text}' is no speed above 0")])
+        raise InputError([Problem(option, "", f"'{text}' is no speed above 0")])
     return Measured(speed)
 
 

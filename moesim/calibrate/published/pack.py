@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.errors import InputError, Problem
+from moesim.config.files import write_whole
 
 TABLE = "measured.csv"
 COLUMNS = (
@@ -39,7 +43,32 @@ class PublishedRun:
     @property
     def family(self) -> str:
         """The engine without its version."""
-        return self.engine.split()[0]
+        return (self.engine.split() or ["unknown"])[0]
+
+
+def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str]) -> PublishedRun:
+    """Put the experiment in ``file`` into the pack in ``folder``, which may be new, with what it
+    measured and what ``about`` says of it by column.
+
+    InputError where the pack has a run of its name, or cannot be written.
+    """
+    name, table = file.stem, folder / TABLE
+    rows = read_pack(folder) if table.is_file() else []
+    if name in {one.run for one in rows} or (folder / file.name).exists():
+        what = f"'{name}' is in {folder}; name the file otherwise"
+        raise InputError([Problem(str(file), "", what)])
+    row = dict.fromkeys(COLUMNS, "") | {
+        **about,
+        "run": name,
+        "measured_tokens_per_s": f"{measured:g}",
+    }
+    text = table.read_text(encoding="utf-8") if rows else f"{','.join(COLUMNS)}\n"
+    line = io.StringIO()
+    csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
+    write_whole(table, text + line.getvalue())
+    return read_pack(folder)[-1]
 
 
 def read_pack(folder: Path) -> list[PublishedRun]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
+from moesim.sweep.advise.ranges import CONTEXT, variations
+from moesim.sweep.run import Progress
 
 JUDGED = ("fitted_to", "run", "measured_tokens_per_s", "predicted_tokens_per_s", "error_percent")
 
@@ -29,24 +32,70 @@ class FittedHosts:
     refused: Mapping[str, str]
 
 
-def blind(runs: Sequence[PublishedRun]) -> pd.DataFrame:
+def blind(
+    runs: Sequence[PublishedRun], ranges: Path | None = None, progress: Progress | None = None
+) -> pd.DataFrame:
     """A row a run, with the host's prior: measured and predicted tokens/s, the error of the time a
     token (``error_percent``; above 0: too slow), what the time rests on (``rests_on``) and waits
-    for (``waiting_for_cpu_percent``), and what was assumed. NaN where a run does not fit in memory.
+    for (``waiting_for_cpu_percent``), what was assumed, and why there is no speed (``reason``). NaN
+    where a run does not fit in memory, or is refused.
+
+    ``ranges``: a folder for profiles; each run is then also made with what nobody measured set
+    otherwise, for ``low_tokens_per_s`` and ``high_tokens_per_s`` (``with_range``). ``progress`` is
+    told how many runs are done, of how many.
     """
     rows = []
-    for run in runs:
-        found = simulate(_experiment(run)).summary
-        speed = found["output_throughput"] if found["status"] == "ok" else np.nan
-        waits = (found["time_share"] or {}).get("waiting_for_cpu", 0.0)
-        rows.append({
-            "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
-            "gpu": run.gpu, "host": run.host, **_compared(run, speed), "status": found["status"],
-            "rests_on": _rests_on(found["price_share"] or {}),
-            "waiting_for_cpu_percent": 100 * waits,
-            "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
-        })  # fmt: skip
+    for done, run in enumerate(runs, 1):
+        rows.append(_row(run, ranges))
+        if progress:
+            progress(done, len(runs))
     return pd.DataFrame(rows)
+
+
+def _row(run: PublishedRun, ranges: Path | None) -> dict[str, Any]:
+    experiment = _experiment(run)
+    try:
+        found = simulate(experiment).summary
+    except InputError as error:
+        found = {"status": "refused", "reason": error.problems[0].what}
+    speed = found["output_throughput"] if found["status"] == "ok" else np.nan
+    waits = (found.get("time_share") or {}).get("waiting_for_cpu", 0.0)
+    spread = {} if ranges is None else with_range(experiment, found, speed, ranges)
+    return {
+        "run": run.run, "family": run.family, "engine": run.engine, "model": run.model,
+        "gpu": run.gpu, "host": run.host, **_compared(run, speed), **spread,
+        "status": found["status"], "reason": found.get("reason") or "",
+        "rests_on": _rests_on(found.get("price_share") or {}),
+        "waiting_for_cpu_percent": 100 * waits,
+        "certainty": run.certainty, "assumed": run.assumed, "source": run.source,
+    }  # fmt: skip
+
+
+def with_range(
+    experiment: Experiment, summary: Mapping[str, Any], speed: float, folder: Path
+) -> dict[str, float]:
+    """The least and the most tokens/s of ``experiment`` over what nobody measured: the host's share
+    of its DRAM, where that is a prior, and the trace, where it is a stand-in; and beyond these by
+    the p90 of the errors of such prices of expert kernels, for all of the time.
+    """
+    if np.isnan(speed):
+        return dict.fromkeys(("low_tokens_per_s", "high_tokens_per_s"), np.nan)
+    speeds = [speed]
+    for one in variations(experiment, summary, {}, folder):
+        if one.varied.of != CONTEXT:
+            found = simulate(one.experiment).summary
+            speeds.append(found["output_throughput"] if found["status"] == "ok" else np.nan)
+    error = 1 + ((summary.get("price_error") or {}).get("p90_percent") or 0.0) / 100
+    low, high = np.nanmin(speeds) / error, np.nanmax(speeds) * error
+    return {"low_tokens_per_s": float(low), "high_tokens_per_s": float(high)}
+
+
+def within(table: pd.DataFrame) -> tuple[int, int]:
+    """How many runs of ``table`` lie in their ranges, and how many have one."""
+    known = table.dropna(subset=["low_tokens_per_s", "high_tokens_per_s"])
+    measured = known["measured_tokens_per_s"]
+    inside = measured.between(known["low_tokens_per_s"], known["high_tokens_per_s"])
+    return int(inside.sum()), len(known)
 
 
 def fitted_hosts(runs: Sequence[PublishedRun]) -> FittedHosts:

@@ -18,12 +18,15 @@ from moesim.calibrate.published.predict import (
     judged,
     median_error,
     right_pairs,
+    within,
 )
+from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
+from moesim.report.evidence import FIGURES, lines
 from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[3]
@@ -98,6 +101,50 @@ def test_errors_are_of_the_time_a_token(tmp_path: Path) -> None:
     assert median_error(table) == pytest.approx(60)
     assert table.waiting_for_cpu_percent["slow"] > 50
     assert table.rests_on["slow"].startswith("datasheet")
+
+
+def test_a_range_covers_the_host_and_its_prices(tmp_path: Path) -> None:
+    runs = read_pack(written(tmp_path, [row("one", 10)], one=described(24)))
+    found = blind(runs, tmp_path / "profiles").iloc[0]
+    ends = [speed(described(24), share) for share in (0.3, 0.7)]
+    error = 1 + 17.0 / 100  # the median of the cards' p90
+    assert found.low_tokens_per_s == pytest.approx(ends[0] / error, rel=0.01)
+    assert found.high_tokens_per_s == pytest.approx(ends[1] * error, rel=0.01)
+    inside = pd.DataFrame([found.to_dict() | {"measured_tokens_per_s": x} for x in (1.0, ends[0])])
+    assert within(inside) == (1, 2)
+
+
+def test_a_run_that_is_refused_says_why(tmp_path: Path) -> None:
+    large = {"model": "deepseek-v3", "hardware": "rtx-4090", "workload": {"requests": 1}}
+    runs = read_pack(written(tmp_path, [row("large", 10)], large=large))
+    found = blind(runs, tmp_path / "profiles").iloc[0]
+    assert pd.isna(found.predicted_tokens_per_s)
+    assert pd.isna(found.low_tokens_per_s)
+    assert found.reason
+    assert f"no prediction of large: {found.reason}" in lines(pd.DataFrame([found]))
+
+
+def test_own_runs_are_put_in_and_predicted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, pack, out = tmp_path / "mine.yaml", tmp_path / "runs", tmp_path / "out"
+    file.write_text(json.dumps(described(24)))
+    add = ["evidence", "add", str(file), "--measured", "12.5 tokens/s", "--pack", str(pack)]
+    assert main(add) == 0
+    assert main(add) == 2
+    assert "'mine' is in" in capsys.readouterr().err
+    assert main([*add[:4], "fast", *add[5:]]) == 2
+    assert capsys.readouterr().err.startswith("--measured: ")
+    assert main(["evidence", "--pack", str(pack), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "measured inside the stated range: " in told
+    table = pd.read_csv(out / "evidence.csv")
+    assert list(table.measured_tokens_per_s) == [12.5]
+    page = (out / "evidence.md").read_text()
+    assert "| mine | ideal | gpt-oss-20b |" in page
+    assert all((out / f"{name}.png").is_file() for name in FIGURES)
+    assert main(["evidence", "--pack", str(pack), "--run", "no", "--out", str(out)]) == 2
+    assert "mine" in capsys.readouterr().err
 
 
 def test_a_host_fitted_to_one_run_predicts_its_other_runs(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""``moesim evidence``: published runs, and one's own, beside what moesim makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app as command_line
+from moesim.cli.app import examples, fail, terminal
+from moesim.cli.progress import INTERRUPTED, progress_bar
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Predict every run of a pack and show how far off each is; 'add' puts in your own.",
+    epilog=examples(
+        "moesim evidence --out results/evidence",
+        'moesim evidence add run.yaml --measured "17.8 tokens/s" --pack my-runs',
+        "moesim evidence --pack my-runs --out results/mine",
+    ),
+)
+command_line.add_typer(app, name="evidence")
+
+Pack = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="A folder of runs [the published ones that are shipped]."),
+]
+
+
+@app.callback()
+def evidence(
+    context: typer.Context,
+    *,
+    pack: Pack = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Table, figures and page.")
+    ] = Path("results/evidence"),
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", metavar="NAME", help="Only this run; repeatable.")
+    ] = None,
+) -> None:
+    """Predict every run of a pack from its experiment's file and show how far off each is, with the
+    range that moesim would have stated. No number is fitted to the runs that judge.
+    """
+    if context.invoked_subcommand:
+        return
+    from moesim.api import evidence as evidence_of
+    from moesim.report.evidence import lines, terminal_table
+
+    try:
+        with progress_bar("runs") as progress:
+            table, paths = evidence_of(out, pack=pack, runs=runs, progress=progress)
+    except KeyboardInterrupt:
+        fail("stopped; nothing is written", INTERRUPTED)
+    terminal().print(terminal_table(table))
+    for line in lines(table):
+        typer.echo(line)
+    for path in paths:
+        typer.echo(path)
+
+
+@app.command(
+    epilog=examples('moesim evidence add run.yaml --measured "17.8 tokens/s" --engine llama.cpp')
+)
+def add(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The experiment that describes the run.")
+    ],
+    *,
+    measured: Annotated[
+        str,
+        typer.Option(metavar="SPEED|FILE", help="As in '17.8 tokens/s', or llama-bench's JSON."),
+    ],
+    pack: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder of runs, which may be new.")
+    ] = Path("runs"),
+    engine: Annotated[str, typer.Option(metavar="NAME", help="What ran it.")] = "",
+    source: Annotated[str, typer.Option(metavar="TEXT", help="Where the number is from.")] = "",
+    assumed: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the experiment has to assume.")
+    ] = "",
+) -> None:
+    """Put a run of your own into a folder of runs: its experiment, and what it measured."""
+    from moesim.calibrate.host.measured import measured_run
+    from moesim.calibrate.published.pack import add_run
+    from moesim.experiment.loading.resolve import load_experiment
+
+    found = measured_run(measured, "--measured")
+    experiment = load_experiment(file, alone=True).experiment
+    about = {
+        "engine": engine or experiment.software,
+        "model": experiment.model,
+        "gpu": experiment.hardware,
+        "source": source or found.source,
+        "assumed": assumed,
+    }
+    run = add_run(pack, file, found.tokens_per_s, about)
+    typer.echo(f"{run.file}: {run.measured_tokens_per_s:g} tokens/s")
+    typer.echo(f"next:   moesim evidence --pack {pack} --out results/{pack.name}")
