@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
+from moesim.engine.captured import Captured
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
@@ -73,7 +74,8 @@ class Case:
     ``protect``: whether a step evicts what it needs itself only where nothing else is left.
     ``variants``: the formats of every expert, of which ``model`` and ``slots`` say the first; None
     where there is one. ``drafter``: what makes the drafts that decode steps verify, None where that
-    is free.
+    is free. ``captured``: what is captured of passes that differ, None: all run as ``execution``
+    says, else those that wait for copies or for the host.
     """
 
     trace: RoutingTrace
@@ -107,6 +109,17 @@ class Case:
     protect: Literal["step", "none"] = "step"
     variants: Variants | None = None
     drafter: Drafter | None = None
+    captured: Captured | None = None
+
+    def executions(self, first: int, last: int) -> list[Execution]:
+        """How passes first:last are launched."""
+        if self.captured is None:
+            return [self.execution] * (last - first)
+        return self.captured.executions(self.schedule.between(first, last), self.gpus, self.group)
+
+    def launched_as(self, execution: Execution) -> Case:
+        """The case of which all passes are launched so."""
+        return replace(self, execution=execution, captured=None)
 
     def opened(self, ended: Callable[[], Ints]) -> Case:
         """The case as an engine plays it: its scheduler, if it has one, has begun, and is told when

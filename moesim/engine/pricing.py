@@ -61,6 +61,10 @@ class Pricing:
         self.shared_sums = {
             window: sums.of_groups(case.group) for window, sums in self.sums.items()
         }
+        present = self.shared_sums[None].tokens
+        self.padding: Ints | None = None
+        if case.captured is not None:
+            self.padding = case.captured.padding(schedule, present, case.group)
         self.drafting = requests_of_steps(schedule, case.gpus) if case.drafter else None
         self.sources: SourceSums | None = None
         if any(layer.cross_attention for layer in case.model.layers):
@@ -147,18 +151,30 @@ class Pricing:
             setting=self.setting,
             row_bytes=case.model.hidden_size * case.model.activation_bytes,
             experts=self.experts,
-            tokens=gated.ravel(),
+            tokens=self._padded(gated, span, case.group == 1 or case.gathers).ravel(),
             most_tokens=np.repeat(case.of_senders(tokens).max(axis=1), case.gpus),
             output_tokens=np.where(self.encode[span, None], 0, logits).ravel(),
-            group_tokens=group.tokens[span].ravel(),
+            group_tokens=self._padded(group.tokens[span], span, True).ravel(),
             context_tokens=group.context_tokens[span].ravel(),
             kv_tokens=group.kv_tokens[span].ravel(),
-            decoding=tuple(one[span].ravel() for one in group.decoding),
+            served=tuple(one[span].ravel() for one in self._served(group)),
             sources=tuple(one[span].ravel() for one in sources),
             drafting=None if self.drafting is None else self.drafting[span].ravel(),
             rows=None if rows is None else rows.ravel(),
             capacity=None if capacity is None else np.repeat(capacity, case.gpus),
         )
+
+    def _padded(self, tokens: Ints, span: slice, here: bool) -> Ints:
+        """``tokens`` of passes ``span``, with the padding of captured ones, if it is ``here``."""
+        return tokens if self.padding is None or not here else tokens + self.padding[span]
+
+    def _served(self, group: AttentionSums) -> tuple[Ints, ...]:
+        """``Shapes.served`` of the passes summed up."""
+        if not group.decoding and self.padding is None:
+            return ()
+        nothing = np.zeros_like(group.tokens)
+        padding = nothing if self.padding is None else self.padding
+        return *(group.decoding or (nothing,) * 3), padding
 
 
 def _equal_layers(alike: list[LayerSpec], rows: Ints, capacity: Ints) -> list[list[int]]:

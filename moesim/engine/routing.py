@@ -37,7 +37,8 @@ class Routing:
     def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
         so many ``counts`` of a pass, layer and GPU, by default one an expert, of passes of one
-        block. A schedule that grows is asked for more when all that is known has been played.
+        block, launched alike. A schedule that grows is asked for more when all that is known has
+        been played.
         """
         schedule = self.case.schedule
         layers = len(self.moe_layers)
@@ -49,6 +50,11 @@ class Routing:
             fits = int(np.searchsorted(offsets, offsets[first] + most_tokens, "right")) - 1
             last = min(schedule.passes, first + most_passes, max(fits, first + 1))
             last = min(last, end_of_block(first))
+            if self.case.captured is not None:
+                executions = self.case.executions(first, last)
+                last = first + next(
+                    (n for n, one in enumerate(executions) if one != executions[0]), last - first
+                )
             yield first, last
             first = last
 

@@ -61,10 +61,10 @@ class Shapes:
 
     Of a GPU: ``tokens`` of its gate, and ``most_tokens``, the pass's fullest; ``output_tokens``
     whose logits are made; requests that it is ``drafting`` for. Of its group: ``group_tokens``,
-    ``context_tokens`` and ``kv_tokens`` as attention has them, ``decoding``: the part of these
-    three that tokens have which decode in mixed passes, and ``sources``: context, cache and
-    projected tokens of cross attention. Known with the routing alone: ``rows`` that it
-    permutes, and ``capacity``. ``row_bytes`` of a hidden vector; logical ``experts``.
+    ``context_tokens`` and ``kv_tokens`` as attention has them, ``served``: the part of these three
+    that tokens have which decode in mixed passes, and how many tokens are padding, and ``sources``:
+    context, cache and projected tokens of cross attention. Known with the routing alone: ``rows``
+    that it permutes, and ``capacity``. ``row_bytes`` of a hidden vector; logical ``experts``.
     """
 
     setting: Setting
@@ -76,7 +76,7 @@ class Shapes:
     group_tokens: Ints
     context_tokens: Ints
     kv_tokens: Ints
-    decoding: tuple[Ints, ...] = ()
+    served: tuple[Ints, ...] = ()
     sources: tuple[Ints, ...] = ()
     drafting: Ints | None = None
     rows: Ints | None = None

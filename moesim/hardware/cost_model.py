@@ -86,16 +86,17 @@ class CostModel:
         tokens: ArrayLike,
         context_tokens: ArrayLike,
         kv_tokens: ArrayLike,
-        *decoding: ArrayLike,
+        *served: ArrayLike,
     ) -> Ints:
         """A layer's attention block: norms, projections, scores; of cross attention the queries and
         the output.
 
         ``tokens`` new tokens; ``context_tokens`` the sum over them of the keys that each attends
-        to; ``kv_tokens`` cached tokens, each read once. ``decoding``: the part of these three whose
-        scores are a kernel of their own, as tokens decode beside prompts.
+        to; ``kv_tokens`` cached tokens, each read once. ``served``: the part of these three whose
+        scores are a kernel of their own, as tokens decode beside prompts, and how many of the
+        tokens are padding, which has no scores.
         """
-        return self.price("attention", layer, tokens, context_tokens, kv_tokens, *decoding)
+        return self.price("attention", layer, tokens, context_tokens, kv_tokens, *served)
 
     def cross_attention_ns(
         self,

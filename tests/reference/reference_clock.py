@@ -133,7 +133,7 @@ class Clock:
         if layer.moe:
             index = self.model.moe_layers.index(layer)
             decided, missing = self.decided[index], self.missing[index]
-        self.host = Host(self.config, decided or missing)
+        self.host = Host(replace(self.config, execution=self.execution), decided or missing)
         waits = decided and self.config.decide == "host"
         self.syncs = max(self.reads if waits else 0, self.host.synchronisations)
 
@@ -153,6 +153,8 @@ class Clock:
         known.
         """
         start = min(gpu.t for gpu in self.gpus)
+        tokens = tokens_of(one, self.config.gpus)
+        self.execution, self.padded = self.captured(one, tokens)
         self.whole = [self.streamed(one, g) for g in range(len(self.gpus))]
         software = self.config.software
         blocks = software.blocking and self.config.execution != "graph"
@@ -161,7 +163,6 @@ class Clock:
             LayerCopies(self, g, layers if ahead else []) for g, layers in enumerate(self.whole)
         ]
         self.unneeded = 0
-        tokens = tokens_of(one, self.config.gpus)
         moe_index = {layer.index: i for i, layer in enumerate(self.model.moe_layers)}
         rows: list[dict[str, int]] = []
         for layer in self.model.layers_of(one.phase):
@@ -213,6 +214,23 @@ class Clock:
             gpu.host = gpu.t
         return start, max(gpu.t for gpu in self.gpus), rows
 
+    def captured(self, one: Pass, tokens: list[int]) -> tuple[str, int]:
+        """How the pass is launched, and to how many tokens every GPU's are padded, 0: to none."""
+        if self.config.captured is None:
+            return self.config.execution, 0
+        decode, others, most = self.config.captured
+        fullest = max(self.of_node(tokens, g) for g in range(self.config.gpus))
+        execution = decode if one.phase == DECODE else others
+        if fullest > most or execution == "eager":
+            return "eager", 0
+        size, sizes = 0, [1, 2, 4]
+        while size < fullest:
+            if sizes:
+                size = sizes.pop(0)
+            else:
+                size += 4 if size == 4 else 8 if size < 256 else 16
+        return execution, min(size, most)
+
     def streamed(self, one: Pass, g: int) -> list[int]:
         """The MoE layers, by their number, of which the pass copies all that belongs to the GPU."""
         if self.config.prefill != "stream" or one.phase != PREFILL:
@@ -230,9 +248,12 @@ class Clock:
     def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
         for g, gpu in enumerate(self.gpus):
             sums = self.attention_sums(one, g, layer.window)
+            padding = max(0, self.padded - self.of_node(tokens, g))
             if one.phase == MIXED:  # scores of what is decoded are a kernel of their own
-                sums += self.decoding_sums(one, g, layer.window)
-            together = self.of_node(tokens, g)
+                sums += (*self.decoding_sums(one, g, layer.window), padding)
+            elif padding:
+                sums += (0, 0, 0, padding)
+            together = self.present(tokens, g)
             if together:
                 if layer.index < self.config.copied_layers:
                     size = self.model.layer_bytes(layer, self.config.reads_layers)
@@ -254,6 +275,14 @@ class Clock:
 
     def of_node(self, tokens: list[int], g: int) -> int:
         return sum(tokens[other] for other in self.together(g))
+
+    def present(self, tokens: list[int], g: int) -> int:
+        """With those that a captured pass is padded with."""
+        return max(self.of_node(tokens, g), self.padded)
+
+    def gated(self, tokens: list[int], g: int) -> int:
+        """Groups pad what they share; alone, a GPU pads its own."""
+        return self.present(tokens, g) if self.config.group == 1 else tokens[g]
 
     def reduced_ns(self, tokens: int) -> int:
         """An all-reduce of the hidden vectors of a node's tokens; alone there is nothing to add."""
@@ -364,7 +393,7 @@ class Clock:
         back = self.gather if self.config.sliced else self.collective
         ended = back([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
-            gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.of_node(routed.tokens, g))
+            gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.present(routed.tokens, g))
             gpu.charge("dispatch_combine", gpu.t)
             if self.config.prefill != "stream" and self.config.prefetch.kind == "none":
                 late = self.config.miss != "background" and gpu.copy_in > gpu.t
@@ -386,7 +415,7 @@ class Clock:
         """
         permuted, shared_end = [], []
         for g, gpu in enumerate(self.gpus):
-            tokens = self.of_node(routed.tokens, g)
+            tokens = self.present(routed.tokens, g)
             if not self.config.agrees:
                 gpu.t += permute[g]
                 gpu.charge("gate", gpu.t)
@@ -429,9 +458,9 @@ class Clock:
         """
         gpu, prices = self.gpus[g], self.prices
         if self.config.gating == "dynamic":
-            tokens, choices = routed.tokens[g], routed.choices[g]
+            tokens, choices = self.gated(routed.tokens, g), routed.choices[g]
             if self.config.sliced:  # those that its attention has
-                tokens = self.of_node(routed.tokens, g)
+                tokens = self.present(routed.tokens, g)
             price = prices.gate_ns(layer, tokens) if tokens else 0
             permute = unpermute = prices.permute_ns(layer, choices) if choices else 0
         else:  # for the largest sender, on every GPU

@@ -165,6 +165,8 @@ class Config:
     initial: str = "empty"  # empty | most_used
     seed: int = 0
     execution: str = "eager"  # eager | piecewise | splits | graph
+    # passes that decode, others, and the most tokens of a GPU's group: larger ones are eager
+    captured: tuple[str, str, int] | None = None  # None: all as execution says
     decide: str = "host"  # host | device
     software: Software = field(default_factory=Software)
     prefetch: Prefetch = field(default_factory=Prefetch)

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moesim.config.errors import InputError
+from moesim.engine.captured import Captured
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from moesim.memory.policies import registry as policies
@@ -74,6 +75,40 @@ def test_so_do_those_that_are_decided_at_once(case: Case, policy: str, service: 
     assert_same(run_replay(theirs), run_des(theirs))
 
 
+@st.composite
+def captured(draw: st.DrawFn, case: Case) -> Case:
+    """What is captured of which passes; all of one where nothing waits for copies or the host."""
+    config = case.config
+    free = config.slots is None and (config.gpus == 1 or config.decide == "device")
+    free = free and config.kernels != "serial" and not config.agrees
+    ways = ["eager", "piecewise", "splits", *["graph"] * 3 * free]
+    decode, others = draw(st.sampled_from(ways)), draw(st.sampled_from(ways[:3]))
+    most = draw(st.sampled_from([1, 3, 6, 8, 9, 17, 300]))
+    chosen = replace(config, execution="eager", captured=(decode, others, most))
+    return replace(case, config=chosen)
+
+
+CAPTURED = (cases() | cases(prompts=True)).flatmap(captured)
+
+
+@given(CAPTURED, services)
+def test_passes_are_captured_by_their_kind_and_size(case: Case, service: Service) -> None:
+    agree_on_service(case, service)
+
+
+@given(prefetching_cases().flatmap(captured), services)
+def test_so_are_those_with_prefetches(case: Case, service: Service) -> None:
+    agree_on_service(case, service)
+
+
+@given(CAPTURED, st.sampled_from(QUICK), services)
+def test_so_are_those_that_are_decided_at_once(case: Case, policy: str, service: Service) -> None:
+    theirs = decided_at_once(engine_case(case), policy)
+    assume(not theirs.policy.looks_ahead and not theirs.model.has_encoder)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    assert_same(run_replay(theirs), run_des(theirs))
+
+
 SERVICE = Service([Wish(0, 3, 3, 0), Wish(1, 4, 2, 0)], 4)
 PRICES = ToyPrices(base=10, token=1, context=1)
 
@@ -117,6 +152,28 @@ def test_a_pass_without_logits_has_no_head() -> None:
     # 4 tokens, of which each reads those before; then 2 more, and the head of one
     first, second = 10 + 4 + 2 * 10 + 4, 10 + 2 + 2 * 11 + 6 + 5 * 10 + 1 + 1
     assert outcome.charges[:, 0, 0].tolist() == [first, second]
+
+
+def test_sizes_that_are_captured() -> None:
+    sizes = Captured("graph", "piecewise").sizes.tolist()
+    assert sizes[:5] == [1, 2, 4, 8, 16]
+    assert sizes[32:37] == [240, 248, 256, 272, 288]
+    assert sizes[-1] == 512
+    assert len(sizes) == 3 + 31 + 17
+    assert Captured("graph", "piecewise", 6).sizes.tolist() == [1, 2, 4, 6]
+
+
+def test_padding_by_hand() -> None:
+    """Products and router of the captured size; scores, experts and head of the tokens alone."""
+    case, _ = small(Service([Wish(0, 1, 2, 0)] * 3, 8))
+    chosen = replace(case.config, captured=("graph", "eager", 8))
+    theirs = engine_case(replace(case, config=chosen))
+    service = Service([Wish(0, 1, 2, 0)] * 3, 8)
+    outcome = run_des(replace(theirs, scheduler=server(theirs, service)), check=True)
+    attention = 10 + 4 + 2 * 6 + 6 + 6 * 1  # 3 tokens, one of padding; two keys each
+    assert outcome.charges[1, 0, 0] == attention + 5 * 10 + 3 + 1
+    permute = 10 // 2 + 6 + 6 // 5  # of the rows that there are
+    assert outcome.charges[1, 0, 1] == 10 + 4 + 4 // 3 + permute
 
 
 @given(services)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.engine.captured import Captured
 from moesim.engine.case import Case as EngineCase
 from moesim.gating import registry as gatings
 from moesim.hardware.software import KernelCounts, SoftwareProfile
@@ -103,6 +104,7 @@ def engine_case(case: Case) -> EngineCase:
         prefill=config.prefill,  # type: ignore[arg-type]
         prefetch=engine_prefetch(config.prefetch),
         variants=engine_variants(case, model),
+        captured=None if config.captured is None else Captured(*config.captured),  # type: ignore[arg-type]
     )
 
 

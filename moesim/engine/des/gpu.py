@@ -28,10 +28,11 @@ from moesim.engine.des.records import (
     STORAGE,
     WEIGHTS,
 )
-from moesim.engine.host_times import host_head_ns, host_times
+from moesim.engine.host_times import HostTimes, host_head_ns, host_times
 from moesim.engine.storage import read_times
 from moesim.engine.terms import categories_of
 from moesim.hardware.charge import Stage
+from moesim.hardware.software import Execution
 from moesim.trace.routing import Phase
 
 Chunks = Callable[[int], Chunk | None]
@@ -54,7 +55,7 @@ class Gpu(Compute):
         self.drive: Drive | None = None
         self.together, self.held = case.gpus > 1, held
         self.hold(0, held)
-        self.hosts, self.host_head = host_times(case), host_head_ns(case)
+        self.hosts: dict[Execution, tuple[list[HostTimes], int]] = {}
         self.reads = read_times(case)
         beside = case.software.overlap and not copy_in.blocking
         self.copies_ahead = case.prefill == "stream" and beside and not prefetches(case)
@@ -67,7 +68,8 @@ class Gpu(Compute):
         """Every pass of every chunk."""
         number = 0
         while (chunk := chunks(number)) is not None:
-            layers = layers_on(chunk, self.case, self.number, self.hosts, self.reads)
+            hosts, self.host_head = self._hosts_at(chunk.first)
+            layers = layers_on(chunk, self.case, self.number, hosts, self.reads)
             head = on_gpu(chunk.terms.head, self.categories, self.number)[Stage.HEAD]
             first, last = chunk.first, chunk.first + chunk.passes
             phases = self.case.schedule.phase[first:last].tolist()
@@ -81,6 +83,14 @@ class Gpu(Compute):
             if self.case.schedule.grows:
                 yield self.group.arrive(self.time)
         yield from self.reach()
+
+    def _hosts_at(self, first: int) -> tuple[list[HostTimes], int]:
+        """What the host launches by layer, and in the head, of pass ``first`` and its chunk."""
+        (execution,) = self.case.executions(first, first + 1)
+        if execution not in self.hosts:
+            case = self.case.launched_as(execution)
+            self.hosts[execution] = (host_times(case), host_head_ns(case))
+        return self.hosts[execution]
 
     def _begin(self, not_before: int) -> Events:
         """A pass begins when the last has ended, but not before ``not_before``; nothing is charged

@@ -15,7 +15,7 @@ from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.records import Filled, Gpus, Passes
+from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
@@ -24,6 +24,7 @@ from moesim.engine.replay.quick.program import QuickProgram, is_quick
 from moesim.engine.tally import Keep, Tally
 from moesim.engine.terms import categories_of
 from moesim.engine.unpacking import with_unpacking
+from moesim.hardware.software import Execution
 from moesim.memory.residency import decide_of
 from moesim.workload.growing import Growing
 
@@ -101,10 +102,10 @@ def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenan
 def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance]:
     from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
-    ahead = Prefetching(case, clock.fixed, keep)
+    ahead = Prefetching(case, keep)
     for chunk in ahead.program.chunks():
         passes, charges = ahead.passes(chunk)
-        play = partial(ahead.play, chunk, passes)
+        play = partial(ahead.play, chunk, passes, clock.fixed_at(chunk.first))
         clock.record(chunk.first, passes, charges, ahead.most_launches, play)
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
@@ -125,7 +126,7 @@ class Clock:
 
     def __init__(self, case: Case, *, layers: bool, cuts: Ints | None) -> None:
         self.case, self.keep_layers = case, layers
-        self.fixed = fixed_of(case)
+        self._fixed: dict[Execution, Fixed] = {}
         self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes)
         self.categories = categories_of(case)
         shape = (case.gpus,)
@@ -134,6 +135,13 @@ class Clock:
         """What passes were charged, int64[passes, gpus, categories]."""
         self.layers: list[Ints] = []
         self.copies = 0
+
+    def fixed_at(self, first: int) -> Fixed:
+        """What is the same in pass ``first`` and in all that are played with it."""
+        (execution,) = self.case.executions(first, first + 1)
+        if execution not in self._fixed:
+            self._fixed[execution] = fixed_of(self.case.launched_as(execution))
+        return self._fixed[execution]
 
     @property
     def starts(self) -> Ints:
@@ -155,7 +163,7 @@ class Clock:
         """Play the next passes, from ``first`` on."""
 
         def play_into(gpus: Gpus, filled: Filled) -> None:
-            play_decided(self.fixed, one.passes, one.works, gpus, filled, 0, 0, 0)
+            play_decided(self.fixed_at(first), one.passes, one.works, gpus, filled, 0, 0, 0)
 
         self.record(first, one.passes, one.charges, one.most_launches, play_into)
         self.copies += int(one.works.step_copies[:, -1].sum())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from moesim.engine.captured import Captured
 from moesim.hardware.software import Execution
 from moesim.trace.routing import Phase
 
@@ -20,6 +21,8 @@ class Chosen(NamedTuple):
     reason: str
 
 
+ANY = 1 << 20
+"""Tokens of the largest pass that is captured, where software captures all."""
 NOTHING = Chosen("eager", "it captures nothing")
 
 
@@ -38,6 +41,23 @@ def execution_of(case: Case) -> Chosen:
     most, fullest = software.most_captured_tokens, _fullest(case)
     if most is not None and fullest > most:
         return Chosen("eager", f"it captures {most} tokens a GPU, and a step has {fullest}")
+    return _of_decode_steps(case)
+
+
+def captured_of(case: Case) -> Captured:
+    """What ``case``'s software captures of passes that differ, by their kind and size.
+
+    What it captures of decode steps, where all else is as in this case. Of other passes it captures
+    the pieces of a graph that would be whole (vLLM's FULL_AND_PIECEWISE).
+    """
+    software, decode = case.software, _of_decode_steps(case).execution
+    others = "piecewise" if decode == "graph" else decode
+    return Captured(decode, others, software.most_captured_tokens or ANY)
+
+
+def _of_decode_steps(case: Case) -> Chosen:
+    """What is captured of decode steps that are small enough."""
+    software = case.software
     if case.divided_layers.any():
         return Chosen(software.offloaded_execution, "experts are offloaded")
     if case.decide == "host" and case.needs_decision:

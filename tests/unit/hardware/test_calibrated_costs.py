@@ -117,7 +117,7 @@ def test_scores_of_a_mixed_pass_are_two_kernels(
     """
     decode, prompt = (16, 16 * 4096, 16 * 4096), (512, 512 * 768, 1024)
     every = tuple(a + b for a, b in zip(decode, prompt, strict=True))
-    mixed = costs.attention_ns(only, *every, *decode)
+    mixed = costs.attention_ns(only, *every, *decode, 0)
     decode_ns = table_ns(
         fitted, "attention_decode", batch=16, context=4096, heads=16, kv_heads=4, head_dim=64,
         l2_warm=False,
@@ -132,15 +132,28 @@ def test_scores_of_a_mixed_pass_are_two_kernels(
     assert mixed == pytest.approx(rest + alone + decode_ns, abs=2)
 
 
+def test_padding_has_products_but_no_scores(costs: CostModel, only: LayerSpec) -> None:
+    nobody, shape = (0, 0, 0), (5, 5000, 5000)
+    operation = costs.operations["attention"]
+
+    def scores(tokens: int) -> float:
+        parts = operation.scores(only.attention, operation._cache, tokens, *shape[1:])
+        return float(sum(part.time_ns for part in parts))
+
+    padded = costs.attention_ns(only, 8, 5000, 5000, *nobody, 3)
+    products = costs.attention_ns(only, 8, 5000, 5000) - scores(8)
+    assert padded == pytest.approx(products + scores(5), abs=2)
+
+
 def test_where_none_decodes_beside_others_the_price_is_the_plain_one(
     costs: CostModel, only: LayerSpec
 ) -> None:
     shape = (np.array([0, 4, 4096]), np.array([0, 4000, 4096 * 2048]), np.array([0, 4000, 4096]))
     nobody = np.zeros(3, np.int64)
     plain = costs.attention_ns(only, *shape)
-    assert costs.attention_ns(only, *shape, nobody, nobody, nobody).tolist() == plain.tolist()
+    assert costs.attention_ns(only, *shape, *[nobody] * 4).tolist() == plain.tolist()
     # where all decode it is the plain one too
-    assert costs.attention_ns(only, *shape, *shape).tolist() == plain.tolist()
+    assert costs.attention_ns(only, *shape, *shape, nobody).tolist() == plain.tolist()
 
 
 @pytest.mark.parametrize(("batch", "context"), [(1, 700), (8, 4096), (200, 33)])

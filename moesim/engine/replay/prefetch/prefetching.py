@@ -31,8 +31,8 @@ from moesim.memory.residency import decide_of, first_of
 class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
-    def __init__(self, case: Case, fixed: Fixed, keep: Keep) -> None:
-        self.program, self.fixed = program_of(case), fixed
+    def __init__(self, case: Case, keep: Keep) -> None:
+        self.program = program_of(case)
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
         self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
@@ -67,7 +67,7 @@ class Prefetching:
         exchanges = [self._collective(chunk, way) for way in (chunk.dispatch, chunk.combine)]
         return priced.passes(self.case, phase, *exchanges), priced.charges
 
-    def play(self, chunk: Chunk, passes: Passes, gpus: Gpus, filled: Filled) -> None:
+    def play(self, chunk: Chunk, passes: Passes, fixed: Fixed, gpus: Gpus, filled: Filled) -> None:
         """Play ``chunk``, and fill in ``filled``."""
         case = self.case
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
@@ -81,7 +81,7 @@ class Prefetching:
             predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
             self.local, chunk.first, table,
         )  # fmt: skip
-        play_deciding(self.fixed, passes, self.works, gpus, filled, undecided, *self.functions)
+        play_deciding(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         self.launches.ask.check()
         self.draw.check()
         self.launches.settle(patterns)

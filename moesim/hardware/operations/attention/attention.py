@@ -46,7 +46,7 @@ class Attention(Operation):
                 at.group_tokens,
                 at.context_tokens,
                 at.kv_tokens,
-                *at.decoding,
+                *at.served,
             ),
             "attention",
         ),
@@ -58,7 +58,7 @@ class Attention(Operation):
         tokens: ArrayLike,
         context_tokens: ArrayLike,
         kv_tokens: ArrayLike,
-        *decoding: ArrayLike,
+        *served: ArrayLike,
     ) -> list[Part]:
         """See ``CostModel.attention_ns``."""
         count, block = np.asarray(tokens, np.int64), layer.attention
@@ -72,7 +72,7 @@ class Attention(Operation):
             used *= cross.query_key_head_size + cross.value_head_size
             more, inside = self._projections(cross, count, used, 0)
             projections, starts = projections + more, starts + CROSS_STARTS - inside
-        scores, kernels = self._groups(block, (count, context_tokens, kv_tokens), decoding)
+        scores, kernels = self._groups(block, (count, context_tokens, kv_tokens), served)
         hidden = self.model.hidden_size * self.model.activation_bytes
         rest = [self.gpu.moves(count * (passes * hidden)), self.gpu.starts(starts - 1 + kernels)]
         return where(count > 0, [*projections, *scores, *rest])
@@ -90,17 +90,19 @@ class Attention(Operation):
         return [scores, self.gpu.starts(1 - alone)]
 
     def _groups(
-        self, block: AttentionSpec, every: tuple[Any, ...], decoding: tuple[ArrayLike, ...]
+        self, block: AttentionSpec, every: tuple[Any, ...], served: tuple[ArrayLike, ...]
     ) -> tuple[list[Part], Any]:
         """The scores' kernels, and how many of them do not contain their start: one, or where some
-        tokens are ``decoding`` beside others, one for these and one for the rest.
+        tokens decode beside others, one for these and one for the rest; none of padding alone.
         """
-        if not decoding:
+        if not served:
             scores, alone = self._scores(block, self._cache, *every)
             return [scores], 1 - alone
-        rest = [np.asarray(a) - np.asarray(b) for a, b in zip(every, decoding, strict=True)]
+        *decoding, padding = map(np.asarray, served)
+        rest = [np.asarray(a) - b for a, b in zip(every, decoding, strict=True)]
+        rest[0] = rest[0] - padding
         found, kernels = [], np.zeros(np.shape(rest[0]), np.int64)
-        for count, *sums in (rest, map(np.asarray, decoding)):
+        for count, *sums in (rest, decoding):
             scores, alone = self._scores(block, self._cache, count, *sums)
             found += where(count > 0, [scores])
             kernels += np.where(count > 0, 1 - alone, 0)
