@@ -66,7 +66,7 @@ def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
 
 
 def _errors(fit: Fit) -> str:
-    if (error := fit.held_out) is None:
+    if (error := fit.unseen) is None:
         return f"{counted(fit.shapes, 'shape')}, too few for a held-out error"
     return (
         f"{counted(fit.shapes, 'shape')}, error on unseen shapes median {error.median_percent} %,"

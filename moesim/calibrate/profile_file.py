@@ -13,6 +13,7 @@ from moesim.config.params import Params
 from moesim.config.yaml import with_end_mark
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 from moesim.hardware.fitting.amounts import amount
+from moesim.hardware.ratio_table import RatioTable
 
 FITTED = "fit-"
 """What the keys of a fit's sources start with."""
@@ -53,11 +54,25 @@ def _fit(fit: Fit) -> list[str]:
     lines: list[str] = []
     for name in type(fit).model_fields:
         value = getattr(fit, name)
-        if isinstance(value, tuple):
+        if isinstance(value, RatioTable):
+            lines += _table(name, value)
+        elif isinstance(value, tuple):
             lines += _shapes(name, value) if value else []
         elif value is not None:
             lines.append(f"{name}: {_value(name, value)}")
     return [f"    {'- ' if index == 0 else '  '}{text}" for index, text in enumerate(lines)]
+
+
+def _table(name: str, table: RatioTable) -> list[str]:
+    """A table of ratios, each shape on its own line."""
+    lines = [f"{name}:"]
+    for field in type(table).model_fields:
+        value = getattr(table, field)
+        if not isinstance(value, str):
+            lines.append(f"  {field}: {_value(field, value)}")
+            continue
+        lines += [f"  {field}: |", *(f"    {line}" for line in value.splitlines())]
+    return lines
 
 
 def _value(name: str, value: Any) -> str:
@@ -74,6 +89,8 @@ def _value(name: str, value: Any) -> str:
 
 def _entry(value: Any) -> str:
     """A value of a mapping; a plain number's estimate with every digit."""
+    if isinstance(value, Params) and not isinstance(value, Estimate):
+        value = value.model_dump()
     if not isinstance(value, Estimate):
         return json.dumps(value)
     low, high = map(_exact, value.interval)

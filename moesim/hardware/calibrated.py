@@ -9,19 +9,19 @@ from pydantic import Field, model_validator
 from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
 from moesim.config.units import Bandwidth, Bytes, ComputeRate, Duration, Percent, within
+from moesim.hardware.left_out import Count, HeldOut
+from moesim.hardware.ratio_table import SHAPES, RatioTable
 
 Layout = Literal["packed", "swapped", "swapped-narrow"]
 """How attention kernels lay out heads and queries: ``operations/attention/tiles.py``."""
 Family = Literal["triton", "triton-older", "trtllm", "cutlass"]
 """Of expert kernels, by their tiles: ``operations/experts/tiles.py``."""
 Value = TypeVar("Value")
-Count = Annotated[int, Field(ge=1, le=1 << 50)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[Bandwidth, within("1 kB/s", "100 PB/s", BANDWIDTH)]
 Peak = Annotated[ComputeRate, within("1 MFLOP/s", "1000 PFLOP/s", COMPUTE_RATE)]
 Time = Annotated[Duration, within("0 us", "1 s", DURATION)]
 Share = Annotated[Percent, within("0.1 %", "100 %", PERCENT)]
-Error = Annotated[float, Field(ge=0)]
 Range = Annotated[tuple[Count, Count], Field(strict=False)]
 Ranges = dict[str, Range]
 """The least and the largest of what a fit saw, by column; a price beyond is marked as outside."""
@@ -41,16 +41,6 @@ class Estimate(Params, Generic[Value]):
         return self
 
 
-class HeldOut(Params):
-    """Errors on shapes that the fit had not seen: fitted on one half of the shapes, both ways."""
-
-    points: Count
-    shapes: Count
-    median_percent: Error
-    p90_percent: Error
-    largest_percent: Error
-
-
 class Fit(Params):
     """What every fit says of itself. ``source`` is a key of the file's ``sources``."""
 
@@ -62,7 +52,9 @@ class Fit(Params):
     source: str
     points: Count
     shapes: Count
-    held_out: HeldOut | None = Field(None, description="None where there are too few shapes.")
+    held_out: HeldOut | None = Field(
+        None, description="Of the formula alone; None where there are too few shapes."
+    )
     known_ops: ClassVar[tuple[str, ...]] = ()
     needed: ClassVar[tuple[str, ...]] = ()
     """The columns that ``measured`` cannot leave out."""
@@ -79,6 +71,12 @@ class Fit(Params):
             if least > largest:
                 raise ValueError(f"'measured' of '{name}' does not ascend")
         return self
+
+    @property
+    def unseen(self) -> HeldOut | None:
+        """Errors of prices of shapes that were not measured: of the table where there is one."""
+        table: RatioTable | None = getattr(self, "table", None)
+        return self.held_out if table is None else table.errors.get(SHAPES)
 
     @property
     def label(self) -> str:
@@ -145,6 +143,7 @@ class ProductFit(Fit):
     compute: Estimate[Peak] = Field(description="Of whole waves of tiles.")
     overlap: Estimate[Positive]
     activation_bandwidth: Estimate[Rate]
+    table: RatioTable | None = None
 
 
 class KernelFit(Fit):
@@ -235,6 +234,7 @@ class AttentionFit(Fit):
     combine: Estimate[Time] | None = Field(None, description="Of a split.")
     merge: Estimate[Time] | None = Field(None, description="Of each part of a split.")
     reorder: Estimate[Time] | None = Field(None, description="Of swapping heads and queries.")
+    table: RatioTable | None = None
 
 
 class OtherFit(Fit):
@@ -256,6 +256,15 @@ class Calibrated(Params):
     copies: Annotated[tuple[CopyFit, ...], Field(strict=False)] = ()
     collectives: Annotated[tuple[CollectiveFit, ...], Field(strict=False)] = ()
     others: Annotated[tuple[OtherFit, ...], Field(strict=False)] = ()
+
+    @property
+    def formulas(self) -> Calibrated:
+        """Without the tables of products and attention."""
+        bare = {
+            kind: tuple(fit.model_copy(update={"table": None}) for fit in getattr(self, kind))
+            for kind in ("products", "attention")
+        }
+        return self.model_copy(update=bare)
 
     def of(self, kind: str) -> tuple[OtherFit, ...]:
         """The fits by the fitter ``kind`` of a package."""

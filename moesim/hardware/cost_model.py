@@ -55,8 +55,10 @@ class CostModel:
         nodes: int = 1,
     ) -> None:
         self.hardware, self.model = hardware, model
-        bare = hardware.model_copy(update={"calibrated": None})
-        card = bare if prices == "datasheet" else hardware
+        card = hardware
+        if prices != "auto" and (fits := hardware.calibrated) is not None:
+            used = fits.formulas if prices == "fit" else None
+            card = hardware.model_copy(update={"calibrated": used})
         self.gpu = Roofline(card)
         self.operations: dict[str, Any] = {
             kind: operation(

@@ -13,6 +13,7 @@ from moesim.hardware.provenance import Source, by_source
 if TYPE_CHECKING:
     from moesim.hardware.arrays import Floats
     from moesim.hardware.calibrated import Fit, Ranges
+    from moesim.hardware.ratio_table import Found
 
 
 MEASURED = "measured beyond the formula"
@@ -83,3 +84,14 @@ def fitted_source(ranges: Ranges, shape: Mapping[str, Floats | float]) -> NDArra
             least, largest = ranges[name]
             beyond = beyond | (np.asarray(values) < least) | (np.asarray(values) > largest)
     return np.where(beyond, Source.OUTSIDE, Source.FITTED).astype(np.int64)
+
+
+def tabled_source(
+    ranges: Ranges, shape: Mapping[str, Floats | float], found: Found | None
+) -> NDArray[np.int64]:
+    """As ``fitted_source``, and what a table has of it: measured, or between what was; [n]."""
+    source = fitted_source(ranges, shape)
+    if found is None:
+        return source
+    tabled = np.where(found.measured, Source.MEASURED, Source.INTERPOLATED)
+    return np.where(found.within & (source == Source.FITTED), tabled, source)

@@ -111,7 +111,7 @@ def _scaled(value: float) -> str:
 
 def _fit(fit: Fit, profile: HardwareProfile) -> str:
     """The fit behind a price, and how wrong it was."""
-    error, told = fit.held_out, "no held-out error: too few shapes"
+    error, told = fit.unseen, "no held-out error: too few shapes"
     if error is not None:
         told = f"unseen shapes: median {error.median_percent} %, p90 {error.p90_percent} %"
     points = counted(fit.points, "point")

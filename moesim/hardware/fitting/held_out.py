@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import HeldOut
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask
 
 LEAST_SHAPES = 4

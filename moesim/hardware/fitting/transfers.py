@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import HeldOut, SizeRatios
+from moesim.hardware.calibrated import SizeRatios
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask, number
 
 Formula = Callable[[Floats, pd.DataFrame], Floats]

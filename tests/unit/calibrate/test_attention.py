@@ -185,3 +185,27 @@ def test_explain_shows_the_terms(profile, tmp_path, capsys):
     told = capsys.readouterr().out
     for term in ("start", "splitting and merging", "busiest multiprocessor", "unseen shapes"):
         assert term in told
+
+
+def test_a_table_of_decodes_is_used_where_it_is_better_than_the_formula(card, decode):
+    """In a run the cache is cold, so that no price is one that was measured."""
+    heads, batch = (np.log(decode[name].to_numpy(float)) for name in ("heads", "batch"))
+    odd = np.exp(0.3 * np.sin(heads) + 0.1 * np.sin(batch))
+    odd = decode.assign(latency_ns=decode["latency_ns"] * odd)
+    fits = fit_table(valid(odd)[0], card)
+    (fit,) = fits.calibrated.attention
+    assert fit.table is not None
+    assert fit.held_out is not None
+    assert fit.unseen is not None
+    assert set(fit.table.errors) == {"shapes", "heads", "points"}
+    assert fit.unseen.median_percent < 0.8 * fit.held_out.median_percent
+    profile = card.model_copy(update={"calibrated": fits.calibrated})
+    priced = price_table(profile, odd)
+    assert set(priced.price_source) == {"measured"}
+    assert np.abs(priced.price_ns / odd["latency_ns"] - 1).max() < 0.006
+    cold = price_table(profile, odd.assign(l2_warm=False))
+    assert set(cold.price_source) == {"interpolated"}
+    assert (cold.price_ns >= priced.price_ns).all()
+    between = price_table(profile, odd.assign(batch=3, context=700).head(1))
+    assert between.price_source[0] == "interpolated"
+    assert set(price_table(profile, odd, "fit").price_source) == {"fitted"}

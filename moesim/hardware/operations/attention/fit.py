@@ -1,4 +1,6 @@
-"""Attention: the numbers of ``kernel.py``, for whole prompts and for single queries."""
+"""Attention: the numbers of ``kernel.py``, for whole prompts and for single queries, and of these
+measured ratios.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from moesim.hardware.fitting.fitter import (
     Fitter,
     ranges_of,
 )
-from moesim.hardware.fitting.held_out import LEAST_SHAPES
+from moesim.hardware.fitting.held_out import LEAST_SHAPES, halves
 from moesim.hardware.fitting.logarithmic import Found
 from moesim.hardware.operations.attention.calibrated import (
     DECODE,
@@ -27,10 +29,12 @@ from moesim.hardware.operations.attention.fit_numbers import (
     RANGES,
     AttentionTable,
     best_layout,
+    errors_of,
     fitted,
-    left_out,
+    half_of,
     usable,
 )
+from moesim.hardware.operations.attention.fit_table import decode_table
 from moesim.hardware.profile import HardwareProfile
 
 MOST_WRONG_PERCENT = 25
@@ -55,7 +59,8 @@ class Attention(Fitter):
                 f" a fit needs {LEAST_POINTS} of {LEAST_SHAPES}"
             )
         layout = best_layout(rows)
-        error = left_out(rows, layout)
+        halved = [half_of(rows, layout, seen) for seen, _ in halves(rows.shape)]
+        error = errors_of(rows, halved)
         if error.median_percent > MOST_WRONG_PERCENT:
             return (
                 f"{told}: the formula misses unseen shapes by {error.median_percent} % in the"
@@ -70,6 +75,7 @@ class Attention(Fitter):
             held_out=error,
             measured=ranges_of(rows.rows, RANGES),
             **_estimates(fitted(rows, layout), rows.names(layout), rows, about.dtype),
+            table=decode_table(rows, layout, halved, error),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moesim.hardware.arrays import Floats
-from moesim.hardware.calibrated import HeldOut, Layout
+from moesim.hardware.calibrated import Layout
 from moesim.hardware.card import card_of
-from moesim.hardware.fitting.held_out import groups, halves, summary
+from moesim.hardware.fitting.held_out import groups, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
+from moesim.hardware.fitting.ratio_tables import Half
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.attention.calibrated import DECODE, PREFILL
@@ -112,12 +114,16 @@ def fitted(
     return fit_logarithms(table.pricing(layout, places), latency, prior, SCALE)
 
 
-def left_out(table: AttentionTable, layout: Layout) -> HeldOut:
-    """The errors on the half of the shapes that was not fitted, both ways round."""
-    latency, shape = number(table.rows, "latency_ns"), table.shape
+def half_of(table: AttentionTable, layout: Layout, seen: Mask) -> Half:
+    """The formula fitted to the rows in ``seen``, and its prices of all."""
+    found, everywhere = fitted(table, layout, seen).numbers, np.arange(len(table.rows))
+    return Half(seen, ~seen, table.pricing(layout, everywhere)(found))
+
+
+def errors_of(table: AttentionTable, halved: Iterable[Half]) -> HeldOut:
+    """The formula's errors on the half of the shapes that was not fitted, both ways round."""
+    latency = number(table.rows, "latency_ns")
     ratio = np.ones(len(latency))
-    for seen, unseen in halves(shape):
-        found = fitted(table, layout, seen).numbers
-        price = table.pricing(layout, np.flatnonzero(unseen))
-        ratio[unseen] = price(found) / latency[unseen]
-    return summary(ratio, shape)
+    for half in halved:
+        ratio[half.unseen] = (half.formula / latency)[half.unseen]
+    return summary(ratio, table.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from moesim.hardware.operations.attention.kernel import (
     attention_terms,
 )
 from moesim.hardware.operations.attention.tiles import AttentionShape
-from moesim.hardware.parts import Amount, Detail, fitted_source
+from moesim.hardware.parts import MEASURED, Amount, Detail, tabled_source
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
 from moesim.model.spec import AttentionSpec
@@ -101,15 +101,20 @@ def fitted_scores(
         part = Uniform(*(values[mine] for values in requests))
         call = _call(part, block, cache, head_dim, profile.peak(cache.dtype))
         numbers, card = attention_numbers(fit, profile), card_of(profile)
-        time[mine] = attention_ns(numbers, fit.layout, call, card)
-        of = partial(_terms, fit, numbers, call, card)
-        source[mine] = fitted_source(fit.measured, call._asdict())
+        columns = call._asdict()
+        ratios = fit.table.at(columns) if fit.table else None
+        if ratios is not None:
+            ratios = ratios._replace(measured=ratios.measured & call.warm)
+        ratio = 1.0 if ratios is None else ratios.ratio
+        time[mine] = attention_ns(numbers, fit.layout, call, card) * ratio
+        of = partial(_terms, fit, numbers, call, card, ratio)
+        source[mine] = tabled_source(fit.measured, columns, ratios)
         fitted |= mine
     return Scores(time, source, fitted, of)
 
 
 def _terms(
-    fit: AttentionFit, numbers: AttentionNumbers, call: AttentionShape, card: Card
+    fit: AttentionFit, numbers: AttentionNumbers, call: AttentionShape, card: Card, ratio: Any
 ) -> Detail:
     terms = attention_terms(numbers, fit.layout, call, card)
     named = {
@@ -118,6 +123,7 @@ def _terms(
         "appending to the cache": terms.write,
         "memory (overlaps)": terms.memory,
         "busiest multiprocessor (overlaps)": terms.busy,
+        MEASURED: terms.total * (ratio - 1),
     }
     return Detail([Amount(name, time) for name, time in named.items()], fit)
 

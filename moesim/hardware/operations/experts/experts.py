@@ -14,8 +14,8 @@ from moesim.hardware.operation import Operation, TileTable
 from moesim.hardware.operations.experts.launches import FittedLaunches
 from moesim.hardware.operations.experts.tokens import tokens_of
 from moesim.hardware.operations.experts.unpacking import Unpacking
-from moesim.hardware.operations.products.calibrated import FittedProducts, ffn_parts
-from moesim.hardware.parts import Part, where
+from moesim.hardware.operations.products.calibrated import ffn_parts
+from moesim.hardware.parts import Part, provenance_of, where
 from moesim.hardware.provenance import Source, by_source
 from moesim.hardware.roofline import activation_elements, matrix_elements, padded, row_tile
 from moesim.model.spec import LayerSpec
@@ -69,7 +69,7 @@ class Experts(Operation):
         return parts
 
     def provenance(self, price_ns: Floats, *shape: Any) -> Floats:
-        """See ``Operation``: unpacking rests on the datasheet."""
+        """See ``Operation``: parts of a dense network differ; unpacking rests on the datasheet."""
         layer, rows, starts = shape
         if _moe(layer).expert.parts:
             own = [self.price(of, rows, starts) for of in _by_part(layer)]
@@ -77,6 +77,8 @@ class Experts(Operation):
             every = zip(_by_part(layer), own, strict=True)
             shares = [self.provenance(ns * whole, of, rows, starts) for of, ns in every]
             return np.asarray(np.sum(shares, axis=0), np.float64)
+        if not _moe(layer).chooses:
+            return provenance_of(price_ns, self.parts(*shape))
         if not _moe(layer).expert.unpacking_bytes:
             return super().provenance(price_ns, *shape)
         unpacking = self._unpacking.price(layer, _with_rows(rows, starts))
@@ -114,8 +116,7 @@ class Experts(Operation):
     def sources(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> Source | Ints:
         """See ``Operation``."""
         if not (moe := _moe(layer)).chooses:
-            fitted = FittedProducts(self.hardware, moe.expert.dtype) and not moe.expert.rank
-            return Source.FITTED if fitted else Source.DATASHEET
+            return self.launch(layer, rows, starts)[0].source
         if not self._fits(moe):
             return Source.DATASHEET
         return self._fitted(moe).sources(*_launches(rows, starts))

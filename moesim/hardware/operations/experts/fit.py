@@ -9,7 +9,7 @@ import pandas as pd
 
 from moesim.config.counted import counted
 from moesim.hardware.arrays import Floats, Ints
-from moesim.hardware.calibrated import ExpertFit, HeldOut
+from moesim.hardware.calibrated import ExpertFit
 from moesim.hardware.card import card_of
 from moesim.hardware.fitting.amounts import read
 from moesim.hardware.fitting.fitter import (
@@ -19,6 +19,7 @@ from moesim.hardware.fitting.fitter import (
     ranges_of,
 )
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import Mask, number
 from moesim.hardware.operations.experts.fit_numbers import Fitted, families_of, fit_experts
 from moesim.hardware.operations.experts.fit_ratios import ratios_of

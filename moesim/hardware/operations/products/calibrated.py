@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moesim.hardware.arrays import NS
 from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.card import card_of
 from moesim.hardware.operations.products.kernel import ProductNumbers, product_terms
-from moesim.hardware.parts import Amount, Detail, Part, fitted_source
+from moesim.hardware.parts import MEASURED, Amount, Detail, Part, tabled_source
 from moesim.hardware.precision import SAME_UNITS
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.roofline import Roofline
@@ -56,7 +57,11 @@ class FittedProducts:
         return self.fit is not None
 
     def part(self, rows: ArrayLike, weights: Weights, name: str = "product") -> Part:
-        """One launch for each of ``rows``, its start and activations included; 0 without rows."""
+        """One launch for each of ``rows``, its start and activations included; 0 without rows.
+
+        A table's launches may have found their weights in a cache: no price is below what reading
+        them takes at the datasheet's bandwidth.
+        """
         fit = self.fit
         assert fit is not None, "no fit, no price"
         m = np.asarray(rows, np.float64)
@@ -64,17 +69,22 @@ class FittedProducts:
         numbers, peak = product_numbers(fit, self.profile), self.profile.peak(self.dtype)
         shape, card = (np.maximum(m, 1.0), n, k), card_of(self.profile)
         terms = product_terms(numbers, shape, width, np.full(m.shape, peak), card)
+        columns = dict(zip(("m", "n", "k"), shape, strict=True))
+        found, price = fit.table.at(columns) if fit.table else None, terms.total
+        if found is not None:
+            price = np.maximum(price * found.ratio, n * k * width * NS / card.bandwidth)
 
         def parts() -> Detail:
-            start = np.full(m.shape, numbers.start_ns)
-            overlapping = (
-                Amount("reading and moving (overlaps)", terms.memory),
-                Amount("computing (overlaps)", terms.compute),
-            )
-            return Detail((Amount("start", start), *overlapping), fit)
+            amounts = {
+                "start": np.full(m.shape, numbers.start_ns),
+                "reading and moving (overlaps)": terms.memory,
+                "computing (overlaps)": terms.compute,
+                MEASURED: price - terms.total,
+            }
+            return Detail([Amount(name, time) for name, time in amounts.items()], fit)
 
-        source = fitted_source(fit.measured, {"m": m, "n": n, "k": k})
-        return Part(np.where(m > 0, terms.total, 0.0), source, name, parts)
+        source = tabled_source(fit.measured, columns, found)
+        return Part(np.where(m > 0, price, 0.0), source, name, parts)
 
     def network(self, rows: ArrayLike, network: FfnSpec) -> list[Part]:
         """The two products of a feed-forward network; gate and up are one."""

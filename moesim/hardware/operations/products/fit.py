@@ -1,13 +1,14 @@
-"""Dense products: the five numbers of ``kernel.py``."""
+"""Dense products: the five numbers of ``kernel.py``, and measured ratios over them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from moesim.hardware.arrays import Floats
+from moesim.hardware.arrays import NS, Floats, Ints
 from moesim.hardware.calibrated import ProductFit
 from moesim.hardware.card import Card, card_of
 from moesim.hardware.fitting.amounts import read
@@ -19,10 +20,13 @@ from moesim.hardware.fitting.fitter import (
 )
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.hardware.fitting.logarithmic import Found, Prior, fit_logarithms
+from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.columns import BYTES
 from moesim.hardware.measurements.validate import Mask, flag, number
 from moesim.hardware.operations.products.kernel import ProductNumbers, product_terms
 from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.ratio_table import SHAPES, RatioTable
 
 SCALE = 0.03
 PRIOR = Prior(
@@ -34,41 +38,96 @@ PRIOR = Prior(
 MOST_POINTS = 4000
 SMALLEST = 256
 """Narrower products are bound by their start alone."""
+SHAPE = ("n", "k")
+
+
+COLUMNS = Columns(shape={"n": 1.0, "k": 0.35}, grid=("m",))
+"""Times of products differ more over their columns than over their depth (chosen by the errors that
+tables of four cards have at shapes left out).
+"""
 
 
 class Products(Fitter):
-    """Rows of one kernel with n and k of at least ``SMALLEST``, weights read from memory."""
+    """Rows of one kernel whose weights came from memory: the numbers from n and k of at least
+    ``SMALLEST``, the table from all.
+    """
 
     kind: ClassVar[str] = "products"
     ops: ClassVar[tuple[str, ...]] = ("gemm",)
 
     def fit(self, table: pd.DataFrame, profile: HardwareProfile, about: About) -> ProductFit | str:
         """See ``Fitter``."""
-        wide = (number(table, "n") >= SMALLEST) & (number(table, "k") >= SMALLEST)
-        cold = ~flag(table, "l2_warm", default=False)
-        table = table[wide & cold].reset_index(drop=True)
-        shape = groups(table, ("n", "k"))
-        if len(table) < LEAST_POINTS or len(np.unique(shape)) < LEAST_SHAPES:
+        table = table[_cold(table, profile)].reset_index(drop=True)
+        wide = _wide(table)
+        points, shapes = int(wide.sum()), len(np.unique(groups(table, SHAPE)[wide]))
+        if points < LEAST_POINTS or shapes < LEAST_SHAPES:
             return (
-                f"products {about.label}: {len(table)} usable points of {len(np.unique(shape))}"
+                f"products {about.label}: {points} usable points of {shapes}"
                 f" shapes; a fit needs {LEAST_POINTS} of {LEAST_SHAPES}, with n and k of at least"
                 f" {SMALLEST}"
             )
-        latency, card = number(table, "latency_ns"), card_of(profile)
-        found = _fit(table, profile, card, np.ones(len(table), bool))
-        ratio = np.ones(len(table))
-        for seen, unseen in halves(shape):
-            half = ProductNumbers(*_fit(table, profile, card, seen).numbers.tolist())
-            ratio[unseen] = prices(half, table[unseen], profile, card) / latency[unseen]
         assert about.dtype is not None, "a product has a format"
+        found = _fit(table, profile, np.ones(len(table), bool))
+        held_out, ratios = _table(table, profile, found)
         return ProductFit(
             **about._asdict(),
-            points=len(table),
-            shapes=len(np.unique(shape)),
-            held_out=summary(ratio, shape),
-            measured=ranges_of(table, ("m", "n", "k")),
+            points=points,
+            shapes=shapes,
+            held_out=held_out,
+            measured=ranges_of(table[wide] if ratios is None else table, ("m", *SHAPE)),
             **_estimates(found, profile, about.dtype),
+            table=ratios,
         )
+
+
+def _cold(table: pd.DataFrame, profile: HardwareProfile) -> Mask:
+    """Rows that are not of weights in a cache, by what they say or by their time."""
+    card, width = card_of(profile), np.array([BYTES[dtype] for dtype in table["dtype"]])
+    size = number(table, "n") * number(table, "k") * width
+    reading = size * NS / (card.bandwidth * profile.datasheet.bandwidth_fraction.value)
+    stayed = (size <= card.l2) & (number(table, "latency_ns") < reading)
+    return np.asarray(~(flag(table, "l2_warm", default=False) | stayed), bool)
+
+
+def _wide(table: pd.DataFrame) -> Mask:
+    return (number(table, "n") >= SMALLEST) & (number(table, "k") >= SMALLEST)
+
+
+def _table(
+    table: pd.DataFrame, profile: HardwareProfile, found: Found
+) -> tuple[HeldOut, RatioTable | None]:
+    """The formula's errors on shapes left out, and the measured ratios where theirs are smaller."""
+    latency, wide, shape = number(table, "latency_ns"), _wide(table), groups(table, SHAPE)
+    by_shape = [_half(table, profile, seen) for seen in _halves(shape, wide)]
+    formula = np.ones(len(table))
+    for half in by_shape:
+        formula[half.unseen] = (half.formula / latency)[half.unseen]
+    held_out = summary(formula[wide], shape[wide])
+    ratio = left_out(table, COLUMNS, by_shape)
+    errors = {SHAPES: summary(ratio[wide], shape[wide])}
+    if not worthwhile(errors[SHAPES], held_out):
+        return held_out, None
+    if not wide.all():
+        errors["narrow"] = summary(ratio[~wide], shape[~wide])
+    points = np.arange(len(table))
+    by_point = (_half(table, profile, seen) for seen in _halves(points, wide))
+    errors["points"] = summary(left_out(table, COLUMNS, by_point), points)
+    return held_out, ratio_table(table, latency / _priced(found, table, profile), COLUMNS, errors)
+
+
+def _halves(part: Ints, wide: Mask) -> Iterator[Mask]:
+    """Rows of one half of the parts, and of the other; both have of those that are wide."""
+    of_wide, of_narrow = halves(np.where(wide, part, -1)), halves(np.where(wide, -1, part))
+    for (a, _), (b, _) in zip(of_wide, of_narrow, strict=True):
+        yield np.where(wide, a, b)
+
+
+def _half(table: pd.DataFrame, profile: HardwareProfile, seen: Mask) -> Half:
+    return Half(seen, ~seen, _priced(_fit(table, profile, seen), table, profile))
+
+
+def _priced(found: Found, table: pd.DataFrame, profile: HardwareProfile) -> Floats:
+    return prices(ProductNumbers(*found.numbers.tolist()), table, profile, card_of(profile))
 
 
 def prices(
@@ -82,8 +141,9 @@ def prices(
     return product_terms(numbers, shape, width, peak, card).total
 
 
-def _fit(table: pd.DataFrame, profile: HardwareProfile, card: Card, mask: Mask) -> Found:
-    places = np.flatnonzero(mask)
+def _fit(table: pd.DataFrame, profile: HardwareProfile, mask: Mask) -> Found:
+    """The numbers of the wide rows in ``mask``."""
+    places, card = np.flatnonzero(mask & _wide(table)), card_of(profile)
     if len(places) > MOST_POINTS:
         chosen = np.random.default_rng(0).choice(len(places), MOST_POINTS, replace=False)
         places = places[np.sort(chosen)]

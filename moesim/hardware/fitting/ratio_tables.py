@@ -1,0 +1,119 @@
+"""Making a table of measured over fitted times, and how wrong its interpolation is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from moesim.hardware.arrays import Floats
+from moesim.hardware.fitting.held_out import groups
+from moesim.hardware.left_out import HeldOut
+from moesim.hardware.measurements.validate import Mask, number
+from moesim.hardware.ratio_table import RatioTable, interpolated, pack
+
+FEWEST = 4
+"""Shapes below which a place of the grid is filled from its neighbours on the same line."""
+
+
+WORTH = 0.8
+"""Of the formula's error on unseen shapes, what a table's is below; else it only repeats noise."""
+
+
+class Columns(NamedTuple):
+    """What a table's shapes are, with a scale of each logarithm, and the columns of its grid."""
+
+    shape: Mapping[str, float]
+    grid: tuple[str, ...]
+
+
+class Tensor(NamedTuple):
+    """Shapes [g, columns], values of each grid column, and logarithms of ratios [g, *grid], nan
+    where nothing was measured.
+    """
+
+    shapes: Floats
+    axes: tuple[Floats, ...]
+    logs: Floats
+
+
+def ratio_table(
+    table: pd.DataFrame, ratio: Floats, columns: Columns, errors: Mapping[str, HeldOut]
+) -> RatioTable:
+    """The table of ``ratio`` [n], measured over fitted, of the rows."""
+    tensor = tensor_of(table, np.log(ratio), columns)
+    known = ~np.isnan(tensor.logs)
+    return RatioTable(
+        shape=dict(columns.shape),
+        grid={
+            name: tuple(int(value) for value in axis)
+            for name, axis in zip(columns.grid, tensor.axes, strict=True)
+        },
+        errors=dict(errors),
+        packed=pack(tensor.shapes, filled(tensor, columns), known),
+    )
+
+
+def tensor_of(table: pd.DataFrame, logs: Floats, columns: Columns) -> Tensor:
+    """The rows' logarithms on their shapes and grid; medians where measured again."""
+    shape, names = groups(table, tuple(columns.shape)), list(columns.grid)
+    frame = pd.DataFrame({name: number(table, name) for name in (*columns.shape, *names)})
+    shapes = frame[list(columns.shape)].groupby(shape).first().to_numpy(np.float64)
+    axes, places = [], []
+    for name in names:
+        axis, place = np.unique(frame[name].to_numpy(), return_inverse=True)
+        axes.append(axis)
+        places.append(place)
+    medians = pd.Series(logs).groupby([shape, *places]).median()
+    values = np.full((len(shapes), *map(len, axes)), np.nan)
+    levels = [medians.index.get_level_values(level) for level in range(len(names) + 1)]
+    values[tuple(levels)] = medians.to_numpy()
+    return Tensor(shapes, tuple(axes), values)
+
+
+def filled(tensor: Tensor, columns: Columns) -> Floats:
+    """The logarithms, those not measured interpolated: between the shapes that have them at the
+    same place of the grid, else along the grid.
+    """
+    scaled = np.log(tensor.shapes) * list(columns.shape.values())
+    values = tensor.logs.reshape(len(tensor.shapes), -1).copy()
+    missing = np.isnan(values)
+    for place in np.flatnonzero(missing.any(0) & ((~missing).sum(0) >= FEWEST)):
+        gaps, known = missing[:, place], ~missing[:, place]
+        values[gaps, place] = interpolated(scaled[known], values[known, place], scaled[gaps])
+    found: Any = values.reshape(tensor.logs.shape)
+    for axis in range(len(tensor.axes), 0, -1):
+        moved = np.moveaxis(found, axis, -1).copy()
+        for line in moved.reshape(-1, moved.shape[-1]):
+            gaps = np.isnan(line)
+            if gaps.any() and not gaps.all():
+                at = np.log(tensor.axes[axis - 1])
+                line[gaps] = np.interp(at[gaps], at[~gaps], line[~gaps])
+        found = np.moveaxis(moved, -1, axis)
+    return np.asarray(np.nan_to_num(found), np.float64)
+
+
+def worthwhile(table: HeldOut, formula: HeldOut) -> bool:
+    """Whether a table's errors on unseen shapes are enough below the formula's."""
+    return table.median_percent < WORTH * formula.median_percent
+
+
+class Half(NamedTuple):
+    """Rows that were fitted, those left out, and the fitted formula's prices of all rows [n]."""
+
+    seen: Mask
+    unseen: Mask
+    formula: Floats
+
+
+def left_out(table: pd.DataFrame, columns: Columns, fitted: Iterable[Half]) -> Floats:
+    """Price over measured [n] of the rows that each half leaves out, by the table of the others."""
+    latency, ratio = number(table, "latency_ns"), np.ones(len(table))
+    for seen, unseen, formula in fitted:
+        known = table[seen].reset_index(drop=True)
+        made = ratio_table(known, latency[seen] / formula[seen], columns, {})
+        asked = {name: number(table, name)[unseen] for name in (*columns.shape, *columns.grid)}
+        ratio[unseen] = formula[unseen] * made.at(asked).ratio / latency[unseen]
+    return ratio

@@ -1,0 +1,202 @@
+"""Measured over fitted times of many shapes, and what they say of the shapes between.
+
+A table has a line for each ``shape``, of which a run asks for few (a product's columns and depth),
+and on it the ratios over a ``grid`` of what changes from step to step (its rows). A ratio is
+interpolated, in its logarithm over those of the columns: along the grid linearly, between shapes by
+linear radial functions of the nearest ones. Beyond both it is that of the edge, so that the formula
+carries on from there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from functools import cached_property, reduce
+from io import BytesIO
+from itertools import product
+from typing import Annotated, NamedTuple, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from moesim.config.params import Params
+from moesim.hardware.arrays import Floats
+from moesim.hardware.left_out import Count, HeldOut
+
+STEP = 0.01
+"""What a number of a table counts, of a ratio's logarithm."""
+SHAPES = "shapes"
+"""The errors of shapes that a table has not."""
+PARTS = ("shapes", "steps", "measured")
+"""The arrays of a packed table."""
+WIDTH = 120
+"""Characters of a line of packed numbers."""
+NEIGHBOURS = 24
+SAME = 1e-9
+"""Distance below which a shape is a measured one."""
+MOST_KEPT = 4096
+"""Shapes whose ratios are kept at once."""
+LARGEST = 127
+"""Of these numbers; a ratio beyond is cut and counts as not measured."""
+Mask = NDArray[np.bool_]
+Axis = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
+Scale = Annotated[float, Field(gt=0, le=100)]
+
+
+class Found(NamedTuple):
+    """Ratios [n]; whether each was measured itself, and whether it lies within the table."""
+
+    ratio: Floats
+    measured: Mask
+    within: Mask
+
+
+class RatioTable(Params):
+    """One kernel's ratios, as ``pack`` makes them of lines."""
+
+    shape: dict[str, Scale] = Field(description="Columns of a shape; a scale of each logarithm.")
+    grid: dict[str, Axis] = Field(description="Columns along a line, with their ascending values.")
+    errors: dict[str, HeldOut] = Field(description="By what was left out, one half of it.")
+    packed: str = Field(description="Base64 of a NumPy archive: see ``pack``.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for name, values in self.grid.items():
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"'grid' of '{name}' does not ascend")
+        if not self.shape or not self.grid:
+            raise ValueError("'shape' and 'grid' name a column at least")
+        if self.errors and SHAPES not in self.errors:
+            raise ValueError(f"'errors' has no '{SHAPES}'")
+        assert self.known, "reads what is packed"
+        return self
+
+    @cached_property
+    def known(self) -> Lines:
+        """The lines; ValueError where they are not of this table."""
+        try:
+            with np.load(BytesIO(b64decode(self.packed)), allow_pickle=False) as archive:
+                shapes, steps, measured = (archive[name] for name in PARTS)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            raise ValueError(f"'packed' is no archive of numbers: {error}") from None
+        sizes = (len(shapes), *(len(values) for values in self.grid.values()))
+        whole = shapes.shape == (sizes[0], len(self.shape)) and (shapes > 0).all()
+        if not sizes[0] or not whole or steps.shape != sizes or measured.shape != sizes:
+            raise ValueError(f"'packed' is of other sizes than {', '.join(map(str, sizes))}")
+        codes = np.cumsum(steps, axis=-1, dtype=np.int8)
+        if len(np.unique(shapes, axis=0)) < len(shapes):
+            raise ValueError("'packed' has a shape twice")
+        return Lines(shapes.astype(np.float64), codes, measured.astype(bool), self)
+
+    def at(self, columns: Mapping[str, Floats]) -> Found:
+        """The ratios of operations; ``columns`` of the shape and of the grid, alike in shape."""
+        flat = {name: np.ravel(columns[name]) for name in (*self.shape, *self.grid)}
+        as_asked = np.shape(columns[next(iter(self.grid))])
+        ratio, *marks = (np.reshape(values, as_asked) for values in self.known.at(flat))
+        return Found(np.asarray(ratio, np.float64), *(np.asarray(mark, bool) for mark in marks))
+
+
+class Lines:
+    """Shapes [g, columns], logarithms of ratios in ``STEP`` [g, *grid], and which were measured.
+
+    Compares by identity, so that tables compare by their fields.
+    """
+
+    def __init__(
+        self, shapes: Floats, codes: NDArray[np.int8], measured: Mask, table: RatioTable
+    ) -> None:
+        self.shapes, self.codes, self.measured = shapes, codes, measured
+        self._columns = (tuple(table.shape), tuple(table.grid))
+        self._scales = np.array(list(table.shape.values()))
+        self._scaled = np.log(shapes) * self._scales
+        self._axes = [np.log(np.asarray(axis, np.float64)) for axis in table.grid.values()]
+        self._kept: dict[bytes, tuple[Floats, Mask]] = {}
+
+    def at(self, columns: Mapping[str, Floats]) -> Found:
+        """See ``RatioTable``; each of ``columns`` [n]."""
+        names, along = self._columns
+        shape = np.log(np.stack([columns[name] for name in names], axis=-1)) * self._scales
+        least, largest = self._scaled.min(0), self._scaled.max(0)
+        within = ((shape > least - SAME) & (shape < largest + SAME)).all(-1)
+        shapes, which = np.unique(np.clip(shape, least, largest), axis=0, return_inverse=True)
+        which, log = which.ravel(), np.zeros(len(shape))
+        measured = np.zeros(len(shape), bool)
+        grid = [np.log(np.maximum(columns[name], SAME)) for name in along]
+        for number, one in enumerate(shapes):
+            mine = which == number
+            log[mine], measured[mine] = self._along(one, [values[mine] for values in grid])
+        for values, axis in zip(grid, self._axes, strict=True):
+            within = within & (values > axis[0] - SAME) & (values < axis[-1] + SAME)
+        return Found(np.exp(log), measured & within, within)
+
+    def _along(self, shape: Floats, grid: list[Floats]) -> tuple[Floats, Mask]:
+        """Of one shape, linearly along the grid."""
+        line, seen = self._line(shape)
+        places = [_place(axis, values) for axis, values in zip(self._axes, grid, strict=True)]
+        log, measured = np.zeros(len(grid[0])), np.ones(len(grid[0]), bool)
+        last = np.array(line.shape) - 1
+        for corner in product(*(((low, 1 - part), (low + 1, part)) for low, part in places)):
+            at = tuple(np.minimum(place, end) for (place, _), end in zip(corner, last, strict=True))
+            share = reduce(np.multiply, (part for _, part in corner))
+            log += share * line[at]
+            measured &= (share == 0) | ((share == 1) & seen[at])
+        return log, measured
+
+    def _line(self, shape: Floats) -> tuple[Floats, Mask]:
+        """The ratios of a shape over the grid, and which of them were measured."""
+        if (found := self._kept.get(shape.tobytes())) is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            found = self._kept[shape.tobytes()] = self._between(shape)
+        return found
+
+    def _between(self, shape: Floats) -> tuple[Floats, Mask]:
+        distance = np.linalg.norm(self._scaled - shape, axis=-1)
+        if distance[nearest := int(distance.argmin())] < SAME:
+            return self.codes[nearest] * STEP, self.measured[nearest]
+        line = interpolated(self._scaled, self.codes.astype(np.float64), shape[None])[0] * STEP
+        return line, np.zeros(line.shape, bool)
+
+
+def pack(shapes: Floats, logs: Floats, measured: Mask) -> str:
+    """Shapes [g, columns], logarithms of ratios [g, *grid] and which were measured, as
+    ``RatioTable`` has them: in ``STEP``, each but the first of the last axis less the one before.
+    """
+    exact = np.round(logs / STEP)
+    codes = np.clip(exact, -LARGEST, LARGEST).astype(np.int8)
+    steps = np.diff(codes, axis=-1, prepend=np.int8(0))
+    arrays = (shapes.astype(np.int64), steps, measured & (codes == exact))
+    file = BytesIO()
+    np.savez_compressed(file, **dict(zip(PARTS, arrays, strict=True)))
+    text = b64encode(file.getvalue()).decode()
+    return "".join(f"{text[at : at + WIDTH]}\n" for at in range(0, len(text), WIDTH))
+
+
+def _place(axis: Floats, values: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """The place before each value, and how far it is on the way to the next one."""
+    low = np.clip(np.searchsorted(axis, values + SAME, side="right") - 1, 0, max(len(axis) - 2, 0))
+    if len(axis) == 1:
+        return low, np.zeros(len(values))
+    part = np.clip((values - axis[low]) / (axis[low + 1] - axis[low]), 0.0, 1.0)
+    near = np.round(part)
+    return low, np.where(np.abs(part - near) < SAME, near, part)
+
+
+def interpolated(points: Floats, values: Floats, wanted: Floats) -> Floats:
+    """Values [u, ...] at ``wanted`` [u, d] from those [g, ...] at ``points`` [g, d]: a constant and
+    linear radial functions of the nearest ``NEIGHBOURS``.
+    """
+    number = min(NEIGHBOURS, len(points))
+    distance = np.linalg.norm(wanted[:, None] - points, axis=-1)
+    near = np.argsort(distance, axis=-1, kind="stable")[:, :number]
+    chosen, system = points[near], np.ones((len(wanted), number + 1, number + 1))
+    system[:, :number, :number] = np.linalg.norm(chosen[:, :, None] - chosen[:, None], axis=-1)
+    system[:, number, number] = 0.0
+    right = np.ones((len(wanted), number + 1, 1))
+    right[:, :number, 0] = np.take_along_axis(distance, near, axis=-1)
+    weights = np.linalg.solve(system, right)[:, :number, 0]
+    found = np.einsum("ug,ugc->uc", weights, values.reshape(len(values), -1)[near])
+    return np.asarray(found.reshape(len(wanted), *values.shape[1:]), np.float64)
