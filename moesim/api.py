@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from moesim.sweep.advise.question import Asked, Question
     from moesim.sweep.found import Sweep
     from moesim.sweep.run import Progress
+    from moesim.sweep.sensitivity import Sensitivity
     from moesim.trace import RoutingTrace
     from moesim.trace.lengths import Lengths
     from moesim.trace.synthesis import SyntheticTrace
@@ -311,6 +312,48 @@ def evidence(
     with TemporaryDirectory() as profiles:
         table = blind([every[name] for name in runs or every], Path(profiles), progress)
     return table, write_evidence(table, Path(out))
+
+
+def sensitivity(
+    experiment: Source,
+    *,
+    by: str = "25 %",
+    out: Path | str | None = None,
+    jobs: int = 1,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Sensitivity:
+    """How far each input moves the speed of ``experiment`` (with ``overrides``, as ``--set`` takes
+    them): numbers of the machine, the software and the workload ``by`` so much larger and smaller,
+    and what nobody measured at the ends of its range.
+
+    ``out``: the folder of the runs [results/NAME-sensitivity], new or one to go on in; ``jobs``:
+    runs at the same time. ``inputs`` has the one that moves it most first, ``measure_first`` the
+    first of those that are guesses. Raises an InputError for a bad experiment or share, and where
+    the experiment does not run.
+
+    >>> moesim.sensitivity("experiments/quickstart.yaml").inputs[0].title
+    """
+    from moesim.config.dimensions import PERCENT
+    from moesim.config.quantity import QuantityError
+    from moesim.experiment.schema.origins import placed
+    from moesim.results.files import check_new_folder
+    from moesim.sweep.advise.run import Runs
+    from moesim.sweep.sensitivity import sensitivity as sensitivity_of
+
+    check_whole("--jobs", jobs)
+    try:
+        share = float(PERCENT.parse(by))
+    except QuantityError as error:
+        raise InputError([Problem("--by", "", str(error))]) from None
+    if not 0 < share <= 1:
+        raise InputError([Problem("--by", "", f"'{by}' is not above 0 % and at most 100 %")])
+    resolved = _resolved(experiment, overrides)
+    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-sensitivity"
+    if not (folder / "as_is").is_dir():
+        check_new_folder(folder)
+    with placed(resolved.origins, resolved.file):
+        return sensitivity_of(resolved.experiment, Runs(folder, jobs, progress), 1 + share)
 
 
 def import_trace(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from moesim.hardware import CostModel, HardwareProfile
 from moesim.model.spec import ModelSpec
-from moesim.sweep.advise.upgrades import twice_cores, twice_dram
+from moesim.sweep.advise.upgrades import cores, dram
 
 Limit = Literal[
     "link", "CPU", "DRAM", "software", "kernels", "attention", "other GPUs", "idle time"
@@ -62,7 +62,7 @@ def host_limit(
         prices = CostModel(machine, model, gpus_per_node=gpus_per_node)
         return int(prices.cpu_expert_ns(layer, rows))
 
-    return "DRAM" if price(twice_dram(hardware)) < price(twice_cores(hardware)) else "CPU"
+    return "DRAM" if price(dram(hardware, 2)) < price(cores(hardware, 2)) else "CPU"
 
 
 def mean_rows(summary: Mapping[str, Any], layers: int, top_k: int) -> int:

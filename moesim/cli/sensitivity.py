@@ -1,0 +1,69 @@
+"""``moesim sensitivity``: which input moves the answer most."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, fail, terminal
+from moesim.cli.progress import INTERRUPTED, progress_bar
+
+
+@app.command(
+    epilog=examples(
+        "moesim sensitivity experiments/quickstart.yaml",
+        "moesim sensitivity results/my-advice/experiment.yaml --by 10%",
+    )
+)
+def sensitivity(
+    file: ExperimentFile,
+    *,
+    by: Annotated[
+        str, typer.Option(metavar="SHARE", help="How much more, or less, of each input.")
+    ] = "25 %",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="A new folder, or one to go on in [results/NAME-sensitivity].",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Which inputs move the speed of an experiment most, and what to measure first.
+
+    Each number of the machine, the software and the workload is made larger and smaller by the same
+    share; what nobody measured is set to the ends of its range.
+    """
+    from moesim.api import sensitivity as sensitivity_of
+    from moesim.report.sensitivity import table, write_figures
+    from moesim.sweep.sensitivity import in_words
+
+    try:
+        with progress_bar("runs") as progress:
+            found = sensitivity_of(
+                file,
+                by=by,
+                out=out,
+                jobs=jobs or os.cpu_count() or 1,
+                overrides=overrides or (),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
+    terminal().print(table(found))
+    for line in in_words(found):
+        typer.echo(line)
+    for path in write_figures(found):
+        typer.echo(path)

@@ -1,0 +1,256 @@
+"""Which of an experiment's inputs moves its speed most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moesim.config.errors import InputError, Problem
+from moesim.config.files import write_whole
+from moesim.config.yaml import with_end_mark
+from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware import HardwareProfile, load_hardware, load_software
+from moesim.sweep.advise.choices import with_settings
+from moesim.sweep.advise.profiles import write_upgrade
+from moesim.sweep.advise.ranges import CONTEXT, HOST, TRACE, variations
+from moesim.sweep.advise.run import Runs
+from moesim.sweep.advise.upgrades import Upgrade, cores, dram, gpu_bandwidth, link
+
+FOLDER = "inputs"
+GUESSED = {
+    HOST: "experts on the CPU: share of the DRAM peak",
+    TRACE: "routing: which stand-in trace",
+    CONTEXT: "context: the one asked for, or the trace's own",
+}
+"""What nobody measured, by what ``variations`` calls it."""
+Change = Callable[[HardwareProfile, float], HardwareProfile]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of the machine: its ``title``, how it changes by a factor, the parts of a profile
+    whose source tells whether somebody measured it, and what measures it.
+    """
+
+    title: str
+    change: Change
+    parts: Callable[[HardwareProfile], Iterable[Any]]
+    measured_by: str
+
+
+MACHINE: Mapping[str, Number] = {
+    "gpu_bandwidth": Number(
+        "GPU memory bandwidth",
+        gpu_bandwidth,
+        lambda of: (of.datasheet.memory_bandwidth, of.datasheet.bandwidth_fraction),
+        "your GPU's kernels: 'moesim calibrate collect'",
+    ),
+    "link": Number(
+        "link between host and GPU",
+        link,
+        lambda of: (of.datasheet.copies.h2d.pinned.bandwidth,),
+        "copies to your GPU: 'moesim calibrate collect'",
+    ),
+    "dram": Number(
+        "DRAM bandwidth",
+        dram,
+        lambda of: (of.host.memory_bandwidth, of.host.memory_fraction),
+        "your DRAM: one run, for 'moesim calibrate host'",
+    ),
+    "cores": Number("CPU cores", cores, lambda of: (of.host.cores,), "how many cores you have"),
+}
+SOFTWARE = "software's launches, copies and waits"
+MEASURED_BY = {one.title: one.measured_by for one in MACHINE.values()} | {
+    SOFTWARE: "your engine: 'moesim calibrate software'",
+    GUESSED[HOST]: "one run of this host: 'moesim calibrate host'",
+    GUESSED[TRACE]: "the model's own routing: 'moesim trace record', or an import",
+    GUESSED[CONTEXT]: "how long your requests are",
+}
+PRIOR = ("prior", "unverified", "assumed")
+"""How a source begins whose number nobody measured."""
+LEAST = 0.005
+"""Of the speed: what moves it less need not be measured."""
+SOFTWARE_TIMES = ("launch", "host_per_layer", "host_per_copy", "synchronisation")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One run: ``of`` which input, what it is set to in ``words``; whether it is a guess, and its
+    tokens a second, None where it did not run.
+    """
+
+    of: str
+    words: str
+    guess: bool = False
+    throughput: float | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """All runs of an input, beside the speed of the experiment ``as_is``."""
+
+    title: str
+    runs: tuple[Moved, ...]
+    as_is: float
+
+    @property
+    def guess(self) -> bool:
+        """Whether nobody measured it."""
+        return any(one.guess for one in self.runs)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the most tokens a second."""
+        found = [self.as_is, *(one.throughput for one in self.runs if one.throughput)]
+        return min(found), max(found)
+
+    @property
+    def span(self) -> float:
+        """From the least to the most, as a share of the speed as it is."""
+        low, high = self.ends
+        return (high - low) / self.as_is
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The inputs of an experiment, the one that moves its speed most first."""
+
+    name: str
+    folder: Path
+    as_is: float
+    factor: float
+    inputs: tuple[Input, ...]
+
+    @property
+    def measure_first(self) -> Input | None:
+        """Of what nobody measured, what moves the speed most; None where there is nothing."""
+        return next((one for one in self.inputs if one.guess and one.span > LEAST), None)
+
+
+def sensitivity(experiment: Experiment, runs: Runs, factor: float) -> Sensitivity:
+    """The speed of ``experiment`` with each input ``factor`` times as large and as small, and with
+    what nobody measured at the ends of its range.
+
+    Raises InputError where the experiment itself does not run.
+    """
+    base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
+    (summary,) = runs.summaries(base, [({}, base)], "as_is", told=False)
+    as_is = summary.get("output_throughput") or summary.get("total_token_throughput")
+    if not as_is:
+        why = summary.get("reason") or str(summary["status"]).replace("_", " ")
+        raise InputError([Problem(experiment.name, "", f"does not run as it is: {why}")])
+    made = list(_points(base, summary, runs.out, factor))
+    told = runs.summaries(base, [(s, one) for _, s, one in made], FOLDER)
+    done = [
+        replace(moved, throughput=s.get("output_throughput") or s.get("total_token_throughput"))
+        for (moved, _, _), s in zip(made, told, strict=True)
+    ]
+    titles = dict.fromkeys(one.of for one in done)
+    inputs = [Input(t, tuple(one for one in done if one.of == t), as_is) for t in titles]
+    ordered = sorted(inputs, key=lambda one: -one.span)
+    return Sensitivity(experiment.name, runs.out, as_is, factor, tuple(ordered))
+
+
+Point = tuple[Moved, dict[str, Any], Experiment]
+
+
+def _points(
+    base: Experiment, summary: Mapping[str, Any], out: Path, factor: float
+) -> Iterator[Point]:
+    """Each run, what it sets, its experiment."""
+    out = out / "profiles"
+    out.mkdir(parents=True, exist_ok=True)
+    for by in (1 / factor, factor):
+        yield from _machines(base, out, by)
+        yield from _software(base, out, by)
+        yield from _settings(base, summary, by)
+    for one in variations(base, summary, {}, out):
+        moved = Moved(GUESSED[one.varied.of], one.varied.words, guess=True)
+        yield moved, dict(one.settings), one.experiment
+
+
+def _machines(base: Experiment, out: Path, by: float) -> Iterator[Point]:
+    hardware = load_hardware(base.hardware, base.folders)
+    for key, number in MACHINE.items():
+        name = f"{key}_x{by:.3g}"
+        made = Upgrade(name, name, partial(_scaled, number.change, by))
+        update = {"hardware": write_upgrade(out, base, hardware, made)}
+        texts = (hardware.sources.get(part.source, "") for part in number.parts(hardware) if part)
+        guess = any(text.startswith(PRIOR) for text in texts)
+        yield Moved(number.title, _times(by), guess), update, base.model_copy(update=update)
+
+
+def _scaled(change: Change, by: float, hardware: HardwareProfile) -> HardwareProfile:
+    return change(hardware, by)
+
+
+def _software(base: Experiment, out: Path, by: float) -> Iterator[Point]:
+    """The software's own times, all by the factor, where it has any."""
+    known = load_software(base.software, base.folders)
+    times = {key: getattr(known, f"{key}_ns") for key in SOFTWARE_TIMES}
+    if not any(times.values()):
+        return
+    path = out / f"software_x{by:.3g}.yaml"
+    content: dict[str, Any] = {
+        "title": f"{known.title}, its own times x {by:.3g}",
+        "base": base.software,
+        "sources": {"scaled": f"{known.title}, times {by:.3g}"},
+    }
+    content |= {key: {"value": f"{ns * by:g} ns", "source": "scaled"} for key, ns in times.items()}
+    write_whole(path, with_end_mark(yaml.safe_dump(content, sort_keys=False, width=120)))
+    update = {"software": str(path)}
+    yield (
+        Moved("software's launches, copies and waits", _times(by)),
+        update,
+        base.model_copy(update=update),
+    )
+
+
+def _settings(base: Experiment, summary: Mapping[str, Any], by: float) -> Iterator[Point]:
+    """Keys of the experiment: slots, requests at once, tokens of context."""
+    for title, key, now, write in _keys(base, summary):
+        value = round(now * by)
+        value += (value == now) * (1 if by > 1 else -1)
+        if value > 0:
+            settings = {key: write(value)}
+            try:
+                yield Moved(title, f"{value:,}"), settings, with_settings(base, settings)
+            except InputError:  # a number that does not go with the others
+                continue
+
+
+def _keys(
+    base: Experiment, summary: Mapping[str, Any]
+) -> Iterator[tuple[str, str, int, Callable[[int], str]]]:
+    slots, misses = summary.get("slots_per_layer"), summary.get("misses")
+    if slots and misses:
+        yield "expert slots a layer", "experts.capacity", int(slots), "{} slots/layer".format
+    batch = base.workload.batching.batch_size
+    yield "requests at once", "workload.batching.batch_size", batch, str
+    context = base.workload.context
+    if isinstance(context, int):
+        yield "tokens of context", "workload.context", context, str
+
+
+def _times(by: float) -> str:
+    return f"x {by:.3g}"
+
+
+def in_words(found: Sensitivity) -> Sequence[str]:
+    """What moves the speed most, and what to measure first."""
+    lines = []
+    if found.inputs:
+        first = found.inputs[0]
+        low, high = (100 * (end / found.as_is - 1) for end in first.ends)
+        lines.append(f"Moves it most: {first.title}, {low:+.1f} to {high:+.1f} %.")
+    guess = found.measure_first
+    if guess is None:
+        return [*lines, "Measure first: nothing here is a guess that moves the speed."]
+    low, high = (100 * (end / found.as_is - 1) for end in guess.ends)
+    what = MEASURED_BY[guess.title]
+    return [*lines, f"Measure first: {what} ({guess.title}: {low:+.1f} to {high:+.1f} %)."]

@@ -1,0 +1,93 @@
+"""Sensitivity: every input moves the speed the way it must, and guesses are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import moesim
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.sweep.sensitivity import Input, Moved, Sensitivity, in_words
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "workload": {"requests": 2},
+}
+LINK, DRAM, SLOTS = "link between host and GPU", "DRAM bandwidth", "expert slots a layer"
+
+
+def speeds(found: Sensitivity) -> dict[str, list[float]]:
+    return {one.title: [run.throughput or 0.0 for run in one.runs] for one in found.inputs}
+
+
+def test_what_is_loaded_moves_with_link_and_slots_and_not_with_the_host(tmp_path: Path) -> None:
+    loading = {**TINY, "experts": {"capacity": "4 slots/layer"}}
+    found = moesim.sensitivity(loading, by="50 %", out=tmp_path / "out")
+    told = speeds(found)
+    for title in (LINK, SLOTS, "GPU memory bandwidth"):
+        slower, faster = told[title]
+        assert slower < found.as_is < faster
+    assert told[DRAM] == [found.as_is, found.as_is]
+    assert [one.span for one in found.inputs] == sorted(
+        (o.span for o in found.inputs), reverse=True
+    )
+    assert found.measure_first is not None
+    again = moesim.sensitivity(loading, by="50 %", out=tmp_path / "out")
+    assert speeds(again) == told
+
+
+def test_what_the_cpu_computes_moves_with_dram_and_its_prior(tmp_path: Path) -> None:
+    machine = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb"}
+    cpu = {
+        **TINY,
+        "hardware": machine,
+        "software": "llama.cpp",
+        "experts": {"on_cpu": {"layers": 8}},
+    }
+    found = moesim.sensitivity(cpu, out=tmp_path / "out")
+    told = speeds(found)
+    assert told[DRAM][0] < found.as_is < told[DRAM][1]
+    assert told[LINK] == [found.as_is, found.as_is] or max(told[LINK]) < 1.02 * found.as_is
+    (share,) = (one for one in found.inputs if one.title.startswith("experts on the CPU"))
+    assert share.guess
+    assert share.ends[0] < found.as_is < share.ends[1]
+
+
+def test_the_first_guess_that_moves_it_is_to_be_measured() -> None:
+    def one(title: str, speed: float, *, guess: bool) -> Input:
+        return Input(title, (Moved(title, "x 2", guess, speed),), 10.0)
+
+    inputs = (one(SLOTS, 15.0, guess=False), one(LINK, 12.0, guess=True))
+    told = in_words(Sensitivity("a", Path(), 10.0, 1.25, inputs))
+    assert told[0] == f"Moves it most: {SLOTS}, +0.0 to +50.0 %."
+    assert told[1].startswith("Measure first: copies to your GPU")
+    none = in_words(Sensitivity("a", Path(), 10.0, 1.25, (one(LINK, 10.01, guess=True),)))
+    assert none[1] == "Measure first: nothing here is a guess that moves the speed."
+
+
+def test_the_command_writes_bars_and_their_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sets = ["--set", "workload.requests=1", "--set", "experts.capacity=8 slots/layer"]
+    assert (
+        main(["sensitivity", "experiments/quickstart.yaml", *sets, "-o", str(out), "-j", "1"]) == 0
+    )
+    told = capsys.readouterr().out
+    assert "Moves it most: " in told
+    rows = pd.read_csv(out / "sensitivity.csv")
+    assert {LINK, DRAM, SLOTS} <= set(rows["input"])
+    assert (out / "sensitivity.png").is_file()
+
+
+@pytest.mark.parametrize("by", ["0 %", "120 %", "fast"])
+def test_a_share_that_is_none_is_refused(by: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--by: "):
+        moesim.sensitivity(TINY, by=by, out=tmp_path / "out")
