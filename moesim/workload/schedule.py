@@ -36,6 +36,8 @@ class Schedule:
     ``rows`` int64[n] rows of the trace, ordered by slot, then position; ``gpu`` int64[n] the GPU of
     the token's request; ``request`` int64[n]; ``phase`` uint8[passes]; ``offsets`` int64[passes +
     1]. ``not_before_ns`` int64[passes]: no GPU starts a pass earlier; None: whenever it is free.
+    ``host_ns`` int64[passes]: so long before that instant the host works on the pass; a GPU that is
+    free by then waits for it (None: 0), and before it for nobody.
     ``kept`` bool[n]: False for drafts that are verified and rejected; None: all are kept.
     ``served``: where tokens stand in their requests, which of them decode and which have logits;
     None: position and phase are the trace's, and all tokens have logits, but an encoder's. A
@@ -50,6 +52,7 @@ class Schedule:
     not_before_ns: Ints | None = None
     kept: NDArray[np.bool_] | None = None
     served: Served | None = None
+    host_ns: Ints | None = None
     grows: ClassVar[bool] = False
     """Whether more passes may come to be known."""
 
@@ -101,6 +104,7 @@ class Schedule:
         tokens: tuple[Ints, Ints, Ints],
         served: Served,
         not_before_ns: Ints | None = None,
+        host_ns: Ints | None = None,
     ) -> Schedule:
         """Passes of requests that a scheduler serves; ``tokens``: ``rows``, ``gpu`` and ``request``
         int64[n] each, those of a request in a pass together, in order of position, all decoding or
@@ -108,7 +112,7 @@ class Schedule:
         is mixed follows from ``served``.
         """
         phase = phases_of_passes(served.decodes, offsets)
-        return cls(offsets, *tokens, phase, not_before_ns, None, served)
+        return cls(offsets, *tokens, phase, not_before_ns, None, served, host_ns)
 
     def output_tokens(self) -> Ints:
         """Tokens int64[passes] that are not rejected drafts, prompts' among them."""
@@ -178,6 +182,7 @@ class Schedule:
             None if self.not_before_ns is None else self.not_before_ns[first:last],
             None if self.kept is None else self.kept[tokens],
             None if self.served is None else self.served.at(tokens),
+            None if self.host_ns is None else self.host_ns[first:last],
         )
 
     def more(self) -> bool:
@@ -189,6 +194,13 @@ class Schedule:
         if self.not_before_ns is None:
             return np.zeros(last - first, np.int64)
         return self.not_before_ns[first:last]
+
+    def begins(self, first: int, last: int) -> Ints:
+        """The instants int64[last - first] from which GPUs that are free wait for the host before
+        passes first:last: those of ``earliest_starts``, less what the host takes.
+        """
+        earliest = self.earliest_starts(first, last)
+        return earliest if self.host_ns is None else earliest - self.host_ns[first:last]
 
     def pass_of_token(self) -> Ints:
         """Index int64[n] of each token's pass."""

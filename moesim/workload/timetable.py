@@ -48,6 +48,7 @@ class Timetable(Schedule):
         self._source, self._ended = scheduler(), ended
         self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
+        self._host = Growing()
         self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
         self._offsets.extend(np.zeros(1, np.int64))
         try:
@@ -80,6 +81,10 @@ class Timetable(Schedule):
         return self._not_before.values
 
     @property
+    def host_ns(self) -> Ints:  # noqa: D102
+        return self._host.values
+
+    @property
     def served(self) -> Served | None:  # noqa: D102
         values = Served(*(one.values for one in self._served))
         return values if len(values.position) else None
@@ -104,7 +109,9 @@ class Timetable(Schedule):
         self._gpu.extend(one.gpu)
         self._request.extend(one.request)
         self._phase.extend(one.phase)
-        self._not_before.extend(one.earliest_starts(0, one.passes))
+        earliest = one.earliest_starts(0, one.passes)
+        self._not_before.extend(earliest)
+        self._host.extend(earliest - one.begins(0, one.passes))
 
 
 EMPTY = (

@@ -72,8 +72,8 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
     trace, model, config = clock.trace, clock.model, clock.config
     for one in passes:
         layers = decisions.routed[one.step]
-        clock.begin_pass(one)
-        before, starts = charged(clock), [gpu.t for gpu in clock.gpus]
+        before = charged(clock)
+        starts = clock.begin_pass(one)
         for of_gpu in decisions.ahead:
             of_gpu.load_before(one.step)
         _, end, rows = clock.run_pass(one, layers, decisions.activations)

@@ -53,6 +53,7 @@ class Pass:
     phase: int
     parts: list[Part]
     not_before: int = 0  # no GPU starts it earlier
+    host: int = 0  # so long before that the host works on it
 
     def decoding(self, part: Part) -> bool:
         """Whether what ``part`` brings is decoded."""

@@ -139,10 +139,16 @@ class Clock:
 
     # --- a pass
 
-    def begin_pass(self, one: Pass) -> None:
-        """Each GPU and its host wait until it may start; nobody pays for that."""
-        for gpu in self.gpus:
-            gpu.t = gpu.host = gpu.cursor = max(gpu.t, one.not_before)
+    def begin_pass(self, one: Pass) -> list[int]:
+        """Each GPU and its host wait until it may start; nobody pays for that, but for the time in
+        which the host works on it. When each begins.
+        """
+        begun = [max(gpu.t, one.not_before - one.host) for gpu in self.gpus]
+        for gpu, begins in zip(self.gpus, begun, strict=True):
+            gpu.t = gpu.host = max(gpu.t, one.not_before)
+            gpu.cursor = begins
+            gpu.charge("host", gpu.t)
+        return begun
 
     def run_pass(
         self, one: Pass, routed: dict[int, Routed], decide: Decide

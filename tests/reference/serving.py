@@ -39,6 +39,8 @@ class Service:
     wishes: list[Wish]  # in order of arrival
     budget: int
     forgets: frozenset[int] = frozenset()  # after which passes
+    lag: int = 0  # from a decision to the pass that it decides
+    host: int = 0  # as long does the host work on a pass; more than the lag where it began before
 
 
 # --- in the engine's words: columns
@@ -75,8 +77,9 @@ def _serve(theirs: EngineCase, service: Service) -> Passes:
             position, decodes[request], full[request] & (position == (computed + todo - 1)[request])
         )
         rows = (row[request] + position) % theirs.trace.tokens
-        offsets, instant = np.array([0, len(rows)]), np.array([now])
-        ended = yield Schedule.serving(offsets, (rows, gpu[request], request), served, instant)
+        offsets, instant = np.array([0, len(rows)]), np.array([now + service.lag])
+        tokens, host = (rows, gpu[request], request), np.array([service.host])
+        ended = yield Schedule.serving(offsets, tokens, served, instant, host)
         given += full & (todo > 0)
         computed += todo
         now = int(ended.max())
@@ -136,7 +139,7 @@ def reference_server(case: Case, service: Service) -> Scheduler:
             shown.append(client)
         kinds = {part.decodes for part in parts}
         phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
-        ended = yield [Pass(step, phase, parts, now)]
+        ended = yield [Pass(step, phase, parts, now + service.lag, service.host)]
         now = max(ended)
         started = [client for client in clients if client.cached and not client.done]
         if step in service.forgets and started:

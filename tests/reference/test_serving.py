@@ -15,6 +15,7 @@ from moesim.config.errors import InputError
 from moesim.engine.captured import Captured
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
+from moesim.hardware.charge import CHARGES
 from moesim.memory.policies import registry as policies
 from moesim.metrics.summary import per_request
 from moesim.metrics.tables import requests_table, steps_table
@@ -46,6 +47,8 @@ services = st.builds(
     ),
     st.integers(1, 20),
     st.frozensets(st.integers(0, 12), max_size=3),
+    st.just(0) | st.integers(0, 900),
+    st.just(0) | st.integers(0, 1500),
 )
 
 
@@ -174,6 +177,19 @@ def test_padding_by_hand() -> None:
     assert outcome.charges[1, 0, 0] == attention + 5 * 10 + 3 + 1
     permute = 10 // 2 + 6 + 6 // 5  # of the rows that there are
     assert outcome.charges[1, 0, 1] == 10 + 4 + 4 // 3 + permute
+
+
+def test_waiting_for_the_scheduler_is_the_hosts_and_for_a_request_nobodys() -> None:
+    case, _ = small()
+    theirs = engine_case(case)
+    service = Service([Wish(0, 3, 1, 0), Wish(10_000, 3, 1, 0)], 8, lag=400, host=300)
+    outcome = run_des(replace(theirs, scheduler=server(theirs, service)), check=True)
+    host = CHARGES.index("host")
+    plain = run_des(replace(theirs, scheduler=server(theirs, SERVICE)))
+    assert plain.charges[:, 0, host].tolist() == [0, 0, 0, 0]
+    assert outcome.charges[:, 0, host].tolist() == [300, 300]
+    assert outcome.starts.tolist() == [[100], [10_100]]
+    assert (outcome.ends - outcome.starts == outcome.charges.sum(axis=2)).all()
 
 
 @given(services)

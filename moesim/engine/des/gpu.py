@@ -74,10 +74,11 @@ class Gpu(Compute):
             first, last = chunk.first, chunk.first + chunk.passes
             phases = self.case.schedule.phase[first:last].tolist()
             earliest = self.case.schedule.earliest_starts(first, last).tolist()
+            begins = self.case.schedule.begins(first, last).tolist()
             by_phase = {phase: self._of_phase(layers, phase) for phase in set(phases)}
             for index, phase in enumerate(phases):
                 self.step, self.chunk = first + index, number
-                yield from self._begin(earliest[index])
+                yield from self._begin(earliest[index], begins[index])
                 yield from self._forward(by_phase[phase], index, head, phase)
             number += 1
             if self.case.schedule.grows:
@@ -92,11 +93,12 @@ class Gpu(Compute):
             self.hosts[execution] = (host_times(case), host_head_ns(case))
         return self.hosts[execution]
 
-    def _begin(self, not_before: int) -> Events:
-        """A pass begins when the last has ended, but not before ``not_before``; nothing is charged
-        for the wait.
+    def _begin(self, not_before: int, begins: int) -> Events:
+        """A pass begins when the last has ended, but not before ``begins``; from there on the GPU
+        waits for the host up to ``not_before``. Nothing is charged for the wait before.
         """
-        self.time = self.host = self.cursor = max(self.time, not_before)
+        self.cursor = max(self.time, begins)
+        self.time = self.host = max(self.time, not_before)
         if not self.case.schedule.grows:  # else GPUs meet, and one may begin before another's end
             yield from self.reach()
 
@@ -111,7 +113,8 @@ class Gpu(Compute):
         """One forward pass."""
         records, decode = self.records, phase == Phase.DECODE
         self.charges = charges = [0] * len(self.categories)
-        records.starts.append(self.time)
+        records.starts.append(self.cursor)
+        self.charge(HOST, self.time, "wait for scheduler")
         if self.copies_ahead:
             self.to_stream = deque(
                 one for one in layers if isinstance(one, MoeLayer) and one.streamed[index]

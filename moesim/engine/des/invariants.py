@@ -89,7 +89,7 @@ class Invariants:
     def passes_on_time(self) -> int:
         """A GPU begins a pass when its last has ended, or where it had to wait for its instant."""
         starts, ends, passes = self.outcome.starts, self.outcome.ends, self.case.schedule.passes
-        earliest = self.case.schedule.earliest_starts(0, passes)
+        earliest = self.case.schedule.begins(0, passes)
         due = np.maximum(np.concatenate((np.zeros_like(ends[:1]), ends[:-1])), earliest[:, None])
         assert (starts == due).all(), f"pass {(starts != due).any(axis=1).argmax()} is not on time"
         return passes

@@ -15,7 +15,7 @@ from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
-from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Passes
+from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
@@ -145,7 +145,9 @@ class Clock:
 
     @property
     def starts(self) -> Ints:
-        """When each pass began, int64[passes, gpus]; before it did, the instant it waits for."""
+        """When each pass began, int64[passes, gpus], be it to wait for the host; before it did, the
+        instant it waits for.
+        """
         return self._starts.values
 
     @property
@@ -185,9 +187,24 @@ class Clock:
         records = np.zeros((*shape, 4), np.int64)
         filled = Filled(self.starts[here], self.ends[here], charges, records)
         play_into(self.gpus._replace(launch_end=np.zeros(launches, np.int64)), filled)
+        self._charge_scheduler(first, charges)
         self.charges.add(charges)
         if self.keep_layers:
             self.layers.append(self._rows(records, first, passes.runs))
+
+    def _charge_scheduler(self, first: int, charges: Ints) -> None:
+        """Let passes from ``first`` on begin where GPUs wait for the host to decide them, and add
+        that wait to their ``charges``.
+        """
+        if self.case.schedule.host_ns is None:
+            return
+        last = first + len(charges)
+        starts, begins = self.starts[first:last], self.case.schedule.begins(first, last)[:, None]
+        free = np.zeros_like(starts)
+        free[1:], free[:1] = self.ends[first : last - 1], self.ends[first - 1] if first else 0
+        begun = np.maximum(free, begins)
+        charges[:, :, HOST] += starts - begun
+        starts[:] = begun
 
     def _know_passes(self) -> None:
         """Make room for all passes that are known."""
