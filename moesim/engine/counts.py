@@ -128,6 +128,11 @@ class Counts:
         sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
         return np.array(sizes[: self.activations.shape[1]])
 
+    def stored_bytes(self, case: Case) -> Ints:
+        """Bytes that are read from storage for an expert of each of these layers."""
+        sizes = [layer.moe.expert.stored_bytes for layer in case.model.moe_layers if layer.moe]
+        return np.array(sizes[: self.activations.shape[1]])
+
     def expert_bytes_to_gpus(self, case: Case) -> Ints:
         """Experts that came over the links, in bytes int64[passes]."""
         if case.variants is None:

@@ -51,11 +51,11 @@ def read_times(case: Case) -> ReadTimes:
 
 
 def _times(case: Case, cache: HostCache, expert: FfnSpec) -> tuple[int, int, int]:
-    shape = (expert.bytes, cache.requests, cache.mapped)
+    shape = (expert.stored_bytes, cache.requests, cache.mapped)
     busy = int(case.prices.price("storage_read", *shape, True)[()])
     alone = int(case.prices.price("storage_read", *shape, False)[()])
     copy = case.expert_copy_ns(expert)
-    chunks = -(-expert.bytes // cache.chunk) if cache.chunk else 1
+    chunks = -(-expert.stored_bytes // cache.chunk) if cache.chunk else 1
     return busy, alone - busy, min(busy, copy) * (chunks - 1) // chunks
 
 
@@ -112,7 +112,7 @@ class Storage:
         """Count what the prices of reads rest on."""
         for layer, number in zip(self.routing.moe_layers, self.reads.tolist(), strict=True):
             assert layer.moe is not None
-            shape = (layer.moe.expert.bytes, self.cache.requests, self.cache.mapped, True)
+            shape = (layer.moe.expert.stored_bytes, self.cache.requests, self.cache.mapped, True)
             price = self.case.prices.price("storage_read", *shape)
             provenance.add("storage_read", np.atleast_1d(price), *shape, times=number)
 

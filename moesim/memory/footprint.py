@@ -51,7 +51,10 @@ class Residence:
     def offloaded_bytes(self, model: ModelSpec) -> int:
         """Bytes of the other layers' local experts, which the host keeps."""
         further = self.local * sum(size for pool in self.others for _, size in self._cached(pool))
-        return self.local * sum(expert_bytes(model)) - self.resident_bytes(model) + further
+        every = zip(self.slots, stored_bytes(model), expert_bytes(model), strict=True)
+        reused = sum(stored - size for slots, stored, size in every if slots < self.local)
+        apart = self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
+        return apart + self.local * reused + further
 
     def pool_bytes(self, model: ModelSpec) -> int:
         """Bytes of the slots, or buffers, of the other layers, and of staging."""
@@ -69,9 +72,11 @@ class Residence:
         return [(slots, size) for best, slots, size in every if best < self.local]
 
 
-def slots_of(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> int:
+def slots_of(
+    capacity: ExpertCapacity, sizes: Sequence[int], local: int, *, buffers: bool = False
+) -> int:
     """Slots for each MoE layer on a GPU with ``local`` experts a layer; at least 1, at most
-    ``local``.
+    ``local``. Where ``buffers`` stand in for slots a single expert may have none.
 
     Bytes are divided equally over the MoE layers, whose experts have ``sizes``, rounded down.
     ``auto`` is not among them: it depends on what else the GPU holds.
@@ -85,12 +90,17 @@ def slots_of(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> int:
             slots = int(capacity.amount * local + 1e-9)
         case _:
             slots = local
-    return min(max(slots, 1), local)
+    return min(max(slots, 0 if buffers and local == 1 else 1), local)
 
 
 def expert_bytes(model: ModelSpec) -> list[int]:
     """Bytes of one routed expert in each MoE layer."""
     return [layer.moe.expert.bytes for layer in model.moe_layers if layer.moe]
+
+
+def stored_bytes(model: ModelSpec) -> list[int]:
+    """Bytes that host memory and storage hold of one routed expert in each MoE layer."""
+    return [layer.moe.expert.stored_bytes for layer in model.moe_layers if layer.moe]
 
 
 def replicated_bytes(model: ModelSpec) -> int:

@@ -210,7 +210,7 @@ def storage_seconds(case: Case, outcome: Outcome, first: int, hardware: Hardware
         return 0.0
     counts = outcome.counts
     reads = counts.storage_reads[first:].sum(axis=(0, 2))
-    sizes = counts.expert_bytes(case)
+    sizes = counts.stored_bytes(case)
     shape = (cache.requests, cache.mapped, True)
     price = case.prices.price("storage_read", sizes, *shape)
     return float((np.atleast_1d(price) * reads).sum()) / SECOND

@@ -28,6 +28,6 @@ def storage_numbers(
     return {
         "host_hits": hits,
         "host_hit_ratio": hits / needs if needs and case.host_cache.slots else None,
-        "bytes_storage": int(np.sum(by_layer * counts.expert_bytes(case))),
+        "bytes_storage": int(np.sum(by_layer * counts.stored_bytes(case))),
         "storage_wait_ms": charges[WAITING_FOR_STORAGE] / MS,
     }

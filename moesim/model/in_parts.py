@@ -42,18 +42,23 @@ class Neurons:
         )
 
 
-def joined(parts: Sequence[FfnSpec], resident: Sequence[Fraction]) -> FfnSpec:
-    """The expert of ``parts`` that are all used: of each this share stays on the GPU, and only the
-    rest is kept in slots and copied.
+def joined(
+    parts: Sequence[FfnSpec], resident: Sequence[Fraction], reused: Sequence[Fraction]
+) -> FfnSpec:
+    """The expert of ``parts`` that are all used: of each these shares stay on the GPU, what is
+    ``resident`` there alone, what is ``reused`` in host memory, too. The rest has slots.
     """
-    kept = [one.bytes * share.numerator // share.denominator
-            for one, share in zip(parts, resident, strict=True)]  # fmt: skip
+    kept, again = (
+        sum(int(one.bytes * share) for one, share in zip(parts, shares, strict=True))
+        for shares in (resident, reused)
+    )
     return replace(
         parts[0],
         intermediate_size=sum(one.intermediate_size for one in parts),
         parameters=sum(one.parameters for one in parts),
-        bytes=sum(one.bytes for one in parts) - sum(kept),
-        resident_bytes=sum(kept),
+        bytes=sum(one.bytes for one in parts) - kept - again,
+        resident_bytes=kept + again,
+        reused_bytes=again,
         rank=0,
         parts=tuple(parts),
     )

@@ -15,7 +15,8 @@ class FfnSpec:
     channels that share a scale, which no GPU has a part of. ``unpacking_bytes`` are written and
     read before each product, where software unpacks the matrices first. Matrices of a ``rank`` are
     products of two of that inner size (0: they are not). An expert may be the sum of ``parts``, of
-    which ``resident_bytes`` stay on the GPU; its ``bytes`` are then the others.
+    which ``resident_bytes`` stay on the GPU; its ``bytes`` are then the others. Host memory has
+    ``reused_bytes`` of what stays there, too, since the next token may need others.
     """
 
     hidden_size: int
@@ -29,6 +30,12 @@ class FfnSpec:
     rank: int = 0
     parts: tuple[FfnSpec, ...] = ()
     resident_bytes: int = 0
+    reused_bytes: int = 0
+
+    @property
+    def stored_bytes(self) -> int:
+        """What host memory and storage hold of it."""
+        return self.bytes + self.reused_bytes
 
 
 @dataclass(frozen=True)

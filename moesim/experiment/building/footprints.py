@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
-from moesim.memory.footprint import Footprint, Pool, Residence, expert_bytes
+from moesim.memory.footprint import Footprint, Pool, Residence, stored_bytes
 from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
@@ -64,7 +64,7 @@ def _host_cache_bytes(case: Case) -> int | None:
         return 0
     if case.host_cache is None:
         return None
-    return case.host_cache.slots * max(expert_bytes(case.model))
+    return case.host_cache.slots * max(stored_bytes(case.model))
 
 
 def sums_of(case: Case) -> dict[int | None, AttentionSums]:

@@ -8,7 +8,7 @@ from moesim.engine.case import Case
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
-from moesim.memory.footprint import Footprint, expert_bytes
+from moesim.memory.footprint import Footprint, stored_bytes
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER
 from moesim.memory.policy_reads import reads_of
@@ -30,7 +30,7 @@ def host_cache_of(
     """
     if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
         return None
-    sizes = expert_bytes(case.model)
+    sizes = stored_bytes(case.model)
     experts = [case.slices * layer.moe.experts for layer in case.model.moe_layers if layer.moe]
     of_all = sum(size * number for size, number in zip(sizes, experts, strict=True))
     if hardware.unified:

@@ -40,7 +40,9 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     if room.capacity.kind == "auto":
         slots = _beside_all_else(case, sizes, local, limit_bytes)
     else:
-        slots = [slots_of(room.capacity, *one) for one in zip(sizes, local, strict=True)]
+        buffers = case.policy.shared_buffers() is not None
+        every = zip(sizes, local, strict=True)
+        slots = [slots_of(room.capacity, *one, buffers=buffers) for one in every]
     equal = np.zeros((case.gpus, len(on_cpu)), np.int64)
     for share, count in zip(shares, slots, strict=True):
         equal[share.gpu, share.moe] = count

@@ -73,8 +73,12 @@ def with_pieces(experiment: Experiment, model: ModelSpec) -> ModelSpec:
     if room.parts is None:
         return model
     every = [experts_in(experiment, one) for one in room.parts.values()]
-    resident = [Fraction(str(one.resident)) for one in room.parts.values()]
-    experts = [joined(of_layer, resident) for of_layer in zip(*every, strict=True)]
+    shares = (
+        [Fraction(str(getattr(one, name))) for one in room.parts.values()]
+        for name in ("resident", "reuse")
+    )
+    resident, reuse = shares
+    experts = [joined(of_layer, resident, reuse) for of_layer in zip(*every, strict=True)]
     return replace(with_experts(model, experts), notes=(*model.notes, *_left_out(room)))
 
 

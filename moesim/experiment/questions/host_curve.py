@@ -20,7 +20,7 @@ from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.curves.curve import miss_curve
 from moesim.memory.curves.verdict import slots_for
-from moesim.memory.footprint import expert_bytes
+from moesim.memory.footprint import stored_bytes
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policies import registry
 from moesim.memory.policies.lru import Lru
@@ -75,7 +75,7 @@ def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min"))
     for name in policies:
         policy = registry.get(name)()
         misses = miss_curve(policy, active, _usage(case, routing, policy)).misses
-        table = {"policy": name, "experts": room, "bytes": room * max(expert_bytes(case.model))}
+        table = {"policy": name, "experts": room, "bytes": room * max(stored_bytes(case.model))}
         table["hit_ratio"] = 1 - misses / len(active.experts)
         table["reads_per_token"] = misses / tokens
         tables.append(pd.DataFrame(table | {"read_ms_per_token": misses / tokens * busy / MS}))

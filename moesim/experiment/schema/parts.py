@@ -30,7 +30,7 @@ def checked(parts: Mapping[str, PartOfExperts]) -> Mapping[str, PartOfExperts]:
     rows_of(parts)
     if not parts:
         raise ValueError("names no part; leave it out")
-    if all(one.resident == 1 for one in parts.values()):
+    if all(Fraction(str(one.resident)) + Fraction(str(one.reuse)) == 1 for one in parts.values()):
         what = "all of an expert is resident, and nothing is left for slots"
         raise ValueError(f"{what}; write capacity: all and no 'resident'")
     return parts

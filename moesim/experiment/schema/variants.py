@@ -61,10 +61,20 @@ class PartOfExperts(Piece):
 
     resident: Percent = Field(
         default=0.0,
-        description="The share of its bytes that stays on the GPU, of all experts: neurons that "
-        "most tokens use, or that the next one uses again. Only the rest is kept in slots, and "
-        "copied.",
+        description="The share of its bytes that stays on the GPU, of all experts. Only the rest "
+        "has slots, is copied, and is kept by the host.",
     )
+    reuse: Percent = Field(
+        default=0.0,
+        description="The share of its bytes that was on the GPU for the token before: likewise, "
+        "but the host keeps all of them, since the next token needs others.",
+    )
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> PartOfExperts:
+        if Fraction(str(self.resident)) + Fraction(str(self.reuse)) > 1:
+            raise ValueError("resident and reuse are more than 100 % together")
+        return self
 
 
 class Variant(Piece):

@@ -64,6 +64,27 @@ def test_what_stays_on_the_gpu_is_neither_copied_nor_kept_by_the_host(engine: st
     assert some["peak_memory_bytes"] - whole["peak_memory_bytes"] == kept
 
 
+@pytest.mark.parametrize("engine", ["des", "replay"])
+def test_what_the_next_token_uses_again_the_host_has_too(engine: str) -> None:
+    """A GPU's bytes and copies are as if it were resident; the host and the drive hold all."""
+    whole = numbers()
+    again, kept = (numbers(engine, parts={"all": {name: "75 %"}}) for name in ("reuse", "resident"))
+    for key in ("duration_ms", "bytes_h2d", "peak_memory_bytes"):
+        assert again[key] == kept[key]
+    assert again["bytes_h2d"] * 4 == whole["bytes_h2d"]
+    assert again["host_memory_bytes"] == whole["host_memory_bytes"] == 4 * kept["host_memory_bytes"]
+    drive = {**BASE, "hardware": {"base": "rtx-4090", "storage": "nvme-pcie4"}, "engine": engine}
+
+    def read(**parts: Any) -> dict[str, Any]:
+        room = {"capacity": "12 slots/layer", "host": {"capacity": "50 %"}, **parts}
+        return run({**drive, "experts": room}, limit_steps=30).summary
+
+    plain, reusing = read(), read(parts={"all": {"reuse": "75 %"}})
+    assert reusing["bytes_storage"] == plain["bytes_storage"] > 0
+    assert reusing["bytes_h2d"] * 4 == plain["bytes_h2d"]
+    assert reusing["host_memory_bytes"] == plain["host_memory_bytes"]
+
+
 def test_engines_agree_on_parts_of_any_kind() -> None:
     parts = {"hot": {"rows": "20 %", "resident": "50 %"}, "low": {"format": "int4", "rows": "30 %"},
              "rest": {"rank": 64}}  # fmt: skip
@@ -91,6 +112,7 @@ def test_slots_of_auto_are_beside_what_stays() -> None:
         ({"parts": {"a": {}, "b": {}}}, "only one part has the rest"),
         ({"parts": {"a": {"rows": "100 %"}, "b": {}}}, "leave no rows"),
         ({"parts": {"a": {"resident": "100 %"}}}, "nothing is left for slots"),
+        ({"parts": {"a": {"resident": "60 %", "reuse": "50 %"}}}, "more than 100 % together"),
         ({"parts": {"a": {"rank": 1440}}}, "1440 saves nothing of 2880 neurons"),
         ({"parts": {"a": {"format": "int5"}}}, "no format of one class"),
         ({"parts": {"a": {"group": 32}}}, "is of a format; write experts.parts.a.format"),

@@ -59,7 +59,9 @@ def test_parts_cost_what_each_costs_alone(machine: str, experts: int, serial: bo
     model = prices(machine, serial=serial)
     parts = [Neurons(QUARTER).of(network()), Neurons(REST, 100).of(network())]
     rows, starts = (ROWS, STARTS) if experts > 1 else (np.array([5]), np.array([0]))
-    both = model.experts_ns(holding(joined(parts, [NONE, NONE]), experts), rows, starts)
+    both = model.experts_ns(
+        holding(joined(parts, [NONE, NONE], [NONE, NONE]), experts), rows, starts
+    )
     alone = [model.experts_ns(holding(one, experts), rows, starts) for one in parts]
     assert np.abs(both - sum(alone)).max() <= 1  # rounded once
     assert (both > alone[0]).all()
@@ -69,7 +71,7 @@ def test_parts_cost_what_each_costs_alone(machine: str, experts: int, serial: bo
 def test_what_parts_rest_on_adds_up_to_their_price(machine: str) -> None:
     operation = prices(machine).operations["experts"]
     parts = [Neurons(QUARTER).of(network()), Neurons(REST, 100).of(network())]
-    shape = (holding(joined(parts, [NONE, NONE])), ROWS, STARTS)
+    shape = (holding(joined(parts, [NONE, NONE], [NONE, NONE])), ROWS, STARTS)
     price = operation.price(*shape)
     found = operation.provenance(price, *shape)
     assert found.sum() == pytest.approx(price.sum())
@@ -93,8 +95,9 @@ def test_low_rank_by_the_roofline() -> None:
 
 def test_what_is_resident_is_no_part_of_a_copy() -> None:
     parts = [Neurons(QUARTER).of(network()), Neurons(REST).of(network())]
-    one = joined(parts, [Fraction(1), Fraction(1, 2)])
+    one = joined(parts, [Fraction(1), Fraction(1, 4)], [NONE, Fraction(1, 4)])
     assert one.bytes == parts[1].bytes // 2
+    assert one.stored_bytes == 3 * parts[1].bytes // 4
     assert one.resident_bytes + one.bytes == network().bytes
     assert (
         holding(one).bytes
