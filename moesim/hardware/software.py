@@ -69,6 +69,9 @@ class SoftwareProfile(Params):
     experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
     ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
     is unpacked before each product; 0: kernels read it as it is.
+    Where it serves requests, the host takes ``schedule_ns`` and, of each request in it,
+    ``per_request_ns`` before a step, ``output_ns`` and ``per_request_out_ns`` after it;
+    ``frontend_ns``: of a request from the client to the scheduler, and of a token back.
     """
 
     name: str
@@ -93,6 +96,11 @@ class SoftwareProfile(Params):
     offloaded_execution: Execution = "eager"
     most_captured_tokens: int | None = None
     unpacking_bytes: float = 0.0
+    schedule_ns: float = 0.0
+    per_request_ns: float = 0.0
+    output_ns: float = 0.0
+    per_request_out_ns: float = 0.0
+    frontend_ns: float = 0.0
 
     @property
     def captures(self) -> bool:
@@ -198,6 +206,24 @@ class SoftwareFile(Params):
         " bits before its product: none, as kernels read packed weights, if left out.",
     )
 
+    schedule: Sourced[HostTime] | None = Field(
+        None, description="Serving: host time to decide and prepare a step: 0, if left out."
+    )
+    per_request: Sourced[HostTime] | None = Field(
+        None, description="Likewise, for each request in the step."
+    )
+    output: Sourced[HostTime] | None = Field(
+        None, description="Serving: host time from the end of a step until its tokens are known."
+    )
+    per_request_out: Sourced[HostTime] | None = Field(
+        None, description="Likewise, for each request in the step."
+    )
+    frontend: Sourced[HostTime] | None = Field(
+        None,
+        description="Serving: from the client to the scheduler, and from there back (HTTP,"
+        " tokenizer, messages between processes), each: 0, if left out.",
+    )
+
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
         counts = self.kernels.entries()
@@ -213,6 +239,8 @@ class SoftwareFile(Params):
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
         optional |= {"unpacking_bytes"}
+        serving = ("schedule", "per_request", "output", "per_request_out", "frontend")
+        parts |= {part for part in serving if getattr(self, part) is not None}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}
         others = {part: getattr(self, part) for part in plain}
         given = {part: getattr(self, part) for part in optional}
