@@ -65,7 +65,9 @@ class Case:
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
     networks and shared experts; ``model`` is then what one of them holds. ``slices``: neighbouring
     GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
-    experts are whole, and ``placement`` has as many holders as GPUs. ``scheduler``: what says
+    experts are whole, and ``placement`` has as many holders as GPUs. ``reduces``: every GPU has all
+    tokens, runs the rows of its own whole experts, and an all-reduce adds up what comes of them.
+    ``scheduler``: what says
     during the run which passes there are; ``schedule`` is then not played. ``host_start_ns``: what
     the host takes to begin with its experts of a layer, once a pass. ``host_cache``: host memory is
     one, of what storage holds, None where it holds all experts. ``stages``: GPUs that hold
@@ -101,6 +103,7 @@ class Case:
     nodes: int = 1
     group: int = 1
     slices: int = 1
+    reduces: bool = False
     scheduler: Scheduler | None = None
     host_start_ns: int = 0
     host_cache: HostCache | None = None
@@ -177,23 +180,33 @@ class Case:
         return self.placement.names(moe_layer, gpu // self.slices)
 
     @property
-    def senders(self) -> int:
-        """GPUs, or groups of them that slice experts, whose tokens are counted apart."""
+    def holders(self) -> int:
+        """GPUs, or groups of them that slice experts, that hold experts of their own."""
         return self.gpus // self.slices
+
+    @property
+    def sharing(self) -> int:
+        """Neighbouring GPUs that run the same tokens in a MoE layer."""
+        return self.gpus if self.reduces else self.slices
+
+    @property
+    def senders(self) -> int:
+        """GPUs, or groups of them with the same tokens, whose tokens are counted apart."""
+        return self.gpus // self.sharing
 
     def of_senders(self, tokens: Ints) -> Ints:
         """Sums int64[..., senders] of values int64[..., gpus]."""
-        if self.slices == 1:
+        if self.sharing == 1:
             return tokens
-        sums: Ints = tokens.reshape(*tokens.shape[:-1], self.senders, self.slices).sum(axis=-1)
+        sums: Ints = tokens.reshape(*tokens.shape[:-1], self.senders, self.sharing).sum(axis=-1)
         return sums
 
     @property
     def gathers(self) -> bool:
-        """Whether GPUs that slice experts meet before and after these, where others dispatch and
-        combine.
+        """Whether GPUs with the same tokens meet before and after the experts, where others
+        dispatch and combine.
         """
-        return self.slices > 1
+        return self.sharing > 1
 
     @property
     def gathers_tokens(self) -> bool:

@@ -81,7 +81,7 @@ class _Choices:
         weights = np.where(ids == NO_EXPERT, 0, exact.astype(np.int64).transpose(2, 0, 1))
         of_pass = np.repeat(np.arange(len(dropped)), np.diff(offsets[passes[0] : passes[1] + 1]))
         step = of_pass[:, None] * dropped.shape[1] + np.arange(dropped.shape[1])
-        sender = schedule.gpu[span] // case.slices
+        sender = schedule.gpu[span] // case.sharing
         cell = (step * case.senders + sender[:, None]) * (NO_EXPERT + 1) + ids
         matters = (ids != NO_EXPERT) & dropped[of_pass]
         keys = _keys(case, passes, case.gating.drops, weights)

@@ -22,7 +22,7 @@ from moesim.engine.terms import (
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums, requests_of_steps
+from moesim.workload.schedule import AttentionSums, requests_of_steps, over_groups
 from moesim.workload.sources import SourceSums
 
 Placed = tuple[str, Charge]
@@ -53,7 +53,8 @@ class Pricing:
         self.last = min(end_of_block(first), case.schedule.passes)
         schedule = case.schedule.between(first, self.last)
         self.encode = schedule.phase == Phase.ENCODE
-        self.logits = schedule.logits(case.gpus)
+        own = schedule.logits(case.gpus)
+        self.logits = None if own is None else over_groups(own, case.group)
         windows = {layer.attention.window for layer in case.model.layers} | {None}
         self.sums = {
             window: AttentionSums.of(schedule, case.trace, case.gpus, window) for window in windows
@@ -142,7 +143,7 @@ class Pricing:
         case, tokens = self.case, self.sums[None].tokens[span]
         group = self.shared_sums[layer.attention.window]
         gated = group.tokens[span] if case.gathers else tokens
-        logits = tokens if self.logits is None else self.logits[span]
+        logits = group.tokens[span] if self.logits is None else self.logits[span]
         sources: tuple[Ints, ...] = ()
         if self.sources is not None:
             of = self.sources

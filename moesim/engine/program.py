@@ -142,7 +142,7 @@ class Program:
         else:
             sent = self._dispatched(_where_active(routed.sent, active))
         return RoutedPasses(
-            np.repeat(kept, slices, axis=2), routed.capacity, slices * routed.dropped,
+            np.repeat(kept, self.case.sharing, axis=2), routed.capacity, slices * routed.dropped,
             slices * lost, works, self._exchanges(sent),
         )  # fmt: skip
 

@@ -80,7 +80,7 @@ class Routing:
         shape = (last - first, ids.shape[1], case.senders, self.logical)
         layer = np.arange(ids.shape[1])[None, :, None]
         place = (of_pass[:, None, None] * shape[1] + layer) * shape[2]
-        sender = schedule.gpu[low:high] // case.slices
+        sender = schedule.gpu[low:high] // case.sharing
         cells = (place + sender[:, None, None]) * shape[3] + ids
         counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
         counts[~self.active(first, last)] = 0

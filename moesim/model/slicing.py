@@ -19,12 +19,16 @@ def head_counts(model: ModelSpec) -> set[int]:
 
 
 def sliced(model: ModelSpec, gpus: int) -> ModelSpec:
-    """One of ``gpus`` equal parts of ``model`` (docs/semantics.md): attention, dense networks and
-    shared experts are split, all else is whole. ``gpus`` divides all ``head_counts``.
+    """One of ``gpus`` equal parts of ``model`` (docs/semantics.md): attention, dense networks,
+    shared experts, embedding and head are split, all else is whole. ``gpus`` divides all
+    ``head_counts``.
     """
     if gpus == 1:
         return model
-    return replace(model, layers=tuple(_layer(layer, gpus) for layer in model.layers))
+    ends = ("embedding_parameters", "embedding_bytes", "head_parameters", "head_bytes")
+    parts = {name: -(-getattr(model, name) // gpus) for name in ends}
+    layers = tuple(_layer(layer, gpus) for layer in model.layers)
+    return replace(model, layers=layers, vocab_parts=gpus, **parts)
 
 
 def unsliced_experts(model: ModelSpec, gpus: int) -> str | None:

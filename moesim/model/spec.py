@@ -194,8 +194,9 @@ class ModelSpec:
     learned position tables. ``activation_bytes`` is the size of one activation element;
     ``longest_context`` the most tokens of a request, None where the configuration does not say.
     ``lookup_parameters`` of ``other`` are tables of which a token reads single rows. Layers that
-    predict further tokens (``mtp``) are no part of the model: no run executes them. ``notes`` say
-    what of the model is not known or not priced as it is, a sentence each.
+    predict further tokens (``mtp``) are no part of the model: no run executes them.
+    ``vocab_parts``: GPUs that share embedding and head, of which this holds one's rows. ``notes``
+    say what of the model is not known or not priced as it is, a sentence each.
     """
 
     name: str
@@ -215,6 +216,7 @@ class ModelSpec:
     mtp_layers: int = 0
     mtp_parameters: int = 0
     mtp_bytes: int = 0
+    vocab_parts: int = 1
     notes: tuple[str, ...] = ()
 
     @property

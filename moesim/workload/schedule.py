@@ -264,15 +264,19 @@ class AttentionSums:
         """Every GPU with the sums of its group: ``size`` neighbours."""
         if size == 1:
             return self
-
-        def total(values: Ints) -> Ints:
-            sums = values.reshape(len(values), -1, size).sum(axis=2)
-            return np.repeat(sums, size, axis=1)
-
         parts = (self.tokens, self.context_tokens, self.kv_tokens, self.cached_tokens)
-        tokens, context_tokens, kv_tokens, cached = map(total, parts)
-        decoding = tuple(map(total, self.decoding))
+        tokens, context_tokens, kv_tokens, cached = (over_groups(part, size) for part in parts)
+        decoding = tuple(over_groups(part, size) for part in self.decoding)
         return AttentionSums(tokens, context_tokens, kv_tokens, cached, decoding)
+
+
+def over_groups(values: Ints, size: int) -> Ints:
+    """The sums of ``values`` int64[passes, gpus] over each group of ``size`` neighbours, for every
+    one of them.
+    """
+    if size == 1:
+        return values
+    return np.repeat(values.reshape(len(values), -1, size).sum(axis=2), size, axis=1)
 
 
 def _rank(group: Ints, slot: Ints) -> Ints:

@@ -43,6 +43,7 @@ SHAPES = {
     "head": (ROWS,),
     "layer_copy": (LAYER, ROWS, True),
     "masks": (LAYER, ROWS, 32, 64),
+    "gather_logits": (4, ROWS),
     "near_expert": (LAYER, ROWS),
     "permute": (LAYER, ROWS),
     "prediction": (ROWS,),

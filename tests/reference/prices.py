@@ -133,6 +133,9 @@ class ToyPrices:
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         return self.exchange_latency // 2 + gpus * size + gpus if size else 0
 
+    def gather_logits_ns(self, gpus: int, tokens: int) -> int:
+        return self.exchange_latency // 3 + 2 * gpus * tokens + 1 if tokens else 0
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         """The latency is hidden behind other reads in part."""
         busy = self.read_latency // 2 * reads + -(
@@ -244,6 +247,9 @@ class ToyCostModel:
     def all_reduce_ns(self, gpus: int, size: Any) -> Ints:
         return self._each(lambda n: self.prices.all_reduce_ns(gpus, n), size)
 
+    def gather_logits_ns(self, gpus: int, tokens: Any) -> Ints:
+        return self._each(lambda n: self.prices.gather_logits_ns(gpus, n), tokens)
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         return self.prices.storage_read_ns(size, reads, mapped, queued)
 
@@ -322,6 +328,10 @@ class ScalarPrices:
 
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         (price,) = self.costs.all_reduce_ns(gpus, np.array([size], dtype=np.int64))
+        return int(price)
+
+    def gather_logits_ns(self, gpus: int, tokens: int) -> int:
+        (price,) = self.costs.price("gather_logits", gpus, np.array([tokens], dtype=np.int64))
         return int(price)
 
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:

@@ -106,7 +106,7 @@ class Clock:
         self.local = local_experts(model, config)
         uneven = config.gating == "dynamic"
         given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
-        asks = config.holders > 1 or config.kernels == "serial"
+        asks = config.senders > 1 or config.kernels == "serial"
         self.missing = [any(n is not None and n < len(x) for x in self.local) for n in given]
         if config.reads_layers:  # nothing is looked for
             for m, layer in enumerate(model.moe_layers):
@@ -117,7 +117,7 @@ class Clock:
         ahead = config.prefetch
         self.predicts = ahead.kind != "none" and ahead.cost > 0 and any(self.missing)
         host_decides = config.decide == "host" and self.needs_decision
-        self.counts_exchanged = uneven and config.holders > 1
+        self.counts_exchanged = uneven and config.senders > 1
         self.reads = config.software.count_reads if self.counts_exchanged else 1
         if config.execution == "graph" and host_decides:
             raise ValueError("a graph cannot wait for the host's decision: decide on the device")
@@ -209,9 +209,11 @@ class Clock:
                     }
                 )
         for g, gpu in enumerate(self.gpus):
+            gpu.t += self.reduced_ns(self.present(tokens, g))  # embeddings, of which each GPU has a part
             if one.phase != ENCODE:  # no head in an encode pass
-                logits = one.logits(g)
+                logits = sum(one.logits(other) for other in self.together(g))
                 gpu.t += self.prices.head_ns(logits) if logits else 0
+                gpu.t += self.gathered_ns(logits)
                 gpu.host += self.host.head
             gpu.charge("attention", gpu.t)
             # the segment takes the longer of the launches and the GPU's work.
@@ -297,6 +299,11 @@ class Clock:
         size = tokens * self.model.hidden * self.model.activation_bytes
         return self.prices.all_reduce_ns(self.config.group, size)
 
+    def gathered_ns(self, tokens: int) -> int:
+        """The logits of a node's tokens, of which each GPU has made a part."""
+        group = self.config.group
+        return self.prices.gather_logits_ns(group, tokens) if group > 1 else 0
+
     def decoding_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
         """Tokens that are decoded, the keys that they attend to and cached tokens they read."""
         decoded = [part for part in one.parts if one.decoding(part)]
@@ -381,8 +388,8 @@ class Clock:
         if self.config.agrees:
             permuted = shared_end = self.placed(known, shared_end, permute)
         arrived = [max(known[g], permuted[g]) for g in every]
-        # dispatch; sliced experts have all rows where they are
-        ready = arrived if self.config.sliced else self.collective(arrived, routed.matrix)
+        # dispatch, unless all rows are where their experts are
+        ready = arrived if self.config.gathers else self.collective(arrived, routed.matrix)
         for g, gpu in enumerate(self.gpus):
             gpu.t = max(ready[g], shared_end[g])
             self.wait_for_layer(index, g, copies[g], activations[g])
@@ -396,7 +403,7 @@ class Clock:
             self.wait_for_host(
                 layer, index, ready[g], [t for t in activations[g] if t.place in (HOST, BEHIND)]
             )
-        back = self.gather if self.config.sliced else self.collective
+        back = self.gather if self.config.gathers else self.collective
         ended = back([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
             gpu.t = ended[g] + unpermute[g] + self.reduced_ns(self.present(routed.tokens, g))
@@ -465,7 +472,7 @@ class Clock:
         gpu, prices = self.gpus[g], self.prices
         if self.config.gating == "dynamic":
             tokens, choices = self.gated(routed.tokens, g), routed.choices[g]
-            if self.config.sliced:  # those that its attention has
+            if self.config.gathers:  # those that its attention has
                 tokens = self.present(routed.tokens, g)
             price = prices.gate_ns(layer, tokens) if tokens else 0
             permute = unpermute = prices.permute_ns(layer, choices) if choices else 0
@@ -493,9 +500,9 @@ class Clock:
         return gpu.t, permute, unpermute
 
     def tell(self, gated: list[int], routed: Routed) -> list[int]:
-        """When each GPU knows its counts: sliced, tokens come with their choices."""
-        sliced = self.config.sliced
-        return self.gather(gated, routed.matrix) if sliced else self.exchange_counts(gated)
+        """When each GPU knows its counts: gathered, tokens come with their choices."""
+        gathers = self.config.gathers
+        return self.gather(gated, routed.matrix) if gathers else self.exchange_counts(gated)
 
     def exchange_counts(self, gated: list[int]) -> list[int]:
         """4 bytes for each local expert of the receiver, or for the largest count."""

@@ -19,7 +19,7 @@ class Routed:
     """One MoE layer of one pass."""
 
     tokens: list[int]  # [gpu] its own tokens
-    choices: list[int]  # [gpu] kept choices of its own tokens; sliced: of all
+    choices: list[int]  # [gpu] kept choices of its own tokens; gathered: of all
     capacity: int  # rows a sender may give one expert; 0 under dynamic gating
     rows: list[int]  # [expert] rows executed
     kept: list[int]  # [expert] rows that carry a choice
@@ -33,18 +33,18 @@ def tokens_of(one: Pass, gpus: int) -> list[int]:
 
 
 def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config) -> Routed:
-    count = [[0] * model.experts for _ in range(config.holders)]
+    count = [[0] * model.experts for _ in range(config.senders)]
     for part in one.parts:
         for row in part.rows:
             for expert in trace["expert_ids"][row][moe_layer]:
                 if expert != NO_EXPERT:
-                    count[config.holder(part.gpu)][expert] += 1
+                    count[config.sender(part.gpu)][expert] += 1
     count = share_out(count, moe_layer, model, config)
     local = local_experts(model, config)
     tokens = tokens_of(one, config.gpus)
     row_bytes = model.hidden * model.activation_bytes
     everyone = range(physical(model, config))
-    senders = range(config.holders)
+    senders = range(config.senders)
     total = [sum(count[s][e] for s in senders) for e in everyone]
     choices = [sum(count[s]) for s in senders]
     if config.gating == "dynamic":
@@ -53,7 +53,7 @@ def route(one: Pass, moe_layer: int, trace: Trace, model: Model, config: Config)
         matrix = [
             [sum(count[s][e] for e in experts) * row_bytes for experts in local] for s in senders
         ]
-        if config.sliced:
+        if config.gathers:
             choices, matrix = choices * config.gpus, gathered(tokens, row_bytes)
         return Routed(tokens, choices, 0, total, total, 0, needed, matrix)
     # every sender gives every expert the same number of rows, padded or dropped.
@@ -120,7 +120,7 @@ def weights_lost(
             if expert != NO_EXPERT:
                 draw = draws[place][moe_layer][rank]
                 choice = Choice(rank, place, weights[rank], largest, draw)
-                wanted.setdefault((config.holder(gpu), expert), []).append(choice)
+                wanted.setdefault((config.sender(gpu), expert), []).append(choice)
     order = {
         "first_come": lambda c: (c.rank, c.place),
         "random": lambda c: (c.rank, c.draw, c.place),

@@ -140,6 +140,7 @@ class Config:
     gpus: int = 1
     group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
     sliced: bool = False  # every GPU has a part of each expert, and all rows
+    reduces: bool = False  # every GPU has all tokens, and whole experts of its own
     gating: str = "dynamic"  # dynamic | static | gshard | no_drop | tutel
     capacity_fraction: float | Fraction = 0.25  # static, tutel
     no_drop: bool = False  # tutel's capacity: the largest count
@@ -212,12 +213,25 @@ class Config:
         return self.gpus // self.holders
 
     @property
+    def gathers(self) -> bool:
+        """Whether all GPUs have the same tokens in front of experts."""
+        return self.sliced or self.reduces
+
+    @property
+    def senders(self) -> int:
+        """Whose tokens are counted apart: GPUs, or all of them together."""
+        return 1 if self.gathers else self.gpus
+
+    @property
     def reads_layers(self) -> bool:
         """Layers that would be copied are read where they are."""
         return self.miss == "zero_copy"
 
     def holder(self, gpu: int) -> int:
         return gpu // self.parts
+
+    def sender(self, gpu: int) -> int:
+        return 0 if self.gathers else gpu
 
     @property
     def agrees(self) -> bool:
@@ -273,6 +287,7 @@ class Prices(Protocol):
     def copy_ns(self, size: int, direction: str, pinned: bool, copies: int) -> int: ...
     def all_to_all_ns(self, matrix: list[list[int]]) -> int: ...
     def all_reduce_ns(self, gpus: int, size: int) -> int: ...
+    def gather_logits_ns(self, gpus: int, tokens: int) -> int: ...
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int: ...
 
 

@@ -286,6 +286,8 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy", "skip"})]
     uploads = {one: st.none() | st.integers(least, 3) for one, least in UPLOADS.items()}
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
+    group = draw(st.sampled_from([1, gpus] if sliced else groups))
+    alike = 1 < gpus == group and not sliced and gating == "dynamic"
     config = Config(
         batching=draw(st.sampled_from(["static", "refill"])),
         batch_size=batch_size,
@@ -295,8 +297,9 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
             st.sampled_from([p for p in PREFILLS if p != "stream" or miss != "background"])
         ),
         gpus=gpus,
-        group=draw(st.sampled_from([1, gpus] if sliced else groups)),
+        group=group,
         sliced=sliced,
+        reduces=alike and draw(st.booleans()),
         gating=gating,
         capacity_fraction=draw(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5, 1.0])),
         no_drop=draw(st.booleans()),
@@ -382,7 +385,7 @@ def storage_cases(draw: st.DrawFn) -> Case:
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
     nodes = (
         [1]
-        if config.sliced
+        if config.gathers
         else [n for n in range(1, config.gpus + 1) if config.gpus % (n * config.group) == 0]
     )
     config = replace(

@@ -76,6 +76,9 @@ class HandPrices:
     def all_reduce_ns(self, gpus: int, size: int) -> int:
         return 90
 
+    def gather_logits_ns(self, gpus: int, tokens: int) -> int:
+        return 95
+
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:
         return 300 if queued else 350
 

@@ -211,6 +211,17 @@ SCENES: dict[str, Scene] = {
         f"sliced under {gating}": ({"gpus": 2, "sliced": True, "gating": gating}, alike)
         for gating in PADDED
     },
+    **{
+        f"all-reduced over {gpus}": (
+            {"gpus": gpus, "group": gpus, "reduces": True},
+            lambda _, verdict: verdict.time_ns["waiting_for_gpus"] > 0,
+        )
+        for gpus in (2, 4)
+    },
+    "all-reduced, replicas": (
+        {"gpus": 2, "group": 2, "reduces": True} | plan(0, 1),
+        replicated,
+    ),
     "sliced, skipped": (
         {"gpus": 2, "sliced": True, "miss": "skip", "initial": "most_used"},
         activation(place="skip"),

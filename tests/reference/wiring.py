@@ -87,6 +87,7 @@ def engine_case(case: Case) -> EngineCase:
         gpus=config.gpus,
         group=config.group,
         slices=config.parts,
+        reduces=config.reduces,
         slots=np.array([slots] * config.gpus, np.int64),
         policy=policies.get(config.policy)(**policy_choices),
         miss=misses.get(config.miss)(**miss_choices).resolved(),

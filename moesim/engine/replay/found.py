@@ -42,7 +42,7 @@ class Finder:
         self.case, self.routing = case, routing
         self.layers = len(routing.moe_layers)
         self.width = max(len(local) for local in routing.local)
-        self.gpu_of_home = np.repeat(np.arange(case.senders), self.width)
+        self.gpu_of_home = np.repeat(np.arange(case.holders), self.width)
         self.kept = self.layers if by_layer else 1
         self.kept_rows = self.layers if case.gpus > 1 else self.kept
         held = routing.local[:: case.slices]
@@ -63,16 +63,16 @@ class Finder:
 
     def choices(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, gpus] that each GPU permutes."""
-        slices = self.case.slices
+        sharing = self.case.sharing
         choices = np.zeros((last - first, self.layers, self.case.senders), np.int64)
         ids, rows, gpu, offsets = self.tokens(first, last)
         active = self.routing.active(first, last)
-        count_choices(ids, rows, gpu // slices, offsets, active, choices)
-        return _on_each(choices, slices, axis=2)
+        count_choices(ids, rows, gpu // sharing, offsets, active, choices)
+        return _on_each(choices, sharing, axis=2)
 
     def active_experts(self, first: int, last: int) -> Needed:
         """The active experts of passes first:last."""
-        gpus, passes, slices = self.case.senders, last - first, self.case.slices
+        gpus, passes, slices = self.case.holders, last - first, self.case.slices
         ids, rows, _, offsets = self.tokens(first, last)
         most = min(len(rows) * self.case.trace.top_k, passes * self.width)
         works = self.layers * gpus
@@ -118,5 +118,5 @@ class Finder:
 
 
 def _on_each(values: Ints, slices: int, axis: int) -> Ints:
-    """``values`` of GPUs that hold whole experts, for each of the ``slices`` that hold parts."""
+    """``values`` of groups of GPUs that hold or run the same, for each of their ``slices``."""
     return values if slices == 1 else np.repeat(values, slices, axis=axis)

@@ -215,6 +215,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         nodes=layout.nodes,
         group=layout.group,
         slices=layout.slices,
+        reduces=layout.reduces,
         slots=np.ones((layout.gpus, len(model.moe_layers)), np.int64),
         policy=experiment.experts.policy,
         miss=experiment.experts.miss.resolved(),

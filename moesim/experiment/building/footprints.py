@@ -13,7 +13,7 @@ from moesim.memory.live import LayerRows, Widths, live_parts
 from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums
+from moesim.workload.schedule import AttentionSums, over_groups
 from moesim.workload.sources import SourceSums
 
 
@@ -22,9 +22,9 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     sums = sums_of(case)
     of_gpus = next(iter(sums.values()))
     tokens, present = of_gpus.tokens, of_gpus.of_groups(case.group).tokens
-    logits = logits_of(case.software, tokens, case.schedule.phase)
+    logits = logits_of(case.software, present, case.schedule.phase)
     if case.software.logits == "last" and (given := case.schedule.logits(case.gpus)) is not None:
-        logits = given
+        logits = over_groups(given, case.group)
     live = live_of(case, rows_of_run(case, tokens), present, logits)
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,

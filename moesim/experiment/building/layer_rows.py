@@ -34,7 +34,7 @@ def rows_alike(case: Case, tokens: Ints) -> LayerRows:
 
 def _depends(case: Case) -> bool:
     """Whether rows depend on the counts."""
-    apart = case.senders > 1 or case.kernels in ("serial", "block_sparse")
+    apart = case.holders > 1 or case.kernels in ("serial", "block_sparse")
     return case.gating.agrees or (case.gating.uneven and apart)
 
 
@@ -42,7 +42,7 @@ def _by_tokens(case: Case, tokens: Ints) -> LayerRows:
     """Where a pass's tokens say all."""
     top_k = case.trace.top_k
     if case.gating.uneven:
-        rows = np.repeat(case.of_senders(tokens), case.slices, axis=1) * top_k
+        rows = np.repeat(case.of_senders(tokens), case.sharing, axis=1) * top_k
         moved = _gathered(case, tokens)
         return LayerRows(moved, rows, rows, np.zeros_like(rows), padded=False)
     nothing = np.zeros((len(tokens), 1, case.senders, case.placement.physical), np.int64)

@@ -29,7 +29,7 @@ def neighbours(model: ModelSpec, gpus: int) -> Placement:
 def placement_of(experiment: Experiment, case: Case) -> Placement:
     """What the experiment's planner makes of ``case``, whatever its own placement."""
     plan = plan_of(experiment.placement, task_of(experiment, experiment.placement, case))
-    return Placement.of(plan.physical_to_logical, case.senders)
+    return Placement.of(plan.physical_to_logical, case.holders)
 
 
 def plan_of(planner: Planner, task: Task) -> Plan:
@@ -62,4 +62,4 @@ def task_of(experiment: Experiment, planner: Planner, case: Case) -> Task:
     counts = [np.zeros(shape, np.int64)]
     counts += [routing.choices(*piece).sum(axis=2) for piece in routing.pieces()]
     ids = case.trace.expert_ids[routing.case.schedule.rows]
-    return Task(case.senders, np.concatenate(counts), ids, experiment.seed, experiment.folders)
+    return Task(case.holders, np.concatenate(counts), ids, experiment.seed, experiment.folders)

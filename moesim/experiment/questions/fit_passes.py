@@ -88,7 +88,7 @@ def _footprint(
     source = longest_source(case.schedule, case.trace) if crosses else 0
     kv = np.array([_request_bytes(share, context, source) for share in case.shares])
     held = _of_group(case, requests)[:, [share.gpu for share in case.shares]]
-    logits = logits_of(case.software, tokens, np.array([phase]))
+    logits = logits_of(case.software, _of_group(case, tokens), np.array([phase]))
     of_host = sum(layer_cache_bytes(one, context) for one in case.model.layers if one.on_host)
     live = live_of(case, rows_alike(case, tokens), _of_group(case, tokens), logits)
     return Footprint.of(

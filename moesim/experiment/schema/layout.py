@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Layout:
     """``gpus`` in all on ``nodes``; ``group``: neighbours that share the dense part; ``stages``:
     GPUs that hold consecutive layers each, and count as one of ``gpus``; ``slices``: neighbours
-    that each hold a part of every expert.
+    that each hold a part of every expert; ``reduces``: an all-reduce adds up whole experts.
     """
 
     gpus: int
@@ -27,6 +27,7 @@ class Layout:
     group: int
     stages: int = 1
     slices: int = 1
+    reduces: bool = False
 
     @property
     def gpus_per_node(self) -> int:
@@ -42,7 +43,26 @@ class Layout:
             raise InputError(f"{wrong[0]}: {wrong[1]}")
         group = asked.expert // nodes if asked.dense == "tensor" else 1
         slices = asked.expert if asked.experts == "tensor" else 1
-        return cls(asked.expert, nodes, group, asked.pipeline, slices)
+        reduced = reduces(experiment, nodes)
+        if asked.exchange == "all_reduce" and not reduced and asked.expert > 1:
+            raise InputError(f"parallelism.exchange: {NOT_REDUCED}")
+        return cls(asked.expert, nodes, group, asked.pipeline, slices, reduced)
+
+
+NOT_REDUCED = (
+    "'all_reduce' adds up whole experts whose GPUs have the same tokens; it goes with"
+    " dense: tensor, experts: expert, one node and gating: dynamic"
+)
+
+
+def reduces(experiment: Experiment, nodes: int) -> bool:
+    """Whether every GPU has all tokens in front of whole experts, so that an all-reduce is all that
+    they exchange.
+    """
+    asked, gating = experiment.parallelism, experiment.gating
+    alike = asked.dense == "tensor" and nodes == 1 and asked.expert > 1
+    whole = asked.experts == "expert" and gating.uneven and not gating.agrees
+    return alike and whole and asked.exchange != "all_to_all"
 
 
 def _wrong(asked: Parallelism, nodes: int, hardware: HardwareProfile) -> tuple[str, str] | None:

@@ -217,6 +217,7 @@ def shapes(model: ModelSpec, layer: LayerSpec) -> dict[str, tuple[Any, ...]]:
         "encode": (layer, TOKENS, 8, dense, TOKENS),
         "experts": (model.moe_layers[0], TOKENS, np.arange(len(TOKENS))),
         "gate": (layer, TOKENS),
+        "gather_logits": (4, TOKENS),
         "head": (TOKENS,),
         "layer_copy": (layer, TOKENS, True),
         "masks": (layer, TOKENS, 8, dense),

@@ -94,5 +94,5 @@ def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
     for array in (*of_tokens, placement.logical, placement.gpu_of_expert):
         digest.update(array.tobytes())
     layers = [(one.index, one.stack, one.moe.experts) for one in case.model.moe_layers if one.moe]
-    digest.update(repr((case.gpus, case.slices, layers)).encode())
+    digest.update(repr((case.gpus, case.slices, case.sharing, layers)).encode())
     return (ref(case.trace), by_layer, digest.hexdigest())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moesim.config.registry import kind_of
+from moesim.experiment.loading.names import loaded
 from moesim.experiment.loading.rules.asked import may_miss
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.layout import reduces
 from moesim.hardware import load_software
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ def batched_rows_are_equal(experiment: Experiment, model: ModelSpec | None) -> C
     return Conflict(("experts.kernels", "gating"), f"{what}; {remedy}")
 
 
+def _splits_tokens(experiment: Experiment) -> bool:
+    """Whether GPUs send tokens to each other's experts."""
+    asked = experiment.parallelism
+    hardware = loaded("hardware", experiment.hardware, experiment.folders)
+    nodes = asked.nodes or (1 if hardware is None else -(-asked.expert // hardware.gpus))
+    return asked.expert > 1 and asked.experts == "expert" and not reduces(experiment, nodes)
+
+
 def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A captured graph cannot wait for the host to decide."""
     if (experiment.execution, experiment.decide) != ("graph", "host"):
@@ -37,7 +47,7 @@ def graph_needs_a_fixed_course(experiment: Experiment, model: ModelSpec | None) 
     if experiment.gating.agrees:
         what = f"'graph' with decide: host cannot wait for the largest count; {remedy}"
         return Conflict((*keys, "gating"), what)
-    if experiment.parallelism.expert > 1 and experiment.gating.uneven:
+    if _splits_tokens(experiment) and experiment.gating.uneven:
         what = f"'graph' with decide: host cannot split tokens unevenly over GPUs; {remedy}"
         return Conflict((*keys, "gating", "parallelism.expert"), what)
     if experiment.experts.kernels == "serial" and experiment.gating.uneven:

@@ -49,6 +49,7 @@ class AllReduce(Operation):
             _hidden,
             when=lambda setting, layer: setting.group > 1 and layer.moe is not None,
         ),
+        Charge(Stage.HEAD, "attention", _hidden, "head", when=lambda setting, _: setting.group > 1),
     )
 
     def parts(self, gpus: int, size: ArrayLike) -> list[Part]:

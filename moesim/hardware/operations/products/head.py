@@ -21,7 +21,7 @@ PASSES = 5
 
 
 class Head(Operation):
-    """The roofline of the output matrix, the hidden state, and the logits.
+    """The roofline of the output matrix, or the GPU's rows of it, the hidden state, and the logits.
 
     Where the profile has a fit of products, the product has its start, its read and its logits.
     """
@@ -34,12 +34,13 @@ class Head(Operation):
     def parts(self, tokens: ArrayLike) -> list[Part]:
         """See ``CostModel.head_ns``."""
         count, model = np.asarray(tokens, np.int64), self.model
-        elements, stored = model.hidden_size * model.vocab_size, model.head_matrix_bytes()
-        dtype, starts, logits = dtype_of(elements, stored), STARTS, model.vocab_size
+        logits = -(-model.vocab_size // model.vocab_parts)
+        elements, stored = model.hidden_size * logits, model.head_matrix_bytes()
+        dtype, starts = dtype_of(elements, stored), STARTS
         passes = PASSES
         if fitted := FittedProducts(self.hardware, dtype):
             width = stored / elements
-            product = fitted.part(count, Weights(model.vocab_size, model.hidden_size, width))
+            product = fitted.part(count, Weights(logits, model.hidden_size, width))
             starts, passes, logits = starts - 1, passes - 1, 0
         else:
             product = self.gpu.product(count, elements, stored, dtype)
