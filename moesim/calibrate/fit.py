@@ -91,12 +91,17 @@ def _kernels(
             framework=where.get("framework"),
             version=where.get("version"),
             source=_source_key(fits, known, where.get("source")),
+            block_scaled=_flag(where.get("block_scaled")),
         )
         yield part.reset_index(drop=True), about
 
 
 def _text(value: Any) -> str | None:
     return None if pd.isna(value) else str(value)
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text is None else text == str(True)
 
 
 def _source_key(fits: Fits, base: Mapping[str, str], text: str | None) -> str:

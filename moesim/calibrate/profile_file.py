@@ -104,13 +104,14 @@ def _exact(number: float) -> str:
 
 
 def _shapes(name: str, shapes: tuple[Params, ...]) -> list[str]:
-    """Entries with lists, one a shape, each list on its own line."""
+    """Entries with lists, one a shape, each list as a row of numbers on its own line."""
     lines = [f"{name}:"]
     for shape in shapes:
         values = shape.model_dump()
         lists = {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
         plain = {key: value for key, value in values.items() if key not in lists}
-        texts = [_value(name, plain)[1:-1], *(f"{key}: {value}" for key, value in lists.items())]
+        rows = (f'{key}: "{" ".join(map(str, value))}"' for key, value in lists.items())
+        texts = [_value(name, plain)[1:-1], *rows]
         inner = ",\n".join(texts).split("\n")
         inner[0], inner[-1] = f"{{{inner[0]}", f"{inner[-1]}}}"
         lines += [f"  {'- ' if index == 0 else '   '}{text}" for index, text in enumerate(inner)]

@@ -22,7 +22,7 @@ from moesim.engine.terms import (
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums, requests_of_steps, over_groups
+from moesim.workload.schedule import AttentionSums, over_groups, requests_of_steps
 from moesim.workload.sources import SourceSums
 
 Placed = tuple[str, Charge]

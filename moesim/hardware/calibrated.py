@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from moesim.config.dimensions import BANDWIDTH, COMPUTE_RATE, DURATION, PERCENT
 from moesim.config.params import Params
@@ -22,6 +22,21 @@ Rate = Annotated[Bandwidth, within("1 kB/s", "100 PB/s", BANDWIDTH)]
 Peak = Annotated[ComputeRate, within("1 MFLOP/s", "1000 PFLOP/s", COMPUTE_RATE)]
 Time = Annotated[Duration, within("0 us", "1 s", DURATION)]
 Share = Annotated[Percent, within("0.1 %", "100 %", PERCENT)]
+
+
+def _row(given: Any) -> Any:
+    """The numbers of a text as in '1 2 4', which is read faster than a list of them."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return tuple(int(word) if word.isdecimal() else float(word) for word in given.split())
+    except ValueError:
+        what = f"'{given[:40]}' is not a row of numbers; write it as in '1 2 4'"
+        raise ValueError(what) from None
+
+
+Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1), BeforeValidator(_row)]
+Factors = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), BeforeValidator(_row)]
 Range = Annotated[tuple[Count, Count], Field(strict=False)]
 Ranges = dict[str, Range]
 """The least and the largest of what a fit saw, by column; a price beyond is marked as outside."""
@@ -49,6 +64,9 @@ class Fit(Params):
     device: str | None = None
     framework: str | None = None
     version: str | None = None
+    block_scaled: bool | None = Field(
+        None, description="Whether blocks of weights and of activations have scales, where told."
+    )
     source: str
     points: Count
     shapes: Count
@@ -98,8 +116,8 @@ class Shape(Params):
 class Ratios(Shape):
     """Measured over fitted time of one shape by ``tokens``, ascending."""
 
-    tokens: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
-    ratio: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+    tokens: Counts
+    ratio: Factors
 
     @model_validator(mode="after")
     def _match(self) -> Ratios:
@@ -162,8 +180,8 @@ class SizeRatios(Params):
     """Measured over fitted time of ``gpus`` GPUs at once by ``bytes``, ascending."""
 
     gpus: Count = 1
-    bytes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
-    ratio: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+    bytes: Counts
+    ratio: Factors
 
     @model_validator(mode="after")
     def _match(self) -> SizeRatios:

@@ -255,6 +255,12 @@ class CostModel:
         """
         return self.price("all_reduce", gpus, size)
 
+    def gather_logits_ns(self, gpus: int, tokens: ArrayLike) -> Ints:
+        """The logits of ``tokens`` int64[n] gathered on ``gpus`` of one node that share the
+        vocabulary, rounded up.
+        """
+        return self.price("gather_logits", gpus, tokens)
+
     def price(self, kind: str, *shape: Any) -> Ints:
         """Whole nanoseconds int64[n] of the operation ``kind``, a package's own too; ``shape`` as
         its ``parts`` take it.

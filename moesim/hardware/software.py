@@ -18,6 +18,7 @@ EndMark = Annotated[
 Kernels = Annotated[int, Field(ge=0, le=1_000_000)]
 Launch = Annotated[Duration, within("0 us", "1 ms", DURATION)]
 HostTime = Annotated[Duration, within("0 us", "5 ms", DURATION)]
+Word = Annotated[str, Field(pattern=r"[a-z0-9_.-]+")]
 Copied = Literal["expert", "matrix"]
 Logits = Literal["last", "all"]
 Execution = Literal["eager", "piecewise", "splits", "graph"]
@@ -72,6 +73,8 @@ class SoftwareProfile(Params):
     Where it serves requests, the host takes ``schedule_ns`` and, of each request in it,
     ``per_request_ns`` before a step, ``output_ns`` and ``per_request_out_ns`` after it;
     ``frontend_ns``: of a request from the client to the scheduler, and of a token back.
+    ``framework``: whose kernels it runs, by the name that fits have; ``moe_backend``: a part of its
+    expert kernels' names.
     """
 
     name: str
@@ -101,6 +104,8 @@ class SoftwareProfile(Params):
     output_ns: float = 0.0
     per_request_out_ns: float = 0.0
     frontend_ns: float = 0.0
+    framework: str | None = None
+    moe_backend: str | None = None
 
     @property
     def captures(self) -> bool:
@@ -223,6 +228,16 @@ class SoftwareFile(Params):
         description="Serving: from the client to the scheduler, and from there back (HTTP,"
         " tokenizer, messages between processes), each: 0, if left out.",
     )
+    framework: Sourced[Word] | None = Field(
+        None,
+        description="Whose kernels run, where a hardware profile has several: vllm, sglang,"
+        " trtllm. Those that come first in it, if left out.",
+    )
+    moe_backend: Sourced[Word] | None = Field(
+        None,
+        description="Of expert kernels only those with this in their name, in formats that have"
+        " such: triton, marlin, cutlass, trtllm. Any, if left out.",
+    )
 
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
@@ -238,7 +253,7 @@ class SoftwareFile(Params):
             "logit_bytes",
         }
         optional |= {"resident_execution", "offloaded_execution", "most_captured_tokens"}
-        optional |= {"unpacking_bytes"}
+        optional |= {"unpacking_bytes", "framework", "moe_backend"}
         serving = ("schedule", "per_request", "output", "per_request_out", "frontend")
         parts |= {part for part in serving if getattr(self, part) is not None}
         durations = {f"{part}_ns": getattr(self, part) for part in parts}

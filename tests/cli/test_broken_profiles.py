@@ -81,8 +81,9 @@ FITTED = {
     "unknown op of attention": (FITS, 'op: "attention_prefill"', 'op: "attention"',
         "attention.*'op' is one of attention_prefill"),
     "unknown collective": (FITS, 'op: "all_reduce"', 'op: "all_reduc"', "'op' is one of all_red"),
-    "unsorted tokens": (FITS, "tokens: [4, 8,", "tokens: [8, 4,", "'tokens' do not ascend"),
-    "ratio below zero": (FITS, "ratio: [0", "ratio: [-0", "ratio.0: -0.* or more"),
+    "unsorted tokens": (FITS, 'tokens: "4 8 ', 'tokens: "8 4 ', "'tokens' do not ascend"),
+    "ratio below zero": (FITS, 'ratio: "0', 'ratio: "-0', "ratio.0: -0.* or more"),
+    "no row of numbers": (FITS, 'ratio: "0', 'ratio: "x0', "'x0.* is not a row of numbers"),
     "unknown family": (FITS, 'family: "triton', 'family: "tryton', "family: 'tryton"),
 }  # fmt: skip
 

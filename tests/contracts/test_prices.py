@@ -61,7 +61,7 @@ KNOWN = {
         TOKENS + SERIAL: 0.23,  # RULE
     },
     "rtx-pro-6000": {
-        ONE: 0.44,
+        ONE: 0.47,  # RULE
         ONE + SERIAL: 0.17,
         MORE: 0.32,
         ALL: 0.21,

@@ -331,7 +331,7 @@ class ScalarPrices:
         return int(price)
 
     def gather_logits_ns(self, gpus: int, tokens: int) -> int:
-        (price,) = self.costs.price("gather_logits", gpus, np.array([tokens], dtype=np.int64))
+        (price,) = self.costs.gather_logits_ns(gpus, np.array([tokens], dtype=np.int64))
         return int(price)
 
     def storage_read_ns(self, size: int, reads: int, mapped: bool, queued: bool) -> int:

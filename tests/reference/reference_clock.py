@@ -209,7 +209,9 @@ class Clock:
                     }
                 )
         for g, gpu in enumerate(self.gpus):
-            gpu.t += self.reduced_ns(self.present(tokens, g))  # embeddings, of which each GPU has a part
+            gpu.t += self.reduced_ns(
+                self.present(tokens, g)
+            )  # embeddings, of which each GPU has a part
             if one.phase != ENCODE:  # no head in an encode pass
                 logits = sum(one.logits(other) for other in self.together(g))
                 gpu.t += self.prices.head_ns(logits) if logits else 0

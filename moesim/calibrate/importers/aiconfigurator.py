@@ -2,7 +2,9 @@
 
 ``systems/data/<system>/<family>/<framework>/<version>/<op>_perf.parquet``; times in ms. Experts:
 expert-parallel rows follow the collector's own accounting and are left out; tensor-parallel ones
-are the sliced shape. NCCL's ``message_size`` counts elements. Attention is measured over the same
+are the sliced shape, in mxfp4 in whole blocks as engines pad it. ``message_size`` counts elements,
+those of an engine's own all-reduce of two bytes each; of that one the rows without the host's time
+(graphs) are read. Attention is measured over the same
 cache again and again, so one that fits the L2 is warm; a decode's ``step`` tokens come before its
 own; the cache's update is part of the time.
 """
@@ -27,6 +29,15 @@ WHEEL = re.compile(r"aiconfigurator_core-([\d.]+)-")
 NS_PER_MS = 1e6
 COMMON = ("framework", "version", "device", "kernel_source")
 COLLECTIVES = {"all_reduce": "all_reduce", "alltoall": "all_to_all"}
+BLOCK_SCALED = {"fp8": False, "fp8_block": True}
+"""By format, where the table tells two of one name apart."""
+MXFP4_BLOCK = 32
+MXFP8 = "mxfp8"
+"""Of activations beside mxfp4 weights; without it they have 16 bits."""
+TIMED_WITH_HOST = "VLLM"
+"""Whose block-scaled products take 59 to 182 us however small, where other tables' take 10."""
+EAGER = "_eager"
+"""The end of a kernel's name whose time has the host's launches in it."""
 UNGATED_TOP_K, UNGATED_EXPERTS = 22, 512
 UNGATED_SHAPE = (2688, 1856)
 ALWAYS_GATED = "0.14."
@@ -48,7 +59,8 @@ class Aiconfigurator(Importer):
         raw[LINE] = np.arange(1, len(raw) + 1)
         table = READERS[PurePosixPath(file.name).name](raw)
         for name in COMMON:
-            table[name] = raw[name].reindex(table.index)
+            if name not in table.columns:
+                table[name] = raw[name].reindex(table.index)
         table[LINE] = raw[LINE].reindex(table.index)
         table["latency_ns"] = raw["latency"].reindex(table.index) * NS_PER_MS
         table["source"] = _source(file.name)
@@ -72,11 +84,13 @@ def _moe(raw: pd.DataFrame) -> pd.DataFrame:
             "dtype": alone["moe_dtype"],
             "tokens": alone["num_tokens"],
             "hidden": alone["hidden_size"],
-            "inter": alone["inter_size"] // alone["moe_tp_size"],
+            "inter": _padded(alone["inter_size"] // alone["moe_tp_size"], alone["moe_dtype"]),
             "experts": alone["num_experts"],
             "top_k": alone["topk"],
             "gated": ~_ungated(alone),
             "tensor_parallel": alone["moe_tp_size"],
+            "block_scaled": alone["moe_dtype"].map(BLOCK_SCALED),
+            "kernel_source": _kernels(alone),
         }
     )
     rows = [
@@ -94,6 +108,19 @@ def _moe(raw: pd.DataFrame) -> pd.DataFrame:
     table["max_rows"] = pd.Series(largest, table.index, dtype="Int64")
     table.attrs = alone.attrs
     return table
+
+
+def _kernels(raw: pd.DataFrame) -> pd.Series[str]:
+    """The kernels' names, with the activations' format where one kernel takes several."""
+    eight = raw["moe_dtype"].str.endswith(f"_{MXFP8}")
+    told = raw["kernel_source"].str.contains(MXFP8)
+    return raw["kernel_source"].where(~eight | told, raw["kernel_source"] + f"_{MXFP8}")
+
+
+def _padded(inter: pd.Series[int], dtypes: pd.Series[str]) -> pd.Series[int]:
+    """A slice's channels, rounded up to whole blocks in mxfp4."""
+    blocks = -(-inter // MXFP4_BLOCK) * MXFP4_BLOCK
+    return inter.where(dtypes.map(short_dtype) != "mxfp4", blocks)
 
 
 def _ungated(raw: pd.DataFrame) -> pd.Series[bool]:
@@ -127,7 +154,11 @@ def _distinct(rows: list[int] | None, tokens: int, top_k: int, experts: int) -> 
 
 
 def _gemm(raw: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame({"op": "gemm", "dtype": raw["gemm_dtype"]} | {c: raw[c] for c in "mnk"})
+    blocks = (raw["gemm_dtype"] == "fp8_block") & (raw["framework"] == TIMED_WITH_HOST)
+    kept = left_out(raw, ~blocks, "block-scaled products timed with the host")
+    table = pd.DataFrame({"op": "gemm", "dtype": kept["gemm_dtype"]} | {c: kept[c] for c in "mnk"})
+    table.attrs = kept.attrs
+    return table
 
 
 def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -173,11 +204,26 @@ def _nccl(raw: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def _engine_all_reduce(raw: pd.DataFrame) -> pd.DataFrame:
+    kept = left_out(raw, ~raw["kernel_source"].str.endswith(EAGER), "launches timed with the host")
+    table = pd.DataFrame(
+        {
+            "op": "all_reduce",
+            "dtype": kept["allreduce_dtype"],
+            "bytes": (kept["message_size"] * BYTES["bf16"]).astype("int64"),
+            "gpus": kept["num_gpus"],
+        }
+    )
+    table.attrs = kept.attrs
+    return table
+
+
 READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "moe_perf.parquet": _moe,
     "gemm_perf.parquet": _gemm,
     "context_attention_perf.parquet": _attention("attention_prefill"),
     "generation_attention_perf.parquet": _attention("attention_decode"),
     "nccl_perf.parquet": _nccl,
+    "custom_allreduce_perf.parquet": _engine_all_reduce,
 }
 """The tables that are read."""

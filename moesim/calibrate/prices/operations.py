@@ -33,6 +33,8 @@ SHOWN = 20
 """Lines of an error."""
 TOO_LONG = "takes more than an hour, which no operation does; is the shape right?"
 NO_ATTENTION = AttentionSpec(1, 1, 1, 1, None, 0, 0, 0)
+BLOCK = 128
+"""Channels that share a scale, where a row says that some do."""
 BY_KERNEL = ("experts", "products", "kernels")
 """The kinds of fits of which a row's ``kernel_source`` chooses one."""
 
@@ -48,6 +50,7 @@ class Alike(NamedTuple):
     experts: int = 1
     top_k: int = 1
     gated: bool = True
+    block_scaled: bool = False
     heads: int = 1
     kv_heads: int = 1
     head_dim: int = 1
@@ -65,7 +68,9 @@ class Alike(NamedTuple):
         """A MoE layer of this shape."""
         elements = self.hidden * self.inter * (3 if self.gated else 2)
         size, router = round(elements * self.width), self.hidden * self.experts
-        expert = FfnSpec(self.hidden, self.inter, self.gated, elements, size, self.dtype)
+        block = BLOCK if self.block_scaled else 1
+        shape = (self.hidden, self.inter, self.gated, elements, size, self.dtype)
+        expert = FfnSpec(*shape, block=block)
         moe = MoeSpec(self.experts, self.top_k, expert, None, router, round(router * self.width))
         return LayerSpec(0, "decoder", NO_ATTENTION, None, None, moe, 0, 0)
 
@@ -119,7 +124,8 @@ def _groups(
     keys = pd.DataFrame({"dtype": table["dtype"], "kernel": named}, index=table.index)
     for name in columns:
         kind = type(Alike._field_defaults[name])
-        given = flag(table, name) if kind is bool else number(table, name, 1.0)
+        default = Alike._field_defaults[name]
+        given = flag(table, name, default) if kind is bool else number(table, name, 1.0)
         keys[name] = given.astype(kind)
     for places in keys.groupby(list(keys), dropna=False, sort=False).indices.values():
         first = keys.iloc[places[0]]
@@ -138,7 +144,8 @@ def _of_kernel(profile: HardwareProfile, alike: Alike) -> HardwareProfile:
     fits: tuple[Fit, ...] = getattr(profile.calibrated, fitter.kind)
 
     def kind_of(fit: Fit) -> tuple[object, ...]:
-        return getattr(fit, "op", alike.op), fit.dtype, getattr(fit, "serial", None)
+        own = (fit.dtype, fit.block_scaled, getattr(fit, "serial", None))
+        return getattr(fit, "op", alike.op), *own
 
     named = [fit for fit in fits if fit.kernel == alike.kernel]
     own = {kind_of(fit) for fit in named if kind_of(fit)[0] == alike.op}
@@ -211,7 +218,7 @@ def _found(costs: CostModel, kind: str, *shape: object) -> Found:
 
 ATTENTION = ("heads", "kv_heads", "head_dim", "l2_warm")
 OPERATIONS: Mapping[str, tuple[tuple[str, ...], Price]] = {
-    "moe": (("hidden", "inter", "experts", "top_k", "gated"), _moe),
+    "moe": (("hidden", "inter", "experts", "top_k", "gated", "block_scaled"), _moe),
     "gemm": ((), _gemm),
     "attention_prefill": (ATTENTION, _attention),
     "attention_decode": (ATTENTION, _attention),

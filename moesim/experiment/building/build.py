@@ -29,6 +29,7 @@ from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
+from moesim.hardware.engine_fits import with_engine
 from moesim.memory.footprint import Footprint, Residence, expert_bytes
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.cpu import Cpu
@@ -148,7 +149,7 @@ def build(experiment: Experiment, limit_steps: int | None = None) -> Built:
 def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> Built:
     """``inputs``: what is being recorded of what is read here."""
     tell_components(experiment)
-    hardware: HardwareProfile = needed("hardware", experiment.hardware, experiment.folders)
+    hardware = _machine(experiment)
     layout = Layout.of(experiment, hardware)
     case = _divided(experiment, _case(experiment, hardware, layout), layout)
     case = _placed(experiment, case, limit_of(hardware))
@@ -160,6 +161,13 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     lost = transformed_of(experiment).summary() if experiment.routing else {}
     quality = read_quality(experiment)
     return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost, quality)
+
+
+def _machine(experiment: Experiment) -> HardwareProfile:
+    """The hardware, as the software's kernels see it."""
+    hardware: HardwareProfile = needed("hardware", experiment.hardware, experiment.folders)
+    software: SoftwareProfile = needed("software", experiment.software, experiment.folders)
+    return with_engine(hardware, software)
 
 
 def _host_cache(experiment: Experiment, case: Case, hardware: HardwareProfile) -> HostCache | None:

@@ -21,6 +21,7 @@ class About(NamedTuple):
     framework: str | None
     version: str | None
     source: str
+    block_scaled: bool | None = None
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@
 | ``tokens hidden inter experts top_k`` | an expert network and the tokens that it gets |
 | ``distinct_experts`` | experts with rows; without it as many as tokens x top_k can reach |
 | ``gated`` | three matrices an expert (true, the default) or two |
+| ``block_scaled`` | whether blocks of weights and of activations have scales (fp8) |
 | ``rows`` | rows of each expert, a list; without it spread evenly over ``distinct_experts`` |
 | ``max_rows`` | the largest of ``rows`` |
 | ``m n k`` | a product of m x k with k x n |
@@ -51,7 +52,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
 OPTIONAL = ("distinct_experts", "max_rows", "nodes", "tensor_parallel")
 COUNTS = tuple(dict.fromkeys([*EXPERT, "m", "n", "k", *ATTENTION, "bytes", "gpus", *OPTIONAL]))
 """The columns of whole positive numbers."""
-FLAGS = ("gated", "pinned", "l2_warm")
+FLAGS = ("gated", "pinned", "l2_warm", "block_scaled")
 TEXTS = ("op", "dtype", "device", "framework", "version", "kernel_source", "source")
 COLUMNS = (*TEXTS, *COUNTS, *FLAGS, "rows", "latency_ns")
 """All columns, in order."""
@@ -73,6 +74,7 @@ LONG_NAMES: Mapping[str, str] = {
     "float8_e4m3fn": "fp8",
     "float8_e5m2": "fp8",
     "w4a16_mxfp4": "mxfp4",
+    "w4a8_mxfp4_mxfp8": "mxfp4",
     "int4_wo": "int4",
     "w4a16": "int4",
     "int8_wo": "int8",

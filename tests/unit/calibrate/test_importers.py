@@ -73,6 +73,47 @@ def test_the_wheels_experts(wheel):
     ]
 
 
+def test_slices_and_kernels_of_the_wheels_experts(tmp_path):
+    """mxfp4 slices are whole blocks; block scales and 8-bit activations are told apart."""
+    rows = [
+        moe(moe_dtype="w4a16_mxfp4", inter_size=2880, hidden_size=2880, moe_tp_size=8),
+        moe(moe_dtype="w4a8_mxfp4_mxfp8"),
+        moe(moe_dtype="w4a8_mxfp4_mxfp8", kernel_source="trtllm_mxfp4_mxfp8"),
+        moe(moe_dtype="fp8"),
+        moe(moe_dtype="fp8_block"),
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "moe_perf.parquet")
+    table = import_measurements(tmp_path).table
+    assert list(table["inter"]) == [12 * 32, 768, 768, 768, 768]
+    assert list(table["dtype"]) == ["mxfp4"] * 3 + ["fp8"] * 2
+    assert list(table["kernel_source"]) == ["k", "k_mxfp8", "trtllm_mxfp4_mxfp8", "k", "k"]
+    assert list(table["block_scaled"].astype(object))[3:] == [False, True]
+    assert table["block_scaled"].isna().sum() == 3
+
+
+def test_all_reduces_of_engines_and_block_scaled_products(tmp_path):
+    """Elements of two bytes; neither times with the host's launches in them."""
+    own = COMMON | {"op_name": "all_reduce", "allreduce_dtype": "bfloat16", "num_gpus": 4}
+    own |= {"message_size": 1024, "latency": 0.005}
+    kernels = ("vLLM_custom_graph", "vLLM_custom_eager", "TRTLLM")
+    pd.DataFrame([own | {"kernel_source": one} for one in kernels]).to_parquet(
+        tmp_path / "custom_allreduce_perf.parquet"
+    )
+    product = COMMON | {"m": 8, "n": 512, "k": 512, "latency": 0.06}
+    pd.DataFrame([product | {"gemm_dtype": one} for one in ("fp8", "fp8_block")]).to_parquet(
+        tmp_path / "gemm_perf.parquet"
+    )
+    done = import_measurements(tmp_path)
+    reduced = done.table[done.table["op"] == "all_reduce"]
+    assert list(reduced["kernel_source"]) == ["vLLM_custom_graph", "TRTLLM"]
+    assert list(reduced["bytes"]) == [2048, 2048]
+    assert (done.table["op"] == "gemm").sum() == 1
+    assert done.left_out == {
+        "launches timed with the host": 1,
+        "block-scaled products timed with the host": 1,
+    }
+
+
 def test_only_chosen_files_are_read(wheel):
     assert import_measurements(wheel, only=["h100_sxm/*/vllm"]).read == [wheel]
     with pytest.raises(InputError, match="no file here"):

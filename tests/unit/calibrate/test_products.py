@@ -140,7 +140,8 @@ def test_a_run_pays_what_the_table_says(tabled):
 
 def test_explain_shows_what_the_table_adds(tabled, tmp_path, capsys):
     path = tmp_path / "mine.yaml"
-    path.write_text(profile_text("h100-sxm", "mine", Fits(tabled.calibrated, {"fit-6": "made"})))
+    sources = {tabled.calibrated.products[0].source: "made"}
+    path.write_text(profile_text("h100-sxm", "mine", Fits(tabled.calibrated, sources)))
     shape = [part for value in ("m=16", "n=700", "k=900") for part in ("--set", value)]
     assert main(["explain", str(path), "--op", "gemm", *shape]) == 0
     told = capsys.readouterr().out
@@ -161,7 +162,8 @@ def test_weights_that_stayed_in_a_cache_are_left_out(card, kernel):
 
 
 def test_a_cut_table_of_a_profile_is_told_with_its_line(tabled, tmp_path):
-    text = profile_text("h100-sxm", "mine", Fits(tabled.calibrated, {"fit-6": "made"}))
+    sources = {tabled.calibrated.products[0].source: "made"}
+    text = profile_text("h100-sxm", "mine", Fits(tabled.calibrated, sources))
     lines = text.splitlines()
     at = next(place for place, line in enumerate(lines) if line.strip() == "packed: |") + 1
     path = tmp_path / "mine.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from moesim.hardware.calibrated import ExpertFit, Ratios
 from moesim.hardware.operations.experts.kernel import ExpertNumbers
 from moesim.hardware.precision import SAME_UNITS
 from moesim.hardware.profile import HardwareProfile
+from moesim.model.spec import FfnSpec, MoeSpec
 
 EVEN = 0.75
 """Share of the reachable experts from which on a launch counts as evenly spread."""
@@ -30,16 +32,19 @@ class ShapeArrays(NamedTuple):
 
 
 def fits_for(
-    profile: HardwareProfile, dtype: str, *, serial: bool = False
+    profile: HardwareProfile, expert: FfnSpec, *, serial: bool = False
 ) -> tuple[ExpertFit, ...]:
-    """The fits of a format, the first preferred; bf16 stands for fp16 and the other way round.
+    """The fits of the format of ``expert``, the first preferred; bf16 stands for fp16 and the other
+    way round, scales of blocks and of whole matrices for each other.
 
     ``serial``: those of experts that run one by one, else those of grouped kernels.
     """
     fits = profile.calibrated.experts if profile.calibrated else ()
     kind = tuple(fit for fit in fits if fit.serial == serial)
-    own = tuple(fit for fit in kind if fit.dtype == dtype)
-    return own or tuple(fit for fit in kind if fit.dtype == SAME_UNITS.get(dtype))
+    own = tuple(fit for fit in kind if fit.dtype == expert.dtype)
+    own = own or tuple(fit for fit in kind if fit.dtype == SAME_UNITS.get(expert.dtype))
+    alike = tuple(fit for fit in own if fit.block_scaled in (None, expert.block > 1))
+    return alike or own
 
 
 def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
@@ -66,7 +71,9 @@ def choose(
 ) -> tuple[Ints, Floats, NDArray[np.bool_]]:
     """For each launch: the fit to use, its measured ratio (nan: none), whether measured itself.
 
-    A fit that measured the shape goes before one that did not; among equals the first.
+    A fit that measured the shape goes before one that did not; among equals the first. Where none
+    did, that of the nearest shape, the first of equals: one format's kernels differ from model to
+    model.
     """
     number = len(shapes.tokens)
     which, ratio = np.full(number, -1), np.full(number, np.nan)
@@ -78,7 +85,45 @@ def choose(
                 which[here] = index
                 ratio[here] = interpolated(ratios, shapes.tokens[here])
                 exact[here] = np.isin(shapes.tokens[here], ratios.tokens)
-    return np.maximum(which, 0), ratio, exact
+    if (which < 0).any():
+        which[which < 0] = nearest(fits, shapes)
+    return which, ratio, exact
+
+
+def shapes_of(moe: MoeSpec, tokens: Ints, *, alone: bool) -> ShapeArrays:
+    """Launches of the experts of a layer for ``tokens`` [n]; ``alone``: of one expert each."""
+    expert, number = moe.expert, len(tokens)
+    experts, top_k = (1, 1) if alone else (moe.experts, moe.top_k)
+    return ShapeArrays(
+        tokens,
+        np.full(number, expert.hidden_size),
+        np.full(number, expert.intermediate_size),
+        np.full(number, experts),
+        np.full(number, top_k),
+        np.full(number, expert.gated),
+    )
+
+
+def nearest(fits: Sequence[ExpertFit], shapes: ShapeArrays) -> int:
+    """The number of the fit that measured what is nearest to the launches, all of one layer."""
+    distances = [distance(fit, shapes) for fit in fits]
+    return int(np.argmin(distances))
+
+
+def distance(fit: ExpertFit, shapes: ShapeArrays) -> float:
+    """How far the nearest shape that ``fit`` measured is: 0 for another slice of the same experts,
+    else the sum of the ratios' logarithms; without a measured shape as far as can be.
+    """
+    found = math.inf
+    for ratios in fit.ratios:
+        if ratios.gated != shapes.gated[0]:
+            continue
+        beyond = [
+            abs(math.log(getattr(ratios, name) / getattr(shapes, name)[0]))
+            for name in ("hidden", "experts", "top_k", "inter")
+        ]
+        found = min(found, sum(beyond) if any(beyond[:3]) else 0.0)
+    return found
 
 
 def same_shape(ratios: Ratios, shapes: ShapeArrays) -> NDArray[np.bool_]:

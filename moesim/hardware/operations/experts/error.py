@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
+from moesim.config.counted import counted
 from moesim.hardware.calibrated import ExpertFit
-from moesim.hardware.operations.experts.calibrated import fits_for
+from moesim.hardware.operations.experts.calibrated import distance, fits_for, nearest, shapes_of
 from moesim.hardware.profile import HardwareProfile
 from moesim.model.spec import ModelSpec
 
@@ -24,6 +27,10 @@ with the fractions that fits of the other cards found (``scripts/calibration_tar
 """
 
 
+NOT_OF_MODEL = ", none of this model"
+"""What stands behind a fit to a few shapes of other models: their kernel may be another one."""
+
+
 class PriceError(NamedTuple):
     """What the errors are of; median and p90 in percent; of several cards, the worst median too."""
 
@@ -36,7 +43,8 @@ class PriceError(NamedTuple):
     def text(self) -> str:
         """In words."""
         if self.median_percent is None:
-            return f"{self.of}: too few shapes were measured to know the error"
+            mark = "warning: " if NOT_OF_MODEL in self.of else ""
+            return f"{mark}{self.of}: too few shapes were measured to know the error"
         worst = self.worst_median_percent
         told = "" if worst is None else f" (worst card {worst:.2g} %)"
         middle = f"{self.median_percent:.2g} % in the median{told}"
@@ -49,17 +57,23 @@ def price_error(profile: HardwareProfile, model: ModelSpec, *, serial: bool) -> 
     A calibrated profile: of the fit's kernels on shapes that it had not seen. A datasheet: of cards
     that no fit had seen, the median over cards.
     """
-    expert = next(layer.moe.expert for layer in model.moe_layers if layer.moe)
-    fits = fits_for(profile, expert.dtype, serial=serial) or fits_for(profile, expert.dtype)
+    moe = next(layer.moe for layer in model.moe_layers if layer.moe)
+    expert = moe.expert
+    fits = fits_for(profile, expert, serial=serial) or fits_for(profile, expert)
     if not fits:
         medians, tails = zip(*LEFT_OUT.values(), strict=True)
         others = sorted({str(fit.dtype) for fit in _experts(profile)})
         why = f" for {expert.dtype} (fits are of {', '.join(others)})" if others else ""
         of = f"datasheet prices{why}; expert kernels of GPUs that no fit had seen"
         return PriceError(of, median(medians), median(tails), max(medians))
-    error = fits[0].held_out
-    of = f"fitted to {fits[0].label}; expert kernels of shapes that the fit had not seen"
-    return PriceError(of, error.median_percent, error.p90_percent) if error else PriceError(of)
+    alone = fits[0].serial
+    shapes = shapes_of(moe, np.ones(1, np.int64), alone=alone)
+    fit = fits[nearest(fits, shapes)]
+    of = f"fitted to {fit.label}; expert kernels of shapes that the fit had not seen"
+    if (error := fit.held_out) is not None:
+        return PriceError(of, error.median_percent, error.p90_percent)
+    whose = "" if distance(fit, shapes) == 0 else NOT_OF_MODEL
+    return PriceError(f"fitted to {fit.label}, {counted(fit.shapes, 'shape')}{whose}")
 
 
 def _experts(profile: HardwareProfile) -> tuple[ExpertFit, ...]:

@@ -41,6 +41,7 @@ class Experts(Fitter):
 
     kind: ClassVar[str] = "experts"
     ops: ClassVar[tuple[str, ...]] = ("moe",)
+    apart: ClassVar[tuple[str, ...]] = ("dtype", "block_scaled")
 
     def fit(self, table: pd.DataFrame, profile: HardwareProfile, about: About) -> ExpertFit | str:
         """See ``Fitter``."""

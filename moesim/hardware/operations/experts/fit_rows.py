@@ -11,6 +11,8 @@ from moesim.hardware.operations.experts.fit_shapes import ExpertShapes
 from moesim.hardware.profile import HardwareProfile
 
 LARGEST_TOKENS = 4096
+MOST_SLICES = 8
+"""Beyond the GPUs of a node nobody slices experts."""
 WARM = 1.05
 """Touched expert bytes up to this share of the L2 cache may have been read from it."""
 
@@ -27,8 +29,13 @@ def used_rows(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfil
 
 
 def tabulated(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile) -> Mask:
-    """The rows whose ratios are kept: cold ones, of any size; evenly spread where there are any."""
-    cold = _cold(table, shapes, profile) & (number(table, "tensor_parallel", 1.0) == 1)
+    """The rows whose ratios are kept: cold ones, of any size; evenly spread where there are any.
+    Slices for the GPUs of a node, at tokens that are a power of two.
+    """
+    sliced = number(table, "tensor_parallel", 1.0)
+    power = (shapes.tokens & (shapes.tokens - 1)) == 0
+    kept = (sliced == 1) | ((sliced <= MOST_SLICES) & power)
+    cold = _cold(table, shapes, profile) & kept
     even: Mask = cold & ~shapes.listed
     return even if even.any() else cold
 

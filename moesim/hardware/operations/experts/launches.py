@@ -17,6 +17,7 @@ from moesim.hardware.operations.experts.calibrated import (
     fits_for,
     numbers_of,
     outside,
+    shapes_of,
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
 from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
@@ -63,8 +64,8 @@ class FittedLaunches:
         measured: bool = True,
     ) -> None:
         self.profile, self.moe, self.activation_bytes = profile, moe, activation_bytes
-        grouped = fits_for(profile, moe.expert.dtype)
-        own = fits_for(profile, moe.expert.dtype, serial=True) if serial else grouped
+        grouped = fits_for(profile, moe.expert)
+        own = fits_for(profile, moe.expert, serial=True) if serial else grouped
         self.fits, self.alone = own or grouped, serial and bool(own)
         self.borrowed_start = start_ns if serial and not own else None
         self.measured = measured
@@ -147,16 +148,8 @@ class FittedLaunches:
         return replace(numbers, start_ns=self.borrowed_start)
 
     def _shapes(self, total: Ints) -> ShapeArrays:
-        expert, number = self.moe.expert, len(total)
-        experts, top_k = (1, 1) if self.alone else (self.moe.experts, self.moe.top_k)
-        return ShapeArrays(
-            np.maximum(total if self.alone else tokens_of(self.moe, total), 1),
-            np.full(number, expert.hidden_size),
-            np.full(number, expert.intermediate_size),
-            np.full(number, experts),
-            np.full(number, top_k),
-            np.full(number, expert.gated),
-        )
+        tokens = np.maximum(total if self.alone else tokens_of(self.moe, total), 1)
+        return shapes_of(self.moe, tokens, alone=self.alone)
 
     def _work(self, fit: ExpertFit, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
         total, number = group_sums(counts, members), len(members)

@@ -1,0 +1,47 @@
+"""Which kernels of a profile a software stack runs: fits of its own come first.
+
+An operation is priced by the first fit that serves it, so an order is all that a framework needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from moesim.hardware.calibrated import Calibrated, ExpertFit, Fit
+from moesim.hardware.profile import HardwareProfile
+from moesim.hardware.software import SoftwareProfile
+
+NOBODYS = "NCCL"
+"""A kernel of no framework, whichever measured it."""
+AnyFit = TypeVar("AnyFit", bound=Fit)
+
+
+def with_engine(profile: HardwareProfile, software: SoftwareProfile) -> HardwareProfile:
+    """``profile`` with the fits of the framework of ``software`` before all others, and of expert
+    kernels those of its ``moe_backend`` alone, in the formats that have one.
+    """
+    if profile.calibrated is None or not (software.framework or software.moe_backend):
+        return profile
+    kinds = {
+        kind: _own_first(getattr(profile.calibrated, kind), software.framework)
+        for kind in Calibrated.model_fields
+    }
+    kinds["experts"] = _of_backend(kinds["experts"], software.moe_backend)
+    calibrated = profile.calibrated.model_copy(update=kinds)
+    return profile.model_copy(update={"calibrated": calibrated})
+
+
+def _own_first(fits: Iterable[AnyFit], framework: str | None) -> tuple[AnyFit, ...]:
+    def foreign(fit: Fit) -> bool:
+        return fit.kernel == NOBODYS or (fit.framework or "").lower() != framework
+
+    return tuple(fits) if framework is None else tuple(sorted(fits, key=foreign))
+
+
+def _of_backend(fits: tuple[ExpertFit, ...], backend: str | None) -> tuple[ExpertFit, ...]:
+    def runs(fit: ExpertFit) -> bool:
+        return backend in (fit.kernel or "").lower() if backend else False
+
+    having = {fit.dtype for fit in fits if runs(fit)}
+    return tuple(fit for fit in fits if runs(fit) or fit.dtype not in having)

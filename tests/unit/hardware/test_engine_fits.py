@@ -1,0 +1,117 @@
+"""Whose kernels price a run: the software's own first, of the model at hand before another's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
+from moesim.hardware.calibrated import CollectiveFit, ExpertFit
+from moesim.hardware.engine_fits import with_engine
+from moesim.hardware.operations.experts.calibrated import fits_for, nearest, shapes_of
+from moesim.hardware.operations.experts.error import price_error
+from moesim.model import ModelSpec, load_model
+from moesim.model.slicing import with_sliced_experts
+from moesim.model.spec import MoeSpec
+
+H100, B200 = load_hardware("h100-sxm"), load_hardware("b200-sxm")
+GPT_OSS = load_model("gpt-oss-120b")
+
+
+def engine(profile: HardwareProfile, software: str) -> HardwareProfile:
+    return with_engine(profile, load_software(software))
+
+
+def first_all_reduce(profile: HardwareProfile) -> CollectiveFit:
+    assert profile.calibrated is not None
+    return next(fit for fit in profile.calibrated.collectives if fit.op == "all_reduce")
+
+
+def moe_of(model: ModelSpec) -> MoeSpec:
+    found = model.moe_layers[0].moe
+    assert found is not None
+    return found
+
+
+def used(profile: HardwareProfile, moe: MoeSpec) -> ExpertFit:
+    fits = fits_for(profile, moe.expert)
+    return fits[nearest(fits, shapes_of(moe, np.ones(1, np.int64), alone=False))]
+
+
+@pytest.mark.parametrize(
+    ("software", "kernel"),
+    [("ideal", "NCCL"), ("vllm", "vLLM_custom_graph"), ("sglang", "SGLang_CustomAllReduce_graph"),
+     ("trtllm", "TRTLLM"), ("vllm-marlin", "vLLM_custom_graph")],
+)  # fmt: skip
+def test_an_engine_adds_up_with_its_own_kernel(software: str, kernel: str) -> None:
+    assert first_all_reduce(engine(H100, software)).kernel == kernel
+
+
+def test_small_all_reduces_are_far_cheaper_than_nccls() -> None:
+    """As the tables have them: 5.3 us of vLLM's beside 18.0 of NCCL's for 16 KiB on 8 H100."""
+    sizes = np.array([16_384, 1 << 27])
+    (small, large), (own_small, own_large) = (
+        CostModel(engine(H100, software), GPT_OSS).all_reduce_ns(8, sizes)
+        for software in ("ideal", "vllm")
+    )
+    assert own_small == pytest.approx(5_310, abs=20)
+    assert small == pytest.approx(18_000, rel=0.05)
+    assert own_large == pytest.approx(large, rel=0.15)
+
+
+@pytest.mark.parametrize("software", ["vllm", "sglang", "trtllm"])
+def test_all_reduces_never_get_cheaper_with_bytes(software: str) -> None:
+    costs = CostModel(engine(H100, software), GPT_OSS)
+    sizes = np.unique(np.geomspace(64, 1 << 33, 400).astype(np.int64))
+    for gpus in (2, 4, 8):
+        assert (np.diff(costs.all_reduce_ns(gpus, sizes)) >= 0).all()
+
+
+def test_a_slice_of_a_model_has_the_models_kernel() -> None:
+    """Of two kernels in mxfp4 the profile names Marlin's first, of another model."""
+    fits = fits_for(H100, moe_of(GPT_OSS).expert)
+    assert "marlin" in str(fits[0].kernel)
+    for gpus in (1, 2, 4, 8):
+        fit = used(H100, moe_of(with_sliced_experts(GPT_OSS, gpus)))
+        assert "gptoss" in str(fit.kernel)
+
+
+def test_slices_of_a_node_are_measured_shapes() -> None:
+    fit = used(H100, moe_of(GPT_OSS))
+    mine = {one.inter for one in fit.ratios if one.experts == 128}
+    widths = {moe_of(with_sliced_experts(GPT_OSS, gpus)).expert.intermediate_size
+              for gpus in (1, 2, 4, 8)}  # fmt: skip
+    assert mine == widths == {2880, 1440, 736, 384}
+
+
+@pytest.mark.parametrize(
+    ("profile", "software", "kernel"),
+    [
+        (H100, "vllm-marlin", "vllm_compressedtensorsw4a4mxfp4moe_marlin_marlinexperts"),
+        (B200, "vllm-mxfp8", "mxfp8"),
+        (B200, "vllm", "vllm_gptossmxfp4moe_flashinfer_trtllm_mxfp4_bf16"),
+        (H100, "sglang", "sglang_fused_moe_triton"),
+    ],
+)
+def test_the_kernels_that_were_asked_for(
+    profile: HardwareProfile, software: str, kernel: str
+) -> None:
+    assert kernel in str(used(engine(profile, software), moe_of(GPT_OSS)).kernel)
+
+
+def test_scales_of_blocks_and_of_whole_matrices_have_kernels_of_their_own() -> None:
+    moe = moe_of(load_model("deepseek-v3"))
+    whole = replace(moe, expert=replace(moe.expert, block=1))
+    assert moe.expert.block > 1
+    assert used(H100, moe).block_scaled is True
+    assert used(H100, whole).block_scaled is False
+
+
+def test_another_models_kernel_is_warned_of() -> None:
+    own = price_error(H100, GPT_OSS, serial=False)
+    marlin = price_error(engine(H100, "vllm-marlin"), GPT_OSS, serial=False)
+    assert own.text.startswith("fitted to VLLM 0.24.0 vllm_gptoss")
+    assert marlin.text.startswith("warning: fitted to VLLM")
+    assert "1 shape, none of this model: too few shapes" in marlin.text
