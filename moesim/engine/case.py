@@ -16,6 +16,7 @@ from moesim.engine.captured import Captured
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
+from moesim.memory.by_bytes import Room
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.base import MissHandling
@@ -77,7 +78,8 @@ class Case:
     ``variants``: the formats of every expert, of which ``model`` and ``slots`` say the first; None
     where there is one. ``drafter``: what makes the drafts that decode steps verify, None where that
     is free. ``captured``: what is captured of passes that differ, None: all run as ``execution``
-    says, else those that wait for copies or for the host.
+    says, else those that wait for copies or for the host. ``pool_bytes`` int64[gpus]: what a pool
+    by bytes holds, None where slots say it.
     """
 
     trace: RoutingTrace
@@ -113,6 +115,7 @@ class Case:
     variants: Variants | None = None
     drafter: Drafter | None = None
     captured: Captured | None = None
+    pool_bytes: Ints | None = None
 
     def executions(self, first: int, last: int) -> list[Execution]:
         """How passes first:last are launched."""
@@ -144,6 +147,16 @@ class Case:
     def shares(self) -> tuple[Share, ...]:
         """What each GPU's memory holds: a stage, or all layers."""
         return self.stages or whole(self.model, self.gpus)
+
+    def room(self, gpu: int) -> Room | None:
+        """What the one pool of ``gpu`` holds, where the experts of its layers differ in bytes; None
+        where it has slots.
+        """
+        sizes = np.array([layer.moe.expert.bytes for layer in self.model.moe_layers if layer.moe])
+        if self.policy.scope != "global" or (sizes == sizes[:1]).all():
+            return None
+        limit = self.slots[gpu] @ sizes if self.pool_bytes is None else self.pool_bytes[gpu]
+        return Room(int(limit), np.repeat(sizes, len(self.local_experts(gpu))))
 
     @property
     def forms(self) -> tuple[Form, ...]:

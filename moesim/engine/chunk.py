@@ -26,7 +26,8 @@ class Work:
     ``hosted_ns`` by expert of the host; ``moved_ns`` int64[2, passes]: their rows down, with the
     host's start, and up. ``streamed`` bool[passes]: the whole layer is copied ahead. ``reads``
     from storage, None where host memory holds all experts. ``copy_ns`` by copy and ``copied``, the
-    variant that it brings; nothing where there is one.
+    variant that it brings; nothing where there is one. ``evicted`` int64[passes]: in a pool by
+    bytes, how many experts made room; None elsewhere, where each victim does for one.
     """
 
     active_experts: ActiveExperts
@@ -40,6 +41,7 @@ class Work:
     reads: Reads | None = None
     copy_ns: Ints = field(default_factory=lambda: NONE)
     copied: Ints = field(default_factory=lambda: NONE)
+    evicted: Ints | None = None
 
 
 @dataclass(eq=False)

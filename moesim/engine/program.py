@@ -112,6 +112,8 @@ class Program:
             ).items()
         }
         chunk.work = self.work.of(decided)
+        for key, evicted in self.residencies.evicted.items():
+            chunk.work[key] = replace(chunk.work[key], evicted=evicted)
         if self.storage is not None:
             self.storage.fill(chunk)
         if self.ledger is not None:

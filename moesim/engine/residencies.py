@@ -58,6 +58,8 @@ class Residencies:
             self._future = self._look_ahead()
         self._streams: dict[Key, np.random.Generator] = {}
         self._caches: dict[Key, LayerCache] = {}
+        self.evicted: dict[Key, Ints] = {}
+        """In pools by bytes, how many experts made room in each of the passes last decided."""
         self._open()
 
     def _open(self) -> None:
@@ -112,6 +114,10 @@ class Residencies:
         compare them.
         """
         self.draw()
+        by_bytes = [gpu for _, gpu in self._cached if self.case.room(gpu) is not None]
+        self.evicted = {
+            key: np.zeros(last - first, np.int64) for key in active_experts if key[1] in by_bytes
+        }
         compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
         runs = self.runs(first, last)
@@ -191,7 +197,12 @@ class Residencies:
         if bypassed:
             return steps.split(cache.bypass(pool, prices))
         weights = steps.joined(asked.weights) if asked.weights else None
-        return steps.split(cache.decide(pool, self._next_use(key, pool), weights, prices))
+        decided = cache.decide(pool, self._next_use(key, pool), weights, prices)
+        if cache.room is not None:
+            evicted = np.diff(cache.victims.offsets[pool.offsets]).reshape(-1, len(steps.places))
+            for layer, of_layer in enumerate(evicted.T):
+                self.evicted[layer, key[1]][run.first : run.last] = of_layer
+        return steps.split(decided)
 
     def _weights(
         self, active_experts: dict[Key, ActiveExperts], first: int, last: int
@@ -243,7 +254,8 @@ class Residencies:
         usage = np.zeros(len(pool) * len(local), np.int64)
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
-        most_used = np.argsort(-usage, kind="stable")[before : before + slots]
+        room, most_used = case.room(gpu), np.argsort(-usage, kind="stable")[before:]
+        most_used = most_used[:slots] if room is None else room.first_of(most_used)
         key, whole = (pool[0], gpu), slots >= len(usage)
         return LayerCache(
             case.policy,
@@ -259,6 +271,7 @@ class Residencies:
                 resident=most_used if case.initial == "most_used" or whole else None,
                 bandwidths=case.bandwidths,
                 protects=case.protect == "step",
+                room=room,
             ),
         )
 

@@ -79,7 +79,7 @@ DECIDE = types.int64(RULES, _INT, DEMAND, _MASK, _STATE, _INT, _INT, ACTIVATIONS
 
 
 @inlined
-def _first(key: Any, candidates: Any, state: Any, draw: float, keys: Any) -> int:
+def first_by(key: Any, candidates: Any, state: Any, draw: float, keys: Any) -> int:
     """The one of ``candidates`` bool[experts] with the least key, of equals the lowest id; -1 where
     there is none. ``keys`` int64[experts] is room.
 
@@ -114,14 +114,14 @@ def first_with(key: Any) -> Callable[..., int]:
         where there is none.
         """
         keys = np.empty(len(candidates), np.int64)
-        return int(_first(key, candidates, state, draw, keys))
+        return int(first_by(key, candidates, state, draw, keys))
 
     return first
 
 
 @inlined
 def _lowest(ranks: Any, expert_at: Any) -> int:
-    """As ``_first``, of the experts ``expert_at`` their slots by the ``ranks`` of these, CLOSED
+    """As ``first_by``, of the experts ``expert_at`` their slots by the ``ranks`` of these, CLOSED
     where one is no candidate.
     """
     least, lowest = CLOSED, CLOSED
@@ -149,8 +149,8 @@ def _some(ranks: Any, idle: Any) -> bool:
 
 @inlined
 def _first_over(key: Any, order: Any, low: int, high: int, slot_of: Any, state: Any) -> int:
-    """As ``_first``, of the residents among ``order[low:high]``, for a key of the expert alone; its
-    place there.
+    """As ``first_by``, of the residents among ``order[low:high]``, for a key of the expert alone;
+    its place there.
     """
     first, least = -1, 0
     for j in range(low, high):
@@ -316,7 +316,7 @@ def decide_with(
                             if any_idle and own:
                                 victim = _lowest(ranks, expert_at)  # rule (a)
                             elif any_idle:
-                                victim = _first(key, idle, state, draw, keys)
+                                victim = first_by(key, idle, state, draw, keys)
                             if victim >= 0 and not protects:
                                 j = _place_of(victim, expert_out, low, i)
                                 wait = launch_out[j] if j < i else -1
@@ -328,7 +328,7 @@ def decide_with(
                                 else:
                                     for k in range(low, i):
                                         over[expert_out[k]] = slot_of[expert_out[k]] >= 0
-                                    victim = _first(key, over, state, draw, keys)
+                                    victim = first_by(key, over, state, draw, keys)
                                     for k in range(low, i):
                                         over[expert_out[k]] = False
                                     while victim >= 0 and expert_out[j] != victim:

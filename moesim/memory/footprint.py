@@ -28,6 +28,7 @@ class Residence:
     """Experts on a GPU: ``local`` ones of each MoE layer and ``slots`` by MoE layer, or ``buffers``
     in place of slots that all layers share in turn. ``staging`` experts pass by the slots.
     ``others``: slots of variants beside the first, of layers that do not hold all experts in that.
+    ``pool``: bytes that the layers share which do not hold all, in place of slots.
     """
 
     local: int
@@ -35,6 +36,7 @@ class Residence:
     buffers: int | None = None
     staging: int = 0
     others: tuple[Pool, ...] = ()
+    pool: int | None = None
 
     def resident_bytes(self, model: ModelSpec) -> int:
         """Bytes of the layers whose local experts are all resident from the start."""
@@ -63,6 +65,8 @@ class Residence:
         largest = max((size for _, size in cached), default=0)
         if self.buffers is not None:
             return (self.buffers + self.staging) * largest
+        if self.pool is not None and cached:
+            return self.pool + self.staging * largest
         further = sum(slots * size for pool in self.others for slots, size in self._cached(pool))
         return sum(slots * size for slots, size in cached) + further + self.staging * largest
 

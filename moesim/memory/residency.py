@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.memory import by_bytes
 from moesim.memory.activations import Activations, ActiveExperts, Ints
 from moesim.memory.decisions import DECIDE, FIRST, Demand, Rules, decide_with, first_with
 from moesim.memory.forms import IN_SLOT
@@ -88,7 +89,8 @@ class Given(NamedTuple):
     """What a ``LayerCache`` is given for its policy: ``draws`` float64[activations] of the run, and
     ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
     it looks ahead; the ``resident`` experts that are preloaded; by which ``bandwidths`` misses
-    are divided; and whether a step ``protects`` what it needs.
+    are divided; whether a step ``protects`` what it needs; and the ``room`` of a pool by bytes,
+    which has no slots then.
     """
 
     draws: NDArray[np.float64] | None = None
@@ -97,6 +99,7 @@ class Given(NamedTuple):
     resident: Ints | None = None
     bandwidths: tuple[int, int] = (1, 1)
     protects: bool = True
+    room: by_bytes.Room | None = None
 
 
 NOTHING = Given()
@@ -141,6 +144,9 @@ class LayerCache:
         self.moved = np.zeros(1, np.int64)
         self.draws = np.empty(0) if given.draws is None else given.draws
         self.prefetch_draws = given.prefetch_draws
+        self.room = given.room
+        self.victims = by_bytes.Victims.empty(0, 0)
+        """Those of the steps last decided, where there is ``room``."""
         self._now = self._step = 0
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
@@ -172,9 +178,17 @@ class LayerCache:
             self.moved,
         )
         out = Activations.empty(len(active.experts))
-        decide, cache = decide_of(self._policy, self._miss), (self.resident, self.state)
-        self._now = decide(self.rules, self.slots, demand, *cache, self._step, self._now, out)
+        at = (self.resident, self.state, self._step, self._now)
         self._step += len(active.offsets) - 1
+        if self.room is None:
+            decide = decide_of(self._policy, self._miss)
+            self._now = decide(self.rules, self.slots, demand, *at, out)
+        elif self._miss.loads:
+            how = (self._policy, self.rules, self.room)
+            self._now, self.victims = by_bytes.decide(*how, demand, at, out)
+        else:  # nothing comes in
+            self.victims = by_bytes.Victims.empty(len(active.experts), 0)
+            return self.bypass(active)
         return out
 
     def start_request(self) -> None:

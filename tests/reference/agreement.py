@@ -218,7 +218,7 @@ def keep_the_books(case: Case, verdict: Verdict) -> None:
     if case.config.prefill != "stream":  # a layer that streams is copied whole
         size = case.model.expert_bytes * (not case.config.in_place)
         experts = (verdict.read + verdict.prefetched) * size
-        if not case.config.variants:
+        if not (case.config.variants or case.model.by_layer):
             assert verdict.bytes_h2d == experts + verdict.copied_bytes
         copies = [span for span in verdict.spans if span.engine == "copy_in"]
         assert len(copies) == verdict.read - verdict.zero_copy_activations + verdict.prefetched

@@ -102,7 +102,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         times = (min(starts), end)
         verdict.steps.append(step_row(one, times, now, ahead, spent, model, config))
-        verdict.steps[-1]["bytes_h2d"] += clock.unneeded * model.expert_bytes
+        verdict.steps[-1]["bytes_h2d"] += clock.unneeded
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
         size = sum(model.layer_bytes(layer, config.reads_layers) for layer in copied)
@@ -177,8 +177,11 @@ class Decisions:
                 for m in pool
                 if m in layers and not self.around[s]
             ]
+            sizes = {m: self.model.bytes_in(m) for m in pool}
+            if len(set(sizes.values())) == 1:
+                sizes = dict.fromkeys(pool, 1)
             cache = Cache(
-                config, gpu=g, layers=pool, local=local, usage=usage, active_experts=asked
+                config, sizes, gpu=g, layers=pool, local=local, usage=usage, active_experts=asked
             )
             caches.update(dict.fromkeys(pool, cache))
         return caches

@@ -45,6 +45,7 @@ class Cache:
     def __init__(
         self,
         config: Config,
+        sizes: dict[int, int],
         *,
         gpu: int,
         layers: list[int],
@@ -54,8 +55,9 @@ class Cache:
         variant: int = 0,
         before: int = 0,
     ) -> None:
-        """``active_experts``: every (forward pass, layer, ascending ids) that asks the slots, in
-        order; ``before``: so many of the most used are preloaded elsewhere.
+        """``sizes``: what an expert of each layer takes of the slots: one, or its bytes where the
+        pool goes by bytes; ``active_experts``: every (forward pass, layer, ascending ids) that
+        asks the slots, in order; ``before``: so many of the most used are preloaded elsewhere.
 
         Forward passes are counted without those that pass the slots by.
         """
@@ -64,7 +66,11 @@ class Cache:
         given = [config.slots_of(layer) for layer in layers]
         slots = [len(local) if of is None else of for of in given]
         self.all_resident = min(slots) >= len(local)  # resident from the start, no copies
-        self.slots = sum(slots)
+        self.sizes = sizes
+        self.slots = sum(of * sizes[m] for of, m in zip(slots, layers, strict=True))
+        if config.pool_bytes is not None:
+            self.slots = config.pool_bytes
+            self.all_resident = self.slots >= sum(sizes[m] for m, _ in experts)
         self.streams = config.policy == "stream" and not self.all_resident
         if self.streams:  # buffers of all layers, whatever the slots
             self.slots = config.parameters.get("buffers", 2)
@@ -80,9 +86,10 @@ class Cache:
         if self.all_resident:
             self.resident = set(experts)
         elif config.initial == "most_used":
-            self.resident = set(
-                sorted(experts, key=lambda e: (-usage[e], e))[before:][: self.slots]
-            )
+            for e in sorted(experts, key=lambda e: (-usage[e], e))[before:]:
+                if not self.has_room(e):
+                    break
+                self.resident.add(e)
         holder = config.holder(gpu)
         stream = [config.seed, zlib.crc32(b"cache_policy.random"), holder, layers[0]]
         stream += [variant] if variant else []
@@ -103,6 +110,10 @@ class Cache:
         self.evicted_by: dict[Expert, str] = {}  # what took an expert's slot, the last time
         second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), holder, layers[0]]
         self.second_stream = np.random.default_rng(second)
+
+    def has_room(self, expert: Expert) -> bool:
+        """Without an eviction."""
+        return sum(self.sizes[m] for m, _ in [*self.resident, expert]) <= self.slots
 
     def late(self, expert: Expert, now_ns: int) -> bool:
         """Whether an expert in a slot is still to come."""
@@ -162,7 +173,7 @@ class Cache:
                 (wanted or {}).get(expert[1], 0),
             )
             if not hit:
-                room = len(self.resident) < self.slots
+                room = self.has_room(expert)
                 room = room or bool(self.resident - set(order) - self.pinned)
                 activation.place = misses.place(activation.rows, room, expert[1])
             if not hit and activation.place not in (LOAD, BEHIND):  # the slots stay as they are
@@ -173,12 +184,13 @@ class Cache:
             self.policy.seen(arrival)
             victim = None
             if not hit:
-                victim, activation.rule = self.make_room(order, place, arrival)
-                if victim is not None:
+                activation.rule = "free"
+                while not self.has_room(expert):
+                    victim, activation.rule = self.next_to_go(order, place, arrival)
                     self.evict(victim, "demand")
-                    activation.victim = victim[1]
+                    activation.victim, activation.evicted = victim[1], activation.evicted + 1
+                    activation.over += (victim[1],) if activation.rule == "b" else ()
                 self.resident.add(expert)
-            assert len(self.resident) <= self.slots or self.all_resident
             self.policy.ended(arrival, victim)
             self.now += 1
             activations.append(activation)
@@ -231,6 +243,7 @@ class Cache:
                 activation.rule = "staged"
                 if len(buffers) == STAGING:
                     activation.victim = buffers.pop(0)
+                    activation.over = (activation.victim,)
                 buffers.append(expert)
             activations.append(activation)
         return activations
@@ -248,11 +261,7 @@ class Cache:
             activations.append(activation)
         return activations
 
-    def make_room(
-        self, order: list[Expert], place: int, arrival: Arrival
-    ) -> tuple[Expert | None, str]:
-        if len(self.resident) < self.slots:
-            return None, "free"
+    def next_to_go(self, order: list[Expert], place: int, arrival: Arrival) -> tuple[Expert, str]:
         if self.config.protect == "none":  # any of them, whatever the step needs
             candidates = sorted(self.resident - self.pinned)
             if candidates:
@@ -300,7 +309,8 @@ def launches_of_variant(activations: list[Activation], config: Config) -> list[l
         else:
             new = not launches or activation.rule == "staged"
             # rule (b): it takes the slot of an expert of the same launch
-            if activation.rule == "b" and activation.victim in [other.expert for other in current]:
+            staged = activation.rule == "staged"
+            if not staged and {other.expert for other in current} & set(activation.over):
                 new = True
             # resident_first: where the residents end
             if (

@@ -105,9 +105,9 @@ class Clock:
         self.host = Host(config)
         self.local = local_experts(model, config)
         uneven = config.gating == "dynamic"
-        given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
+        layers = range(len(model.moe_layers))
         asks = config.senders > 1 or config.kernels == "serial"
-        self.missing = [any(n is not None and n < len(x) for x in self.local) for n in given]
+        self.missing = [any(config.lacks(model, m, len(x)) for x in self.local) for m in layers]
         if config.reads_layers:  # nothing is looked for
             for m, layer in enumerate(model.moe_layers):
                 self.missing[m] &= layer.index >= config.copied_layers
@@ -125,7 +125,11 @@ class Clock:
         self.spans: list[Span] = []
         self.hosts: list[Storage] = []  # where they do not hold all experts
         self.behind: dict[tuple[int, int], int] = {}  # (layer, GPU) -> end of its last copy
-        self.unneeded = 0  # experts that came with a layer of this pass, and no token chose
+        self.unneeded = 0  # bytes of experts that came with a layer, and no token of the pass chose
+
+    def copy_ns(self, size: int) -> int:
+        """The copy of an expert of so many bytes."""
+        return self.config.copy_ns(replace(self.model, expert_bytes=size), self.prices)
 
     def enter(self, layer: Layer) -> None:
         """What the host launches and waits for is the layer's."""
@@ -248,8 +252,7 @@ class Clock:
         runs = self.model.layers_of(one.phase)
         found = []
         for m, layer in enumerate(self.model.moe_layers):
-            slots = self.config.slots_of(m)
-            if layer in runs and slots is not None and slots < len(self.local[g]):
+            if layer in runs and self.config.lacks(self.model, m, len(self.local[g])):
                 found.append(m)
         return found
 
@@ -386,7 +389,7 @@ class Clock:
                 0 if activation.place == SKIP else self.config.rows_on_gpu(activation.rows)
             )
         launches = [form_launches(activations[g], self.config) for g in every]
-        copies = [DemandCopies(self, g, known[g], launches[g]) for g in every]
+        copies = [DemandCopies(self, index, g, known[g], launches[g]) for g in every]
         if self.config.agrees:
             permuted = shared_end = self.placed(known, shared_end, permute)
         arrived = [max(known[g], permuted[g]) for g in every]
@@ -458,13 +461,14 @@ class Clock:
         copies.issued = len(self.local[g])
         gpu.t = max(gpu.t, there)
         gpu.charge("waiting_for_weights", gpu.t)
-        self.unneeded += len(self.local[g]) - len(activations)
+        unneeded = len(self.local[g]) - len(activations)
+        self.unneeded += unneeded * self.model.bytes_in(index)
 
     def called(self, g: int, index: int, launches: list[list[Activation]]) -> int:
         """Experts of which the host launches kernels, one by one."""
-        slots = self.config.slots_of(index)
-        if self.config.software.calls_empty and (slots is None or slots >= len(self.local[g])):
-            return len(self.local[g])
+        local = len(self.local[g])
+        if self.config.software.calls_empty and not self.config.lacks(self.model, index, local):
+            return local
         return sum(len(launch) for launch in launches)
 
     def gate(self, layer: Layer, g: int, routed: Routed) -> tuple[int, int, int]:
@@ -629,7 +633,7 @@ class LayerCopies:
             return
         layer = self.left.pop(0)
         gpu = self.clock.gpus[self.g]
-        price = self.clock.config.copy_ns(self.clock.model, self.clock.prices)
+        price = self.clock.copy_ns(self.clock.model.bytes_in(layer))
         gpu.copy_in = max(gpu.copy_in, since) + price * len(self.clock.local[self.g])
         self.there[layer] = gpu.copy_in
 
@@ -641,7 +645,9 @@ class DemandCopies:
     worked off launch by launch.
     """
 
-    def __init__(self, clock: Clock, g: int, known: int, launches: list[list[Activation]]) -> None:
+    def __init__(
+        self, clock: Clock, m: int, g: int, known: int, launches: list[list[Activation]]
+    ) -> None:
         self.clock, self.gpu, self.known = clock, clock.gpus[g], known
         self.launch_of = {
             activation.expert: activation.launch for launch in launches for activation in launch
@@ -649,7 +655,7 @@ class DemandCopies:
         self.launch_end: dict[int, int] = {}
         self.issued = 0
         self.last_end = known
-        self.price = clock.config.copy_ns(clock.model, clock.prices)
+        self.price = clock.copy_ns(clock.model.bytes_in(m))
 
     def issue_one(self) -> int:
         """One that waits for no launch; its end."""
@@ -672,18 +678,13 @@ class DemandCopies:
             return activation.copy.start, activation.copy.end
         start = max(self.next_issue(), self.gpu.copy_in)
         # waits until the victim has executed, and holds the engine
-        if activation.rule == "b" or (
-            activation.rule == "staged" and activation.victim is not None
-        ):
-            assert activation.victim is not None
-            start = max(start, self.launch_end[self.launch_of[activation.victim]])
+        for victim in activation.over:
+            start = max(start, self.launch_end[self.launch_of[victim]])
         if activation.read is not None:
             start = max(start, activation.read - self.clock.hosts[0].lead)
         if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
             start = max(start, self.launch_end[activation.launch - 1])
-        size = bytes_of(activation, self.clock.model, self.clock.config)
-        brought = replace(self.clock.model, expert_bytes=size)
-        price = self.clock.config.copy_ns(brought, self.clock.prices)
+        price = self.clock.copy_ns(bytes_of(activation, self.clock.model, self.clock.config))
         self.last_end = self.gpu.copy_in = start + price
         return start, self.last_end
 

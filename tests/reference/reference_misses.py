@@ -110,4 +110,5 @@ def link_ns(launch: list[Activation], model: Model, prices: Prices) -> int:
     reads = [activation for activation in launch if activation.place == LINK]
     if not reads:
         return 0
-    return prices.copy_ns(len(reads) * model.expert_bytes, "h2d", pinned=True, copies=1)
+    size = sum(model.bytes_in(activation.layer) for activation in reads)
+    return prices.copy_ns(size, "h2d", pinned=True, copies=1)

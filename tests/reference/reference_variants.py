@@ -24,7 +24,7 @@ def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
 
 def bytes_of(activation: Activation, model: Model, config: Config) -> int:
     if not config.variants:
-        return model.expert_bytes
+        return model.bytes_in(activation.layer)
     return config.variants[activation.variant].expert_bytes
 
 
@@ -49,8 +49,8 @@ class VariantCaches:
             given = [own.slots_of(layer) for layer in layers]
             slots = sum(len(local) if of is None else of for of in given)
             cache = Cache(
-                own, gpu=gpu, layers=layers, local=local, usage=usage, active_experts=[],
-                variant=number, before=max(0, min(before, every - slots)),
+                own, dict.fromkeys(layers, 1), gpu=gpu, layers=layers, local=local, usage=usage,
+                active_experts=[], variant=number, before=max(0, min(before, every - slots)),
             )  # fmt: skip
             before += slots
             self.caches.append(cache)

@@ -49,6 +49,10 @@ class Model:
     hidden: int
     activation_bytes: int
     expert_bytes: int
+    by_layer: tuple[int, ...] = ()  # bytes of an expert of each MoE layer; none: all alike
+
+    def bytes_in(self, moe_layer: int) -> int:
+        return self.by_layer[moe_layer] if self.by_layer else self.expert_bytes
 
     @property
     def moe_layers(self) -> list[Layer]:
@@ -151,6 +155,7 @@ class Config:
     plan: list[list[int]] | None = None  # by MoE layer, the logical expert of each physical one
     # per GPU and MoE layer, one number or one a layer; None: all local experts
     slots: int | list[int] | list[int | None] | None = None
+    pool_bytes: int | None = None  # per GPU, of a pool by bytes; None: those of its slots
     policy: str = "lru"  # a name of reference_policies.POLICIES
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
@@ -258,6 +263,13 @@ class Config:
     def rows_on_gpu(self, rows: int) -> int:
         return -(-rows // 128) * 128 if self.kernels == "block_sparse" else rows
 
+    def lacks(self, model: Model, moe_layer: int, local: int) -> bool:
+        """Whether a GPU with so many experts of a layer does not hold them all from the start."""
+        if self.pool_bytes is not None:
+            return self.pool_bytes < local * sum(map(model.bytes_in, range(len(model.moe_layers))))
+        slots = self.slots_of(moe_layer)
+        return slots is not None and slots < local
+
     def slots_of(self, moe_layer: int) -> int | None:
         return self.slots[moe_layer] if isinstance(self.slots, list) else self.slots
 
@@ -301,7 +313,9 @@ class Activation:
     activation: int
     expert: int
     hit: bool
-    victim: int | None = None
+    victim: int | None = None  # the last one
+    evicted: int = 0  # how many went
+    over: tuple[int, ...] = ()  # those of them whose activation in this step is over
     place: str = ""  # "" hit or late | "load" | "host" | "link" | "skip": how a miss is computed
     # "" no load | "free" | "a" | "b" | "c" | "d" | beside the slots: "staged" | "layer"
     rule: str = ""

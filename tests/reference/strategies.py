@@ -361,6 +361,37 @@ def runnable(config: Config, trace: Trace) -> Config:
     return replace(config, phase="encode" if trace["phase"][0] == ENCODE else "all")
 
 
+BY_BYTES = ("lru", "lru", "lfu", "fifo", "lifo", "static")
+"""Policies that choose in a pool by bytes."""
+
+
+@st.composite
+def by_bytes_cases(draw: st.DrawFn) -> Case:
+    """Cases of a pool over layers whose experts differ in bytes, few of them far larger."""
+    case = draw(cases(prompts=draw(st.booleans())))
+    config, layers = case.config, len(case.model.moe_layers)
+    sizes = draw(st.lists(st.integers(1, 9), min_size=layers, max_size=layers))
+    unit = draw(st.sampled_from([1, 7, 200]))
+    model = replace(case.model, by_layer=tuple(unit * size for size in sizes))
+    largest, whole = max(model.by_layer), model.experts * sum(model.by_layer)
+    few = st.integers(largest, max(largest, whole // 4))
+    pool = draw(st.none() | few | st.integers(largest, whole + 1))
+    config = replace(
+        config,
+        scope="global",
+        slots=config.slots if isinstance(config.slots, int) else 1,
+        pool_bytes=pool if len(set(sizes)) > 1 else None,
+        policy=draw(st.sampled_from(BY_BYTES)),
+        parameters={},
+        miss=draw(st.sampled_from(["load", "load", "load", "cpu", "zero_copy", "skip"])),
+        uploads=None,
+        order="id" if config.order == "least_makespan" else config.order,
+    )
+    if config.miss == "cpu" and not config.software.overlap:
+        config = replace(config, miss="load")
+    return replace(case, model=model, config=config)
+
+
 ORDERS = ("id", "resident_first", "least_makespan")
 HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "arc")
 

@@ -30,7 +30,7 @@ from moesim.testing.timelines import check_timeline, nanoseconds
 
 from .prices import ToyPrices
 from .reference_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software
-from .strategies import Case, cases, prefetching_cases
+from .strategies import Case, by_bytes_cases, cases, prefetching_cases
 from .wiring import engine_case
 
 MODEL = Model([Layer(0, moe=False), Layer(1, moe=True), Layer(2, moe=True)], 6, 2, 4, 2, 1000)
@@ -80,6 +80,8 @@ def check_slots(case: EngineCase, residencies: Residencies, trace: dict[str, Any
     for gpu in range(case.gpus):
         local = len(case.local_experts(gpu))
         slots = int(np.minimum(case.slots[gpu], local).sum())
+        if (room := case.room(gpu)) is not None:
+            slots = int(np.count_nonzero(np.cumsum(np.sort(room.sizes)) <= room.limit))
         held = [
             one["args"]["experts"]
             for one in trace["traceEvents"]
@@ -154,6 +156,12 @@ FEW = settings(max_examples=settings().max_examples // 3)  # a timeline takes lo
 @FEW
 @given(cases(prompts=True))
 def test_every_gating_phase_and_software_has_a_timeline(case: Case) -> None:
+    check(engine_case(case))
+
+
+@FEW
+@given(by_bytes_cases())
+def test_every_pool_by_bytes_has_a_timeline(case: Case) -> None:
     check(engine_case(case))
 
 

@@ -31,7 +31,7 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.speculation import Tree, speculated
 
 from .prices import ToyCostModel
-from .reference_placement import physical
+from .reference_placement import local_experts, physical
 from .reference_words import Config, Layer, Model, Prefetch, Software, Variant
 from .strategies import NEAR, UPLOADS, Case
 
@@ -74,8 +74,8 @@ def engine_case(case: Case) -> EngineCase:
         miss_choices = {"rule": config.rule, "alpha": config.alpha}
     if config.near_memory and config.miss in NEAR:
         miss_choices["computed_by"] = "near_memory"
-    given = [config.slots_of(layer) for layer in range(len(model.moe_layers))]
-    slots = [physical(case.model, config) if of is None else of for of in given]
+    slots = np.array([engine_slots(case, gpu) for gpu in range(config.gpus)], np.int64)
+    pool = None if config.pool_bytes is None else np.full(config.gpus, config.pool_bytes)
     return EngineCase(
         trace=trace,
         model=model,
@@ -88,7 +88,8 @@ def engine_case(case: Case) -> EngineCase:
         group=config.group,
         slices=config.parts,
         reduces=config.reduces,
-        slots=np.array([slots] * config.gpus, np.int64),
+        slots=slots,
+        pool_bytes=pool,
         policy=policies.get(config.policy)(**policy_choices),
         miss=misses.get(config.miss)(**miss_choices).resolved(),
         bandwidths=config.bandwidths,
@@ -107,6 +108,17 @@ def engine_case(case: Case) -> EngineCase:
         variants=engine_variants(case, model),
         captured=None if config.captured is None else Captured(*config.captured),  # type: ignore[arg-type]
     )
+
+
+def engine_slots(case: Case, gpu: int) -> list[int]:
+    """By MoE layer; a pool of as many bytes as all its experts has slots for all."""
+    config, layers = case.config, range(len(case.model.moe_layers))
+    if config.pool_bytes is not None:
+        local = len(local_experts(case.model, config)[gpu])
+        whole = config.pool_bytes >= local * sum(map(case.model.bytes_in, layers))
+        return [local - (not whole)] * len(layers)
+    given = [config.slots_of(layer) for layer in layers]
+    return [physical(case.model, config) if of is None else of for of in given]
 
 
 def engine_variants(case: Case, model: ModelSpec) -> Variants | None:
@@ -181,13 +193,17 @@ def percent(share: float | Fraction) -> str:
 
 def engine_model(model: Model, config: Config) -> ModelSpec:
     gated, unpacking = config.software.copies_per_expert == 3, int(config.unpacks)
-    expert = FfnSpec(model.hidden, 1, gated, 1, model.expert_bytes, "bf16", 1, unpacking)
+    of_layers = [
+        FfnSpec(model.hidden, 1, gated, 1, model.bytes_in(m), "bf16", 1, unpacking)
+        for m in range(len(model.moe_layers))
+    ]
     copied_layers, zero_copy = config.copied_layers, config.reads_layers
 
     encodes = any(layer.stack == "encoder" for layer in model.layers)
     cross = AttentionSpec(1, 1, 1, 1, None, 1, 1, 1)
 
     def layer_spec(layer: Layer) -> LayerSpec:
+        expert = of_layers[model.moe_layers.index(layer) if layer.moe else 0]
         return LayerSpec(
             index=layer.index,
             stack=layer.stack,

@@ -45,8 +45,8 @@ class MoeLayer:
 
     ``terms`` by stage; ``hosts``: what the host launches. ``host_launches``: kernels of experts
     that it launches. ``activation_expert``, ``launch_activation`` and ``copy_expert`` name them.
-    ``filled``: free slots that a pass fills. ``copied``: the price and bytes of each copy, where
-    they are of variants. ``read_busy``, ``read_after``, ``read_lead``: times of
+    ``filled``: by how many a pass has more experts in slots. ``copied``: the price and bytes of
+    each copy, where they are of variants. ``read_busy``, ``read_after``, ``read_lead``: times of
     a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
     ``host_read`` as ``Reads``, without elements where host memory holds all experts.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
@@ -125,9 +125,10 @@ class MoeLayer:
         self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
         self.streamed.extend(work.streamed.tolist())
         self._append_reads(work)
-        free = laid.loaded & (one.victim < 0)
+        free = laid.loaded if work.evicted is not None else laid.loaded & (one.victim < 0)
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
-        self.filled.extend(np.where(bypassed, 0, np.diff(so_far)).tolist())
+        more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
+        self.filled.extend(np.where(bypassed, 0, more).tolist())
 
     def _append_reads(self, work: Work) -> None:
         if (reads := work.reads) is None:

@@ -17,7 +17,7 @@ from moesim.experiment.building.execution import execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
-from moesim.experiment.building.slots import check_loads, slots_of_run
+from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
 from moesim.experiment.building.speculation import drafter_of, requests_of
 from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.building.variants import with_variants
@@ -283,7 +283,8 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
     case = replace(case, placement=placement_of(experiment, case))
     room, own = experiment.experts, experiment.execution
     if room.variants is None:
-        case = replace(case, slots=slots_of_run(case, room, limit_bytes))
+        slots, pool = slots_of_run(case, room, limit_bytes), pool_bytes_of(case, room.capacity)
+        case = replace(case, slots=slots, pool_bytes=pool)
         check_loads(case, room)
     else:
         case = with_variants(case, experiment, limit_bytes)

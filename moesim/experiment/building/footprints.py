@@ -116,6 +116,7 @@ def residences_of(case: Case) -> tuple[Residence, ...]:
             buffers,
             staging_of(case, share.gpu),
             _beside_the_best(case, share),
+            None if case.pool_bytes is None else int(case.pool_bytes[share.gpu]),
         )
         for share in case.shares
     )

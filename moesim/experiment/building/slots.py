@@ -57,6 +57,15 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     return _by_layer(case, equal, room.slots.first_part)
 
 
+def pool_bytes_of(case: Case, capacity: ExpertCapacity) -> Ints | None:
+    """Bytes int64[gpus] of each GPU's pool, where it goes by bytes and ``capacity`` says how many:
+    room for an expert of every layer at least. None where slots say it.
+    """
+    if capacity.kind != "bytes" or case.room(0) is None:
+        return None
+    return np.full(case.gpus, max(int(capacity.amount), sum(expert_bytes(case.model))))
+
+
 def _sizes(share: Share, apart: NDArray[np.bool_]) -> list[int]:
     """Bytes of an expert by MoE layer of ``share`` that has slots to be shared out."""
     every = zip(expert_bytes(share.model), apart[share.moe], strict=True)
@@ -139,6 +148,8 @@ def _of_pool(capacity: ExpertCapacity, sizes: Sequence[int], local: int) -> Ints
     A layer with slots for all ``local`` experts would count as resident: none has them but all.
     """
     whole, more = divmod(int(capacity.amount) // max(sizes), len(sizes))
+    if len(set(sizes)) > 1:  # a pool by bytes: whole experts of every layer
+        whole, more = int(capacity.amount) // sum(sizes), 0
     slots = whole + (np.arange(len(sizes)) < more)
     if whole >= local:
         return np.full(len(sizes), local, np.int64)

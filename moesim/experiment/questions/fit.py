@@ -184,7 +184,9 @@ def _left_on_cpu(built: Built, batch: int, context: int, first: int) -> Built:
     layers = built.case.model.moe_layers
     held = [place >= first and not one.on_host | one.zero_copy for place, one in enumerate(layers)]
     residences = (
-        replace(one, slots=tuple(one.local * held[place] for place in places), buffers=None)
+        replace(
+            one, slots=tuple(one.local * held[place] for place in places), buffers=None, pool=None
+        )
         for places, one in _places(whole)
     )
     return replace(whole, residences=tuple(residences))
@@ -271,7 +273,8 @@ def _largest(footprint: Callable[[int], Footprint], most: int, built: Built) -> 
 
 def _with_slots(built: Built, slots: int) -> Footprint:
     room = np.where(_with_room(built.case), slots, 0)
-    case = replace(built.case, slots=np.zeros_like(built.case.slots) + room)
+    slotted = np.zeros_like(built.case.slots) + room
+    case = replace(built.case, slots=slotted, pool_bytes=None)
     return footprint_of(case, residences_of(case))
 
 

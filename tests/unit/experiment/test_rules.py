@@ -84,15 +84,36 @@ def with_a_large_layer(model):
     return replace(model, layers=layers)
 
 
-def test_one_pool_needs_experts_of_one_size(required):
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        ("experts.policy.kind=arc", "experts.policy", "without 'arc' yet; write lru, fifo"),
+        ("experts.policy.kind=min", "experts.policy", "without 'min' yet"),
+        ("experts.policy.kind=random", "experts.policy", "without 'random' yet"),
+        ("experts.policy.kind=lfu_decay", "experts.policy", "without 'lfu_decay' yet"),
+        ("experts.miss.kind=cheapest", "experts.miss", "without 'cheapest' yet; write load, cpu"),
+        ("experts.miss.kind=background", "experts.miss", "without 'background' yet"),
+        ("experts.prefetch.kind=history", "experts.prefetch", "without prefetch yet; write none"),
+    ],
+)
+def test_a_pool_by_bytes_says_what_it_is_not_for_yet(required, change, key, words):
     model = load_model("gpt-oss-20b")
-    one_pool = ["experts.policy={kind: lru, scope: global}"]
-    experiment = load_experiment(required, one_pool).experiment
-    (found,) = conflicts(experiment, with_a_large_layer(model))
-    assert found.keys[0] == "experts.policy.scope"
-    assert "write scope: layer" in found.what
+    experiment = load_experiment(required, ["experts.policy.scope=global", change]).experiment
+    found = [one for one in conflicts(experiment, with_a_large_layer(model)) if key in one.keys]
+    (what,) = [one.what for one in found if one.keys[0] == "experts.policy.scope"]
+    assert words in what
+    assert what.startswith("'global' pools experts of 13236480 to 26472960 bytes, as gpt-oss-20b")
+    assert what.endswith("scope: layer")
     assert not list(conflicts(experiment, model))
-    assert not list(conflicts(load_experiment(required).experiment, with_a_large_layer(model)))
+    assert not list(conflicts(load_experiment(required, [change]).experiment, model))
+
+
+@pytest.mark.parametrize("miss", ["load", "cpu", "zero_copy", "skip"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "lifo", "lfu", "static"])
+def test_a_pool_by_bytes_takes_what_it_can_ask_several_times(required, policy, miss):
+    one_pool = [f"experts.policy={{kind: {policy}, scope: global}}", f"experts.miss.kind={miss}"]
+    experiment = load_experiment(required, one_pool).experiment
+    assert not list(conflicts(experiment, with_a_large_layer(load_model("gpt-oss-20b"))))
 
 
 @pytest.mark.parametrize(

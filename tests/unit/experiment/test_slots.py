@@ -169,3 +169,59 @@ def test_bytes_of_one_pool_are_whole_slots_of_it(experts, slots):
     capacity = f"{experts * each + 5} B"
     found = built(experts={"capacity": capacity, "policy": policy}, hardware="h200-sxm")
     assert found.case.slots.tolist() == [slots]
+
+
+MIXED = {"base": "qwen3-30b-a3b", "format": "q4_k_m"}
+PHONE = {"model": MIXED, "trace": "qwen3-30b-a3b", "workload": {"phase": "all"}}
+
+
+def mixed(capacity):
+    """Qwen3 in Q4_K_M, whose layers have experts of two sizes, in one pool."""
+    policy = {"kind": "lru", "scope": "global"}
+    choices = PHONE | {"experts": {"capacity": capacity, "policy": policy}}
+    return built(**choices, hardware="h200-sxm")
+
+
+OF_EVERY_LAYER = 24 * (3_059_712 + 2_654_208)
+"""Bytes of one expert of every layer of it."""
+
+
+@pytest.mark.parametrize(
+    ("capacity", "slots", "pool"),
+    [
+        ("4000 MiB", 30, 4000 << 20),
+        ("1 MiB", 1, OF_EVERY_LAYER),
+        (f"{128 * OF_EVERY_LAYER - 1} B", 127, 128 * OF_EVERY_LAYER - 1),
+        ("30 slots/layer", 30, 30 * OF_EVERY_LAYER),
+        ("25 %", 32, 32 * OF_EVERY_LAYER),
+    ],
+)
+def test_a_pool_by_bytes_has_the_bytes_that_are_asked_for(capacity, slots, pool):
+    """At least one expert of every layer; the footprint has them, and nothing for slots."""
+    found = mixed(capacity)
+    assert found.case.slots.tolist() == [[slots] * 48]
+    room = found.case.room(0)
+    assert room is not None
+    assert room.limit == pool
+    assert found.footprint.parts["expert_slots"].max() == pool
+    assert sum(room.sizes) == 128 * OF_EVERY_LAYER
+
+
+def test_a_pool_of_all_bytes_holds_all_experts():
+    found = mixed(f"{128 * OF_EVERY_LAYER} B")
+    assert not found.case.offloaded
+    assert found.footprint.parts["expert_slots"].max() == 0
+
+
+def test_auto_and_fit_count_whole_experts_of_every_layer():
+    policy = {"kind": "lru", "scope": "global"}
+    choices = PHONE | {"experts": {"capacity": "auto", "policy": policy}}
+    found = built(**choices)
+    (slots,) = set(found.case.slots.ravel().tolist())
+    room = found.case.room(0)
+    assert room is not None
+    assert room.limit == slots * OF_EVERY_LAYER
+    fits = moesim.fit({**BASE, **choices})
+    assert (fits["largest_slots"], fits["capacity_bytes"]) == (slots, slots * OF_EVERY_LAYER)
+    by_bytes = choices | {"experts": {"capacity": "2 GiB", "policy": policy}}
+    assert moesim.fit({**BASE, **by_bytes})["largest_slots"] == slots

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import expert_bytes
-from moesim.experiment.loading.rules.rule import Conflict, Rule
+from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.memory.by_bytes import goes_by_bytes
+from moesim.memory.forms import LOADED
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -23,16 +26,29 @@ def pool_of_one_gpu(experiment: Experiment, model: ModelSpec | None) -> Conflict
     return Conflict(keys, f"{what}; write scope: layer")
 
 
-def one_pool_of_equal_slots(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """A slot of a pool over all layers takes an expert of any of them."""
-    if model is None or experiment.experts.policy.scope != "global":
+def pool_by_bytes(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Where experts of layers differ in bytes, one that comes into a pool may push out several."""
+    experts = experiment.experts
+    if model is None or experts.policy.scope != "global":
         return None
     sizes = sorted(set(expert_bytes(model)))
     if len(sizes) <= 1:
         return None
-    what = f"'global' shares slots over layers, but experts of {model.name} have from {sizes[0]} to"
+    policy, miss = kind_of(type(experts.policy)), kind_of(type(experts.miss))
+    several = experts.miss.loads and experts.miss.forms != (LOADED,)
+    wrong: dict[str, str | bool] = {
+        "experts.policy": not goes_by_bytes(type(experts.policy))
+        and f"without '{policy}' yet; write lru, fifo, lifo, lfu or static, or scope: layer",
+        "experts.miss": several
+        and f"without '{miss}' yet; write load, cpu, zero_copy or skip, or scope: layer",
+        "experts.prefetch": experts.prefetch.fetches
+        and "without prefetch yet; write none, or scope: layer",
+        "experts.variants": experts.variants is not None
+        and "without variants yet; leave them out, or write scope: layer",
+    }
     keys = ("experts.policy.scope", "experts.policy", "model")
-    return Conflict(keys, f"{what} {sizes[-1]} bytes; write scope: layer")
+    of = f"of {sizes[0]} to {sizes[-1]} bytes, as {model.name} has them,"
+    return first_wrong(keys, f"'global' pools experts {of}", wrong)
 
 
 def slots_of_one_layer(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -52,6 +68,6 @@ def slots_of_one_layer(experiment: Experiment, model: ModelSpec | None) -> Confl
 
 RULES: tuple[Rule, ...] = (
     pool_of_one_gpu,
-    one_pool_of_equal_slots,
+    pool_by_bytes,
     slots_of_one_layer,
 )
