@@ -1,0 +1,65 @@
+"""``moesim init``: an experiment to begin with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import app, examples
+
+
+@app.command(
+    epilog=examples(
+        "moesim init",
+        "moesim init qwen3-30b-a3b@q4_k_m --gpu rtx-5070 --workload documents -o mine.yaml",
+    )
+)
+def init(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="A card, NAME@FORMAT, a GGUF file, a config.json."),
+    ] = None,
+    *,
+    gpu: Annotated[str | None, typer.Option(metavar="NAME", help="The GPU.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The host [an assumed one, told].")
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option(metavar="KIND", help="chat, documents or batch [chat].")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The experiment to write.")
+    ] = Path("experiment.yaml"),
+) -> None:
+    """Write an experiment with a comment at every key, from a model, a machine and a workload; what
+    is not given is asked for.
+    """
+    from moesim.config.errors import InputError, Problem
+    from moesim.config.files import write_whole
+    from moesim.sweep.advise.question import Question
+    from moesim.sweep.advise.starter import WORKLOADS, starter
+
+    if out.exists():
+        raise InputError([Problem("--out", "", f"'{out}' is there; name another file")])
+    model = model or _asked("Model ('moesim list models', a GGUF file)", "MODEL")
+    gpu = gpu or _asked("GPU ('moesim list gpus')", "--gpu")
+    kinds = "; ".join(
+        f"{name}: {one.words}, {one.context:,} tokens of context" for name, one in WORKLOADS.items()
+    )
+    workload = workload or _asked(f"Workload ({kinds})", "--workload", "chat")
+    write_whole(out, starter(Question(model, gpu=gpu, host=host), workload))
+    typer.echo(f"{out}\nnext:   moesim check {out}; moesim run {out}; moesim advise {out}")
+
+
+def _asked(what: str, option: str, default: str | None = None) -> str:
+    """The answer to a question; where nobody can answer, the default or an error."""
+    from moesim.config.errors import InputError, Problem
+
+    if sys.stdin.isatty():
+        return str(typer.prompt(what, default=default))
+    if default is None:
+        raise InputError([Problem(option, "", "is needed; this is no terminal to ask at")])
+    return default

@@ -1,0 +1,96 @@
+"""An experiment to begin with, every key with a comment, from a model, a machine and a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from moesim.config.arguments import check_choice
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.model import load_model
+from moesim.sweep.advise.question import Question, assembled, at_options
+from moesim.sweep.advise.room import Room, room_of
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is asked of the machine: ``batch`` requests at once with ``context`` tokens each."""
+
+    words: str
+    batch: int
+    context: int
+
+
+WORKLOADS: Mapping[str, Workload] = {
+    "chat": Workload("one request after the other", 1, 4096),
+    "documents": Workload("one request after the other", 1, 32768),
+    "batch": Workload("16 requests at once", 16, 2048),
+}
+COMMENTS: Mapping[str, str] = {
+    "model": "a card ('moesim list models'), a GGUF file, a config.json, {base: CARD, format: ...}",
+    "hardware": "a machine, or {gpu: ..., host: ..., link: ...} ('moesim list gpus', 'hosts')",
+    "software": "whose launches, copies and waits are paid ('moesim list software')",
+    "trace": "which experts the tokens choose; without it the model's recording, or a stand-in",
+    "parallelism": "how the work is spread over the GPUs (docs: parallelism)",
+    "workload": "phase: decode, prefill or all; batching: static or refill",
+}
+RESIDENT = "every expert fits on the GPU"
+ON_CPU = "experts of the first {0} of {1} layers on the CPU, so that the others fit"
+SLOTS = "{0} of {1} experts of a layer have a slot; what is missing is loaded"
+LONG = 10_000
+"""Characters of a line, which is never broken."""
+
+
+def starter(question: Question, workload: str) -> str:
+    """The text of an experiment that runs. Raises InputError for an unknown model, machine or
+    workload, and where nothing would fit.
+    """
+    check_choice("--workload", workload, tuple(WORKLOADS))
+    kind = WORKLOADS[workload]
+    with at_options("model"):
+        longest = load_model(question.model).longest_context or kind.context
+    context = min(kind.context, longest)
+    made = assembled(replace(question, batch=kind.batch, context=context))
+    room = room_of(load_experiment(dict(made.data), alone=True).experiment, "auto")
+    experts, words = _experts(room)
+    lines = [
+        f"# {workload}: {kind.words}, with a context of {context:,} tokens each.",
+        *(f"# assumed: {line}" for line in made.assumed),
+        "# moesim check FILE says where each value comes from; moesim run FILE runs it.",
+    ]
+    for key, value in made.data.items():
+        lines += _key(key, value, COMMENTS.get(key, ""))
+    lines += _key("experts", experts, words)
+    return "\n".join([*lines, *_next(room)]) + "\n"
+
+
+def _experts(room: Room) -> tuple[dict[str, Any], str]:
+    """The key ``experts``, and what it does."""
+    if room.fits:
+        return {"capacity": "all"}, RESIDENT
+    if room.fewest_on_cpu:
+        layers = {"layers": room.fewest_on_cpu}
+        return {"on_cpu": layers}, ON_CPU.format(room.fewest_on_cpu, room.layers)
+    policy = {"policy": {"kind": "lru"}, "miss": {"kind": "load"}}
+    return {"capacity": "auto", **policy}, SLOTS.format(room.slots, room.local)
+
+
+def _next(room: Room) -> Sequence[str]:
+    """What to try, as comments."""
+    if room.fits:
+        return ["# sweep:", "#   workload.batching.batch_size: [1, 2, 4, 8]  # moesim sweep FILE"]
+    return [
+        "# What else there is for experts that do not fit; 'moesim advise FILE' tries it:",
+        "# experts: {capacity: auto, policy: {kind: lru}, miss: {kind: load}}",
+        "# experts: {capacity: auto, miss: {kind: cpu}}",
+        "# sweep:",
+        "#   experts.capacity: [25 %, 50 %, auto]  # moesim sweep FILE",
+    ]
+
+
+def _key(key: str, value: Any, comment: str) -> list[str]:
+    text = yaml.safe_dump([value], sort_keys=False, default_flow_style=True, width=LONG)
+    return [*([f"# {comment}"] if comment else []), f"{key}: {text.strip()[1:-1]}"]

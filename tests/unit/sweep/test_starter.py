@@ -1,0 +1,55 @@
+"""Experiments to begin with: they run as they are, and say what each key is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moesim.cli.main import main
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.sweep.advise.question import Question
+from moesim.sweep.advise.starter import WORKLOADS, starter
+
+
+@pytest.mark.parametrize("workload", list(WORKLOADS))
+@pytest.mark.parametrize(
+    ("model", "gpu", "experts"),
+    [
+        ("gpt-oss-20b", "rtx-3090", "capacity: all"),
+        ("qwen3-30b-a3b@q4_k_m", "rtx-5070", "on_cpu: {layers: "),
+    ],
+)
+def test_it_fits_as_it_is_written(
+    model: str, gpu: str, experts: str, workload: str, tmp_path: Path
+) -> None:
+    text = starter(Question(model, gpu=gpu), workload)
+    assert experts in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    read = load_experiment(file).experiment
+    assert read.workload.batching.batch_size == WORKLOADS[workload].batch
+    assert read.workload.context == WORKLOADS[workload].context
+    assert build(read.model_copy(update={"records": "summary"}), 2).out_of_memory is None
+
+
+def test_every_key_has_a_comment_above(tmp_path: Path) -> None:
+    lines = starter(Question("gpt-oss-20b", gpu="rtx-3090"), "chat").splitlines()
+    keys = [n for n, line in enumerate(lines) if line[:1].isalpha() and not line.startswith("name")]
+    assert len(keys) >= 5
+    assert all(lines[n - 1].startswith("# ") for n in keys)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mine.yaml"
+    asked = ["init", "small-moe", "--gpu", "rtx-3090", "-o", str(out)]
+    assert main(asked) == 0
+    assert main(["check", str(out)]) == 0
+    assert main(asked) == 2
+    assert "is there" in capsys.readouterr().err
+    assert main(["init", "small-moe", "-o", str(tmp_path / "b.yaml")]) == 2
+    assert "--gpu: is needed" in capsys.readouterr().err
+    bad = ["init", "small-moe", "--gpu", "rtx-3090", "--workload", "x", "-o", str(tmp_path / "c")]
+    assert main(bad) == 2
+    assert "batch, chat, documents" in capsys.readouterr().err
