@@ -9,6 +9,7 @@ from pydantic import Field
 from moesim.config.dimensions import DURATION
 from moesim.config.params import Params
 from moesim.config.units import Duration, within
+from moesim.hardware.software_memory import SoftwareMemory, SourcedSoftwareMemory
 from moesim.hardware.sourced import Sourced
 from moesim.model.spec import FfnSpec
 
@@ -69,7 +70,8 @@ class SoftwareProfile(Params):
     captured of decode steps in which nothing waits for the host, ``offloaded_execution``: where
     experts are offloaded; steps of more than ``most_captured_tokens`` a GPU are not captured.
     ``unpacking_bytes`` are written and read for each weight of an expert in a narrow format, which
-    is unpacked before each product; 0: kernels read it as it is.
+    is unpacked before each product; 0: kernels read it as it is. ``memory``: what it holds of a
+    GPU's beside weights, caches and rows.
     Where it serves requests, the host takes ``schedule_ns`` and, of each request in it,
     ``per_request_ns`` before a step, ``output_ns`` and ``per_request_out_ns`` after it;
     ``frontend_ns``: of a request from the client to the scheduler, and of a token back.
@@ -106,6 +108,7 @@ class SoftwareProfile(Params):
     frontend_ns: float = 0.0
     framework: str | None = None
     moe_backend: str | None = None
+    memory: SoftwareMemory = SoftwareMemory()
 
     @property
     def captures(self) -> bool:
@@ -238,6 +241,10 @@ class SoftwareFile(Params):
         description="Of expert kernels only those with this in their name, in formats that have"
         " such: triton, marlin, cutlass, trtllm. Any, if left out.",
     )
+    memory: SourcedSoftwareMemory = Field(
+        SourcedSoftwareMemory(),
+        description="What it holds of a GPU's memory beside weights, caches and rows.",
+    )
 
     def profile(self, name: str) -> SoftwareProfile:
         """The plain profile, called ``name``."""
@@ -261,10 +268,12 @@ class SoftwareFile(Params):
         given = {part: getattr(self, part) for part in optional}
         others |= {part: entry for part, entry in given.items() if entry is not None}
         entries = {f"kernels.{part}": count for part, count in counts.items()} | durations | others
+        entries |= {f"memory.{part}": entry for part, entry in self.memory.entries().items()}
         return SoftwareProfile(
             name=name,
             title=self.title,
             sources={key: self.sources[entry.source] for key, entry in sorted(entries.items())},
             kernels=self.kernels.plain(),
+            memory=self.memory.plain(),
             **{key: entry.value for key, entry in (durations | others).items()},
         )

@@ -231,6 +231,7 @@ FACES: Mapping[str, Fill] = MappingProxyType({
     "idle": IDLE,
     "weights": WEIGHTS, "kv_cache": ATTENTION, "activations": WORK, "masks": GATE,
     "all_to_all_buffers": EXCHANGE, "expert_slots": EXPERTS, "copies_in_flight": COPIES,
+    "position_tables": CPU, "allocator_blocks": HOST, "communication_buffers": GPUS,
 })  # fmt: skip
 """The face of each category of time and of memory, in every figure; what a category of memory is
 for has the face of its time.

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.engine.outcome import Span
-from moesim.results.result import MEMORY_CATEGORIES
+from moesim.results.result import memory_categories
 
 ENGINES: Mapping[str, str] = {
     "compute": "GPU time",
@@ -144,7 +144,7 @@ def _memory(spans: Sequence[Span], memory: pd.DataFrame) -> Iterator[Event]:
     shown = memory[(memory["time_ns"] >= begin) & (memory["time_ns"] < end)]
     pid = _process(max(span.gpu for span in spans) + 1)
     yield from _named({"pid": pid}, "process", "memory of the fullest GPU", pid)
-    for name in (name for name in MEMORY_CATEGORIES if shown[name].any()):
+    for name in (name for name in memory_categories(shown) if shown[name].any()):
         for time, amount in zip(shown["time_ns"].tolist(), shown[name].tolist(), strict=True):
             yield _counter(pid, name.replace("_", " "), time, {"bytes": amount})
 

@@ -6,12 +6,15 @@ from functools import lru_cache
 from typing import Any
 
 from moesim.hardware import HardwareProfile, SoftwareProfile, load_hardware, load_software
+from moesim.hardware.software_memory import SoftwareMemory
 from moesim.reproduce.parameters import Assumptions, number
 
 CARD, NODE, SOFTWARE = "v100-sxm2-32gb", "dgx-1-v100", "fairseq"
 FP16_TFLOPS, MEMORY_GBPS = 125.0, 900.0
 LINK_GBPS, PRODUCT_GBPS = 150.0, 750.0
 PAIR_GBPS = 12e9
+NCCL_CHANNELS = 12
+"""Of the profile's buffers for collectives."""
 READ_COPY_NS, NETWORK_KERNELS = 7000.0, 5
 """The copy of a read of counts, which has a price of its own; a dense network's kernels."""
 ASSUMED = "assumed"
@@ -94,8 +97,18 @@ def software_of(values: Assumptions) -> SoftwareProfile:
             "host_per_copy_ns": launch,
             "synchronisation_ns": read,
             "calls_empty": values["empty_experts"] == "called",
+            "memory": _memory(software, values),
         }
     )
+
+
+def _memory(software: SoftwareProfile, values: Assumptions) -> SoftwareMemory:
+    """What it holds of a GPU's memory."""
+    if values["ledger"] == "tensors":
+        return SoftwareMemory()
+    known = software.memory.collective_bytes
+    wider = known * round(number(values, "nccl_channels")) // NCCL_CHANNELS
+    return software.memory.model_copy(update={"collective_bytes": wider})
 
 
 def _set(entry: Any, value: Any) -> Any:

@@ -85,6 +85,11 @@ PARAMETERS = (
         bounds=(0, 1),
     ),
     Parameter(
+        "language_experts", 0.5, (0.75, 1), "",
+        "of all experts, those that a language's decoder uses at some step, a quarter of all at a "
+        "time; not stated", DECODER, bounds=(0.5, 1),
+    ),
+    Parameter(
         "launch_us", 25, (15, 35), "us", "a kernel called from fairseq's Python, 2.2 GHz Xeon"
     ),
     Parameter(
@@ -184,6 +189,17 @@ PARAMETERS = (
     Parameter(
         "cuda_context_gib", 0.5, (0.3, 0.6), "GiB", "driver, CUDA context and loaded kernels",
         moves=EVERYTHING, memory=True,
+    ),
+    Parameter(
+        "ledger", "software", ("tensors",), "",
+        "whether the ledger has what the software holds (positions of choices, scores, tables, "
+        "blocks of PyTorch's allocator, NCCL's buffers), or weights, caches and rows alone",
+        moves=EVERYTHING, memory=True,
+    ),
+    Parameter(
+        "nccl_channels", 12, (6, 24), "channels",
+        "of collectives, each with buffers of a ring and a tree; NCCL's logs on a DGX-1 have 12, "
+        "from memory", moves=EVERYTHING, memory=True, bounds=(1, 32),
     ),
 )  # fmt: skip
 BY_NAME: Mapping[str, Parameter] = MappingProxyType({one.name: one for one in PARAMETERS})

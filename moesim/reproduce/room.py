@@ -8,10 +8,16 @@ import numpy as np
 
 from moesim.engine.case import Case
 from moesim.experiment.building.build import limit_of
-from moesim.experiment.building.footprints import footprint_of, pins, residences_of, widths_of
+from moesim.experiment.building.footprints import (
+    footprint_of,
+    live_of,
+    pins,
+    residences_of,
+    scores_of,
+)
 from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint
-from moesim.memory.live import live_parts
+from moesim.memory.live import Tokens
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.machines import hardware_of
 from moesim.reproduce.parameters import Assumptions
@@ -35,19 +41,20 @@ def _grown(case: Case, times: float) -> Footprint:
     """Bytes of the passes of ``case`` with so many times the tokens on every GPU."""
     sums = AttentionSums.of(case.schedule, case.trace, case.gpus, None)
     sources = SourceSums.of(case.schedule, case.trace, case.gpus)
-    tokens, cached, held = (
+    tokens, cached, held, scores = (
         np.ceil(one * times).astype(np.int64)
-        for one in (sums.tokens, sums.cached_tokens, sources.cached_tokens)
+        for one in (sums.tokens, sums.cached_tokens, sources.cached_tokens, scores_of(case))
     )
     kv = cached * sum(layer.attention.kv_bytes_per_token for layer in case.model.layers)
     layers = case.layers_of(int(case.schedule.phase[0]))
     encodes = layers[0].stack == "encoder"
-    logits = np.zeros_like(tokens) if encodes else tokens
+    counted = Tokens(tokens, np.zeros_like(tokens) if encodes else tokens, scores)
+    residences = residences_of(case)
     return Footprint.of(
         case.shares,
-        residences_of(case),
+        residences,
         kv_bytes=kv + held * case.model.source_bytes_per_token,
-        live=live_parts(widths_of(case), rows_alike(case, tokens), tokens, logits),
+        live=live_of(case, rows_alike(case, tokens), counted, residences),
         pinned=pins(case),
     )
 

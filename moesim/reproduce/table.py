@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from moesim.reproduce.parameters import Value
-from moesim.reproduce.published import ABOVE, BELOW, PUBLISHED, Published, ids
+from moesim.reproduce.published import ABOVE, BELOW, BLIND, PUBLISHED, Published, ids
 from moesim.reproduce.study import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("id", "setting", "simulated", "low", "high", "published", "source", "note")
+COLUMNS = ("id", "setting", "simulated", "low", "high", "blind", "published", "source", "note")
 SENSITIVITY = ("id", "parameter", "value", "simulated")
 ROUNDING = 0.005
 """Published numbers have three digits: what is nearer than this share agrees."""
@@ -66,7 +66,8 @@ def _row(answer: Answer, values: Mapping[Change | None, float], missing: str) ->
             notes.append(f"outside the range: {missing}" if missing else "outside the range")
     note = "; ".join(part for part in notes if part)
     published, source = (None, COMPUTED) if known is None else (known.value, known.source)
-    return answer.id, answer.setting, answer.value, low, high, published, source, note
+    blind = BLIND.get(answer.id)
+    return answer.id, answer.setting, answer.value, low, high, blind, published, source, note
 
 
 def _comparable(known: Published, values: Mapping[Change | None, float]) -> tuple[float, float]:

@@ -21,11 +21,9 @@ from moesim.trace.synthesis.position import PositionEffect
 from moesim.trace.synthesis.rows import fixed
 from moesim.workload.requests import Requests
 
-ON_SHARE = 0.5
-"""Of a language's experts in a layer, how many a place in the sentence uses."""
-LANGUAGE_SHARE = 0.5
-"""Of all experts, those of a language: with ``ON_SHARE`` a quarter at a time, as about 75 % are
-inactive (arXiv 2303.06182)."""
+ACTIVE_SHARE = 0.25
+"""Of a layer's experts, how many a place in the sentence uses: about 75 % are inactive
+(arXiv 2303.06182)."""
 OFF = -8.0
 """Logarithm of the weight of an expert where its place in the sentence does not use it."""
 PLACE_SEED = 77
@@ -61,24 +59,27 @@ def _lasting(part: Part, values: Assumptions) -> Part:
     step: ``persistence`` of those in use stay in use.
     """
     tokens = round(number(values, "mt_tokens"))
-    on = used_by_place(tokens, part.layers, number(values, "persistence"))
+    of_language = number(values, "language_experts")
+    shares = (ACTIVE_SHARE / of_language, number(values, "persistence"))
+    on = used_by_place(tokens, part.layers, *shares)
     rows = tuple(tuple(fixed(OFF * ~layer, 1) for layer in place) for place in on)
     effect = PositionEffect(from_tokens=tuple(range(tokens)), log_factors=rows)
     domain = part.domain_effect
     assert isinstance(domain, SubsetEffect), "a language has experts of its own"
-    domain = domain.model_copy(update={"share": LANGUAGE_SHARE})
+    domain = domain.model_copy(update={"share": of_language})
     return part.model_copy(update={"position_effect": effect, "domain_effect": domain})
 
 
 def used_by_place(
-    tokens: int, layers: int, persistence: float, experts: int = 128
+    tokens: int, layers: int, share: float, persistence: float, experts: int = 128
 ) -> NDArray[np.bool_]:
-    """bool[tokens, layers, experts]: whether a place in the sentence uses an expert. A chain of two
-    states: one in use stays with probability ``persistence``, ``ON_SHARE`` of them are in use.
+    """bool[tokens, layers, experts]: whether a place in the sentence uses an expert of its
+    language. A chain of two states: one in use stays with probability ``persistence``, ``share`` of
+    them are in use.
     """
     random = np.random.default_rng(PLACE_SEED)
-    returns = ON_SHARE * (1 - persistence) / (1 - ON_SHARE)
-    used = [random.random((layers, experts)) < ON_SHARE]
+    returns = share * (1 - persistence) / (1 - share)
+    used = [random.random((layers, experts)) < share]
     for _ in range(tokens - 1):
         stays = np.where(used[-1], persistence, returns)
         used.append(random.random((layers, experts)) < stays)
@@ -92,6 +93,7 @@ def pool_path(folder: Path, task: Task, domain: int, values: Assumptions, senten
         words.append(f"{number(values, 'mt_tokens'):g}-tokens")
     if task.phase == "decode":
         words.append(f"persistence-{number(values, 'persistence'):g}")
+        words.append(f"language-{number(values, 'language_experts'):g}")
     return folder / f"{'_'.join(words)}.parquet"
 
 

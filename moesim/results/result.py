@@ -31,6 +31,8 @@ MEMORY_CATEGORIES = (
     "weights", "kv_cache", "activations", "masks", "all_to_all_buffers", "expert_slots",
     "copies_in_flight",
 )  # fmt: skip
+HELD_CATEGORIES = ("position_tables", "allocator_blocks", "communication_buffers")
+"""Further ones, of software whose profile names what it holds of them."""
 MEMORY = ("time_ns", *MEMORY_CATEGORIES, "host_bytes", "capacity_bytes")
 BLOCKS = (
     "first_step", "steps", "duration_ns", "tokens", "decode_tokens", "activations", "hits",
@@ -66,6 +68,11 @@ TIME_SHARES = (
     "waiting_for_gpus", "waiting_for_cpu", "idle",
 )  # fmt: skip
 """The keys of the summary's ``time_share``, in the order in which they are shown."""
+
+
+def memory_categories(table: pd.DataFrame) -> list[str]:
+    """The categories that the columns of the ``memory`` table are."""
+    return [name for name in (*MEMORY_CATEGORIES, *HELD_CATEGORIES) if name in table.columns]
 
 
 def empty_table(name: str) -> pd.DataFrame:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.experiment.building.held import held_parts
 from moesim.experiment.building.layer_rows import rows_of_run
 from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint import Footprint, Pool, Residence, stored_bytes
-from moesim.memory.live import LayerRows, Widths, live_parts
+from moesim.memory.live import LayerRows, Tokens, Widths, live_parts
 from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
 from moesim.trace.routing import Phase
-from moesim.workload.schedule import AttentionSums, over_groups
+from moesim.workload.schedule import AttentionSums, last_of_requests, over_groups
 from moesim.workload.sources import SourceSums
 
 
@@ -25,7 +28,8 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
     logits = logits_of(case.software, present, case.schedule.phase)
     if case.software.logits == "last" and (given := case.schedule.logits(case.gpus)) is not None:
         logits = over_groups(given, case.group)
-    live = live_of(case, rows_of_run(case, tokens), present, logits)
+    counted = Tokens(present, logits, scores_of(case))
+    live = live_of(case, rows_of_run(case, tokens), counted, residences)
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
@@ -74,23 +78,49 @@ def sums_of(case: Case) -> dict[int | None, AttentionSums]:
     return {window: AttentionSums.of(schedule, trace, case.gpus, window) for window in windows}
 
 
-def live_of(case: Case, rows: LayerRows, tokens: Ints, logits: Ints) -> dict[str, Ints]:
-    """What is live int64[passes, shares] of ``tokens`` int64[passes, gpus].
+def live_of(
+    case: Case, rows: LayerRows, tokens: Tokens, residences: tuple[Residence, ...]
+) -> dict[str, Ints]:
+    """What is live int64[passes, shares] of ``tokens``, and what the software always holds.
 
-    The last stage alone has the ``logits``; each has the rows of the model's fullest MoE layer.
+    The last stage alone has the logits; each has the rows of the model's fullest MoE layer.
     """
     widths = widths_of(case)
-    ends = [live_parts(widths, rows, tokens, logits)]
+    ends = [live_parts(widths, rows, tokens)]
     if len(case.stages) > 1:
-        before = live_parts(widths, rows, tokens, np.zeros_like(logits))
+        before = live_parts(widths, rows, replace(tokens, logits=np.zeros_like(tokens.logits)))
         ends = [before] * (len(case.stages) - 1) + ends
-    return {name: np.concatenate([one[name] for one in ends], axis=1) for name in ends[0]}
+    live = {name: np.concatenate([one[name] for one in ends], axis=1) for name in ends[0]}
+    held = held_parts(case.software.memory, case.shares, residences, case.gpus)
+    return live | {name: np.tile(sizes, (len(tokens.present), 1)) for name, sizes in held.items()}
+
+
+def scores_of(case: Case) -> Ints:
+    """Pairs int64[passes, gpus] of a token and a key of kernels that are not fused, 0 where there
+    are none: every token of a request with all keys that the last of them sees, masked or not.
+    """
+    schedule, gpus = case.schedule, case.gpus
+    if not case.software.memory.score_bytes:
+        return np.zeros((schedule.passes, gpus), np.int64)
+    token_pass = schedule.pass_of_token()
+    last = last_of_requests(token_pass, schedule.request)
+    tokens = np.diff(np.flatnonzero(np.concatenate(([True], last))))
+    keys = case.trace.position[schedule.rows[last]].astype(np.int64) + 1
+    place = (token_pass * gpus + schedule.gpu)[last]
+    sums = np.bincount(place, tokens * keys, schedule.passes * gpus).astype(np.int64)
+    return over_groups(sums.reshape(schedule.passes, gpus), case.group)
 
 
 def widths_of(case: Case) -> Widths:
-    """Bytes of rows and logits under the case's kernels and software."""
-    fused = case.kernels in ("grouped", "block_sparse")
-    return Widths.of(case.model, case.software.logit_bytes, fused=fused)
+    """Bytes of rows, logits, scores and positions under the case's kernels and software."""
+    fused, memory = case.kernels in ("grouped", "block_sparse"), case.software.memory
+    heads = max(layer.attention.heads for layer in case.model.layers)
+    return replace(
+        Widths.of(case.model, case.software.logit_bytes, fused=fused),
+        score=heads * memory.score_bytes,
+        position=memory.position_bytes,
+        place=memory.place_bytes,
+    )
 
 
 def logits_of(software: SoftwareProfile, tokens: Ints, phase: NDArray[np.uint8]) -> Ints:

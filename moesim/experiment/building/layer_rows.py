@@ -44,7 +44,8 @@ def _by_tokens(case: Case, tokens: Ints) -> LayerRows:
     if case.gating.uneven:
         rows = np.repeat(case.of_senders(tokens), case.sharing, axis=1) * top_k
         moved = _gathered(case, tokens)
-        return LayerRows(moved, rows, rows, np.zeros_like(rows), padded=False)
+        nothing = np.zeros_like(rows)
+        return LayerRows(moved, rows, rows, nothing, nothing, nothing, padded=False)
     nothing = np.zeros((len(tokens), 1, case.senders, case.placement.physical), np.int64)
     return _held(case, tokens, case.gating.route(nothing, case.of_senders(tokens), top_k))
 
@@ -78,8 +79,12 @@ def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
     together = case.kernels != "serial"
     inside = [rows.sum(axis=2) if together else rows.max(axis=2) for rows in of_gpu]
     fullest = case.of_senders(tokens).max(axis=1)
-    room = routed.capacity.max(axis=1) * case.placement.physical * fullest
-    masks = room if case.gating.masks else 0 * room
+    choices, capacity = fullest * case.trace.top_k, routed.capacity.max(axis=1)
+    of_gate = {
+        "masks": fullest * case.placement.physical * capacity * case.gating.masks,
+        "positions": choices * case.placement.physical * (not case.gating.uneven),
+        "places": choices * capacity * case.gating.masks,
+    }
     rows = received.max(axis=1)
     apart = case.senders > 1
     moved = routed.sent.sum(axis=3).max(axis=1) + rows if apart else _gathered(case, tokens)
@@ -87,7 +92,7 @@ def _held(case: Case, tokens: Ints, routed: Routed) -> LayerRows:
         moved,
         rows,
         np.stack(inside, axis=2).max(axis=1),
-        np.repeat(masks[:, None], case.gpus, axis=1),
+        **{name: np.repeat(one[:, None], case.gpus, axis=1) for name, one in of_gate.items()},
         padded=not (case.gating.uneven or apart),
     )
 

@@ -16,6 +16,7 @@ from moesim.config.registry import kind_of
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing
 from moesim.experiment.building.footprints import footprint_of, staging_of
+from moesim.experiment.building.held import block_bytes
 from moesim.experiment.schema.experiment import Experts
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
@@ -38,7 +39,8 @@ def slots_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:
     nothing = on_cpu | np.array([layer.zero_copy for layer in case.model.moe_layers])
     sizes = [_sizes(share, nothing | copied) for share in shares]
     if room.capacity.kind == "auto":
-        slots = _beside_all_else(case, sizes, local, limit_bytes)
+        in_blocks = [_in_blocks(case, share, nothing | copied) for share in shares]
+        slots = _beside_all_else(case, in_blocks, local, limit_bytes)
     else:
         buffers = case.policy.shared_buffers() is not None
         every = zip(sizes, local, strict=True)
@@ -69,6 +71,12 @@ def pool_bytes_of(case: Case, capacity: ExpertCapacity) -> Ints | None:
 def _sizes(share: Share, apart: NDArray[np.bool_]) -> list[int]:
     """Bytes of an expert by MoE layer of ``share`` that has slots to be shared out."""
     every = zip(expert_bytes(share.model), apart[share.moe], strict=True)
+    return [size for size, is_apart in every if not is_apart]
+
+
+def _in_blocks(case: Case, share: Share, apart: NDArray[np.bool_]) -> list[int]:
+    """The same in blocks of the software's allocator."""
+    every = zip(block_bytes(case.software.memory, share.model), apart[share.moe], strict=True)
     return [size for size, is_apart in every if not is_apart]
 
 

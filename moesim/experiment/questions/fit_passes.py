@@ -11,6 +11,7 @@ from moesim.experiment.building.build import Built
 from moesim.experiment.building.footprints import live_of, logits_of, pins
 from moesim.experiment.building.layer_rows import rows_alike
 from moesim.memory.footprint import Footprint, Residence
+from moesim.memory.live import Tokens
 from moesim.memory.shares import Share
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
@@ -90,7 +91,10 @@ def _footprint(
     held = _of_group(case, requests)[:, [share.gpu for share in case.shares]]
     logits = logits_of(case.software, _of_group(case, tokens), np.array([phase]))
     of_host = sum(layer_cache_bytes(one, context) for one in case.model.layers if one.on_host)
-    live = live_of(case, rows_alike(case, tokens), _of_group(case, tokens), logits)
+    keys = context or -(-int(tokens.sum()) // max(int(requests.sum()), 1))
+    together = _of_group(case, tokens)
+    counted = Tokens(together, logits, together * keys)
+    live = live_of(case, rows_alike(case, tokens), counted, residences)
     return Footprint.of(
         case.shares,
         residences,

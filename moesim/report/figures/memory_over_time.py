@@ -35,14 +35,14 @@ class MemoryOverTime(Figure):
         that the driver takes, missing where the hardware is not known any more.
         """
         from moesim.results import read_result
-        from moesim.results.result import MEMORY_CATEGORIES
+        from moesim.results.result import memory_categories
 
         name, run = self._run(folder)
         result = read_result(run)
         memory = result.memory
         if memory.empty:
             raise self.unsuitable(folder, "its table of memory is empty")
-        used = [c for c in MEMORY_CATEGORIES if memory[c].max() > 0]
+        used = [c for c in memory_categories(memory) if memory[c].max() > 0]
         table = thin(memory[["time_ns", *used, "capacity_bytes"]], used)
         taken = driver_bytes(result.configuration.get("hardware"), memory["capacity_bytes"].max())
         named = table.rename(columns={c: f"{c}_bytes" for c in used})

@@ -22,8 +22,9 @@ HEAD = """# Towards MoE Deployment (arXiv 2303.06182), rebuilt by mechanism
 
 Nothing is fitted to a result of the study. `simulated` is at the default of every assumption; `low`
 and `high` are the least and the most over changes of one assumption at a time, each to the ends of
-its range. `published` is empty where it is not known to this project. Seconds, bytes and ratios
-come from kernels, links and counts; `docs/reference-study.md` explains each row.
+its range. `published` is empty where it is not known to this project; where it was read later,
+`blind` is what was simulated before. Seconds, bytes and ratios come from kernels, links and counts;
+`docs/reference-study.md` explains each row.
 """
 
 
@@ -38,10 +39,10 @@ def report(
 
 
 def _results(table: pd.DataFrame) -> Iterator[str]:
-    yield "| id | simulated | low | high | published | setting | note |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| id | simulated | low | high | blind | published | setting | note |"
+    yield "|---|---|---|---|---|---|---|---|"
     for row in table.to_dict("records"):
-        numbers = [_number(row[key]) for key in ("simulated", "low", "high", "published")]
+        numbers = [_number(row[key]) for key in ("simulated", "low", "high", "blind", "published")]
         cells = [f"`{row['id']}`", *numbers, row["setting"], row["note"]]
         yield f"| {' | '.join(cells)} |"
 

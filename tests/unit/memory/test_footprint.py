@@ -12,7 +12,7 @@ from moesim.config.capacity import parse_capacity
 from moesim.experiment.building.build import build
 from moesim.experiment.questions.fit import largest_fit
 from moesim.memory.footprint import Footprint, Residence, expert_bytes, slots_of
-from moesim.memory.live import LayerRows, Widths, live_parts
+from moesim.memory.live import COUNTS, LayerRows, Tokens, Widths, live_parts
 from moesim.memory.shares import whole
 from moesim.model import load_model
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
@@ -44,10 +44,20 @@ def routed(tokens, capacity=None):
     """Two choices a token, or ``capacity`` rows a sender and expert with masks; even over GPUs."""
     if capacity is None:
         rows = 2 * tokens
-        return LayerRows(moved(rows), rows, rows, 0 * rows, padded=False)
+        return LayerRows(moved(rows), rows, rows, 0 * rows, 0 * rows, 0 * rows, padded=False)
     rows = np.full_like(tokens, 8 * capacity)
     masks = np.full_like(tokens, tokens.max() * 8 * capacity)
-    return LayerRows(moved(rows), rows, rows, masks, padded=tokens.shape[1] == 1)
+    places = np.full_like(tokens, tokens.max() * capacity * 2)
+    alone = tokens.shape[1] == 1
+    return LayerRows(moved(rows), rows, rows, masks, 16 * tokens, places, padded=alone)
+
+
+def rows_of(tokens, *counts, padded):
+    """So many times the tokens by count; 0 of what is not given."""
+    every = (*counts, *[0] * (len(COUNTS) - len(counts)))
+    return LayerRows(
+        **{name: tokens * count for name, count in zip(COUNTS, every, strict=True)}, padded=padded
+    )
 
 
 def moved(rows):
@@ -58,7 +68,7 @@ def moved(rows):
 def footprint(*residences, tokens, capacity=None, pinned=True):
     tokens = column(*tokens)
     widths = Widths.of(toy(), 4, fused=True)
-    live = live_parts(widths, routed(tokens, capacity), tokens, tokens)
+    live = live_parts(widths, routed(tokens, capacity), Tokens(tokens, tokens, 0 * tokens))
     shares = whole(toy(), len(residences))
     return Footprint.of(shares, residences, kv_bytes=tokens * 1000, live=live, pinned=pinned)
 
@@ -167,7 +177,7 @@ def test_only_one_moment_is_live():
     """Logits of 600 bytes a token outweigh 8 bytes of an expert's rows, which then are gone."""
     widths = Widths(row=2, inner=1, logits=600)
     tokens = column(3)
-    parts = live_parts(widths, routed(tokens), tokens, tokens)
+    parts = live_parts(widths, routed(tokens), Tokens(tokens, tokens, 0 * tokens))
     assert {name: part.tolist() for name, part in parts.items()} == {
         "activations": [[3 * 4 * 2 + 3 * 600]],
         "masks": [[0]],
@@ -175,14 +185,27 @@ def test_only_one_moment_is_live():
     }
 
 
+def test_positions_live_while_masks_are_built():
+    """26 bytes a position, 8 a place: beside 15 bytes an element of masks, and only then."""
+    tokens = column(20, 20)
+    rows = routed(tokens, 2)
+    widths = Widths(20, 80, 0, position=26, place=8)
+    parts = live_parts(widths, rows, Tokens(tokens, tokens, 0 * tokens))
+    assert rows.masks.tolist() == [[20 * 8 * 2] * 2]
+    masks = 20 * 8 * 2 * 15 + 20 * 8 * 2 * 26 + 20 * 2 * 2 * 8
+    assert parts["masks"].tolist() == [[masks] * 2]
+    few, wide = column(5, 5), Widths(20, 8000, 0, position=26, place=8)
+    few = live_parts(wide, routed(few, 2), Tokens(few, few, 0 * few))
+    assert few["masks"].tolist() == [[5 * 8 * 2 * 5] * 2]
+
+
 def test_padded_rows_of_one_gpu_are_held_before_they_are_computed():
     tokens = column(1)
     padded, gathered = (
         live_parts(
             Widths(20, 80, 0),
-            LayerRows(0 * tokens, tokens * 16, tokens * 16, 0 * tokens, padded),
-            tokens,
-            tokens,
+            rows_of(tokens, 0, 16, 16, padded=padded),
+            Tokens(tokens, tokens, 0 * tokens),
         )
         for padded in (True, False)
     )
@@ -195,9 +218,10 @@ def test_a_kernel_that_is_not_fused_holds_what_its_activation_makes():
 
 
 def test_rows_grow_with_tokens_and_masks_with_their_square():
-    rows = LayerRows(column(10), column(7), column(3), column(40), padded=True).times(3, 2)
+    rows = rows_of(column(1), 10, 7, 3, 40, 6, 8, padded=True).times(3, 2)
     assert [int(part[0, 0]) for part in (rows.moved, rows.received, rows.inside)] == [15, 11, 5]
     assert rows.masks.tolist() == [[90]]
+    assert (rows.positions.tolist(), rows.places.tolist()) == ([[9]], [[18]])
 
 
 def test_a_copy_in_flight_fills_a_slot():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from moesim.config.errors import InputError
-from moesim.hardware import CostModel
+from moesim.hardware import CostModel, load_software
+from moesim.hardware.software_memory import SoftwareMemory
 from moesim.model import load_model
 from moesim.reproduce.balance import pool_of
 from moesim.reproduce.dense import dense_counterpart
@@ -61,10 +62,15 @@ def test_dense_counterparts_are_the_studys(name, millions):
 
 @pytest.mark.parametrize("persistence", [0.5, 0.7, 0.9])
 def test_places_of_a_sentence_keep_their_experts(persistence):
-    used = used_by_place(200, 6, persistence)
+    used = used_by_place(200, 6, 0.5, persistence)
     stays = (used[:-1] & used[1:]).sum() / used[:-1].sum()
     assert stays == pytest.approx(persistence, abs=0.02)
     assert used.mean() == pytest.approx(0.5, abs=0.03)
+    rarely = used_by_place(200, 6, 0.25, persistence)
+    assert rarely.mean() == pytest.approx(0.25, abs=0.03)
+    assert (rarely[:-1] & rarely[1:]).sum() / rarely[:-1].sum() == pytest.approx(
+        persistence, abs=0.03
+    )
 
 
 def test_a_pool_that_is_written_again_is_read_again(tmp_path):
@@ -184,4 +190,9 @@ def test_the_machine_is_what_is_assumed():
     values = assumptions(["kernel_start_us=2", "empty_experts=skipped"])
     assert hardware_of(values).datasheet.kernel_start.value == 2_000
     assert software.calls_empty
+    assert software.memory == load_software("fairseq").memory
+    half = software_of(assumptions(["nccl_channels=6"])).memory
+    assert 2 * half.collective_bytes == software.memory.collective_bytes
+    assert half.peer_bytes == software.memory.peer_bytes
+    assert software_of(assumptions(["ledger=tensors"])).memory == SoftwareMemory()
     assert not software_of(values).calls_empty
