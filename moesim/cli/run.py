@@ -49,7 +49,12 @@ def run(
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
     from moesim.experiment.loading.names import read_once
     from moesim.experiment.loading.resolve import load_experiment
-    from moesim.experiment.loading.warnings import empty_slots, idle_prefetch, of_traces
+    from moesim.experiment.loading.warnings import (
+        borrowed_routing,
+        empty_slots,
+        idle_prefetch,
+        of_traces,
+    )
     from moesim.experiment.questions.fit import fewest_on_cpu
     from moesim.experiment.questions.formats import smaller_format
     from moesim.experiment.running.cache import cache_folder
@@ -71,7 +76,7 @@ def run(
             warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
-    warn([*idle_prefetch(*of_run), *empty_slots(*of_run)])
+    warn([*idle_prefetch(*of_run), *empty_slots(*of_run), *borrowed_routing(*of_run)])
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     if lacks_memory(result.summary):
         one = resolved.experiment

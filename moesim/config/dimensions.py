@@ -40,6 +40,11 @@ COMPUTE_RATE = Dimension("a compute rate", "989 TFLOP/s", _COMPUTE | _OPERATIONS
 DURATION = Dimension("a duration", "5 us", _TIMES, {})
 PERCENT = Dimension("a share", "25 %", {"%": Fraction(1, 100)}, {})
 
+_PER_TIME = {"s": Fraction(1), "min": Fraction(1, 60), "h": Fraction(1, 3600)}
+REQUEST_RATE = Dimension(
+    "a rate of requests", "4 requests/s", {f"requests/{t}": n for t, n in _PER_TIME.items()}, {}
+)
+
 _THOUSAND, _KILO = Fraction(1, 1000), Fraction(1000)
 _WATTS = {"W": Fraction(1), "mW": _THOUSAND, "kW": _KILO}
 _PER_GB = {f"{unit}/GB": size / 10**9 for unit, size in _WATTS.items()}

@@ -6,10 +6,9 @@ from pathlib import PurePath
 
 PLANNED: dict[tuple[str, ...], str] = {
     (
-        "arrivals", "arrival", "arrival_rate", "request_rate", "requests_per_second", "qps", "rps",
-        "poisson",
-    ): "arrivals of requests are not there yet: all wait from the start; sweep"
-    " workload.batching.batch_size with kind: refill, which keeps so many in flight",
+        "arrival", "arrival_rate", "requests_per_second", "qps", "rps",
+    ): "when requests come is said with workload.arrivals, as in {kind: closed_loop,"
+    " max_concurrency: 8}, under batching: {kind: continuous} (docs/serving.md)",
     ("ttft", "tpot", "itl", "slo", "goodput", "latency", "load"):
     "TTFT and TPOT at a load are not there yet; a result has those of batches that stay full"
     " (mean_ttft_ms, p99_tpot_ms): sweep workload.batching.batch_size",

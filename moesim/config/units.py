@@ -30,6 +30,7 @@ from moesim.config.dimensions import (
     POWER_OF_MEMORY,
     PRICE,
     RENT,
+    REQUEST_RATE,
     TARIFF,
     format_bandwidth,
     format_bytes,
@@ -170,6 +171,7 @@ Grams = Annotated[float, Amount(MASS)]
 Hours = Annotated[float, Amount(LIFE)]
 Dollars = Annotated[float, Amount(PRICE)]
 DollarsPerHour = Annotated[float, Amount(RENT)]
+RequestsPerSecond = Annotated[float, Amount(REQUEST_RATE)]
 DollarsPerKwh = Annotated[float, Amount(TARIFF)]
 
 Capacity = Annotated[
@@ -204,6 +206,7 @@ __all__ = [
     "NetworkRate",
     "Percent",
     "Percents",
+    "RequestsPerSecond",
     "Watts",
     "WattsPerByte",
 ]

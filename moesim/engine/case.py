@@ -31,6 +31,7 @@ from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
+from moesim.workload.serving.run import Serving
 from moesim.workload.timetable import Scheduler, Timetable
 
 LOAD, NO_PREFETCH = Load(), NoPrefetch()
@@ -79,7 +80,8 @@ class Case:
     where there is one. ``drafter``: what makes the drafts that decode steps verify, None where that
     is free. ``captured``: what is captured of passes that differ, None: all run as ``execution``
     says, else those that wait for copies or for the host. ``pool_bytes`` int64[gpus]: what a pool
-    by bytes holds, None where slots say it.
+    by bytes holds, None where slots say it. ``serving``: the requests that are served, None where
+    the passes are those of batches.
     """
 
     trace: RoutingTrace
@@ -116,6 +118,7 @@ class Case:
     drafter: Drafter | None = None
     captured: Captured | None = None
     pool_bytes: Ints | None = None
+    serving: Serving | None = None
 
     def executions(self, first: int, last: int) -> list[Execution]:
         """How passes first:last are launched."""

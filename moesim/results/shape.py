@@ -77,6 +77,7 @@ class Summary(Shape):
     time_share: Numbers | None = None
     price_share: Numbers | None = None
     memory_bytes: Numbers | None = None
+    routing_share: Numbers | None = None
     energy_j: Numbers | None = None
     gpu_energy_j: Numbers | None = None
     carbon_g: Numbers | None = None

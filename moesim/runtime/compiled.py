@@ -32,8 +32,9 @@ __all__ = ["inlined", "njit", "record", "specialised", "types"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[1]
-COMPILED = ("memory", "engine", "trace")
-"""The parts of the package that hold compiled functions, or constants of theirs."""
+COMPILED = (("memory", "engine", "trace"), ("workload",))
+"""The parts of the package that hold compiled functions, or constants of theirs; those of one group
+have nothing compiled from another."""
 
 
 def stamp_of(folders: list[Path]) -> str:
@@ -47,9 +48,10 @@ def stamp_of(folders: list[Path]) -> str:
 
 
 @cache
-def sources() -> str:
-    """The state of all sources that compiled code may come from."""
-    return stamp_of([PACKAGE / part for part in COMPILED])
+def sources(module: str = "") -> str:
+    """The state of all sources that compiled code of ``module`` may come from."""
+    own = [group for group in COMPILED if any(module.startswith(f"moesim.{one}.") for one in group)]
+    return stamp_of([PACKAGE / part for group in own or COMPILED for part in group])
 
 
 BUILT_IN = "-with-"
@@ -78,7 +80,7 @@ def _kept(function: Callable[..., Any]) -> Any:
     kept._cache_file = file(  # noqa: SLF001
         cache_path=kept.cache_path,
         filename_base=place.filename_base,
-        source_stamp=(place.locator.get_source_stamp(), sources()),
+        source_stamp=(place.locator.get_source_stamp(), sources(function.__module__)),
     )
     return kept
 

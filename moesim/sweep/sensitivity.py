@@ -230,8 +230,9 @@ def _keys(
     slots, misses = summary.get("slots_per_layer"), summary.get("misses")
     if slots and misses:
         yield "expert slots a layer", "experts.capacity", int(slots), "{} slots/layer".format
-    batch = base.workload.batching.batch_size
-    yield "requests at once", "workload.batching.batch_size", batch, str
+    batching = base.workload.batching
+    if not batching.serves:
+        yield "requests at once", "workload.batching.batch_size", batching.in_flight, str
     context = base.workload.context
     if isinstance(context, int):
         yield "tokens of context", "workload.context", context, str

@@ -49,7 +49,7 @@ def test_a_line_becomes_an_experiment_that_loads(
     one = load_experiment(path).experiment
     assert one.model == "gpt-oss-20b@mxfp4_moe"
     assert one.experts.on_cpu.layers == 14
-    assert one.workload.batching.batch_size == 2
+    assert one.workload.batching.in_flight == 2
     text = path.read_text(encoding="utf-8")
     assert "# warning: -ctk q8_0: not modelled" in text
     assert one.workload.context == 8192  # of each of two slots

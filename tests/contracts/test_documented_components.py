@@ -38,6 +38,7 @@ from moesim.model.loader import CARDS
 from moesim.placement.task import Task
 from moesim.report.catalogue import REGISTRIES
 from moesim.testing import (
+    arrivals,
     batchings,
     cache_policies,
     collectors,
@@ -47,11 +48,13 @@ from moesim.testing import (
     fitters,
     gatings,
     importers,
+    lengths,
     measurement_importers,
     misses,
     model_families,
     planners,
     prefetchers,
+    schedulers,
     transforms,
     variant_choices,
 )
@@ -60,7 +63,11 @@ from moesim.testing.traces import toy_trace
 from moesim.trace import read_trace
 from moesim.trace.routing import NO_EXPERT
 from moesim.trace.transforms.choices import Choices
+from moesim.workload.arrivals.base import Arrived
 from moesim.workload.requests import Requests
+from moesim.workload.serving.clock import opened
+from moesim.workload.serving.loop import play
+from moesim.workload.serving.state import DONE, Asked, Room
 from tests.unit.report import sweeps
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +118,7 @@ def example_of(block: str) -> Example | None:
     kind = re.search(r'^    kind(?:: [^=]+)? = "(\w+)"', block, re.MULTILINE)
     if kind is None:
         return None
-    (class_,) = re.findall(r"^class (\w+\(\w+\))", block, re.MULTILINE)
+    (class_,) = re.findall(r"^class (\w+\((?!NamedTuple)\w+\))", block, re.MULTILINE)
     name, base = class_.rstrip(")").split("(")
     base = DERIVED_BASES.get(base, base)
     kinds = [one for one in KINDS if one.base == base]
@@ -232,6 +239,23 @@ def check_batching(batching: type[Any], _folder: Path) -> None:
         batchings.keeps_within_the_batch(one, requests, trace, gpus)
 
 
+def check_arrivals(kind: type[Any], _folder: Path) -> None:
+    assert len(arrivals.come_in_order(kind(), 9).arrival_ns) == 9
+    arrivals.are_the_same_again(kind(), 9)
+
+
+def check_lengths(kind: type[Any], _folder: Path) -> None:
+    lengths.are_one_or_more(kind(), Arrived(np.arange(9)), None)
+
+
+def check_scheduler(kind: type[Any], _folder: Path) -> None:
+    tokens, zero = np.array([9, 1, 4]), np.zeros(3, np.int64)
+    asked = Asked(tokens, tokens, zero, zero, zero - 1, zero)
+    state = schedulers.keeps_the_laws(kind(chunk=4), asked, Room(blocks=9, block_size=2))
+    assert state is not None
+    assert play(kind().rule(), *opened(asked, Room(), kind()), 1).numbers[DONE] == 3
+
+
 def check_importer(importer: type[Any], folder: Path) -> None:
     path = folder / "some.json"
     path.write_text(json.dumps({"chosen": [[[0, 1], [2, 3]], [[3, 1], [0, 2]]]}))
@@ -305,6 +329,7 @@ def check_figure(figure: type[Any], folder: Path) -> None:
 
 
 CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
+    "arrivals": check_arrivals,
     "batchings": check_batching,
     "cache_policies": check_policy,
     "collectors": check_collector,
@@ -314,11 +339,13 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "fitters": check_fitter,
     "gatings": check_gating,
     "importers": check_importer,
+    "lengths": check_lengths,
     "measurement_importers": check_measurement_importer,
     "misses": check_misses,
     "model_families": check_family,
     "planners": check_planner,
     "prefetchers": check_prefetcher,
+    "schedulers": check_scheduler,
     "transforms": check_transform,
     "variant_choices": check_variant_choice,
 }

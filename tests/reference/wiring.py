@@ -49,7 +49,8 @@ def engine_case(case: Case) -> EngineCase:
         }
         tree = Tree(**chosen)
         requests = speculated(requests, trace, tree, config.seed)
-    batching = batchings.get(config.batching)(batch_size=config.batch_size)
+    kind: Any = batchings.get(config.batching)
+    batching = kind(batch_size=config.batch_size)
     gating_choices: dict[str, Any] = {}
     if config.gating in ("static", "tutel"):
         gating_choices["capacity_fraction"] = percent(config.capacity_fraction)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from moesim.experiment.building.execution import execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
+from moesim.experiment.building.serving import passes_of_run
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
-from moesim.experiment.building.speculation import drafter_of, requests_of
+from moesim.experiment.building.speculation import drafter_of
 from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.building.variants import with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
@@ -44,7 +44,6 @@ from moesim.model.slicing import (
 from moesim.model.unpacked import with_unpacked_experts
 from moesim.trace import RoutingTrace
 from moesim.workload.context import at_context
-from moesim.workload.schedule import Schedule
 from moesim.workload.timetable import first_passes
 
 
@@ -58,7 +57,8 @@ class Built:
     residences: tuple[Residence, ...]
     inputs: Inputs
     routing: dict[str, Any] = field(default_factory=dict)
-    """What the experiment's ``routing`` loses, for the summary."""
+    """What the experiment's ``routing`` loses, and what is recorded of that of requests that are
+    served, for the summary."""
     quality: QualityTable | None = None
 
     @property
@@ -159,6 +159,8 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     residences = residences_of(case)
     case = replace(case, host_cache=_host_cache(experiment, case, hardware))
     lost = transformed_of(experiment).summary() if experiment.routing else {}
+    if case.serving is not None:
+        lost = {**lost, "routing_share": case.serving.served.routing_share}
     quality = read_quality(experiment)
     return Built(case, hardware, footprint_of(case, residences), residences, inputs, lost, quality)
 
@@ -204,19 +206,18 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         trace = at_context(trace, experiment.workload.context)
     model = _model_of(experiment, trace, layout)
     model = with_unpacked_experts(model, software.unpacking_bytes)
-    batching, prefill = experiment.workload.batching, experiment.workload.prefill
     near = experiment.experts.miss.near_memory
-    requests, drafter = requests_of(experiment, trace), drafter_of(experiment, model)
+    drafter = drafter_of(experiment, model)
     model = with_drafter(model, drafter) if drafter else model
-    passes = partial(batching.passes, requests, trace, layout.gpus, prefill.chunk)
-    seats = batching.seats(requests)
+    planned = passes_of_run(experiment, trace, model, layout)
     return Case(
         trace=trace,
         model=model,
         prices=_prices(experiment, hardware, model, layout),
         software=software,
-        schedule=Schedule.of(requests, seats, trace, layout.gpus, prefill.chunk),
-        scheduler=passes if batching.reads_clock else None,
+        schedule=planned.schedule,
+        scheduler=planned.scheduler,
+        serving=planned.serving,
         gating=experiment.gating,
         placement=neighbours(model, layout.gpus // layout.slices),
         gpus=layout.gpus,
@@ -233,7 +234,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         initial=experiment.experts.initial,
         seed=experiment.seed,
         decide=experiment.decide,
-        prefill=prefill.experts,
+        prefill=experiment.workload.prefill.experts,
         prefetch=experiment.experts.prefetch,
         host_start_ns=0 if near else hardware.host.layer_start_ns,
         bandwidths=_bandwidths(hardware, software, layout, near=near),

@@ -44,6 +44,9 @@ def command_of(
     engine, and where the experiment cannot be built.
     """
     chosen = registry.get(engine or engine_of(experiment), "--engine")()
+    if experiment.workload.batching.serves:
+        what = "command lines of served requests are not written yet; write static or refill"
+        raise InputError(f"workload.batching: {what}")
     return chosen.write(Configuration(experiment, context_tokens))
 
 

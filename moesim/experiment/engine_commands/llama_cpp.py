@@ -91,7 +91,7 @@ class LlamaCpp(Engine):
             words += ["--cpu-moe", "--moe-expert-cache", str(asked.slots)]
             notes.append(f"{NOTE}--moe-expert-cache: of pull request 27861, in no release")
         workload = asked.experiment.workload
-        parallel, chunk = workload.batching.batch_size, workload.prefill.chunk
+        parallel, chunk = workload.batching.in_flight, workload.prefill.chunk
         words += ["-c", str(asked.context_tokens * parallel), "-np", str(parallel)]
         if chunk is not None:
             words += ["-b", str(max(chunk, LOGICAL_BATCH)), "-ub", str(chunk)]
@@ -197,7 +197,7 @@ def _defaults(asked: Configuration) -> Iterator[str]:
     if experiment.software not in LlamaCpp.softwares:
         what = f"its times are those of software '{experiment.software}', not of llama.cpp"
         yield f"{NOTE}software: {what}"
-    if workload.batching.batch_size > 1 and kind_of(type(workload.batching)) != "refill":
+    if workload.batching.in_flight > 1 and kind_of(type(workload.batching)) != "refill":
         yield f"{NOTE}workload.batching: a server refills its slots at once (kind: refill)"
     if workload.prefill.chunk is None and workload.phase != "decode":
         what = f"prompts run whole; llama.cpp takes {PHYSICAL_BATCH} tokens at once (-ub)"

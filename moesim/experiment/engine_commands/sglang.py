@@ -151,7 +151,7 @@ def limits(asked: Configuration) -> list[str]:
     """Context, requests in flight, tokens of a prompt's pass, and launches."""
     workload = asked.experiment.workload
     words = ["--context-length", str(asked.context_tokens)]
-    words += ["--max-running-requests", str(workload.batching.batch_size)]
+    words += ["--max-running-requests", str(workload.batching.in_flight)]
     if (chunk := workload.prefill.chunk) is not None:
         gpus = asked.experiment.parallelism.expert
         words += ["--chunked-prefill-size", str(chunk * gpus)]

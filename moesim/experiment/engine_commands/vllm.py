@@ -195,7 +195,7 @@ def _batch(asked: Configuration) -> list[str]:
     """Limits of a data-parallel rank, which has a share of the requests."""
     layout, workload = layout_of(asked), asked.experiment.workload
     ranks = layout.gpus // layout.group
-    words = ["--max-num-seqs", str(-(-workload.batching.batch_size // ranks))]
+    words = ["--max-num-seqs", str(-(-workload.batching.in_flight // ranks))]
     if (chunk := workload.prefill.chunk) is not None:
         words += ["--max-num-batched-tokens", str(chunk * layout.group)]
     return words

@@ -15,6 +15,9 @@ from moesim.model import ModelSpec
 from moesim.trace.cards import is_drawn, scaled_from
 from moesim.workload.requests import Requests
 
+LEAST_RECORDED = 0.5
+"""Share of the tokens with experts as recorded, below which a run says so."""
+
 
 def of_traces(experiments: Collection[Experiment]) -> list[str]:
     """A line for every trace that no file names, and for everything that traces do not have."""
@@ -49,8 +52,8 @@ def cut_batches(experiments: Iterable[Experiment]) -> list[str]:
     """A line for every workload whose batches are larger than all of its requests together."""
     sizes: dict[tuple[str, str, int | None], dict[int, Experiment]] = {}
     for experiment in experiments:
-        if (size := experiment.workload.batching.batch_size) > 1:
-            workload = experiment.workload
+        workload = experiment.workload
+        if (size := workload.batching.in_flight) > 1 and not workload.batching.serves:
             key = (experiment.trace, workload.phase, workload.requests)
             sizes.setdefault(key, {})[size] = experiment
     lines = (_cut(phase, by_size) for (_, phase, _), by_size in sizes.items())
@@ -87,6 +90,17 @@ def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[st
     if not experiment.experts.prefetch.fetches or not slots or slots < (local or 0):
         return []
     return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
+
+
+def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
+    """A line for a run most of whose tokens take experts that others chose, or that came before."""
+    del experiment
+    share = (summary.get("routing_share") or {}).get("recorded", 1.0)
+    if share >= LEAST_RECORDED:
+        return []
+    what = f"{share:.0%} of the tokens have experts as recorded, the others those of rows that are"
+    what += " repeated or borrowed: caches and loads see fewer different ones than they might"
+    return [f"warning: workload.routing: {what}; record a longer trace, or serve shorter requests"]
 
 
 def empty_slots(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:

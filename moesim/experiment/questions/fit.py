@@ -73,7 +73,7 @@ def largest_fit(
         "capacity_bytes": slots * max(map(sum, _sizes(built.case))) if slots else None,
         "gpus": len(built.case.shares),
         "moe_layers": len(built.case.model.moe_layers),
-        "cpu_layers": _fewest_on_cpu(built, experiment.workload.batching.batch_size, lengths),
+        "cpu_layers": _fewest_on_cpu(built, experiment.workload.batching.in_flight, lengths),
         "slots_by_context": rows,
     }
 
@@ -100,7 +100,7 @@ def fewest_on_cpu(experiment: Experiment) -> int | None:
     """
     built = build(experiment)
     lengths = Lengths.of(built.case, experiment.workload.prefill.chunk)
-    return _fewest_on_cpu(built, experiment.workload.batching.batch_size, lengths)
+    return _fewest_on_cpu(built, experiment.workload.batching.in_flight, lengths)
 
 
 def _fewest_on_cpu(built: Built, batch: int, lengths: Lengths) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from moesim.config.oneof import OneOf
 from moesim.config.params import Params
@@ -38,8 +38,13 @@ from moesim.placement import registry as planners
 from moesim.placement.base import Planner
 from moesim.trace.transforms import registry as transforms
 from moesim.trace.transforms.base import Transform
+from moesim.workload.arrivals import registry as arrival_kinds
+from moesim.workload.arrivals.base import Arrivals
 from moesim.workload.batching import registry as batchings
-from moesim.workload.batching.base import Batching
+from moesim.workload.batching.base import AnyBatching
+from moesim.workload.binding import BindingChoice, Own
+from moesim.workload.lengths import registry as length_kinds
+from moesim.workload.lengths.base import Lengths
 from moesim.workload.prefill import Prefill
 from moesim.workload.speculation import Speculation
 
@@ -58,7 +63,7 @@ def _default(registry: Registry[Any], kind: str, description: str) -> Any:
 class Workload(Params):
     """Which forward passes the trace's requests make."""
 
-    batching: Annotated[Batching, OneOf(batchings)] = _default(
+    batching: Annotated[AnyBatching, OneOf(batchings)] = _default(
         batchings, "static", "Which requests share a forward pass."
     )
     phase: Literal["decode", "prefill", "all", "encode"] = Field(
@@ -67,7 +72,21 @@ class Workload(Params):
         "steps, or the encoder's tokens.",
     )
     requests: int | None = Field(
-        default=None, ge=1, description="Only this many requests, the first of the trace."
+        default=None,
+        ge=1,
+        description="Only this many requests, the first of the trace, or of a file of arrivals; as "
+        "many as that has by default.",
+    )
+    arrivals: Annotated[Arrivals, OneOf(arrival_kinds)] = _default(
+        arrival_kinds, "at_once", "When requests come, under batching: {kind: continuous}."
+    )
+    lengths: Annotated[Lengths, OneOf(length_kinds)] = _default(
+        length_kinds, "trace", "How long prompts and answers are, under continuous batching."
+    )
+    routing: BindingChoice = Field(
+        default=Own(),
+        discriminator="kind",
+        description="Which requests of the trace give the routing of those that are served.",
     )
     context: Tokens | None = Field(
         default=None,
@@ -82,6 +101,17 @@ class Workload(Params):
         discriminator="kind",
         description="Drafts that decode steps verify (docs/speculation.md).",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _serves_whole_requests(cls, data: Any) -> Any:
+        """What serves requests runs prompts and answers, if nothing else is said."""
+        if not isinstance(data, Mapping) or "phase" in data:
+            return data
+        batching = data.get("batching")
+        kind = batching.get("kind") if isinstance(batching, Mapping) else None
+        component = batchings.components.get(kind) if isinstance(kind, str) else type(batching)
+        return {**data, "phase": "all"} if getattr(component, "serves", False) else data
 
 
 class Parallelism(Params):

@@ -95,7 +95,7 @@ def first_requests(experiment: Experiment, most: int = MOST_CHOICES) -> int:
         return requests.count
     done = np.cumsum(np.bincount(requests.request)) * trace.moe_layers * trace.top_k
     affordable = int(np.searchsorted(done, most, side="right"))
-    return min(max(affordable, workload.batching.batch_size, 1), requests.count)
+    return min(max(affordable, workload.batching.in_flight, 1), requests.count)
 
 
 def by_events(experiment: Experiment, *, offers: bool = False) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Batchings: one file each."""
 
 from moesim.config.registry import Registry
-from moesim.workload.batching.base import Batching
+from moesim.workload.batching.base import AnyBatching
 
-registry: Registry[Batching] = Registry("moesim.workload.batching", Batching, "moesim.batchings")
+registry: Registry[AnyBatching] = Registry(
+    "moesim.workload.batching", AnyBatching, "moesim.batchings"
+)

@@ -15,20 +15,23 @@ from moesim.workload.timetable import Passes
 LARGEST_BATCH = 1 << 20
 
 
-class Batching(Params):
-    """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs.
+class AnyBatching(Params):
+    """A rule that says which requests share a forward pass.
 
-    A batching that does not read the clock answers for the whole run at once, which is what
-    policies that look ahead (``min``) need. One whose batches depend on the clock says so with
-    ``reads_clock`` and writes ``passes`` too; what is planned before the run, be it memory or
-    placement, goes by its ``seats``.
+    One that does not read the clock answers for the whole run at once, which is what policies that
+    look ahead (``min``) need. One whose batches depend on the clock says so with ``reads_clock``
+    and writes ``passes`` too; what is planned before the run, be it memory or placement, goes by
+    its ``seats``. One that ``serves`` schedules tokens of requests as an engine does, and its
+    passes are made of a workload's arrivals, lengths and routing.
     """
 
     reads_clock: ClassVar[bool] = False
+    serves: ClassVar[bool] = False
 
-    batch_size: int = Field(
-        default=1, ge=1, le=LARGEST_BATCH, description="Requests in flight, over all GPUs."
-    )
+    @property
+    def in_flight(self) -> int:
+        """The most requests in flight, over all GPUs."""
+        raise NotImplementedError
 
     def seats(self, requests: Requests) -> Seats:
         """Slot, turn and admission of every request of ``requests``."""
@@ -39,3 +42,16 @@ class Batching(Params):
     ) -> Passes:
         """The forward passes of ``requests``, here all at once; ``chunk`` as in ``Schedule.of``."""
         yield Schedule.of(requests, self.seats(requests), trace, gpus, chunk)
+
+
+class Batching(AnyBatching):
+    """A rule that seats requests in batches; ``batch_size`` counts the whole group of GPUs."""
+
+    batch_size: int = Field(
+        default=1, ge=1, le=LARGEST_BATCH, description="Requests in flight, over all GPUs."
+    )
+
+    @property
+    def in_flight(self) -> int:
+        """See ``AnyBatching``."""
+        return self.batch_size

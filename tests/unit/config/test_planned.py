@@ -25,11 +25,10 @@ def messages(source, overrides=()):
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("arrivals={rate: 3}", "arrivals of requests are not there yet"),
-        ("workload.request_rate=3", "sweep workload.batching.batch_size with kind: refill"),
-        ("workload.batching.kind=poisson", "arrivals of requests are not there yet"),
+        ("arrival={rate: 3}", "is said with workload.arrivals"),
+        ("workload.batching.qps=3", "is said with workload.arrivals"),
         ("slo={ttft: 1}", "a result has those of batches that stay full"),
-        ("sweep.workload.qps=[1, 2]", "arrivals of requests are not there yet"),
+        ("sweep.workload.qps=[1, 2]", "is said with workload.arrivals"),
         ("price_per_hour=3", "is asked with cost: {gpu: 2.5 $/h}"),
         ("watts=450", "are asked with energy: {}"),
         ("software=sglang", "software vllm is the nearest"),

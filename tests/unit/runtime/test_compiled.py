@@ -115,7 +115,7 @@ def test_compiled_code_holds_only_while_all_sources_are_the_same(kept_in, monkey
     kept = {path: path.stat().st_mtime_ns for path in kept_in.rglob("*.nb?")}
     assert len(kept) == 2
     assert hits(compiled_again()) == 1
-    monkeypatch.setattr(compiled, "sources", lambda: "another constant elsewhere")
+    monkeypatch.setattr(compiled, "sources", lambda _: "another constant elsewhere")
     assert hits(compiled_again()) == 0
     assert compiled_again()(4) == 7
     assert hits(compiled_again()) == 1

@@ -29,7 +29,7 @@ def test_it_fits_as_it_is_written(
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     read = load_experiment(file).experiment
-    assert read.workload.batching.batch_size == WORKLOADS[workload].batch
+    assert read.workload.batching.in_flight == WORKLOADS[workload].batch
     assert read.workload.context == WORKLOADS[workload].context
     assert build(read.model_copy(update={"records": "summary"}), 2).out_of_memory is None
 

@@ -18,6 +18,7 @@ from moesim.experiment.loading.rules import (
     placement,
     prefetch,
     prices,
+    serving,
     slots,
     storage,
     variants,
@@ -33,6 +34,7 @@ __all__ = ["CONCEPTS", "Conflict", "conflicts", "may_miss"]
 
 CONCEPTS = (
     passes,
+    serving,
     kernels,
     gpus,
     placement,

@@ -1,0 +1,80 @@
+"""Requests that are served: what goes with continuous batching alone, and what does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moesim.config.registry import kind_of
+from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
+from moesim.experiment.schema.experiment import Experiment
+from moesim.workload.binding import Nearest, Own
+from moesim.workload.lengths.arrivals import OfArrivals
+from moesim.workload.prefill import Prefill
+
+if TYPE_CHECKING:
+    from moesim.model import ModelSpec
+
+SERVED = ("arrivals", "lengths", "routing")
+
+
+def served_by_continuous_batching(
+    experiment: Experiment, model: ModelSpec | None
+) -> Conflict | None:
+    """Arrivals, lengths and their routing are those of requests that are served."""
+    del model
+    workload = experiment.workload
+    if workload.batching.serves:
+        return None
+    said = [key for key in SERVED if key in workload.model_fields_set]
+    defaults = type(workload)()
+    said = [key for key in said if getattr(workload, key) != getattr(defaults, key)]
+    if not said:
+        return None
+    what = f"is of requests that are served, and '{kind_of(type(workload.batching))}' batching"
+    what += " takes the trace's as they are; write batching: {kind: continuous}"
+    return Conflict((f"workload.{said[0]}", "workload.batching"), what)
+
+
+def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What does not go together with requests that are served."""
+    workload = experiment.workload
+    if not workload.batching.serves:
+        return None
+    phase = workload.phase
+    wrong = {
+        "workload.phase": phase not in ("all", "decode")
+        and f"phase '{phase}' yet; write all, or decode: prompts are computed elsewhere",
+        "workload.speculative": workload.speculative is not None and "drafts yet; leave them out",
+        "workload.context": workload.context is not None
+        and "a context; lengths say how long requests are",
+        "workload.prefill.chunk": workload.prefill.chunk is not None
+        and "chunks of its own; write scheduler.max_num_batched_tokens",
+        "workload.prefill.experts": workload.prefill.experts != Prefill().experts
+        and "prompts around the caches yet; write cache",
+        "model": model is not None and model.has_encoder and "a model with an encoder yet",
+    }
+    said = f"'{kind_of(type(workload.batching))}' batching does not go together with"
+    return first_wrong(("workload.batching",), said, wrong)
+
+
+def lengths_of_requests(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Lengths are said before, or after, what they depend on."""
+    del model
+    workload = experiment.workload
+    if not workload.batching.serves:
+        return None
+    keys, lengths = ("workload.lengths", "workload.routing"), workload.lengths
+    if isinstance(workload.routing, Own) and not lengths.of_trace:
+        what = f"'own' takes the trace's requests as they are, and not '{kind_of(type(lengths))}'"
+        return Conflict(keys, f"routing {what} lengths; write routing: {{kind: draw}}")
+    if isinstance(workload.routing, Nearest) and lengths.of_trace:
+        what = "routing 'nearest' goes by lengths, and these are the trace's; write draw"
+        return Conflict(keys, what)
+    if isinstance(lengths, OfArrivals) and workload.arrivals.reads is None:
+        kind = kind_of(type(workload.arrivals))
+        what = f"'arrivals' are lengths that a file says, and '{kind}' reads none"
+        return Conflict(("workload.lengths", "workload.arrivals"), f"{what}; write fixed or random")
+    return None
+
+
+RULES: tuple[Rule, ...] = (served_by_continuous_batching, served_alone, lengths_of_requests)

@@ -1,0 +1,100 @@
+"""What every scheduler of requests keeps (docs/serving.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.workload.serving.base import RequestScheduler
+from moesim.workload.serving.clock import HostTimes, steps_of
+from moesim.workload.serving.state import (
+    BEGIN,
+    CACHED,
+    CHUNKS,
+    COUNT,
+    ENDED,
+    FREE,
+    GIVEN,
+    GIVES,
+    HELD,
+    INPUT,
+    MEMORY,
+    OUTPUT,
+    PREEMPTED,
+    READY,
+    RECOMPUTED,
+    REJECTED,
+    RUN,
+    RUNNING,
+    STATUS,
+    STEPS,
+    TABLE,
+    USERS,
+    WHO,
+    Asked,
+    Ints,
+    Room,
+    State,
+)
+from moesim.workload.serving.steps import decided_with
+
+TIMES = HostTimes(3, 1, 2, 1)
+
+
+def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> State | None:
+    """Every request is served, or rejected as too long; returns the state at the end, None where
+    all are rejected.
+
+    At each decision a step has something, each request once, and not more requests run than may;
+    blocks that are held and free ones are all that there are. In the end a request's tokens in
+    steps are its prompt and its answer but for the last token and those found in blocks, and again
+    those that were lost; and it gave one token for each of its answer.
+    """
+    name = type(scheduler).__name__
+    steps = steps_of(asked, room, scheduler, TIMES, decided_with(scheduler.rule()))
+    state, ended = None, None
+    while True:
+        try:
+            state, start = next(steps) if ended is None else steps.send(ended)
+        except StopIteration:
+            break
+        who, _, count, _ = _last(state)
+        assert len(set(who.tolist())) == len(who), f"{name}: a request twice in a step"
+        assert (count > 0).all(), f"{name}: a request without a token"
+        assert (state.ranks[RUN] <= scheduler.max_num_seqs).all(), f"{name}: too many run"
+        _check_blocks(state, name)
+        ended = start + int(count.sum())
+    if state is not None:
+        _check_tokens(state, name)
+    return state
+
+
+def _last(state: State) -> Ints:
+    step = state.numbers[STEPS] - 1
+    return state.log[:, state.steps[BEGIN, step] : state.steps[BEGIN, step + 1]]
+
+
+def _check_blocks(state: State, name: str) -> None:
+    """Users of every block are those that hold it, and the free ones have none."""
+    users = np.zeros(state.blocks.shape[1], np.int64)
+    for request in np.flatnonzero(state.requests[STATUS] == RUNNING):
+        first, held = state.requests[TABLE, request], state.requests[HELD, request]
+        np.add.at(users, state.table[first : first + held], 1)
+    assert (users == state.blocks[USERS]).all(), f"{name}: blocks are held by nobody, or by many"
+    free = (users == 0).reshape(state.ranks.shape[1], -1).sum(axis=1)
+    assert (free == state.ranks[FREE]).all(), f"{name}: {state.ranks[FREE]} free blocks of {free}"
+
+
+def _check_tokens(state: State, name: str) -> None:
+    asked, entries = state.requests, state.log[:, : state.steps[BEGIN, state.numbers[STEPS]]]
+    over = asked[STATUS] == ENDED
+    assert (over | (asked[STATUS] == REJECTED)).all(), f"{name}: a request is left"
+    tokens = np.bincount(entries[WHO], entries[COUNT], asked.shape[1])
+    again = tokens - (asked[INPUT] + asked[OUTPUT] - 1 - asked[READY] - asked[CACHED])
+    assert again[over].sum() == state.numbers[RECOMPUTED], f"{name}: tokens lost, or too many"
+    assert (again[over & (asked[PREEMPTED] == 0)] == 0).all(), f"{name}: tokens twice"
+    gave = np.bincount(entries[WHO], entries[GIVES], asked.shape[1]) + (asked[READY] > 0)
+    assert (gave == np.where(over, asked[OUTPUT], gave)).all(), f"{name}: answers are too short"
+    assert (asked[GIVEN] == gave).all(), f"{name}: tokens that nobody saw"
+    parts = np.bincount(entries[WHO], minlength=asked.shape[1])
+    assert (parts == asked[CHUNKS]).all(), f"{name}: {asked[CHUNKS]} parts of {parts}"
+    assert (state.ranks[FREE] == state.ranks[MEMORY]).all(), f"{name}: blocks are held at the end"

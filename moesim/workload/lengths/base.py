@@ -1,0 +1,30 @@
+"""How long prompts and answers of requests are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from numpy.random import Generator
+
+from moesim.config.params import Params
+from moesim.workload.arrivals.base import Arrived
+from moesim.workload.schedule import Ints
+
+Pair = tuple[Ints, Ints]
+"""Input and output tokens int64[n]."""
+
+
+class Lengths(Params):
+    """A kind of lengths; an output length is exact, as with ``--ignore-eos``. ``of_trace``: they
+    are those of the trace's requests that give the routing, so these are chosen first.
+    """
+
+    of_trace: ClassVar[bool] = False
+
+    def lengths(self, arrived: Arrived, stream: Generator, bound: Pair | None) -> Pair:
+        """Of each of ``arrived``, 1 or more each; ``bound``: those of the trace's requests, where
+        these are chosen first.
+
+        Raises InputError where the arrivals do not say what is asked of them.
+        """
+        raise NotImplementedError

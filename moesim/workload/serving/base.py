@@ -1,0 +1,54 @@
+"""A scheduler of an engine that serves requests: which tokens the next step has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from moesim.config.params import Params
+from moesim.workload.serving.state import BY_LOAD, ROUND_ROBIN
+
+Rule = Callable[..., None]
+"""``rule(state, knobs, rank)`` adds the tokens of a rank to the step, by the functions of
+``blocks.py`` and ``lists.py``; plain, in words that numba compiles."""
+
+
+class RequestScheduler(Params):
+    """A rule, and the numbers that it goes by."""
+
+    by_priority: ClassVar[bool] = False
+
+    max_num_seqs: int = Field(
+        default=256, ge=1, le=1 << 16, description="Requests that run at once on a rank."
+    )
+    async_scheduling: bool = Field(
+        default=True,
+        description="A step is decided while the one before runs, so that ends are seen one step "
+        "late, and the host's time is hidden.",
+    )
+    data_parallel: Literal["least_loaded", "round_robin"] = Field(
+        default="least_loaded",
+        description="Which rank gets a request: that with the least 4 x waiting + running (vLLM's "
+        "balancer), or one after the other.",
+    )
+
+    @property
+    def orders(self) -> tuple[int, int]:
+        """Whether waiting goes by priority, and how ranks share requests."""
+        balance = BY_LOAD if self.data_parallel == "least_loaded" else ROUND_ROBIN
+        return int(self.by_priority), balance
+
+    @property
+    def look_ahead(self) -> int:
+        """Tokens beyond those of a step that a request has blocks for."""
+        return 0
+
+    def rule(self) -> Rule:
+        """What chooses the tokens of a step."""
+        raise NotImplementedError
+
+    def knobs(self, blocks: int) -> Any:
+        """The numbers of the rule, a named tuple of int; a rank has ``blocks``."""
+        raise NotImplementedError

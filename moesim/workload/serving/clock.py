@@ -1,0 +1,128 @@
+"""When steps are decided, and what a scheduler yields as the clock goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from moesim.workload.serving.base import RequestScheduler
+from moesim.workload.serving.state import (
+    BEGIN,
+    DECIDED,
+    END,
+    NEVER,
+    SEEN,
+    STEPS,
+    Asked,
+    Room,
+    State,
+    new_state,
+    with_room,
+)
+from moesim.workload.serving.steps import Decide, next_arrival
+
+Steps = Generator[tuple[State, int], int, None]
+"""Yields the state after each decision, and the instant before which the step does not start; is
+sent when it has ended on every GPU."""
+
+
+class HostTimes(NamedTuple):
+    """What the host takes before and after a step, in ns, of which ``schedule_ns`` and
+    ``output_ns`` once, the others for each request in it.
+    """
+
+    schedule_ns: int = 0
+    per_request_ns: int = 0
+    output_ns: int = 0
+    per_request_out_ns: int = 0
+
+    def before(self, requests: int) -> int:
+        """From the decision to the first launch."""
+        return self.schedule_ns + self.per_request_ns * requests
+
+    def after(self, requests: int) -> int:
+        """From the end to when it is seen."""
+        return self.output_ns + self.per_request_out_ns * requests
+
+
+NO_TIME = HostTimes()
+
+
+def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State, Any]:
+    """The state before anything has arrived, and the numbers of the scheduler's rule."""
+    state = new_state(asked, room, scheduler.max_num_seqs, scheduler.orders)
+    return state, scheduler.knobs(state.blocks.shape[1] // room.ranks)
+
+
+def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
+    """All steps, where no clock matters."""
+    from moesim.workload.serving.loop import play  # loads numba
+
+    state, knobs = opened(asked, room, scheduler)
+    return play(scheduler.rule(), state, knobs, int(scheduler.async_scheduling))
+
+
+def steps_of(
+    asked: Asked,
+    room: Room,
+    scheduler: RequestScheduler,
+    times: HostTimes = NO_TIME,
+    decide: Decide | None = None,
+) -> Steps:
+    """One step after another, each decided when the host comes to it (docs/serving.md); ``decide``:
+    as ``decided_with`` makes it, None: compiled.
+    """
+    state, knobs = opened(asked, room, scheduler)
+    if decide is None:
+        from moesim.workload.serving.loop import compiled  # loads numba
+
+        decide = compiled(scheduler.rule(), state, knobs, plays=False)
+    lag, entries = int(scheduler.async_scheduling), 0
+    while True:
+        state = _roomy(state)
+        step = int(state.numbers[STEPS])
+        now, seen = _due(state, step, lag, entries, times)
+        while not (entries := decide(state, knobs, now, seen)):
+            following = next_arrival(state)
+            unseen = _seen_at(state, seen, times) if seen < step else NEVER
+            if min(following, unseen) == NEVER:
+                return
+            now = max(now, min(following, unseen))
+            seen += unseen <= now
+        before = state.steps[END, step - 1] if step else 0
+        ended = yield state, max(int(before), now + times.before(entries))
+        state.steps[END, step] = ended
+
+
+def _due(state: State, step: int, lag: int, entries: int, times: HostTimes) -> tuple[int, int]:
+    """When the next step is decided at the earliest, and how many ends have been seen then."""
+    seen = max(int(state.numbers[SEEN]), step - lag)
+    now = _seen_at(state, seen - 1, times) if seen else 0
+    if step:
+        host = int(state.steps[DECIDED, step - 1])
+        now = max(now, host + times.before(entries) * lag)
+    return now, seen
+
+
+def _seen_at(state: State, step: int, times: HostTimes) -> int:
+    """When the host has seen the end of ``step``."""
+    entries = int(state.steps[BEGIN, step + 1] - state.steps[BEGIN, step])
+    return int(state.steps[END, step]) + times.after(entries)
+
+
+def _roomy(state: State) -> State:
+    """``state`` with room for one more step."""
+    entries, steps = state.steps[BEGIN, state.numbers[STEPS]], state.numbers[STEPS]
+    full = entries + state.running.size > state.log.shape[1] or steps + 2 > state.steps.shape[1]
+    return with_room(state) if full else state
+
+
+def with_step_times(steps: Steps, time_of: Callable[[State, int], int]) -> State:
+    """The state at the end where step ``s`` takes ``time_of(state, s)`` ns, without an engine."""
+    state, start = next(steps)
+    with suppress(StopIteration):
+        while True:
+            step = int(state.numbers[STEPS]) - 1
+            state, start = steps.send(start + time_of(state, step))
+    return state

@@ -1,0 +1,162 @@
+"""Waiting and running requests of a rank, and what a step has of them. Plain functions; ``loop.py``
+compiles them.
+"""
+
+from __future__ import annotations
+
+from moesim.workload.serving.blocks import forget_uncomputed, hold, keep_content, let_go
+from moesim.workload.serving.state import (
+    AFTER,
+    ARRIVAL,
+    BEFORE,
+    BEGIN,
+    BY_PRIORITY,
+    CHUNKS,
+    COMPUTED,
+    COUNT,
+    ENTRIES,
+    GIVES,
+    INPUT,
+    KNOWN,
+    LOOK_AHEAD,
+    NONE,
+    OUTPUT,
+    PREEMPTED,
+    PREEMPTIONS,
+    PRIORITY,
+    RANK,
+    READY,
+    RUN,
+    RUNNING,
+    START,
+    STATUS,
+    STEPS,
+    WAIT,
+    WAIT_FIRST,
+    WAIT_LAST,
+    WAITING,
+    WHO,
+    State,
+)
+
+
+def sooner(state: State, one: int, other: int) -> bool:
+    """Whether ``one`` goes before ``other`` by priority, then arrival, then number."""
+    asked = state.requests
+    if asked[PRIORITY, one] != asked[PRIORITY, other]:
+        return bool(asked[PRIORITY, one] < asked[PRIORITY, other])
+    if asked[ARRIVAL, one] != asked[ARRIVAL, other]:
+        return bool(asked[ARRIVAL, one] < asked[ARRIVAL, other])
+    return one < other
+
+
+def put_behind(state: State, request: int, before: int) -> None:
+    """``request`` waits behind ``before``, NONE: in front of all."""
+    rank = state.requests[RANK, request]
+    after = state.ranks[WAIT_FIRST, rank] if before == NONE else state.requests[AFTER, before]
+    state.requests[BEFORE, request], state.requests[AFTER, request] = before, after
+    if before == NONE:
+        state.ranks[WAIT_FIRST, rank] = request
+    else:
+        state.requests[AFTER, before] = request
+    if after == NONE:
+        state.ranks[WAIT_LAST, rank] = request
+    else:
+        state.requests[BEFORE, after] = request
+    state.ranks[WAIT, rank] += 1
+    state.requests[STATUS, request] = WAITING
+
+
+def wait_last(state: State, request: int) -> None:
+    """``request`` waits behind all, or by priority."""
+    before = state.ranks[WAIT_LAST, state.requests[RANK, request]]
+    if state.numbers[BY_PRIORITY]:
+        while before != NONE and sooner(state, request, before):
+            before = state.requests[BEFORE, before]
+    put_behind(state, request, before)
+
+
+def stop_waiting(state: State, request: int) -> None:
+    """``request`` leaves the waiting line, wherever it stands."""
+    rank = state.requests[RANK, request]
+    before, after = state.requests[BEFORE, request], state.requests[AFTER, request]
+    if before == NONE:
+        state.ranks[WAIT_FIRST, rank] = after
+    else:
+        state.requests[AFTER, before] = after
+    if after == NONE:
+        state.ranks[WAIT_LAST, rank] = before
+    else:
+        state.requests[BEFORE, after] = before
+    state.ranks[WAIT, rank] -= 1
+
+
+def run(state: State, request: int) -> None:
+    """``request``, which waits, runs, behind all that do."""
+    rank = state.requests[RANK, request]
+    stop_waiting(state, request)
+    state.running[rank, state.ranks[RUN, rank]] = request
+    state.ranks[RUN, rank] += 1
+    state.requests[STATUS, request] = RUNNING
+
+
+def stop_running(state: State, rank: int, place: int) -> None:
+    """The request at ``place`` of those that run leaves."""
+    last = state.ranks[RUN, rank] - 1
+    for k in range(place, last):
+        state.running[rank, k] = state.running[rank, k + 1]
+    state.ranks[RUN, rank] = last
+
+
+def due(state: State, request: int) -> int:
+    """Known tokens of ``request`` that are not computed; none once its last one is on its way."""
+    asked = state.requests
+    if asked[KNOWN, request] - asked[INPUT, request] >= asked[OUTPUT, request]:
+        return 0
+    return int(asked[KNOWN, request] - asked[COMPUTED, request])
+
+
+def add(state: State, request: int, count: int) -> None:
+    """The step has the next ``count`` tokens of ``request``, for which there are blocks."""
+    asked, entry = state.requests, state.numbers[ENTRIES]
+    start = asked[COMPUTED, request]
+    hold(state, request, start + count + state.numbers[LOOK_AHEAD])
+    keep_content(state, request, start, start + count)
+    state.log[WHO, entry], state.log[START, entry] = request, start
+    state.log[COUNT, entry], state.log[GIVES, entry] = count, 0
+    asked[COMPUTED, request] = start + count
+    asked[CHUNKS, request] += 1
+    state.numbers[ENTRIES] = entry + 1
+
+
+def withdraw(state: State, request: int) -> int:
+    """Tokens that the step has of ``request``, no longer: how many there were."""
+    first, last = state.steps[BEGIN, state.numbers[STEPS]], state.numbers[ENTRIES]
+    for entry in range(first, last):
+        if state.log[WHO, entry] == request:
+            start, count = state.log[START, entry], state.log[COUNT, entry]
+            forget_uncomputed(state, request, start, start + count)
+            for k in range(entry, last - 1):
+                state.log[:, k] = state.log[:, k + 1]
+            state.numbers[ENTRIES] = last - 1
+            state.requests[CHUNKS, request] -= 1
+            return int(count)
+    return 0
+
+
+def preempt(state: State, rank: int, place: int) -> int:
+    """The running request at ``place`` loses its blocks and waits in front, or by priority, to be
+    computed again. Returns the tokens that the step had of it.
+    """
+    request = state.running[rank, place]
+    withdrawn = withdraw(state, request)
+    stop_running(state, rank, place)
+    let_go(state, request)
+    state.requests[COMPUTED, request] = state.requests[READY, request]
+    state.requests[PREEMPTED, request] += 1
+    state.numbers[PREEMPTIONS] += 1
+    if state.numbers[BY_PRIORITY]:
+        wait_last(state, request)
+    else:
+        put_behind(state, request, NONE)
+    return withdrawn

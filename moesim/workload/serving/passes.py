@@ -1,0 +1,44 @@
+"""What a scheduler decided, as forward passes of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.workload.schedule import Ints, Schedule
+from moesim.workload.served import Served
+from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.state import (
+    BEGIN,
+    INPUT,
+    RANK,
+    SEAT,
+    State,
+)
+
+
+def passes_of(
+    served: ServedRequests, state: State, steps: tuple[int, int], gpus: int,
+    not_before_ns: Ints | None = None,
+) -> Schedule:  # fmt: skip
+    """Steps first:last as forward passes on ``gpus``, of which each rank has as many neighbours,
+    that take its requests in turn.
+    """
+    first, last = steps
+    bounds = state.steps[BEGIN, first : last + 1]
+    who, start, count, gives = state.log[:, bounds[0] : bounds[-1]]
+    ends = np.cumsum(count)
+    entry = np.repeat(np.arange(len(who)), count)
+    position = start[entry] + np.arange(len(entry)) - (ends - count)[entry]
+    request = who[entry]
+    each = gpus // state.ranks.shape[1]
+    gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
+    decodes = (count == 1) & (gives == 1) & (start >= state.requests[INPUT, who])
+    outputs = np.zeros(len(entry), np.bool_)
+    outputs[ends[gives == 1] - 1] = True
+    offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
+    return Schedule.serving(
+        offsets,
+        (served.rows(request, position), gpu[entry], request),
+        Served(position, decodes[entry], outputs),
+        not_before_ns,
+    )

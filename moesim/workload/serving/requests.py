@@ -1,0 +1,141 @@
+"""The requests that are served: when they come, how long they are, which rows they take."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from moesim.trace.routing import RoutingTrace
+from moesim.workload.arrivals.base import Arrivals, Arrived
+from moesim.workload.binding import Binding, Nearest, Recorded, nearest_of, with_rows
+from moesim.workload.lengths.base import Lengths, Pair
+from moesim.workload.rows import (
+    Part,
+    Runs,
+    borrowed_prompts,
+    elsewhere,
+    joined,
+    prefix_runs,
+    runs_of,
+)
+from moesim.workload.schedule import Ints
+from moesim.workload.serving.prefixes import contents_of
+from moesim.workload.serving.state import Asked
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of an engine: ``count`` requests (None: as many as the trace, or the file of
+    arrivals, has). ``prompts``: whether prompts are computed here.
+    """
+
+    arrivals: Arrivals
+    lengths: Lengths
+    binding: Binding
+    count: int | None = None
+    prompts: bool = True
+    seed: int = 0
+    folders: Sequence[Path] = ()
+
+    def stream(self, name: str) -> np.random.Generator:
+        """The draws of ``name``, which no other ones move."""
+        return np.random.default_rng([self.seed, zlib.crc32(f"serving.{name}".encode())])
+
+
+@dataclass(frozen=True, eq=False)
+class ServedRequests:
+    """Requests in order of arrival: what a scheduler is asked, and ``runs``, the rows of their
+    tokens, request ``i``'s from ``begin[i]`` on. ``bound`` int64[n]: the trace's request of each.
+    """
+
+    asked: Asked
+    bound: Ints
+    begin: Ints
+    runs: Runs
+
+    @property
+    def routing_share(self) -> dict[str, float]:
+        """Of tokens in passes, how many take rows as recorded, again, or of others."""
+        return self.runs.shares(int(self.begin[-1]))
+
+    def rows(self, request: Ints, token: Ints) -> Ints:
+        """Rows of the trace int64[n] of tokens of requests."""
+        return self.runs.of(self.begin[request] + token)
+
+
+def served_requests(load: Load, trace: RoutingTrace, block_size: int) -> ServedRequests:
+    """The requests of ``load`` with rows of ``trace``; InputError where they have none."""
+    recorded = Recorded.of(trace)
+    there = with_rows(recorded, load.binding, prompts=load.prompts)
+    count = load.count
+    if count is None:
+        count = np.iinfo(np.int64).max if load.arrivals.reads else len(there)
+    arrived = load.arrivals.arrive(count, load.stream("arrivals"), load.folders)
+    bound, lengths = _bound(load, recorded, there, arrived)
+    lengths = _shortened(load, recorded, bound, lengths)
+    asked = _asked(arrived, lengths, block_size)
+    begin = np.concatenate(([0], np.cumsum(lengths[0] + lengths[1] - 1)))
+    return ServedRequests(asked, bound, begin, _runs(load, recorded, bound, arrived, lengths))
+
+
+def _bound(load: Load, recorded: Recorded, there: Ints, arrived: Arrived) -> tuple[Ints, Pair]:
+    """The trace's request of each, and lengths, whichever is first."""
+    count, stream = len(arrived.arrival_ns), load.stream("lengths")
+    bound = load.binding.bind(count, there, load.stream("routing"))
+    if isinstance(load.binding, Nearest):
+        lengths = load.lengths.lengths(arrived, stream, None)
+        return nearest_of(bound, recorded, lengths), lengths
+    return bound, load.lengths.lengths(arrived, stream, recorded.lengths(bound))
+
+
+def _shortened(load: Load, recorded: Recorded, bound: Ints, lengths: Pair) -> Pair:
+    """No longer than the trace's rows, if that is asked."""
+    inputs, outputs = lengths
+    if load.binding.when_short != "truncate":
+        return lengths
+    if load.prompts and load.binding.prompts_from == "own":
+        inputs = np.minimum(inputs, np.maximum(recorded.prompt_rows[bound], 1))
+    return inputs, np.minimum(outputs, recorded.decode_rows[bound] + 1)
+
+
+def _asked(arrived: Arrived, lengths: Pair, block_size: int) -> Asked:
+    count = len(arrived.arrival_ns)
+    zero, none = np.zeros(count, np.int64), np.full(count, -1)
+    asked = Asked(
+        input_tokens=lengths[0],
+        output_tokens=lengths[1],
+        arrival_ns=arrived.arrival_ns,
+        priority=zero if arrived.priority is None else arrived.priority,
+        follows=none if arrived.follows is None else arrived.follows,
+        think_ns=zero if arrived.think_ns is None else arrived.think_ns,
+    )
+    if arrived.prefixes is None:
+        return asked
+    return replace(asked, contents=contents_of(asked, arrived.prefixes, block_size))
+
+
+def _runs(load: Load, recorded: Recorded, bound: Ints, arrived: Arrived, lengths: Pair) -> Runs:
+    inputs, outputs = lengths
+    begin = np.concatenate(([0], np.cumsum(inputs + outputs - 1)))[:-1]
+    stream = load.stream("routing.rows")
+    prompt = Part("prompt", inputs, begin, recorded.prompt_row, recorded.prompt_rows)
+    answer = Part("answer", outputs - 1, begin + inputs, recorded.decode_row, recorded.decode_rows)
+    parts = [runs_of(answer, bound, load.binding, stream)]
+    if not load.prompts:
+        return joined([elsewhere(prompt), *parts])
+    own = load.binding.prompts_from == "own"
+    if arrived.prefixes is not None:
+        row, rows = prompt[3:] if own else answer[3:]
+        shared, prompt = prefix_runs(
+            arrived.prefixes, prompt, load.seed, (row[rows > 0], rows[rows > 0])
+        )
+        parts.append(shared)
+    if own:
+        parts.append(runs_of(prompt, bound, load.binding, stream))
+    else:
+        parts.append(borrowed_prompts(prompt, recorded, bound, stream))
+    return joined(parts)

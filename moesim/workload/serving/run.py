@@ -1,0 +1,87 @@
+"""Requests that are served in a run, from what is asked to what has become of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moesim.config.errors import InputError
+from moesim.workload.schedule import Ints, Schedule
+from moesim.workload.serving.base import RequestScheduler
+from moesim.workload.serving.clock import NO_TIME, HostTimes, played, steps_of
+from moesim.workload.serving.passes import passes_of
+from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.state import (
+    ARRIVAL,
+    STEPS,
+    Room,
+    State,
+)
+from moesim.workload.timetable import Passes
+
+
+@dataclass(eq=False)
+class Serving:
+    """``served`` requests on ``gpus``, by ``scheduler`` in ``room``. ``state`` is that of the last
+    run, as far as it has come; ``clockless``: whether the passes are known without a clock.
+    """
+
+    served: ServedRequests
+    scheduler: RequestScheduler
+    room: Room
+    gpus: int
+    clockless: bool
+    times: HostTimes = NO_TIME
+    state: State | None = None
+
+    def schedule(self) -> Schedule:
+        """All passes, where no clock matters."""
+        self.state = played(self.served.asked, self.room, self.scheduler)
+        return self._passes(self.state, 0, int(self.state.numbers[STEPS]))
+
+    def as_if_at_once(self) -> Schedule:
+        """All passes if every request were there at the start: what is planned before a run that
+        reads the clock goes by these, so that batches are full.
+        """
+        asked = self.served.asked
+        at_once = replace(asked, arrival_ns=np.zeros_like(asked.arrival_ns))
+        state = played(at_once, replace(self.room, loop=False), self.scheduler)
+        return self._passes(state, 0, int(state.numbers[STEPS]))
+
+    def passes(self) -> Passes:
+        """One pass after the other, each decided when the host comes to it."""
+        steps = steps_of(self.served.asked, self.room, self.scheduler, self.times)
+        try:
+            self.state, start = next(steps)
+            while True:
+                step = int(self.state.numbers[STEPS]) - 1
+                at = np.array([start])
+                ended = yield self._passes(self.state, step, step + 1, at)
+                self.state, start = steps.send(int(ended.max()))
+        except StopIteration:
+            return
+
+    def _passes(
+        self, state: State, first: int, last: int, not_before_ns: Ints | None = None
+    ) -> Schedule:
+        if not int(state.numbers[STEPS]):
+            raise InputError(NOTHING)
+        return passes_of(self.served, state, (first, last), self.gpus, not_before_ns)
+
+    def arrival_ns(self, ends_ns: Ints) -> Ints:
+        """When each request came int64[n], of a run whose steps ended at ``ends_ns``; -1: never."""
+        assert self.state is not None, "nothing has run"
+        came: Ints = self.state.requests[ARRIVAL]
+        if not self.clockless:
+            return np.array(came)
+        known = (came > 0) & (came <= len(ends_ns))  # the number of the step that it came after
+        found = np.where(known, ends_ns[np.where(known, came - 1, 0)], -1)
+        instants: Ints = np.where(came == 0, 0, found)
+        return instants
+
+
+NOTHING = (
+    "workload: of all requests none is served: each is longer than the model's context, or than the"
+    " KV cache; write shorter lengths, or more room"
+)

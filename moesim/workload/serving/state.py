@@ -1,0 +1,198 @@
+"""What a scheduler of an engine that serves requests knows, in arrays for compiled code.
+
+One name is a row of its array: ``state.requests[KNOWN, 7]`` are the known tokens of request 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+NONE = -1
+NEVER = np.iinfo(np.int64).max
+
+# of requests
+INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(8)
+RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, BEFORE, AFTER, SEAT = (
+    range(8, 21)
+)
+REQUEST_ROWS = 21
+COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
+
+# of blocks
+USERS, CONTENT, FREE_BEFORE, FREE_AFTER, SAME_BEFORE, SAME_AFTER = range(6)
+BLOCK_ROWS = 6
+
+# of ranks
+FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED = range(9)
+RANK_ROWS = 9
+
+# of entries of the log, and of steps
+WHO, START, COUNT, GIVES = range(4)
+BEGIN, DECIDED, END = range(3)
+
+# numbers
+(
+    ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
+    BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
+) = range(20)  # fmt: skip
+NUMBERS = 20
+BY_LOAD, ROUND_ROBIN = range(2)
+
+
+class State(NamedTuple):
+    """``requests`` int64[REQUEST_ROWS, n]: what is asked (tokens of prompt and answer, priority,
+    tokens that are computed elsewhere before it is admitted, its place in ``table``; when it
+    arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
+    what has become of it. ``table`` int64: the blocks that each request holds, one behind the
+    other, and ``contents`` the number of what each of its full blocks would hold, equal where all
+    tokens up to its end are, -1: of nothing that is ever found again. ``found`` int64[2, contents]:
+    the first and the last block with a content. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks].
+    ``ranks`` int64[RANK_ROWS, ranks], ``running`` int64[ranks, most]. ``log`` int64[4, room]: of
+    each entry the request, its first token, how many, and whether the next one follows. ``steps``
+    int64[3, room + 1]: the first entry of each step, when it was decided and when it ended.
+    ``coming`` int64: requests by arrival. ``numbers`` int64[NUMBERS].
+    """
+
+    requests: Ints
+    table: Ints
+    contents: Ints
+    found: Ints
+    blocks: Ints
+    ranks: Ints
+    running: Ints
+    log: Ints
+    steps: Ints
+    coming: Ints
+    numbers: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Requests in order of arrival, ties by number.
+
+    ``input_tokens``, ``output_tokens``, ``arrival_ns`` (``NEVER`` where an end decides it)
+    int64[n]; ``priority`` int64[n], less is sooner. ``follows`` int64[n]: the request whose end it
+    comes ``think_ns`` int64[n] after, at most one after each, -1: none. ``contents``: blocks, as
+    request and number, that hold the same as others, as request and number; None: none does.
+    """
+
+    input_tokens: Ints
+    output_tokens: Ints
+    arrival_ns: Ints
+    priority: Ints
+    follows: Ints
+    think_ns: Ints
+    contents: tuple[Ints, Ints, Ints, Ints] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of requests."""
+        return len(self.input_tokens)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where requests are served: ``ranks`` that schedule apart, each with ``blocks`` of
+    ``block_size`` tokens (None: as many as they like), of requests with at most ``longest`` tokens.
+    ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
+    computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
+    """
+
+    ranks: int = 1
+    blocks: int | None = None
+    block_size: int = 16
+    longest: int = NEVER
+    caches_prefixes: bool = False
+    loop: bool = False
+    think_ns: int = 0
+    prefilled: bool = False
+    visible_ns: int = 0
+    look_ahead: int = 0
+
+
+def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int]) -> State:
+    """Nothing has arrived; ``rules``: whether waiting goes by priority, and how ranks share."""
+    needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
+    table = np.concatenate(([0], np.cumsum(needs)))
+    total = int(table[-1])
+    blocks = min(room.blocks or total, total)
+    most = min(most_running, asked.count)
+    numbers = np.zeros(NUMBERS, np.int64)
+    numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
+    numbers[[BY_PRIORITY, BALANCE]] = rules
+    numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
+    timed = np.flatnonzero(asked.arrival_ns != NEVER)
+    coming = np.full(asked.count, NONE, np.int64)
+    coming[: len(timed)] = timed[np.argsort(asked.arrival_ns[timed], kind="stable")]
+    numbers[[QUEUED, FRESH]] = len(timed)
+    contents = _contents(asked, room, table)
+    return State(
+        requests=_requests(asked, room, table),
+        table=np.full(total, NONE, np.int64),
+        contents=contents,
+        found=np.full((2, total if room.caches_prefixes else 1), NONE, np.int64),
+        blocks=_blocks(room.ranks, blocks),
+        ranks=_ranks(room.ranks, blocks),
+        running=np.full((room.ranks, most), NONE, np.int64),
+        log=np.zeros((4, max(1024, 8 * room.ranks * most)), np.int64),
+        steps=np.zeros((3, 1024), np.int64),
+        coming=coming,
+        numbers=numbers,
+    )
+
+
+def with_room(state: State) -> State:
+    """``state`` with a log that has room for twice as much."""
+    log, steps = np.zeros((4, 2 * state.log.shape[1]), np.int64), state.steps
+    log[:, : state.log.shape[1]] = state.log
+    longer = np.zeros((3, 2 * steps.shape[1]), np.int64)
+    longer[:, : steps.shape[1]] = steps
+    return state._replace(log=log, steps=longer)
+
+
+def _requests(asked: Asked, room: Room, table: Ints) -> Ints:
+    rows = np.zeros((REQUEST_ROWS, asked.count), np.int64)
+    rows[[INPUT, OUTPUT, PRIORITY]] = asked.input_tokens, asked.output_tokens, asked.priority
+    rows[[TABLE, ARRIVAL]] = table[:-1], asked.arrival_ns
+    rows[THINK] = asked.think_ns
+    rows[[FOLLOWED_BY, RANK, BEFORE, AFTER, SEAT]] = NONE
+    later = np.flatnonzero(asked.follows >= 0)
+    rows[FOLLOWED_BY, asked.follows[later]] = later
+    rows[KNOWN] = asked.input_tokens
+    if room.prefilled:
+        rows[[READY, COMPUTED, MOST]] = asked.input_tokens
+        rows[KNOWN], rows[GIVEN] = asked.input_tokens + 1, 1
+    return rows
+
+
+def _contents(asked: Asked, room: Room, table: Ints) -> Ints:
+    """By place in the table; blocks that no other request has are found by their own again."""
+    if not room.caches_prefixes:
+        return np.full(int(table[-1]), NONE, np.int64)
+    contents = np.arange(int(table[-1]))
+    if asked.contents is not None:
+        request, block, of, its_block = asked.contents
+        contents[table[request] + block] = table[of] + its_block
+    return contents
+
+
+def _blocks(ranks: int, number: int) -> Ints:
+    blocks = np.full((BLOCK_ROWS, ranks * number), NONE, np.int64)
+    blocks[USERS] = 0
+    for rank in range(ranks):
+        of = np.arange(rank * number, (rank + 1) * number)
+        blocks[FREE_BEFORE, of[1:]], blocks[FREE_AFTER, of[:-1]] = of[:-1], of[1:]
+    return blocks
+
+
+def _ranks(ranks: int, blocks: int) -> Ints:
+    rows = np.zeros((RANK_ROWS, ranks), np.int64)
+    first = np.arange(ranks) * blocks
+    rows[[FREE, MEMORY]], rows[FREE_FIRST], rows[FREE_LAST] = blocks, first, first + blocks - 1
+    rows[[WAIT_FIRST, WAIT_LAST]] = NONE
+    return rows

@@ -1,0 +1,259 @@
+"""What happens between two steps: ends are seen, requests arrive, the next step is decided. Plain
+functions; ``loop.py`` compiles them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from moesim.workload.serving.base import Rule
+from moesim.workload.serving.blocks import blocks_of, let_go
+from moesim.workload.serving.lists import stop_running, stop_waiting, wait_last
+from moesim.workload.serving.state import (
+    ARRIVAL,
+    BALANCE,
+    BEGIN,
+    BY_LOAD,
+    COUNT,
+    DECIDED,
+    DONE,
+    END,
+    ENDED,
+    ENTRIES,
+    FOLLOWED_BY,
+    FRESH,
+    GIVEN,
+    GIVES,
+    INPUT,
+    KNOWN,
+    LONGEST,
+    LOOK_AHEAD,
+    LOOP,
+    MEMORY,
+    MOST,
+    NEVER,
+    NEXT,
+    OUTPUT,
+    PREEMPTIONS,
+    QUEUED,
+    RANK,
+    RECOMPUTED,
+    REJECTED,
+    ROTATION,
+    RUN,
+    RUNNING,
+    SEAT,
+    SEATED,
+    SEEN,
+    START,
+    STATUS,
+    STEPS,
+    THINK,
+    THINKING,
+    VISIBLE,
+    WAIT,
+    WHO,
+    State,
+)
+
+Decide = Callable[[State, Any, int, int], int]
+WAITING_WEIGHT = 4
+"""How much a waiting request counts where a running one counts 1 (vLLM's balancer)."""
+
+
+def see_end(state: State) -> None:
+    """The next step whose end has not been seen: its tokens are there, and who has all leaves."""
+    step = state.numbers[SEEN]
+    state.numbers[SEEN] = step + 1
+    ended = 0
+    for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
+        if state.log[GIVES, entry]:
+            request = state.log[WHO, entry]
+            state.requests[GIVEN, request] += 1
+            if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
+                leave(state, request)
+                ended += 1
+    if ended:
+        visible = state.steps[END, step] + state.numbers[VISIBLE]
+        follow_ends(state, state.steps[BEGIN, step], state.steps[BEGIN, step + 1], visible, ended)
+
+
+def leave(state: State, request: int) -> None:
+    """``request`` has its answer: it leaves the line in which it is, and gives its blocks back."""
+    rank = state.requests[RANK, request]
+    if state.requests[STATUS, request] == RUNNING:
+        place = 0
+        while state.running[rank, place] != request:
+            place += 1
+        stop_running(state, rank, place)
+        let_go(state, request)
+    else:
+        stop_waiting(state, request)
+    state.requests[STATUS, request] = ENDED
+    state.numbers[DONE] += 1
+
+
+def follow_ends(state: State, first: int, last: int, visible: int, ended: int) -> None:
+    """What comes after the ends of entries ``first`` to ``last``: in a closed loop as many
+    requests, in order; of sessions those that follow.
+    """
+    if state.numbers[LOOP]:
+        for _ in range(ended):
+            follow_loop(state, visible)
+        return
+    for entry in range(first, last):
+        request = state.log[WHO, entry]
+        if state.requests[STATUS, request] == ENDED:
+            follow(state, request, visible)
+
+
+def follow_loop(state: State, instant: int) -> None:
+    """The closed loop's next request comes after an end at ``instant``."""
+    request = state.numbers[FRESH]
+    if request < state.requests.shape[1]:
+        state.numbers[FRESH] = request + 1
+        arrive(state, request, instant + state.numbers[THINKING])
+
+
+def follow(state: State, request: int, instant: int) -> None:
+    """What follows ``request`` in its session comes after its end at ``instant``."""
+    after = state.requests[FOLLOWED_BY, request]
+    if after >= 0:
+        arrive(state, after, instant + state.requests[THINK, after])
+
+
+def arrive(state: State, request: int, instant: int) -> None:
+    """``request`` will arrive at ``instant``: it takes its place among those that come."""
+    state.requests[ARRIVAL, request] = instant
+    place = state.numbers[QUEUED]
+    while place > state.numbers[NEXT] and _comes_later(state, state.coming[place - 1], request):
+        state.coming[place] = state.coming[place - 1]
+        place -= 1
+    state.coming[place] = request
+    state.numbers[QUEUED] += 1
+
+
+def _comes_later(state: State, one: int, other: int) -> bool:
+    first, second = state.requests[ARRIVAL, one], state.requests[ARRIVAL, other]
+    return first > second or (first == second and one > other)
+
+
+def next_arrival(state: State) -> int:
+    """When the next request arrives, NEVER where none is known to."""
+    if state.numbers[NEXT] == state.numbers[QUEUED]:
+        return NEVER
+    return int(state.requests[ARRIVAL, state.coming[state.numbers[NEXT]]])
+
+
+def join(state: State, now: int) -> None:
+    """Requests that have arrived by ``now`` get a rank and wait there, or are rejected."""
+    while next_arrival(state) <= now:
+        request = state.coming[state.numbers[NEXT]]
+        state.numbers[NEXT] += 1
+        asked = state.requests
+        tokens = asked[INPUT, request] + asked[OUTPUT, request]
+        held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
+        if tokens > state.numbers[LONGEST] or held > state.ranks[MEMORY, 0]:
+            settle(state, request, REJECTED)
+        elif asked[GIVEN, request] == asked[OUTPUT, request]:
+            settle(state, request, ENDED)  # its one token was given where its prompt was computed
+        else:
+            rank = rank_of_next(state)
+            asked[RANK, request], asked[SEAT, request] = rank, state.ranks[SEATED, rank]
+            state.ranks[SEATED, rank] += 1
+            wait_last(state, request)
+
+
+def settle(state: State, request: int, status: int) -> None:
+    """``request`` ends as it arrives, without a step."""
+    state.requests[STATUS, request] = status
+    state.numbers[DONE] += 1
+    if state.numbers[LOOP]:
+        follow_loop(state, state.requests[ARRIVAL, request])
+    else:
+        follow(state, request, state.requests[ARRIVAL, request])
+
+
+def rank_of_next(state: State) -> int:
+    """The rank with the least load, from one that rotates; or one after the other."""
+    ranks, start = state.ranks.shape[1], state.numbers[ROTATION]
+    state.numbers[ROTATION] = (start + 1) % ranks
+    if state.numbers[BALANCE] != BY_LOAD:
+        return int(start)
+    best, least = start, NEVER
+    for k in range(ranks):
+        rank = (start + k) % ranks
+        load = WAITING_WEIGHT * state.ranks[WAIT, rank] + state.ranks[RUN, rank]
+        if load < least:
+            best, least = rank, load
+    return int(best)
+
+
+def begin_step(state: State, now: int) -> None:
+    """The next step is decided ``now``; what it has follows."""
+    step = state.numbers[STEPS]
+    state.steps[BEGIN, step], state.steps[DECIDED, step] = state.numbers[ENTRIES], now
+
+
+def close_step(state: State) -> int:
+    """Its tokens count as computed, and the tokens that follow from them as known, though nobody
+    has seen them yet. How many entries it has; with none it is no step.
+    """
+    step, last = state.numbers[STEPS], state.numbers[ENTRIES]
+    first = state.steps[BEGIN, step]
+    asked = state.requests
+    for entry in range(first, last):
+        request, start = state.log[WHO, entry], state.log[START, entry]
+        end = start + state.log[COUNT, entry]
+        state.numbers[RECOMPUTED] += max(0, min(end, asked[MOST, request]) - start)
+        asked[MOST, request] = max(asked[MOST, request], end)
+        if end == asked[KNOWN, request]:
+            state.log[GIVES, entry] = 1
+            asked[KNOWN, request] += 1
+    if last > first:
+        state.numbers[STEPS] = step + 1
+        state.steps[BEGIN, step + 1] = last
+    return int(last - first)
+
+
+def decided_with(rule: Rule) -> Decide:
+    """One step by ``rule``, decided ``now``, when the ends of the first ``seen`` steps have been
+    seen. How many entries it has; 0: nothing can be scheduled.
+    """
+
+    def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
+        while state.numbers[SEEN] < seen:
+            see_end(state)
+        join(state, now)
+        begin_step(state, now)
+        entries, preempted = state.numbers[ENTRIES], -1
+        while state.numbers[ENTRIES] == entries and state.numbers[PREEMPTIONS] > preempted:
+            preempted = state.numbers[PREEMPTIONS]  # who had to wait for blocks may have left some
+            for rank in range(state.ranks.shape[1]):
+                rule(state, knobs, rank)
+        return close_step(state)
+
+    return decide
+
+
+def played_with(decide: Decide) -> Callable[[State, Any, int], bool]:
+    """All steps one after the other, the clock being their number; ends are seen ``lag`` steps
+    late. False where the log has no room for the next one.
+    """
+
+    def play(state: Any, knobs: Any, lag: int) -> bool:
+        requests, widest = state.requests.shape[1], state.running.size
+        while state.numbers[DONE] < requests:
+            step, entries = state.numbers[STEPS], state.numbers[ENTRIES]
+            if entries + widest > state.log.shape[1] or step + 2 > state.steps.shape[1]:
+                return False
+            seen = max(state.numbers[SEEN], step - lag)
+            while decide(state, knobs, step, seen) == 0:
+                seen += 1
+                if seen > step:
+                    return True
+            state.steps[END, step] = step + 1
+        return True
+
+    return play

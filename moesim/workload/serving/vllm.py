@@ -1,0 +1,168 @@
+"""vLLM V1's scheduler: those that run go on, then the first that waits is admitted, and so on.
+
+Source: vllm/v1/core/sched/scheduler.py (vLLM 0.19).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from moesim.config.units import Percent
+from moesim.workload.serving.base import RequestScheduler, Rule
+from moesim.workload.serving.blocks import blocks_of, hits_of, lacking, pin
+from moesim.workload.serving.lists import add, due, preempt, run, sooner
+from moesim.workload.serving.state import (
+    BLOCK_SIZE,
+    BY_PRIORITY,
+    CACHED,
+    COMPUTED,
+    FREE,
+    HITS,
+    KNOWN,
+    LOOK_AHEAD,
+    MOST,
+    NEVER,
+    PREEMPTED,
+    QUERIES,
+    READY,
+    RUN,
+    WAIT,
+    WAIT_FIRST,
+    State,
+)
+
+
+class Knobs(NamedTuple):
+    """What the rule goes by; ``watermark`` in blocks, ``threshold`` NEVER: none."""
+
+    budget: int
+    most_running: int
+    threshold: int
+    chunked: int
+    whole: int
+    watermark: int
+
+
+class Vllm(RequestScheduler):
+    """vLLM V1: one budget of tokens a step, for decode tokens first, then for prompts in chunks."""
+
+    kind: Literal["vllm"] = "vllm"
+    max_num_batched_tokens: int = Field(
+        default=8192, ge=1, description="The most tokens of a rank in one step."
+    )
+    enable_chunked_prefill: bool = Field(
+        default=True, description="A prompt may take what is left of the budget, and go on later."
+    )
+    long_prefill_token_threshold: int = Field(
+        default=0, ge=0, description="The most tokens of one request in a step; 0: no limit."
+    )
+    reserve_full_isl: bool = Field(
+        default=True,
+        description="A prompt is admitted only where there are blocks for all of it, not for its "
+        "first chunk alone.",
+    )
+    watermark: Percent = Field(
+        default=0.0, description="Blocks that stay free when a request is admitted beside others."
+    )
+    policy: Literal["fcfs", "priority"] = Field(
+        default="fcfs",
+        description="Who waits in front: who came first, or who has the least priority number.",
+    )
+
+    @property
+    def orders(self) -> tuple[int, int]:
+        """See ``RequestScheduler``."""
+        return int(self.policy == "priority"), super().orders[1]
+
+    def rule(self) -> Rule:
+        """See ``RequestScheduler``."""
+        return schedule
+
+    def knobs(self, blocks: int) -> Knobs:
+        """See ``RequestScheduler``."""
+        return Knobs(
+            budget=self.max_num_batched_tokens,
+            most_running=self.max_num_seqs,
+            threshold=self.long_prefill_token_threshold or NEVER,
+            chunked=int(self.enable_chunked_prefill),
+            whole=int(self.reserve_full_isl),
+            watermark=int(self.watermark * blocks),
+        )
+
+
+def schedule(state: State, knobs: Knobs, rank: int) -> None:
+    """See ``Rule``."""
+    budget, preempted = go_on(state, rank, knobs.budget, knobs.threshold)
+    if not preempted:
+        admit(state, knobs, rank, budget)
+
+
+def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bool]:
+    """Those that run, in order; where blocks are short the last of them is preempted, be it the one
+    at hand. What is left of the budget, and whether any was.
+    """
+    place, preempted = 0, False
+    while place < state.ranks[RUN, rank] and budget > 0:
+        request = state.running[rank, place]
+        count = min(due(state, request), threshold, budget)
+        if count == 0:
+            place += 1
+            continue
+        reach = state.requests[COMPUTED, request] + count + state.numbers[LOOK_AHEAD]
+        runs = True
+        while runs and lacking(state, request, reach) > state.ranks[FREE, rank]:
+            victim = _victim(state, rank)
+            runs = state.running[rank, victim] != request
+            budget += preempt(state, rank, victim)
+            preempted, place = True, place - (victim < place)
+        if not runs:
+            break
+        add(state, request, count)
+        budget, place = budget - count, place + 1
+    return budget, preempted
+
+
+def _victim(state: State, rank: int) -> int:
+    """The place of who is preempted first: the last, or who goes last by priority."""
+    found = state.ranks[RUN, rank] - 1
+    if state.numbers[BY_PRIORITY]:
+        for place in range(found - 1, -1, -1):
+            if sooner(state, state.running[rank, found], state.running[rank, place]):
+                found = place
+    return int(found)
+
+
+def admit(state: State, knobs: Knobs, rank: int, budget: int) -> None:
+    """Those that wait, in order, up to the first that has to wait on."""
+    while state.ranks[WAIT, rank] > 0 and budget > 0:
+        if state.ranks[RUN, rank] >= knobs.most_running:
+            return
+        request = state.ranks[WAIT_FIRST, rank]
+        hits, pinned = hits_of(state, request)
+        begin = max(hits * state.numbers[BLOCK_SIZE], state.requests[READY, request])
+        rest = state.requests[KNOWN, request] - begin
+        count = min(rest, knobs.threshold, budget)
+        if not knobs.chunked and rest > budget:
+            return
+        free, running = state.ranks[FREE, rank] - pinned, state.ranks[RUN, rank] > 0
+        if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - hits > free:
+            return
+        needs = blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - hits
+        if needs > free or (running and free - needs < knobs.watermark):
+            return
+        begin_at(state, request, hits)
+        add(state, request, count)
+        budget -= count
+
+
+def begin_at(state: State, request: int, hits: int) -> None:
+    """``request`` runs, with its first ``hits`` blocks found."""
+    asked, found = state.requests, hits * state.numbers[BLOCK_SIZE]
+    pin(state, request, hits)
+    run(state, request)
+    asked[CACHED, request] += max(0, found - asked[MOST, request])
+    if asked[PREEMPTED, request] == 0:
+        state.numbers[QUERIES] += asked[KNOWN, request]
+        state.numbers[HITS] += found

@@ -1,0 +1,367 @@
+"""A scheduler like vLLM V1's in plain words: lists of requests, a list of free blocks. It shares
+nothing with the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Request:
+    number: int
+    prompt: int
+    answer: int
+    arrival: int | None
+    priority: int = 0
+    after: int | None = None
+    think: int = 0
+    hashes: list[object] = field(default_factory=list)
+    known: int = 0
+    computed: int = 0
+    ever: int = 0
+    given: int = 0
+    chunks: int = 0
+    preemptions: int = 0
+    cached: int = 0
+    blocks: list[int] = field(default_factory=list)
+    rank: int = -1
+    state: str = "coming"
+
+
+Entry = tuple[Request, int, int]
+"""A request, its first token in a step, and how many."""
+Told = tuple[int, int, int, bool]
+"""The same by number, and whether a token follows."""
+
+
+@dataclass
+class Settings:
+    budget: int = 8192
+    most: int = 256
+    blocks: int | None = None
+    size: int = 16
+    chunked: bool = True
+    threshold: int = 0
+    whole: bool = True
+    watermark: float = 0.0
+    priority: bool = False
+    ahead: int = 0
+    ranks: int = 1
+    round_robin: bool = False
+    caches: bool = False
+    loop: bool = False
+    think: int = 0
+    longest: int | None = None
+    late: bool = False
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
+    visible: int = 0
+
+
+class Rank:
+    def __init__(self, settings: Settings, blocks: int) -> None:
+        self.settings = settings
+        self.blocks = blocks
+        self.free = list(range(blocks))
+        self.users = [0] * blocks
+        self.content: list[object] = [None] * blocks
+        self.at: dict[object, list[int]] = {}
+        self.waiting: list[Request] = []
+        self.running: list[Request] = []
+
+    def need(self, tokens: int) -> int:
+        return (tokens + self.settings.size - 1) // self.settings.size
+
+    def grow(self, request: Request, tokens: int) -> None:
+        while len(request.blocks) < self.need(tokens):
+            block = self.free.pop(0)
+            self.forget(block)
+            self.users[block] = 1
+            request.blocks.append(block)
+
+    def forget(self, block: int) -> None:
+        if self.content[block] is not None:
+            self.at[self.content[block]].remove(block)
+            self.content[block] = None
+
+    def release(self, request: Request) -> None:
+        for block in reversed(request.blocks):
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.free.append(block)
+        request.blocks = []
+
+    def remember(self, request: Request, low: int, high: int) -> None:
+        for k in range(low // self.settings.size, high // self.settings.size):
+            block = request.blocks[k]
+            if self.settings.caches and self.content[block] is None:
+                self.content[block] = request.hashes[k]
+                self.at.setdefault(request.hashes[k], []).append(block)
+
+    def begin(self, request: Request, hits: list[int]) -> None:
+        for block in hits:
+            if self.users[block] == 0:
+                self.free.remove(block)
+            self.users[block] += 1
+        request.blocks, request.computed = list(hits), len(hits) * self.settings.size
+        self.waiting.remove(request)
+        self.running.append(request)
+        request.state = "running"
+
+    def hits(self, request: Request) -> list[int]:
+        found: list[int] = []
+        if self.settings.caches:
+            for k in range((request.known - 1) // self.settings.size):
+                there = self.at.get(request.hashes[k])
+                if not there:
+                    break
+                found.append(there[0])
+        return found
+
+
+class Step:
+    """What a rank has of a step."""
+
+    def __init__(self, rank: Rank, budget: int) -> None:
+        self.rank, self.budget, self.preempted = rank, budget, False
+        self.entries: list[Entry] = []
+
+    def most(self, tokens: int) -> int:
+        return min(tokens, self.budget, self.rank.settings.threshold or tokens)
+
+    def add(self, request: Request, count: int) -> None:
+        self.rank.grow(request, request.computed + count)
+        self.rank.remember(request, request.computed, request.computed + count)
+        self.entries.append((request, request.computed, count))
+        self.budget -= count
+        request.computed += count
+        request.chunks += 1
+
+    def withdraw(self, victim: Request) -> None:
+        """The victim's tokens are not computed after all: nobody finds their blocks."""
+        self.preempted = True
+        size = self.rank.settings.size
+        for entry in [entry for entry in self.entries if entry[0] is victim]:
+            self.entries.remove(entry)
+            self.budget += entry[2]
+            victim.chunks -= 1
+            for k in range(entry[1] // size, (entry[1] + entry[2]) // size):
+                self.rank.forget(victim.blocks[k])
+
+
+class Judge:
+    """``steps``: of each when it was decided, and its entries (request, first token, tokens,
+    whether one follows).
+    """
+
+    def __init__(self, requests: list[Request], settings: Settings) -> None:
+        self.requests, self.settings = requests, settings
+        total = sum(-(-(r.prompt + r.answer) // settings.size) for r in requests)
+        blocks = min(settings.blocks or total, total)
+        self.ranks = [Rank(settings, blocks) for _ in range(settings.ranks)]
+        for request in requests:
+            request.known = request.prompt
+            if not request.hashes:
+                request.hashes = [
+                    (request.number, k) for k in range(request.prompt + request.answer)
+                ]
+        self.coming = [r for r in requests if r.arrival is not None]
+        self.fresh = [r for r in requests if r.arrival is None and r.after is None]
+        self.turn = 0
+        self.steps: list[tuple[int, list[Told]]] = []
+        self.ends: list[int] = []
+        self.seen = 0
+        self.recomputed = self.queries = self.hit_tokens = 0
+
+    # --- ends and arrivals
+
+    def see(self) -> None:
+        entries = self.steps[self.seen][1]
+        visible = self.ends[self.seen] + self.settings.visible
+        self.seen += 1
+        over = []
+        for number, _, _, gives in entries:
+            request = self.requests[number]
+            if gives:
+                request.given += 1
+                if request.given == request.answer:
+                    over.append(request)
+        for request in over:
+            rank = self.ranks[request.rank]
+            if request in rank.running:
+                rank.running.remove(request)
+                rank.release(request)
+            else:
+                rank.waiting.remove(request)
+            request.state = "ended"
+        for request in over:
+            self.follow(request, visible)
+
+    def follow(self, request: Request, instant: int) -> None:
+        if self.settings.loop:
+            if self.fresh:
+                new = self.fresh.pop(0)
+                new.arrival = instant + self.settings.think
+                self.coming.append(new)
+            return
+        for other in self.requests:
+            if other.after == request.number:
+                other.arrival = instant + other.think
+                self.coming.append(other)
+
+    def join(self, now: int) -> None:
+        while True:
+            self.coming.sort(key=lambda r: (r.arrival, r.number))
+            if not self.coming or self.coming[0].arrival > now:  # type: ignore[operator]
+                return
+            request = self.coming.pop(0)
+            tokens, pool = request.prompt + request.answer, self.ranks[0]
+            longest = self.settings.longest
+            if (longest is not None and tokens > longest) or pool.need(tokens - 1) > pool.blocks:
+                request.state = "rejected"
+                assert request.arrival is not None
+                self.follow(request, request.arrival)
+                continue
+            order = [(self.turn + k) % len(self.ranks) for k in range(len(self.ranks))]
+            self.turn = (self.turn + 1) % len(self.ranks)
+            load = [4 * len(r.waiting) + len(r.running) for r in self.ranks]
+            request.rank = (
+                order[0] if self.settings.round_robin else min(order, key=lambda k: load[k])
+            )
+            self.put(self.ranks[request.rank], request, front=False)
+
+    def put(self, rank: Rank, request: Request, *, front: bool) -> None:
+        request.state = "waiting"
+        if self.settings.priority:
+            rank.waiting.append(request)
+            rank.waiting.sort(key=self.order)
+        elif front:
+            rank.waiting.insert(0, request)
+        else:
+            rank.waiting.append(request)
+
+    @staticmethod
+    def order(request: Request) -> tuple[int, int, int]:
+        assert request.arrival is not None
+        return request.priority, request.arrival, request.number
+
+    # --- one step
+
+    def schedule(self, now: int) -> list[Told]:
+        self.join(now)
+        entries, again = list[Entry](), True
+        while again and not entries:
+            before = sum(request.preemptions for request in self.requests)
+            for rank in self.ranks:
+                entries += self.of_rank(rank)
+            again = sum(request.preemptions for request in self.requests) > before
+        told = []
+        for request, start, count in entries:
+            end = start + count
+            self.recomputed += max(0, min(end, request.ever) - start)
+            request.ever = max(request.ever, end)
+            gives = end == request.known
+            request.known += gives
+            told.append((request.number, start, count, gives))
+        return told
+
+    def of_rank(self, rank: Rank) -> list[Entry]:
+        """First those that run, then, if none had to go, those that wait."""
+        step = Step(rank, self.settings.budget)
+        place = 0
+        while place < len(rank.running) and step.budget > 0:
+            request = rank.running[place]
+            over = request.known - request.prompt >= request.answer
+            count = 0 if over else step.most(request.known - request.computed)
+            if count and not self.make_room(step, request, request.computed + count):
+                break
+            if count:
+                step.add(request, count)
+            place = rank.running.index(request) + 1
+        if not step.preempted:
+            self.admit(step)
+        return step.entries
+
+    def make_room(self, step: Step, request: Request, tokens: int) -> bool:
+        """Whether ``request`` may hold ``tokens``, if need be in the place of others; else it is
+        the one that went.
+        """
+        rank = step.rank
+        while rank.need(tokens) - len(request.blocks) > len(rank.free):
+            victim = rank.running[-1]
+            if self.settings.priority:
+                victim = max(rank.running, key=self.order)
+            step.withdraw(victim)
+            rank.running.remove(victim)
+            rank.release(victim)
+            victim.computed = 0
+            victim.preemptions += 1
+            self.put(rank, victim, front=True)
+            if victim is request:
+                return False
+        return True
+
+    def admit(self, step: Step) -> None:
+        rank, settings = step.rank, self.settings
+        while rank.waiting and step.budget > 0 and len(rank.running) < settings.most:
+            request = rank.waiting[0]
+            hits = rank.hits(request)
+            begin = len(hits) * settings.size
+            rest = request.known - begin
+            takes = rank.need(begin + step.most(rest)) - len(hits)
+            free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)
+            unfit = [
+                not settings.chunked and rest > step.budget,
+                settings.whole and rank.need(request.known) - len(hits) > free,
+                takes > free,
+                rank.running and free - takes < int(settings.watermark * rank.blocks),
+            ]
+            if any(unfit):
+                return
+            rank.begin(request, hits)
+            request.cached += max(0, begin - request.ever)
+            if not request.preemptions:
+                self.queries += request.known
+                self.hit_tokens += begin
+            step.add(request, step.most(rest))
+
+    # --- all steps
+
+    def run(self, time_of: Callable[[list[Told]], int]) -> None:
+        """Each step takes ``time_of`` its entries."""
+        late, begun = self.settings.late, 0
+        while True:
+            number = len(self.steps)
+            now, until = 0, number - late
+            while self.seen < until:
+                self.see()
+            if self.seen:
+                now = self.seen_at(self.seen - 1)
+            if number and late:
+                decided, entries = self.steps[-1]
+                now = max(now, decided + self.host(self.settings.before, entries))
+            elif number:
+                now = max(now, self.steps[-1][0])
+            while not (batch := self.schedule(now)):
+                instants = [r.arrival for r in self.coming if r.arrival is not None]
+                if self.seen < number:
+                    instants.append(self.seen_at(self.seen))
+                if not instants:
+                    return
+                now = max(now, min(instants))
+                if self.seen < number and self.seen_at(self.seen) <= now:
+                    self.see()
+            self.steps.append((now, batch))
+            begun = max(
+                self.ends[-1] if self.ends else 0, now + self.host(self.settings.before, batch)
+            )
+            self.ends.append(begun + time_of(batch))
+
+    @staticmethod
+    def host(times: tuple[int, int], entries: list[Told]) -> int:
+        return times[0] + times[1] * len(entries)
+
+    def seen_at(self, step: int) -> int:
+        return self.ends[step] + self.host(self.settings.after, self.steps[step][1])

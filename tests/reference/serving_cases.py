@@ -1,0 +1,182 @@
+"""Drawn requests and rooms, in the package's words and in the judge's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from moesim.workload.serving.clock import HostTimes
+from moesim.workload.serving.state import NEVER, Asked, Room
+from moesim.workload.serving.vllm import Vllm
+
+from .judge_serving import Judge, Request, Settings
+
+
+@dataclass(frozen=True)
+class Wish:
+    """``comes``: an instant, or None: after an end; ``shares`` blocks with others of ``family``."""
+
+    prompt: int
+    answer: int
+    comes: int | None
+    priority: int
+    after: int | None
+    think: int
+    shares: int
+    family: int
+
+
+@dataclass(frozen=True)
+class ServingCase:
+    wishes: list[Wish]
+    blocks: int | None
+    size: int
+    ranks: int = 1
+    caches: bool = False
+    loop: bool = False
+    think: int = 0
+    longest: int | None = None
+    visible: int = 0
+    times: tuple[int, int, int, int] = (0, 0, 0, 0)
+    settings: Settings = field(default_factory=Settings)
+
+
+@st.composite
+def served(draw: DrawFn) -> ServingCase:
+    size = draw(st.integers(1, 4))
+    kind = draw(st.sampled_from(["once", "timed", "loop", "session"]))
+    count, wishes, now = draw(st.integers(1, 9)), list[Wish](), 0
+    first = draw(st.integers(1, count))
+    for number in range(count):
+        now += draw(st.integers(0, 30)) if kind == "timed" else 0
+        follows = kind == "session" and number > 0 and draw(st.booleans())
+        waits = follows or (kind == "loop" and number >= first)
+        prompt = draw(st.integers(1, 12))
+        wishes.append(
+            Wish(
+                prompt=prompt,
+                answer=draw(st.integers(1, 6)),
+                comes=None if waits else now,
+                priority=draw(st.integers(0, 2)),
+                after=number - 1 if follows else None,
+                think=draw(st.integers(0, 9)),
+                shares=draw(st.integers(0, prompt // size)),
+                family=draw(st.integers(0, 1)),
+            )
+        )
+    few = st.sampled_from([0, 3, 20])
+    return ServingCase(
+        wishes=wishes,
+        blocks=draw(st.none() | st.integers(-(-18 // size), 24)),
+        size=size,
+        ranks=draw(st.integers(1, 3)),
+        caches=draw(st.booleans()),
+        loop=kind == "loop",
+        think=draw(st.sampled_from([0, 7])),
+        longest=draw(st.sampled_from([None, None, 12])),
+        visible=draw(st.sampled_from([0, 2])),
+        times=(draw(few), draw(st.integers(0, 1)), draw(few), draw(st.integers(0, 1))),
+    )
+
+
+DRAWN = served()
+
+
+@st.composite
+def of_vllm(draw: DrawFn) -> ServingCase:
+    """With a scheduler like vLLM's, and perhaps less room than the longest request needs."""
+    case, chunked = draw(DRAWN), draw(st.booleans())
+    settings = Settings(
+        budget=draw(st.integers(1 if chunked else 18, 24)),
+        most=draw(st.integers(1, 5)),
+        chunked=chunked,
+        threshold=draw(st.sampled_from([0, 0, 2, 5])),
+        whole=draw(st.booleans()),
+        watermark=draw(st.sampled_from([0, 0, 0.2, 0.5])),
+        priority=draw(st.booleans()),
+        round_robin=draw(st.booleans()),
+        late=draw(st.booleans()),
+    )
+    blocks = draw(st.none() | st.integers(2, 14))
+    return replace(case, settings=settings, blocks=blocks)
+
+
+def asked_of(case: ServingCase) -> Asked:
+    def column(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array(values, np.int64)
+
+    wishes, alike, first = case.wishes, [], dict[tuple[int, int], tuple[int, int]]()
+    for number, wish in enumerate(wishes):
+        for block in range(wish.shares):
+            here = (number, block)
+            alike.append((*here, *first.setdefault((wish.family, block), here)))
+    contents = [column([row[k] for row in alike]) for k in range(4)]
+    return Asked(
+        input_tokens=column([one.prompt for one in wishes]),
+        output_tokens=column([one.answer for one in wishes]),
+        arrival_ns=column([NEVER if one.comes is None else one.comes for one in wishes]),
+        priority=column([one.priority for one in wishes]),
+        follows=column([-1 if one.after is None else one.after for one in wishes]),
+        think_ns=column([one.think for one in wishes]),
+        contents=(contents[0], contents[1], contents[2], contents[3]),
+    )
+
+
+def room_of(case: ServingCase) -> Room:
+    return Room(
+        ranks=case.ranks,
+        blocks=case.blocks,
+        block_size=case.size,
+        longest=case.longest or NEVER,
+        caches_prefixes=case.caches,
+        loop=case.loop,
+        think_ns=case.think,
+        visible_ns=case.visible,
+    )
+
+
+def times_of(case: ServingCase) -> HostTimes:
+    return HostTimes(*case.times)
+
+
+def vllm_of(settings: Settings) -> Vllm:
+    share: Any = f"{100 * settings.watermark:g} %"
+    return Vllm(
+        max_num_batched_tokens=settings.budget,
+        max_num_seqs=settings.most,
+        async_scheduling=settings.late,
+        enable_chunked_prefill=settings.chunked,
+        long_prefill_token_threshold=settings.threshold,
+        reserve_full_isl=settings.whole,
+        watermark=share,
+        policy="priority" if settings.priority else "fcfs",
+        data_parallel="round_robin" if settings.round_robin else "least_loaded",
+    )
+
+
+def judge_of(case: ServingCase) -> Judge:
+    requests = [
+        Request(
+            number=number,
+            prompt=wish.prompt,
+            answer=wish.answer,
+            arrival=wish.comes,
+            priority=wish.priority,
+            after=wish.after,
+            think=wish.think,
+            hashes=[
+                ("shared", wish.family, k) if k < wish.shares else ("own", number, k)
+                for k in range(wish.prompt + wish.answer)
+            ],
+        )
+        for number, wish in enumerate(case.wishes)
+    ]
+    of_case: dict[str, Any] = {"size": case.size, "ranks": case.ranks, "blocks": case.blocks,
+               "caches": case.caches, "loop": case.loop, "think": case.think,
+               "longest": case.longest, "visible": case.visible,
+               "before": case.times[:2], "after": case.times[2:]}  # fmt: skip
+    return Judge(requests, replace(case.settings, **of_case))

@@ -1,0 +1,174 @@
+"""Experiments whose requests are served by continuous batching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
+from moesim.trace.routing import Phase
+from moesim.workload.served import PassPhase
+
+SMALL = {"model": "qwen3-30b-a3b", "hardware": "h100-sxm", "trace": "qwen3-30b-a3b"}
+ANSWERS = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": "quickstart"}
+
+
+def experiment_of(of: dict[str, Any], *, scheduler: dict[str, Any] | None = None, **workload: Any):
+    batching = {"kind": "continuous", "scheduler": {"kind": "vllm", **(scheduler or {})}}
+    given = {**of, "records": "step", "workload": {"batching": batching, **workload}}
+    return load_experiment(given).experiment
+
+
+def drawn(**more: Any) -> dict[str, Any]:
+    return {
+        "requests": 6,
+        "arrivals": {"kind": "closed_loop", "max_concurrency": 3},
+        "lengths": {"kind": "random", "input_len": 40, "output_len": 8, "range_ratio": 0.5},
+        "routing": {"kind": "draw"},
+        **more,
+    }
+
+
+def problem(*args: Any, **given: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        build(experiment_of(*args, **given))
+    return str(caught.value)
+
+
+def test_requests_of_the_trace_choose_the_experts_that_it_has():
+    """As recorded, whatever the scheduler: every prompt token and every decode token once."""
+    experiment = experiment_of(SMALL, scheduler={"max_num_batched_tokens": 5})
+    built = build(experiment)
+    assert sorted(built.case.schedule.rows.tolist()) == list(range(built.case.trace.tokens))
+    assert built.routing["routing_share"] == {"recorded": 1.0, "repeated": 0.0, "borrowed": 0.0}
+    summary = simulate(experiment).summary
+    whole = load_experiment({**SMALL, "workload": {"phase": "all"}}).experiment
+    assert summary["tokens"] == simulate(whole).summary["tokens"]
+    phases = built.case.schedule.phase
+    assert phases[:5].tolist() == [PassPhase.PREFILL] * 5
+    assert set(phases[6:].tolist()) == {PassPhase.DECODE}
+
+
+def test_a_closed_loop_whose_prompts_are_computed_elsewhere_is_refill():
+    """As many in flight, and the same rows in the same passes, where ends are seen at once."""
+    served = build(
+        experiment_of(
+            ANSWERS,
+            scheduler={"async_scheduling": False},
+            phase="decode",
+            requests=9,
+            arrivals={"kind": "closed_loop", "max_concurrency": 4},
+        )
+    ).case.schedule
+    refill = {"phase": "decode", "requests": 9, "batching": {"kind": "refill", "batch_size": 4}}
+    batches = build(load_experiment({**ANSWERS, "workload": refill}).experiment).case.schedule
+    assert served.passes == batches.passes
+    for one in range(served.passes):
+        mine, theirs = (
+            np.sort(of.rows[of.offsets[one] : of.offsets[one + 1]]) for of in (served, batches)
+        )
+        assert mine.tolist() == theirs.tolist()
+    assert (served.phase == Phase.DECODE).all()
+
+
+def test_both_engines_play_it_alike():
+    one = experiment_of(SMALL, **drawn(), scheduler={"max_num_batched_tokens": 24})
+    replay, des = (
+        simulate(one.model_copy(update={"engine": engine})).summary for engine in ("replay", "des")
+    )
+    for key in ("tokens", "steps", "duration_ms", "hits", "misses", "mean_ttft_ms", "p99_tpot_ms"):
+        assert replay[key] == des[key], key
+
+
+def test_lengths_and_rows_do_not_change_when_the_scheduler_does():
+    few, many = (
+        build(experiment_of(SMALL, **drawn(), scheduler={"max_num_batched_tokens": most})).case
+        for most in (7, 4096)
+    )
+    assert few.serving is not None
+    assert many.serving is not None
+    assert few.serving.served.asked.input_tokens.tolist() == (
+        many.serving.served.asked.input_tokens.tolist()
+    )
+    assert sorted(few.schedule.rows.tolist()) == sorted(many.schedule.rows.tolist())
+
+
+def test_a_budget_above_all_prompts_is_none():
+    one, other = (
+        build(experiment_of(SMALL, **drawn(), scheduler={"max_num_batched_tokens": most}))
+        for most in (6 * 60, 100_000)
+    )
+    assert one.case.schedule.rows.tolist() == other.case.schedule.rows.tolist()
+    assert one.case.schedule.offsets.tolist() == other.case.schedule.offsets.tolist()
+
+
+def test_requests_of_two_gpus_are_shared_out_evenly():
+    given: dict[str, Any] = {**SMALL, "parallelism": {"expert": 2}}
+    schedule = build(experiment_of(given, **drawn())).case.schedule
+    of_gpu = [set(schedule.request[schedule.gpu == gpu].tolist()) for gpu in (0, 1)]
+    assert not of_gpu[0] & of_gpu[1]
+    assert min(map(len, of_gpu)) >= 2
+
+
+def test_a_trace_without_prompts_names_the_key_that_helps():
+    assert "workload.routing.prompts_from: decode" in problem(ANSWERS, **drawn())
+    borrowed = experiment_of(ANSWERS, **drawn(routing={"kind": "draw", "prompts_from": "decode"}))
+    share = build(borrowed).routing["routing_share"]
+    assert share["borrowed"] > share["recorded"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"routing": {"kind": "own"}}, "routing 'own' takes the trace's requests as they are"),
+        ({"routing": {"kind": "nearest"}, "lengths": {"kind": "trace"}}, "goes by lengths"),
+        ({"lengths": {"kind": "arrivals"}}, "'closed_loop' reads none"),
+        ({"phase": "prefill"}, "phase 'prefill' yet"),
+        ({"context": "4k"}, "lengths say how long requests are"),
+        ({"prefill": {"chunk": 8}}, "write scheduler.max_num_batched_tokens"),
+        ({"speculative": {"kind": "ngram"}}, "drafts yet"),
+        ({"routing": {"kind": "draw", "when_short": "error"}}, "write repeat, chain or truncate"),
+        (
+            {"arrivals": {"kind": "poisson", "request_rate": "0 requests/s"}},
+            "is too small; more than 0",
+        ),
+        (
+            {"lengths": {"kind": "fixed", "input_len": "1m", "output_len": 1}},
+            "none is served",
+        ),
+        ({"batching": {"kind": "static"}}, "write batching: {kind: continuous}"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(more, said):
+    assert said in problem(SMALL, **drawn(**more))
+
+
+def test_requests_beyond_those_of_the_trace_are_drawn():
+    assert "the trace has 1" in problem(SMALL, requests=2)
+
+
+@pytest.mark.parametrize("rule", ["repeat", "chain", "truncate"])
+def test_what_is_done_where_rows_end(rule):
+    """The trace's request has 28 rows of its prompt and 128 of its answer."""
+    lengths = {"kind": "fixed", "input_len": 30, "output_len": 140}
+    built = build(
+        experiment_of(
+            SMALL,
+            **drawn(requests=1, routing={"kind": "draw", "when_short": rule}, lengths=lengths),
+        )
+    )
+    rows = built.case.schedule.rows.tolist()
+    prompt, answer = list(range(28)), list(range(28, 156))
+    share = built.routing["routing_share"]
+    if rule == "truncate":
+        assert rows == prompt + answer
+        assert share["recorded"] == 1.0
+    else:
+        assert rows == prompt + prompt[:2] + answer + answer[:11]
+        named = "repeated" if rule == "repeat" else "borrowed"
+        assert share[named] == pytest.approx(13 / 169)
