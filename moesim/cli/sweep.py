@@ -138,7 +138,7 @@ def show(read: Sweep, *, allow_drops: bool) -> int:
     """
     from moesim.config.counted import counted
     from moesim.report.best import best_lines
-    from moesim.report.terminal import sweep_table
+    from moesim.report.sweep_table import sweep_table
     from moesim.results.store import read_log
 
     folder = read.folder

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from moesim.config.counted import counted
+from moesim.report.amounts import number, percent
 from moesim.report.compare_intervals import sentence
-from moesim.report.terminal import number, percent, provenance_line, trust_lines
+from moesim.report.trust import provenance_line, trust_lines
 from moesim.sweep.advise.advice import Advice, Gain, Scored
 from moesim.sweep.advise.choices import (
     ALL,

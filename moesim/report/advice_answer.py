@@ -24,7 +24,7 @@ from moesim.report.advice import (
     upgrade,
     upgrades_table,
 )
-from moesim.report.terminal import number
+from moesim.report.amounts import number
 from moesim.sweep.advise.abilities import ANY, ENGINES
 from moesim.sweep.advise.advice import Advice, Fit, Scored
 from moesim.sweep.advise.choices import ON_HOST

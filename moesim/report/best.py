@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from moesim.metrics.intervals import speed_difference
+from moesim.report.amounts import number
 from moesim.report.compare_intervals import sentence
 from moesim.report.style import KNOWS
-from moesim.report.terminal import number
 from moesim.results.blocks import read_blocks
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder

@@ -11,8 +11,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moesim.report.amounts import number, percent
 from moesim.report.compare_intervals import NAMES
-from moesim.report.terminal import number, percent
 from moesim.sweep.speeds import LOST
 
 TITLES = {

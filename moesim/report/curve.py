@@ -15,7 +15,7 @@ from rich.text import Text
 
 from moesim.experiment.questions.curves import whole
 from moesim.memory.curves.verdict import MOST, Verdict, slots_for
-from moesim.report.terminal import percent
+from moesim.report.amounts import percent
 
 MOST_ROWS = 16
 MEANING = {

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from moesim.calibrate.published.predict import within
 from moesim.config.files import write_whole
+from moesim.report.amounts import number
 from moesim.report.published import draw, runs_table, saved, told
 from moesim.report.style import COLOURS
-from moesim.report.terminal import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.errors import InputError
+from moesim.report.amounts import GIB, number
 from moesim.report.style import RC, line_style, save_figure
-from moesim.report.terminal import GIB, number
 
 SUFFIXES = (".png", ".svg")
 Rows = Sequence[Mapping[str, int]]

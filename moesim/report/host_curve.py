@@ -15,8 +15,8 @@ from rich.text import Text
 
 from moesim.config.errors import InputError
 from moesim.experiment.questions.host_curve import STEP, Cliff
+from moesim.report.amounts import GIB
 from moesim.report.style import RC, save_figure, series_styles
-from moesim.report.terminal import GIB
 
 ROWS = 14
 MARKS = 8

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from moesim.config.counted import counted
 from moesim.experiment.questions.place import Judged, Judgement
-from moesim.report.terminal import number, percent
+from moesim.report.amounts import number, percent
 
 COLUMNS = ("max_load", "average_max_load", "balancedness")
 HEADINGS = ("max\nload", "average\nmax load", "balanced-\nness")

@@ -9,9 +9,9 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.report.amounts import number
 from moesim.report.published import saved
 from moesim.report.style import COLOURS
-from moesim.report.terminal import number
 from moesim.sweep.sensitivity import Sensitivity
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 
 from moesim.config.yaml import read_document
 from moesim.report.advice_figure import read_advice, setting_of
+from moesim.report.amounts import number, percent
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import command, made, pictures, shares, unique
-from moesim.report.terminal import number, percent
 from moesim.sweep.point import point_folder
 
 SETTINGS = ("miss", "policy", "prefetch", "capacity", "layers_on_cpu")

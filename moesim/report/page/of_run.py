@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from moesim.report.amounts import number
 from moesim.report.page.content import Page
 from moesim.report.page.parts import (
     command,
@@ -16,13 +17,8 @@ from moesim.report.page.parts import (
     unique,
     waits,
 )
-from moesim.report.terminal import (
-    interval_line,
-    number,
-    provenance_line,
-    summary_rows,
-    trust_lines,
-)
+from moesim.report.run_table import summary_rows
+from moesim.report.trust import interval_line, provenance_line, trust_lines
 from moesim.results import read_result
 from moesim.results.result import setting_in_words
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from moesim.config.counted import counted
+from moesim.report.amounts import number
 from moesim.report.best import best_lines
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import (
@@ -21,7 +22,8 @@ from moesim.report.page.parts import (
     unique,
     waits,
 )
-from moesim.report.terminal import COLUMNS, number, reasons, sweep_trust, with_shown
+from moesim.report.sweep_table import COLUMNS, reasons, with_shown
+from moesim.report.trust import sweep_trust
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
 from moesim.sweep.found import Sweep, read_sweep

@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from moesim.config.errors import InputError
+from moesim.report.amounts import gib, percent
 from moesim.report.components import cause_in_words
 from moesim.report.figures import registry
 from moesim.report.page.content import Fact, Picture
 from moesim.report.plot import figure_of, named_figures, prepared, setting_of
 from moesim.report.sheet import drawn
 from moesim.report.style import METADATA
-from moesim.report.terminal import gib, percent
 from moesim.results.folder import read_provenance
 
 MOST_INPUT = 12

@@ -19,7 +19,8 @@ from moesim.report.compare import compare
 from moesim.report.compare_tables import rendered
 from moesim.report.figures import registry
 from moesim.report.plot import figure_of, plot
-from moesim.report.terminal import summary_table, sweep_table
+from moesim.report.run_table import summary_table
+from moesim.report.sweep_table import sweep_table
 from moesim.results import Result, read_result, write_result
 from moesim.results.blocks import read_blocks
 from moesim.results.pack import DamagedError, pack, unpack

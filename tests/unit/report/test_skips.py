@@ -13,7 +13,8 @@ from moesim.report.compare import compare
 from moesim.report.compare_tables import rendered
 from moesim.report.figures import registry
 from moesim.report.plot import plot
-from moesim.report.terminal import summary_table, sweep_table
+from moesim.report.run_table import summary_table
+from moesim.report.sweep_table import sweep_table
 from moesim.results import Result
 from moesim.sweep import run_sweep
 from moesim.sweep.found import Sweep, read_sweep

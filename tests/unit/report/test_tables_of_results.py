@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from moesim.report.terminal import lacks_memory, number, remedy, summary_table, sweep_table
+from moesim.report.amounts import number
+from moesim.report.run_table import lacks_memory, remedy, summary_table
+from moesim.report.sweep_table import sweep_table
 from moesim.sweep import read_points
 from tests.unit.report import sweeps
 from tests.unit.results import factory

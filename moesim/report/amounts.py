@@ -1,0 +1,34 @@
+"""Numbers, bytes and shares as tables show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+GIB = 2**30
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """``value`` with ``digits`` significant ones and thousands separated; a dash for none."""
+    if value is None or pd.isna(value):
+        return "-"
+    if isinstance(value, int) or (float(value).is_integer()):
+        return f"{int(value):,}"
+    small = abs(value) < 10**digits
+    return f"{float(value):#.{digits}g}".rstrip(".") if small else f"{float(value):,.0f}"
+
+
+def gib(value: Any) -> str:
+    """Bytes in GiB."""
+    return "-" if value is None or pd.isna(value) else f"{float(value) / GIB:.2f} GiB"
+
+
+def percent(value: Any) -> str:
+    """A ratio in percent."""
+    return "-" if value is None or pd.isna(value) else f"{100 * float(value):.1f} %"
+
+
+def span(low: Any, high: Any) -> str:
+    """``2.04-4.21``; a dash for none."""
+    return "-" if pd.isna(low) or pd.isna(high) else f"{number(low, 3)}-{number(high, 3)}"

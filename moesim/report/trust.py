@@ -1,0 +1,71 @@
+"""What the numbers of a run or a sweep rest on, a line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from moesim.hardware.operations.experts.error import PriceError
+from moesim.report.amounts import number, percent
+
+MOST_OUTSIDE = 0.1
+"""Share of the time on prices outside of what was measured, beyond which a run warns."""
+
+
+def provenance_line(summary: Mapping[str, Any]) -> list[str]:
+    """What the priced time of one run rests on."""
+    known = {name: share for name, share in (summary.get("price_share") or {}).items() if share}
+    texts = (f"{percent(share)} {name}" for name, share in known.items())
+    return ["time rests on prices: " + ", ".join(texts)] if known else []
+
+
+def trust_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How wrong such prices were; a warning where too much lies outside of what was measured."""
+    shares = summary.get("price_share") or {}
+    lines = [
+        f"note: {of}: {note}"
+        for of in ("model", "host", "routing", "speculation", "energy", "quality")
+        for note in summary.get(f"{of}_notes") or ()
+    ]
+    if (error := summary.get("price_error")) and summary["status"] == "ok":
+        lines.append(PriceError(**error).text)
+    if shares.get("outside", 0.0) > MOST_OUTSIDE:
+        lines.append(
+            "warning: more than a tenth of the time rests on shapes outside of what the profile"
+            " measured (price_share.outside); 'moesim calibrate collect' measures yours"
+        )
+    return lines
+
+
+def interval_line(summary: Mapping[str, Any]) -> list[str]:
+    """What the intervals of one run were made from, or why there are none."""
+    made = summary.get("intervals")
+    if not made:
+        return []
+    steps = "step" if made["warm_up_steps"] == 1 else "steps"
+    share = percent(made["warm_up_share"])
+    left_out = f"warm-up: {number(made['warm_up_steps'])} {steps} ({share})"
+    if made["reason"]:
+        return [f"no intervals: {made['reason']} ({left_out})"]
+    blocks = {"batch": "batches", "steps": "blocks"}[made["block"]]
+    size = f"{made['blocks']} {blocks} of {number(made['steps_per_block'], 3)} steps"
+    what = f"[low, high]: {percent(made['confidence'])} intervals of sampling alone, over {size}"
+    return [f"{what}; {left_out}"]
+
+
+def sweep_trust(points: pd.DataFrame) -> list[str]:
+    """The same for all points of a sweep, each line once."""
+    lines: list[str] = []
+    for _, row in points.iterrows():
+        parts: dict[str, Any] = {"price_share": {}, "price_error": {}}
+        for name in row.index[row.notna()]:
+            part, _, key = str(name).partition(".")
+            if part in parts:
+                parts[part][key] = row[name]
+        for key in ("model_notes", "host_notes", "routing_notes"):
+            parts[key] = json.loads(row[key]) if row.notna().get(key) else []
+        lines += trust_lines({"status": row["status"], **parts})
+    return list(dict.fromkeys(lines))
