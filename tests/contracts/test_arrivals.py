@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.config.errors import InputError
 from moesim.testing.arrivals import are_the_same_again, come_in_order
 from moesim.workload.arrivals import registry
-from moesim.workload.arrivals.base import Arrivals
+from moesim.workload.arrivals.base import Arrivals, Arrived
+from moesim.workload.serving.state import NEVER
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "arrivals"
 DATA = Path(__file__).parents[1] / "data" / "arrivals"
@@ -28,6 +30,21 @@ GIVEN: dict[str, list[dict[str, Any]]] = {
         {"request_rate": "1 requests/s", "ramp_up": "exponential", "ramp_up_to": "8 requests/s"},
     ],
     "gamma": [{"request_rate": "4 requests/s", "burstiness": 0.25}],
+}
+FILES = {
+    "azure": "azure.csv",
+    "mooncake": "mooncake.jsonl",
+    "burstgpt": "burstgpt.csv",
+    "csv": "csv.csv",
+    "jsonl": "jsonl.jsonl",
+}
+GIVEN |= {
+    kind: [
+        {"file": str(DATA / name)},
+        {"file": str(DATA / name), "scale_rate": 2.5},
+        {"file": str(DATA / name), "window": ["0 s", "1 ms"]},
+    ]
+    for kind, name in FILES.items()
 }
 
 
@@ -76,6 +93,77 @@ def test_other_rates_meet_the_same_luck():
         for rate in ("1 requests/s", "2 requests/s")
     )
     assert np.abs(slow.arrival_ns - 2 * fast.arrival_ns).max() <= 2
+
+
+def read(kind: str, **more: Any) -> Arrived:
+    given: dict[str, Any] = {"file": str(DATA / FILES[kind]), **more}
+    return registry.get(kind)(**given).arrive(99, np.random.default_rng(0), ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "instants", "inputs", "outputs"),
+    [
+        ("azure", [0, 52_000_000, 52_000_000, 29_479_069_000], [40, 31, 11, 15], [10, 8, 27, 1]),
+        ("mooncake", [0, 500_000, 3_000_000_000], [1030, 1200, 33], [5, 4, 2]),
+        ("burstgpt", [0, 113_000_000_000], [472, 417], [18, 276]),
+        ("csv", [0, 0, 750_000_000], [20, 21, 22], [3, 4, 5]),
+        ("jsonl", [0, NEVER, 50], [5, 9, 12], [2, 4, 3]),
+    ],
+)
+def test_what_a_file_says(kind, instants, inputs, outputs):
+    arrived = read(kind)
+    assert arrived.arrival_ns.tolist() == instants
+    assert arrived.input_tokens is not None
+    assert arrived.output_tokens is not None
+    assert arrived.input_tokens.tolist() == inputs
+    assert arrived.output_tokens.tolist() == outputs
+
+
+def test_of_a_session_each_request_follows_the_one_before():
+    arrived = read("jsonl")
+    assert arrived.follows is not None
+    assert arrived.think_ns is not None
+    assert arrived.follows.tolist() == [-1, 0, -1]
+    assert arrived.think_ns.tolist() == [0, 70, 0]
+
+
+def test_ids_of_blocks_and_priorities():
+    prefixes = read("mooncake").prefixes
+    assert prefixes is not None
+    assert prefixes.ids.tolist() == [0, 1, 2, 0, 1, 3, 9, 8]
+    assert prefixes.block_tokens.tolist() == [512, 512, 16]
+    priority = read("csv").priority
+    assert priority is not None
+    assert priority.tolist() == [2, 0, -1]
+
+
+def test_a_window_and_another_rate():
+    late = read("azure", window=["10 ms", "1 s"])
+    assert late.arrival_ns.tolist() == [42_000_000, 42_000_000]
+    assert read("azure", scale_rate=2.0).arrival_ns.tolist()[1] == 26_000_000
+    with pytest.raises(InputError, match="no request in the window"):
+        read("azure", window=["100 s", "101 s"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("azure", "TIMESTAMP,ContextTokens\n", "1: has no column 'GeneratedTokens'"),
+        ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,1\n", "2: TIMESTAMP is 'now'"),
+        ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,0,1\n", "2: num_prefill_to"),
+        ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n-1,1,1\n", "2: arrived_at is"),
+        ("csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n", "has no request; each line"),
+        ("mooncake", "[1]\n", "1: '[1]' is no JSON object"),
+        ("mooncake", '{"timestamp": 0, "hash_ids": 3}\n', "hash_ids is no list"),
+        ("jsonl", '\n{"arrival_time_ns": 0, "sub_requests": []}\n', "2: sub_requests is no list"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(tmp_path, kind, text, said):
+    path = tmp_path / "requests"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read(kind, file=str(path))
+    assert said in str(caught.value)
 
 
 def test_a_closed_loop_without_think_time_needs_no_clock():

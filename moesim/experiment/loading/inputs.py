@@ -35,7 +35,7 @@ def inputs_of(experiments: Iterable[Experiment]) -> Inputs:
         seen: set[tuple[object, ...]] = set()
         for one in experiments:
             plan = one.placement.file if isinstance(one.placement, PlanFile) else None
-            tables = plan, one.quality, tuple(models_of(one))
+            tables = plan, one.quality, tuple(models_of(one)), one.workload.arrivals.reads
             named = (*(getattr(one, key) for key in ("trace", *_CATALOGUED)), *tables, one.folders)
             parts = foreign_parts(one)
             if named not in seen or parts:
@@ -68,6 +68,8 @@ def _tell_inputs(experiment: Experiment, plan: str | None) -> None:
     if experiment.quality is not None:
         table = experiment.quality.table
         tell("quality", table, [file_of(find(table, experiment.folders))])
+    if (arrivals := experiment.workload.arrivals.reads) is not None:
+        tell("arrivals", arrivals, [file_of(find(arrivals, experiment.folders))])
     if plan is not None:
         tell("plan", plan, [file_of(find(plan, experiment.folders))])
 

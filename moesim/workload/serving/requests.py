@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from moesim.workload.rows import (
     runs_of,
 )
 from moesim.workload.schedule import Ints
-from moesim.workload.serving.prefixes import contents_of
+from moesim.workload.serving.prefixes import contents_of, session_contents
 from moesim.workload.serving.state import Asked
 
 
@@ -57,13 +58,24 @@ class ServedRequests:
     begin: Ints
     runs: Runs
 
+    @cached_property
+    def _shared(self) -> Ints:
+        """Of each request the tokens that it has in common with the one before in its session."""
+        asked, before = self.asked, self.asked.follows
+        computed = asked.input_tokens[before] + asked.output_tokens[before] - 1
+        return np.where(before >= 0, np.minimum(asked.input_tokens, computed), 0)
+
     @property
     def routing_share(self) -> dict[str, float]:
         """Of tokens in passes, how many take rows as recorded, again, or of others."""
         return self.runs.shares(int(self.begin[-1]))
 
     def rows(self, request: Ints, token: Ints) -> Ints:
-        """Rows of the trace int64[n] of tokens of requests."""
+        """Rows of the trace int64[n] of tokens of requests; what a prompt has of the session before
+        it has the rows that it had there.
+        """
+        while (there := token < self._shared[request]).any():
+            request = np.where(there, self.asked.follows[request], request)
         return self.runs.of(self.begin[request] + token)
 
 
@@ -113,9 +125,11 @@ def _asked(arrived: Arrived, lengths: Pair, block_size: int) -> Asked:
         follows=none if arrived.follows is None else arrived.follows,
         think_ns=zero if arrived.think_ns is None else arrived.think_ns,
     )
-    if arrived.prefixes is None:
-        return asked
-    return replace(asked, contents=contents_of(asked, arrived.prefixes, block_size))
+    if arrived.prefixes is not None:
+        return replace(asked, contents=contents_of(asked, arrived.prefixes, block_size))
+    if arrived.follows is not None:
+        return replace(asked, contents=session_contents(asked, block_size))
+    return asked
 
 
 def _runs(load: Load, recorded: Recorded, bound: Ints, arrived: Arrived, lengths: Pair) -> Runs:

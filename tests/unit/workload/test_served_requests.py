@@ -1,0 +1,103 @@
+"""Rows and blocks of requests that are served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.testing.traces import toy_trace
+from moesim.workload.arrivals import registry as arrivals
+from moesim.workload.binding import Draw, Nearest, Own
+from moesim.workload.lengths import registry as lengths
+from moesim.workload.serving.requests import Load, ServedRequests, served_requests
+
+TRACE = toy_trace([(3, 4), (6, 2), (2, 9)])
+STARTS = [0, 7, 15]
+
+
+def served(
+    lines: str, tmp_path: Path, kind: str = "jsonl", binding: Any = None, **more: Any
+) -> ServedRequests:
+    path = tmp_path / "requests"
+    path.write_text(lines)
+    of_file: Any = arrivals.get(kind)
+    load = Load(of_file(file=str(path)), lengths.get("arrivals")(), binding or Draw(), **more)
+    return served_requests(load, TRACE, 4)
+
+
+def rows_of(of: ServedRequests, request: int) -> list[int]:
+    asked = of.asked
+    tokens = np.arange(asked.input_tokens[request] + asked.output_tokens[request] - 1)
+    return list(map(int, of.rows(np.full_like(tokens, request), tokens)))
+
+
+def test_own_requests_take_their_own_rows():
+    load = Load(arrivals.get("at_once")(), lengths.get("trace")(), Own())
+    of = served_requests(load, TRACE, 16)
+    assert of.asked.input_tokens.tolist() == [3, 6, 2]
+    assert of.asked.output_tokens.tolist() == [5, 3, 10]
+    assert [row for one in range(3) for row in rows_of(of, one)] == list(range(26))
+
+
+def test_the_nearest_of_eight_draws_is_taken(tmp_path):
+    """Of eight draws of three requests one is nearly always there; it has the asked lengths."""
+    line = '{"arrival_time_ns": 0, "input_toks": 6, "output_toks": 3}\n'
+    of = served(line * 30, tmp_path, binding=Nearest())
+    assert (of.bound == 1).mean() > 0.8
+
+
+def test_equal_prefixes_have_equal_rows_and_equal_blocks(tmp_path):
+    """Ids of 4 tokens: requests 0 and 1 have two in common, 2 has the second alone, which is not
+    the same, as another one stands before it; its rows are, block by block.
+    """
+    given = {"timestamp": 0, "input_length": 10, "output_length": 3, "block_size": 4}
+    ids = [5, 6, 7], [5, 6, 8], [1, 6, 7]
+    text = "\n".join(json.dumps({**given, "hash_ids": one}) for one in ids)
+    of = served(text, tmp_path, "mooncake")
+    first, second, third = (rows_of(of, one) for one in range(3))
+    assert first[:8] == second[:8]
+    assert first[4:8] == third[4:8]
+    assert of.asked.contents is not None
+    request, block, by, its = (column.tolist() for column in of.asked.contents)
+    same = {(r, b): (o, k) for r, b, o, k in zip(request, block, by, its, strict=True)}
+    assert same[1, 0] == (0, 0)
+    assert same[1, 1] == (0, 1)
+    assert {(2, 0), (2, 1)}.isdisjoint(same)
+    assert (1, 2) not in same  # its tokens are not all of the prompt, which ends at 10
+    assert of.routing_share["borrowed"] == pytest.approx(30 / 36)
+
+
+def test_a_session_goes_on_with_what_was_said(tmp_path):
+    text = (
+        '{"arrival_time_ns": 0, "sub_requests": [{"input_toks": 5, "output_toks": 4},'
+        ' {"input_toks": 12, "output_toks": 2}, {"input_toks": 3, "output_toks": 2}]}\n'
+    )
+    of = served(text, tmp_path)
+    first, second, third = (rows_of(of, one) for one in range(3))
+    assert second[:8] == first  # all tokens of it that were in passes
+    assert third[:3] == first[:3]
+    assert of.asked.contents is not None
+    columns = [column.tolist() for column in of.asked.contents]
+    assert list(zip(*columns, strict=True)) == [(1, 0, 0, 0), (1, 1, 0, 1)]
+
+
+def test_rows_of_decode_tokens_in_place_of_a_prompt(tmp_path):
+    line = '{"arrival_time_ns": 0, "input_toks": 9, "output_toks": 1}\n'
+    of = served(line * 5, tmp_path, binding=Draw(prompts_from="decode"))
+    for one in range(5):
+        rows, bound = rows_of(of, one), int(of.bound[one])
+        low = STARTS[bound] + (3, 6, 2)[bound]
+        answers = (4, 2, 9)[bound]
+        assert [(row - low) % answers for row in rows] == [
+            (rows[0] - low + k) % answers for k in range(9)
+        ]
+    assert of.routing_share["borrowed"] == 1.0
+
+
+def test_prompts_elsewhere_are_no_part_of_the_share(tmp_path):
+    line = '{"arrival_time_ns": 0, "input_toks": 900, "output_toks": 3}\n'
+    assert served(line, tmp_path, prompts=False).routing_share["recorded"] == 1.0
