@@ -120,6 +120,11 @@ class Case:
     pool_bytes: Ints | None = None
     serving: Serving | None = None
 
+    @property
+    def executes_decode(self) -> Execution:
+        """How decode steps are launched, but for those that are too large to be captured."""
+        return self.execution if self.captured is None else self.captured.decode
+
     def executions(self, first: int, last: int) -> list[Execution]:
         """How passes first:last are launched."""
         if self.captured is None:

@@ -11,6 +11,7 @@ from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint import Footprint
 from moesim.metrics.fates import fate_columns
+from moesim.metrics.served import ServedRun
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
 from moesim.workload.served import PassPhase
@@ -75,8 +76,11 @@ def layers_table(outcome: Outcome) -> pd.DataFrame:
     )
 
 
-def requests_table(case: Case, outcome: Outcome) -> pd.DataFrame:
-    """A row a request."""
+def requests_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> pd.DataFrame:
+    """A row a request; ``run``: of those that are served."""
+    if run is not None:
+        served = pd.DataFrame({**run.table(), **run.parts_ms(outcome)})
+        return served.join(pd.DataFrame(fate_columns(outcome)))
     requests = per_request(case, outcome)
     times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}
     return pd.DataFrame({**requests, **times, **fate_columns(outcome)})

@@ -54,7 +54,7 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
     state, ended = None, None
     while True:
         try:
-            state, start = next(steps) if ended is None else steps.send(ended)
+            state, start, _ = next(steps) if ended is None else steps.send(ended)
         except StopIteration:
             break
         who, _, count, _ = _last(state)

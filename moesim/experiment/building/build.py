@@ -12,11 +12,11 @@ from moesim.config.inputs import Inputs, recording
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
 from moesim.engine.outcome import Outcome
-from moesim.experiment.building.execution import execution_of
+from moesim.experiment.building.execution import captured_of, execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
-from moesim.experiment.building.serving import passes_of_run
+from moesim.experiment.building.serving import Engine, passes_of_run
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
 from moesim.experiment.building.speculation import drafter_of
 from moesim.experiment.building.stages import stages_of_run
@@ -209,7 +209,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     near = experiment.experts.miss.near_memory
     drafter = drafter_of(experiment, model)
     model = with_drafter(model, drafter) if drafter else model
-    planned = passes_of_run(experiment, trace, model, layout)
+    planned = passes_of_run(experiment, trace, Engine(model, software, layout))
     return Case(
         trace=trace,
         model=model,
@@ -291,6 +291,9 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
         case = with_variants(case, experiment, limit_bytes)
     if any(room.on_cpu.of(case.model)):
         case = replace(case, miss=Cpu())
+    if case.serving is not None:
+        captured = captured_of(case, None if own == "auto" else own)
+        return replace(case, execution=captured.others, captured=captured)
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from moesim.config.errors import InputError
 from moesim.engine.captured import Captured
 from moesim.hardware.software import Execution
 from moesim.trace.routing import Phase
@@ -23,6 +24,10 @@ class Chosen(NamedTuple):
 
 ANY = 1 << 20
 """Tokens of the largest pass that is captured, where software captures all."""
+HOLDS_ALL = (
+    "execution: 'graph' of requests that are served is of decode steps alone, and where experts are"
+    " offloaded copies would differ between passes, which is not there yet; write piecewise or auto"
+)
 NOTHING = Chosen("eager", "it captures nothing")
 
 
@@ -38,21 +43,23 @@ def execution_of(case: Case) -> Chosen:
     decode = case.schedule.phase == Phase.DECODE
     if not decode.any():
         return Chosen("eager", "it captures decode steps")
-    most, fullest = software.most_captured_tokens, _fullest(case)
-    if most is not None and fullest > most:
+    most = software.most_captured_tokens
+    if most is not None and case.serving is None and (fullest := _fullest(case)) > most:
         return Chosen("eager", f"it captures {most} tokens a GPU, and a step has {fullest}")
     return _of_decode_steps(case)
 
 
-def captured_of(case: Case) -> Captured:
+def captured_of(case: Case, asked: Execution | None = None) -> Captured:
     """What ``case``'s software captures of passes that differ, by their kind and size.
 
-    What it captures of decode steps, where all else is as in this case. Of other passes it captures
-    the pieces of a graph that would be whole (vLLM's FULL_AND_PIECEWISE).
+    Of decode steps what is ``asked``, by default what it does in such a run; of other passes the
+    pieces of a graph that would be whole (vLLM's FULL_AND_PIECEWISE).
     """
-    software, decode = case.software, _of_decode_steps(case).execution
+    decode = asked or _of_decode_steps(case).execution
+    if decode == "graph" and case.divided_layers.any():
+        raise InputError(HOLDS_ALL)
     others = "piecewise" if decode == "graph" else decode
-    return Captured(decode, others, software.most_captured_tokens or ANY)
+    return Captured(decode, others, case.software.most_captured_tokens or ANY)
 
 
 def _of_decode_steps(case: Case) -> Chosen:

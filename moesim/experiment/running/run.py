@@ -31,6 +31,7 @@ from moesim.metrics.energy import Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.metrics.served import served_keys
 from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
@@ -124,6 +125,7 @@ def _played(
 ) -> Result:
     from moesim.metrics.block_sums import blocks_of, cuts_of
     from moesim.metrics.intervals import intervals
+    from moesim.metrics.served import ServedRun
     from moesim.metrics.summary import summary
     from moesim.metrics.tables import (
         layers_table,
@@ -143,13 +145,15 @@ def _played(
     case = built.case
     built.footprint.in_flight(outcome.largest_copy(case))
     numbers = summary(case, outcome, experiment.warm_up, bill)
+    run = None if case.serving is None else ServedRun.of(case, outcome)
+    numbers |= {} if run is None else run.numbers()
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
     numbers["intervals"] = intervals(blocks)
     tables: dict[str, Any] = {
         "blocks": blocks.sums,
-        "requests": requests_table(case, outcome),
+        "requests": requests_table(case, outcome, run),
         "memory": memory_table(built.footprint, outcome, built.limit_bytes),
     }
     if by_pass:
@@ -192,15 +196,16 @@ def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
 def _clock_keys(case: Case) -> tuple[str, ...]:
     """What the clock says of a run of ``case``."""
     forms, storage = case.forms, () if case.host_cache is None else STORAGE_KEYS
+    served = () if case.serving is None else served_keys()
     speculation = () if case.schedule.kept is None else SPECULATION_KEYS
     return (
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
         "hits", "late", "misses", *form_keys(forms),
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-        "cpu_wait_ms", *storage, *speculation, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
-        "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio", "waste_factor",
-        "max_load", "average_max_load", "balancedness", "time_share", "price_share",
+        "cpu_wait_ms", *storage, *speculation, *served, *PREFETCH_KEYS, "dropped_choices",
+        "dropped_share", "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
+        "waste_factor", "max_load", "average_max_load", "balancedness", "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
         "engine_wall_s", "intervals",
     )  # fmt: skip
@@ -268,5 +273,5 @@ def _price_provenance(experiment: Experiment, built: Built, engine: Engine) -> d
         **_speculation_notes(experiment),
         "price_error": error._asdict(),
         "engine_reason": engine.reason,
-        "execution": built.case.execution,
+        "execution": built.case.executes_decode,
     }

@@ -22,20 +22,22 @@ from moesim.workload.serving.state import (
 )
 from moesim.workload.serving.steps import Decide, next_arrival
 
-Steps = Generator[tuple[State, int], int, None]
-"""Yields the state after each decision, and the instant before which the step does not start; is
-sent when it has ended on every GPU."""
+Steps = Generator[tuple[State, int, int], int, None]
+"""Yields the state after each decision, the instant before which the step does not start, and so
+long before it the host works on the step; is sent when it has ended on every GPU."""
 
 
 class HostTimes(NamedTuple):
     """What the host takes before and after a step, in ns, of which ``schedule_ns`` and
-    ``output_ns`` once, the others for each request in it.
+    ``output_ns`` once, the others for each request in it. ``frontend_ns``: of a request from the
+    client to the scheduler, and of a token back, which nothing else waits for.
     """
 
     schedule_ns: int = 0
     per_request_ns: int = 0
     output_ns: int = 0
     per_request_out_ns: int = 0
+    frontend_ns: int = 0
 
     def before(self, requests: int) -> int:
         """From the decision to the first launch."""
@@ -82,16 +84,18 @@ def steps_of(
     while True:
         state = _roomy(state)
         step = int(state.numbers[STEPS])
-        now, seen = _due(state, step, lag, entries, times)
+        (now, seen), idle = _due(state, step, lag, entries, times), False
         while not (entries := decide(state, knobs, now, seen)):
             following = next_arrival(state)
             unseen = _seen_at(state, seen, times) if seen < step else NEVER
             if min(following, unseen) == NEVER:
                 return
+            idle = following < unseen and following > now
             now = max(now, min(following, unseen))
             seen += unseen <= now
-        before = state.steps[END, step - 1] if step else 0
-        ended = yield state, max(int(before), now + times.before(entries))
+        before = int(state.steps[END, step - 1]) if step else 0
+        start = max(before, now + times.before(entries))
+        ended = yield state, start, start - (now if idle or not step else before)
         state.steps[END, step] = ended
 
 
@@ -120,9 +124,9 @@ def _roomy(state: State) -> State:
 
 def with_step_times(steps: Steps, time_of: Callable[[State, int], int]) -> State:
     """The state at the end where step ``s`` takes ``time_of(state, s)`` ns, without an engine."""
-    state, start = next(steps)
+    state, start, _ = next(steps)
     with suppress(StopIteration):
         while True:
             step = int(state.numbers[STEPS]) - 1
-            state, start = steps.send(start + time_of(state, step))
+            state, start, _ = steps.send(start + time_of(state, step))
     return state

@@ -18,10 +18,10 @@ from moesim.workload.serving.state import (
 
 def passes_of(
     served: ServedRequests, state: State, steps: tuple[int, int], gpus: int,
-    not_before_ns: Ints | None = None,
+    at: tuple[Ints, Ints] | None = None,
 ) -> Schedule:  # fmt: skip
     """Steps first:last as forward passes on ``gpus``, of which each rank has as many neighbours,
-    that take its requests in turn.
+    that take its requests in turn; ``at``: ``not_before_ns`` and ``host_ns`` of the passes.
     """
     first, last = steps
     bounds = state.steps[BEGIN, first : last + 1]
@@ -40,5 +40,5 @@ def passes_of(
         offsets,
         (served.rows(request, position), gpu[entry], request),
         Served(position, decodes[entry], outputs),
-        not_before_ns,
+        *(at or (None, None)),
     )

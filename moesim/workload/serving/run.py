@@ -14,6 +14,7 @@ from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
+    NEVER,
     STEPS,
     Room,
     State,
@@ -51,26 +52,31 @@ class Serving:
 
     def passes(self) -> Passes:
         """One pass after the other, each decided when the host comes to it."""
-        steps = steps_of(self.served.asked, self.room, self.scheduler, self.times)
+        sent = self.served.asked.arrival_ns
+        comes = np.where(sent == NEVER, NEVER, sent + self.times.frontend_ns)
+        asked = replace(self.served.asked, arrival_ns=comes)
+        steps = steps_of(asked, self.room, self.scheduler, self.times)
         try:
-            self.state, start = next(steps)
+            self.state, start, host = next(steps)
             while True:
                 step = int(self.state.numbers[STEPS]) - 1
-                at = np.array([start])
+                at = (np.array([start]), np.array([host]))
                 ended = yield self._passes(self.state, step, step + 1, at)
-                self.state, start = steps.send(int(ended.max()))
+                self.state, start, host = steps.send(int(ended.max()))
         except StopIteration:
             return
 
     def _passes(
-        self, state: State, first: int, last: int, not_before_ns: Ints | None = None
+        self, state: State, first: int, last: int, at: tuple[Ints, Ints] | None = None
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
             raise InputError(NOTHING)
-        return passes_of(self.served, state, (first, last), self.gpus, not_before_ns)
+        return passes_of(self.served, state, (first, last), self.gpus, at)
 
     def arrival_ns(self, ends_ns: Ints) -> Ints:
-        """When each request came int64[n], of a run whose steps ended at ``ends_ns``; -1: never."""
+        """When each request came to the scheduler int64[n], of a run whose steps ended at
+        ``ends_ns``; -1: never.
+        """
         assert self.state is not None, "nothing has run"
         came: Ints = self.state.requests[ARRIVAL]
         if not self.clockless:

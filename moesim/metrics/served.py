@@ -1,0 +1,250 @@
+"""What clients see of requests that are served, in the words of ``vllm bench serve``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.outcome import Outcome
+from moesim.workload.lives import lives_of
+from moesim.workload.serving.state import (
+    CACHED,
+    CHUNKS,
+    ENDED,
+    HITS,
+    INPUT,
+    NEVER,
+    PREEMPTED,
+    PREEMPTIONS,
+    QUERIES,
+    RANK,
+    RECOMPUTED,
+    REJECTED,
+    STATUS,
+    State,
+)
+
+Floats = NDArray[np.float64]
+MS, SECOND = 1_000_000, 1_000_000_000
+PERCENTILES = (50, 90, 95, 99)
+TIMES = ("ttft", "tpot", "itl", "e2el", "queue")
+"""What there are statistics of, in ms."""
+COUNTS = (
+    "completed", "rejected", "total_input_tokens", "total_output_tokens", "request_throughput",
+    "output_throughput", "total_token_throughput", "max_concurrent_requests",
+    "max_output_tokens_per_s", "preemptions", "recomputed_tokens", "prefix_cache_queries_tokens",
+    "prefix_cache_hits_tokens",
+)  # fmt: skip
+
+
+def served_keys() -> tuple[str, ...]:
+    """What the summary has of requests that are served."""
+    nothing = np.zeros(0)
+    return (*COUNTS, *(key for name in TIMES for key in statistics_of(name, nothing)))
+
+
+@dataclass(frozen=True, eq=False)
+class ServedRun:
+    """Requests of a run, int64[n] each, in order of arrival.
+
+    ``sent_ns``: the client sends it; ``begins_ns``: the first pass with a token of it begins on its
+    ``gpu``, ``given_ns``: the one that gives its first token ends there; ``first_ns`` and
+    ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1 of
+    what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by request,
+    then in order, and ``owner`` int64[tokens]. ``done`` bool[n]: it has its whole answer.
+    ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``travel_ns``: of a request
+    from the client to the scheduler.
+    """
+
+    state: State
+    gpu: Ints
+    sent_ns: Ints
+    begins_ns: Ints
+    given_ns: Ints
+    first_ns: Ints
+    last_ns: Ints
+    outputs: Ints
+    visible_ns: Ints
+    owner: Ints
+    done: NDArray[np.bool_]
+    passes: Ints
+    travel_ns: int
+
+    @classmethod
+    def of(cls, case: Case, outcome: Outcome) -> ServedRun:
+        """Of an ``outcome`` of ``case``, whose passes are those that there were."""
+        serving, schedule = case.serving, case.schedule
+        assert serving is not None, "requests are served"
+        assert serving.state is not None, "they were"
+        assert schedule.served is not None, "their scheduler says where tokens stand"
+        state, travel, count = serving.state, serving.times.frontend_ns, serving.served.asked.count
+        ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
+        entries = _requests_of_passes(schedule.request, of_pass, schedule.passes)
+        after = serving.times.output_ns + serving.times.per_request_out_ns * entries
+        given = np.flatnonzero(schedule.served.outputs)
+        given = given[np.lexsort((of_pass[given], schedule.request[given]))]
+        owner = schedule.request[given]
+        visible = (ends + after + travel)[of_pass[given]]
+        outputs = np.bincount(owner, minlength=count)
+        there, last = outputs > 0, np.cumsum(outputs) - 1
+        first = np.where(there, last - outputs + 1, -1)
+        lives = lives_of(schedule)
+        begins = _filled(lives.first, count, lives.last >= 0)
+        tells = np.where(there, of_pass[given[first]], -1) if len(given) else begins * 0 - 1
+        gpu = np.zeros(count, np.int64)
+        gpu[schedule.request] = schedule.gpu
+        arrived = serving.arrival_ns(ends)
+        came = (arrived >= 0) & (arrived != NEVER)
+        return cls(
+            state=state,
+            gpu=gpu,
+            sent_ns=np.where(came, arrived - travel, -1),
+            begins_ns=np.where(begins >= 0, outcome.starts[begins, gpu], -1),
+            given_ns=np.where(there, outcome.ends[tells, gpu], -1),
+            first_ns=np.where(there, visible[first], -1) if len(given) else tells,
+            last_ns=np.where(there, visible[last], -1) if len(given) else tells,
+            outputs=outputs,
+            visible_ns=visible,
+            owner=owner,
+            done=state.requests[STATUS] == ENDED,
+            passes=np.stack([begins, tells]),
+            travel_ns=travel,
+        )
+
+    def times_ms(self) -> dict[str, Floats]:
+        """Of each request in ms, NaN where it has none: ``TIMES`` without ``itl``, its longest gap
+        in place of that.
+        """
+        gaps = np.full(len(self.gpu), np.nan)
+        between, owner = self._gaps()
+        longest = np.full(len(self.gpu), -1)
+        np.maximum.at(longest, owner, between)
+        gaps[longest >= 0] = longest[longest >= 0] / MS
+        there, many = self.outputs > 0, self.outputs > 1
+        tpot = (self.last_ns - self.first_ns) / np.maximum(self.outputs - 1, 1) / MS
+        return {
+            "ttft_ms": np.where(there, (self.first_ns - self.sent_ns) / MS, np.nan),
+            "tpot_ms": np.where(many, tpot, np.nan),
+            "max_itl_ms": gaps,
+            "e2el_ms": np.where(self.done, (self.last_ns - self.sent_ns) / MS, np.nan),
+            "queue_ms": np.where(
+                self.passes[0] >= 0, (self.begins_ns - self.sent_ns - self.travel_ns) / MS, np.nan
+            ),
+        }
+
+    def _gaps(self) -> tuple[Ints, Ints]:
+        """Between tokens of one request in ns, and whose they are."""
+        same = np.diff(self.owner) == 0
+        return np.diff(self.visible_ns)[same], self.owner[1:][same]
+
+    def numbers(self) -> dict[str, Any]:
+        """Those of the summary; times over requests that have their whole answer."""
+        done, sent = self.done, self.sent_ns[self.sent_ns >= 0]
+        tokens = self.done[self.owner]
+        input_tokens = int(self.state.requests[INPUT][done].sum())
+        output_tokens = int(self.outputs[done].sum())
+        begin = int(sent.min()) if len(sent) else 0
+        end = int(self.visible_ns.max(initial=begin))
+        seconds = (end - begin) / SECOND
+        between, owner = self._gaps()
+        times = {name.removesuffix("_ms"): of[done] for name, of in self.times_ms().items()}
+        times["itl"] = between[done[owner]] / MS
+
+        def rate(amount: int) -> float | None:
+            return amount / seconds if seconds else None
+
+        counts = (
+            int(done.sum()), int((self.state.requests[STATUS] == REJECTED).sum()), input_tokens,
+            output_tokens, rate(int(done.sum())), rate(output_tokens),
+            rate(input_tokens + output_tokens), self._most_at_once(),
+            _most_in_a_second(self.visible_ns[tokens] - begin),
+            *(int(self.state.numbers[n]) for n in (PREEMPTIONS, RECOMPUTED, QUERIES, HITS)),
+        )  # fmt: skip
+        statistics: dict[str, Any] = {}
+        for name in TIMES:
+            statistics |= statistics_of(name, times[name])
+        return dict(zip(COUNTS, counts, strict=True)) | statistics
+
+    def _most_at_once(self) -> int:
+        """The most requests that clients wait for at a time."""
+        done = self.done
+        instants = np.concatenate((self.sent_ns[done], self.last_ns[done]))
+        changes = np.repeat([1, -1], int(done.sum()))
+        order = np.lexsort((changes, instants))  # at one instant ends come first
+        return int(np.cumsum(changes[order]).max(initial=0))
+
+    def table(self) -> dict[str, Any]:
+        """Columns of the table of requests."""
+        asked, times = self.state.requests, self.times_ms()
+        return {
+            "request_id": np.arange(len(self.gpu)),
+            "tokens": self.outputs,
+            "first_ns": self.first_ns,
+            "last_ns": self.last_ns,
+            "gpu": self.gpu,
+            "rank": asked[RANK],
+            "arrival_ns": self.sent_ns,
+            "first_scheduled_ns": self.begins_ns,
+            "input_tokens": asked[INPUT],
+            "cached_tokens": asked[CACHED],
+            "chunks": asked[CHUNKS],
+            "preemptions": asked[PREEMPTED],
+            "completed": self.done,
+            **times,
+        }
+
+    def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
+        """What the time to the first token is made of, in ms; they add up: ``queue`` until the
+        first pass begins, what the request's GPU is charged from there to the end of the pass that
+        gives the token, what it is ``idle`` between, and the ``frontend``: the way to the scheduler
+        and back, and until all GPUs and the host are done with the pass.
+        """
+        there = self.outputs > 0
+        charged = np.concatenate(
+            (np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0))
+        )
+        begins, given = np.where(there, self.passes, 0)
+        parts = (charged[given + 1, self.gpu] - charged[begins, self.gpu]).T
+        spent = self.given_ns - self.begins_ns
+        rest = self.first_ns - self.sent_ns - spent
+        queue = self.begins_ns - self.sent_ns - self.travel_ns
+        columns = {
+            "queue": queue,
+            **dict(zip(outcome.categories, parts, strict=True)),
+            "idle": spent - parts.sum(axis=0),
+            "frontend": rest - queue,
+        }
+        return {f"ttft_{name}_ms": np.where(there, of / MS, np.nan) for name, of in columns.items()}
+
+
+def statistics_of(name: str, values: Floats) -> dict[str, float | None]:
+    """Mean, median, standard deviation and percentiles of ``values`` in ms, NaN left out."""
+    known = values[~np.isnan(values)]
+    which = ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))
+    if not len(known):
+        return {f"{one}_{name}_ms": None for one in which}
+    percentiles = (float(np.percentile(known, p)) for p in PERCENTILES)
+    found = (float(known.mean()), float(np.median(known)), float(known.std()), *percentiles)
+    return {f"{one}_{name}_ms": value for one, value in zip(which, found, strict=True)}
+
+
+def _requests_of_passes(request: Ints, of_pass: Ints, passes: int) -> Ints:
+    """Requests int64[passes] that have a token in each pass."""
+    width = int(request.max(initial=0)) + 1
+    return np.bincount(np.unique(of_pass * width + request) // width, minlength=passes)
+
+
+def _filled(values: Ints, count: int, there: NDArray[np.bool_]) -> Ints:
+    """``values`` of the first requests that are ``there``, -1 of all others."""
+    found = np.full(count, -1, np.int64)
+    found[: len(values)] = np.where(there, values, -1)
+    return found
+
+
+def _most_in_a_second(instants: Ints) -> float:
+    """The most tokens that come in one second, counted from the start."""
+    return float(np.bincount(instants // SECOND).max(initial=0)) if len(instants) else 0.0
