@@ -16,7 +16,6 @@ from moesim.engine.captured import Captured
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
-from moesim.memory.by_bytes import Room
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
 from moesim.memory.misses.base import MissHandling
@@ -24,6 +23,7 @@ from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.prefetch.none import NoPrefetch
+from moesim.memory.room import Room
 from moesim.memory.shares import Share, whole
 from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter

@@ -16,6 +16,7 @@ from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import usage_of
 from moesim.engine.routing import Routing
 from moesim.memory.activations import ActiveExperts
+from moesim.memory.footprint import stored_bytes
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.model.spec import FfnSpec
@@ -86,10 +87,11 @@ class Storage:
         usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
         usage = np.repeat(usage, case.slices)
         steps, initial = len(layers) * self.gpus, case.initial
+        sizes = np.repeat(stored_bytes(case.model), len(usage) // len(layers))
         name = zlib.crc32(b"host_cache.random")
         self.hosts: list[Host] = [
             HostResidency(
-                cache, usage, steps, np.random.default_rng([case.seed, name, node]), initial
+                cache, usage, steps, np.random.default_rng([case.seed, name, node]), initial, sizes
             )
             for node in range(case.nodes)
         ]

@@ -12,34 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moesim.memory.activations import Ints
 from moesim.memory.decisions import ACTIVATIONS, DEMAND, RULES, Demand, Rules, first_by
 from moesim.memory.forms import IN_SLOT
-from moesim.memory.policy import (
-    FREQUENCY,
-    INSERTED,
-    LAST_PASS,
-    LAST_USE,
-    THIS_LAYER,
-    THIS_PASS,
-    CachePolicy,
-)
-from moesim.memory.policy_functions import ARGUMENTS
-from moesim.memory.policy_reads import reads_of
+from moesim.memory.policy import FREQUENCY, INSERTED, LAST_PASS, LAST_USE, CachePolicy
+from moesim.memory.room import Room
 from moesim.runtime.compiled import inlined, record, specialised, types
-
-
-class Room(NamedTuple):
-    """The ``limit`` of a pool in bytes, and the bytes of each of its experts: ``sizes``
-    int64[experts].
-    """
-
-    limit: Any
-    sizes: Any
-
-    def first_of(self, experts: Ints) -> Ints:
-        """Those of ``experts``, in their order, up to the first that does not fit."""
-        return experts[: np.searchsorted(np.cumsum(self.sizes[experts]), self.limit, side="right")]
 
 
 class Victims(NamedTuple):
@@ -77,16 +54,6 @@ POOL = record(Pool, types.int64, _FLAT, _MASK, _STATE)
 VICTIMS = record(Victims, _FLAT, _FLAT)
 DECIDE = types.int64(RULES, POOL, DEMAND, types.int64, types.int64, ACTIVATIONS, VICTIMS)
 """The signature of what ``decide_with`` makes."""
-
-
-def goes_by_bytes(policy: type[CachePolicy]) -> bool:
-    """Whether ``policy`` can be asked several times for one activation: it goes by what the cache
-    counts of each expert alone, as LRU and LFU, and does not look ahead.
-    """
-    reads, names = reads_of(policy), [*ARGUMENTS, "start", "start_request", "shared_buffers"]
-    own = {name for name in names if getattr(policy, name) is not getattr(CachePolicy, name)}
-    of_all = {THIS_PASS, THIS_LAYER} & set(reads.rows or ())
-    return own == {"key"} and reads.own and not of_all and not policy.looks_ahead
 
 
 @lru_cache

@@ -15,7 +15,8 @@ class HostCache:
     each expert in so many ``requests``, by page faults (``mapped``) or directly; a copy may follow
     the read in chunks of ``chunk`` bytes, else it waits for the whole. Without slots nothing is
     kept in host memory; ``in_place``, then: experts are read into the slots of the GPU, whose
-    memory is the host's, and nothing is copied.
+    memory is the host's, and nothing is copied. ``limit``: of a cache by bytes, what it holds, as
+    experts differ; ``slots`` of the largest are then the least that it has room for.
     """
 
     slots: int
@@ -24,6 +25,7 @@ class HostCache:
     mapped: bool = False
     chunk: int | None = None
     in_place: bool = False
+    limit: int | None = None
 
 
 class Reads(NamedTuple):

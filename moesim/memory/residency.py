@@ -30,6 +30,7 @@ from moesim.memory.policy import (
     CachePolicy,
 )
 from moesim.memory.policy_reads import reads_of
+from moesim.memory.room import Room
 from moesim.memory.split import OFFERED
 from moesim.memory.staging import STAGE, stage_with
 from moesim.runtime.compiled import njit, specialised
@@ -99,7 +100,7 @@ class Given(NamedTuple):
     resident: Ints | None = None
     bandwidths: tuple[int, int] = (1, 1)
     protects: bool = True
-    room: by_bytes.Room | None = None
+    room: Room | None = None
 
 
 NOTHING = Given()

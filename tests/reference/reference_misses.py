@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
@@ -18,7 +19,8 @@ class Misses:
     def __init__(self, config: Config, model: Model, layer: Layer, prices: Prices) -> None:
         self.config, self.layer, self.prices = config, layer, prices
         self.row_bytes = model.hidden * model.activation_bytes
-        self.copy = config.copy_ns(model, prices)
+        size = model.bytes_in(model.moe_layers.index(layer))
+        self.copy = config.copy_ns(replace(model, expert_bytes=size), prices)
         self.copies = self.host = self.loaded = 0
         self.of_host: set[int] = set()  # experts that a split gives to the host
         self.divides = config.miss == "split" and config.rule != "cheapest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 from .reference_cache import Drawn
 from .reference_misses import SKIP
@@ -20,13 +21,17 @@ class Host:
         self, config: Config, model: Model, prices: Prices, node: int, usage: dict[Expert, int]
     ) -> None:
         assert config.host_slots is not None
-        self.config, self.model, self.slots = config, model, config.host_slots
+        self.config, self.model, self.prices = config, model, prices
+        self.slots = config.host_slots if config.host_bytes is None else config.host_bytes
         parts = config.parts  # each of a sliced expert is kept, and read, by itself
         usage = {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
         experts = sorted(usage)
         self.resident: set[Expert] = set()
         if config.initial == "most_used":
-            self.resident = set(sorted(experts, key=lambda e: (-usage[e], e))[: self.slots])
+            for e in sorted(experts, key=lambda e: (-usage[e], e)):
+                if not self.has_room(e):
+                    break
+                self.resident.add(e)
         each = config.gpus // config.nodes
         self.gpus = range(node * each, (node + 1) * each)
         steps = [(m, g) for m in range(len(model.moe_layers)) for g in self.gpus]
@@ -37,12 +42,24 @@ class Host:
             layers=list(range(len(steps))),
         )  # fmt: skip
         self.now = self.free = self.hits = self.reads = 0
-        shape = (model.expert_bytes, config.reads, config.mapped)
-        self.busy = prices.storage_read_ns(*shape, True)
-        self.after = prices.storage_read_ns(*shape, False) - self.busy
-        copy = config.copy_ns(model, prices)
-        chunks = -(-model.expert_bytes // config.read_chunk) if config.read_chunk else 1
-        self.lead = min(self.busy, copy) * (chunks - 1) // chunks
+
+    def has_room(self, expert: Expert) -> bool:
+        """Without an eviction."""
+        by_bytes = self.config.host_bytes is not None
+        sizes = [self.model.bytes_in(m) if by_bytes else 1 for m, _ in [*self.resident, expert]]
+        return sum(sizes) <= self.slots
+
+    def busy(self, m: int, queued: bool = True) -> int:
+        """What a read of an expert of MoE layer ``m`` takes, behind others or alone."""
+        shape = (self.model.bytes_in(m), self.config.reads, self.config.mapped)
+        return self.prices.storage_read_ns(*shape, queued)
+
+    def lead(self, m: int) -> int:
+        """How long before the end of its read a copy may begin."""
+        size, chunk = self.model.bytes_in(m), self.config.read_chunk
+        copy = self.config.copy_ns(replace(self.model, expert_bytes=size), self.prices)
+        chunks = -(-size // chunk) if chunk else 1
+        return min(self.busy(m), copy) * (chunks - 1) // chunks
 
     def layer(self, step: int, m: int, g: int, activations: list[Activation], known: int) -> None:
         """What the misses of a layer on one GPU want from host memory, which is read where it is
@@ -66,27 +83,27 @@ class Host:
     ) -> int | None:
         """When an expert that is not in memory is; None where it is."""
         if not self.slots:  # nothing is kept
-            return self.read()
+            return self.read(m)
         hit = expert in self.resident
         layer = m * len(self.gpus) + g - self.gpus.start
         arrival = Arrival(self.now, step, layer, expert, hit, 0)
         self.policy.seen(arrival)
         victim = None
         if not hit:
-            if len(self.resident) == self.slots:
+            while not self.has_room(expert):
                 victim = self.victim(wanted, place, arrival)
                 self.resident.remove(victim)
             self.resident.add(expert)
         self.policy.ended(arrival, victim)
         self.now += 1
         self.hits += hit
-        return None if hit else self.read()
+        return None if hit else self.read(m)
 
-    def read(self) -> int:
+    def read(self, m: int) -> int:
         """When an expert is in memory that the drive turns to now."""
         self.reads += 1
-        self.free += self.busy
-        return self.free + self.after
+        self.free += self.busy(m)
+        return self.free + self.busy(m, queued=False) - self.busy(m)
 
     def victim(self, wanted: list[Expert], place: int, arrival: Arrival) -> Expert:
         candidates = sorted(self.resident - set(wanted))

@@ -185,6 +185,7 @@ class Config:
     use_worse: bool = False
     nodes: int = 1
     host_slots: int | None = None  # of a node's host memory; None: it holds all experts
+    host_bytes: int | None = None  # in place of its slots, where experts differ in bytes
     one_memory: bool = False  # that of the GPU, if the host has no slots
     host_policy: str = "lru"
     reads: int = 1  # requests that read an expert

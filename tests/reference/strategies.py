@@ -440,6 +440,23 @@ def storage_cases(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def host_bytes_cases(draw: st.DrawFn) -> Case:
+    """Cases whose host memory is a cache by bytes, below slots of each layer or a pool by bytes."""
+    case = draw(storage_cases())
+    config, layers = case.config, len(case.model.moe_layers)
+    sizes = tuple(draw(st.lists(st.integers(1, 900), min_size=layers, max_size=layers)))
+    whole = case.model.experts * config.parts * sum(sizes)
+    pools = config.policy in BY_BYTES and config.miss in ("load", "cpu", "zero_copy", "skip")
+    config = replace(
+        config,
+        scope=config.scope if pools else "layer",
+        host_bytes=draw(st.integers(max(sizes), whole)) if config.host_slots else None,
+        host_policy=draw(st.sampled_from(BY_BYTES)),
+    )
+    return replace(case, model=replace(case.model, by_layer=sizes), config=config)
+
+
+@st.composite
 def copied_layer_cases(draw: st.DrawFn) -> Case:
     """Cases of one GPU whose first layers are copied whole in every pass, or read in place."""
     case = draw(cases())

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.memory.activations import ActiveExperts, Ints
-from moesim.memory.by_bytes import Room
 from moesim.memory.policies import registry as policies
 from moesim.memory.residency import Given, LayerCache
+from moesim.memory.room import Room
 
 from .agreement import agree
 from .prices import ToyPrices

@@ -7,11 +7,16 @@ from dataclasses import replace
 from hypothesis import given
 
 from .agreement import agree, verdict_of
-from .strategies import Case, storage_cases
+from .strategies import Case, host_bytes_cases, storage_cases
 
 
 @given(storage_cases())
 def test_both_engines_and_the_reference_agree(case: Case) -> None:
+    agree(case)
+
+
+@given(host_bytes_cases())
+def test_they_agree_on_a_host_that_is_a_cache_by_bytes(case: Case) -> None:
     agree(case)
 
 

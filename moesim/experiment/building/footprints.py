@@ -68,6 +68,8 @@ def _host_cache_bytes(case: Case) -> int | None:
         return 0
     if case.host_cache is None:
         return None
+    if case.host_cache.limit is not None:
+        return case.host_cache.limit
     return case.host_cache.slots * max(stored_bytes(case.model))
 
 

@@ -12,6 +12,7 @@ from moesim.memory.footprint import Footprint, stored_bytes
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER
 from moesim.memory.policy_reads import reads_of
+from moesim.memory.room import goes_by_bytes
 
 SYSTEM_BYTES = 4 << 30
 """What 'auto' leaves to the operating system and the engine: a prior."""
@@ -25,8 +26,8 @@ def host_cache_of(
     its own slots.
 
     A slot holds an expert of any layer, or a part of it where experts are sliced, so it is as large
-    as the largest. Raises InputError where
-    the machine has no storage, or too little.
+    as the largest. Where they differ, a policy that can goes by bytes. Raises InputError where the
+    machine has no storage, or too little.
     """
     if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
         return None
@@ -39,16 +40,20 @@ def host_cache_of(
             raise InputError(f"experts.on_cpu: {what}; leave it out")
         _check(hardware, of_all)
         return HostCache(0, room.policy, room.reads, room.path == "mmap", in_place=True)
-    slots = _slots(room, max(sizes), sum(experts), hardware.host_memory_bytes - without.host)
-    if slots >= sum(experts):
+    left, limit = hardware.host_memory_bytes - without.host, None
+    slots = _slots(room, max(sizes), sum(experts), left)
+    if slots and len(set(sizes)) > 1 and goes_by_bytes(type(room.policy)):
+        limit = max(_slots(room, 1, of_all, left), *sizes)
+    if slots >= sum(experts) or (limit is not None and limit >= of_all):
         return None
     _check_policy(case, room)
     _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
-    return HostCache(slots, room.policy, room.reads, room.path == "mmap", chunk)
+    return HostCache(slots, room.policy, room.reads, room.path == "mmap", chunk, limit=limit)
 
 
 def _slots(room: HostMemory, size: int, experts: int, left: int) -> int:
+    """Slots of ``size`` bytes, of as many ``experts``; of size 1 they are bytes."""
     match room.capacity.kind:
         case "none":
             return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 from moesim.api import host_curve
 from moesim.config.errors import InputError
 from moesim.engine.des.drive import Drive
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import Built, build
+from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import run
 from moesim.hardware import CostModel, load_hardware
 from moesim.memory.activations import ActiveExperts
@@ -42,6 +46,55 @@ def test_an_lru_host_of_two_slots() -> None:
     )
     needs = ActiveExperts(np.array([0, 2, 3, 4, 6]), np.array([1, 2, 1, 3, 2, 3]))
     assert host.hits(needs).tolist() == [False, False, True, False, False, True]
+
+
+def test_a_host_by_bytes_reads_one_over_several() -> None:
+    """3 bytes: 1 and 2 of one each are read; 0 of three takes the place of both."""
+    host = HostResidency(
+        HostCache(1, Lru(), limit=3), np.zeros(4, np.int64), 1, np.random.default_rng(0), "empty",
+        np.array([3, 1, 1, 1]),
+    )  # fmt: skip
+    needs = ActiveExperts(np.array([0, 2, 3, 4, 5]), np.array([1, 2, 1, 0, 2]))
+    assert host.hits(needs).tolist() == [False, False, True, False, False]
+
+
+MIXED: dict[str, Any] = {
+    "model": {"base": "qwen3-30b-a3b", "format": "q4_k_m"},
+    "hardware": "{base: rtx-4060-8gb, storage: nvme-pcie4}",
+    "trace": "qwen3-30b-a3b",
+    "records": "summary",
+}
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu"])
+def test_a_host_goes_by_bytes_where_layers_differ(policy: str) -> None:
+    """So that it holds more than in slots as large as the largest expert, and takes what it is
+    given; another policy has such slots.
+    """
+
+    def built_with(policy: str) -> Built:
+        host = {"capacity": "4 GiB", "policy": {"kind": policy}}
+        room = {"capacity": "8 slots/layer", "host": host}
+        return build(load_experiment(MIXED | {"experts": room}).experiment)
+
+    by_bytes, in_slots = built_with(policy), built_with("arc")
+    mine, other = by_bytes.case.host_cache, in_slots.case.host_cache
+    assert mine is not None
+    assert other is not None
+    assert (mine.limit, other.limit) == (4 << 30, None)
+    assert mine.slots == other.slots == (4 << 30) // 3_059_712
+    assert by_bytes.footprint.host - in_slots.footprint.host == (4 << 30) % 3_059_712
+    slotted = replace(by_bytes.case, host_cache=replace(mine, limit=None))
+    hits = [int(run_replay(case).counts.host_hits.sum()) for case in (by_bytes.case, slotted)]
+    assert hits[0] > hits[1]
+
+
+def test_a_host_with_room_for_all_bytes_is_none() -> None:
+    whole = 128 * 24 * (3_059_712 + 2_654_208)
+    for room, cached in ((whole, False), (whole - 1, True)):
+        experts = {"capacity": "8 slots/layer", "host": {"capacity": f"{room} B"}}
+        built = build(load_experiment(MIXED | {"experts": experts}).experiment)
+        assert (built.case.host_cache is not None) == cached
 
 
 def test_a_read_by_hand() -> None:

@@ -8,8 +8,8 @@ from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import expert_bytes
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
-from moesim.memory.by_bytes import goes_by_bytes
 from moesim.memory.forms import LOADED
+from moesim.memory.room import goes_by_bytes
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
