@@ -95,7 +95,7 @@ def _tables(wheel: Path, name: str) -> list[pd.DataFrame]:
         only = [pattern, products, attention, COLLECTIVES[name], _of_engine(name, MAIN, "comm")]
         parts.append(import_measurements(wheel, only=only).table)
         for engine in sorted({*ENGINES[name][1]} - {MAIN}):
-            own = [_of_engine(name, engine, family) for family in ("comm", "moe")]
+            own = [_of_engine(name, engine, family) for family in ("comm", "moe", "mla")]
             others.append(import_measurements(wheel, only=own).table)
     if pattern := BLOCKS.get(name):
         table = import_measurements(wheel, only=[pattern]).table
@@ -107,9 +107,12 @@ def _tables(wheel: Path, name: str) -> list[pd.DataFrame]:
 
 
 def _of_engine(name: str, engine: str, family: str) -> str:
-    """The path of an engine's own all-reduces (``comm``) or experts (``moe``)."""
+    """The path of an engine's own all-reduces (``comm``), experts (``moe``) or decodes over a
+    latent (``mla``).
+    """
     system, versions = ENGINES[name]
-    table = {"comm": "custom_allreduce_perf", "moe": "moe_perf"}[family]
+    tables = {"comm": "custom_allreduce_perf", "moe": "moe_perf", "mla": "generation_mla_perf"}
+    table = tables[family]
     return f"{system}/{family}/{engine}/{versions[engine]}/{table}"
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from moesim.model.blocks import feed_forward, mixture
 from moesim.model.decoder import Decoder, check_choice
 from moesim.model.family import ExpertCount, Extent
-from moesim.model.spec import AttentionSpec, FfnSpec, MoeSpec
+from moesim.model.spec import LATENT, AttentionSpec, FfnSpec, MoeSpec
 from moesim.model.weights import NOTHING, Size
 
 
@@ -83,6 +83,7 @@ class LatentDecoder(Decoder):
             parameters=size.parameters,
             bytes=size.bytes,
             kv_bytes_per_token=cached * self.weights.plain.element_bytes,
+            kind=LATENT,
         )
 
     def feed_forward(self, index: int) -> FfnSpec | MoeSpec:

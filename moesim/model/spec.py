@@ -38,6 +38,10 @@ class FfnSpec:
         return self.bytes + self.reused_bytes
 
 
+LATENT = "latent"
+"""The kind of multi-head latent attention."""
+
+
 @dataclass(frozen=True)
 class AttentionSpec:
     """An attention block without its layer norm.
@@ -68,6 +72,11 @@ class AttentionSpec:
     selected: int | None = None
     index_bytes_per_token: int = 0
     dtype: str | None = None
+
+    @property
+    def latent(self) -> bool:
+        """Whether one compressed latent is all that is cached of a token, for all heads."""
+        return self.kind == LATENT
 
 
 NO_ATTENTION = AttentionSpec(0, 0, 0, 0, None, 0, 0, 0, kind="none")

@@ -1,6 +1,7 @@
 """More work is never cheaper, on every card with every model; what falls is named with its size.
 
-The exceptions are all of grouped expert kernels. ``MEASURED``: the tables' own times fall there (a
+The exceptions are all of grouped expert kernels, and of decodes over a latent on Blackwell, whose
+tables fall. ``MEASURED``: the tables' own times fall there (a
 tuned tile file from 320 tokens on, slow clocks, the first one or two tokens), and a price follows a
 measured shape. ``RULE``: the kernel's own tile rule, by the tokens of a launch: vLLM's kernels read
 the weights again for each row tile up to 128 tokens an expert (with one read for 16 row tiles
@@ -21,6 +22,7 @@ ONE, MORE, ALL, TOKENS = (
     f"experts: {what}" for what in ("rows of one", "more of them", "rows of all", "tokens")
 )
 SERIAL = ", serial"
+DECODES = "attention: requests that decode"
 KNOWN = {
     "a100-sxm-80gb": {
         ONE: 0.55,
@@ -30,10 +32,10 @@ KNOWN = {
         ALL: 0.05,
         TOKENS: 0.06,  # MEASURED
     },
-    "b200-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.09},  # MEASURED
-    "b300-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.08},  # MEASURED
-    "gb200": {ONE: 0.44, MORE: 0.24, ALL: 0.07, TOKENS: 0.07},  # MEASURED
-    "gb300": {ONE: 0.32, MORE: 0.10, ALL: 0.06, TOKENS: 0.08},  # MEASURED
+    "b200-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.09, DECODES: 0.06},  # MEASURED
+    "b300-sxm": {ONE: 0.34, MORE: 0.13, ALL: 0.07, TOKENS: 0.08, DECODES: 0.06},  # MEASURED
+    "gb200": {ONE: 0.44, MORE: 0.24, ALL: 0.07, TOKENS: 0.07, DECODES: 0.06},  # MEASURED
+    "gb300": {ONE: 0.32, MORE: 0.10, ALL: 0.06, TOKENS: 0.08, DECODES: 0.04},  # MEASURED
     "h100-sxm": {
         ONE: 0.47,
         ONE + SERIAL: 0.48,
@@ -64,6 +66,7 @@ KNOWN = {
         ONE: 0.47,  # RULE
         ONE + SERIAL: 0.17,
         MORE: 0.32,
+        MORE + SERIAL: 0.11,
         ALL: 0.21,
         TOKENS: 0.21,  # MEASURED
     },

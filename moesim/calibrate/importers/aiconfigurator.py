@@ -24,6 +24,7 @@ from moesim.calibrate.importers.base import File, Importer, left_out
 from moesim.calibrate.tables.routing_draws import balanced_distinct, power_law_rows
 from moesim.hardware.measurements.columns import BYTES, short_dtype
 from moesim.hardware.measurements.validate import LINE
+from moesim.hardware.operations.attention.calibrated import LATENT_MARK
 
 WHEEL = re.compile(r"aiconfigurator_core-([\d.]+)-")
 NS_PER_MS = 1e6
@@ -36,6 +37,8 @@ MXFP8 = "mxfp8"
 """Of activations beside mxfp4 weights; without it they have 16 bits."""
 TIMED_WITH_HOST = "VLLM"
 """Whose block-scaled products take 59 to 182 us however small, where other tables' take 10."""
+LATENT = 512 + 64
+"""What is cached of a token of DeepSeek-V3, whose shapes the latents' tables have."""
 EAGER = "_eager"
 """The end of a kernel's name whose time has the host's launches in it."""
 UNGATED_TOP_K, UNGATED_EXPERTS = 22, 512
@@ -189,6 +192,27 @@ def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return read
 
 
+def _latent_decode(raw: pd.DataFrame) -> pd.DataFrame:
+    """One head whose key and value are half of the latent each; heads are those of a GPU."""
+    same = raw["mla_dtype"].map(short_dtype) == raw["kv_cache_dtype"].map(short_dtype)
+    kept = left_out(raw, same, "a KV cache in another format than the attention")
+    table = pd.DataFrame(
+        {
+            "op": "attention_decode",
+            "dtype": kept["mla_dtype"],
+            "batch": kept["batch_size"],
+            "context": kept["isl"] + kept["step"],
+            "heads": kept["num_heads"],
+            "kv_heads": 1,
+            "head_dim": LATENT // 2,
+            "l2_warm": True,
+            "kernel_source": kept["kernel_source"] + LATENT_MARK,
+        }
+    )
+    table.attrs = kept.attrs
+    return table
+
+
 def _nccl(raw: pd.DataFrame) -> pd.DataFrame:
     kept = left_out(raw, raw["op_name"].isin(list(COLLECTIVES)), "collectives without a price")
     size = kept["nccl_dtype"].map(short_dtype).map(BYTES)
@@ -223,6 +247,7 @@ READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "gemm_perf.parquet": _gemm,
     "context_attention_perf.parquet": _attention("attention_prefill"),
     "generation_attention_perf.parquet": _attention("attention_decode"),
+    "generation_mla_perf.parquet": _latent_decode,
     "nccl_perf.parquet": _nccl,
     "custom_allreduce_perf.parquet": _engine_all_reduce,
 }

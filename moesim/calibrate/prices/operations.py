@@ -20,13 +20,14 @@ from moesim.hardware.cost_model import LONGEST_NS, CostModel, Prices
 from moesim.hardware.fitting import fitter_of
 from moesim.hardware.measurements.columns import BYTES, activation_bytes
 from moesim.hardware.measurements.validate import LINE, flag, number
+from moesim.hardware.operations.attention.calibrated import LATENT_MARK
 from moesim.hardware.operations.attention.scores import Cache
 from moesim.hardware.operations.experts.fit_shapes import expert_shapes
 from moesim.hardware.operations.products.calibrated import Weights, product_parts
 from moesim.hardware.parts import Part
 from moesim.hardware.profile import HardwareProfile
 from moesim.hardware.provenance import Source
-from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
+from moesim.model.spec import LATENT, AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 
 Sources = Source | Ints
 SHOWN = 20
@@ -79,7 +80,8 @@ class Alike(NamedTuple):
         """An attention block of this shape, without projections."""
         cached = round(2 * self.kv_heads * self.head_dim * self.width)
         head = self.head_dim
-        return AttentionSpec(self.heads, self.kv_heads, head, head, None, 0, 0, cached)
+        kind = LATENT if (self.kernel or "").endswith(LATENT_MARK) else "full"
+        return AttentionSpec(self.heads, self.kv_heads, head, head, None, 0, 0, cached, kind)
 
     @property
     def model(self) -> ModelSpec:

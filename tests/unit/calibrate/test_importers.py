@@ -114,6 +114,18 @@ def test_all_reduces_of_engines_and_block_scaled_products(tmp_path):
     }
 
 
+def test_decodes_over_a_latent(tmp_path):
+    """One head of half the latent's width for keys and for values."""
+    row = COMMON | {"mla_dtype": "bfloat16", "num_heads": 16, "batch_size": 4, "isl": 1}
+    row |= {"step": 1023, "latency": 0.02}
+    rows = [row | {"kv_cache_dtype": dtype} for dtype in ("bfloat16", "fp8")]
+    pd.DataFrame(rows).to_parquet(tmp_path / "generation_mla_perf.parquet")
+    (done,) = import_measurements(tmp_path).table.to_dict("records")
+    shape = {"op": "attention_decode", "heads": 16, "kv_heads": 1, "head_dim": 288}
+    shape |= {"batch": 4, "context": 1024, "kernel_source": "k_mla", "latency_ns": 20_000.0}
+    assert shape.items() <= done.items()
+
+
 def test_only_chosen_files_are_read(wheel):
     assert import_measurements(wheel, only=["h100_sxm/*/vllm"]).read == [wheel]
     with pytest.raises(InputError, match="no file here"):

@@ -10,14 +10,17 @@ from numpy.typing import ArrayLike
 from moesim.hardware.arrays import Floats
 from moesim.hardware.charge import Charge, Stage
 from moesim.hardware.operation import Operation
-from moesim.hardware.operations.attention.scores import Cache, fitted_scores, uniform
+from moesim.hardware.operations.attention.scores import Cache, Uniform, fitted_scores, uniform
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
 from moesim.hardware.parts import Part, provenance_of, where
 from moesim.hardware.precision import activation_dtype, dtype_of
-from moesim.model.spec import AttentionSpec, LayerSpec
+from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
 STARTS = 6
 """Norm, joint projection, rotation with cache write, scores, output projection, norm."""
+LATENT_STARTS = 4
+"""What a latent adds: its norm, queries from theirs, and the products that bring queries into the
+latent and values out of it."""
 CROSS_STARTS = 4
 """Norm, query projection, scores, output projection."""
 PASSES = 8
@@ -66,6 +69,7 @@ class Attention(Operation):
             return [Part(np.zeros(count.shape))]
         starts, passes = STARTS, PASSES
         projections, inside = self._projections(block, count, block.parameters, layer.norm_bytes)
+        starts += LATENT_STARTS if block.kind.startswith(LATENT) else 0
         starts, passes = starts - inside, passes - inside
         if (cross := layer.cross_attention) is not None:
             used = self.model.hidden_size * cross.heads
@@ -140,9 +144,21 @@ class Attention(Operation):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         requests = uniform(count, context_tokens, kv_tokens)
         found = fitted_scores(self.hardware, block, cache, requests)
-        time = np.where(found.fitted, found.time_ns, plain.time_ns)
+        least = self._least(block, cache, requests)
+        time = np.where(found.fitted, found.time_ns, np.maximum(plain.time_ns, least))
         of = found.of if found.fitted.all() else plain.of
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
+
+    def _least(self, block: AttentionSpec, cache: Cache, requests: Uniform) -> Floats:
+        """What prompts over a latent take at least, beyond their start: a decode over as many keys,
+        as fits have them of decodes alone; 0 elsewhere.
+        """
+        if not block.latent:
+            return np.zeros(np.shape(requests.queries))
+        single = requests._replace(queries=np.ones_like(requests.queries))
+        return np.maximum(
+            fitted_scores(self.hardware, block, cache, single).time_ns - self.gpu.start_ns, 0
+        )
 
 
 def keys_read(

@@ -11,6 +11,8 @@ from moesim.hardware.precision import SAME_UNITS
 from moesim.hardware.profile import HardwareProfile
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"
+LATENT_MARK = "_mla"
+"""The end of the name of a kernel that reads a latent."""
 
 
 def attention_fit_for(
@@ -23,9 +25,22 @@ def attention_fit_for(
     all_fits = profile.calibrated.attention if profile.calibrated else ()
     names = (dtype, SAME_UNITS.get(dtype))
     fits = [fit for name in names for fit in all_fits if (fit.op, fit.dtype) == (op, name)]
+    fits = [fit for fit in fits if not reads_latents(fit)]
     seen = (fit for fit in fits if fit.measured["head_dim"][0] <= head_dim)
     near = (fit for fit in seen if head_dim <= fit.measured["head_dim"][1])
     return next(near, fits[0] if fits else None)
+
+
+def latent_fit_for(profile: HardwareProfile, dtype: str) -> AttentionFit | None:
+    """The first fit of decodes over a latent, which stands as one head of half its width."""
+    all_fits = profile.calibrated.attention if profile.calibrated else ()
+    names = {dtype, SAME_UNITS.get(dtype)}
+    return next((fit for fit in all_fits if fit.dtype in names and reads_latents(fit)), None)
+
+
+def reads_latents(fit: AttentionFit) -> bool:
+    """Whether a fit is of decodes over a latent."""
+    return fit.op == DECODE and (fit.kernel or "").endswith(LATENT_MARK)
 
 
 def attention_units(profile: HardwareProfile, dtype: str) -> Mapping[str, float]:

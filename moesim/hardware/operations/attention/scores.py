@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from moesim.hardware.operations.attention.calibrated import (
     PREFILL,
     attention_fit_for,
     attention_numbers,
+    latent_fit_for,
 )
 from moesim.hardware.operations.attention.kernel import (
     AttentionNumbers,
@@ -84,17 +86,21 @@ def fitted_scores(
 ) -> Scores:
     """The scores of calls, their start and the cache's update included.
 
-    Nothing is fitted where the cache is not of whole keys and values: multi-head latent attention,
-    encoders, other formats.
+    Nothing is fitted where the cache is not of whole keys and values: encoders, other formats,
+    prompts of multi-head latent attention. Its decodes read one head whose key and value are half
+    of the latent each.
     """
     head_dim = (block.query_key_head_size + block.value_head_size) / 2
+    if block.latent:
+        head_dim = block.kv_bytes_per_token / (2 * cache.element_bytes)
+        block = replace(block, kv_heads=1)
     shape, of = np.shape(requests.queries), NO_TERMS
     time, source = np.zeros(shape), np.full(shape, Source.DATASHEET, np.int64)
     fitted = np.zeros(shape, bool)
     if block.kv_bytes_per_token != 2 * block.kv_heads * head_dim * cache.element_bytes:
         return Scores(time, source, fitted, of)
     for op in (DECODE, PREFILL):
-        fit = attention_fit_for(profile, op, cache.dtype, head_dim)
+        fit = _fit_for(profile, op, block, cache.dtype, head_dim)
         mine = (requests.queries == 1) == (op == DECODE)
         if fit is None or not mine.any():
             continue
@@ -111,6 +117,14 @@ def fitted_scores(
         source[mine] = tabled_source(fit.measured, columns, ratios)
         fitted |= mine
     return Scores(time, source, fitted, of)
+
+
+def _fit_for(
+    profile: HardwareProfile, op: str, block: AttentionSpec, dtype: str, head_dim: float
+) -> AttentionFit | None:
+    if not block.latent:
+        return attention_fit_for(profile, op, dtype, head_dim)
+    return latent_fit_for(profile, dtype) if op == DECODE else None
 
 
 def _terms(
