@@ -30,18 +30,21 @@ def gate_weights(
     loses = case.gating.drops is not None or case.skips
     if case.trace.gate_weights is None or not loses:
         return np.zeros((*routed.dropped.shape, 2), np.int64), NOT_COUNTED
-    weights = np.where(routing.active(*passes)[:, :, None], routing.weights(*passes), 0)
+    weights, active = routing.weights(*passes), routing.active(*passes)
+    if not active.all():
+        weights = np.where(active[:, :, None], weights, 0)
     whole = weights
     if case.placement.has_replicas:
         whole = np.where(case.placement.number == 0, weights, 0)
-    lost = np.zeros_like(weights)
+    sums, left, kept = np.zeros((*routed.dropped.shape, 2), np.int64), weights, NOT_COUNTED
+    whole.sum(axis=2, out=sums[:, :, 1])
     if routed.dropped.any():
         lost = _Choices.of(case, passes, routed.dropped > 0).beyond(routed.capacity, routing)
-    sums = [one.sum(axis=2) for one in (lost, whole)]
-    kept = NOT_COUNTED
+        lost.sum(axis=2, out=sums[:, :, 0])
+        left = weights - lost
     if case.skips:
-        kept = _shared_out(case, weights - lost, of_all(routed.kept))
-    return np.stack(sums, axis=2), kept
+        kept = _shared_out(case, left, of_all(routed.kept))
+    return sums, kept
 
 
 def _shared_out(case: Case, weights: Ints, rows: Ints) -> Ints:

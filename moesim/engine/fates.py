@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Work
 from moesim.engine.routing import Routing
-from moesim.memory.policy import WEIGHT_UNIT
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
@@ -35,7 +35,7 @@ class Fates:
 
 @njit(
     types.void(
-        types.uint16[:, :, ::1], _SUMS, types.int64[:, :, ::1], types.int64[::1],
+        types.uint16[:, :, ::1], _SUMS, types.int8[:, :, ::1], types.int64[::1],
         types.int64[::1], _SUMS, _SUMS,
     ),
     cache=True,
@@ -71,22 +71,17 @@ class Ledger:
 
     def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
-        case, schedule = self.case, self.case.schedule
+        schedule = self.case.schedule
         span = slice(schedule.offsets[first], schedule.offsets[last])
-        rows, request = schedule.rows[span], schedule.request[span].astype(np.int64)
-        ids = np.ascontiguousarray(case.trace.expert_ids[rows])
-        weights = np.zeros(ids.shape, np.int64)
-        if case.trace.gate_weights is not None:
-            exact = case.trace.gate_weights[rows].astype(np.float64) * WEIGHT_UNIT
-            weights = exact.astype(np.int64)
-        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        request = schedule.request[span].astype(np.int64)
+        ids, weights, of_pass = self.routing.chosen_weights(first, last)
         self._make_room(int(request.max(initial=-1)) + 1)
         fate = self._fate(last - first, works)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
 
-    def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
-        """The form of each logical expert, int64[passes, MoE layers, experts]."""
-        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int64)
+    def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> NDArray[np.int8]:
+        """The form of each logical expert, int8[passes, MoE layers, experts]."""
+        fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int8)
         for (layer, gpu), work in works.items():
             one, offsets = work.activations, work.active_experts.offsets
             step = np.repeat(np.arange(passes), np.diff(offsets))

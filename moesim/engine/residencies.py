@@ -118,8 +118,22 @@ class Residencies:
         self.evicted = {
             key: np.zeros(last - first, np.int64) for key in active_experts if key[1] in by_bytes
         }
-        compares = self.case.miss.compares
         serial = self.case.kernels == "serial"
+        activations = self._decided(active_experts, first, last, prices)
+        rest = {key: one for key, one in active_experts.items() if key not in activations}
+        return activations | {
+            key: all_there(one, serial=serial, hit=True) for key, one in rest.items()
+        }
+
+    def _decided(
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
+    ) -> dict[Key, Activations]:
+        """As ``activations``, of layers with caches."""
+        compares = self.case.miss.compares
         runs = self.runs(first, last)
         weights = self._weights(active_experts, first, last)
         activations: dict[Key, Activations] = {}
@@ -138,10 +152,7 @@ class Residencies:
                 key: Activations.joined(list(of_layer))
                 for key, *of_layer in zip(keys, *parts, strict=True)
             }
-        rest = {key: one for key, one in active_experts.items() if key not in activations}
-        return activations | {
-            key: all_there(one, serial=serial, hit=True) for key, one in rest.items()
-        }
+        return activations
 
     def asked(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
+from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT, Phase
 
 CELLS = 1 << 21
@@ -28,6 +30,9 @@ class Routing:
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        none = np.zeros((0, 0, 0), np.int64)
+        self._chosen: tuple[tuple[int, int], tuple[NDArray[np.uint16], Ints, Ints]]
+        self._chosen = (-1, -1), (none.astype(np.uint16), none, np.zeros(0, np.int64))
         self.moe_layers = case.model.moe_layers
         self.local = [case.local_experts(gpu) for gpu in range(case.gpus)]
         of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
@@ -90,18 +95,29 @@ class Routing:
         """Gate weights int64[passes, MoE layers, experts], summed over tokens, in units of
         1 / WEIGHT_UNIT; by physical expert, each replica the whole of its expert.
         """
-        case, schedule = self.case, self.case.schedule
-        assert case.trace.gate_weights is not None, "the policy needs a trace with gate weights"
-        rows = schedule.rows[schedule.offsets[first] : schedule.offsets[last]]
-        ids = case.trace.expert_ids[rows].astype(np.int64)
-        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
-        shape = (last - first, ids.shape[1], self.logical)
-        place = of_pass[:, None, None] * shape[1] + np.arange(ids.shape[1])[None, :, None]
-        chosen = ids != NO_EXPERT
-        weights = case.trace.gate_weights[rows].astype(np.float64)[chosen] * WEIGHT_UNIT
-        cells = (place * shape[2] + ids)[chosen]
-        sums = np.bincount(cells, weights=weights, minlength=int(np.prod(shape)))
-        return case.placement.of_logical(sums.astype(np.int64).reshape(shape))
+        assert self.case.trace.gate_weights is not None, "the policy needs a trace with them"
+        ids, weights, of_pass = self.chosen_weights(first, last)
+        sums = np.zeros((last - first, ids.shape[1], self.logical), np.int64)
+        add_weights(ids, weights, of_pass, sums)
+        return self.case.placement.of_logical(sums)
+
+    def chosen_weights(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints]:
+        """Of each token of passes first:last its choices [tokens, MoE layers, k], their gate
+        weights likewise, in units of 1 / WEIGHT_UNIT (0 without), and its pass, from 0 on; not to
+        be written. Those asked for last are known.
+        """
+        if self._chosen[0] != (first, last):
+            case, offsets = self.case, self.case.schedule.offsets[first : last + 1]
+            rows = case.schedule.rows[offsets[0] : offsets[-1]]
+            ids = np.ascontiguousarray(case.trace.expert_ids[rows])
+            weights = np.zeros(ids.shape, np.int64)
+            if case.trace.gate_weights is not None:
+                exact = case.trace.gate_weights[rows].astype(np.float64) * WEIGHT_UNIT
+                weights = exact.astype(np.int64)
+                weights[ids == NO_EXPERT] = 0
+            of_pass = np.repeat(np.arange(last - first), np.diff(offsets))
+            self._chosen = (first, last), (ids, weights, of_pass)
+        return self._chosen[1]
 
     def active_experts(self, rows: Ints, active: NDArray[np.bool_], gpu: int) -> ActiveExperts:
         """The active experts of one layer on ``gpu`` from its rows int64[passes, experts]."""
@@ -137,6 +153,24 @@ class Routing:
         chosen = np.zeros(len(ids) * self.logical, np.int64)
         chosen[cells[ids < self.logical]] = 1
         return chosen.reshape(-1, self.logical)
+
+
+@njit(
+    types.void(
+        types.uint16[:, :, ::1], types.int64[:, :, ::1], types.int64[::1], types.int64[:, :, ::1]
+    ),
+    cache=True,
+)
+def add_weights(ids: Any, weights: Any, of_pass: Any, sums: Any) -> None:
+    """Add the ``weights`` of choices ``ids`` [tokens, MoE layers, k] to ``sums`` [passes, MoE
+    layers, experts].
+    """
+    for token in range(ids.shape[0]):
+        for layer in range(ids.shape[1]):
+            for rank in range(ids.shape[2]):
+                expert = ids[token, layer, rank]
+                if expert != NO_EXPERT:
+                    sums[of_pass[token], layer, expert] += weights[token, layer, rank]
 
 
 def of_all(counts: Ints) -> Ints:

@@ -8,37 +8,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.residencies import Key, Residencies, Run, usage_of
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.choices.base import Seen
-from moesim.memory.policy import WEIGHT_UNIT
 from moesim.memory.pools import Interleaved
-from moesim.memory.residency import LayerCache, all_there
+from moesim.memory.residency import LayerCache
 from moesim.memory.variant_cache import VariantCache
 from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
-MOST = np.iinfo(np.int64).max
-"""The score of an expert that no token chose."""
 _TABLE = types.int64[:, :, ::1]
 
 
-@njit(types.void(types.uint16[:, :, ::1], _TABLE, types.int64[::1], _TABLE), cache=True)
-def least_scores(ids: Any, scores: Any, of_pass: Any, least: Any) -> None:
-    """Lower ``least`` [passes, MoE layers, experts] to the ``scores`` of those that tokens chose,
-    ``ids`` [tokens, MoE layers, k].
+@njit(
+    types.void(
+        types.uint16[:, :, ::1], _TABLE, types.int64[::1], types.int64[::1], types.int8[:, :, ::1]
+    ),
+    cache=True,
+)
+def least_wanted(ids: Any, scores: Any, of_pass: Any, limits: Any, wanted: Any) -> None:
+    """Lower ``wanted`` [passes, MoE layers, experts] to the variants, by the ``limits`` of these,
+    that tokens want whose choices ``ids`` [tokens, MoE layers, k] have ``scores``.
     """
     for token in range(ids.shape[0]):
         for layer in range(ids.shape[1]):
-            of_layer = least[of_pass[token], layer]
+            of_layer = wanted[of_pass[token], layer]
             for rank in range(ids.shape[2]):
                 expert = ids[token, layer, rank]
                 if expert != NO_EXPERT:
-                    of_layer[expert] = min(of_layer[expert], scores[token, layer, rank])
+                    variant = 0
+                    while variant < len(limits) and scores[token, layer, rank] > limits[variant]:
+                        variant += 1
+                    of_layer[expert] = min(of_layer[expert], variant)
 
 
 @dataclass(frozen=True)
@@ -73,25 +79,18 @@ class VariantResidencies(Residencies):
         self.usage = np.stack(usage) if usage else np.zeros((0, 0), np.int64)
         super().__init__(case, routing)
 
-    def wanted(self, first: int, last: int) -> Ints:
-        """The variant that passes first:last want of each logical expert, int64[passes, MoE layers,
+    def wanted(self, first: int, last: int) -> NDArray[np.int8]:
+        """The variant that passes first:last want of each logical expert, int8[passes, MoE layers,
         experts]; the number of variants where they want none.
         """
-        case, schedule = self.case, self.case.schedule
-        span = slice(schedule.offsets[first], schedule.offsets[last])
-        rows, trace = schedule.rows[span], case.trace
-        ids, weights = trace.expert_ids[rows], np.zeros((len(rows), *trace.expert_ids.shape[1:]))
-        if trace.gate_weights is not None:
-            weights = np.where(ids == NO_EXPERT, 0, trace.gate_weights[rows].astype(np.float64))
-        seen = Seen(ids, (weights * WEIGHT_UNIT).astype(np.int64), self.usage)
-        scores = np.ascontiguousarray(self.variants.choice.scores(seen))
-        of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
+        ids, weights, of_pass = self.routing.chosen_weights(first, last)
+        scores = self.variants.choice.scores(Seen(ids, weights, self.usage))
         shape = (last - first, ids.shape[1], self.routing.logical)
-        least = np.full(shape, MOST)
-        least_scores(np.ascontiguousarray(ids), scores, of_pass, least)
-        return np.searchsorted(self.limits, least)
+        wanted = np.full(shape, len(self.limits), np.int8)
+        least_wanted(ids, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
+        return wanted
 
-    def activations(
+    def _decided(
         self,
         active_experts: dict[Key, ActiveExperts],
         first: int,
@@ -100,11 +99,7 @@ class VariantResidencies(Residencies):
     ) -> dict[Key, Activations]:
         """See ``Residencies``; forms are variants."""
         del prices
-        self.draw()
-        serial = self.case.kernels == "serial"
-        found = {
-            key: all_there(one, serial=serial, hit=True) for key, one in active_experts.items()
-        }
+        found: dict[Key, Activations] = {}
         wanted = self.wanted(first, last) if self._cached else None
         weights = self._weights(active_experts, first, last)
         runs = self.runs(first, last)
@@ -137,12 +132,12 @@ class VariantResidencies(Residencies):
         )
         return list(steps.split(activations))
 
-    def _of_layer(self, wanted: Ints, key: Key, active: ActiveExperts) -> Ints:
+    def _of_layer(self, wanted: NDArray[np.int8], key: Key, active: ActiveExperts) -> Ints:
         """``wanted`` of the active experts of a MoE layer on a GPU."""
         layer, gpu = key
         step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
         local = self.case.placement.logical[layer][self.routing.local[gpu]]
-        found: Ints = wanted[step, layer, local[active.experts]]
+        found: Ints = wanted[step, layer, local[active.experts]].astype(np.int64)
         return found
 
     def draw(self) -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.memory.activations import Activations, ActiveExperts
-from moesim.memory.decisions import ACTIVATIONS, DECIDE, RULES, Demand
+from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, decide_with
+from moesim.memory.forms import Form
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import WANTED, CachePolicy
-from moesim.memory.residency import LayerCache, decide_of
+from moesim.memory.policy_reads import Reads
+from moesim.memory.residency import LayerCache, specialised_by
 from moesim.memory.split import OFFERED
 from moesim.memory.variants import Variants
-from moesim.runtime.compiled import inlined, njit, record, types
+from moesim.runtime.compiled import inlined, record, types
 
 Ints = NDArray[np.int64]
 
@@ -60,6 +63,8 @@ POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
 ASKED = record(Wanted, *[_FLAT] * 4)
+SERVE = types.void(RULES, SERVING, POOLS, ASKED, _INT, ACTIVATIONS)
+"""The signature of what ``serve_with`` makes."""
 
 
 @inlined
@@ -72,6 +77,25 @@ def _serving(serving: Any, resident: Any, expert: int, wanted: int) -> int:
         if resident[variant, expert]:
             return variant
     return int(serving.loaded[wanted])
+
+
+@inlined
+def _of_variant(
+    pools: Any, wanted: Any, served: Any, low: int, variant: int, needed: Any, weights: Any
+) -> int:
+    """Fill in the experts ``needed`` of a step, from ``low`` on, that are ``served`` as
+    ``variant``, and their weights, if these are read; returns how many there are.
+    """
+    size = 0
+    for i in range(len(served)):
+        if served[i] == variant:
+            expert = wanted.experts[low + i]
+            pools.state[variant, WANTED, expert] = wanted.variant[low + i]
+            needed[size] = expert
+            if len(weights) > 0:
+                weights[size] = wanted.weights[low + i]
+            size += 1
+    return size
 
 
 @inlined
@@ -97,59 +121,62 @@ def _skip(out: Any, at: int, expert: int, form: int) -> None:
     out.launch[at], out.wait[at], out.victim[at] = -1, -1, -1
 
 
-@njit(
-    types.void(types.FunctionType(DECIDE), RULES, SERVING, POOLS, ASKED, _INT, ACTIVATIONS),
-    cache=True,
-)
-def serve(
-    decide: Any, rules: Any, serving: Any, pools: Any, wanted: Any, first_step: int, out: Any
-) -> None:
-    """The activations of every step of a pool, from ``first_step`` on: variant by variant, the
-    best first, each decided in its own slots, and last what is skipped.
+def serve_with(
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    splits: bool, reads: Reads,
+) -> Callable[..., None]:  # fmt: skip
+    """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
+    decide = inlined(
+        decide_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
 
-    Which variant serves is decided at the start of a step, by what is resident then.
-    """
-    variants, count = pools.resident.shape[0], len(wanted.experts)
-    none, prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
-    moved, step = np.zeros(1, np.int64), np.zeros(2, np.int64)
-    served, weighs = np.empty(count, np.int64), len(wanted.weights) > 0
-    needed = np.empty(count, np.int64)
-    weights = np.empty(count if weighs else 0, np.int64)
-    for number in range(len(wanted.offsets) - 1):
-        low, high = wanted.offsets[number], wanted.offsets[number + 1]
-        for i in range(low, high):
-            expert = wanted.experts[i]
-            served[i] = _serving(serving, pools.resident, expert, wanted.variant[i])
-        at, launches = low, 0
-        for variant in range(variants):
-            size = 0
+    def serve(rules: Any, serving: Any, pools: Any, wanted: Any, first_step: int, out: Any) -> None:
+        """The activations of every step of a pool, from ``first_step`` on: variant by variant, the
+        best first, each decided in its own slots, and last what is skipped.
+
+        Which variant serves is decided at the start of a step, by what is resident then.
+        """
+        variants, count = pools.resident.shape[0], len(wanted.experts)
+        none, prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+        moved, step = np.zeros(1, np.int64), np.zeros(2, np.int64)
+        served, needed = np.empty(count, np.int64), np.empty(count, np.int64)
+        weights = np.empty(len(wanted.weights), np.int64)
+        for number in range(len(wanted.offsets) - 1):
+            low, high = wanted.offsets[number], wanted.offsets[number + 1]
             for i in range(low, high):
-                if served[i] == variant:
-                    pools.state[variant, WANTED, wanted.experts[i]] = wanted.variant[i]
-                    needed[size] = wanted.experts[i]
-                    if weighs:
-                        weights[size] = wanted.weights[i]
-                    size += 1
-            if size == 0:
-                continue
-            step[1], end = size, at + size
-            demand = Demand(
-                step, needed[:size], none, weights[:size], prices, pools.draws[variant], moved
-            )
-            mine = Activations(
-                out.expert[at:end], out.hit[at:end], out.launch[at:end], out.wait[at:end],
-                out.victim[at:end], out.form[at:end],
-            )  # fmt: skip
-            pools.now[variant] = decide(
-                rules, pools.slots[variant], demand, pools.resident[variant],
-                pools.state[variant], first_step + number, pools.now[variant], mine,
-            )  # fmt: skip
-            launches = _renumber(out, at, end, variant, launches)
-            at = end
-        for i in range(low, high):
-            if served[i] == variants:
-                _skip(out, at, wanted.experts[i], variants)
-                at += 1
+                expert = wanted.experts[i]
+                served[i] = _serving(serving, pools.resident, expert, wanted.variant[i])
+            at, launches = low, 0
+            for variant in range(variants):
+                size = _of_variant(pools, wanted, served[low:high], low, variant, needed, weights)
+                if size == 0:
+                    continue
+                step[1], end = size, at + size
+                demand = Demand(
+                    step, needed[:size], none, weights[:size], prices, pools.draws[variant], moved
+                )
+                mine = Activations(
+                    out.expert[at:end], out.hit[at:end], out.launch[at:end], out.wait[at:end],
+                    out.victim[at:end], out.form[at:end],
+                )  # fmt: skip
+                pools.now[variant] = decide(
+                    rules, pools.slots[variant], demand, pools.resident[variant],
+                    pools.state[variant], first_step + number, pools.now[variant], mine,
+                )  # fmt: skip
+                launches = _renumber(out, at, end, variant, launches)
+                at = end
+            for i in range(low, high):
+                if served[i] == variants:
+                    _skip(out, at, wanted.experts[i], variants)
+                    at += 1
+
+    return serve
+
+
+@lru_cache
+def serve_of(policy: type[CachePolicy]) -> Any:
+    """``serve`` of ``policy``, compiled; kept on disk."""
+    return specialised_by(serve_with, SERVE, policy, Load)
 
 
 class VariantCache:
@@ -161,7 +188,7 @@ class VariantCache:
         self, policy: CachePolicy, variants: Variants, caches: Sequence[LayerCache]
     ) -> None:
         choice, count = variants.choice, len(variants.names)
-        self._decide, self.rules = decide_of(type(policy), Load), caches[0].rules
+        self._serve, self.rules = serve_of(type(policy)), caches[0].rules
         self._start_request = policy.start_request
         self._serving = Serving(np.array(choice.loaded(count), np.int64), choice.worse)
         self.slots = np.array([cache.slots for cache in caches], np.int64)
@@ -185,6 +212,6 @@ class VariantCache:
         pools = Pools(self.slots, self.resident, self.state, self._now, self.draws)
         none = np.empty(0, np.int64)
         asked = Wanted(active.offsets, active.experts, wanted, none if weights is None else weights)
-        serve(self._decide, self.rules, self._serving, pools, asked, self._step, out)
+        self._serve(self.rules, self._serving, pools, asked, self._step, out)
         self._step += len(active.offsets) - 1
         return out

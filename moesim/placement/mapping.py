@@ -92,6 +92,8 @@ class Placement:
         """Values [..., MoE layers, logical] for each physical expert, [..., MoE layers,
         physical].
         """
+        if self._as_it_is and values.shape[-1] == self.physical:
+            return values
         where = self.logical.reshape((1,) * (values.ndim - 2) + self.logical.shape)
         return np.take_along_axis(values, where, axis=-1)
 
