@@ -2,8 +2,8 @@
 
 The command line's words are functions here: ``run``, ``sweep``, ``compare``, ``fit``, ``place``,
 ``advise``, ``curve``, ``host_curve``, ``plot``, ``import_trace``, ``synthesize``, ``price``,
-``timeline``, ``command``, ``read_command``, ``write_report``, ``evidence``, ``sensitivity``;
-and ``read_result``, ``read_sweep`` read what is in a folder.
+``timeline``, ``command``, ``read_command``, ``write_report``, ``evidence``, ``sensitivity``,
+``search``; and ``read_result``, ``read_sweep`` read what is in a folder.
 Everything is imported on first use, so that ``import moesim`` costs nothing.
 """
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         plot,
         price,
         read_command,
+        search,
         sensitivity,
         synthesize,
         timeline,
@@ -69,6 +70,7 @@ __all__ = [
     "read_result",
     "read_sweep",
     "run",
+    "search",
     "sensitivity",
     "sweep",
     "synthesize",

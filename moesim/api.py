@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from moesim.sweep.advise.question import Asked, Question
     from moesim.sweep.found import Sweep
     from moesim.sweep.run import Progress
+    from moesim.sweep.search import Found
     from moesim.sweep.sensitivity import Sensitivity
     from moesim.trace import RoutingTrace
     from moesim.trace.lengths import Lengths
@@ -354,6 +355,44 @@ def sensitivity(
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
         return sensitivity_of(resolved.experiment, Runs(folder, jobs, progress), 1 + share)
+
+
+def search(
+    experiment: Source,
+    vary: str,
+    limits: Sequence[str],
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    told: Callable[[Found], None] | None = None,
+) -> tuple[Found, Path]:
+    """The largest value of the number at the path ``vary`` under which ``experiment`` (with
+    ``overrides``, as ``--set`` takes them) keeps its ``limits``, as in ``p99_ttft_ms<=500``.
+
+    Returns what was found (``best``, ``first_broken``, all ``probes``) and the folder ``out``
+    [results/NAME-search] with ``points.csv``, which is written after every run; ``told`` is given
+    what is known then. Raises an InputError for a bad experiment, path or limit.
+
+    >>> rate = "workload.arrivals.request_rate"
+    >>> moesim.search("serving.yaml", rate, ["p99_ttft_ms<=500"])[0].best
+    """
+    from moesim.experiment.schema.origins import placed
+    from moesim.report.search import write_table
+    from moesim.sweep.search import Limit
+    from moesim.sweep.search import search as search_of
+
+    check_list("--sla", limits)
+    parsed = [Limit.parse(text) for text in limits]
+    resolved = _resolved(experiment, overrides)
+    folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-search"
+
+    def keep(found: Found) -> None:
+        write_table(found, folder)
+        if told is not None:
+            told(found)
+
+    with placed(resolved.origins, resolved.file):
+        return search_of(resolved.experiment, vary, parsed, keep), folder
 
 
 def import_trace(

@@ -20,7 +20,7 @@ from moesim.report.catalogue import REGISTRIES
 WORDS = (
     "run", "sweep", "compare", "fit", "place", "advise", "curve", "plot", "import_trace",
     "host_curve", "synthesize", "price", "timeline", "command", "read_command",
-    "write_report", "evidence", "sensitivity",
+    "write_report", "evidence", "sensitivity", "search",
 )  # fmt: skip
 BASE: dict[str, Any] = {
     "name": "small",

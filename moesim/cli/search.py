@@ -1,0 +1,66 @@
+"""``moesim search``: the largest load under a service level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moesim.cli.app import ExperimentFile, Overrides, app, examples, fail, terminal
+from moesim.cli.progress import INTERRUPTED
+
+
+@app.command(
+    epilog=examples(
+        "moesim search experiments/serving.yaml --vary workload.arrivals.max_concurrency "
+        "--sla 'p99_tpot_ms<=0.9'"
+    )
+)
+def search(
+    file: ExperimentFile,
+    *,
+    vary: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="A number of the experiment, as 'workload.arrivals.request_rate'."
+        ),
+    ],
+    sla: Annotated[
+        list[str],
+        typer.Option(
+            metavar="LIMIT",
+            help="METRIC<=NUMBER or METRIC>=NUMBER of summary.json, as in 'p99_ttft_ms<=500'; "
+            "repeatable.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="[results/NAME-search].")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """The largest value of one number under which a run keeps its limits, and which limit binds:
+    the largest request rate, or concurrency, under a service level.
+
+    It starts from the experiment's own value, doubles or halves it until one run keeps all limits
+    and one does not, and goes on between them to 2 %, whole numbers to the next one. All runs draw
+    the same arrivals, lengths and routing. It takes a limit to be broken from some value on.
+    """
+    from moesim.api import search as search_of
+    from moesim.report.search import sentence, table, write_figure
+
+    try:
+        found, folder = search_of(
+            file,
+            vary,
+            sla,
+            out=out,
+            overrides=overrides or (),
+            told=lambda now: typer.echo(f"{now.probes[-1].text} tried: {sentence(now)}", err=True),
+        )
+    except KeyboardInterrupt:
+        fail("stopped; points.csv has what was tried", INTERRUPTED)
+    terminal().print(table(found))
+    typer.echo(sentence(found))
+    for path in (folder / "points.csv", *write_figure(found, folder)):
+        typer.echo(path)

@@ -1,0 +1,111 @@
+"""What a search found: a table of its probes, a picture, and the answer in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from moesim.config.files import write_whole
+from moesim.report.amounts import number
+from moesim.report.style import COLOURS, RC, save_figure
+from moesim.sweep.search import Found
+from moesim.sweep.words import last_word
+
+CSV, FIGURE = "points.csv", "search"
+
+
+def frame(found: Found) -> pd.DataFrame:
+    """A row a probe: the path, each metric, ``passed``, ``broke``, ``status``."""
+    rows = [
+        {
+            found.path: one.text,
+            **one.numbers,
+            "passed": one.passed,
+            "broke": "; ".join(map(str, one.broke)),
+            "status": one.status,
+        }
+        for one in found.probes
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(found: Found) -> Table:
+    """The same for the terminal."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column(last_word(found.path), justify="right")
+    metrics = dict.fromkeys(one.metric for one in found.limits)
+    for metric in metrics:
+        shown.add_column(metric, justify="right")
+    shown.add_column("")
+    for one in found.probes:
+        state = "keeps all" if one.passed else "; ".join(map(str, one.broke))
+        if one.status != "ok":
+            state = one.status.replace("_", " ")
+        mark = " *" if one is found.best else ""
+        shown.add_row(one.text, *(number(one.numbers[name]) for name in metrics), state + mark)
+    return shown
+
+
+def sentence(found: Found) -> str:
+    """The largest value, and what binds."""
+    best, broken = found.best, found.first_broken
+    name = last_word(found.path)
+    if best is None:
+        assert broken is not None, "a probe was made"
+        return f"No {name} keeps the limits: at {broken.text} {_binds(found)}."
+    if broken is None:
+        last = [one.numbers for one in found.probes[-2:]]
+        same = ", and more changes nothing" if last[:1] == last[1:] else ", the most that was tried"
+        return f"Up to {best.text} of {name} nothing breaks a limit{same}."
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}."
+
+
+def _binds(found: Found) -> str:
+    broken = found.first_broken
+    assert broken is not None, "something binds"
+    if broken.status != "ok":
+        return f"it is {broken.status.replace('_', ' ')}"
+    told = [f"{one.metric} is {number(broken.numbers[one.metric])}" for one in broken.broke]
+    bounds = [f"{'above' if one.sign == '<=' else 'below'} {one.bound:g}" for one in broken.broke]
+    return ", and ".join(f"{what}, {bound}" for what, bound in zip(told, bounds, strict=True))
+
+
+def write_table(found: Found, folder: Path) -> Path:
+    """Write the probes that there are so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CSV, frame(found).to_csv(index=False, lineterminator="\n"))
+    return folder / CSV
+
+
+def write_figure(found: Found, folder: Path) -> Sequence[Path]:
+    """Each metric over the value, with its limit, as PNG and SVG."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Figure(figsize=(6, 2.4 * len(found.limits) + 0.6), layout="constrained")
+        FigureCanvasAgg(sheet)
+        areas = sheet.subplots(len(found.limits), sharex=True, squeeze=False)[:, 0]
+        for limit, axes in zip(found.limits, areas, strict=True):
+            ran = [one for one in found.probes if one.numbers[limit.metric] is not None]
+            x, y = [one.value for one in ran], [one.numbers[limit.metric] for one in ran]
+            axes.plot(x, y, color=COLOURS[0], linewidth=1)
+            for passed, face in ((True, COLOURS[0]), (False, "#ffffff")):
+                at = [n for n, one in enumerate(ran) if one.passed == passed]
+                axes.scatter([x[n] for n in at], [y[n] for n in at], facecolor=face,
+                             edgecolor=COLOURS[0], zorder=3, s=26)  # fmt: skip
+            axes.axhline(limit.bound, color="#777777", linestyle=(0, (4, 2)), linewidth=1)
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_ylabel(limit.metric)
+            axes.set_title(str(limit))
+        areas[-1].set_xlabel(f"{last_word(found.path)} (filled: keeps all limits)")
+        paths = [folder / f"{FIGURE}.{suffix}" for suffix in ("png", "svg")]
+        for path in paths:
+            save_figure(sheet, path)
+    return paths

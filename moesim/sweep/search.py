@@ -1,0 +1,198 @@
+"""The largest value of a setting under which a run still keeps its limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.quantity import split
+from moesim.experiment.running.run import simulate
+from moesim.experiment.schema.experiment import Experiment
+from moesim.results.result import plain_experiment
+from moesim.sweep.advise.choices import with_settings
+from moesim.sweep.table import flatten
+
+NEAR = 1.02
+"""Of a value that breaks a limit over one that keeps all: nearer is not asked."""
+MOST_STEPS = 24
+"""Doublings, or halvings, from the experiment's own value."""
+_LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number of ``summary.json`` that is at most, or at least, so much."""
+
+    metric: str
+    sign: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """``p99_ttft_ms<=500``; an InputError for anything else."""
+        found = _LIMIT.fullmatch(text)
+        try:
+            metric, sign, bound = found.groups() if found else ("", "", "")
+            return cls(metric, sign, float(bound))
+        except ValueError:
+            what = f"'{text}' is no limit; write METRIC<=NUMBER or METRIC>=NUMBER"
+            what += ", as in 'p99_ttft_ms<=500'"
+            raise InputError([Problem("--sla", "", what)]) from None
+
+    def holds(self, value: float | None) -> bool:
+        """Whether ``value`` keeps it; one that is not known does not."""
+        if value is None:
+            return False
+        return value <= self.bound if self.sign == "<=" else value >= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``."""
+
+    value: float
+    text: str
+    status: str
+    numbers: Mapping[str, float | None]
+    broke: tuple[Limit, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it keeps all limits."""
+        return not self.broke
+
+
+@dataclass(frozen=True)
+class Found:
+    """All probes in order of their values; ``path`` is what was varied, under ``limits``."""
+
+    path: str
+    limits: tuple[Limit, ...]
+    probes: tuple[Probe, ...] = field(default=())
+
+    @property
+    def best(self) -> Probe | None:
+        """The largest value below all that break a limit; None where the least one does."""
+        kept = [one for one in self.probes if one.passed]
+        first = self.first_broken
+        below = [one for one in kept if first is None or one.value < first.value]
+        return below[-1] if below else None
+
+    @property
+    def first_broken(self) -> Probe | None:
+        """The least value that breaks a limit; None where none did."""
+        return next((one for one in self.probes if not one.passed), None)
+
+
+def search(
+    experiment: Experiment,
+    path: str,
+    limits: Sequence[Limit],
+    told: Callable[[Found], None] = lambda _: None,
+) -> Found:
+    """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
+    bisect its logarithm to 2 %, whole numbers to the next one.
+
+    ``told`` is given what is known after every run. Random draws are the same in all of them. It
+    takes limits to be broken from some value on. Raises InputError for a path without a number, and
+    for a metric that a run does not have.
+    """
+    base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
+    own, write, whole = _value(base, path)
+    probes: dict[float, Probe] = {}
+
+    def probe(value: float) -> Probe:
+        if value not in probes:
+            probes[value] = _probe(base, path, limits, value, write)
+            told(found())
+        return probes[value]
+
+    def found() -> Found:
+        return Found(path, tuple(limits), tuple(probes[at] for at in sorted(probes)))
+
+    ends = _bracket(own, probe, whole=whole)
+    while ends is not None and (middle := _middle(*ends, whole=whole)) is not None:
+        ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
+    return found()
+
+
+def _bracket(
+    own: float, probe: Callable[[float], Probe], *, whole: bool
+) -> tuple[float, float] | None:
+    """A value that keeps the limits and a larger one that does not; None where there is none, as
+    the numbers change no more.
+    """
+    last = probe(own)
+    for _ in range(MOST_STEPS):
+        other = last.value * 2 if last.passed else last.value / 2
+        if whole and (other := math.floor(other)) < 1:
+            return None
+        now = probe(other)
+        if now.passed != last.passed:
+            return (last.value, other) if last.passed else (other, last.value)
+        if now.status == "ok" and now.numbers == last.numbers:
+            return None
+        last = now
+    return None
+
+
+def _middle(low: float, high: float, *, whole: bool) -> float | None:
+    """Between the two on a logarithmic scale; None where they are near enough."""
+    if high / low <= NEAR:
+        return None
+    middle = math.sqrt(low * high)
+    if not whole:
+        return middle
+    return max(math.floor(middle), low + 1) if high - low > 1 else None
+
+
+def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], str], bool]:
+    """The number at ``path``, how another one is written there, and whether it is whole."""
+    value: Any = plain_experiment(experiment)
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value, lambda number: str(int(number)), True
+    if isinstance(value, str | float):
+        try:
+            amount, unit = split(str(value), "a number", "4 requests/s")
+        except ValueError:
+            amount, unit = Fraction(0), ""
+        if amount > 0:
+            return float(amount), lambda number: f"{number:.6g} {unit}".strip(), False
+    what = "has no number above 0 to begin with; set one in the experiment, or with --set"
+    raise InputError([Problem("--vary", path, what)])
+
+
+def _probe(
+    base: Experiment,
+    path: str,
+    limits: Sequence[Limit],
+    value: float,
+    write: Callable[[float], str],
+) -> Probe:
+    text = write(value)
+    summary = simulate(with_settings(base, {path: text})).summary
+    numbers = {one.metric: _number(summary, one.metric) for one in limits}
+    broke = tuple(one for one in limits if not one.holds(numbers[one.metric]))
+    return Probe(value, text, str(summary["status"]), numbers, broke)
+
+
+def _number(summary: Mapping[str, Any], metric: str) -> float | None:
+    """The number of that name, dots for nested ones; None in a run that has no numbers."""
+    every = dict(flatten(summary))
+    known = {k: v for k, v in every.items() if v is None or type(v) in (int, float)}
+    if metric in known:
+        return None if known[metric] is None else float(known[metric])
+    if summary["status"] != "ok":
+        return None
+    what = f"'{metric}' is no number of a run; {nearest(metric, known)}"
+    raise InputError([Problem("--sla", "", what)])

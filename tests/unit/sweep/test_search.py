@@ -1,0 +1,116 @@
+"""Searches: the largest value that keeps its limits, by bisection, and which limit binds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import moesim
+from moesim.cli.main import main
+from moesim.config.errors import InputError
+from moesim.report.search import sentence
+from moesim.sweep.search import NEAR, Limit
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "workload": {"requests": 12, "batching": {"kind": "static", "batch_size": 2}},
+}
+BATCH, CONTEXT = "workload.batching.batch_size", "workload.context"
+
+
+def speed(batch: int) -> float:
+    workload = {"requests": 12, "batching": {"kind": "static", "batch_size": batch}}
+    return float(moesim.run({**TINY, "workload": workload}).summary["mean_tpot_ms"])
+
+
+def test_whole_numbers_are_found_to_the_next_one(tmp_path: Path) -> None:
+    bound = (speed(5) + speed(6)) / 2
+    found, folder = moesim.search(TINY, BATCH, [f"mean_tpot_ms<={bound}"], out=tmp_path / "out")
+    assert found.best is not None
+    assert found.first_broken is not None
+    assert (found.best.value, found.first_broken.value) == (5, 6)
+    assert sentence(found).startswith("Largest batch size: 5; at 6 mean_tpot_ms is ")
+    rows = pd.read_csv(folder / "points.csv")
+    assert list(rows[BATCH]) == sorted(rows[BATCH])
+    assert list(rows.passed) == [value <= 5 for value in rows[BATCH]]
+
+
+def test_a_number_with_a_unit_is_found_to_two_percent(tmp_path: Path) -> None:
+    served: dict[str, Any] = {
+        **TINY,
+        "workload": {
+            "requests": 24,
+            "arrivals": {"kind": "poisson", "request_rate": "50 requests/s"},
+            "lengths": {"kind": "fixed", "input_len": 20, "output_len": 20},
+            "routing": {"kind": "draw"},
+            "batching": {"kind": "continuous", "scheduler": {"kind": "vllm"}},
+        },
+    }
+    path = "workload.arrivals.request_rate"
+    found, _ = moesim.search(served, path, ["p99_tpot_ms<=5"], out=tmp_path / "out")
+    if found.best is not None and found.first_broken is not None:
+        assert 1 < found.first_broken.value / found.best.value <= NEAR
+        assert found.first_broken.text.endswith(" requests/s")
+    else:
+        assert sentence(found).startswith(("Up to ", "No "))
+
+
+def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
+    limits = ["mean_tpot_ms<=1e9", "output_throughput>=1e9"]
+    found, _ = moesim.search(TINY, BATCH, limits, out=tmp_path / "out")
+    assert found.best is None
+    assert [str(one) for one in found.probes[0].broke] == ["output_throughput >= 1e+09"]
+    assert "output_throughput is " in sentence(found)
+    assert ", below 1e+09" in sentence(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "limit", "told"),
+    [
+        (BATCH, "p99_tpot_ms", "--sla: 'p99_tpot_ms' is no limit"),
+        (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of a run"),
+        ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
+        ("workload.batch", "p99_tpot_ms<=3", "--vary: workload.batch: has no number above 0"),
+    ],
+)
+def test_bad_questions_are_one_line(path: str, limit: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^" + told.replace("'", ".").replace("(", ".")):
+        moesim.search(TINY, path, [limit], out=tmp_path / "out")
+
+
+def test_it_ends_where_more_changes_nothing(tmp_path: Path) -> None:
+    found, _ = moesim.search(TINY, BATCH, ["mean_tpot_ms<=1e9"], out=tmp_path / "out")
+    assert found.first_broken is None
+    assert [one.value for one in found.probes] == [2, 4, 8, 16, 32]  # of 12 requests
+    assert (
+        sentence(found)
+        == "Up to 32 of batch size nothing breaks a limit, and more changes nothing."
+    )
+
+
+def test_limits_are_kept_at_their_bound() -> None:
+    most, least = Limit.parse("a<=2"), Limit.parse(" b.c >= 1.5e1 ")
+    assert (most.holds(2), most.holds(2.1), most.holds(None)) == (True, False, False)
+    assert (least.metric, least.holds(15), least.holds(14)) == ("b.c", True, False)
+
+
+def test_the_command_draws_what_was_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        "name: tiny\nmodel: small-moe\nhardware: rtx-4060-8gb\n"
+        "trace: small-moe\nworkload: {requests: 4, batching: {kind: static, batch_size: 1}}\n"
+    )
+    asked = ["search", str(file), "--vary", BATCH, "--sla", "mean_tpot_ms<=0.001"]
+    assert main([*asked, "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "No batch size keeps the limits: at 1 mean_tpot_ms is" in told.out
+    assert "1 tried" in told.err
+    assert (tmp_path / "out" / "search.png").is_file()
