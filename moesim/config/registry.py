@@ -120,7 +120,8 @@ def _below(folders: Iterable[str]) -> Iterator[str]:
 
 def _check_name(module: ModuleType, name: str, components: dict[str, Any]) -> None:
     """An InputError where the one component of ``module`` is not called ``name``."""
-    if len(components) == 1 and name not in {kind.replace("-", "_") for kind in components}:
+    files = {kind.replace("-", "_").replace(".", "_") for kind in components}
+    if len(components) == 1 and name not in files:
         (kind,) = components
         what = f"the kind is '{kind}', but the file is not; rename the file, or write '{name}'"
         raise InputError([Problem(str(module.__file__), "", what)])

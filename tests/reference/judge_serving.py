@@ -159,7 +159,7 @@ class Judge:
     def __init__(self, requests: list[Request], settings: Settings) -> None:
         self.requests, self.settings = requests, settings
         total = sum(-(-(r.prompt + r.answer) // settings.size) for r in requests)
-        blocks = min(settings.blocks or total, total)
+        blocks = total + 1 if settings.blocks is None else settings.blocks
         self.ranks = [Rank(settings, blocks) for _ in range(settings.ranks)]
         for request in requests:
             request.known = request.prompt

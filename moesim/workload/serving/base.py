@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.workload.serving.state import BY_LOAD, ROUND_ROBIN
+from moesim.workload.serving.state import BY_LOAD, NEVER, ROUND_ROBIN
 
 Rule = Callable[..., None]
 """``rule(state, knobs, rank)`` adds the tokens of a rank to the step, by the functions of
@@ -39,6 +39,16 @@ class RequestScheduler(Params):
         """Whether waiting goes by priority, and how ranks share requests."""
         balance = BY_LOAD if self.data_parallel == "least_loaded" else ROUND_ROBIN
         return int(self.by_priority), balance
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest request, prompt and answer, that it ever schedules."""
+        return NEVER
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt that it ever schedules."""
+        return NEVER
 
     @property
     def look_ahead(self) -> int:

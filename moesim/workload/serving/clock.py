@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import RequestScheduler
@@ -53,6 +54,8 @@ NO_TIME = HostTimes()
 
 def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State, Any]:
     """The state before anything has arrived, and the numbers of the scheduler's rule."""
+    longest = min(room.longest, scheduler.longest)
+    room = replace(room, longest=longest, longest_prompt=scheduler.longest_prompt)
     state = new_state(asked, room, scheduler.max_num_seqs, scheduler.orders)
     return state, scheduler.knobs(state.blocks.shape[1] // room.ranks)
 

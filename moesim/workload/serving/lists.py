@@ -4,26 +4,31 @@ compiles them.
 
 from __future__ import annotations
 
-from moesim.workload.serving.blocks import forget_uncomputed, hold, keep_content, let_go
+from moesim.workload.serving.blocks import forget_uncomputed, hold, keep_content, let_go, pin
 from moesim.workload.serving.state import (
     AFTER,
     ARRIVAL,
     BEFORE,
     BEGIN,
+    BLOCK_SIZE,
     BY_PRIORITY,
+    CACHED,
     CHUNKS,
     COMPUTED,
     COUNT,
     ENTRIES,
     GIVES,
+    HITS,
     INPUT,
     KNOWN,
     LOOK_AHEAD,
+    MOST,
     NONE,
     OUTPUT,
     PREEMPTED,
     PREEMPTIONS,
     PRIORITY,
+    QUERIES,
     RANK,
     READY,
     RUN,
@@ -160,3 +165,14 @@ def preempt(state: State, rank: int, place: int) -> int:
     else:
         put_behind(state, request, NONE)
     return withdrawn
+
+
+def begin_at(state: State, request: int, hits: int) -> None:
+    """``request`` runs, with its first ``hits`` blocks found."""
+    asked, found = state.requests, hits * state.numbers[BLOCK_SIZE]
+    pin(state, request, hits)
+    run(state, request)
+    asked[CACHED, request] += max(0, found - asked[MOST, request])
+    if asked[PREEMPTED, request] == 0:
+        state.numbers[QUERIES] += asked[KNOWN, request]
+        state.numbers[HITS] += found

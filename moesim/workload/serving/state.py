@@ -28,8 +28,8 @@ USERS, CONTENT, FREE_BEFORE, FREE_AFTER, SAME_BEFORE, SAME_AFTER = range(6)
 BLOCK_ROWS = 6
 
 # of ranks
-FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED = range(9)
-RANK_ROWS = 9
+FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED, OWN = range(10)
+RANK_ROWS = 10
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES = range(4)
@@ -39,8 +39,9 @@ BEGIN, DECIDED, END = range(3)
 (
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
-) = range(20)  # fmt: skip
-NUMBERS = 20
+    LONGEST_PROMPT,
+) = range(21)  # fmt: skip
+NUMBERS = 21
 BY_LOAD, ROUND_ROBIN = range(2)
 
 
@@ -52,10 +53,10 @@ class State(NamedTuple):
     other, and ``contents`` the number of what each of its full blocks would hold, equal where all
     tokens up to its end are, -1: of nothing that is ever found again. ``found`` int64[2, contents]:
     the first and the last block with a content. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks].
-    ``ranks`` int64[RANK_ROWS, ranks], ``running`` int64[ranks, most]. ``log`` int64[4, room]: of
-    each entry the request, its first token, how many, and whether the next one follows. ``steps``
-    int64[3, room + 1]: the first entry of each step, when it was decided and when it ended.
-    ``coming`` int64: requests by arrival. ``numbers`` int64[NUMBERS].
+    ``ranks`` int64[RANK_ROWS, ranks], of which ``OWN`` is a rule's own, ``running`` int64[ranks,
+    most]. ``log`` int64[4, room]: of each entry the request, its first token, how many, and whether
+    the next one follows. ``steps`` int64[3, room + 1]: the first entry of each step, when it was
+    decided and when it ended. ``coming`` int64: requests by arrival. ``numbers`` int64[NUMBERS].
     """
 
     requests: Ints
@@ -98,7 +99,8 @@ class Asked:
 @dataclass(frozen=True)
 class Room:
     """Where requests are served: ``ranks`` that schedule apart, each with ``blocks`` of
-    ``block_size`` tokens (None: as many as they like), of requests with at most ``longest`` tokens.
+    ``block_size`` tokens (None: as many as they like), of requests with at most ``longest``
+    tokens, of which ``longest_prompt`` are the prompt's.
     ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
     computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
     """
@@ -107,6 +109,7 @@ class Room:
     blocks: int | None = None
     block_size: int = 16
     longest: int = NEVER
+    longest_prompt: int = NEVER
     caches_prefixes: bool = False
     loop: bool = False
     think_ns: int = 0
@@ -120,10 +123,11 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     needs = -(-(asked.input_tokens + asked.output_tokens + room.look_ahead) // room.block_size)
     table = np.concatenate(([0], np.cumsum(needs)))
     total = int(table[-1])
-    blocks = min(room.blocks or total, total)
+    blocks = total + 1 if room.blocks is None else room.blocks
     most = min(most_running, asked.count)
     numbers = np.zeros(NUMBERS, np.int64)
     numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
+    numbers[LONGEST_PROMPT] = room.longest_prompt
     numbers[[BY_PRIORITY, BALANCE]] = rules
     numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)

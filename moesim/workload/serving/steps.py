@@ -28,6 +28,7 @@ from moesim.workload.serving.state import (
     INPUT,
     KNOWN,
     LONGEST,
+    LONGEST_PROMPT,
     LOOK_AHEAD,
     LOOP,
     MEMORY,
@@ -154,7 +155,8 @@ def join(state: State, now: int) -> None:
         asked = state.requests
         tokens = asked[INPUT, request] + asked[OUTPUT, request]
         held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
-        if tokens > state.numbers[LONGEST] or held > state.ranks[MEMORY, 0]:
+        long = tokens > state.numbers[LONGEST] or held > state.ranks[MEMORY, 0]
+        if long or asked[INPUT, request] > state.numbers[LONGEST_PROMPT]:
             settle(state, request, REJECTED)
         elif asked[GIVEN, request] == asked[OUTPUT, request]:
             settle(state, request, ENDED)  # its one token was given where its prompt was computed

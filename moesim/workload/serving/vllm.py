@@ -11,21 +11,16 @@ from pydantic import Field
 
 from moesim.config.units import Percent
 from moesim.workload.serving.base import RequestScheduler, Rule
-from moesim.workload.serving.blocks import blocks_of, hits_of, lacking, pin
-from moesim.workload.serving.lists import add, due, preempt, run, sooner
+from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
+from moesim.workload.serving.lists import add, begin_at, due, preempt, sooner
 from moesim.workload.serving.state import (
     BLOCK_SIZE,
     BY_PRIORITY,
-    CACHED,
     COMPUTED,
     FREE,
-    HITS,
     KNOWN,
     LOOK_AHEAD,
-    MOST,
     NEVER,
-    PREEMPTED,
-    QUERIES,
     READY,
     RUN,
     WAIT,
@@ -75,6 +70,11 @@ class Vllm(RequestScheduler):
     def orders(self) -> tuple[int, int]:
         """See ``RequestScheduler``."""
         return int(self.policy == "priority"), super().orders[1]
+
+    @property
+    def longest(self) -> int:
+        """See ``RequestScheduler``; all of a request may have to be computed again at once."""
+        return NEVER if self.enable_chunked_prefill else self.max_num_batched_tokens + 1
 
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
@@ -155,14 +155,3 @@ def admit(state: State, knobs: Knobs, rank: int, budget: int) -> None:
         begin_at(state, request, hits)
         add(state, request, count)
         budget -= count
-
-
-def begin_at(state: State, request: int, hits: int) -> None:
-    """``request`` runs, with its first ``hits`` blocks found."""
-    asked, found = state.requests, hits * state.numbers[BLOCK_SIZE]
-    pin(state, request, hits)
-    run(state, request)
-    asked[CACHED, request] += max(0, found - asked[MOST, request])
-    if asked[PREEMPTED, request] == 0:
-        state.numbers[QUERIES] += asked[KNOWN, request]
-        state.numbers[HITS] += found

@@ -1,0 +1,80 @@
+"""TensorRT-LLM's scheduler (tensorrt_llm/_torch/pyexecutor/scheduler.py, from memory)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from moesim.workload.serving import vllm
+from moesim.workload.serving.base import RequestScheduler, Rule
+from moesim.workload.serving.lists import add, due
+from moesim.workload.serving.room import admit_for_good, rest_of
+from moesim.workload.serving.state import NEVER, RUN, WAIT, WAIT_FIRST, State
+from moesim.workload.serving.vllm import go_on
+
+
+class Knobs(NamedTuple):
+    """What the rule goes by."""
+
+    budget: int
+    most_running: int
+    chunked: int
+
+
+class Trtllm(RequestScheduler):
+    """TensorRT-LLM: by default a request is admitted only where it will never have to give way."""
+
+    kind: Literal["trtllm"] = "trtllm"
+    max_num_tokens: int = Field(
+        default=8192, ge=1, description="The most tokens of a rank in one step."
+    )
+    capacity_scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] = Field(
+        default="guaranteed_no_evict",
+        description="Whether prompt and whole answer of all that run have room, or the last one "
+        "gives way where room is short, and is computed again.",
+    )
+    enable_chunked_context: bool = Field(
+        default=False, description="A prompt may take what is left of a step, and go on later."
+    )
+
+    @property
+    def longest_prompt(self) -> int:
+        """See ``RequestScheduler``; what gives way is computed again, prompt and answer."""
+        return NEVER if self.enable_chunked_context else self.max_num_tokens
+
+    @property
+    def longest(self) -> int:
+        """See above."""
+        guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"
+        return NEVER if guaranteed or self.enable_chunked_context else self.max_num_tokens + 1
+
+    def rule(self) -> Rule:
+        """See ``RequestScheduler``."""
+        guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"
+        return schedule if guaranteed else vllm.schedule
+
+    def knobs(self, blocks: int) -> Knobs | vllm.Knobs:
+        """See ``RequestScheduler``; ``max_utilization`` is vLLM's rule, chunk by chunk."""
+        budget, chunked = self.max_num_tokens, int(self.enable_chunked_context)
+        if self.capacity_scheduler_policy == "guaranteed_no_evict":
+            return Knobs(budget, self.max_num_seqs, chunked)
+        return vllm.Knobs(budget, self.max_num_seqs, NEVER, chunked, whole=0, watermark=0)
+
+
+def schedule(state: State, knobs: Knobs, rank: int) -> None:
+    """Those that run go on, for which there is room; then those that wait, in order, while all have
+    room to their ends.
+    """
+    budget, _ = go_on(state, rank, knobs.budget, knobs.budget)
+    while state.ranks[WAIT, rank] > 0 and budget > 0:
+        request = state.ranks[WAIT_FIRST, rank]
+        if state.ranks[RUN, rank] >= knobs.most_running:
+            return
+        if not knobs.chunked and rest_of(state, request) > budget:
+            return
+        if not admit_for_good(state, request, rank):
+            return
+        count = min(due(state, request), budget)
+        add(state, request, count)
+        budget -= count

@@ -1,0 +1,106 @@
+"""Schedules of the schedulers that are not vLLM's, worked out by hand. Steps take 3 ns and 1 ns an
+entry of the host before, 1 ns a token, and 2 ns and 1 ns an entry after.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from moesim.testing.schedulers import keeps_the_laws
+from moesim.workload.serving import registry
+from moesim.workload.serving.state import BEGIN, NEVER, PREEMPTED, REJECTED, STATUS, STEPS, Room
+from tests.reference.serving_cases import ServingCase, Wish, asked_of
+
+
+def played(kind: str, *wishes: tuple[int, int, int], blocks: int | None = None, **given: Any):
+    """Requests of (prompt, answer, instant); blocks of one token."""
+    case = ServingCase([Wish(*one, 0, None, 0, 0, 0) for one in wishes], blocks, 1)
+    scheduler = registry.get(kind)(**{"async_scheduling": False, **given})
+    room = Room(blocks=blocks, block_size=1, longest=NEVER)
+    state = keeps_the_laws(scheduler, asked_of(case), room)
+    assert state is not None
+    return state
+
+
+def entries(state):
+    """(request, tokens) of each step."""
+    bounds = state.steps[BEGIN, : state.numbers[STEPS] + 1].tolist()
+    return [
+        list(zip(state.log[0, low:high].tolist(), state.log[2, low:high].tolist(), strict=True))
+        for low, high in pairwise(bounds)
+    ]
+
+
+def test_sglang_runs_prompts_first_and_alone():
+    """Request 1 comes while request 0 answers: its prompt has the next step, answers wait."""
+    state = played("sglang", (4, 3, 0), (6, 2, 1))
+    assert entries(state) == [[(0, 4)], [(1, 6)], [(0, 1), (1, 1)], [(0, 1)]]
+
+
+def test_sglang_with_mixed_chunks_has_answers_beside_prompts():
+    state = played("sglang", (4, 3, 0), (6, 2, 1), enable_mixed_chunk=True, chunked_prefill_size=5)
+    assert entries(state) == [[(0, 4)], [(1, 4), (0, 1)], [(1, 2), (0, 1)], [(1, 1)]]
+
+
+def test_sglang_cuts_the_last_prompt_of_a_step():
+    state = played("sglang", (4, 1, 0), (6, 1, 0), chunked_prefill_size=7)
+    assert entries(state) == [[(0, 4), (1, 3)], [(1, 3)]]
+
+
+def test_sglang_leaves_room_for_a_part_of_the_answers():
+    """15 tokens: request 0 holds 4, and of its 9 answer tokens to come 6 are left free (.7 of them,
+    rounded down); request 1 would need 2 + 3 of the 5 that remain, which is not less. With half of
+    that ratio 3 are left free.
+    """
+    wishes = (4, 10, 0), (2, 3, 1)
+    assert entries(played("sglang", *wishes, blocks=15))[1] == [(0, 1)]
+    early = entries(played("sglang", *wishes, blocks=15, schedule_conservativeness=0.5))
+    assert early[1] == [(1, 2)]
+
+
+def test_sglang_retracts_the_shortest_answer():
+    """11 tokens, and no room kept: both are let in, and have 5 tokens each when the next two do not
+    fit. Their answers and prompts are as long, so that the one goes that runs last.
+    """
+    state = played("sglang", (3, 4, 0), (3, 4, 1), blocks=11, schedule_conservativeness=0.0)
+    assert state.requests[PREEMPTED].tolist() == [0, 1]
+    assert entries(state)[3:6] == [[(0, 1), (1, 1)], [(0, 1)], [(1, 6)]]
+
+
+def test_trtllm_admits_only_what_will_never_have_to_give_way():
+    """12 tokens: request 0 needs 4 + 5 in the end, so that request 1, which needs 4, waits until it
+    has gone; to use the room better it runs at once, and has to give way.
+    """
+    wishes = (4, 6, 0), (3, 2, 0)
+    for policy, together in (("guaranteed_no_evict", False), ("max_utilization", True)):
+        state = played("trtllm", *wishes, blocks=12, capacity_scheduler_policy=policy)
+        assert (len(entries(state)[0]) == 2) == together
+    first = entries(played("trtllm", *wishes, blocks=12))
+    assert [(1, 3)] in first
+    assert first.index([(1, 3)]) == 6
+
+
+def test_trtllm_does_not_cut_prompts_unless_it_is_told_to():
+    """A step of 6: the second prompt, of 4, does not fit beside the first, nor beside its answer
+    token and a third; a prompt of 7 is never taken.
+    """
+    wishes = (4, 2, 0), (4, 1, 0), (7, 1, 0)
+    state = played("trtllm", *wishes, max_num_tokens=6)
+    assert entries(state) == [[(0, 4)], [(0, 1), (1, 4)]]
+    assert state.requests[STATUS, 2] == REJECTED
+    cut = played("trtllm", *wishes, max_num_tokens=6, enable_chunked_context=True)
+    assert entries(cut)[:2] == [[(0, 4), (1, 2)], [(0, 1), (1, 2), (2, 3)]]
+
+
+def test_llama_cpp_cuts_a_batch_into_passes():
+    """Batches of 8 in passes of 4: prompts of 5 and 6 fill one, slot by slot. The answer of the
+    first waits for the next batch, which begins with it.
+    """
+    state = played("llama.cpp", (5, 3, 0), (6, 1, 0), n_batch=8, n_ubatch=4)
+    assert entries(state) == [[(0, 4)], [(0, 1), (1, 3)], [(0, 1), (1, 3)], [(0, 1)]]
+
+
+def test_llama_cpp_refuses_what_a_slot_does_not_hold():
+    state = played("llama.cpp", (5, 3, 0), (6, 3, 0), slot_context=8)
+    assert state.requests[STATUS].tolist()[1] == REJECTED
