@@ -33,8 +33,10 @@ def host_curve(
     Where CPU and GPU share one memory, it is the room for experts there.
     """
     from moesim.api import host_curve as curve_of
-    from moesim.report.host_curve import draw, rendered
+    from moesim.report.host_curve import check_path, draw, rendered
 
+    if out is not None:
+        check_path(out)
     names = [name.strip() for name in policy.split(",")]
     curve = curve_of(file, policy=names, overrides=overrides or ())
     for part in rendered(curve, str(file)):

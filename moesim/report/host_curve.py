@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moesim.config.errors import InputError
+from moesim.config.errors import InputError, Problem
 from moesim.experiment.questions.host_curve import STEP, Cliff
 from moesim.report.amounts import GIB
 from moesim.report.style import RC, save_figure, series_styles
@@ -62,14 +62,20 @@ def _table(curve: pd.DataFrame, title: str) -> Table:
     return table
 
 
+def check_path(path: Path) -> None:
+    """Raise an InputError unless ``path`` can be a figure."""
+    if path.suffix not in SUFFIXES or path.is_dir():
+        what = f"'{path}' must be a file that ends in {' or '.join(SUFFIXES)}"
+        raise InputError([Problem("--out", "", what)])
+
+
 def draw(curve: pd.DataFrame, path: Path) -> Path:
     """Draw the curves into ``path`` and return it; the first policy's cliff is shaded."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"--out: '{path}' must end in {' or '.join(SUFFIXES)}")
+    check_path(path)
     policies = dict(_policies(curve))
     with rc_context(dict(RC)):  # type: ignore[arg-type]
         sheet = Figure(figsize=(6.4, 4.0), layout="constrained")
