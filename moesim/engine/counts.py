@@ -15,11 +15,12 @@ from moesim.memory.forms import Flags, Form, flags_of
 COUNTED = (
     "activations", "hits", "rows", "kept_rows", "access_hits", "skipped_rows", "skipped_weight",
     "unneeded", "late", "prefetched", "prefetches_used", "prefetches_promoted",
-    "prefetches_cancelled", "misses_caused", "host_hits", "storage_reads",
+    "prefetches_cancelled", "misses_caused", "host_hits", "storage_reads", "storage_reads_ahead",
+    "storage_reads_used",
 )  # fmt: skip
 """What is counted by GPU: columns of a table, which the misses by form follow."""
 (ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, SKIPPED_ROWS, SKIPPED_WEIGHT, UNNEEDED, LATE,
-STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS,
+STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS, READS_AHEAD, READS_USED,
 MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
@@ -88,8 +89,9 @@ class Counts:
     ``late``: activations that waited for their prefetch; ``prefetched``: prefetches that started,
     ``prefetches_used`` those of them that an activation used, ``prefetches_promoted`` those that an
     activation found waiting; ``prefetches_cancelled`` never started; ``misses_caused`` whose expert
-    a prefetch had evicted. Of the experts wanted from host memory that is a cache, ``host_hits``
-    were there and ``storage_reads`` were read into it.
+    a prefetch had evicted. Of the experts that misses want from host memory that is a cache,
+    ``host_hits`` were there; ``storage_reads``: experts read into it, ``storage_reads_ahead`` those
+    of them for prefetches, ``storage_reads_used`` those of these that an activation used.
     """
 
     activations: Ints
@@ -109,6 +111,8 @@ class Counts:
     misses_caused: Ints
     host_hits: Ints
     storage_reads: Ints
+    storage_reads_ahead: Ints
+    storage_reads_used: Ints
     dropped_choices: Ints
     lost_weight: Ints
     forms: tuple[Form, ...]

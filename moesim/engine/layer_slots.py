@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Ints
 from moesim.memory.activations import Activations
-from moesim.memory.policy import ARRIVING, PINNED
+from moesim.memory.policy import ARRIVING, PINNED, THIS_LAYER, THIS_PASS
 from moesim.memory.residency import LayerCache
 
 
@@ -54,6 +54,11 @@ class LayerSlots:
     def pin(self, expert: int, until: int) -> None:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
         self.cache.state[PINNED, self.first + expert] = until
+
+    def stand_before(self, step: int) -> None:
+        """For the policy the last layer of the pass before ``step`` is at hand."""
+        state = self.cache.state
+        state[THIS_PASS, 0], state[THIS_LAYER, 0] = step - 1, self.layers - 1
 
     def cancel(self, expert: int) -> None:
         """Free the slot of ``expert``, whose copy never comes."""

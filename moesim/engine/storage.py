@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
 from moesim.engine.counts import HOST_HITS, STORAGE_READS
+from moesim.engine.host_window import HostWindow
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import usage_of
 from moesim.engine.routing import Routing
@@ -66,6 +67,26 @@ class Host(Protocol):
     def hits(self, needs: ActiveExperts) -> NDArray[np.bool_]: ...  # noqa: D102 (HostResidency)
 
 
+def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResidency]:
+    """The host of each node."""
+    layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
+    usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+    usage, steps = np.repeat(usage, case.slices), (len(layers), case.gpus // case.nodes)
+    sizes = np.repeat(stored_bytes(case.model), len(usage) // len(layers))
+    name = zlib.crc32(b"host_cache.random")
+    streams = [np.random.default_rng([case.seed, name, node]) for node in range(case.nodes)]
+    return [HostResidency(cache, usage, steps, stream, case.initial, sizes) for stream in streams]
+
+
+def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:
+    """What hosts call the experts of ``gpu``, int64[MoE layers, local experts], where they are
+    whole.
+    """
+    logical, local = case.placement.logical, routing.local[gpu]
+    layers = range(len(routing.moe_layers))
+    return np.stack([layer * routing.logical + logical[layer][local] for layer in layers])
+
+
 class _Needs(NamedTuple):
     """What a work wants from host memory: by copy, by expert of the host and by expert that a
     launch reads over the link, the pass and the logical expert of each; ``launches`` of the last.
@@ -83,19 +104,9 @@ class Storage:
     def __init__(self, case: Case, routing: Routing, cache: HostCache) -> None:
         self.case, self.routing, self.cache = case, routing, cache
         self.gpus = case.gpus // case.nodes
-        layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
-        usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
-        usage = np.repeat(usage, case.slices)
-        steps, initial = len(layers) * self.gpus, case.initial
-        sizes = np.repeat(stored_bytes(case.model), len(usage) // len(layers))
-        name = zlib.crc32(b"host_cache.random")
-        self.hosts: list[Host] = [
-            HostResidency(
-                cache, usage, steps, np.random.default_rng([case.seed, name, node]), initial, sizes
-            )
-            for node in range(case.nodes)
-        ]
-        self.reads = np.zeros(len(layers), np.int64)
+        self.hosts: list[Host] = [*hosts_of(case, routing, cache)]
+        self.reads = np.zeros(len(routing.moe_layers), np.int64)
+        self.window = HostWindow.of(case) if cache.rooms else None
 
     def fill(self, chunk: Chunk) -> None:
         """Add the reads of ``chunk`` to its works and their counts."""
@@ -103,12 +114,33 @@ class Storage:
         for node, host in enumerate(self.hosts):
             gpus = range(node * self.gpus, (node + 1) * self.gpus)
             mine = {key: one for key, one in needs.items() if key[1] in gpus}
-            for key, reads in self._reads(host, gpus, mine, chunk).items():
+            found = self._windowed(mine, chunk) if self.window is not None else None
+            for key, reads in (found or self._reads(host, gpus, mine, chunk)).items():
                 work, number = chunk.work[key], np.diff(reads.steps)
                 work.laid.counts[:, HOST_HITS] = reads.hits
                 work.laid.counts[:, STORAGE_READS] = number
                 self.reads[key[0]] += number.sum()
                 chunk.work[key] = replace(work, reads=reads)
+
+    def _windowed(self, needs: dict[Key, _Needs], chunk: Chunk) -> dict[Key, Reads]:
+        """What is read of whole layers, and where in it is what the works of a node want."""
+        assert self.window is not None, "see fill"
+        runs, found = self.routing.active(chunk.first, chunk.first + chunk.passes), {}
+        for key, one in needs.items():
+            passes = one.copies[0], one.hosted[0], self._pass_of_link(one, chunk.work[key])
+            logical = one.copies[1], one.hosted[1], one.linked[1]
+            steps, hits = self.window.reads(key, runs[:, key[0]], passes, logical)
+            copy, host, link = (self.window.places(key, part) for part in logical)
+            launches = len(chunk.work[key].laid.starts)
+            found[key] = Reads(
+                steps, hits, copy, _last(link, one.launches, launches),
+                _last(host, one.hosted[0], chunk.passes),
+            )  # fmt: skip
+        return found
+
+    def _pass_of_link(self, needs: _Needs, work: Work) -> Ints:
+        passes: Ints = _passes(work.laid.step_launches)[needs.launches]
+        return passes
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices of reads rest on."""

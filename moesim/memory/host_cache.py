@@ -17,6 +17,8 @@ class HostCache:
     kept in host memory; ``in_place``, then: experts are read into the slots of the GPU, whose
     memory is the host's, and nothing is copied. ``limit``: of a cache by bytes, what it holds, as
     experts differ; ``slots`` of the largest are then the least that it has room for.
+    ``layers_ahead``: slots hold whole layers, which are read in order, so many ahead of the one
+    that runs, in place of what is wanted; None: a cache.
     """
 
     slots: int
@@ -26,6 +28,12 @@ class HostCache:
     chunk: int | None = None
     in_place: bool = False
     limit: int | None = None
+    layers_ahead: int | None = None
+
+    @property
+    def rooms(self) -> int:
+        """Layers that are in host memory for a time, 0 where it is a cache."""
+        return 0 if self.layers_ahead is None else 1 + self.layers_ahead
 
 
 class Reads(NamedTuple):

@@ -17,15 +17,15 @@ class HostResidency:
     """The cache of one node's host, asked step by step: (pass, MoE layer, GPU) in order.
 
     ``usage`` int64[experts of all layers]: how often each is chosen in the part of the trace from
-    which policies learn. ``steps``: how many a pass has. ``sizes`` int64[experts of all layers]:
-    their bytes, by which a cache with a ``limit`` goes.
+    which policies learn. ``steps``: the MoE layers of a pass, and how many GPUs ask in each.
+    ``sizes`` int64[experts of all layers]: their bytes, by which a cache with a ``limit`` goes.
     """
 
     def __init__(
         self,
         cache: HostCache,
         usage: Ints,
-        steps: int,
+        steps: tuple[int, int],
         stream: np.random.Generator,
         initial: Literal["empty", "most_used"],
         sizes: Ints | None = None,
@@ -34,18 +34,19 @@ class HostResidency:
         room = None if cache.limit is None else Room(cache.limit, sizes)
         most_used = np.argsort(-usage, kind="stable")
         most_used = most_used[: cache.slots] if room is None else room.first_of(most_used)
-        given = Given(resident=most_used if initial == "most_used" else None, room=room)
-        self._cache = self._slots(cache, usage, steps, given) if cache.slots else None
+        resident = most_used if initial == "most_used" else None
+        given = Given(resident=resident, room=room, turns=steps[1])
+        self.cache = self._slots(cache, usage, steps[0], given) if cache.slots else None
 
     @staticmethod
-    def _slots(cache: HostCache, usage: Ints, steps: int, given: Given) -> LayerCache:
+    def _slots(cache: HostCache, usage: Ints, layers: int, given: Given) -> LayerCache:
         return LayerCache(
             cache.policy,
             cache.slots,
             usage,
             serial=True,
             resident_first=False,
-            layers=steps,
+            layers=layers,
             given=given,
         )
 
@@ -53,10 +54,27 @@ class HostResidency:
         """Of each of the ``needs`` of the coming steps, whether it is in host memory; the others
         are read into it.
         """
-        if self._cache is None:
+        if self.cache is None:
             return np.zeros(len(needs.experts), np.bool_)
-        if self._stream is not None:
-            more = self._stream.random(len(needs.experts))
-            self._cache.draws = np.concatenate((self._cache.draws, more))
-        hits: NDArray[np.bool_] = self._cache.decide(needs).hit
+        self.draw(len(needs.experts))
+        hits: NDArray[np.bool_] = self.cache.decide(needs).hit
         return hits
+
+    def ask(self, step: int, experts: Ints) -> NDArray[np.bool_]:
+        """As ``hits``, of the ``experts`` that ``step`` wants, which may ask more than once."""
+        if self.cache is None or not len(experts):
+            return np.zeros(len(experts), np.bool_)
+        self.draw(len(experts))
+        hits: NDArray[np.bool_] = self.cache.decide_step(step, experts).hit
+        return hits
+
+    def forget(self, expert: int) -> None:
+        """The read of ``expert`` is not made."""
+        if self.cache is not None:
+            self.cache.resident[expert] = False
+
+    def draw(self, more: int) -> None:
+        """See that there are draws for so many ``more`` needs than were drawn for."""
+        if self._stream is not None and self.cache is not None:
+            drawn = (self.cache.draws, self._stream.random(more))
+            self.cache.draws = np.concatenate(drawn)

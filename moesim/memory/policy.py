@@ -90,6 +90,11 @@ class CachePolicy(Params):
         ``slots`` of the pool, ``resident`` bool[experts] preloaded, ``layers`` that share it.
         """
 
+    def take_turns(self, state: NDArray[np.int64], turns: int) -> None:
+        """See, after ``start``, that each layer has so many steps, one behind the other, which
+        THIS_LAYER counts: those of GPUs that share the pool. To be given by a policy that reads it.
+        """
+
     def start_request(self, state: NDArray[np.int64], this_pass: int) -> None:
         """See that forward pass ``this_pass`` begins, and that none of its requests was in the one
         before.

@@ -90,8 +90,8 @@ class Given(NamedTuple):
     """What a ``LayerCache`` is given for its policy: ``draws`` float64[activations] of the run, and
     ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
     it looks ahead; the ``resident`` experts that are preloaded; by which ``bandwidths`` misses
-    are divided; whether a step ``protects`` what it needs; and the ``room`` of a pool by bytes,
-    which has no slots then.
+    are divided; whether a step ``protects`` what it needs; the ``room`` of a pool by bytes, which
+    has no slots then; and how many steps each layer has, ``turns``.
     """
 
     draws: NDArray[np.float64] | None = None
@@ -101,6 +101,7 @@ class Given(NamedTuple):
     bandwidths: tuple[int, int] = (1, 1)
     protects: bool = True
     room: Room | None = None
+    turns: int = 1
 
 
 NOTHING = Given()
@@ -134,7 +135,7 @@ class LayerCache:
         self.slots = slots if buffers is None else buffers
         self.rules = Rules(
             handling.most_loads(),
-            layers,
+            layers * given.turns,
             serial,
             resident_first,
             emptied=buffers is not None,
@@ -157,6 +158,8 @@ class LayerCache:
         if given.resident is not None:
             self.resident[given.resident] = True
         policy.start(self.state, self.slots, self.resident, layers)
+        if given.turns > 1:
+            policy.take_turns(self.state, given.turns)
 
     def decide(
         self,

@@ -7,10 +7,10 @@ from typing import Any
 from moesim.engine.case import Case
 from moesim.engine.counts import Counts
 from moesim.engine.outcome import Outcome
-from moesim.hardware.charge import CHARGES
+from moesim.hardware.charge import WAITING_FOR_STORAGE
 
 MS = 1_000_000
-WAITING = CHARGES.index("waiting_for_weights")
+WAITS = ("waiting_for_weights", WAITING_FOR_STORAGE)
 PREFETCH_KEYS = (
     "prefetches", "prefetches_used", "prefetches_promoted", "prefetches_cancelled", "late_share",
     "prefetch_bytes_wasted", "misses_caused_by_prefetch", "stall_without_prefetch_ms",
@@ -37,11 +37,13 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
 
 
 def stall_hidden(outcome: Outcome, without: Outcome | None) -> dict[str, Any]:
-    """The stall of the same case ``without`` prefetches, and the share of it that is gone: negative
-    where they made it longer, None where there was none or nothing was prefetched.
+    """The stall of the same case ``without`` prefetches, waits for reads from storage included, and
+    the share of it that is gone: negative where they made it longer, None where there was none or
+    nothing was prefetched.
     """
     if without is None:
         return {"stall_without_prefetch_ms": None, "stall_hidden_share": None}
-    before, now = (int(one.charges[..., WAITING].sum()) for one in (without, outcome))
+    waits = [place for place, name in enumerate(outcome.categories) if name in WAITS]
+    before, now = (int(one.charges[..., waits].sum()) for one in (without, outcome))
     share = (before - now) / before if before else None
     return {"stall_without_prefetch_ms": before / MS, "stall_hidden_share": share}

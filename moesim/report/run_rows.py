@@ -25,9 +25,18 @@ def storage(summary: Mapping[str, Any]) -> list[Row]:
     had = f"{percent(summary['host_hit_ratio'])} of what it was asked for"
     return [
         *([("host memory had", had)] if summary["host_hit_ratio"] is not None else []),
-        ("read from storage", gib(summary["bytes_storage"])),
+        ("read from storage", _read(summary)),
         ("waits for storage", f"{number(summary['storage_wait_ms'])} ms"),
     ]
+
+
+def _read(summary: Mapping[str, Any]) -> str:
+    """The bytes, and which of them were read ahead."""
+    ahead = summary.get("bytes_storage_ahead")
+    if not ahead:
+        return gib(summary["bytes_storage"])
+    unused = gib(summary["bytes_storage_unused"])
+    return f"{gib(summary['bytes_storage'])}, {gib(ahead)} of it ahead ({unused} not used)"
 
 
 def speculation(summary: Mapping[str, Any]) -> list[Row]:

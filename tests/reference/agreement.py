@@ -94,6 +94,8 @@ def observed(theirs: EngineCase, outcome: Outcome) -> Observed:
             "sum_of_largest_rows": int(counts.rows.max(axis=2).sum()),
             "host_hits": int(counts.host_hits.sum()),
             "storage_reads": int(counts.storage_reads.sum()),
+            "storage_reads_ahead": int(counts.storage_reads_ahead.sum()),
+            "storage_reads_used": int(counts.storage_reads_used.sum()),
         },
         charges=outcome.charges.tolist(),
         handled={name: counts.missed_as(form) for name, form in HANDLED.items()}

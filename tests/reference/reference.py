@@ -19,7 +19,9 @@ from .reference_misses import BEHIND, HOST, LINK, SKIP, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
 from .reference_storage import Host as Storage
+from .reference_storage_ahead import HostAhead
 from .reference_variants import VariantCaches, bytes_of
+from .reference_window import HostWindow
 from .reference_words import (
     DECODE,
     PHASE_NAMES,
@@ -55,7 +57,9 @@ def reference(
             for m in range(len(model.moe_layers))
             for e, count in enumerate(usage_of(trace, m, model.experts, 0.25))
         }
-        clock.hosts = [Storage(config, model, prices, node, usage) for node in range(config.nodes)]
+        clock.hosts = [
+            host_of(decisions)(config, model, prices, node, usage) for node in range(config.nodes)
+        ]
     verdict = Verdict(gpus=config.gpus)
     while passes:
         play(passes, verdict, decisions, clock)
@@ -65,7 +69,16 @@ def reference(
             break
         decisions.learn_of(passes)
     finish(verdict, clock, trace, decisions.passes)
+    read = [copy for ahead in decisions.ahead for copy in ahead.made if copy.read]
+    verdict.storage_reads_ahead = len(read)
+    verdict.storage_reads_used = sum(copy.used for copy in read)
     return verdict
+
+
+def host_of(decisions: Decisions) -> type[Storage]:
+    if decisions.config.host_layers_ahead is not None:
+        return HostWindow
+    return HostAhead if decisions.ahead else Storage
 
 
 def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Clock) -> None:
@@ -233,6 +246,7 @@ class Decisions:
         else:
             activations = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
         if self.ahead:
+            self.ahead[g].read(step, m, activations, now)
             self.ahead[g].issue(step, m, activations, now)
         for activation in activations:
             activation.kept_rows = routed.kept[activation.expert]

@@ -7,7 +7,8 @@ from .reference_clock import Clock
 from .reference_misses import LOAD
 from .reference_policies import Expert
 from .reference_prefetch import CANCELLED, QUEUED, Copy, Predictions
-from .reference_words import PREDICTION, PREFILL, Activation, Config, Span
+from .reference_storage_ahead import HostAhead
+from .reference_words import PREDICTION, PREFILL, STORAGE, Activation, Config, Span
 
 
 def prefetches(config: Config, phases: set[int]) -> bool:
@@ -33,12 +34,26 @@ class Ahead:
         self.size = clock.model.expert_bytes
         self.price = self.config.copy_ns(clock.model, clock.prices)
 
+    @property
+    def host(self) -> HostAhead | None:
+        """What the GPU's copies come from, where that does not hold all experts."""
+        for host in self.clock.hosts:
+            if self.g in host.gpus:
+                assert isinstance(host, HostAhead)
+                return host
+        return None
+
     def run_copies(self, now: int) -> None:
         """Those that start before ``now``: the demand copies of the layer before have ended."""
+        if self.host:
+            self.host.read_ahead(now)
         for copy in self.made:
             if copy.state != QUEUED:
                 continue
-            start = max(self.gpu.copy_in, copy.issued)
+            read = self.host.may_copy(copy) if self.host else 0
+            if read is None:
+                return
+            start = max(self.gpu.copy_in, copy.issued, read)
             if start >= now:
                 return
             self.start(copy, start)
@@ -64,16 +79,18 @@ class Ahead:
             cache = self.caches[target[1]]
             if expert in cache.resident or not self.fits_budget(now):
                 continue
-            if self.take_slot(cache, expert, step, -1, []):
+            if self.take_slot(cache, expert, step - 1, cache.layers[-1], []):
                 at = now + (len(made) + 1) * host
                 made.append(Copy(expert, target[0], at))
                 self.made.append(made[-1])
                 cache.copies[expert] = made[-1]
                 self.keep([(target, expert)])
         self.keep(predicted)
+        until = self.host.before(step, made, now) if self.host and made else 0
         for copy in made:
             start = max(now, gpu.copy_in) + host if blocks else max(copy.issued, gpu.copy_in)
-            self.start(copy, start)
+            self.start(copy, max(start, (self.host and self.host.may_copy(copy)) or 0))
+        gpu.charge(STORAGE, until)
         self.window = made
         gpu.t = max(gpu.t, *(copy.end for copy in made), 0)
         gpu.charge("waiting_for_weights", gpu.t)
@@ -100,10 +117,19 @@ class Ahead:
             mine, e = copy.expert
             if mine == layer and copy.state == QUEUED and e not in needed:
                 copy.state = CANCELLED
+                if self.host:
+                    self.host.cancel(copy)
                 cache.resident.remove(copy.expert)
                 del cache.copies[copy.expert]
         over = {e for e in cache.pinned if e[0] == layer and cache.until[e] <= (step, layer)}
         cache.pinned -= over
+
+    def read(self, step: int, layer: int, activations: list[Activation], now: int) -> None:
+        """What a layer wants from the host, after what its activations evicted is cancelled."""
+        if self.host:
+            for copy in [copy for copy in self.host.queue if copy.state == CANCELLED]:
+                self.host.cancel(copy)
+            self.host.layer(step, layer, self.g, activations, now)
 
     def issue(self, step: int, layer: int, activations: list[Activation], now: int) -> None:
         """Step 4, after the activations of a layer."""
@@ -134,6 +160,8 @@ class Ahead:
                 cache.copies[expert] = copy
                 self.keep([(target, expert)])
         self.gpu.ahead = issued
+        if self.host:
+            self.host.prefetch(step, layer, self.made[len(self.made) - issued :], now)
 
     def fits_budget(self, now: int) -> bool:
         """Prefetches in the works, be they promoted, evicted, or late for their layer."""
@@ -149,10 +177,18 @@ class Ahead:
             candidates = sorted(cache.resident - cache.pinned - needed)
             if not candidates:
                 return False
-            cache.evict(cache.victim_of_prefetch(candidates, expert, step, layer), "prefetch")
+            victim = cache.victim_of_prefetch(candidates, expert, step, layer)
+            self.lose(cache, victim)
+            cache.evict(victim, "prefetch")
         cache.resident.add(expert)
         cache.policy.prefetched(expert, cache.now)
         return True
+
+    def lose(self, cache: Cache, victim: Expert) -> None:
+        """What is evicted before its copy begins is not read."""
+        copy = cache.copies.get(victim)
+        if self.host and copy is not None and copy.state == QUEUED:
+            self.host.cancel(copy)
 
     def of_layer(self, step: int, layer: int) -> list[Copy]:
         return [c for c in self.made if c.step == step and c.expert[0] == layer]

@@ -13,7 +13,9 @@ from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_storage import Host as Storage
+from .reference_storage_ahead import HostAhead
 from .reference_variants import bytes_of, of_variant
+from .reference_window import HostWindow
 from .reference_words import (
     CATEGORIES,
     DECODE,
@@ -162,7 +164,7 @@ class Clock:
         ``decide(pass, MoE layer, GPU, now)`` is asked for the activations when the counts are
         known.
         """
-        start = min(gpu.t for gpu in self.gpus)
+        start, self.step = min(gpu.t for gpu in self.gpus), one.step
         tokens = tokens_of(one, self.config.gpus)
         self.execution, self.padded = self.captured(one, tokens)
         self.whole = [self.streamed(one, g) for g in range(len(self.gpus))]
@@ -408,6 +410,7 @@ class Clock:
             self.wait_for_host(
                 layer, index, ready[g], [t for t in activations[g] if t.place in (HOST, BEHIND)]
             )
+            self.end_experts(index, g)
         back = self.gather if self.config.gathers else self.collective
         ended = back([gpu.t for gpu in self.gpus], transposed(routed.matrix))  # combine
         for g, gpu in enumerate(self.gpus):
@@ -418,12 +421,21 @@ class Clock:
                 assert not late, "a copy is never still running when its layer ends"
         return activations
 
+    def end_experts(self, index: int, g: int) -> None:
+        """Nothing needs the layer's experts in host memory any more."""
+        for host in self.hosts:
+            if isinstance(host, HostWindow) and g in host.gpus:
+                host.ended(index, self.gpus[g].t)
+
     def read(self, index: int, activations: list[list[Activation]], known: list[int]) -> None:
         """What misses want from host memory, GPU by GPU, where that does not hold all."""
+        if any(isinstance(host, HostAhead) for host in self.hosts):
+            return  # asked when each GPU's layer was decided
         step = next((one.step for mine in activations for one in mine), 0)
         for host in self.hosts:
             for g in host.gpus:
-                host.layer(step, index, g, activations[g], known[g])
+                if index not in self.whole[g]:
+                    host.layer(step, index, g, activations[g], known[g])
 
     def beside_the_exchange(
         self, layer: Layer, routed: Routed, permute: list[int]
@@ -456,13 +468,25 @@ class Clock:
         if index not in self.whole[g]:
             return
         gpu, there = self.gpus[g], self.coming[g].there.get(index)
+        read = self.coming[g].read.get(index, 0)
         if there is None:
-            there = max(copies.issue_one() for _ in self.local[g])
+            reads = self.read_whole(index, g, copies.known)
+            there = max(copies.issue_one(one) for one in reads)
+            read = max(one or 0 for one in reads)
+        gpu.t = max(gpu.t, read)
+        gpu.charge(STORAGE, read)
         copies.issued = len(self.local[g])
         gpu.t = max(gpu.t, there)
         gpu.charge("waiting_for_weights", gpu.t)
         unneeded = len(self.local[g]) - len(activations)
         self.unneeded += unneeded * self.model.bytes_in(index)
+
+    def read_whole(self, index: int, g: int, now: int) -> list[int | None]:
+        """When all that belongs to a GPU is in host memory, of which it asks for it now."""
+        for host in self.hosts:
+            if g in host.gpus:
+                return host.whole(self.step, index, g, self.local[g], now)
+        return [None] * len(self.local[g])
 
     def called(self, g: int, index: int, launches: list[list[Activation]]) -> int:
         """Experts of which the host launches kernels, one by one."""
@@ -624,6 +648,7 @@ class LayerCopies:
     def __init__(self, clock: Clock, g: int, layers: list[int]) -> None:
         self.clock, self.g, self.left = clock, g, list(layers)
         self.there: dict[int, int] = {}  # layer -> end of its last copy
+        self.read: dict[int, int] = {}  # and of its last read
         for _ in range(2):
             self.issue(clock.gpus[g].t)
 
@@ -634,8 +659,14 @@ class LayerCopies:
         layer = self.left.pop(0)
         gpu = self.clock.gpus[self.g]
         price = self.clock.copy_ns(self.clock.model.bytes_in(layer))
-        gpu.copy_in = max(gpu.copy_in, since) + price * len(self.clock.local[self.g])
+        reads = self.clock.read_whole(layer, self.g, since)
+        for read in reads:
+            start = max(gpu.copy_in, since)
+            if read is not None:
+                start = max(start, read - self.clock.hosts[0].lead(layer))
+            gpu.copy_in = start + price
         self.there[layer] = gpu.copy_in
+        self.read[layer] = max(read or 0 for read in reads)
 
 
 class DemandCopies:
@@ -655,11 +686,14 @@ class DemandCopies:
         self.launch_end: dict[int, int] = {}
         self.issued = 0
         self.last_end = known
-        self.price = clock.copy_ns(clock.model.bytes_in(m))
+        self.m, self.price = m, clock.copy_ns(clock.model.bytes_in(m))
 
-    def issue_one(self) -> int:
-        """One that waits for no launch; its end."""
-        self.last_end = self.gpu.copy_in = max(self.next_issue(), self.gpu.copy_in) + self.price
+    def issue_one(self, read: int | None = None) -> int:
+        """One that waits for no launch, of what is in host memory then; its end."""
+        start = max(self.next_issue(), self.gpu.copy_in)
+        if read is not None:
+            start = max(start, read - self.clock.hosts[0].lead(self.m))
+        self.last_end = self.gpu.copy_in = start + self.price
         return self.last_end
 
     def next_issue(self) -> int:
@@ -671,9 +705,10 @@ class DemandCopies:
 
     def issue(self, activation: Activation) -> tuple[int, int]:
         if activation.late:  # promoted: the host has issued it
-            activation.copy.run(
-                max(activation.copy.issued, self.known, self.gpu.copy_in), self.price
-            )
+            starts = [activation.copy.issued, self.known, self.gpu.copy_in]
+            if activation.read is not None:
+                starts.append(activation.read - self.clock.hosts[0].lead(activation.layer))
+            activation.copy.run(max(starts), self.price)
             self.last_end = self.gpu.copy_in = activation.copy.end
             return activation.copy.start, activation.copy.end
         start = max(self.next_issue(), self.gpu.copy_in)

@@ -31,6 +31,9 @@ class Copy:
     promoted: bool = False
     used: bool = False
     used_in: int = -1  # in which pass
+    there: int | None = 0  # when it is in host memory; None: its read has not begun
+    asked: int = 0  # since when that waits
+    read: bool = False  # it was read from storage, and that has begun
 
     def ended(self, now: int) -> bool:
         return self.state == STARTED and self.end <= now

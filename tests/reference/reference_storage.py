@@ -34,13 +34,15 @@ class Host:
                 self.resident.add(e)
         each = config.gpus // config.nodes
         self.gpus = range(node * each, (node + 1) * each)
-        steps = [(m, g) for m in range(len(model.moe_layers)) for g in self.gpus]
         self.policy = POLICIES[config.host_policy](
             config, experts, slots=self.slots, resident=sorted(self.resident), usage=usage,
             uses={e: [] for e in experts},
             uniform=Drawn([config.seed, zlib.crc32(b"host_cache.random"), node]),
-            layers=list(range(len(steps))),
+            layers=list(range(len(model.moe_layers))),
         )  # fmt: skip
+        self.held = [
+            physical_experts(m, model, config) for m in range(len(model.moe_layers))
+        ]  # the logical expert of each physical one
         self.now = self.free = self.hits = self.reads = 0
 
     def has_room(self, expert: Expert) -> bool:
@@ -66,27 +68,43 @@ class Host:
         not there.
         """
         parts = self.config.parts
-        held = [e * parts + g % parts for e in physical_experts(m, self.model, self.config)]
+        held = [e * parts + g % parts for e in self.held[m]]
         wanted = sorted(
             {(m, held[one.expert]) for one in activations if one.missed and one.place != SKIP}
         )
         self.free = max(self.free, known)
         there: dict[Expert, int | None] = {}
         for place, expert in enumerate(wanted):
-            there[expert] = self.fetch(step, m, g, expert, wanted, place)
+            there[expert] = self.fetch(step, m, expert, wanted, place)
         for one in activations:
             if one.missed and one.place != SKIP:
                 one.read = there[m, held[one.expert]]
 
+    def whole(self, step: int, m: int, g: int, local: list[int], now: int) -> list[int | None]:
+        """When each of the experts of a GPU, all of which are wanted now, is in memory; None where
+        it is.
+        """
+        parts = self.config.parts
+        held = [self.held[m][e] * parts + g % parts for e in local]
+        wanted = sorted({(m, e) for e in held})
+        self.free = max(self.free, now)
+        there = {e: self.fetch(step, m, e, wanted, place) for place, e in enumerate(wanted)}
+        return [there[m, e] for e in held]
+
     def fetch(
-        self, step: int, m: int, g: int, expert: Expert, wanted: list[Expert], place: int
+        self, step: int, m: int, expert: Expert, wanted: list[Expert], place: int
     ) -> int | None:
         """When an expert that is not in memory is; None where it is."""
+        hit = self.wants(step, m, expert, wanted, place)
+        self.hits += hit
+        return None if hit else self.read(m)
+
+    def wants(self, step: int, m: int, expert: Expert, wanted: list[Expert], place: int) -> bool:
+        """Whether an expert is in memory, where it is from now on."""
         if not self.slots:  # nothing is kept
-            return self.read(m)
+            return False
         hit = expert in self.resident
-        layer = m * len(self.gpus) + g - self.gpus.start
-        arrival = Arrival(self.now, step, layer, expert, hit, 0)
+        arrival = Arrival(self.now, step, m, expert, hit, 0)
         self.policy.seen(arrival)
         victim = None
         if not hit:
@@ -96,8 +114,7 @@ class Host:
             self.resident.add(expert)
         self.policy.ended(arrival, victim)
         self.now += 1
-        self.hits += hit
-        return None if hit else self.read(m)
+        return hit
 
     def read(self, m: int) -> int:
         """When an expert is in memory that the drive turns to now."""

@@ -190,6 +190,7 @@ class Config:
     host_policy: str = "lru"
     reads: int = 1  # requests that read an expert
     mapped: bool = False
+    host_layers_ahead: int | None = None  # whole layers are read, so many ahead
     read_chunk: int | None = None  # bytes that a copy waits for
     unpacks: bool = False  # experts, before their products
     copied_layers: int = 0  # the first ones, copied whole before they run, or read in place
@@ -381,6 +382,8 @@ class Verdict:
     skipped_rows: int = 0  # choices of experts that were skipped
     host_hits: int = 0  # experts wanted from host memory that were there
     storage_reads: int = 0  # and those that were read into it
+    storage_reads_ahead: int = 0  # for prefetches
+    storage_reads_used: int = 0  # of which an activation used so many
     skipped_weight: int = 0  # and their gate weight
     rows_executed: int = 0
     rows_kept: int = 0

@@ -432,8 +432,74 @@ def storage_cases(draw: st.DrawFn) -> Case:
         mapped=draw(st.booleans()),
         read_chunk=draw(st.none() | st.integers(1, 500)),
     )
-    if config.gpus > config.nodes and config.host_policy == "least_stale":  # of one GPU's layers
-        config = replace(config, host_policy="lru")
+    latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
+    prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
+    return replace(case, config=config, prices=prices)
+
+
+@st.composite
+def window_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each whose hosts read whole layers in order."""
+    case = draw(storage_cases())
+    config, model = case.config, case.model
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.miss == "background":
+        config = replace(config, miss="cpu", uploads=None)
+    most = max(len(of) for of in local_experts(model, config))
+    ahead = draw(st.integers(0, 3))
+    fixed = draw(st.integers(0, len(model.moe_layers)))
+    config = replace(
+        config,
+        group=1,
+        reduces=False,
+        nodes=config.gpus,
+        host_policy="lru",
+        one_memory=False,
+        host_layers_ahead=ahead,
+        host_slots=(1 + ahead + fixed) * most + draw(st.integers(0, most - 1)),
+    )
+    return replace(case, config=config)
+
+
+@st.composite
+def streaming_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each, prompts that stream among them, and reads from storage."""
+    case = draw(storage_cases())
+    config = case.config
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.miss == "background":
+        config = replace(config, miss="cpu", uploads=None)
+    config = replace(config, group=1, reduces=False, nodes=config.gpus)
+    config = replace(config, prefill="stream", phase="all")
+    return replace(case, config=runnable(config, case.trace))
+
+
+@st.composite
+def reading_ahead_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each that prefetch what their hosts may not hold."""
+    case = draw(prefetching_cases())
+    config, model = case.config, case.model
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.plan is not None:  # without replicas
+        config = replace(config, plan=[of[: model.experts] for of in config.plan])
+        if any(sorted(of) != list(range(model.experts)) for of in config.plan or []):
+            config = replace(config, plan=None, placement="contiguous")
+    every = len(model.moe_layers) * model.experts
+    config = replace(
+        config,
+        group=1,
+        reduces=False,
+        nodes=config.gpus,
+        host_slots=draw(st.just(0) | st.integers(1, every)),
+        one_memory=draw(st.booleans()),
+        host_policy=draw(st.sampled_from(HOST_POLICIES[:-1])),
+        reads=draw(st.integers(1, 3)),
+        mapped=draw(st.booleans()),
+        read_chunk=draw(st.none() | st.integers(1, 500)),
+    )
     latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
     prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
     return replace(case, config=config, prices=prices)
@@ -510,7 +576,8 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
     elif shape == "room" or config.slots is None:
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
     prefetch = draw(prefetches(model))
-    policy = draw(st.sampled_from(prefetched_under(config, prefetch)))
+    known = [*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]
+    policy = draw(st.sampled_from(known))
     name, values = PARAMETERS.get(policy, ("", []))
     parameters = {name: draw(st.sampled_from(values))} if values else {}
     software = replace(config.software, blocking=False, overlap=True)
@@ -538,14 +605,6 @@ def prefetching_cases(draw: st.DrawFn) -> Case:
         farther = [guesses(random, trace, model, right) for _ in range(prefetch.layers)]
         trace["predicted_ids"] = [list(of_token) for of_token in zip(*farther, strict=True)]
     return Case(trace, model, runnable(config, trace), prices)
-
-
-def prefetched_under(config: Config, prefetch: Prefetch) -> list[str]:
-    """Policies that go with prefetches; ``least_stale`` ranks a pool by the layer that runs."""
-    known = [*WITHOUT_LISTS, "lru", "random", "random", "gate_score"]
-    if config.scope == "global" and prefetch.when == "before_pass":
-        return [kind for kind in known if kind != "least_stale"]
-    return known
 
 
 def one_after_the_other(

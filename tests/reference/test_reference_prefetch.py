@@ -55,6 +55,7 @@ def play(
     copy: int,
     experts: int = 4,
     prefetch: dict[str, Any],
+    prices: Any = None,
     **choices: Any,
 ) -> Verdict:
     """``passes[s][m]``: what decode step s needs in MoE layer m; a copy takes ``copy`` ns."""
@@ -71,7 +72,7 @@ def play(
     layers = [Layer(m, moe=True) for m in range(len(passes[0]))]
     model = Model(layers, experts, top_k, 1, 1, expert_bytes=copy)
     config = Config(prefetch=Prefetch(**prefetch), **choices)
-    return reference(trace, model, config, FlatPrices())
+    return reference(trace, model, config, prices or FlatPrices())
 
 
 def padded(rows: list[list[list[int]]], top_k: int) -> list[list[list[int]]]:

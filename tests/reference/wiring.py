@@ -160,7 +160,8 @@ def engine_host_cache(config: Config) -> HostCache | None:
         return None
     policy = policies.get(config.host_policy)()
     how = (policy, config.reads, config.mapped, config.read_chunk)
-    return HostCache(config.host_slots, *how, in_place=config.in_place, limit=config.host_bytes)
+    cache = HostCache(config.host_slots, *how, in_place=config.in_place, limit=config.host_bytes)
+    return replace(cache, layers_ahead=config.host_layers_ahead)
 
 
 def engine_prefetch(choices: Prefetch) -> Prefetcher:

@@ -11,14 +11,27 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import CANCELLED, CAUSED, STARTED, TAKEN_OVER, USED
+from moesim.engine.counts import (
+    CANCELLED,
+    CAUSED,
+    HOST_HITS,
+    READS_AHEAD,
+    READS_USED,
+    STARTED,
+    STORAGE_READS,
+    TAKEN_OVER,
+    USED,
+)
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, host_launches
+from moesim.engine.des.stored import Read, Stored
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
+from moesim.engine.storage import read_times
 from moesim.memory.activations import Activations
+from moesim.memory.host_residency import HostResidency
 from moesim.memory.residency import all_there
 
 Place = tuple[int, int]
@@ -35,6 +48,7 @@ class Prefetch:
     layer: int
     expert: int
     group: CopyGroup
+    read: Read | None = None
     evicted: bool = False
     promoted: bool = False
 
@@ -74,6 +88,18 @@ class Ahead:
         self.by_prefetch: set[tuple[int, int]] = set()
         self.under_way: list[Prefetch] = []
         self.unused: dict[tuple[int, int], Prefetch] = {}
+        self.program, self.stored = program, self._stored(program)
+        self.waits: tuple[list[int], int] = [], 0
+        self.host_hits = self.reads = 0
+
+    def _stored(self, program: Program) -> Stored | None:
+        """What is read from storage; None where host memory holds all experts."""
+        if program.storage is None:
+            return None
+        host = program.storage.hosts[self.gpu // (self.case.gpus // self.case.nodes)]
+        assert isinstance(host, HostResidency), "it answers"
+        given = (program.routing, host, read_times(self.case), self.copy_in.look)
+        return Stored(self.env, self.case, self.gpu, *given)
 
     def decide(
         self, chunk: Chunk, table: Ints, layer: MoeLayer, index: int
@@ -97,21 +123,28 @@ class Ahead:
             arriving = slots.arriving()
             activations = slots.decide(place[0], experts, *rest)
             late = activations.hit & arriving[activations.expert]
-        valid = {one.expert for one in meant if not one.evicted}
+        valid = {one.expert: one for one in meant if not one.evicted}
         if self.case.prefetch.before_pass:
-            valid = {expert for of_layer, expert in self.unused if of_layer == layer.moe_index}
+            valid = {at[1]: one for at, one in self.unused.items() if at[0] == layer.moe_index}
         work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
         hits = activations.expert[activations.hit].tolist()
         for expert in hits:
             self.unused.pop((layer.moe_index, expert), None)
-        groups, ends, caused = self._copies(place, activations, work.laid.loaded, late)
+        groups, ends, caused, submitted = self._copies(place, activations, work.laid.loaded, late)
+        where = (index, layer.moe_index, self.gpu)
+        self._read(place, activations, late, submitted)
+        for of_launch in groups.values():
+            of_launch.sort(key=lambda group: not group.begun)
+        for group, _ in submitted:
+            self.copy_in.submit(group)
         layer.skip_to(index)
         layer.append(work, host_launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
-        where = (index, layer.moe_index, self.gpu)
         table[where] = work.laid.counts[0]
         table[where][CAUSED] = caused
-        used = valid.intersection(hits)
+        used = [valid[expert] for expert in hits if expert in valid]
         table[where][USED] = len(used)
+        if self.stored is not None:
+            self._count_reads(table[where], layer.moe_index, meant, used)
         self._count(table[where], layer.moe_index, meant)
         loads = int(work.laid.loaded.sum())
         issues = 0 if self.case.prefetch.before_pass else self._issue(chunk, where, experts, loads)
@@ -130,6 +163,8 @@ class Ahead:
             if (slots := self.slots[target[1]]) is not None
         ]
         self.unused.clear()
+        for _, slots, _ in targets:
+            slots.stand_before(step)
         self._pin_there(chunk, targets)
         queued: list[Prefetch] = []
         for target, slots, predicted in targets:
@@ -140,10 +175,12 @@ class Ahead:
                     if victim is not None:
                         one = self._prefetch((chunk.first + target[0], target[1]), expert, victim)
                         one.group.index = len(queued)
-                        self.copy_in.submit(one.group)
                         queued.append(one)
                         self.unused[target[1], expert] = one
         self._pin_there(chunk, targets)
+        self.waits = [], self._read_before(step, queued)
+        for one in queued:
+            self.copy_in.submit(one.group)
         return queued
 
     def _pin_there(self, chunk: Chunk, targets: Targets) -> None:
@@ -152,6 +189,56 @@ class Ahead:
             for expert in predicted:
                 if expert in slots:
                     slots.pin(expert, self._pin(chunk, target))
+
+    def _read_before(self, step: int, queued: list[Prefetch]) -> int:
+        """Read what is ``queued`` before pass ``step``; until when the pass waits for that."""
+        if self.stored is None:
+            return 0
+        until = self.stored.before(step, {(one.layer, one.expert): one.group for one in queued})
+        for one in queued:
+            one.read = self.stored.reads.get((one.layer, one.expert))
+        return until
+
+    def _read(
+        self,
+        place: Place,
+        activations: Activations,
+        late: NDArray[np.bool_],
+        submitted: list[tuple[CopyGroup, int]],
+    ) -> None:
+        """Read what the activations of ``place`` want, before whose end no copy of what is
+        ``submitted`` starts, nor a launch, nor the host.
+        """
+        if (stored := self.stored) is None:
+            return
+        layer, flags = place[1], self.case.flags
+        wants = ~activations.hit & ~flags.nowhere[activations.form]
+        queued = [e for e in activations.expert[late].tolist() if stored.queued((layer, e))]
+        self.host_hits, self.reads = stored.want(*place, activations.expert[wants].tolist(), queued)
+        for group, expert in submitted:
+            group.unread, group.there = False, stored.may_copy((layer, expert))
+        launches = [0] * (int(activations.launch.max(initial=-1)) + 1)
+        of_host = 0
+        on_host = ~activations.hit & flags.on_host[activations.form]
+        for i in np.flatnonzero(wants | late).tolist():
+            until = stored.until((layer, int(activations.expert[i])))
+            if on_host[i]:
+                of_host = max(of_host, until)
+            else:
+                launch = activations.launch[i]
+                launches[launch] = max(launches[launch], until)
+        self.waits = launches, of_host
+
+    def _count_reads(
+        self, counts: Ints, layer: int, meant: list[Prefetch], used: list[Prefetch]
+    ) -> None:
+        assert self.program.storage is not None, "experts are read from it"
+        ahead, of_used = (
+            sum(one.read is not None and one.read.begun for one in some) for some in (meant, used)
+        )
+        counts[HOST_HITS], counts[READS_AHEAD], counts[READS_USED] = self.host_hits, ahead, of_used
+        counts[STORAGE_READS] = self.reads + ahead
+        self.program.storage.reads[layer] += self.reads + ahead
 
     def _count(self, counts: Ints, layer: int, meant: list[Prefetch]) -> None:
         started = sum(one.started for one in meant)
@@ -175,6 +262,8 @@ class Ahead:
     def _cancel(self, one: Prefetch) -> None:
         self.copy_in.withdraw(one.group)
         one.evicted = True
+        if self.stored is not None:
+            self.stored.cancel((one.layer, one.expert))
 
     def _key(self, slots: LayerSlots, number: int) -> tuple[int, int]:
         """The MoE layer and expert of ``number`` in the pool."""
@@ -196,12 +285,14 @@ class Ahead:
         activations: Activations,
         loaded: NDArray[np.bool_],
         late: NDArray[np.bool_],
-    ) -> tuple[Groups, Ends, int]:
-        """Queue the copies of the activations, promoted ones among them, and follow evictions: the
-        copies of each launch, in order, and how many misses prefetches had caused.
+    ) -> tuple[Groups, Ends, int, list[tuple[CopyGroup, int]]]:
+        """The copies of the activations, promoted ones among them, and follow evictions: the copies
+        of each launch, how many misses prefetches had caused, and the copies to submit, in order,
+        with their experts.
         """
         groups: Groups = defaultdict(list)
         ends: Ends = {}
+        submitted: list[tuple[CopyGroup, int]] = []
         (step, layer), loads, caused = place, 0, 0
         slots = self.slots[layer]
         columns = (
@@ -218,7 +309,9 @@ class Ahead:
         ):
             key = (layer, expert)
             if is_late:
-                groups[launch].append(self._awaited(key))
+                group, waited = self._awaited(key)
+                groups[launch].append(group)
+                submitted += [(group, expert)] * waited
             caused += not hit and key in self.by_prefetch
             if victim >= 0 and slots is not None:
                 self._evict(self._key(slots, victim))
@@ -227,21 +320,20 @@ class Ahead:
                 after = ends.setdefault(until, self.env.event()) if until >= 0 else None
                 group = self._copy((step, layer), expert, int(self.env.now))
                 group.index, group.after = loads, after
-                self.copy_in.submit(group)
+                submitted.append((group, expert))
                 groups[launch].append(group)
                 loads += 1
-        for of_launch in groups.values():
-            of_launch.sort(key=lambda group: not group.begun)
-        return groups, ends, caused
+        return groups, ends, caused, submitted
 
-    def _awaited(self, key: tuple[int, int]) -> CopyGroup:
-        """The copy that a late activation waits for, promoted if it had not begun."""
+    def _awaited(self, key: tuple[int, int]) -> tuple[CopyGroup, bool]:
+        """The copy that a late activation waits for, promoted if it had not begun, and whether it
+        was.
+        """
         one, now = self.latest[key], int(self.env.now)
-        if one.waits:
+        if waits := one.waits:
             self.copy_in.withdraw(one.group)
             one.promoted, one.group.known = True, max(one.group.known, now)
-            self.copy_in.submit(one.group)
-        return one.group
+        return one.group, waits
 
     def _copy(self, place: Place, expert: int, known: int) -> CopyGroup:
         step, layer = place
@@ -263,6 +355,7 @@ class Ahead:
             if (slots := self.slots[target[1]]) is not None
         ]
         self._pin_there(chunk, targets)
+        queued: list[Prefetch] = []
         for target, slots, predicted in targets:
             busy = self._busy(slots, source, experts)
             place = (chunk.first + target[0], target[1])
@@ -275,10 +368,21 @@ class Ahead:
                         one = self._prefetch(place, expert, victim)
                         one.group.known += (loads + issued) * self.copy_in.host_ns
                         one.group.ahead = True
-                        self.copy_in.prefetch(one.group)
+                        queued.append(one)
             if missing and self.case.prefetch.stop == "first_missing":
                 break
+        self._read_ahead((chunk.first + index, source), queued)
+        for one in queued:
+            self.copy_in.prefetch(one.group)
         return issued
+
+    def _read_ahead(self, place: Place, queued: list[Prefetch]) -> None:
+        """Read what was ``queued`` at ``place`` and is not in memory."""
+        if (stored := self.stored) is None:
+            return
+        stored.ahead(*place, {(one.layer, one.expert): one.group for one in queued})
+        for one in queued:
+            one.read = stored.reads.get((one.layer, one.expert))
 
     def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:
         """What marks an expert as kept until ``target``."""

@@ -32,7 +32,8 @@ class CopyGroup:
     ``amount``: bytes of one; ``known``: when the counts were known; ``index``: of the first among
     the layer's copies; ``after``: the end of the victim's launch for which the first one waits;
     ``ahead``: they do not wait for the host; ``begun``: the first has its turn; ``experts``: which,
-    where that is recorded. ``spans`` are filled in as it runs.
+    where that is recorded; ``there``: when what is read from storage may be copied, and ``unread``:
+    that is not known yet. ``spans`` are filled in as it runs.
     """
 
     count: int
@@ -46,6 +47,8 @@ class CopyGroup:
     step: int = -1
     ahead: bool = False
     begun: bool = False
+    there: int = 0
+    unread: bool = False
     experts: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
 
@@ -90,26 +93,32 @@ class CopyIn:
     def prefetch(self, group: CopyGroup) -> None:
         """Queue ``group`` behind all that is not prefetched."""
         self._prefetches.append(group)
-        self._look()
+        self.look()
 
     def withdraw(self, group: CopyGroup) -> None:
         """Take back a prefetch that has not begun."""
         self._prefetches.remove(group)
-        self._look()
+        self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Begin the first prefetch as soon as it may, and after all else of that nanosecond."""
-        if self._busy or not self._prefetches:
+        if self._busy or not self._prefetches or self._prefetches[0].unread:
             return
-        wait = max(self._prefetches[0].known - int(self.env.now), 0)
+        wait = max(self._from(self._prefetches[0]) - int(self.env.now), 0)
         After(self.env, wait, LAST).callbacks.append(lambda _: self._begin())
 
     def _begin(self) -> None:
-        if self._busy or not self._prefetches or self._prefetches[0].known > self.env.now:
+        if self._busy or not self._prefetches or self._prefetches[0].unread:
+            return
+        if self._from(self._prefetches[0]) > self.env.now:
             return
         self._busy = True
         self._queue.append(self._prefetches.popleft())
         self._next()
+
+    @staticmethod
+    def _from(group: CopyGroup) -> int:
+        return max(group.known, group.there)
 
     def _next(self) -> None:
         group = self._queue[0]
@@ -125,7 +134,7 @@ class CopyIn:
             return
         waited = int(self.env.now) if group.after is not None else 0
         for index in range(group.index, group.index + group.count):
-            start = max(self._issued(group, index), self.end, waited)
+            start = max(self._issued(group, index), self.end, waited, group.there)
             self.end = start + group.copy_ns
             group.spans.append((start, self.end))
         timeout = self.env.timeout(self.end - int(self.env.now))
@@ -142,7 +151,8 @@ class CopyIn:
     def _share(self, group: CopyGroup, way: SharedWay) -> Generator[simpy.Event, None, None]:
         latency = way.latency_ns(group)
         for index in range(group.index, group.index + group.count):
-            start = max(self._issued(group, index), self.end, int(self.env.now))
+            issued = max(self._issued(group, index), group.there)
+            start = max(issued, self.end, int(self.env.now))
             yield self.env.timeout(start + latency - int(self.env.now))
             yield way.fair.transfer(group.amount, way.links)
             self.end = int(self.env.now)
@@ -159,4 +169,4 @@ class CopyIn:
             self._next()
         else:
             self._busy = False
-            self._look()
+            self.look()

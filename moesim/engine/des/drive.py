@@ -35,6 +35,32 @@ class Drive:
             self._turn = (self._turn + 1) % self.gpus
         return begun
 
+    def left(self, time: int) -> None:
+        """The experts of a layer have ended; nothing here."""
+
+
+class LayersAhead(Drive):
+    """It reads whole layers of a lone GPU in order, each as soon as one of the ``rooms`` of host
+    memory is free of an earlier one.
+    """
+
+    def __init__(self, env: simpy.Environment, rooms: int) -> None:
+        super().__init__(env, 1)
+        self._vacant, self._entered, self._housed = [0] * rooms, 0, False
+
+    def ask(self, place: int, known: int, busy_ns: int) -> simpy.Event:
+        """The next layer, if it takes any time; ``known`` does not matter to it."""
+        del known
+        self._housed = busy_ns > 0
+        room = self._entered % len(self._vacant)
+        return super().ask(place, self._vacant[room] if self._housed else 0, busy_ns)
+
+    def left(self, time: int) -> None:
+        """The layer that was asked for last needs its room no more."""
+        if self._housed:
+            self._vacant[self._entered % len(self._vacant)] = time
+            self._entered, self._housed = self._entered + 1, False
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -62,6 +62,7 @@ class Gpu(Compute):
         self.chunk = 0
         self.to_stream: deque[MoeLayer] = deque()
         self.coming: dict[int, CopyGroup] = {}
+        self.reading: dict[int, Reading | None] = {}
         self.behind: dict[int, CopyGroup] = {}
 
     def run(self, chunks: Chunks) -> Events:
@@ -243,6 +244,17 @@ class Gpu(Compute):
         down, up = layer.down_ns[index], layer.up_ns[index]
         return self.env.process(self.host_compute.run(ready, down, jobs, up))
 
+    def _host_beside_ends(
+        self, layer: MoeLayer, index: int, ready: int, beside: simpy.Process | None
+    ) -> Events:
+        """Wait for the host's experts, beside others or alone; then nothing needs the layer's."""
+        if beside is None:
+            self._host_alone(layer, index, ready)
+        else:
+            self._host_ended(layer, index, [ready, *(yield beside)])
+        if self.drive is not None:
+            self.drive.left(self.time)
+
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""
         known, free, permuted = self._gate(layer, index)
@@ -259,12 +271,14 @@ class Gpu(Compute):
         ready = max(known, permuted)
         if self.together and not self.case.gathers:
             ready = yield from self._together(ready, layer.dispatch[index], "dispatch")
-        begun = 0 if reading is None else (yield reading.begun)
-        hosted = max(ready, layer.host_has(index, begun))
+        stored, host_has = yield from self._stored(layer, index, reading)
+        hosted = max(ready, host_has)
         beside = self._host_beside(layer, index, hosted)
         self.time = max(ready, free)
-        there = 0 if whole is None else (yield from self._arrival(whole))
-        stored = [] if reading is None else layer.launches_have(index, begun)
+        there = 0
+        if whole is not None:
+            self._wait_stored(max(stored, default=0))
+            there, stored = (yield from self._arrival(whole)), []
         last_copy = max(there, (yield from self._launches(layer, index, groups, ends, stored)))
         if hosted > ready:
             self.charge(STORAGE, hosted, "wait for storage")
@@ -272,10 +286,7 @@ class Gpu(Compute):
             yield from self.reach()
             self._copy_ahead(index)
         self._launched(layer, index, known, max(known, last_copy))
-        if beside is None:
-            self._host_alone(layer, index, hosted)
-        else:
-            self._host_ended(layer, index, [hosted, *(yield beside)])
+        yield from self._host_beside_ends(layer, index, hosted, beside)
         if self.together:
             what = "reduce-scatter" if self.case.gathers else "combine"
             self.time = yield from self._together(self.time, layer.combine[index], what)
@@ -288,9 +299,22 @@ class Gpu(Compute):
         """What the layer reads from storage, asked for when its counts are known."""
         if self.drive is None:
             return None
+        if layer.index in self.reading:  # it came ahead
+            return self.reading.pop(layer.index)
         number, place = layer.reads(index), self.number % self.drive.gpus
         begun = self.drive.ask(place, known, number * layer.read_busy)
         return Reading(self.env, layer, begun)
+
+    def _stored(
+        self, layer: MoeLayer, index: int, reading: Reading | None
+    ) -> Generator[simpy.Event, Any, tuple[list[int], int]]:
+        """When host memory has what each launch or its copies want, and the host's experts."""
+        if reading is None:
+            return [], 0
+        begun = yield reading.begun
+        if layer.streamed[index]:
+            return [layer.read_end(begun, layer.reads(index) - 1)], 0
+        return layer.launches_have(index, begun), layer.host_has(index, begun)
 
     def _settle(
         self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
@@ -307,7 +331,7 @@ class Gpu(Compute):
         self.held += layer.filled[index]
         self.hold(known, self.held)
         if layer.streamed[index] and whole is None:
-            (whole,) = groups.pop(0)
+            whole = groups.pop(0)[-1]
         return groups, ends, whole
 
     def _issued(self, layer: MoeLayer, index: int) -> int:
@@ -336,11 +360,12 @@ class Gpu(Compute):
         """Queue the copies of the pass's next layer that is copied whole."""
         if self.to_stream:
             layer = self.to_stream.popleft()
-            groups, _ = self._copies(layer, index, self.time)
-            (group,) = groups[0]
-            group.ahead = True
-            self.copy_in.submit(group)
-            self.coming[layer.index] = group
+            reading = self._reading(layer, index, self.time)
+            groups, _ = self._copies(layer, index, self.time, reading)
+            for group in groups[0]:
+                group.ahead = True
+                self.copy_in.submit(group)
+            self.coming[layer.index], self.reading[layer.index] = groups[0][-1], reading
 
     def _arrival(self, group: CopyGroup) -> Generator[simpy.Event, Any, int]:
         """Wait for the copies of ``group``. Returns their end."""
@@ -366,9 +391,7 @@ class Gpu(Compute):
         if IN_BACKGROUND in groups:
             self.behind[layer.index] = groups[IN_BACKGROUND][-1]
         for number in range(high - low):
-            if stored and stored[number] > self.time:
-                self.time = stored[number]
-                self.charge(STORAGE, self.time, "wait for storage")
+            self._wait_stored(stored[number] if stored else 0)
             if number in groups:
                 last_copy = yield from self._arrival(groups[number][-1])
             self._run_launch(layer, low + number)
@@ -376,6 +399,12 @@ class Gpu(Compute):
                 yield from self.reach()
                 ends[number].succeed()
         return last_copy
+
+    def _wait_stored(self, until: int) -> None:
+        """Wait for what is read from storage."""
+        if until > self.time:
+            self.time = until
+            self.charge(STORAGE, until, "wait for storage")
 
     def _launched(self, layer: MoeLayer, index: int, known: int, last_copy: int) -> None:
         """The host's time for copies, experts and combine."""

@@ -16,6 +16,7 @@ from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.drive import Reading
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.layer import MoeLayer
+from moesim.engine.des.records import STORAGE
 from moesim.hardware.charge import PREDICTION
 
 Chunks = Callable[[int], tuple[Chunk, Ints]]
@@ -34,13 +35,24 @@ class GpuAhead(Gpu):
     def _settle(
         self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
-        assert reading is None, "nothing is read from storage ahead"
         yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
         groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
         if self.keep_spans:
             self.hold(known, self.ahead.residencies.held(self.number))
         return groups, ends, None
+
+    def _reading(self, layer: MoeLayer, index: int, known: int) -> Reading | None:
+        """The layer asks for what it reads when it is decided."""
+        del layer, index, known
+        return None
+
+    def _stored(
+        self, layer: MoeLayer, index: int, reading: Reading | None
+    ) -> Generator[simpy.Event, Any, tuple[list[int], int]]:
+        del layer, index, reading
+        yield from ()
+        return self.ahead.waits
 
     def _load_before(self, index: int) -> Events:
         prefetch, cost = self.case.prefetch, self.case.prediction_ns
@@ -54,6 +66,9 @@ class GpuAhead(Gpu):
         queued = self.ahead.load(self.chunks(self.chunk)[0], index)
         if not queued:
             return
+        if (until := self.ahead.waits[1]) > self.time:
+            self.time = until
+            self.charge(STORAGE, until, "wait for storage")
         there = yield from self._arrival(queued[-1].group)
         issued = max(self.host, known) + len(queued) * self.copy_in.host_ns
         blocked = max(self.host, there)

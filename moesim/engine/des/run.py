@@ -14,7 +14,7 @@ from moesim.engine.chunk import Chunk
 from moesim.engine.des.ahead import Ahead
 from moesim.engine.des.collective import Collective
 from moesim.engine.des.copies import CopyIn, SharedWay
-from moesim.engine.des.drive import Drive
+from moesim.engine.des.drive import Drive, LayersAhead
 from moesim.engine.des.gpu import Gpu
 from moesim.engine.des.gpu_ahead import GpuAhead
 from moesim.engine.des.host import HostCompute
@@ -121,8 +121,8 @@ def _drives(env: simpy.Environment, case: Case) -> list[Drive | None]:
     """By GPU the drive of its node, from which experts are read; None where host memory has all."""
     if case.host_cache is None:
         return [None] * case.gpus
-    each = case.gpus // case.nodes
-    drives = [Drive(env, each) for _ in range(case.nodes)]
+    each, rooms = case.gpus // case.nodes, case.host_cache.rooms
+    drives = [LayersAhead(env, rooms) if rooms else Drive(env, each) for _ in range(case.nodes)]
     return [drives[gpu // each] for gpu in range(case.gpus)]
 
 

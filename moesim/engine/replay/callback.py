@@ -43,3 +43,20 @@ class Callback(types.WrapperAddressProtocol):
     def signature(self) -> Any:
         """What it takes and returns."""
         return self._signature
+
+
+class FirstClass(types.WrapperAddressProtocol):
+    """A ``compiled`` function of one ``signature`` as a value, which records can have."""
+
+    def __init__(self, compiled: Any, signature: Any) -> None:
+        self._compiled, self._signature = compiled, signature
+
+    def __wrapper_address__(self) -> int:
+        """Where compiled code finds the function."""
+        found = self._compiled.get_compile_result(self._signature)
+        name = found.fndesc.llvm_cfunc_wrapper_name
+        return int(found.library.get_pointer_to_function(name))
+
+    def signature(self) -> Any:
+        """What it takes and returns."""
+        return self._signature

@@ -92,6 +92,7 @@ def fixed_of(case: Case) -> Fixed:
         read_after=reads.after,
         read_lead=reads.lead,
         node=np.arange(case.gpus) // (case.gpus // case.nodes),
+        rooms=0 if case.host_cache is None else case.host_cache.rooms,
     )
 
 

@@ -127,7 +127,8 @@ class Clock:
     def __init__(self, case: Case, *, layers: bool, cuts: Ints | None) -> None:
         self.case, self.keep_layers = case, layers
         self._fixed: dict[Execution, Fixed] = {}
-        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes)
+        rooms = 0 if case.host_cache is None else case.host_cache.rooms
+        self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes, rooms)
         self.categories = categories_of(case)
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
 from moesim.engine.case import Case
+from moesim.engine.host_window import fixed_layers
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
 from moesim.memory.footprint import Footprint, stored_bytes
 from moesim.memory.host_cache import HostCache
-from moesim.memory.policy import THIS_LAYER
+from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
 from moesim.memory.room import goes_by_bytes
 
@@ -26,7 +27,8 @@ def host_cache_of(
     its own slots.
 
     A slot holds an expert of any layer, or a part of it where experts are sliced, so it is as large
-    as the largest. Where they differ, a policy that can goes by bytes. Raises InputError where the
+    as the largest. Where they differ, a policy that can goes by bytes, but for prefetches and
+    windows of layers. Raises InputError where the
     machine has no storage, or too little.
     """
     if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
@@ -42,14 +44,21 @@ def host_cache_of(
         return HostCache(0, room.policy, room.reads, room.path == "mmap", in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None
     slots = _slots(room, max(sizes), sum(experts), left)
-    if slots and len(set(sizes)) > 1 and goes_by_bytes(type(room.policy)):
+    alone = not case.prefetches and room.layers_ahead is None
+    if slots and len(set(sizes)) > 1 and alone and goes_by_bytes(type(room.policy)):
         limit = max(_slots(room, 1, of_all, left), *sizes)
     if slots >= sum(experts) or (limit is not None and limit >= of_all):
         return None
     _check_policy(case, room)
     _check(hardware, of_all)
     chunk = None if room.chunk is None else int(room.chunk)
-    return HostCache(slots, room.policy, room.reads, room.path == "mmap", chunk, limit=limit)
+    how = (room.policy, room.reads, room.path == "mmap", chunk)
+    cache = HostCache(slots, *how, limit=limit, layers_ahead=room.layers_ahead)
+    if cache.rooms and fixed_layers(cache, case) < 0:
+        what = f"{slots} experts are less than {cache.rooms} layers, the one that runs and"
+        what += f" layers_ahead: {room.layers_ahead} of them; write more, or fewer ahead"
+        raise InputError(f"experts.host.capacity: {what}")
+    return cache
 
 
 def _slots(room: HostMemory, size: int, experts: int, left: int) -> int:
@@ -67,12 +76,11 @@ def _slots(room: HostMemory, size: int, experts: int, left: int) -> int:
 
 
 def _check_policy(case: Case, room: HostMemory) -> None:
-    """A policy that reads the layer at hand has one step a layer, and a node's GPUs have each
-    their own.
-    """
+    """A policy that reads the layer at hand knows of the steps that a node's GPUs have in each."""
     policy = type(room.policy)
-    if case.gpus > case.nodes and THIS_LAYER in (reads_of(policy).rows or ()):
-        what = f"'{kind_of(policy)}' reads the layer at hand, which is of one GPU a node"
+    knows = policy.take_turns is not CachePolicy.take_turns
+    if case.gpus > case.nodes and THIS_LAYER in (reads_of(policy).rows or ()) and not knows:
+        what = f"'{kind_of(policy)}' reads the layer at hand, and takes no turns of several GPUs"
         raise InputError(f"experts.host.policy: {what}; write lru or lfu_decay")
 
 

@@ -130,6 +130,9 @@ def _check(experiment: Experiment) -> None:
         "experts.prefetch: a curve counts misses without prefetch; write none": (
             experts.prefetch.fetches
         ),
+        "experts.host.layers_ahead: a curve is of a cache; leave it out": (
+            experts.host.layers_ahead is not None
+        ),
         "experts.variants: a curve is of one format; leave variants and choose out": (
             experts.variants is not None
         ),

@@ -171,6 +171,14 @@ class HostMemory(Params):
         description="An expert's copy to the GPU follows its read in chunks of so many bytes; by "
         "default it waits for the whole.",
     )
+    layers_ahead: int | None = Field(
+        default=None,
+        ge=0,
+        le=1024,
+        description="Whole layers are read in order, so many ahead of the one that runs; the rest "
+        "of 'capacity' keeps the first layers for good. By default a cache, which reads what is "
+        "missing.",
+    )
 
     @field_validator("capacity", mode="before")
     @classmethod

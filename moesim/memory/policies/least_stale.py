@@ -33,6 +33,11 @@ class LeastStale(CachePolicy):
         state[LAYER] = np.arange(experts) // (experts // layers)
         state[LAYERS] = layers
 
+    def take_turns(self, state: NDArray[np.int64], turns: int) -> None:
+        """Count in steps, not in layers: their order is the same."""
+        state[LAYER] *= turns
+        state[LAYERS] *= turns
+
     @staticmethod
     def key(expert: Any, state: Any, draw: Any, position: Any, candidates: Any) -> Any:
         """Used in this pass?, then the layers to go, most first, then the last pass."""

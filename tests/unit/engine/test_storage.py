@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from moesim.api import host_curve
+from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.engine.des.drive import Drive
 from moesim.engine.replay.run import run_replay
@@ -42,7 +43,7 @@ def with_experts(**experts: Any) -> dict[str, Any]:
 def test_an_lru_host_of_two_slots() -> None:
     """1, 2 are read; 1 is there; 3 takes the place of 2, 2 that of 1, as 3 is wanted with it."""
     host = HostResidency(
-        HostCache(2, Lru()), np.zeros(4, np.int64), 1, np.random.default_rng(0), "empty"
+        HostCache(2, Lru()), np.zeros(4, np.int64), (1, 1), np.random.default_rng(0), "empty"
     )
     needs = ActiveExperts(np.array([0, 2, 3, 4, 6]), np.array([1, 2, 1, 3, 2, 3]))
     assert host.hits(needs).tolist() == [False, False, True, False, False, True]
@@ -51,8 +52,8 @@ def test_an_lru_host_of_two_slots() -> None:
 def test_a_host_by_bytes_reads_one_over_several() -> None:
     """3 bytes: 1 and 2 of one each are read; 0 of three takes the place of both."""
     host = HostResidency(
-        HostCache(1, Lru(), limit=3), np.zeros(4, np.int64), 1, np.random.default_rng(0), "empty",
-        np.array([3, 1, 1, 1]),
+        HostCache(1, Lru(), limit=3), np.zeros(4, np.int64), (1, 1), np.random.default_rng(0),
+        "empty", np.array([3, 1, 1, 1]),
     )  # fmt: skip
     needs = ActiveExperts(np.array([0, 2, 3, 4, 5]), np.array([1, 2, 1, 0, 2]))
     assert host.hits(needs).tolist() == [False, False, True, False, False]
@@ -118,16 +119,24 @@ def test_the_drive_turns_to_gpus_in_order() -> None:
     assert (first.value, second.value, drive.end) == (20, 50, 150)
 
 
-def test_one_token_by_hand() -> None:
-    """Every read of a step with an empty host is waited for, one behind the other."""
-    found = run(ONE, limit_steps=1).summary
-    (moe,) = {layer.moe for layer in load_model("gpt-oss-20b").moe_layers}
+def waits_of_one_token(machine: str) -> float:
+    """ms: four reads in each of 24 layers, one behind the other, and the latency of the last."""
+    model = load_model("gpt-oss-20b")
+    prices = CostModel(load_hardware(machine), model)
+    (moe,) = {layer.moe for layer in model.moe_layers}
     assert moe is not None
-    expert = moe.expert.bytes
-    reads = found["bytes_storage"] // expert
-    assert (found["host_hits"], reads) == (0, found["misses"])
-    each = expert / 7e9 * 1e3
-    assert found["storage_wait_ms"] == pytest.approx(reads * each + 24 * 0.1, rel=0.02)
+    busy, alone = (
+        int(prices.price("storage_read", moe.expert.bytes, 1, False, queued))
+        for queued in (True, False)
+    )
+    return 24 * (3 * busy + alone) / 1e6
+
+
+def test_one_token_by_hand() -> None:
+    """Every read of a step with an empty host is waited for."""
+    found = run(ONE, limit_steps=1).summary
+    assert (found["host_hits"], found["misses"]) == (0, 24 * 4)
+    assert found["storage_wait_ms"] == waits_of_one_token(ONE["hardware"])
 
 
 def test_more_memory_reads_less_and_all_of_it_nothing() -> None:
@@ -166,12 +175,9 @@ def test_one_memory_reads_every_miss_and_copies_nothing() -> None:
 
 
 def test_one_token_of_one_memory_by_hand() -> None:
-    """Four experts a layer, one behind the other, and once a layer the latency."""
     found = run(ONE_MEMORY, limit_steps=1).summary
-    (moe,) = {layer.moe for layer in load_model("gpt-oss-20b").moe_layers}
-    assert moe is not None
-    each = found["misses"] * moe.expert.bytes / 7e9 * 1e3
-    assert found["storage_wait_ms"] == pytest.approx(each + 24 * 0.1, rel=0.02)
+    assert found["misses"] == 24 * 4
+    assert found["storage_wait_ms"] == waits_of_one_token(ONE_MEMORY["hardware"])
 
 
 def test_nothing_is_kept_in_host_memory() -> None:
@@ -184,6 +190,23 @@ def test_nothing_is_kept_in_host_memory() -> None:
     assert whole["bytes_storage"] == whole["bytes_h2d"] > 0
     assert (whole["host_hits"], whole["host_hit_ratio"], whole["host_memory_bytes"]) == (0, None, 0)
     assert chunks["duration_ms"] < whole["duration_ms"]
+
+
+def test_reads_ahead_take_from_the_waits() -> None:
+    """An oracle reads the bytes of no prefetch, in part ahead, and waits less."""
+    ways = [{"kind": "none"}, {"kind": "oracle"}]
+    host = {"capacity": "30 %"}
+    found = [
+        run(with_experts(host=host, prefetch=way) | {"engine": engine}, limit_steps=40).summary
+        for way in ways
+        for engine in ("des", "replay")
+    ]
+    assert found[0]["bytes_storage_ahead"] == 0
+    for name in ("duration_ms", "storage_wait_ms", "bytes_storage", "bytes_storage_ahead"):
+        assert found[0][name] == found[1][name]
+        assert found[2][name] == found[3][name]
+    assert 0 < found[2]["bytes_storage_ahead"] <= found[2]["bytes_storage"]
+    assert found[2]["storage_wait_ms"] < found[0]["storage_wait_ms"]
 
 
 def test_only_host_memory_may_be_none() -> None:
@@ -264,6 +287,13 @@ def test_what_has_no_curve_is_said(change: dict[str, Any], policy: str, said: st
         host_curve(ONE | change, policy=[policy])
 
 
+def test_a_figure_that_cannot_be_is_said_before_the_curve(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["host-curve", "nothing.yaml", "--out", "x.txt"]) == 2
+    assert "--out: 'x.txt' must be a file that ends in .png or .svg" in capsys.readouterr().err
+
+
 def test_one_memory_without_a_drive_is_said() -> None:
     with pytest.raises(InputError, match="has one memory to load them from and to; write all"):
         run(ONE_MEMORY | {"hardware": "strix-halo-128gb"})
@@ -273,7 +303,8 @@ def test_one_memory_without_a_drive_is_said() -> None:
     ("experts", "said"),
     [
         ({"host": {"capacity": "50 %"}}, "whose room for experts is experts.capacity"),
-        ({"host": {"chunk": "1 MB"}}, "no copy follows the read"),
+        ({"host": {"chunk": "1 MB"}}, "into which experts are read one by one"),
+        ({"host": {"layers_ahead": 1}}, "into which experts are read one by one"),
         ({"miss": {"kind": "cpu"}}, "'cpu' uses experts in a memory of the host"),
         ({"miss": {"kind": "zero_copy"}}, "'zero_copy' uses experts in a memory of the host"),
         ({"on_cpu": {"layers": 2}, "miss": {"kind": "cpu"}}, "in a memory of the host"),
@@ -291,8 +322,15 @@ def test_what_one_memory_cannot_is_said(experts: dict[str, Any], said: str) -> N
         (with_experts(host={"capacity": "4 slots/layer"}), "the host's room is one for all"),
         (with_experts(host={"capacity": "30 %", "policy": {"kind": "min"}}), "needs to know more"),
         (
-            with_experts(host={"capacity": "30 %"}, prefetch={"kind": "history"}),
-            "do not go together with prefetch yet",
+            with_experts(host={"capacity": "30 %"}, prefetch={"kind": "history"})
+            | {"parallelism": {"expert": 2}},
+            "for one GPU a node yet",
+        ),
+        (
+            with_experts(
+                host={"capacity": "30 %", "policy": {"kind": "arc"}}, prefetch={"kind": "history"}
+            ),
+            "keeps lists of what is in memory",
         ),
         (
             {"hardware": "{base: rtx-4060-8gb, storage: {base: nvme-pcie4, capacity: 1 GB}}"},

@@ -68,16 +68,29 @@ def play_launch(
     return time, cursor
 
 
+@inlined(_INT(FIXED, GPUS, *[_INT] * 4))
+def turn_to(fixed: Any, gpus: Any, moe: int, g: int, since: int, number: int) -> int:
+    """When the drive begins so many reads that are asked for ``since`` then; it is free behind."""
+    node = fixed.node[g]
+    begin = max(gpus.drive[node], since)
+    gpus.drive[node] = begin + number * fixed.read_busy[moe]
+    return int(begin)
+
+
 @inlined(_INT(FIXED, WORKS, GPUS, _INT, _INT, _INT, _INT))
 def reads_begin(fixed: Any, works: Any, gpus: Any, moe: int, g: int, k: int, p: int) -> int:
     """When the drive turns to the reads of work ``k``, behind those of lower GPUs, and not before
-    these knew their counts; then it is free behind them.
+    these knew their counts; then it is free behind them. A layer that came ahead has asked; one
+    that is read whole waits for a room alone.
     """
-    node = fixed.node[g]
-    begin = max(gpus.drive[node], gpus.known[g])
     number = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
-    gpus.drive[node] = begin + number * fixed.read_busy[moe]
-    return int(begin)
+    since = gpus.known[g]
+    if len(works.streamed) > 0 and works.streamed[k, p] and gpus.coming[g, moe] >= 0:
+        return int(since)
+    if fixed.rooms > 0:
+        gpus.housed[g] = number
+        since = gpus.vacant[g, gpus.entered[g] % fixed.rooms] if number > 0 else 0
+    return turn_to(fixed, gpus, moe, g, since, number)
 
 
 @inlined(_INT(FIXED, _INT, _INT, _INT))
@@ -98,18 +111,20 @@ def after_read(fixed: Any, reads: Any, moe: int, begun: int, copy: int, start: i
     return int(max(start, read_end(fixed, moe, begun, reads.copy[copy]) - fixed.read_lead[moe]))
 
 
-@inlined(_INT(FIXED, WORKS, _INT, _INT, _INT, _INT, SPAN))
-def launch_has(
-    fixed: Any, works: Any, moe: int, begun: int, launch: int, copy: int, span: Any
-) -> int:
-    """When host memory has what ``launch`` reads and its copies, from ``copy`` on, bring; -1 where
-    nothing of it is read.
+@inlined(_PAIR(FIXED, WORKS, TABLE, *[_INT] * 5, SPAN, _INT, _INT, _BOOL))
+def wait_for_reads(
+    fixed: Any, works: Any, charged: Any, g: int, moe: int, begun: int, launch: int, copy: int,
+    span: Any, time: int, cursor: int, decides: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Host memory has what ``launch`` reads and its copies, from ``copy`` on, bring; returns the
+    new time and cursor.
     """
     last = works.reads.launch[launch]
-    while copy < span.last and works.copy_launch[copy] == launch - span.low:
+    while not decides and copy < span.last and works.copy_launch[copy] == launch - span.low:
         last = max(last, works.reads.copy[copy])
         copy += 1
-    return read_end(fixed, moe, begun, last)
+    there = last if decides else read_end(fixed, moe, begun, last)
+    return max(time, there), charge(charged, g, STORAGE, cursor, there)
 
 
 @inlined(_TUPLE(_INT, 3)(FIXED, WORKS, GPUS, *[_INT] * 6, SPAN, _BOOL))
@@ -118,17 +133,20 @@ def play_copies(
     copied: int, span: Any, decides: bool,
 ) -> tuple[int, int, int]:  # fmt: skip
     """The copies of ``launch`` from ``copy`` on, behind one that ends at ``copied``, of what is
-    read from ``begun`` on; returns the next copy, the end of the last one of all, and of these (-1
-    without one).
+    read from ``begun`` on; returns the next copy, the end of the last one of all, and when these
+    and what was in flight have arrived (-1 without one).
     """
-    now, last = gpus.known[g], -1
+    now, last = gpus.known[g], works.there[launch] if decides else -1
     while copy < span.last and works.copy_launch[copy] == launch - span.low:
         issued = works.copy_issued[copy] if decides else now + (copy - span.first + 1) * fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
         start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
         start = after_read(fixed, works.reads, moe, begun, copy, start)
+        if decides and len(works.reads.copy) > 0:
+            start = max(start, works.reads.copy[copy])
         of_copy = len(works.copy_ns) > 0
-        copied = last = start + (works.copy_ns[copy] if of_copy else fixed.copy_ns[moe])
+        copied = start + (works.copy_ns[copy] if of_copy else fixed.copy_ns[moe])
+        last = max(last, copied)
         copy += 1
     return copy, copied, last
 
@@ -138,25 +156,39 @@ def host_has(
     fixed: Any, works: Any, gpus: Any, charged: Any, moe: int, g: int, k: int, p: int, begun: int,
     cursor: int,
 ) -> int:  # fmt: skip
-    """The host begins when it has all experts that it computes; returns the new cursor."""
-    there = read_end(fixed, moe, begun, works.reads.host[k, p])
+    """The host begins when it has all experts that it computes; ``begun`` is -1 where the clock
+    decides, and knows it. Returns the new cursor.
+    """
+    there = works.reads.host[0, 0]
+    if begun >= 0:
+        there = read_end(fixed, moe, begun, works.reads.host[k, p])
     gpus.ready[g] = max(gpus.ready[g], there)
     return charge(charged, g, STORAGE, cursor, there)
 
 
-@inlined(_TUPLE(_INT, 3)(FIXED, GPUS, TABLE, _INT, _INT, SPAN, _INT, _INT))
+@inlined(_TUPLE(_INT, 3)(FIXED, WORKS, GPUS, TABLE, *[_INT] * 5, SPAN, _INT, _INT))
 def wait_for_whole(
-    fixed: Any, gpus: Any, charged: Any, g: int, moe: int, span: Any, time: int, cursor: int
-) -> tuple[int, int, int]:
+    fixed: Any, works: Any, gpus: Any, charged: Any, g: int, moe: int, k: int, p: int, begun: int,
+    span: Any, time: int, cursor: int,
+) -> tuple[int, int, int]:  # fmt: skip
     """A layer that is copied whole is there before its launches; returns the new time and cursor,
     and the end of the last copy.
     """
     copied, arrived, now = gpus.copied[g], gpus.coming[g, moe], gpus.known[g]
+    stores = len(works.reads.steps) > 0
+    if arrived < 0 and stores:
+        reads = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
+        gpus.stored[g, moe] = read_end(fixed, moe, begun, reads - 1)
     for one in range(1, span.issues + 1 if arrived < 0 else 1):
         issued = now + one * fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
+        if stores:
+            start = after_read(fixed, works.reads, moe, begun, span.first + one - 1, start)
         copied = arrived = start + fixed.copy_ns[moe]
     gpus.coming[g, moe] = -1
+    if stores:
+        time = max(time, gpus.stored[g, moe])
+        cursor = charge(charged, g, STORAGE, cursor, gpus.stored[g, moe])
     time = max(time, arrived)
     return time, charge(charged, g, WEIGHTS, cursor, time), copied
 
@@ -207,6 +239,27 @@ def end_experts(
         time = max(time, gpus.ready[g] + span.hosted_ns)
         cursor = charge(charged, g, CPU, cursor, time)
     gpus.ready[g], gpus.cursor[g] = time, cursor
+    if fixed.rooms > 0 and gpus.housed[g] > 0:
+        gpus.vacant[g, gpus.entered[g] % fixed.rooms] = time
+        gpus.entered[g] += 1
+
+
+@inlined(_INT(FIXED, WORKS, GPUS, *[_INT] * 5))
+def _stream_read(
+    fixed: Any, works: Any, gpus: Any, g: int, moe: int, p: int, start: int, copies: int
+) -> int:
+    """Ask for what a layer that is copied whole reads from storage. Returns when its ``copies``
+    would start, from ``start`` on, if they followed one another without a wait.
+    """
+    k, each = moe * len(gpus.time) + g, fixed.copy_ns[moe]
+    number = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
+    begun = turn_to(fixed, gpus, moe, g, gpus.time[g], number)
+    gpus.stored[g, moe] = read_end(fixed, moe, begun, number - 1)
+    first = works.copy_base[k] + works.step_copies[k, p]
+    for copy in range(copies):
+        there = after_read(fixed, works.reads, moe, begun, first + copy, start + copy * each)
+        start = there - copy * each
+    return start
 
 
 @inlined(types.void(FIXED, PASSES, WORKS, GPUS, _INT, _INT))
@@ -222,6 +275,8 @@ def stream_next(fixed: Any, passes: Any, works: Any, gpus: Any, p: int, g: int) 
         of_work = works.step_copies[moe * number + g]
         copies = of_work[p + 1] - of_work[p]
         start = max(gpus.time[g], gpus.copied[g])
+        if len(works.reads.steps) > 0:
+            start = _stream_read(fixed, works, gpus, g, moe, p, start, copies)
         gpus.coming[g, moe] = gpus.copied[g] = start + copies * fixed.copy_ns[moe]
         return
 

@@ -12,13 +12,13 @@ from moesim.engine.replay.clock.experts import (
     copy_behind,
     end_experts,
     host_has,
-    launch_has,
     play_copies,
     play_launch,
     reads_begin,
     stream_first,
     stream_next,
     wait_for_coming,
+    wait_for_reads,
     wait_for_whole,
 )
 from moesim.engine.replay.clock.records import (
@@ -27,14 +27,12 @@ from moesim.engine.replay.clock.records import (
     GPUS,
     MOE,
     PASSES,
-    STORAGE,
     WORKS,
     Gpus,
     Span,
 )
 from moesim.engine.replay.clock.steps import (
     begin_pass,
-    charge,
     compiled_clock,
     end_layer,
     end_pass,
@@ -57,6 +55,7 @@ def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., Non
         """Play the passes of a chunk; from ``undecided`` on it is for ``work_of``."""
         number, streams, reads = len(gpus.time), len(works.streamed) > 0, len(works.read_ns) > 0
         stores = len(works.reads.steps) > 0
+        asks = stores and not decides
         for p in range(len(passes.runs)):
             charged = filled.charges[p]
             begin_pass(gpus, filled.starts, p)
@@ -75,25 +74,24 @@ def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., Non
                     k = moe * number + g
                     span = work_of(fixed, works, gpus, undecided, decide, first_of, k, p)
                     low, copied, copy, ahead = span.low, gpus.copied[g], span.first, -1
-                    begun = reads_begin(fixed, works, gpus, moe, g, k, p) if stores else -1
+                    begun = reads_begin(fixed, works, gpus, moe, g, k, p) if asks else -1
                     time, cursor = max(gpus.ready[g], gpus.free[g]), gpus.cursor[g]
                     if streams and works.streamed[k, p]:
                         ahead, copy = gpus.coming[g, moe], span.last
                         time, cursor, copied = wait_for_whole(
-                            fixed, gpus, charged, g, moe, span, time, cursor
+                            fixed, works, gpus, charged, g, moe, k, p, begun, span, time, cursor
                         )
                     elif gpus.coming[g, moe] >= 0 and span.high > low:
                         time, cursor = wait_for_coming(gpus, charged, g, moe, time, cursor)
                     for launch in range(low, span.high):
-                        arrived = works.there[launch] if decides else -1
                         if stores:
-                            there = launch_has(fixed, works, moe, begun, launch, copy, span)
-                            time = max(time, there)
-                            cursor = charge(charged, g, STORAGE, cursor, there)
-                        copy, copied, last = play_copies(
+                            time, cursor = wait_for_reads(
+                                fixed, works, charged, g, moe, begun, launch, copy, span, time,
+                                cursor, decides,
+                            )  # fmt: skip
+                        copy, copied, arrived = play_copies(
                             fixed, works, gpus, moe, g, begun, launch, copy, copied, span, decides
                         )
-                        arrived = max(arrived, last)
                         time, cursor = play_launch(
                             charged, g, time, cursor, arrived, works.kernel_ns[launch],
                             works.read_ns[launch] if reads else 0,
@@ -145,9 +143,11 @@ play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[t
 """The clock of works that are decided beforehand."""
 
 
-def new_gpus(gpus: int, layers: int, nodes: int) -> Gpus:
+def new_gpus(gpus: int, layers: int, nodes: int, rooms: int = 0) -> Gpus:
     """The clocks before the first pass."""
     flat = [np.zeros(gpus, np.int64) for _ in range(8)]
     rest: list[Any] = [np.full((gpus, layers), -1), np.zeros(0, np.int64)]
     rest.append(np.zeros(nodes, np.int64))
+    rest += [np.full((gpus, layers), -1), np.zeros((gpus, rooms), np.int64)]
+    rest += [np.zeros(gpus, np.int64) for _ in range(2)]
     return Gpus(*flat, *rest)

@@ -30,7 +30,8 @@ class Fixed(NamedTuple):
     ``dispatch`` of passes comes in place of the exchange. ``copy_ns`` int64[MoE layers] of an
     expert; ``wait_ns`` int64[gpus, MoE layers] for the counts; ``always`` int64[MoE layers x gpus]:
     kernels that the host launches in every pass, -1: the launches. ``read_*`` int64[MoE layers] as
-    ``ReadTimes``, empty where nothing is read; ``node`` int64[gpus] of each GPU.
+    ``ReadTimes``, empty where nothing is read; ``node`` int64[gpus] of each GPU;
+    ``rooms`` of layers that host memory has for a time, 0 where it is a cache.
     """
 
     hosts: Any
@@ -49,6 +50,7 @@ class Fixed(NamedTuple):
     read_after: Any
     read_lead: Any
     node: Any
+    rooms: Any
 
 
 class Passes(NamedTuple):
@@ -96,7 +98,7 @@ class StorageReads(NamedTuple):
     """What works read from storage, without elements where host memory holds all experts:
     ``steps`` int64[works, passes + 1] offsets by pass; of the reads of a pass, counted from 0, the
     last that a ``copy`` waits for, a ``launch``, and the ``host``'s experts int64[works, passes];
-    -1 none.
+    -1 none. Where the clock decides they are times, of the one work that there is.
     """
 
     steps: Any
@@ -111,7 +113,10 @@ class Gpus(NamedTuple):
     when its counts are ``known``, when the GPU is ``free`` of the shared expert, when its rows are
     ``ready``; the next layer ``to_stream`` and the end of copies that are ``coming`` int64[gpus,
     MoE layers], -1 without; ``launch_end`` int64[launches]; when each node's ``drive``
-    int64[nodes] is free.
+    int64[nodes] is free. When the last read of a layer that comes is ``stored`` int64[gpus, MoE
+    layers]; when each room of a host became ``vacant`` int64[gpus, rooms], the layers that were
+    read into them so far, ``entered``, and whether the one that runs is in one, ``housed``
+    int64[gpus].
     """
 
     time: Any
@@ -125,6 +130,10 @@ class Gpus(NamedTuple):
     coming: Any
     launch_end: Any
     drive: Any
+    stored: Any
+    vacant: Any
+    entered: Any
+    housed: Any
 
 
 class Filled(NamedTuple):
@@ -154,9 +163,9 @@ class Span(NamedTuple):
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
-FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5)
+FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5, types.int64)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
 READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE)
 WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, READS)
-GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT)
+GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT, TABLE, TABLE, FLAT, FLAT)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

@@ -14,7 +14,7 @@ from moesim.engine.replay.prefetch.arrays import (
     SERIAL,
     WAITING,
 )
-from moesim.engine.replay.prefetch.queue import drop
+from moesim.engine.replay.prefetch.storage import lose
 from moesim.engine.replay.prefetch.types import ACTIVATING, ASKED, AT, UNDECIDED
 from moesim.memory.activations import Activations
 from moesim.memory.decisions import DECIDE, Demand, Rules
@@ -68,7 +68,7 @@ def end_prefetches(undecided: Any, at: Any) -> None:
             needed[activating.active_experts[i]] = True
         for e in range(local):
             if queue.arrival[gpu, flat + e] == WAITING and not needed[e]:
-                drop(queue, gpu, flat + e, undecided.beside.bytes[layer])
+                lose(undecided, at, gpu, flat + e)
                 resident[first + e] = False
         for i in range(number):
             needed[activating.active_experts[i]] = False

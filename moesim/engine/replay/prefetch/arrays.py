@@ -14,10 +14,18 @@ WAITING = 1 << 62
 FREE, QUEUED, FLIGHT_END, FLIGHT_BYTES = range(4)
 """A copy engine's state: when it is free, bytes in the queue of prefetches, and the end and bytes
 of the prefetch that began last."""
-MEANT, BEGUN, PROMOTED = range(3)
-"""Prefetches for a layer of a pass: all, those that have begun, those promoted."""
-LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW = range(5)
+MEANT, BEGUN, PROMOTED, READ = range(4)
+"""Prefetches for a layer of a pass: all, those that have begun, those promoted, and those that were
+read from storage.
+"""
+LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW, HOST_THERE = range(6)
 """What a decided layer has to do on a GPU."""
+
+
+HOST_SLOTS, HOST_LOADS, HOST_LAYERS = range(3)
+"""Places in the choices of host memory: its slots (0 also where it holds all experts), the most
+loads of a step, the MoE layers of a pass.
+"""
 
 
 class Pools(NamedTuple):
@@ -44,7 +52,7 @@ class Queue(NamedTuple):
     queue (linked, with one more column, its ends); when the host has ``issued`` each; its
     ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
     is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence. ``ended`` int64[gpus,
-    MoE layers, passes at a time, 3] counts; ``engine`` int64[gpus, 4].
+    MoE layers, passes at a time, 4] counts; ``engine`` int64[gpus, 4].
     """
 
     following: Any
@@ -143,8 +151,8 @@ class Activating(NamedTuple):
 
 class Decided(NamedTuple):
     """One layer's launches and copies on one GPU; ``there`` when what was in flight arrives, by
-    launch;
-    ``told`` int64[5].
+    launch, and when what the launch wants is ``stored`` in host memory; the expert of each copy,
+    and when what it brings may be copied, ``copy_there``; ``told`` int64[6].
     """
 
     copy_launch: Any
@@ -153,7 +161,41 @@ class Decided(NamedTuple):
     there: Any
     kernel_ns: Any
     read_ns: Any
+    stored: Any
+    copy_expert: Any
+    copy_there: Any
     told: Any
+
+
+class Stored(NamedTuple):
+    """The host memory of each GPU as a cache, of the experts of all layers, as ``Pools``: who is to
+    ``decide`` in it, its ``choices`` int64[3]; ``draws`` from ``draws_at`` int64[gpus + 1] on; the
+    ``number`` that it has for each expert of a GPU, int64[gpus, MoE layers x local experts].
+    Aligned with that: when the host had ``issued`` a prefetch and ``asked`` for its read, when it
+    is ``there``, and whether it was read ``ahead``. The rest is room for one step. Empty where host
+    memory holds all experts.
+    """
+
+    decide: Any
+    choices: Any
+    resident: Any
+    state: Any
+    now: Any
+    draws: Any
+    draws_at: Any
+    number: Any
+    issued: Any
+    asked: Any
+    there: Any
+    ahead: Any
+    mark: Any
+    fresh: Any
+    wanted: Any
+    hit: Any
+    out: Any
+    offsets: Any
+    none: Any
+    no_prices: Any
 
 
 class Undecided(NamedTuple):
@@ -173,6 +215,7 @@ class Undecided(NamedTuple):
     beside: Any
     activating: Any
     decided: Any
+    stored: Any
     local: Any
     first: Any
     counts: Any

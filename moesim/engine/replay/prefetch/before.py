@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moesim.engine.replay.clock.experts import copy_start
-from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, WEIGHTS
+from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, STORAGE, TABLE, WEIGHTS
 from moesim.engine.replay.clock.steps import charge, inlined
 from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
@@ -15,12 +15,16 @@ from moesim.engine.replay.prefetch.arrays import (
     EVERY,
     LOADS,
     NOT_POOLED,
+    POOL_LAYERS,
+    WAITING,
     At,
 )
 from moesim.engine.replay.prefetch.issue import AHEAD, Ahead, pin, prefetch_for
 from moesim.engine.replay.prefetch.queue import leave
+from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead
 from moesim.engine.replay.prefetch.types import AT, UNDECIDED
 from moesim.memory.decisions import DECIDE, FIRST
+from moesim.memory.policy import THIS_LAYER, THIS_PASS
 from moesim.runtime.compiled import types
 
 _FIRST, _DECIDE = types.FunctionType(FIRST), types.FunctionType(DECIDE)
@@ -38,6 +42,17 @@ def _target(undecided: Any, at: Any, index: int, layer: int) -> Any:
         high = low
     until = (at.step + index - at.index) * layers + layer + 1
     return Ahead(work, low, high, until)
+
+
+@inlined(types.void(UNDECIDED, AT))
+def _stand_before(undecided: Any, at: Any) -> None:
+    """For policies the last layer of the pass before is at hand."""
+    pools = undecided.pools
+    for work in range(at.work, len(pools.of_work), at.gpus):
+        if pools.of_work[work] != NOT_POOLED:
+            state = pools.state[pools.of_work[work]]
+            state[THIS_PASS, 0] = at.step - 1
+            state[THIS_LAYER, 0] = undecided.choices[POOL_LAYERS] - 1
 
 
 @inlined(types.int64(UNDECIDED, _FIRST, AT))
@@ -74,12 +89,25 @@ def _copy_all(fixed: Any, undecided: Any, at: Any, copied: int) -> int:
         layer, place = expert // at.local, queue.meant[gpu, expert] - 1
         issued = queue.issued[gpu, expert]
         start = copy_start(fixed.blocking != 0, fixed.copy, at.now, issued, copied)
+        if len(undecided.stored.there) > 0:
+            start = max(start, undecided.stored.there[gpu, expert] - fixed.read_lead[layer])
         copied = start + fixed.copy_ns[layer]
         leave(queue, gpu, expert, sizes[layer])
         queue.ended[gpu, layer, place // layers % queue.ended.shape[2], BEGUN] += 1
         queue.arrival[gpu, expert] = copied
         expert = queue.following[gpu, nobody]
     return int(copied)
+
+
+@inlined(types.void(FIXED, GPUS, TABLE, UNDECIDED, AT, types.int64))
+def _read_all(fixed: Any, gpus: Any, charged: Any, undecided: Any, at: Any, issued: int) -> None:
+    """Read what is queued and not in memory: the GPU waits for it."""
+    g, stored, until = at.work, undecided.stored, 0
+    read_ahead(fixed, undecided, at, issued)
+    advance_reads(fixed, undecided, at, gpus, g, WAITING - 1)
+    for i in range(issued):
+        until = max(until, stored.there[g, stored.fresh[i]])
+    gpus.cursor[g] = charge(charged, g, STORAGE, gpus.cursor[g], until)
 
 
 @inlined(types.void(FIXED, GPUS, FILLED, UNDECIDED, _DECIDE, _FIRST, types.int64))
@@ -96,9 +124,12 @@ def load_before(
             gpus.cursor[g] = charge(charged, g, choices[COST_PLACE], gpus.cursor[g], now)
         at = At(g, len(gpus.time), undecided.local[g], p, step, now, fixed.copy)
         undecided.decided.told[LOADS] = 0
+        _stand_before(undecided, at)
         issued = _queue_all(undecided, first_of, at)
         gpus.time[g] = now
         if issued > 0:
+            if len(undecided.stored.there) > 0:
+                _read_all(fixed, gpus, charged, undecided, at, issued)
             gpus.copied[g] = _copy_all(fixed, undecided, at, gpus.copied[g])
             gpus.time[g] = max(now, gpus.copied[g])
             gpus.cursor[g] = charge(charged, g, WEIGHTS, gpus.cursor[g], gpus.time[g])

@@ -20,6 +20,7 @@ from moesim.engine.replay.prefetch.arrays import (
     COPIES,
     EVERY,
     FREE,
+    HOST_THERE,
     HOSTED_NS,
     LAUNCHES,
     LOADS,
@@ -30,6 +31,7 @@ from moesim.engine.replay.prefetch.arrays import (
 from moesim.engine.replay.prefetch.before import load_before
 from moesim.engine.replay.prefetch.issue import prefetch
 from moesim.engine.replay.prefetch.queue import advance
+from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, read_wanted
 from moesim.engine.replay.prefetch.types import UNDECIDED
 from moesim.engine.replay.prefetch.work import price_work, queue_copies
 from moesim.memory.decisions import DECIDE, FIRST
@@ -40,13 +42,16 @@ _FUNCTIONS = (types.FunctionType(DECIDE), types.FunctionType(FIRST))
 
 @inlined(SPAN(FIXED, WORKS, GPUS, UNDECIDED, *_FUNCTIONS, types.int64, types.int64))
 def _decide_work(
-    fixed: Any, _works: Any, gpus: Any, undecided: Any, decide: Any, first_of: Any, k: int, p: int
+    fixed: Any, works: Any, gpus: Any, undecided: Any, decide: Any, first_of: Any, k: int, p: int
 ) -> Any:
     """Decide work ``k`` of pass ``p``: its launches and copies are the first of ``works``."""
     one, g, number = undecided, k % len(gpus.time), len(gpus.time)
     at = At(k, number, one.local[g], p, one.first + p, gpus.known[g], fixed.copy)
     engine = one.queue.engine
     engine[g, FREE] = gpus.copied[g]
+    stores = len(one.stored.there) > 0
+    if stores:
+        advance_reads(fixed, one, at, gpus, g, at.now)
     advance(one.queue, fixed.copy_ns, one.beside.bytes, at.local, g, at.now)
     read_active_experts(one.asked, one.activating, k, p)
     if one.pools.of_work[k] == NOT_POOLED:
@@ -56,10 +61,16 @@ def _decide_work(
         decide_activations(one, decide, at)
     counts = one.counts[p, k // number, g]
     queue_copies(one, at, counts)
+    if stores:
+        read_wanted(fixed, gpus, one, at, counts)
     price_work(one, k // number, counts)
     issues = one.decided.told[LOADS]
     if one.choices[EVERY] == 0:
         issues = prefetch(one, first_of, at)
+        if stores:
+            read_ahead(fixed, one, at, issues - one.decided.told[LOADS])
+    if stores:
+        works.reads.host[0, 0] = one.decided.told[HOST_THERE]
     gpus.copied[g], told = engine[g, FREE], one.decided.told
     return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS])
 

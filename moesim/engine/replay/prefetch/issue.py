@@ -19,7 +19,8 @@ from moesim.engine.replay.prefetch.arrays import (
     PROMOTED_NOW,
     QUEUED,
 )
-from moesim.engine.replay.prefetch.queue import drop, enter
+from moesim.engine.replay.prefetch.queue import enter
+from moesim.engine.replay.prefetch.storage import lose
 from moesim.engine.replay.prefetch.types import AT, POOLS, PREDICTED, UNDECIDED
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
@@ -116,13 +117,15 @@ def prefetch_for(
             if victim < 0:
                 continue
             resident[victim] = False
-            drop(queue, gpu, flat + victim, sizes[(flat + victim) // local])
+            lose(undecided, at, gpu, flat + victim)
             queue.caused[gpu, flat + victim] = True
         resident[e] = True
         state[INSERTED, e], state[PINNED, e] = pools.now[pool], ahead.until
         issued += 1
         queue.issued[gpu, flat + e] = at.now + issued * at.copy
         enter(queue, gpu, flat + e, sizes[layer], ahead.until)
+        if len(undecided.stored.fresh) > 0:
+            undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = flat + e
     return int(issued)
 
 

@@ -6,15 +6,23 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import Counts
+from moesim.engine.counts import STORAGE_READS, Counts
 from moesim.engine.replay.callback import DRAW, Callback
-from moesim.engine.replay.clock.records import Filled, Fixed, Gpus, Passes, Works
+from moesim.engine.replay.clock.records import (
+    Filled,
+    Fixed,
+    Gpus,
+    Passes,
+    StorageReads,
+    Works,
+)
 from moesim.engine.replay.flat import NO_READS, NO_ROWS, NONE, NONE_STREAMED, priced_of
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.prefetch.arrays import Undecided
 from moesim.engine.replay.prefetch.beside import BesidePrices
 from moesim.engine.replay.prefetch.clock import play_deciding
 from moesim.engine.replay.prefetch.prices import LaunchPrices
+from moesim.engine.replay.prefetch.stored import hosts_of, stored_of, with_host_draws
 from moesim.engine.replay.prefetch.tables import (
     asked_of,
     choices_of,
@@ -42,10 +50,16 @@ class Prefetching:
         pool = self.pools.resident.shape[1]
         self.scratch = scratch_of(int(self.local.max()), pool, case.flags)
         decided = self.scratch[1]
+        self.hosts = hosts_of(self.program)
+        self.stored = stored_of(self.program, self.functions[0])
+        reads = NO_READS
+        if self.hosts:
+            one = np.full((1, 1), -1, np.int64)
+            reads = StorageReads(one, decided.copy_there, decided.stored, one.copy())
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
             decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE, NONE_STREAMED,
-            NO_ROWS, NO_READS,
+            NO_ROWS, reads,
         )  # fmt: skip
         self.most_launches = len(decided.kernel_ns)
         self.launches = LaunchPrices(self.program.work)
@@ -76,10 +90,11 @@ class Prefetching:
         patterns = self.launches.expect(asked)
         beside = self.beside.of(asked)
         table = self.tally.add(chunk)
+        predicted = predicted_of(case, chunk.undecided.predictions)
+        self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)
         undecided = Undecided(
             self.launches.ask, self.draw, self.choices, self.pools, self.queue, asked,
-            predicted_of(case, chunk.undecided.predictions), patterns, beside, *self.scratch,
-            self.local, chunk.first, table,
+            predicted, patterns, beside, *self.scratch, self.stored, self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         self.launches.ask.check()
@@ -102,3 +117,5 @@ class Prefetching:
         copies = Counts.of(table, self.case.forms, none, none).copies.sum(axis=(0, 2))
         for layer, number in enumerate(copies.tolist()):
             self.program.work.count_copies(layer, number)
+        if self.program.storage is not None:
+            self.program.storage.reads += table[..., STORAGE_READS].sum(axis=(0, 2))

@@ -97,7 +97,7 @@ def queue_of(case: Case) -> Queue:
         arrival=np.zeros(shape, np.int64),
         meant=np.zeros(shape, np.int64),
         caused=np.zeros(shape, np.bool_),
-        ended=np.zeros((case.gpus, layers, max(2, case.prefetch.every), 3), np.int64),
+        ended=np.zeros((case.gpus, layers, max(2, case.prefetch.every), 4), np.int64),
         engine=np.zeros((case.gpus, 4), np.int64),
     )
 
@@ -114,7 +114,7 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided
         *np.zeros((2, pool), np.bool_), np.zeros(OFFERED * local, np.int64),
         np.stack(forms),
     ]  # fmt: skip
-    rows: list[Any] = [*np.zeros((6, local), np.int64), np.zeros(5, np.int64)]
+    rows: list[Any] = [*np.zeros((9, local), np.int64), np.zeros(6, np.int64)]
     return Activating(*room), Decided(*rows)
 
 

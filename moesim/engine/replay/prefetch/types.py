@@ -16,8 +16,10 @@ from moesim.engine.replay.prefetch.arrays import (
     Pools,
     Predicted,
     Queue,
+    Stored,
     Undecided,
 )
+from moesim.memory.decisions import DECIDE
 from moesim.runtime.compiled import njit, record, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,12 +41,17 @@ BESIDE = record(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 ACTIVATING = record(
     Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK
 )  # fmt: skip
-DECIDED = record(Decided, *[_FLAT] * 7)
+DECIDED = record(Decided, *[_FLAT] * 10)
+STORED = record(
+    Stored, types.FunctionType(DECIDE), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
+    *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE,
+)  # fmt: skip
 AT = record(At, *[types.int64] * len(At._fields))
 UNDECIDED = record(
     Undecided,
     types.FunctionType(ASK), types.FunctionType(DRAW),
-    _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED, _FLAT,
+    _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
+    STORED, _FLAT,
     types.int64, types.int64[:, :, :, ::1],
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from moesim.engine.counts import (
     KEPT_ROWS,
     LATE,
     MISSED,
+    READS_USED,
     ROWS,
     SKIPPED_ROWS,
     SKIPPED_WEIGHT,
@@ -40,8 +41,9 @@ from moesim.engine.replay.prefetch.arrays import (
     WAITING,
 )
 from moesim.engine.replay.prefetch.prices import price_of
-from moesim.engine.replay.prefetch.queue import drop, leave
-from moesim.engine.replay.prefetch.types import AT, QUEUE, UNDECIDED
+from moesim.engine.replay.prefetch.queue import leave
+from moesim.engine.replay.prefetch.storage import lose
+from moesim.engine.replay.prefetch.types import AT, DECIDED, QUEUE, STORED, UNDECIDED
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
@@ -59,6 +61,19 @@ def _uses(queue: Any, gpu: int, expert: int, meant: int, before: bool) -> bool:
     return bool(queue.meant[gpu, expert] == meant)
 
 
+@inlined(types.boolean(STORED, types.int64, types.int64))
+def _was_read(stored: Any, gpu: int, expert: int) -> bool:
+    """Whether the prefetch of ``expert`` was read from storage."""
+    return len(stored.ahead) > 0 and bool(stored.ahead[gpu, expert])
+
+
+@inlined(types.int64(DECIDED, types.int64, types.int64))
+def _next_copy(decided: Any, copy: int, expert: int) -> int:
+    """``copy`` brings ``expert``; the copy behind it."""
+    decided.copy_expert[copy] = expert
+    return copy + 1
+
+
 @inlined(types.void(UNDECIDED, AT, _FLAT))
 def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     """The demand copies of the activations, promoted ones among them; follows evictions. ``counts``
@@ -72,7 +87,7 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     pooled = pools.of_work[work] != NOT_POOLED
     pool_first = (layer - pools.place[work]) * local
     meant, parity = step * layers + layer + 1, step % queue.ended.shape[2]
-    late = used = caused = 0
+    late = used = caused = read = 0
     before, overlaps = undecided.choices[EVERY] > 0, undecided.choices[OVERLAPS] != 0
     for i in range(activating.offsets[1]):
         e, hit, launch = activating.expert[i], activating.hit[i], activating.launch[i]
@@ -81,14 +96,15 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
             decided.there[launches] = -1
             launches += 1
         if hit and pooled:
-            used += _uses(queue, gpu, x, meant, before)
+            uses = _uses(queue, gpu, x, meant, before)
+            used, read = used + uses, read + (uses and _was_read(undecided.stored, gpu, x))
             if activating.arriving[e]:
                 late += 1
                 if queue.arrival[gpu, x] == WAITING:
                     leave(queue, gpu, x, sizes[layer])
                     decided.copy_launch[copies], decided.copy_wait[copies] = launch, -1
                     decided.copy_issued[copies] = max(queue.issued[gpu, x], now)
-                    copies += 1
+                    copies = _next_copy(decided, copies, e)
                     queue.arrival[gpu, x] = 0
                     queue.ended[gpu, layer, parity, PROMOTED] += 1
                 else:
@@ -98,21 +114,17 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
         if pooled and activating.victim[i] >= 0:
             victim = pool_first + activating.victim[i]
             queue.caused[gpu, victim] = False
-            drop(queue, gpu, victim, sizes[victim // local])
+            lose(undecided, at, gpu, victim)
         if not hit and activating.forms[IN_SLOT, activating.form[i]]:
             loads += 1
             wait = activating.wait[i] if overlaps else max(activating.wait[i], launch - 1)
             decided.copy_launch[copies], decided.copy_wait[copies] = launch, wait
             decided.copy_issued[copies] = now + loads * to_copy
-            copies += 1
+            copies = _next_copy(decided, copies, e)
     decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads
     ended = queue.ended[gpu, layer, parity]
-    counts[LATE], counts[USED], counts[CAUSED], counts[TAKEN_OVER] = (
-        late,
-        used,
-        caused,
-        ended[PROMOTED],
-    )
+    counts[LATE], counts[USED], counts[READS_USED] = late, used, read
+    counts[CAUSED], counts[TAKEN_OVER] = caused, ended[PROMOTED]
     counts[STARTED] = ended[BEGUN] + ended[PROMOTED]
     counts[CANCELLED] = ended[MEANT] - counts[STARTED]
     decided.told[PROMOTED_NOW] = ended[PROMOTED]

@@ -9,21 +9,9 @@ from moesim.experiment.loading.rules.asked import expert_bytes, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_software
-from moesim.memory.policies.least_stale import LeastStale
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
-
-
-def ranks_before_a_pass(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """A pool that is ranked by the layer that runs is not asked before a pass."""
-    del model
-    prefetch, policy = experiment.experts.prefetch, experiment.experts.policy
-    if not (prefetch.before_pass and policy.scope == "global" and isinstance(policy, LeastStale)):
-        return None
-    what = "'least_stale' over all layers ranks by the layer that runs, and none does before a pass"
-    keys = ("experts.prefetch.when", "experts.policy")
-    return Conflict(keys, f"{what}; write scope: layer, or another policy such as lru")
 
 
 def prefetch_beside_the_kernels(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -67,6 +55,5 @@ def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Con
 
 RULES: tuple[Rule, ...] = (
     prefetch_beside_the_kernels,
-    ranks_before_a_pass,
     budget_for_an_expert,
 )

@@ -1,0 +1,191 @@
+"""What a GPU that prefetches has from storage: its host's memory and the drive below; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moesim.engine.counts import HOST_HITS, READS_AHEAD, STORAGE_READS
+from moesim.engine.replay.clock.records import FIXED, GPUS
+from moesim.engine.replay.clock.steps import inlined
+from moesim.engine.replay.prefetch.arrays import (
+    COPIES,
+    HOST_LAYERS,
+    HOST_LOADS,
+    HOST_SLOTS,
+    HOST_THERE,
+    LAUNCHES,
+    READ,
+    WAITING,
+)
+from moesim.engine.replay.prefetch.queue import drop
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED
+from moesim.memory.activations import Activations
+from moesim.memory.decisions import Demand, Rules
+from moesim.memory.forms import Flags
+from moesim.runtime.compiled import types
+
+_INT, _FLAT = types.int64, types.int64[::1]
+ON_HOST, NOWHERE = Flags._fields.index("on_host"), Flags._fields.index("nowhere")
+MISSED, LATE = 1, 2
+"""What a wanted expert is: to be asked for, or late, and its read waits."""
+
+
+@inlined(types.void(UNDECIDED, AT, _INT, _INT))
+def lose(undecided: Any, at: Any, gpu: int, expert: int) -> None:
+    """``expert`` of ``gpu`` has lost its slot; its copy, if it waits, is cancelled, and its read,
+    if that does.
+    """
+    queue, stored = undecided.queue, undecided.stored
+    if queue.arrival[gpu, expert] == WAITING and queue.issued[gpu, expert] == WAITING:
+        queue.issued[gpu, expert] = 0
+        if stored.choices[HOST_SLOTS] > 0:
+            stored.resident[gpu, stored.number[gpu, expert]] = False
+    drop(queue, gpu, expert, undecided.beside.bytes[expert // at.local])
+
+
+@inlined(types.void(UNDECIDED, _INT, _INT, _INT))
+def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
+    """The first so many experts that are ``wanted`` in ``step``: ``hit`` says which are there."""
+    stored = undecided.stored
+    if stored.choices[HOST_SLOTS] == 0 or asked == 0:
+        for i in range(asked):
+            stored.hit[i] = False
+        return
+    stored.offsets[1] = asked
+    rules = Rules(
+        stored.choices[HOST_LOADS], stored.choices[HOST_LAYERS], True, False, False, True,
+        stored.none, True,
+    )  # fmt: skip
+    draws = stored.draws[stored.draws_at[gpu] : stored.draws_at[gpu + 1]]
+    demand = Demand(
+        stored.offsets, stored.wanted, stored.none, stored.none, stored.no_prices, draws,
+        stored.none,
+    )  # fmt: skip
+    out = Activations(
+        stored.out[0], stored.hit, stored.out[1], stored.out[2], stored.out[3], stored.out[4]
+    )
+    stored.now[gpu] = stored.decide(
+        rules, stored.choices[HOST_SLOTS], demand, stored.resident[gpu], stored.state[gpu], step,
+        stored.now[gpu], out,
+    )  # fmt: skip
+
+
+@inlined(types.void(FIXED, UNDECIDED, AT, GPUS, _INT, _INT))
+def advance_reads(fixed: Any, undecided: Any, at: Any, gpus: Any, gpu: int, now: int) -> None:
+    """Begin the reads ahead that could begin before ``now``."""
+    queue, stored, node = undecided.queue, undecided.stored, fixed.node[gpu]
+    free, end, layers = gpus.drive[node], queue.following.shape[1] - 1, queue.ended.shape[1]
+    expert = queue.following[gpu, end]
+    while expert != end:
+        if queue.issued[gpu, expert] == WAITING:
+            start = max(free, stored.asked[gpu, expert])
+            if start >= now:
+                break
+            layer, place = expert // at.local, queue.meant[gpu, expert] - 1
+            free = start + fixed.read_busy[layer]
+            stored.there[gpu, expert] = free + fixed.read_after[layer]
+            may_copy = stored.there[gpu, expert] - fixed.read_lead[layer]
+            queue.issued[gpu, expert] = max(stored.issued[gpu, expert], may_copy)
+            queue.ended[gpu, layer, place // layers % queue.ended.shape[2], READ] += 1
+        expert = queue.following[gpu, expert]
+    gpus.drive[node] = free
+
+
+@inlined(_INT(UNDECIDED, AT))
+def _mark_wanted(undecided: Any, at: Any) -> int:
+    """Which active experts want something from the drive or its host; how many ask the host."""
+    queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
+    layer, gpu, asked = at.work // at.gpus, at.work % at.gpus, 0
+    flat = layer * at.local
+    for i in range(activating.offsets[1]):
+        e, waits = activating.expert[i], False
+        if activating.hit[i]:
+            waits = activating.arriving[e] and queue.issued[gpu, flat + e] == WAITING
+        missed = not activating.hit[i] and not activating.forms[NOWHERE, activating.form[i]]
+        stored.mark[e] = MISSED * missed + LATE * waits
+    for i in range(activating.offsets[1]):
+        e = activating.active_experts[i]
+        if stored.mark[e] == MISSED:
+            stored.wanted[asked] = stored.number[gpu, flat + e]
+            asked += 1
+    return int(asked)
+
+
+@inlined(types.void(FIXED, UNDECIDED, AT))
+def _wait_for(fixed: Any, undecided: Any, at: Any) -> None:
+    """When launches and the host have what is read, and copies may start."""
+    stored, activating, decided = undecided.stored, undecided.activating, undecided.decided
+    layer, gpu = at.work // at.gpus, at.work % at.gpus
+    flat, of_host = layer * at.local, -1
+    for launch in range(decided.told[LAUNCHES]):
+        decided.stored[launch] = -1
+    for i in range(activating.offsets[1]):
+        e, hit = activating.expert[i], activating.hit[i]
+        there = stored.there[gpu, flat + e]
+        if there <= at.now or not (activating.arriving[e] if hit else stored.mark[e] > 0):
+            continue
+        if not hit and activating.forms[ON_HOST, activating.form[i]]:
+            of_host = max(of_host, there)
+        else:
+            launch = activating.launch[i]
+            decided.stored[launch] = max(decided.stored[launch], there)
+    decided.told[HOST_THERE] = of_host
+    for copy in range(decided.told[COPIES]):
+        x = flat + decided.copy_expert[copy]
+        decided.copy_there[copy] = stored.there[gpu, x] - fixed.read_lead[layer]
+        if decided.copy_issued[copy] == WAITING:
+            decided.copy_issued[copy] = max(stored.issued[gpu, x], at.now)
+
+
+@inlined(types.void(FIXED, GPUS, UNDECIDED, AT, _FLAT))
+def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> None:
+    """The activations of a work ask for what they miss, and what is not in memory is read, in
+    ascending order; late ones whose reads wait are among them.
+    """
+    queue, stored, activating = undecided.queue, undecided.stored, undecided.activating
+    layer, gpu = at.work // at.gpus, at.work % at.gpus
+    flat, node, layers = layer * at.local, fixed.node[gpu], queue.ended.shape[1]
+    asked = _mark_wanted(undecided, at)
+    _ask(undecided, gpu, at.step * layers + layer, asked)
+    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2]]
+    free, place, reads, hits = max(gpus.drive[node], at.now), 0, 0, 0
+    for i in range(activating.offsets[1]):
+        e = activating.active_experts[i]
+        takes = stored.mark[e] == LATE
+        if takes:
+            ended[READ] += 1
+            queue.issued[gpu, flat + e] = 0
+        elif stored.mark[e] == MISSED:
+            takes = not stored.hit[place]
+            reads += takes
+            hits += not takes
+            place += 1
+        if takes:
+            free += fixed.read_busy[layer]
+            stored.there[gpu, flat + e] = free + fixed.read_after[layer]
+    gpus.drive[node] = free
+    counts[HOST_HITS], counts[READS_AHEAD] = hits, ended[READ]
+    counts[STORAGE_READS] = reads + ended[READ]
+    ended[READ] = 0
+    _wait_for(fixed, undecided, at)
+
+
+@inlined(types.void(FIXED, UNDECIDED, AT, _INT))
+def read_ahead(fixed: Any, undecided: Any, at: Any, fresh: int) -> None:
+    """The last ``fresh`` prefetches of a GPU ask the host, in order; what is not there will be
+    read.
+    """
+    queue, stored = undecided.queue, undecided.stored
+    layer, gpu = at.work // at.gpus, at.work % at.gpus
+    for i in range(fresh):
+        stored.wanted[i] = stored.number[gpu, stored.fresh[i]]
+    _ask(undecided, gpu, at.step * queue.ended.shape[1] + layer, fresh)
+    for i in range(fresh):
+        x = stored.fresh[i]
+        stored.ahead[gpu, x] = not stored.hit[i]
+        if not stored.hit[i]:
+            stored.issued[gpu, x], stored.asked[gpu, x] = queue.issued[gpu, x], at.now
+            queue.issued[gpu, x] = WAITING
+        elif stored.there[gpu, x] > at.now:
+            may_copy = stored.there[gpu, x] - fixed.read_lead[x // at.local]
+            queue.issued[gpu, x] = max(queue.issued[gpu, x], may_copy)
