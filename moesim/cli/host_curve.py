@@ -30,7 +30,8 @@ def host_curve(
     """Say what host memory of every size hits of the experts that the GPUs miss, where its cliff
     is, and what the drive below is left with; no clock runs.
 
-    Where CPU and GPU share one memory, it is the room for experts there.
+    Where CPU and GPU share one memory, it is the room for experts there. Where the experts of
+    layers differ in bytes, room is counted in the largest; a run goes by bytes.
     """
     from moesim.api import host_curve as curve_of
     from moesim.report.host_curve import check_path, draw, rendered

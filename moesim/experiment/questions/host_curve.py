@@ -56,7 +56,8 @@ class Wanted:
 def host_curve(experiment: Experiment, policies: Sequence[str] = ("lru", "min")) -> pd.DataFrame:
     """The hits of host memory with room for 1, 2, ... experts below the GPUs of ``experiment``,
     whatever its own ``experts.host.capacity``; where CPU and GPU share one memory, those of one
-    pool of slots there. Of the first node, from empty memory.
+    pool of slots there. Of the first node, from empty memory. A slot is as large as the largest
+    expert, also where a run would go by bytes.
 
     Columns: ``policy``; ``experts`` (parts of them where they are sliced) and ``bytes`` of room;
     ``hit_ratio`` of what is wanted; ``reads_per_token``; ``read_ms_per_token``, what these keep the
