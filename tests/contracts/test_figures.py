@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.report.figures.base import Figure
+from moesim.results import write_result
 from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
 from tests.unit.report import sweeps
 
@@ -23,14 +25,39 @@ PARAMETERS = {
 """Of figures that cannot be drawn without."""
 
 
+SERVED: dict[str, Any] = {
+    "name": "served",
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "traces/small-moe.parquet",
+    "workload": {
+        "requests": 12,
+        "arrivals": {"kind": "poisson", "request_rate": "400 requests/s"},
+        "lengths": {"kind": "fixed", "input_len": 20, "output_len": 10},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}},
+    },
+}
+OF_REQUESTS = ("latency_cdf", "requests_over_time", "ttft_waterfall")
+"""Figures of a run that serves requests."""
+
+
 def kinds() -> list[str]:
     folder = Path(__file__).parents[2] / "moesim" / "report" / "figures"
     return sorted(p.stem for p in folder.glob("*.py") if p.stem not in {"__init__", "base"})
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sweeps.make(tmp_path_factory.mktemp("golden") / "sweep")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A sweep, and a run of requests that are served."""
+    folder = tmp_path_factory.mktemp("golden")
+    served = write_result(moesim.run(SERVED), folder / "served")
+    return sweeps.make(folder / "sweep"), served
+
+
+@pytest.fixture
+def golden(folders: tuple[Path, Path], figure: Any) -> Path:
+    return folders[figure.kind in OF_REQUESTS]
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""How long requests take: the share of them that is served within a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moesim.report.figures.base import Figure
+from moesim.report.labels import legend
+from moesim.report.served import NEEDS, served_requests
+from moesim.report.style import line_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+LATENCIES = {
+    "tpot_ms": "TPOT",
+    "max_itl_ms": "largest ITL",
+    "ttft_ms": "TTFT",
+    "e2el_ms": "E2EL",
+}
+
+
+class LatencyCdf(Figure):
+    """Shares of the requests over TTFT, TPOT, largest gap between tokens, and end-to-end time."""
+
+    kind = "latency_cdf"
+    needs = NEEDS
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        """A row a request and latency: ``latency``, ``latency_ms``, ``requests_share`` of those
+        that take no longer.
+        """
+        import pandas as pd
+
+        requests = served_requests(self, folder)
+        parts = []
+        for name, words in LATENCIES.items():
+            values = np.sort(requests[name].dropna().to_numpy(float))
+            share = np.arange(1, len(values) + 1) / max(len(values), 1)
+            row = {"latency": words, "latency_ms": values, "requests_share": share}
+            parts.append(pd.DataFrame(row))
+        return pd.concat(parts, ignore_index=True)
+
+    def draw(self, table: pd.DataFrame, axes: Axes) -> None:
+        """A staircase a latency, over a logarithmic time."""
+        for number, (name, own) in enumerate(table.groupby("latency", sort=False)):
+            style = line_style(number)
+            x = own["latency_ms"].to_numpy(float)
+            y = 100 * own["requests_share"].to_numpy(float)
+            axes.plot(
+                np.concatenate((x[:1], x)), np.concatenate(([0.0], y)), drawstyle="steps-post",
+                color=style.color, linestyle=style.linestyle, label=str(name),
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(0, 100)
+        axes.set_xlabel("Latency (ms)")
+        axes.set_ylabel("Requests within it (%)")
+        axes.set_title("Latency of requests")
+        legend(axes)

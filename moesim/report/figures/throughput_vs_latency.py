@@ -1,0 +1,103 @@
+"""What a faster answer costs: tokens a second of each GPU over tokens a second of each user."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moesim.report.figures.base import Figure
+from moesim.report.labels import legend
+from moesim.report.style import series_styles
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from moesim.sweep.found import Sweep
+
+LOADS = (
+    "workload.arrivals.max_concurrency",
+    "workload.arrivals.request_rate",
+    "workload.batching.batch_size",
+)
+"""Axes that make the points of a line."""
+GPUS = ("parallelism.expert", "parallelism.pipeline")
+USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
+
+
+class ThroughputVsLatency(Figure):
+    """Output throughput of a GPU over that of a user (1 / mean TPOT); a line a series, over its
+    loads.
+    """
+
+    kind = "throughput_vs_latency"
+    needs = "a sweep with a point that decodes"
+
+    def obstacle(self, axes: Collection[str]) -> str:
+        """A single run."""
+        return "" if axes else "there is no sweep"
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        """Series (the axes but that of load), load and what it is, policy; tokens/s of user and
+        GPU.
+        """
+        import pandas as pd
+
+        from moesim.sweep.found import read_sweep
+        from moesim.sweep.identity import is_sweep
+        from moesim.sweep.speeds import numbers
+        from moesim.sweep.words import in_words, last_word
+
+        if not is_sweep(folder):
+            raise self.unsuitable(folder, "the folder holds no sweep")
+        sweep = read_sweep(folder)
+        load = next((axis for axis in LOADS if axis in sweep.varying), None)
+        speed, tpot = (numbers(sweep.table, n) for n in ("output_throughput", "mean_tpot_ms"))
+        table = pd.DataFrame({
+            "series": sweep.labels(without=[load] if load else []),
+            "load": [in_words(x) for x in sweep.table[load]] if load else "",
+            "load_of": last_word(load) if load else "",
+            "policy": sweep.policies,
+            USER: 1e3 / tpot.where(tpot > 0),
+            GPU: speed / gpus_of(sweep),
+        })  # fmt: skip
+        ran = (sweep.table["status"] == "ok") & table[[USER, GPU]].notna().all(axis=1)
+        if not ran.any():
+            raise self.unsuitable(folder, "no point of the sweep decodes to its end")
+        return table[ran].reset_index(drop=True)
+
+    def draw(self, table: pd.DataFrame, axes: Axes) -> None:
+        """Each point with its load."""
+        table = table.fillna({"series": "", "load": "", "load_of": "", "policy": ""})
+        groups = list(table.groupby("series", sort=False))
+        styles = series_styles({str(name): str(own["policy"].iloc[0]) for name, own in groups})
+        for name, own in groups:
+            style = styles[str(name)]
+            axes.plot(own[USER], own[GPU], color=style.color, marker=style.marker or "*",
+                      linestyle=style.linestyle, label=str(name))  # fmt: skip
+            for load, x, y in zip(own["load"], own[USER], own[GPU], strict=True):
+                axes.annotate(load, (x, y), (5, 4), textcoords="offset points", fontsize=7)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.margins(x=0.1)
+        axes.set_xlabel("Output throughput of a user (tokens/s)")
+        axes.set_ylabel("Output throughput of a GPU (tokens/s)")
+        of = str(table["load_of"].iloc[0])
+        axes.set_title(f"Throughput against speed of an answer{f', by {of}' if of else ''}")
+        if table["series"].any():
+            legend(axes)
+
+
+def gpus_of(sweep: Sweep) -> Any:
+    """How many GPUs each point has."""
+    import pandas as pd
+
+    own = sweep.experiment.get("parallelism") or {}
+    total = pd.Series(1.0, index=sweep.table.index)
+    for path in GPUS:
+        if path in sweep.table.columns:
+            total *= sweep.table[path].astype(float)
+        else:
+            total *= float(own.get(path.rpartition(".")[2]) or 1)
+    return total

@@ -1,0 +1,30 @@
+"""The requests of a run that serves some, for its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moesim.report.figures.base import Figure
+
+NEEDS = "a run of requests that are served (batching: continuous)"
+
+
+def served_requests(figure: Figure, folder: Path) -> pd.DataFrame:
+    """The requests with their whole answers, in order of arrival; the figure's error where the
+    folder has none.
+    """
+    from moesim.results import is_result, read_result
+
+    if not is_result(folder):
+        raise figure.unsuitable(folder, "the folder holds no run")
+    table = read_result(folder).requests
+    if "arrival_ns" not in table.columns:
+        raise figure.unsuitable(folder, "its requests are in batches")
+    done = table[table["completed"].astype(bool)]
+    if done.empty:
+        raise figure.unsuitable(folder, "no request of it has its whole answer")
+    return done.sort_values(["arrival_ns", "request_id"], kind="stable").reset_index(drop=True)
