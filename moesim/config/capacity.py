@@ -1,4 +1,6 @@
-"""How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``."""
+"""How many experts a GPU keeps: ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``; and
+how much of a KV cache: ``2588 blocks``, ``12 GiB`` or ``auto``.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +79,41 @@ def _slots(text: str, count: int, *, whole: bool) -> ExpertCapacity:
         what = "slots are a whole number of experts, 1 or more; write '8 slots/layer'"
         raise QuantityError(f"'{text}' is not possible: {what}")
     return ExpertCapacity("slots", count)
+
+
+BLOCKS = "blocks"
+_KV_RULE = "write 'auto', '2588 blocks' or '12 GiB'"
+
+
+@dataclass(frozen=True)
+class KvCapacity:
+    """The room for keys and values on one GPU: what is left (``auto``), ``amount`` blocks or
+    bytes.
+    """
+
+    kind: Literal["auto", "blocks", "bytes"]
+    amount: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "bytes":
+            return format_bytes(self.amount)
+        return f"{self.amount} {BLOCKS}" if self.kind == "blocks" else self.kind
+
+
+def parse_kv_capacity(value: Any) -> KvCapacity:
+    """The capacity in ``value``; a QuantityError says which rule it breaks."""
+    if isinstance(value, KvCapacity):
+        return value
+    if value == "auto":
+        return KvCapacity("auto")
+    try:
+        amount, unit = split(value, "room for keys and values", "2588 blocks")
+    except QuantityError:
+        raise QuantityError(f"'{value}' is no room for keys and values; {_KV_RULE}") from None
+    if unit == BLOCKS:
+        if amount.denominator != 1 or not 1 <= amount <= _MOST_SLOTS:
+            raise QuantityError(f"'{value}': blocks are a whole number, 1 or more; {_KV_RULE}")
+        return KvCapacity("blocks", amount.numerator)
+    if unit not in BYTES.units or amount <= 0:
+        raise QuantityError(f"'{value}' is no room for keys and values; {_KV_RULE}")
+    return KvCapacity("bytes", parse_bytes(value))

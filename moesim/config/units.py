@@ -20,7 +20,14 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from moesim.config.capacity import SLOTS, ExpertCapacity, parse_capacity
+from moesim.config.capacity import (
+    BLOCKS,
+    SLOTS,
+    ExpertCapacity,
+    KvCapacity,
+    parse_capacity,
+    parse_kv_capacity,
+)
 from moesim.config.dimensions import (
     CARBON,
     ENERGY_PER_BYTE,
@@ -189,6 +196,14 @@ Capacity = Annotated[
 ]
 """An ``ExpertCapacity``, from ``8 slots/layer``, ``12 GiB``, ``25 %``, ``auto`` or ``all``."""
 
+KvRoom = Annotated[
+    InstanceOf[KvCapacity],
+    reads(parse_kv_capacity),
+    PlainSerializer(str, return_type=str),
+    pattern(rf"^auto$|{NUMBER}({BLOCKS}|{BYTE_UNITS})$", "auto", "2588 blocks", "12 GiB"),
+]
+"""A ``KvCapacity``, from ``auto``, ``2588 blocks`` or ``12 GiB``."""
+
 __all__ = [
     "Bandwidth",
     "Bytes",
@@ -203,6 +218,8 @@ __all__ = [
     "GramsPerKwh",
     "Hours",
     "JoulesPerByte",
+    "KvCapacity",
+    "KvRoom",
     "NetworkRate",
     "Percent",
     "Percents",

@@ -18,6 +18,7 @@ from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
+from moesim.memory.kv_pool import KvPool
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import CachePolicy
@@ -81,7 +82,8 @@ class Case:
     is free. ``captured``: what is captured of passes that differ, None: all run as ``execution``
     says, else those that wait for copies or for the host. ``pool_bytes`` int64[gpus]: what a pool
     by bytes holds, None where slots say it. ``serving``: the requests that are served, None where
-    the passes are those of batches.
+    the passes are those of batches. ``kv_pool``: what is set aside for their keys and values, None:
+    what passes need.
     """
 
     trace: RoutingTrace
@@ -117,6 +119,7 @@ class Case:
     variants: Variants | None = None
     drafter: Drafter | None = None
     captured: Captured | None = None
+    kv_pool: KvPool | None = None
     pool_bytes: Ints | None = None
     serving: Serving | None = None
 

@@ -17,6 +17,8 @@ from moesim.workload.serving.state import (
     ENDED,
     HITS,
     INPUT,
+    LEFT,
+    MEMORY,
     NEVER,
     PREEMPTED,
     PREEMPTIONS,
@@ -25,6 +27,8 @@ from moesim.workload.serving.state import (
     RECOMPUTED,
     REJECTED,
     STATUS,
+    STEPS,
+    Room,
     State,
 )
 
@@ -37,7 +41,7 @@ COUNTS = (
     "completed", "rejected", "total_input_tokens", "total_output_tokens", "request_throughput",
     "output_throughput", "total_token_throughput", "max_concurrent_requests",
     "max_output_tokens_per_s", "preemptions", "recomputed_tokens", "prefix_cache_queries_tokens",
-    "prefix_cache_hits_tokens",
+    "prefix_cache_hits_tokens", "kv_blocks", "kv_tokens", "kv_usage_mean", "kv_usage_max",
 )  # fmt: skip
 
 
@@ -61,6 +65,7 @@ class ServedRun:
     """
 
     state: State
+    room: Room
     gpu: Ints
     sent_ns: Ints
     begins_ns: Ints
@@ -101,6 +106,7 @@ class ServedRun:
         came = (arrived >= 0) & (arrived != NEVER)
         return cls(
             state=state,
+            room=serving.room,
             gpu=gpu,
             sent_ns=np.where(came, arrived - travel, -1),
             begins_ns=np.where(begins >= 0, outcome.starts[begins, gpu], -1),
@@ -163,11 +169,24 @@ class ServedRun:
             rate(input_tokens + output_tokens), self._most_at_once(),
             _most_in_a_second(self.visible_ns[tokens] - begin),
             *(int(self.state.numbers[n]) for n in (PREEMPTIONS, RECOMPUTED, QUERIES, HITS)),
+            *self._blocks(),
         )  # fmt: skip
         statistics: dict[str, Any] = {}
         for name in TIMES:
             statistics |= statistics_of(name, times[name])
         return dict(zip(COUNTS, counts, strict=True)) | statistics
+
+    def _blocks(self) -> tuple[int | None, int | None, float | None, float | None]:
+        """Of a rank its blocks and the tokens that they hold; the share of all that is held, at the
+        mean and at the most of all steps.
+        """
+        room, steps = self.room, int(self.state.numbers[STEPS])
+        if room.blocks is None or not steps:
+            return None, None, None, None
+        there = int(self.state.ranks[MEMORY].sum())
+        held = (there - self.state.steps[LEFT, :steps]) / (room.blocks * room.ranks)
+        tokens = room.blocks * room.block_size
+        return room.blocks, tokens, float(held.mean()), float(held.max())
 
     def _most_at_once(self) -> int:
         """The most requests that clients wait for at a time."""

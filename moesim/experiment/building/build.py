@@ -16,7 +16,7 @@ from moesim.experiment.building.execution import captured_of, execution_of
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.host_memory import host_cache_of
 from moesim.experiment.building.planning import neighbours, placement_of
-from moesim.experiment.building.serving import Engine, passes_of_run
+from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
 from moesim.experiment.building.speculation import drafter_of
 from moesim.experiment.building.stages import stages_of_run
@@ -26,7 +26,7 @@ from moesim.experiment.loading.names import needed
 from moesim.experiment.loading.pieces import with_pieces
 from moesim.experiment.loading.quality import QualityTable, read_quality
 from moesim.experiment.loading.traces import model_of, trace_of, transformed_of
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import Experiment, Memory
 from moesim.experiment.schema.layout import Layout, undivided_heads, undivided_layers
 from moesim.hardware import CostModel, HardwareProfile, SoftwareProfile
 from moesim.hardware.engine_fits import with_engine
@@ -152,7 +152,7 @@ def _build(experiment: Experiment, limit_steps: int | None, inputs: Inputs) -> B
     hardware = _machine(experiment)
     layout = Layout.of(experiment, hardware)
     case = _divided(experiment, _case(experiment, hardware, layout), layout)
-    case = _placed(experiment, case, limit_of(hardware))
+    case = _placed(experiment, case, hardware)
     if limit_steps is not None:
         case = _first(case, limit_steps)
     case = _linked(case, hardware, layout)
@@ -279,10 +279,14 @@ def _divided(experiment: Experiment, case: Case, layout: Layout) -> Case:
     return replace(case, stages=stages_of_run(case, experiment.experts, layout.stages))
 
 
-def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
+def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Case:
     """``case`` with its experts' places, their slots, and how its passes are launched."""
+    limit_bytes = limit_of(hardware)
     case = replace(case, placement=placement_of(experiment, case))
     room, own = experiment.experts, experiment.execution
+    memory = experiment.memory or Memory()
+    if case.serving is not None and memory.kv.kind != "auto":
+        case = replace(case, kv_pool=kv_pool_of(case, memory, hardware))
     if room.variants is None:
         slots, pool = slots_of_run(case, room, limit_bytes), pool_bytes_of(case, room.capacity)
         case = replace(case, slots=slots, pool_bytes=pool)
@@ -292,8 +296,10 @@ def _placed(experiment: Experiment, case: Case, limit_bytes: int) -> Case:
     if any(room.on_cpu.of(case.model)):
         case = replace(case, miss=Cpu())
     if case.serving is not None:
+        kv = case.kv_pool or kv_pool_of(case, memory, hardware)
         captured = captured_of(case, None if own == "auto" else own)
-        return replace(case, execution=captured.others, captured=captured)
+        case = replace(case, execution=captured.others, captured=captured)
+        return with_blocks(replace(case, kv_pool=kv), kv.blocks)
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)
 
 

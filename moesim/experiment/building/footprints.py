@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.experiment.building.held import held_parts
-from moesim.experiment.building.layer_rows import rows_of_run
+from moesim.experiment.building.layer_rows import rows_alike, rows_of_run
 from moesim.hardware import SoftwareProfile
 from moesim.memory.footprint import Footprint, Pool, Residence, stored_bytes
+from moesim.memory.kv_pool import KvPool
 from moesim.memory.live import LayerRows, Tokens, Widths, live_parts
 from moesim.memory.shares import Share
 from moesim.memory.staging import STAGING_BUFFERS
@@ -30,6 +31,8 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
         logits = over_groups(given, case.group)
     counted = Tokens(present, logits, scores_of(case))
     live = live_of(case, rows_of_run(case, tokens), counted, residences)
+    if case.kv_pool is not None:
+        live = _fuller(live, _profiled(case, case.kv_pool, residences))
     return Footprint.of(
         case.shares, residences, kv_bytes=_kv_bytes(case, sums), live=live,
         pinned=pins(case), nodes=case.nodes, host_kv_bytes=_host_kv_bytes(case, sums),
@@ -39,6 +42,9 @@ def footprint_of(case: Case, residences: tuple[Residence, ...]) -> Footprint:
 
 def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
     """Bytes int64[passes, shares] of the caches."""
+    if case.kv_pool is not None:
+        pools = [case.kv_pool.bytes_of(share.model) for share in case.shares]
+        return np.tile(pools, (case.schedule.passes, 1))
     cached = {window: one.of_groups(case.group).cached_tokens for window, one in sums.items()}
     sources = None
     if case.model.source_bytes_per_token:
@@ -52,6 +58,25 @@ def _kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> Ints:
         if sources is not None:
             kv[:, place] += sources[:, share.gpu] * share.model.source_bytes_per_token
     return kv
+
+
+def _profiled(case: Case, pool: KvPool, residences: tuple[Residence, ...]) -> dict[str, Ints]:
+    """What is live int64[1, shares] in a pass of as many tokens as there may be: room for it is
+    set aside.
+    """
+    own = np.full((1, case.gpus), -(-pool.tokens // case.group))
+    present = np.full((1, case.gpus), pool.tokens)
+    logits = present if case.software.logits == "all" else np.minimum(present, pool.seats)
+    counted = Tokens(present, logits, np.zeros_like(present))
+    return live_of(case, rows_alike(case, own), counted, residences)
+
+
+def _fuller(live: dict[str, Ints], other: dict[str, Ints]) -> dict[str, Ints]:
+    """Of passes what is ``live`` [passes, shares], or in the ``other`` one [1, shares], if that is
+    more.
+    """
+    mine, its = (np.sum(list(one.values()), axis=0) for one in (live, other))
+    return {name: np.where(mine >= its, live[name], other[name]) for name in live}
 
 
 def _host_kv_bytes(case: Case, sums: dict[int | None, AttentionSums]) -> int:
@@ -107,7 +132,7 @@ def scores_of(case: Case) -> Ints:
     token_pass = schedule.pass_of_token()
     last = last_of_requests(token_pass, schedule.request)
     tokens = np.diff(np.flatnonzero(np.concatenate(([True], last))))
-    keys = case.trace.position[schedule.rows[last]].astype(np.int64) + 1
+    keys = schedule.positions(case.trace)[last] + 1
     place = (token_pass * gpus + schedule.gpu)[last]
     sums = np.bincount(place, tokens * keys, schedule.passes * gpus).astype(np.int64)
     return over_groups(sums.reshape(schedule.passes, gpus), case.group)

@@ -6,10 +6,16 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.speculation import requests_of
-from moesim.experiment.schema.experiment import Experiment
+from moesim.experiment.schema.experiment import Experiment, Memory
 from moesim.experiment.schema.layout import Layout
-from moesim.hardware import SoftwareProfile
+from moesim.hardware import HardwareProfile, SoftwareProfile
+from moesim.memory.kv_pool import KvPool
 from moesim.model import ModelSpec
 from moesim.trace import RoutingTrace
 from moesim.workload.batching.continuous import Continuous
@@ -20,7 +26,8 @@ from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Room
 from moesim.workload.timetable import Scheduler
 
-BLOCK_SIZE = 16
+NO_LIMIT = 1 << 30
+"""Blocks where no layer needs any."""
 
 
 class Planned(NamedTuple):
@@ -87,10 +94,12 @@ def _served(
 ) -> Planned:
     layout, arrivals = engine.layout, experiment.workload.arrivals
     longest, times = engine.model.longest_context, host_times_of(engine.software)
-    served = served_requests(load_of(experiment), trace, BLOCK_SIZE)
+    memory = experiment.memory or Memory()
+    served = served_requests(load_of(experiment), trace, memory.block_size)
     room = Room(
         ranks=layout.gpus // layout.group,
-        block_size=BLOCK_SIZE,
+        block_size=memory.block_size,
+        caches_prefixes=memory.prefix_caching,
         longest=longest or NEVER,
         loop=arrivals.concurrency is not None,
         think_ns=arrivals.think_ns,
@@ -102,8 +111,44 @@ def _served(
     clockless = arrivals.clockless and not (room.loop and times.frontend_ns)
     timed = not clockless or (times != NO_TIME and not ahead)
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
-    if timed:
-        serving = replace(serving, times=times)
-    if clockless:
-        return Planned(serving.schedule(), serving.passes if timed else None, serving)
-    return Planned(serving.as_if_at_once(), serving.passes, serving)
+    return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
+
+
+def _planned(serving: Serving) -> Planned:
+    scheduler = None if serving.clockless else serving.passes
+    schedule = serving.schedule() if serving.known else serving.as_if_at_once()
+    return Planned(schedule, scheduler, serving)
+
+
+def with_blocks(case: Case, blocks: int) -> Case:
+    """``case`` whose requests are served where every rank has so many ``blocks``."""
+    assert case.serving is not None, "requests are served"
+    room = replace(case.serving.room, blocks=blocks)
+    planned = _planned(replace(case.serving, room=room, state=None))
+    return replace(case, **planned._asdict())
+
+
+def kv_pool_of(case: Case, memory: Memory, hardware: HardwareProfile) -> KvPool:
+    """What is set aside for keys and values on every GPU of ``case``, whose experts have their
+    slots where that is what they leave. InputError where nothing is left.
+    """
+    assert case.serving is not None, "requests are served"
+    scheduler, size = case.serving.scheduler, memory.block_size
+    tokens = scheduler.most_tokens or int(np.diff(case.schedule.offsets).max())
+    empty = KvPool(0, size, scheduler.max_num_seqs, tokens)
+    each = max(empty.block_bytes(share.model) for share in case.shares)
+    if memory.kv.kind == "blocks":
+        return replace(empty, blocks=memory.kv.amount)
+    if not each:  # all layers have windows or states
+        return replace(empty, blocks=NO_LIMIT)
+    if memory.kv.kind == "bytes":
+        blocks = memory.kv.amount // each
+    else:
+        held = footprint_of(replace(case, kv_pool=empty), residences_of(case)).total.max(axis=0)
+        limit = int(memory.gpu_memory_utilization * hardware.memory_bytes)
+        blocks = int((limit - hardware.context_bytes - int(held.max())) // each)
+    if blocks < 1:
+        what = "leaves no room for a block of keys and values; write fewer slots for experts, a"
+        what += " larger memory.gpu_memory_utilization, or fewer max_num_batched_tokens"
+        raise InputError(f"memory.kv: '{memory.kv}' {what}")
+    return replace(empty, blocks=blocks)

@@ -14,7 +14,7 @@ from moesim.config.paths import lookup_folders
 from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
 from moesim.config.tokens import Tokens
-from moesim.config.units import Bytes, Capacity, ExpertCapacity, Percent
+from moesim.config.units import Bytes, Capacity, ExpertCapacity, KvCapacity, KvRoom, Percent
 from moesim.experiment.schema.parts import checked
 from moesim.experiment.schema.variants import PartOfExperts, VariantsOfExperts
 from moesim.gating import registry as gatings
@@ -261,6 +261,25 @@ class Experts(Params):
     )
 
 
+class Memory(Params):
+    """A GPU's memory where requests are served: what is set aside for keys and values."""
+
+    gpu_memory_utilization: Percent = Field(
+        default=0.9, description="The share of a GPU's memory that the engine takes."
+    )
+    block_size: int = Field(default=16, ge=1, le=4096, description="Tokens of a block.")
+    kv: KvRoom = Field(
+        default=KvCapacity("auto"),
+        description="Room for keys and values on each GPU: what all else leaves (auto), blocks "
+        "('2588 blocks', as the engine prints them), or bytes ('12 GiB').",
+    )
+    prefix_caching: bool = Field(
+        default=True,
+        description="Full blocks are found again by their content, as long as nothing else took "
+        "their place.",
+    )
+
+
 class Quality(Params):
     """How good answers are, as the user measured it."""
 
@@ -362,6 +381,11 @@ class Experiment(Params):
     )
     experts: Experts = Field(
         default_factory=Experts, description="Room, eviction, loading and kernels of experts."
+    )
+    memory: Memory | None = Field(
+        default=None,
+        description="A GPU's memory where requests are served; by default vLLM's rules, '{}' "
+        "(docs/serving.md).",
     )
     energy: Energy | None = Field(
         default=None,

@@ -51,6 +51,11 @@ class RequestScheduler(Params):
         return NEVER
 
     @property
+    def most_tokens(self) -> int | None:
+        """The most tokens of a rank in one step; None: any."""
+        return None
+
+    @property
     def look_ahead(self) -> int:
         """Tokens beyond those of a step that a request has blocks for."""
         return 0

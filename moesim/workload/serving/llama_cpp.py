@@ -62,6 +62,11 @@ class LlamaCpp(RequestScheduler):
         """See ``RequestScheduler``."""
         return self.slot_context or NEVER
 
+    @property
+    def most_tokens(self) -> int:
+        """See ``RequestScheduler``."""
+        return self.n_ubatch
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
         return schedule

@@ -25,7 +25,8 @@ from moesim.workload.timetable import Passes
 @dataclass(eq=False)
 class Serving:
     """``served`` requests on ``gpus``, by ``scheduler`` in ``room``. ``state`` is that of the last
-    run, as far as it has come; ``clockless``: whether the passes are known without a clock.
+    run, as far as it has come; ``known``: whether the passes are known before the run;
+    ``clockless``: whether it needs no clock.
     """
 
     served: ServedRequests
@@ -33,6 +34,7 @@ class Serving:
     room: Room
     gpus: int
     clockless: bool
+    known: bool = False
     times: HostTimes = NO_TIME
     state: State | None = None
 

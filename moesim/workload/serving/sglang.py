@@ -73,6 +73,11 @@ class Sglang(RequestScheduler):
         default=1.0, ge=0, le=100, description="More of it leaves more room for answers."
     )
 
+    @property
+    def most_tokens(self) -> int:
+        """See ``RequestScheduler``."""
+        return max(self.chunked_prefill_size or self.max_prefill_tokens, self.max_num_seqs)
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
         return schedule

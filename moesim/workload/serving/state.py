@@ -33,7 +33,7 @@ RANK_ROWS = 10
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES = range(4)
-BEGIN, DECIDED, END = range(3)
+BEGIN, DECIDED, END, LEFT = range(4)
 
 # numbers
 (
@@ -55,8 +55,9 @@ class State(NamedTuple):
     the first and the last block with a content. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks].
     ``ranks`` int64[RANK_ROWS, ranks], of which ``OWN`` is a rule's own, ``running`` int64[ranks,
     most]. ``log`` int64[4, room]: of each entry the request, its first token, how many, and whether
-    the next one follows. ``steps`` int64[3, room + 1]: the first entry of each step, when it was
-    decided and when it ended. ``coming`` int64: requests by arrival. ``numbers`` int64[NUMBERS].
+    the next one follows. ``steps`` int64[4, room + 1]: the first entry of each step, when it was
+    decided and when it ended, and the blocks of all ranks that were free then. ``coming`` int64:
+    requests by arrival. ``numbers`` int64[NUMBERS].
     """
 
     requests: Ints
@@ -144,7 +145,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         ranks=_ranks(room.ranks, blocks),
         running=np.full((room.ranks, most), NONE, np.int64),
         log=np.zeros((4, max(1024, 8 * room.ranks * most)), np.int64),
-        steps=np.zeros((3, 1024), np.int64),
+        steps=np.zeros((4, 1024), np.int64),
         coming=coming,
         numbers=numbers,
     )
@@ -154,7 +155,7 @@ def with_room(state: State) -> State:
     """``state`` with a log that has room for twice as much."""
     log, steps = np.zeros((4, 2 * state.log.shape[1]), np.int64), state.steps
     log[:, : state.log.shape[1]] = state.log
-    longer = np.zeros((3, 2 * steps.shape[1]), np.int64)
+    longer = np.zeros((4, 2 * steps.shape[1]), np.int64)
     longer[:, : steps.shape[1]] = steps
     return state._replace(log=log, steps=longer)
 

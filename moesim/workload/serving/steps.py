@@ -22,11 +22,13 @@ from moesim.workload.serving.state import (
     ENDED,
     ENTRIES,
     FOLLOWED_BY,
+    FREE,
     FRESH,
     GIVEN,
     GIVES,
     INPUT,
     KNOWN,
+    LEFT,
     LONGEST,
     LONGEST_PROMPT,
     LOOK_AHEAD,
@@ -216,6 +218,7 @@ def close_step(state: State) -> int:
     if last > first:
         state.numbers[STEPS] = step + 1
         state.steps[BEGIN, step + 1] = last
+        state.steps[LEFT, step] = state.ranks[FREE].sum()
     return int(last - first)
 
 

@@ -49,6 +49,11 @@ class Trtllm(RequestScheduler):
         guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"
         return NEVER if guaranteed or self.enable_chunked_context else self.max_num_tokens + 1
 
+    @property
+    def most_tokens(self) -> int:
+        """See ``RequestScheduler``."""
+        return self.max_num_tokens
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
         guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"

@@ -76,6 +76,11 @@ class Vllm(RequestScheduler):
         """See ``RequestScheduler``; all of a request may have to be computed again at once."""
         return NEVER if self.enable_chunked_prefill else self.max_num_batched_tokens + 1
 
+    @property
+    def most_tokens(self) -> int:
+        """See ``RequestScheduler``."""
+        return self.max_num_batched_tokens
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
         return schedule

@@ -106,4 +106,4 @@ def test_statistics() -> None:
     assert found["mean_ttft_ms"] == found["median_ttft_ms"] == found["p50_ttft_ms"] == 2
     assert found["p90_ttft_ms"] == pytest.approx(2.8)
     assert set(statistics_of("ttft", np.zeros(0)).values()) == {None}
-    assert len(served_keys()) == 13 + 7 * len(TIMES)
+    assert len(served_keys()) == 17 + 7 * len(TIMES)

@@ -57,6 +57,22 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
     return first_wrong(("workload.batching",), said, wrong)
 
 
+def memory_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Memory is shared out where requests are served, and one of its two parts is given."""
+    del model
+    serves = experiment.workload.batching.serves
+    if experiment.memory is not None and not serves:
+        kind = kind_of(type(experiment.workload.batching))
+        what = f"is shared out where requests are served, and '{kind}' batching keeps what its"
+        what += " requests need; write batching: {kind: continuous}, or leave it out"
+        return Conflict(("memory", "workload.batching"), what)
+    given = experiment.memory is not None and experiment.memory.kv.kind != "auto"
+    if serves and experiment.experts.capacity.kind == "auto" and not given:
+        what = "experts and keys and values both take what the other leaves; write memory.kv"
+        return Conflict(("experts.capacity", "memory.kv"), f"{what}, or how many experts fit")
+    return None
+
+
 def lengths_of_requests(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Lengths are said before, or after, what they depend on."""
     del model
@@ -77,4 +93,9 @@ def lengths_of_requests(experiment: Experiment, model: ModelSpec | None) -> Conf
     return None
 
 
-RULES: tuple[Rule, ...] = (served_by_continuous_batching, served_alone, lengths_of_requests)
+RULES: tuple[Rule, ...] = (
+    served_by_continuous_batching,
+    served_alone,
+    memory_of_served,
+    lengths_of_requests,
+)

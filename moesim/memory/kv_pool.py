@@ -1,0 +1,43 @@
+"""Room for keys and values of requests that are served: blocks, set aside before the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moesim.model.spec import LayerSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class KvPool:
+    """On every GPU ``blocks`` of ``block_size`` tokens in all layers that keep every token, and
+    what the others take of ``seats`` requests: windows, and constant states. A pass has at most
+    ``tokens`` of a rank, for whose activations there is room too.
+    """
+
+    blocks: int
+    block_size: int
+    seats: int
+    tokens: int
+
+    def bytes_of(self, model: ModelSpec) -> int:
+        """Bytes on a GPU that holds ``model``."""
+        return self.blocks * self.block_bytes(model) + self.seats * self.seat_bytes(model)
+
+    def block_bytes(self, model: ModelSpec) -> int:
+        """Of a block."""
+        whole = (layer for layer in model.layers if layer.attention.window is None)
+        return self.block_size * sum(layer.gpu_kv_bytes_per_token for layer in whole)
+
+    def seat_bytes(self, model: ModelSpec) -> int:
+        """Of a request in the other layers."""
+        return sum(self._tokens(layer) * layer.gpu_kv_bytes_per_token for layer in model.layers)
+
+    def _tokens(self, layer: LayerSpec) -> int:
+        """Tokens of a request that ``layer`` holds beside blocks: a state's, or a window in whole
+        blocks, and one more for where it begins inside one.
+        """
+        if (window := layer.attention.window) is None:
+            return 0
+        if layer.attention.state_bytes:
+            return window
+        return (-(-window // self.block_size) + 1) * self.block_size

@@ -1,0 +1,96 @@
+"""Room for keys and values of requests that are served, beside experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
+from moesim.memory.kv_pool import KvPool
+from moesim.model import load_model
+
+SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
+SCHEDULER = {"kind": "vllm", "max_num_batched_tokens": 64, "max_num_seqs": 4}
+
+
+def experiment_of(memory: dict[str, Any] | None = None, **choices: Any) -> Any:
+    workload = {
+        "requests": 8,
+        "lengths": {"kind": "fixed", "input_len": 40, "output_len": 10},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": SCHEDULER},
+    }
+    given = {**SMALL, "records": "step", "workload": workload, **choices}
+    if memory is not None:
+        given["memory"] = memory
+    return load_experiment(given).experiment
+
+
+def test_windows_and_blocks_by_hand() -> None:
+    """gpt-oss-20b: half of its 24 layers see 128 tokens, of 2 x 8 heads of 64 in 16 bits each."""
+    model, token = load_model("gpt-oss-20b"), 2 * 8 * 64 * 2
+    pool = KvPool(blocks=100, block_size=16, seats=4, tokens=8192)
+    assert pool.block_bytes(model) == 12 * 16 * token
+    assert pool.seat_bytes(model) == 12 * (128 + 16) * token
+    assert pool.bytes_of(model) == 100 * pool.block_bytes(model) + 4 * pool.seat_bytes(model)
+
+
+@pytest.mark.parametrize("share", ["50 %", "90 %"])
+def test_the_pool_is_what_is_left_of_the_share(share: str) -> None:
+    built = build(experiment_of({"gpu_memory_utilization": share}))
+    pool, model = built.case.kv_pool, built.case.model
+    assert pool is not None
+    limit = int(built.hardware.memory_bytes * float(share[:2]) / 100)
+    spare = limit - built.hardware.context_bytes - int(built.footprint.total.max())
+    assert 0 <= spare < pool.block_bytes(model)
+    assert built.out_of_memory is None
+    assert set(built.footprint.parts["kv_cache"].ravel().tolist()) == {pool.bytes_of(model)}
+    assert built.case.serving is not None
+    assert built.case.serving.room.blocks == pool.blocks
+
+
+def test_experts_take_what_keys_and_values_leave() -> None:
+    """One budget: less room for experts, by what a bigger pool takes."""
+    few, many = (
+        build(experiment_of({"kv": f"{mib} MiB"}, experts={"capacity": "auto"}))
+        for mib in (1024, 7665)
+    )
+    slots = [min(one.slots_per_layer) for one in (few, many)]
+    assert slots[1] < slots[0]
+    assert few.out_of_memory is None is many.out_of_memory
+
+
+def test_blocks_that_are_given_bound_who_runs() -> None:
+    """8 requests of 50 tokens in 4 blocks each: 9 blocks hold two at a time."""
+    result = simulate(experiment_of({"kv": "9 blocks"}))
+    assert result.summary["kv_blocks"] == 9
+    assert result.summary["kv_tokens"] == 144
+    assert result.summary["completed"] == 8
+    assert result.steps.live_requests.max() <= 3  # the third has its prompt in
+    assert result.summary["kv_usage_max"] <= 1
+    free = simulate(experiment_of({"kv": "400 blocks"}))
+    assert free.steps.live_requests.max() == 4
+    assert free.summary["preemptions"] == 0
+    assert free.summary["kv_usage_max"] <= 16 / 400
+    assert free.summary["output_throughput"] > result.summary["output_throughput"]
+
+
+def problem(*args: Any, **given: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        build(experiment_of(*args, **given))
+    return str(caught.value)
+
+
+def test_mistakes() -> None:
+    assert "'none' is no room for keys" in problem({"kv": "none"})
+    assert "blocks are a whole number" in problem({"kv": "1.5 blocks"})
+    said = problem({"gpu_memory_utilization": "1 %"})
+    assert "memory.kv: 'auto' leaves no room for a block" in said
+    said = problem(experts={"capacity": "auto"})
+    assert "both take what the other leaves; write memory.kv" in said
+    batches = {"batching": {"kind": "static", "batch_size": 2}}
+    assert "'static' batching keeps what its" in problem({"kv": "auto"}, workload=batches)
