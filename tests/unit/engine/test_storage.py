@@ -119,6 +119,12 @@ def test_the_drive_turns_to_gpus_in_order() -> None:
     assert (first.value, second.value, drive.end) == (20, 50, 150)
 
 
+def expert_bytes(model: str = "gpt-oss-20b") -> int:
+    (moe,) = {layer.moe for layer in load_model(model).moe_layers}
+    assert moe is not None
+    return moe.expert.bytes
+
+
 def waits_of_one_token(machine: str) -> float:
     """ms: four reads in each of 24 layers, one behind the other, and the latency of the last."""
     model = load_model("gpt-oss-20b")
@@ -207,6 +213,32 @@ def test_reads_ahead_take_from_the_waits() -> None:
         assert found[2][name] == found[3][name]
     assert 0 < found[2]["bytes_storage_ahead"] <= found[2]["bytes_storage"]
     assert found[2]["storage_wait_ms"] < found[0]["storage_wait_ms"]
+
+
+def test_a_window_reads_whole_layers() -> None:
+    """7 layers of 32 experts fit in 30 % of 24: two rooms, and five that stay."""
+    host = {"capacity": "30 %", "layers_ahead": 1}
+    des, replay = (
+        run(with_experts(host=host) | {"engine": engine}, limit_steps=20).summary
+        for engine in ("des", "replay")
+    )
+    assert des["bytes_storage"] == 20 * (24 - 5) * 32 * expert_bytes()
+    for name in ("duration_ms", "storage_wait_ms", "bytes_storage", "host_hits"):
+        assert des[name] == replay[name]
+
+
+def test_a_layer_that_streams_reads_what_memory_has_not() -> None:
+    """The prompt's pass wants all experts of all layers; nothing is kept."""
+    prompt = {"requests": 1, "phase": "prefill", "prefill": {"experts": "stream"}}
+    change = {"model": "gpt-oss-120b", "trace": "traces/gpt-oss-120b.parquet", "workload": prompt}
+    change["hardware"] = "{base: rtx-4090, storage: nvme-pcie4}"
+    des, replay = (
+        run(with_experts(host={"capacity": "none"}) | change | {"engine": engine}).summary
+        for engine in ("des", "replay")
+    )
+    assert des["bytes_storage"] == des["bytes_h2d"] == 36 * 128 * expert_bytes("gpt-oss-120b")
+    for name in ("duration_ms", "storage_wait_ms", "stall_ms"):
+        assert des[name] == replay[name]
 
 
 def test_only_host_memory_may_be_none() -> None:
@@ -325,6 +357,20 @@ def test_what_one_memory_cannot_is_said(experts: dict[str, Any], said: str) -> N
             with_experts(host={"capacity": "30 %"}, prefetch={"kind": "history"})
             | {"parallelism": {"expert": 2}},
             "for one GPU a node yet",
+        ),
+        (
+            with_experts(host={"capacity": "5 %", "layers_ahead": 1}),
+            "38 experts are less than 2 layers",
+        ),
+        (
+            with_experts(host={"capacity": "30 %", "layers_ahead": 1, "policy": {"kind": "lfu"}}),
+            "no policy chooses what makes room",
+        ),
+        (
+            with_experts(
+                host={"capacity": "30 %", "layers_ahead": 1}, prefetch={"kind": "history"}
+            ),
+            "layers are read ahead without prefetch",
         ),
         (
             with_experts(
