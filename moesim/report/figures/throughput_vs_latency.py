@@ -69,7 +69,8 @@ class ThroughputVsLatency(Figure):
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Each point with its load."""
-        table = table.fillna({"series": "", "load": "", "load_of": "", "policy": ""})
+        texts = table[["series", "load", "load_of", "policy"]].astype(object)
+        table = table.assign(**texts.where(texts.notna(), ""))
         groups = list(table.groupby("series", sort=False))
         styles = series_styles({str(name): str(own["policy"].iloc[0]) for name, own in groups})
         for name, own in groups:
@@ -77,7 +78,7 @@ class ThroughputVsLatency(Figure):
             axes.plot(own[USER], own[GPU], color=style.color, marker=style.marker or "*",
                       linestyle=style.linestyle, label=str(name))  # fmt: skip
             for load, x, y in zip(own["load"], own[USER], own[GPU], strict=True):
-                axes.annotate(load, (x, y), (5, 4), textcoords="offset points", fontsize=7)
+                axes.annotate(str(load), (x, y), (5, 4), textcoords="offset points", fontsize=7)
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.margins(x=0.1)

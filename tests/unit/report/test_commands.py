@@ -135,7 +135,7 @@ def test_a_catalogue_fits_80_columns_with_a_line_an_entry(
 
 def test_list_of_nothing_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 2
-    assert "allowed: batchings, collectors, costs, engine_commands" in capsys.readouterr().err
+    assert "allowed: arrivals, batchings, collectors, costs" in capsys.readouterr().err
 
 
 def test_a_description_is_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
