@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 
 from .agreement import agree, verdict_of
-from .reference_words import Verdict
+from .reference_words import Prefetch, Verdict
 from .strategies import Case, reading_ahead_cases
 from .test_reference_prefetch import FlatPrices, play, spans
 
@@ -29,6 +29,30 @@ def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     assert cached.duration_ns == alone.duration_ns
     assert cached.time_ns.pop("waiting_for_storage") == 0
     assert cached.time_ns == alone.time_ns
+
+
+@given(reading_ahead_cases())
+def test_a_prefetch_that_predicts_nothing_is_none(case: Case) -> None:
+    """Decided on the clock or beforehand, reads are the same, and when."""
+    prefetch = replace(case.config.prefetch, kind="oracle", recall=0.0, precision=1.0, cost=0)
+    found = verdict_of(case, prefetch=prefetch)
+    other = verdict_of(case, prefetch=Prefetch())
+    assert (found.storage_reads_ahead, found.prefetched) == (0, 0)
+    assert (found.storage_reads, found.host_hits) == (other.storage_reads, other.host_hits)
+    assert found.duration_ns == other.duration_ns
+    for category, ns in other.time_ns.items():
+        assert found.time_ns[category] == ns
+
+
+@given(reading_ahead_cases())
+def test_where_nothing_is_kept_all_is_read(case: Case) -> None:
+    """Each miss that something computes once, and each prefetch that is copied."""
+    verdict = verdict_of(replace(case, config=replace(case.config, host_slots=0)))
+    missed = verdict.storage_reads - verdict.storage_reads_ahead
+    assert missed == verdict.misses - verdict.skipped_activations
+    most = verdict.prefetched + verdict.prefetches_cancelled
+    assert verdict.prefetched <= verdict.storage_reads_ahead <= most
+    assert verdict.storage_reads_used <= verdict.storage_reads_ahead
 
 
 @dataclass(frozen=True)
