@@ -9,7 +9,8 @@ from moesim.engine.case import Case as EngineCase
 from moesim.engine.des.run import run_des
 from moesim.engine.replay.run import run_replay
 from tests.reference.agreement import assert_same, compare, observed, verdict_of
-from tests.reference.strategies import Case, prefetching_cases
+from tests.reference.strategies import Case
+from tests.reference.strategies_prefetch import prefetching_cases
 from tests.reference.wiring import engine_case
 from verification.check import Measured, check
 from verification.drawn import Comparison, differing

@@ -8,20 +8,20 @@ from functools import partial
 
 from .reference_batches import Pass
 from .reference_cache import form_launches
+from .reference_copies import DemandCopies, LayerCopies
+from .reference_dense import Dense
 from .reference_gating import Routed, tokens_of
+from .reference_host import Gpu, Host, nearest
 from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_storage import Host as Storage
 from .reference_storage_ahead import HostAhead
-from .reference_variants import bytes_of, of_variant
+from .reference_variants import of_variant
 from .reference_window import HostWindow
 from .reference_words import (
-    CATEGORIES,
     DECODE,
     ENCODE,
-    LAYER_COPIES,
-    MIXED,
     PREDICTION,
     PREFILL,
     STORAGE,
@@ -38,69 +38,7 @@ from .reference_words import (
 Decide = Callable[[int, int, int, int], list[Activation]]  # (pass, MoE layer, GPU, now)
 
 
-def nearest(value: float) -> int:
-    return int(value + 0.5)
-
-
-class Host:
-    """What the host spends in a layer, which stands ``apart`` where something waits for its counts
-    or not all experts are there; nothing in graph execution.
-    """
-
-    def __init__(self, config: Config, apart: bool = True) -> None:
-        software, kernels = config.software, config.software.kernels
-        launch = software.launch_ns
-        splits = config.execution == "splits"
-        graph = config.execution == "graph" or (splits and not apart)
-        piecewise = config.execution == "piecewise" or splits
-        # piecewise captures all but the MoE part: one launch for the attention of a layer,
-        # one for the head, none for combine.
-        attention, combine, head = (
-            (1, 0, 1) if piecewise else (kernels.attention, kernels.combine, kernels.head)
-        )
-        on = 0 if graph else 1
-        self.attention = on * nearest(attention * launch + software.host_per_layer_ns)
-        self.sequence = self.attention  # of passes over whole sequences
-        if kernels.sequence is not None and not piecewise:
-            self.sequence = on * nearest(kernels.sequence * launch + software.host_per_layer_ns)
-        gate = kernels.gate_by_gating.get(config.gating, kernels.gate)
-        if config.gating == "dynamic":
-            gate += kernels.reorder
-        # one graph holds all from the experts of the layer before to these
-        self.gate = 0 if splits else on * nearest(gate * launch)
-        self.activation = on * nearest(kernels.expert * launch)
-        self.launch = on * nearest(kernels.grouped * launch)
-        self.combine = on * nearest(combine * launch)
-        self.head = 0 if config.execution == "graph" else nearest(head * launch)
-        self.copy = nearest(software.host_per_copy_ns * software.copies_per_expert)
-        self.copy *= config.execution != "graph" and not config.in_place
-        self.synchronisations = on * software.synchronisations
-        if software.cpu_synchronisations is not None and config.miss in ("cpu", "background"):
-            self.synchronisations = on * software.cpu_synchronisations
-        self.serial = config.kernels == "serial"
-
-    def experts(self, activations: int, launches: int) -> int:
-        return self.activation * activations if self.serial else self.launch * launches
-
-
-class Gpu:
-    """One GPU's compute time, host time, and how far its time is attributed."""
-
-    def __init__(self) -> None:
-        self.t = 0  # its compute
-        self.host = 0  # its host has launched everything so far
-        self.cursor = 0  # attributed up to here
-        self.copy_in = 0  # its copy engine is free
-        self.ahead = 0  # prefetches that were issued with the layer that runs
-        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION, UNPACKING)
-        self.charged = dict.fromkeys(known, 0)
-
-    def charge(self, category: str, until: int) -> None:
-        self.charged[category] += max(0, until - self.cursor)
-        self.cursor = max(self.cursor, until)
-
-
-class Clock:
+class Clock(Dense):
     def __init__(self, trace: Trace, model: Model, config: Config, prices: Prices) -> None:
         self.trace, self.model, self.config, self.prices = trace, model, config, prices
         self.gpus = [Gpu() for _ in range(config.gpus)]
@@ -257,106 +195,6 @@ class Clock:
             if layer in runs and self.config.lacks(self.model, m, len(self.local[g])):
                 found.append(m)
         return found
-
-    # --- attention
-
-    def attention(self, layer: Layer, one: Pass, tokens: list[int]) -> None:
-        for g, gpu in enumerate(self.gpus):
-            sums = self.attention_sums(one, g, layer.window)
-            padding = max(0, self.padded - self.of_node(tokens, g))
-            if one.phase == MIXED:  # scores of what is decoded are a kernel of their own
-                sums += (*self.decoding_sums(one, g, layer.window), padding)
-            elif padding:
-                sums += (0, 0, 0, padding)
-            together = self.present(tokens, g)
-            if together:
-                if layer.index < self.config.copied_layers:
-                    size = self.model.layer_bytes(layer, self.config.reads_layers)
-                    pinned = self.config.software.pinned or self.config.reads_layers
-                    gpu.t += self.prices.copy_ns(size, "h2d", pinned, 1)
-                    gpu.charge(LAYER_COPIES, gpu.t)
-                gpu.t += self.prices.attention_ns(layer, together, *sums)
-                gpu.t += self.source_ns(layer, one, g)
-                gpu.t += self.reduced_ns(together)
-                if not layer.moe:
-                    gpu.t += self.prices.dense_ns(layer, together) + self.reduced_ns(together)
-            gpu.charge("attention", gpu.t)
-            gpu.host += self.host.attention if one.phase == DECODE else self.host.sequence
-
-    def together(self, g: int) -> range:
-        """The GPUs with which this one splits attention, dense FFNs and shared experts."""
-        first = g - g % self.config.group
-        return range(first, first + self.config.group)
-
-    def of_node(self, tokens: list[int], g: int) -> int:
-        return sum(tokens[other] for other in self.together(g))
-
-    def present(self, tokens: list[int], g: int) -> int:
-        """With those that a captured pass is padded with."""
-        return max(self.of_node(tokens, g), self.padded)
-
-    def gated(self, tokens: list[int], g: int) -> int:
-        """Groups pad what they share; alone, a GPU pads its own."""
-        return self.present(tokens, g) if self.config.group == 1 else tokens[g]
-
-    def reduced_ns(self, tokens: int) -> int:
-        """An all-reduce of the hidden vectors of a node's tokens; alone there is nothing to add."""
-        if self.config.group == 1:
-            return 0
-        size = tokens * self.model.hidden * self.model.activation_bytes
-        return self.prices.all_reduce_ns(self.config.group, size)
-
-    def gathered_ns(self, tokens: int) -> int:
-        """The logits of a node's tokens, of which each GPU has made a part."""
-        group = self.config.group
-        return self.prices.gather_logits_ns(group, tokens) if group > 1 else 0
-
-    def decoding_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
-        """Tokens that are decoded, the keys that they attend to and cached tokens they read."""
-        decoded = [part for part in one.parts if one.decoding(part)]
-        tokens = sum(len(part.rows) for part in decoded if part.gpu in self.together(g))
-        return tokens, *self.attention_sums(replace(one, parts=decoded), g, window)
-
-    def attention_sums(self, one: Pass, g: int, window: int | None) -> tuple[int, ...]:
-        """Keys attended to by the new tokens of the GPU, or of those it works with, and cached
-        tokens read once.
-        """
-        context = cached = 0
-        for part in one.parts:
-            if part.gpu not in self.together(g):
-                continue
-            positions = [self.trace["position"][row] for row in part.rows]
-            if part.first is not None:
-                positions = list(range(part.first, part.first + len(part.rows)))
-            reach = [p + 1 if window is None else min(p + 1, window) for p in positions]
-            if one.phase == ENCODE:  # every token attends to all tokens of its request
-                context += len(positions) * len(positions)
-                cached += len(positions)
-            elif not one.decoding(part):
-                context += sum(reach)
-                cached += max(positions) + 1
-            else:
-                context += sum(reach)  # those that are read by some token of the request
-                most = len(positions) - 1 + (window or positions[-1] + 1)
-                cached += min(positions[-1] + 1, most)
-        return context, cached
-
-    def source_ns(self, layer: Layer, one: Pass, g: int) -> int:
-        """What the decoder does with the sources of the requests."""
-        encodes = any(other.stack == "encoder" for other in self.model.layers)
-        if one.phase == ENCODE or not encodes:
-            return 0
-        context = read = projected = 0
-        for part in one.parts:
-            if part.gpu not in self.together(g):
-                continue
-            of_request = part.request.every_row
-            source = sum(self.trace["phase"][row] == ENCODE for row in of_request)
-            decoder = [row for row in of_request if self.trace["phase"][row] != ENCODE]
-            context += source * len(part.rows)
-            read += source
-            projected += source if decoder[0] in part.rows else 0
-        return self.prices.cross_attention_ns(layer, context, read, projected)
 
     # --- gate to combine
 
@@ -640,98 +478,6 @@ class Clock:
         )
         gpu.t = max(gpu.t, end)
         gpu.charge("waiting_for_cpu", gpu.t)
-
-
-class LayerCopies:
-    """The layers that one GPU copies whole in one pass, through two buffers."""
-
-    def __init__(self, clock: Clock, g: int, layers: list[int]) -> None:
-        self.clock, self.g, self.left = clock, g, list(layers)
-        self.there: dict[int, int] = {}  # layer -> end of its last copy
-        self.read: dict[int, int] = {}  # and of its last read
-        for _ in range(2):
-            self.issue(clock.gpus[g].t)
-
-    def issue(self, since: int) -> None:
-        """The next layer's copies, in a buffer that is free from ``since`` on."""
-        if not self.left:
-            return
-        layer = self.left.pop(0)
-        gpu = self.clock.gpus[self.g]
-        price = self.clock.copy_ns(self.clock.model.bytes_in(layer))
-        reads = self.clock.read_whole(layer, self.g, since)
-        for read in reads:
-            start = max(gpu.copy_in, since)
-            if read is not None:
-                start = max(start, read - self.clock.hosts[0].lead(layer))
-            gpu.copy_in = start + price
-        self.there[layer] = gpu.copy_in
-        self.read[layer] = max(read or 0 for read in reads)
-
-
-class DemandCopies:
-    """One GPU's demand copies of one layer, in execution order, FIFO.
-
-    A copy of launch w waits at most for launches before w (rule b), so copies and launches can be
-    worked off launch by launch.
-    """
-
-    def __init__(
-        self, clock: Clock, m: int, g: int, known: int, launches: list[list[Activation]]
-    ) -> None:
-        self.clock, self.gpu, self.known = clock, clock.gpus[g], known
-        self.launch_of = {
-            activation.expert: activation.launch for launch in launches for activation in launch
-        }
-        self.launch_end: dict[int, int] = {}
-        self.issued = 0
-        self.last_end = known
-        self.m, self.price = m, clock.copy_ns(clock.model.bytes_in(m))
-
-    def issue_one(self, read: int | None = None) -> int:
-        """One that waits for no launch, of what is in host memory then; its end."""
-        start = max(self.next_issue(), self.gpu.copy_in)
-        if read is not None:
-            start = max(start, read - self.clock.hosts[0].lead(self.m))
-        self.last_end = self.gpu.copy_in = start + self.price
-        return self.last_end
-
-    def next_issue(self) -> int:
-        host = self.clock.host.copy
-        self.issued += 1
-        if self.clock.config.software.blocking:  # the host waits for the copy before
-            return self.last_end + host
-        return self.known + self.issued * host
-
-    def issue(self, activation: Activation) -> tuple[int, int]:
-        if activation.late:  # promoted: the host has issued it
-            starts = [activation.copy.issued, self.known, self.gpu.copy_in]
-            if activation.read is not None:
-                starts.append(activation.read - self.clock.hosts[0].lead(activation.layer))
-            activation.copy.run(max(starts), self.price)
-            self.last_end = self.gpu.copy_in = activation.copy.end
-            return activation.copy.start, activation.copy.end
-        start = max(self.next_issue(), self.gpu.copy_in)
-        # waits until the victim has executed, and holds the engine
-        for victim in activation.over:
-            start = max(start, self.launch_end[self.launch_of[victim]])
-        if activation.read is not None:
-            start = max(start, activation.read - self.clock.hosts[0].lead(activation.layer))
-        if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
-            start = max(start, self.launch_end[activation.launch - 1])
-        price = self.clock.copy_ns(bytes_of(activation, self.clock.model, self.clock.config))
-        self.last_end = self.gpu.copy_in = start + price
-        return start, self.last_end
-
-    def finish(self, called: int, launches: int) -> None:
-        """What the host has launched by the end of the layer."""
-        gpu, host = self.gpu, self.clock.host
-        self.issued += gpu.ahead
-        if self.issued and self.clock.config.software.blocking:
-            gpu.host = max(gpu.host, self.last_end)
-        elif self.issued:
-            gpu.host = max(gpu.host, self.known) + self.issued * host.copy
-        gpu.host += host.experts(called, launches) + host.combine
 
 
 def transposed(matrix: list[list[int]]) -> list[list[int]]:

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from .agreement import agree, verdict_of
 from .prices import ToyPrices
 from .reference_words import Config, Kernels, Layer, Model, Software
-from .strategies import Case, copied_layer_cases
+from .strategies import Case
+from .strategies_host import copied_layer_cases
 from .test_reference_timeline import decode
 
 

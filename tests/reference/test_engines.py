@@ -11,7 +11,8 @@ from .agreement import agree
 from .prices import ToyPrices
 from .reference_words import Config, Prefetch
 from .scenes import scene
-from .strategies import Case, cases, prefetching_cases
+from .strategies import Case, cases
+from .strategies_prefetch import prefetching_cases
 
 
 @given(cases())

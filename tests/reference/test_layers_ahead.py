@@ -7,10 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 
 from .agreement import agree, verdict_of
+from .prefetch_scenes import play, spans
 from .reference_words import Verdict
-from .strategies import Case, streaming_cases, window_cases
+from .strategies import Case
+from .strategies_host import streaming_cases, window_cases
 from .test_read_ahead import ReadPrices
-from .test_reference_prefetch import play, spans
 
 
 @given(window_cases())

@@ -16,7 +16,8 @@ from moesim.memory.misses.base import MissHandling
 from moesim.metrics.summary import summary
 
 from .agreement import assert_same
-from .strategies import Case, cases, of_few_policies, prefetching_cases
+from .strategies import Case, cases, of_few_policies
+from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
 LOST = Form("lost", "nowhere", "none")

@@ -18,7 +18,9 @@ from moesim.memory.room import Room
 from .agreement import agree
 from .prices import ToyPrices
 from .reference_words import DECODE, NO_EXPERT, Config, Layer, Model, Trace, Verdict
-from .strategies import BY_BYTES, Case, by_bytes_cases
+from .strategies import Case
+from .strategies_concepts import by_bytes_cases
+from .strategies_host import BY_BYTES
 
 KINDS = sorted(set(BY_BYTES))
 

@@ -18,7 +18,8 @@ from .prices import ToyPrices
 from .reference import reference
 from .reference_ahead import Ahead
 from .reference_words import Activation, Config, Layer, Model, Prefetch, Software
-from .strategies import Case, prefetching_cases
+from .strategies import Case
+from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
 WEIGHTS = CHARGES.index("waiting_for_weights")

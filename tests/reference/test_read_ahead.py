@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given
 
 from .agreement import agree, verdict_of
+from .prefetch_scenes import FlatPrices, play, spans
 from .reference_words import Prefetch, Verdict
-from .strategies import Case, reading_ahead_cases
-from .test_reference_prefetch import FlatPrices, play, spans
+from .strategies import Case
+from .strategies_host import reading_ahead_cases
 
 
 @given(reading_ahead_cases())

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 
 from .agreement import agree, verdict_of
-from .strategies import Case, host_bytes_cases, storage_cases
+from .strategies import Case
+from .strategies_host import host_bytes_cases, storage_cases
 
 
 @given(storage_cases())

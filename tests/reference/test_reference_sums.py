@@ -7,7 +7,8 @@ import pytest
 
 from .prices import ScalarPrices, ToyCostModel, ToyPrices
 from .reference_batches import passes_of
-from .reference_clock import Clock, Host
+from .reference_clock import Clock
+from .reference_host import Host
 from .reference_words import DECODE, ENCODE, PREFILL, Config, Kernels, Layer, Model, Software, Trace
 
 SOFTWARE = Software(

@@ -16,7 +16,8 @@ from moesim.engine.replay.callback import ASK, Callback
 from moesim.engine.replay.run import run_replay
 
 from .agreement import assert_same
-from .strategies import Case, prefetching_cases
+from .strategies import Case
+from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
 

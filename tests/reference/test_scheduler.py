@@ -33,7 +33,8 @@ from .reference_batches import Scheduler, passes_of
 from .reference_words import DECODE, ENCODE, NO_EXPERT, PREFILL, Config, Layer, Model
 from .scenes import scene
 from .schedulers import Arrivals, arriving, in_parts, reference_arriving, reference_in_parts
-from .strategies import Case, cases, prefetching_cases
+from .strategies import Case, cases
+from .strategies_prefetch import prefetching_cases
 from .test_replay import QUICK, decided_at_once
 from .wiring import engine_case
 

@@ -28,7 +28,8 @@ from .prices import ToyPrices
 from .reference_words import Config
 from .scenes import scene
 from .serving import Service, Wish, reference_server, server
-from .strategies import Case, cases, prefetching_cases
+from .strategies import Case, cases
+from .strategies_prefetch import prefetching_cases
 from .test_replay import QUICK, decided_at_once
 from .test_scheduler import all_agree, without_foresight
 from .wiring import engine_case

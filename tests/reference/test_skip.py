@@ -17,7 +17,8 @@ from .prices import ToyPrices
 from .reference import reference
 from .reference_words import Config, Software
 from .scenes import scene
-from .strategies import POLICIES, Case, cases, of_few_policies, prefetching_cases, ways
+from .strategies import POLICIES, Case, cases, of_few_policies, ways
+from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
 

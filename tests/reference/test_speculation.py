@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 
 from .agreement import agree, verdict_of
-from .strategies import Case, speculating_cases
+from .strategies import Case
+from .strategies_concepts import speculating_cases
 
 
 @given(speculating_cases())

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .agreement import verdict_of
-from .strategies import Case, cases, needs_exceed_slots, prefetching_cases
+from .strategies import Case, cases, needs_exceed_slots
+from .strategies_prefetch import prefetching_cases
 
 
 @pytest.mark.parametrize("drawn", [cases(), prefetching_cases()], ids=["cases", "prefetching"])

@@ -30,7 +30,9 @@ from moesim.testing.timelines import check_timeline, nanoseconds
 
 from .prices import ToyPrices
 from .reference_words import DECODE, PREFILL, Config, Kernels, Layer, Model, Software
-from .strategies import Case, by_bytes_cases, cases, prefetching_cases
+from .strategies import Case, cases
+from .strategies_concepts import by_bytes_cases
+from .strategies_prefetch import prefetching_cases
 from .wiring import engine_case
 
 MODEL = Model([Layer(0, moe=False), Layer(1, moe=True), Layer(2, moe=True)], 6, 2, 4, 2, 1000)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from .agreement import agree
-from .strategies import Case, copied_layer_cases, prefetching_cases, storage_cases
+from .strategies import Case
+from .strategies_host import copied_layer_cases, storage_cases
+from .strategies_prefetch import prefetching_cases
 
 
 @st.composite

@@ -10,7 +10,8 @@ from .agreement import agree, verdict_of
 from .prices import ToyPrices
 from .reference_words import Config, Software
 from .scenes import scene
-from .strategies import Case, unpacking_cases
+from .strategies import Case
+from .strategies_concepts import unpacking_cases
 
 
 @given(unpacking_cases())

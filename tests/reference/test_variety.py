@@ -27,17 +27,9 @@ from .reference_words import (
     Software,
     Verdict,
 )
-from .strategies import (
-    DROPS,
-    MISSES,
-    PADDED,
-    POLICIES,
-    PREDICTIONS,
-    PREFILLS,
-    WITHOUT_LISTS,
-    Case,
-    half,
-)
+from .strategies import DROPS, MISSES, POLICIES, PREFILLS, Case
+from .strategies_parts import PADDED, half
+from .strategies_prefetch import PREDICTIONS, WITHOUT_LISTS
 
 Contains = Callable[[Case, Verdict], bool]
 Scene = tuple[dict[str, Any], Contains]

@@ -1,0 +1,56 @@
+"""Hypothesis strategies of single concepts: drafts, unpacking, pools by bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from .strategies import Case, cases
+from .strategies_host import BY_BYTES, storage_cases
+from .strategies_prefetch import prefetching_cases
+
+
+@st.composite
+def by_bytes_cases(draw: st.DrawFn) -> Case:
+    """Cases of a pool over layers whose experts differ in bytes, few of them far larger."""
+    case = draw(cases(prompts=draw(st.booleans())))
+    config, layers = case.config, len(case.model.moe_layers)
+    sizes = draw(st.lists(st.integers(1, 9), min_size=layers, max_size=layers))
+    unit = draw(st.sampled_from([1, 7, 200]))
+    model = replace(case.model, by_layer=tuple(unit * size for size in sizes))
+    largest, whole = max(model.by_layer), model.experts * sum(model.by_layer)
+    few = st.integers(largest, max(largest, whole // 4))
+    pool = draw(st.none() | few | st.integers(largest, whole + 1))
+    config = replace(
+        config,
+        scope="global",
+        slots=config.slots if isinstance(config.slots, int) else 1,
+        pool_bytes=pool if len(set(sizes)) > 1 else None,
+        policy=draw(st.sampled_from(BY_BYTES)),
+        parameters={},
+        miss=draw(st.sampled_from(["load", "load", "load", "cpu", "zero_copy", "skip"])),
+        uploads=None,
+        order="id" if config.order == "least_makespan" else config.order,
+    )
+    if config.miss == "cpu" and not config.software.overlap:
+        config = replace(config, miss="load")
+    return replace(case, model=model, config=config)
+
+
+@st.composite
+def speculating_cases(draw: st.DrawFn) -> Case:
+    """Cases whose decode steps verify drafts, half of them with misses read from storage."""
+    case = draw(storage_cases() if draw(st.booleans()) else cases())
+    chances = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=4))
+    width = draw(st.integers(1, 2))
+    config = replace(case.config, chances=tuple(chances), drafts=width * len(chances))
+    return replace(case, config=config)
+
+
+@st.composite
+def unpacking_cases(draw: st.DrawFn) -> Case:
+    """Cases whose software unpacks experts before their products."""
+    case = draw(st.one_of(cases(), cases(), prefetching_cases()))
+    prices = replace(case.prices, unpacking=draw(st.integers(1, 60)))
+    return replace(case, config=replace(case.config, unpacks=True), prices=prices)

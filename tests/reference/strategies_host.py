@@ -1,0 +1,159 @@
+"""Hypothesis strategies: experts that host memory and storage hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from .reference_placement import local_experts
+from .strategies import Case, cases, runnable
+from .strategies_parts import large, small
+from .strategies_prefetch import prefetching_cases
+
+HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "arc")
+
+
+BY_BYTES = ("lru", "lru", "lfu", "fifo", "lifo", "static")
+"""Policies that choose in a pool by bytes."""
+
+
+@st.composite
+def storage_cases(draw: st.DrawFn) -> Case:
+    """Cases whose host memory does not hold all experts."""
+    case = draw(cases())
+    config, model = case.config, case.model
+    local = -(-model.experts // config.holders)
+    if config.slots is None or draw(st.booleans()):
+        config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
+    nodes = (
+        [1]
+        if config.gathers
+        else [n for n in range(1, config.gpus + 1) if config.gpus % (n * config.group) == 0]
+    )
+    config = replace(
+        config,
+        prefill="bypass" if config.prefill == "stream" else config.prefill,
+        nodes=draw(st.sampled_from(nodes)),
+        host_slots=draw(
+            st.just(0) | st.integers(1, len(model.moe_layers) * model.experts * config.parts)
+        ),
+        one_memory=draw(st.booleans()),
+        host_policy=draw(st.sampled_from(HOST_POLICIES)),
+        reads=draw(st.integers(1, 3)),
+        mapped=draw(st.booleans()),
+        read_chunk=draw(st.none() | st.integers(1, 500)),
+    )
+    latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
+    prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
+    return replace(case, config=config, prices=prices)
+
+
+@st.composite
+def window_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each whose hosts read whole layers in order."""
+    case = draw(storage_cases())
+    config, model = case.config, case.model
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.miss == "background":
+        config = replace(config, miss="cpu", uploads=None)
+    most = max(len(of) for of in local_experts(model, config))
+    ahead = draw(st.integers(0, 3))
+    fixed = draw(st.integers(0, len(model.moe_layers)))
+    config = replace(
+        config,
+        group=1,
+        reduces=False,
+        nodes=config.gpus,
+        host_policy="lru",
+        one_memory=False,
+        host_layers_ahead=ahead,
+        host_slots=(1 + ahead + fixed) * most + draw(st.integers(0, most - 1)),
+    )
+    return replace(case, config=config)
+
+
+@st.composite
+def streaming_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each, prompts that stream among them, and reads from storage."""
+    case = draw(storage_cases())
+    config = case.config
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.miss == "background":
+        config = replace(config, miss="cpu", uploads=None)
+    config = replace(config, group=1, reduces=False, nodes=config.gpus)
+    config = replace(config, prefill="stream", phase="all")
+    return replace(case, config=runnable(config, case.trace))
+
+
+@st.composite
+def reading_ahead_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each that prefetch what their hosts may not hold."""
+    case = draw(prefetching_cases())
+    config, model = case.config, case.model
+    if config.sliced:
+        config = replace(config, sliced=False, gpus=1)
+    if config.plan is not None:  # without replicas
+        config = replace(config, plan=[of[: model.experts] for of in config.plan])
+        if any(sorted(of) != list(range(model.experts)) for of in config.plan or []):
+            config = replace(config, plan=None, placement="contiguous")
+    every = len(model.moe_layers) * model.experts
+    config = replace(
+        config,
+        group=1,
+        reduces=False,
+        nodes=config.gpus,
+        host_slots=draw(st.just(0) | st.integers(1, every)),
+        one_memory=draw(st.booleans()),
+        host_policy=draw(st.sampled_from(HOST_POLICIES[:-1])),
+        reads=draw(st.integers(1, 3)),
+        mapped=draw(st.booleans()),
+        read_chunk=draw(st.none() | st.integers(1, 500)),
+    )
+    latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
+    prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
+    return replace(case, config=config, prices=prices)
+
+
+@st.composite
+def host_bytes_cases(draw: st.DrawFn) -> Case:
+    """Cases whose host memory is a cache by bytes, below slots of each layer or a pool by bytes."""
+    case = draw(storage_cases())
+    config, layers = case.config, len(case.model.moe_layers)
+    sizes = tuple(draw(st.lists(st.integers(1, 900), min_size=layers, max_size=layers)))
+    whole = case.model.experts * config.parts * sum(sizes)
+    pools = config.policy in BY_BYTES and config.miss in ("load", "cpu", "zero_copy", "skip")
+    config = replace(
+        config,
+        scope=config.scope if pools else "layer",
+        host_bytes=draw(st.integers(max(sizes), whole)) if config.host_slots else None,
+        host_policy=draw(st.sampled_from(BY_BYTES)),
+    )
+    return replace(case, model=replace(case.model, by_layer=sizes), config=config)
+
+
+@st.composite
+def copied_layer_cases(draw: st.DrawFn) -> Case:
+    """Cases of one GPU whose first layers are copied whole in every pass, or read in place."""
+    case = draw(cases())
+    config, model = case.config, case.model
+    number, experts = draw(st.integers(1, len(model.layers))), model.experts
+    few = st.integers(1, max(1, experts - 1)) | st.none()
+    of_host = 0 if config.miss == "zero_copy" else None  # read in place, or copied with their layer
+    slots = [of_host if one.index < number else draw(few) for one in model.moe_layers]
+    config = replace(
+        config,
+        gpus=1,
+        group=1,
+        placement="contiguous",
+        plan=None,
+        prefill="cache" if config.prefill == "stream" else config.prefill,
+        miss="cpu" if config.miss == "background" else config.miss,
+        uploads=None if config.miss == "background" else config.uploads,
+        scope="layer",
+        slots=slots,
+        copied_layers=number,
+    )
+    return replace(case, config=config)
