@@ -44,8 +44,10 @@ class Fits:
 
 
 def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
-    """Fit what a valid table has points for; most points first."""
+    """Fit what a valid table has points for; most points first, then the framework of most rows."""
     fits = Fits(Calibrated())
+    named = table["framework"] if "framework" in table.columns else pd.Series(dtype=object)
+    rows_of = named.value_counts()
     parts: dict[str, tuple[Any, ...]] = {OTHERS: ()}
     for kind, fitter in registry.components.items():
         found: list[Fit] = []
@@ -56,7 +58,8 @@ def fit_table(table: pd.DataFrame, profile: HardwareProfile) -> Fits:
                 fits.missing.append(fitted)
             else:
                 found.append(fitted)
-        ordered = tuple(sorted(found, key=lambda fit: (-fit.points, fit.label)))
+        found.sort(key=lambda fit: (-fit.points, -int(rows_of.get(fit.framework, 0)), fit.label))
+        ordered = tuple(found)
         if kind in Calibrated.model_fields:
             parts[kind] = ordered
         else:

@@ -13,6 +13,7 @@ from moesim.config.params import Params
 from moesim.config.yaml import with_end_mark
 from moesim.hardware.calibrated import Calibrated, Estimate, Fit
 from moesim.hardware.fitting.amounts import amount
+from moesim.hardware.left_out import HeldOut
 from moesim.hardware.ratio_table import RatioTable
 
 FITTED = "fit-"
@@ -89,8 +90,8 @@ def _value(name: str, value: Any) -> str:
 
 def _entry(value: Any) -> str:
     """A value of a mapping; a plain number's estimate with every digit."""
-    if isinstance(value, Params) and not isinstance(value, Estimate):
-        value = value.model_dump()
+    if isinstance(value, HeldOut):
+        return _value("", value)
     if not isinstance(value, Estimate):
         return json.dumps(value)
     low, high = map(_exact, value.interval)

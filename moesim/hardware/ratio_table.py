@@ -112,6 +112,7 @@ class Lines:
         self._columns = (tuple(table.shape), tuple(table.grid))
         self._scales = np.array(list(table.shape.values()))
         self._scaled = np.log(shapes) * self._scales
+        self._edges = self._scaled.min(0), self._scaled.max(0)
         self._axes = [np.log(np.asarray(axis, np.float64)) for axis in table.grid.values()]
         self._kept: dict[bytes, tuple[Floats, Mask]] = {}
 
@@ -119,31 +120,35 @@ class Lines:
         """See ``RatioTable``; each of ``columns`` [n]."""
         names, along = self._columns
         shape = np.log(np.stack([columns[name] for name in names], axis=-1)) * self._scales
-        least, largest = self._scaled.min(0), self._scaled.max(0)
-        within = ((shape > least - SAME) & (shape < largest + SAME)).all(-1)
-        shapes, which = np.unique(np.clip(shape, least, largest), axis=0, return_inverse=True)
-        which, log = which.ravel(), np.zeros(len(shape))
-        measured = np.zeros(len(shape), bool)
         grid = [np.log(np.maximum(columns[name], SAME)) for name in along]
+        if len(shape) and (shape == shape[0]).all():
+            return self._of_one(shape[0], grid)
+        shapes, which = np.unique(shape, axis=0, return_inverse=True)
+        found = Found(np.ones(len(shape)), *np.zeros((2, len(shape)), bool))
         for number, one in enumerate(shapes):
-            mine = which == number
-            log[mine], measured[mine] = self._along(one, [values[mine] for values in grid])
-        for values, axis in zip(grid, self._axes, strict=True):
-            within = within & (values > axis[0] - SAME) & (values < axis[-1] + SAME)
-        return Found(np.exp(log), measured & within, within)
+            mine = which.ravel() == number
+            parts = self._of_one(one, [each[mine] for each in grid])
+            for whole, part in zip(found, parts, strict=True):
+                whole[mine] = part
+        return found
 
-    def _along(self, shape: Floats, grid: list[Floats]) -> tuple[Floats, Mask]:
-        """Of one shape, linearly along the grid."""
-        line, seen = self._line(shape)
-        places = [_place(axis, values) for axis, values in zip(self._axes, grid, strict=True)]
+    def _of_one(self, shape: Floats, grid: list[Floats]) -> Found:
+        """The ratios of one shape, linearly along the grid."""
+        near = np.clip(shape, *self._edges)
+        line, seen = self._line(near)
         log, measured = np.zeros(len(grid[0])), np.ones(len(grid[0]), bool)
+        within = np.full(len(log), np.abs(near - shape).max() < SAME)
+        places = [_place(axis, values) for axis, values in zip(self._axes, grid, strict=True)]
+        for place in places:
+            within = within & place.within
         last = np.array(line.shape) - 1
-        for corner in product(*(((low, 1 - part), (low + 1, part)) for low, part in places)):
+        corners = product(*(((at, 1 - part), (at + 1, part)) for at, part, _ in places))
+        for corner in corners:
             at = tuple(np.minimum(place, end) for (place, _), end in zip(corner, last, strict=True))
             share = reduce(np.multiply, (part for _, part in corner))
             log += share * line[at]
             measured &= (share == 0) | ((share == 1) & seen[at])
-        return log, measured
+        return Found(np.exp(log), measured & within, within)
 
     def _line(self, shape: Floats) -> tuple[Floats, Mask]:
         """The ratios of a shape over the grid, and which of them were measured."""
@@ -175,14 +180,24 @@ def pack(shapes: Floats, logs: Floats, measured: Mask) -> str:
     return "".join(f"{text[at : at + WIDTH]}\n" for at in range(0, len(text), WIDTH))
 
 
-def _place(axis: Floats, values: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """The place before each value, and how far it is on the way to the next one."""
+class Place(NamedTuple):
+    """The place before each value of an axis, how far it is on the way to the next one, and whether
+    it lies between the ends; each [n].
+    """
+
+    low: NDArray[np.intp]
+    part: Floats
+    within: Mask
+
+
+def _place(axis: Floats, values: Floats) -> Place:
     low = np.clip(np.searchsorted(axis, values + SAME, side="right") - 1, 0, max(len(axis) - 2, 0))
+    within = (values > axis[0] - SAME) & (values < axis[-1] + SAME)
     if len(axis) == 1:
-        return low, np.zeros(len(values))
+        return Place(low, np.zeros(len(values)), within)
     part = np.clip((values - axis[low]) / (axis[low + 1] - axis[low]), 0.0, 1.0)
     near = np.round(part)
-    return low, np.where(np.abs(part - near) < SAME, near, part)
+    return Place(low, np.where(np.abs(part - near) < SAME, near, part), within)
 
 
 def interpolated(points: Floats, values: Floats, wanted: Floats) -> Floats:

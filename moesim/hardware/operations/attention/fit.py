@@ -66,6 +66,7 @@ class Attention(Fitter):
                 f"{told}: the formula misses unseen shapes by {error.median_percent} % in the"
                 f" median; a fit may by {MOST_WRONG_PERCENT} %"
             )
+        found = fitted(rows, layout)
         return AttentionFit(
             **about._asdict(),
             op=rows.op,
@@ -74,8 +75,8 @@ class Attention(Fitter):
             shapes=error.shapes,
             held_out=error,
             measured=ranges_of(rows.rows, RANGES),
-            **_estimates(fitted(rows, layout), rows.names(layout), rows, about.dtype),
-            table=decode_table(rows, layout, halved, error),
+            **_estimates(found, rows.names(layout), rows, about.dtype),
+            table=decode_table(rows, layout, found.numbers, halved, error),
         )
 
 

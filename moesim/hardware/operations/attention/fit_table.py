@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from moesim.hardware.arrays import Floats
 from moesim.hardware.calibrated import Layout
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
 from moesim.hardware.left_out import HeldOut
 from moesim.hardware.measurements.validate import number
 from moesim.hardware.operations.attention.calibrated import DECODE
-from moesim.hardware.operations.attention.fit_numbers import AttentionTable, fitted, half_of
+from moesim.hardware.operations.attention.fit_numbers import AttentionTable
 from moesim.hardware.ratio_table import SHAPES, RatioTable
 
 COLUMNS = Columns({"heads": 1.0, "kv_heads": 1.0, "head_dim": 3.0}, ("batch", "context"))
@@ -20,10 +21,11 @@ have at heads left out).
 
 
 def decode_table(
-    table: AttentionTable, layout: Layout, halved: list[Half], formula: HeldOut
+    table: AttentionTable, layout: Layout, numbers: Floats, halved: list[Half], formula: HeldOut
 ) -> RatioTable | None:
-    """The ratios of decodes, where their errors on shapes left out are smaller than those of the
-    ``formula``; ``halved``: it on halves of the shapes. Prompts and few heads have none.
+    """Ratios of decodes over the formula with ``numbers``, where their errors on shapes left out
+    are below its own (``formula``); ``halved``: it on halves of the shapes. Prompts and few heads
+    have none.
     """
     rows, shape = table.rows, table.shape
     heads = groups(rows, tuple(COLUMNS.shape))
@@ -32,9 +34,8 @@ def decode_table(
     errors = {SHAPES: summary(left_out(rows, COLUMNS, halved), shape)}
     if not worthwhile(errors[SHAPES], formula):
         return None
-    parts = {"heads": heads, "points": np.arange(len(rows))}
-    for name, part in parts.items():
-        others = (half_of(table, layout, seen) for seen, _ in halves(part))
+    price = table.pricing(layout, np.arange(len(rows)))(numbers)
+    for name, part in {"heads": heads, "points": np.arange(len(rows))}.items():
+        others = (Half(seen, unseen, price) for seen, unseen in halves(part))
         errors[name] = summary(left_out(rows, COLUMNS, others), part)
-    price = table.pricing(layout, np.arange(len(rows)))(fitted(table, layout).numbers)
     return ratio_table(rows, number(rows, "latency_ns") / price, COLUMNS, errors)

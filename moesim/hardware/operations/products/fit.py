@@ -41,9 +41,9 @@ SMALLEST = 256
 SHAPE = ("n", "k")
 
 
-COLUMNS = Columns(shape={"n": 1.0, "k": 0.35}, grid=("m",))
+COLUMNS = Columns(shape={"n": 1.0, "k": 0.25}, grid=("m",))
 """Times of products differ more over their columns than over their depth (chosen by the errors that
-tables of four cards have at shapes left out).
+tables of three cards have at shapes left out).
 """
 
 
@@ -109,10 +109,10 @@ def _table(
         return held_out, None
     if not wide.all():
         errors["narrow"] = summary(ratio[~wide], shape[~wide])
-    points = np.arange(len(table))
-    by_point = (_half(table, profile, seen) for seen in _halves(points, wide))
+    points, price = np.arange(len(table)), _priced(found, table, profile)
+    by_point = (Half(seen, unseen, price) for seen, unseen in halves(points))
     errors["points"] = summary(left_out(table, COLUMNS, by_point), points)
-    return held_out, ratio_table(table, latency / _priced(found, table, profile), COLUMNS, errors)
+    return held_out, ratio_table(table, latency / price, COLUMNS, errors)
 
 
 def _halves(part: Ints, wide: Mask) -> Iterator[Mask]:
