@@ -22,6 +22,10 @@ WORTH = 0.8
 """Of the formula's error on unseen shapes, what a table's is below; else it only repeats noise."""
 
 
+FALL = 0.1
+"""Share by which a time may be above that of more work; beyond, it is taken as a disturbance."""
+
+
 class Columns(NamedTuple):
     """What a table's shapes are, with a scale of each logarithm, and the columns of its grid."""
 
@@ -40,11 +44,13 @@ class Tensor(NamedTuple):
 
 
 def ratio_table(
-    table: pd.DataFrame, ratio: Floats, columns: Columns, errors: Mapping[str, HeldOut]
+    table: pd.DataFrame, formula_ns: Floats, columns: Columns, errors: Mapping[str, HeldOut]
 ) -> RatioTable:
-    """The table of ``ratio`` [n], measured over fitted, of the rows."""
-    tensor = tensor_of(table, np.log(ratio), columns)
-    known = ~np.isnan(tensor.logs)
+    """The table of the rows' times over those of the formula [n]."""
+    measured = tensor_of(table, np.log(number(table, "latency_ns")), columns)
+    logs = steady(measured.logs)
+    known = ~np.isnan(logs) & (logs == measured.logs)
+    tensor = measured._replace(logs=logs - tensor_of(table, np.log(formula_ns), columns).logs)
     return RatioTable(
         shape=dict(columns.shape),
         grid={
@@ -54,6 +60,14 @@ def ratio_table(
         errors=dict(errors),
         packed=pack(tensor.shapes, filled(tensor, columns), known),
     )
+
+
+def steady(logs: Floats) -> Floats:
+    """Logarithms of times [g, *grid] without those far above what more work took."""
+    least = logs
+    for axis in range(1, logs.ndim):
+        least = np.flip(np.fmin.accumulate(np.flip(least, axis), axis), axis)
+    return np.asarray(np.where(np.isnan(logs), np.nan, np.minimum(logs, least + np.log1p(FALL))))
 
 
 def tensor_of(table: pd.DataFrame, logs: Floats, columns: Columns) -> Tensor:
@@ -112,8 +126,7 @@ def left_out(table: pd.DataFrame, columns: Columns, fitted: Iterable[Half]) -> F
     """Price over measured [n] of the rows that each half leaves out, by the table of the others."""
     latency, ratio = number(table, "latency_ns"), np.ones(len(table))
     for seen, unseen, formula in fitted:
-        known = table[seen].reset_index(drop=True)
-        made = ratio_table(known, latency[seen] / formula[seen], columns, {})
+        made = ratio_table(table[seen].reset_index(drop=True), formula[seen], columns, {})
         asked = {name: number(table, name)[unseen] for name in (*columns.shape, *columns.grid)}
         ratio[unseen] = formula[unseen] * made.at(asked).ratio / latency[unseen]
     return ratio

@@ -190,7 +190,7 @@ def test_explain_shows_the_terms(profile, tmp_path, capsys):
 def test_a_table_of_decodes_is_used_where_it_is_better_than_the_formula(card, decode):
     """In a run the cache is cold, so that no price is one that was measured."""
     heads, batch = (np.log(decode[name].to_numpy(float)) for name in ("heads", "batch"))
-    odd = np.exp(0.3 * np.sin(heads) + 0.1 * np.sin(batch))
+    odd = np.exp(0.3 * np.sin(heads) + 0.05 * batch)
     odd = decode.assign(latency_ns=decode["latency_ns"] * odd)
     fits = fit_table(valid(odd)[0], card)
     (fit,) = fits.calibrated.attention

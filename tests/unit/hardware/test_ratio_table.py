@@ -7,13 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moesim.hardware.fitting.ratio_tables import Columns, filled, ratio_table, tensor_of
+from moesim.hardware.fitting.ratio_tables import (
+    Columns,
+    filled,
+    ratio_table,
+    steady,
+    tensor_of,
+)
 from moesim.hardware.measurements.validate import LINE
 from moesim.hardware.ratio_table import LARGEST, STEP, RatioTable, interpolated, pack
 
 COLUMNS = Columns({"n": 1.0, "k": 0.5}, ("m",))
 SIZES = (256, 1024, 4096)
 ROWS = (1, 16, 256)
+FORMULA_NS = 1e4
 
 
 def rows(**columns):
@@ -26,8 +33,9 @@ def table_of(logs, columns=COLUMNS):
     frame = pd.DataFrame(grid, columns=["n", "k", "m"])
     known = ~np.isnan(logs.ravel())
     frame[LINE] = np.arange(len(frame))
-    frame = frame[known].reset_index(drop=True)
-    return ratio_table(frame, np.exp(logs.ravel()[known]), columns, {})
+    formula = FORMULA_NS * frame["m"].to_numpy(float) ** 2
+    frame["latency_ns"] = formula * np.exp(logs.ravel())
+    return ratio_table(frame[known].reset_index(drop=True), formula[known], columns, {})
 
 
 def drawn(seed=0):
@@ -113,6 +121,18 @@ def test_a_ratio_too_large_to_store_is_cut_and_not_called_measured():
     found = table_of(logs).at(rows(n=[256], k=[256], m=[1]))
     assert np.log(found.ratio) == pytest.approx([LARGEST * STEP])
     assert not found.measured[0]
+
+
+def test_by_hand_a_time_far_above_what_more_work_took_is_no_measurement():
+    """Three times what 16 rows take; a tenth above is followed."""
+    logs = np.log([[[1.0, 3.0, 1.05, 1.0], [1.0, 1.0, 1.0, 1.0]]])
+    expected = np.log([[[1.0, 1.1, 1.05, 1.0], [1.0, 1.0, 1.0, 1.0]]])
+    assert steady(logs) == pytest.approx(expected)
+    assert steady(np.where(logs > 1, np.nan, logs)) == pytest.approx(
+        np.where(logs > 1, np.nan, expected), nan_ok=True
+    )
+    both = np.log([[[9.0, 1.0], [2.0, 2.0]]])
+    assert steady(both) == pytest.approx(np.log([[[1.1, 1.0], [2.0, 2.0]]]))
 
 
 def test_two_columns_of_a_grid():

@@ -9,7 +9,6 @@ from moesim.hardware.calibrated import Layout
 from moesim.hardware.fitting.held_out import LEAST_SHAPES, groups, halves, summary
 from moesim.hardware.fitting.ratio_tables import Columns, Half, left_out, ratio_table, worthwhile
 from moesim.hardware.left_out import HeldOut
-from moesim.hardware.measurements.validate import number
 from moesim.hardware.operations.attention.calibrated import DECODE
 from moesim.hardware.operations.attention.fit_numbers import AttentionTable
 from moesim.hardware.ratio_table import SHAPES, RatioTable
@@ -38,4 +37,4 @@ def decode_table(
     for name, part in {"heads": heads, "points": np.arange(len(rows))}.items():
         others = (Half(seen, unseen, price) for seen, unseen in halves(part))
         errors[name] = summary(left_out(rows, COLUMNS, others), part)
-    return ratio_table(rows, number(rows, "latency_ns") / price, COLUMNS, errors)
+    return ratio_table(rows, price, COLUMNS, errors)

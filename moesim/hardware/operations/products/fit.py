@@ -112,7 +112,7 @@ def _table(
     points, price = np.arange(len(table)), _priced(found, table, profile)
     by_point = (Half(seen, unseen, price) for seen, unseen in halves(points))
     errors["points"] = summary(left_out(table, COLUMNS, by_point), points)
-    return held_out, ratio_table(table, latency / price, COLUMNS, errors)
+    return held_out, ratio_table(table, price, COLUMNS, errors)
 
 
 def _halves(part: Ints, wide: Mask) -> Iterator[Mask]:
