@@ -64,7 +64,9 @@ class Ledger:
 
     def __init__(self, case: Case, routing: Routing, variants: Variants) -> None:
         self.case, self.routing = case, routing
-        self.names = (FULL, *variants.names[1:], *(["skipped"] if variants.skips else []))
+        count = len(variants.names)
+        out = [form.counted for form in variants.forms[count : count + variants.leaves_out]]
+        self.names, self.fate_of = (FULL, *variants.names[1:], *out), variants.variant_of
         layers, fates = len(routing.moe_layers), len(self.names)
         self.by_layer = np.zeros((2, layers, fates), np.int64)
         self.by_request = np.zeros((2, 0, fates), np.int64)
@@ -80,13 +82,13 @@ class Ledger:
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
 
     def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> NDArray[np.int8]:
-        """The form of each logical expert, int8[passes, MoE layers, experts]."""
+        """The fate of each logical expert, int8[passes, MoE layers, experts]."""
         fate = np.zeros((passes, len(self.routing.moe_layers), self.routing.logical), np.int8)
         for (layer, gpu), work in works.items():
             one, offsets = work.activations, work.active_experts.offsets
             step = np.repeat(np.arange(passes), np.diff(offsets))
             logical = self.case.placement.logical[layer][self.routing.local[gpu]]
-            fate[step, layer, logical[one.expert]] = one.form
+            fate[step, layer, logical[one.expert]] = self.fate_of[one.form]
         return fate
 
     def _make_room(self, requests: int) -> None:

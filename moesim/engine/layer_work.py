@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,14 @@ class Decided(NamedTuple):
     late: NDArray[np.bool_] = NOT_LATE
 
 
+class _Copies(NamedTuple):
+    """By form the shape of a copy (None without one), its price, and how many were made."""
+
+    shapes: list[tuple[int, Literal["h2d"], bool, int] | None]
+    price: Ints
+    number: Ints
+
+
 class LayerWork:
     """Prices the activations of a case's layers."""
 
@@ -52,6 +60,7 @@ class LayerWork:
         self.kinds = self.variants[:, 0].tolist()
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
+        self.by_form: dict[tuple[int, ...], _Copies] = {}
         self._known_moved = np.zeros(0, np.int64)
         self._copied = [case.copy_shape(_expert(spec)) for spec in specs]
         self.copy_ns = [case.expert_copy_ns(_expert(spec)) for spec in specs]
@@ -90,22 +99,31 @@ class LayerWork:
             prices = self._priced(kind, [laid[key] for key in keys], forms)
             for key, of_key in zip(keys, zip(*prices, strict=True), strict=True):
                 one, (launch, read, hosted, moved) = decided[key], of_key
-                copied = self._copied_variants(laid[key], one.activations)
+                copied = self._copied_forms(laid[key], one.activations)
                 works[key] = Work(
                     one.active.needed, one.activations, laid[key], launch, read, hosted, moved,
-                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, copied),
+                    one.streamed, copied=copied, copy_ns=self._copies_ns(kind, keys[0], copied),
                 )  # fmt: skip
         return works
 
-    def _copied_variants(self, laid: Layout, activations: Activations) -> Ints:
-        """The variant that each copy brings, where there are several."""
+    def _copied_forms(self, laid: Layout, activations: Activations) -> Ints:
+        """The form of each copy, where experts have variants."""
         return activations.form[laid.loaded] if self.case.variants is not None else NONE
 
-    def _copies_ns(self, kinds: tuple[int, ...], copied: Ints) -> Ints:
-        """The price of each copy of a variant, which are counted."""
-        for variant, number in enumerate(np.bincount(copied, minlength=len(kinds)).tolist()):
-            self.copies[kinds[variant]] += number
-        return np.array([self.copy_ns[kind] for kind in kinds])[copied]
+    def _copies_ns(self, kinds: tuple[int, ...], like: Key, copied: Ints) -> Ints:
+        """The price of each copy, which are counted, of layers that are ``like`` one."""
+        if self.case.variants is None:
+            return NONE
+        if kinds not in self.by_form:
+            experts = [of_layers[like[0]] if of_layers else None
+                       for of_layers in self.case.variants.copied]  # fmt: skip
+            shapes = [None if one is None else self.case.copy_shape(one) for one in experts]
+            prices = [0 if one is None else self.case.expert_copy_ns(one) for one in experts]
+            self.by_form[kinds] = _Copies(shapes, np.array(prices), np.zeros(len(shapes), np.int64))
+        known = self.by_form[kinds]
+        known.number[:] += np.bincount(copied, minlength=len(known.number))
+        price: Ints = known.price[copied]
+        return price
 
     def _laid(self, key: Key, one: Decided) -> Layout:
         expert, hit, launch, wait, _, form = one.activations
@@ -128,7 +146,10 @@ class LayerWork:
         if len(kinds) == 1:
             kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts)
         else:
-            own = [form[one.on_gpu[one.starts]] for one, form in zip(laid, forms, strict=True)]
+            assert self.case.variants is not None, "they have kinds of their own"
+            of_form = self.case.variants.variant_of
+            every = zip(laid, forms, strict=True)
+            own = [of_form[form[one.on_gpu[one.starts]]] for one, form in every]
             kernel_ns = self._of_variants(kinds, rows, starts, _joined(own))
         read = _joined([one.read for one in laid])
         hosted = _joined([one.rows[one.hosted] for one in laid])
@@ -162,6 +183,12 @@ class LayerWork:
         for price, shape, number in zip(self.copy_ns, self._copied, self.copies, strict=True):
             self.provenance.add("copy", np.array([price]), *shape, times=number)
         self.copies = [0 for _ in self.copies]
+        for known in self.by_form.values():
+            every = zip(known.shapes, known.price, known.number.tolist(), strict=True)
+            for of_copy, price, number in every:
+                if of_copy is not None and number:
+                    self.provenance.add("copy", np.array([price]), *of_copy, times=number)
+            known.number[:] = 0
 
     def _reading(self, spec: LayerSpec, read: Ints, kernel_ns: Ints) -> Ints:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of

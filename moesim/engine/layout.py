@@ -25,6 +25,7 @@ from moesim.engine.counts import (
 )
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
+from moesim.memory.variants import SUBSTITUTED
 from moesim.runtime.compiled import inlined, njit
 
 BLOCK_ROWS = 128
@@ -108,18 +109,21 @@ ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
 
 class How(NamedTuple):
     """How a case serves activations: what its forms are, bool[5, forms] (the fields of ``Flags``),
-    whether copies ``overlap`` kernels, and whether kernels pad rows to blocks.
+    whether copies ``overlap`` kernels, whether kernels pad rows to blocks, and of which forms the
+    rows ``move`` to the expert with most gate weight that a launch computes, bool[forms].
     """
 
     forms: Any
     overlaps: Any
     pads: Any
+    moves: Any
 
     @classmethod
     def of(cls, case: Case) -> How:
         """That of ``case``."""
         pads = case.kernels == "block_sparse"
-        return cls(np.stack(case.flags), case.software.overlap, pads)
+        moves = np.array([form == SUBSTITUTED for form in case.forms], np.bool_)
+        return cls(np.stack(case.flags), case.software.overlap, pads, moves)
 
 
 class Served(NamedTuple):
@@ -199,6 +203,24 @@ def _read_active(active: Any, p: int, own: Any, used: Any, lost: Any) -> None:
 
 
 @inlined
+def _move_rows(how: Any, served: Any, low: int, high: int, own: Any, weights: Any) -> None:
+    """Rows of ``own`` that another expert computes go to the one with most gate weight in a launch,
+    of equals the lowest.
+    """
+    moved, best = 0, -1
+    for i in range(low, high):
+        e = served.expert[i]
+        if how.moves[served.form[i]]:
+            moved += own[e]
+        elif how.forms[ON_GPU, served.form[i]]:
+            more = best < 0 or weights[e] > weights[best]
+            if more or (weights[e] == weights[best] and e < best):
+                best = e
+    if moved > 0:
+        own[best] += moved
+
+
+@inlined
 def _stream(laid: Any, local: int, copies: int) -> int:
     """The copies of a whole layer, behind so many; returns how many there are then."""
     for e in range(local):
@@ -226,16 +248,16 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
     passes, most, late = len(streamed), len(served.expert), len(served.late) > 0
     columns = MISSED + how.forms.shape[1]
     laid = _room(most, most + local * streamed.sum(), passes, columns)
-    own, used, lost = (
-        np.zeros(local, np.int64),
-        np.zeros(local, np.int64),
-        np.zeros(local, np.int64),
-    )
+    sums = np.zeros((3, local), np.int64)
+    own, used, lost = sums[0], sums[1], sums[2]
     launches = members = hosts = copies = 0
+    moves = how.moves.any()
     for p in range(passes):
         low, high, last, counts = active.offsets[p], active.offsets[p + 1], -1, laid.counts[p]
         rows = kept = hits = access_hits = 0
         _read_active(active, p, own, used, lost)
+        if moves:
+            _move_rows(how, served, low, high, own, lost)
         for i in range(low, high):
             e, form, hit = served.expert[i], served.form[i], served.hit[i]
             number = own[e]
@@ -254,8 +276,8 @@ def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> An
                 laid.hosted_rows[p] += number
             elif how.forms[NOWHERE, form]:
                 number = 0
-                counts[SKIPPED_ROWS] += used[e]
-                counts[SKIPPED_WEIGHT] += lost[e]
+                counts[SKIPPED_ROWS] += 0 if how.moves[form] else used[e]
+                counts[SKIPPED_WEIGHT] += 0 if how.moves[form] else lost[e]
             laid.loaded[i] = not hit and how.forms[IN_SLOT, form]
             if laid.loaded[i] and not streamed[p]:
                 launch, wait = served.launch[i], served.wait[i]

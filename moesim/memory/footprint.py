@@ -17,10 +17,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pool:
-    """Slots of a further variant of experts, and the bytes of one, by MoE layer."""
+    """Slots of a further variant of experts, and the bytes of one, by MoE layer; ``nested``: the
+    host has them in those of another.
+    """
 
     slots: tuple[int, ...]
     sizes: tuple[int, ...]
+    nested: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,12 @@ class Residence:
 
     def offloaded_bytes(self, model: ModelSpec) -> int:
         """Bytes of the other layers' local experts, which the host keeps."""
-        further = self.local * sum(size for pool in self.others for _, size in self._cached(pool))
+        apart = [pool for pool in self.others if not pool.nested]
+        further = self.local * sum(size for pool in apart for _, size in self._cached(pool))
         every = zip(self.slots, stored_bytes(model), expert_bytes(model), strict=True)
         reused = sum(stored - size for slots, stored, size in every if slots < self.local)
-        apart = self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
-        return apart + self.local * reused + further
+        own = self.local * sum(expert_bytes(model)) - self.resident_bytes(model)
+        return own + self.local * reused + further
 
     def pool_bytes(self, model: ModelSpec) -> int:
         """Bytes of the slots, or buffers, of the other layers, and of staging."""

@@ -25,12 +25,15 @@ Ints = NDArray[np.int64]
 
 class Serving(NamedTuple):
     """Which variant serves: ``loaded`` int64[variants + 1], what is loaded where none that serves
-    is resident, by the wanted one (its number of variants: nothing, the expert is skipped); whether
-    a ``worse`` one than wanted serves.
+    is resident, by the wanted one (its number of variants: nothing, the expert is left out);
+    whether a ``worse`` one than wanted serves; ``upgraded`` as ``Variants`` has it; and what is
+    loaded ``instead`` where all of a step would be left out, -1: nothing.
     """
 
     loaded: Any
     worse: Any
+    upgraded: Any
+    instead: Any
 
 
 class Pools(NamedTuple):
@@ -58,7 +61,7 @@ class Wanted(NamedTuple):
 
 
 _FLAT, _INT = types.int64[::1], types.int64
-SERVING = record(Serving, _FLAT, types.boolean)
+SERVING = record(Serving, _FLAT, types.boolean, types.int64[:, ::1], _INT)
 POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
@@ -99,13 +102,36 @@ def _of_variant(
 
 
 @inlined
-def _renumber(out: Any, low: int, high: int, variant: int, launches: int) -> int:
+def _some_served(served: Any, variants: int, instead: int) -> None:
+    """Where all of a step would be left out, each is loaded as variant ``instead``."""
+    some = instead < 0
+    for i in range(len(served)):
+        some |= served[i] < variants
+    if not some:
+        served[:] = instead
+
+
+@inlined
+def _form_of(upgraded: Any, resident: Any, expert: int, variant: int) -> int:
+    """How a missing ``variant`` is loaded: as its difference from the best slice that is there."""
+    for worse in range(variant + 1, len(resident)):
+        if upgraded[variant, worse] != variant and resident[worse, expert]:
+            return int(upgraded[variant, worse])
+    return variant
+
+
+@inlined
+def _renumber(
+    out: Any, low: int, high: int, variant: int, launches: int, upgraded: Any, resident: Any
+) -> int:
     """Activations of ``variant``, whose launches follow so many; returns how many there are
     then.
     """
     last = launches
     for i in range(low, high):
         out.form[i] = variant
+        if not out.hit[i]:
+            out.form[i] = _form_of(upgraded, resident, out.expert[i], variant)
         if out.launch[i] >= 0:
             out.launch[i] += launches
             last = max(last, out.launch[i] + 1)
@@ -146,6 +172,7 @@ def serve_with(
             for i in range(low, high):
                 expert = wanted.experts[i]
                 served[i] = _serving(serving, pools.resident, expert, wanted.variant[i])
+            _some_served(served[low:high], variants, serving.instead)
             at, launches = low, 0
             for variant in range(variants):
                 size = _of_variant(pools, wanted, served[low:high], low, variant, needed, weights)
@@ -163,7 +190,9 @@ def serve_with(
                     rules, pools.slots[variant], demand, pools.resident[variant],
                     pools.state[variant], first_step + number, pools.now[variant], mine,
                 )  # fmt: skip
-                launches = _renumber(out, at, end, variant, launches)
+                launches = _renumber(
+                    out, at, end, variant, launches, serving.upgraded, pools.resident
+                )
                 at = end
             for i in range(low, high):
                 if served[i] == variants:
@@ -190,7 +219,9 @@ class VariantCache:
         choice, count = variants.choice, len(variants.names)
         self._serve, self.rules = serve_of(type(policy)), caches[0].rules
         self._start_request = policy.start_request
-        self._serving = Serving(np.array(choice.loaded(count), np.int64), choice.worse)
+        loaded = np.array(choice.loaded(count), np.int64)
+        instead = count - 1 if choice.substitutes else -1
+        self._serving = Serving(loaded, choice.worse, variants.upgraded, instead)
         self.slots = np.array([cache.slots for cache in caches], np.int64)
         self.resident = np.stack([cache.resident for cache in caches])
         self.state = np.stack([cache.state for cache in caches])

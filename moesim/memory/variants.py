@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,27 +16,65 @@ from moesim.model.spec import FfnSpec, LayerSpec
 Ints = NDArray[np.int64]
 
 
+SUBSTITUTED = Form("substituted", "nowhere", "none")
+"""Another expert of the step computes its rows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Variants:
     """What every expert is kept in, the best variant first: its name, its MoE layers as the model
     would have them, its slots int64[variants, gpus, MoE layers]; and what chooses between them.
+    ``nested``: by variant, whether it is a slice of the one before it; none where empty.
     """
 
     names: tuple[str, ...]
     layers: tuple[tuple[LayerSpec, ...], ...]
     slots: Ints
     choice: VariantChoice
+    nested: tuple[bool, ...] = ()
 
     @cached_property
     def forms(self) -> tuple[Form, ...]:
-        """How activations are served: variant by variant, and last skipped, if some may be."""
+        """How activations are served: variant by variant; what is left out, if some may be; and
+        what a worse one is in a slot of, so that the difference alone is loaded.
+        """
         loaded = [LOADED, *(Form(name, "gpu", "slot") for name in self.names[1:])]
-        return (*loaded, SKIPPED) if self.skips else tuple(loaded)
+        out = [SUBSTITUTED if self.choice.substitutes else SKIPPED] * self.leaves_out
+        pairs = ((self.names[better], self.names[worse]) for better, worse in self.upgrades)
+        named = (f"{better}_from_{worse}" for better, worse in pairs)
+        return (*loaded, *out, *(Form(name, "gpu", "slot") for name in named))
 
     @property
-    def skips(self) -> bool:
-        """Whether experts may be left out."""
+    def leaves_out(self) -> bool:
+        """Whether experts may be left out: skipped, or others compute their rows."""
         return len(self.names) in self.choice.loaded(len(self.names))
+
+    @cached_property
+    def upgrades(self) -> tuple[tuple[int, int], ...]:
+        """Every better variant and a worse one that is a slice of it."""
+        return tuple(
+            (better, worse)
+            for better in range(len(self.names))
+            for worse in range(better + 1, len(self.names))
+            if self.nested and all(self.nested[better + 1 : worse + 1])
+        )
+
+    @cached_property
+    def variant_of(self) -> Ints:
+        """The variant of each form; their number where it is left out."""
+        own = range(len(self.names) + self.leaves_out)
+        return np.array([*own, *(better for better, _ in self.upgrades)], np.int64)
+
+    @cached_property
+    def upgraded(self) -> Ints:
+        """The form int64[variants, variants] in which a variant is loaded where a worse one is
+        there.
+        """
+        count = len(self.names)
+        forms = np.repeat(np.arange(count)[:, None], count, axis=1)
+        for number, pair in enumerate(self.upgrades):
+            forms[pair] = count + self.leaves_out + number
+        return forms
 
     @cached_property
     def experts(self) -> tuple[tuple[FfnSpec, ...], ...]:
@@ -46,9 +84,22 @@ class Variants:
         )
 
     @cached_property
+    def copied(self) -> tuple[tuple[FfnSpec, ...], ...]:
+        """By form and MoE layer the expert whose bytes a copy has; none where it is left out."""
+        differences = (
+            tuple(
+                replace(best, bytes=best.bytes - there.bytes)
+                for best, there in zip(self.experts[better], self.experts[worse], strict=True)
+            )
+            for better, worse in self.upgrades
+        )
+        return (*self.experts, *[()] * self.leaves_out, *differences)
+
+    @cached_property
     def sizes(self) -> Ints:
-        """Bytes of an expert int64[MoE layers, forms]; a skipped one has none."""
+        """Bytes that a copy has int64[MoE layers, forms]; of what is left out none."""
         sizes = np.zeros((len(self.layers[0]), len(self.forms)), np.int64)
-        for variant, experts in enumerate(self.experts):
-            sizes[:, variant] = [expert.bytes for expert in experts]
+        for form, experts in enumerate(self.copied):
+            if experts:
+                sizes[:, form] = [expert.bytes for expert in experts]
         return sizes

@@ -19,6 +19,7 @@ from moesim.sweep.speeds import (
     LOWERED,
     SKIPPED,
     SKIPPED_WEIGHT,
+    SUBSTITUTED,
     THROUGHPUTS,
     losses,
     numbers,
@@ -35,7 +36,7 @@ def not_in_full(table: pd.DataFrame) -> pd.Series[float]:
     weights are known.
     """
     found = losses(table)
-    parts = [found[name] for name in ("dropped_share", CUT, LOWERED) if name in found]
+    parts = [found[name] for name in ("dropped_share", CUT, SUBSTITUTED, LOWERED) if name in found]
     if SKIPPED in found:
         parts.append(found[SKIPPED_WEIGHT].fillna(found[SKIPPED]))
     total: pd.Series[float] = sum(parts, start=pd.Series(0.0, index=table.index))

@@ -44,10 +44,13 @@ THROUGHPUTS = {
 """The columns that a throughput stands in, and what their axis says."""
 
 
-LOSSES = {"dropped_share": "drop", "skipped_share": "skip", "cut_share": "cut"}
+SUBSTITUTED = "gate_weight_shares.substituted"
+LOSSES = {
+    "dropped_share": "drop", "skipped_share": "skip", "cut_share": "cut", SUBSTITUTED: "substitute",
+}  # fmt: skip
 """Shares of all choices that are not computed, and how that is called: a gating drops what it has
 no room for, what is done about misses may skip experts, and transforms of the routing cut choices
-(their share of the gate weight, where it is known)."""
+(their share of the gate weight, where it is known); the gate weight that other experts compute."""
 CUT = "cut_share"
 SKIPPED, SKIPPED_WEIGHT = "skipped_share", "skipped_gate_weight_share"
 LOWERED = "lowered_share"
@@ -62,8 +65,9 @@ def losses(table: pd.DataFrame) -> pd.DataFrame:
     some serves experts in a worse format, ``lowered_share``.
     """
     found = {name: numbers(table, name).fillna(0.0) for name in LOSSES}
-    if not found[CUT].any():
-        del found[CUT]
+    for name in (CUT, SUBSTITUTED):
+        if not found[name].any():
+            del found[name]
     if not found[SKIPPED].any():
         del found[SKIPPED]
     else:
@@ -140,6 +144,8 @@ def losses_in_words(table: pd.DataFrame, *, told: bool = False) -> str:
         words.append(f"skips {_ends(shares)} of {its}{'gate weight' if weighed else 'choices'}")
     if CUT in found:
         words.append(f"cuts {_ends(found[CUT])} of {its}gate weight")
+    if SUBSTITUTED in found:
+        words.append(f"substitutes {_ends(found[SUBSTITUTED])} of {its}gate weight")
     if LOWERED in found:
         words.append(f"serves {_ends(found[LOWERED])} of {its}gate weight in a worse format")
     return (" and " if told else ", ").join(words)

@@ -16,6 +16,7 @@ from moesim.engine.replay.run import run_replay
 from moesim.hardware.charge import CHARGES
 from moesim.memory.forms import OVER_LINK
 from moesim.memory.misses.skip import SKIPPED
+from moesim.memory.variants import SUBSTITUTED
 from moesim.metrics.summary import MS, per_request, summary
 from moesim.metrics.tables import layers_table, requests_table, steps_table
 
@@ -29,6 +30,7 @@ WAITS = ["start_ns", "end_ns", "stall_ns", "barrier_ns"]
 HANDLED = {
     "zero_copy_activations": OVER_LINK,
     "skipped_activations": SKIPPED,
+    "substituted_activations": SUBSTITUTED,
 }
 LAYER_COLUMNS = ["step", "layer", "gpu", "tokens", "distinct_experts", *COUNTS, *WAITS]
 STEP_COLUMNS = [

@@ -15,7 +15,7 @@ from .reference_batches import Pass, Scheduler, whole_run
 from .reference_cache import Cache, usage_of
 from .reference_clock import Clock
 from .reference_gating import Routed, route, weights_lost
-from .reference_misses import BEHIND, HOST, LINK, SKIP, Misses
+from .reference_misses import BEHIND, HOST, LINK, SKIP, SUBSTITUTE, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
 from .reference_storage import Host as Storage
@@ -326,9 +326,9 @@ def step_row(
 ) -> dict[str, Any]:
     tokens = sum(part.kept for part in one.parts)
     misses = sum(activation.missed for activation in activations)
-    host, link, skipped, behind = (
+    host, link, skipped, behind, substituted = (
         sum(activation.place == place for activation in activations)
-        for place in (HOST, LINK, SKIP, BEHIND)
+        for place in (HOST, LINK, SKIP, BEHIND, SUBSTITUTE)
     )
     return {
         "step": one.step,
@@ -345,6 +345,7 @@ def step_row(
         "host_activations": host + behind,
         "zero_copy_activations": link,
         "skipped_activations": skipped,
+        "substituted_activations": substituted,
         **ahead,
         "accesses": sum(activation.kept_rows for activation in activations),
         "access_hits": sum(activation.kept_rows for activation in activations if activation.hit),
@@ -352,7 +353,7 @@ def step_row(
         + sum(
             bytes_of(activation, model, config)
             for activation in activations
-            if activation.missed and activation.place not in (HOST, SKIP)
+            if activation.missed and activation.place not in (HOST, SKIP, SUBSTITUTE)
         ),
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],
@@ -368,7 +369,8 @@ def step_row(
 def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> None:
     """The whole run's sums, and each request's time per output token."""
     known = ("hits", "late", "misses", "accesses", "access_hits")
-    counted = (*known, "host_activations", "zero_copy_activations", "skipped_activations", *AHEAD)
+    handled = ("host_activations", "zero_copy_activations", "skipped_activations")
+    counted = (*known, *handled, "substituted_activations", *AHEAD)
     spent = ("bytes_h2d", "stall_ns", "barrier_ns", "cpu_wait_ns")
     for name in ("tokens", "decode_tokens", *counted, *spent):
         setattr(verdict, name, sum(step[name] for step in verdict.steps))

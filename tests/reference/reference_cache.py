@@ -8,7 +8,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from .reference_misses import BEHIND, HOST, LOAD, SKIP, Misses
+from .reference_misses import BEHIND, HOST, LOAD, SKIP, SUBSTITUTE, Misses
 from .reference_policies import POLICIES, Arrival, Expert
 from .reference_prefetch import CANCELLED, QUEUED, Copy
 from .reference_words import NO_EXPERT, Activation, Config, Trace
@@ -300,7 +300,7 @@ def launches_of_variant(activations: list[Activation], config: Config) -> list[l
     launches: list[list[Activation]] = []
     residents_ended = False
     for activation in activations:
-        if activation.place in (HOST, BEHIND, SKIP):
+        if activation.place in (HOST, BEHIND, SKIP, SUBSTITUTE):
             activation.launch = -1
             continue
         current = launches[-1] if launches else []

@@ -12,7 +12,7 @@ from .reference_copies import DemandCopies, LayerCopies
 from .reference_dense import Dense
 from .reference_gating import Routed, tokens_of
 from .reference_host import Gpu, Host, nearest
-from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, host_ns, link_ns
+from .reference_misses import BEHIND, HOST, LINK, LOAD, SKIP, SUBSTITUTE, host_ns, link_ns
 from .reference_placement import local_experts
 from .reference_prefetch import PROMOTED
 from .reference_storage import Host as Storage
@@ -145,6 +145,9 @@ class Clock(Dense):
                         "skipped_activations": sum(
                             activation.place == SKIP for activation in theirs[g]
                         ),
+                        "substituted_activations": sum(
+                            activation.place == SUBSTITUTE for activation in theirs[g]
+                        ),
                         "start_ns": t,
                         "end_ns": gpu.t,
                         "stall_ns": spent["waiting_for_weights"],
@@ -226,7 +229,9 @@ class Clock(Dense):
             if activation.place not in (HOST, BEHIND)
         ]:
             activation.rows = (
-                0 if activation.place == SKIP else self.config.rows_on_gpu(activation.rows)
+                0
+                if activation.place in (SKIP, SUBSTITUTE)
+                else self.config.rows_on_gpu(activation.rows)
             )
         launches = [form_launches(activations[g], self.config) for g in every]
         copies = [DemandCopies(self, index, g, known[g], launches[g]) for g in every]

@@ -10,6 +10,7 @@ from .reference_words import Activation, Config, Layer, Model, Prices
 
 LOAD, HOST, LINK = "load", "host", "link"  # loaded; computed by the host; read over the link
 SKIP = "skip"  # not computed at all
+SUBSTITUTE = "substitute"  # another expert computes its rows
 BEHIND = "behind"  # computed by the host, and copied for later
 
 

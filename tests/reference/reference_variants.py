@@ -8,7 +8,7 @@ from math import floor
 
 from .reference_batches import Pass
 from .reference_cache import Cache, usage_of
-from .reference_misses import SKIP, Misses
+from .reference_misses import SKIP, SUBSTITUTE, Misses
 from .reference_policies import Expert
 from .reference_words import NO_EXPERT, Activation, Config, Layer, Model, Trace
 
@@ -25,7 +25,8 @@ def of_variant(layer: Layer, config: Config, variant: int) -> Layer:
 def bytes_of(activation: Activation, model: Model, config: Config) -> int:
     if not config.variants:
         return model.bytes_in(activation.layer)
-    return config.variants[activation.variant].expert_bytes
+    there = 0 if activation.slice_of is None else config.variants[activation.slice_of].expert_bytes
+    return config.variants[activation.variant].expert_bytes - there
 
 
 class VariantCaches:
@@ -71,6 +72,9 @@ class VariantCaches:
             return best.step(one.step, number, layer, list(logical), rows, weights, misses)
         wanted = self.wanted(one, layer)
         served = {e: self.served((layer, e), wanted[at]) for e, at in logical.items()}
+        if self.config.beyond == "substitute" and set(served.values()) == {len(self.caches)}:
+            served = dict.fromkeys(served, len(self.caches) - 1)  # nobody to take their place
+        there = {e: self.slices_of((layer, e), served[e]) for e in logical}
         activations: list[Activation] = []
         for variant, cache in enumerate(self.caches):
             ids = [e for e in logical if served[e] == variant]
@@ -79,12 +83,29 @@ class VariantCaches:
             mine = cache.step(*given, wanted=asked) if ids else []
             for activation in mine:
                 activation.variant = variant
+                if activation.missed and there[activation.expert]:
+                    activation.slice_of = min(there[activation.expert])
             activations += mine
         for e in (e for e in logical if served[e] == len(self.caches)):
-            skipped = Activation(one.step, layer, self.gpu, len(activations), e, False, place=SKIP)
-            skipped.rows, skipped.variant = rows[e], len(self.caches)
-            activations.append(skipped)
+            place = SUBSTITUTE if self.config.beyond == "substitute" else SKIP
+            left = Activation(one.step, layer, self.gpu, len(activations), e, False, place=place)
+            left.rows, left.variant = rows[e], len(self.caches)
+            activations.append(left)
+        computed = [activation for activation in activations if activation.place != SUBSTITUTE]
+        if len(computed) < len(activations) and computed:
+            most = min(computed, key=lambda each: (-weights.get(each.expert, 0), each.expert))
+            most.rows += sum(each.rows for each in activations if each not in computed)
         return activations
+
+    def slices_of(self, expert: Expert, variant: int) -> list[int]:
+        """The worse variants that are in slots and whose bits ``variant`` has."""
+        found: list[int] = []
+        for worse in range(variant + 1, len(self.caches)):
+            if not self.config.variants[worse].nested:
+                break
+            if expert in self.caches[worse].resident:
+                found.append(worse)
+        return found
 
     def served(self, expert: Expert, wanted: int) -> int:
         """The variant that serves, or their number."""
@@ -93,7 +114,7 @@ class VariantCaches:
         for variant in allowed:
             if expert in self.caches[variant].resident:
                 return variant
-        beyond = {"skip": count, "low": count - 1, "high": 0}[self.config.beyond]
+        beyond = {"low": count - 1, "high": 0}.get(self.config.beyond, count)
         if self.config.choose == "resident_else" or wanted == count:
             return beyond
         return wanted

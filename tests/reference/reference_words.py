@@ -130,6 +130,7 @@ class Variant:
     expert_bytes: int
     slots: int | list[int] | None = None
     kind: int = 0
+    nested: bool = False  # its bits are those of the one before it, the first of them
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Config:
     variants: tuple[Variant, ...] = ()  # the first is the model itself, with its slots
     choose: str = "gate_cumulative"  # gate_cumulative | gate_ratio | hot_cold | resident_else
     limits: tuple[float, ...] = ()  # by variant
-    beyond: str = "skip"  # skip | low; of resident_else: high too
+    beyond: str = "skip"  # skip | low | substitute; of resident_else: high too
     use_worse: bool = False
     nodes: int = 1
     host_slots: int | None = None  # of a node's host memory; None: it holds all experts
@@ -207,7 +208,8 @@ class Config:
     @property
     def may_skip(self) -> bool:
         """Whether experts may be left out."""
-        return self.miss == "skip" or (bool(self.variants) and self.beyond == "skip")
+        left_out = ("skip", "substitute")
+        return self.miss == "skip" or (bool(self.variants) and self.beyond in left_out)
 
     @property
     def holders(self) -> int:
@@ -326,6 +328,7 @@ class Activation:
     rows: int = 0
     kept_rows: int = 0
     variant: int = 0
+    slice_of: int | None = None  # what is there of it already, as a worse variant
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
     copy: Any = None  # the prefetch that a late activation waits for
     read: int | None = None  # when what it reads from storage is in host memory
@@ -364,6 +367,7 @@ class Verdict:
     host_activations: int = 0
     zero_copy_activations: int = 0
     skipped_activations: int = 0
+    substituted_activations: int = 0
     prefetched: int = 0  # started
     prefetches_used: int = 0
     prefetches_cancelled: int = 0
@@ -403,7 +407,8 @@ class Verdict:
     def read(self) -> int:
         """Missed experts whose weights come over the link, also in the background."""
         behind = sum(activation.place == "behind" for activation in self.activations)
-        return self.misses - self.host_activations - self.skipped_activations + behind
+        out = self.skipped_activations + self.substituted_activations
+        return self.misses - self.host_activations - out + behind
 
     @property
     def hit_ratio_per_expert(self) -> Fraction | None:

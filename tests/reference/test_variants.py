@@ -39,14 +39,16 @@ def with_variants(draw: st.DrawFn) -> Case:
     alike = one_of or case.config.scope == "global"
     slots: Any = any_slots if alike else st.lists(any_slots, min_size=layers, max_size=layers)
     sizes = st.integers(1, case.model.expert_bytes)
-    variants = st.builds(Variant, sizes, slots, st.integers(0, 3))
+    variants = st.builds(Variant, sizes, slots, st.integers(0, 3), st.booleans())
     rest = draw(st.lists(variants, min_size=1, max_size=2))
+    if any(one.nested for one in rest):  # slices have fewer bytes
+        rest.sort(key=lambda one: -one.expert_bytes)
     rule = draw(st.sampled_from(RULES))
     first, last = draw(st.sampled_from(LIMITS))
     limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)
     if rule == "gate_ratio":
         limits = limits[::-1]
-    beyond = st.sampled_from(["skip", "low", *["high"] * (rule == "resident_else")])
+    beyond = st.sampled_from(["skip", "low", "substitute", *["high"] * (rule == "resident_else")])
     config = replace(
         case.config,
         slots=few,

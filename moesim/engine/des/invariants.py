@@ -144,8 +144,8 @@ class Invariants:
             experts = [(layer.moe.expert, int(counts.copies[:, index, gpu].sum()))]
             if case.variants is not None:
                 missed = counts.missed[:, index, gpu].sum(axis=0).tolist()
-                of_layer = [of_layers[index] for of_layers in case.variants.experts]
-                experts = list(zip(of_layer, missed, strict=False))
+                every = zip(case.variants.copied, missed, strict=True)
+                experts = [(of_layers[index], number) for of_layers, number in every if of_layers]
             total += sum(case.expert_copy_ns(expert) * number for expert, number in experts)
         return total
 

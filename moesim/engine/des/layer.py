@@ -244,8 +244,9 @@ def names_of(case: Case, moe_index: int, gpu: int) -> NDArray[np.object_]:
     behind the number, but for the first one.
     """
     names, variants = case.names(moe_index, gpu), [""]
-    if case.variants is not None:
-        variants += [f":{name}" for name in case.variants.names[1:]]
+    if (of := case.variants) is not None:
+        every = ["", *(f":{name}" for name in of.names[1:]), ""]
+        variants = [every[variant] for variant in of.variant_of.tolist()]
     return np.array([[f"{name}{variant}" for name in names] for variant in variants], object)
 
 

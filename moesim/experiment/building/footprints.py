@@ -184,8 +184,10 @@ def _beside_the_best(case: Case, share: Share) -> tuple[Pool, ...]:
     if case.variants is None:
         return ()
     sizes = case.variants.sizes[share.moe].T.tolist()
-    every = zip(case.variants.slots[:, share.gpu, share.moe].tolist(), sizes, strict=False)
-    return tuple(Pool(tuple(slots), tuple(of_layer)) for slots, of_layer in every)[1:]
+    slots = case.variants.slots[:, share.gpu, share.moe].tolist()
+    nested = case.variants.nested or (False,) * len(slots)
+    every = zip(slots, sizes[: len(slots)], nested, strict=True)
+    return tuple(Pool(tuple(own), tuple(size), inside) for own, size, inside in every)[1:]
 
 
 def staging_of(case: Case, gpu: int) -> int:

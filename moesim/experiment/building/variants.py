@@ -37,6 +37,7 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
         layers=tuple(model.moe_layers for model in models),
         slots=slots,
         choice=room.choose or GateCumulative(),
+        nested=tuple(one.nested for _, one in room.variants.named),
     )
     return replace(case, slots=slots[0], variants=variants)
 

@@ -123,7 +123,8 @@ def _check_pair(experiment: Experiment) -> None:
 def _choice_weighs(experiment: Experiment) -> bool:
     """Whether the choice between variants reads gate weights."""
     room = experiment.experts
-    return room.variants is not None and (room.choose or GateCumulative()).weighs
+    choose = room.choose or GateCumulative()
+    return room.variants is not None and (choose.weighs or choose.substitutes)
 
 
 def check_columns(experiment: Experiment, trace: RoutingTrace) -> None:

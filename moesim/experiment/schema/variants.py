@@ -86,6 +86,12 @@ class Variant(Piece):
         "bytes ('2 GiB') on each GPU; one may leave it out, and has the rest of 100 %.",
     )
 
+    nested: bool = Field(
+        default=False,
+        description="Its bits are a slice of those of the next better variant: loading that one "
+        "copies the difference alone where this one is resident, and the host has it in that.",
+    )
+
     @field_validator("capacity")
     @classmethod
     def _a_part(cls, capacity: ExpertCapacity | None) -> ExpertCapacity | None:
@@ -104,6 +110,8 @@ class VariantsOfExperts(Params):
 
     @model_validator(mode="after")
     def _parts_of_one(self) -> VariantsOfExperts:
+        if self.high.nested:
+            raise ValueError("high is a slice of no better variant; leave its 'nested' out")
         parts = [one.capacity for _, one in self.named]
         if parts.count(None) > 1:
             raise ValueError("only one variant has the rest of experts.capacity; write the others")

@@ -48,6 +48,11 @@ class VariantChoice(Params):
         """
         return False
 
+    @property
+    def substitutes(self) -> bool:
+        """Whether the rows of an expert that is left out go to the best that the step computes."""
+        return False
+
     def learning_part(self) -> float:
         """Share of the trace, from its start, that ``Seen.usage`` counts; 0: none."""
         return 0.0
@@ -79,10 +84,10 @@ class ByLimits(VariantChoice):
         default=None, description="From there up to here the middle one, where there is one."
     )
     low: Percent = Field(default=1.0, description="From there up to here the low one.")
-    beyond: Literal["skip", "low"] = Field(
+    beyond: Literal["skip", "low", "substitute"] = Field(
         default="skip",
-        description="What is done beyond, where no variant is resident: the expert is skipped, or "
-        "its low variant loaded.",
+        description="What is done beyond, where no variant is resident: the expert is skipped, its "
+        "low variant loaded, or its tokens go to the expert of the pass with most gate weight.",
     )
     on_worse: Literal["load", "use"] = Field(
         default="load",
@@ -102,6 +107,11 @@ class ByLimits(VariantChoice):
         """See ``VariantChoice``."""
         return self.on_worse == "use"
 
+    @property
+    def substitutes(self) -> bool:
+        """See ``VariantChoice``."""
+        return self.beyond == "substitute"
+
     def limits(self, names: Sequence[str]) -> tuple[int, ...]:
         """See ``VariantChoice``."""
         given: list[float] = [getattr(self, name) for name in names]
@@ -109,7 +119,7 @@ class ByLimits(VariantChoice):
 
     def loaded(self, variants: int) -> tuple[int, ...]:
         """See ``VariantChoice``."""
-        return (*range(variants), variants if self.beyond == "skip" else variants - 1)
+        return (*range(variants), variants - 1 if self.beyond == "low" else variants)
 
 
 def shares(part: Any, whole: Any) -> Ints:

@@ -13,18 +13,26 @@ from moesim.memory.choices.base import SCORE_UNIT, Ints, Seen, VariantChoice
 
 class ResidentElse(VariantChoice):
     """The best resident variant serves, whatever the token needs; where none is resident, the
-    expert is loaded in its high or low variant, or skipped.
+    expert is loaded in its high or low variant, skipped, or another computes its
+    rows.
     """
 
     kind: Literal["resident_else"] = "resident_else"
-    then: Literal["high", "low", "skip"] = Field(
-        default="low", description="What is done about an expert that no variant is resident of."
+    then: Literal["high", "low", "skip", "substitute"] = Field(
+        default="low",
+        description="What is done about an expert that no variant is resident of: it is loaded, "
+        "skipped, or its tokens go to the expert of the pass with most gate weight.",
     )
 
     @property
     def worse(self) -> bool:
         """See ``VariantChoice``."""
         return True
+
+    @property
+    def substitutes(self) -> bool:
+        """See ``VariantChoice``."""
+        return self.then == "substitute"
 
     def scores(self, seen: Seen) -> Ints:
         """See ``VariantChoice``: all are needed."""
@@ -36,5 +44,5 @@ class ResidentElse(VariantChoice):
 
     def loaded(self, variants: int) -> tuple[int, ...]:
         """See ``VariantChoice``."""
-        then = {"high": 0, "low": variants - 1, "skip": variants}[self.then]
+        then = {"high": 0, "low": variants - 1}.get(self.then, variants)
         return (then,) * (variants + 1)

@@ -60,7 +60,8 @@ def laid(
     rows, kept = np.array([5, 6, 7, 8])[needed], np.array([5, 6, 7, 4])[needed]
     active = Active(np.array([0, len(expert)]), needed, rows, kept, weight)
     served = Served(expert, hit, launch, wait, form, late)
-    made: Layout = lay_out(How(FORMS, overlaps, pads), active, served, np.array([streamed]), 4)
+    how = How(FORMS, overlaps, pads, np.zeros(FORMS.shape[1], np.bool_))
+    made: Layout = lay_out(how, active, served, np.array([streamed]), 4)
     return made
 
 
@@ -149,3 +150,19 @@ def test_gatings_that_pad_need_every_local_expert() -> None:
     tables = Tables(rows, rows, np.zeros((0, 1, 4), np.int64))
     active = find_active(tables, 0, np.array([True]), np.array([1, 3]), every=True)
     assert [part.tolist() for part in active] == [[0, 2], [0, 1], [3, 0], [3, 0], []]
+
+
+def test_rows_move_to_the_one_with_most_gate_weight_that_is_computed() -> None:
+    """Expert 3 has most, but is left out itself: its 8 rows go to 2, of weight 3, which has 7."""
+    expert, hit = np.arange(4), np.array([True, True, True, False])
+    form = np.array([LOADED, LOADED, LOADED, len(FORMS[0])])
+    forms = np.concatenate((FORMS, np.zeros((len(FORMS), 1), np.bool_)), axis=1)
+    forms[NOWHERE, -1] = True
+    moves = np.arange(forms.shape[1]) == forms.shape[1] - 1
+    kept = np.array([5, 6, 7, 8])
+    active = Active(np.array([0, 4]), expert, kept, kept, np.array([1, 2, 3, 4]))
+    launch, wait = np.array([0, 0, 0, -1]), np.full(4, -1)
+    served = Served(expert, hit, launch, wait, form, np.empty(0, np.bool_))
+    made = lay_out(How(forms, True, False, moves), active, served, np.array([False]), 4)
+    assert made.gpu_rows.tolist() == [5, 6, 15]
+    assert made.rows.tolist() == [5, 6, 15, 0]

@@ -163,6 +163,16 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
         ({"variants": {"high": HIGH, "low": {**LOW, "format": "q2_k@"}}}, "no format's name"),
         ({"variants": {"high": HIGH, "low": {**LOW, "format": None, "group": 64}}}, "is of a form"),
         ({"variants": {"high": HIGH, "low": {**LOW, "group": 64}}}, "of the integer formats"),
+        ({"variants": {"high": {**HIGH, "nested": True}, "low": LOW}}, "high is a slice of no"),
+        (
+            {
+                "variants": {
+                    "high": {**HIGH, "format": "int4"},
+                    "low": {**LOW, "format": "int4", "nested": True},
+                }
+            },
+            "of a slice, and 12856320 bytes are none of the 12856320",
+        ),
         ({"variants": {"high": HIGH}}, "low"),
         ({"variants": {"high": {"capacity": "auto"}, "low": LOW}}, "no part of experts.capacity"),
         ({"variants": {"high": {}, "low": {"format": "q2_k"}}}, "only one variant has the rest"),
@@ -203,6 +213,50 @@ def test_hobbit_plays_with_variants_in_one_pool() -> None:
     given = {"capacity": "8 slots/layer", "policy": policy, "prefetch": {"kind": "history"}}
     with pytest.raises(InputError, match="begins anew with requests, which prefetches run ahead"):
         run({**BASE, "experts": given})
+
+
+NESTED = {
+    "high": {**HIGH, "format": "int8"},
+    "low": {"format": "int4", "capacity": "20 slots/layer"},
+}
+
+
+def test_an_upgrade_copies_the_difference_from_a_slice() -> None:
+    """The same decisions; what is in a slot as four bits of eight is not copied, nor kept twice."""
+    low = {**NESTED["low"], "nested": True}
+    apart, inside = (
+        result(variants={**NESTED, "low": one}).summary for one in (NESTED["low"], low)
+    )
+    upgraded = inside["misses_high_from_low"]
+    assert 0 < upgraded < inside["misses"]
+    for key in ("hits", "misses", "misses_low", "misses_skipped", *FATE_KEYS):
+        assert inside[key] == apart[key], key
+    (size,) = set(expert_bytes(load_model("gpt-oss-20b@experts=int4")))
+    assert apart["bytes_h2d"] - inside["bytes_h2d"] == upgraded * size
+    assert apart["host_memory_bytes"] - inside["host_memory_bytes"] == 24 * 32 * size
+    assert inside["peak_memory_bytes"] == apart["peak_memory_bytes"]
+    assert inside["duration_ms"] < apart["duration_ms"]
+
+
+def test_substituting_decides_as_skipping_where_each_token_has_one_that_is_wanted() -> None:
+    """And loses no gate weight: rows go to another expert, whose kernel takes them."""
+    skipping, other = (result(choose={**CHOOSE, "beyond": how}).summary
+                       for how in ("skip", "substitute"))  # fmt: skip
+    assert other["misses_substituted"] == skipping["misses_skipped"] > 0
+    for key in ("hits", "misses", "misses_low", "bytes_h2d", "lowered_share"):
+        assert other[key] == skipping[key], key
+    share = skipping["gate_weight_shares"]["skipped"]
+    assert other["gate_weight_shares"]["substituted"] == share > 0
+    assert other["skipped_gate_weight_share"] == other["skipped_choices"] == 0
+    assert other["duration_ms"] >= skipping["duration_ms"]
+
+
+def test_nothing_is_substituted_where_nothing_is_there() -> None:
+    """The first pass of cold slots loads its experts, in the low variant."""
+    cold = run(
+        experiment(choose={"kind": "resident_else", "then": "substitute"}), limit_steps=1
+    ).summary
+    assert cold["misses_substituted"] == 0 < cold["misses_low"] == cold["misses"]
 
 
 def test_what_fits_is_asked_of_one_format() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from moesim.config.registry import kind_of
+from moesim.experiment.loading.pieces import experts_in, wrong_piece
 from moesim.experiment.loading.rules.asked import experts_of, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
@@ -65,4 +67,22 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
     }
 
 
-RULES: tuple[Rule, ...] = (variants_of_experts,)
+def slices_are_smaller(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """A slice of a variant has fewer bytes than that."""
+    room = experiment.experts.variants
+    if model is None or room is None:
+        return None
+    for (_, better), (name, one) in pairwise(room.named):
+        if not one.nested or any(wrong_piece(experiment, "", each) for each in (better, one)):
+            continue
+        sizes = [experts_in(experiment, each)[0].bytes for each in (better, one)]
+        if sizes[1] >= sizes[0]:
+            what = (
+                f"is true of a slice, and {sizes[1]} bytes are none of the {sizes[0]} of the next"
+            )
+            key = f"experts.variants.{name}"
+            return Conflict((f"{key}.nested", key), f"{what} better variant; leave it out")
+    return None
+
+
+RULES: tuple[Rule, ...] = (variants_of_experts, slices_are_smaller)
