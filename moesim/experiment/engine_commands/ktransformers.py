@@ -84,6 +84,7 @@ class Ktransformers(Sglang):
         if line.has("--gguf_path"):
             _read_local(reading, folders)
             return
+        _read_software(reading)
         read_server(reading)
         name = put_model(reading, line.text("--model-path"), line.text("--quantization"), folders)
         model = opened(name, folders)
@@ -151,11 +152,15 @@ def _machine(asked: Configuration) -> HardwareProfile:
     return machine
 
 
+def _read_software(reading: Reading) -> None:
+    reading.put("software", "vllm")
+    reading.note("software", "'vllm' stands for ktransformers, of which there is no profile")
+
+
 def _read_local(reading: Reading, folders: Folders) -> None:
     """A model of GGUF files, whose routed experts are all computed by the CPU in decode."""
     line = reading.line
-    reading.put("software", "vllm")
-    reading.note("software", "'vllm' stands for ktransformers, of which there is no profile")
+    _read_software(reading)
     found = from_gguf(str(line.text("--gguf_path")), folders)
     if found.wrong and (named := line.text("--model_path")):
         whole = from_checkpoint(named, folders)

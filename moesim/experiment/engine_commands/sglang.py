@@ -48,6 +48,7 @@ class Sglang(Engine):
     """SGLang: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "sglang"
+    softwares: ClassVar[tuple[str, ...]] = ("sglang",)
     options: ClassVar[Sequence[Option]] = SGLANG
 
     def begins(self, words: Sequence[str]) -> int | None:
@@ -87,6 +88,10 @@ class Sglang(Engine):
 
     def understand(self, reading: Reading, folders: Folders) -> None:
         """Model, parallelism, batch and launches."""
+        reading.put("software", "sglang")
+        reading.note(
+            "software", "'sglang' has SGLang's kernels; launches and host times are vLLM's"
+        )
         read_server(reading)
         line = reading.line
         name = line.text("--model-path") or (line.positional.pop(0) if line.positional else None)
@@ -97,8 +102,6 @@ class Sglang(Engine):
 def read_server(reading: Reading) -> None:
     """What a line says beside its model and its experts."""
     line = reading.line
-    reading.put("software", "vllm")
-    reading.note("software", "'vllm' stands for SGLang, of which there is no profile")
     gpus, nodes = line.whole("--tp-size", 1) or 1, line.whole("--nnodes", 1)
     attention = _attention_ranks(reading)
     whole = (line.whole("--ep-size", 1) or 1) == gpus
@@ -159,6 +162,8 @@ def limits(asked: Configuration) -> list[str]:
 
 
 def software_note(asked: Configuration) -> list[str]:
-    """Whose times the experiment has."""
-    what = f"its times are those of software '{asked.experiment.software}'"
-    return [f"{NOTE}software: {what}; moesim has no profile of SGLang"]
+    """Whose times the experiment has, where they are not SGLang's."""
+    software = asked.experiment.software
+    if software in Sglang.softwares:
+        return []
+    return [f"{NOTE}software: its times are those of software '{software}', not of SGLang"]

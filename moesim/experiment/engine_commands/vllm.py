@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -107,11 +107,18 @@ OPTIONS = (
 )  # fmt: skip
 
 
+ENVIRONMENT: Mapping[str, str] = {
+    "vllm-marlin": "VLLM_MXFP4_USE_MARLIN=1",
+    "vllm-mxfp8": "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8=1",
+}
+"""What makes vLLM run the expert kernels of a software profile, in mxfp4."""
+
+
 class Vllm(Engine):
     """vLLM: all experts on the GPUs, whole on one of them or sliced over all."""
 
     kind: ClassVar[str] = "vllm"
-    softwares: ClassVar[tuple[str, ...]] = ("vllm",)
+    softwares: ClassVar[tuple[str, ...]] = ("vllm", "vllm-marlin", "vllm-mxfp8")
     options: ClassVar[Sequence[Option]] = OPTIONS
     flexible: ClassVar[bool] = True
 
@@ -142,6 +149,8 @@ class Vllm(Engine):
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
+        if (setting := ENVIRONMENT.get(asked.experiment.software)) is not None:
+            notes.append(f"{NOTE}software: set {setting} for mxfp4 experts in these kernels")
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))
 
     def understand(self, reading: Reading, folders: Folders) -> None:

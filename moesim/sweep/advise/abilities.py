@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moesim.sweep.advise.choices import CPU, ON_CPU, ON_HOST, Settings
 
@@ -36,7 +36,7 @@ ENGINES: Mapping[str, Abilities] = {
     "ik_llama.cpp": Abilities("llama.cpp", (ON_CPU, ON_HOST), (STAGES,)),
     "ktransformers": Abilities("vllm", (CPU, ON_CPU), some_layers=False),
     "vllm": SERVER,
-    "sglang": SERVER,
+    "sglang": replace(SERVER, software="sglang"),
 }
 """By the names of ``moesim list engine_commands``."""
 ANY = Abilities("", (), SERVER.layouts)

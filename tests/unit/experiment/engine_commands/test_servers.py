@@ -88,16 +88,16 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      ["'some/model' is not here, and its name is of no card"]),
     (("python3 -m sglang.launch_server --model deepseek-ai/DeepSeek-V3-0324 --tp 8 --ep-size 8 "
      "--max-running-requests 64 --chunked-prefill-size 8192"),
-     {"software": "vllm", "model": "deepseek-v3", "parallelism": {"expert": 8, "dense": "tensor"},
+     {"software": "sglang", "model": "deepseek-v3", "parallelism": {"expert": 8, "dense": "tensor"},
       "workload": {"batching": refill(64), "prefill": {"chunk": 1024}}}, []),
     (("python -m sglang.launch_server --model-path Qwen/Qwen3-235B-A22B --tp-size 16 --ep 16 "
      "--dp 16 --enable-dp-attention --nnodes 2 --disable-cuda-graph --max-running-requests 32"),
-     {"software": "vllm", "model": "qwen3-235b-a22b", "execution": "eager",
+     {"software": "sglang", "model": "qwen3-235b-a22b", "execution": "eager",
       "parallelism": {"expert": 16, "nodes": 2, "dense": "data"},
       "workload": {"batching": refill(32)}}, []),
     (("python -m sglang.launch_server --model-path Qwen/Qwen3-30B-A3B --tp 4 --dp 2 "
      "--max-running-requests 8"),
-     {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(8)},
+     {"software": "sglang", "model": "qwen3-30b-a3b", "workload": {"batching": refill(8)},
       "parallelism": {"expert": 4, "dense": "tensor", "experts": "tensor"}},
      ["--dp-size 2: not modelled: 2 replicas"]),
     ("vllm serve deepseek-ai/DeepSeek-V3 -tp 16 --max-num-seqs 8",
@@ -233,7 +233,7 @@ def test_a_line_that_is_written_reads_as_the_same_experiment(
     eager: bool,
 ) -> None:  # fmt: skip
     workload = {"batching": refill(gpus * rank_batch), "prefill": {"chunk": chunk}}
-    said: dict[str, Any] = {"model": model, "software": "vllm", "workload": workload}
+    said: dict[str, Any] = {"model": model, "software": engine, "workload": workload}
     said |= {"parallelism": {"expert": gpus, "dense": dense}} if gpus > 1 else {}
     said |= {"execution": "eager"} if eager else {}
     found = read_command(str(command_of(experiment(**said), engine, context).text))
@@ -324,3 +324,12 @@ def test_layers_on_the_host_are_written_as_they_are_read(
     other = "zero_copy" if how == "load" else "load"
     asked = load_experiment(source | {"experts": {"miss": {"kind": other}}}).experiment
     assert command_of(asked, engine).text is None
+
+
+def test_kernels_that_vllm_has_to_be_told_of() -> None:
+    said = {"model": "gpt-oss-120b", "workload": {"batching": refill(4)}}
+    found = command_of(experiment(**said, software="vllm-marlin"))
+    assert found.engine == "vllm"
+    assert any("VLLM_MXFP4_USE_MARLIN=1" in note for note in found.notes)
+    plain = command_of(experiment(**said, software="vllm"))
+    assert not any("VLLM_MXFP4" in note for note in plain.notes)
