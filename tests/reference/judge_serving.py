@@ -4,7 +4,7 @@ nothing with the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 
@@ -170,6 +170,7 @@ class Judge:
         self.coming = [r for r in requests if r.arrival is not None]
         self.fresh = [r for r in requests if r.arrival is None and r.after is None]
         self.turn = 0
+        self.seats: dict[int, int] = {}  # of each request among those of its rank
         self.steps: list[tuple[int, list[Told]]] = []
         self.ends: list[int] = []
         self.seen = 0
@@ -229,6 +230,9 @@ class Judge:
             load = [4 * len(r.waiting) + len(r.running) for r in self.ranks]
             request.rank = (
                 order[0] if self.settings.round_robin else min(order, key=lambda k: load[k])
+            )
+            self.seats[request.number] = sum(
+                self.requests[number].rank == request.rank for number in self.seats
             )
             self.put(self.ranks[request.rank], request, front=False)
 
@@ -331,33 +335,42 @@ class Judge:
 
     def run(self, time_of: Callable[[list[Told]], int]) -> None:
         """Each step takes ``time_of`` its entries."""
-        late, begun = self.settings.late, 0
+        steps = self.decide()
+        try:
+            start, _, batch = next(steps)
+            while True:
+                start, _, batch = steps.send(start + time_of(batch))
+        except StopIteration:
+            return
+
+    def decide(self) -> Generator[tuple[int, int, list[Told]], int, None]:
+        """One step after another: when it may start, how long before that the host is at it, and
+        its entries; is sent when it has ended.
+        """
         while True:
-            number = len(self.steps)
-            now, until = 0, number - late
-            while self.seen < until:
+            number, late = len(self.steps), self.settings.late
+            while self.seen < number - late:
                 self.see()
-            if self.seen:
-                now = self.seen_at(self.seen - 1)
-            if number and late:
+            now = self.seen_at(self.seen - 1) if self.seen else 0
+            if number:
                 decided, entries = self.steps[-1]
-                now = max(now, decided + self.host(self.settings.before, entries))
-            elif number:
-                now = max(now, self.steps[-1][0])
+                now = max(now, decided + late * self.host(self.settings.before, entries))
+            waited = not number
             while not (batch := self.schedule(now)):
                 instants = [r.arrival for r in self.coming if r.arrival is not None]
-                if self.seen < number:
-                    instants.append(self.seen_at(self.seen))
-                if not instants:
+                arrival = min(instants, default=None)
+                end = self.seen_at(self.seen) if self.seen < number else None
+                if arrival is None and end is None:
                     return
-                now = max(now, min(instants))
-                if self.seen < number and self.seen_at(self.seen) <= now:
+                first = min(one for one in (arrival, end) if one is not None)
+                waited = first != end and first > now
+                now = max(now, first)
+                if end is not None and end <= now:
                     self.see()
             self.steps.append((now, batch))
-            begun = max(
-                self.ends[-1] if self.ends else 0, now + self.host(self.settings.before, batch)
-            )
-            self.ends.append(begun + time_of(batch))
+            before = self.ends[-1] if self.ends else 0
+            start = max(before, now + self.host(self.settings.before, batch))
+            self.ends.append((yield start, start - (now if waited else before), batch))
 
     @staticmethod
     def host(times: tuple[int, int], entries: list[Told]) -> int:

@@ -64,7 +64,7 @@ def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
     """All steps, where no clock matters."""
     from moesim.workload.serving.loop import play  # loads numba
 
-    state, knobs = opened(asked, room, scheduler)
+    state, knobs = opened(asked, replace(room, visible_ns=0), scheduler)
     return play(scheduler.rule(), state, knobs, int(scheduler.async_scheduling))
 
 

@@ -1,0 +1,98 @@
+"""Runs whose passes a scheduler like vLLM's decides as the clock goes: both engines, whose
+scheduler is the package's, and the reference, whose scheduler is the judge, to the nanosecond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moesim.engine.case import Case as EngineCase
+from moesim.workload.rows import Runs
+from moesim.workload.serving.clock import steps_of
+from moesim.workload.serving.passes import passes_of
+from moesim.workload.serving.requests import ServedRequests
+from moesim.workload.serving.state import STEPS
+from moesim.workload.serving.steps import decided_with
+from moesim.workload.timetable import Passes
+from moesim.workload.timetable import Scheduler as EngineScheduler
+
+from .reference_batches import Part, Pass, Request, Scheduler
+from .reference_words import DECODE, MIXED, PREFILL
+from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, times_of, vllm_of
+from .strategies import Case, cases
+from .test_scheduler import all_agree, without_foresight
+from .wiring import engine_case
+
+
+def engine_scheduler(theirs: EngineCase, case: ServingCase) -> EngineScheduler:
+    """Token j of request i has row i + j, round and round."""
+    asked = asked_of(case)
+    tokens = asked.input_tokens + asked.output_tokens - 1
+    begin = np.concatenate(([0], np.cumsum(tokens)))
+    number = np.arange(len(tokens))
+    every = np.full_like(number, theirs.trace.tokens)
+    runs = Runs(begin[:-1], 0 * number, every, number, 0 * number)
+    served = ServedRequests(asked, number, begin, runs)
+
+    def passes() -> Passes:
+        scheduler = vllm_of(case.settings)
+        decide = decided_with(scheduler.rule())
+        steps = steps_of(asked, room_of(case), scheduler, times_of(case), decide)
+        ended: int | None = None
+        while True:
+            try:
+                state, start, host = next(steps) if ended is None else steps.send(ended)
+            except StopIteration:
+                return
+            last = int(state.numbers[STEPS])
+            at = np.array([start]), np.array([host])
+            one = passes_of(served, state, (last - 1, last), theirs.gpus, at)
+            ended = int((yield one).max())
+
+    return passes
+
+
+def reference_scheduler(case: Case, serving: ServingCase) -> Scheduler:
+    """The judge's steps in the reference's words."""
+    judge, gpus = judge_of(serving), case.config.gpus
+    requests = [Request(one.number) for one in judge.requests]
+    rows, each = len(case.trace["phase"]), gpus // serving.ranks
+    steps, ended = judge.decide(), None
+    while True:
+        try:
+            start, host, batch = next(steps) if ended is None else steps.send(ended)
+        except StopIteration:
+            return
+        parts = []
+        for number, first, count, gives in batch:
+            one = judge.requests[number]
+            decodes = count == 1 and gives and first >= one.prompt
+            places = [(number + first + k) % rows for k in range(count)]
+            gpu = one.rank * each + judge.seats[number] % each
+            parts.append(Part(requests[number], gpu, places, 0, first, decodes, answers=gives))
+        kinds = {part.decodes for part in parts}
+        phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
+        told = yield [Pass(len(judge.steps) - 1, phase, parts, start, host)]
+        ended = max(told)
+
+
+@given(cases() | cases(prompts=True), of_vllm(), st.data())
+def test_both_engines_and_the_reference_serve_alike(case, serving, data):
+    case = without_foresight(case)
+    assume(not any(layer.stack == "encoder" for layer in case.model.layers))
+    gpus = case.config.gpus
+    ranks = data.draw(st.sampled_from([n for n in (1, 2, 3, 4) if gpus % n == 0]))
+    scale = data.draw(st.sampled_from([1, 100]))  # arrivals within a step, or over some
+    wishes = [
+        replace(one, comes=None if one.comes is None else scale * one.comes)
+        for one in serving.wishes
+    ]
+    room = None if serving.blocks is None else max(serving.blocks, -(-18 // serving.size))
+    serving = replace(serving, ranks=ranks, wishes=wishes, blocks=room, longest=None)
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=engine_scheduler(theirs, serving))
+    all_agree(theirs, case, reference_scheduler(case, serving))
