@@ -180,14 +180,6 @@ def test_the_host_computes_only_beside_the_gpu(required):
             "experts.prefetch",
             "'recall' has 2 shares, and 'layers' is 3",
         ),
-        (
-            [
-                "experts.prefetch={kind: oracle, when: before_pass}",
-                "experts.policy={kind: least_stale, scope: global}",
-            ],
-            "experts.prefetch",
-            "ranks by the layer that runs",
-        ),
         (["experts.prefetch={kind: oracle, recall: []}"], "experts.prefetch.recall", "is empty"),
     ],
 )
