@@ -115,7 +115,8 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         times = (min(starts), end)
         verdict.steps.append(step_row(one, times, now, ahead, spent, model, config))
-        verdict.steps[-1]["bytes_h2d"] += clock.unneeded
+        ahead_bytes = sum(row["prefetched"] * model.bytes_in(row["layer"]) for row in rows)
+        verdict.steps[-1]["bytes_h2d"] += clock.unneeded + ahead_bytes
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
         size = sum(model.layer_bytes(layer, config.reads_layers) for layer in copied)
@@ -349,8 +350,7 @@ def step_row(
         **ahead,
         "accesses": sum(activation.kept_rows for activation in activations),
         "access_hits": sum(activation.kept_rows for activation in activations if activation.hit),
-        "bytes_h2d": ahead["prefetched"] * model.expert_bytes
-        + sum(
+        "bytes_h2d": sum(
             bytes_of(activation, model, config)
             for activation in activations
             if activation.missed and activation.place not in (HOST, SKIP, SUBSTITUTE)

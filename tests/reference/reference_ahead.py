@@ -31,8 +31,6 @@ class Ahead:
         self.config, self.gpu = clock.config, clock.gpus[g]
         self.made: list[Copy] = []
         self.window: list[Copy] = []  # before the pass, or one before it
-        self.size = clock.model.expert_bytes
-        self.price = self.config.copy_ns(clock.model, clock.prices)
 
     @property
     def host(self) -> HostAhead | None:
@@ -77,7 +75,7 @@ class Ahead:
         made: list[Copy] = []
         for target, expert in predicted:
             cache = self.caches[target[1]]
-            if expert in cache.resident or not self.fits_budget(now):
+            if expert in cache.resident or not self.fits_budget(expert, now):
                 continue
             if self.take_slot(cache, expert, step - 1, cache.layers[-1], []):
                 at = now + (len(made) + 1) * host
@@ -106,7 +104,7 @@ class Ahead:
                 cache.until[expert] = target
 
     def start(self, copy: Copy, at: int) -> None:
-        copy.run(at, self.price)
+        copy.run(at, self.clock.copy_ns(self.size(copy.expert)))
         self.gpu.copy_in = copy.end
         layer, e = copy.expert
         self.clock.spans.append(Span(copy.step, layer, self.g, "copy_in", (e,), at, copy.end))
@@ -148,7 +146,7 @@ class Ahead:
         first_only = self.config.prefetch.stop == "first_missing"
         for target, expert in predicted:
             cache = self.caches[target[1]]
-            if expert in cache.resident or not self.fits_budget(now):
+            if expert in cache.resident or not self.fits_budget(expert, now):
                 continue
             if first_only and target != missing[0]:
                 continue
@@ -163,11 +161,15 @@ class Ahead:
         if self.host:
             self.host.prefetch(step, layer, self.made[len(self.made) - issued :], now)
 
-    def fits_budget(self, now: int) -> bool:
+    def fits_budget(self, expert: Expert, now: int) -> bool:
         """Prefetches in the works, be they promoted, evicted, or late for their layer."""
         budget = self.config.prefetch.budget
         works = [c for c in self.made if c.state != CANCELLED and not c.ended(now)]
-        return budget is None or (len(works) + 1) * self.size <= budget
+        used = sum(self.size(c.expert) for c in works)
+        return budget is None or used + self.size(expert) <= budget
+
+    def size(self, expert: Expert) -> int:
+        return self.clock.model.bytes_in(expert[0])
 
     def take_slot(
         self, cache: Cache, expert: Expert, step: int, layer: int, activations: list[Activation]

@@ -99,6 +99,10 @@ def reading_ahead_cases(draw: st.DrawFn) -> Case:
         config = replace(config, plan=[of[: model.experts] for of in config.plan])
         if any(sorted(of) != list(range(model.experts)) for of in config.plan or []):
             config = replace(config, plan=None, placement="contiguous")
+    if config.scope == "layer" and draw(st.booleans()):  # experts of layers differ
+        layers = len(model.moe_layers)
+        sizes = st.lists(st.integers(1, 2 * model.expert_bytes), min_size=layers, max_size=layers)
+        model = replace(model, by_layer=tuple(draw(sizes)))
     every = len(model.moe_layers) * model.experts
     config = replace(
         config,
@@ -114,7 +118,7 @@ def reading_ahead_cases(draw: st.DrawFn) -> Case:
     )
     latency, rate = draw(small | large | st.integers(2000, 9000)), draw(st.integers(1, 20))
     prices = replace(case.prices, read_latency=latency, read_bytes_a_ns=rate)
-    return replace(case, config=config, prices=prices)
+    return replace(case, model=model, config=config, prices=prices)
 
 
 @st.composite
