@@ -14,6 +14,7 @@ from moesim.workload.lives import lives_of
 from moesim.workload.serving.state import (
     CACHED,
     CHUNKS,
+    DECIDED,
     ENDED,
     HITS,
     INPUT,
@@ -66,6 +67,7 @@ class ServedRun:
 
     state: State
     room: Room
+    clockless: bool
     gpu: Ints
     sent_ns: Ints
     begins_ns: Ints
@@ -107,6 +109,7 @@ class ServedRun:
         return cls(
             state=state,
             room=serving.room,
+            clockless=serving.clockless,
             gpu=gpu,
             sent_ns=np.where(came, arrived - travel, -1),
             begins_ns=np.where(begins >= 0, outcome.starts[begins, gpu], -1),
@@ -215,6 +218,22 @@ class ServedRun:
             "completed": self.done,
             **times,
         }
+
+    def steps(self, passes: int) -> dict[str, Ints]:
+        """Columns of the table of steps: blocks that are free on all ranks together, and, where the
+        clock decides, when each was decided.
+        """
+        rows = self.state.steps[:, :passes]
+        found = {} if self.room.blocks is None else {"free_blocks": self._free(rows[LEFT])}
+        return found if self.clockless else {"decided_ns": rows[DECIDED], **found}
+
+    def _free(self, left: Ints) -> Ints:
+        """Of all blocks those that nobody holds, where so many of those that may be used are
+        ``left``: more than all requests need are not kept account of.
+        """
+        assert self.room.blocks is not None, "there is a limit"
+        more: Ints = self.room.blocks * self.room.ranks - self.state.ranks[MEMORY].sum() + left
+        return more
 
     def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
         """What the time to the first token is made of, in ms; they add up: ``queue`` until the

@@ -17,8 +17,10 @@ from moesim.metrics.ttft import ttft_ms
 from moesim.workload.served import PassPhase
 
 
-def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
-    """A row a forward pass; times in ns, summed over GPUs where they are charges."""
+def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> pd.DataFrame:
+    """A row a forward pass; times in ns, summed over GPUs where they are charges. ``run``: of
+    requests that are served.
+    """
     schedule, counts = case.schedule, outcome.counts
     sizes = schedule.output_tokens()
     width = int(schedule.request.max()) + 1
@@ -29,6 +31,9 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
     activations, hits, late = (
         values.sum(axis=(1, 2)) for values in (counts.activations, counts.hits, counts.late)
     )
+    served = {} if run is None else run.steps(schedule.passes)
+    if run is not None:
+        served["prompt_tokens"] = sizes - schedule.decode_tokens()
     return pd.DataFrame(
         {
             "step": np.arange(schedule.passes),
@@ -49,6 +54,7 @@ def steps_table(case: Case, outcome: Outcome) -> pd.DataFrame:
             "barrier_ns": charges["waiting_for_gpus"],
             "cpu_wait_ns": charges["waiting_for_cpu"],
             **{f"{name}_ns": charges[name] for name in shown},
+            **served,
         }
     )
 

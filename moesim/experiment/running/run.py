@@ -157,7 +157,7 @@ def _played(
         "memory": memory_table(built.footprint, outcome, built.limit_bytes),
     }
     if by_pass:
-        tables["steps"] = steps_table(case, outcome)
+        tables["steps"] = steps_table(case, outcome, run)
     if experiment.records in ("layer", "expert"):
         tables["layers"] = layers_table(outcome)
     if experiment.records == "expert":

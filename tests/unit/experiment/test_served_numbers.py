@@ -49,6 +49,14 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     assert numbers["completed"] == 12 == len(table)
     tokens = numbers["total_input_tokens"] + numbers["total_output_tokens"]
     assert numbers["tokens"] == tokens - 12  # the last of an answer is in no pass
+    steps = result.steps
+    assert (steps.prompt_tokens + steps.decode_tokens == steps.tokens).all()
+    assert steps.free_blocks.between(0, numbers["kv_blocks"]).all()
+    held = numbers["kv_blocks"] - steps.free_blocks.min()
+    assert numbers["kv_usage_max"] == pytest.approx(held / numbers["kv_blocks"])
+    if "decided_ns" in steps:
+        assert (steps.decided_ns <= steps.end_ns).all()
+        assert (np.diff(steps.decided_ns) >= 0).all()
     # what the first token's time is made of adds up, to the nanosecond
     names = map(str, table.columns)
     parts = [name for name in names if name.startswith("ttft_") and name != "ttft_ms"]
