@@ -15,9 +15,8 @@ NONE = np.empty(0, np.int64)
 
 
 def is_found(case: Case) -> bool:
-    """Whether the rows of ``case`` are its tokens' choices, each on one GPU, and none is lost."""
-    plain = type(case.gating) is Dynamic and not case.placement.has_replicas
-    return plain and not case.skips
+    """Whether rows of ``case`` are its tokens' choices, each on one GPU, and none is dropped."""
+    return type(case.gating) is Dynamic and not case.placement.has_replicas
 
 
 class FoundProgram(Program):
@@ -36,18 +35,23 @@ class FoundProgram(Program):
     def _routed(self, first: int, last: int) -> RoutedPasses:
         gpus, found = self.case.gpus, self.finder.active_experts(first, last)
         kept, works = self.finder.choices(first, last), {}
+        weighs = self.case.skips and self.case.trace.gate_weights is not None
+        weights = self.finder.weights(first, found) if weighs else None
+        lost = np.zeros((last - first, len(self.routing.moe_layers), 2), np.int64)
         for key in self.keys():
             work = key[0] * gpus + key[1]
             experts, rows = (
                 one[work, : found.offsets[work, -1]] for one in (found.experts, found.rows)
             )
-            works[key] = Active(found.offsets[work], experts, rows, rows, NONE)
+            weight = NONE if weights is None else weights[work, : len(experts)]
+            works[key] = Active(found.offsets[work], experts, rows, rows, weight)
+            if weights is not None:
+                until = np.concatenate(([0], np.cumsum(weight)))[found.offsets[work]]
+                lost[:, key[0], 1] += np.diff(until)
         none = np.zeros((last - first, len(self.routing.moe_layers)), np.int64)
         both = self.collectives.prices(first, last) if gpus > 1 else ()
         dispatch, combine = map(list, both or ((), ()))
-        return RoutedPasses(
-            kept, none, none, np.stack((none, none), axis=2), works, (dispatch, combine)
-        )
+        return RoutedPasses(kept, none, none, lost, works, (dispatch, combine))
 
 
 def program_of(case: Case) -> Program:
