@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from moesim.config.arguments import check_choice, check_list, check_whole
-from moesim.config.errors import InputError, Problem, check_apart, located
+from moesim.config.errors import InputError, Problem, check_apart, located, writing
 from moesim.config.warn import Warn, as_warning
 
 if TYPE_CHECKING:
@@ -308,6 +308,11 @@ def evidence(
 
     folder = Path(pack) if pack else shipped_folder() / "experiments" / "published"
     every = {one.run: one for one in read_pack(folder)}
+    if not every:
+        what = "has no run; 'moesim evidence add FILE --measured SPEED --pack DIR' puts one in"
+        raise InputError([Problem(str(folder), "", what)])
+    with writing(Path(out) / "evidence.csv"):  # before it takes minutes
+        pass
     for name in runs or ():
         check_choice("--run", name, tuple(every))
     with TemporaryDirectory() as profiles:
@@ -377,7 +382,7 @@ def search(
     >>> moesim.search("serving.yaml", rate, ["p99_ttft_ms<=500"])[0].best
     """
     from moesim.experiment.schema.origins import placed
-    from moesim.report.search import write_table
+    from moesim.report.search import check_folder, write_table
     from moesim.sweep.search import Limit
     from moesim.sweep.search import search as search_of
 
@@ -385,6 +390,7 @@ def search(
     parsed = [Limit.parse(text) for text in limits]
     resolved = _resolved(experiment, overrides)
     folder = Path(out) if out else Path("results") / f"{resolved.experiment.name}-search"
+    check_folder(folder)
 
     def keep(found: Found) -> None:
         write_table(found, folder)

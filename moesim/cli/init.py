@@ -27,6 +27,10 @@ def init(
     host: Annotated[
         str | None, typer.Option(metavar="NAME", help="The host [an assumed one, told].")
     ] = None,
+    software: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What runs it [llama.cpp or vllm, with the reason]."),
+    ] = None,
     workload: Annotated[
         str | None, typer.Option(metavar="KIND", help="chat, documents or batch [chat].")
     ] = None,
@@ -50,7 +54,7 @@ def init(
         f"{name}: {one.words}, {one.context:,} tokens of context" for name, one in WORKLOADS.items()
     )
     workload = workload or _asked(f"Workload ({kinds})", "--workload", "chat")
-    write_whole(out, starter(Question(model, gpu=gpu, host=host), workload))
+    write_whole(out, starter(Question(model, gpu=gpu, host=host, software=software), workload))
     typer.echo(f"{out}\nnext:   moesim check {out}; moesim run {out}; moesim advise {out}")
 
 

@@ -75,13 +75,15 @@ def summary(table: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
 
 def told(table: pd.DataFrame) -> list[str]:
     """The median error, by how the experts are served too, and the order."""
-    on_cpu = table["waiting_for_cpu_percent"] > 0
     right, pairs = right_pairs(table)
     known = table.dropna(subset="error_percent")
-    lines = [f"median error of the time a token: {median_error(table):.0f} % of {len(known)} runs"]
-    for name, part in (("experts on the CPU", table[on_cpu]), ("all others", table[~on_cpu])):
-        if len(part.dropna(subset="error_percent")):
-            lines.append(f"  {name}: {median_error(part):.0f} % of {len(part)} runs")
+    if known.empty:
+        return ["median error of the time a token: none, as no run has a prediction"]
+    on_cpu, runs = known["waiting_for_cpu_percent"] > 0, counted(len(known), "run")
+    lines = [f"median error of the time a token: {median_error(table):.0f} % of {runs}"]
+    for name, part in (("experts on the CPU", known[on_cpu]), ("all others", known[~on_cpu])):
+        if len(part):
+            lines.append(f"  {name}: {median_error(part):.0f} % of {counted(len(part), 'run')}")
     return [*lines, f"pairs of one engine in the measured order: {right} of {pairs}"]
 
 
@@ -92,13 +94,24 @@ def runs_table(table: pd.DataFrame) -> list[str]:
              "error of ms", "rests on", "assumed"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
-        speeds = [f"{row[name]:.4g}" for name in _SPEEDS]
+        speeds = [_told(row[name], ".4g") for name in _SPEEDS]
         if ranged:
-            speeds.append(f"{row['low_tokens_per_s']:.3g} to {row['high_tokens_per_s']:.3g}")
-        cells = (row["run"], row["engine"], row["model"], row["gpu"], *speeds)
-        error = f"{row['error_percent']:+.0f} %"
-        lines.append(f"| {' | '.join((*cells, error, row['rests_on'], row['assumed']))} |")
+            low, high = (_told(row[f"{side}_tokens_per_s"], ".3g") for side in ("low", "high"))
+            speeds.append("-" if low == high == "-" else f"{low} to {high}")
+        error = _told(row["error_percent"], "+.0f", " %")
+        about = [_cell(row[name]) for name in ("run", "engine", "model", "gpu")]
+        rest = [_cell(row[name]) for name in ("rests_on", "assumed")]
+        lines.append(f"| {' | '.join((*about, *speeds, error, *rest))} |")
     return lines
+
+
+def _told(value: float, form: str, unit: str = "") -> str:
+    return "-" if pd.isna(value) else f"{value:{form}}{unit}"
+
+
+def _cell(text: str) -> str:
+    """Anybody's text in one cell of a table of Markdown."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def hosts_table(fits: Mapping[str, HostFit]) -> list[str]:

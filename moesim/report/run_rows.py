@@ -12,6 +12,14 @@ from moesim.sweep.speeds import SKIPPED, SKIPPED_WEIGHT, share_in_words
 Row = tuple[str, str]
 
 
+def rejected(summary: Mapping[str, Any]) -> list[Row]:
+    """How many requests were not served, of a run that rejects some: its numbers lack them."""
+    if not summary.get("rejected"):
+        return []
+    served = number(summary["completed"])
+    return [("requests served, rejected", f"{served}, {number(summary['rejected'])}")]
+
+
 def ttft(summary: Mapping[str, Any]) -> list[Row]:
     """When the first tokens came, of a run that has prompts."""
     mean, p99 = (summary.get(f"{which}_ttft_ms") for which in ("mean", "p99"))

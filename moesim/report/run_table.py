@@ -79,6 +79,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[Row]:
     return [
         ("engine", f"{get('engine')}, {number(get('engine_wall_s'), 3)} s"),
         ("tokens, steps", f"{number(get('tokens'))}, {number(get('steps'))}"),
+        *run_rows.rejected(summary),
         ("duration", f"{number(get('duration_ms'))} ms"),
         *run_rows.throughput(summary),
         *run_rows.interval(summary, "output_throughput", "tokens/s"),

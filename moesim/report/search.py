@@ -9,13 +9,16 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.counted import counted
+from moesim.config.errors import writing
 from moesim.config.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.style import COLOURS, RC, save_figure
-from moesim.sweep.search import Found
+from moesim.results.files import check_new_folder
+from moesim.sweep.search import REFUSED, Found, Limit, Probe
 from moesim.sweep.words import last_word
 
-CSV, FIGURE = "points.csv", "search"
+CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
 
 
 def frame(found: Found) -> pd.DataFrame:
@@ -58,40 +61,65 @@ def sentence(found: Found) -> str:
         assert broken is not None, "a probe was made"
         return f"No {name} keeps the limits: at {broken.text} {_binds(found)}."
     if broken is None:
-        last = [one.numbers for one in found.probes[-2:]]
-        same = ", and more changes nothing" if last[:1] == last[1:] else ", the most that was tried"
-        return f"Up to {best.text} of {name} nothing breaks a limit{same}."
-    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}."
+        same = ", and more changes nothing" if found.ends_alike else ", the most that was tried"
+        return f"Up to {best.text} of {name} nothing breaks a limit{same}.{_rejected(best)}"
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}.{_rejected(best)}"
+
+
+def _rejected(best: Probe) -> str:
+    """What limits on times do not see of it: requests that have none."""
+    if not (many := best.every.get("rejected")) or "rejected" in best.numbers:
+        return ""
+    told = f"{counted(many, 'request')} of {many + best.every['completed']}"
+    return f" It rejects {told}, of which no limit on times knows; see --sla 'rejected<=0'."
 
 
 def _binds(found: Found) -> str:
     broken = found.first_broken
     assert broken is not None, "something binds"
+    if broken.status == REFUSED:
+        return f"it cannot run ({broken.reason})"
     if broken.status != "ok":
         return f"it is {broken.status.replace('_', ' ')}"
-    told = [f"{one.metric} is {number(broken.numbers[one.metric])}" for one in broken.broke]
-    bounds = [f"{'above' if one.sign == '<=' else 'below'} {one.bound:g}" for one in broken.broke]
-    return ", and ".join(f"{what}, {bound}" for what, bound in zip(told, bounds, strict=True))
+    return ", and ".join(_breaks(one, broken.numbers[one.metric]) for one in broken.broke)
+
+
+def _breaks(limit: Limit, value: float | None) -> str:
+    if value is None:
+        return f"no request has a {limit.metric}"
+    bound = "above" if limit.sign == "<=" else "below"
+    return f"{limit.metric} is {number(value)}, {bound} {limit.bound:g}"
+
+
+def check_folder(folder: Path) -> None:
+    """An InputError unless ``folder`` is new or empty, or has what a search wrote and no more."""
+    own = {CSV, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES)}
+    if not folder.is_dir() or {one.name for one in folder.iterdir()} - own:
+        check_new_folder(folder)
 
 
 def write_table(found: Found, folder: Path) -> Path:
     """Write the probes that there are so far."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CSV, frame(found).to_csv(index=False, lineterminator="\n"))
+    with writing(folder / CSV):
+        write_whole(folder / CSV, frame(found).to_csv(index=False, lineterminator="\n"))
     return folder / CSV
 
 
 def write_figure(found: Found, folder: Path) -> Sequence[Path]:
-    """Each metric over the value, with its limit, as PNG and SVG."""
+    """Each metric over the value, with its limit, as PNG and SVG; none where no run has any."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    known = {name for one in found.probes for name, x in one.numbers.items() if x is not None}
+    limits = [one for one in found.limits if one.metric in known]
+    if not limits:
+        return []
     with rc_context(dict(RC)):  # type: ignore[arg-type]
-        sheet = Figure(figsize=(6, 2.4 * len(found.limits) + 0.6), layout="constrained")
+        sheet = Figure(figsize=(6, 2.4 * len(limits) + 0.6), layout="constrained")
         FigureCanvasAgg(sheet)
-        areas = sheet.subplots(len(found.limits), sharex=True, squeeze=False)[:, 0]
-        for limit, axes in zip(found.limits, areas, strict=True):
+        areas = sheet.subplots(len(limits), sharex=True, squeeze=False)[:, 0]
+        for limit, axes in zip(limits, areas, strict=True):
             ran = [one for one in found.probes if one.numbers[limit.metric] is not None]
             x, y = [one.value for one in ran], [one.numbers[limit.metric] for one in ran]
             axes.plot(x, y, color=COLOURS[0], linewidth=1)
@@ -105,7 +133,7 @@ def write_figure(found: Found, folder: Path) -> Sequence[Path]:
             axes.set_ylabel(limit.metric)
             axes.set_title(str(limit))
         areas[-1].set_xlabel(f"{last_word(found.path)} (filled: keeps all limits)")
-        paths = [folder / f"{FIGURE}.{suffix}" for suffix in ("png", "svg")]
+        paths = [folder / f"{FIGURE}.{suffix}" for suffix in SUFFIXES]
         for path in paths:
             save_figure(sheet, path)
     return paths

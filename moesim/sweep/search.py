@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from moesim.config.capacity import BLOCKS, SLOTS
 from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.quantity import split
 from moesim.experiment.running.run import simulate
@@ -21,6 +22,10 @@ NEAR = 1.02
 """Of a value that breaks a limit over one that keeps all: nearer is not asked."""
 MOST_STEPS = 24
 """Doublings, or halvings, from the experiment's own value."""
+REFUSED = "cannot_run"
+"""The status of a value that is no experiment: too long for the model, say."""
+_WHOLE = (SLOTS, BLOCKS)
+"""Units of whole numbers."""
 _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 
 
@@ -56,13 +61,18 @@ class Limit:
 
 @dataclass(frozen=True)
 class Probe:
-    """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``."""
+    """A run at ``value``: the numbers by metric, its status, and which limits it ``broke``.
+    ``every``: all that its summary says but how long the simulation took; ``reason``: why it could
+    not run.
+    """
 
     value: float
     text: str
     status: str
     numbers: Mapping[str, float | None]
     broke: tuple[Limit, ...]
+    every: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reason: str = ""
 
     @property
     def passed(self) -> bool:
@@ -77,6 +87,12 @@ class Found:
     path: str
     limits: tuple[Limit, ...]
     probes: tuple[Probe, ...] = field(default=())
+
+    @property
+    def ends_alike(self) -> bool:
+        """Whether the two largest values give the same run."""
+        last = [one.every for one in self.probes[-2:]]
+        return len(last) > 1 and bool(last[0]) and last[0] == last[1]
 
     @property
     def best(self) -> Probe | None:
@@ -102,8 +118,9 @@ def search(
     bisect its logarithm to 2 %, whole numbers to the next one.
 
     ``told`` is given what is known after every run. Random draws are the same in all of them. It
-    takes limits to be broken from some value on. Raises InputError for a path without a number, and
-    for a metric that a run does not have.
+    takes limits to be broken from some value on, and a value that cannot run to break all. Raises
+    InputError for a path without a number, for a metric that a run does not have, and where the
+    experiment's own value cannot run.
     """
     base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
     own, write, whole = _value(base, path)
@@ -111,7 +128,13 @@ def search(
 
     def probe(value: float) -> Probe:
         if value not in probes:
-            probes[value] = _probe(base, path, limits, value, write)
+            first = not probes
+            try:
+                probes[value] = _probe(base, path, limits, value, write)
+            except _CannotRunError as error:
+                if first:
+                    raise error.why from None
+                probes[value] = _refused(limits, value, write, error.why)
             told(found())
         return probes[value]
 
@@ -128,7 +151,7 @@ def _bracket(
     own: float, probe: Callable[[float], Probe], *, whole: bool
 ) -> tuple[float, float] | None:
     """A value that keeps the limits and a larger one that does not; None where there is none, as
-    the numbers change no more.
+    the run changes no more.
     """
     last = probe(own)
     for _ in range(MOST_STEPS):
@@ -138,7 +161,7 @@ def _bracket(
         now = probe(other)
         if now.passed != last.passed:
             return (last.value, other) if last.passed else (other, last.value)
-        if now.status == "ok" and now.numbers == last.numbers:
+        if now.status == "ok" and now.every == last.every:
             return None
         last = now
     return None
@@ -167,7 +190,8 @@ def _value(experiment: Experiment, path: str) -> tuple[float, Callable[[float], 
         except ValueError:
             amount, unit = Fraction(0), ""
         if amount > 0:
-            return float(amount), lambda number: f"{number:.6g} {unit}".strip(), False
+            whole = unit in _WHOLE and amount.denominator == 1
+            return float(amount), lambda number: f"{number:.6g} {unit}".strip(), whole
     what = "has no number above 0 to begin with; set one in the experiment, or with --set"
     raise InputError([Problem("--vary", path, what)])
 
@@ -180,10 +204,32 @@ def _probe(
     write: Callable[[float], str],
 ) -> Probe:
     text = write(value)
-    summary = simulate(with_settings(base, {path: text})).summary
+    try:
+        summary = simulate(with_settings(base, {path: text})).summary
+    except InputError as error:
+        raise _CannotRunError(error) from None
     numbers = {one.metric: _number(summary, one.metric) for one in limits}
     broke = tuple(one for one in limits if not one.holds(numbers[one.metric]))
-    return Probe(value, text, str(summary["status"]), numbers, broke)
+    every = {key: said for key, said in flatten(summary) if key != "engine_wall_s"}
+    return Probe(value, text, str(summary["status"]), numbers, broke, every)
+
+
+class _CannotRunError(Exception):
+    """A value that is no experiment, and ``why``."""
+
+    def __init__(self, why: InputError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def _refused(
+    limits: Sequence[Limit], value: float, write: Callable[[float], str], why: InputError
+) -> Probe:
+    """One that breaks all limits, as it gives no numbers."""
+    problem = why.problems[0]
+    said = ": ".join(part for part in (problem.path, problem.what) if part)
+    nothing = {one.metric: None for one in limits}
+    return Probe(value, write(value), REFUSED, nothing, tuple(limits), reason=said)
 
 
 def _number(summary: Mapping[str, Any], metric: str) -> float | None:

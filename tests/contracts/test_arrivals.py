@@ -171,3 +171,27 @@ def test_a_closed_loop_without_think_time_needs_no_clock():
     assert kind(max_concurrency=2).clockless
     assert not kind(max_concurrency=2, think_time="1 ms").clockless
     assert not kind(max_concurrency=2, request_rate="1 requests/s").clockless
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("poisson", {"request_rate": "1e-19 requests/s"}),
+        ("poisson", {"request_rate": "1e-300 requests/s", "rescale": False}),
+        ("gamma", {"request_rate": "1 requests/s", "ramp_up": "exponential",
+                   "ramp_up_to": "1e-300 requests/s"}),
+        ("closed_loop", {"max_concurrency": 2, "request_rate": "1e-300 requests/s"}),
+        ("closed_loop", {"max_concurrency": 2, "think_time": "1000000000 s"}),
+        ("mooncake", {"file": str(DATA / FILES["mooncake"]), "scale_rate": 1e-300}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_requests_later_than_the_clock_goes_are_refused(kind, given):
+    with pytest.raises(InputError, match=r"workload.arrivals: .* the clock goes to 1e\+09 s"):
+        registry.get(kind)(**given).arrive(9, np.random.default_rng(0), ())
+
+
+def test_gaps_that_are_all_zero_have_no_rate():
+    kind = kind_of("gamma", "4 requests/s", burstiness=1e-300)
+    with pytest.raises(InputError, match="all 9 gaps are 0; write a larger burstiness"):
+        kind.arrive(9, np.random.default_rng(0), ())

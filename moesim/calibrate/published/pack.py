@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from moesim.config.errors import InputError, Problem
+from moesim.config.errors import InputError, Problem, writing
 from moesim.config.files import write_whole
 
 TABLE = "measured.csv"
@@ -65,9 +65,9 @@ def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str])
     text = table.read_text(encoding="utf-8") if rows else f"{','.join(COLUMNS)}\n"
     line = io.StringIO()
     csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
-    write_whole(table, text + line.getvalue())
+    with writing(table, "--pack"):
+        write_whole(folder / f"{name}.yaml", file.read_text(encoding="utf-8"))
+        write_whole(table, text + line.getvalue())
     return read_pack(folder)[-1]
 
 
@@ -77,6 +77,11 @@ def read_pack(folder: Path) -> list[PublishedRun]:
     InputError for columns that are missing, speeds that are none, and runs without a file.
     """
     path = folder / TABLE
+    if not path.exists():
+        what = (
+            "there is no such table: a folder of runs has one, which 'moesim evidence add' begins"
+        )
+        raise InputError([Problem(str(path), "", what)])
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

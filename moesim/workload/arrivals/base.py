@@ -11,10 +11,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
 from moesim.workload.schedule import Ints
 
 SECOND = 1_000_000_000
+MOST_NS = 10**18
+"""The latest instant: the clock counts nanoseconds in 64 bits, and needs room beyond it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,15 @@ class Arrivals(Params):
 
 
 def whole(instants: NDArray[np.floating[Any]]) -> Ints:
-    """Instants in ns, rounded to whole ones."""
+    """Instants in ns, rounded to whole ones; InputError where one is later than the clock goes."""
+    check_latest(float(np.max(instants, initial=0)))
     rounded: Ints = np.rint(instants).astype(np.int64)
     return rounded
+
+
+def check_latest(instant_ns: float) -> None:
+    """InputError where a request may come as late as ``instant_ns``, and the clock ends before."""
+    if not instant_ns <= MOST_NS:
+        what = f"a request comes {instant_ns / SECOND:.3g} s after the first, and the clock goes to"
+        what += f" {MOST_NS / SECOND:.0e} s; write a larger rate, shorter times, or fewer requests"
+        raise InputError([Problem("", "workload.arrivals", what)])

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from pydantic import Field
 
 from moesim.config.units import Duration, RequestsPerSecond
-from moesim.workload.arrivals.base import SECOND, Arrivals, Arrived, whole
+from moesim.workload.arrivals.base import SECOND, Arrivals, Arrived, check_latest, whole
 from moesim.workload.serving.state import NEVER
 
 
@@ -46,10 +46,12 @@ class ClosedLoop(Arrivals):
     def arrive(self, count: int, stream: Generator, folders: Sequence[Path]) -> Arrived:
         """The first of each client; all others follow ends."""
         del folders
+        check_latest(self.think_ns * count)
         instants = np.full(count, NEVER)
         first = min(count, self.max_concurrency)
         instants[:first] = 0
         if self.request_rate is not None:
             gaps = stream.exponential(1.0, first)
-            instants[:first] = whole(np.cumsum(gaps) / self.request_rate * SECOND)
+            with np.errstate(over="ignore"):  # what is too late is told
+                instants[:first] = whole(np.cumsum(gaps) / self.request_rate * SECOND)
         return Arrived(instants)

@@ -18,12 +18,11 @@ from moesim.config.inputs import files_read, read_input, tell
 from moesim.config.paths import find
 from moesim.config.text import decoded
 from moesim.config.units import Duration
-from moesim.workload.arrivals.base import Arrivals, Arrived, Prefixes
+from moesim.workload.arrivals.base import MOST_NS, Arrivals, Arrived, Prefixes, check_latest, whole
 from moesim.workload.schedule import Ints
 from moesim.workload.serving.state import NEVER
 
 MOST_TOKENS = 1 << 30
-MOST_NS = 10**18
 Window = Annotated[list[Duration], Field(min_length=2, max_length=2)]
 
 
@@ -113,13 +112,16 @@ def _arrived(lines: list[Line], scale: float) -> Arrived:
         return np.array([getattr(line, name) for line in lines], np.int64)
 
     known = np.array([line.instant_ns is not None for line in lines])
-    instants = np.array([line.instant_ns or 0 for line in lines], np.float64) / scale
+    instants = np.array([line.instant_ns or 0 for line in lines], np.float64)
+    with np.errstate(over="ignore"):  # what is too late is told
+        came = whole(instants / scale)
+    check_latest(sum(line.think_ns for line in lines))
     counts = np.array([len(line.ids) for line in lines], np.int64)
     ids = np.array([one for line in lines for one in line.ids], np.int64)
     offsets = np.concatenate(([0], np.cumsum(counts)))
     shared = Prefixes(offsets, ids, column("block_tokens")) if len(ids) else None
     return Arrived(
-        arrival_ns=np.where(known, np.rint(instants).astype(np.int64), NEVER),
+        arrival_ns=np.where(known, came, NEVER),
         input_tokens=column("input_tokens"),
         output_tokens=column("output_tokens"),
         priority=column("priority"),

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from moesim.config.errors import InputError, Problem
 from moesim.config.units import RequestsPerSecond
 from moesim.workload.arrivals.base import SECOND, Arrivals, Arrived, whole
 
@@ -47,11 +48,15 @@ class Drawn(Arrivals):
     def arrive(self, count: int, stream: Generator, folders: Sequence[Path]) -> Arrived:
         """Gaps are drawn at unit rate and divided by the rate: other rates meet the same luck."""
         del folders
-        gaps = stream.gamma(self.shape, 1 / self.shape, count) / self._rates(count)
-        instants = np.cumsum(gaps)
-        if self.rescale and self.ramp_up is None and instants[-1] > 0:
-            instants *= count / self.request_rate / instants[-1]
-        return Arrived(whole(instants * SECOND))
+        gaps = stream.gamma(self.shape, 1 / self.shape, count)
+        if not gaps.any():
+            what = f"with so small a shape all {count:,} gaps are 0; write a larger burstiness"
+            raise InputError([Problem("", "workload.arrivals", what)])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too late is told
+            instants = np.cumsum(gaps / self._rates(count))
+            if self.rescale and self.ramp_up is None:
+                instants *= count / self.request_rate / instants[-1]
+            return Arrived(whole(instants * SECOND))
 
     def _rates(self, count: int) -> Floats:
         """Of each gap, in requests a second."""

@@ -196,6 +196,38 @@ def test_the_figure_and_the_table(tmp_path: Path) -> None:
     assert runs_table(table)[2] == line
 
 
+def test_runs_without_a_prediction_have_no_numbers_and_texts_stay_in_their_cells() -> None:
+    nothing = float("nan")
+    table = pd.DataFrame({
+        "run": ["r"], "family": ["a"], "engine": ["a"], "model": ["m"], "gpu": ["g"],
+        "measured_tokens_per_s": [17.0], "predicted_tokens_per_s": [nothing],
+        "low_tokens_per_s": [nothing], "high_tokens_per_s": [nothing],
+        "error_percent": [nothing], "waiting_for_cpu_percent": [nothing], "rests_on": [""],
+        "assumed": ["a | b </td>"], "reason": ["too large"],
+    })  # fmt: skip
+    assert runs_table(table)[2] == "| r | a | m | g | 17 | - | - | - |  | a \\| b &lt;/td> |"
+    assert lines(table) == [
+        "median error of the time a token: none, as no run has a prediction",
+        "no prediction of r: too large",
+    ]
+
+
+def test_packs_without_runs_and_places_that_cannot_be_written_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "measured.csv").write_text(",".join(COLUMNS) + "\n")
+    (tmp_path / "file").write_text("")
+    asked = ["evidence", "--pack", str(tmp_path), "-o", str(tmp_path / "file")]
+    assert main(asked) == 2
+    assert "has no run; 'moesim evidence add FILE" in capsys.readouterr().err
+    written(tmp_path, [row("one", 10)], one=described(24))
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("--out: ")
+    run = ["evidence", "add", str(tmp_path / "one.yaml"), "--measured", "17 tokens/s"]
+    assert main([*run, "--pack", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("--pack: ")
+
+
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
@@ -210,5 +242,5 @@ def test_tables_that_cannot_be(tmp_path: Path, rows: list[dict[str, str]], what:
     with pytest.raises(InputError) as caught:
         read_pack(folder)
     assert what in str(caught.value)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no such table"):
         read_pack(tmp_path / "nowhere")

@@ -111,3 +111,10 @@ def test_causes_are_written_as_words() -> None:
     text = text_of(summary_table({**factory.summary(), "time_share": shares}))
     assert "waiting for GPUs" in text
     assert "waiting for CPU " in text
+
+
+def test_requests_that_are_rejected_stand_beside_the_speed_of_the_others() -> None:
+    told = text_of(summary_table({**factory.summary(), "completed": 2, "rejected": 4}))
+    assert "requests served, rejected" in told
+    assert "2, 4" in told
+    assert "rejected" not in text_of(summary_table({**factory.summary(), "rejected": 0}))

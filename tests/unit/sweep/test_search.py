@@ -94,6 +94,74 @@ def test_it_ends_where_more_changes_nothing(tmp_path: Path) -> None:
     )
 
 
+SERVED: dict[str, Any] = {
+    **TINY,
+    "workload": {
+        "requests": 6,
+        "arrivals": {"kind": "poisson", "request_rate": "1 requests/s"},
+        "lengths": {"kind": "random", "input_len": 20, "output_len": 8, "range_ratio": 0.5},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous"},
+    },
+}
+
+
+def test_a_metric_that_stays_the_same_does_not_end_it(tmp_path: Path) -> None:
+    """At 1 and at 2 requests/s nobody waits: the times are equal, and the load is not."""
+    rate = "workload.arrivals.request_rate"
+    found, _ = moesim.search(SERVED, rate, ["p99_queue_ms<=0.1"], out=tmp_path / "out")
+    assert found.best is not None
+    assert found.first_broken is not None
+    assert found.best.value > 4
+    assert found.probes[0].numbers == found.probes[1].numbers
+
+
+def test_a_value_that_cannot_run_breaks_and_rejected_requests_are_told(tmp_path: Path) -> None:
+    """The model's context is 512 tokens."""
+    path, limit = "workload.lengths.output_len", "p99_tpot_ms<=1e9"
+    found, _ = moesim.search(SERVED, path, [limit], out=tmp_path / "one")
+    assert found.first_broken is not None
+    assert found.first_broken.status == "cannot_run"
+    assert "it cannot run (workload: of all requests none is served" in sentence(found)
+    assert "It rejects " in sentence(found)
+    found, _ = moesim.search(SERVED, path, [limit, "rejected<=0"], out=tmp_path / "two")
+    assert found.best is not None
+    assert found.best.numbers["rejected"] == 0
+    assert sentence(found).endswith("rejected is 1, above 0.")
+
+
+def test_slots_are_whole(tmp_path: Path) -> None:
+    slots = {**TINY, "experts": {"capacity": "8 slots/layer"}}
+    limit = "hit_ratio_per_expert<=0.8"
+    found, _ = moesim.search(slots, "experts.capacity", [limit], out=tmp_path / "out")
+    assert found.best is not None
+    assert found.first_broken is not None
+    assert found.first_broken.value == found.best.value + 1
+
+
+def test_a_metric_that_no_run_has_gives_no_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        "name: tiny\nmodel: small-moe\nhardware: rtx-4060-8gb\ntrace: small-moe\n"
+        "workload:\n  requests: 2\n  lengths: {kind: fixed, input_len: 9, output_len: 1}\n"
+        "  routing: {kind: draw}\n  batching: {kind: continuous}\n"
+    )
+    asked = ["search", str(file), "--vary", "workload.requests", "--sla", "mean_tpot_ms<=1"]
+    assert main([*asked, "-o", str(tmp_path / "out")]) == 0
+    assert "at 1 no request has a mean_tpot_ms." in capsys.readouterr().out
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["points.csv"]
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("of a sweep")
+    (tmp_path / "sweep.yaml").write_text("")
+    with pytest.raises(InputError, match=r"--out: .* holds files"):
+        moesim.search(TINY, BATCH, ["mean_tpot_ms<=1"], out=tmp_path)
+    assert (tmp_path / "points.csv").read_text() == "of a sweep"
+
+
 def test_limits_are_kept_at_their_bound() -> None:
     most, least = Limit.parse("a<=2"), Limit.parse(" b.c >= 1.5e1 ")
     assert (most.holds(2), most.holds(2.1), most.holds(None)) == (True, False, False)

@@ -53,3 +53,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     bad = ["init", "small-moe", "--gpu", "rtx-3090", "--workload", "x", "-o", str(tmp_path / "c")]
     assert main(bad) == 2
     assert "batch, chat, documents" in capsys.readouterr().err
+
+
+def test_the_software_that_is_told_can_be_named(tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    asked = ["init", "small-moe", "--gpu", "rtx-3090", "-o", str(out)]
+    assert main([*asked, "--software", "vllm"]) == 0
+    assert load_experiment(out).experiment.software == "vllm"
