@@ -54,6 +54,7 @@ def run(
         empty_slots,
         idle_prefetch,
         of_traces,
+        rejected_requests,
     )
     from moesim.experiment.questions.fit import fewest_on_cpu
     from moesim.experiment.questions.formats import smaller_format
@@ -76,7 +77,8 @@ def run(
             warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
-    warn([*idle_prefetch(*of_run), *empty_slots(*of_run), *borrowed_routing(*of_run)])
+    told = (idle_prefetch, empty_slots, rejected_requests, borrowed_routing)
+    warn([line for lines in told for line in lines(*of_run)])
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     if lacks_memory(result.summary):
         one = resolved.experiment

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.inputs import files_read, read_input, tell
-from moesim.config.paths import find
+from moesim.config.paths import look_up, lookup_folders, not_found
 from moesim.config.text import decoded
 from moesim.config.units import Duration
 from moesim.workload.arrivals.base import MOST_NS, Arrivals, Arrived, Prefixes, check_latest, whole
@@ -73,7 +73,10 @@ class FileArrivals(Arrivals):
     def arrive(self, count: int, stream: Generator, folders: Sequence[Path]) -> Arrived:
         """See ``Arrivals``."""
         del stream
-        path = find(self.file, folders)
+        path = look_up(self.file, folders)
+        if path is None:
+            what = not_found(self.file, folders or lookup_folders())
+            raise InputError([Problem("", "workload.arrivals.file", what)])
         with files_read() as files:
             text = decoded(read_input(path), str(path))
         tell("arrivals", self.file, files)

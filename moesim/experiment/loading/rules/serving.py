@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moesim.config.paths import look_up, lookup_folders, not_found
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
@@ -93,7 +94,18 @@ def lengths_of_requests(experiment: Experiment, model: ModelSpec | None) -> Conf
     return None
 
 
+def arrivals_are_there(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """The file of arrivals can be found."""
+    del model
+    file = experiment.workload.arrivals.reads
+    if file is None or look_up(file, experiment.folders) is not None:
+        return None
+    folders = experiment.folders or lookup_folders()
+    return Conflict(("workload.arrivals.file",), not_found(file, folders))
+
+
 RULES: tuple[Rule, ...] = (
+    arrivals_are_there,
     served_by_continuous_batching,
     served_alone,
     memory_of_served,
