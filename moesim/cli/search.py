@@ -35,7 +35,13 @@ def search(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="[results/NAME-search].")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="A new folder, or that of an earlier search [results/NAME-search].",
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -44,7 +50,8 @@ def search(
 
     It starts from the experiment's own value, doubles or halves it until one run keeps all limits
     and one does not, and goes on between them to 2 %, whole numbers to the next one. All runs draw
-    the same arrivals, lengths and routing. It takes a limit to be broken from some value on.
+    the same arrivals, lengths and routing. It takes a limit to be broken from some value on, and a
+    value that cannot run to break all.
     """
     from moesim.api import search as search_of
     from moesim.report.search import sentence, table, write_figure
@@ -59,7 +66,7 @@ def search(
             told=lambda now: typer.echo(f"{now.probes[-1].text} tried: {sentence(now)}", err=True),
         )
     except KeyboardInterrupt:
-        fail("stopped; points.csv has what was tried", INTERRUPTED)
+        fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
     terminal().print(table(found))
     typer.echo(sentence(found))
     for path in (folder / "points.csv", *write_figure(found, folder)):

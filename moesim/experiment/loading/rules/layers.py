@@ -24,7 +24,7 @@ def layers_of_the_host(experiment: Experiment, model: ModelSpec | None) -> Confl
         "parallelism.pipeline": experiment.parallelism.pipeline > 1
         and "of one GPU yet; write pipeline: 1, or experts.on_cpu",
         "workload.phase": experiment.workload.phase != "decode"
-        and "in decode steps alone: of longer prompts engines copy the layers; write decode",
+        and "in decode steps alone: of longer prompts engines copy the layers; write phase: decode",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "experts.prefetch": experiment.experts.prefetch.fetches and "without prefetch; write none",
         "hardware": hardware is not None
