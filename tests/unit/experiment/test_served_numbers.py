@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.metrics.served import TIMES, served_keys, statistics_of
+from tests.reference.agreement import assert_same
 
 SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
 LENGTHS = {"kind": "random", "input_len": 90, "output_len": 12, "range_ratio": 0.5}
@@ -77,6 +80,18 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     # a token comes at the end of a pass: none before its request, none at one time
     assert (table.first_ns > table.arrival_ns).all()
     assert (table.max_itl_ms > 0).all()
+
+
+@pytest.mark.parametrize("slots", ["all", "8 slots/layer"])
+def test_both_engines_say_the_same(slots: str) -> None:
+    """Host times, captured passes and a small cache of keys and values among it."""
+    choices = {"experts": {"capacity": slots}, "memory": {"kv": "20 blocks"}}
+    case = build(experiment_of(POISSON, software="vllm", **choices)).case
+    des = run_des(case, check=True)
+    assert_same(run_replay(case), des)
+    assert case.serving is not None
+    assert case.serving.state is not None
+    assert case.serving.state.ranks[0].tolist() == [20]  # all blocks are free again
 
 
 def test_the_host_is_in_the_way_of_what_is_scheduled_synchronously() -> None:
