@@ -68,7 +68,7 @@ KEYS = [
     row("empty value", "seed:\n", ("5:1", "seed", "is empty; a whole number is expected")),
     row("empty section", "experts:\n", ("5:1", "experts", "is empty", "capacity, choose, host")),
     row("a word for a section", "workload: decode\n",
-        ("5:11", "workload", "'decode' is text", "batching, context, phase, prefill, requests")),
+        ("5:11", "workload", "'decode' is text", "arrivals, batching, context, lengths, phase")),
 ]  # fmt: skip
 
 VALUES = [

@@ -21,7 +21,7 @@ from moesim.trace.slicing import parse_slice, slice_trace
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOKENS = 8
-LONG = "moesim reproduce"
+LONG = ("moesim reproduce", "moesim evidence")
 """Minutes of work, which `make verify` compares with its page."""
 
 
