@@ -294,7 +294,8 @@ def evidence(
     that are shipped] and write table, figures and page into the folder ``out``.
 
     Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
-    time a token in percent, what the time rests on, what was assumed), and the files. Raises an
+    time a token in percent, what the time rests on, what was assumed), and the files; ``progress``
+    is called with (finished, total). Raises an
     InputError for a pack that cannot be read, and for runs that it does not have.
 
     >>> moesim.evidence("results/evidence")[0]["error_percent"].abs().median()
@@ -334,9 +335,9 @@ def sensitivity(
     and what nobody measured at the ends of its range.
 
     ``out``: the folder of the runs [results/NAME-sensitivity], new or one to go on in; ``jobs``:
-    runs at the same time. ``inputs`` has the one that moves it most first, ``measure_first`` the
-    first of those that are guesses. Raises an InputError for a bad experiment or share, and where
-    the experiment does not run.
+    runs at the same time; ``progress`` is called with (finished, total). ``inputs`` has first what
+    moves it most, ``measure_first`` is the first of those that are guesses. Raises an InputError
+    for a bad experiment or share, and where the experiment does not run.
 
     >>> moesim.sensitivity("experiments/quickstart.yaml").inputs[0].title
     """

@@ -10,14 +10,12 @@ PLANNED: dict[tuple[str, ...], str] = {
     ): "when requests come is said with workload.arrivals, as in {kind: closed_loop,"
     " max_concurrency: 8}, under batching: {kind: continuous} (docs/serving.md)",
     ("ttft", "tpot", "itl", "slo", "goodput", "latency", "load"):
-    "TTFT and TPOT at a load are not there yet; a result has those of batches that stay full"
-    " (mean_ttft_ms, p99_tpot_ms): sweep workload.batching.batch_size",
+    "limits of latency are no key; 'moesim search FILE --vary PATH --sla p99_ttft_ms<=500'"
+    " finds the largest load that keeps them (docs/serving.md)",
     ("costs", "price_per_hour", "dollars", "usd", "budget_usd"):
     "what tokens cost is asked with cost: {gpu: 2.5 $/h} (docs/energy.md)",
     ("power", "watts", "tdp", "joules"):
     "joules are asked with energy: {}, which takes the power of parts (docs/energy.md)",
-    ("sglang",): "SGLang is not there yet; for its times software vllm is the nearest, for its"
-    " recordings write an npz file (docs/traces.md)",
     ("counts", "expert_counts", "expert_distribution", "counts_only"):
     "traces of counts alone are not there yet; draw a trace that is as uneven with 'moesim trace"
     " synthesize'",

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from moesim.config.files import write_whole
 from moesim.report.amounts import number
 from moesim.report.published import saved
 from moesim.report.style import COLOURS
@@ -56,7 +57,7 @@ def table(found: Sensitivity) -> Table:
 def write_figures(found: Sensitivity) -> list[Path]:
     """The bars as PNG and SVG, and their table, in the folder of ``found``."""
     rows = frame(found)
-    rows.to_csv(found.folder / CSV, index=False, lineterminator="\n")
+    write_whole(found.folder / CSV, rows.to_csv(index=False, lineterminator="\n"))
     drawn = [
         saved(lambda _, axes: draw(found, axes), rows, found.folder / f"{FIGURE}.{suffix}")
         for suffix in ("png", "svg")

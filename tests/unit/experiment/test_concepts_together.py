@@ -91,12 +91,8 @@ REFUSED: dict[str, set[str]] = {
     "hobbit": {"recall", "before a pass", "pipeline"},
     "order": {"recall", "before a pass"},
     "one memory": {
-        *("storage", "nothing in host memory", "cxl", "sliced", "recall", "before a pass"),
-        *("pipeline", "on the CPU"),
+        *("storage", "nothing in host memory", "cxl", "sliced", "pipeline", "on the CPU"),
     },
-    "storage": {"recall", "before a pass"},
-    "nothing in host memory": {"recall", "before a pass"},
-    "cxl": {"recall", "before a pass"},
     "sliced": {"pipeline"},
     "recall": {"before a pass"},
 }
