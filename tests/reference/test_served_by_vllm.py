@@ -56,6 +56,17 @@ def engine_scheduler(theirs: EngineCase, case: ServingCase) -> EngineScheduler:
     return passes
 
 
+def owner(case: ServingCase, number: int, token: int) -> int:
+    """The request of a session that had the ``token`` of a prompt first, and says its row."""
+    one = case.wishes[number]
+    while one.after is not None:
+        before = case.wishes[one.after]
+        if token >= min(one.prompt, before.prompt + before.answer - 1):
+            break
+        number, one = one.after, before
+    return number
+
+
 def reference_scheduler(case: Case, serving: ServingCase) -> Scheduler:
     """The judge's steps in the reference's words."""
     judge, gpus = judge_of(serving), case.config.gpus
@@ -71,7 +82,8 @@ def reference_scheduler(case: Case, serving: ServingCase) -> Scheduler:
         for number, first, count, gives in batch:
             one = judge.requests[number]
             decodes = count == 1 and gives and first >= one.prompt
-            places = [(number + first + k) % rows for k in range(count)]
+            tokens = range(first, first + count)
+            places = [(owner(serving, number, k) + k) % rows for k in tokens]
             gpu = one.rank * each + judge.seats[number] % each
             parts.append(Part(requests[number], gpu, places, 0, first, decodes, answers=gives))
         kinds = {part.decodes for part in parts}
