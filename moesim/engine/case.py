@@ -18,6 +18,7 @@ from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
+from moesim.memory.initial import Initial
 from moesim.memory.kv_pool import KvPool
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.misses.load import Load
@@ -99,7 +100,7 @@ class Case:
     miss: MissHandling = LOAD
     kernels: ExpertKernels = "grouped"
     order: Literal["id", "resident_first", "least_makespan"] = "id"
-    initial: Literal["empty", "most_used"] = "empty"
+    initial: Initial = "empty"
     seed: int = 0
     execution: Execution = "eager"
     decide: Literal["host", "device"] = "host"

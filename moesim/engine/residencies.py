@@ -18,6 +18,7 @@ from moesim.engine.case import Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.initial import in_order
 from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import Given, LayerCache, all_there, next_uses
@@ -265,8 +266,9 @@ class Residencies:
         usage = np.zeros(len(pool) * len(local), np.int64)
         if case.initial == "most_used" or reads_usage(type(case.policy)):
             usage = np.concatenate([self._usage(layer)[local] for layer in pool])
-        room, most_used = case.room(gpu), np.argsort(-usage, kind="stable")[before:]
-        most_used = most_used[:slots] if room is None else room.first_of(most_used)
+        stream = self._stream(pool, gpu, b"initial")
+        room, first = case.room(gpu), in_order(case.initial, usage, len(pool), stream)[before:]
+        first = first[:slots] if room is None else room.first_of(first)
         key, whole = (pool[0], gpu), slots >= len(usage)
         return LayerCache(
             case.policy,
@@ -279,18 +281,20 @@ class Residencies:
             given=Given(
                 prefetch_draws=self._prefetch_draws(key) if case.policy.draws else None,
                 first_use=self._future[key][1] if key in self._future else None,
-                resident=most_used if case.initial == "most_used" or whole else None,
+                resident=first if case.initial != "empty" or whole else None,
                 bandwidths=case.bandwidths,
                 protects=case.protect == "step",
                 room=room,
             ),
         )
 
-    def _stream(self, pool: tuple[int, ...], gpu: int) -> np.random.Generator:
-        """A draw for each activation of ``pool``; one over all layers has the first layer's
-        stream.
+    def _stream(
+        self, pool: tuple[int, ...], gpu: int, name: bytes = b"cache_policy.random"
+    ) -> np.random.Generator:
+        """The draws of ``name`` for ``pool``, of a policy one an activation; one over all layers
+        has the first layer's stream.
         """
-        stream = zlib.crc32(b"cache_policy.random")
+        stream = zlib.crc32(name)
         return np.random.default_rng([self.case.seed, stream, gpu // self.case.slices, pool[0]])
 
     def _most_activations(self, gpu: int) -> int:

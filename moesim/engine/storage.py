@@ -20,6 +20,7 @@ from moesim.memory.activations import ActiveExperts
 from moesim.memory.footprint import stored_bytes
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
+from moesim.memory.initial import in_order
 from moesim.model.spec import FfnSpec
 
 Key = tuple[int, int]
@@ -73,9 +74,17 @@ def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResiden
     usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
     usage, steps = np.repeat(usage, case.slices), (len(layers), case.gpus // case.nodes)
     sizes = np.repeat(stored_bytes(case.model), len(usage) // len(layers))
-    name = zlib.crc32(b"host_cache.random")
-    streams = [np.random.default_rng([case.seed, name, node]) for node in range(case.nodes)]
-    return [HostResidency(cache, usage, steps, stream, case.initial, sizes) for stream in streams]
+    hosts = []
+    for node in range(case.nodes):
+        stream, drawn = (
+            np.random.default_rng([case.seed, zlib.crc32(name), node])
+            for name in (b"host_cache.random", b"host_cache.initial")
+        )
+        first = None
+        if case.initial != "empty":
+            first = in_order(case.initial, usage, len(layers), drawn)
+        hosts.append(HostResidency(cache, usage, steps, stream, first, sizes))
+    return hosts
 
 
 def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +16,7 @@ class HostResidency:
 
     ``usage`` int64[experts of all layers]: how often each is chosen in the part of the trace from
     which policies learn. ``steps``: the MoE layers of a pass, and how many GPUs ask in each.
+    ``first``: the experts in the order in which it is filled at the start, None: it begins empty.
     ``sizes`` int64[experts of all layers]: their bytes, by which a cache with a ``limit`` goes.
     """
 
@@ -27,15 +26,14 @@ class HostResidency:
         usage: Ints,
         steps: tuple[int, int],
         stream: np.random.Generator,
-        initial: Literal["empty", "most_used"],
+        first: Ints | None,
         sizes: Ints | None = None,
     ) -> None:
         self._stream = stream if cache.policy.draws else None
         room = None if cache.limit is None else Room(cache.limit, sizes)
-        most_used = np.argsort(-usage, kind="stable")
-        most_used = most_used[: cache.slots] if room is None else room.first_of(most_used)
-        resident = most_used if initial == "most_used" else None
-        given = Given(resident=resident, room=room, turns=steps[1])
+        if first is not None:
+            first = first[: cache.slots] if room is None else room.first_of(first)
+        given = Given(resident=first, room=room, turns=steps[1])
         self.cache = self._slots(cache, usage, steps[0], given) if cache.slots else None
 
     @staticmethod

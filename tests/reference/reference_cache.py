@@ -27,6 +27,17 @@ def usage_of(trace: Trace, layer: int, experts: int, first_part: float | Fractio
     return usage
 
 
+def filling(
+    initial: str, experts: list[Expert], usage: dict[Expert, int], stream: list[int]
+) -> list[Expert]:
+    """In which order ``experts``, layer by layer, get slots at the start."""
+    if initial == "random":
+        order = np.random.default_rng(stream).permutation(len(experts))
+        return [experts[place] for place in order]
+    by_id = initial == "lowest_ids"
+    return sorted(experts, key=lambda e: (e[1], e[0]) if by_id else (-usage[e], *e))
+
+
 class Drawn:
     """Uniform numbers of a stream, as many as are asked for."""
 
@@ -85,8 +96,9 @@ class Cache:
         self.resident: set[Expert] = set()
         if self.all_resident:
             self.resident = set(experts)
-        elif config.initial == "most_used":
-            for e in sorted(experts, key=lambda e: (-usage[e], e))[before:]:
+        elif config.initial != "empty":
+            drawn = [config.seed, zlib.crc32(b"initial"), config.holder(gpu), layers[0]]
+            for e in filling(config.initial, experts, usage, drawn)[before:]:
                 if not self.has_room(e):
                     break
                 self.resident.add(e)

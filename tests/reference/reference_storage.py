@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 
-from .reference_cache import Drawn
+from .reference_cache import Drawn, filling
 from .reference_misses import SKIP
 from .reference_placement import physical_experts
 from .reference_policies import POLICIES, Arrival, Expert
@@ -27,8 +27,9 @@ class Host:
         usage = {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
         experts = sorted(usage)
         self.resident: set[Expert] = set()
-        if config.initial == "most_used":
-            for e in sorted(experts, key=lambda e: (-usage[e], e)):
+        if config.initial != "empty":
+            drawn = [config.seed, zlib.crc32(b"host_cache.initial"), node]
+            for e in filling(config.initial, experts, usage, drawn):
                 if not self.has_room(e):
                     break
                 self.resident.add(e)

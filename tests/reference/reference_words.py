@@ -169,7 +169,7 @@ class Config:
     order: str = "id"  # id | resident_first | least_makespan
     protect: str = "step"  # step | none
     kernels: str = "grouped"  # grouped | serial | batched | block_sparse
-    initial: str = "empty"  # empty | most_used
+    initial: str = "empty"  # empty | most_used | lowest_ids | random
     seed: int = 0
     execution: str = "eager"  # eager | piecewise | splits | graph
     # passes that decode, others, and the most tokens of a GPU's group: larger ones are eager

@@ -155,6 +155,7 @@ def configs(draw: st.DrawFn, model: Model, kind: str, requests: int) -> Config:
     placement = draw(st.sampled_from(["contiguous", "round_robin", "plan", "plan"]))
     miss = draw(st.sampled_from(ways(policy, software)))
     initials = ["empty", "most_used", *["most_used"] * (miss in {"cpu", "zero_copy", "skip"})]
+    initials += ["lowest_ids", "random"]
     uploads = {one: st.none() | st.integers(least, 3) for one, least in UPLOADS.items()}
     groups = [n for n in range(1, gpus + 1) if gpus % n == 0]
     group = draw(st.sampled_from([1, gpus] if sliced else groups))

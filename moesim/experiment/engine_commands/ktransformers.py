@@ -41,6 +41,8 @@ _METHODS: Mapping[str, str] = {
 _OWN = {"bf16": "BF16", "fp8": "FP8", "mxfp4": "MXFP4"}
 """Methods that take a checkpoint's own experts, by their format."""
 _LAYERS_FIRST = "front-loading"
+_INITIAL = {"uniform": "lowest_ids", "frequency": "most_used", "random": "random"}
+"""What ``experts.initial`` its rules of placement are, the first where none is named."""
 _LOCAL = re.compile(r"(.*[/\\])?ktransformers([./\\]local_chat)?(\.py)?")
 """The program of releases before kt-kernel."""
 
@@ -72,6 +74,7 @@ class Ktransformers(Sglang):
         weights = name if method in _OWN.values() else f"{name.rpartition('/')[2]}-{method}"
         words = [*SERVER, "--model-path", name, "--kt-weight-path", weights]
         words += ["--kt-method", method, "--kt-num-gpu-experts", str(_on_gpu(asked))]
+        words += _strategy(asked)
         words += ["--kt-cpuinfer", str(host.host.cores.value)]
         words += ["--kt-threadpool-count", str(host.host.numa_nodes.value), *limits(asked)]
         notes.append(f"{NOTE}weights: '{weights}' stands for the folder of the CPU's experts")
@@ -125,15 +128,19 @@ def _on_gpu(asked: Configuration) -> int:
     return asked.slots or _most(asked.model)
 
 
+def _strategy(asked: Configuration) -> list[str]:
+    """The rule by which experts of a layer are on the GPU, where it is not the engine's own."""
+    rules = {initial: rule for rule, initial in list(_INITIAL.items())[1:]}
+    rule = rules.get(asked.experiment.experts.initial) if asked.slots else None
+    return ["--kt-expert-placement-strategy", rule] if rule else []
+
+
 def _which(asked: Configuration) -> list[str]:
-    """Which experts of a layer are on the GPU."""
-    if asked.slots is None:
+    """What the rule needs."""
+    if asked.slots is None or asked.experiment.experts.initial != "most_used":
         return []
-    what = (
-        "moesim keeps the trace's most used experts; kt-kernel keeps experts 0 to N-1 of a layer,"
-    )
-    remedy = "or with --kt-expert-placement-strategy frequency those of a recorded file"
-    return [f"{NOTE}experts on the GPU: {what} {remedy}"]
+    what = "moesim keeps the trace's most used experts, kt-kernel those of a recorded file"
+    return [f"{NOTE}experts on the GPU: {what} (--init-expert-location)"]
 
 
 def _method(asked: Configuration, chosen: str | None) -> str:
@@ -216,10 +223,11 @@ def _read_experts(reading: Reading, model: ModelSpec | None) -> None:
     asked = reading.experiment.get("parallelism", {})
     holders = 1 if asked.get("experts") == "tensor" else int(asked.get("expert", 1))
     slots = f"{max(1, int(count) // holders)} slots/layer"
-    reading.put("experts", {"capacity": slots, "miss": {"kind": "cpu"}, "initial": "most_used"})
-    if strategy != "frequency":
-        what = f"'{strategy}' keeps experts whatever their use; read as the most used of the trace"
-        reading.warn("experts on the GPU", f"not modelled: {what}, which leave the CPU less to do")
+    initial = _INITIAL.get(strategy, "most_used")
+    reading.put("experts", {"capacity": slots, "miss": {"kind": "cpu"}, "initial": initial})
+    if strategy not in _INITIAL:
+        what = f"'{strategy}' is no known rule; read as the most used of the trace"
+        reading.warn("experts on the GPU", f"not modelled: {what}")
 
 
 def _number(reading: Reading, model: ModelSpec | None) -> float | None:

@@ -25,6 +25,7 @@ from moesim.hardware.energy import Energy
 from moesim.hardware.price_list import PriceList
 from moesim.memory.choices import registry as choices
 from moesim.memory.choices.base import VariantChoice
+from moesim.memory.initial import Initial
 from moesim.memory.misses import registry as misses
 from moesim.memory.misses.base import MissHandling
 from moesim.memory.on_cpu import OnCpu
@@ -255,9 +256,10 @@ class Experts(Params):
         description="Whether experts that a forward pass needs in a layer are evicted for others of"
         " it only where no other is left (step), or as the policy says (none).",
     )
-    initial: Literal["empty", "most_used"] = Field(
+    initial: Initial = Field(
         default="empty",
-        description="What the slots hold at the start: nothing, or the trace's most used experts.",
+        description="What the slots hold at the start: nothing, the trace's most used experts, the"
+        " first ones of each layer, or drawn ones.",
     )
 
 

@@ -43,7 +43,7 @@ def with_experts(**experts: Any) -> dict[str, Any]:
 def test_an_lru_host_of_two_slots() -> None:
     """1, 2 are read; 1 is there; 3 takes the place of 2, 2 that of 1, as 3 is wanted with it."""
     host = HostResidency(
-        HostCache(2, Lru()), np.zeros(4, np.int64), (1, 1), np.random.default_rng(0), "empty"
+        HostCache(2, Lru()), np.zeros(4, np.int64), (1, 1), np.random.default_rng(0), None
     )
     needs = ActiveExperts(np.array([0, 2, 3, 4, 6]), np.array([1, 2, 1, 3, 2, 3]))
     assert host.hits(needs).tolist() == [False, False, True, False, False, True]
@@ -53,7 +53,7 @@ def test_a_host_by_bytes_reads_one_over_several() -> None:
     """3 bytes: 1 and 2 of one each are read; 0 of three takes the place of both."""
     host = HostResidency(
         HostCache(1, Lru(), limit=3), np.zeros(4, np.int64), (1, 1), np.random.default_rng(0),
-        "empty", np.array([3, 1, 1, 1]),
+        None, np.array([3, 1, 1, 1]),
     )  # fmt: skip
     needs = ActiveExperts(np.array([0, 2, 3, 4, 5]), np.array([1, 2, 1, 0, 2]))
     assert host.hits(needs).tolist() == [False, False, True, False, False]

@@ -109,8 +109,8 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      "--kt-max-deferred-experts-per-token 2"),
      {"software": "vllm", "model": "qwen3-30b-a3b", "workload": {"batching": refill(1)},
       "experts": {"capacity": "28 slots/layer", "miss": {"kind": "cpu"},
-                  "initial": "most_used"}},
-     ["'uniform' keeps experts whatever their use", "--kt-max-deferred-experts-per-token 2"]),
+                  "initial": "lowest_ids"}},
+     ["--kt-max-deferred-experts-per-token 2"]),
     (("python -m sglang.launch_server --model deepseek-ai/DeepSeek-V3 --kt-method FP8 "
      "--kt-num-gpu-experts 0 --kt-weight-path /w --max-running-requests 1"),
      {"software": "vllm", "model": "deepseek-v3", "workload": {"batching": refill(1)},
@@ -188,10 +188,11 @@ def test_the_line_of_experts_on_the_cpu() -> None:
     found = command_of(one, "ktransformers", 2048)
     assert found.text == (
         "python -m sglang.launch_server --model-path Qwen/Qwen3-30B-A3B --kt-weight-path"
-        " Qwen/Qwen3-30B-A3B --kt-method BF16 --kt-num-gpu-experts 28 --kt-cpuinfer 16"
+        " Qwen/Qwen3-30B-A3B --kt-method BF16 --kt-num-gpu-experts 28"
+        " --kt-expert-placement-strategy frequency --kt-cpuinfer 16"
         " --kt-threadpool-count 1 --context-length 2048 --max-running-requests 1"
     )
-    assert any("kt-kernel keeps experts 0 to N-1" in note for note in found.notes)
+    assert any("kt-kernel those of a recorded file" in note for note in found.notes)
 
 
 CPU = {"miss": {"kind": "cpu"}, "capacity": "8 slots/layer"}
