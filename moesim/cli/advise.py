@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moesim.cli.app import Overrides, Overwrite, Report, app, examples, fail, terminal
+from moesim.cli.app import Overrides, Overwrite, Report, RunsAtOnce, app, examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ def advise(
             help="Replay the first N requests [the file's, else about a minute].",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."
-        ),
-    ] = None,
+    jobs: RunsAtOnce = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Report = False,

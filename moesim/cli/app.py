@@ -60,6 +60,11 @@ AllowDrops = Annotated[
     typer.Option("--allow-drops", help="Let the best be a point that drops or skips choices, too."),
 ]
 
+RunsAtOnce = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."),
+]
+
 Report = Annotated[
     bool,
     typer.Option("--report", help="Write the result as one page, too: DIR/report.html."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples, fail, terminal
+from moesim.cli.app import ExperimentFile, Overrides, RunsAtOnce, app, examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 
@@ -33,12 +33,7 @@ def sensitivity(
             help="A new folder, or one to go on in [results/NAME-sensitivity].",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."
-        ),
-    ] = None,
+    jobs: RunsAtOnce = None,
     overrides: Overrides = None,
 ) -> None:
     """Which inputs move the speed of an experiment most, and what to measure first.
