@@ -31,6 +31,8 @@ AXIS = "axis"
 LOGARITHMIC = 16
 """Largest over smallest value of an axis from which on it is drawn in powers of two."""
 _WORD = 2
+_KINDS = {"%": "fraction"}
+"""What a capacity calls a unit: 0 % is none, and stands before 25 %."""
 _BARS = 0.7
 """Of the room of a kind of an axis of words, what its bars take."""
 UNITS: Sequence[tuple[str, str, float]] = (
@@ -150,8 +152,11 @@ def _rank(word: str) -> tuple[int, str, float]:
         pass
     try:
         capacity = parse_capacity(word)
-    except QuantityError:
-        return (_WORD, "", 0.0)
+    except QuantityError:  # no capacity: another number with a unit, or a word
+        if (found := split_unit([word])) is None:
+            return (_WORD, "", 0.0)
+        (value,), unit = found
+        return (1, _KINDS.get(unit, unit), value)
     named = capacity.kind in ("auto", "all", "none")
     return (1, "~" + capacity.kind if named else capacity.kind, float(capacity.amount))
 

@@ -315,3 +315,11 @@ def test_a_mistake_in_a_figure_is_found_at_the_check(
     (tmp_path / "e.yaml").write_text(f"{text}\nfigures: [{entry}]\n")
     assert main(["check", str(tmp_path / "e.yaml")]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_numbers_with_units_are_in_order_and_no_words() -> None:
+    from moesim.report.metrics import in_order
+
+    assert in_order(["25 %", "95 %", "0 %"]) == ["0 %", "25 %", "95 %"]
+    assert in_order(["16 requests/s", "4 requests/s"]) == ["4 requests/s", "16 requests/s"]
+    assert in_order(["lru", "lfu"]) == ["lru", "lfu"]
