@@ -71,7 +71,8 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     """The state when all of ``asked`` have been served."""
     state, knobs = opened(asked, room or Room(block_size=1024), scheduler)
     most = int((asked.input_tokens + asked.output_tokens).sum()) + state.running.size
-    state = state._replace(log=np.zeros((4, most), np.int64), steps=np.zeros((3, most), np.int64))
+    log, steps = (np.zeros((len(old), most), np.int64) for old in (state.log, state.steps))
+    state = state._replace(log=log, steps=steps)
     decide = compiled(scheduler.rule(), state, knobs, plays=False)
     play(decide, state, knobs, time.fixed_ns, time.token_ns)
     return state
