@@ -269,7 +269,8 @@ def plot(
 
 
 def write_report(folder: Path | str | Sweep, out: Path | str | None = None) -> Path:
-    """Write the run, the sweep or the advice in ``folder`` as one page, an HTML file that asks for
+    """Write the result in ``folder`` (of ``run``, ``sweep``, ``advise``, ``search``,
+    ``sensitivity``, ``evidence`` or ``moesim reproduce``) as one page, an HTML file that asks for
     nothing from anywhere, to ``out`` [``report.html`` in the folder]; the file.
 
     Raises an InputError where the folder is none of these, ``out`` does not end in ``.html``, or
@@ -344,6 +345,7 @@ def sensitivity(
     from moesim.config.dimensions import PERCENT
     from moesim.config.quantity import QuantityError
     from moesim.experiment.schema.origins import placed
+    from moesim.report.sensitivity import write_sensitivity
     from moesim.results.files import check_new_folder
     from moesim.sweep.advise.run import Runs
     from moesim.sweep.sensitivity import sensitivity as sensitivity_of
@@ -360,7 +362,9 @@ def sensitivity(
     if not (folder / "as_is").is_dir():
         check_new_folder(folder)
     with placed(resolved.origins, resolved.file):
-        return sensitivity_of(resolved.experiment, Runs(folder, jobs, progress), 1 + share)
+        found = sensitivity_of(resolved.experiment, Runs(folder, jobs, progress), 1 + share)
+    write_sensitivity(found, resolved.experiment)
+    return found
 
 
 def search(
@@ -376,14 +380,14 @@ def search(
     ``overrides``, as ``--set`` takes them) keeps its ``limits``, as in ``p99_ttft_ms<=500``.
 
     Returns what was found (``best``, ``first_broken``, all ``probes``) and the folder ``out``
-    [results/NAME-search] with ``points.csv``, which is written after every run; ``told`` is given
-    what is known then. Raises an InputError for a bad experiment, path or limit.
+    [results/NAME-search] with ``points.csv``, which is written after every run, and a picture;
+    ``told`` is given what is known then. Raises an InputError for a bad experiment, path or limit.
 
     >>> rate = "workload.arrivals.request_rate"
     >>> moesim.search("serving.yaml", rate, ["p99_ttft_ms<=500"])[0].best
     """
     from moesim.experiment.schema.origins import placed
-    from moesim.report.search import check_folder, write_table
+    from moesim.report.search import check_folder, write_search, write_table
     from moesim.sweep.search import Limit
     from moesim.sweep.search import search as search_of
 
@@ -399,7 +403,9 @@ def search(
             told(found)
 
     with placed(resolved.origins, resolved.file):
-        return search_of(resolved.experiment, vary, parsed, keep), folder
+        found = search_of(resolved.experiment, vary, parsed, keep)
+    write_search(found, folder, resolved.experiment)
+    return found, folder
 
 
 def import_trace(

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moesim.cli.app import Overrides, Overwrite, Report, RunsAtOnce, app, examples, fail, terminal
+from moesim.cli.app import (
+    Overrides,
+    Overwrite,
+    RunsAtOnce,
+    app,
+    examples,
+    fail,
+    show_page,
+    terminal,
+)
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 if TYPE_CHECKING:
@@ -90,7 +99,9 @@ def advise(
     jobs: RunsAtOnce = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    report: Report = False,
+    report: Annotated[
+        bool, typer.Option(help="Write the advice as one page, too: DIR/report.html.")
+    ] = True,
     overrides: Overrides = None,
 ) -> None:
     """What a model does on a machine, or an experiment's: does it fit, how fast is it, where should
@@ -118,10 +129,7 @@ def advise(
             )
     except KeyboardInterrupt:
         fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
-    if report:
-        from moesim.api import write_report
-
-        typer.echo(f"page:   {write_report(advice.folder)}", err=as_json)
+    show_page(advice.folder, report=report, stderr=as_json)
     if as_json:
         typer.echo((advice.folder / "advice.json").read_text(encoding="utf-8"), nl=False)
         return

@@ -104,6 +104,14 @@ def _options(
     del version
 
 
+def show_page(folder: Path, *, report: bool, stderr: bool = False) -> None:
+    """Write the page of ``folder``, where it was asked for, and say where it is."""
+    if report:
+        from moesim.api import write_report
+
+        typer.echo(f"page:   {write_report(folder)}", err=stderr)
+
+
 def warn(lines: Iterable[str]) -> None:
     """Print ``lines`` on stderr."""
     for line in lines:

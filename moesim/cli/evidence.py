@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import Report, examples, fail, show_page, terminal
 from moesim.cli.app import app as command_line
-from moesim.cli.app import examples, fail, terminal
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def evidence(
     runs: Annotated[
         list[str] | None, typer.Option("--run", metavar="NAME", help="Only this run; repeatable.")
     ] = None,
+    report: Report = False,
 ) -> None:
     """Predict every run of a pack from its experiment's file and show how far off each is, with the
     range that moesim would have stated. No number is fitted to the runs that judge.
@@ -58,6 +59,7 @@ def evidence(
         typer.echo(line)
     for path in paths:
         typer.echo(path)
+    show_page(out, report=report)
 
 
 @app.command(

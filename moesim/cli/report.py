@@ -17,7 +17,7 @@ from moesim.cli.app import app, examples
 )
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of a run, a sweep or an advice.")
+        Path, typer.Argument(metavar="DIR", help="The folder that a command wrote its result into.")
     ],
     *,
     out: Annotated[
@@ -25,7 +25,8 @@ def report(
         typer.Option("--out", "-o", metavar="FILE", help="The page, .html [DIR/report.html]."),
     ] = None,
 ) -> None:
-    """Write a result as one page: an HTML file that opens without network or server, from a mail.
+    """Write the result of a run, a sweep, an advice, a search, a sensitivity, the evidence or a
+    reproduced study as one page: an HTML file that opens without network or server, from a mail.
 
     It has the answer first; then the engine's command, all points with filters, figures, where the
     time goes, memory, how far to trust it, and the experiment.

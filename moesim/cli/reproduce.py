@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from moesim.cli.app import Cache, app, examples, terminal
+from moesim.cli.app import Cache, Report, app, examples, show_page, terminal
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Options(NamedTuple):
     quick: bool
     jobs: int
     cache: str | None
+    report: bool
 
 
 @app.command(
@@ -60,6 +61,7 @@ def reproduce(
         bool, typer.Option("--quick", help="Of systems: short runs, for a first look.")
     ] = False,
     cache: Cache = None,
+    report: Report = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes at the same time.")
     ] = 1,
@@ -86,16 +88,17 @@ def reproduce(
         load_system(name)  # which says what it is not, before anything else is asked for
     if out is None:
         raise InputError([Problem("--out", "", f"is missing; give --out results/{name}")])
+    options = Options(overrides or (), quick, jobs, cache, report)
     if name == STUDY:
-        _reference_study(out, overrides or (), jobs)
+        _reference_study(out, options)
     elif name == ALL:
         names = [one for one in system_names() if load_system(one).runs]
-        _systems(names, out, Options(overrides or (), quick, jobs, cache))
+        _systems(names, out, options)
     else:
-        _system(name, out, Options(overrides or (), quick, jobs, cache))
+        _system(name, out, options)
 
 
-def _reference_study(out: Path, overrides: Sequence[str], jobs: int) -> None:
+def _reference_study(out: Path, options: Options) -> None:
     from moesim.config.errors import writing
     from moesim.report.reference_study import study_table, write_study
     from moesim.reproduce.cases import Pools
@@ -103,15 +106,16 @@ def _reference_study(out: Path, overrides: Sequence[str], jobs: int) -> None:
     from moesim.reproduce.run import Plan, run_study
     from moesim.results import check_new_folder
 
-    values = assumptions(overrides)
+    values = assumptions(options.overrides)
     check_new_folder(out)
     stopped = f"stopped; a study starts anew: remove {out}, or name another folder"
     with writing(out), leave_at_ctrl_c(stopped), progress_bar() as progress:
-        found = run_study(Plan(values, Pools(out / "traces")), jobs, progress)
+        found = run_study(Plan(values, Pools(out / "traces")), options.jobs, progress)
     with writing(out):
         table = write_study(found, out)
     terminal().print(study_table(table))
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")
+    show_page(out, report=options.report)
 
 
 def _system(name: str, out: Path, options: Options) -> Found:
@@ -141,6 +145,7 @@ def _system(name: str, out: Path, options: Options) -> Found:
         shown = [column for column in beside.columns if column not in ("by", "note")]
         terminal().print(terminal_table(beside, "published and simulated", shown))
     typer.echo(f"{' '.join(found.system.verdict.split())}\nreport:  {out}/report.md")
+    show_page(out, report=options.report)
     return found
 
 

@@ -12,8 +12,10 @@ from moesim.cli.app import (
     ExperimentFile,
     Overrides,
     Overwrite,
+    Report,
     app,
     examples,
+    show_page,
     terminal,
     warn,
 )
@@ -44,6 +46,7 @@ def run(
     ] = False,
     overwrite: Overwrite = False,
     cache: Cache = None,
+    report: Report = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
@@ -87,3 +90,4 @@ def run(
     if REUSED in result.provenance:
         typer.echo("from the cache; --cache none simulates it again")
     typer.echo(f"result: {folder}\nnext:   moesim plot {folder}")
+    show_page(folder, report=report)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples, fail, terminal
+from moesim.cli.app import (
+    ExperimentFile,
+    Overrides,
+    Report,
+    app,
+    examples,
+    fail,
+    show_page,
+    terminal,
+)
 from moesim.cli.progress import INTERRUPTED
 
 
@@ -43,6 +52,7 @@ def search(
             help="A new folder, or that of an earlier search [results/NAME-search].",
         ),
     ] = None,
+    report: Report = False,
     overrides: Overrides = None,
 ) -> None:
     """The largest value of one number under which a run keeps its limits, and which limit binds:
@@ -54,7 +64,7 @@ def search(
     value that cannot run to break all.
     """
     from moesim.api import search as search_of
-    from moesim.report.search import sentence, table, write_figure
+    from moesim.report.search import files, sentence, table
 
     try:
         found, folder = search_of(
@@ -69,5 +79,6 @@ def search(
         fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
     terminal().print(table(found))
     typer.echo(sentence(found))
-    for path in (folder / "points.csv", *write_figure(found, folder)):
+    for path in files(folder):
         typer.echo(path)
+    show_page(folder, report=report)

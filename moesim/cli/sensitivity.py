@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, RunsAtOnce, app, examples, fail, terminal
+from moesim.cli.app import (
+    ExperimentFile,
+    Overrides,
+    Report,
+    RunsAtOnce,
+    app,
+    examples,
+    fail,
+    show_page,
+    terminal,
+)
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
 
@@ -34,6 +44,7 @@ def sensitivity(
         ),
     ] = None,
     jobs: RunsAtOnce = None,
+    report: Report = False,
     overrides: Overrides = None,
 ) -> None:
     """Which inputs move the speed of an experiment most, and what to measure first.
@@ -42,7 +53,7 @@ def sensitivity(
     share; what nobody measured is set to the ends of its range.
     """
     from moesim.api import sensitivity as sensitivity_of
-    from moesim.report.sensitivity import table, write_figures
+    from moesim.report.sensitivity import files, table
     from moesim.sweep.sensitivity import in_words
 
     try:
@@ -60,5 +71,6 @@ def sensitivity(
     terminal().print(table(found))
     for line in in_words(found):
         typer.echo(line)
-    for path in write_figures(found):
+    for path in files(found):
         typer.echo(path)
+    show_page(found.folder, report=report)

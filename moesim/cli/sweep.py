@@ -18,6 +18,7 @@ from moesim.cli.app import (
     app,
     examples,
     fail,
+    show_page,
     terminal,
     warn,
 )
@@ -112,10 +113,7 @@ def sweep(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
     failed = show(found, allow_drops=allow_drops)
-    if report:
-        from moesim.api import write_report
-
-        typer.echo(f"page:   {write_report(found)}")
+    show_page(folder, report=report)
     if failed:
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)

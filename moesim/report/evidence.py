@@ -14,6 +14,7 @@ from rich.table import Table
 from moesim.calibrate.published.predict import within
 from moesim.config.files import write_whole
 from moesim.report.amounts import number
+from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.published import draw, runs_table, saved, told
 from moesim.report.style import COLOURS
 
@@ -49,7 +50,29 @@ def write_evidence(table: pd.DataFrame, folder: Path) -> list[Path]:
         for suffix in ("png", "svg")
     ]
     write_whole(folder / PAGE, page(table))
+    write_told(_told(table), folder)
     return [folder / TABLE, *figures, folder / PAGE]
+
+
+def _told(table: pd.DataFrame) -> Told:
+    first, *others = lines(table)
+    shown = ["run", "engine", "model", "gpu", "measured_tokens_per_s", "predicted_tokens_per_s",
+             "low_tokens_per_s", "high_tokens_per_s", "error_percent", "rests_on",
+             "assumed"]  # fmt: skip
+    return Told(
+        kind="evidence",
+        title="Runs that others made, beside their predictions",
+        setting="no number is fitted to them; errors are of the time a token, above 0: too slow",
+        verdict=[first, *(line.strip() for line in others)],
+        board=ToldTable(
+            title="Runs",
+            file=TABLE,
+            columns=[name for name in shown if name in table.columns],
+            axes=["run", "engine", "model", "gpu"],
+        ),
+        figures={f"{name}.svg": words for name, words in FIGURES.items()},
+        trust=[*dict.fromkeys(table.get("assumed", pd.Series(dtype=str)).dropna())],
+    )
 
 
 def lines(table: pd.DataFrame) -> list[str]:

@@ -12,9 +12,14 @@ from rich.table import Table
 from moesim.config.counted import counted
 from moesim.config.errors import writing
 from moesim.config.files import write_whole
+from moesim.experiment.schema.experiment import Experiment
 from moesim.report.amounts import number
+from moesim.report.page.parts import experiment_text
+from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.style import COLOURS, RC, save_figure
 from moesim.results.files import check_new_folder
+from moesim.results.overwrite import REPORT, TOLD
+from moesim.results.result import plain_experiment, setting_in_words
 from moesim.sweep.search import REFUSED, Found, Limit, Probe
 from moesim.sweep.words import last_word
 
@@ -22,10 +27,11 @@ CSV, FIGURE, SUFFIXES = "points.csv", "search", ("png", "svg")
 
 
 def frame(found: Found) -> pd.DataFrame:
-    """A row a probe: the path, each metric, ``passed``, ``broke``, ``status``."""
+    """A row a probe: the path, its ``value``, each metric, ``passed``, ``broke``, ``status``."""
     rows = [
         {
             found.path: one.text,
+            "value": one.value,
             **one.numbers,
             "passed": one.passed,
             "broke": "; ".join(map(str, one.broke)),
@@ -93,9 +99,15 @@ def _breaks(limit: Limit, value: float | None) -> str:
 
 def check_folder(folder: Path) -> None:
     """An InputError unless ``folder`` is new or empty, or has what a search wrote and no more."""
-    own = {CSV, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES)}
+    own = {CSV, REPORT, TOLD, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES)}
     if not folder.is_dir() or {one.name for one in folder.iterdir()} - own:
         check_new_folder(folder)
+
+
+def files(folder: Path) -> list[Path]:
+    """What a search wrote into ``folder``, but for what a page says."""
+    names = (CSV, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES))
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def write_table(found: Found, folder: Path) -> Path:
@@ -103,6 +115,25 @@ def write_table(found: Found, folder: Path) -> Path:
     with writing(folder / CSV):
         write_whole(folder / CSV, frame(found).to_csv(index=False, lineterminator="\n"))
     return folder / CSV
+
+
+def write_search(found: Found, folder: Path, experiment: Experiment) -> list[Path]:
+    """Table, picture and what a page says of them; the files."""
+    files = [write_table(found, folder), *write_figure(found, folder)]
+    plain = plain_experiment(experiment)
+    limits = ", ".join(map(str, found.limits))
+    told = Told(
+        kind="search",
+        title=f"{experiment.name}: the largest {last_word(found.path)} under {limits}",
+        setting=setting_in_words(plain, without=[found.path]),
+        verdict=[sentence(found)],
+        board=ToldTable(
+            title="Runs", file=CSV, best=found.probes.index(found.best) if found.best else None
+        ),
+        figures={path.name: limits for path in files if path.suffix == ".svg"},
+        experiment=experiment_text(plain),
+    )
+    return [*files, write_told(told, folder)]
 
 
 def write_figure(found: Found, folder: Path) -> Sequence[Path]:

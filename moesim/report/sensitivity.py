@@ -10,15 +10,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from moesim.config.files import write_whole
+from moesim.experiment.schema.experiment import Experiment
 from moesim.report.amounts import number
+from moesim.report.page.parts import experiment_text
+from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.published import saved
 from moesim.report.style import COLOURS
-from moesim.sweep.sensitivity import Sensitivity
+from moesim.results.result import plain_experiment, setting_in_words
+from moesim.sweep.sensitivity import Sensitivity, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CSV, FIGURE = "sensitivity.csv", "sensitivity"
+CSV, FIGURE, SUFFIXES = "sensitivity.csv", "sensitivity", ("png", "svg")
 
 
 def frame(found: Sensitivity) -> pd.DataFrame:
@@ -54,15 +58,28 @@ def table(found: Sensitivity) -> Table:
     return shown
 
 
-def write_figures(found: Sensitivity) -> list[Path]:
-    """The bars as PNG and SVG, and their table, in the folder of ``found``."""
+def files(found: Sensitivity) -> list[Path]:
+    """The table, and the bars."""
+    return [found.folder / name for name in (CSV, *(f"{FIGURE}.{suffix}" for suffix in SUFFIXES))]
+
+
+def write_sensitivity(found: Sensitivity, experiment: Experiment) -> None:
+    """The bars as PNG and SVG, their table, and what a page says, in the folder of ``found``."""
     rows = frame(found)
     write_whole(found.folder / CSV, rows.to_csv(index=False, lineterminator="\n"))
-    drawn = [
+    for suffix in SUFFIXES:
         saved(lambda _, axes: draw(found, axes), rows, found.folder / f"{FIGURE}.{suffix}")
-        for suffix in ("png", "svg")
-    ]
-    return [found.folder / CSV, *drawn]
+    plain = plain_experiment(experiment)
+    told = Told(
+        kind="sensitivity",
+        title=f"{found.name}: what moves its {number(found.as_is)} tokens/s",
+        setting=setting_in_words(plain),
+        verdict=[*in_words(found)],
+        board=ToldTable(title="Inputs", file=CSV, axes=["input", "guess"]),
+        figures={f"{FIGURE}.svg": "How far each input moves the speed"},
+        experiment=experiment_text(plain),
+    )
+    write_told(told, found.folder)
 
 
 def draw(found: Sensitivity, axes: Axes) -> None:

@@ -14,6 +14,8 @@ from moesim.results.result import TABLES
 
 FIGURES = tuple(f"figures/*.{suffix}" for suffix in ("png", "svg", "pdf", "csv"))
 REPORT = "report.html"
+TOLD = "report.json"
+"""What a study of several runs says, of which a page is made."""
 RESULT = (
     "summary.json", "provenance.json", "experiment.yaml", REPORT,
     *(f"{table}.parquet" for table in TABLES), *FIGURES,

@@ -24,9 +24,10 @@ def test_systems_are_listed_with_their_questions(capsys):
 
 def test_a_system_is_run_and_judged(tmp_path, capsys):
     out = tmp_path / "pruning"
-    assert main(["reproduce", "pruning", "--quick", "--out", str(out)]) == 0
+    assert main(["reproduce", "pruning", "--quick", "--out", str(out), "--report"]) == 0
     assert "published and simulated" in capsys.readouterr().out
-    names = {"points.csv", "laws.csv", "published.csv", "figures", "report.md"}
+    names = {"points.csv", "laws.csv", "published.csv", "figures"}
+    names |= {f"report.{suffix}" for suffix in ("md", "json", "html")}
     assert {path.name for path in out.iterdir()} == names
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
-    """Write the page of the run, sweep or advice in ``folder`` to ``out`` [``report.html`` in it].
+    """Write the page of the result or study in ``folder`` to ``out`` [``report.html`` in it].
 
     Raises an InputError where the folder is none of these, or the file cannot be written.
     """
@@ -29,7 +29,7 @@ def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
 
 
 def page_of(folder: Path) -> Page:
-    """What the run, the sweep or the advice in ``folder`` says."""
+    """What the run, the sweep, the advice or the study of several runs in ``folder`` says."""
     from moesim.report.advice_figure import is_advice
     from moesim.results import is_result
     from moesim.sweep.identity import is_sweep
@@ -46,5 +46,10 @@ def page_of(folder: Path) -> Page:
         from moesim.report.page.of_run import page_of_run
 
         return page_of_run(folder)
-    what = "holds no run, sweep or advice; 'moesim run', 'sweep' and 'advise' write them"
+    from moesim.report.page.told import is_told, page_of_told
+
+    if is_told(folder):
+        return page_of_told(folder)
+    what = "holds nothing that a page is made of; 'moesim run', 'sweep', 'advise', 'search',"
+    what += " 'sensitivity', 'evidence' and 'reproduce' write such folders"
     raise InputError([Problem(str(folder), "", what)])

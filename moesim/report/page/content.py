@@ -32,6 +32,11 @@ class Board:
     best: int | None = None
     notes: Sequence[str] = ()
 
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """What is in each row, as text."""
+        return list(zip(*(one.texts for one in self.columns), strict=True))
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -46,7 +51,8 @@ class Page:
     """Everything on a page. ``verdict``: sentences, the first the answer; ``command``: by which an
     engine runs the best, and what it leaves open; ``shares`` of the time, ``ledger`` of memory of
     the best or only run, further ``facts``, and what these are of; ``trust``: what the prices rest
-    on, and assumptions; ``experiment``: the file as text; ``made``: versions and digests.
+    on, and assumptions; ``tables``: further ones by title; ``experiment``: the file as text;
+    ``made``: versions and digests.
     """
 
     kind: str
@@ -55,10 +61,12 @@ class Page:
     verdict: Sequence[str]
     command: Sequence[str] = ()
     board: Board | None = None
+    board_of: str = "Leaderboard"
     pictures: Sequence[Picture] = ()
     shares: Mapping[str, float] | None = None
     ledger: Sequence[Fact] = ()
     ledger_of: str = "The fullest GPU at its peak"
+    tables: Sequence[tuple[str, Board]] = ()
     facts: Sequence[Fact] = ()
     facts_of: str = "Numbers"
     trust: Sequence[str] = ()

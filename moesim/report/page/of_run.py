@@ -53,5 +53,6 @@ def _answer(summary: dict[str, Any]) -> str:
     if output and found.get("low") is not None:
         value, low, high = (number(found[key]) for key in ("value", "low", "high"))
         speed += f"; after the warm-up {value} [{low}, {high}]"
-    tpot = summary.get("mean_tpot_ms")
-    return f"{speed}{f', {number(tpot)} ms a token of a request' if tpot else ''}."
+    times = {"to the first token": "mean_ttft_ms", "a token of a request": "mean_tpot_ms"}
+    told = [f"{number(summary[key])} ms {of}" for of, key in times.items() if summary.get(key)]
+    return ", ".join([speed, *told]) + "."

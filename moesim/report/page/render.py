@@ -22,7 +22,7 @@ LICENCE = "LICENSE"
 MEMORY = next(title for name, title, _ in COLUMNS if name == "peak_memory_bytes").replace("\n", " ")
 SECTIONS = {
     "verdict": "Verdict", "command": "Command", "board": "Leaderboard", "figures": "Figures",
-    "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
+    "tables": "Tables", "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
     "experiment": "Experiment", "made": "Versions",
 }  # fmt: skip
 HAVING = {"time": "shares", "memory": "ledger", "figures": "pictures"}
@@ -40,12 +40,11 @@ GLOSSARY = {
 def html(page: Page) -> str:
     """The page. Every text of a result is escaped; figures are pictures, in which nothing runs."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    columns = () if page.board is None else page.board.columns
-    heads = [one.heading for one in columns]
+    heads = [one.heading for one in (() if page.board is None else page.board.columns)]
     return environment.from_string(_text("page.html")).render(
         page=page,
-        sections=[(n, h) for n, h in SECTIONS.items() if getattr(page, HAVING.get(n, n), None)],
-        rows=list(zip(*(one.texts for one in columns), strict=True)),
+        memory=MEMORY in heads,
+        sections=_sections(page),
         pictures=[_picture(one) for one in page.pictures],
         words={k: v for k, v in GLOSSARY.items() if any(one.startswith(k) for one in heads)},
         css=Markup(_text("page.css")),  # noqa: S704 (the project's own)
@@ -53,6 +52,12 @@ def html(page: Page) -> str:
         libraries=[Markup(text) for text in _libraries()],  # noqa: S704
         data=Markup(_json(_data(page))),  # noqa: S704 (no sign of markup is left in it)
     )
+
+
+def _sections(page: Page) -> list[tuple[str, str]]:
+    """Names and headings of those that have something to say."""
+    headings = (SECTIONS | {"board": page.board_of}).items()
+    return [(name, words) for name, words in headings if getattr(page, HAVING.get(name, name))]
 
 
 def _libraries() -> Iterator[str]:

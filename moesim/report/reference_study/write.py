@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,10 +11,12 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from moesim.config.counted import counted
 from moesim.config.files import write_whole
+from moesim.report.page.told import Told, ToldTable, write_told
 from moesim.report.reference_study import bars, lines
 from moesim.report.reference_study.sensitivity import sensitivity, swings
-from moesim.report.reference_study.text import report
+from moesim.report.reference_study.text import TITLES, report
 from moesim.report.style import RC, save_figure
 from moesim.reproduce.missing import MISSING
 from moesim.reproduce.run import Found
@@ -47,7 +49,26 @@ def write_study(found: Found, folder: Path) -> pd.DataFrame:
         save(name, data[name], folder / "figures")
     text = report(found.values, table, data["sensitivity"], drawn)
     write_whole(folder / "report.md", text)
+    write_told(_told(table, drawn), folder)
     return table
+
+
+def _told(table: pd.DataFrame, drawn: Sequence[str]) -> Told:
+    known = table.dropna(subset="published")
+    outside = int(known["note"].str.contains("outside the range").sum())
+    verdict = (
+        f"{len(known) - outside} of {counted(len(known), 'published number')} lie between low and "
+        f"high; of {len(table) - len(known)} further answers the study's is not known."
+    )
+    return Told(
+        kind="study",
+        title="Towards MoE Deployment (arXiv 2303.06182), rebuilt by mechanism",
+        setting="nothing is fitted to a result of the study; low and high: one assumption changed",
+        verdict=[verdict],
+        board=ToldTable(title="Answers", file="table.csv", axes=["id", "setting"]),
+        tables=[ToldTable(title="Each answer under each change", file="sensitivity.csv")],
+        figures={f"figures/{name}.svg": TITLES[name] for name in drawn},
+    )
 
 
 def save(name: str, table: pd.DataFrame, folder: Path) -> None:

@@ -27,6 +27,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.hardware.layers import part_names
 from moesim.report.evidence import FIGURES, lines
+from moesim.report.page import page_of
 from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[3]
@@ -143,6 +144,10 @@ def test_own_runs_are_put_in_and_predicted(
     page = (out / "evidence.md").read_text()
     assert "| mine | ideal | gpt-oss-20b |" in page
     assert all((out / f"{name}.png").is_file() for name in FIGURES)
+    shown = page_of(out)
+    assert shown.board is not None
+    assert shown.board.rows[0][:3] == ("mine", "ideal", "gpt-oss-20b")
+    assert shown.board.rows[0][4] == "12.50"
     assert main(["evidence", "--pack", str(pack), "--run", "no", "--out", str(out)]) == 2
     assert "mine" in capsys.readouterr().err
 

@@ -95,7 +95,7 @@ def test_what_cannot_be_is_one_line(
     assert main(["report", str(sweep), "-o", str(tmp_path / "page.txt")]) == 2
     assert "name a file that ends in .html" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
-    assert "holds no run, sweep or advice" in capsys.readouterr().err
+    assert "holds nothing that a page is made of" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: scripts of pages are not run")

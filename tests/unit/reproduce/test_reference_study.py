@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from moesim.engine.routing import Routing
+from moesim.report.page import page_of
 from moesim.report.reference_study import write_study
 from moesim.reproduce.cases import Pools, case_of
 from moesim.reproduce.parameters import BY_NAME, assumptions, defaults
@@ -284,6 +285,10 @@ def test_the_folder_has_table_figures_and_report(small, tmp_path):
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| `lm.dynamic_over_static.1_node` | `launch_us` |" in text
     assert "| `gemm_tflops` | 75 | 60 to 95 | TFLOP/s |" in text
+    page = page_of(tmp_path)
+    assert page.board is not None
+    assert [row[0] for row in page.board.rows] == list(written["id"])
+    assert len(page.pictures) == len(CURVES) + 1
     for name in (*CURVES, "sensitivity"):
         assert f"figures/{name}.png" in text
         for suffix in ("png", "svg", "csv"):

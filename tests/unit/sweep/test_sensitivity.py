@@ -11,6 +11,7 @@ import pytest
 import moesim
 from moesim.cli.main import main
 from moesim.config.errors import InputError
+from moesim.report.page import page_of
 from moesim.sweep.sensitivity import Input, Moved, Sensitivity, in_words
 
 TINY: dict[str, Any] = {
@@ -85,6 +86,10 @@ def test_the_command_writes_bars_and_their_table(
     rows = pd.read_csv(out / "sensitivity.csv")
     assert {LINK, DRAM, SLOTS} <= set(rows["input"])
     assert (out / "sensitivity.png").is_file()
+    page = page_of(out)
+    assert page.verdict[0] in told
+    assert page.board is not None
+    assert len(page.board.rows) == len(rows)
 
 
 @pytest.mark.parametrize("by", ["0 %", "120 %", "fast"])
