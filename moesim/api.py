@@ -38,21 +38,31 @@ POLICIES = ("lru", "lfu", "fifo", "lifo", "static", "min")
 
 
 def compare(
-    first: Path | str | Result | Sweep, second: Path | str | Result | Sweep
+    first: Path | str | Result | Sweep,
+    second: Path | str | Result | Sweep,
+    *,
+    out: Path | str | None = None,
 ) -> dict[str, pd.DataFrame]:
     """What differs between two runs, or two sweeps: their folders, or what they returned.
 
     Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
     ``ratio`` (second over first), ``time_share`` and ``price_share`` with ``points`` (percent of
-    the time, second less first), and ``differences`` with 95 % intervals, in percent. Of sweeps:
-    ``points``, those with equal values on the axes that both have, and ``alone``, how many have no
-    partner. Raises an InputError where a folder is no result, or the two are not of one kind.
+    the time, second less first), ``time_per_token`` (ms by cause, with ``difference``), and
+    ``differences`` with 95 % intervals, in percent. Of sweeps: ``points``, those with equal
+    values on the axes that both have, and ``alone``, how many have no partner. ``out``: write
+    them as one page, too (.html): what changed, and why. Raises an InputError where a folder is
+    no result, or the two are not of one kind.
 
     >>> moesim.compare("results/lru", "results/lfu")["results"]
     """
     from moesim.report.compare import compare as compared
 
-    return compared(first, second)
+    tables = compared(first, second)
+    if out is not None:
+        from moesim.report.page import write_comparison
+
+        write_comparison(first, second, tables, Path(out))
+    return tables
 
 
 def host_curve(

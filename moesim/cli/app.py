@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -76,6 +76,15 @@ def terminal(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(markup=False, emoji=False, stderr=stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON: numpy's scalars as numbers, what is missing as null."""
+    import json
+
+    from moesim.results.files import plain
+
+    typer.echo(json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def examples(*commands: str) -> str:

@@ -37,10 +37,11 @@ def compare(first: Side, second: Side) -> dict[str, Table]:
 
     Tables by name. ``configuration``: ``key``, ``first``, ``second``. Of runs: ``results`` with
     ``ratio`` (second over first, missing where there is none), ``time_share`` and ``price_share``
-    with ``points`` (percent of the time, second less first), and ``differences``, see
-    ``differences_table``. Of sweeps: ``points``, those with equal values on the axes that both
-    have, and ``alone``, how many points have no partner. Raises an InputError where a folder is no
-    result, or the two are not of one kind.
+    with ``points`` (percent of the time, second less first), ``differences``, see
+    ``differences_table``, and ``time_per_token``: ms by cause with their ``difference``. Of
+    sweeps: ``points``, those with equal values on the axes that both have, and ``alone``, how
+    many points have no partner. Raises an InputError where a folder is no result, or the two are
+    not of one kind.
     """
     sides = [side.folder if isinstance(side, Sweep) else side for side in (first, second)]
     if any(isinstance(side, Result) for side in sides):
@@ -70,7 +71,8 @@ def _runs(first: Result, second: Result) -> dict[str, Table]:
     shares = {name: _shares(one.get(name), two.get(name)) for name in SHARES}
     apart = differences_table(blocks_of_result(first), blocks_of_result(second))
     tables = {"configuration": _table(settings), "results": _numbers(one, two)}
-    return {**tables, **shares, "differences": apart}
+    spent = _time_per_token(one, two)
+    return {**tables, **shares, "differences": apart, "time_per_token": spent}
 
 
 def _settings(
@@ -127,6 +129,27 @@ def _shares(first: Mapping[str, float] | None, second: Mapping[str, float] | Non
     table = table.fillna(0.0) if len(one) and len(two) else table.iloc[:0]
     table = table[(table != 0).any(axis=1)].rename_axis("key").reset_index()
     return table.assign(points=100 * (table["second"] - table["first"]))
+
+
+def _time_per_token(first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
+    """Milliseconds of each GPU's time a token by cause, and their difference, the largest first."""
+    columns = ["key", "first", "second", "difference"]
+    sides = [_spent(one) for one in (first, second)]
+    if not all(sides):
+        return pd.DataFrame(columns=columns)
+    keys = dict.fromkeys(key for side in sides for key in side)
+    pairs = {key: (sides[0].get(key, 0.0), sides[1].get(key, 0.0)) for key in keys}
+    ordered = sorted(pairs, key=lambda key: -abs(pairs[key][1] - pairs[key][0]))
+    rows = [(key, *pairs[key], pairs[key][1] - pairs[key][0]) for key in ordered]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _spent(summary: Mapping[str, Any]) -> dict[str, float]:
+    """By cause; nothing of a run without times."""
+    tokens, shares = summary.get("tokens"), summary.get("time_share")
+    if not (tokens and shares and summary.get("duration_ms")):
+        return {}
+    return {key: share * summary["duration_ms"] / tokens for key, share in shares.items() if share}
 
 
 def _sweeps(first: Path, second: Path) -> dict[str, Table]:

@@ -63,9 +63,9 @@ def _pairs(name: str, title: str, table: pd.DataFrame) -> Table:
     share = name.endswith("_share")
     sheet = _sheet(title, ["first", "second", *_last(table)])
     for row in table.to_dict("records"):
-        form = percent if share else _cell
+        form = percent if share else cell
         values = [form(row[side]) for side in ("first", "second")]
-        last = [f"{row[key]:+.1f}" if share else _times(row[key]) for key in _last(table)]
+        last = [f"{row[key]:+.1f}" if share else times(row[key]) for key in _last(table)]
         sheet.add_row(str(row["key"]).replace("_", " ") if share else row["key"], *values, *last)
     return sheet
 
@@ -77,8 +77,7 @@ def _last(table: pd.DataFrame) -> list[str]:
 def _points(title: str, table: pd.DataFrame) -> Table:
     """Axes, tokens/s and hits of both, the ratio of the speeds; a dash where a run has none."""
     axes = list(table.columns[: list(table.columns).index("status_first")])
-    known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
-    known = {name: form for name, form in known.items() if name not in LOST or _any(table, name)}
+    known = shown_numbers(table)
     names = [f"{FORMS[name][0]}\n{side}" for name in known for side in ("first", "second")]
     sheet = _sheet(title, [*names, "ratio", "95 %"])
     for row in table.to_dict("records"):
@@ -90,8 +89,14 @@ def _points(title: str, table: pd.DataFrame) -> Table:
         point = ", ".join(str(row[axis]) for axis in axes)
         low, high = row["ratio_low"], row["ratio_high"]
         limits = "-" if pd.isna(low) else f"{low:.3f}-{high:.3f}"
-        sheet.add_row(point, *cells, _times(row.get("ratio")), limits)
+        sheet.add_row(point, *cells, times(row.get("ratio")), limits)
     return sheet
+
+
+def shown_numbers(table: pd.DataFrame) -> dict[str, tuple[str, Callable[[Any], str]]]:
+    """Those of ``FORMS`` that points have; shares of what is left out where a point does."""
+    known = {name: form for name, form in FORMS.items() if f"{name}_first" in table.columns}
+    return {name: form for name, form in known.items() if name not in LOST or _any(table, name)}
 
 
 def _any(table: pd.DataFrame, name: str) -> bool:
@@ -117,10 +122,12 @@ OWN: Mapping[str, Callable[[str, pd.DataFrame], Table]] = {
 """Tables with a form of their own."""
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A number as tables show it, anything else as text."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return number(value) if plain else "-" if value is None else str(value)
 
 
-def _times(value: Any) -> str:
+def times(value: Any) -> str:
+    """A ratio; nothing for none."""
     return "" if value is None or pd.isna(value) else f"x {value:.3f}"

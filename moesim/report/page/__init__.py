@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from moesim.config.errors import InputError, Problem
 from moesim.results.overwrite import REPORT
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from moesim.report.compare import Side
     from moesim.report.page.content import Page
 
 
@@ -21,11 +25,33 @@ def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
 
     source = Path(folder)
     target = Path(out) if out else source / REPORT
+    _check_name(target)
+    write(page_of(source), target)
+    return target
+
+
+def write_comparison(
+    first: Side, second: Side, tables: Mapping[str, pd.DataFrame], out: Path
+) -> None:
+    """Write the page of what ``compare`` found of the two; an InputError as ``write_page``."""
+    from moesim.report.page.of_comparison import page_of_comparison
+    from moesim.report.page.render import write
+
+    _check_name(out)
+    write(page_of_comparison((_name(first), _name(second)), tables), out)
+
+
+def _name(side: Side) -> str:
+    """A folder, or the name of a result's experiment."""
+    if hasattr(side, "folder"):
+        return str(side.folder)
+    return str(side.summary.get("name")) if hasattr(side, "summary") else str(side)
+
+
+def _check_name(target: Path) -> None:
     if target.suffix.lower() not in (".html", ".htm"):
         what = f"'{target}' is no page; name a file that ends in .html"
         raise InputError([Problem("--out", "", what)])
-    write(page_of(source), target)
-    return target
 
 
 def page_of(folder: Path) -> Page:

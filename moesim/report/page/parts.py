@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,8 +17,11 @@ from moesim.report.figures import registry
 from moesim.report.page.content import Fact, Picture
 from moesim.report.plot import figure_of, named_figures, prepared, setting_of
 from moesim.report.sheet import drawn
-from moesim.report.style import METADATA
+from moesim.report.style import METADATA, RC
 from moesim.results.folder import read_provenance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_INPUT = 12
 """Characters of a digest that tell files apart."""
@@ -38,6 +41,23 @@ def pictures(folder: Path) -> list[Picture]:
             sheet.savefig(svg, format="svg", metadata=dict(METADATA["svg"]))
         found.append(Picture(figure.stem.replace("_", " "), svg.getvalue()))
     return found
+
+
+def drawn_picture(
+    title: str, drawing: Callable[[Axes], None], inches: tuple[float, float]
+) -> Picture:
+    """What ``drawing`` draws, in the project's style."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Sheet
+
+    svg = io.StringIO()
+    with rc_context(dict(RC)):  # type: ignore[arg-type]
+        sheet = Sheet(figsize=inches, layout="constrained")
+        FigureCanvasAgg(sheet)
+        drawing(sheet.add_subplot())
+        sheet.savefig(svg, format="svg", metadata=dict(METADATA["svg"]))
+    return Picture(title, svg.getvalue())
 
 
 def ledger(summary: Mapping[str, Any]) -> list[Fact]:

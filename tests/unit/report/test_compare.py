@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from moesim.cli.main import main
 from moesim.config.errors import InputError
 from moesim.report.compare import compare
+from moesim.report.page.of_comparison import page_of_comparison
+from moesim.report.page.render import html
 from moesim.results import write_result
 from tests.unit.report import sweeps
 from tests.unit.results import factory
@@ -64,6 +67,37 @@ def test_what_differs_between_two_runs(pair: tuple[Path, Path]) -> None:
     assert shares["waiting_for_weights"] == pytest.approx((0.5, 0.75, 25.0))
     assert sum(points for *_, points in shares.values()) == pytest.approx(0)
     assert found["price_share"].empty
+
+
+def test_where_the_time_of_a_token_went(pair: tuple[Path, Path]) -> None:
+    time = compare(*pair)["time_per_token"]
+    assert time["key"][0] == "waiting_for_weights"
+    assert time["first"].sum() == pytest.approx(80 / 40)
+    assert rows(time)["waiting_for_weights"] == pytest.approx((1.0, 1.5, 0.5))
+    assert list(time["difference"]) == pytest.approx(list(time["second"] - time["first"]))
+
+
+def test_the_page_says_what_changed_and_why(
+    pair: tuple[Path, Path], sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = page_of_comparison(("one", "two"), compare(*pair))
+    assert page.verdict[0] == "The second is x 0.500 as fast: 250 tokens/s, not 500."
+    assert "of that waiting for weights +0.5 ms, experts -0.3 ms" in page.verdict[1]
+    assert page.verdict[-1] == "Changed: policy lru to min, extra nothing to 5."
+    assert "<script" not in html(page)
+    same = page_of_comparison(("one", "one"), compare(pair[0], pair[0]))
+    assert (same.verdict[0], same.verdict[-1]) == ("Both are equally fast.", "Nothing was changed.")
+    out = tmp_path / "why.html"
+    assert main(["compare", str(sweep), str(sweep), "-o", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"page:   {out}\n")
+    text = out.read_text(encoding="utf-8")
+    assert "Of 12 points that ran in both the second is faster at 0, slower at 0" in text
+    assert 'id="points"' in text
+    assert main(["compare", *map(str, pair), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"key": "misses", "first": 40, "second": 100, "ratio": 2.5} in told["results"]
+    assert main(["compare", *map(str, pair), "-o", str(tmp_path / "why.txt")]) == 2
+    assert "name a file that ends in .html" in capsys.readouterr().err
 
 
 def test_a_result_differs_from_itself_in_nothing(pair: tuple[Path, Path]) -> None:
