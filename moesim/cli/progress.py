@@ -10,10 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from moesim.sweep.run import Progress
+from typing import NoReturn, Protocol
 
 INTERRUPTED = 130
 MINUTE_S = 60.0
@@ -25,25 +22,40 @@ LEFT_BEHIND = "ignore::UserWarning:multiprocessing.resource_tracker"
 """What Python's own process that tidies up after others would say."""
 
 
+class Told(Protocol):
+    """Told how far a command is, and what it has ``found`` so far."""
+
+    def __call__(self, finished: int, total: int, found: str = "") -> None:
+        """``finished`` of ``total`` things stand."""
+        ...
+
+
 @contextmanager
-def progress_bar(of: str = "points") -> Iterator[Progress]:
-    """A bar with the time left on stderr; where that is no terminal, a line now and then."""
+def progress_bar(of: str = "points") -> Iterator[Told]:
+    """A bar with the time left and what is found so far on stderr; where that is no terminal, a
+    line now and then.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(console.print, of)
         return
-    columns = (of, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task, pace = bar.add_task(of, total=None, left=""), Pace()
+    one_line = Column(no_wrap=True, overflow="ellipsis")
+    texts = [
+        TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=one_line.copy())
+        for name in ("left", "found")
+    ]
+    with Bar(of, BarColumn(), MofNCompleteColumn(), *texts, console=console, transient=True) as bar:
+        task, pace = bar.add_task(of, total=None, left="", found=""), Pace()
 
-        def told(finished: int, total: int) -> None:
+        def told(finished: int, total: int, found: str = "") -> None:
             seconds = pace.left_s(finished, total, time.monotonic())
             left = "" if seconds is None else time_left(seconds)
-            bar.update(task, completed=finished, total=total, left=left)
+            bar.update(task, completed=finished, total=total, left=left, found=found)
 
         yield told
 
@@ -69,17 +81,17 @@ class Pace:
         return (now_s - self._first[1]) / done * (total - finished)
 
 
-def _lines(write: Callable[[str], None], of: str) -> Progress:
+def _lines(write: Callable[[str], None], of: str) -> Told:
     last, pace = time.monotonic(), Pace()
 
-    def told(finished: int, total: int) -> None:
+    def told(finished: int, total: int, found: str = "") -> None:
         nonlocal last
         now = time.monotonic()
         seconds = pace.left_s(finished, total, now)
         if now - last >= LINE_EVERY_S:
             last = now
             left = "" if seconds is None else f", {time_left(seconds)}"
-            write(f"{finished} of {total} {of}{left}")
+            write(f"{finished} of {total} {of}{left}{'; ' if found else ''}{found}")
 
     return told
 

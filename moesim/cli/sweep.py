@@ -24,6 +24,7 @@ from moesim.cli.app import (
 )
 from moesim.cli.progress import INTERRUPTED, progress_bar
 from moesim.cli.run import Engine
+from moesim.cli.so_far import SoFar
 
 if TYPE_CHECKING:
     from moesim.sweep.executor import Executor
@@ -45,6 +46,7 @@ class Where(StrEnum):
 @app.command(
     epilog=examples(
         "moesim sweep experiments/quickstart.yaml -j 2",
+        "moesim sweep experiments/quickstart.yaml --watch",
         "moesim sweep experiments/quickstart.yaml --set sweep.seed=[0,1] --overwrite",
     )
 )
@@ -80,6 +82,12 @@ def sweep(
     ] = False,
     allow_drops: AllowDrops = False,
     report: Report = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Write the page while the sweep goes on, too: what is found so far."
+        ),
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate every point of an experiment's sweep; started again, it goes on where it ended.
@@ -95,7 +103,8 @@ def sweep(
     resolved = load_experiment(file, settings)
     folder = out or Path("results") / resolved.experiment.name
     try:
-        with progress_bar() as progress:
+        so_far = SoFar(folder, watch=watch)
+        with progress_bar() as told:
             found = sweep_points(
                 resolved,
                 folder,
@@ -105,7 +114,7 @@ def sweep(
                 folders=folders,
                 retry_failed=retry_failed,
                 overwrite=overwrite,
-                progress=progress,
+                progress=lambda done, of: told(done, of, so_far(done, of)),
                 warn=lambda line: warn([line]),
             )
     except KeyboardInterrupt:
@@ -113,7 +122,7 @@ def sweep(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
     failed = show(found, allow_drops=allow_drops)
-    show_page(folder, report=report)
+    show_page(folder, report=report or watch)
     if failed:
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)

@@ -26,6 +26,21 @@ def best_lines(sweep: Sweep, *, allow_drops: bool = False) -> list[str]:
     return [*_line(sweep, speed), *_faster(sweep, speed, allow_drops=allow_drops)]
 
 
+def best_so_far(sweep: Sweep) -> str:
+    """The fastest point that is known and its interval, in short; nothing where there is none."""
+    best = sweep.best()
+    if best is None:
+        return ""
+    row = best.dropna()
+    names = [name for name in ("output_throughput", "total_token_throughput") if row.get(name)]
+    if not names:
+        return ""
+    low, high = (row.get(f"intervals.{names[0]}.{side}") for side in ("low", "high"))
+    limits = "" if low is None or high is None else f" [{number(low, 3)}, {number(high, 3)}]"
+    label = sweep.labels().to_dict()[best.name]
+    return f"best: {label}{', ' if label else ''}{number(row[names[0]])} tokens/s{limits}"
+
+
 def _faster(sweep: Sweep, speed: pd.Series[float], *, allow_drops: bool) -> Iterator[str]:
     """What is faster than the first of ``speed``, and why it is passed over."""
     drops = ranked(sweep.table, allow_drops=True)

@@ -11,10 +11,11 @@ import pandas as pd
 
 from moesim.config.counted import counted
 from moesim.results.result import setting_in_words
+from moesim.results.store import read_log
 from moesim.sweep.identity import read_axes, read_sweep_file
 from moesim.sweep.kinds import kinds
 from moesim.sweep.speeds import losses_in_words, ranked
-from moesim.sweep.table import read_points
+from moesim.sweep.table import read_points, tabulate
 from moesim.sweep.words import in_words, word
 
 SHOWN = 8
@@ -102,6 +103,19 @@ class Sweep:
                 label = self.labels()[at] or "its point"
                 return f"{label}, {speed[at]:.4g} tokens/s{', ' if drops else ''}{drops}"
         return "no point ran to its end"
+
+
+def read_finished(folder: Path | str) -> Sweep:
+    """The points that are finished of the sweep in ``folder``, which may be going on; the index of
+    its table has their numbers.
+    """
+    source = Path(folder)
+    points, done = read_axes(source), read_log(source)
+    numbers = sorted(number for number in done if number < len(points))
+    table = tabulate([points[n] for n in numbers], [done[n].summary for n in numbers])
+    table.index = pd.Index(numbers)
+    axes = tuple(dict.fromkeys(key for point in points for key in point))
+    return Sweep(table, axes, source)
 
 
 def read_sweep(folder: Path | str) -> Sweep:

@@ -30,6 +30,14 @@ def write_page(folder: Path | str, out: Path | str | None = None) -> Path:
     return target
 
 
+def write_unfinished(folder: Path) -> None:
+    """Write the page of the sweep that goes on in ``folder``: of what is finished by now."""
+    from moesim.report.page.of_sweep import page_so_far
+    from moesim.report.page.render import write
+
+    write(page_so_far(folder), folder / REPORT)
+
+
 def write_comparison(
     first: Side, second: Side, tables: Mapping[str, pd.DataFrame], out: Path
 ) -> None:

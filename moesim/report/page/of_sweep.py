@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,30 @@ from moesim.report.sweep_table import COLUMNS, reasons, with_shown
 from moesim.report.trust import sweep_trust
 from moesim.results.folder import read_experiment
 from moesim.results.result import setting_in_words
-from moesim.sweep.found import Sweep, read_sweep
+from moesim.sweep.found import Sweep, read_finished, read_sweep
+from moesim.sweep.identity import read_axes
 from moesim.sweep.point import point_folder
 from moesim.sweep.speeds import knows_future, numbers
 from moesim.sweep.table import summary_of
 from moesim.sweep.words import in_words, last_word
 
+RELOADS_S = 15
+
 
 def page_of_sweep(folder: Path) -> Page:
     """What the sweep in ``folder`` says: its best point, all points, and what they rest on."""
-    sweep = read_sweep(folder)
+    return _page(folder, read_sweep(folder))
+
+
+def page_so_far(folder: Path) -> Page:
+    """The same of the points that are finished, of a sweep that goes on; it loads itself again."""
+    sweep = read_finished(folder)
+    page, total = _page(folder, sweep), len(read_axes(folder))
+    line = f"The sweep goes on: {len(sweep.table)} of {counted(total, 'point')} are finished."
+    return replace(page, verdict=[*page.verdict, line], reloads_s=RELOADS_S)
+
+
+def _page(folder: Path, sweep: Sweep) -> Page:
     best = sweep.best()
     point = None if best is None else int(str(best.name))
     summary = {} if point is None else summary_of(folder, point)
