@@ -25,12 +25,14 @@ _SUMS = types.int64[:, :, ::1]
 class Fates:
     """Of each of ``names``, the choices of tokens and their gate weight in units of
     1 / WEIGHT_UNIT: ``by_layer`` int64[2, MoE layers, fates] and ``by_request`` int64[2, requests,
-    fates], those that ran, in file order.
+    fates], those that ran, in file order. ``unpacking_ns`` int64[passes, gpus]: what unpacking the
+    variants that served took.
     """
 
     names: tuple[str, ...]
     by_layer: Ints
     by_request: Ints
+    unpacking_ns: Ints
 
 
 @njit(
@@ -70,6 +72,8 @@ class Ledger:
         layers, fates = len(routing.moe_layers), len(self.names)
         self.by_layer = np.zeros((2, layers, fates), np.int64)
         self.by_request = np.zeros((2, 0, fates), np.int64)
+        self.each_ns = unpacking_of_forms(case, variants)
+        self._unpacking = [np.zeros((0, case.gpus), np.int64)]
 
     def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
@@ -80,6 +84,16 @@ class Ledger:
         self._make_room(int(request.max(initial=-1)) + 1)
         fate = self._fate(last - first, works)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
+        self._unpacking.append(self._unpacked(last - first, works))
+
+    def _unpacked(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
+        """What unpacking takes int64[passes, gpus]."""
+        spent = np.zeros((passes, self.case.gpus), np.int64)
+        for (layer, gpu), work in works.items() if self.each_ns.any() else ():
+            each = self.each_ns[layer, work.activations.form]
+            so_far = np.concatenate(([0], np.cumsum(each)))
+            spent[:, gpu] += np.diff(so_far[work.active_experts.offsets])
+        return spent
 
     def _fate(self, passes: int, works: Mapping[tuple[int, int], Work]) -> NDArray[np.int8]:
         """The fate of each logical expert, int8[passes, MoE layers, experts]."""
@@ -99,4 +113,15 @@ class Ledger:
     @property
     def total(self) -> Fates:
         """Those of all chunks so far."""
-        return Fates(self.names, self.by_layer, self.by_request)
+        unpacking = np.concatenate(self._unpacking)
+        return Fates(self.names, self.by_layer, self.by_request, unpacking)
+
+
+def unpacking_of_forms(case: Case, variants: Variants) -> Ints:
+    """What unpacking one expert takes, int64[MoE layers, forms]; nothing where it is left out."""
+    layers, one = len(variants.layers[0]), np.ones(1, np.int64)
+    each = np.zeros((layers, len(variants.forms)), np.int64)
+    for form, variant in enumerate(variants.variant_of.tolist()):
+        for layer, spec in enumerate(variants.layers[variant] if variants.copied[form] else ()):
+            each[layer, form] = case.prices.price("unpacking", spec, one)[0]
+    return each

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moesim.engine.case import Case, Floats
+from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.outcome import Outcome
 from moesim.hardware.provenance import Source
 
@@ -15,15 +15,13 @@ EXPERTS, UNPACKING = "experts", "unpacking"
 
 def with_unpacking(case: Case, outcome: Outcome) -> Outcome:
     """``outcome`` in which what unpacking takes is charged to a category of its own: each expert
-    that the GPU computes has the same time in all launches of its layer.
+    that the GPU computes has the same time in all launches of its layer and variant.
     """
-    if not any(layer.moe.expert.unpacking_bytes for layer in case.model.moe_layers if layer.moe):
+    every = [case.model.moe_layers] if case.variants is None else case.variants.layers
+    experts = [layer.moe.expert for layers in every for layer in layers if layer.moe]
+    if not any(expert.unpacking_bytes for expert in experts):
         return outcome
-    counts, one = outcome.counts, np.ones(1, np.int64)
-    prices = [int(case.prices.price("unpacking", layer, one)[0]) for layer in case.model.moe_layers]
-    elsewhere = counts.missed[..., ~counts.flags.on_gpu].sum(axis=-1)
-    on_gpu = counts.activations - elsewhere
-    spent = (on_gpu * np.array(prices[: on_gpu.shape[1]])[:, None]).sum(axis=1)
+    spent = _spent(case, outcome)
     charges = np.concatenate((outcome.charges, spent[..., None]), axis=-1)
     charges[..., outcome.categories.index(EXPERTS)] -= spent
     return replace(
@@ -32,6 +30,19 @@ def with_unpacking(case: Case, outcome: Outcome) -> Outcome:
         categories=(*outcome.categories, UNPACKING),
         provenance=_apart(outcome.provenance, float(spent.sum())),
     )
+
+
+def _spent(case: Case, outcome: Outcome) -> Ints:
+    """What unpacking takes, int64[rows of charges, gpus]."""
+    if (fates := outcome.fates) is not None:
+        of_passes, cuts = fates.unpacking_ns, outcome.cuts
+        return of_passes if cuts is None else np.asarray(np.add.reduceat(of_passes, cuts))
+    counts, one = outcome.counts, np.ones(1, np.int64)
+    prices = [int(case.prices.price("unpacking", layer, one)[0]) for layer in case.model.moe_layers]
+    elsewhere = counts.missed[..., ~counts.flags.on_gpu].sum(axis=-1)
+    on_gpu = counts.activations - elsewhere
+    spent: Ints = (on_gpu * np.array(prices[: on_gpu.shape[1]])[:, None]).sum(axis=1)
+    return spent
 
 
 def _apart(provenance: dict[str, Floats], spent_ns: float) -> dict[str, Floats]:

@@ -440,7 +440,7 @@ class Clock(Dense):
         served = of_variant(layer, self.config, launch[0].variant)
         kernel = self.prices.experts_ns(served, [activation.rows for activation in launch])
         if self.config.unpacks:  # a part of the kernel's price
-            gpu.charge(UNPACKING, start + self.prices.unpacking_ns(layer, len(launch)))
+            gpu.charge(UNPACKING, start + self.prices.unpacking_ns(served, len(launch)))
         gpu.charge("experts", start + kernel)
         gpu.t = start + max(kernel, link_ns(launch, self.model, self.prices))
         gpu.charge("waiting_for_weights", gpu.t)

@@ -16,6 +16,7 @@ from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.footprint import expert_bytes
 from moesim.memory.variants import Variants
 from moesim.model.spec import LayerSpec
+from moesim.model.unpacked import with_unpacked_experts
 
 
 def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
@@ -24,7 +25,10 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     """
     room = experiment.experts
     assert room.variants is not None, "it has some"
-    models = [in_piece(experiment, case.model, one) for _, one in room.variants.named]
+    models = [
+        with_unpacked_experts(in_piece(experiment, case.model, one), case.software.unpacking_bytes)
+        for _, one in room.variants.named
+    ]
     every = _bytes_of_run(case, room, limit_bytes)
     slots = np.stack(
         [

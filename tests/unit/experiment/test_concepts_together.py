@@ -73,12 +73,11 @@ REFUSED: dict[str, set[str]] = {
         *("variants", "parts", "hobbit", "energy", "cost", "one memory", "sliced", "recall"),
         *("before a pass", "pipeline"),
     },
-    "unpacking": {"variants", "parts", "recall", "on the CPU"},
+    "unpacking": {"parts", "recall", "on the CPU"},
     "variants": {
         *(
             "parts",
             "order",
-            "speculative",
             "storage",
             "nothing in host memory",
             "cxl",

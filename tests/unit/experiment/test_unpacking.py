@@ -73,3 +73,26 @@ def test_it_is_a_part_of_every_price_of_a_launch() -> None:
     more = packed.experts_ns(layers[0], rows, starts) - plain.experts_ns(layers[1], rows, starts)
     assert more.tolist() == [2 * each, each]
     assert plain.price("unpacking", layers[1], np.array([4]))[0] == 0
+
+
+def test_of_variants_those_in_narrow_formats_are_unpacked() -> None:
+    """Counted from the launches: a low expert as one that is low in a run of its own format."""
+    variants = {
+        "high": {"format": "bf16", "capacity": "4 slots/layer"},
+        "low": {"format": "int4", "capacity": "6 slots/layer"},
+    }
+    experts = {"capacity": "8 slots/layer", "variants": variants, "kernels": "serial"}
+    mixed = case_of(experts=experts)
+    assert mixed.variants is not None
+    wide, packed = (layers[0] for layers in mixed.variants.layers)
+    one = np.ones(1, np.int64)
+    assert mixed.prices.price("unpacking", wide, one)[0] == 0
+    each = case_of().prices.price("unpacking", packed, one)[0]
+    by_events = run_des(mixed, records="expert")
+    low = [
+        span for span in by_events.spans if span.category == "experts" and ":low" in span.experts
+    ]
+    assert 0 < len(low) * each == charged(by_events, "unpacking")
+    assert np.array_equal(run_replay(mixed).charges, by_events.charges)
+    cut = run_replay(mixed, records="summary", cuts=np.array([0, 5]))
+    assert np.array_equal(cut.charges, np.add.reduceat(by_events.charges, [0, 5]))

@@ -10,7 +10,6 @@ from moesim.experiment.loading.pieces import experts_in, wrong_piece
 from moesim.experiment.loading.rules.asked import experts_of, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
-from moesim.hardware import load_software
 from moesim.memory.choices.base import ByLimits
 from moesim.memory.choices.gate_cumulative import GateCumulative
 
@@ -53,8 +52,6 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         and "with a host that holds all experts yet; write all",
         "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
-        "software": load_software(experiment.software, experiment.folders).unpacking_bytes > 0
-        and "without software that unpacks experts yet; write another software",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
         "parallelism.experts": parallelism.experts == "tensor"
@@ -62,8 +59,6 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         "workload.prefill.experts": prompts_go(experiment) != "cache"
         and "with prompts through the caches; write cache",
         "placement": spare > 0 and "without replicas yet",
-        "workload.speculative": experiment.workload.speculative is not None
-        and "without drafts yet; leave speculative out",
     }
 
 

@@ -1,0 +1,62 @@
+"""Hypothesis strategies: experts that are kept in several formats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from .reference_placement import local_experts
+from .reference_words import Variant
+from .strategies import Case, cases, of_few_policies
+
+OF_VARIANTS = ("lru", "gate_score", "random", "s3fifo", "hobbit")
+RULES = ("gate_cumulative", "gate_ratio", "hot_cold", "resident_else")
+LIMITS = [(0.6, 0.9), (0.0, 0.5), (1.0, 1.0), (0.4, 1.0), (0.0, 0.0)]
+
+
+@st.composite
+def variant_cases(draw: st.DrawFn) -> Case:
+    """A case whose experts are kept in two or three formats."""
+    case = of_few_policies(draw(cases()), OF_VARIANTS)
+    local = max(map(len, local_experts(case.model, case.config)))
+    few: Any = case.config.slots
+    any_slots = st.integers(1, local)
+    if few is None or (isinstance(few, int) and few >= local):
+        few = draw(st.integers(1, max(1, local - 1)))
+    one_of = draw(st.booleans())  # of a layer, each its own
+    layers = len(case.model.moe_layers)
+    alike = one_of or case.config.scope == "global"
+    slots: Any = any_slots if alike else st.lists(any_slots, min_size=layers, max_size=layers)
+    sizes = st.integers(1, case.model.expert_bytes)
+    variants = st.builds(Variant, sizes, slots, st.integers(0, 3), st.booleans())
+    rest = draw(st.lists(variants, min_size=1, max_size=2))
+    if any(one.nested for one in rest):  # slices have fewer bytes
+        rest.sort(key=lambda one: -one.expert_bytes)
+    rule = draw(st.sampled_from(RULES))
+    first, last = draw(st.sampled_from(LIMITS))
+    limits = (first, last) if len(rest) == 1 else (first, (first + last) / 2, last)
+    if rule == "gate_ratio":
+        limits = limits[::-1]
+    beyond = st.sampled_from(["skip", "low", "substitute", *["high"] * (rule == "resident_else")])
+    config = replace(
+        case.config,
+        slots=few,
+        policy="lru" if case.config.policy in ("min", "stream") else case.config.policy,
+        gating="dynamic",
+        kernels="grouped" if case.config.kernels == "batched" else case.config.kernels,
+        prefill="cache",
+        miss="load",
+        uploads=None,
+        sliced=False,
+        host_start_ns=0,
+        variants=(Variant(case.model.expert_bytes, few), *rest),
+        choose=rule,
+        limits=limits,
+        beyond=draw(beyond),
+        use_worse=rule == "resident_else" or draw(st.booleans()),
+    )
+    if case.config.policy in ("min", "stream"):
+        config = replace(config, parameters={})
+    return replace(case, config=config)
