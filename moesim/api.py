@@ -301,8 +301,8 @@ def evidence(
     runs: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, list[Path]]:
-    """Predict every run (or those named in ``runs``) of the folder ``pack`` [the published ones
-    that are shipped] and write table, figures and page into the folder ``out``.
+    """Predict every run (or those named in ``runs``) of the folder ``pack``, or of the shipped one
+    of that name [``published``], and write table, figures and page into the folder ``out``.
 
     Returns the table, a row a run (measured, predicted, low and high tokens/s, the error of the
     time a token in percent, what the time rests on, what was assumed), and the files; ``progress``
@@ -313,12 +313,11 @@ def evidence(
     """
     from tempfile import TemporaryDirectory
 
-    from moesim.calibrate.published.pack import read_pack
+    from moesim.calibrate.published.pack import pack_folder, read_pack
     from moesim.calibrate.published.predict import blind
-    from moesim.config.paths import shipped_folder
     from moesim.report.evidence import write_evidence
 
-    folder = Path(pack) if pack else shipped_folder() / "experiments" / "published"
+    folder = pack_folder(pack or "published")
     every = {one.run: one for one in read_pack(folder)}
     if not every:
         what = "has no run; 'moesim evidence add FILE --measured SPEED --pack DIR' puts one in"

@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Predict every run of a pack and show how far off each is; 'add' puts in your own.",
     epilog=examples(
         "moesim evidence --out results/evidence",
+        "moesim evidence --pack throughputs --out results/throughputs",
         'moesim evidence add run.yaml --measured "17.8 tokens/s" --pack my-runs',
         "moesim evidence --pack my-runs --out results/mine",
     ),
@@ -24,7 +25,10 @@ command_line.add_typer(app, name="evidence")
 
 Pack = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="A folder of runs [the published ones that are shipped]."),
+    typer.Option(
+        metavar="DIR",
+        help="A folder of runs, or a shipped one: published, throughputs [published].",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""A folder of published runs: one experiment each, and a table of what they measured."""
+"""A folder of published runs: their experiments, and a table of what they measured."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import pandas as pd
 
 from moesim.config.errors import InputError, Problem, writing
 from moesim.config.files import write_whole
+from moesim.config.paths import shipped_folder
 
 TABLE = "measured.csv"
+OPTIONAL = ("file", "set")
+"""Where rows share an experiment: its file's name without ``.yaml``, and its settings' words."""
 COLUMNS = (
     "run", "engine", "model", "gpu", "cpu", "host", "measured_tokens_per_s", "setting", "certainty",
     "assumed", "source",
@@ -23,8 +26,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """A row of the table, and the ``file`` of its experiment; ``host``: a name for the machine
-    whose CPU computes experts, "" where none does.
+    """A row of the table, and its experiment: ``file`` with ``settings`` (``PATH=VALUE`` each);
+    ``host``: a name for the machine whose CPU computes experts, "" where none does.
     """
 
     run: str
@@ -39,11 +42,18 @@ class PublishedRun:
     assumed: str
     source: str
     file: Path
+    settings: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
         """The engine without its version."""
         return (self.engine.split() or ["unknown"])[0]
+
+
+def pack_folder(pack: Path | str) -> Path:
+    """The folder ``pack``, or where there is none the shipped pack of that name."""
+    folder, shipped = Path(pack), shipped_folder() / "experiments" / pack
+    return shipped if not folder.exists() and (shipped / TABLE).is_file() else folder
 
 
 def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str]) -> PublishedRun:
@@ -72,7 +82,8 @@ def add_run(folder: Path, file: Path, measured: float, about: Mapping[str, str])
 
 
 def read_pack(folder: Path) -> list[PublishedRun]:
-    """The runs of ``folder``: its ``measured.csv``, and ``RUN.yaml`` for each row.
+    """The runs of ``folder``: its ``measured.csv``, and ``RUN.yaml`` for each row, or what its
+    column ``file`` names, with the settings in its column ``set``.
 
     InputError for columns that are missing, speeds that are none, and runs without a file.
     """
@@ -89,7 +100,7 @@ def read_pack(folder: Path) -> list[PublishedRun]:
     if missing := [name for name in COLUMNS if name not in table.columns]:
         what = f"has no column '{missing[0]}'; it needs {', '.join(COLUMNS)}"
         raise InputError([Problem(f"{path}:1", "", what)])
-    rows = table[list(COLUMNS)].to_dict("records")
+    rows = table.reindex(columns=[*COLUMNS, *OPTIONAL], fill_value="").to_dict("records")
     return [_run(folder, f"{path}:{line}", row) for line, row in enumerate(rows, 2)]
 
 
@@ -98,6 +109,10 @@ def _run(folder: Path, where: str, row: dict[Any, Any]) -> PublishedRun:
     if not 0 < speed < float("inf"):
         what = f"'{row['measured_tokens_per_s']}' is no number above 0"
         raise InputError([Problem(where, "measured_tokens_per_s", what)])
-    if not (file := folder / f"{row['run']}.yaml").is_file():
-        raise InputError([Problem(where, "run", f"there is no experiment {file}")])
-    return PublishedRun(**{**row, "measured_tokens_per_s": float(speed), "file": file})
+    name, settings = row.pop("file"), tuple(row.pop("set").split())
+    if not (file := folder / f"{name or row['run']}.yaml").is_file():
+        key = "file" if name else "run"
+        raise InputError([Problem(where, key, f"there is no experiment {file}")])
+    return PublishedRun(
+        **{**row, "measured_tokens_per_s": float(speed)}, file=file, settings=settings
+    )

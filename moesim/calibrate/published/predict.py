@@ -148,7 +148,7 @@ def _speeds(table: pd.DataFrame) -> Iterator[tuple[float, float]]:
 
 
 def _experiment(run: PublishedRun) -> Experiment:
-    return load_experiment(run.file, alone=True).experiment
+    return load_experiment(run.file, run.settings, alone=True).experiment
 
 
 def _with_share(experiment: Experiment, share: float) -> Experiment:

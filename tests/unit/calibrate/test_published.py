@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from moesim.calibrate.host.fit import with_share
-from moesim.calibrate.published.pack import COLUMNS, PublishedRun, read_pack
+from moesim.calibrate.published.pack import COLUMNS, PublishedRun, pack_folder, read_pack
 from moesim.calibrate.published.predict import (
     blind,
     fitted_hosts,
@@ -32,6 +32,7 @@ from moesim.report.published import hosts_table, runs_table, save, summary
 
 ROOT = Path(__file__).parents[3]
 PACK = read_pack(ROOT / "experiments" / "published")
+THROUGHPUTS = read_pack(ROOT / "experiments" / "throughputs")
 PARTS = {"gpu": "rtx-3090", "host": "ddr4-3200-2ch-64gb", "link": "pcie4-x16"}
 MOST_LINES = 15
 
@@ -79,6 +80,37 @@ def test_a_published_run_is_told_in_few_lines_and_rests_on_no_fit(run: Published
 def test_every_file_of_the_pack_has_a_row() -> None:
     files = {path.stem for path in (ROOT / "experiments" / "published").glob("*.yaml")}
     assert files == {run.run for run in PACK}
+
+
+def test_throughputs_of_one_deployment_share_its_file() -> None:
+    files = {path.stem for path in (ROOT / "experiments" / "throughputs").glob("*.yaml")}
+    assert files == {run.file.stem for run in THROUGHPUTS}
+    for run in THROUGHPUTS:
+        given, asked = run.setting.split(), load_experiment(run.file, run.settings).experiment
+        tokens = asked.workload.lengths.model_dump()
+        assert f"{tokens['input_len']} in, {tokens['output_len']} out," in run.setting
+        assert str(asked.workload.requests) == given[given.index("requests") - 1]
+
+
+def test_a_pack_is_a_folder_or_a_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_pack(pack_folder("throughputs")) == THROUGHPUTS
+    (tmp_path / "throughputs").mkdir()
+    assert pack_folder("throughputs") == Path("throughputs")
+    assert pack_folder("neither") == Path("neither")
+
+
+def test_rows_may_share_a_file_with_settings_of_their_own(tmp_path: Path) -> None:
+    shared = {"file": "one", "set": "workload.context=64 experts.on_cpu.layers=12"}
+    rows = [{**row("one", 10), "file": "", "set": ""}, {**row("other", 10), **shared}]
+    runs = read_pack(written(tmp_path, rows, one=described(24)))
+    table = blind(runs).set_index("run")
+    assert table.predicted_tokens_per_s["one"] == pytest.approx(speed(described(24), 0.5))
+    assert table.predicted_tokens_per_s["other"] > 1.2 * table.predicted_tokens_per_s["one"]
+    with pytest.raises(InputError, match=r"file: there is no experiment .*nowhere\.yaml"):
+        read_pack(written(tmp_path, [{**rows[1], "file": "nowhere"}]))
 
 
 def test_the_page_has_every_run_and_every_fitted_host() -> None:
