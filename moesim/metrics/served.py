@@ -60,9 +60,9 @@ class ServedRun:
     ``gpu``, ``given_ns``: the one that gives its first token ends there; ``first_ns`` and
     ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1 of
     what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by request,
-    then in order, and ``owner`` int64[tokens]. ``done`` bool[n]: it has its whole answer.
-    ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``travel_ns``: of a request
-    from the client to the scheduler.
+    then in order, ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] that gives it.
+    ``done`` bool[n]: it has its whole answer. ``passes`` int64[2, n]: those of ``begins_ns`` and
+    ``given_ns``. ``travel_ns``: of a request from the client to the scheduler.
     """
 
     state: State
@@ -77,6 +77,7 @@ class ServedRun:
     outputs: Ints
     visible_ns: Ints
     owner: Ints
+    of_pass: Ints
     done: NDArray[np.bool_]
     passes: Ints
     travel_ns: int
@@ -92,7 +93,8 @@ class ServedRun:
         ends, of_pass = outcome.ends.max(axis=1), schedule.pass_of_token()
         entries = _requests_of_passes(schedule.request, of_pass, schedule.passes)
         after = serving.times.output_ns + serving.times.per_request_out_ns * entries
-        given = np.flatnonzero(schedule.served.outputs)
+        logits = schedule.served.outputs
+        given = np.flatnonzero(logits if schedule.kept is None else logits & schedule.kept)
         given = given[np.lexsort((of_pass[given], schedule.request[given]))]
         owner = schedule.request[given]
         visible = (ends + after + travel)[of_pass[given]]
@@ -119,6 +121,7 @@ class ServedRun:
             outputs=outputs,
             visible_ns=visible,
             owner=owner,
+            of_pass=of_pass[given],
             done=state.requests[STATUS] == ENDED,
             passes=np.stack([begins, tells]),
             travel_ns=travel,
@@ -146,8 +149,10 @@ class ServedRun:
         }
 
     def _gaps(self) -> tuple[Ints, Ints]:
-        """Between tokens of one request in ns, and whose they are."""
-        same = np.diff(self.owner) == 0
+        """Between tokens of one request in ns, and whose they are; those that drafts give at once
+        come together.
+        """
+        same = (np.diff(self.owner) == 0) & (np.diff(self.of_pass) > 0)
         return np.diff(self.visible_ns)[same], self.owner[1:][same]
 
     def numbers(self) -> dict[str, Any]:

@@ -16,9 +16,9 @@ SPECULATION_KEYS = (
 
 
 def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
-    """Of passes ``span``: tokens that a request keeps of a decode step, the share of drafts that
-    are accepted, and the mean number of distinct experts in a MoE layer of a decode step, over all
-    GPUs. Nothing without speculation.
+    """Of passes ``span``: tokens that a request keeps of a step in which it decodes, the share of
+    drafts that are accepted, and the mean number of distinct experts in a MoE layer of a decode
+    step, over all GPUs. Nothing without speculation.
     """
     schedule = case.schedule
     if schedule.kept is None:
@@ -27,6 +27,9 @@ def speculation_numbers(case: Case, counts: Counts, span: slice) -> dict[str, An
     used = np.zeros(schedule.passes, bool)
     used[span] = decode[span]
     rows = used[schedule.pass_of_token()]
+    if schedule.served is not None:
+        rows = schedule.served.decodes.copy()
+        rows[: schedule.offsets[span.start]] = False
     kept = int(schedule.kept[rows].sum())
     width = int(schedule.request.max()) + 1
     steps = len(np.unique((schedule.pass_of_token() * width + schedule.request)[rows]))

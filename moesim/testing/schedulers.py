@@ -29,6 +29,7 @@ from moesim.workload.serving.state import (
     STEPS,
     TABLE,
     USERS,
+    VERIFIES,
     WHO,
     Asked,
     Ints,
@@ -57,7 +58,7 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
             state, start, _ = next(steps) if ended is None else steps.send(ended)
         except StopIteration:
             break
-        who, _, count, _ = _last(state)
+        who, count = _last(state)[[WHO, COUNT]]
         assert len(set(who.tolist())) == len(who), f"{name}: a request twice in a step"
         assert (count > 0).all(), f"{name}: a request without a token"
         assert (state.ranks[RUN] <= scheduler.max_num_seqs).all(), f"{name}: too many run"
@@ -88,7 +89,10 @@ def _check_tokens(state: State, name: str) -> None:
     asked, entries = state.requests, state.log[:, : state.steps[BEGIN, state.numbers[STEPS]]]
     over = asked[STATUS] == ENDED
     assert (over | (asked[STATUS] == REJECTED)).all(), f"{name}: a request is left"
-    tokens = np.bincount(entries[WHO], entries[COUNT], asked.shape[1])
+    given = np.maximum(entries[GIVES], 1)  # of drafts those that are right count
+    tokens = np.bincount(
+        entries[WHO], entries[COUNT] - 1 - entries[VERIFIES] + given, asked.shape[1]
+    )
     again = tokens - (asked[INPUT] + asked[OUTPUT] - 1 - asked[READY] - asked[CACHED])
     assert again[over].sum() == state.numbers[RECOMPUTED], f"{name}: tokens lost, or too many"
     assert (again[over & (asked[PREEMPTED] == 0)] == 0).all(), f"{name}: tokens twice"

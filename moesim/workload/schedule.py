@@ -105,6 +105,7 @@ class Schedule:
         served: Served,
         not_before_ns: Ints | None = None,
         host_ns: Ints | None = None,
+        kept: NDArray[np.bool_] | None = None,
     ) -> Schedule:
         """Passes of requests that a scheduler serves; ``tokens``: ``rows``, ``gpu`` and ``request``
         int64[n] each, those of a request in a pass together, in order of position, all decoding or
@@ -112,7 +113,7 @@ class Schedule:
         is mixed follows from ``served``.
         """
         phase = phases_of_passes(served.decodes, offsets)
-        return cls(offsets, *tokens, phase, not_before_ns, None, served, host_ns)
+        return cls(offsets, *tokens, phase, not_before_ns, kept, served, host_ns)
 
     def output_tokens(self) -> Ints:
         """Tokens int64[passes] that are not rejected drafts, prompts' among them."""
@@ -123,14 +124,19 @@ class Schedule:
     def decode_tokens(self) -> Ints:
         """Tokens int64[passes] that are decoded, without rejected drafts."""
         if self.served is not None:
-            return self._among(self.served.decodes)
+            return self._among(self._no_rejected(self.served.decodes))
         return np.where(self.phase == Phase.DECODE, self.output_tokens(), 0)
 
     def answer_tokens(self) -> Ints:
         """Tokens int64[passes] of answers that passes give: a request's first comes with its prompt
         where a scheduler says which tokens have logits, else those that are decoded count.
         """
-        return self.decode_tokens() if self.served is None else self._among(self.served.outputs)
+        if self.served is None:
+            return self.decode_tokens()
+        return self._among(self._no_rejected(self.served.outputs))
+
+    def _no_rejected(self, tokens: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return tokens if self.kept is None else tokens & self.kept
 
     def _among(self, tokens: NDArray[np.bool_]) -> Ints:
         """By pass, how many are True."""
@@ -313,9 +319,14 @@ def last_of_requests(token_pass: Ints, request: Ints) -> NDArray[np.bool_]:
 
 
 def requests_of_steps(schedule: Schedule, gpus: int) -> Ints:
-    """Requests int64[passes, gpus] of each decode step; 0 of other passes."""
+    """Requests int64[passes, gpus] of each decode step, 0 of other passes; of passes that a
+    scheduler says, those that have a token of them.
+    """
     token_pass = schedule.pass_of_token()
     ones = last_of_requests(token_pass, schedule.request)
-    ones &= schedule.phase[token_pass] == Phase.DECODE
+    if schedule.served is None:
+        ones &= schedule.phase[token_pass] == Phase.DECODE
+    else:
+        ones &= schedule.served.outputs
     place = (token_pass * gpus + schedule.gpu)[ones]
     return np.bincount(place, minlength=schedule.passes * gpus).reshape(schedule.passes, gpus)

@@ -29,9 +29,9 @@ class Served(NamedTuple):
     places.
 
     ``position`` int64[n] of each in its request: as many tokens are cached before it. ``decodes``
-    bool[n]: whether it is the token that its request decodes, else it is of a prompt, or of what is
-    computed again. ``outputs`` bool[n]: whether it has logits, since its request's next token
-    follows from them.
+    bool[n]: whether it is the token that its request decodes, or a draft behind it, else it is of a
+    prompt, or of what is computed again. ``outputs`` bool[n]: whether it has logits, since its
+    request's next token follows from them (of a draft, if it is right).
     """
 
     position: Ints

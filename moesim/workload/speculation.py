@@ -44,6 +44,13 @@ class _Speculation(Params):
         """Drafts that a pass verifies of a request."""
         return self.num_speculative_tokens
 
+    @property
+    def look_ahead(self) -> int:
+        """Tokens beyond those of a step that a server keeps blocks for: what drafts has keys and
+        values of its drafts (vLLM, from memory).
+        """
+        return 0
+
     def chances(self) -> NDArray[np.float64]:
         """Of the drafts that follow one another, float64[num_speculative_tokens]."""
         given = np.atleast_1d(np.array(self.acceptance, np.float64))
@@ -69,6 +76,11 @@ class Mtp(_Speculation):
 
     kind: Literal["mtp"] = "mtp"
 
+    @property
+    def look_ahead(self) -> int:
+        """See above."""
+        return self.drafts
+
     def notes(self) -> list[str]:
         """See above."""
         return [REJECTED, f"{OWN_TIME}, of the model's MTP layer and its head"]
@@ -79,6 +91,11 @@ class Draft(_Speculation):
 
     kind: Literal["draft"] = "draft"
     model: str = Field(min_length=1, description="The smaller model, by name or path.")
+
+    @property
+    def look_ahead(self) -> int:
+        """See above."""
+        return self.drafts
 
     def notes(self) -> list[str]:
         """See above."""
@@ -111,7 +128,7 @@ def speculated(
     uniform number of that token of the trace, so that other settings meet the same luck.
     """
     chances, drafts = speculation.chances(), speculation.drafts
-    luck = np.random.default_rng([seed, STREAM]).random(trace.tokens)
+    luck = _luck(seed, trace.tokens)
     decode = np.flatnonzero(requests.decode_index >= 0)
     first = decode[requests.decode_index[decode] == 0]  # of each request that decodes
     owner, left = requests.request[first], requests.decode_tokens[requests.request[first]]
@@ -131,11 +148,26 @@ def _accepted(
     luck: NDArray[np.float64], rows: Ints, at: Ints, left: Ints, chances: NDArray[np.float64]
 ) -> Ints:
     """How many drafts behind each place ``at`` are right in a row, at most what is ``left``."""
-    places = at[:, None] + 1 + np.arange(len(chances))
-    there = np.arange(len(chances)) < left[:, None] - 1
-    right = there & (luck[rows[np.where(there, places, 0)]] < chances)
-    accepted: Ints = np.cumprod(right, axis=1).sum(axis=1)
+    accepted, right = np.zeros_like(at), np.ones(len(at), np.bool_)
+    for n, chance in enumerate(chances):
+        right &= n < left - 1
+        right &= luck[rows[np.where(right, at + 1 + n, 0)]] < chance
+        accepted += right
     return accepted
+
+
+def accepted_of_served(tokens: Ints, speculation: Speculation, seed: int) -> Ints:
+    """Of requests that are served, with ``tokens`` int64[n] in passes: of each of these, one behind
+    the other, how many drafts behind it are right in a row. One uniform number a token, so that
+    other settings, and schedules, meet the same luck.
+    """
+    every = np.arange(int(tokens.sum()))
+    left = np.repeat(np.cumsum(tokens), tokens) - every
+    return _accepted(_luck(seed, len(every)), every, every, left, speculation.chances())
+
+
+def _luck(seed: int, tokens: int) -> NDArray[np.float64]:
+    return np.random.default_rng([seed, STREAM]).random(tokens)
 
 
 def _with_steps(

@@ -48,7 +48,7 @@ class Timetable(Schedule):
         self._source, self._ended = scheduler(), ended
         self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
-        self._host = Growing()
+        self._host, self._kept = Growing(), Growing(np.bool_)
         self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
         self._offsets.extend(np.zeros(1, np.int64))
         try:
@@ -85,6 +85,11 @@ class Timetable(Schedule):
         return self._host.values
 
     @property
+    def kept(self) -> NDArray[np.bool_] | None:  # noqa: D102
+        values = self._kept.values
+        return values if len(values) else None
+
+    @property
     def served(self) -> Served | None:  # noqa: D102
         values = Served(*(one.values for one in self._served))
         return values if len(values.position) else None
@@ -102,6 +107,10 @@ class Timetable(Schedule):
             raise InputError(EMPTY)
         if self.passes and (one.served is None) != (self.served is None):
             raise InputError(UNSAID)
+        if self.passes and (one.kept is None) != (self.kept is None):
+            raise InputError(UNKEPT)
+        if one.kept is not None:
+            self._kept.extend(one.kept)
         for values, more in zip(self._served, one.served or (), strict=False):
             values.extend(more)
         self._offsets.extend(one.offsets[1:] + len(self.rows))
@@ -121,4 +130,8 @@ EMPTY = (
 UNSAID = (
     "workload.batching: the scheduler says of some of its passes where tokens stand (served), and"
     " not of others; it says it of all or of none"
+)
+UNKEPT = (
+    "workload.batching: the scheduler says of some of its passes which drafts are kept, and not of"
+    " others; it says it of all or of none"
 )

@@ -18,6 +18,7 @@ class Request:
     after: int | None = None
     think: int = 0
     hashes: list[object] = field(default_factory=list)
+    luck: list[float] = field(default_factory=list)  # of each token: how good its draft is
     known: int = 0
     computed: int = 0
     ever: int = 0
@@ -32,8 +33,8 @@ class Request:
 
 Entry = tuple[Request, int, int]
 """A request, its first token in a step, and how many."""
-Told = tuple[int, int, int, bool]
-"""The same by number, and whether a token follows."""
+Told = tuple[int, int, int, int]
+"""The same by number, and how many tokens follow."""
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Settings:
     watermark: float = 0.0
     priority: bool = False
     ahead: int = 0
+    drafts: int = 0
+    chances: tuple[float, ...] = ()
     ranks: int = 1
     round_robin: bool = False
     caches: bool = False
@@ -93,8 +96,8 @@ class Rank:
                 self.free.append(block)
         request.blocks = []
 
-    def remember(self, request: Request, low: int, high: int) -> None:
-        for k in range(low // self.settings.size, high // self.settings.size):
+    def remember(self, request: Request, tokens: int) -> None:
+        for k in range(tokens // self.settings.size):
             block = request.blocks[k]
             if self.settings.caches and self.content[block] is None:
                 self.content[block] = request.hashes[k]
@@ -132,8 +135,8 @@ class Step:
         return min(tokens, self.budget, self.rank.settings.threshold or tokens)
 
     def add(self, request: Request, count: int) -> None:
-        self.rank.grow(request, request.computed + count)
-        self.rank.remember(request, request.computed, request.computed + count)
+        self.rank.grow(request, request.computed + count + self.rank.settings.ahead)
+        self.rank.remember(request, min(request.known, request.computed + count))
         self.entries.append((request, request.computed, count))
         self.budget -= count
         request.computed += count
@@ -147,18 +150,18 @@ class Step:
             self.entries.remove(entry)
             self.budget += entry[2]
             victim.chunks -= 1
-            for k in range(entry[1] // size, (entry[1] + entry[2]) // size):
+            for k in range(entry[1] // size, min(victim.known, entry[1] + entry[2]) // size):
                 self.rank.forget(victim.blocks[k])
 
 
 class Judge:
-    """``steps``: of each when it was decided, and its entries (request, first token, tokens,
-    whether one follows).
+    """``steps``: of each when it was decided, and its entries (request, first token, tokens, how
+    many follow). ``drafted``: of each, how many tokens of each entry are drafts.
     """
 
     def __init__(self, requests: list[Request], settings: Settings) -> None:
         self.requests, self.settings = requests, settings
-        total = sum(-(-(r.prompt + r.answer) // settings.size) for r in requests)
+        total = sum(-(-(r.prompt + r.answer + settings.ahead) // settings.size) for r in requests)
         blocks = total + 1 if settings.blocks is None else settings.blocks
         self.ranks = [Rank(settings, blocks) for _ in range(settings.ranks)]
         for request in requests:
@@ -172,6 +175,7 @@ class Judge:
         self.turn = 0
         self.seats: dict[int, int] = {}  # of each request among those of its rank
         self.steps: list[tuple[int, list[Told]]] = []
+        self.drafted: list[list[int]] = []
         self.ends: list[int] = []
         self.seen = 0
         self.recomputed = self.queries = self.hit_tokens = 0
@@ -186,7 +190,7 @@ class Judge:
         for number, _, _, gives in entries:
             request = self.requests[number]
             if gives:
-                request.given += 1
+                request.given += gives
                 if request.given == request.answer:
                     over.append(request)
         for request in over:
@@ -219,8 +223,8 @@ class Judge:
                 return
             request = self.coming.pop(0)
             tokens, pool = request.prompt + request.answer, self.ranks[0]
-            longest = self.settings.longest
-            if (longest is not None and tokens > longest) or pool.need(tokens - 1) > pool.blocks:
+            longest, held = self.settings.longest, tokens - 1 + self.settings.ahead
+            if (longest is not None and tokens > longest) or pool.need(held) > pool.blocks:
                 request.state = "rejected"
                 assert request.arrival is not None
                 self.follow(request, request.arrival)
@@ -261,15 +265,31 @@ class Judge:
             for rank in self.ranks:
                 entries += self.of_rank(rank)
             again = sum(request.preemptions for request in self.requests) > before
-        told = []
+        told, drafted = list[Told](), list[int]()
         for request, start, count in entries:
-            end = start + count
-            self.recomputed += max(0, min(end, request.ever) - start)
-            request.ever = max(request.ever, end)
-            gives = end == request.known
+            gives = drafts = 0
+            if start + count >= request.known:
+                drafts = start + count - request.known
+                right = self.right(request, drafts)
+                gives = 1 + right
+                request.computed -= drafts - right
+            self.recomputed += max(0, min(request.computed, request.ever) - start)
+            request.ever = max(request.ever, request.computed)
             request.known += gives
             told.append((request.number, start, count, gives))
+            drafted.append(drafts)
+        if told:
+            self.drafted.append(drafted)
         return told
+
+    def right(self, request: Request, drafts: int) -> int:
+        """Draft n is of the token n behind the last known one; how many are right in a row."""
+        right = 0
+        while right < min(drafts, len(self.settings.chances)):
+            if request.luck[request.known + right] >= self.settings.chances[right]:
+                break
+            right += 1
+        return right
 
     def of_rank(self, rank: Rank) -> list[Entry]:
         """First those that run, then, if none had to go, those that wait."""
@@ -277,8 +297,11 @@ class Judge:
         place = 0
         while place < len(rank.running) and step.budget > 0:
             request = rank.running[place]
-            over = request.known - request.prompt >= request.answer
-            count = 0 if over else step.most(request.known - request.computed)
+            given = request.known - request.prompt
+            due = request.known - request.computed
+            if due == 1 and 0 < given < request.answer:
+                due += min(self.settings.drafts, request.answer - given - 1)
+            count = 0 if given >= request.answer else step.most(due)
             if count and not self.make_room(step, request, request.computed + count):
                 break
             if count:
@@ -293,7 +316,7 @@ class Judge:
         the one that went.
         """
         rank = step.rank
-        while rank.need(tokens) - len(request.blocks) > len(rank.free):
+        while rank.need(tokens + self.settings.ahead) - len(request.blocks) > len(rank.free):
             victim = rank.running[-1]
             if self.settings.priority:
                 victim = max(rank.running, key=self.order)
@@ -314,7 +337,7 @@ class Judge:
             hits = rank.hits(request)
             begin = len(hits) * settings.size
             rest = request.known - begin
-            takes = rank.need(begin + step.most(rest)) - len(hits)
+            takes = rank.need(begin + step.most(rest) + settings.ahead) - len(hits)
             free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)
             unfit = [
                 not settings.chunked and rest > step.budget,

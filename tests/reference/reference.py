@@ -388,7 +388,7 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
             number = part.request.request_id
             ends.setdefault(number, [])
             tokens[number] = tokens.get(number, 0) + part.kept
-            given = part.kept if part.first is None else int(part.answers)
+            given = part.kept if part.first is None else part.answers
             if given and (part.answers or one.phase == DECODE):
                 ends[number].append(step["end_ns"])
                 kept.setdefault(number, []).append(given)

@@ -40,11 +40,15 @@ class Part:
     # of requests that are served; else the trace's positions, and all that the phase says
     first: int | None = None  # tokens that are cached before these
     decodes: bool = False  # a token of the answer, not of a prompt
-    answers: bool = False  # the last token gives the next one of the answer
+    answers: int = 0  # so many tokens of the answer follow from the last ones
 
     @property
     def kept(self) -> int:
         return len(self.rows) - self.rejected
+
+    @property
+    def logits(self) -> int:
+        return len(self.rows) if self.first is None else self.answers + self.rejected
 
 
 @dataclass
@@ -62,7 +66,7 @@ class Pass:
     def logits(self, g: int) -> int:
         """Tokens of a GPU for which there are logits."""
         mine = [part for part in self.parts if part.gpu == g]
-        return sum(len(part.rows) if part.first is None else part.answers for part in mine)
+        return sum(part.logits for part in mine)
 
 
 Scheduler = Generator[list[Pass], list[int], None]  # is sent when each GPU has ended them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis.strategies import DrawFn
 from moesim.workload.serving.clock import HostTimes
 from moesim.workload.serving.state import NEVER, Asked, Room
 from moesim.workload.serving.vllm import Vllm
+from moesim.workload.speculation import Tree, accepted_of_served
 
 from .judge_serving import Judge, Request, Settings
 
@@ -42,6 +44,7 @@ class ServingCase:
     longest: int | None = None
     visible: int = 0
     times: tuple[int, int, int, int] = (0, 0, 0, 0)
+    seed: int = 0  # of whether drafts are right
     settings: Settings = field(default_factory=Settings)
 
 
@@ -86,6 +89,20 @@ def served(draw: DrawFn) -> ServingCase:
 DRAWN = served()
 
 
+DRAFTS = st.tuples(
+    st.lists(st.sampled_from([0.0, 0.5, 0.8, 1.0]), min_size=1, max_size=3),
+    st.integers(1, 2),
+    st.booleans(),
+).map(
+    lambda drawn: {
+        "chances": tuple(drawn[0]),
+        "drafts": len(drawn[0]) * drawn[1],
+        "ahead": len(drawn[0]) * drawn[1] * drawn[2],
+    }
+)
+"""So many in a row, each perhaps with an alternative, and perhaps with blocks ahead."""
+
+
 @st.composite
 def of_vllm(draw: DrawFn) -> ServingCase:
     """With a scheduler like vLLM's, and perhaps less room than the longest request needs."""
@@ -102,7 +119,10 @@ def of_vllm(draw: DrawFn) -> ServingCase:
         late=draw(st.booleans()),
     )
     blocks = draw(st.none() | st.integers(2, 14))
-    return replace(case, settings=settings, blocks=blocks)
+    if draw(st.booleans()):
+        drafts: dict[str, Any] = draw(DRAFTS)
+        settings = replace(settings, **drafts)
+    return replace(case, settings=settings, blocks=blocks, seed=draw(st.integers(0, 99)))
 
 
 def asked_of(case: ServingCase) -> Asked:
@@ -115,7 +135,16 @@ def asked_of(case: ServingCase) -> Asked:
             here = (number, block)
             alike.append((*here, *first.setdefault((wish.family, block), here)))
     contents = [column([row[k] for row in alike]) for k in range(4)]
+    tokens, settings, accepts = column(tokens_of(case)), case.settings, None
+    if settings.drafts:
+        each = len(settings.chances)
+        chances: Any = [f"{100 * chance:g} %" for chance in settings.chances]
+        drafts = Tree(
+            num_speculative_tokens=each, width=settings.drafts // each, acceptance=chances
+        )
+        accepts = accepted_of_served(tokens, drafts, case.seed)
     return Asked(
+        accepts=accepts,
         input_tokens=column([one.prompt for one in wishes]),
         output_tokens=column([one.answer for one in wishes]),
         arrival_ns=column([NEVER if one.comes is None else one.comes for one in wishes]),
@@ -124,6 +153,18 @@ def asked_of(case: ServingCase) -> Asked:
         think_ns=column([one.think for one in wishes]),
         contents=(contents[0], contents[1], contents[2], contents[3]),
     )
+
+
+def tokens_of(case: ServingCase) -> list[int]:
+    """In passes."""
+    return [wish.prompt + wish.answer - 1 for wish in case.wishes]
+
+
+def luck_of(case: ServingCase) -> list[list[float]]:
+    """Of each request's tokens, as the page on semantics says."""
+    luck = np.random.default_rng([case.seed, zlib.crc32(b"speculative.acceptance")])
+    drawn = iter(luck.random(sum(tokens_of(case))).tolist())
+    return [[next(drawn) for _ in range(tokens)] for tokens in tokens_of(case)]
 
 
 def room_of(case: ServingCase) -> Room:
@@ -136,6 +177,8 @@ def room_of(case: ServingCase) -> Room:
         loop=case.loop,
         think_ns=case.think,
         visible_ns=case.visible,
+        drafts=case.settings.drafts,
+        look_ahead=case.settings.ahead,
     )
 
 
@@ -159,6 +202,7 @@ def vllm_of(settings: Settings) -> Vllm:
 
 
 def judge_of(case: ServingCase) -> Judge:
+    luck = luck_of(case)
     requests = [
         Request(
             number=number,
@@ -168,6 +212,7 @@ def judge_of(case: ServingCase) -> Judge:
             priority=wish.priority,
             after=wish.after,
             think=wish.think,
+            luck=luck[number],
             hashes=[
                 ("shared", wish.family, k) if k < wish.shares else ("own", number, k)
                 for k in range(wish.prompt + wish.answer)

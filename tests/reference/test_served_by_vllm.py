@@ -79,13 +79,14 @@ def reference_scheduler(case: Case, serving: ServingCase) -> Scheduler:
         except StopIteration:
             return
         parts = []
-        for number, first, count, gives in batch:
+        for (number, first, count, gives), drafts in zip(batch, judge.drafted[-1], strict=True):
             one = judge.requests[number]
-            decodes = count == 1 and gives and first >= one.prompt
+            decodes = count == 1 + drafts and gives > 0 and first >= one.prompt
+            wrong = drafts + 1 - gives if gives else 0
             tokens = range(first, first + count)
             places = [(owner(serving, number, k) + k) % rows for k in tokens]
             gpu = one.rank * each + judge.seats[number] % each
-            parts.append(Part(requests[number], gpu, places, 0, first, decodes, answers=gives))
+            parts.append(Part(requests[number], gpu, places, wrong, first, decodes, gives))
         kinds = {part.decodes for part in parts}
         phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
         told = yield [Pass(len(judge.steps) - 1, phase, parts, start, host)]

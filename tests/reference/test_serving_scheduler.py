@@ -25,6 +25,7 @@ from moesim.workload.serving.state import (
     REJECTED,
     STATUS,
     STEPS,
+    VERIFIES,
     State,
 )
 from moesim.workload.serving.steps import decided_with
@@ -35,15 +36,20 @@ from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, ti
 STATES = {"ended": ENDED, "rejected": REJECTED}
 
 
-def told(state: State) -> list[tuple[int, list[tuple[int, int, int, bool]]]]:
+def told(state: State) -> list[tuple[int, list[tuple[int, ...]]]]:
     steps = state.steps[:, : state.numbers[STEPS] + 1]
     return [
         (
             int(steps[DECIDED, number]),
-            [(a, b, c, bool(d)) for a, b, c, d in state.log[:, low:high].T.tolist()],
+            [tuple(entry) for entry in state.log[:VERIFIES, low:high].T.tolist()],
         )
         for number, (low, high) in enumerate(pairwise(steps[BEGIN].tolist()))
     ]
+
+
+def verified(state: State) -> list[list[int]]:
+    begins = state.steps[BEGIN, : state.numbers[STEPS] + 1].tolist()
+    return [state.log[VERIFIES, low:high].tolist() for low, high in pairwise(begins)]
 
 
 def step_time(tokens: int) -> int:
@@ -78,6 +84,7 @@ def check(case: ServingCase, *, plain: bool) -> None:
         assert not judge.steps
         return
     assert told(state) == judge.steps
+    assert verified(state) == judge.drafted
     assert state.steps[END, : state.numbers[STEPS]].tolist() == judge.ends
     own = (state.numbers[RECOMPUTED], state.numbers[QUERIES], state.numbers[HITS])
     assert own == (judge.recomputed, judge.queries, judge.hit_tokens)

@@ -24,6 +24,7 @@ from moesim.workload.serving.clock import NO_TIME, HostTimes
 from moesim.workload.serving.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Room
+from moesim.workload.speculation import accepted_of_served
 from moesim.workload.timetable import Scheduler
 
 NO_LIMIT = 1 << 30
@@ -96,6 +97,10 @@ def _served(
     longest, times = engine.model.longest_context, host_times_of(engine.software)
     memory = experiment.memory or Memory()
     served = served_requests(load_of(experiment), trace, memory.block_size)
+    asked = experiment.workload.speculative
+    if asked is not None and asked.drafts:
+        accepts = accepted_of_served(served.asked.tokens, asked, experiment.seed)
+        served = replace(served, asked=replace(served.asked, accepts=accepts))
     room = Room(
         ranks=layout.gpus // layout.group,
         block_size=memory.block_size,
@@ -105,6 +110,8 @@ def _served(
         think_ns=arrivals.think_ns,
         prefilled=experiment.workload.phase == "decode",
         visible_ns=2 * times.frontend_ns,
+        drafts=asked.drafts if asked else 0,
+        look_ahead=asked.look_ahead if asked else 0,
     )
     ahead = experiment.experts.policy.looks_ahead
     # a client's next request is on its way for a while; a host that takes time is seen by clocks

@@ -19,6 +19,8 @@ class RequestScheduler(Params):
     """A rule, and the numbers that it goes by."""
 
     by_priority: ClassVar[bool] = False
+    verifies_drafts: ClassVar[bool] = False
+    """Whether its rule schedules all that is ``due``, drafts among it."""
 
     max_num_seqs: int = Field(
         default=256, ge=1, le=1 << 16, description="Requests that run at once on a rank."
@@ -54,11 +56,6 @@ class RequestScheduler(Params):
     def most_tokens(self) -> int | None:
         """The most tokens of a rank in one step; None: any."""
         return None
-
-    @property
-    def look_ahead(self) -> int:
-        """Tokens beyond those of a step that a request has blocks for."""
-        return 0
 
     def rule(self) -> Rule:
         """What chooses the tokens of a step."""

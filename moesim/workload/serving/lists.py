@@ -16,8 +16,8 @@ from moesim.workload.serving.state import (
     CHUNKS,
     COMPUTED,
     COUNT,
+    DRAFTS,
     ENTRIES,
-    GIVES,
     HITS,
     INPUT,
     KNOWN,
@@ -114,11 +114,17 @@ def stop_running(state: State, rank: int, place: int) -> None:
 
 
 def due(state: State, request: int) -> int:
-    """Known tokens of ``request`` that are not computed; none once its last one is on its way."""
+    """Known tokens of ``request`` that are not computed, and drafts beside the one that it decodes;
+    none once its last one is on its way.
+    """
     asked = state.requests
-    if asked[KNOWN, request] - asked[INPUT, request] >= asked[OUTPUT, request]:
+    given = asked[KNOWN, request] - asked[INPUT, request]
+    if given >= asked[OUTPUT, request]:
         return 0
-    return int(asked[KNOWN, request] - asked[COMPUTED, request])
+    rest = asked[KNOWN, request] - asked[COMPUTED, request]
+    if rest == 1 and given > 0:  # drafts stand in the places of the answer's next tokens
+        rest += min(state.numbers[DRAFTS], asked[OUTPUT, request] - given - 1)
+    return int(rest)
 
 
 def add(state: State, request: int, count: int) -> None:
@@ -126,9 +132,12 @@ def add(state: State, request: int, count: int) -> None:
     asked, entry = state.requests, state.numbers[ENTRIES]
     start = asked[COMPUTED, request]
     hold(state, request, start + count + state.numbers[LOOK_AHEAD])
-    keep_content(state, request, start, start + count)
+    # what drafts filled is found once they are known to be right
+    known = min(start + count, asked[KNOWN, request])
+    keep_content(state, request, max(0, start - state.numbers[DRAFTS]), known)
+    state.log[:, entry] = 0
     state.log[WHO, entry], state.log[START, entry] = request, start
-    state.log[COUNT, entry], state.log[GIVES, entry] = count, 0
+    state.log[COUNT, entry] = count
     asked[COMPUTED, request] = start + count
     asked[CHUNKS, request] += 1
     state.numbers[ENTRIES] = entry + 1
@@ -140,7 +149,8 @@ def withdraw(state: State, request: int) -> int:
     for entry in range(first, last):
         if state.log[WHO, entry] == request:
             start, count = state.log[START, entry], state.log[COUNT, entry]
-            forget_uncomputed(state, request, start, start + count)
+            known = min(start + count, state.requests[KNOWN, request])
+            forget_uncomputed(state, request, start, known)
             for k in range(entry, last - 1):
                 state.log[:, k] = state.log[:, k + 1]
             state.numbers[ENTRIES] = last - 1

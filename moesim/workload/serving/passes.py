@@ -9,6 +9,7 @@ from moesim.workload.served import Served
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     BEGIN,
+    DRAFTS,
     INPUT,
     RANK,
     SEAT,
@@ -18,27 +19,33 @@ from moesim.workload.serving.state import (
 
 def passes_of(
     served: ServedRequests, state: State, steps: tuple[int, int], gpus: int,
-    at: tuple[Ints, Ints] | None = None,
+    at: tuple[Ints, Ints] | tuple[None, None] = (None, None),
 ) -> Schedule:  # fmt: skip
     """Steps first:last as forward passes on ``gpus``, of which each rank has as many neighbours,
     that take its requests in turn; ``at``: ``not_before_ns`` and ``host_ns`` of the passes.
     """
     first, last = steps
     bounds = state.steps[BEGIN, first : last + 1]
-    who, start, count, gives = state.log[:, bounds[0] : bounds[-1]]
+    who, start, count, gives, drafts = state.log[:, bounds[0] : bounds[-1]]
     ends = np.cumsum(count)
     entry = np.repeat(np.arange(len(who)), count)
     position = start[entry] + np.arange(len(entry)) - (ends - count)[entry]
     request = who[entry]
     each = gpus // state.ranks.shape[1]
     gpu = state.requests[RANK, who] * each + state.requests[SEAT, who] % each
-    decodes = (count == 1) & (gives == 1) & (start >= state.requests[INPUT, who])
-    outputs = np.zeros(len(entry), np.bool_)
-    outputs[ends[gives == 1] - 1] = True
+    decodes = (count == 1 + drafts) & (gives > 0) & (start >= state.requests[INPUT, who])
+    behind = (ends - 1)[entry] - np.arange(len(entry))  # in the entry
+    outputs = (gives > 0)[entry] & (behind <= drafts[entry])
+    kept = None
+    if state.numbers[DRAFTS]:
+        rejected = np.where(gives > 0, drafts + 1 - gives, 0)
+        kept = behind >= rejected[entry]
     offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
     return Schedule.serving(
         offsets,
         (served.rows(request, position), gpu[entry], request),
         Served(position, decodes[entry], outputs),
-        *(at or (None, None)),
+        at[0],
+        at[1],
+        kept,
     )

@@ -69,7 +69,11 @@ class Serving:
             return
 
     def _passes(
-        self, state: State, first: int, last: int, at: tuple[Ints, Ints] | None = None
+        self,
+        state: State,
+        first: int,
+        last: int,
+        at: tuple[Ints, Ints] | tuple[None, None] = (None, None),
     ) -> Schedule:
         if not int(state.numbers[STEPS]):
             raise InputError(NOTHING)

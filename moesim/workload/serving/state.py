@@ -20,7 +20,8 @@ INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(8)
 RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, BEFORE, AFTER, SEAT = (
     range(8, 21)
 )
-REQUEST_ROWS = 21
+FIRST_TOKEN = 21
+REQUEST_ROWS = 22
 COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
 
 # of blocks
@@ -32,16 +33,17 @@ FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED, O
 RANK_ROWS = 10
 
 # of entries of the log, and of steps
-WHO, START, COUNT, GIVES = range(4)
+WHO, START, COUNT, GIVES, VERIFIES = range(5)
+LOG_ROWS = 5
 BEGIN, DECIDED, END, LEFT = range(4)
 
 # numbers
 (
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
-    LONGEST_PROMPT,
-) = range(21)  # fmt: skip
-NUMBERS = 21
+    LONGEST_PROMPT, DRAFTS,
+) = range(22)  # fmt: skip
+NUMBERS = 22
 BY_LOAD, ROUND_ROBIN = range(2)
 
 
@@ -49,15 +51,18 @@ class State(NamedTuple):
     """``requests`` int64[REQUEST_ROWS, n]: what is asked (tokens of prompt and answer, priority,
     tokens that are computed elsewhere before it is admitted, its place in ``table``; when it
     arrives, ``NEVER`` where that is not known yet, what follows it, and after which time), then
-    what has become of it. ``table`` int64: the blocks that each request holds, one behind the
-    other, and ``contents`` the number of what each of its full blocks would hold, equal where all
-    tokens up to its end are, -1: of nothing that is ever found again. ``found`` int64[2, contents]:
-    the first and the last block with a content. ``blocks`` int64[BLOCK_ROWS, all ranks' blocks].
-    ``ranks`` int64[RANK_ROWS, ranks], of which ``OWN`` is a rule's own, ``running`` int64[ranks,
-    most]. ``log`` int64[4, room]: of each entry the request, its first token, how many, and whether
-    the next one follows. ``steps`` int64[4, room + 1]: the first entry of each step, when it was
-    decided and when it ended, and the blocks of all ranks that were free then. ``coming`` int64:
-    requests by arrival. ``numbers`` int64[NUMBERS].
+    what has become of it, and the place of its first token in ``accepts``. ``table`` int64: the
+    blocks that each request holds, one behind the other, and ``contents`` the number of what each
+    of its full blocks would hold, equal where all tokens up to its end are, -1: of nothing that is
+    ever found again. ``found`` int64[2, contents]: the first and the last block with a content.
+    ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
+    ``OWN`` is a rule's own, ``running`` int64[ranks, most]. ``log`` int64[5, room]: of each entry
+    the request, its first token, how many, how many follow (0: it ends before the last known one),
+    and how many of them are drafts. ``steps`` int64[4, room + 1]: the first entry of each step,
+    when it was decided and when it ended, and the blocks of all ranks that were free then.
+    ``coming`` int64: requests by arrival. ``accepts`` int64: of the tokens of all requests in
+    passes, one behind the other, how many drafts behind each are right in a row. ``numbers``
+    int64[NUMBERS].
     """
 
     requests: Ints
@@ -70,6 +75,7 @@ class State(NamedTuple):
     log: Ints
     steps: Ints
     coming: Ints
+    accepts: Ints
     numbers: Ints
 
 
@@ -81,6 +87,7 @@ class Asked:
     int64[n]; ``priority`` int64[n], less is sooner. ``follows`` int64[n]: the request whose end it
     comes ``think_ns`` int64[n] after, at most one after each, -1: none. ``contents``: blocks, as
     request and number, that hold the same as others, as request and number; None: none does.
+    ``accepts``: as in ``State``, None where nothing drafts.
     """
 
     input_tokens: Ints
@@ -90,11 +97,17 @@ class Asked:
     follows: Ints
     think_ns: Ints
     contents: tuple[Ints, Ints, Ints, Ints] | None = None
+    accepts: Ints | None = None
 
     @property
     def count(self) -> int:
         """Number of requests."""
         return len(self.input_tokens)
+
+    @property
+    def tokens(self) -> Ints:
+        """Tokens of each in passes int64[n], if each is computed once: all but its last."""
+        return self.input_tokens + self.output_tokens - 1
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,8 @@ class Room:
     tokens, of which ``longest_prompt`` are the prompt's.
     ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
     computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
+    ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
+    tokens beyond those of a step.
     """
 
     ranks: int = 1
@@ -116,6 +131,7 @@ class Room:
     think_ns: int = 0
     prefilled: bool = False
     visible_ns: int = 0
+    drafts: int = 0
     look_ahead: int = 0
 
 
@@ -128,7 +144,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     most = min(most_running, asked.count)
     numbers = np.zeros(NUMBERS, np.int64)
     numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
-    numbers[LONGEST_PROMPT] = room.longest_prompt
+    numbers[[LONGEST_PROMPT, DRAFTS]] = room.longest_prompt, room.drafts
     numbers[[BY_PRIORITY, BALANCE]] = rules
     numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)
@@ -144,16 +160,17 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         blocks=_blocks(room.ranks, blocks),
         ranks=_ranks(room.ranks, blocks),
         running=np.full((room.ranks, most), NONE, np.int64),
-        log=np.zeros((4, max(1024, 8 * room.ranks * most)), np.int64),
+        log=np.zeros((LOG_ROWS, max(1024, 8 * room.ranks * most)), np.int64),
         steps=np.zeros((4, 1024), np.int64),
         coming=coming,
+        accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
     )
 
 
 def with_room(state: State) -> State:
     """``state`` with a log that has room for twice as much."""
-    log, steps = np.zeros((4, 2 * state.log.shape[1]), np.int64), state.steps
+    log, steps = np.zeros((LOG_ROWS, 2 * state.log.shape[1]), np.int64), state.steps
     log[:, : state.log.shape[1]] = state.log
     longer = np.zeros((4, 2 * steps.shape[1]), np.int64)
     longer[:, : steps.shape[1]] = steps
@@ -169,6 +186,7 @@ def _requests(asked: Asked, room: Room, table: Ints) -> Ints:
     later = np.flatnonzero(asked.follows >= 0)
     rows[FOLLOWED_BY, asked.follows[later]] = later
     rows[KNOWN] = asked.input_tokens
+    rows[FIRST_TOKEN] = np.cumsum(asked.tokens) - asked.tokens
     if room.prefilled:
         rows[[READY, COMPUTED, MOST]] = asked.input_tokens
         rows[KNOWN], rows[GIVEN] = asked.input_tokens + 1, 1

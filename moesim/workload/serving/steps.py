@@ -15,12 +15,14 @@ from moesim.workload.serving.state import (
     BALANCE,
     BEGIN,
     BY_LOAD,
+    COMPUTED,
     COUNT,
     DECIDED,
     DONE,
     END,
     ENDED,
     ENTRIES,
+    FIRST_TOKEN,
     FOLLOWED_BY,
     FREE,
     FRESH,
@@ -54,6 +56,7 @@ from moesim.workload.serving.state import (
     STEPS,
     THINK,
     THINKING,
+    VERIFIES,
     VISIBLE,
     WAIT,
     WHO,
@@ -73,7 +76,7 @@ def see_end(state: State) -> None:
     for entry in range(state.steps[BEGIN, step], state.steps[BEGIN, step + 1]):
         if state.log[GIVES, entry]:
             request = state.log[WHO, entry]
-            state.requests[GIVEN, request] += 1
+            state.requests[GIVEN, request] += state.log[GIVES, entry]
             if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
                 leave(state, request)
                 ended += 1
@@ -201,8 +204,9 @@ def begin_step(state: State, now: int) -> None:
 
 
 def close_step(state: State) -> int:
-    """Its tokens count as computed, and the tokens that follow from them as known, though nobody
-    has seen them yet. How many entries it has; with none it is no step.
+    """Its tokens count as computed, but for drafts that are rejected, and the tokens that follow
+    from them as known, though nobody has seen them yet. How many entries it has; with none it is no
+    step.
     """
     step, last = state.numbers[STEPS], state.numbers[ENTRIES]
     first = state.steps[BEGIN, step]
@@ -210,16 +214,30 @@ def close_step(state: State) -> int:
     for entry in range(first, last):
         request, start = state.log[WHO, entry], state.log[START, entry]
         end = start + state.log[COUNT, entry]
+        drafts = end - asked[KNOWN, request]
+        if drafts >= 0:
+            accepted = accepted_of(state, request, drafts)
+            state.log[GIVES, entry], state.log[VERIFIES, entry] = 1 + accepted, drafts
+            end -= drafts - accepted
+            asked[KNOWN, request] += 1 + accepted
+            asked[COMPUTED, request] = end
         state.numbers[RECOMPUTED] += max(0, min(end, asked[MOST, request]) - start)
         asked[MOST, request] = max(asked[MOST, request], end)
-        if end == asked[KNOWN, request]:
-            state.log[GIVES, entry] = 1
-            asked[KNOWN, request] += 1
     if last > first:
         state.numbers[STEPS] = step + 1
         state.steps[BEGIN, step + 1] = last
         state.steps[LEFT, step] = state.ranks[FREE].sum()
     return int(last - first)
+
+
+def accepted_of(state: State, request: int, drafts: int) -> int:
+    """Of so many ``drafts`` behind the last known token of ``request``, the first that are right in
+    a row.
+    """
+    if drafts == 0:
+        return 0
+    place = state.requests[FIRST_TOKEN, request] + state.requests[KNOWN, request] - 1
+    return int(min(drafts, state.accepts[place]))
 
 
 def decided_with(rule: Rule) -> Decide:

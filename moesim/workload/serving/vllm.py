@@ -5,7 +5,7 @@ Source: vllm/v1/core/sched/scheduler.py (vLLM 0.19).
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -44,6 +44,7 @@ class Vllm(RequestScheduler):
     """vLLM V1: one budget of tokens a step, for decode tokens first, then for prompts in chunks."""
 
     kind: Literal["vllm"] = "vllm"
+    verifies_drafts: ClassVar[bool] = True
     max_num_batched_tokens: int = Field(
         default=8192, ge=1, description="The most tokens of a rank in one step."
     )

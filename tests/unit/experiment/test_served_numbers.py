@@ -13,6 +13,7 @@ from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
 from moesim.metrics.served import TIMES, served_keys, statistics_of
+from moesim.workload.speculation import Draft
 from tests.reference.agreement import assert_same
 
 SMALL = {"model": "small-moe", "hardware": "rtx-4060-8gb", "trace": "small-moe"}
@@ -82,11 +83,17 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     assert (table.max_itl_ms > 0).all()
 
 
+@pytest.mark.parametrize("drafts", [0, 2])
 @pytest.mark.parametrize("slots", ["all", "8 slots/layer"])
-def test_both_engines_say_the_same(slots: str) -> None:
+def test_both_engines_say_the_same(slots: str, drafts: int) -> None:
     """Host times, captured passes and a small cache of keys and values among it."""
     choices = {"experts": {"capacity": slots}, "memory": {"kv": "20 blocks"}}
-    case = build(experiment_of(POISSON, software="vllm", **choices)).case
+    experiment = experiment_of(POISSON, software="vllm", **choices)
+    if drafts:
+        asked = Draft(model="llama-3.1-8b", num_speculative_tokens=drafts)
+        workload = experiment.workload.model_copy(update={"speculative": asked})
+        experiment = experiment.model_copy(update={"workload": workload})
+    case = build(experiment).case
     des = run_des(case, check=True)
     assert_same(run_replay(case), des)
     assert case.serving is not None

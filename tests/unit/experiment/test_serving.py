@@ -132,7 +132,13 @@ def test_a_trace_without_prompts_names_the_key_that_helps():
         ({"phase": "prefill"}, "phase 'prefill' yet"),
         ({"context": "4k"}, "lengths say how long requests are"),
         ({"prefill": {"chunk": 8}}, "write scheduler.max_num_batched_tokens"),
-        ({"speculative": {"kind": "ngram"}}, "drafts yet"),
+        (
+            {
+                "speculative": {"kind": "ngram"},
+                "batching": {"kind": "continuous", "scheduler": {"kind": "sglang"}},
+            },
+            "drafts under 'sglang' yet; write vllm",
+        ),
         ({"routing": {"kind": "draw", "when_short": "error"}}, "write repeat, chain or truncate"),
         (
             {"arrivals": {"kind": "poisson", "request_rate": "0 requests/s"}},
@@ -189,3 +195,41 @@ def test_what_is_said_of_requests_that_are_not_served():
     assert "30% of the tokens" in line
     assert borrowed_routing(one, {"routing_share": {"recorded": 0.5}}) == []
     assert borrowed_routing(one, {}) == []
+
+
+NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
+
+
+@pytest.mark.parametrize("acceptance", ["0 %", "60 %", "100 %"])
+@pytest.mark.parametrize("kind", ["at_once", "poisson"])
+def test_drafts_are_verified_in_steps(kind, acceptance):
+    """Answers are as long as ever; each engine, and each way to know the passes, gives the same."""
+    rate = {"request_rate": "100 requests/s"} if kind == "poisson" else {}
+    drafts = {**NGRAM, "acceptance": acceptance}
+    given = drawn(arrivals={"kind": kind, **rate}, speculative=drafts)
+    summary = simulate(experiment_of(SMALL, **given), check=True).summary
+    plain = simulate(experiment_of(SMALL, **drawn(arrivals={"kind": kind, **rate}))).summary
+    same = ("completed", "total_input_tokens", "total_output_tokens", "tokens")
+    assert [summary[key] for key in same] == [plain[key] for key in same]
+    assert summary["distinct_experts_per_pass"] is not None
+    if acceptance == "0 %":
+        assert summary["mean_acceptance_length"] == 1
+        assert kind != "at_once" or summary["steps"] == plain["steps"]
+    else:
+        assert 1 < summary["mean_acceptance_length"] <= 4
+        assert summary["steps"] < plain["steps"]
+    if acceptance == "100 %":
+        assert summary["draft_acceptance_rate"] == 1
+
+
+def test_acceptance_depends_on_no_schedule():
+    """As many drafts are kept behind each token, whatever the batch."""
+    asked = {**drawn(speculative=NGRAM, arrivals={"kind": "at_once"}), "phase": "decode"}
+    found = []
+    for seqs in (1, 6):
+        built = build(experiment_of(SMALL, scheduler={"max_num_seqs": seqs}, **asked))
+        schedule = built.case.schedule
+        assert schedule.kept is not None
+        order = np.lexsort((schedule.pass_of_token(), schedule.request))
+        found.append([schedule.request[order], schedule.rows[order], schedule.kept[order]])
+    assert [one.tolist() for one in found[0]] == [one.tolist() for one in found[1]]

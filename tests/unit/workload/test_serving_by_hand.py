@@ -4,11 +4,22 @@ and 2 ns a token.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from moesim.engine.des.run import run_des
+from moesim.workload.speculation import Mtp, Ngram
 from tests.reference.judge_serving import Settings
+from tests.reference.prices import ToyPrices
+from tests.reference.reference_words import Config
+from tests.reference.scenes import scene
 from tests.reference.serving_cases import ServingCase, Wish
+from tests.reference.strategies import Case
+from tests.reference.test_scheduler import all_agree
+from tests.reference.test_served_by_vllm import engine_scheduler, reference_scheduler
 from tests.reference.test_serving_scheduler import check, judged, play, told
+from tests.reference.wiring import engine_case
 
 
 def step_ends(case):
@@ -25,6 +36,8 @@ def wish(prompt, answer, comes=0, *, shares=0):
 
 def case_of(*wishes, size=16, **given):
     room = {key: given.pop(key) for key in ("ranks", "caches", "times") if key in given}
+    if "chances" in given:
+        given["drafts"] = len(given["chances"])
     blocks = given.pop("blocks", None)
     return ServingCase(list(wishes), blocks, size, settings=Settings(**given), **room)
 
@@ -140,3 +153,58 @@ def test_h_two_ranks_of_which_one_is_idle():
         [(1, 3, 1, True)],
     ]
     assert [one.rank for one in judged(case).requests] == [0, 1]
+
+
+def test_k_drafts_that_are_right_are_tokens_of_the_answer():
+    """The prompt gives one token; the next step has it and two drafts, all right; the last two
+    tokens are one that is known and a draft: the answer's sixth is in no pass.
+    """
+    found = step_ends(case_of(wish(3, 6), chances=(1.0, 1.0)))
+    assert found == [(0, [(0, 0, 3, 1)]), (11, [(0, 3, 3, 3)]), (22, [(0, 6, 2, 2)])]
+
+
+def test_k_behind_a_draft_that_is_wrong_its_place_is_computed_again():
+    """The first of two drafts is right, the second never: each step keeps two of its three tokens,
+    and the next begins where the wrong one was.
+    """
+    case = case_of(wish(3, 6), chances=(1.0, 0.0))
+    assert entries(case) == [[(0, 0, 3, 1)], [(0, 3, 3, 2)], [(0, 5, 3, 2)], [(0, 7, 1, 1)]]
+    assert judged(case).recomputed == 0
+
+
+def test_k_what_is_left_of_the_budget_cuts_drafts():
+    """Budget 4: request 0 has three tokens, and of request 1, whose three are due, one."""
+    found = entries(case_of(wish(1, 5), wish(1, 5), budget=4, chances=(1.0, 1.0)))
+    assert found[1] == [(0, 1, 3, 3), (1, 1, 1, 1)]
+
+
+@pytest.mark.parametrize(("comes", "step", "begins"), [(9, 1, 2), (10, 2, 6)])
+def test_k_a_block_is_found_once_its_drafts_are_known_to_be_right(comes, step, begins):
+    """Blocks of 2. Step 1, at 9, computes tokens 2 to 4, of which the last two are drafts: block 1
+    is not found yet; at step 2, at 20, blocks 1 and 2 are, since they were right.
+    """
+    first, second = wish(2, 6, shares=3), wish(7, 1, comes, shares=3)
+    found = entries(case_of(first, second, size=2, caches=True, chances=(1.0, 1.0)))
+    assert found[step][1] == (1, begins, 7 - begins, 1)
+
+
+def test_k_verified_tokens_share_an_expert():
+    """Two rows of experts 0, 1 and 1, 2 in a pass: three experts, one of them with two rows."""
+    trace, model = scene([[0, 2], [0, 1], [1, 2]], 3)
+    case = Case(trace, model, Config(), ToyPrices(base=10, token=1, context=1))
+    serving = case_of(wish(1, 3), chances=(1.0,))
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=engine_scheduler(theirs, serving))
+    outcome = run_des(theirs, check=True)
+    assert outcome.counts.activations[:, 0, 0].tolist() == [2, 3]
+    assert outcome.counts.kept_rows[:, 0, 0].tolist() == [2, 4]
+    schedule = outcome.schedule
+    assert schedule.answer_tokens().tolist() == [1, 2]
+    # attention of 2 tokens after 1: keys 2 + 3, of which the last reads all 3; then their logits
+    assert outcome.charges[1, 0, 0] == 10 + 2 + 2 * 5 + 3 + 5 * 10 + 2 + 1
+    all_agree(theirs, case, reference_scheduler(case, serving))
+
+
+def test_k_what_drafts_keeps_blocks_for_its_own_tokens():
+    kinds = (Ngram(num_speculative_tokens=3), Mtp(num_speculative_tokens=3))
+    assert [kind.look_ahead for kind in kinds] == [0, 3]

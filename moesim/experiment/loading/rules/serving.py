@@ -8,6 +8,7 @@ from moesim.config.paths import look_up, lookup_folders, not_found
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
+from moesim.workload.batching.continuous import Continuous
 from moesim.workload.binding import Nearest, Own
 from moesim.workload.lengths.arrivals import OfArrivals
 from moesim.workload.prefill import Prefill
@@ -45,7 +46,10 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
     wrong = {
         "workload.phase": phase not in ("all", "decode")
         and f"phase '{phase}' yet; write all, or decode: prompts are computed elsewhere",
-        "workload.speculative": workload.speculative is not None and "drafts yet; leave them out",
+        "workload.speculative": workload.speculative is not None
+        and isinstance(workload.batching, Continuous)
+        and not workload.batching.scheduler.verifies_drafts
+        and f"drafts under '{kind_of(type(workload.batching.scheduler))}' yet; write vllm",
         "workload.context": workload.context is not None
         and "a context; lengths say how long requests are",
         "workload.prefill.chunk": workload.prefill.chunk is not None
