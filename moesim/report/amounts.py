@@ -7,6 +7,9 @@ from typing import Any
 import pandas as pd
 
 GIB = 2**30
+UNITS = {
+    "tokens_per_s": "tokens/s", "_percent": " %", "_ms": " ms", "_bytes": " bytes", "_": " ",
+}  # fmt: skip
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -32,3 +35,10 @@ def percent(value: Any) -> str:
 def span(low: Any, high: Any) -> str:
     """``2.04-4.21``; a dash for none."""
     return "-" if pd.isna(low) or pd.isna(high) else f"{number(low, 3)}-{number(high, 3)}"
+
+
+def heading(name: str) -> str:
+    """A column's name with its unit as people write it."""
+    for suffix, unit in UNITS.items():
+        name = name.replace(suffix, unit)
+    return name.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,18 @@ CHARACTERS_PER_INCH = 12
 NARROWEST = 4.0
 """Inches that what stands below a title may have in any case."""
 MOST_COLUMNS = 6
+PIXELS_PER_INCH = 96
+"""In a notebook."""
+
+
+class Drawn(Sheet):
+    """A sheet that a notebook shows."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        with _settings(RC):
+            self.savefig(png, format="png", dpi=PIXELS_PER_INCH)
+        return png.getvalue()
 
 
 @contextmanager
@@ -148,7 +161,7 @@ def _sheet(
     """
     told = table["setting"].iloc[0] if "setting" in table else ""
     setting = told if isinstance(told, str) else ""  # an empty cell of a CSV is none
-    sheet = Sheet(figsize=area)
+    sheet = Drawn(figsize=area)
     FigureCanvasAgg(sheet)
     axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0))
     figure.draw(table, axes)

@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from moesim.hardware.choice import is_choice, words
+from moesim.results.shown import Shown
 
 STEPS = (
     "step", "phase", "start_ns", "end_ns", "tokens", "decode_tokens", "live_requests",
@@ -81,7 +82,7 @@ def empty_table(name: str) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Shown):
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);

@@ -11,6 +11,7 @@ import pandas as pd
 
 from moesim.config.counted import counted
 from moesim.results.result import setting_in_words
+from moesim.results.shown import Shown
 from moesim.results.store import read_log
 from moesim.sweep.identity import read_axes, read_sweep_file
 from moesim.sweep.kinds import kinds
@@ -23,7 +24,7 @@ SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sweep:
+class Sweep(Shown):
     """A sweep's ``table``, a row a point, and the paths of its ``axes``, in the experiment's order.
 
     Columns of the table: the axes by their paths, ``status``, ``reason``, then the keys of a

@@ -137,3 +137,21 @@ def test_one_that_breaks_the_rules_is_named(tmp_path: Path) -> None:
         draws_its_table(Greedy(), tmp_path)
     with pytest.raises(AssertionError, match="which lacks nothing at all"):
         refuses_what_lacks_its_data(Careless(), tmp_path)
+
+
+@pytest.mark.parametrize("figure", kinds(), indirect=True)
+def test_its_chart_shows_columns_of_its_table(figure: Any, golden: Path) -> None:
+    from moesim.report.charts import SERIES, VALUE, chart_of
+
+    if figure.chart is None:
+        pytest.skip("it has no chart")
+    table = figure.prepare(golden)
+    chart = chart_of(figure, table)
+    assert set(chart["encoding"]) >= {"x", "y"}
+    own = set(table.columns) | ({SERIES, VALUE} if figure.chart.fold else set())
+    for channel in chart["encoding"].values():
+        assert channel["field"] in own
+    if figure.chart.fold:
+        folded = chart["transform"][0]["fold"]
+        assert folded
+        assert all(pd.api.types.is_numeric_dtype(table[name]) for name in folded)

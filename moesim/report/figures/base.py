@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from moesim.config.errors import InputError, Problem
 from moesim.config.params import Params
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 CAPACITY = "experts.capacity"
 OVER_CAPACITY = "a sweep over experts.capacity with a point that ran to its end"
+
+
+class Chart(NamedTuple):
+    """How a browser draws the table: a Vega-Lite ``mark``, and how the columns end that stand
+    across, up ("": the last one) and by ``colour``. ``fold``: which columns (a pattern) are a
+    ``series`` each, whose numbers are the ``value`` in ``unit``.
+    """
+
+    mark: str
+    x: str
+    y: str
+    colour: str = ""
+    fold: str = ""
+    unit: str = ""
 
 
 class Figure(Params, ABC):
@@ -29,6 +43,9 @@ class Figure(Params, ABC):
     kind: ClassVar[str]
     needs: ClassVar[str]
     """The result that the figure is made from, as a sentence's object."""
+
+    chart: ClassVar[Chart | None] = None
+    """The same in a browser, if it has one."""
 
     @property
     def stem(self) -> str:

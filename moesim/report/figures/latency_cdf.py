@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.served import NEEDS, served_requests
 from moesim.report.style import line_style
@@ -29,6 +29,7 @@ class LatencyCdf(Figure):
 
     kind = "latency_cdf"
     needs = NEEDS
+    chart = Chart("line", "latency_ms", "requests_share", "latency")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """A row a request and latency: ``latency``, ``latency_ms``, ``requests_share`` of those

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moesim.config.errors import InputError
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import EndLabel, label_ends
 from moesim.report.style import face
 
@@ -29,6 +29,9 @@ class MemoryOverTime(Figure):
 
     kind = "memory_over_time"
     needs = "a run, or a sweep with a point that ran to its end, whose memory was recorded"
+    chart = Chart(
+        "area", "time_ns", "value", "series", r"(?!capacity|driver|host).*_bytes", "bytes"
+    )
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Time and bytes by category at no more than 1,500 instants, peaks kept; and the bytes

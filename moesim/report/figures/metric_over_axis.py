@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from moesim.report.figures.base import Figure, axis_of
+from moesim.report.figures.base import Chart, Figure, axis_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ class MetricOverAxis(Figure):
 
     kind = "metric_over_axis"
     needs = "a sweep over that axis with a point that ran to its end and has that number"
+    chart = Chart("line", "axis", "", "series")
     metric: str = Field(description="The number: a column of points.csv, as in mean_tpot_ms.")
     over: str = Field(description="The axis: its path, or the last word of it.")
     relative_to: str | None = Field(

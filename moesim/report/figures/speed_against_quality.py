@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,7 @@ class SpeedAgainstQuality(Figure):
 
     kind = "speed_against_quality"
     needs = "a sweep with a point that ran to its end"
+    chart = Chart("point", "not_in_full_share", "_tokens_per_s", "series")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Series, the first axis' value, policy, status, losses, the share not served in full, and

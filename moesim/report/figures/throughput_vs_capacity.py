@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesim.report.figures.base import CAPACITY, OVER_CAPACITY, Figure, over
+from moesim.report.figures.base import CAPACITY, OVER_CAPACITY, Chart, Figure, over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,7 @@ class ThroughputVsCapacity(Figure):
 
     kind = "throughput_vs_capacity"
     needs = OVER_CAPACITY
+    chart = Chart("line", "slots_per_layer", "_tokens_per_s", "series")
 
     def obstacle(self, axes: Collection[str]) -> str:
         """A sweep without the capacity."""

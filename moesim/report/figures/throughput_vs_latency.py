@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.style import series_styles
 
@@ -33,6 +33,7 @@ class ThroughputVsLatency(Figure):
 
     kind = "throughput_vs_latency"
     needs = "a sweep with a point that decodes"
+    chart = Chart("point", "of_user_tokens_per_s", "of_gpu_tokens_per_s", "series")
 
     def obstacle(self, axes: Collection[str]) -> str:
         """A single run."""

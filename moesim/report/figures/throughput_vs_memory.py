@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from moesim.report.figures.base import CAPACITY, Figure
+from moesim.report.figures.base import CAPACITY, Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.style import MARKERS, line_style, marker_area, series_styles
 
@@ -36,6 +36,7 @@ class ThroughputVsMemory(Figure):
 
     kind = "throughput_vs_memory"
     needs = "a sweep with a point that ran to its end"
+    chart = Chart("point", "peak_memory_bytes", "_tokens_per_s", "series")
     allow_drops: bool = Field(
         default=False, description="Let points that drop or skip choices be on the front, too."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesim.report.components import cause_in_words
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import below, legend
 from moesim.report.style import FACES, face, fill
 
@@ -21,6 +21,8 @@ KEY = "time_share."
 LATENCIES = {"mean_ttft_ms": "mean TTFT", "mean_tpot_ms": "mean TPOT"}
 APART = 1.23
 """Distance of their columns in inches where the font is of the usual size."""
+CAUSES = r"(?!dropped|skipped|cut|lowered).*_share"
+"""Columns of the table that are no loss of choices."""
 LEAST_PERCENT = 0.05
 """A cause below this in every bar cannot be seen, and is left out of the legend."""
 
@@ -30,6 +32,7 @@ class TimeBreakdown(Figure):
 
     kind = "time_breakdown"
     needs = "a run or a sweep with a point that ran to its end"
+    chart = Chart("bar", "value", "point", "series", CAUSES, "share of the GPUs' time")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """Point, mean TTFT and TPOT in ms, the share of choices left out and that of each cause,

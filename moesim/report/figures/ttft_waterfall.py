@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesim.report.components import cause_in_words
-from moesim.report.figures.base import Figure
+from moesim.report.figures.base import Chart, Figure
 from moesim.report.labels import legend
 from moesim.report.served import NEEDS, served_requests
 from moesim.report.style import FACES, face, fill
@@ -29,6 +29,7 @@ class TtftWaterfall(Figure):
 
     kind = "ttft_waterfall"
     needs = NEEDS
+    chart = Chart("bar", "value", "group", "series", r".*_ms", "ms")
 
     def prepare(self, folder: Path) -> pd.DataFrame:
         """A row a group of requests: ``group`` and the milliseconds of each cause."""

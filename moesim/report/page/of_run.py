@@ -32,7 +32,7 @@ def page_of_run(folder: Path) -> Page:
         kind="one run",
         title=str(summary.get("name") or folder.name),
         setting=setting_in_words(configuration),
-        verdict=unique([_answer(summary), waits(shares(summary)), *interval_line(summary)]),
+        verdict=unique([answer(summary), waits(shares(summary)), *interval_line(summary)]),
         command=command(configuration),
         pictures=pictures(folder) if ok else (),
         shares=shares(summary),
@@ -44,7 +44,8 @@ def page_of_run(folder: Path) -> Page:
     )
 
 
-def _answer(summary: dict[str, Any]) -> str:
+def answer(summary: dict[str, Any]) -> str:
+    """How fast it is, in a sentence, or why it has no numbers."""
     if summary["status"] != "ok":
         return f"{str(summary['status']).replace('_', ' ')}: {summary.get('reason')}"
     output = summary.get("output_throughput")

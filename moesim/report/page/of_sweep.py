@@ -59,7 +59,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
         kind="sweep",
         title=str(sweep.experiment.get("name") or folder.name),
         setting=setting_in_words(sweep.experiment, without=sweep.varying),
-        verdict=unique([*_answer(sweep, summary), waits(shares(summary)), *best_lines(sweep)]),
+        verdict=unique([*sweep_answer(sweep, summary), waits(shares(summary)), *best_lines(sweep)]),
         command=command(sweep.experiment if point is None else read_experiment(at)),
         board=board_of(sweep),
         pictures=pictures(folder),
@@ -72,7 +72,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
     )
 
 
-def _answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
+def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
     """The fastest point, and how many there are."""
     total, ran = counted(len(sweep.table), "point"), len(sweep.ok())
     best = sweep.best()

@@ -35,6 +35,20 @@ GLOSSARY = {
     "95 %": "where the mean lies by sampling alone",
 }
 """By how a heading begins."""
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline' 'unsafe-eval'"
+)
+CHART = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<meta http-equiv="Content-Security-Policy" content="{{ policy|safe }}"></head>
+<body><main id="chart"></main><script type="application/json" id="spec">{{ spec }}</script>
+{% for one in libraries %}<script>{{ one }}</script>{% endfor %}
+<script>
+const spec = vegaLite.compile(JSON.parse(document.getElementById("spec").textContent)).spec;
+const container = document.getElementById("chart");
+new vega.View(vega.parse(spec), { renderer: "svg", container, hover: true }).runAsync();
+</script></body></html>
+"""
 
 
 def html(page: Page) -> str:
@@ -43,6 +57,7 @@ def html(page: Page) -> str:
     heads = [one.heading for one in (() if page.board is None else page.board.columns)]
     return environment.from_string(_text("page.html")).render(
         page=page,
+        policy=POLICY,
         memory=MEMORY in heads,
         sections=_sections(page),
         pictures=[_picture(one) for one in page.pictures],
@@ -51,6 +66,20 @@ def html(page: Page) -> str:
         js=Markup(_text("page.js")),  # noqa: S704
         libraries=[Markup(text) for text in _libraries()],  # noqa: S704
         data=Markup(_json(_data(page))),  # noqa: S704 (no sign of markup is left in it)
+    )
+
+
+def chart_html(spec: dict[str, Any]) -> str:
+    """One chart as a page."""
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined)
+        .from_string(CHART)
+        .render(
+            title=spec["title"],
+            policy=POLICY,
+            libraries=[Markup(text) for text in _libraries()],  # noqa: S704
+            spec=Markup(_json(spec)),  # noqa: S704 (no sign of markup is left in it)
+        )
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from moesim.config.errors import InputError, Problem
 from moesim.config.files import read_file
 from moesim.config.json_text import read_object
-from moesim.report.amounts import number
+from moesim.report.amounts import heading, number
 from moesim.report.page.content import Board, Column, Page, Picture
 from moesim.results.files import UNREADABLE, first_line, write_json
 from moesim.results.overwrite import TOLD
@@ -24,9 +24,6 @@ from moesim.results.shape import Shape, check_shape
 
 Inside = Annotated[str, Field(pattern=r"^([\w-]+/)?[\w-]+(\.[\w-]+)+$")]
 """A file of the folder, or of one in it."""
-UNITS = {
-    "tokens_per_s": "tokens/s", "_percent": " %", "_ms": " ms", "_bytes": " bytes", "_": " ",
-}  # fmt: skip
 
 
 class ToldTable(Shape):
@@ -118,13 +115,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     return "-" if pd.isna(value) else str(value)
-
-
-def heading(name: str) -> str:
-    """A column's name with its unit as people write it."""
-    for suffix, unit in UNITS.items():
-        name = name.replace(suffix, unit)
-    return name.strip()
 
 
 def _pictures(folder: Path, told: Told) -> Iterator[Picture]:

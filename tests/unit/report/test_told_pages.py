@@ -10,9 +10,10 @@ import pytest
 
 import moesim
 from moesim.config.errors import InputError
+from moesim.report.amounts import heading
 from moesim.report.page import page_of
 from moesim.report.page.render import html
-from moesim.report.page.told import Told, ToldTable, heading, write_told
+from moesim.report.page.told import Told, ToldTable, write_told
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TOLD: dict[str, Any] = {
