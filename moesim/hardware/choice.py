@@ -106,3 +106,17 @@ def _part_words(name: str, part: Any, without: Collection[str]) -> str:
 
 def _number(value: Any) -> Any:
     return value.get("value", "given") if isinstance(value, Mapping) else value
+
+
+def gpu_and_host(text: str) -> tuple[str, str | None]:
+    """The names of the GPU (of the whole machine, where it is one) and the host in ``hardware``."""
+    if not is_choice(text):
+        return text, None
+    parts = choice_in(text).data
+    gpu, host = (_base(parts.get(part)) for part in ("gpu", "host"))
+    return gpu or str(parts.get("base", "")), host
+
+
+def _base(part: Any) -> str | None:
+    name = part.get("base") if isinstance(part, Mapping) else part
+    return None if name is None else str(name)

@@ -53,6 +53,8 @@ COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
     ("hit_ratio_per_expert", "hits\n%", lambda ratio: percent(ratio).removesuffix(" %")),
     ("time_share.waiting_for_weights", "stall\n%", lambda x: percent(x).removesuffix(" %")),
     ("time_share.waiting_for_storage", "drive\n%", lambda x: percent(x).removesuffix(" %")),
+    ("cost_usd_per_million_output_tokens", "$ a\nM tokens", lambda usd: number(usd, 3)),
+    ("joules_per_output_token", "J a\ntoken", lambda joules: number(joules, 3)),
     ("peak_memory_bytes", "peak\nGiB", lambda size: gib(size).removesuffix(" GiB")),
 )
 

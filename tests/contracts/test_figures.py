@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 import moesim
 from moesim.config.errors import InputError
 from moesim.report.figures.base import Figure
-from moesim.results import write_result
+from moesim.results import Result, write_result
+from moesim.sweep import run_sweep
 from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
 from tests.unit.report import sweeps
 
-UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s)\)|slots per")
+UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s|\$)\)|slots per")
 
 
 PARAMETERS = {
@@ -48,16 +50,27 @@ def kinds() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A sweep, and a run of requests that are served."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A sweep, a run of requests that are served, and a sweep with costs."""
     folder = tmp_path_factory.mktemp("golden")
     served = write_result(moesim.run(SERVED), folder / "served")
-    return sweeps.make(folder / "sweep"), served
+    costly = folder / "costly"
+    run_sweep({"name": "made"}, sweeps.capacity_points(), costly, evaluate=costed)
+    return sweeps.make(folder / "sweep"), served, costly
+
+
+def costed(experiment: dict[str, Any]) -> Result:
+    """A point of the sweep on a machine of one dollar an hour."""
+    result = sweeps.evaluate(experiment)
+    speed = result.summary["output_throughput"]
+    cost = None if speed is None else 1e6 / speed / 3600
+    summary = result.summary | {"cost_usd_per_million_output_tokens": cost}
+    return replace(result, summary=summary)
 
 
 @pytest.fixture
-def golden(folders: tuple[Path, Path], figure: Any) -> Path:
-    return folders[figure.kind in OF_REQUESTS]
+def golden(folders: tuple[Path, Path, Path], figure: Any) -> Path:
+    return folders[2 if figure.kind == "throughput_vs_cost" else figure.kind in OF_REQUESTS]
 
 
 @pytest.fixture
@@ -92,7 +105,17 @@ def test_its_table_names_units_in_its_columns(figure: Any, golden: Path) -> None
     table = figure.prepare(golden)
     assert len(table)
     numbers = table.select_dtypes("number").columns
-    units = ("_ns", "_ms", "_bytes", "_per_s", "_per_layer", "_share", "_per_expert", "_per_access")
+    units = (
+        "_ns",
+        "_per_million_output_tokens",
+        "_ms",
+        "_bytes",
+        "_per_s",
+        "_per_layer",
+        "_share",
+        "_per_expert",
+        "_per_access",
+    )
     assert [name for name in numbers if not name.endswith(units)] == []
 
 

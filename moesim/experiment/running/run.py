@@ -24,6 +24,7 @@ from moesim.experiment.running.cache import cache_folder, reused_or
 from moesim.experiment.running.engines import Engine, engine_of
 from moesim.experiment.running.record_memory import refuse_too_many_records
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.near_memory import near_note
 from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
@@ -175,7 +176,8 @@ def _played(
 
 def bill_of(experiment: Experiment, built: Built) -> Bill:
     """What makes the numbers of energy and cost that ``experiment`` asks for."""
-    return Bill(built.hardware, experiment.energy, experiment.cost)
+    cost = experiment.cost and experiment.cost.of(*gpu_and_host(experiment.hardware))
+    return Bill(built.hardware, experiment.energy, cost)
 
 
 def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 from textwrap import fill as wrapped
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +37,11 @@ class ThroughputVsMemory(Figure):
     kind = "throughput_vs_memory"
     needs = "a sweep with a point that ran to its end"
     chart = Chart("point", "peak_memory_bytes", "_tokens_per_s", "series")
+    less: ClassVar[str] = "peak_memory_bytes"
+    """What the front has as little of as it can: a key of a summary, drawn in ``unit``."""
+    unit: ClassVar[float] = GIB
+    across: ClassVar[str] = "Peak memory of a GPU (GiB)"
+    title: ClassVar[str] = "Throughput over memory"
     allow_drops: bool = Field(
         default=False, description="Let points that drop or skip choices be on the front, too."
     )
@@ -46,7 +51,7 @@ class ThroughputVsMemory(Figure):
         return "" if axes else "there is no sweep"
 
     def prepare(self, folder: Path) -> pd.DataFrame:
-        """Point, series (the axes but the capacity), policy, capacity, status, peak memory, share
+        """Point, series (the axes but the capacity), policy, capacity, status, what it takes, share
         of dropped choices, throughput, its interval, and whether no other has more with as little.
         """
         import pandas as pd
@@ -70,22 +75,22 @@ class ThroughputVsMemory(Figure):
             ],
             "status": sweep.table["status"],
             "policy": sweep.policies,
-            "peak_memory_bytes": numbers(sweep.table, "peak_memory_bytes"),
+            self.less: numbers(sweep.table, self.less),
             **losses(sweep.table),
         }
         speed = throughputs(sweep.table)
         name = throughput_column(speed)
         table = pd.DataFrame(head).join(speed)
-        ran = (table["status"] == "ok") & table[["peak_memory_bytes", name]].notna().all(axis=1)
+        ran = (table["status"] == "ok") & table[[self.less, name]].notna().all(axis=1)
         if not ran.any():
             raise self.unsuitable(folder, "no point of the sweep ran to its end")
         able = ran if self.allow_drops else ran & ~loses(table)
         known = knows_future(sweep.table)
         able &= ~known if not known[ran].all() else ran
-        front = pareto(table.loc[able, "peak_memory_bytes"], table.loc[able, name])
+        front = pareto(table.loc[able, self.less], table.loc[able, name])
         table["pareto"] = front.reindex(table.index, fill_value=False)
         table = table[ran | (table["status"] != "ok")]
-        return table.sort_values("peak_memory_bytes", kind="stable").reset_index(drop=True)
+        return table.sort_values(self.less, kind="stable").reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, axes: Axes) -> None:
         """Points, filled where they are on the front, which is a staircase, crossed where they
@@ -98,21 +103,22 @@ class ThroughputVsMemory(Figure):
         table = table.fillna({"point": "", "series": "", "policy": "", "capacity": ""})
         column = throughput_column(table)
         ran = table[table["status"] == "ok"].reset_index(drop=True)
-        ran = ran.assign(x=ran["peak_memory_bytes"] / GIB, y=ran[column].astype(float))
+        ran = ran.assign(x=ran[self.less] / self.unit, y=ran[column].astype(float))
         front = ran[ran["pareto"].astype(bool)]
         axes.plot(front["x"], front["y"], drawstyle="steps-post", color="#999999", linewidth=1)
         error_bars(ran, column, ran["x"], axes, "#666666")
         high = float(ran["y"].max())
         axes.set_ylim(0, 1.06 * float(np.nanmax([high, *ran.get(f"high_{column}", [])])))
         axes.margins(x=0.08)
-        axes.set_xlabel("Peak memory of a GPU (GiB)")
-        axes.annotate(_missing(table), (0, 0), (0, -42), xycoords="axes fraction", va="top",
+        axes.set_xlabel(self.across)
+        gone = _missing(table, self.less)
+        axes.annotate(gone, (0, 0), (0, -42), xycoords="axes fraction", va="top",
                       textcoords="offset points", fontsize=9)  # fmt: skip
         axes.set_ylabel(THROUGHPUTS[column])
         losing = ran[loses(ran)].reset_index(drop=True)
         no = "" if self.allow_drops else how_lost(losing, "s")
         of = f" of what {no} no choice" if no else ""
-        axes.set_title(f"Throughput over memory; filled: the Pareto front{of}")
+        axes.set_title(f"{self.title}; filled: the Pareto front{of}")
         if ran["series"].nunique() > MOST_SERIES:
             _front_only(ran, axes)
         else:
@@ -187,10 +193,10 @@ def _front_only(ran: pd.DataFrame, axes: Axes) -> None:
     legend(axes)
 
 
-def _missing(table: pd.DataFrame) -> str:
+def _missing(table: pd.DataFrame, less: str) -> str:
     """A line for series of which the same points ran out of memory; what they need, in GiB."""
     gone = table[table["status"] == "out_of_memory"]
-    if gone.empty:
+    if gone.empty or less != ThroughputVsMemory.less:
         return ""
     found: dict[str, list[str]] = {}
     for name, own in gone.groupby("series", sort=False):

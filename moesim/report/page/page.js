@@ -86,7 +86,7 @@
   const named = axes.map((one) => one.place);
   if (!numbers.length || typeof vega === "undefined") return;
   document.getElementById("explore").hidden = false;
-  const memory = all.find((place) => data.columns[place].memory);
+  const memory = all.find((place) => data.columns[place].less);
   const over = named[0] ?? memory ?? numbers[1] ?? numbers[0];
   const up = pick("Vertical:", numbers, numbers[0]);
   const right = pick("horizontal:", [...new Set([...named, ...numbers])], over);
@@ -100,8 +100,8 @@
   }
 
   function front(x, y) {
-    // of points drawn over memory, those that no point with as little memory beats
-    if (x !== memory || y !== numbers[0]) return [];
+    // of points drawn over what people want little of, those that no point with as little beats
+    if (!data.columns[x].less || y !== numbers[0]) return [];
     const kept = data.points.filter((point, at) => shown.has(at) && point["c" + x] !== null && point["c" + y] !== null);
     let most = -Infinity;
     return kept

@@ -19,7 +19,9 @@ from moesim.report.sweep_table import COLUMNS
 HERE = files("moesim.report.page")
 LIBRARIES = ("vega.min.js", "vega-lite.min.js")
 LICENCE = "LICENSE"
-MEMORY = next(title for name, title, _ in COLUMNS if name == "peak_memory_bytes").replace("\n", " ")
+LESS = ("peak_memory_bytes", "cost_usd_per_million_output_tokens", "joules_per_output_token")
+LESSER = [" ".join(title.split()) for name, title, _ in COLUMNS if name in LESS]
+"""Headings of what people want little of: over these a front is drawn."""
 SECTIONS = {
     "verdict": "Verdict", "command": "Command", "board": "Leaderboard", "figures": "Figures",
     "tables": "Tables", "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
@@ -32,6 +34,8 @@ GLOSSARY = {
     "hits": "of the experts that were needed, those that were on the GPU",
     "stall": "the share of time in which GPUs wait for weights",
     "peak": "memory of the fullest GPU",
+    "$ a M": "dollars a million output tokens",
+    "J a": "joules an output token",
     "95 %": "where the mean lies by sampling alone",
 }
 """By how a heading begins."""
@@ -58,7 +62,7 @@ def html(page: Page) -> str:
     return environment.from_string(_text("page.html")).render(
         page=page,
         policy=POLICY,
-        memory=MEMORY in heads,
+        less=[one for one in LESSER if one in heads],
         sections=_sections(page),
         pictures=[_picture(one) for one in page.pictures],
         words={k: v for k, v in GLOSSARY.items() if any(one.startswith(k) for one in heads)},
@@ -103,7 +107,7 @@ def _data(page: Page) -> dict[str, Any]:
                 "heading": one.heading,
                 "axis": one.axis,
                 "number": one.values is not None,
-                "memory": one.heading == MEMORY,
+                "less": one.heading in LESSER,
             }
             for one in (page.board.columns if page.board else ())
         ],

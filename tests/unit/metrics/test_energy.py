@@ -57,6 +57,22 @@ def on_cpu() -> tuple[Case, Outcome, Any]:
     return played(experts={"capacity": "8 slots/layer", "miss": {"kind": "cpu"}})
 
 
+def test_lists_by_name_are_the_prices_of_the_machine() -> None:
+    """The GPU's and the host's of this machine; what else a list has is for others."""
+    lists = {"prices": {"rtx-3060-12gb": "300 $", "ddr4-3200-2ch-32gb": "600 $", "a": "1 $"}}
+    own = {"card": "300 $", "host": "600 $"}
+    bought, rented = {"life": "1 year"}, {"rents": {"rtx-3060-12gb": "0.2 $/h"}}
+    for one, other in (
+        ({**lists, **bought}, {**own, **bought}),
+        ({**lists, **rented, "prices": {}}, {"gpu": "0.2 $/h"}),
+    ):
+        found, known = (run(of(cost=cost), limit_steps=2).summary for cost in (one, other))
+        assert found["cost_usd"] == known["cost_usd"]
+    whole = {"hardware": "rtx-4060-8gb", "experts": {"capacity": "8 slots/layer"}}
+    rent = {"rents": {"rtx-4060-8gb": "1 $/h"}}
+    assert run(of(cost=rent, **whole), limit_steps=2).summary["cost_usd"].keys() == {"rent"}
+
+
 def test_a_run_by_hand() -> None:
     """GPU by its shares of the time, memory and the rest by the time, drive and link by bytes."""
     found = run(of(WATTS | {"dram": "0.1 W/GB", "link": "6 pJ/bit"}), limit_steps=6).summary
@@ -229,6 +245,10 @@ UNIFIED = {"hardware": "m2-ultra-192gb", "experts": {}}
         (None, {"gpu": "1 $/h", "life": "1 year"}, {}, "write cost.card or cost.host"),
         (None, {}, {}, "names no price"),
         (None, {"card": "300 $"}, {}, "cost.life"),
+        (None, {"rents": {"rtx-5090": "1 $/h"}}, {}, "none of 'rtx-3060-12gb'"),
+        (None, {"prices": {"rtx-3060-12gb": "1 $"}, "life": "1 year"}, {}, "ddr4-3200-2ch-32gb"),
+        (None, {"rents": {"rtx-3060-12gb": "1 $/h"}, "gpu": "1 $/h"}, {}, "one of the two"),
+        (None, {"prices": {"rtx-3060-12gb": "1 $"}, "host": "1 $"}, {}, "cost.life"),
         (None, {"card": "300 $", "gpu": "1 $/h", "life": "1 year"}, {}, "one of gpu and card"),
         ({}, None, {"host_layers": 2, "experts": {}}, "host_layers: 0"),
     ],

@@ -9,6 +9,7 @@ from moesim.experiment.loading.quality import read_quality
 from moesim.experiment.loading.rules.asked import hardware_of
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
+from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.energy import RESTING, powers_of
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def power_of_what_is_counted(experiment: Experiment, model: ModelSpec | None) ->
 def prices_that_say_something(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """A list has a price, one of each thing, and what is bought has a life."""
     del model
-    if (cost := experiment.cost) is None:
+    if (cost := experiment.cost) is None or prices_by_name(experiment, None):
         return None
+    everywhere = cost.life is not None and bool(cost.prices)
+    cost = cost.of(*gpu_and_host(experiment.hardware))
     bought = cost.card is not None or cost.host is not None
     if bought and not cost.life:
         what = "what is bought is spread over the hours in use; write cost.life too"
@@ -60,9 +63,29 @@ def prices_that_say_something(experiment: Experiment, model: ModelSpec | None) -
         return Conflict(("cost.card", "cost.gpu"), what)
     if (cost.gpu, cost.card, cost.host, cost.electricity) == (None,) * 4:
         return Conflict(("cost",), "names no price; write one, as in {gpu: 2.5 $/h}")
-    if cost.life and not bought:
+    if cost.life and not bought and not everywhere:
         what = "is what a price is spread over, and nothing is bought; write cost.card or cost.host"
         return Conflict(("cost.life",), f"{what} too, or leave this out")
+    return None
+
+
+def prices_by_name(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Lists by name have the machine's GPU and, where that is bought, its host."""
+    del model
+    if (cost := experiment.cost) is None or not (cost.rents or cost.prices):
+        return None
+    gpu, host = gpu_and_host(experiment.hardware)
+    if cost.gpu is not None or cost.card is not None:
+        what = "is the price of every GPU, beside lists by name; write one of the two"
+        return Conflict(("cost.card" if cost.card is not None else "cost.gpu",), what)
+    if gpu in cost.rents:
+        return None
+    if gpu not in cost.prices:
+        what = f"have none of '{gpu}'; write it in cost.rents, or in cost.prices if it is bought"
+        return Conflict(("cost", "hardware"), f"lists of prices {what}")
+    if host is not None and host not in cost.prices and cost.host is None:
+        what = f"has no price of '{host}'; write it too, as 0 $ if it is there anyway"
+        return Conflict(("cost.prices", "hardware"), what)
     return None
 
 
@@ -90,6 +113,7 @@ RULES: tuple[Rule, ...] = (
     quality_is_a_table,
     emissions_of_a_life,
     power_of_what_is_counted,
+    prices_by_name,
     prices_that_say_something,
     energy_of_whole_layers,
 )
