@@ -9,10 +9,10 @@ DEV := $(VENV)/.dev-installed
 RECORD := $(VENV)/.record-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record demo test check check-versions verify bench profiles docs lock clean
+.PHONY: help setup record demo test check check-versions verify bench profiles package docs lock clean
 
 help:
-	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures"
+	@echo "make demo     sweep expert caches of gpt-oss-20b on an 8 GB card, with figures and a page"
 	@echo "make test     all tests"
 	@echo "make check    lint, format, types (of the examples too), import rules, stray addresses, long functions"
 	@echo "make check-versions  check, and tests of units and contracts, under Python 3.11, 3.12 and 3.13"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench    benchmarks"
 	@echo "make profiles refit the shipped profiles: WHEEL=FILE, an aiconfigurator-core wheel"
 	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make package  the wheel and the sdist: size, contents, and the demo from a folder without the sources"
 	@echo "make setup    only the environment, in $(VENV)"
 	@echo "make record   torch and transformers too: to measure and to record (tests of both skip without)"
 	@echo "make lock     resolve the dependencies anew"
@@ -51,7 +52,7 @@ $(RECORD): $(DEV)
 	@touch $@
 
 demo: $(RUNTIME)
-	@$(BIN)/python scripts/demo.py $(DEMO) $(JOBS)
+	@$(BIN)/moesim demo --out $(DEMO) -j $(JOBS)
 
 test: $(DEV)
 	$(BIN)/pytest -n auto --benchmark-disable tests
@@ -82,6 +83,9 @@ bench: $(DEV)
 
 profiles: $(DEV)
 	$(BIN)/python scripts/profiles.py "$(WHEEL)"
+
+package: $(DEV)
+	$(BIN)/python scripts/check_package.py
 
 docs: $(DEV)
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html

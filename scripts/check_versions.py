@@ -1,4 +1,4 @@
-"""Set up, check and test the project under every Python that it is for, one after another.
+"""Set up, check and test the project, and install its wheel, under every Python that it is for.
 
 ``make check-versions`` runs this. The versions are those of the classifiers in ``pyproject.toml``;
 each has an environment of its own, from the lock files. Every interpreter that is missing is named
@@ -57,10 +57,11 @@ def _is(path: str, version: str) -> bool:
 
 
 def check(version: str, python: str) -> bool:
-    """Whether checks and tests pass under ``python``."""
+    """Whether checks, tests and the package in an environment of its own pass."""
     folder = f"{ENVIRONMENTS}/{version}"
     pytest = [f"{folder}/bin/pytest", "-q", "-n", "auto", "--benchmark-disable", *TESTS]
-    for words in (["make", "check", f"PYTHON={python}", f"VENV={folder}"], pytest):
+    package = [f"{folder}/bin/python", "scripts/check_package.py", "--empty"]
+    for words in (["make", "check", f"PYTHON={python}", f"VENV={folder}"], pytest, package):
         print(f"== Python {version}: {' '.join(words)}", flush=True)
         if subprocess.run(words, cwd=ROOT, check=False).returncode:
             return False

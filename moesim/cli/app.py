@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="moesim",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="What throughput, latency and memory does each gating, caching and placement choice give "
@@ -64,6 +64,8 @@ RunsAtOnce = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at the same time [one a core]."),
 ]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Report = Annotated[
     bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import Report, examples, fail, show_page, terminal
+from moesim.cli.app import AsJson, Report, examples, fail, print_json, show_page, terminal
 from moesim.cli.app import app as command_line
 from moesim.cli.progress import INTERRUPTED, progress_bar
 
@@ -44,6 +44,7 @@ def evidence(
         list[str] | None, typer.Option("--run", metavar="NAME", help="Only this run; repeatable.")
     ] = None,
     report: Report = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict every run of a pack from its experiment's file and show how far off each is, with the
     range that moesim would have stated. No number is fitted to the runs that judge.
@@ -58,6 +59,10 @@ def evidence(
             table, paths = evidence_of(out, pack=pack, runs=runs, progress=progress)
     except KeyboardInterrupt:
         fail("stopped; nothing is written", INTERRUPTED)
+    if as_json:
+        print_json({"told": lines(table), "runs": table.to_dict("records")})
+        show_page(out, report=report, stderr=True)
+        return
     terminal().print(terminal_table(table))
     for line in lines(table):
         typer.echo(line)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import (
+    AsJson,
     Cache,
     ExperimentFile,
     Overrides,
@@ -15,6 +16,7 @@ from moesim.cli.app import (
     Report,
     app,
     examples,
+    print_json,
     show_page,
     terminal,
     warn,
@@ -47,6 +49,7 @@ def run(
     overwrite: Overwrite = False,
     cache: Cache = None,
     report: Report = False,
+    as_json: AsJson = False,
     overrides: Overrides = None,
 ) -> None:
     """Simulate an experiment (its base point, where it has a sweep) and write a result folder."""
@@ -82,6 +85,10 @@ def run(
     of_run = (resolved.experiment, result.summary)
     told = (idle_prefetch, empty_slots, rejected_requests, borrowed_routing)
     warn([line for lines in told for line in lines(*of_run)])
+    if as_json:
+        print_json(result.summary)
+        show_page(folder, report=report, stderr=True)
+        return
     terminal().print(summary_table(result.summary, setting_in_words(result.configuration)))
     if lacks_memory(result.summary):
         one = resolved.experiment

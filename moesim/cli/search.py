@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import (
+    AsJson,
     ExperimentFile,
     Overrides,
     Report,
     app,
     examples,
     fail,
+    print_json,
     show_page,
     terminal,
 )
@@ -53,6 +55,7 @@ def search(
         ),
     ] = None,
     report: Report = False,
+    as_json: AsJson = False,
     overrides: Overrides = None,
 ) -> None:
     """The largest value of one number under which a run keeps its limits, and which limit binds:
@@ -64,7 +67,7 @@ def search(
     value that cannot run to break all.
     """
     from moesim.api import search as search_of
-    from moesim.report.search import files, sentence, table
+    from moesim.report.search import content, files, sentence, table
 
     try:
         found, folder = search_of(
@@ -77,6 +80,10 @@ def search(
         )
     except KeyboardInterrupt:
         fail("stopped; points.csv in its folder has the runs that ended", INTERRUPTED)
+    if as_json:
+        print_json(content(found))
+        show_page(folder, report=report, stderr=True)
+        return
     terminal().print(table(found))
     typer.echo(sentence(found))
     for path in files(folder):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moesim.cli.app import (
+    AsJson,
     ExperimentFile,
     Overrides,
     Report,
@@ -16,6 +17,7 @@ from moesim.cli.app import (
     app,
     examples,
     fail,
+    print_json,
     show_page,
     terminal,
 )
@@ -45,6 +47,7 @@ def sensitivity(
     ] = None,
     jobs: RunsAtOnce = None,
     report: Report = False,
+    as_json: AsJson = False,
     overrides: Overrides = None,
 ) -> None:
     """Which inputs move the speed of an experiment most, and what to measure first.
@@ -53,7 +56,7 @@ def sensitivity(
     share; what nobody measured is set to the ends of its range.
     """
     from moesim.api import sensitivity as sensitivity_of
-    from moesim.report.sensitivity import files, table
+    from moesim.report.sensitivity import files, frame, table
     from moesim.sweep.sensitivity import in_words
 
     try:
@@ -68,6 +71,11 @@ def sensitivity(
             )
     except KeyboardInterrupt:
         fail("stopped; the finished runs are kept: the same command goes on", INTERRUPTED)
+    if as_json:
+        rows = frame(found).to_dict("records")
+        print_json({"as_is_tokens_per_s": found.as_is, "told": in_words(found), "runs": rows})
+        show_page(found.folder, report=report, stderr=True)
+        return
     terminal().print(table(found))
     for line in in_words(found):
         typer.echo(line)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moesim.cli.app import (
     AllowDrops,
+    AsJson,
     Cache,
     ExperimentFile,
     Overrides,
@@ -18,6 +20,7 @@ from moesim.cli.app import (
     app,
     examples,
     fail,
+    print_json,
     show_page,
     terminal,
     warn,
@@ -82,6 +85,7 @@ def sweep(
     ] = False,
     allow_drops: AllowDrops = False,
     report: Report = False,
+    as_json: AsJson = False,
     watch: Annotated[
         bool,
         typer.Option(
@@ -121,11 +125,31 @@ def sweep(
         fail(
             f"stopped; the finished points stay in {folder}: the same command goes on", INTERRUPTED
         )
-    failed = show(found, allow_drops=allow_drops)
-    show_page(folder, report=report or watch)
+    if as_json:
+        failed = print_sweep(found, allow_drops=allow_drops)
+    else:
+        failed = show(found, allow_drops=allow_drops)
+    show_page(folder, report=report or watch, stderr=as_json)
     if failed:
         reasons = f"{folder}/points.csv has each 'reason'; --retry-failed tries again"
         fail(f"{failed} of {counted(len(resolved.points), 'point')} failed: {reasons}", 1)
+
+
+def print_sweep(read: Sweep, *, allow_drops: bool) -> int:
+    """Print the sweep as JSON: its axes, all points, the best one; returns how many failed."""
+    best = read.best(allow_drops=allow_drops)
+    print_json({
+        "folder": str(read.folder),
+        "axes": list(read.axes),
+        "best": None if best is None else known(best.to_dict()),
+        "points": [known(row) for row in read.table.to_dict("records")],
+    })  # fmt: skip
+    return int((read.table["status"] == "failed").sum())
+
+
+def known(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What of ``row`` is not missing."""
+    return {str(key): value for key, value in row.items() if value == value and value is not None}  # noqa: PLR0124 (NaN is not itself)
 
 
 def cluster(where: Where, address: str | None, jobs: int) -> Executor | None:

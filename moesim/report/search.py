@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -40,6 +41,18 @@ def frame(found: Found) -> pd.DataFrame:
         for one in found.probes
     ]
     return pd.DataFrame(rows)
+
+
+def content(found: Found) -> dict[str, Any]:
+    """The same as plain data, with the answer: ``best`` and ``first_broken`` are as tried."""
+    ends = {"best": found.best, "first_broken": found.first_broken}
+    return {
+        "vary": found.path,
+        "limits": [str(one) for one in found.limits],
+        "answer": sentence(found),
+        **{name: None if one is None else one.text for name, one in ends.items()},
+        "probes": frame(found).to_dict("records"),
+    }
 
 
 def table(found: Found) -> Table:

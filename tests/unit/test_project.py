@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("setup", "demo", "test", "check", "check-versions", "verify", "bench", "docs")
+TARGETS = ("package", "setup", "demo", "test", "check", "check-versions", "verify", "bench", "docs")
 LOCKS = ("runtime", "dev")
 
 
@@ -147,6 +147,20 @@ def test_an_interpreter_is_run_before_it_is_believed(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / f"python{here}").symlink_to(real)
     assert module.interpreter(here) == str(folder / f"python{here}")
+
+
+def test_the_package_is_small_and_works(tmp_path):
+    """Which ``make package`` does; here its parts."""
+    module = script("check_package")
+    large, small = tmp_path / "a.whl", tmp_path / "b.whl"
+    large.write_bytes(bytes(module.MOST_BYTES + 1))
+    small.write_bytes(b"")
+    assert module.too_large([small, large]) == ["a.whl: 10,000,001 bytes"]
+    elsewhere = module.works([sys.executable], {"PYTHONPATH": str(ROOT)}, tmp_path, tmp_path)
+    assert elsewhere == [f"moesim is imported from {ROOT / 'moesim' / '__init__.py'}"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 @pytest.mark.parametrize("lock", LOCKS)
