@@ -55,7 +55,8 @@ def observed(schedule: Schedule, spent: np.ndarray, hits: np.ndarray) -> Blocks:
     counts = SimpleNamespace(
         activations=activations, hits=hit, kept_rows=activations, access_hits=hit
     )
-    outcome = SimpleNamespace(ends=np.cumsum(spent)[:, None], counts=counts)
+    ends = np.cumsum(spent)[:, None]
+    outcome = SimpleNamespace(ends=ends, counts=counts, row=lambda step: step)
     trace = SimpleNamespace(request_id=schedule.rows)
     case = SimpleNamespace(schedule=schedule, trace=trace)
     return blocks_of(cast("Any", case), cast("Any", outcome))

@@ -62,7 +62,7 @@ class Experts(Operation):
         parts = self.launch(layer, rows, starts)
         if not self.serial and moe.chooses and self._fits(moe):
             (time,) = (part.time_ns for part in parts)
-            inside = np.minimum(REORDERINGS * self.gpu.start_ns, time)
+            inside = np.minimum(self._reorderings_ns, time)
             parts = [*parts, Part(-inside, name="starts of the reorderings, priced apart")]
         if moe.expert.unpacking_bytes:
             parts = [*parts, *self._unpacking.parts(layer, _with_rows(rows, starts))]
@@ -134,9 +134,20 @@ class Experts(Operation):
         return not moe.expert.rank and bool(self._fitted(moe).fits)
 
     def _fitted(self, moe: MoeSpec) -> FittedLaunches:
-        size, start = self.model.activation_bytes, STARTS * self.gpu.start_ns
-        choices = {"serial": self.serial, "measured": self.measured}
-        return FittedLaunches(self.hardware, moe, size, start_ns=start, **choices)
+        return FittedLaunches(
+            self.hardware,
+            moe,
+            self.model.activation_bytes,
+            serial=self.serial,
+            start_ns=STARTS * self.gpu.start_ns,
+            measured=self.measured,
+            apart_ns=0.0 if self.serial else self._reorderings_ns,
+        )
+
+    @property
+    def _reorderings_ns(self) -> float:
+        """The starts that a measured fused MoE layer contains, and that are priced apart here."""
+        return REORDERINGS * self.gpu.start_ns
 
 
 def _launches(rows: ArrayLike, starts: ArrayLike) -> tuple[Ints, Ints]:

@@ -50,7 +50,7 @@ class FittedLaunches:
     rows of the launch's experts (``tiles``); a measured shape's ratio (measured over formula)
     follows its tokens. ``serial`` launches hold one expert, a launch of its own shape; without a
     fit of such launches the grouped kernel's terms stand in, with ``start_ns`` in place of its
-    start. ``measured``: with the ratios.
+    start. ``measured``: with the ratios; ``apart_ns`` of a launch have a price of their own.
     """
 
     def __init__(
@@ -62,13 +62,14 @@ class FittedLaunches:
         serial: bool,
         start_ns: float,
         measured: bool = True,
+        apart_ns: float = 0.0,
     ) -> None:
         self.profile, self.moe, self.activation_bytes = profile, moe, activation_bytes
         grouped = fits_for(profile, moe.expert)
         own = fits_for(profile, moe.expert, serial=True) if serial else grouped
         self.fits, self.alone = own or grouped, serial and bool(own)
         self.borrowed_start = start_ns if serial and not own else None
-        self.measured = measured
+        self.measured, self.apart_ns = measured, apart_ns
 
     def price(self, counts: Ints, members: Ints) -> Floats:
         """Nanoseconds of launches with ``members[i]`` of the rows ``counts`` each."""
@@ -107,14 +108,14 @@ class FittedLaunches:
         return TileTable(found.rows, found.group, family in BY_AVERAGE)
 
     def _least(self, counts: Ints, members: Ints) -> Floats:
-        """What reading the weights beyond the L2 cache takes at the datasheet's bandwidth.
+        """What reading the weights takes at the datasheet's bandwidth, beside the reorderings.
 
-        A table's launch may have touched fewer experts than its tokens reach, and its ratio then
-        says less than these rows need.
+        A table's launch may have touched fewer experts than its tokens reach, or have found their
+        weights in the L2 cache, which those of other layers fill in a run.
         """
-        card = card_of(self.profile)
         touched = group_sums(np.sign(counts), members) * float(self.moe.expert.bytes)
-        return np.asarray(np.maximum(touched - card.l2, 0) * (NS / card.bandwidth), np.float64)
+        least = touched * (NS / card_of(self.profile).bandwidth) + self.apart_ns
+        return np.asarray(np.where(touched > 0, least, 0.0), np.float64)
 
     def sources(self, counts: Ints, members: Ints) -> Ints:
         """The ``Source`` of each launch's price."""
