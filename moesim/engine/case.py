@@ -31,6 +31,7 @@ from moesim.memory.variants import Variants
 from moesim.model.drafting import Drafter
 from moesim.model.spec import FfnSpec, LayerSpec, ModelSpec
 from moesim.placement.mapping import Placement
+from moesim.placement.rebalance import Rebalance
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.run import Serving
@@ -84,7 +85,8 @@ class Case:
     says, else those that wait for copies or for the host. ``pool_bytes`` int64[gpus]: what a pool
     by bytes holds, None where slots say it. ``serving``: the requests that are served, None where
     the passes are those of batches. ``kv_pool``: what is set aside for their keys and values, None:
-    what passes need.
+    what passes need. ``rebalance``: how experts, all of them resident, get other places than
+    ``placement`` during the run.
     """
 
     trace: RoutingTrace
@@ -123,6 +125,7 @@ class Case:
     kv_pool: KvPool | None = None
     pool_bytes: Ints | None = None
     serving: Serving | None = None
+    rebalance: Rebalance | None = None
 
     @property
     def executes_decode(self) -> Execution:

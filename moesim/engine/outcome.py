@@ -53,9 +53,10 @@ class Outcome:
     ``spans`` where they were kept, and ``held``: (GPU, time, its experts in slots from then on),
     when that changes, but for a policy with buffers; ``seconds`` of the engine alone;
     ``provenance``: by charge, priced nanoseconds by source (``hardware.provenance.Source``).
-    ``schedule``: the passes that were played; ``fates`` where experts have variants. ``cuts``
-    int64[n], ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these
-    passes to the next; None: one for each pass.
+    ``schedule``: the passes that were played; ``fates`` where experts have variants;
+    ``rebalanced``: how often experts got other places, and the bytes that moved. ``cuts`` int64[n],
+    ascending from 0: ``charges`` and ``counts`` have a row for what is from one of these passes to
+    the next; None: one for each pass.
     """
 
     engine: str
@@ -73,6 +74,7 @@ class Outcome:
     provenance: dict[str, Floats] = field(default_factory=dict)
     categories: tuple[str, ...] = CHARGES
     fates: Fates | None = None
+    rebalanced: tuple[int, int] = (0, 0)
     cuts: Ints | None = None
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
+from moesim.engine.rebalancing import Rebalancing
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing, of_all
 from moesim.engine.storage import Storage
@@ -49,6 +50,10 @@ class Program:
         self.case = case = replace(case, prices=Tabled(case.prices))
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
+        self.rebalancing: Rebalancing | None = None
+        if (rules := case.rebalance) is not None:
+            self.rebalancing = Rebalancing(self.case, rules, self.routing, self.provenance)
+            self.routing.reach = self.rebalancing.reach
         self.pricing = Pricing(case, self.routing.logical, self.provenance)
         self.residencies = residencies_of(case, self.routing)
         self.work = LayerWork(case, self.routing, self.provenance)
@@ -71,6 +76,12 @@ class Program:
         return self.provenance.totals()
 
     @property
+    def rebalanced(self) -> tuple[int, int]:
+        """How often experts got other places, and the bytes that moved."""
+        one = self.rebalancing
+        return (0, 0) if one is None else (one.times, one.bytes)
+
+    @property
     def fates(self) -> Fates | None:
         """What became of choices so far, where experts have variants."""
         return None if self.ledger is None else self.ledger.total
@@ -90,6 +101,8 @@ class Program:
             dropped=routed.dropped,
             lost_weight=routed.lost_weight,
         )
+        if self.rebalancing is not None:
+            self.rebalancing.charge(chunk.terms, first)
         active_experts = {key: one.needed for key, one in works.items()}
 
         def prices(key: Key) -> Ints:

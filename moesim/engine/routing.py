@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class Routing:
         of_layers = [layer.moe.experts for layer in self.moe_layers if layer.moe]
         self.logical = max(of_layers)  # the model decides: a trace may name more than it uses
         self.experts = case.placement.physical
+        self.placement = case.placement
+        """That of the passes at hand."""
+        self.reach: Callable[[int, int], int] | None = None
+        """Is told the next piece, and cuts it where experts get other places."""
 
     def pieces(self, counts: int | None = None) -> Iterator[tuple[int, int]]:
         """First and one past the last pass of each piece; a piece holds at least one pass. Held are
@@ -60,6 +64,8 @@ class Routing:
                 last = first + next(
                     (n for n, one in enumerate(executions) if one != executions[0]), last - first
                 )
+            if self.reach is not None:
+                last = self.reach(first, last)
             yield first, last
             first = last
 
@@ -74,7 +80,7 @@ class Routing:
 
     def counts(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts], by physical expert."""
-        return self.case.placement.spread(self.choices(first, last))
+        return self.placement.spread(self.choices(first, last))
 
     def choices(self, first: int, last: int) -> Ints:
         """Choices int64[passes, MoE layers, senders, experts], by logical expert."""
@@ -99,7 +105,7 @@ class Routing:
         ids, weights, of_pass = self.chosen_weights(first, last)
         sums = np.zeros((last - first, ids.shape[1], self.logical), np.int64)
         add_weights(ids, weights, of_pass, sums)
-        return self.case.placement.of_logical(sums)
+        return self.placement.of_logical(sums)
 
     def chosen_weights(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints]:
         """Of each token of passes first:last its choices [tokens, MoE layers, k], their gate

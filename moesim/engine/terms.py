@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.hardware.charge import CHARGES, PREDICTION, WAITING_FOR_STORAGE, Charge, Setting, Stage
+from moesim.hardware.charge import (
+    CHARGES,
+    PREDICTION,
+    REBALANCING,
+    WAITING_FOR_STORAGE,
+    Charge,
+    Setting,
+    Stage,
+)
 from moesim.hardware.cost_model import registry
 from moesim.model.spec import LayerSpec
 
@@ -104,6 +112,7 @@ def categories_of(case: Case) -> tuple[str, ...]:
     found += [one.category for _, one in charges_of(case, case.model.layers[-1], head=True)]
     own = CHARGES if case.host_cache is None else (*CHARGES, WAITING_FOR_STORAGE)
     found += [PREDICTION] if case.prefetch.fetches and case.prefetch.cost > 0 else []
+    found += [] if case.rebalance is None or case.rebalance.one_by_one else [REBALANCING]
     return (*own, *sorted(set(found) - set(own)))
 
 

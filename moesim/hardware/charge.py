@@ -19,6 +19,8 @@ idle.
 WAITING_FOR_STORAGE = "waiting_for_storage"
 """What follows ``CHARGES`` where experts are read from storage."""
 PREDICTION = "prediction"
+REBALANCING = "rebalancing"
+"""Waiting for experts that get other places."""
 """What predicting experts is charged to, where it takes time."""
 
 

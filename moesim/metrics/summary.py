@@ -18,6 +18,7 @@ from moesim.metrics.energy import Bill
 from moesim.metrics.fates import fate_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
+from moesim.metrics.rebalance import rebalance_numbers
 from moesim.metrics.speculation import speculation_numbers
 from moesim.metrics.storage import storage_numbers
 from moesim.metrics.ttft import prompt_passes, ttft_ms
@@ -188,6 +189,7 @@ def summary(
         **(bill.numbers(case, outcome, 0) if bill else {}),
         "price_share": price_share(outcome),
         **fate_numbers(case, outcome),
+        **rebalance_numbers(case, outcome),
         "after_warm_up": after,
         "engine_wall_s": outcome.seconds,
     }

@@ -13,6 +13,7 @@ from moesim.config.params import Params
 from moesim.config.units import Percent
 from moesim.placement.mapping import Ints
 from moesim.placement.objective import Bound, lower_bound
+from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Folders, Task
 
 __all__ = ["Ints", "Learning", "Plan", "Planner", "bytes_between_gpus", "plan_of_gpus"]
@@ -34,6 +35,11 @@ class Planner(Params):
     """A placement planner; ``learns`` from the first part of the run."""
 
     learns: ClassVar[bool] = False
+
+    @property
+    def rebalances(self) -> Rebalance | None:
+        """How it plans anew during the run; then it learns from nothing before."""
+        return None
 
     def place(self, task: Task) -> Ints:
         """The logical expert of every physical one, int64[MoE layers, physical]: GPUs hold runs of

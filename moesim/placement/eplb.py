@@ -7,9 +7,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from moesim.config.units import Duration, Percent
 from moesim.placement.base import Ints, Learning
 from moesim.placement.mapping import room_of_gpus
 from moesim.placement.packing import balanced_packing, replicated
+from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Floats, Folders, Task
 
 MOST_REDUNDANT = 1024
@@ -35,10 +37,49 @@ class Eplb(Learning):
         default=1, ge=1, description="Groups of experts that the gate selects by (DeepSeek-V3: 8)."
     )
     nodes: int = Field(default=1, ge=1, description="Nodes over which the GPUs are spread.")
+    interval: int | None = Field(
+        default=None,
+        ge=1,
+        description="Passes after which experts are planned anew, from what the last 'window' "
+        "chose; the run begins with neighbours. By default one plan, from the first part.",
+    )
+    window: int = Field(default=1000, ge=1, description="Passes whose loads a new plan is from.")
+    mode: Literal["sync", "async"] = Field(
+        default="sync",
+        description="Whether all layers move at once and GPUs wait, or one a pass beside it.",
+    )
+    min_utilization: Percent = Field(
+        default=1.0,
+        description="Nothing is planned anew where the mean GPU has more than this share of the "
+        "rows of the busiest one.",
+    )
+    planning: Duration = Field(
+        default=0.0, description="What a new plan takes, for which GPUs wait under 'sync'."
+    )
+
+    @property
+    def rebalances(self) -> Rebalance | None:
+        """See ``Planner``."""
+        if self.interval is None:
+            return None
+        return Rebalance(
+            interval=self.interval,
+            window=self.window,
+            plan=self._replan,
+            one_by_one=self.mode == "async",
+            least=self.min_utilization,
+            planning_ns=round(self.planning),
+        )
+
+    def _replan(self, loads: Ints, gpus: int) -> Ints:
+        physical = loads.shape[1] + self.redundant
+        return rebalance_experts(loads.astype(np.float64), physical, self.groups, self.nodes, gpus)
 
     def place(self, task: Task) -> Ints:
         """The map of the published algorithm, with the tokens of the planning part as weights."""
         physical = task.experts + self.redundant
+        if self.interval is not None:  # as vLLM begins (from memory)
+            return np.tile(np.arange(physical) % task.experts, (task.layers, 1))
         weight = task.totals.astype(np.float64)
         return rebalance_experts(weight, physical, self.groups, self.nodes, task.gpus)
 

@@ -18,6 +18,7 @@ from .reference_gating import Routed, route, weights_lost
 from .reference_misses import BEHIND, HOST, LINK, SKIP, SUBSTITUTE, Misses
 from .reference_placement import local_experts, physical_experts
 from .reference_prefetch import Predictions, counted
+from .reference_rebalance import Places
 from .reference_storage import Host as Storage
 from .reference_storage_ahead import HostAhead
 from .reference_variants import VariantCaches, bytes_of
@@ -71,6 +72,7 @@ def reference(
     finish(verdict, clock, trace, decisions.passes)
     read = [copy for ahead in decisions.ahead for copy in ahead.made if copy.read]
     verdict.storage_reads_ahead = len(read)
+    verdict.rebalanced = (decisions.places.times, decisions.places.bytes)
     verdict.storage_reads_used = sum(copy.used for copy in read)
     return verdict
 
@@ -86,6 +88,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
     for one in passes:
         layers = decisions.routed[one.step]
         before = charged(clock)
+        clock.moving = decisions.moving[one.step]
         starts = clock.begin_pass(one)
         for of_gpu in decisions.ahead:
             of_gpu.load_before(one.step)
@@ -150,6 +153,8 @@ class Decisions:
         """``passes``: the first ones; only what they say is known of the future."""
         self.trace, self.clock, self.config, self.model = trace, clock, config, model
         self.passes: list[Pass] = []
+        self.places = Places(trace, model, config, clock.prices)
+        self.moving: list[int] = []
         self.routed: list[dict[int, Routed]] = []
         self.around: list[bool] = []
         self.number: list[int] = []  # as caches count passes
@@ -171,7 +176,9 @@ class Decisions:
             self.number.append(self.around.count(False))
             self.around.append(self.config.prefill != "cache" and one.phase == PREFILL)
             self.passes.append(one)
-            self.routed.append(route_pass(one, self.trace, self.model, self.config))
+            placed, wait = self.places.next(one)
+            self.moving.append(wait)
+            self.routed.append(route_pass(one, self.trace, self.model, placed))
 
     def caches_of(self, g: int, local: list[int]) -> dict[int, Cache]:
         config, caches = self.config, {}

@@ -24,6 +24,7 @@ from .reference_words import (
     ENCODE,
     PREDICTION,
     PREFILL,
+    REBALANCING,
     STORAGE,
     UNPACKING,
     Activation,
@@ -65,6 +66,7 @@ class Clock(Dense):
         self.spans: list[Span] = []
         self.hosts: list[Storage] = []  # where they do not hold all experts
         self.behind: dict[tuple[int, int], int] = {}  # (layer, GPU) -> end of its last copy
+        self.moving = 0  # for so long GPUs wait for experts before the pass
         self.unneeded = 0  # bytes of experts that came with a layer, and no token of the pass chose
 
     def copy_ns(self, size: int) -> int:
@@ -118,6 +120,11 @@ class Clock(Dense):
         for layer in self.model.layers_of(one.phase):
             self.enter(layer)
             before = [(g.t, dict(g.charged)) for g in self.gpus]
+            if self.moving:
+                for gpu in self.gpus:
+                    gpu.t += self.moving
+                    gpu.charge(REBALANCING, gpu.t)
+                self.moving = 0
             self.attention(layer, one, tokens)
             if not layer.moe:
                 continue

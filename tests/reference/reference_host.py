@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .reference_words import CATEGORIES, LAYER_COPIES, PREDICTION, STORAGE, UNPACKING, Config
+from .reference_words import (
+    CATEGORIES,
+    LAYER_COPIES,
+    PREDICTION,
+    REBALANCING,
+    STORAGE,
+    UNPACKING,
+    Config,
+)
 
 
 def nearest(value: float) -> int:
@@ -59,7 +67,7 @@ class Gpu:
         self.cursor = 0  # attributed up to here
         self.copy_in = 0  # its copy engine is free
         self.ahead = 0  # prefetches that were issued with the layer that runs
-        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION, UNPACKING)
+        known = (*CATEGORIES, STORAGE, LAYER_COPIES, PREDICTION, REBALANCING, UNPACKING)
         self.charged = dict.fromkeys(known, 0)
 
     def charge(self, category: str, until: int) -> None:

@@ -23,11 +23,25 @@ CATEGORIES = (
 )
 STORAGE = "waiting_for_storage"  # follows them where experts are read from storage
 LAYER_COPIES = "layer_copies"  # and this, where layers are copied
+REBALANCING = "rebalancing"  # and this, where GPUs wait for experts that move
 PREDICTION = "prediction"  # and this, where predicting takes time
 UNPACKING = "unpacking"  # the last one, where experts are unpacked
 
 # lists: expert_ids[T][L][k], perhaps gate_weights and predicted_ids alike, request_id[T], ...
 Trace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    """Before every ``interval``-th pass experts get other places, by the choices of the last
+    ``window``, if GPUs are not busier than ``least``.
+    """
+
+    interval: int
+    window: int
+    one_by_one: bool = False
+    least: float = 1.0
+    planning: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,7 @@ class Config:
     drop: str = "first_come"  # first_come | random | highest_gate_first | batch_prioritised
     placement: str = "contiguous"  # contiguous | round_robin | plan
     plan: list[list[int]] | None = None  # by MoE layer, the logical expert of each physical one
+    rebalance: Rebalance | None = None
     # per GPU and MoE layer, one number or one a layer; None: all local experts
     slots: int | list[int] | list[int | None] | None = None
     pool_bytes: int | None = None  # per GPU, of a pool by bytes; None: those of its slots
@@ -203,6 +218,8 @@ class Config:
             own = (*own, LAYER_COPIES)
         if self.prefetch.kind != "none" and self.prefetch.cost > 0:
             own = (*own, PREDICTION)
+        if self.rebalance is not None and not self.rebalance.one_by_one:
+            own = (*own, REBALANCING)
         return (*own, UNPACKING) if self.unpacks else own
 
     @property
@@ -395,6 +412,7 @@ class Verdict:
     largest_shares: list[Fraction] = field(default_factory=list)  # the busiest GPU's, where any
     time_ns: dict[str, int] = field(default_factory=dict)  # CATEGORIES and idle, over GPUs
     gpus: int = 1
+    rebalanced: tuple[int, int] = (0, 0)  # how often, and bytes
     charges: list[list[list[int]]] = field(default_factory=list)  # [step][gpu][category]
     times: list[tuple[list[int], list[int]]] = field(default_factory=list)  # [step], by GPU
     steps: list[dict[str, Any]] = field(default_factory=list)

@@ -1,11 +1,13 @@
-"""Hypothesis strategies of single concepts: drafts, unpacking, pools by bytes."""
+"""Hypothesis strategies of single concepts: drafts, unpacking, pools by bytes, rebalancing."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
+from .reference_words import Rebalance
 from .strategies import Case, cases
 from .strategies_host import BY_BYTES, storage_cases
 from .strategies_prefetch import prefetching_cases
@@ -54,3 +56,36 @@ def unpacking_cases(draw: st.DrawFn) -> Case:
     case = draw(st.one_of(cases(), cases(), prefetching_cases()))
     prices = replace(case.prices, unpacking=draw(st.integers(1, 60)))
     return replace(case, config=replace(case.config, unpacks=True), prices=prices)
+
+
+@st.composite
+def rebalancing_cases(draw: st.DrawFn) -> Case:
+    """Cases of several GPUs with all experts, which get other places during the run."""
+    case = draw(cases() | cases(prompts=True))
+    config = case.config
+    assume(config.gpus > 1 and not config.sliced)
+    assume(not any(layer.stack == "encoder" for layer in case.model.layers))
+    rules = Rebalance(
+        interval=draw(st.integers(1, 5)),
+        window=draw(st.integers(1, 7)),
+        one_by_one=draw(st.booleans()),
+        least=draw(st.sampled_from([1.0, 1.0, 0.8, 0.5])),
+        planning=draw(st.sampled_from([0, 30])),
+    )
+    if rules.one_by_one:
+        rules = replace(rules, interval=rules.interval + len(case.model.moe_layers))
+    nodes = draw(st.sampled_from([n for n in (1, 2) if config.gpus % n == 0]))
+    config = replace(
+        config,
+        slots=None,
+        gating="dynamic",
+        prefill="cache",
+        miss="load",
+        uploads=None,
+        near_memory=False,
+        host_start_ns=0,
+        nodes=nodes if config.group == 1 else config.nodes,
+        order="id",
+        rebalance=rules,
+    )
+    return replace(case, config=config)

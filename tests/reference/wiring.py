@@ -22,7 +22,8 @@ from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.variants import Variants
 from moesim.model.spec import AttentionSpec, FfnSpec, LayerSpec, ModelSpec, MoeSpec
 from moesim.placement import registry as planners
-from moesim.placement.mapping import Placement
+from moesim.placement.mapping import Ints, Placement
+from moesim.placement.rebalance import Rebalance
 from moesim.placement.task import Task
 from moesim.trace import RoutingTrace, TraceMetadata
 from moesim.workload.batching import registry as batchings
@@ -107,6 +108,7 @@ def engine_case(case: Case) -> EngineCase:
         prefill=config.prefill,  # type: ignore[arg-type]
         prefetch=engine_prefetch(config.prefetch),
         variants=engine_variants(case, model),
+        rebalance=engine_rebalance(case),
         captured=None if config.captured is None else Captured(*config.captured),  # type: ignore[arg-type]
     )
 
@@ -176,6 +178,21 @@ def engine_prefetch(choices: Prefetch) -> Prefetcher:
     own["cost"] = f"{choices.cost} ns"
     own["budget"] = None if choices.budget is None else f"{choices.budget} B"
     return prefetchers.get(choices.kind)(layers=choices.layers, **own)
+
+
+def engine_rebalance(case: Case) -> Rebalance | None:
+    if (rules := case.config.rebalance) is None:
+        return None
+    room = np.arange(physical(case.model, case.config)) % case.model.experts
+
+    def hottest_first(loads: Ints, gpus: int) -> Ints:
+        """The reference's toy plan."""
+        assert gpus == case.config.holders
+        return np.argsort(-loads, axis=1, kind="stable")[:, room]
+
+    return Rebalance(
+        rules.interval, rules.window, hottest_first, rules.one_by_one, rules.least, rules.planning
+    )
 
 
 def engine_placement(case: Case) -> Placement:

@@ -97,6 +97,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         checks=checks,
         provenance=program.provenance_totals(),
         fates=program.fates,
+        rebalanced=program.rebalanced,
     )
     return with_unpacking(case, outcome)
 

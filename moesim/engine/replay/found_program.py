@@ -16,7 +16,8 @@ NONE = np.empty(0, np.int64)
 
 def is_found(case: Case) -> bool:
     """Whether rows of ``case`` are its tokens' choices, each on one GPU, and none is dropped."""
-    return type(case.gating) is Dynamic and not case.placement.has_replicas
+    stays = not case.placement.has_replicas and case.rebalance is None
+    return type(case.gating) is Dynamic and stays
 
 
 class FoundProgram(Program):

@@ -11,9 +11,9 @@ import numpy as np
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import Case, Floats, Ints
 from moesim.engine.counts import Counts
-from moesim.engine.fates import Fates
 from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
+from moesim.engine.program import Program
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
 from moesim.engine.replay.flat import Mask, Played, fixed_of, played
@@ -57,13 +57,15 @@ def run_replay(
         cuts = None
     clock = Clock(case, layers=records == "layer", cuts=cuts)
     log = None if case.schedule.grows else log
-    fates, keep = None, Keep(by_layer=_by_layer(case, records), cuts=cuts)
+    fates, rebalanced, keep = None, (0, 0), Keep(by_layer=_by_layer(case, records), cuts=cuts)
     if prefetches(case):
         counts, provenance = _play_prefetching(case, clock, keep)
     elif is_quick(case):
         counts, provenance = _play_quick(case, clock, keep, log)
     else:
-        counts, provenance, fates = _play_common(case, clock, keep)
+        counts, program = _play_common(case, clock, keep)
+        provenance, fates = program.provenance_totals(), program.fates
+        rebalanced = program.rebalanced
     outcome = Outcome(
         engine="replay",
         counts=counts,
@@ -76,6 +78,7 @@ def run_replay(
         provenance=provenance,
         categories=clock.categories,
         fates=fates,
+        rebalanced=rebalanced,
         schedule=case.schedule.first(case.schedule.passes),
         cuts=cuts,
     )
@@ -91,12 +94,12 @@ def _play_quick(
     return program.total(), program.provenance.totals()
 
 
-def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance, Fates | None]:
+def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
     tally, program = Tally(case, keep), program_of(case)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)
-    return tally.total(), program.provenance_totals(), program.fates
+    return tally.total(), program
 
 
 def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance]:

@@ -282,7 +282,8 @@ def _divided(experiment: Experiment, case: Case, layout: Layout) -> Case:
 def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Case:
     """``case`` with its experts' places, their slots, and how its passes are launched."""
     limit_bytes = limit_of(hardware)
-    case = replace(case, placement=placement_of(experiment, case))
+    placed = placement_of(experiment, case)
+    case = replace(case, placement=placed, rebalance=experiment.placement.rebalances)
     room, own = experiment.experts, experiment.execution
     memory = experiment.memory or Memory()
     if case.serving is not None and memory.kv.kind != "auto":

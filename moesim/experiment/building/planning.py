@@ -49,7 +49,7 @@ def planning_passes(planner: Planner, passes: int) -> int:
     """How many of the run's first ``passes`` the planner learns from; 0 where it learns from
     none.
     """
-    if not isinstance(planner, Learning):
+    if not isinstance(planner, Learning) or planner.rebalances is not None:
         return 0
     return ceil(Fraction(str(planner.first_part)) * passes)
 

@@ -32,6 +32,7 @@ from moesim.metrics.energy import Bill
 from moesim.metrics.fates import FATE_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
+from moesim.metrics.rebalance import rebalance_keys
 from moesim.metrics.served import served_keys
 from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
@@ -207,7 +208,8 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
         "cpu_wait_ms", *storage, *speculation, *served, *PREFETCH_KEYS, "dropped_choices",
         "dropped_share", "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
-        "waste_factor", "max_load", "average_max_load", "balancedness", "time_share", "price_share",
+        "waste_factor", *rebalance_keys(case), "max_load", "average_max_load", "balancedness",
+        "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",
         "engine_wall_s", "intervals",
     )  # fmt: skip

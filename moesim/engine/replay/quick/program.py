@@ -50,6 +50,7 @@ def is_quick(case: Case) -> bool:
         and case.kernels != "block_sparse"
         and case.order != "least_makespan"
         and not case.placement.has_replicas
+        and case.rebalance is None
         and not (case.schedule.grows and case.prefill != "cache")
         and not case.bypassed.any()
     )

@@ -9,7 +9,7 @@ from moesim.config.errors import InputError
 from moesim.config.paths import find
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.rules.asked import experts_of
-from moesim.experiment.loading.rules.rule import Conflict, Rule
+from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.placement.plan import PlanFile, read_plan
 
@@ -58,7 +58,34 @@ def replicas_need_uneven_splits(experiment: Experiment, model: ModelSpec | None)
     return Conflict(keys, f"{what} takes none; {remedy}")
 
 
+def rebalanced_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What experts that get other places during a run do not go together with."""
+    rules, room = experiment.placement.rebalances, experiment.experts
+    if rules is None:
+        return None
+    parallel, gating = experiment.parallelism, experiment.gating
+    held = room.capacity.kind == "all" and not room.variants
+    held = held and not (experiment.host_layers or experiment.offload_layers)
+    layers = len(model.moe_layers) if model is not None else 0
+    wrong = {
+        "experts.capacity": not held and "experts that are not all on GPUs yet; write all",
+        "parallelism.expert": parallel.expert == 1 and "one GPU, which has them all",
+        "parallelism.experts": parallel.experts != "expert" and "a part of each on every GPU",
+        "parallelism.pipeline": parallel.pipeline > 1 and "layers on GPUs of their own yet",
+        "gating": (gating.invokes_all or not gating.uneven)
+        and f"'{kind_of(type(gating))}' gating, which pads; write dynamic",
+        "records": experiment.records == "expert" and "records of single experts yet; write layer",
+        "placement.mode": rules.one_by_one
+        and rules.interval <= layers
+        and f"async, a layer a pass: {layers} take longer; write a longer interval",
+        "model": model is not None and model.has_encoder and "a model with an encoder yet",
+    }
+    said = "experts that get other places during the run do not go together with"
+    return first_wrong(("placement.interval",), said, wrong)
+
+
 RULES: tuple[Rule, ...] = (
+    rebalanced_alone,
     nothing_to_place,
     plan_for_this_run,
     replicas_need_uneven_splits,

@@ -1,0 +1,87 @@
+"""Experts that get other places between passes (docs/semantics.md)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from moesim.engine.case import Case, Ints
+from moesim.engine.provenance import Provenance
+from moesim.engine.routing import Routing
+from moesim.engine.terms import Term, Terms, joined
+from moesim.hardware.charge import REBALANCING, Stage
+from moesim.placement.mapping import Placement
+from moesim.placement.rebalance import Rebalance, busy, moved_experts, with_layer
+
+CELLS = 1 << 21
+"""Counts of the window that are held at once."""
+
+
+class Rebalancing:
+    """The places of experts of a run whose ``case`` says ``rules``; ``routing`` goes by them."""
+
+    def __init__(
+        self, case: Case, rules: Rebalance, routing: Routing, provenance: Provenance
+    ) -> None:
+        self.case, self.rules, self.routing, self.provenance = case, rules, routing, provenance
+        self.planned, self.coming = case.placement, deque[int]()
+        self.costs: dict[int, int] = {}
+        self.times = self.bytes = 0
+
+    def reach(self, first: int, last: int) -> int:
+        """Pass ``first`` comes next: decide what changes before it. Up to which pass, ``last`` at
+        most, all stays so.
+        """
+        interval = self.rules.interval
+        if self.coming:
+            layer = self.coming.popleft()
+            self.routing.placement = with_layer(self.routing.placement, self.planned, layer)
+        if first and first % interval == 0:
+            self._plan(first)
+        return first + 1 if self.coming else min(last, (first // interval + 1) * interval)
+
+    def _plan(self, first: int) -> None:
+        loads, now = self._loads(first), self.routing.placement
+        if busy(now, loads, self.rules.least):
+            return
+        self.planned = Placement.of(self.rules.plan(loads, now.gpus), now.gpus)
+        self.times += 1
+        moved = {layer: self._bytes(now, layer) for layer in range(len(loads))}
+        moved = {layer: matrix for layer, matrix in moved.items() if matrix.any()}
+        self.bytes += sum(int(matrix.sum()) for matrix in moved.values())
+        if self.rules.one_by_one:
+            self.coming.extend(moved)
+            return
+        self.routing.placement = self.planned
+        self.costs[first] = self.rules.planning_ns + sum(map(self._ns, moved.values()))
+
+    def _loads(self, first: int) -> Ints:
+        """Choices int64[MoE layers, experts] of the window before pass ``first``."""
+        begin, routing = max(0, first - self.rules.window), self.routing
+        layers = len(routing.moe_layers)
+        each = max(1, CELLS // (layers * routing.logical * self.case.senders))
+        loads = np.zeros((layers, routing.logical), np.int64)
+        for low in range(begin, first, each):
+            loads += routing.choices(low, min(low + each, first)).sum(axis=(0, 2))
+        return loads
+
+    def _bytes(self, before: Placement, layer: int) -> Ints:
+        moe = self.routing.moe_layers[layer].moe
+        assert moe is not None, "it has experts"
+        per_node = self.case.gpus // self.case.nodes
+        return moved_experts(before, self.planned, layer, per_node) * moe.expert.bytes
+
+    def _ns(self, matrix: Ints) -> int:
+        one = matrix[None]
+        price = self.case.prices.all_to_all_ns(one)
+        return int(self.provenance.add("all_to_all", price, one, charge=REBALANCING)[0])
+
+    def charge(self, terms: Terms, first: int) -> None:
+        """Add what GPUs wait before pass ``first``, the first one of ``terms``."""
+        if (cost := self.costs.pop(first, 0)) == 0:
+            return
+        ns = np.zeros_like(terms.head[0].ns)
+        ns[0] = cost
+        term = Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns)
+        terms.layers[0] = joined([term, *terms.layers[0]])

@@ -1,0 +1,70 @@
+"""Experiments whose experts get other places during the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
+
+RUN: dict[str, Any] = {
+    "model": "small-moe",
+    "hardware": "rtx-4060-8gb",
+    "trace": "small-moe",
+    "workload": {"requests": 8, "batching": {"kind": "static", "batch_size": 8}},
+    "parallelism": {"expert": 2},
+    "experts": {"capacity": "all"},
+}
+EPLB = {"kind": "eplb", "interval": 10, "window": 10}
+
+
+def summary_of(placement: dict[str, Any], **more: Any) -> dict[str, Any]:
+    experiment = load_experiment({**RUN, "placement": placement, **more}).experiment
+    return simulate(experiment).summary
+
+
+def test_experts_move_to_where_rows_are_fewer():
+    stays, moves = summary_of({"kind": "contiguous"}), summary_of(EPLB)
+    assert "rebalancings" not in stays
+    assert moves["rebalancings"] == (moves["steps"] - 1) // 10
+    assert moves["rebalanced_bytes"] > 0
+    assert moves["balancedness"] > stays["balancedness"]
+    assert moves["tokens"] == stays["tokens"]
+    assert 0 < moves["time_share"]["rebalancing"] < 1
+
+
+def test_beside_passes_moving_takes_no_time():
+    beside = summary_of({**EPLB, "interval": 30, "mode": "async"})
+    assert beside["rebalancings"] > 0
+    assert "rebalancing" not in beside["time_share"]
+
+
+def test_a_plan_takes_its_time_where_gpus_wait():
+    """As long for each plan, to the nanosecond."""
+    at_once, slow = summary_of(EPLB), summary_of({**EPLB, "planning": "1 ms"})
+    assert slow["duration_ms"] == pytest.approx(at_once["duration_ms"] + at_once["rebalancings"])
+
+
+def test_what_is_even_enough_stays():
+    assert summary_of({**EPLB, "min_utilization": "10 %"})["rebalancings"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"experts": {"capacity": "8 slots/layer"}}, "not all on GPUs yet; write all"),
+        ({"parallelism": {"expert": 1}}, "one GPU, which has them all"),
+        ({"gating": {"kind": "static"}}, "which pads; write dynamic"),
+        ({"records": "expert"}, "records of single experts yet"),
+        ({"placement": {**EPLB, "mode": "async"}, "model": "small-moe"}, "a layer a pass"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(more, said):
+    if "async" in str(more):
+        more["placement"]["interval"] = 1
+    with pytest.raises(InputError) as caught:
+        load_experiment({**RUN, "placement": EPLB, **more})
+    assert said in str(caught.value)
