@@ -50,8 +50,8 @@ class Chunk:
 
     ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
     int64[passes] by MoE layer; ``dropped`` as the gating routed them; ``lost_weight`` int64[passes,
-    MoE layers, 2] as ``drops`` gives it. ``undecided``: where the clock has to decide; then
-    ``work`` is empty.
+    MoE layers, 2] as ``drops`` gives it; ``marked`` as in ``Counts``. ``undecided``: where the
+    clock has to decide; then ``work`` is empty.
     """
 
     first: int
@@ -63,3 +63,4 @@ class Chunk:
     dropped: Ints
     lost_weight: Ints
     undecided: Undecided | None = None
+    marked: Ints | None = None

@@ -92,6 +92,8 @@ class Counts:
     a prefetch had evicted. Of the experts that misses want from host memory that is a cache,
     ``host_hits`` were there; ``storage_reads``: experts read into it, ``storage_reads_ahead`` those
     of them for prefetches, ``storage_reads_used`` those of these that an activation used.
+    ``marked`` int64[passes, layers, gpus, MARKED]: what is counted by whose tokens need an expert
+    (``marks.MARKED``); None where that is not told.
     """
 
     activations: Ints
@@ -117,6 +119,7 @@ class Counts:
     lost_weight: Ints
     forms: tuple[Form, ...]
     apart: Apart | None = None
+    marked: Ints | None = None
 
     @classmethod
     def of(cls, table: Ints, forms: tuple[Form, ...], dropped: Ints, lost_weight: Ints) -> Counts:
@@ -201,9 +204,12 @@ def layer_bytes_to_gpus(case: Case) -> Ints:
     return came
 
 
+UNCOUNTED = ("forms", "apart", "marked")
+
+
 def counted_names() -> list[str]:
-    """The fields of ``Counts`` that are arrays."""
-    return [name for name in Counts.__dataclass_fields__ if name not in ("forms", "apart")]
+    """The fields of ``Counts`` that every run has."""
+    return [name for name in Counts.__dataclass_fields__ if name not in UNCOUNTED]
 
 
 def together(values: Ints) -> Ints:

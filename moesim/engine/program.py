@@ -15,6 +15,7 @@ from moesim.engine.drops import gate_weights
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, Key, LayerWork
 from moesim.engine.layout import Active, Tables, find_active, most_together
+from moesim.engine.marks import is_marked
 from moesim.engine.pricing import Pricing
 from moesim.engine.provenance import Provenance
 from moesim.engine.rebalancing import Rebalancing
@@ -116,14 +117,16 @@ class Program:
             chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
             self._count_predictions(first, last)
             return chunk
+        marks = self._marks(first, works) if is_marked(self.case) else None
         decided = {
             key: Decided(
                 works[key], activations, active[:, key[0]] & self._streamed(key, first, last)
             )
             for key, activations in self.residencies.activations(
-                active_experts, first, last, prices
+                active_experts, first, last, prices, marks
             ).items()
         }
+        chunk.marked = self.residencies.marked
         chunk.work = self.work.of(decided)
         for key, evicted in self.residencies.evicted.items():
             chunk.work[key] = replace(chunk.work[key], evicted=evicted)
@@ -160,6 +163,15 @@ class Program:
             np.repeat(kept, self.case.sharing, axis=2), routed.capacity, slices * routed.dropped,
             slices * lost, works, self._exchanges(sent),
         )  # fmt: skip
+
+    def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
+        """Whose tokens need the active experts of ``works``, from pass ``first`` on."""
+        last = first + len(next(iter(works.values())).offsets) - 1
+        every, found = self.routing.marks(first, last), {}
+        for (layer, gpu), one in works.items():
+            step = np.repeat(np.arange(last - first), np.diff(one.offsets))
+            found[layer, gpu] = every[step, layer, self.routing.local[gpu][one.experts]]
+        return found
 
     def keys(self) -> list[Key]:
         """Every MoE layer and GPU."""

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Asked
 from moesim.engine.case import Case, Ints
 from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.marks import MARKED, NO_VICTIMS, Marking
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
+from moesim.memory.by_bytes import Victims
 from moesim.memory.initial import in_order
 from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
@@ -61,6 +63,11 @@ class Residencies:
         self._caches: dict[Key, LayerCache] = {}
         self.evicted: dict[Key, Ints] = {}
         """In pools by bytes, how many experts made room in each of the passes last decided."""
+        self.marked: Ints | None = None
+        """int64[passes, MoE layers, gpus, MARKED] of the passes last decided, where they were
+        marked."""
+        self.marking = Marking.of(case)
+        self._marks: Mapping[Key, Ints] | None = None
         self._open()
 
     def _open(self) -> None:
@@ -109,22 +116,45 @@ class Residencies:
         first: int,
         last: int,
         prices: Callable[[Key], Ints],
+        marks: Mapping[Key, Ints] | None = None,
     ) -> dict[Key, Activations]:
         """Decide the activations of ``active_experts``, of every MoE layer and GPU in passes
         first:last, the next ones; ``prices`` gives int64[OFFERED, active experts] where misses
-        compare them.
+        compare them, ``marks`` int64[active experts] whose tokens need them, where that is counted.
         """
         self.draw()
+        self._marks = marks
+        if marks is not None:
+            shape = (last - first, len(self.routing.moe_layers), self.case.gpus, len(MARKED))
+            self.marked = np.zeros(shape, np.int64)
         by_bytes = [gpu for _, gpu in self._cached if self.case.room(gpu) is not None]
         self.evicted = {
             key: np.zeros(last - first, np.int64) for key in active_experts if key[1] in by_bytes
         }
         serial = self.case.kernels == "serial"
         activations = self._decided(active_experts, first, last, prices)
-        rest = {key: one for key, one in active_experts.items() if key not in activations}
-        return activations | {
-            key: all_there(one, serial=serial, hit=True) for key, one in rest.items()
+        rest = {
+            key: all_there(one, serial=serial, hit=True)
+            for key, one in active_experts.items()
+            if key not in activations
         }
+        for key, made in rest.items() if marks is not None else ():
+            self._mark(key, slice(None), active_experts[key], marks[key], made)
+        return activations | rest
+
+    def _mark(
+        self, key: Key, span: slice, active: ActiveExperts, marks: Ints, made: Activations,
+        victims: Victims = NO_VICTIMS,
+    ) -> None:  # fmt: skip
+        """Count by mark what the pool ``key`` made in passes ``span``."""
+        layer, gpu = key
+        pool, experts = self._caches.get(key), len(self.routing.local[gpu])
+        of_pool = experts if pool is None else len(pool.resident)
+        counted = self.marking.count(key, of_pool, active, marks, made, victims)
+        layers = slice(layer, layer + of_pool // experts)
+        assert self.marked is not None, "there is room"
+        into = self.marked[span, layers, gpu]
+        into[:] = counted.reshape(into.shape)
 
     def _decided(
         self,
@@ -145,6 +175,7 @@ class Residencies:
                 [active_experts[key] for key in keys],
                 [weights[key] for key in keys if weights],
                 offers,
+                [self._marks[key] for key in keys if self._marks is not None],
             )
             parts = [
                 list(self._decide(keys[0], asked.between(run.first, run.last), run)) for run in runs
@@ -197,24 +228,41 @@ class Residencies:
 
     def _decide(self, key: Key, asked: _Asked, run: Run) -> Iterator[Activations]:
         """The activations of each layer of the pool ``key``."""
-        bypassed = run.bypassed
         if run.restarts:
             self._caches[key].start_request()
-        if bypassed and self.case.prefill == "stream":
-            serial = self.case.kernels == "serial"
-            return (all_there(one, serial=serial, hit=False) for one in asked.active_experts)
         steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
-        pool, cache = steps.active_experts(asked.active_experts), self._caches[key]
+        pool, victims = steps.active_experts(asked.active_experts), NO_VICTIMS
+        if run.bypassed:
+            made = self._bypass(key, asked, steps, pool)
+        else:
+            made, victims = self._through(key, asked, steps, pool)
+            if (cache := self._caches[key]).room is not None:
+                evicted = np.diff(cache.victims.offsets[pool.offsets])
+                for layer, of_layer in enumerate(evicted.reshape(-1, len(steps.places)).T):
+                    self.evicted[layer, key[1]][run.first : run.last] = of_layer
+        if asked.marks:
+            span, marks = slice(run.first, run.last), steps.joined(asked.marks)
+            self._mark(key, span, pool, marks, made, victims)
+        return steps.split(made)
+
+    def _bypass(
+        self, key: Key, asked: _Asked, steps: Interleaved, pool: ActiveExperts
+    ) -> Activations:
+        """What leaves the slots of the pool as they are."""
+        if self.case.prefill == "stream":
+            return all_there(pool, serial=self.case.kernels == "serial", hit=False)
         prices = steps.joined(asked.prices) if asked.prices else None
-        if bypassed:
-            return steps.split(cache.bypass(pool, prices))
+        return self._caches[key].bypass(pool, prices)
+
+    def _through(
+        self, key: Key, asked: _Asked, steps: Interleaved, pool: ActiveExperts
+    ) -> tuple[Activations, Victims]:
+        """What goes through the slots of the pool, and of pools by bytes the victims."""
+        prices = steps.joined(asked.prices) if asked.prices else None
         weights = steps.joined(asked.weights) if asked.weights else None
-        decided = cache.decide(pool, self._next_use(key, pool), weights, prices)
-        if cache.room is not None:
-            evicted = np.diff(cache.victims.offsets[pool.offsets]).reshape(-1, len(steps.places))
-            for layer, of_layer in enumerate(evicted.T):
-                self.evicted[layer, key[1]][run.first : run.last] = of_layer
-        return steps.split(decided)
+        cache = self._caches[key]
+        made = cache.decide(pool, self._next_use(key, pool), weights, prices)
+        return made, NO_VICTIMS if cache.room is None else cache.victims
 
     def _weights(
         self, active_experts: dict[Key, ActiveExperts], first: int, last: int
@@ -332,13 +380,14 @@ def usage_of(case: Case, routing: Routing, layer: int, part: float | None = None
 
 @dataclass(frozen=True)
 class _Asked:
-    """Of each layer of a pool, its active experts, and aligned with them weights and prices
-    [OFFERED, active experts].
+    """Of each layer of a pool, its active experts, and aligned with them weights, prices [OFFERED,
+    active experts], and marks; nothing where they are not read.
     """
 
     active_experts: list[ActiveExperts]
     weights: list[Ints]
     prices: list[Ints]
+    marks: list[Ints]
 
     def between(self, first: int, last: int) -> _Asked:
         """What is asked in steps first:last."""
@@ -347,6 +396,7 @@ class _Asked:
             [one.between(first, last) for one in self.active_experts],
             [one[span] for one, span in zip(self.weights, spans, strict=False)],
             [one[:, span] for one, span in zip(self.prices, spans, strict=False)],
+            [one[span] for one, span in zip(self.marks, spans, strict=False)],
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.marks import marks_of
 from moesim.memory.activations import ActiveExperts
 from moesim.memory.policy import WEIGHT_UNIT
 from moesim.runtime.compiled import njit, types
@@ -82,11 +83,16 @@ class Routing:
         """Choices int64[passes, MoE layers, senders, experts], by physical expert."""
         return self.placement.spread(self.choices(first, last))
 
-    def choices(self, first: int, last: int) -> Ints:
-        """Choices int64[passes, MoE layers, senders, experts], by logical expert."""
+    def choices(self, first: int, last: int, *, decoded: bool = False) -> Ints:
+        """Choices int64[passes, MoE layers, senders, experts], by logical expert; ``decoded``: of
+        tokens that a scheduler decodes alone.
+        """
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
         ids = case.trace.expert_ids[schedule.rows[low:high]].astype(np.int64)
+        if decoded:
+            assert schedule.served is not None, "the scheduler says which tokens decode"
+            ids[~schedule.served.decodes[low:high]] = NO_EXPERT
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
         shape = (last - first, ids.shape[1], case.senders, self.logical)
         layer = np.arange(ids.shape[1])[None, :, None]
@@ -96,6 +102,15 @@ class Routing:
         counts = np.bincount(cells[ids != NO_EXPERT], minlength=int(np.prod(shape))).reshape(shape)
         counts[~self.active(first, last)] = 0
         return counts
+
+    def marks(self, first: int, last: int) -> Ints:
+        """Whose tokens choose an expert, int64[passes, MoE layers, experts], by physical expert:
+        each replica has the mark of its expert.
+        """
+        decoded, chosen = (
+            of_all(self.choices(first, last, decoded=only)) for only in (True, False)
+        )
+        return self.case.placement.of_logical(marks_of(decoded, chosen))
 
     def weights(self, first: int, last: int) -> Ints:
         """Gate weights int64[passes, MoE layers, experts], summed over tokens, in units of

@@ -30,6 +30,7 @@ class Tally:
     def __init__(self, case: Case, keep: Keep = ALL) -> None:
         self.case, self.keep = case, keep
         self._table, self._rows, self._dropped, self._lost = (Folded(keep.cuts) for _ in range(4))
+        self._marked: Folded | None = None
         self._apart = OfPasses() if keep.cuts is not None else None
         self._open: tuple[Ints, Chunk] | None = None
 
@@ -52,6 +53,7 @@ class Tally:
         parts = (self._table.values, self.case.forms, self._dropped.values, self._lost.values)
         counts = Counts.of(*parts)
         counts.rows = self._rows.values
+        counts.marked = None if self._marked is None else self._marked.values
         counts.apart = None if self._apart is None else self._apart.total()
         return counts
 
@@ -71,6 +73,9 @@ class Tally:
             rows = summed[..., ROWS]
         elif not self.keep.by_layer:
             rows = rows.copy()
+        if chunk.marked is not None:
+            self._marked = self._marked or Folded(self.keep.cuts)
+            self._marked.add(chunk.marked if self.keep.by_layer else together(chunk.marked))
         every = (self._table, self._dropped, self._lost, self._rows)
         for folded, values in zip(every, (*parts, rows), strict=True):
             folded.add(values)

@@ -16,6 +16,7 @@ from moesim.hardware.provenance import SOURCES
 from moesim.metrics.balance import balance
 from moesim.metrics.energy import Bill
 from moesim.metrics.fates import fate_numbers
+from moesim.metrics.marks import mark_numbers
 from moesim.metrics.misses import misses_by_form, skipped_numbers
 from moesim.metrics.prefetch import prefetch_numbers
 from moesim.metrics.rebalance import rebalance_numbers
@@ -107,6 +108,7 @@ def span_numbers(case: Case, outcome: Outcome, first: int) -> dict[str, Any]:
         "hit_ratio_per_expert": _ratio(hits, activations),
         "hit_ratio_per_access": _ratio(int(counts.access_hits[span].sum()), kept),
         "bytes_h2d": int(counts.expert_bytes_to_gpus(case)[span].sum()) + of_layers,
+        **mark_numbers(case, counts, span),
         **prefetch_numbers(case, counts, span),
         "stall_ms": charges["waiting_for_weights"] / MS,
         "barrier_ms": charges["waiting_for_gpus"] / MS,

@@ -39,6 +39,11 @@ STEP_COLUMNS = [
     *["accesses", "access_hits", "bytes_h2d", *WAITS, "cpu_wait_ns"],
     *["attention_ns", "gate_ns", "dispatch_combine_ns", "experts_ns", "host_ns"],
 ]
+MARK_COLUMNS = [
+    *(f"{mark}_{of}" for of in ("misses", "bytes_h2d") for mark in ("decode", "prompt", "both")),
+    "decode_misses_caused_by_prompts",
+]
+"""Where a scheduler says which tokens decode, and decisions do not read the clock."""
 
 
 @dataclass
@@ -142,7 +147,8 @@ def compare(verdict: Verdict, observed: Observed) -> None:
     assert len(observed.steps) == len(verdict.steps)
     for mine, other in zip(verdict.steps, observed.steps, strict=True):
         assert other["phase"] == mine["phase"]
-        assert picked(other, STEP_COLUMNS) == picked(mine, STEP_COLUMNS)
+        columns = [*STEP_COLUMNS, *(MARK_COLUMNS if MARK_COLUMNS[0] in other else [])]
+        assert picked(other, columns) == picked(mine, columns)
     assert CHARGES == CATEGORIES
     assert observed.charges == verdict.charges
     assert observed.totals == {name: getattr(verdict, name) for name in observed.totals}

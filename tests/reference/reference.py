@@ -240,6 +240,7 @@ class Decisions:
         misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
         ids, rows = routed.needed[g], routed.rows
         self.start_requests(step, m, g)
+        cache.marks = self.marks(step, m, ids)
         if self.ahead:
             self.ahead[g].run_copies(now)
             self.ahead[g].end_layer(step, m, ids)
@@ -258,8 +259,20 @@ class Decisions:
             self.ahead[g].issue(step, m, activations, now)
         for activation in activations:
             activation.kept_rows = routed.kept[activation.expert]
+            activation.mark = cache.marks[activation.expert]
         self.made[step, m, g] = activations
         return activations
+
+    def marks(self, step: int, m: int, ids: list[int]) -> dict[int, str]:
+        """Whose tokens choose each of the experts ``ids``."""
+        one, held = self.passes[step], physical_experts(m, self.model, self.config)
+        choose: dict[int, set[str]] = {}
+        for part in one.parts:
+            for row in part.rows:
+                for expert in self.trace["expert_ids"][row][m]:
+                    choose.setdefault(expert, set()).add("decode" if part.decodes else "prompt")
+        mine = {e: choose.get(held[e], set()) for e in ids}
+        return {e: "both" if len(who) > 1 else "".join(who) for e, who in mine.items()}
 
     def start_requests(self, step: int, m: int, g: int) -> None:
         """Tell policies of a pass without a request of the one before, once."""
@@ -338,6 +351,11 @@ def step_row(
         sum(activation.place == place for activation in activations)
         for place in (HOST, LINK, SKIP, BEHIND, SUBSTITUTE)
     )
+
+    def came(activation: Activation) -> int:
+        moves = activation.place not in (HOST, SKIP, SUBSTITUTE) and not config.in_place
+        return bytes_of(activation, model, config) if moves else 0
+
     return {
         "step": one.step,
         "phase": PHASE_NAMES[one.phase],
@@ -361,6 +379,14 @@ def step_row(
             bytes_of(activation, model, config)
             for activation in activations
             if activation.missed and activation.place not in (HOST, SKIP, SUBSTITUTE)
+        ),
+        **{
+            f"{mark}_{what}": sum(number(a) for a in activations if a.mark == mark and a.missed)
+            for what, number in (("misses", lambda a: 1), ("bytes_h2d", came))
+            for mark in ("decode", "prompt", "both")
+        },
+        "decode_misses_caused_by_prompts": sum(
+            a.missed and a.mark == "decode" and a.after == "prompt" for a in activations
         ),
         "stall_ns": spent["waiting_for_weights"],
         "barrier_ns": spent["waiting_for_gpus"],

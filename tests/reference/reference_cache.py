@@ -120,6 +120,8 @@ class Cache:
         self.pinned: set[Expert] = set()
         self.until: dict[Expert, tuple[int, int]] = {}  # the (pass, layer) that pins are for
         self.evicted_by: dict[Expert, str] = {}  # what took an expert's slot, the last time
+        self.marks: dict[int, str] = {}  # of what the step and layer at hand needs
+        self.took: dict[Expert, str] = {}  # the mark of what took an expert's slot, the last time
         second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), holder, layers[0]]
         self.second_stream = np.random.default_rng(second)
 
@@ -170,6 +172,7 @@ class Cache:
             hit = expert in self.resident  # or late
             activation = Activation(step, layer, self.gpu, place, expert[1], hit)
             activation.rows = rows[expert[1]]
+            activation.after = self.took.get(expert, "")
             activation.resident_at_start = expert in at_start
             if hit:
                 self.use_copy(expert, activation, now_ns)
@@ -200,6 +203,7 @@ class Cache:
                 while not self.has_room(expert):
                     victim, activation.rule = self.next_to_go(order, place, arrival)
                     self.evict(victim, "demand")
+                    self.took[victim] = self.marks.get(expert[1], "")
                     activation.victim, activation.evicted = victim[1], activation.evicted + 1
                     activation.over += (victim[1],) if activation.rule == "b" else ()
                 self.resident.add(expert)
@@ -250,6 +254,7 @@ class Cache:
             hit = (layer, expert) in present
             activation = Activation(step, layer, self.gpu, place, expert, hit)
             activation.rows, activation.resident_at_start = rows[expert], hit
+            activation.after = self.took.get((layer, expert), "")
             activation.place = "" if hit else misses.place(rows[expert], False, expert)
             if activation.place == LOAD:
                 activation.rule = "staged"
@@ -270,6 +275,7 @@ class Cache:
                 step, layer, self.gpu, place, expert, False, place=LOAD, rule="layer"
             )
             activation.rows = rows[expert]
+            activation.after = self.took.get((layer, expert), "")
             activations.append(activation)
         return activations
 

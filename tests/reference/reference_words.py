@@ -350,6 +350,8 @@ class Activation:
     copy: Any = None  # the prefetch that a late activation waits for
     read: int | None = None  # when what it reads from storage is in host memory
     caused: bool = False  # a miss whose expert was last evicted by a prefetch
+    mark: str = ""  # whose tokens choose it: "decode" | "prompt" | "both"; "" nobody's
+    after: str = ""  # the mark of what evicted it, the last time
 
     @property
     def missed(self) -> bool:

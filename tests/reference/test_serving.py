@@ -149,6 +149,25 @@ def test_by_hand() -> None:
     assert outcome.charges[1, 0, 0] == attention + head
 
 
+def test_what_a_prompt_pushes_out_by_hand() -> None:
+    """Two slots. After a prompt of expert 0 its answer needs 1 beside a prompt's 2 and 1, and 2
+    takes the slot of 0: so that the answer misses 0. That pushes out 1, whose miss is no prompt's.
+    """
+    trace, model = scene([[0], [1], [0], [1], [2], [1]], 3)
+    service = Service([Wish(0, 1, 4, 0), Wish(1, 2, 1, 4)], 4)
+    case = Case(trace, model, Config(slots=2), PRICES)
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    outcome = run_des(theirs, check=True)
+    steps = steps_table(replace(theirs, schedule=outcome.schedule), outcome)
+    assert steps["phase"].tolist() == ["prefill", "mixed", "decode", "decode"]
+    assert steps["prompt_misses"].tolist() == [1, 1, 0, 0]
+    assert steps["both_misses"].tolist() == [0, 1, 0, 0]
+    assert steps["decode_misses"].tolist() == [0, 0, 1, 1]
+    assert steps["decode_misses_caused_by_prompts"].tolist() == [0, 0, 1, 0]
+    all_agree(theirs, case, reference_server(case, service))
+
+
 def test_a_pass_without_logits_has_no_head() -> None:
     case, service = small(Service([Wish(0, 6, 1, 0)], 4))
     theirs = engine_case(case)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.engine.marks import BOTH, DECODE, PROMPT
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
@@ -156,3 +157,43 @@ def sum_weights(
                     at = gpu * width + experts[work, i]
                     sums[work, i] = sum_of[at]
                     sum_of[at] = 0
+
+
+@njit(
+    types.void(_IDS, _FLAT, types.boolean[::1], _FLAT, _MASK, _TABLE, types.int64, _TABLE, _TABLE,
+               _TABLE, _TABLE),
+    cache=True,
+)  # fmt: skip
+def mark_active_experts(
+    ids: Any, rows: Any, decodes: Any, offsets: Any, active: Any, home: Any, homes: int,
+    active_offsets: Any, experts: Any, active_rows: Any, marks: Any,
+) -> None:  # fmt: skip
+    """Whose tokens need each active expert (``marks.MARKS``), by which of the tokens ``decodes``;
+    else as in ``find_active_experts``, which found them: only decoded tokens of passes with others
+    are looked at.
+    """
+    _, layers, top_k = ids.shape
+    gpus = len(active_offsets) // layers
+    width, decoded = homes // gpus, np.zeros(homes, np.int64)
+    for step in range(len(offsets) - 1):
+        first, last = offsets[step] - offsets[0], offsets[step + 1] - offsets[0]
+        answers = decodes[first:last].sum()
+        for layer in range(layers):
+            if not active[step, layer]:
+                continue
+            for token in range(first, last if 0 < answers < last - first else first):
+                for k in range(top_k if decodes[token] else 0):
+                    expert = ids[rows[token], layer, k]
+                    if expert != NO_EXPERT:
+                        decoded[home[layer, expert]] += 1
+            for gpu in range(gpus):
+                work = layer * gpus + gpu
+                for i in range(active_offsets[work, step], active_offsets[work, step + 1]):
+                    at = gpu * width + experts[work, i]
+                    if answers == 0:
+                        marks[work, i] = PROMPT
+                    elif answers == last - first or decoded[at] == active_rows[work, i]:
+                        marks[work, i] = DECODE
+                    else:
+                        marks[work, i] = PROMPT if decoded[at] == 0 else BOTH
+                    decoded[at] = 0

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.replay.active_experts import count_choices, find_active_experts, sum_weights
+from moesim.engine.replay.active_experts import (
+    count_choices,
+    find_active_experts,
+    mark_active_experts,
+    sum_weights,
+)
 from moesim.engine.routing import Routing
 from moesim.memory.policy import WEIGHT_UNIT
 
@@ -107,6 +112,25 @@ class Finder:
             np.ascontiguousarray(experts), sums,
         )  # fmt: skip
         return _on_each(sums, slices, axis=0)
+
+    def marks(self, first: int, found: Needed) -> Ints:
+        """Whose tokens need the active experts ``found`` in passes from ``first`` on: int64[MoE
+        layers x gpus, most active experts].
+        """
+        last, schedule = first + found.offsets.shape[1] - 1, self.case.schedule
+        ids, rows, _, offsets = self.tokens(first, last)
+        assert schedule.served is not None, "the scheduler says which tokens decode"
+        decodes = schedule.served.decodes[offsets[0] : offsets[-1]]
+        whole = (
+            np.ascontiguousarray(one[:: self.case.slices])
+            for one in (found.offsets, found.experts, found.rows)
+        )
+        marks = np.zeros(found.experts[:: self.case.slices].shape, np.int64)
+        mark_active_experts(
+            ids, rows, decodes, offsets, self.routing.active(first, last), self.home,
+            len(self.gpu_of_home), *whole, marks,
+        )  # fmt: skip
+        return _on_each(marks, self.case.slices, axis=0)
 
     def tokens(self, first: int, last: int) -> tuple[NDArray[np.uint16], Ints, Ints, Ints]:
         """The trace's ids, and of the passes' tokens the row, sender and offsets by pass."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from moesim.engine.case import Case, Floats
+from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.layer_work import Key
 from moesim.engine.layout import Active
 from moesim.engine.program import Program, RoutedPasses
 from moesim.engine.replay.collectives import Collectives
-from moesim.engine.replay.found import Finder
+from moesim.engine.replay.found import Finder, Needed
 from moesim.gating.dynamic import Dynamic
 
 NONE = np.empty(0, np.int64)
@@ -25,6 +26,7 @@ class FoundProgram(Program):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
+        self._found: Needed
         self.finder = Finder(self.case, self.routing, by_layer=False)
         self.collectives = Collectives(self.case, self.finder, self.provenance)
 
@@ -35,6 +37,7 @@ class FoundProgram(Program):
 
     def _routed(self, first: int, last: int) -> RoutedPasses:
         gpus, found = self.case.gpus, self.finder.active_experts(first, last)
+        self._found = found
         kept, works = self.finder.choices(first, last), {}
         weighs = self.case.skips and self.case.trace.gate_weights is not None
         weights = self.finder.weights(first, found) if weighs else None
@@ -53,6 +56,16 @@ class FoundProgram(Program):
         both = self.collectives.prices(first, last) if gpus > 1 else ()
         dispatch, combine = map(list, both or ((), ()))
         return RoutedPasses(kept, none, none, lost, works, (dispatch, combine))
+
+    def _marks(self, first: int, works: dict[Key, Active]) -> dict[Key, Ints]:
+        """As in ``Program``, where experts are as they were found."""
+        if self.case.order == "least_makespan":
+            return super()._marks(first, works)
+        gpus, marks = self.case.gpus, self.finder.marks(first, self._found)
+        return {
+            (layer, gpu): marks[layer * gpus + gpu, : len(one.experts)]
+            for (layer, gpu), one in works.items()
+        }
 
 
 def program_of(case: Case) -> Program:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moesim.engine.marks import count_marks
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.quick.kept import KEPT
 from moesim.memory.activations import Activations
+from moesim.memory.by_bytes import Victims
 from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, decide_with
 from moesim.memory.forms import Form
 from moesim.memory.misses.load import Load
@@ -24,18 +26,21 @@ from moesim.runtime.compiled import inlined, njit, record, types
 
 COUNTED_HERE = ("activations", "hits", "access_hits")
 ACTIVATED, HITS, ACCESS_HITS = range(len(COUNTED_HERE))
+MARKED_FROM = len(COUNTED_HERE)
+"""Where counts by mark follow."""
 
 
 class Known(NamedTuple):
     """What is known beforehand of the active experts of a run of passes, with a row for each (MoE
     layer, GPU), empty where it is not: next uses, gate weights, and ``distances`` uint16, where
     each stands in the stack at the start of its step. It is then resident if that is less than the
-    slots, which hold what any step needs, and there is no cache.
+    slots, which hold what any step needs, and there is no cache. ``marks``: whose tokens need it.
     """
 
     next_use: Any
     weights: Any
     distances: Any
+    marks: Any
 
 
 class Decided(NamedTuple):
@@ -43,8 +48,8 @@ class Decided(NamedTuple):
     begin and how many there are up to each pass; of each launch the rows where all experts have
     one, else 0: it is odd then, and the rows of the odd ones are kept; of each copy its launch and
     the launch for which it waits, or -1. ``ends`` int64[1 + kinds, 4]: where the launches, copies,
-    odd launches and their rows of a kind of layer end; ``counts`` int64[3, passes, layers, gpus];
-    ``most_launches`` int64[1] of a step.
+    odd launches and their rows of a kind of layer end; ``counts`` int64[COUNTED_HERE, and MARKED
+    where that is counted, passes, layers, gpus]; ``most_launches`` int64[1] of a step.
     """
 
     step_launches: Any
@@ -75,7 +80,7 @@ class Order(NamedTuple):
 _FLAT, _MASK, _TABLE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
 _INT = types.int64
 NEEDED = record(Needed, _TABLE, _TABLE, _TABLE, types.int64[:, :, ::1])
-KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1])
+KNOWN = record(Known, _TABLE, _TABLE, types.uint16[:, ::1], _TABLE)
 DECIDED = record(
     Decided, _TABLE, _FLAT, _FLAT, _TABLE, *[_FLAT] * 6, _TABLE, types.int64[:, :, :, ::1], _FLAT
 )
@@ -203,9 +208,10 @@ def decide_all_with(
         gpus, room = len(kept.local), needed.experts.shape[1]
         filled, own = np.zeros(4, np.int64), np.empty(kept.resident.shape[1], np.int64)
         nobody, no_prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+        marks = known.marks.shape[1] > 0
         activations = Activations(
             np.empty(room, np.int64), np.empty(room, np.bool_), np.empty(room, np.int64),
-            np.empty(room, np.int64), nobody, nobody,
+            np.empty(room, np.int64), np.empty(room if marks else 0, np.int64), nobody,
         )  # fmt: skip
         alike = not rules.serial and known.distances.shape[1] == 0
         there = room if alike and len(kept.state) == 0 else 0
@@ -232,10 +238,17 @@ def decide_all_with(
             elif there == 0:
                 distances = known.distances[work]
                 look_up(rules, offsets, experts, distances, kept.slots[work], activations)
+                activations.victim[:] = -1
             else:
                 activations = Activations(experts, all_hit, one_launch, no_wait, nobody, nobody)
             row = layer if out.counts.shape[2] > 1 else 0
             lay_out(rules, order.overlap, needed, activations, own, out, work, row, gpu, filled)
+            if marks:
+                count_marks(
+                    offsets, experts, known.marks[work], activations, Victims(nobody, nobody),
+                    np.empty(0, np.bool_), kept.evicted_by[work], own,
+                    out.counts[MARKED_FROM:, :, row, gpu],
+                )  # fmt: skip
             for i in range(len(filled)):  # numba's check of arrays' shapes compiles for seconds
                 out.ends[1 + order.kinds[layer], i] = filled[i]
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from moesim.engine.case import Ints
+from moesim.engine.marks import MARKED, is_marked
 from moesim.engine.replay.found import Needed
 from moesim.engine.replay.log import Parts
-from moesim.engine.replay.quick.activations import Decided, Known, Order, decide_all_of
+from moesim.engine.replay.quick.activations import (
+    COUNTED_HERE,
+    Decided,
+    Known,
+    Order,
+    decide_all_of,
+)
 from moesim.engine.replay.quick.ahead import Ahead
 from moesim.engine.replay.quick.kept import kept_of, with_draws
 from moesim.engine.replay.quick.shared import Shared
@@ -25,19 +34,29 @@ class Decider:
         case, log = shared.case, shared.log
         self.case, self.shared = case, shared
         self.order = Order(works, kinds, case.software.overlap)
+        self.marked = is_marked(case)
+        self.counted = (*COUNTED_HERE, *MARKED) if self.marked else COUNTED_HERE
         of_case = (
             *shared.key, type(case.policy), case.policy.model_dump_json(), case.slots.tobytes(),
             case.initial, case.order, case.protect, case.kernels == "serial", case.software.overlap,
-            kinds.tobytes(),
+            kinds.tobytes(), self._decodes(),
         )  # fmt: skip
         self._parts = Parts(log if log and log.decisions else None, of_case)
         if not self._parts.known:
             self._begin()
 
+    def _decodes(self) -> bytes:
+        """Which tokens decode, where counts by mark depend on it."""
+        served = self.case.schedule.served
+        if not self.marked or served is None or self.shared.log is None:
+            return b""
+        return hashlib.sha256(served.decodes.tobytes()).digest()
+
     def _begin(self) -> None:
         """What decides: stack distances, or caches."""
         case, shared = self.case, self.shared
-        self.distances = stack_distances_of(shared)
+        # which activation evicted an expert is not told by where it stands in a stack
+        self.distances = None if self.marked else stack_distances_of(shared)
         told = self.distances is not None and self.distances.known
         self.ahead: Ahead | None = None
         if case.policy.looks_ahead and case.offloaded and not told:
@@ -79,6 +98,7 @@ class Decider:
         self._parts.end()
 
     def _known(self, first: int, found: Needed) -> Known:
+        shared = self.shared
         works = len(found.offsets)
         next_use = weights = np.empty((works, 0), np.int64)
         distances = np.empty((works, 0), np.uint16)
@@ -88,7 +108,8 @@ class Decider:
             distances = self.distances.of(first, found, next_use)
         elif self.case.policy.weighs and self.case.offloaded:
             weights = self.shared.finder.weights(first, found)
-        return Known(next_use, weights, distances)
+        marks = shared.finder.marks(first, found) if self.marked else next_use[:, :0]
+        return Known(next_use, weights, distances, marks)
 
     def _decide(self, first: int, found: Needed) -> Decided:
         if self.residencies is not None and self.residencies.draw():
@@ -117,5 +138,6 @@ class Decider:
             np.empty_like(offsets), launch_base, launch_ones, np.empty_like(offsets), copy_base,
             copy_launch, copy_wait, odd_at, odd_starts, odd_rows,
             np.zeros((2 + int(self.order.kinds.max()), 4), np.int64),
-            np.zeros((3, passes, self.shared.finder.kept, gpus), np.int64), np.zeros(1, np.int64),
+            np.zeros((len(self.counted), passes, self.shared.finder.kept, gpus), np.int64),
+            np.zeros(1, np.int64),
         )  # fmt: skip

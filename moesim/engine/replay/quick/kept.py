@@ -21,7 +21,8 @@ class Kept(NamedTuple):
     ``local`` int64[gpus] experts; by work, ``slots``, ``MORE_THAN_ANY`` where they hold all, and
     the policy's time ``now`` int64[works], ``resident`` bool[works, most local]; ``state`` int64 of
     all, that of a work from ``state_at`` int64[works + 1] on, nothing where it has no cache;
-    ``draws`` float64 from ``draws_at`` on.
+    ``draws`` float64 from ``draws_at`` on; ``evicted_by`` int64[works, most local], the mark of the
+    activation that evicted each expert last, where that is counted.
     """
 
     local: Any
@@ -32,11 +33,21 @@ class Kept(NamedTuple):
     state_at: Any
     draws: Any
     draws_at: Any
+    evicted_by: Any
 
 
 _FLAT = types.int64[::1]
 KEPT = record(
-    Kept, _FLAT, _FLAT, _FLAT, types.boolean[:, ::1], _FLAT, _FLAT, types.float64[::1], _FLAT
+    Kept,
+    _FLAT,
+    _FLAT,
+    _FLAT,
+    types.boolean[:, ::1],
+    _FLAT,
+    _FLAT,
+    types.float64[::1],
+    _FLAT,
+    types.int64[:, ::1],
 )
 MORE_THAN_ANY = 1 << 16
 """The slots of a work whose experts are all resident: more than any stack distance."""
@@ -56,7 +67,10 @@ def kept_of(case: Case, routing: Routing, caches: Mapping[Key, LayerCache]) -> K
             resident[work, : len(cache.resident)] = cache.resident
     states = [np.zeros(0, np.int64) if one is None else one.state.ravel() for one in of_work]
     now, draws = np.zeros_like(slots), (np.zeros(0), np.zeros(len(slots) + 1, np.int64))
-    return Kept(local, slots, now, resident, np.concatenate(states), _ends(states), *draws)
+    evicted_by = np.zeros(resident.shape, np.int64)
+    return Kept(
+        local, slots, now, resident, np.concatenate(states), _ends(states), *draws, evicted_by
+    )
 
 
 def with_draws(kept: Kept, caches: Mapping[Key, LayerCache]) -> Kept:

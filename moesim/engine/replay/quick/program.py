@@ -27,7 +27,7 @@ from moesim.engine.replay.flat import (
     priced_of,
 )
 from moesim.engine.replay.log import DecisionLog
-from moesim.engine.replay.quick.activations import ACTIVATED, COUNTED_HERE, HITS
+from moesim.engine.replay.quick.activations import ACTIVATED, HITS
 from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
@@ -73,7 +73,7 @@ class QuickProgram:
         self.launches = OnesLaunches(self.case)
         self.decider = Decider(self.shared, self.launches.kinds, self.launches.works)
         self.copies = np.zeros(self.finder.layers, np.int64)
-        self.counted = [Folded(keep.cuts) for _ in ("executed", *COUNTED_HERE)]
+        self.counted = [Folded(keep.cuts) for _ in ("executed", *self.decider.counted)]
         self.apart = OfPasses() if keep.cuts is not None else None
 
     def chunks(self) -> Iterator[tuple[int, Played]]:
@@ -127,7 +127,7 @@ class QuickProgram:
 
     def total(self) -> Counts:
         """The counts of the whole run; what cannot be is 0."""
-        rows, activations, hits, access_hits = (folded.values for folded in self.counted)
+        rows, activations, hits, access_hits, *marked = (folded.values for folded in self.counted)
         none = np.broadcast_to(np.int64(0), activations.shape)
         counted = dict.fromkeys(counted_names(), none)
         counted |= {"activations": activations, "hits": hits, "access_hits": access_hits}
@@ -135,4 +135,5 @@ class QuickProgram:
         counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
         counted["missed"] = (activations - hits)[..., None]
         apart = None if self.apart is None else self.apart.total()
-        return Counts(**counted, forms=self.case.forms, apart=apart)
+        by_mark = np.stack(marked, axis=-1) if marked else None
+        return Counts(**counted, forms=self.case.forms, apart=apart, marked=by_mark)
