@@ -7,16 +7,16 @@ ago goes first. Plain functions; ``loop.py`` compiles them.
 
 from __future__ import annotations
 
+from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
     BLOCK_SIZE,
     COMPUTED,
     CONTENT,
     FREE,
-    FREE_AFTER,
-    FREE_BEFORE,
     FREE_FIRST,
     FREE_LAST,
     HELD,
+    KEPT,
     KNOWN,
     NONE,
     RANK,
@@ -152,24 +152,10 @@ def _take(state: State, rank: int) -> int:
 
 
 def _queue(state: State, rank: int, block: int) -> None:
-    last = state.ranks[FREE_LAST, rank]
-    state.blocks[FREE_BEFORE, block], state.blocks[FREE_AFTER, block] = last, NONE
-    if last == NONE:
-        state.ranks[FREE_FIRST, rank] = block
-    else:
-        state.blocks[FREE_AFTER, last] = block
-    state.ranks[FREE_LAST, rank] = block
-    state.ranks[FREE, rank] += 1
+    put_behind(state.blocks, state.ranks, FREE, rank, block, state.ranks[FREE_LAST, rank])
+    state.ranks[KEPT, rank] += state.blocks[CONTENT, block] != NONE
 
 
 def _unqueue(state: State, rank: int, block: int) -> None:
-    before, after = state.blocks[FREE_BEFORE, block], state.blocks[FREE_AFTER, block]
-    if before == NONE:
-        state.ranks[FREE_FIRST, rank] = after
-    else:
-        state.blocks[FREE_AFTER, before] = after
-    if after == NONE:
-        state.ranks[FREE_LAST, rank] = before
-    else:
-        state.blocks[FREE_BEFORE, after] = before
-    state.ranks[FREE, rank] -= 1
+    take_out(state.blocks, state.ranks, FREE, rank, block)
+    state.ranks[KEPT, rank] -= state.blocks[CONTENT, block] != NONE

@@ -5,8 +5,8 @@ compiles them.
 from __future__ import annotations
 
 from moesim.workload.serving.blocks import forget_uncomputed, hold, keep_content, let_go, pin
+from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
-    AFTER,
     ARRIVAL,
     BEFORE,
     BEGIN,
@@ -37,7 +37,6 @@ from moesim.workload.serving.state import (
     STATUS,
     STEPS,
     WAIT,
-    WAIT_FIRST,
     WAIT_LAST,
     WAITING,
     WHO,
@@ -55,20 +54,9 @@ def sooner(state: State, one: int, other: int) -> bool:
     return one < other
 
 
-def put_behind(state: State, request: int, before: int) -> None:
+def wait_behind(state: State, request: int, before: int) -> None:
     """``request`` waits behind ``before``, NONE: in front of all."""
-    rank = state.requests[RANK, request]
-    after = state.ranks[WAIT_FIRST, rank] if before == NONE else state.requests[AFTER, before]
-    state.requests[BEFORE, request], state.requests[AFTER, request] = before, after
-    if before == NONE:
-        state.ranks[WAIT_FIRST, rank] = request
-    else:
-        state.requests[AFTER, before] = request
-    if after == NONE:
-        state.ranks[WAIT_LAST, rank] = request
-    else:
-        state.requests[BEFORE, after] = request
-    state.ranks[WAIT, rank] += 1
+    put_behind(state.requests, state.ranks, WAIT, state.requests[RANK, request], request, before)
     state.requests[STATUS, request] = WAITING
 
 
@@ -78,22 +66,12 @@ def wait_last(state: State, request: int) -> None:
     if state.numbers[BY_PRIORITY]:
         while before != NONE and sooner(state, request, before):
             before = state.requests[BEFORE, before]
-    put_behind(state, request, before)
+    wait_behind(state, request, before)
 
 
 def stop_waiting(state: State, request: int) -> None:
     """``request`` leaves the waiting line, wherever it stands."""
-    rank = state.requests[RANK, request]
-    before, after = state.requests[BEFORE, request], state.requests[AFTER, request]
-    if before == NONE:
-        state.ranks[WAIT_FIRST, rank] = after
-    else:
-        state.requests[AFTER, before] = after
-    if after == NONE:
-        state.ranks[WAIT_LAST, rank] = before
-    else:
-        state.requests[BEFORE, after] = before
-    state.ranks[WAIT, rank] -= 1
+    take_out(state.requests, state.ranks, WAIT, state.requests[RANK, request], request)
 
 
 def run(state: State, request: int) -> None:
@@ -173,7 +151,7 @@ def preempt(state: State, rank: int, place: int) -> int:
     if state.numbers[BY_PRIORITY]:
         wait_last(state, request)
     else:
-        put_behind(state, request, NONE)
+        wait_behind(state, request, NONE)
     return withdrawn
 
 

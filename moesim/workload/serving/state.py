@@ -15,35 +15,37 @@ Ints = NDArray[np.int64]
 NONE = -1
 NEVER = np.iinfo(np.int64).max
 
+# of requests and of blocks: who stands before them in a line, and after
+BEFORE, AFTER = range(2)
+
 # of requests
-INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(8)
-RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, BEFORE, AFTER, SEAT = (
-    range(8, 21)
-)
+INPUT, OUTPUT, PRIORITY, READY, TABLE, ARRIVAL, FOLLOWED_BY, THINK = range(2, 10)
+RANK, KNOWN, COMPUTED, MOST, HELD, GIVEN, CACHED, CHUNKS, PREEMPTED, STATUS, SEAT = range(10, 21)
 FIRST_TOKEN = 21
 REQUEST_ROWS = 22
 COMING, WAITING, RUNNING, ENDED, REJECTED = range(5)
 
 # of blocks
-USERS, CONTENT, FREE_BEFORE, FREE_AFTER, SAME_BEFORE, SAME_AFTER = range(6)
+USERS, CONTENT, SAME_BEFORE, SAME_AFTER = range(2, 6)
 BLOCK_ROWS = 6
 
-# of ranks
-FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED, OWN = range(10)
-RANK_ROWS = 10
+# of ranks: lines of three rows, and numbers
+FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED, OWN, KEPT = range(11)
+RANK_ROWS = 11
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES, VERIFIES = range(5)
 LOG_ROWS = 5
-BEGIN, DECIDED, END, LEFT = range(4)
+BEGIN, DECIDED, END, LEFT, FOUND, RUNS, WAITS, LOST = range(8)
+STEP_ROWS = 8
 
 # numbers
 (
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
-    LONGEST_PROMPT, DRAFTS,
-) = range(22)  # fmt: skip
-NUMBERS = 22
+    LONGEST_PROMPT, DRAFTS, TOLD,
+) = range(23)  # fmt: skip
+NUMBERS = 23
 BY_LOAD, ROUND_ROBIN = range(2)
 
 
@@ -56,13 +58,14 @@ class State(NamedTuple):
     of its full blocks would hold, equal where all tokens up to its end are, -1: of nothing that is
     ever found again. ``found`` int64[2, contents]: the first and the last block with a content.
     ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
-    ``OWN`` is a rule's own, ``running`` int64[ranks, most]. ``log`` int64[5, room]: of each entry
-    the request, its first token, how many, how many follow (0: it ends before the last known one),
-    and how many of them are drafts. ``steps`` int64[4, room + 1]: the first entry of each step,
-    when it was decided and when it ended, and the blocks of all ranks that were free then.
-    ``coming`` int64: requests by arrival. ``accepts`` int64: of the tokens of all requests in
-    passes, one behind the other, how many drafts behind each are right in a row. ``numbers``
-    int64[NUMBERS].
+    ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found, ``running`` int64[ranks,
+    most]. ``log`` int64[LOG_ROWS, room]: of each entry the request, its first token, how many, how
+    many follow (0: it ends before the last known one), and how many of them are drafts. ``steps``
+    int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided and when it ended,
+    and of all ranks, once it was decided, the blocks that were free, those of them that can be
+    found, who ran, who waited, and how often one was preempted for it. ``coming`` int64: requests
+    by arrival. ``accepts`` int64: of the tokens of all requests in passes, one behind the other,
+    how many drafts behind each are right in a row. ``numbers`` int64[NUMBERS].
     """
 
     requests: Ints
@@ -161,7 +164,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         ranks=_ranks(room.ranks, blocks),
         running=np.full((room.ranks, most), NONE, np.int64),
         log=np.zeros((LOG_ROWS, max(1024, 8 * room.ranks * most)), np.int64),
-        steps=np.zeros((4, 1024), np.int64),
+        steps=np.zeros((STEP_ROWS, 1024), np.int64),
         coming=coming,
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
@@ -172,7 +175,7 @@ def with_room(state: State) -> State:
     """``state`` with a log that has room for twice as much."""
     log, steps = np.zeros((LOG_ROWS, 2 * state.log.shape[1]), np.int64), state.steps
     log[:, : state.log.shape[1]] = state.log
-    longer = np.zeros((4, 2 * steps.shape[1]), np.int64)
+    longer = np.zeros((STEP_ROWS, 2 * steps.shape[1]), np.int64)
     longer[:, : steps.shape[1]] = steps
     return state._replace(log=log, steps=longer)
 
@@ -209,7 +212,7 @@ def _blocks(ranks: int, number: int) -> Ints:
     blocks[USERS] = 0
     for rank in range(ranks):
         of = np.arange(rank * number, (rank + 1) * number)
-        blocks[FREE_BEFORE, of[1:]], blocks[FREE_AFTER, of[:-1]] = of[:-1], of[1:]
+        blocks[BEFORE, of[1:]], blocks[AFTER, of[:-1]] = of[:-1], of[1:]
     return blocks
 
 

@@ -24,17 +24,20 @@ from moesim.workload.serving.state import (
     ENTRIES,
     FIRST_TOKEN,
     FOLLOWED_BY,
+    FOUND,
     FREE,
     FRESH,
     GIVEN,
     GIVES,
     INPUT,
+    KEPT,
     KNOWN,
     LEFT,
     LONGEST,
     LONGEST_PROMPT,
     LOOK_AHEAD,
     LOOP,
+    LOST,
     MEMORY,
     MOST,
     NEVER,
@@ -48,6 +51,7 @@ from moesim.workload.serving.state import (
     ROTATION,
     RUN,
     RUNNING,
+    RUNS,
     SEAT,
     SEATED,
     SEEN,
@@ -56,9 +60,11 @@ from moesim.workload.serving.state import (
     STEPS,
     THINK,
     THINKING,
+    TOLD,
     VERIFIES,
     VISIBLE,
     WAIT,
+    WAITS,
     WHO,
     State,
 )
@@ -227,6 +233,13 @@ def close_step(state: State) -> int:
         state.numbers[STEPS] = step + 1
         state.steps[BEGIN, step + 1] = last
         state.steps[LEFT, step] = state.ranks[FREE].sum()
+        state.steps[FOUND, step] = state.ranks[KEPT].sum()
+        state.steps[RUNS, step], state.steps[WAITS, step] = (
+            state.ranks[RUN].sum(),
+            state.ranks[WAIT].sum(),
+        )
+        state.steps[LOST, step] = state.numbers[PREEMPTIONS] - state.numbers[TOLD]
+        state.numbers[TOLD] = state.numbers[PREEMPTIONS]
     return int(last - first)
 
 
