@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
+from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
 from moesim.workload.serving.state import (
     CACHED,
     CHUNKS,
     DECIDED,
     ENDED,
+    FOUND,
     HITS,
     INPUT,
     LEFT,
+    LOST,
     MEMORY,
     NEVER,
     PREEMPTED,
@@ -27,8 +31,10 @@ from moesim.workload.serving.state import (
     RANK,
     RECOMPUTED,
     REJECTED,
+    RUNS,
     STATUS,
     STEPS,
+    WAITS,
     Room,
     State,
 )
@@ -36,20 +42,27 @@ from moesim.workload.serving.state import (
 Floats = NDArray[np.float64]
 MS, SECOND = 1_000_000, 1_000_000_000
 PERCENTILES = (50, 90, 95, 99)
-TIMES = ("ttft", "tpot", "itl", "e2el", "queue")
-"""What there are statistics of, in ms."""
+TIMES = (
+    "ttft", "tpot", "itl", "itl_with_prompts", "itl_without_prompts", "e2el", "queue",
+)  # fmt: skip
+"""What there are statistics of, in ms; times between tokens also by whether the step of the later
+one holds tokens of prompts."""
 COUNTS = (
     "completed", "rejected", "total_input_tokens", "total_output_tokens", "request_throughput",
-    "output_throughput", "total_token_throughput", "max_concurrent_requests",
+    "request_goodput", "output_throughput", "total_token_throughput", "max_concurrent_requests",
     "max_output_tokens_per_s", "preemptions", "recomputed_tokens", "prefix_cache_queries_tokens",
     "prefix_cache_hits_tokens", "kv_blocks", "kv_tokens", "kv_usage_mean", "kv_usage_max",
 )  # fmt: skip
 
 
+STEADY = ("slo_attainment", "saturated", "latency_intervals")
+
+
 def served_keys() -> tuple[str, ...]:
     """What the summary has of requests that are served."""
     nothing = np.zeros(0)
-    return (*COUNTS, *(key for name in TIMES for key in statistics_of(name, nothing)))
+    statistics = (key for name in TIMES for key in statistics_of(name, nothing))
+    return (*COUNTS, *STEADY, *statistics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +73,11 @@ class ServedRun:
     ``gpu``, ``given_ns``: the one that gives its first token ends there; ``first_ns`` and
     ``last_ns``: the client has its first and its last token; ``outputs``: how many it has. -1 of
     what never was. ``visible_ns`` int64[tokens]: when each token of an answer is seen, by request,
-    then in order, ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] that gives it.
-    ``done`` bool[n]: it has its whole answer. ``passes`` int64[2, n]: those of ``begins_ns`` and
-    ``given_ns``. ``travel_ns``: of a request from the client to the scheduler.
+    then in order, its ``owner`` int64[tokens], and the pass ``of_pass`` int64[tokens] that gives
+    it. ``prompts`` bool[passes]: which have tokens of prompts. ``done`` bool[n]: it has its whole
+    answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``travel_ns``: of a
+    request from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
+    promised.
     """
 
     state: State
@@ -78,13 +93,18 @@ class ServedRun:
     visible_ns: Ints
     owner: Ints
     of_pass: Ints
+    prompts: NDArray[np.bool_]
     done: NDArray[np.bool_]
     passes: Ints
     travel_ns: int
+    line: Line
+    service: Service = NO_SERVICE
 
     @classmethod
-    def of(cls, case: Case, outcome: Outcome) -> ServedRun:
-        """Of an ``outcome`` of ``case``, whose passes are those that there were."""
+    def of(cls, case: Case, outcome: Outcome, service: Service = NO_SERVICE) -> ServedRun:
+        """Of an ``outcome`` of ``case``, whose passes are those that there were, under what a
+        ``service`` promises.
+        """
         serving, schedule = case.serving, case.schedule
         assert serving is not None, "requests are served"
         assert serving.state is not None, "they were"
@@ -122,9 +142,12 @@ class ServedRun:
             visible_ns=visible,
             owner=owner,
             of_pass=of_pass[given],
+            prompts=np.logical_or.reduceat(~schedule.served.decodes, schedule.offsets[:-1]),
             done=state.requests[STATUS] == ENDED,
             passes=np.stack([begins, tells]),
             travel_ns=travel,
+            line=Line(outcome.starts.min(axis=1), state.steps[WAITS, : schedule.passes]),
+            service=service,
         )
 
     def times_ms(self) -> dict[str, Floats]:
@@ -132,7 +155,7 @@ class ServedRun:
         in place of that.
         """
         gaps = np.full(len(self.gpu), np.nan)
-        between, owner = self._gaps()
+        between, owner, _ = self._gaps()
         longest = np.full(len(self.gpu), -1)
         np.maximum.at(longest, owner, between)
         gaps[longest >= 0] = longest[longest >= 0] / MS
@@ -148,32 +171,41 @@ class ServedRun:
             ),
         }
 
-    def _gaps(self) -> tuple[Ints, Ints]:
-        """Between tokens of one request in ns, and whose they are; those that drafts give at once
-        come together.
+    def _gaps(self) -> tuple[Ints, Ints, Ints]:
+        """Between tokens of one request in ns, whose they are, and the pass of the later one; those
+        that drafts give at once come together.
         """
         same = (np.diff(self.owner) == 0) & (np.diff(self.of_pass) > 0)
-        return np.diff(self.visible_ns)[same], self.owner[1:][same]
+        later = np.flatnonzero(same) + 1
+        return np.diff(self.visible_ns)[same], self.owner[later], self.of_pass[later]
 
     def numbers(self) -> dict[str, Any]:
-        """Those of the summary; times over requests that have their whole answer."""
+        """Those of the summary; times over requests that have their whole answer, without those of
+        the warm-up.
+        """
         done, sent = self.done, self.sent_ns[self.sent_ns >= 0]
+        counted = self._counted()
         tokens = self.done[self.owner]
         input_tokens = int(self.state.requests[INPUT][done].sum())
         output_tokens = int(self.outputs[done].sum())
         begin = int(sent.min()) if len(sent) else 0
         end = int(self.visible_ns.max(initial=begin))
         seconds = (end - begin) / SECOND
-        between, owner = self._gaps()
-        times = {name.removesuffix("_ms"): of[done] for name, of in self.times_ms().items()}
-        times["itl"] = between[done[owner]] / MS
+        between, owner, of_pass = self._gaps()
+        every = self.times_ms()
+        times = {name.removesuffix("_ms"): of[done & counted] for name, of in every.items()}
+        whole, with_prompts = (done & counted)[owner], self.prompts[of_pass]
+        times["itl"] = between[whole] / MS
+        times["itl_with_prompts"] = between[whole & with_prompts] / MS
+        times["itl_without_prompts"] = between[whole & ~with_prompts] / MS
 
         def rate(amount: int) -> float | None:
             return amount / seconds if seconds else None
 
         counts = (
             int(done.sum()), int((self.state.requests[STATUS] == REJECTED).sum()), input_tokens,
-            output_tokens, rate(int(done.sum())), rate(output_tokens),
+            output_tokens, rate(int(done.sum())),
+            None if (kept := self.good()) is None else rate(int(kept.sum())), rate(output_tokens),
             rate(input_tokens + output_tokens), self._most_at_once(),
             _most_in_a_second(self.visible_ns[tokens] - begin),
             *(int(self.state.numbers[n]) for n in (PREEMPTIONS, RECOMPUTED, QUERIES, HITS)),
@@ -182,7 +214,38 @@ class ServedRun:
         statistics: dict[str, Any] = {}
         for name in TIMES:
             statistics |= statistics_of(name, times[name])
-        return dict(zip(COUNTS, counts, strict=True)) | statistics
+        return dict(zip(COUNTS, counts, strict=True)) | self._steady(every, counted) | statistics
+
+    def good(self) -> NDArray[np.bool_] | None:
+        """Which requests keep all that the service promises; None where it promises nothing."""
+        found: NDArray[np.bool_] | None = good(self.service, self.times_ms(), self.done)
+        return found
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """Which requests came behind the warm-up, bool[n]."""
+        counted = np.zeros(len(self.done), np.bool_)
+        counted[self._by_arrival()[self.service.warm_up or 0 :]] = True
+        return counted
+
+    def _by_arrival(self) -> Ints:
+        came = np.flatnonzero(self.sent_ns >= 0)
+        return came[np.argsort(self.sent_ns[came], kind="stable")]
+
+    def _steady(self, times_ms: dict[str, Floats], counted: NDArray[np.bool_]) -> dict[str, Any]:
+        """What of the service's promises is kept, whether it keeps up, and how far its latencies
+        are known.
+        """
+        order = [one for one in self._by_arrival() if self.done[one]]
+        times = {name.removesuffix("_ms"): of[order] for name, of in times_ms.items()}
+        ended = self.done | (self.state.requests[STATUS] == REJECTED)
+        sent = self.sent_ns[self.sent_ns >= 0] + self.travel_ns
+        span = (int(sent.min()), int(sent.max())) if len(sent) else (0, 0)
+        found = (
+            attainment(self.service, times_ms, self.done, ended & counted),
+            not self.room.loop and grows(self.line, *span),
+            latency_intervals(times, self.service.warm_up),
+        )
+        return dict(zip(STEADY, found, strict=True))
 
     def _blocks(self) -> tuple[int | None, int | None, float | None, float | None]:
         """Of a rank its blocks and the tokens that they hold; the share of all that is held, at the
@@ -222,14 +285,28 @@ class ServedRun:
             "preemptions": asked[PREEMPTED],
             "completed": self.done,
             **times,
+            **({} if (kept := self.good()) is None else {"good": kept}),
+        }
+
+    def gaps(self) -> dict[str, Any]:
+        """Columns of the table of times between tokens: the later one's."""
+        between, owner, of_pass = self._gaps()
+        return {
+            "request_id": owner,
+            "step": of_pass,
+            "itl_ns": between,
+            "with_prompts": self.prompts[of_pass],
         }
 
     def steps(self, passes: int) -> dict[str, Ints]:
-        """Columns of the table of steps: blocks that are free on all ranks together, and, where the
-        clock decides, when each was decided.
+        """Columns of the table of steps, of all ranks together when each was decided: who runs, who
+        waits, how often one was preempted for it, blocks that are free, and those of them that can
+        be found; and, where the clock decides, when that was.
         """
         rows = self.state.steps[:, :passes]
-        found = {} if self.room.blocks is None else {"free_blocks": self._free(rows[LEFT])}
+        found = {"running": rows[RUNS], "waiting": rows[WAITS], "preempted": rows[LOST]}
+        if self.room.blocks is not None:
+            found |= {"free_blocks": self._free(rows[LEFT]), "cached_blocks": rows[FOUND]}
         return found if self.clockless else {"decided_ns": rows[DECIDED], **found}
 
     def _free(self, left: Ints) -> Ints:

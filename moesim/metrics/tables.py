@@ -11,6 +11,7 @@ from moesim.engine.outcome import Outcome, Span
 from moesim.hardware.charge import CHARGES
 from moesim.memory.footprint import Footprint
 from moesim.metrics.fates import fate_columns
+from moesim.metrics.marks import mark_columns
 from moesim.metrics.served import ServedRun
 from moesim.metrics.summary import per_request, tpot_ms
 from moesim.metrics.ttft import ttft_ms
@@ -55,6 +56,7 @@ def steps_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -> p
             "cpu_wait_ns": charges["waiting_for_cpu"],
             **{f"{name}_ns": charges[name] for name in shown},
             **served,
+            **mark_columns(case, counts),
         }
     )
 
@@ -90,6 +92,11 @@ def requests_table(case: Case, outcome: Outcome, run: ServedRun | None = None) -
     requests = per_request(case, outcome)
     times = {"tpot_ms": tpot_ms(requests), **ttft_ms(case, outcome)}
     return pd.DataFrame({**requests, **times, **fate_columns(outcome)})
+
+
+def itl_table(run: ServedRun) -> pd.DataFrame:
+    """A row for each time between two tokens of a request that is served."""
+    return pd.DataFrame(run.gaps())
 
 
 def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:

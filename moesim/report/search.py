@@ -78,15 +78,27 @@ def sentence(found: Found) -> str:
     name = last_word(found.path)
     if best is None:
         assert broken is not None, "a probe was made"
-        return f"No {name} keeps the limits: at {broken.text} {_binds(found)}."
+        return f"No {name} keeps the limits: even at {broken.text} {_binds(found)}."
     if broken is None:
         same = ", and more changes nothing" if found.ends_alike else ", the most that was tried"
-        return f"Up to {best.text} of {name} nothing breaks a limit{same}.{_rejected(best)}"
-    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}.{_rejected(best)}"
+        return f"Up to {best.text} of {name} nothing breaks a limit{same}.{_aside(best)}"
+    return f"Largest {name}: {best.text}; at {broken.text} {_binds(found)}.{_aside(best)}"
+
+
+def _aside(best: Probe) -> str:
+    """What limits on times do not see of it."""
+    return _rejected(best) + _saturated(best)
+
+
+def _saturated(best: Probe) -> str:
+    """That its latencies would go on growing."""
+    if not best.every.get("saturated"):
+        return ""
+    return " Its waiting line grows to the end: a longer run has longer times; write more requests."
 
 
 def _rejected(best: Probe) -> str:
-    """What limits on times do not see of it: requests that have none."""
+    """How many requests have no times."""
     if not (many := best.every.get("rejected")) or "rejected" in best.numbers:
         return ""
     told = f"{counted(many, 'request')} of {many + best.every['completed']}"

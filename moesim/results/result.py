@@ -43,6 +43,7 @@ SPANS = (
     "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",
 )  # fmt: skip
 SLOTS = ("gpu", "time_ns", "experts")
+ITL = ("request_id", "step", "itl_ns", "with_prompts")
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "steps": STEPS,
@@ -52,6 +53,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "blocks": BLOCKS,
     "spans": SPANS,
     "slots": SLOTS,
+    "itl": ITL,
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
 
@@ -61,7 +63,7 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
 }
 """The columns of these tables that hold text; all others hold numbers."""
 
-OPTIONAL = ("blocks", "spans", "slots")
+OPTIONAL = ("blocks", "spans", "slots", "itl")
 """The tables that have a file only where they have rows."""
 
 TIME_SHARES = (
@@ -86,8 +88,8 @@ class Result(Shown):
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);
-    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans`` and ``slots`` are tables
-    with the columns of ``TABLES``; ``experiment`` is the resolved experiment (after
+    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans``, ``slots`` and ``itl``
+    are tables with the columns of ``TABLES``; ``experiment`` is the resolved experiment (after
     ``read_result``: plain values).
     """
 
@@ -101,6 +103,7 @@ class Result(Shown):
     blocks: pd.DataFrame = field(default_factory=lambda: empty_table("blocks"))
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
     slots: pd.DataFrame = field(default_factory=lambda: empty_table("slots"))
+    itl: pd.DataFrame = field(default_factory=lambda: empty_table("itl"))
 
     @property
     def status(self) -> str:

@@ -41,6 +41,16 @@ class Intervals(Shape):
     __pydantic_extra__: dict[str, Interval]
 
 
+class LatencyIntervals(Shape):
+    """The summary's ``latency_intervals``."""
+
+    confidence: float
+    warm_up_requests: int
+    batches: int
+    reason: str | None
+    __pydantic_extra__: dict[str, Interval]
+
+
 class PriceError(Shape):
     """The summary's ``price_error``."""
 
@@ -86,6 +96,9 @@ class Summary(Shape):
     price_error: PriceError | None = None
     after_warm_up: dict[str, Number | Numbers] | None = None
     intervals: Intervals | None = None
+    latency_intervals: LatencyIntervals | None = None
+    slo_attainment: Numbers | None = None
+    saturated: bool | None = None
     slots_by_layer: list[list[int]] | None = None
     stages: list[StageRow] | None = None
     model_notes: list[str] | None = None

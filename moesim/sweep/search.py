@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
 from moesim.config.capacity import BLOCKS, SLOTS
-from moesim.config.errors import InputError, Problem, nearest
+from moesim.config.errors import InputError, Problem
 from moesim.config.quantity import split
 from moesim.experiment.running.run import simulate
 from moesim.experiment.schema.experiment import Experiment
@@ -22,6 +23,8 @@ NEAR = 1.02
 """Of a value that breaks a limit over one that keeps all: nearer is not asked."""
 MOST_STEPS = 24
 """Doublings, or halvings, from the experiment's own value."""
+UNLOADED = 1024
+"""The experiment's own value over that at which it bears next to no load."""
 REFUSED = "cannot_run"
 """The status of a value that is no experiment: too long for the model, say."""
 _WHOLE = (SLOTS, BLOCKS)
@@ -115,13 +118,15 @@ def search(
     told: Callable[[Found], None] = lambda _: None,
 ) -> Found:
     """Double or halve the value at ``path`` until one keeps ``limits`` and one does not, then
-    bisect its logarithm to 2 %, whole numbers to the next one.
+    bisect its logarithm to 2 %, whole numbers to the next one. Where the experiment's own breaks
+    one, the least comes next (1, or a 1024th of it): if that does, too, there is nothing to find.
 
     ``told`` is given what is known after every run. Random draws are the same in all of them. It
     takes limits to be broken from some value on, and a value that cannot run to break all. Raises
     InputError for a path without a number, for a metric that a run does not have, and where the
     experiment's own value cannot run.
     """
+    _check_promised(experiment, limits)
     base = experiment.model_copy(update={"records": "summary", "sweep": None, "figures": []})
     own, write, whole = _value(base, path)
     probes: dict[float, Probe] = {}
@@ -141,19 +146,30 @@ def search(
     def found() -> Found:
         return Found(path, tuple(limits), tuple(probes[at] for at in sorted(probes)))
 
-    ends = _bracket(own, probe, whole=whole)
+    ends = _bracket(own, probe, probes.pop, whole=whole)
     while ends is not None and (middle := _middle(*ends, whole=whole)) is not None:
         ends = (middle, ends[1]) if probe(middle).passed else (ends[0], middle)
     return found()
 
 
 def _bracket(
-    own: float, probe: Callable[[float], Probe], *, whole: bool
+    own: float,
+    probe: Callable[[float], Probe],
+    forget: Callable[[float], object],
+    *,
+    whole: bool,
 ) -> tuple[float, float] | None:
-    """A value that keeps the limits and a larger one that does not; None where there is none, as
-    the run changes no more.
+    """A value that keeps the limits and a larger one that does not; None where there is none: the
+    least one breaks them, or the run changes no more.
     """
     last = probe(own)
+    least = 1.0 if whole else own / UNLOADED
+    if not last.passed and own > least:
+        first = probe(least)
+        if first.status == REFUSED:  # which says nothing of more
+            forget(least)
+        elif not first.passed:
+            return None
     for _ in range(MOST_STEPS):
         other = last.value * 2 if last.passed else last.value / 2
         if whole and (other := math.floor(other)) < 1:
@@ -240,5 +256,22 @@ def _number(summary: Mapping[str, Any], metric: str) -> float | None:
         return None if known[metric] is None else float(known[metric])
     if summary["status"] != "ok":
         return None
-    what = f"'{metric}' is no number of a run; {nearest(metric, known)}"
+    what = f"'{metric}' is no number of this run; {_like(metric, known)}"
     raise InputError([Problem("--sla", "", what)])
+
+
+def _like(metric: str, known: Iterable[str]) -> str:
+    """The nearest few names, and where all are."""
+    close = get_close_matches(metric, list(known), n=5, cutoff=0.5)
+    shown = ", ".join(f"'{name}'" for name in close)
+    return (f"the nearest are {shown}; " if close else "") + "summary.json of a run has them all"
+
+
+def _check_promised(experiment: Experiment, limits: Sequence[Limit]) -> None:
+    """An InputError where a limit is on what the experiment does not promise."""
+    promised = experiment.serving is not None and experiment.serving.limits_ms
+    for one in limits:
+        if one.metric.split(".")[0] in ("request_goodput", "slo_attainment") and not promised:
+            what = f"'{one.metric}' counts requests that keep what is promised, and this experiment"
+            what += " promises nothing; write serving: {slo: {ttft: 500 ms, tpot: 50 ms}}"
+            raise InputError([Problem("--sla", "", what)])

@@ -14,6 +14,7 @@ from moesim.config.arguments import check_choice, check_whole
 from moesim.config.inputs import Inputs, check_same, paths_of
 from moesim.engine.ahead import prefetches
 from moesim.engine.case import NO_PREFETCH, Case
+from moesim.engine.marks import is_marked
 from moesim.engine.outcome import Outcome
 from moesim.experiment.building.build import Built, build
 from moesim.experiment.loading.inputs import inputs_of
@@ -30,10 +31,12 @@ from moesim.hardware.operations.experts.error import price_error
 from moesim.hardware.operations.kernels.cpu_expert import host_notes
 from moesim.metrics.energy import Bill
 from moesim.metrics.fates import FATE_KEYS
+from moesim.metrics.marks import MARK_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.metrics.rebalance import rebalance_keys
 from moesim.metrics.served import served_keys
+from moesim.metrics.service_level import NO_SERVICE
 from moesim.metrics.speculation import SPECULATION_KEYS
 from moesim.metrics.storage import STORAGE_KEYS
 from moesim.results import Result, provenance, write_result
@@ -130,6 +133,7 @@ def _played(
     from moesim.metrics.served import ServedRun
     from moesim.metrics.summary import summary
     from moesim.metrics.tables import (
+        itl_table,
         layers_table,
         memory_table,
         requests_table,
@@ -147,7 +151,8 @@ def _played(
     case = built.case
     built.footprint.in_flight(outcome.largest_copy(case))
     numbers = summary(case, outcome, experiment.warm_up, bill)
-    run = None if case.serving is None else ServedRun.of(case, outcome)
+    service = experiment.serving or NO_SERVICE
+    run = None if case.serving is None else ServedRun.of(case, outcome, service)
     numbers |= {} if run is None else run.numbers()
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
@@ -162,6 +167,7 @@ def _played(
         tables["steps"] = steps_table(case, outcome, run)
     if experiment.records in ("layer", "expert"):
         tables["layers"] = layers_table(outcome)
+        tables |= {} if run is None else {"itl": itl_table(run)}
     if experiment.records == "expert":
         tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
     head = {"name": experiment.name, "status": "ok", "reason": None}
@@ -205,9 +211,10 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "duration_ms", "output_throughput", "total_token_throughput", "mean_ttft_ms", "p50_ttft_ms",
         "p99_ttft_ms", "mean_tpot_ms", "p50_tpot_ms", "p99_tpot_ms",
         "hits", "late", "misses", *form_keys(forms),
-        "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d", "stall_ms", "barrier_ms",
-        "cpu_wait_ms", *storage, *speculation, *served, *PREFETCH_KEYS, "dropped_choices",
-        "dropped_share", "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
+        "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d",
+        *(MARK_KEYS if is_marked(case) else ()), "stall_ms", "barrier_ms", "cpu_wait_ms",
+        *storage, *speculation, *served, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
+        "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
         "waste_factor", *rebalance_keys(case), "max_load", "average_max_load", "balancedness",
         "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",

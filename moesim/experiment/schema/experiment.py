@@ -34,6 +34,7 @@ from moesim.memory.policy import CachePolicy
 from moesim.memory.prefetch import registry as prefetchers
 from moesim.memory.prefetch.base import Prefetcher
 from moesim.memory.slots import EqualSlots, SlotsByLayer
+from moesim.metrics.service_level import Service
 from moesim.model.chosen import text_of
 from moesim.placement import registry as planners
 from moesim.placement.base import Planner
@@ -388,6 +389,11 @@ class Experiment(Params):
         default=None,
         description="A GPU's memory where requests are served; by default vLLM's rules, '{}' "
         "(docs/serving.md).",
+    )
+    serving: Service | None = Field(
+        default=None,
+        description="What is promised to clients whose requests are served, as in {slo: {ttft: "
+        "500 ms}}: request_goodput and slo_attainment follow (docs/serving.md).",
     )
     energy: Energy | None = Field(
         default=None,

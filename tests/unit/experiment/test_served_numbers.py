@@ -83,6 +83,76 @@ def test_laws(arrivals: dict[str, Any], software: str) -> None:
     assert (table.max_itl_ms > 0).all()
 
 
+def test_misses_by_whose_tokens_need_the_expert() -> None:
+    """They add up, and so do their bytes; what prompts push out, answers miss."""
+    result = simulate(experiment_of(POISSON, experts={"capacity": "8 slots/layer"}))
+    numbers, steps = result.summary, result.steps
+    for what in ("misses", "bytes_h2d"):
+        columns = [f"{mark}_{what}" for mark in ("decode", "prompt", "both")]
+        assert (steps[columns].sum(axis=1) == steps[what]).all()
+        assert [numbers[name] for name in columns] == steps[columns].sum().tolist()
+        assert sum(numbers[name] for name in columns) == numbers[what]
+    assert (steps[steps.phase == "decode"][["prompt_misses", "both_misses"]] == 0).all(axis=None)
+    assert (steps[steps.phase == "prefill"][["decode_misses", "both_misses"]] == 0).all(axis=None)
+    caused = steps.decode_misses_caused_by_prompts
+    assert (caused <= steps.decode_misses).all()
+    assert 0 < numbers["decode_misses_caused_by_prompts"] == caused.sum()
+    assert 0 <= numbers["decode_hit_ratio"] <= 1
+
+
+def test_gaps_between_tokens_by_whether_a_step_has_prompts() -> None:
+    numbers = simulate(experiment_of(POISSON)).summary
+    with_prompts, without = (
+        numbers[f"mean_itl_{which}_prompts_ms"] for which in ("with", "without")
+    )
+    assert without < numbers["mean_itl_ms"] < with_prompts
+
+
+def test_good_requests_keep_all_that_is_promised() -> None:
+    one = simulate(experiment_of(POISSON, serving={"slo": {"ttft": "25 ms", "tpot": "3 ms"}}))
+    numbers, table = one.summary, one.requests
+    kept = (table.ttft_ms <= 25, table.tpot_ms <= 3)
+    assert (table.good == (kept[0] & kept[1])).all()
+    assert 0 < table.good.sum() < len(table)
+    share = numbers["slo_attainment"]
+    assert share == {"all": table.good.mean(), "ttft": kept[0].mean(), "tpot": kept[1].mean()}
+    whole = numbers["request_throughput"] / len(table)
+    assert numbers["request_goodput"] == pytest.approx(whole * table.good.sum())
+
+
+def test_a_line_that_grows_is_told_and_one_that_is_served_is_not() -> None:
+    slow = {"kind": "poisson", "request_rate": "0.1 requests/s"}
+    assert not simulate(experiment_of(slow)).summary["saturated"]
+    one = experiment_of({"kind": "poisson", "request_rate": "3000 requests/s"})
+    scheduler = one.workload.batching.scheduler.model_copy(update={"max_num_seqs": 2})
+    batching = one.workload.batching.model_copy(update={"scheduler": scheduler})
+    workload = one.workload.model_copy(update={"batching": batching, "requests": 60})
+    flood = simulate(one.model_copy(update={"workload": workload}), check=True)
+    assert flood.summary["saturated"]
+    steps = flood.steps
+    assert steps.running.max() == 2
+    assert steps.waiting.max() > 20
+    assert (steps.cached_blocks <= steps.free_blocks).all()
+
+
+def test_times_between_tokens_are_a_table() -> None:
+    result = simulate(experiment_of(POISSON, records="layer"))
+    gaps, numbers = result.itl, result.summary
+    assert len(gaps) == numbers["total_output_tokens"] - numbers["completed"]
+    assert gaps.itl_ns.mean() / 1e6 == pytest.approx(numbers["mean_itl_ms"])
+    with_prompts = gaps[gaps.with_prompts].itl_ns.mean() / 1e6
+    assert with_prompts == pytest.approx(numbers["mean_itl_with_prompts_ms"])
+
+
+def test_latencies_leave_the_warm_up_out() -> None:
+    whole = simulate(experiment_of(POISSON))
+    later = simulate(experiment_of(POISSON, serving={"warm_up": 5}))
+    behind = whole.requests.sort_values("arrival_ns").iloc[5:]
+    assert later.summary["mean_ttft_ms"] == pytest.approx(behind.ttft_ms.mean())
+    assert later.summary["completed"] == 12
+    assert later.summary["latency_intervals"]["warm_up_requests"] == 5
+
+
 @pytest.mark.parametrize("drafts", [0, 2])
 @pytest.mark.parametrize("slots", ["all", "8 slots/layer"])
 def test_both_engines_say_the_same(slots: str, drafts: int) -> None:
@@ -136,4 +206,4 @@ def test_statistics() -> None:
     assert found["mean_ttft_ms"] == found["median_ttft_ms"] == found["p50_ttft_ms"] == 2
     assert found["p90_ttft_ms"] == pytest.approx(2.8)
     assert set(statistics_of("ttft", np.zeros(0)).values()) == {None}
-    assert len(served_keys()) == 17 + 7 * len(TIMES)
+    assert len(served_keys()) == 18 + 3 + 7 * len(TIMES)

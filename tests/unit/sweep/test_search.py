@@ -74,7 +74,7 @@ def test_the_first_limit_that_breaks_is_named(tmp_path: Path) -> None:
     ("path", "limit", "told"),
     [
         (BATCH, "p99_tpot_ms", "--sla: 'p99_tpot_ms' is no limit"),
-        (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of a run"),
+        (BATCH, "p99_tpot<=3", "--sla: 'p99_tpot' is no number of this run"),
         ("workload.phase", "p99_tpot_ms<=3", "--vary: workload.phase: has no number above 0"),
         ("workload.batch", "p99_tpot_ms<=3", "--vary: workload.batch: has no number above 0"),
     ],
@@ -130,6 +130,29 @@ def test_a_value_that_cannot_run_breaks_and_rejected_requests_are_told(tmp_path:
     assert sentence(found).endswith("rejected is 1, above 0.")
 
 
+def test_what_no_load_breaks_is_said_after_the_least(tmp_path: Path) -> None:
+    """The first token alone takes longer, so that neither halving nor bisecting helps."""
+    rate = "workload.arrivals.request_rate"
+    found, _ = moesim.search(SERVED, rate, ["p50_ttft_ms<=1e-6"], out=tmp_path / "out")
+    assert [one.text for one in found.probes] == ["0.000976562 requests/s", "1 requests/s"]
+    assert sentence(found).startswith("No request rate keeps the limits: even at 0.000976562 ")
+
+
+def test_goodput_is_a_limit_where_something_is_promised(tmp_path: Path) -> None:
+    rate, limit = "workload.arrivals.request_rate", "request_goodput>=0.5"
+    with pytest.raises(InputError, match="promises nothing; write serving"):
+        moesim.search(SERVED, rate, [limit], out=tmp_path / "one")
+    promised = {**SERVED, "serving": {"slo": {"ttft": "1 s"}}}
+    found, _ = moesim.search(promised, rate, [limit], out=tmp_path / "two")
+    assert found.probes[0].numbers["request_goodput"] is not None
+
+
+def test_a_wrong_metric_is_told_the_nearest_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the nearest are .*'p99_tpot_ms'") as told:
+        moesim.search(TINY, BATCH, ["p99_tpots_ms<=1"], out=tmp_path / "out")
+    assert str(told.value).count("_ms'") <= 6
+
+
 def test_slots_are_whole(tmp_path: Path) -> None:
     slots = {**TINY, "experts": {"capacity": "8 slots/layer"}}
     limit = "hit_ratio_per_expert<=0.8"
@@ -180,6 +203,6 @@ def test_the_command_draws_what_was_tried(
     asked = ["search", str(file), "--vary", BATCH, "--sla", "mean_tpot_ms<=0.001"]
     assert main([*asked, "-o", str(tmp_path / "out")]) == 0
     told = capsys.readouterr()
-    assert "No batch size keeps the limits: at 1 mean_tpot_ms is" in told.out
+    assert "No batch size keeps the limits: even at 1 mean_tpot_ms is" in told.out
     assert "1 tried" in told.err
     assert (tmp_path / "out" / "search.png").is_file()

@@ -62,6 +62,16 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
     return first_wrong(("workload.batching",), said, wrong)
 
 
+def promised_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What is promised to clients is of requests that are served."""
+    del model
+    if experiment.serving is None or experiment.workload.batching.serves:
+        return None
+    kind = kind_of(type(experiment.workload.batching))
+    what = f"is promised to clients, and '{kind}' batching has none: nothing arrives; write"
+    return Conflict(("serving", "workload.batching"), f"{what} batching: {{kind: continuous}}")
+
+
 def memory_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """Memory is shared out where requests are served, and one of its two parts is given."""
     del model
@@ -112,6 +122,7 @@ RULES: tuple[Rule, ...] = (
     arrivals_are_there,
     served_by_continuous_batching,
     served_alone,
+    promised_of_served,
     memory_of_served,
     lengths_of_requests,
 )
