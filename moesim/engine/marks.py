@@ -105,7 +105,7 @@ class Marking(NamedTuple):
         flags = case.flags
         return cls(flags.in_slot | flags.over_link, {})
 
-    def count(
+    def counted(
         self, key: tuple[int, int], experts: int, active: ActiveExperts, marks: Ints,
         made: Activations, victims: Victims = NO_VICTIMS,
     ) -> Ints:  # fmt: skip

@@ -150,7 +150,7 @@ class Residencies:
         layer, gpu = key
         pool, experts = self._caches.get(key), len(self.routing.local[gpu])
         of_pool = experts if pool is None else len(pool.resident)
-        counted = self.marking.count(key, of_pool, active, marks, made, victims)
+        counted = self.marking.counted(key, of_pool, active, marks, made, victims)
         layers = slice(layer, layer + of_pool // experts)
         assert self.marked is not None, "there is room"
         into = self.marked[span, layers, gpu]
@@ -175,7 +175,7 @@ class Residencies:
                 [active_experts[key] for key in keys],
                 [weights[key] for key in keys if weights],
                 offers,
-                [self._marks[key] for key in keys if self._marks is not None],
+                [] if self._marks is None else [self._marks[key] for key in keys],
             )
             parts = [
                 list(self._decide(keys[0], asked.between(run.first, run.last), run)) for run in runs

@@ -38,7 +38,8 @@ def mark_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     """
     if counts.marked is None:
         return {}
-    sums = {name: int(column[span].sum()) for name, column in mark_columns(case, counts).items()}
+    columns = mark_columns(case, counts)
+    sums: dict[str, Any] = {name: int(column[span].sum()) for name, column in columns.items()}
     made = counts.marked[span, ..., ACTIVATED:MISSED].sum(axis=(0, 1, 2)).tolist()
     for mark, number in zip(MARKS, made, strict=True):
         missed = sums[f"{mark}_misses"]

@@ -11,7 +11,8 @@ from scipy.special import stdtrit
 from moesim.metrics.bootstrap import CONFIDENCE
 from moesim.metrics.warm_up import mser5
 
-Ints, Floats = NDArray[np.int64], NDArray[np.float64]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 MOST_BATCHES, FEWEST, LEAST_REQUESTS = 20, 10, 5
 """Batches of neighbouring requests, at least so many requests each; with fewer batches than
 ``FEWEST`` there is no interval."""

@@ -121,14 +121,14 @@ class Finder:
         ids, rows, _, offsets = self.tokens(first, last)
         assert schedule.served is not None, "the scheduler says which tokens decode"
         decodes = schedule.served.decodes[offsets[0] : offsets[-1]]
-        whole = (
+        offsets_of, experts, own = (
             np.ascontiguousarray(one[:: self.case.slices])
             for one in (found.offsets, found.experts, found.rows)
         )
-        marks = np.zeros(found.experts[:: self.case.slices].shape, np.int64)
+        marks = np.zeros(experts.shape, np.int64)
         mark_active_experts(
             ids, rows, decodes, offsets, self.routing.active(first, last), self.home,
-            len(self.gpu_of_home), *whole, marks,
+            len(self.gpu_of_home), offsets_of, experts, own, marks,
         )  # fmt: skip
         return _on_each(marks, self.case.slices, axis=0)
 
