@@ -109,15 +109,19 @@ def test_gaps_between_tokens_by_whether_a_step_has_prompts() -> None:
 
 
 def test_good_requests_keep_all_that_is_promised() -> None:
-    one = simulate(experiment_of(POISSON, serving={"slo": {"ttft": "25 ms", "tpot": "3 ms"}}))
+    plain = simulate(experiment_of(POISSON))
+    ttft, tpot = plain.requests.ttft_ms.median(), plain.requests.tpot_ms.quantile(0.8)
+    promised = {"slo": {"ttft": f"{ttft} ms", "tpot": f"{tpot} ms"}}
+    one = simulate(experiment_of(POISSON, serving=promised))
     numbers, table = one.summary, one.requests
-    kept = (table.ttft_ms <= 25, table.tpot_ms <= 3)
+    kept = (table.ttft_ms <= ttft, table.tpot_ms <= tpot)
     assert (table.good == (kept[0] & kept[1])).all()
     assert 0 < table.good.sum() < len(table)
     share = numbers["slo_attainment"]
     assert share == {"all": table.good.mean(), "ttft": kept[0].mean(), "tpot": kept[1].mean()}
     whole = numbers["request_throughput"] / len(table)
     assert numbers["request_goodput"] == pytest.approx(whole * table.good.sum())
+    assert plain.summary["request_goodput"] is plain.summary["slo_attainment"] is None
 
 
 def test_a_line_that_grows_is_told_and_one_that_is_served_is_not() -> None:
