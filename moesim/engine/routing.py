@@ -110,7 +110,7 @@ class Routing:
         decoded, chosen = (
             of_all(self.choices(first, last, decoded=only)) for only in (True, False)
         )
-        return self.case.placement.of_logical(marks_of(decoded, chosen))
+        return self.placement.of_logical(marks_of(decoded, chosen))
 
     def weights(self, first: int, last: int) -> Ints:
         """Gate weights int64[passes, MoE layers, experts], summed over tokens, in units of
