@@ -138,8 +138,9 @@ class Residencies:
             for key, one in active_experts.items()
             if key not in activations
         }
-        for key, made in rest.items() if marks is not None else ():
-            self._mark(key, slice(None), active_experts[key], marks[key], made)
+        if marks is not None:
+            for key, made in rest.items():
+                self._mark(key, slice(None), active_experts[key], marks[key], made)
         return activations | rest
 
     def _mark(
@@ -164,7 +165,7 @@ class Residencies:
         prices: Callable[[Key], Ints],
     ) -> dict[Key, Activations]:
         """As ``activations``, of layers with caches."""
-        compares = self.case.miss.compares
+        compares, marks = self.case.miss.compares, self._marks
         runs = self.runs(first, last)
         weights = self._weights(active_experts, first, last)
         activations: dict[Key, Activations] = {}
@@ -175,7 +176,7 @@ class Residencies:
                 [active_experts[key] for key in keys],
                 [weights[key] for key in keys if weights],
                 offers,
-                [] if self._marks is None else [self._marks[key] for key in keys],
+                [] if marks is None else [marks[key] for key in keys],
             )
             parts = [
                 list(self._decide(keys[0], asked.between(run.first, run.last), run)) for run in runs
