@@ -16,6 +16,7 @@ from moesim.engine.captured import Captured
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
+from moesim.memory.footprint import stored_bytes
 from moesim.memory.forms import Flags, Form, flags_of
 from moesim.memory.host_cache import HostCache
 from moesim.memory.initial import Initial
@@ -177,6 +178,13 @@ class Case:
     def forms(self) -> tuple[Form, ...]:
         """How activations are served: a table by number."""
         return self.miss.forms if self.variants is None else self.variants.forms
+
+    @property
+    def stored(self) -> Ints:
+        """Bytes that host memory and storage hold of an expert, int64[MoE layers, variants]."""
+        if self.variants is not None:
+            return self.variants.stored
+        return np.array(stored_bytes(self.model), np.int64)[:, None]
 
     @property
     def beside(self) -> str:

@@ -16,12 +16,12 @@ COUNTED = (
     "activations", "hits", "rows", "kept_rows", "access_hits", "skipped_rows", "skipped_weight",
     "unneeded", "late", "prefetched", "prefetches_used", "prefetches_promoted",
     "prefetches_cancelled", "misses_caused", "host_hits", "storage_reads", "storage_reads_ahead",
-    "storage_reads_used",
+    "storage_reads_used", "storage_bytes", "storage_ns",
 )  # fmt: skip
 """What is counted by GPU: columns of a table, which the misses by form follow."""
 (ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS, SKIPPED_ROWS, SKIPPED_WEIGHT, UNNEEDED, LATE,
 STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS, READS_AHEAD, READS_USED,
-MISSED) = range(len(COUNTED) + 1)  # fmt: skip
+STORAGE_BYTES, STORAGE_NS, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
 class Loads(NamedTuple):
@@ -91,7 +91,9 @@ class Counts:
     activation found waiting; ``prefetches_cancelled`` never started; ``misses_caused`` whose expert
     a prefetch had evicted. Of the experts that misses want from host memory that is a cache,
     ``host_hits`` were there; ``storage_reads``: experts read into it, ``storage_reads_ahead`` those
-    of them for prefetches, ``storage_reads_used`` those of these that an activation used.
+    of them for prefetches, ``storage_reads_used`` those of these that an activation used. Where
+    experts have variants, ``storage_bytes`` of these reads, and how long they keep the drive,
+    ``storage_ns``.
     ``marked`` int64[passes, layers, gpus, MARKED]: what is counted by whose tokens need an expert
     (``marks.MARKED``); None where that is not told.
     """
@@ -115,6 +117,8 @@ class Counts:
     storage_reads: Ints
     storage_reads_ahead: Ints
     storage_reads_used: Ints
+    storage_bytes: Ints
+    storage_ns: Ints
     dropped_choices: Ints
     lost_weight: Ints
     forms: tuple[Form, ...]
@@ -146,7 +150,7 @@ class Counts:
             size = self.expert_bytes(case) * (not case.in_place)
             of_experts: Ints = (self.read.sum(axis=2) * size).sum(axis=1)
             return of_experts
-        sizes = case.variants.sizes[: self.activations.shape[1]]
+        sizes = case.variants.sizes[: self.activations.shape[1]] * (not case.in_place)
         return np.asarray((self.missed.sum(axis=2) * sizes).sum(axis=(1, 2)))
 
     def largest_copy(self, case: Case) -> Ints:

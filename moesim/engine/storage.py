@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk, Work
-from moesim.engine.counts import HOST_HITS, STORAGE_READS
+from moesim.engine.counts import HOST_HITS, STORAGE_BYTES, STORAGE_NS, STORAGE_READS
 from moesim.engine.host_window import HostWindow
 from moesim.engine.provenance import Provenance
 from moesim.engine.residencies import usage_of
 from moesim.engine.routing import Routing
+from moesim.engine.stored_variants import busy_ns, stored_variants
 from moesim.memory.activations import ActiveExperts
-from moesim.memory.footprint import stored_bytes
 from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
@@ -71,9 +71,12 @@ class Host(Protocol):
 def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResidency]:
     """The host of each node."""
     layers, part = range(len(routing.moe_layers)), cache.policy.learning_part()
-    usage = np.concatenate([usage_of(case, routing, layer, part) for layer in layers])
+    variants = case.stored.shape[1]
+    usage = np.concatenate(
+        [np.tile(usage_of(case, routing, one, part), variants) for one in layers]
+    )
     usage, steps = np.repeat(usage, case.slices), (len(layers), case.gpus // case.nodes)
-    sizes = np.repeat(stored_bytes(case.model), len(usage) // len(layers))
+    sizes = np.repeat(case.stored.ravel(), len(usage) // case.stored.size)
     hosts = []
     for node in range(case.nodes):
         stream, drawn = (
@@ -98,13 +101,16 @@ def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:
 
 class _Needs(NamedTuple):
     """What a work wants from host memory: by copy, by expert of the host and by expert that a
-    launch reads over the link, the pass and the logical expert of each; ``launches`` of the last.
+    launch reads over the link, the pass and the logical expert of each (of variants, numbered one
+    behind another); ``launches`` of the last; and where a copy may want several, which one wants
+    each, ``copy``.
     """
 
     copies: tuple[Ints, Ints]
     hosted: tuple[Ints, Ints]
     linked: tuple[Ints, Ints]
     launches: Ints
+    copy: Ints | None = None
 
 
 class Storage:
@@ -114,7 +120,8 @@ class Storage:
         self.case, self.routing, self.cache = case, routing, cache
         self.gpus = case.gpus // case.nodes
         self.hosts: list[Host] = [*hosts_of(case, routing, cache)]
-        self.reads = np.zeros(len(routing.moe_layers), np.int64)
+        self.reads = np.zeros_like(case.stored)
+        self.variants = stored_variants(case, cache)
         self.window = HostWindow.of(case) if cache.rooms else None
 
     def fill(self, chunk: Chunk) -> None:
@@ -128,7 +135,11 @@ class Storage:
                 work, number = chunk.work[key], np.diff(reads.steps)
                 work.laid.counts[:, HOST_HITS] = reads.hits
                 work.laid.counts[:, STORAGE_READS] = number
-                self.reads[key[0]] += number.sum()
+                if self.variants is None:
+                    self.reads[key[0]] += number.sum()
+                else:
+                    work.laid.counts[:, STORAGE_BYTES] = reads.bytes
+                    work.laid.counts[:, STORAGE_NS] = busy_ns(reads)
                 chunk.work[key] = replace(work, reads=reads)
 
     def _windowed(self, needs: dict[Key, _Needs], chunk: Chunk) -> dict[Key, Reads]:
@@ -153,9 +164,9 @@ class Storage:
 
     def settle(self, provenance: Provenance) -> None:
         """Count what the prices of reads rest on."""
-        for layer, number in zip(self.routing.moe_layers, self.reads.tolist(), strict=True):
-            assert layer.moe is not None
-            shape = (layer.moe.expert.stored_bytes, self.cache.requests, self.cache.mapped, True)
+        every = zip(self.case.stored.ravel().tolist(), self.reads.ravel().tolist(), strict=True)
+        for size, number in every:
+            shape = (size, self.cache.requests, self.cache.mapped, True)
             price = self.case.prices.price("storage_read", *shape)
             provenance.add("storage_read", np.atleast_1d(price), *shape, times=number)
 
@@ -166,19 +177,24 @@ class Storage:
         launch = np.searchsorted(laid.starts, np.flatnonzero(linked), side="right") - 1
         passes = [_passes(offsets) for offsets in (laid.step_copies, laid.step_hosted)]
         of_launch = _passes(laid.step_launches)
-        return _Needs(
+        needs = _Needs(
             (passes[0], logical[laid.copied]),
             (passes[1], logical[one.expert[laid.hosted]]),
             (of_launch[launch], logical[one.expert[laid.on_gpu[linked]]]),
             launch,
         )
+        if self.variants is None:
+            return needs
+        copy, variant = self.variants.wants(work.copied)
+        numbers = variant * self.routing.logical + logical[laid.copied[copy]]
+        return needs._replace(copies=(passes[0][copy], numbers), copy=copy)
 
     def _reads(
         self, host: Host, gpus: range, needs: dict[Key, _Needs], chunk: Chunk
     ) -> dict[Key, Reads]:
         """The reads of the works of one node; each part of a sliced expert is one of its own."""
         layers, parts = len(self.routing.moe_layers), self.case.slices
-        width = self.routing.logical * parts
+        width = self.routing.logical * parts * self.case.stored.shape[1]
 
         def codes(key: Key, of: tuple[Ints, Ints]) -> Ints:
             step = (of[0] * layers + key[0]) * len(gpus) + key[1] - gpus.start
@@ -203,11 +219,29 @@ class Storage:
             found[key] = Reads(
                 np.concatenate(([0], np.cumsum(reads[here]))),
                 wanted[here] - reads[here],
-                of[0],
+                of[0] if one.copy is None else _last(of[0], one.copy, len(work.copied)),
                 _last(of[2], one.launches, len(work.laid.starts)),
                 _last(of[1], one.hosted[0], chunk.passes),
             )
+        if self.variants is not None:
+            self._time(found, chunk, every[~hits], gpus)
         return found
+
+    def _time(self, found: dict[Key, Reads], chunk: Chunk, read: Ints, gpus: range) -> None:
+        """Add times to the reads ``found`` of one node, whose codes are ``read``."""
+        assert self.variants is not None, "reads differ"
+        each, layers = self.routing.logical * self.case.slices, len(self.routing.moe_layers)
+        step, variant = np.divmod(read // each, self.case.stored.shape[1])
+        works = step % (layers * len(gpus))
+        order = np.argsort(works, kind="stable")
+        ends = np.cumsum(np.bincount(works, minlength=layers * len(gpus)))
+        of_works = np.split(variant[order], ends[:-1])
+        for (layer, gpu), reads in found.items():
+            mine = of_works[layer * len(gpus) + gpu - gpus.start]
+            self.reads[layer] += np.bincount(mine, minlength=self.reads.shape[1])
+            work = chunk.work[layer, gpu]
+            passes = _passes(work.laid.step_copies)
+            found[layer, gpu] = self.variants.timed(reads, layer, mine, work.copied, passes)
 
 
 def _passes(offsets: Ints) -> Ints:

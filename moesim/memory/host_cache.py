@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from moesim.memory.activations import Ints
 from moesim.memory.policy import CachePolicy
 
@@ -36,11 +38,17 @@ class HostCache:
         return 0 if self.layers_ahead is None else 1 + self.layers_ahead
 
 
+NONE = np.empty(0, np.int64)
+
+
 class Reads(NamedTuple):
     """What a MoE layer on a GPU reads from storage: ``steps`` int64[passes + 1] offsets of its
     reads by pass; by pass how many of its needs were ``hits`` of the host. Which read of its pass,
     counted from 0, is the last that a copy waits for (``copy`` int64[copies]), a launch (``launch``
-    int64[launches]), and the host's experts (``host`` int64[passes]); -1: none.
+    int64[launches]), and the host's experts (``host`` int64[passes]); -1: none. Where reads differ
+    in bytes, by read when it leaves the drive to others, from the first one of its pass on
+    (``ends``), and how long ``after`` that its last byte is there; by copy how long before that it
+    may begin (``lead``); and by pass the ``bytes`` of its reads. Else nothing.
     """
 
     steps: Ints
@@ -48,3 +56,7 @@ class Reads(NamedTuple):
     copy: Ints
     launch: Ints
     host: Ints
+    ends: Ints = NONE
+    after: Ints = NONE
+    lead: Ints = NONE
+    bytes: Ints = NONE

@@ -84,6 +84,33 @@ class Variants:
         )
 
     @cached_property
+    def stored(self) -> Ints:
+        """Bytes that host memory and storage keep of each variant, int64[MoE layers, variants]: all
+        of it, or what it has beyond the next one, which is a slice of it.
+        """
+        own = self.sizes[:, : len(self.names)]
+        inside = np.zeros_like(own)
+        for variant in range(1, len(self.names)):
+            if self.nested and self.nested[variant]:
+                inside[:, variant - 1] = own[:, variant]
+        return own - inside
+
+    @cached_property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Of which variants loading in each form brings what is ``stored``, bool[forms, variants]:
+        of all up to the slice that is there, or to the last one that is inside.
+        """
+        count = len(self.names)
+        brings = np.zeros((len(self.forms), count), np.bool_)
+        for form, variant in enumerate(self.variant_of.tolist()):
+            there = dict(enumerate(self.upgrades, count + self.leaves_out)).get(form)
+            for one in range(variant, count if there is None else there[1]):
+                if one > variant and not (self.nested and self.nested[one]):
+                    break
+                brings[form, one] = True
+        return brings
+
+    @cached_property
     def copied(self) -> tuple[tuple[FfnSpec, ...], ...]:
         """By form and MoE layer the expert whose bytes a copy has; none where it is left out."""
         differences = (

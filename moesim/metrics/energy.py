@@ -209,6 +209,8 @@ def storage_seconds(case: Case, outcome: Outcome, first: int, hardware: Hardware
     if (cache := case.host_cache) is None:
         return 0.0
     counts = outcome.counts
+    if case.variants is not None:
+        return float(counts.storage_ns[first:].sum()) / SECOND
     reads = counts.storage_reads[first:].sum(axis=(0, 2))
     sizes = counts.stored_bytes(case)
     shape = (cache.requests, cache.mapped, True)

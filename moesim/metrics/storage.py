@@ -32,11 +32,13 @@ def storage_numbers(
         one[span].sum(axis=(0, 2))
         for one in (counts.storage_reads, counts.storage_reads_ahead, counts.storage_reads_used)
     )
-    needs = hits + int((reads - ahead).sum())
+    needs, read = hits + int((reads - ahead).sum()), reads * size
+    if case.variants is not None:
+        read = counts.storage_bytes[span]
     return {
         "host_hits": hits,
         "host_hit_ratio": hits / needs if needs and case.host_cache.slots else None,
-        "bytes_storage": int(np.sum(reads * size)),
+        "bytes_storage": int(np.sum(read)),
         "bytes_storage_ahead": int(np.sum(ahead * size)),
         "bytes_storage_unused": int(np.sum((ahead - used) * size)),
         "storage_wait_ms": charges[WAITING_FOR_STORAGE] / MS,

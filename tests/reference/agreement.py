@@ -165,6 +165,7 @@ def compare_summary(verdict: Verdict, summary: dict[str, Any]) -> None:
     assert summary["misses_zero_copy"] == verdict.zero_copy_activations
     assert summary.get("misses_skipped", 0) == verdict.skipped_activations
     assert summary.get("skipped_choices", 0) == verdict.skipped_rows
+    assert summary.get("bytes_storage", 0) == verdict.bytes_storage
     assert summary["steps"] == len(verdict.steps)
     assert summary["dropped_choices"] == verdict.dropped
     for name in (

@@ -21,6 +21,7 @@ from .reference_prefetch import Predictions, counted
 from .reference_rebalance import Places
 from .reference_storage import Host as Storage
 from .reference_storage_ahead import HostAhead
+from .reference_stored_variants import HostVariants
 from .reference_variants import VariantCaches, bytes_of
 from .reference_window import HostWindow
 from .reference_words import (
@@ -78,6 +79,8 @@ def reference(
 
 
 def host_of(decisions: Decisions) -> type[Storage]:
+    if decisions.config.variants:
+        return HostVariants
     if decisions.config.host_layers_ahead is not None:
         return HostWindow
     return HostAhead if decisions.ahead else Storage
@@ -413,6 +416,7 @@ def finish(verdict: Verdict, clock: Clock, trace: Trace, passes: list[Pass]) -> 
     verdict.spans = clock.spans
     verdict.host_hits = sum(host.hits for host in clock.hosts)
     verdict.storage_reads = sum(host.reads for host in clock.hosts)
+    verdict.bytes_storage = sum(host.bytes for host in clock.hosts)
     ends: dict[int, list[int]] = {}  # request -> ends of its decode steps
     kept: dict[int, list[int]] = {}  # request -> tokens of them
     tokens: dict[int, int] = {}

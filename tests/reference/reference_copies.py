@@ -85,7 +85,9 @@ class DemandCopies:
         for victim in activation.over:
             start = max(start, self.launch_end[self.launch_of[victim]])
         if activation.read is not None:
-            start = max(start, activation.read - self.clock.hosts[0].lead(activation.layer))
+            lead = activation.lead
+            lead = self.clock.hosts[0].lead(activation.layer) if lead is None else lead
+            start = max(start, activation.read - lead)
         if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
             start = max(start, self.launch_end[activation.launch - 1])
         price = self.clock.copy_ns(bytes_of(activation, self.clock.model, self.clock.config))

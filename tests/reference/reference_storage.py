@@ -23,8 +23,7 @@ class Host:
         assert config.host_slots is not None
         self.config, self.model, self.prices = config, model, prices
         self.slots = config.host_slots if config.host_bytes is None else config.host_bytes
-        parts = config.parts  # each of a sliced expert is kept, and read, by itself
-        usage = {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
+        usage = self.named_apart(usage)
         experts = sorted(usage)
         self.resident: set[Expert] = set()
         if config.initial != "empty":
@@ -44,18 +43,28 @@ class Host:
         self.held = [
             physical_experts(m, model, config) for m in range(len(model.moe_layers))
         ]  # the logical expert of each physical one
-        self.now = self.free = self.hits = self.reads = 0
+        self.now = self.free = self.hits = self.reads = self.bytes = 0
+
+    def named_apart(self, usage: dict[Expert, int]) -> dict[Expert, int]:
+        """Each part of a sliced expert is kept, and read, by itself."""
+        parts = self.config.parts
+        return {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
+
+    def size(self, expert: Expert) -> int:
+        return self.model.bytes_in(expert[0])
 
     def has_room(self, expert: Expert) -> bool:
         """Without an eviction."""
         by_bytes = self.config.host_bytes is not None
-        sizes = [self.model.bytes_in(m) if by_bytes else 1 for m, _ in [*self.resident, expert]]
+        sizes = [self.size(e) if by_bytes else 1 for e in [*self.resident, expert]]
         return sum(sizes) <= self.slots
 
     def busy(self, m: int, queued: bool = True) -> int:
         """What a read of an expert of MoE layer ``m`` takes, behind others or alone."""
-        shape = (self.model.bytes_in(m), self.config.reads, self.config.mapped)
-        return self.prices.storage_read_ns(*shape, queued)
+        return self.busy_of(self.model.bytes_in(m), queued)
+
+    def busy_of(self, size: int, queued: bool = True) -> int:
+        return self.prices.storage_read_ns(size, self.config.reads, self.config.mapped, queued)
 
     def lead(self, m: int) -> int:
         """How long before the end of its read a copy may begin."""
@@ -98,7 +107,7 @@ class Host:
         """When an expert that is not in memory is; None where it is."""
         hit = self.wants(step, m, expert, wanted, place)
         self.hits += hit
-        return None if hit else self.read(m)
+        return None if hit else self.read(self.size(expert))
 
     def wants(self, step: int, m: int, expert: Expert, wanted: list[Expert], place: int) -> bool:
         """Whether an expert is in memory, where it is from now on."""
@@ -117,11 +126,11 @@ class Host:
         self.now += 1
         return hit
 
-    def read(self, m: int) -> int:
-        """When an expert is in memory that the drive turns to now."""
-        self.reads += 1
-        self.free += self.busy(m)
-        return self.free + self.busy(m, queued=False) - self.busy(m)
+    def read(self, size: int) -> int:
+        """When what the drive turns to now, of so many bytes, is in memory."""
+        self.reads, self.bytes = self.reads + 1, self.bytes + size
+        self.free += self.busy_of(size)
+        return self.free + self.busy_of(size, queued=False) - self.busy_of(size)
 
     def victim(self, wanted: list[Expert], place: int, arrival: Arrival) -> Expert:
         candidates = sorted(self.resident - set(wanted))

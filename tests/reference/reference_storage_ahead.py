@@ -36,7 +36,7 @@ class HostAhead(Host):
         if copy in self.queue:
             self.queue.remove(copy)
         copy.read, self.ahead = True, self.ahead + 1
-        copy.there = self.last_read[copy.expert] = self.read(copy.expert[0])
+        copy.there = self.last_read[copy.expert] = self.read(self.size(copy.expert))
 
     def cancel(self, copy: Copy) -> None:
         """A prefetch that is not made is not read, unless that has begun."""
@@ -88,6 +88,6 @@ class HostAhead(Host):
             if one.late and one.copy in self.queue:
                 self.begin(one.copy)
             elif one.missed and not there[self.named((m, one.expert))]:
-                self.last_read[m, one.expert] = self.read(m)
+                self.last_read[m, one.expert] = self.read(self.size((m, one.expert)))
         for one in [*missed, *late]:
             one.read = self.arriving((m, one.expert), known)

@@ -43,6 +43,7 @@ class HostWindow(Host):
         busy = self.busy(m)
         self.free = begin + len(ids) * busy
         self.reads += len(ids)
+        self.bytes += len(ids) * self.model.bytes_in(m)
         for one in wanted:
             place = ids.index(self.held[m][one.expert])
             one.read = begin + place * busy + self.busy(m, queued=False)

@@ -349,6 +349,7 @@ class Activation:
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
     copy: Any = None  # the prefetch that a late activation waits for
     read: int | None = None  # when what it reads from storage is in host memory
+    lead: int | None = None  # how long before that its copy may begin, where reads differ
     caused: bool = False  # a miss whose expert was last evicted by a prefetch
     mark: str = ""  # whose tokens choose it: "decode" | "prompt" | "both"; "" nobody's
     after: str = ""  # the mark of what evicted it, the last time
@@ -405,6 +406,7 @@ class Verdict:
     skipped_rows: int = 0  # choices of experts that were skipped
     host_hits: int = 0  # experts wanted from host memory that were there
     storage_reads: int = 0  # and those that were read into it
+    bytes_storage: int = 0  # in so many bytes
     storage_reads_ahead: int = 0  # for prefetches
     storage_reads_used: int = 0  # of which an activation used so many
     skipped_weight: int = 0  # and their gate weight

@@ -10,6 +10,7 @@ from .reference_placement import local_experts
 from .strategies import Case, cases, runnable
 from .strategies_parts import large, small
 from .strategies_prefetch import prefetching_cases
+from .strategies_variants import variant_cases
 
 HOST_POLICIES = ("lru", "lru", "fifo", "lifo", "lfu", "random", "least_stale", "arc")
 
@@ -21,11 +22,29 @@ BY_BYTES = ("lru", "lru", "lfu", "fifo", "lifo", "static")
 @st.composite
 def storage_cases(draw: st.DrawFn) -> Case:
     """Cases whose host memory does not hold all experts."""
-    case = draw(cases())
+    return above_storage(draw, draw(cases()))
+
+
+@st.composite
+def stored_variant_cases(draw: st.DrawFn) -> Case:
+    """Cases of variants that host memory does not all hold: a cache of slots, or by bytes."""
+    case = above_storage(draw, draw(variant_cases()))
+    variants = [one.expert_bytes for one in case.config.variants]
+    whole = len(case.model.moe_layers) * case.model.experts * sum(variants)
+    if not case.config.host_slots or draw(st.booleans()):
+        return case
+    by_bytes = draw(st.integers(max(variants), max(*variants, whole - 1)))
+    policy = draw(st.sampled_from(BY_BYTES))
+    return replace(case, config=replace(case.config, host_bytes=by_bytes, host_policy=policy))
+
+
+def above_storage(draw: st.DrawFn, case: Case) -> Case:
+    """``case`` with host memory that does not hold all experts."""
     config, model = case.config, case.model
     local = -(-model.experts // config.holders)
-    if config.slots is None or draw(st.booleans()):
+    if not config.variants and (config.slots is None or draw(st.booleans())):
         config = replace(config, slots=draw(st.integers(1, max(1, local - 1))))
+    forms = max(1, len(config.variants))
     nodes = (
         [1]
         if config.gathers
@@ -36,7 +55,8 @@ def storage_cases(draw: st.DrawFn) -> Case:
         prefill="bypass" if config.prefill == "stream" else config.prefill,
         nodes=draw(st.sampled_from(nodes)),
         host_slots=draw(
-            st.just(0) | st.integers(1, len(model.moe_layers) * model.experts * config.parts)
+            st.just(0)
+            | st.integers(1, len(model.moe_layers) * model.experts * config.parts * forms)
         ),
         one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES)),

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from .agreement import agree, verdict_of
 from .strategies import Case
-from .strategies_host import host_bytes_cases, storage_cases
+from .strategies_host import host_bytes_cases, storage_cases, stored_variant_cases
 
 
 @given(storage_cases())
@@ -18,6 +18,11 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
 
 @given(host_bytes_cases())
 def test_they_agree_on_a_host_that_is_a_cache_by_bytes(case: Case) -> None:
+    agree(case)
+
+
+@given(stored_variant_cases())
+def test_they_agree_on_experts_of_several_formats(case: Case) -> None:
     agree(case)
 
 

@@ -39,7 +39,7 @@ def copy_groups(
             continue
         after = ends.setdefault(wait, env.event()) if wait >= 0 else None
         if reading is not None and read >= 0:
-            there = reading.may_copy(read)
+            there = reading.may_copy(copy)
             after = there if after is None else env.all_of([after, there])
         group = CopyGroup(1, amount, copy_ns, known, copy - low, env.event(), after)
         groups.setdefault(launch, []).append(group)

@@ -64,17 +64,18 @@ class LayersAhead(Drive):
 
 @dataclass(frozen=True)
 class Reading:
-    """The reads of a layer on a GPU, which have ``begun`` when that event says."""
+    """The reads of a layer's pass ``index`` on a GPU, which have ``begun`` when that event says."""
 
     env: simpy.Environment
     layer: MoeLayer
+    index: int
     begun: simpy.Event
 
-    def may_copy(self, read: int) -> simpy.Event:
-        """Happens when the copy of what ``read`` brings may begin."""
-        return self.env.process(self._until(read))
+    def may_copy(self, copy: int) -> simpy.Event:
+        """Happens when ``copy`` of the chunk may begin, of what its reads bring."""
+        return self.env.process(self._until(copy))
 
-    def _until(self, read: int) -> Generator[simpy.Event, Any, None]:
-        begin = yield self.begun
-        at = self.layer.read_end(begin, read) - self.layer.read_lead
+    def _until(self, copy: int) -> Generator[simpy.Event, Any, None]:
+        begin, layer = (yield self.begun), self.layer
+        at = layer.read_end(self.index, begin, layer.copy_read[copy]) - layer.lead_of(copy)
         yield self.env.timeout(max(at - int(self.env.now), 0))

@@ -301,9 +301,9 @@ class Gpu(Compute):
             return None
         if layer.index in self.reading:  # it came ahead
             return self.reading.pop(layer.index)
-        number, place = layer.reads(index), self.number % self.drive.gpus
-        begun = self.drive.ask(place, known, number * layer.read_busy)
-        return Reading(self.env, layer, begun)
+        place = self.number % self.drive.gpus
+        begun = self.drive.ask(place, known, layer.busy_ns(index))
+        return Reading(self.env, layer, index, begun)
 
     def _stored(
         self, layer: MoeLayer, index: int, reading: Reading | None
@@ -313,7 +313,7 @@ class Gpu(Compute):
             return [], 0
         begun = yield reading.begun
         if layer.streamed[index]:
-            return [layer.read_end(begun, layer.reads(index) - 1)], 0
+            return [layer.read_end(index, begun, layer.reads(index) - 1)], 0
         return layer.launches_have(index, begun), layer.host_has(index, begun)
 
     def _settle(

@@ -48,7 +48,8 @@ class MoeLayer:
     ``filled``: by how many a pass has more experts in slots. ``copied``: the price and bytes of
     each copy, where they are of variants. ``read_busy``, ``read_after``, ``read_lead``: times of
     a read from storage as ``ReadTimes``; ``step_reads``, ``copy_read``, ``launch_read`` and
-    ``host_read`` as ``Reads``, without elements where host memory holds all experts.
+    ``host_read`` as ``Reads``, without elements where host memory holds all experts; ``read_ends``,
+    ``reads_after`` and ``copy_lead`` those of ``Reads`` where reads differ.
     ``streamed``: in which passes its copies, of all experts, come ahead. ``read_ns``: what reading
     over the link adds to a launch, ``read``: of how many experts; ``hosted_ns``: prices of the
     host's experts, ``hosted_expert``: their names, whose rows take ``down_ns`` and ``up_ns`` a
@@ -92,6 +93,9 @@ class MoeLayer:
     copy_read: list[int] = field(default_factory=list)
     launch_read: list[int] = field(default_factory=list)
     host_read: list[int] = field(default_factory=list)
+    read_ends: list[int] = field(default_factory=list)
+    reads_after: list[int] = field(default_factory=list)
+    copy_lead: list[int] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
     copied: list[tuple[int, int]] = field(default_factory=list)
 
@@ -137,18 +141,38 @@ class MoeLayer:
         self.copy_read.extend(reads.copy.tolist())
         self.launch_read.extend(reads.launch.tolist())
         self.host_read.extend(reads.host.tolist())
+        self.read_ends.extend(reads.ends.tolist())
+        self.reads_after.extend(reads.after.tolist())
+        self.copy_lead.extend(reads.lead.tolist())
 
     def reads(self, index: int) -> int:
         """How many experts are read from storage in a pass."""
         return self.step_reads[index + 1] - self.step_reads[index]
 
-    def read_end(self, begin: int, read: int) -> int:
-        """When ``read`` of those that ``begin`` then is in host memory; 0 without one."""
-        return begin + (read + 1) * self.read_busy + self.read_after if read >= 0 else 0
+    def busy_ns(self, index: int) -> int:
+        """How long the reads of a pass keep the drive."""
+        if self.read_ends:
+            return self.read_ends[self.step_reads[index + 1] - 1] if self.reads(index) else 0
+        return self.reads(index) * self.read_busy
+
+    def read_end(self, index: int, begin: int, read: int) -> int:
+        """When ``read`` of those of a pass, which ``begin`` then, is in host memory; 0 without
+        one.
+        """
+        if read < 0:
+            return 0
+        if self.read_ends:
+            place = self.step_reads[index] + read
+            return begin + self.read_ends[place] + self.reads_after[place]
+        return begin + (read + 1) * self.read_busy + self.read_after
+
+    def lead_of(self, copy: int) -> int:
+        """How long before its last read is there ``copy`` of the chunk may begin."""
+        return self.copy_lead[copy] if self.copy_lead else self.read_lead
 
     def host_has(self, index: int, begin: int) -> int:
         """When the host has all experts that it computes, of reads that ``begin`` then."""
-        return self.read_end(begin, self.host_read[index]) if self.host_read else 0
+        return self.read_end(index, begin, self.host_read[index]) if self.host_read else 0
 
     def launches_have(self, index: int, begin: int) -> list[int]:
         """By launch of a pass, when host memory has what it or its copies wait for; 0 if it had."""
@@ -157,7 +181,7 @@ class MoeLayer:
         for copy in range(self.step_copies[index], self.step_copies[index + 1]):
             if (launch := self.copy_launch[copy]) >= 0:
                 last[launch] = max(last[launch], self.copy_read[copy])
-        return [self.read_end(begin, read) for read in last]
+        return [self.read_end(index, begin, read) for read in last]
 
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""

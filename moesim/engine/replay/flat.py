@@ -27,7 +27,8 @@ from moesim.workload.served import PassPhase
 Mask = NDArray[np.bool_]
 NO_MOE = -1
 NONE = np.empty(0, np.int64)
-NO_READS = StorageReads(np.empty((0, 0), np.int64), NONE, NONE, np.empty((0, 0), np.int64))
+NO_TABLE = np.empty((0, 0), np.int64)
+NO_READS = StorageReads(NO_TABLE, NONE, NONE, NO_TABLE, *[NONE] * 4)
 NO_ROWS, NONE_STREAMED = np.empty((0, 0), np.int64), np.empty((0, 0), np.bool_)
 
 
@@ -140,10 +141,11 @@ def played(case: Case, chunk: Chunk) -> Played:
 def _reads(works: list[Reads]) -> StorageReads:
     if not works:
         return NO_READS
-    steps, _, copy, launch, host = zip(*works, strict=True)
+    steps, _, copy, launch, host, *times, _ = zip(*works, strict=True)
     return StorageReads(
-        np.stack(steps), np.concatenate(copy), np.concatenate(launch), np.stack(host)
-    )
+        np.stack(steps), np.concatenate(copy), np.concatenate(launch), np.stack(host),
+        _bases(list(times[0])), *map(np.concatenate, times),
+    )  # fmt: skip
 
 
 def _by_moe_layer(prices: dict[int, Ints], none: Ints) -> Ints:

@@ -11,7 +11,7 @@ from moesim.engine.case import Case, Ints
 from moesim.experiment.building.held import held_parts
 from moesim.experiment.building.layer_rows import rows_alike, rows_of_run
 from moesim.hardware import SoftwareProfile
-from moesim.memory.footprint import Footprint, Pool, Residence, stored_bytes
+from moesim.memory.footprint import Footprint, Pool, Residence
 from moesim.memory.kv_pool import KvPool
 from moesim.memory.live import LayerRows, Tokens, Widths, live_parts
 from moesim.memory.shares import Share
@@ -95,7 +95,7 @@ def _host_cache_bytes(case: Case) -> int | None:
         return None
     if case.host_cache.limit is not None:
         return case.host_cache.limit
-    return case.host_cache.slots * max(stored_bytes(case.model))
+    return case.host_cache.slots * int(case.stored.max())
 
 
 def sums_of(case: Case) -> dict[int | None, AttentionSums]:

@@ -9,7 +9,7 @@ from moesim.engine.host_window import fixed_layers
 from moesim.experiment.schema.experiment import HostMemory
 from moesim.hardware import HardwareProfile
 from moesim.hardware.operations.copies.storage_read import NO_STORAGE
-from moesim.memory.footprint import Footprint, stored_bytes
+from moesim.memory.footprint import Footprint
 from moesim.memory.host_cache import HostCache
 from moesim.memory.policy import THIS_LAYER, CachePolicy
 from moesim.memory.policy_reads import reads_of
@@ -26,16 +26,16 @@ def host_cache_of(
     all experts are in host memory, or on the GPU. A GPU that shares the host's memory reads into
     its own slots.
 
-    A slot holds an expert of any layer, or a part of it where experts are sliced, so it is as large
-    as the largest. Where they differ, a policy that can goes by bytes, but for prefetches and
-    windows of layers. Raises InputError where the
-    machine has no storage, or too little.
+    A slot holds an expert of any layer, in any of its variants, or a part of it where experts are
+    sliced, so it is as large as the largest. Where they differ, a policy that can goes by bytes,
+    but for prefetches and windows of layers. Raises InputError where the machine has no storage, or
+    too little.
     """
     if not case.offloaded or (room.capacity.kind == "all" and not hardware.unified):
         return None
-    sizes = stored_bytes(case.model)
     experts = [case.slices * layer.moe.experts for layer in case.model.moe_layers if layer.moe]
-    of_all = sum(size * number for size, number in zip(sizes, experts, strict=True))
+    of_all = int(experts @ case.stored.sum(axis=1))
+    sizes, number = case.stored.ravel().tolist(), sum(experts) * case.stored.shape[1]
     if hardware.unified:
         if not case.slots.all():
             what = "experts on the CPU would have slots of their own in the one memory"
@@ -43,11 +43,11 @@ def host_cache_of(
         _check(hardware, of_all)
         return HostCache(0, room.policy, room.reads, room.path == "mmap", in_place=True)
     left, limit = hardware.host_memory_bytes - without.host, None
-    slots = _slots(room, max(sizes), sum(experts), left)
+    slots = _slots(room, max(sizes), number, left)
     alone = not case.prefetches and room.layers_ahead is None
     if slots and len(set(sizes)) > 1 and alone and goes_by_bytes(type(room.policy)):
         limit = max(_slots(room, 1, of_all, left), *sizes)
-    if slots >= sum(experts) or (limit is not None and limit >= of_all):
+    if slots >= number or (limit is not None and limit >= of_all):
         return None
     _check_policy(case, room)
     _check(hardware, of_all)

@@ -75,16 +75,7 @@ REFUSED: dict[str, set[str]] = {
     },
     "unpacking": {"parts", "recall", "on the CPU"},
     "variants": {
-        *(
-            "parts",
-            "order",
-            "storage",
-            "nothing in host memory",
-            "cxl",
-            "sliced",
-            "recall",
-        ),
-        *("before a pass", "pipeline", "on the CPU"),
+        *("parts", "order", "sliced", "recall", "before a pass", "pipeline", "on the CPU"),
     },
     "parts": {"speculative", "sliced", "on the CPU"},
     "hobbit": {"recall", "before a pass", "pipeline"},

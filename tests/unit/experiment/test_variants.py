@@ -262,3 +262,61 @@ def test_nothing_is_substituted_where_nothing_is_there() -> None:
 def test_what_fits_is_asked_of_one_format() -> None:
     with pytest.raises(InputError, match="leave variants out"):
         largest_fit(experiment())
+
+
+ON_DRIVE = {"hardware": {"base": "rtx-4090", "storage": "nvme-pcie4"}}
+SIZES = [set(expert_bytes(load_model(f"gpt-oss-20b{of}"))) for of in ("", "@experts=q2_k")]
+
+
+def below(variants: dict[str, Any], **host: Any) -> dict[str, Any]:
+    """The numbers of a run above a drive."""
+    experts = {"capacity": "8 slots/layer", "variants": variants, "choose": CHOOSE}
+    given = {**BASE, **ON_DRIVE, "experts": {**experts, "host": host}}
+    return run(given, limit_steps=40).summary
+
+
+def test_memory_for_all_variants_reads_nothing_and_less_reads_what_it_lacks() -> None:
+    variants = {"high": HIGH, "low": LOW}
+    whole, half, none = (below(variants, capacity=of) for of in ("100 %", "50 %", "none"))
+    assert "bytes_storage" not in whole
+    for key in ("hits", "misses", "misses_low", "bytes_h2d", *FATE_KEYS):
+        assert whole[key] == half[key] == none[key], key
+    assert 0 < half["bytes_storage"] < none["bytes_storage"] == none["bytes_h2d"]
+    ((own,), (low,)) = SIZES
+    assert half["host_memory_bytes"] == 24 * 32 * (own + low) // 2
+    assert half["duration_ms"] < none["duration_ms"]
+
+
+def test_one_format_in_two_variants_reads_what_it_does_alone() -> None:
+    """All want the high one, whose host has as many bytes."""
+    one = {"capacity": "8 slots/layer"}
+    high = {"high": one, "low": {"format": "q2_k", "capacity": "1 slots/layer"}}
+    choose = {**CHOOSE, "high": "100 %", "low": "100 %"}
+    host = {"capacity": "4 GiB"}
+    both = run({**BASE, **ON_DRIVE, "experts": {**one, "variants": high, "choose": choose,
+                                                "host": host}}, limit_steps=40).summary  # fmt: skip
+    alone = run({**BASE, **ON_DRIVE, "experts": {**one, "host": host}}, limit_steps=40).summary
+    ((own,), _) = SIZES
+    assert both["bytes_storage"] == both["bytes_h2d"] - own * both["host_hits"]
+    assert (both["host_hits"], both["duration_ms"]) == (alone["host_hits"], alone["duration_ms"])
+    assert both["bytes_storage"] == alone["bytes_storage"] > 0
+
+
+def test_a_slice_is_kept_and_read_once() -> None:
+    """Of all that a nested variant brings, the rest and the slice are read apart."""
+    slots = {"capacity": "1 slots/layer"}
+    variants = {"high": {**slots, "format": "int8"}, "low": {**slots, "format": "int4"}}
+    nested = {**variants, "low": {**variants["low"], "nested": True}}
+    apart, inside = (below(one, capacity="none") for one in (variants, nested))
+    assert inside["misses_high_from_low"] > 0
+    assert inside["bytes_storage"] == inside["bytes_h2d"] < apart["bytes_storage"]
+
+
+def test_one_memory_reads_each_variant_into_its_slot() -> None:
+    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": LOW}, "choose": CHOOSE}
+    machine = {"hardware": {"base": "m4-max-128gb", "storage": "nvme-pcie4"}}
+    summary = run({**BASE, **machine, "experts": given}, limit_steps=20).summary
+    ((own,), (low,)) = SIZES
+    high = summary["misses"] - summary["misses_low"] - summary["misses_skipped"]
+    assert summary["bytes_storage"] == high * own + summary["misses_low"] * low > 0
+    assert summary["bytes_h2d"] == 0

@@ -68,13 +68,23 @@ def play_launch(
     return time, cursor
 
 
-@inlined(_INT(FIXED, GPUS, *[_INT] * 4))
-def turn_to(fixed: Any, gpus: Any, moe: int, g: int, since: int, number: int) -> int:
-    """When the drive begins so many reads that are asked for ``since`` then; it is free behind."""
+@inlined(_INT(FIXED, GPUS, *[_INT] * 3))
+def turn_to(fixed: Any, gpus: Any, g: int, since: int, busy_ns: int) -> int:
+    """When the drive begins reads that take so long, asked for ``since`` then; it is free
+    behind.
+    """
     node = fixed.node[g]
     begin = max(gpus.drive[node], since)
-    gpus.drive[node] = begin + number * fixed.read_busy[moe]
+    gpus.drive[node] = begin + busy_ns
     return int(begin)
+
+
+@inlined(_INT(FIXED, READS, _INT, _INT, _INT, _INT))
+def busy_of(fixed: Any, reads: Any, moe: int, k: int, p: int, number: int) -> int:
+    """How long so many reads of work ``k`` keep the drive."""
+    if number > 0 and len(reads.ends) > 0:
+        return int(reads.ends[reads.base[k] + reads.steps[k, p + 1] - 1])
+    return int(number * fixed.read_busy[moe])
 
 
 @inlined(_INT(FIXED, WORKS, GPUS, _INT, _INT, _INT, _INT))
@@ -90,25 +100,32 @@ def reads_begin(fixed: Any, works: Any, gpus: Any, moe: int, g: int, k: int, p: 
     if fixed.rooms > 0:
         gpus.housed[g] = number
         since = gpus.vacant[g, gpus.entered[g] % fixed.rooms] if number > 0 else 0
-    return turn_to(fixed, gpus, moe, g, since, number)
-
-
-@inlined(_INT(FIXED, _INT, _INT, _INT))
-def read_end(fixed: Any, moe: int, begin: int, read: int) -> int:
-    """When ``read`` of those that ``begin`` then is in host memory; -1 without one."""
-    if read < 0:
-        return -1
-    return int(begin + (read + 1) * fixed.read_busy[moe] + fixed.read_after[moe])
+    return turn_to(fixed, gpus, g, since, busy_of(fixed, works.reads, moe, k, p, number))
 
 
 @inlined(_INT(FIXED, READS, _INT, _INT, _INT, _INT))
-def after_read(fixed: Any, reads: Any, moe: int, begun: int, copy: int, start: int) -> int:
+def read_end(fixed: Any, reads: Any, moe: int, begin: int, first: int, read: int) -> int:
+    """When ``read`` of those that ``begin`` then is in host memory, -1 without one; ``first``: the
+    first of these, where reads differ.
+    """
+    if read < 0:
+        return -1
+    if len(reads.ends) > 0:
+        return int(begin + reads.ends[first + read] + reads.after[first + read])
+    return int(begin + (read + 1) * fixed.read_busy[moe] + fixed.read_after[moe])
+
+
+@inlined(_INT(FIXED, READS, *[_INT] * 5))
+def after_read(
+    fixed: Any, reads: Any, moe: int, begun: int, first: int, copy: int, start: int
+) -> int:
     """``start`` of a copy, but not before it may follow its read, of those that have ``begun`` then
-    (-1: nothing is read).
+    (-1: nothing is read); ``first`` as in ``read_end``.
     """
     if begun < 0 or reads.copy[copy] < 0:
         return start
-    return int(max(start, read_end(fixed, moe, begun, reads.copy[copy]) - fixed.read_lead[moe]))
+    lead = reads.lead[copy] if len(reads.lead) > 0 else fixed.read_lead[moe]
+    return int(max(start, read_end(fixed, reads, moe, begun, first, reads.copy[copy]) - lead))
 
 
 @inlined(_PAIR(FIXED, WORKS, TABLE, *[_INT] * 5, SPAN, _INT, _INT, _BOOL))
@@ -123,7 +140,7 @@ def wait_for_reads(
     while not decides and copy < span.last and works.copy_launch[copy] == launch - span.low:
         last = max(last, works.reads.copy[copy])
         copy += 1
-    there = last if decides else read_end(fixed, moe, begun, last)
+    there = last if decides else read_end(fixed, works.reads, moe, begun, span.read, last)
     return max(time, there), charge(charged, g, STORAGE, cursor, there)
 
 
@@ -141,7 +158,7 @@ def play_copies(
         issued = works.copy_issued[copy] if decides else now + (copy - span.first + 1) * fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
         start = after_victim(start, works.copy_wait[copy], gpus.launch_end)
-        start = after_read(fixed, works.reads, moe, begun, copy, start)
+        start = after_read(fixed, works.reads, moe, begun, span.read, copy, start)
         if decides and len(works.reads.copy) > 0:
             start = max(start, works.reads.copy[copy])
         of_copy = len(works.copy_ns) > 0
@@ -161,7 +178,7 @@ def host_has(
     """
     there = works.reads.host[0, 0]
     if begun >= 0:
-        there = read_end(fixed, moe, begun, works.reads.host[k, p])
+        there = read_end(fixed, works.reads, moe, begun, 0, works.reads.host[k, p])
     gpus.ready[g] = max(gpus.ready[g], there)
     return charge(charged, g, STORAGE, cursor, there)
 
@@ -178,12 +195,13 @@ def wait_for_whole(
     stores = len(works.reads.steps) > 0
     if arrived < 0 and stores:
         reads = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
-        gpus.stored[g, moe] = read_end(fixed, moe, begun, reads - 1)
+        gpus.stored[g, moe] = read_end(fixed, works.reads, moe, begun, span.read, reads - 1)
     for one in range(1, span.issues + 1 if arrived < 0 else 1):
         issued = now + one * fixed.copy
         start = copy_start(fixed.blocking, fixed.copy, now, issued, copied)
         if stores:
-            start = after_read(fixed, works.reads, moe, begun, span.first + one - 1, start)
+            copy = span.first + one - 1
+            start = after_read(fixed, works.reads, moe, begun, span.read, copy, start)
         copied = arrived = start + fixed.copy_ns[moe]
     gpus.coming[g, moe] = -1
     if stores:
@@ -214,7 +232,7 @@ def copy_behind(
     """
     for copy in range(first, span.last):
         start = max(gpus.known[g] + (copy - span.first + 1) * fixed.copy, copied)
-        start = after_read(fixed, reads, moe, begun, copy, start)
+        start = after_read(fixed, reads, moe, begun, span.read, copy, start)
         gpus.coming[g, moe] = copied = start + fixed.copy_ns[moe]
     return copied
 
@@ -253,11 +271,11 @@ def _stream_read(
     """
     k, each = moe * len(gpus.time) + g, fixed.copy_ns[moe]
     number = works.reads.steps[k, p + 1] - works.reads.steps[k, p]
-    begun = turn_to(fixed, gpus, moe, g, gpus.time[g], number)
-    gpus.stored[g, moe] = read_end(fixed, moe, begun, number - 1)
+    begun = turn_to(fixed, gpus, g, gpus.time[g], number * fixed.read_busy[moe])
+    gpus.stored[g, moe] = read_end(fixed, works.reads, moe, begun, 0, number - 1)
     first = works.copy_base[k] + works.step_copies[k, p]
     for copy in range(copies):
-        there = after_read(fixed, works.reads, moe, begun, first + copy, start + copy * each)
+        there = after_read(fixed, works.reads, moe, begun, 0, first + copy, start + copy * each)
         start = there - copy * each
     return start
 

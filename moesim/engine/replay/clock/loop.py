@@ -127,6 +127,7 @@ def _decided_work(
         works.copy_base[k] + last,
         last - first,
         works.hosted[k, p] if len(works.hosted) > 0 else 0,
+        works.reads.base[k] + works.reads.steps[k, p] if len(works.reads.ends) > 0 else 0,
     )
 
 

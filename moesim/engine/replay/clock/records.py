@@ -98,13 +98,19 @@ class StorageReads(NamedTuple):
     """What works read from storage, without elements where host memory holds all experts:
     ``steps`` int64[works, passes + 1] offsets by pass; of the reads of a pass, counted from 0, the
     last that a ``copy`` waits for, a ``launch``, and the ``host``'s experts int64[works, passes];
-    -1 none. Where the clock decides they are times, of the one work that there is.
+    -1 none. Where the clock decides they are times, of the one work that there is. ``base``
+    int64[works]: where the reads of each begin, of which ``ends`` and ``after``, and by copy
+    ``lead``, are as ``host_cache.Reads`` has them; without elements where all of a layer are alike.
     """
 
     steps: Any
     copy: Any
     launch: Any
     host: Any
+    base: Any
+    ends: Any
+    after: Any
+    lead: Any
 
 
 class Gpus(NamedTuple):
@@ -150,7 +156,8 @@ class Filled(NamedTuple):
 
 class Span(NamedTuple):
     """What a work has to do in a pass: its launches ``low:high`` and copies ``first:last``, how
-    many copies the host ``issues`` and how long it computes, ``hosted_ns``.
+    many copies the host ``issues`` and how long it computes, ``hosted_ns``; its reads begin at
+    ``read``, where these differ.
     """
 
     low: Any
@@ -159,13 +166,14 @@ class Span(NamedTuple):
     last: Any
     issues: Any
     hosted_ns: Any
+    read: Any
 
 
 FLAT, TABLE, CUBE = types.int64[::1], types.int64[:, ::1], types.int64[:, :, ::1]
 FOUR, MASK = types.int64[:, :, :, ::1], types.boolean[:, ::1]
 FIXED = record(Fixed, TABLE, *[types.int64] * 8, FLAT, TABLE, *[FLAT] * 5, types.int64)
 PASSES = record(Passes, TABLE, MASK, types.uint8[::1], CUBE, *[TABLE] * 3)
-READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE)
+READS = record(StorageReads, TABLE, FLAT, FLAT, TABLE, *[FLAT] * 4)
 WORKS = record(Works, FLAT, TABLE, *[FLAT] * 4, TABLE, *[FLAT] * 4, MASK, TABLE, READS)
 GPUS = record(Gpus, *[FLAT] * 8, TABLE, FLAT, FLAT, TABLE, TABLE, FLAT, FLAT)
 FILLED = record(Filled, TABLE, TABLE, CUBE, FOUR)

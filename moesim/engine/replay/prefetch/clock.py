@@ -72,7 +72,7 @@ def _decide_work(
     if stores:
         works.reads.host[0, 0] = one.decided.told[HOST_THERE]
     gpus.copied[g], told = engine[g, FREE], one.decided.told
-    return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS])
+    return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], 0)
 
 
 play_deciding = compiled_clock(

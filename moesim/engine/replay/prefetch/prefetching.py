@@ -55,7 +55,7 @@ class Prefetching:
         reads = NO_READS
         if self.hosts:
             one = np.full((1, 1), -1, np.int64)
-            reads = StorageReads(one, decided.copy_there, decided.stored, one.copy())
+            reads = StorageReads(one, decided.copy_there, decided.stored, one.copy(), *[NONE] * 4)
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
             decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE, NONE_STREAMED,
@@ -118,4 +118,4 @@ class Prefetching:
         for layer, number in enumerate(copies.tolist()):
             self.program.work.count_copies(layer, number)
         if self.program.storage is not None:
-            self.program.storage.reads += table[..., STORAGE_READS].sum(axis=(0, 2))
+            self.program.storage.reads[:, 0] += table[..., STORAGE_READS].sum(axis=(0, 2))

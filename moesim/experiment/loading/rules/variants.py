@@ -48,8 +48,8 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         "experts.on_cpu": model is not None
         and any(room.on_cpu.of(model))
         and "without layers on the CPU yet",
-        "experts.host.capacity": room.host.capacity.kind != "all"
-        and "with a host that holds all experts yet; write all",
+        "experts.host.layers_ahead": room.host.layers_ahead is not None
+        and "without layers that are read ahead yet; leave layers_ahead out",
         "host_layers": experiment.host_layers > 0 and "without layers on the CPU yet; write 0",
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
