@@ -93,10 +93,12 @@ class Rank:
         for block in reversed(request.blocks):
             self.users[block] -= 1
             if not self.users[block]:
-                self.free.append(block)
+                first = self.content[block] is None
+                self.free.insert(0 if first else len(self.free), block)
         request.blocks = []
 
     def remember(self, request: Request, tokens: int) -> None:
+        """Full blocks of its first ``tokens`` can be found."""
         for k in range(tokens // self.settings.size):
             block = request.blocks[k]
             if self.settings.caches and self.content[block] is None:
@@ -130,28 +132,28 @@ class Step:
     def __init__(self, rank: Rank, budget: int) -> None:
         self.rank, self.budget, self.preempted = rank, budget, False
         self.entries: list[Entry] = []
+        alone = len(rank.running) + len(rank.waiting) == 1
+        self.threshold = 0 if alone else rank.settings.threshold
 
     def most(self, tokens: int) -> int:
-        return min(tokens, self.budget, self.rank.settings.threshold or tokens)
+        return min(tokens, self.budget, self.threshold or tokens)
 
     def add(self, request: Request, count: int) -> None:
         self.rank.grow(request, request.computed + count + self.rank.settings.ahead)
-        self.rank.remember(request, min(request.known, request.computed + count))
+        told = request.prompt + request.given
+        self.rank.remember(request, min(request.computed + count, told))
         self.entries.append((request, request.computed, count))
         self.budget -= count
         request.computed += count
         request.chunks += 1
 
     def withdraw(self, victim: Request) -> None:
-        """The victim's tokens are not computed after all: nobody finds their blocks."""
+        """The victim's tokens are not computed after all; its blocks can be found all the same."""
         self.preempted = True
-        size = self.rank.settings.size
         for entry in [entry for entry in self.entries if entry[0] is victim]:
             self.entries.remove(entry)
             self.budget += entry[2]
             victim.chunks -= 1
-            for k in range(entry[1] // size, min(victim.known, entry[1] + entry[2]) // size):
-                self.rank.forget(victim.blocks[k])
 
 
 class Judge:
@@ -191,6 +193,9 @@ class Judge:
             request = self.requests[number]
             if gives:
                 request.given += gives
+                if request.state == "running":
+                    flying = request.known - request.prompt - request.given
+                    self.ranks[request.rank].remember(request, request.computed - flying)
                 if request.given == request.answer:
                     over.append(request)
         for request in over:
@@ -259,12 +264,9 @@ class Judge:
 
     def schedule(self, now: int) -> list[Told]:
         self.join(now)
-        entries, again = list[Entry](), True
-        while again and not entries:
-            before = sum(request.preemptions for request in self.requests)
-            for rank in self.ranks:
-                entries += self.of_rank(rank)
-            again = sum(request.preemptions for request in self.requests) > before
+        entries = list[Entry]()
+        for rank in self.ranks:
+            entries += self.of_rank(rank)
         told, drafted = list[Told](), list[int]()
         for request, start, count in entries:
             gives = drafts = 0
@@ -294,19 +296,20 @@ class Judge:
     def of_rank(self, rank: Rank) -> list[Entry]:
         """First those that run, then, if none had to go, those that wait."""
         step = Step(rank, self.settings.budget)
-        place = 0
-        while place < len(rank.running) and step.budget > 0:
-            request = rank.running[place]
+        for request in list(rank.running):
+            if step.budget == 0:
+                break
             given = request.known - request.prompt
             due = request.known - request.computed
             if due == 1 and 0 < given < request.answer:
                 due += min(self.settings.drafts, request.answer - given - 1)
             count = 0 if given >= request.answer else step.most(due)
-            if count and not self.make_room(step, request, request.computed + count):
-                break
-            if count:
+            if count == 0 or request not in rank.running:
+                continue
+            if self.make_room(step, request, request.computed + count):
                 step.add(request, count)
-            place = rank.running.index(request) + 1
+            elif not self.settings.priority:
+                break
         if not step.preempted:
             self.admit(step)
         return step.entries
@@ -319,7 +322,7 @@ class Judge:
         while rank.need(tokens + self.settings.ahead) - len(request.blocks) > len(rank.free):
             victim = rank.running[-1]
             if self.settings.priority:
-                victim = max(rank.running, key=self.order)
+                victim = max(rank.running, key=lambda one: self.order(one)[:2])
             step.withdraw(victim)
             rank.running.remove(victim)
             rank.release(victim)
@@ -339,11 +342,11 @@ class Judge:
             rest = request.known - begin
             takes = rank.need(begin + step.most(rest) + settings.ahead) - len(hits)
             free = len(rank.free) - sum(rank.users[block] == 0 for block in hits)
+            free -= int(settings.watermark * rank.blocks) if rank.running else 0
             unfit = [
-                not settings.chunked and rest > step.budget,
+                not settings.chunked and min(rest, step.threshold or rest) > step.budget,
                 settings.whole and rank.need(request.known) - len(hits) > free,
                 takes > free,
-                rank.running and free - takes < int(settings.watermark * rank.blocks),
             ]
             if any(unfit):
                 return
@@ -378,22 +381,25 @@ class Judge:
             if number:
                 decided, entries = self.steps[-1]
                 now = max(now, decided + late * self.host(self.settings.before, entries))
-            waited = not number
+            waited, gone = not number, self.gone()
             while not (batch := self.schedule(now)):
-                instants = [r.arrival for r in self.coming if r.arrival is not None]
-                arrival = min(instants, default=None)
-                end = self.seen_at(self.seen) if self.seen < number else None
-                if arrival is None and end is None:
-                    return
-                first = min(one for one in (arrival, end) if one is not None)
-                waited = first != end and first > now
-                now = max(now, first)
-                if end is not None and end <= now:
+                again, gone = self.gone() > gone, self.gone()
+                if self.seen < number:
+                    now, waited = max(now, self.seen_at(self.seen)), False
                     self.see()
+                elif not again:
+                    instants = [r.arrival for r in self.coming if r.arrival is not None]
+                    if not instants:
+                        return
+                    waited = waited or min(instants) > now
+                    now = max(now, min(instants))
             self.steps.append((now, batch))
             before = self.ends[-1] if self.ends else 0
             start = max(before, now + self.host(self.settings.before, batch))
             self.ends.append((yield start, start - (now if waited else before), batch))
+
+    def gone(self) -> int:
+        return sum(request.preemptions for request in self.requests)
 
     @staticmethod
     def host(times: tuple[int, int], entries: list[Told]) -> int:

@@ -1,8 +1,8 @@
 """Blocks of a rank's KV cache: taken from the queue of free ones, found by their content.
 
-The rules are those of vLLM V1 (v1/core/block_pool.py, kv_cache_manager.py): a freed block joins the
-queue's end and can be found until it is taken from the queue's head, so that the one used longest
-ago goes first. Plain functions; ``loop.py`` compiles them.
+The rules are those of vLLM V1 (0.33, v1/core/block_pool.py, kv_cache_manager.py): a freed block can
+be found until it is taken. It joins the queue's end, so that the one used longest ago goes first,
+or, if nobody can find it, the queue's head. Plain functions; ``loop.py`` compiles them.
 """
 
 from __future__ import annotations
@@ -94,13 +94,6 @@ def forget(state: State, block: int) -> None:
     state.blocks[SAME_AFTER, block] = NONE
 
 
-def forget_uncomputed(state: State, request: int, before: int, after: int) -> None:
-    """What ``keep_content`` said of these tokens does not hold: they are not computed after all."""
-    base, size = state.requests[TABLE, request], state.numbers[BLOCK_SIZE]
-    for place in range(base + before // size, base + after // size):
-        forget(state, state.table[place])
-
-
 def hits_of(state: State, request: int) -> tuple[int, int]:
     """Leading full blocks of ``request`` that can be found, but for that of its last known token,
     and how many of them are free. A rank finds its own blocks only.
@@ -152,8 +145,10 @@ def _take(state: State, rank: int) -> int:
 
 
 def _queue(state: State, rank: int, block: int) -> None:
-    put_behind(state.blocks, state.ranks, FREE, rank, block, state.ranks[FREE_LAST, rank])
-    state.ranks[KEPT, rank] += state.blocks[CONTENT, block] != NONE
+    found = state.blocks[CONTENT, block] != NONE
+    before = state.ranks[FREE_LAST, rank] if found else NONE
+    put_behind(state.blocks, state.ranks, FREE, rank, block, before)
+    state.ranks[KEPT, rank] += found
 
 
 def _unqueue(state: State, rank: int, block: int) -> None:

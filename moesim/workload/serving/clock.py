@@ -13,6 +13,7 @@ from moesim.workload.serving.state import (
     DECIDED,
     END,
     NEVER,
+    PREEMPTIONS,
     SEEN,
     STEPS,
     Asked,
@@ -88,14 +89,16 @@ def steps_of(
         state = _roomy(state)
         step = int(state.numbers[STEPS])
         (now, seen), idle = _due(state, step, lag, entries, times), False
+        preempted = state.numbers[PREEMPTIONS]
         while not (entries := decide(state, knobs, now, seen)):
-            following = next_arrival(state)
-            unseen = _seen_at(state, seen, times) if seen < step else NEVER
-            if min(following, unseen) == NEVER:
-                return
-            idle = following < unseen and following > now
-            now = max(now, min(following, unseen))
-            seen += unseen <= now
+            if seen < step:
+                now, seen, idle = max(now, _seen_at(state, seen, times)), seen + 1, False
+            elif state.numbers[PREEMPTIONS] == preempted:
+                following = next_arrival(state)
+                if following == NEVER:
+                    return
+                now, idle = max(now, following), idle or following > now
+            preempted = int(state.numbers[PREEMPTIONS])
         before = int(state.steps[END, step - 1]) if step else 0
         start = max(before, now + times.before(entries))
         ended = yield state, start, start - (now if idle or not step else before)

@@ -4,7 +4,7 @@ compiles them.
 
 from __future__ import annotations
 
-from moesim.workload.serving.blocks import forget_uncomputed, hold, keep_content, let_go, pin
+from moesim.workload.serving.blocks import hold, keep_content, let_go, pin
 from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -18,6 +18,7 @@ from moesim.workload.serving.state import (
     COUNT,
     DRAFTS,
     ENTRIES,
+    GIVEN,
     HITS,
     INPUT,
     KNOWN,
@@ -110,9 +111,9 @@ def add(state: State, request: int, count: int) -> None:
     asked, entry = state.requests, state.numbers[ENTRIES]
     start = asked[COMPUTED, request]
     hold(state, request, start + count + state.numbers[LOOK_AHEAD])
-    # what drafts filled is found once they are known to be right
-    known = min(start + count, asked[KNOWN, request])
-    keep_content(state, request, max(0, start - state.numbers[DRAFTS]), known)
+    seen = asked[INPUT, request] + asked[GIVEN, request]
+    before = max(0, start - 2 * (1 + state.numbers[DRAFTS]))  # what had not been seen by then
+    keep_content(state, request, before, min(start + count, seen))
     state.log[:, entry] = 0
     state.log[WHO, entry], state.log[START, entry] = request, start
     state.log[COUNT, entry] = count
@@ -122,13 +123,13 @@ def add(state: State, request: int, count: int) -> None:
 
 
 def withdraw(state: State, request: int) -> int:
-    """Tokens that the step has of ``request``, no longer: how many there were."""
+    """Tokens that the step has of ``request``, no longer: how many there were. Their blocks can be
+    found, as in vLLM, though they are not computed.
+    """
     first, last = state.steps[BEGIN, state.numbers[STEPS]], state.numbers[ENTRIES]
     for entry in range(first, last):
         if state.log[WHO, entry] == request:
-            start, count = state.log[START, entry], state.log[COUNT, entry]
-            known = min(start + count, state.requests[KNOWN, request])
-            forget_uncomputed(state, request, start, known)
+            count = state.log[COUNT, entry]
             for k in range(entry, last - 1):
                 state.log[:, k] = state.log[:, k + 1]
             state.numbers[ENTRIES] = last - 1

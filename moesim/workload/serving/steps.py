@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moesim.workload.serving.base import Rule
-from moesim.workload.serving.blocks import blocks_of, let_go
+from moesim.workload.serving.blocks import blocks_of, keep_content, let_go
 from moesim.workload.serving.lists import stop_running, stop_waiting, wait_last
 from moesim.workload.serving.state import (
     ARRIVAL,
@@ -19,6 +19,7 @@ from moesim.workload.serving.state import (
     COUNT,
     DECIDED,
     DONE,
+    DRAFTS,
     END,
     ENDED,
     ENTRIES,
@@ -83,12 +84,25 @@ def see_end(state: State) -> None:
         if state.log[GIVES, entry]:
             request = state.log[WHO, entry]
             state.requests[GIVEN, request] += state.log[GIVES, entry]
+            if state.requests[STATUS, request] == RUNNING:
+                keep_seen(state, request)
             if state.requests[GIVEN, request] == state.requests[OUTPUT, request]:
                 leave(state, request)
                 ended += 1
     if ended:
         visible = state.steps[END, step] + state.numbers[VISIBLE]
         follow_ends(state, state.steps[BEGIN, step], state.steps[BEGIN, step + 1], visible, ended)
+
+
+def keep_seen(state: State, request: int) -> None:
+    """A token of ``request`` is there: a block can be found once all that was computed for it has
+    been seen.
+    """
+    asked = state.requests
+    flying = asked[KNOWN, request] - asked[INPUT, request] - asked[GIVEN, request]
+    computed = asked[COMPUTED, request] - flying
+    before = max(0, computed - 1 - state.numbers[DRAFTS])
+    keep_content(state, request, before, computed)
 
 
 def leave(state: State, request: int) -> None:
@@ -255,7 +269,8 @@ def accepted_of(state: State, request: int, drafts: int) -> int:
 
 def decided_with(rule: Rule) -> Decide:
     """One step by ``rule``, decided ``now``, when the ends of the first ``seen`` steps have been
-    seen. How many entries it has; 0: nothing can be scheduled.
+    seen. How many entries it has; 0: nothing can be scheduled now, though perhaps at once again
+    where a request had to wait.
     """
 
     def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
@@ -263,11 +278,8 @@ def decided_with(rule: Rule) -> Decide:
             see_end(state)
         join(state, now)
         begin_step(state, now)
-        entries, preempted = state.numbers[ENTRIES], -1
-        while state.numbers[ENTRIES] == entries and state.numbers[PREEMPTIONS] > preempted:
-            preempted = state.numbers[PREEMPTIONS]  # who had to wait for blocks may have left some
-            for rank in range(state.ranks.shape[1]):
-                rule(state, knobs, rank)
+        for rank in range(state.ranks.shape[1]):
+            rule(state, knobs, rank)
         return close_step(state)
 
     return decide
@@ -284,11 +296,13 @@ def played_with(decide: Decide) -> Callable[[State, Any, int], bool]:
             step, entries = state.numbers[STEPS], state.numbers[ENTRIES]
             if entries + widest > state.log.shape[1] or step + 2 > state.steps.shape[1]:
                 return False
-            seen = max(state.numbers[SEEN], step - lag)
+            seen, preempted = max(state.numbers[SEEN], step - lag), state.numbers[PREEMPTIONS]
             while decide(state, knobs, step, seen) == 0:
-                seen += 1
-                if seen > step:
+                if seen < step:
+                    seen += 1
+                elif state.numbers[PREEMPTIONS] == preempted:
                     return True
+                preempted = state.numbers[PREEMPTIONS]
             state.steps[END, step] = step + 1
         return True
 

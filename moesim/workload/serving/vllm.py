@@ -1,6 +1,6 @@
 """vLLM V1's scheduler: those that run go on, then the first that waits is admitted, and so on.
 
-Source: vllm/v1/core/sched/scheduler.py (vLLM 0.19).
+Source: vllm/v1/core/sched/scheduler.py (vLLM 0.33).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pydantic import Field
 from moesim.config.units import Percent
 from moesim.workload.serving.base import RequestScheduler, Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
-from moesim.workload.serving.lists import add, begin_at, due, preempt, sooner
+from moesim.workload.serving.lists import add, begin_at, due, preempt
 from moesim.workload.serving.state import (
+    ARRIVAL,
     BLOCK_SIZE,
     BY_PRIORITY,
     COMPUTED,
@@ -21,6 +22,7 @@ from moesim.workload.serving.state import (
     KNOWN,
     LOOK_AHEAD,
     NEVER,
+    PRIORITY,
     READY,
     RUN,
     WAIT,
@@ -52,7 +54,9 @@ class Vllm(RequestScheduler):
         default=True, description="A prompt may take what is left of the budget, and go on later."
     )
     long_prefill_token_threshold: int = Field(
-        default=0, ge=0, description="The most tokens of one request in a step; 0: no limit."
+        default=0,
+        ge=0,
+        description="The most tokens of one request in a step, unless it is alone; 0: no limit.",
     )
     reserve_full_isl: bool = Field(
         default=True,
@@ -100,14 +104,17 @@ class Vllm(RequestScheduler):
 
 def schedule(state: State, knobs: Knobs, rank: int) -> None:
     """See ``Rule``."""
-    budget, preempted = go_on(state, rank, knobs.budget, knobs.threshold)
+    alone = state.ranks[RUN, rank] + state.ranks[WAIT, rank] == 1
+    threshold = knobs.budget if alone else knobs.threshold
+    budget, preempted = go_on(state, rank, knobs.budget, threshold)
     if not preempted:
-        admit(state, knobs, rank, budget)
+        admit(state, knobs, rank, (budget, threshold))
 
 
 def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bool]:
     """Those that run, in order; where blocks are short the last of them is preempted, be it the one
-    at hand. What is left of the budget, and whether any was.
+    at hand, which under priorities keeps nobody else from going on. What is left of the budget, and
+    whether any was.
     """
     place, preempted = 0, False
     while place < state.ranks[RUN, rank] and budget > 0:
@@ -123,6 +130,8 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
             runs = state.running[rank, victim] != request
             budget += preempt(state, rank, victim)
             preempted, place = True, place - (victim < place)
+        if not runs and state.numbers[BY_PRIORITY]:
+            continue
         if not runs:
             break
         add(state, request, count)
@@ -131,17 +140,32 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
 
 
 def _victim(state: State, rank: int) -> int:
-    """The place of who is preempted first: the last, or who goes last by priority."""
-    found = state.ranks[RUN, rank] - 1
-    if state.numbers[BY_PRIORITY]:
-        for place in range(found - 1, -1, -1):
-            if sooner(state, state.running[rank, found], state.running[rank, place]):
-                found = place
-    return int(found)
+    """The place of who is preempted first: the last, or the one with the largest priority number,
+    of equals the one that arrived last, of equals the first that runs.
+    """
+    last = state.ranks[RUN, rank] - 1
+    if not state.numbers[BY_PRIORITY]:
+        return int(last)
+    found = 0
+    for place in range(1, last + 1):
+        one, other = state.running[rank, found], state.running[rank, place]
+        if _gives_way(state, other, one):
+            found = place
+    return found
 
 
-def admit(state: State, knobs: Knobs, rank: int, budget: int) -> None:
-    """Those that wait, in order, up to the first that has to wait on."""
+def _gives_way(state: State, one: int, other: int) -> bool:
+    asked = state.requests
+    if asked[PRIORITY, one] != asked[PRIORITY, other]:
+        return bool(asked[PRIORITY, one] > asked[PRIORITY, other])
+    return bool(asked[ARRIVAL, one] > asked[ARRIVAL, other])
+
+
+def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
+    """Those that wait, in order, up to the first that has to wait on; ``left``: of the budget, and
+    the most tokens of one.
+    """
+    budget, threshold = left
     while state.ranks[WAIT, rank] > 0 and budget > 0:
         if state.ranks[RUN, rank] >= knobs.most_running:
             return
@@ -149,14 +173,15 @@ def admit(state: State, knobs: Knobs, rank: int, budget: int) -> None:
         hits, pinned = hits_of(state, request)
         begin = max(hits * state.numbers[BLOCK_SIZE], state.requests[READY, request])
         rest = state.requests[KNOWN, request] - begin
-        count = min(rest, knobs.threshold, budget)
-        if not knobs.chunked and rest > budget:
+        count = min(rest, threshold, budget)
+        if not knobs.chunked and min(rest, threshold) > budget:
             return
-        free, running = state.ranks[FREE, rank] - pinned, state.ranks[RUN, rank] > 0
+        free = state.ranks[FREE, rank] - pinned
+        if state.ranks[RUN, rank] > 0:
+            free -= knobs.watermark
         if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - hits > free:
             return
-        needs = blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - hits
-        if needs > free or (running and free - needs < knobs.watermark):
+        if blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - hits > free:
             return
         begin_at(state, request, hits)
         add(state, request, count)
