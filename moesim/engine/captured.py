@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class Captured:
     others: Execution
     most_tokens: int = 512
 
-    @property
+    @cached_property
     def sizes(self) -> Ints:
         """Tokens of the passes that are captured, ascending: 1, 2, 4, eights to 256, then sixteens
         (vLLM 0.14.0 config/vllm.py).
@@ -53,6 +54,8 @@ class Captured:
 def fullest_groups(schedule: Schedule, gpus: int, group: int) -> Ints:
     """The tokens int64[passes] that the fullest group of GPUs has."""
     groups = gpus // group
+    if groups == 1:
+        return np.diff(schedule.offsets)
     place = schedule.pass_of_token() * groups + schedule.gpu // group
     counts = np.bincount(place, minlength=schedule.passes * groups)
     fullest: Ints = counts.reshape(schedule.passes, groups).max(axis=1)

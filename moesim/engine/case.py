@@ -35,6 +35,7 @@ from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance
 from moesim.trace.routing import Phase, RoutingTrace
 from moesim.workload.schedule import Schedule
+from moesim.workload.served import PassPhase
 from moesim.workload.serving.run import Serving
 from moesim.workload.timetable import Scheduler, Timetable
 
@@ -339,6 +340,20 @@ class Case:
     def prediction_ns(self) -> int:
         """What a prediction takes, 0 where none is made."""
         return int(self.prefetch.cost + 0.5) if self.prefetches else 0
+
+    @cached_property
+    def moe_places(self) -> Ints:
+        """The MoE layer that each model layer is, int64[model layers], -1: none."""
+        is_moe = np.array([layer.moe is not None for layer in self.model.layers])
+        return np.where(is_moe, np.cumsum(is_moe) - 1, -1)
+
+    @cached_property
+    def runs_in(self) -> NDArray[np.bool_]:
+        """By phase of a pass and model layer, whether it runs."""
+        runs = np.zeros((len(PassPhase), len(self.model.layers)), np.bool_)
+        for phase in PassPhase:
+            runs[phase, [layer.index for layer in self.layers_of(phase)]] = True
+        return runs
 
     def layers_of(self, phase: int) -> tuple[LayerSpec, ...]:
         """The layers that a forward pass of ``phase`` runs."""

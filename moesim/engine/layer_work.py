@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import NONE, Work
 from moesim.engine.layout import BLOCK_ROWS, NOT_LATE, Active, How, Layout, Served, lay_out
+from moesim.engine.prices import PriceCache, PricedOperation
 from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.routing import Routing
-from moesim.engine.tabled import different
 from moesim.memory.activations import Activations
-from moesim.memory.split import OFFERED
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
@@ -61,29 +60,30 @@ class LayerWork:
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self.by_form: dict[tuple[int, ...], _Copies] = {}
-        self._known_moved = np.zeros(0, np.int64)
+        self._alone = [PriceCache(1) for _ in specs]
+        self._hosted = [PricedOperation(case.beside, "", (spec, NONE)) for spec in specs]
+        self._moves, self._reads = PriceCache(1, ways=2), PriceCache(1)
         self._copied = [case.copy_shape(_expert(spec)) for spec in specs]
         self.copy_ns = [case.expert_copy_ns(_expert(spec)) for spec in specs]
 
     def offers(self, key: Key, active: Active) -> Ints:
         """What misses compare of each active expert, int64[OFFERED, active experts]."""
-        spec, number = self.routing.moe_layers[key[0]], len(active.rows)
-        found = different((active.rows,))
-        if found is None:
-            return np.zeros((OFFERED, 0), np.int64)
-        own = active.rows[found.where]
-        padded = -(-own // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else own
-        kernel = self.case.prices.experts_ns(spec, padded, np.arange(len(own)))
-        host = self.case.prices.price(self.case.beside, spec, own) + self._moved(own).sum(axis=0)
-        copy = np.full(number, self.copy_ns[self.kinds[key[0]]], np.int64)
-        return np.array([copy, kernel[found.place], host[found.place], active.rows])
+        kind, rows = self.kinds[key[0]], active.rows
+        padded = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else rows
+
+        def ask(new: Ints, _first: Ints) -> Ints:
+            spec = self.launches[kind].spec
+            return self.case.prices.experts_ns(spec, new[:, 0].copy(), np.arange(len(new)))
+
+        kernel = self._alone[kind].prices(padded[:, None], ask)
+        host = self._beside(kind, rows, 0) + self._moved(rows).sum(axis=0)
+        copy = np.full(len(rows), self.copy_ns[kind], np.int64)
+        return np.array([copy, kernel, host, rows])
 
     def moved(self, rows: int) -> Ints:
-        """The host's start and the copies of 0 to ``rows`` rows, int64[rows + 1] or more."""
-        if (known := len(self._known_moved)) <= rows:
-            more = self._moved(np.arange(known, max(rows + 1, 2 * known))).sum(axis=0)
-            self._known_moved = np.concatenate((self._known_moved, more))
-        return self._known_moved
+        """The host's start and the copies of 0 to ``rows`` rows, int64[rows + 1]."""
+        moved: Ints = self._moved(np.arange(rows + 1)).sum(axis=0)
+        return moved
 
     def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
         """The works of what is decided in the same passes; those of equal layers are priced
@@ -160,7 +160,7 @@ class LayerWork:
         return [
             _split(kernel_ns, [len(one.starts) for one in laid]),
             _split(self._reading(spec, read, kernel_ns), [len(one.starts) for one in laid]),
-            _split(self._computed(spec, hosted), [len(one.hosted) for one in laid]),
+            _split(self._beside(kinds[0], hosted, 1), [len(one.hosted) for one in laid]),
             _split(moved, [len(one.hosted_rows) for one in laid]),
         ]
 
@@ -180,6 +180,11 @@ class LayerWork:
         """Count what the prices of launches and copies rest on."""
         for launches in self.launches:
             launches.settle(self.provenance)
+        for hosted in self._hosted:
+            hosted.settle(self.provenance)
+        _, read, total = self._reads.settled()
+        for size, ns in zip(read[:, 0].tolist(), total.tolist(), strict=True):
+            self.provenance.add("copy", np.array([ns]), size, "h2d", True, 1)
         for price, shape, number in zip(self.copy_ns, self._copied, self.copies, strict=True):
             self.provenance.add("copy", np.array([price]), *shape, times=number)
         self.copies = [0 for _ in self.copies]
@@ -194,40 +199,35 @@ class LayerWork:
         """What reading the weights of ``read`` experts over the link takes beyond the kernel of
         each launch.
         """
-        size, beyond = _expert(spec).bytes, np.zeros(len(read), np.int64)
+        beyond = np.zeros(len(read), np.int64)
         if not self.reads:
             return beyond
-        for number in np.unique(read[read > 0]).tolist():
-            here, shape = read == number, (number * size, "h2d", True, 1)
-            price = self.case.prices.copy_ns(number * size, "h2d", True, 1)
-            beyond[here] = np.maximum(price - kernel_ns[here], 0)
-            self.provenance.add("copy", np.array([price]), *shape, times=int(here.sum()))
+
+        def ask(new: Ints, _first: Ints) -> Ints:
+            sizes = new[:, 0].tolist()
+            return np.array([self.case.prices.copy_ns(size, "h2d", True, 1) for size in sizes])
+
+        here = read > 0
+        price = self._reads.prices(read[here, None] * _expert(spec).bytes, ask)
+        beyond[here] = np.maximum(price - kernel_ns[here], 0)
         return beyond
 
-    def _computed(self, spec: LayerSpec, rows: Ints) -> Ints:
-        """The price of each expert of the host."""
-        found = different((rows,))
-        if found is None:
-            return rows
-        own = rows[found.where]
-        price = self.case.prices.price(self.case.beside, spec, own)
-        self.provenance.add(self.case.beside, price * found.times, spec, own)
-        computed: Ints = price[found.place]
-        return computed
+    def _beside(self, kind: int, rows: Ints, times: int) -> Ints:
+        """The price of each expert of the host in layers of a ``kind``, used ``times`` each."""
+        shape = (self.launches[kind].spec, rows)
+        return self._hosted[kind].prices(self.case.prices, shape, len(rows), times)
 
     def _moved(self, rows: Ints) -> Ints:
         """The ``rows`` int64[n] of the host's experts down, and its start, and up, int64[2, n]."""
-        found = different((rows,))
-        if found is None:
-            return np.zeros((2, 0), np.int64)
         pinned, copy_ns = self.case.software.pinned, self.case.prices.copy_ns
         row_bytes = self.case.model.hidden_size * self.case.model.activation_bytes
-        sizes = (rows[found.where] * row_bytes).tolist()
-        down = np.array([copy_ns(size, "d2h", pinned, 1) for size in sizes])
-        down += self.case.host_start_ns
-        up = np.array([copy_ns(size, "h2d", pinned, 1) for size in sizes])
-        moved: Ints = np.stack((down, up))[:, found.place]
-        return moved
+
+        def ask(new: Ints, _first: Ints) -> Ints:
+            sizes = (new[:, 0] * row_bytes).tolist()
+            down = [copy_ns(size, "d2h", pinned, 1) + self.case.host_start_ns for size in sizes]
+            return np.array([down, [copy_ns(size, "h2d", pinned, 1) for size in sizes]])
+
+        return self._moves.prices(rows[:, None], ask)
 
     def count_copies(self, layer: int, number: int) -> None:
         """Count ``number`` copies of an expert of MoE layer ``layer``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.prices import MOST, PricedOperation, told
 from moesim.engine.provenance import Provenance
 from moesim.engine.routing import end_of_block
 from moesim.engine.terms import (
@@ -22,10 +23,21 @@ from moesim.engine.terms import (
 from moesim.hardware.charge import Charge, Shapes, Stage
 from moesim.model.spec import LayerSpec
 from moesim.trace.routing import Phase
+from moesim.workload.going_on import GoingOn
 from moesim.workload.schedule import AttentionSums, over_groups, requests_of_steps
 from moesim.workload.sources import SourceSums
 
 Placed = tuple[str, Charge]
+
+
+class Shaped(NamedTuple):
+    """A place of an operation, and which of its shapes passes and GPUs have: ``numbers``
+    int64[passes, gpus].
+    """
+
+    charge: Charge
+    operation: PricedOperation
+    numbers: Ints
 
 
 class Pricing:
@@ -35,23 +47,45 @@ class Pricing:
         self.case, self.experts, self.provenance = case, experts, provenance
         self.setting = setting_of(case)
         layers = case.model.layers
-        self.alike = [replace(layer, index=0) for layer in layers]
-        self.charges = {layer: charges_of(case, layer) for layer in self.alike}
+        alike = [replace(layer, index=0) for layer in layers]
+        self.kinds = list(dict.fromkeys(alike))
+        """The layers that differ."""
+        of_layer = np.array([self.kinds.index(layer) for layer in alike])
+        self.places = [np.flatnonzero(of_layer == kind) for kind in range(len(self.kinds))]
+        self.moe_place = np.cumsum([layer.moe is not None for layer in layers]) - 1
+        charges = [charges_of(case, layer) for layer in self.kinds]
+        self.charges, self.routed = (
+            [[one for one in of_kind if one[1].by_routing is routed] for of_kind in charges]
+            for routed in (False, True)
+        )
         self.ends = charges_of(case, layers[-1], head=True)
         self.categories = categories_of(case)
-        self._of_block: dict[LayerSpec, list[Term]] = {}
+        self.crosses = any(layer.cross_attention for layer in layers)
+        self.going_on: GoingOn | None = None
+        self._of_block: dict[int, list[Shaped]] = {}
+        self._operations: dict[tuple[Any, ...], PricedOperation] = {}
         self.first = self.last = 0
 
     def _reach(self, first: int, last: int) -> None:
         """Have sums of passes first:last, a piece; all before them are priced."""
-        if last > self.last:
+        if last <= self.last:
+            return
+        if self.going_on is not None and self.going_on.has(self.case.schedule, first, last):
+            self.last = last
+        else:
             self._sum_up(first)
 
     def _sum_up(self, first: int) -> None:
-        """Sum up the passes from ``first`` to the end of its block, or of those that are known."""
+        """Sum up the passes from ``first`` to the end of its block, or of those that are known and
+        those that seem to come.
+        """
         case, self.first = self.case, first
         self.last = min(end_of_block(first), case.schedule.passes)
-        schedule = case.schedule.between(first, self.last)
+        schedule, self.going_on = case.schedule.between(first, self.last), None
+        if case.schedule.grows and not self.crosses:
+            self.going_on = GoingOn.of(schedule, first)
+        if self.going_on is not None:
+            schedule = self.going_on.schedule
         self.encode = schedule.phase == Phase.ENCODE
         own = schedule.logits(case.gpus)
         self.logits = None if own is None else over_groups(own, case.group)
@@ -68,10 +102,12 @@ class Pricing:
             self.padding = case.captured.padding(schedule, present, case.group)
         self.drafting = requests_of_steps(schedule, case.gpus) if case.drafter else None
         self.sources: SourceSums | None = None
-        if any(layer.cross_attention for layer in case.model.layers):
+        if self.crosses:
             sources = SourceSums.of(schedule, case.trace, case.gpus)
             self.sources = sources.of_groups(case.group)
         self._of_block.clear()
+        if any(len(one.cache) > MOST for one in self._operations.values()):
+            self.settle()
 
     def tokens(self, first: int, last: int) -> Ints:
         """Tokens int64[passes, gpus] of passes first:last."""
@@ -84,48 +120,66 @@ class Pricing:
         """
         self._reach(first, last)
         span, layers = slice(first - self.first, last - self.first), self.case.model.layers
-        alike = self.alike
-        times = Counter(alike)
-        known = {layer: self._of_passes(layer, span, times[layer]) for layer in times}
-        found = [joined(known[layer]) if layer.moe is None else () for layer in alike]
-        moe = [layer.index for layer in layers if layer.moe is not None]
-        for group in _equal_layers([alike[index] for index in moe], rows, capacity):
-            layer, of_group = alike[moe[group[0]]], group[0]
-            routed = self._shapes(layer, span, rows[:, of_group], capacity[:, of_group])
-            priced = self._priced(self._charges(layer, by_routing=True), layer, routed, len(group))
-            terms = joined([*known[layer], *priced])
-            for place in group:
-                found[moe[place]] = terms
+        alike: list[tuple[Term, ...]] = []
+        of_layer = np.empty(len(layers), np.int64)
+        for kind, layer in enumerate(self.kinds):
+            known, places = self._of_passes(kind, span), self.places[kind]
+            if layer.moe is None:
+                of_layer[places] = len(alike)
+                alike.append(joined(known))
+                continue
+            for group in _equal_layers(self.moe_place[places], rows, capacity):
+                own = self.moe_place[places[group[0]]]
+                routed = self._shapes(layer, span, rows[:, own], capacity[:, own])
+                priced = self._priced(self.routed[kind], layer, routed, len(group))
+                of_layer[places[group]] = len(alike)
+                alike.append(joined([*known, *priced]))
         head = self._priced(self.ends, layers[-1], self._shapes(layers[-1], span), 1)
-        return Terms(found, joined(head), self.categories)
+        return Terms(alike, of_layer, joined(head), self.categories)
 
-    def _of_passes(self, layer: LayerSpec, span: slice, times: int) -> list[Term]:
-        """Terms of one of ``times`` equal layers that need no routing, priced for the whole block:
-        many passes have the same shape.
-        """
-        if layer not in self._of_block:
-            charges = self._charges(layer, by_routing=False)
-            shapes = self._shapes(layer, slice(None))
-            self._of_block[layer] = self._priced(charges, layer, shapes, times)
-        return [term._replace(ns=term.ns[span]) for term in self._of_block[layer]]
+    def settle(self) -> None:
+        """Count what all prices so far rest on."""
+        for operation in self._operations.values():
+            operation.settle(self.provenance)
 
-    def _charges(self, layer: LayerSpec, *, by_routing: bool) -> list[Placed]:
-        found = self.charges[layer]
-        return [(kind, charge) for kind, charge in found if charge.by_routing is by_routing]
+    def _of_passes(self, kind: int, span: slice) -> list[Term]:
+        """Terms of layers of a ``kind`` that need no routing, priced for the whole block."""
+        if kind not in self._of_block:
+            shapes = self._shapes(self.kinds[kind], slice(None))
+            self._of_block[kind] = self._shaped(self.charges[kind], self.kinds[kind], shapes)
+        return self._used(self._of_block[kind], span, len(self.places[kind]))
+
+    def _shaped(self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes) -> list[Shaped]:
+        """The prices of a layer, or of the end of a pass, not counted yet."""
+        found = []
+        for kind, charge in charges:
+            shape = charge.of(layer, shapes)
+            operation = self._operation(kind, charge.category, shape)
+            numbers = operation.numbers(self.case.prices, shape, len(shapes.tokens), 0)
+            found.append(Shaped(charge, operation, numbers.reshape(-1, self.case.gpus)))
+        return found
+
+    def _used(self, found: list[Shaped], span: slice, times: int) -> list[Term]:
+        """The terms of passes ``span``, which are used in so many equal layers."""
+        terms = []
+        for charge, operation, numbers in found:
+            here = numbers[span]
+            operation.cache.use(here.ravel(), times)
+            terms.append(self._placed(charge, operation.cache.of(here)))
+        return terms
 
     def _priced(
         self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes, times: int
     ) -> list[Term]:
         """The terms of one of ``times`` equal layers, or of the end of a pass."""
-        terms = []
-        for kind, charge in charges:
-            shape = charge.of(layer, shapes)
-            price = self.case.prices.price(kind, *shape)
-            price = np.broadcast_to(price, shapes.tokens.shape)
-            self.provenance.add(kind, price, *shape, times=times, charge=charge.category)
-            by_gpu = price.reshape(-1, self.case.gpus)
-            terms.append(self._placed(charge, by_gpu))
-        return terms
+        return self._used(self._shaped(charges, layer, shapes), slice(None), times)
+
+    def _operation(self, kind: str, category: str, shape: tuple[Any, ...]) -> PricedOperation:
+        """What prices the operation ``kind`` of shapes like this one."""
+        key = (kind, category, *told(shape))
+        if key not in self._operations:
+            self._operations[key] = PricedOperation(kind, category, shape)
+        return self._operations[key]
 
     def _placed(self, charge: Charge, ns: Ints) -> Term:
         """Rows are permuted as part of the gate where nothing waits for counts."""
@@ -178,18 +232,20 @@ class Pricing:
         return *(group.decoding or (nothing,) * 3), padding
 
 
-def _equal_layers(alike: list[LayerSpec], rows: Ints, capacity: Ints) -> list[list[int]]:
-    """Places of MoE layers that are alike and have the same ``rows`` and ``capacity``: all their
-    terms cost the same.
+def _equal_layers(places: Ints, rows: Ints, capacity: Ints) -> list[list[int]]:
+    """Which of the MoE layers ``places``, all alike, have the same ``rows`` and ``capacity``: all
+    their terms cost the same.
     """
+    first = places[:1]
+    if all((one[:, places] == one[:, first]).all() for one in (rows, capacity)):
+        return [list(range(len(places)))]
     groups: list[list[int]] = []
-    for place, layer in enumerate(alike):
+    for number, place in enumerate(places.tolist()):
         for group in groups:
-            same = alike[group[0]] == layer
-            same = same and np.array_equal(rows[:, group[0]], rows[:, place])
-            if same and np.array_equal(capacity[:, group[0]], capacity[:, place]):
-                group.append(place)
+            like = places[group[0]]
+            if all(np.array_equal(one[:, like], one[:, place]) for one in (rows, capacity)):
+                group.append(number)
                 break
         else:
-            groups.append([place])
+            groups.append([number])
     return groups

@@ -22,7 +22,6 @@ from moesim.engine.rebalancing import Rebalancing
 from moesim.engine.residencies import Residencies
 from moesim.engine.routing import Routing, of_all
 from moesim.engine.storage import Storage
-from moesim.engine.tabled import Tabled
 from moesim.engine.variant_residencies import VariantResidencies
 from moesim.engine.views import Views
 from moesim.hardware.charge import PREDICTION
@@ -48,7 +47,7 @@ class Program:
     """The chunks of a case, in order, decided and priced; the clock plays them."""
 
     def __init__(self, case: Case) -> None:
-        self.case = case = replace(case, prices=Tabled(case.prices))
+        self.case = case
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
         self.rebalancing: Rebalancing | None = None
@@ -71,6 +70,7 @@ class Program:
 
     def provenance_totals(self) -> dict[str, Floats]:
         """What all prices of the run rest on, by charge, when it is over."""
+        self.pricing.settle()
         self.work.settle()
         if self.storage is not None:
             self.storage.settle(self.provenance)

@@ -8,25 +8,27 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.prices import PriceCache
 from moesim.engine.provenance import Provenance
-from moesim.engine.remembered import Remembered
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
 
-BITS = 13
-FEW_ROWS = 1 << BITS
-"""Rows of a launch below which it is remembered: larger ones are seldom alike."""
+FEW_ROWS = 1 << 13
+"""Rows of a launch below which its price is kept: larger ones are seldom alike."""
 MOST = 1 << 14
-"""Launches remembered at once."""
+"""Launches of which an example is kept at once."""
 
-_FLAT = types.int64[::1]
+COLUMNS = 4
+"""What is told of a launch."""
+
+_FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
-@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, types.boolean, _FLAT), cache=True)
+@njit(types.boolean(_FLAT, _FLAT, _FLAT, _FLAT, types.boolean, _TABLE), cache=True)
 def _tell_apart(
-    rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, numbers: Any
+    rows: Any, starts: Any, tile: Any, group: Any, by_average: bool, shapes: Any
 ) -> bool:
-    """Fill in a number for each launch: of its rows, experts, tiles and further groups of tiles.
+    """Fill in the shape of each launch: its rows, experts, tiles and further groups of tiles.
 
     ``tile`` rows of a tile and ``group`` tiles of a group by the rows of a launch, or its average
     rows; returns whether all have fewer rows than that, and
@@ -49,8 +51,8 @@ def _tell_apart(
                 more = (rows[i] - 1) // size
                 tiles += more
                 further += more // together
-        experts = end - starts[launch]
-        numbers[launch] = ((total << BITS | experts) << BITS | tiles) << BITS | further
+        shapes[launch, 0], shapes[launch, 1] = total, end - starts[launch]
+        shapes[launch, 2], shapes[launch, 3] = tiles, further
     return True
 
 
@@ -59,8 +61,7 @@ class RaggedLaunches:
 
     def __init__(self, case: Case, spec: LayerSpec) -> None:
         self.case, self.spec = case, spec
-        self.known, self.launches = Remembered(), dict[int, Ints]()
-        self._alone: dict[int, int] = {}
+        self.known, self.launches = PriceCache(COLUMNS), list[Ints]()
 
     @cached_property
     def tiles(self) -> tuple[Ints, Ints, bool] | None:
@@ -70,40 +71,49 @@ class RaggedLaunches:
 
     def prices(self, provenance: Provenance, rows: Ints, starts: Ints) -> Ints:
         """As ``experts_ns`` has them of experts with rows, counted now or when they settle."""
-        numbers = np.empty_like(starts)
         if not len(starts):
             return starts
-        if self.tiles is None or not _tell_apart(rows, starts, *self.tiles, numbers):
+        if (shapes := self._shapes(rows, starts)) is None:
             price = self.case.prices.experts_ns(self.spec, rows, starts)
             return provenance.add("experts", price, self.spec, rows, starts)
         if len(self.launches) > MOST:
             self.settle(provenance)
-        ends = np.append(starts[1:], len(rows))
-
-        def ask(new: Ints) -> Ints:
-            launches = [rows[i:j].copy() for i, j in zip(starts[new], ends[new], strict=True)]
-            self.launches |= zip(numbers[new].tolist(), launches, strict=True)
-            return self.case.prices.experts_ns(self.spec, *_together(launches))
-
-        return self.known.prices(numbers, ask)
+        return self._priced(shapes, rows, starts, 1)
 
     def price(self, rows: Ints) -> int:
         """The price of one launch of experts with ``rows``, not counted."""
-        start, number = np.zeros(1, np.int64), np.empty(1, np.int64)
-        if self.tiles is None or not _tell_apart(rows, start, *self.tiles, number):
+        start = np.zeros(1, np.int64)
+        if (shapes := self._shapes(rows, start)) is None:
             return int(self.case.prices.experts_ns(self.spec, rows, start)[0])
-        alike = int(number[0])
-        if alike not in self._alone:
-            self._alone[alike] = int(self.case.prices.experts_ns(self.spec, rows, start)[0])
-        return self._alone[alike]
+        return int(self._priced(shapes, rows, start, 0)[0])
 
     def settle(self, provenance: Provenance) -> None:
-        """Count what the remembered launches rest on, and forget them."""
-        if self.launches:
-            price = self.known.price * self.known.times
-            launches = [self.launches[number] for number in self.known.numbers.tolist()]
-            provenance.add("experts", price, self.spec, *_together(launches))
-            self.known, self.launches = Remembered(), {}
+        """Count what the launches rest on, and forget them."""
+        numbers, _, total = self.known.settled()
+        if len(numbers):
+            launches = [self.launches[number] for number in numbers.tolist()]
+            provenance.add("experts", total, self.spec, *_together(launches))
+        self.known.forget()
+        self.launches.clear()
+
+    def _shapes(self, rows: Ints, starts: Ints) -> Ints | None:
+        """Of each launch what its price follows from, int64[launches, COLUMNS]; None where that is
+        not known.
+        """
+        shapes = np.empty((len(starts), COLUMNS), np.int64)
+        known = self.tiles is not None and _tell_apart(rows, starts, *self.tiles, shapes)
+        return shapes if known else None
+
+    def _priced(self, shapes: Ints, rows: Ints, starts: Ints, times: int) -> Ints:
+        """Prices of launches, used ``times`` each."""
+
+        def ask(_new: Ints, first: Ints) -> Ints:
+            ends = np.append(starts[1:], len(rows))[first].tolist()
+            launches = [rows[i:j].copy() for i, j in zip(starts[first], ends, strict=True)]
+            self.launches += launches
+            return self.case.prices.experts_ns(self.spec, *_together(launches))
+
+        return self.known.prices(shapes, ask, times)
 
 
 def _together(launches: list[Ints]) -> tuple[Ints, Ints]:

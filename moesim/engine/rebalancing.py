@@ -9,7 +9,7 @@ import numpy as np
 from moesim.engine.case import Case, Ints
 from moesim.engine.provenance import Provenance
 from moesim.engine.routing import Routing
-from moesim.engine.terms import Term, Terms, joined
+from moesim.engine.terms import Term, Terms
 from moesim.hardware.charge import REBALANCING, Stage
 from moesim.placement.mapping import Placement
 from moesim.placement.rebalance import Rebalance, busy, moved_experts, with_layer
@@ -84,4 +84,4 @@ class Rebalancing:
         ns = np.zeros_like(terms.head[0].ns)
         ns[0] = cost
         term = Term(Stage.BEFORE_GATE, REBALANCING, "move experts", ns)
-        terms.layers[0] = joined([term, *terms.layers[0]])
+        terms.put_first(0, term)

@@ -36,13 +36,24 @@ class Term(NamedTuple):
 
 @dataclass(eq=False)
 class Terms:
-    """By model layer its terms in the order in which they run, and those of the passes' ends. Equal
-    layers share theirs. Time is charged to the case's ``categories``.
+    """Terms of layers that are ``alike`` in the order in which they run, which of these each model
+    layer has, ``of_layer`` int64[layers], and those of the passes' ends. Time is charged to the
+    case's ``categories``.
     """
 
-    layers: list[tuple[Term, ...]]
+    alike: list[tuple[Term, ...]]
+    of_layer: Ints
     head: tuple[Term, ...]
     categories: tuple[str, ...]
+
+    def of(self, layer: int) -> tuple[Term, ...]:
+        """Those of a model layer."""
+        return self.alike[int(self.of_layer[layer])]
+
+    def put_first(self, layer: int, term: Term) -> None:
+        """Put ``term`` before those of a model layer."""
+        self.alike.append(joined([term, *self.of(layer)]))
+        self.of_layer[layer] = len(self.alike) - 1
 
     def charges(self, runs: NDArray[np.bool_]) -> Ints:
         """What passes are charged, int64[passes, gpus, categories]; ``runs`` bool[passes, model
@@ -50,12 +61,9 @@ class Terms:
         """
         categories = self.categories
         charged = np.zeros((*self.head[0].ns.shape, len(categories)), np.int64)
-        places: dict[int, list[int]] = {}
-        for layer, terms in enumerate(self.layers):
-            places.setdefault(id(terms), []).append(layer)
-        for alike in places.values():
-            times = runs[:, alike].sum(axis=1)[:, None]
-            for term in self.layers[alike[0]]:
+        for number, terms in enumerate(self.alike):
+            times = runs[:, self.of_layer == number].sum(axis=1)[:, None]
+            for term in terms:
                 charged[:, :, categories.index(term.category)] += times * term.ns
         for term in self.head:
             charged[:, :, categories.index(term.category)] += term.ns

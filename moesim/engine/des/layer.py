@@ -226,7 +226,7 @@ def layers_on(
     layers: list[DenseLayer | MoeLayer] = []
     moe_index, categories = 0, chunk.terms.categories
     for layer in case.model.layers:
-        terms = on_gpu(chunk.terms.layers[layer.index], categories, gpu)
+        terms = on_gpu(chunk.terms.of(layer.index), categories, gpu)
         of_host = hosts[layer.index]
         if layer.moe is None:
             layers.append(DenseLayer(layer.index, terms, of_host))

@@ -1,4 +1,4 @@
-"""Prices of dispatch and combine: few exchanges of rows differ, and each is priced once."""
+"""Prices of dispatch and combine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
+from moesim.engine.prices import Kept, PriceCache
 from moesim.engine.provenance import Provenance
-from moesim.engine.remembered import Remembered
-from moesim.engine.replay.exchanges import busiest_rows, different_exchanges
+from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from moesim.engine.replay.found import Finder
 
 Routed = tuple[NDArray[np.uint16], Ints, Ints, Ints, NDArray[np.bool_], Ints, int]
@@ -22,8 +22,8 @@ class Collectives:
         self.case, self.finder, self.provenance = case, finder, provenance
         self.by_busiest: bool = getattr(case.prices, "by_busiest_gpu", False)
         self.gpu_of_expert = finder.gpu_of_home[finder.home]
-        self.draws = np.random.default_rng(0).integers(1 << 62, size=case.gpus**2)
-        self.known = Remembered()
+        columns, ways = (1, 1) if self.by_busiest and not case.gathers else (case.gpus**2, 2)
+        self.known = PriceCache(case.gpus if case.gathers else columns, ways)
 
     def prices(self, first: int, last: int) -> tuple[Ints, Ints]:
         """Dispatch and combine int64[MoE layers, passes] of passes first:last."""
@@ -39,32 +39,33 @@ class Collectives:
         return self._of_busiest(routed, place) if self.by_busiest else self._of_all(routed, place)
 
     def settle(self) -> None:
-        """Count what the prices by the busiest GPU rest on: of dispatch and of combine."""
-        if len(self.known.price):
-            sent = self._sent(self._alone(self.known.numbers))
-            self.provenance.add("all_to_all", 2 * self.known.times * self.known.price, sent)
+        """Count what the prices rest on: of dispatch and of combine."""
+        _, shapes, total = self.known.settled()
+        if not len(shapes):
+            return
+        dispatch, combine = (2 * total, None) if total.ndim == 1 else total
+        sent = self._sent_by(shapes)
+        self.provenance.add("all_to_all", dispatch, sent)
+        if combine is not None:
+            self.provenance.add("all_to_all", combine, sent.transpose(0, 2, 1))
 
     def _of_busiest(self, routed: Routed, most: Ints) -> tuple[Ints, Ints]:
         """Where dispatch and combine go by the busiest GPU, and so cost the same; ``most`` as
         ``prices`` gives them, filled in with its rows.
         """
         busiest_rows(*routed, most)
-        rows = most.ravel()
-
-        def ask(new: Ints) -> Ints:
-            return self.case.prices.all_to_all_ns(self._sent(self._alone(rows[new])))
-
-        prices = self.known.prices(rows, ask).reshape(most.shape)
+        prices = self.known.prices(most.reshape(-1, 1), self._both).reshape(most.shape)
         return prices, prices
 
     def _of_all(self, routed: Routed, place: Ints) -> tuple[Ints, Ints]:
         """The same of different exchanges; ``place`` is filled in with which it is."""
-        gpus = self.case.gpus
-        rows = np.empty((place.size, gpus * gpus), np.int64)
-        number = different_exchanges(*routed, self.draws, rows, place)
-        sent = self._sent(rows[:number].reshape(number, gpus, gpus))
-        dispatch, combine = self._both(sent, np.bincount(place.ravel(), minlength=number))
-        return dispatch[place], combine[place]
+
+        def find(kept: Kept, begin: int) -> int:
+            return int(find_exchanges(*routed, kept, begin, place))
+
+        self.known.add(find, place.size, self._both)
+        dispatch, combine = self.known.of(place)
+        return dispatch, combine
 
     def _gathered(self, first: int, last: int, active: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Where every GPU sends its tokens to all others, and gets them back."""
@@ -73,28 +74,29 @@ class Collectives:
         cells = of_pass * gpus + self.case.schedule.gpu[offsets[0] : offsets[-1]]
         tokens = np.bincount(cells, minlength=(last - first) * gpus).reshape(-1, gpus)
         by_layer = np.where(active.T[:, :, None], tokens, 0).reshape(-1, gpus)
-        rows, place, times = np.unique(by_layer, axis=0, return_inverse=True, return_counts=True)
-        place = place.ravel()
-        sent = self._sent(rows[:, :, None] * (1 - np.eye(gpus, dtype=np.int64)))
-        dispatch, combine = self._both(sent, times)
-        shape = (self.finder.layers, last - first)
-        return dispatch[place].reshape(shape), combine[place].reshape(shape)
+        both = self.known.prices(by_layer, self._both)
+        dispatch, combine = both.reshape(2, self.finder.layers, last - first)
+        return dispatch, combine
 
-    def _both(self, sent: Ints, times: Ints) -> list[Ints]:
-        """Prices int64[n] of exchanges ``sent`` int64[n, gpus, gpus], and of those back."""
-        both = []
-        for one in (sent, sent.transpose(0, 2, 1)):
-            price = self.case.prices.all_to_all_ns(one)
-            self.provenance.add("all_to_all", price * times, one)
-            both.append(price)
-        return both
+    def _both(self, shapes: Ints, _first: Ints) -> Ints:
+        """Prices of exchanges of ``shapes``, and where they differ of those back, [n] or [2, n]."""
+        sent = self._sent_by(shapes)
+        dispatch = self.case.prices.all_to_all_ns(sent)
+        if shapes.shape[1] == 1:
+            return dispatch
+        back = self.case.prices.all_to_all_ns(sent.transpose(0, 2, 1))
+        return np.stack((dispatch, back))
 
-    def _alone(self, rows: Ints) -> Ints:
-        """Exchanges int64[n, gpus, gpus] in which one GPU sends ``rows`` to another."""
-        alone = np.zeros((len(rows), self.case.gpus, self.case.gpus), np.int64)
-        alone[:, 0, 1] = rows
-        return alone
-
-    def _sent(self, rows: Ints) -> Ints:
-        """The bytes of ``rows``."""
+    def _sent_by(self, shapes: Ints) -> Ints:
+        """The bytes int64[n, gpus, gpus] of exchanges: all rows, those that one GPU sends to
+        another, or those that each sends to all others.
+        """
+        gpus = self.case.gpus
+        if self.case.gathers:
+            rows = shapes[:, :, None] * (1 - np.eye(gpus, dtype=np.int64))
+        elif shapes.shape[1] == 1:
+            rows = np.zeros((len(shapes), gpus, gpus), np.int64)
+            rows[:, 0, 1] = shapes[:, 0]
+        else:
+            rows = shapes.reshape(-1, gpus, gpus)
         return rows * (self.case.model.hidden_size * self.case.model.activation_bytes)

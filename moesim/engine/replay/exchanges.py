@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moesim.engine.prices import KEPT, number_of
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
@@ -50,73 +51,48 @@ def busiest_rows(
             busiest[layer, step] = most
 
 
-@njit(types.int64(_FLAT, types.int64, _FLAT, _FLAT, _TABLE), cache=True)
-def _place_of(exchange: Any, total: int, kept: Any, sums: Any, exchanges: Any) -> int:
-    """Where ``kept`` has the exchange, or room for it."""
-    at = (total ^ (total >> 32)) & (len(kept) - 1)
-    while kept[at] >= 0:
-        known, same = kept[at], 0
-        if sums[known] == total:
-            while same < len(exchange) and exchanges[known, same] == exchange[same]:
-                same += 1
-        if same == len(exchange):
-            break
-        at = (at + 1) & (len(kept) - 1)
-    return int(at)
-
-
 @njit(
-    types.int64(
-        _IDS, _FLAT, _FLAT, types.int64, types.int64, types.int64, _FLAT, types.int64, _FLAT, _FLAT
+    types.void(
+        _IDS, _FLAT, _FLAT, types.int64, types.int64, types.int64, _FLAT, types.int64, _FLAT
     ),
     cache=True,
 )
 def _exchange(
     ids: Any, rows: Any, senders: Any, low: int, high: int, layer: int, own: Any, gpus: int,
-    draws: Any, exchange: Any,
-) -> int:  # fmt: skip
-    """Fill in the exchange of tokens low:high; returns the sum of its ``draws``."""
-    total = 0
+    exchange: Any,
+) -> None:  # fmt: skip
+    """Fill in the exchange of tokens low:high."""
     exchange[:] = 0
     for token in range(low, high):
         row, sender = rows[token], senders[token]
         for k in range(ids.shape[2]):
             expert = ids[row, layer, k]
             if expert != NO_EXPERT:
-                cell = sender * gpus + own[expert]
-                exchange[cell] += 1
-                total += draws[cell]
-    return int(total)
+                exchange[sender * gpus + own[expert]] += 1
 
 
 @njit(
-    types.int64(_IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, types.int64, _FLAT, _TABLE, _TABLE),
+    types.int64(
+        _IDS, _FLAT, _FLAT, _FLAT, _MASK, _TABLE, types.int64, KEPT, types.int64, _TABLE
+    ),
     cache=True,
-)
-def different_exchanges(
+)  # fmt: skip
+def find_exchanges(
     ids: Any, rows: Any, senders: Any, offsets: Any, active: Any, gpu_of_expert: Any, gpus: int,
-    draws: Any, exchanges: Any, place: Any,
+    kept: Any, begin: int, place: Any,
 ) -> int:  # fmt: skip
-    """Fill in the exchanges that differ, with room for all: ``exchanges`` int64[n, gpus x gpus] of
-    rows from GPU to GPU, and which of them each is: ``place`` int64[MoE layers, passes]. Returns
-    how many differ. ``draws`` int64[gpus x gpus]: any numbers, whose sums tell most apart.
+    """Fill in which exchange of rows from GPU to GPU each is, of those that are ``kept``: ``place``
+    int64[MoE layers, passes], from element ``begin`` on. Returns how far there was room.
     """
-    room = 1
-    while room < 2 * len(exchanges):
-        room *= 2
-    kept, sums = np.full(room, -1, np.int64), np.empty(len(exchanges), np.int64)
-    exchange, number = np.zeros(gpus * gpus, np.int64), 0
-    for layer in range(len(gpu_of_expert)):
+    exchange, passes = np.zeros(gpus * gpus, np.int64), len(offsets) - 1
+    for at in range(begin, place.size):
+        layer, step = at // passes, at % passes
+        low, high = offsets[step] - offsets[0], offsets[step + 1] - offsets[0]
+        high = high if active[step, layer] else low
         own = gpu_of_expert[layer]
-        for step in range(len(offsets) - 1):
-            low, high = offsets[step] - offsets[0], offsets[step + 1] - offsets[0]
-            high = high if active[step, layer] else low
-            total = _exchange(ids, rows, senders, low, high, layer, own, gpus, draws, exchange)
-            at = _place_of(exchange, total, kept, sums, exchanges)
-            if kept[at] < 0:
-                kept[at], sums[number] = number, total
-                for cell in range(len(exchange)):  # as in activations.py, not as arrays
-                    exchanges[number, cell] = exchange[cell]
-                number += 1
-            place[layer, step] = kept[at]
-    return number
+        _exchange(ids, rows, senders, low, high, layer, own, gpus, exchange)
+        number = number_of(kept, exchange, at, 1)
+        if number < 0:
+            return at
+        place[layer, step] = number
+    return int(place.size)

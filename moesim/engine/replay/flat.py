@@ -22,10 +22,8 @@ from moesim.engine.storage import read_times
 from moesim.engine.terms import Terms
 from moesim.hardware.charge import Stage
 from moesim.memory.host_cache import Reads
-from moesim.workload.served import PassPhase
 
 Mask = NDArray[np.bool_]
-NO_MOE = -1
 NONE = np.empty(0, np.int64)
 NO_TABLE = np.empty((0, 0), np.int64)
 NO_READS = StorageReads(NO_TABLE, NONE, NONE, NO_TABLE, *[NONE] * 4)
@@ -45,6 +43,8 @@ class Priced(NamedTuple):
 
     def between(self, first: int, last: int) -> Priced:
         """That of passes first:last."""
+        if last - first == len(self.head):
+            return self
         stage_ns = np.ascontiguousarray(self.stage_ns[:, first:last])
         return Priced(self.plan, stage_ns, self.head[first:last], self.charges[first:last])
 
@@ -165,10 +165,7 @@ def _hosted(step_hosted: Ints, hosted_ns: Ints, moved_ns: Ints) -> Ints:
 
 def runs_of(case: Case, phase: NDArray[np.uint8]) -> Mask:
     """By pass and model layer, whether it runs."""
-    of_phase = np.zeros((len(PassPhase), len(case.model.layers)), np.bool_)
-    for one in PassPhase:
-        of_phase[one, [layer.index for layer in case.layers_of(one)]] = True
-    runs: Mask = of_phase[phase]
+    runs: Mask = case.runs_in[phase]
     return runs
 
 
@@ -177,17 +174,17 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     no time.
     """
     rows, known = [np.zeros_like(terms.head[0].ns)], dict[tuple[int, ...], int]()
-    plan = np.zeros((len(terms.layers), FIRST_STAGE + Stage.HEAD), np.int64)
-    plan[:, MOE] = NO_MOE
-    plan[[layer.index for layer in case.model.moe_layers], MOE] = range(len(case.model.moe_layers))
-    for layer in range(len(plan)):
+    of_alike = np.zeros((len(terms.alike), Stage.HEAD), np.int64)
+    for number, own in enumerate(terms.alike):
         for stage in range(Stage.HEAD):
-            of_stage = [term.ns for term in terms.layers[layer] if term.stage == stage]
+            of_stage = [term.ns for term in own if term.stage == stage]
             key = tuple(map(id, of_stage))
             if of_stage and key not in known:
                 known[key] = len(rows)
-                rows.append(np.sum(of_stage, axis=0))
-            plan[layer, FIRST_STAGE + stage] = known.get(key, 0)
+                rows.append(of_stage[0] if len(of_stage) == 1 else np.sum(of_stage, axis=0))
+            of_alike[number, stage] = known.get(key, 0)
+    plan = np.empty((len(terms.of_layer), FIRST_STAGE + Stage.HEAD), np.int64)
+    plan[:, MOE], plan[:, FIRST_STAGE:] = case.moe_places, of_alike[terms.of_layer]
     head: Ints = np.sum([term.ns for term in terms.head], axis=0)
     charges = terms.charges(runs_of(case, phase))
     return Priced(plan, np.stack(rows), head, charges)

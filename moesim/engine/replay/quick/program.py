@@ -5,7 +5,6 @@ once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +31,6 @@ from moesim.engine.replay.quick.decided import Decider
 from moesim.engine.replay.quick.ones import OnesLaunches
 from moesim.engine.replay.quick.shared import Shared
 from moesim.engine.routing import Routing
-from moesim.engine.tabled import Tabled
 from moesim.engine.tally import Keep
 from moesim.gating.dynamic import Dynamic
 from moesim.memory.misses.load import Load
@@ -63,7 +61,7 @@ class QuickProgram:
     """
 
     def __init__(self, case: Case, keep: Keep, *, log: DecisionLog | None = None) -> None:
-        self.case = replace(case, prices=Tabled(case.prices))
+        self.case = case
         self.routing = Routing(case)
         self.provenance = Provenance(self.case.prices)
         self.pricing = Pricing(self.case, self.routing.logical, self.provenance)
@@ -117,7 +115,8 @@ class QuickProgram:
             folded.add(values)
 
     def _settle(self) -> None:
-        """Count what the prices of ones, of collectives and of copies rest on."""
+        """Count what all prices rest on."""
+        self.pricing.settle()
         self.launches.settle(self.provenance)
         self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.provenance)

@@ -107,6 +107,8 @@ class Attention(Operation):
         rest[0] = rest[0] - padding
         found, kernels = [], np.zeros(np.shape(rest[0]), np.int64)
         for count, *sums in (rest, decoding):
+            if not np.any(count > 0):
+                continue
             scores, alone = self._scores(block, self._cache, count, *sums)
             found += where(count > 0, [scores])
             kernels += np.where(count > 0, 1 - alone, 0)

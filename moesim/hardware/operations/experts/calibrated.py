@@ -20,6 +20,10 @@ EVEN = 0.75
 """Share of the reachable experts from which on a launch counts as evenly spread."""
 
 
+SHAPE = ("hidden", "inter", "experts", "top_k", "gated")
+"""What is the same for all launches of a layer's experts."""
+
+
 class ShapeArrays(NamedTuple):
     """Shapes of n launches, each [n]."""
 
@@ -66,28 +70,19 @@ def numbers_of(fit: ExpertFit, profile: HardwareProfile) -> ExpertNumbers:
     )
 
 
-def choose(
-    fits: Sequence[ExpertFit], shapes: ShapeArrays
-) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """For each launch: the fit to use, its measured ratio (nan: none), whether measured itself.
+def choose(fits: Sequence[ExpertFit], shape: ShapeArrays) -> tuple[ExpertFit, Ratios | None]:
+    """The fit to use for launches of one layer, whose ``shape`` is but for their tokens that of the
+    first one, and its measured ratios (None: it has none).
 
     A fit that measured the shape goes before one that did not; among equals the first. Where none
     did, that of the nearest shape, the first of equals: one format's kernels differ from model to
     model.
     """
-    number = len(shapes.tokens)
-    which, ratio = np.full(number, -1), np.full(number, np.nan)
-    exact = np.zeros(number, bool)
-    for index, fit in enumerate(fits):
+    for fit in fits:
         for ratios in fit.ratios:
-            here = (which < 0) & same_shape(ratios, shapes)
-            if here.any():
-                which[here] = index
-                ratio[here] = interpolated(ratios, shapes.tokens[here])
-                exact[here] = np.isin(shapes.tokens[here], ratios.tokens)
-    if (which < 0).any():
-        which[which < 0] = nearest(fits, shapes)
-    return which, ratio, exact
+            if all(getattr(ratios, name) == getattr(shape, name)[0] for name in SHAPE):
+                return fit, ratios
+    return fits[nearest(fits, shape)], None
 
 
 def shapes_of(moe: MoeSpec, tokens: Ints, *, alone: bool) -> ShapeArrays:
@@ -124,17 +119,6 @@ def distance(fit: ExpertFit, shapes: ShapeArrays) -> float:
         ]
         found = min(found, sum(beyond) if any(beyond[:3]) else 0.0)
     return found
-
-
-def same_shape(ratios: Ratios, shapes: ShapeArrays) -> NDArray[np.bool_]:
-    """The launches of a measured shape."""
-    return np.asarray(
-        (shapes.hidden == ratios.hidden)
-        & (shapes.inter == ratios.inter)
-        & (shapes.experts == ratios.experts)
-        & (shapes.top_k == ratios.top_k)
-        & (shapes.gated == ratios.gated)
-    )
 
 
 def interpolated(ratios: Ratios, tokens: Ints) -> Floats:

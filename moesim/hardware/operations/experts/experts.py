@@ -53,6 +53,7 @@ class Experts(Operation):
     def __init__(self, hardware: HardwareProfile, model: ModelSpec, **choices: Any) -> None:
         super().__init__(hardware, model, **choices)
         self._unpacking = Unpacking(hardware, model, **choices)
+        self._launches: dict[MoeSpec, FittedLaunches] = {}
 
     def parts(self, layer: LayerSpec, rows: ArrayLike, starts: ArrayLike) -> list[Part]:
         """See ``CostModel.experts_ns``."""
@@ -134,15 +135,17 @@ class Experts(Operation):
         return not moe.expert.rank and bool(self._fitted(moe).fits)
 
     def _fitted(self, moe: MoeSpec) -> FittedLaunches:
-        return FittedLaunches(
-            self.hardware,
-            moe,
-            self.model.activation_bytes,
-            serial=self.serial,
-            start_ns=STARTS * self.gpu.start_ns,
-            measured=self.measured,
-            apart_ns=0.0 if self.serial else self._reorderings_ns,
-        )
+        if moe not in self._launches:
+            self._launches[moe] = FittedLaunches(
+                self.hardware,
+                moe,
+                self.model.activation_bytes,
+                serial=self.serial,
+                start_ns=STARTS * self.gpu.start_ns,
+                measured=self.measured,
+                apart_ns=0.0 if self.serial else self._reorderings_ns,
+            )
+        return self._launches[moe]
 
     @property
     def _reorderings_ns(self) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from moesim.hardware.arrays import NS, Floats, Ints, group_sums
-from moesim.hardware.calibrated import ExpertFit
-from moesim.hardware.card import card_of
+from moesim.hardware.calibrated import ExpertFit, Ratios
+from moesim.hardware.card import Card, card_of
 from moesim.hardware.operation import TileTable
 from moesim.hardware.operations.experts.calibrated import (
     EVEN,
     ShapeArrays,
     choose,
     fits_for,
+    interpolated,
     numbers_of,
     outside,
     shapes_of,
@@ -71,17 +73,32 @@ class FittedLaunches:
         self.borrowed_start = start_ns if serial and not own else None
         self.measured, self.apart_ns = measured, apart_ns
 
+    @cached_property
+    def card(self) -> Card:
+        """What the formula takes of the card."""
+        return card_of(self.profile)
+
+    @cached_property
+    def chosen(self) -> tuple[ExpertFit, Ratios | None]:
+        """The fit that prices them, and its measured ratios, if it has any."""
+        return choose(self.fits, self._shapes(np.ones(1, np.int64)))
+
+    @cached_property
+    def numbers(self) -> ExpertNumbers:
+        """That fit's numbers."""
+        numbers = numbers_of(self.chosen[0], self.profile)
+        if self.borrowed_start is None:
+            return numbers
+        return replace(numbers, start_ns=self.borrowed_start)
+
     def price(self, counts: Ints, members: Ints) -> Floats:
         """Nanoseconds of launches with ``members[i]`` of the rows ``counts`` each."""
         shapes = self._shapes(group_sums(counts, members))
-        which, ratio, _ = choose(self.fits, shapes)
-        time = np.zeros(len(members))
-        for index, fit in enumerate(self.fits):
-            if (mine := which == index).any():
-                work, numbers = self._work(fit, counts, members, shapes), self._numbers(fit)
-                price = terms(numbers, work, card_of(self.profile)).total
-                time[mine] = (price * self._usable(ratio))[mine]
-        return np.asarray(np.maximum(time, self._least(counts, members)), np.float64)
+        price = terms(self.numbers, self._work(counts, members, shapes), self.card).total
+        if self._corrected:
+            ratio = self._ratio(shapes.tokens)
+            price = price * np.where(np.isnan(ratio), 1.0, ratio)
+        return np.asarray(np.maximum(price, self._least(counts, members)), np.float64)
 
     def part(self, counts: Ints, members: Ints) -> Part:
         """The price of each launch, with the terms of its formula."""
@@ -89,21 +106,18 @@ class FittedLaunches:
 
         def detail() -> Detail:
             shapes = self._shapes(group_sums(counts, members))
-            which, _, _ = choose(self.fits, shapes)
-            fit = self.fits[int(which[0])]
-            work = self._work(fit, counts, members, shapes)
-            found = terms(self._numbers(fit), work, card_of(self.profile))
+            work = self._work(counts, members, shapes)
+            found = terms(self.numbers, work, self.card)
             named = {text: getattr(found, name) for name, text in NAMES.items()}
             named[MEASURED] = price - found.total
-            return Detail([Amount(name, time) for name, time in named.items()], fit)
+            return Detail([Amount(name, time) for name, time in named.items()], self.chosen[0])
 
         return Part(price, Source.FITTED, "kernels of the experts", detail)
 
     def tiles(self, number: Ints) -> TileTable:
         """The tiles of launches by their rows, or average rows, ``number`` [n]."""
         shapes = self._shapes(number)
-        which, _, _ = choose(self.fits, shapes)  # one fit: it follows from the shape
-        family = self.fits[int(which[0])].family
+        family = self.chosen[0].family
         found = tiles_of(family, shapes.tokens, shapes.experts, number.astype(np.float64))
         return TileTable(found.rows, found.group, family in BY_AVERAGE)
 
@@ -114,17 +128,18 @@ class FittedLaunches:
         weights in the L2 cache, which those of other layers fill in a run.
         """
         touched = group_sums(np.sign(counts), members) * float(self.moe.expert.bytes)
-        least = touched * (NS / card_of(self.profile).bandwidth) + self.apart_ns
+        least = touched * (NS / self.card.bandwidth) + self.apart_ns
         return np.asarray(np.where(touched > 0, least, 0.0), np.float64)
 
     def sources(self, counts: Ints, members: Ints) -> Ints:
         """The ``Source`` of each launch's price."""
         total = group_sums(counts, members)
         shapes = self._shapes(total)
-        which, ratio, exact = choose(self.fits, shapes)
-        beyond = np.zeros(len(members), bool)
-        for index, fit in enumerate(self.fits):
-            beyond |= (which == index) & outside(fit, shapes)
+        (fit, ratios), ratio = self.chosen, self._ratio(shapes.tokens)
+        beyond, exact = (
+            outside(fit, shapes),
+            np.isin(shapes.tokens, ratios.tokens if ratios else ()),
+        )
         distinct = group_sums(np.sign(counts), members)
         even = distinct >= EVEN * np.minimum(shapes.experts, total)
         formula = np.where(beyond, Source.OUTSIDE, Source.FITTED)
@@ -137,23 +152,17 @@ class FittedLaunches:
         """Whether measured times correct the formula."""
         return self.measured and self.borrowed_start is None
 
-    def _usable(self, ratio: Floats) -> Floats:
-        if not self._corrected:
-            return np.ones(len(ratio))
-        return np.where(np.isnan(ratio), 1.0, ratio)
-
-    def _numbers(self, fit: ExpertFit) -> ExpertNumbers:
-        numbers = numbers_of(fit, self.profile)
-        if self.borrowed_start is None:
-            return numbers
-        return replace(numbers, start_ns=self.borrowed_start)
+    def _ratio(self, tokens: Ints) -> Floats:
+        """Measured over fitted times; nan where nothing was measured."""
+        ratios = self.chosen[1]
+        return np.full(len(tokens), np.nan) if ratios is None else interpolated(ratios, tokens)
 
     def _shapes(self, total: Ints) -> ShapeArrays:
         tokens = np.maximum(total if self.alone else tokens_of(self.moe, total), 1)
         return shapes_of(self.moe, tokens, alone=self.alone)
 
-    def _work(self, fit: ExpertFit, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
-        total, number = group_sums(counts, members), len(members)
+    def _work(self, counts: Ints, members: Ints, shapes: ShapeArrays) -> Work:
+        fit, total, number = self.chosen[0], group_sums(counts, members), len(members)
         distinct = group_sums(np.sign(counts), members)
         average = total / np.maximum(distinct, 1)
         tiles = tiles_of(fit.family, shapes.tokens, shapes.experts, average)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moesim.engine.replay.exchanges import busiest_rows, different_exchanges
+from moesim.engine import prices
+from moesim.engine.prices import PriceCache
+from moesim.engine.replay.exchanges import busiest_rows, find_exchanges
 from tests.unit.engine.replay.routed import (
     CHOICES,
     GPU_OF_EXPERT,
@@ -31,19 +33,20 @@ def test_the_busiest_gpu_sends_or_gets_most() -> None:
     assert busiest.tolist() == [[1, 2], [1, 0]]
 
 
-@pytest.mark.parametrize("draws", [[1, 10, 100, 1000], [0, 0, 0, 0]])
-def test_equal_exchanges_are_kept_once(draws: list[int]) -> None:
+def test_equal_exchanges_are_kept_once() -> None:
     """From GPU 0 to 0 and 1, then from 1: pass 0 has 1, 1, 0, 2 rows and pass 1 0, 2, 0, 0, the
-    same in layer 1, which has the choices in another order. Layer 2 does not run in pass 0. Sums
-    that do not tell them apart change nothing.
+    same in layer 1, which has the choices in another order. Layer 2 does not run in pass 0. Where
+    there is no room for the third, it goes on from there.
     """
     active, home = running(3), np.stack([GPU_OF_EXPERT] * 3)
     active[0, 2] = False
-    exchanges, place = np.full((6, GPUS * GPUS), -1), np.full((3, PASSES), -1)
-    turned = [one[::-1] for one in CHOICES]
-    number = different_exchanges(
-        ids(CHOICES, turned, CHOICES), ROWS, SENDERS, OFFSETS, active, home, GPUS,
-        np.array(draws), exchanges, place,
-    )  # fmt: skip
-    assert exchanges[:number].tolist() == [[1, 1, 0, 2], [0, 2, 0, 0], [0, 0, 0, 0]]
+    place, turned = np.full((3, PASSES), -1), [one[::-1] for one in CHOICES]
+    routed = (ids(CHOICES, turned, CHOICES), ROWS, SENDERS, OFFSETS, active, home, GPUS)
+    cache = PriceCache(GPUS * GPUS)
+    assert find_exchanges(*routed, cache.kept, 0, place) == 6
+    assert cache.kept.keys[: len(cache)].tolist() == [[1, 1, 0, 2], [0, 2, 0, 0], [0, 0, 0, 0]]
     assert place.tolist() == [[0, 1], [0, 1], [2, 1]]
+    assert cache.kept.used[:3].tolist() == [2, 3, 1]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prices, "ROOM", 2)
+        assert find_exchanges(*routed, PriceCache(GPUS * GPUS).kept, 0, place) == 4
