@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from verification.check import Measured
 
+MANY = 12
+"""Kinds that are told in one line."""
+
 
 class Comparison(NamedTuple):
     """Of one experiment: its ``kind``, by which experiments are counted, its ``name``, and what
@@ -49,6 +52,14 @@ def differing(
             different.append(f"{one.name}: {error}")
 
     every()
-    counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    counted = _told(kinds)
     first = f"; first: {different[0]}" if different else ""
     return Measured(len(different), f"{kinds.total()} experiments ({counted}){first}")
+
+
+def _told(kinds: Counter[str]) -> str:
+    """How many of each kind; of many kinds a line each, those with most first."""
+    if len(kinds) <= MANY:
+        return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    lines = [f"\n{number:>12} {kind}" for kind, number in kinds.most_common()]
+    return "".join(lines)

@@ -51,7 +51,7 @@ class Host:
         return {(m, e * parts + p): n for (m, e), n in usage.items() for p in range(parts)}
 
     def size(self, expert: Expert) -> int:
-        return self.model.bytes_in(expert[0])
+        return self.model.stored_in(expert[0])
 
     def has_room(self, expert: Expert) -> bool:
         """Without an eviction."""
@@ -61,7 +61,7 @@ class Host:
 
     def busy(self, m: int, queued: bool = True) -> int:
         """What a read of an expert of MoE layer ``m`` takes, behind others or alone."""
-        return self.busy_of(self.model.bytes_in(m), queued)
+        return self.busy_of(self.model.stored_in(m), queued)
 
     def busy_of(self, size: int, queued: bool = True) -> int:
         return self.prices.storage_read_ns(size, self.config.reads, self.config.mapped, queued)
@@ -70,7 +70,7 @@ class Host:
         """How long before the end of its read a copy may begin."""
         size, chunk = self.model.bytes_in(m), self.config.read_chunk
         copy = self.config.copy_ns(replace(self.model, expert_bytes=size), self.prices)
-        chunks = -(-size // chunk) if chunk else 1
+        chunks = -(-self.model.stored_in(m) // chunk) if chunk else 1
         return min(self.busy(m), copy) * (chunks - 1) // chunks
 
     def layer(self, step: int, m: int, g: int, activations: list[Activation], known: int) -> None:

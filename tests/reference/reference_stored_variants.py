@@ -48,7 +48,7 @@ class HostVariants(Host):
         missed = [one for one in activations if one.missed and one.place not in (SKIP, SUBSTITUTE)]
         self.free = max(self.free, known)
         needs = {one.expert: self.names(m, g, one) for one in missed}
-        wanted = sorted(name for of in needs.values() for name in of.values())
+        wanted = sorted({name for of in needs.values() for name in of.values()})
         there: dict[Expert, int | None] = {}
         for place, name in enumerate(wanted):
             there[name] = self.fetch(step, m, name, wanted, place)

@@ -26,11 +26,7 @@ class HostWindow(Host):
             [sorted({self.held[m][e] for e in mine}) for mine in local] for m in layers
         ]
         most = max(len(ids) for of_layer in self.ids for ids in of_layer)
-        missing = []
-        for m in layers:
-            slots = config.slots_of(m)
-            if slots is not None and any(slots < len(mine) for mine in local):
-                missing.append(m)
+        missing = [m for m in layers if any(config.lacks(model, m, len(mine)) for mine in local)]
         self.read_layers = set(missing[max(0, self.slots // most - len(self.rooms)) :])
 
     def layer(self, step: int, m: int, g: int, activations: list[Activation], known: int) -> None:
@@ -43,7 +39,7 @@ class HostWindow(Host):
         busy = self.busy(m)
         self.free = begin + len(ids) * busy
         self.reads += len(ids)
-        self.bytes += len(ids) * self.model.bytes_in(m)
+        self.bytes += len(ids) * self.model.stored_in(m)
         for one in wanted:
             place = ids.index(self.held[m][one.expert])
             one.read = begin + place * busy + self.busy(m, queued=False)

@@ -64,9 +64,14 @@ class Model:
     activation_bytes: int
     expert_bytes: int
     by_layer: tuple[int, ...] = ()  # bytes of an expert of each MoE layer; none: all alike
+    reused_bytes: int = 0  # of each expert, that stay on the GPU, and host and storage have too
 
     def bytes_in(self, moe_layer: int) -> int:
         return self.by_layer[moe_layer] if self.by_layer else self.expert_bytes
+
+    def stored_in(self, moe_layer: int) -> int:
+        """Bytes that host memory and storage have of an expert."""
+        return self.bytes_in(moe_layer) + self.reused_bytes
 
     @property
     def moe_layers(self) -> list[Layer]:

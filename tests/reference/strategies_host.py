@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from .reference_placement import local_experts
+from .reference_words import Config
 from .strategies import Case, cases, runnable
 from .strategies_parts import large, small
 from .strategies_prefetch import prefetching_cases
@@ -72,20 +73,17 @@ def above_storage(draw: st.DrawFn, case: Case) -> Case:
 @st.composite
 def window_cases(draw: st.DrawFn) -> Case:
     """Cases of nodes with one GPU each whose hosts read whole layers in order."""
-    case = draw(storage_cases())
-    config, model = case.config, case.model
-    if config.sliced:
-        config = replace(config, sliced=False, gpus=1)
-    if config.miss == "background":
-        config = replace(config, miss="cpu", uploads=None)
+    return with_window(draw, draw(storage_cases()))
+
+
+def with_window(draw: st.DrawFn, case: Case) -> Case:
+    """``case``, which is above storage, with hosts that read whole layers in order."""
+    config, model = on_nodes_of_one(case.config), case.model
     most = max(len(of) for of in local_experts(model, config))
     ahead = draw(st.integers(0, 3))
     fixed = draw(st.integers(0, len(model.moe_layers)))
     config = replace(
         config,
-        group=1,
-        reduces=False,
-        nodes=config.gpus,
         host_policy="lru",
         one_memory=False,
         host_layers_ahead=ahead,
@@ -94,27 +92,32 @@ def window_cases(draw: st.DrawFn) -> Case:
     return replace(case, config=config)
 
 
-@st.composite
-def streaming_cases(draw: st.DrawFn) -> Case:
-    """Cases of nodes with one GPU each, prompts that stream among them, and reads from storage."""
-    case = draw(storage_cases())
-    config = case.config
+def on_nodes_of_one(config: Config) -> Config:
+    """``config`` with one GPU a node, and nothing that comes in the background."""
     if config.sliced:
         config = replace(config, sliced=False, gpus=1)
     if config.miss == "background":
         config = replace(config, miss="cpu", uploads=None)
-    config = replace(config, group=1, reduces=False, nodes=config.gpus)
-    config = replace(config, prefill="stream", phase="all")
+    return replace(config, group=1, reduces=False, nodes=config.gpus)
+
+
+@st.composite
+def streaming_cases(draw: st.DrawFn) -> Case:
+    """Cases of nodes with one GPU each, prompts that stream among them, and reads from storage."""
+    case = draw(storage_cases())
+    config = replace(on_nodes_of_one(case.config), prefill="stream", phase="all")
     return replace(case, config=runnable(config, case.trace))
 
 
 @st.composite
 def reading_ahead_cases(draw: st.DrawFn) -> Case:
     """Cases of nodes with one GPU each that prefetch what their hosts may not hold."""
-    case = draw(prefetching_cases())
-    config, model = case.config, case.model
-    if config.sliced:
-        config = replace(config, sliced=False, gpus=1)
+    return reading_ahead(draw, draw(prefetching_cases()))
+
+
+def reading_ahead(draw: st.DrawFn, case: Case) -> Case:
+    """``case``, which prefetches, with hosts that may not hold what it does."""
+    config, model = on_nodes_of_one(case.config), case.model
     if config.plan is not None:  # without replicas
         config = replace(config, plan=[of[: model.experts] for of in config.plan])
         if any(sorted(of) != list(range(model.experts)) for of in config.plan or []):
@@ -126,9 +129,6 @@ def reading_ahead_cases(draw: st.DrawFn) -> Case:
     every = len(model.moe_layers) * model.experts
     config = replace(
         config,
-        group=1,
-        reduces=False,
-        nodes=config.gpus,
         host_slots=draw(st.just(0) | st.integers(1, every)),
         one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES[:-1])),
@@ -144,9 +144,14 @@ def reading_ahead_cases(draw: st.DrawFn) -> Case:
 @st.composite
 def host_bytes_cases(draw: st.DrawFn) -> Case:
     """Cases whose host memory is a cache by bytes, below slots of each layer or a pool by bytes."""
-    case = draw(storage_cases())
+    return with_host_bytes(draw, draw(storage_cases()))
+
+
+def with_host_bytes(draw: st.DrawFn, case: Case) -> Case:
+    """``case``, which is above storage, with hosts that are caches by bytes."""
     config, layers = case.config, len(case.model.moe_layers)
     sizes = tuple(draw(st.lists(st.integers(1, 900), min_size=layers, max_size=layers)))
+    sizes = case.model.by_layer or sizes
     whole = case.model.experts * config.parts * sum(sizes)
     pools = config.policy in BY_BYTES and config.miss in ("load", "cpu", "zero_copy", "skip")
     config = replace(

@@ -214,7 +214,17 @@ def percent(share: float | Fraction) -> str:
 def engine_model(model: Model, config: Config) -> ModelSpec:
     gated, unpacking = config.software.copies_per_expert == 3, int(config.unpacks)
     of_layers = [
-        FfnSpec(model.hidden, 1, gated, 1, model.bytes_in(m), "bf16", 1, unpacking)
+        FfnSpec(
+            model.hidden,
+            1,
+            gated,
+            1,
+            model.bytes_in(m),
+            "bf16",
+            1,
+            unpacking,
+            reused_bytes=model.reused_bytes,
+        )
         for m in range(len(model.moe_layers))
     ]
     copied_layers, zero_copy = config.copied_layers, config.reads_layers
