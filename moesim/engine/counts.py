@@ -24,6 +24,15 @@ STARTED, USED, TAKEN_OVER, CANCELLED, CAUSED, HOST_HITS, STORAGE_READS, READS_AH
 STORAGE_BYTES, STORAGE_NS, MISSED) = range(len(COUNTED) + 1)  # fmt: skip
 
 
+def columns_of(case: Case) -> list[int]:
+    """Those of COUNTED that may be other than 0 in ``case``."""
+    columns = [ACTIVATIONS, HITS, ROWS, KEPT_ROWS, ACCESS_HITS]
+    columns += [SKIPPED_ROWS, SKIPPED_WEIGHT] if case.skips else []
+    columns += [UNNEEDED] if case.prefill == "stream" else []
+    columns += range(LATE, CAUSED + 1) if case.prefetches else []
+    return columns + ([*range(HOST_HITS, MISSED)] if case.host_cache is not None else [])
+
+
 class Loads(NamedTuple):
     """Rows of every pass and MoE layer, int[passes, MoE layers] each: of all ``gpus`` together,
     and of the one with most.

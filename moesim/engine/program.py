@@ -46,6 +46,9 @@ class RoutedPasses:
 class Program:
     """The chunks of a case, in order, decided and priced; the clock plays them."""
 
+    held: int | None = None
+    """Counts of a pass, layer and GPU that a chunk holds; None: one an expert."""
+
     def __init__(self, case: Case) -> None:
         self.case = case
         self.routing = Routing(case)
@@ -65,7 +68,7 @@ class Program:
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
-        for first, last in self.routing.pieces():
+        for first, last in self.routing.pieces(self.held):
             yield self._chunk(first, last)
 
     def provenance_totals(self) -> dict[str, Floats]:
@@ -186,8 +189,9 @@ class Program:
     def _streamed(self, key: tuple[int, int], first: int, last: int) -> NDArray[np.bool_]:
         """By pass, whether the layer would be copied whole."""
         layer, gpu = key
-        streams = self.case.prefill == "stream" and not self.case.resident(gpu)[layer]
-        return self.case.bypassed[first:last] & streams
+        if self.case.prefill != "stream" or self.case.resident(gpu)[layer]:
+            return np.zeros(last - first, np.bool_)
+        return self.case.bypassed[first:last]
 
     def _dispatched(self, sent: Ints) -> Ints:
         """Bytes int64[MoE layers, passes, gpus, gpus] of ``sent`` rows int64[passes, MoE layers,

@@ -165,17 +165,17 @@ class Residencies:
         prices: Callable[[Key], Ints],
     ) -> dict[Key, Activations]:
         """As ``activations``, of layers with caches."""
-        compares, marks = self.case.miss.compares, self._marks
+        marks = self._marks
         runs = self.runs(first, last)
         weights = self._weights(active_experts, first, last)
+        given = self._given(active_experts, first, last, prices)
         activations: dict[Key, Activations] = {}
         for pool, gpu in self._cached:
             keys = [(layer, gpu) for layer in pool]
-            offers = [prices(key) for key in keys] if compares else []
-            asked = _Asked(
+            asked = AskedOfPool(
                 [active_experts[key] for key in keys],
                 [weights[key] for key in keys if weights],
-                offers,
+                [given(key) for key in keys] if given is not None else [],
                 [] if marks is None else [marks[key] for key in keys],
             )
             parts = [
@@ -186,6 +186,19 @@ class Residencies:
                 for key, *of_layer in zip(keys, *parts, strict=True)
             }
         return activations
+
+    def _given(
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
+    ) -> Callable[[Key], Ints] | None:
+        """What its decisions are given beside the ``active_experts`` of a MoE layer on a GPU, and
+        aligned with these; None where nothing is.
+        """
+        del active_experts, first, last
+        return prices if self.case.miss.compares else None
 
     def asked(
         self,
@@ -227,7 +240,7 @@ class Residencies:
             starts = request_starts(self.case.schedule, first, last)
         return list(_runs(self.case.bypassed[first:last], starts))
 
-    def _decide(self, key: Key, asked: _Asked, run: Run) -> Iterator[Activations]:
+    def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
         """The activations of each layer of the pool ``key``."""
         if run.restarts:
             self._caches[key].start_request()
@@ -247,19 +260,19 @@ class Residencies:
         return steps.split(made)
 
     def _bypass(
-        self, key: Key, asked: _Asked, steps: Interleaved, pool: ActiveExperts
+        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts
     ) -> Activations:
         """What leaves the slots of the pool as they are."""
         if self.case.prefill == "stream":
             return all_there(pool, serial=self.case.kernels == "serial", hit=False)
-        prices = steps.joined(asked.prices) if asked.prices else None
+        prices = steps.joined(asked.given) if asked.given else None
         return self._caches[key].bypass(pool, prices)
 
     def _through(
-        self, key: Key, asked: _Asked, steps: Interleaved, pool: ActiveExperts
+        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts
     ) -> tuple[Activations, Victims]:
         """What goes through the slots of the pool, and of pools by bytes the victims."""
-        prices = steps.joined(asked.prices) if asked.prices else None
+        prices = steps.joined(asked.given) if asked.given else None
         weights = steps.joined(asked.weights) if asked.weights else None
         cache = self._caches[key]
         made = cache.decide(pool, self._next_use(key, pool), weights, prices)
@@ -334,6 +347,7 @@ class Residencies:
                 bandwidths=case.bandwidths,
                 protects=case.protect == "step",
                 room=room,
+                prefetched=case.prefetches,
             ),
         )
 
@@ -380,23 +394,23 @@ def usage_of(case: Case, routing: Routing, layer: int, part: float | None = None
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Of each layer of a pool, its active experts, and aligned with them weights, prices [OFFERED,
-    active experts], and marks; nothing where they are not read.
+class AskedOfPool:
+    """Of each layer of a pool, its active experts, and aligned with them, where they are read,
+    weights, what else is ``given`` [..., active experts], and marks.
     """
 
     active_experts: list[ActiveExperts]
     weights: list[Ints]
-    prices: list[Ints]
+    given: list[Ints]
     marks: list[Ints]
 
-    def between(self, first: int, last: int) -> _Asked:
+    def between(self, first: int, last: int) -> AskedOfPool:
         """What is asked in steps first:last."""
         spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
-        return _Asked(
+        return AskedOfPool(
             [one.between(first, last) for one in self.active_experts],
             [one[span] for one, span in zip(self.weights, spans, strict=False)],
-            [one[:, span] for one, span in zip(self.prices, spans, strict=False)],
+            [one[..., span] for one, span in zip(self.given, spans, strict=False)],
             [one[span] for one, span in zip(self.marks, spans, strict=False)],
         )
 

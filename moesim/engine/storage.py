@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from moesim.memory.host_cache import HostCache, Reads
 from moesim.memory.host_residency import HostResidency
 from moesim.memory.initial import in_order
 from moesim.model.spec import FfnSpec
+from moesim.runtime.compiled import njit
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
@@ -38,6 +39,8 @@ class ReadTimes(NamedTuple):
     lead: Ints
 
 
+WANTED, NOT_WANTED = -2, -1
+"""Of an expert, before its read has a number; and where it needs none."""
 NO_READS = ReadTimes(*np.zeros((3, 0), np.int64))
 
 
@@ -201,20 +204,21 @@ class Storage:
             code: Ints = step * width + of[1] * parts + key[1] % parts
             return code
 
-        asked = [codes(key, part) for key, one in needs.items() for part in one[:3]]
-        every = np.unique(np.concatenate(asked))
-        steps = chunk.passes * layers * len(gpus)
-        offsets = np.searchsorted(every, np.arange(steps + 1) * width)
-        in_pool = every // width // len(gpus) % layers * width + every % width
-        hits = host.hits(ActiveExperts(offsets, in_pool))
-        before = np.concatenate(([0], np.cumsum(~hits)))
-        number = np.where(hits, -1, before[:-1] - before[offsets[every // width]])
+        asked = {key: [codes(key, part) for part in one[:3]] for key, one in needs.items()}
         shape = (chunk.passes, layers, len(gpus))
+        table = np.full(int(np.prod(shape)) * width, NOT_WANTED, np.int32)
+        for of in asked.values():
+            for part in of:
+                table[part] = WANTED
+        offsets, in_pool = _wanted(table.reshape(-1, width), layers, len(gpus))
+        hits = host.hits(ActiveExperts(offsets, in_pool))
+        _number(table.reshape(-1, width), offsets, in_pool, hits)
+        before = np.concatenate(([0], np.cumsum(~hits)))
         reads, wanted = np.diff(before[offsets]).reshape(shape), np.diff(offsets).reshape(shape)
         found = {}
         for key, one in needs.items():
             here = (slice(None), key[0], key[1] - gpus.start)
-            of = [number[np.searchsorted(every, codes(key, part))] for part in one[:3]]
+            of = [table[part].astype(np.int64) for part in asked[key]]
             work = chunk.work[key]
             found[key] = Reads(
                 np.concatenate(([0], np.cumsum(reads[here]))),
@@ -224,7 +228,8 @@ class Storage:
                 _last(of[1], one.hosted[0], chunk.passes),
             )
         if self.variants is not None:
-            self._time(found, chunk, every[~hits], gpus)
+            code = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) * width
+            self._time(found, chunk, (code + in_pool % width)[~hits], gpus)
         return found
 
     def _time(self, found: dict[Key, Reads], chunk: Chunk, read: Ints, gpus: range) -> None:
@@ -244,6 +249,38 @@ class Storage:
             found[layer, gpu] = self.variants.timed(reads, layer, mine, work.copied, passes)
 
 
+@njit(cache=True)
+def _wanted(table: Any, layers: int, gpus: int) -> tuple[Any, Any]:
+    """Offsets int64[steps + 1] of the experts that each step, (pass, MoE layer, GPU), wants, and
+    these, numbered over all layers; ``table`` int32[steps, experts] is WANTED where it does.
+    """
+    steps, width = table.shape
+    offsets, number = np.zeros(steps + 1, np.int64), 0
+    for step in range(steps):
+        for expert in range(width):
+            number += table[step, expert] == WANTED
+        offsets[step + 1] = number
+    wanted = np.empty(number, np.int64)
+    for step in range(steps):
+        number, first = offsets[step], step // gpus % layers * width
+        for expert in range(width):
+            if table[step, expert] == WANTED:
+                wanted[number] = first + expert
+                number += 1
+    return offsets, wanted
+
+
+@njit(cache=True)
+def _number(table: Any, offsets: Any, wanted: Any, hits: Any) -> None:
+    """Fill in ``table``, as of ``_wanted``, which read of its step brings each expert, -1: none."""
+    width = table.shape[1]
+    for step in range(len(table)):
+        reads = 0
+        for i in range(offsets[step], offsets[step + 1]):
+            table[step, wanted[i] % width] = NOT_WANTED if hits[i] else reads
+            reads += not hits[i]
+
+
 def _passes(offsets: Ints) -> Ints:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
@@ -251,5 +288,6 @@ def _passes(offsets: Ints) -> Ints:
 def _last(numbers: Ints, places: Ints, count: int) -> Ints:
     """The largest of the ``numbers`` at each of ``count`` places; -1 without one."""
     last = np.full(count, -1, np.int64)
-    np.maximum.at(last, places, numbers)
+    if len(places):
+        np.maximum.at(last, places, numbers)
     return last

@@ -8,7 +8,15 @@ import numpy as np
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
-from moesim.engine.counts import MISSED, ROWS, Counts, OfPasses, together
+from moesim.engine.counts import (
+    COUNTED,
+    MISSED,
+    ROWS,
+    Counts,
+    OfPasses,
+    columns_of,
+    together,
+)
 from moesim.engine.folded import Folded
 
 
@@ -32,7 +40,8 @@ class Tally:
         self._table, self._rows, self._dropped, self._lost = (Folded(keep.cuts) for _ in range(4))
         self._marked: Folded | None = None
         self._apart = OfPasses() if keep.cuts is not None else None
-        self._open: tuple[Ints, Chunk] | None = None
+        self._open: tuple[Ints, Ints, Chunk] | None = None
+        self._columns = columns_of(case)
 
     def add(self, chunk: Chunk) -> Ints:
         """Count ``chunk``; returns the table of its counts, where those of works that are decided
@@ -40,18 +49,32 @@ class Tally:
         """
         case = self.case
         self._fold()
+        by_layer = self.keep.by_layer or chunk.undecided is not None
         shape = (chunk.passes, len(case.model.moe_layers), case.gpus)
-        table = np.zeros((*shape, MISSED + len(case.forms)), np.int64)
+        kept, columns = shape[1] if by_layer else 1, MISSED + len(case.forms)
+        table = np.zeros((shape[0], kept, case.gpus, columns), np.int64)
+        rows = table[..., ROWS] if by_layer or case.gpus == 1 else np.empty(shape, np.int64)
         for (layer, gpu), work in chunk.work.items():
-            table[:, layer, gpu] = work.laid.counts
-        self._open = (table, chunk)
+            table[:, layer if by_layer else 0, gpu] += work.laid.counts
+            if rows.base is not table:
+                rows[:, layer, gpu] = work.laid.counts[:, ROWS]
+        self._open = (table, rows, chunk)
         return table
 
     def total(self) -> Counts:
         """The counts of the whole run."""
         self._fold()
-        parts = (self._table.values, self.case.forms, self._dropped.values, self._lost.values)
-        counts = Counts.of(*parts)
+        found = self._table.values
+        nothing = np.broadcast_to(np.int64(0), found.shape[:-1])
+        columns = dict(zip(self._columns, np.moveaxis(found, -1, 0), strict=False))
+        of_columns = {name: columns.get(i, nothing) for i, name in enumerate(COUNTED)}
+        counts = Counts(
+            **of_columns,
+            missed=found[..., len(self._columns) :],
+            dropped_choices=self._dropped.values,
+            lost_weight=self._lost.values,
+            forms=self.case.forms,
+        )
         counts.rows = self._rows.values
         counts.marked = None if self._marked is None else self._marked.values
         counts.apart = None if self._apart is None else self._apart.total()
@@ -61,8 +84,8 @@ class Tally:
         """Add up the layers of the last chunk, which is over."""
         if self._open is None:
             return
-        (table, chunk), self._open = self._open, None
-        rows, parts = table[..., ROWS], [table, chunk.dropped, chunk.lost_weight]
+        (table, rows, chunk), self._open = self._open, None
+        parts = [table, chunk.dropped, chunk.lost_weight]
         if not self.keep.by_layer:
             parts = [together(part) for part in parts]
         summed = parts[0]
@@ -71,11 +94,10 @@ class Tally:
             self._apart.add(rows if self.case.gpus > 1 else summed[..., ROWS], copies > 0)
         if self.case.gpus == 1 or self._apart is not None:
             rows = summed[..., ROWS]
-        elif not self.keep.by_layer:
-            rows = rows.copy()
         if chunk.marked is not None:
             self._marked = self._marked or Folded(self.keep.cuts)
             self._marked.add(chunk.marked if self.keep.by_layer else together(chunk.marked))
+        table = summed[..., [*self._columns, *range(MISSED, summed.shape[-1])]]
         every = (self._table, self._dropped, self._lost, self._rows)
-        for folded, values in zip(every, (*parts, rows), strict=True):
+        for folded, values in zip(every, (table, *parts[1:], rows.copy()), strict=True):
             folded.add(values)

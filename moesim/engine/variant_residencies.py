@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.residencies import Key, Residencies, Run, usage_of
+from moesim.engine.residencies import AskedOfPool, Key, Residencies, Run, usage_of
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.choices.base import Seen
@@ -22,6 +21,7 @@ from moesim.memory.variants import Variants
 from moesim.runtime.compiled import njit, types
 from moesim.trace.routing import NO_EXPERT
 
+NONE_WANTED = np.zeros((0, 0, 0), np.int8)
 _TABLE = types.int64[:, :, ::1]
 
 
@@ -47,24 +47,15 @@ def least_wanted(ids: Any, scores: Any, of_pass: Any, limits: Any, wanted: Any) 
                     of_layer[expert] = min(of_layer[expert], variant)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """Of each layer of a pool, its active experts, and aligned with them the wanted ``variants``
-    and ``weights``, where they are read.
-    """
-
-    active_experts: list[ActiveExperts]
-    variants: list[Ints]
-    weights: list[Ints]
-
-    def between(self, first: int, last: int, *_: bool) -> _Wanted:
-        """What is wanted in steps first:last."""
-        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
-        return _Wanted(
-            [one.between(first, last) for one in self.active_experts],
-            [one[span] for one, span in zip(self.variants, spans, strict=True)],
-            [one[span] for one, span in zip(self.weights, spans, strict=False)],
-        )
+@njit(
+    types.void(types.int8[:, :, ::1], types.int64, *[types.int64[::1]] * 3),
+    cache=True,
+)
+def look_up(wanted: Any, layer: int, offsets: Any, experts: Any, found: Any) -> None:
+    """What is ``wanted`` [passes, MoE layers, experts] of the active experts of a layer."""
+    for step in range(len(offsets) - 1):
+        for i in range(offsets[step], offsets[step + 1]):
+            found[i] = wanted[step, layer, experts[i]]
 
 
 class VariantResidencies(Residencies):
@@ -90,55 +81,38 @@ class VariantResidencies(Residencies):
         least_wanted(ids, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
         return wanted
 
-    def _decided(
+    def _given(
         self,
         active_experts: dict[Key, ActiveExperts],
         first: int,
         last: int,
         prices: Callable[[Key], Ints],
-    ) -> dict[Key, Activations]:
-        """See ``Residencies``; forms are variants."""
+    ) -> Callable[[Key], Ints] | None:
+        """See ``Residencies``: the wanted variants."""
         del prices
-        found: dict[Key, Activations] = {}
-        wanted = self.wanted(first, last) if self._cached else None
-        weights = self._weights(active_experts, first, last)
-        runs = self.runs(first, last)
-        for pool, gpu in self._cached:
-            assert wanted is not None, "it has caches"
-            keys = [(layer, gpu) for layer in pool]
-            layers = [active_experts[key] for key in keys]
-            asked = _Wanted(
-                layers,
-                [self._of_layer(wanted, key, active_experts[key]) for key in keys],
-                [weights[key] for key in keys if weights],
-            )
-            parts = [self._served(keys[0], asked.between(*run), run) for run in runs]
-            found |= {
-                key: Activations.joined(list(of_layer))
-                for key, *of_layer in zip(keys, *parts, strict=True)
-            }
-        return found
+        wanted = self.wanted(first, last) if self._cached else NONE_WANTED
 
-    def _served(self, key: Key, asked: _Wanted, run: Run) -> list[Activations]:
-        """The activations of each layer of the pool ``key`` in a run of passes."""
+        def of_layer(key: Key) -> Ints:
+            (layer, gpu), active = key, active_experts[key]
+            logical = self.case.placement.logical[layer][self.routing.local[gpu]]
+            found: Ints = np.empty(len(active.experts), np.int64)
+            look_up(wanted, layer, active.offsets, logical[active.experts], found)
+            return found
+
+        return of_layer
+
+    def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
+        """See ``Residencies``; forms are variants."""
         steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
         cache = self._of_pools[key]
         if run.restarts:
             cache.start_request()
         activations = cache.decide(
             steps.active_experts(asked.active_experts),
-            steps.joined(asked.variants),
+            steps.joined(asked.given),
             steps.joined(asked.weights) if asked.weights else None,
         )
-        return list(steps.split(activations))
-
-    def _of_layer(self, wanted: NDArray[np.int8], key: Key, active: ActiveExperts) -> Ints:
-        """``wanted`` of the active experts of a MoE layer on a GPU."""
-        layer, gpu = key
-        step = np.repeat(np.arange(len(active.offsets) - 1), np.diff(active.offsets))
-        local = self.case.placement.logical[layer][self.routing.local[gpu]]
-        found: Ints = wanted[step, layer, local[active.experts]].astype(np.int64)
-        return found
+        return steps.split(activations)
 
     def draw(self) -> bool:
         """See ``Residencies``."""

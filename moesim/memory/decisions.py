@@ -23,6 +23,7 @@ from moesim.memory.policy import (
     ROWS,
     THIS_LAYER,
     THIS_PASS,
+    WANTED,
 )
 from moesim.memory.policy_reads import Reads
 from moesim.memory.split import ROWS as ROWS_AT
@@ -65,6 +66,27 @@ class Demand(NamedTuple):
     prices: Any
     draws: Any
     moved: Any
+
+
+class Cells(NamedTuple):
+    """The slots of a pool while steps are decided: how many are ``used`` int64[1]; ``slot_of``
+    int64[experts], -1 without. By keys of experts alone (``is_own``) slots are ranked, as these
+    change seldom: ``ranks`` and
+    ``expert_at`` int64[places], CLOSED where one is no candidate; else experts are candidates:
+    which are ``idle`` bool[experts], and room for those that the step is done with, ``over``, and
+    for ``keys``. Room for where each expert stands, ``index_of``; and ``planned`` int64[active
+    experts] of ones where misses are divided.
+    """
+
+    used: Any
+    slot_of: Any
+    ranks: Any
+    expert_at: Any
+    idle: Any
+    over: Any
+    keys: Any
+    index_of: Any
+    planned: Any
 
 
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
@@ -181,6 +203,63 @@ def last_pinned(slot_of: Any, state: Any) -> Any:
     return last
 
 
+def open_with(key: Any, own: bool) -> Callable[..., None]:
+    """What begins a run of steps of a policy with this ``key``."""
+
+    def open_slots(rules: Any, cells: Any, resident: Any, state: Any) -> None:
+        """Fill in ``cells`` as ``resident`` bool[experts] says."""
+        used, slot_of, ranks, expert_at, idle, over, _, _, _ = cells
+        slot_of[:], ranks[:], idle[:], over[:] = -1, CLOSED, False, False
+        slot = 0
+        for e in range(len(resident)):
+            if resident[e]:
+                slot_of[e] = slot
+                free = not rules.prefetched or state[PINNED, e] == 0
+                if own:
+                    expert_at[slot] = e
+                    if free:
+                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
+                else:
+                    idle[e] = free
+                slot += 1
+        used[0] = slot
+
+    return open_slots
+
+
+@inlined
+def _divided(
+    active: Any, low: int, high: int, slot_of: Any, prices: Any, moved: Any, loads_of: Any,
+    planned: Any,
+) -> None:  # fmt: skip
+    """Divide the misses of a step, the experts ``active[low:high]``."""
+    missing = low + np.flatnonzero(slot_of[active[low:high]] < 0)
+    divide(missing, prices, moved, loads_of, planned)
+
+
+@inlined
+def _as_it_comes(
+    _active: Any, _low: int, _high: int, _slot_of: Any, _prices: Any, _moved: Any, _loads_of: Any,
+    _planned: Any,
+) -> None:  # fmt: skip
+    """Nothing is planned."""
+
+
+def is_own(reads: Reads) -> bool:
+    """Whether slots are ranked by keys of their experts alone."""
+    told = [row in (reads.rows or ()) for row in (THIS_PASS, THIS_LAYER)]
+    return reads.own and reads.rows is not None and not any(told)
+
+
+@inlined
+def places_of(used: int, slots: int, experts: int) -> int:
+    """Places to rank slots in: the last one is that of experts without a slot, and never ranked.
+    Vector instructions look at a round of places at once; of few they look at one by one.
+    """
+    places = max(used, min(slots, experts)) + 1
+    return (places + ROUND - 1) // ROUND * ROUND if 2 * places > ROUND else places
+
+
 def decide_with(
     key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
     splits: bool, reads: Reads,
@@ -188,14 +267,11 @@ def decide_with(
     """The decisions of a policy with these functions, that read what ``reads`` says, where
     ``place`` says which of ``forms`` a miss has; ``splits``: it is told what is planned.
     """
-    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
-    loads_all, alone = len(forms) == 1, without_room(tuple(forms))
-    behind = any(form.in_background for form in forms)
-    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
-    counts_use, counts_pass = counted[LAST_USE], counted[LAST_PASS]
-    counts_load, counts_times = counted[INSERTED], counted[FREQUENCY]
-    tells_pass, tells_layer = counted[THIS_PASS], counted[THIS_LAYER]
-    own = reads.own and not (tells_pass or tells_layer)
+    own = is_own(reads)
+    open_slots = inlined(open_with(key, own))
+    decide_steps = inlined(
+        steps_with(key, before_activation, after_activation, place, forms, splits, reads)
+    )
 
     def decide(
         rules: Any, slots: int, demand: Any, resident: Any, state: Any, first_step: int, now: int,
@@ -207,41 +283,53 @@ def decide_with(
         ``out`` is filled in: but for ``victim`` where that is empty, and ``form`` where all are
         LOADED.
         """
-        experts = len(resident)
+        experts, used = len(resident), 0
+        for e in range(experts):
+            used += resident[e]
+        places = places_of(used, slots, experts) if own else 0
+        candidates = 0 if own else experts
+        cells = Cells(
+            np.zeros(1, np.int64), np.empty(experts, np.int64), np.empty(places, np.int64),
+            np.zeros(places, np.int64), np.empty(candidates, np.bool_),
+            np.empty(candidates, np.bool_), np.empty(candidates, np.int64),
+            np.empty(experts if rules.resident_first else 0, np.int64),
+            np.ones(len(demand.experts) if splits else 0, np.int64),
+        )  # fmt: skip
+        open_slots(rules, cells, resident, state)
+        now = decide_steps(rules, slots, demand, cells, state, first_step, now, out)
+        for e in range(experts):
+            resident[e] = cells.slot_of[e] >= 0
+        return now
+
+    return decide
+
+
+def steps_with(
+    key: Any, before_activation: Any, after_activation: Any, place: Any, forms: Sequence[Form],
+    splits: bool, reads: Reads,
+) -> Callable[..., int]:  # fmt: skip
+    """The steps of ``decide_with``, where slots are open."""
+    on_gpu, on_host, _, in_slot, _ = flags_of(forms)
+    loads_all, alone = len(forms) == 1, without_room(tuple(forms))
+    behind = any(form.in_background for form in forms)
+    counted = [reads.rows is None or row in reads.rows for row in range(ROWS)]
+    counts_use, counts_pass = counted[LAST_USE], counted[LAST_PASS]
+    counts_load, counts_times = counted[INSERTED], counted[FREQUENCY]
+    tells_pass, tells_layer = counted[THIS_PASS], counted[THIS_LAYER]
+    own, wants = is_own(reads), counted[WANTED]
+    plan_step = _divided if splits else _as_it_comes
+
+    def decide_steps(
+        rules: Any, slots: int, demand: Any, cells: Any, state: Any, first_step: int, now: int,
+        out: Any,
+    ) -> int:  # fmt: skip
+        """As ``decide``, in ``cells``."""
         most_loads, layers, serial, resident_first, emptied, prefetched, loads_of, protects = rules
         # in names of their own: counting references to members of tuples takes longer than the rest
         offsets, active, next_use, weights, prices, draws, moved = demand
         expert_out, hit_out, launch_out, wait_out, victim_out, form_out = out
-        if emptied:
-            resident[:] = False
-        used = 0
-        for e in range(experts):
-            used += resident[e]
-        # By ``own`` keys slots are ranked, as these change seldom; else experts are candidates.
-        # The last place is that of experts without a slot, and never ranked. Vector instructions
-        # look at a round of places at once; of few they look at one by one.
-        slot_of, places = np.full(experts, -1, np.int64), max(used, min(slots, experts)) + 1
-        if 2 * places > ROUND:
-            places = (places + ROUND - 1) // ROUND * ROUND
-        ranks = np.full(places if own else 0, CLOSED, np.int64)
-        expert_at = np.zeros(places if own else 0, np.int64)
-        idle = np.zeros(0 if own else experts, np.bool_)
-        over = np.zeros(0 if own else experts, np.bool_)
-        keys = np.empty(0 if own else experts, np.int64)
-        index_of = np.empty(experts if resident_first else 0, np.int64)
-        planned = np.ones(len(active) if splits else 0, np.int64)
-        slot = 0
-        for e in range(experts):
-            if resident[e]:
-                slot_of[e] = slot
-                free = not prefetched or state[PINNED, e] == 0
-                if own:
-                    expert_at[slot] = e
-                    if free:
-                        ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
-                else:
-                    idle[e] = free
-                slot += 1
+        of_cells, slot_of, ranks, expert_at, idle, over, keys, index_of, planned = cells
+        used = of_cells[0]
         this_pass, layer = (first_step - 1) // layers, (first_step - 1) % layers
         for step in range(len(offsets) - 1):
             low, high = offsets[step], offsets[step + 1]
@@ -264,6 +352,8 @@ def decide_with(
                     ranks[slot] = CLOSED
                 elif protects:
                     idle[e] = False
+                elif own and wants and slot >= 0 and (not prefetched or state[PINNED, e] == 0):
+                    ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                 if not resident_first:
                     expert_out[i] = e
                 else:
@@ -278,9 +368,7 @@ def decide_with(
                     if slot_of[e] < 0 or (prefetched and state[ARRIVING, e] != 0):
                         expert_out[rest] = e
                         rest += 1
-            if splits:
-                missing = low + np.flatnonzero(slot_of[active[low:high]] < 0)
-                divide(missing, prices, moved, loads_of, planned)
+            plan_step(active, low, high, slot_of, prices, moved, loads_of, planned)
             launch = members = loads = copied = hosted = 0
             crossed, any_idle = not resident_first, True
             for i in range(low, high):
@@ -390,8 +478,7 @@ def decide_with(
                         ranks[slot] = min(int(key(e, state, 0.0, 0, 0)), CLOSED - 1)
                     else:
                         idle[e] = True
-        for e in range(experts):
-            resident[e] = slot_of[e] >= 0
+        of_cells[0] = used
         return now
 
-    return decide
+    return decide_steps

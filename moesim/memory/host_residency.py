@@ -33,7 +33,7 @@ class HostResidency:
         room = None if cache.limit is None else Room(cache.limit, sizes)
         if first is not None:
             first = first[: cache.slots] if room is None else room.first_of(first)
-        given = Given(resident=first, room=room, turns=steps[1])
+        given = Given(resident=first, room=room, turns=steps[1], prefetched=False)
         self.cache = self._slots(cache, usage, steps[0], given) if cache.slots else None
 
     @staticmethod

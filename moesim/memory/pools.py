@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,22 @@ class Interleaved:
     """
 
     def __init__(self, layers: Sequence[ActiveExperts], experts: int) -> None:
-        self.experts = experts
-        self.lengths = np.array([np.diff(active_experts.offsets) for active_experts in layers])
-        self.offsets = np.concatenate(([0], np.cumsum(self.lengths.T.ravel())))
-        self.places = [
-            self._places(layer, active_experts) for layer, active_experts in enumerate(layers)
-        ]
+        self.experts, self._layers = experts, layers
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Active experts int64[layers, steps of each]."""
+        return np.array([np.diff(one.offsets) for one in self._layers])
+
+    @cached_property
+    def offsets(self) -> Ints:
+        """Of the steps of all layers in turn."""
+        return np.concatenate(([0], np.cumsum(self.lengths.T.ravel())))
+
+    @cached_property
+    def places(self) -> list[Ints]:
+        """Where the active experts of each layer stand among those of all layers."""
+        return [self._places(layer, one) for layer, one in enumerate(self._layers)]
 
     def _places(self, layer: int, active_experts: ActiveExperts) -> Ints:
         """Where the active experts of ``layer`` stand among those of all layers: int64[active
@@ -45,12 +56,14 @@ class Interleaved:
 
     def active_experts(self, layers: Sequence[ActiveExperts]) -> ActiveExperts:
         """The active experts of the pool."""
+        if len(layers) == 1:
+            return layers[0]
         numbered = [one.experts + i * self.experts for i, one in enumerate(layers)]
         return ActiveExperts(self.offsets, self.joined(numbered))
 
     def split(self, activations: Activations) -> Iterator[Activations]:
         """The activations of each layer; experts as in the layer, victims as in the pool."""
-        if len(self.places) == 1:
+        if len(self._layers) == 1:
             yield activations
             return
         for layer, at in enumerate(self.places):

@@ -40,13 +40,15 @@ _STEP = 1 << 20
 
 
 def specialised_by(
-    make: Callable[..., Any], signature: Any, policy: type[CachePolicy], miss: type[MissHandling]
-) -> Any:
-    """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk."""
+    make: Callable[..., Any], signature: Any, policy: type[CachePolicy], miss: type[MissHandling],
+    *, allocates: bool = True,
+) -> Any:  # fmt: skip
+    """What ``make`` makes of the functions of ``policy`` and ``miss``, compiled; kept on disk.
+    ``allocates`` as in ``specialised``.
+    """
     functions = (policy.key, policy.before_activation, policy.after_activation, miss.place)
-    return specialised(
-        make, signature, *functions, constants=(miss.forms, miss.splits, reads_of(policy))
-    )
+    constants = (miss.forms, miss.splits, reads_of(policy))
+    return specialised(make, signature, *functions, constants=constants, allocates=allocates)
 
 
 @lru_cache
@@ -91,7 +93,8 @@ class Given(NamedTuple):
     ``prefetch_draws`` for victims of prefetches, where it draws; ``first_use`` int64[experts] where
     it looks ahead; the ``resident`` experts that are preloaded; by which ``bandwidths`` misses
     are divided; whether a step ``protects`` what it needs; the ``room`` of a pool by bytes, which
-    has no slots then; and how many steps each layer has, ``turns``.
+    has no slots then; how many steps each layer has, ``turns``; and whether experts may be
+    ``prefetched``.
     """
 
     draws: NDArray[np.float64] | None = None
@@ -102,6 +105,7 @@ class Given(NamedTuple):
     protects: bool = True
     room: Room | None = None
     turns: int = 1
+    prefetched: bool = True
 
 
 NOTHING = Given()
@@ -139,7 +143,7 @@ class LayerCache:
             serial,
             resident_first,
             emptied=buffers is not None,
-            prefetched=True,
+            prefetched=given.prefetched,
             loads_of=loads_of(handling, len(usage) // layers, given.bandwidths),
             protects=given.protects,
         )

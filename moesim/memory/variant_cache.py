@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,8 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.config.errors import InputError
 from moesim.memory.activations import Activations, ActiveExperts
-from moesim.memory.decisions import ACTIVATIONS, RULES, Demand, decide_with
+from moesim.memory.decisions import (
+    ACTIVATIONS,
+    RULES,
+    Cells,
+    Demand,
+    is_own,
+    open_with,
+    places_of,
+    steps_with,
+)
 from moesim.memory.forms import Form
 from moesim.memory.misses.load import Load
 from moesim.memory.policy import WANTED, CachePolicy
@@ -60,24 +71,69 @@ class Wanted(NamedTuple):
     weights: Any
 
 
+class Room(NamedTuple):
+    """Room to serve a pool in, so that compiled code makes no array and need not count who refers
+    to one: ``Cells`` of each variant as [variants, ...], what is ``used`` of its slots and
+    ``places`` of its ranks; of a ``step`` int64[2] what is ``served``, ``needed`` and their
+    ``weights`` int64[active experts]; and ``none``, ``prices`` and ``moved`` where there are none.
+    """
+
+    slot_of: Any
+    ranks: Any
+    expert_at: Any
+    idle: Any
+    over: Any
+    keys: Any
+    index_of: Any
+    used: Any
+    places: Any
+    step: Any
+    served: Any
+    needed: Any
+    weights: Any
+    none: Any
+    prices: Any
+    moved: Any
+
+    @classmethod
+    def of(cls, variants: int, experts: int, active: int, weighs: bool) -> Room:
+        """Room for so many ``active`` experts."""
+        most = int(places_of(experts, experts, experts))
+        slot_of, keys, index_of = (
+            np.empty(shape, np.int64) for shape in ((variants, experts), experts, experts)
+        )
+        ranks, expert_at = np.zeros((2, variants, most), np.int64)
+        idle, over = np.empty((2, variants, experts), np.bool_)
+        used, places = np.zeros((2, variants), np.int64)
+        served, needed, weights = np.empty((3, active), np.int64)
+        none, prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
+        return cls(
+            slot_of, ranks, expert_at, idle, over, keys, index_of, used, places,
+            np.zeros(2, np.int64), served, needed, weights if weighs else none, none, prices,
+            np.zeros(1, np.int64),
+        )  # fmt: skip
+
+
 _FLAT, _INT = types.int64[::1], types.int64
+_TABLE, _MASK = types.int64[:, ::1], types.boolean[:, ::1]
 SERVING = record(Serving, _FLAT, types.boolean, types.int64[:, ::1], _INT)
 POOLS = record(
     Pools, _FLAT, types.boolean[:, ::1], types.int64[:, :, ::1], _FLAT, types.float64[:, ::1]
 )
 ASKED = record(Wanted, *[_FLAT] * 4)
-SERVE = types.void(RULES, SERVING, POOLS, ASKED, _INT, ACTIVATIONS)
+ROOM = record(Room, *[_TABLE] * 3, _MASK, _MASK, *[_FLAT] * 8, _FLAT, _TABLE, _FLAT)
+SERVE = types.void(RULES, SERVING, POOLS, ASKED, ROOM, _INT, ACTIVATIONS)
 """The signature of what ``serve_with`` makes."""
 
 
 @inlined
-def _serving(serving: Any, resident: Any, expert: int, wanted: int) -> int:
-    """The variant that serves: the best resident one up to the wanted one, else the best of all if
-    worse ones do, else what is loaded.
+def _serving(serving: Any, slot_of: Any, expert: int, wanted: int) -> int:
+    """The variant that serves: the best resident one (which has a slot) up to the wanted one, else
+    the best of all if worse ones do, else what is loaded.
     """
-    variants = len(resident)
+    variants = len(slot_of)
     for variant in range(variants if serving.worse else min(wanted + 1, variants)):
-        if resident[variant, expert]:
+        if slot_of[variant, expert] >= 0:
             return variant
     return int(serving.loaded[wanted])
 
@@ -112,17 +168,17 @@ def _some_served(served: Any, variants: int, instead: int) -> None:
 
 
 @inlined
-def _form_of(upgraded: Any, resident: Any, expert: int, variant: int) -> int:
+def _form_of(upgraded: Any, slot_of: Any, expert: int, variant: int) -> int:
     """How a missing ``variant`` is loaded: as its difference from the best slice that is there."""
-    for worse in range(variant + 1, len(resident)):
-        if upgraded[variant, worse] != variant and resident[worse, expert]:
+    for worse in range(variant + 1, len(slot_of)):
+        if upgraded[variant, worse] != variant and slot_of[worse, expert] >= 0:
             return int(upgraded[variant, worse])
     return variant
 
 
 @inlined
 def _renumber(
-    out: Any, low: int, high: int, variant: int, launches: int, upgraded: Any, resident: Any
+    out: Any, low: int, high: int, variant: int, launches: int, upgraded: Any, slot_of: Any
 ) -> int:
     """Activations of ``variant``, whose launches follow so many; returns how many there are
     then.
@@ -131,7 +187,7 @@ def _renumber(
     for i in range(low, high):
         out.form[i] = variant
         if not out.hit[i]:
-            out.form[i] = _form_of(upgraded, resident, out.expert[i], variant)
+            out.form[i] = _form_of(upgraded, slot_of, out.expert[i], variant)
         if out.launch[i] >= 0:
             out.launch[i] += launches
             last = max(last, out.launch[i] + 1)
@@ -141,10 +197,23 @@ def _renumber(
 
 
 @inlined
-def _skip(out: Any, at: int, expert: int, form: int) -> None:
-    """An expert that nothing computes."""
-    out.expert[at], out.hit[at], out.form[at] = expert, False, form
-    out.launch[at], out.wait[at], out.victim[at] = -1, -1, -1
+def _skip(out: Any, at: int, experts: Any, served: Any, form: int) -> None:
+    """The ``experts`` of a step that nothing computes, ``served`` as ``form``, from ``at`` on."""
+    for i in range(len(experts)):
+        if served[i] == form:
+            out.expert[at], out.hit[at], out.form[at] = experts[i], False, form
+            out.launch[at], out.wait[at], out.victim[at] = -1, -1, -1
+            at += 1
+
+
+@inlined
+def _cells(room: Any, variant: int) -> Any:
+    """The slots of ``variant``."""
+    return Cells(
+        room.used[variant : variant + 1], room.slot_of[variant],
+        room.ranks[variant][: room.places[variant]], room.expert_at[variant], room.idle[variant],
+        room.over[variant], room.keys, room.index_of, room.none,
+    )  # fmt: skip
 
 
 def serve_with(
@@ -152,26 +221,29 @@ def serve_with(
     splits: bool, reads: Reads,
 ) -> Callable[..., None]:  # fmt: skip
     """The decisions of a policy with these functions, variant by variant; see ``decide_with``."""
-    decide = inlined(
-        decide_with(key, before_activation, after_activation, place, forms, splits, reads)
+    open_slots = inlined(open_with(key, is_own(reads)))
+    decide_steps = inlined(
+        steps_with(key, before_activation, after_activation, place, forms, splits, reads)
     )
 
-    def serve(rules: Any, serving: Any, pools: Any, wanted: Any, first_step: int, out: Any) -> None:
+    def serve(
+        rules: Any, serving: Any, pools: Any, wanted: Any, room: Any, first_step: int, out: Any
+    ) -> None:
         """The activations of every step of a pool, from ``first_step`` on: variant by variant, the
         best first, each decided in its own slots, and last what is skipped.
 
         Which variant serves is decided at the start of a step, by what is resident then.
         """
-        variants, count = pools.resident.shape[0], len(wanted.experts)
-        none, prices = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
-        moved, step = np.zeros(1, np.int64), np.zeros(2, np.int64)
-        served, needed = np.empty(count, np.int64), np.empty(count, np.int64)
-        weights = np.empty(len(wanted.weights), np.int64)
+        variants, slot_of, step, served = len(pools.slots), room.slot_of, room.step, room.served
+        needed, weights, none = room.needed, room.weights, room.none
+        for variant in range(variants):
+            resident = pools.resident[variant]
+            room.places[variant] = places_of(resident.sum(), pools.slots[variant], len(resident))
+            open_slots(rules, _cells(room, variant), resident, pools.state[variant])
         for number in range(len(wanted.offsets) - 1):
             low, high = wanted.offsets[number], wanted.offsets[number + 1]
             for i in range(low, high):
-                expert = wanted.experts[i]
-                served[i] = _serving(serving, pools.resident, expert, wanted.variant[i])
+                served[i] = _serving(serving, slot_of, wanted.experts[i], wanted.variant[i])
             _some_served(served[low:high], variants, serving.instead)
             at, launches = low, 0
             for variant in range(variants):
@@ -180,31 +252,32 @@ def serve_with(
                     continue
                 step[1], end = size, at + size
                 demand = Demand(
-                    step, needed[:size], none, weights[:size], prices, pools.draws[variant], moved
-                )
+                    step, needed[:size], none, weights[:size], room.prices, pools.draws[variant],
+                    room.moved,
+                )  # fmt: skip
                 mine = Activations(
                     out.expert[at:end], out.hit[at:end], out.launch[at:end], out.wait[at:end],
                     out.victim[at:end], out.form[at:end],
                 )  # fmt: skip
-                pools.now[variant] = decide(
-                    rules, pools.slots[variant], demand, pools.resident[variant],
+                pools.now[variant] = decide_steps(
+                    rules, pools.slots[variant], demand, _cells(room, variant),
                     pools.state[variant], first_step + number, pools.now[variant], mine,
                 )  # fmt: skip
-                launches = _renumber(
-                    out, at, end, variant, launches, serving.upgraded, pools.resident
-                )
+                launches = _renumber(out, at, end, variant, launches, serving.upgraded, slot_of)
                 at = end
-            for i in range(low, high):
-                if served[i] == variants:
-                    _skip(out, at, wanted.experts[i], variants)
-                    at += 1
+            _skip(out, at, wanted.experts[low:high], served[low:high], variants)
+        for variant in range(variants):
+            for expert in range(slot_of.shape[1]):
+                pools.resident[variant, expert] = slot_of[variant, expert] >= 0
 
     return serve
 
 
 @lru_cache
 def serve_of(policy: type[CachePolicy]) -> Any:
-    """``serve`` of ``policy``, compiled; kept on disk."""
+    """``serve`` of ``policy``, compiled; kept on disk. It makes no array unless the policy does."""
+    with contextlib.suppress(InputError):
+        return specialised_by(serve_with, SERVE, policy, Load, allocates=False)
     return specialised_by(serve_with, SERVE, policy, Load)
 
 
@@ -243,6 +316,8 @@ class VariantCache:
         pools = Pools(self.slots, self.resident, self.state, self._now, self.draws)
         none = np.empty(0, np.int64)
         asked = Wanted(active.offsets, active.experts, wanted, none if weights is None else weights)
-        self._serve(self.rules, self._serving, pools, asked, self._step, out)
+        variants, experts = self.resident.shape
+        room = Room.of(variants, experts, len(active.experts), weights is not None)
+        self._serve(self.rules, self._serving, pools, asked, room, self._step, out)
         self._step += len(active.offsets) - 1
         return out

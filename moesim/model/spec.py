@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class ModelSpec:
         """Bytes that the output product reads: the head's, or the embedding's where it is tied."""
         return self.head_bytes or self.embedding_bytes
 
-    @property
+    @cached_property
     def moe_layers(self) -> tuple[LayerSpec, ...]:
         """The layers with routed experts, in order."""
         return tuple(layer for layer in self.layers if layer.moe is not None)
@@ -283,7 +284,7 @@ class ModelSpec:
         """The decoder's layers."""
         return tuple(layer for layer in self.layers if layer.stack == "decoder")
 
-    @property
+    @cached_property
     def has_encoder(self) -> bool:
         """Whether there is an encoder stack."""
         return bool(self.encoder_layers)

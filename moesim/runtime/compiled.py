@@ -155,17 +155,20 @@ def specialised(
     signature: Any,
     *functions: Callable[..., Any],
     constants: tuple[Any, ...] = (),
+    allocates: bool = True,
 ) -> Any:
     """What ``make(*functions, *constants)`` returns, compiled with these built in.
 
     It is kept on disk where all functions can be found again by their names, each under a name of
     its own: numba goes by the name, and two processes may write at once. ``constants`` are told
-    apart by how they are written. Raises InputError where numba cannot compile one of them.
+    apart by how they are written. ``allocates``: it may make arrays; else references to those that
+    it is given need no count. Raises InputError where numba cannot compile one of them.
     """
     function: Any = make(*map(inlined, functions), *constants)
     function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
     try:
-        return njit(signature, cache=all(map(_has_name, functions)))(function)
+        options = {} if allocates else {"_nrt": False}
+        return njit(signature, cache=all(map(_has_name, functions)), **options)(function)
     except REFUSALS as error:
         raise InputError([refused(error, functions)]) from None
 

@@ -21,12 +21,18 @@ class Growing:
 
     def extend(self, more: NDArray[Any]) -> None:
         """Add ``more`` [m, *shape]."""
-        length = self._length + len(more)
-        if length > len(self._room):
-            room = np.empty(
-                (max(length, 2 * self._length), *self._room.shape[1:]), self._room.dtype
-            )
+        self.more(len(more))[:] = more
+
+    def more(self, number: int) -> NDArray[Any]:
+        """Add so many values, which are to be filled in."""
+        if self._length + number > len(self._room):
+            self.reserve(max(number, self._length))
+        self._length += number
+        return self._room[self._length - number : self._length]
+
+    def reserve(self, number: int) -> None:
+        """Have room for so many values more."""
+        if self._length + number > len(self._room):
+            room = np.empty((self._length + number, *self._room.shape[1:]), self._room.dtype)
             room[: self._length] = self.values
             self._room = room
-        self._room[self._length : length] = more
-        self._length = length

@@ -32,26 +32,28 @@ NO_ROWS, NONE_STREAMED = np.empty((0, 0), np.int64), np.empty((0, 0), np.bool_)
 
 class Priced(NamedTuple):
     """The time of stages int64[rows, passes, gpus], the plan that says which layer has which row
-    of it (see ``clock_records.Passes``), that of the passes' ends int64[passes, gpus], and what all
-    of it is charged to, int64[passes, gpus, categories].
+    of it (see ``clock_records.Passes``), that of the passes' ends int64[passes, gpus], what all
+    of it is charged to, int64[passes, gpus, categories], and which layers run, bool[passes, model
+    layers].
     """
 
     plan: Ints
     stage_ns: Ints
     head: Ints
     charges: Ints
+    runs: Mask
 
     def between(self, first: int, last: int) -> Priced:
         """That of passes first:last."""
         if last - first == len(self.head):
             return self
-        stage_ns = np.ascontiguousarray(self.stage_ns[:, first:last])
-        return Priced(self.plan, stage_ns, self.head[first:last], self.charges[first:last])
+        stage_ns, here = np.ascontiguousarray(self.stage_ns[:, first:last]), slice(first, last)
+        return Priced(self.plan, stage_ns, self.head[here], self.charges[here], self.runs[here])
 
-    def passes(self, case: Case, phase: NDArray[np.uint8], dispatch: Ints, combine: Ints) -> Passes:
+    def passes(self, phase: NDArray[np.uint8], dispatch: Ints, combine: Ints) -> Passes:
         """The passes, of ``phase`` uint8[passes], as the clock takes them."""
-        runs, phase = runs_of(case, phase), np.ascontiguousarray(phase)
-        return Passes(self.plan, runs, phase, self.stage_ns, self.head, dispatch, combine)
+        phase = np.ascontiguousarray(phase)
+        return Passes(self.plan, self.runs, phase, self.stage_ns, self.head, dispatch, combine)
 
 
 class Played(NamedTuple):
@@ -114,7 +116,7 @@ def played(case: Case, chunk: Chunk) -> Played:
     priced = priced_of(case, chunk.terms, phase)
     exchanges = [_by_moe_layer(way, none) for way in (chunk.dispatch, chunk.combine)]
     return Played(
-        priced.passes(case, phase, *exchanges),
+        priced.passes(phase, *exchanges),
         Works(
             launch_base=_bases([work.kernel_ns for work in works]),
             step_launches=np.stack([work.laid.step_launches for work in works]),
@@ -186,5 +188,5 @@ def priced_of(case: Case, terms: Terms, phase: NDArray[np.uint8]) -> Priced:
     plan = np.empty((len(terms.of_layer), FIRST_STAGE + Stage.HEAD), np.int64)
     plan[:, MOE], plan[:, FIRST_STAGE:] = case.moe_places, of_alike[terms.of_layer]
     head: Ints = np.sum([term.ns for term in terms.head], axis=0)
-    charges = terms.charges(runs_of(case, phase))
-    return Priced(plan, np.stack(rows), head, charges)
+    runs = runs_of(case, phase)
+    return Priced(plan, np.stack(rows), head, terms.charges(runs), runs)

@@ -24,6 +24,8 @@ def is_found(case: Case) -> bool:
 class FoundProgram(Program):
     """``Program`` of a case that ``is_found``."""
 
+    held = 16
+
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self._found: Needed

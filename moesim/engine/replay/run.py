@@ -14,9 +14,10 @@ from moesim.engine.counts import Counts
 from moesim.engine.folded import Folded
 from moesim.engine.outcome import Outcome
 from moesim.engine.program import Program
+from moesim.engine.replay.clock.layer_rows import fill_rows
 from moesim.engine.replay.clock.loop import new_gpus, play_decided
 from moesim.engine.replay.clock.records import HOST, Filled, Fixed, Gpus, Passes
-from moesim.engine.replay.flat import Mask, Played, fixed_of, played
+from moesim.engine.replay.flat import Played, fixed_of, played
 from moesim.engine.replay.found_program import program_of
 from moesim.engine.replay.log import DecisionLog
 from moesim.engine.replay.quick.activations import decide_all_of
@@ -72,7 +73,7 @@ def run_replay(
         starts=clock.starts,
         ends=clock.ends,
         charges=clock.charges.values,
-        layers=np.concatenate([np.zeros((0, 7), np.int64), *clock.layers]),
+        layers=clock.layers.values,
         seconds=perf_counter() - begun,
         copies=clock.copies,
         provenance=provenance,
@@ -119,9 +120,12 @@ def _by_layer(case: Case, records: str) -> bool:
     """Whether counts are kept by layer: where they are shown, where layers differ, or where they
     are on GPUs of their own.
     """
-    sizes = {layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe}
-    differ = len(sizes) > 1 or case.variants is not None or bool(case.stages)
-    return records == "layer" or differ
+    sizes: set[tuple[int, ...]] = {
+        (layer.moe.expert.bytes,) for layer in case.model.moe_layers if layer.moe
+    }
+    if case.variants is not None:
+        sizes = set(map(tuple, case.variants.sizes.tolist()))
+    return records == "layer" or len(sizes) > 1 or bool(case.stages)
 
 
 class Clock:
@@ -132,12 +136,13 @@ class Clock:
         self._fixed: dict[Execution, Fixed] = {}
         rooms = 0 if case.host_cache is None else case.host_cache.rooms
         self.gpus = new_gpus(case.gpus, len(case.model.moe_layers), case.nodes, rooms)
-        self.categories = categories_of(case)
+        self.categories, self._moe = categories_of(case), case.model.moe_layers
         shape = (case.gpus,)
         self._starts, self._ends = Growing(shape=shape), Growing(shape=shape)
         self.charges = Folded(cuts)
         """What passes were charged, int64[passes, gpus, categories]."""
-        self.layers: list[Ints] = []
+        self.layers = Growing(shape=(7,))
+        """A row for each (pass, MoE layer, GPU) that ran, where they are kept."""
         self.copies = 0
 
     def fixed_at(self, first: int) -> Fixed:
@@ -194,7 +199,9 @@ class Clock:
         self._charge_scheduler(first, charges)
         self.charges.add(charges)
         if self.keep_layers:
-            self.layers.append(self._rows(records, first, passes.runs))
+            runs = np.ascontiguousarray(passes.runs[:, [one.index for one in self._moe]])
+            rows = self.layers.more(int(runs.sum()) * self.case.gpus)
+            fill_rows(records, runs, first, rows)
 
     def _charge_scheduler(self, first: int, charges: Ints) -> None:
         """Let passes from ``first`` on begin where GPUs wait for the host to decide them, and add
@@ -217,13 +224,5 @@ class Clock:
             earliest = schedule.earliest_starts(known, schedule.passes)[:, None]
             self._starts.extend(np.broadcast_to(earliest, (new, self.case.gpus)))
             self._ends.extend(np.zeros((new, self.case.gpus), np.int64))
-
-    def _rows(self, records: Ints, first: int, runs: Mask) -> Ints:
-        """A row int64[n, 7] for each (pass, MoE layer, GPU) that ran."""
-        moe = [layer.index for layer in self.case.model.moe_layers]
-        step, layer = np.nonzero(runs[:, moe])
-        rows = np.empty((len(step), self.case.gpus, 7), np.int64)
-        rows[..., 0], rows[..., 1] = step[:, None] + first, layer[:, None]
-        rows[..., 2] = np.arange(self.case.gpus)
-        rows[..., 3:] = records[step, layer]
-        return rows.reshape(-1, 7)
+            if self.keep_layers:
+                self.layers.reserve(new * len(self._moe) * self.case.gpus)

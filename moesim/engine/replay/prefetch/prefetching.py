@@ -79,7 +79,7 @@ class Prefetching:
         phase = self.case.schedule.phase[chunk.first : chunk.first + chunk.passes]
         priced = priced_of(self.case, chunk.terms, phase)
         exchanges = [self._collective(chunk, way) for way in (chunk.dispatch, chunk.combine)]
-        return priced.passes(self.case, phase, *exchanges), priced.charges
+        return priced.passes(phase, *exchanges), priced.charges
 
     def play(self, chunk: Chunk, passes: Passes, fixed: Fixed, gpus: Gpus, filled: Filled) -> None:
         """Play ``chunk``, and fill in ``filled``."""

@@ -103,7 +103,7 @@ class QuickProgram:
             decided.copy_base, step_copies, decided.copy_launch, decided.copy_wait, NONE, NONE,
             NONE_STREAMED, NO_ROWS, NO_READS,
         )  # fmt: skip
-        passed = priced.passes(self.case, phase, dispatch, combine)
+        passed = priced.passes(phase, dispatch, combine)
         return Played(passed, works, int(decided.most_launches[0]), priced.charges)
 
     def _count(self, executed: Ints, counts: Ints) -> None:
