@@ -83,10 +83,12 @@ class Placement:
         rows = np.take_along_axis(counts, self.logical[None, :, None, :], axis=3)
         if not self.has_replicas:
             return rows
-        share, left = np.divmod(rows, self.replicas[None, :, None, :])
-        sender = np.arange(counts.shape[2])[:, None]
-        turn = (self.number[:, None, :] - sender) % self.replicas[:, None, :]
-        return share + (turn < left)
+        layer, expert = np.nonzero(self.replicas > 1)  # most have one alone: divisions are slow
+        replicas = self.replicas[layer, expert][:, None]
+        share, left = np.divmod(rows[:, layer, :, expert], replicas[:, None])
+        turn = (self.number[layer, expert][:, None] - np.arange(counts.shape[2])) % replicas
+        rows[:, layer, :, expert] = share + (turn[:, None] < left)
+        return rows
 
     def of_logical(self, values: Ints) -> Ints:
         """Values [..., MoE layers, logical] for each physical expert, [..., MoE layers,

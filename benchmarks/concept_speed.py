@@ -1,0 +1,176 @@
+"""Speed of the engine `replay` with one concept at a time, against the same run without, in
+processor seconds; the least of several runs, interleaved.
+
+    python benchmarks/concept_speed.py [--repeat 3] [--times 10] [--only storage variants]
+
+gpt-oss-20b decodes `traces/quickstart.parquet`, so many `--times` over, on an H100 with 8 slots a
+layer under LRU; each row changes one thing. Every row is first checked: `des` plays the first
+passes, too. Experts in variants are compared with plain experts of the better format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+from agreement import must_agree, must_equal
+
+from moesim.engine.case import Case
+from moesim.engine.des.run import run_des
+from moesim.engine.replay.run import run_replay
+from moesim.experiment.building.build import build
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.trace.parquet import load_trace, write_trace
+
+CHECKED = 100
+"""Forward passes of a case that `des` plays, too."""
+TWO_FORMATS: dict[str, dict[str, Any]] = {
+    "high": {"capacity": "70 %"},
+    "low": {"format": "int4", "group": 64},
+}
+BY_GATE = {"kind": "gate_cumulative", "high": "60 %", "low": "100 %"}
+BF16 = {"base": "gpt-oss-20b", "format": {"experts": "bf16"}}
+BATCH_OF_16 = {"batching": {"kind": "static", "batch_size": 16}}
+ROWS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "cpu": {"experts.miss": {"kind": "cpu"}},
+    "cheapest": {"experts.miss": {"kind": "cheapest"}},
+    "split": {"experts.miss": {"kind": "split"}},
+    "zero_copy": {"experts.miss": {"kind": "zero_copy"}},
+    "skip": {"experts.miss": {"kind": "skip"}},
+    "arc": {"experts.policy": {"kind": "arc"}},
+    "global pool": {"experts.policy": {"kind": "lru", "scope": "global"}},
+    "storage": {
+        "hardware": {"base": "h100-sxm", "storage": "nvme-pcie4"},
+        "experts.host": {"capacity": "6 GiB"},
+    },
+    "variants": {"model": BF16, "experts.variants": TWO_FORMATS, "experts.choose": BY_GATE},
+    "nested variants": {
+        "model": BF16,
+        "experts.variants": TWO_FORMATS | {"low": TWO_FORMATS["low"] | {"nested": True}},
+        "experts.choose": BY_GATE,
+    },
+    "parts": {"experts.parts": {"hot": {"rows": "40 %", "resident": "50 %"}, "rest": {}}},
+    "top_k": {"routing": [{"kind": "top_k", "k": 3}]},
+    "gate_ratio": {"routing": [{"kind": "gate_ratio", "least": 2, "ratio": "40 %"}]},
+    "speculation": {
+        "workload": {
+            "speculative": {"kind": "ngram", "num_speculative_tokens": 3, "acceptance": "80 %"}
+        }
+    },
+    "predictions": {"experts.prefetch": {"kind": "oracle"}},
+    "static gating": {"gating": {"kind": "static"}},
+    "4 GPUs, batch 16": {"parallelism": {"expert": 4}, "workload": BATCH_OF_16},
+    "4 GPUs, batch 16, replicas": {
+        "parallelism": {"expert": 4},
+        "workload": BATCH_OF_16,
+        "placement": {"kind": "eplb", "redundant": 4},
+    },
+}
+
+
+def experiment(trace: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """The experiment of a row."""
+    found: dict[str, Any] = {"model": "gpt-oss-20b", "hardware": "h100-sxm", "trace": str(trace)}
+    found["experts"] = {"capacity": "8 slots/layer"}
+    for key, value in row.items():
+        group, _, name = key.partition(".")
+        if name:
+            found[group][name] = value
+        else:
+            found[group] = value
+    return found
+
+
+def longer_trace(times: int, folder: Path) -> Path:
+    """The quickstart's requests, so many ``times`` over."""
+    trace, path = load_trace("traces/quickstart.parquet"), folder / "longer.parquet"
+    requests = int(trace.request_id.max()) + 1
+    numbers = np.repeat(np.arange(times), trace.tokens) * requests
+    assert trace.gate_weights is not None, "choices between variants need them"
+    longer = replace(
+        trace,
+        expert_ids=np.tile(trace.expert_ids, (times, 1, 1)),
+        request_id=(np.tile(trace.request_id, times) + numbers).astype(np.int32),
+        position=np.tile(trace.position, times),
+        phase=np.tile(trace.phase, times),
+        gate_weights=np.tile(trace.gate_weights, (times, 1, 1)),
+    )
+    write_trace(longer, path)
+    return path
+
+
+def check(case: Case, name: str) -> None:
+    """Raise an AssertionError where `replay` is not what `des` is in the first passes, or as a
+    whole is not what it is in parts: its counts by layer add up to those that are added up.
+    """
+    part = replace(case, schedule=case.schedule.first(CHECKED))
+    must_agree(run_replay(part, records="summary"), run_des(part, records="summary"), name)
+    whole, apart = (run_replay(case, records=records) for records in ("summary", "layer"))
+    must_agree(whole, apart, f"{name}: without records and with them")
+    must_equal(whole.charges, apart.charges, f"{name}: charges without records and with them")
+
+
+def measure(cases: dict[str, Case], repeat: int) -> dict[str, dict[str, float]]:
+    """Rates of each case: the least processor seconds of its runs, what they do a second, and
+    that as a share of the first case's.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    activations = {}
+    for _ in range(repeat):
+        for name, case in cases.items():
+            begun = process_time()
+            outcome = partial(run_replay, case, records="step")()
+            seconds[name].append(process_time() - begun)
+            activations[name] = int(outcome.counts.activations.sum())
+    found: dict[str, dict[str, float]] = {}
+    for name, case in cases.items():
+        least, steps = min(seconds[name]), case.schedule.passes * len(case.model.moe_layers)
+        found[name] = {
+            "seconds": least,
+            "layer_steps_a_second": steps / least,
+            "activations_a_second": activations[name] / least,
+        }
+    first = next(iter(found.values()))["activations_a_second"]
+    for rates in found.values():
+        rates["of_first"] = rates["activations_a_second"] / first
+    return found
+
+
+def main() -> None:
+    """Measure, print, and write benchmarks/results/concept_speed.json."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--times", type=int, default=10, help="how often the trace is repeated")
+    parser.add_argument("--only", nargs="*", default=[*ROWS][1:], choices=[*ROWS], metavar="ROW")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = longer_trace(options.times, Path(folder))
+        cases = {
+            name: build(load_experiment(experiment(trace, ROWS[name])).experiment).case
+            for name in ("nothing", *options.only)
+        }
+    for name, case in cases.items():
+        check(case, name)
+    found = measure(cases, options.repeat)
+    for name, rates in found.items():
+        print(
+            f"{name:28} {rates['seconds']:7.3f} s: {rates['layer_steps_a_second'] / 1e6:6.2f} M"
+            f" layer-steps/s, {rates['activations_a_second'] / 1e6:6.2f} M activations/s,"
+            f" {rates['of_first']:4.0%} of the first row"
+        )
+    result = {"machine": platform.machine(), "python": platform.python_version(), "rows": found}
+    path = Path(__file__).parent / "results" / "concept_speed.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
