@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -54,10 +55,10 @@ def sources(module: str = "") -> str:
     return stamp_of([PACKAGE / part for group in own or COMPILED for part in group])
 
 
+LOCAL = "<locals>"
 BUILT_IN = "-with-"
 """In the name of a function: what follows tells what is built into it, all of which has names of
-its own. Not so in code of policies: what is built into it has the same names for each, and such
-code from several processes, loaded into one, would be linked to another policy's.
+its own.
 """
 
 
@@ -165,12 +166,25 @@ def specialised(
     it is given need no count. Raises InputError where numba cannot compile one of them.
     """
     function: Any = make(*map(inlined, functions), *constants)
-    function.__qualname__ = f"{make.__qualname__}-{_digest_of(functions, constants)}"
+    digest = _digest_of(functions, constants)
+    function.__qualname__ = f"{make.__qualname__}{BUILT_IN}{digest}"
+    _tell_apart(function, digest, functions)
     try:
         options = {} if allocates else {"_nrt": False}
         return njit(signature, cache=all(map(_has_name, functions)), **options)(function)
     except REFUSALS as error:
         raise InputError([refused(error, functions)]) from None
+
+
+def _tell_apart(function: Any, digest: str, given: tuple[Callable[..., Any], ...]) -> None:
+    """Name what is built into ``function`` and was made for it, not ``given``: code from several
+    processes, loaded into one, is linked by name, and would else be that of other functions.
+    """
+    for cell in function.__closure__ or ():
+        one = cell.cell_contents
+        if isinstance(one, FunctionType) and LOCAL in one.__qualname__ and one not in given:
+            one.__qualname__ = f"{one.__qualname__.partition(BUILT_IN)[0]}{BUILT_IN}{digest}"
+            _tell_apart(one, digest, given)
 
 
 def _digest_of(functions: tuple[Callable[..., Any], ...], constants: tuple[Any, ...]) -> str:

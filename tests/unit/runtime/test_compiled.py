@@ -81,20 +81,36 @@ def test_each_function_that_is_built_in_has_compiled_code_of_its_own(kept_in):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
-def test_another_process_finds_code_whose_name_tells_what_is_built_in(kept_in, monkeypatch):
-    """Whatever its closure is pickled as; that of a policy has no such name."""
+def then_two_more(function):
+    one_more = compiled.inlined(then_one_more(function))
+
+    def result(x):
+        return one_more(x) + 1
+
+    return result
+
+
+@pytest.mark.parametrize("make", [then_one_more, then_two_more])
+def test_another_process_finds_code_whose_name_tells_what_is_built_in(kept_in, monkeypatch, make):
+    """Whatever its closure is pickled as."""
     signature = types.int64(types.int64)
-
-    def named():
-        function = then_one_more(compiled.inlined(twice))
-        function.__qualname__ = f"then_one_more{compiled.BUILT_IN}twice"
-        return compiled.njit(signature, cache=True)(function)
-
-    assert named()(5) == specialised(then_one_more, signature, twice)(5) == 11
+    first = [specialised(make, signature, one)(5) for one in (twice, thrice)]
     monkeypatch.setattr(caching, "dumps", lambda closure: os.urandom(8))
-    again, policy = named(), specialised(then_one_more, signature, twice)
-    assert again(5) == policy(5) == 11
-    assert (hits(again), hits(policy)) == (1, 0)
+    again = [specialised(make, signature, one) for one in (twice, thrice)]
+    assert [one(5) for one in again] == first
+    assert first[1] == first[0] + 5
+    assert [hits(one) for one in again] == [1, 1]
+
+
+def test_what_is_made_to_be_built_in_has_a_name_of_its_own(kept_in):
+    """Code from several processes, loaded into one, is linked by name."""
+    names = set()
+    for one in (twice, thrice):
+        made = specialised(then_two_more, types.int64(types.int64), one)
+        (cell,) = made.py_func.__closure__
+        names.add(cell.cell_contents.__qualname__)
+    assert len(names) == 2
+    assert twice.__qualname__ == "twice"
 
 
 def plus_three(x):
