@@ -52,7 +52,8 @@ class Page:
     engine runs the best, and what it leaves open; ``shares`` of the time, ``ledger`` of memory of
     the best or only run, further ``facts``, and what these are of; ``trust``: what the prices rest
     on, and assumptions; ``tables``: further ones by title; ``experiment``: the file as text;
-    ``made``: versions and digests; ``reloads_s``: how often a
+    ``made``: versions and digests; ``chooser``: what a
+    visitor picks from (``chooser_of``); ``reloads_s``: how often a
     page of what goes on loads itself again.
     """
 
@@ -73,6 +74,7 @@ class Page:
     trust: Sequence[str] = ()
     experiment: str = ""
     made: Sequence[Fact] = ()
+    chooser: Mapping[str, Any] | None = None
     reloads_s: int | None = None
 
     @property

@@ -12,6 +12,7 @@ import pandas as pd
 from moesim.config.counted import counted
 from moesim.report.amounts import number
 from moesim.report.best import best_lines
+from moesim.report.page.chooser import chooser_of
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import (
     command,
@@ -66,6 +67,7 @@ def _page(folder: Path, sweep: Sweep) -> Page:
         shares=shares(summary),
         ledger=ledger(summary),
         ledger_of="The fullest GPU at its peak, at the best point",
+        chooser=chooser_of(sweep),
         trust=unique(sweep_trust(sweep.table)),
         experiment=experiment_text(sweep.experiment),
         made=[] if point is None else made(at),

@@ -23,11 +23,12 @@ LESS = ("peak_memory_bytes", "cost_usd_per_million_output_tokens", "joules_per_o
 LESSER = [" ".join(title.split()) for name, title, _ in COLUMNS if name in LESS]
 """Headings of what people want little of: over these a front is drawn."""
 SECTIONS = {
-    "verdict": "Verdict", "command": "Command", "board": "Leaderboard", "figures": "Figures",
+    "verdict": "Verdict", "choose": "Choose", "command": "Command", "board": "Leaderboard",
+    "figures": "Figures",
     "tables": "Tables", "time": "Time", "memory": "Memory", "facts": "Numbers", "trust": "Trust",
     "experiment": "Experiment", "made": "Versions",
 }  # fmt: skip
-HAVING = {"time": "shares", "memory": "ledger", "figures": "pictures"}
+HAVING = {"time": "shares", "memory": "ledger", "figures": "pictures", "choose": "chooser"}
 """The fields of a page that fill a section of another name."""
 GLOSSARY = {
     "TPOT": "the time from one token of a request to its next",
@@ -69,6 +70,8 @@ def html(page: Page) -> str:
         css=Markup(_text("page.css")),  # noqa: S704 (the project's own)
         js=Markup(_text("page.js")),  # noqa: S704
         libraries=[Markup(text) for text in _libraries()],  # noqa: S704
+        choices=Markup(_json(page.chooser)),  # noqa: S704
+        chooser=Markup(_text("chooser.js")),  # noqa: S704
         data=Markup(_json(_data(page))),  # noqa: S704 (no sign of markup is left in it)
     )
 

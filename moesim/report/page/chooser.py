@@ -1,0 +1,158 @@
+"""What a visitor picks on the page of a sweep over models and machines: what one has on one side,
+what can be done with it on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from moesim.experiment.loading.names import read_once
+from moesim.report.amounts import GIB
+from moesim.report.components import cause_in_words
+from moesim.report.page.parts import command
+from moesim.results.folder import read_experiment
+from moesim.sweep.found import Sweep
+from moesim.sweep.point import point_folder
+from moesim.sweep.words import in_words, last_word
+
+HAD = ("model", "hardware", "workload.context", "workload.batching.batch_size")
+"""Where paths begin of what somebody has or wants; all others are choices."""
+GUESSED = ("hardware.host.expert_fraction",)
+"""Axes of what nobody measured: their values are one answer's range."""
+SPEED = "output_throughput"
+DIGITS = 4
+NUMBERS: Mapping[str, tuple[str, float]] = {
+    "tokens/s": (SPEED, 1.0),
+    "from": ("low", 1.0),
+    "to": ("high", 1.0),
+    "$ a M tokens": ("cost_usd_per_million_output_tokens", 1.0),
+    "J a token": ("joules_per_output_token", 1.0),
+    "peak GiB": ("peak_memory_bytes", 1 / GIB),
+}
+"""Columns of an answer: the key, and what it is multiplied by."""
+SHARE, OFF, NUMBER = "time_share.", "price_error.p90_percent", "number"
+KEYS = {"status", "reason", OFF, *(key for key, _ in NUMBERS.values())}
+"""What of a point is read, beside its axes and what its time goes to."""
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Texts:
+    """Texts that many rows share, each kept once."""
+
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, text: str) -> int:
+        """Where ``text`` stands."""
+        return self.places.setdefault(text, len(self.places))
+
+
+def chooser_of(sweep: Sweep) -> dict[str, Any] | None:
+    """What a page needs to let a visitor choose; None of a sweep over fewer than two things that
+    one has.
+
+    ``had``: a title and the values of each; ``numbers``: headings; ``rows``: places of the values,
+    then the place of the choice's text, the numbers, and the places of what limits it or why it
+    does not run, and of the engine's command; ``texts``.
+    """
+    had = _had(sweep)
+    if len(had) < 2:  # noqa: PLR2004
+        return None
+    texts, lines = Texts(), _Lines(sweep)
+    values = {axis: list(dict.fromkeys(sweep.table[axis].astype(str))) for axis in had}
+    with read_once():
+        rows = [
+            [*(values[axis].index(str(own[0][axis])) for axis in had), texts.place(what),
+             *_numbers(own), texts.place(_told(own)), texts.place(lines.of(own))]
+            for what, own in _answers(sweep, had)
+        ]  # fmt: skip
+    return {
+        "had": [[last_word(axis), [in_words(value) for value in values[axis]]] for axis in had],
+        "numbers": list(NUMBERS),
+        "rows": rows,
+        "texts": list(texts.places),
+    }
+
+
+def _machine(sweep: Sweep) -> list[str]:
+    """The axes of what one has, also those that follow from others, as a link from its GPU."""
+    return [a for a in sweep.varying if a.startswith(HAD) and a not in GUESSED]
+
+
+def _had(sweep: Sweep) -> list[str]:
+    """The same but for what follows from an earlier one."""
+    kept: list[str] = []
+    for axis in _machine(sweep):
+        if not any(axis in sweep.together(earlier) for earlier in kept):
+            kept.append(axis)
+    return kept
+
+
+def _answers(sweep: Sweep, had: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    """Each choice for each thing that one has: the points that differ in what is guessed alone."""
+    choice = sweep.labels(without=[*_machine(sweep), *GUESSED])
+    known = [name for name in map(str, sweep.table) if name in KEYS or name.startswith(SHARE)]
+    table = sweep.table[[*sweep.axes, *(name for name in known if name not in sweep.axes)]]
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row, what, number in zip(table.to_dict("records"), choice, table.index, strict=True):
+        named = {str(key): value for key, value in row.items()} | {NUMBER: int(number)}
+        found.setdefault((*(str(row[axis]) for axis in had), str(what)), []).append(named)
+    yield from ((key[-1] or "as it is", own) for key, own in found.items())
+
+
+def middle(own: Sequence[Row]) -> Row | None:
+    """Of those that ran the one in the middle of what is guessed; None where none did."""
+    ran = sorted((row for row in own if row["status"] == "ok"), key=lambda row: row[SPEED])
+    return ran[len(ran) // 2] if ran else None
+
+
+def _numbers(own: Sequence[Row]) -> list[float | None]:
+    """Those of the answer in the middle, and the range of all, by what such prices were off."""
+    row = middle(own)
+    if row is None:
+        return [None] * len(NUMBERS)
+    speeds = [one[SPEED] for one in own if one["status"] == "ok"]
+    p90 = row.get(OFF)
+    off = 1 + (0.0 if p90 is None or pd.isna(p90) else float(p90)) / 100
+    ends = {"low": min(speeds) / off, "high": max(speeds) * off}
+    found = ({**row, **ends}.get(key) for key, _ in NUMBERS.values())
+    return [
+        None if value is None or pd.isna(value) else float(f"{value * factor:.{DIGITS}g}")
+        for value, (_, factor) in zip(found, NUMBERS.values(), strict=True)
+    ]
+
+
+def _told(own: Sequence[Row]) -> str:
+    """What an answer waits for most, or why there is none."""
+    row = middle(own)
+    if row is None:
+        return f"{str(own[0]['status']).replace('_', ' ')}: {own[0]['reason']}"
+    shares = {k: v for k, v in row.items() if k.startswith(SHARE) and not pd.isna(v)}
+    if not shares:
+        return ""
+    cause = max(shares, key=lambda key: shares[key])
+    return f"{cause_in_words(cause.removeprefix(SHARE))}, {100 * shares[cause]:.0f} % of the time"
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The engines' commands of points: which host it is does not change them."""
+
+    sweep: Sweep
+    known: dict[str, str] = field(default_factory=dict)
+
+    def of(self, own: Sequence[Row]) -> str:
+        """Of the answer in the middle; nothing where none ran, or no engine has words for it."""
+        row = middle(own)
+        if row is None:
+            return ""
+        axes = [a for a in self.sweep.varying if not a.startswith("hardware.host")]
+        key = repr([row[axis] for axis in axes])
+        if key not in self.known:
+            experiment = read_experiment(point_folder(self.sweep.folder, row[NUMBER]))
+            self.known[key] = "".join(command(experiment)[:1])
+        return self.known[key]
