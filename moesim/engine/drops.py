@@ -78,9 +78,9 @@ class _Choices:
         """Those of passes and layers where some are ``dropped`` bool[passes, layers]."""
         schedule, trace, offsets = case.schedule, case.trace, case.schedule.offsets
         span = slice(offsets[passes[0]], offsets[passes[1]])
-        ids = trace.expert_ids[schedule.rows[span]].astype(np.int64).transpose(2, 0, 1)
+        ids = trace.expert_ids[schedule.routing_rows[span]].astype(np.int64).transpose(2, 0, 1)
         assert trace.gate_weights is not None, "the trace has gate weights"
-        exact = trace.gate_weights[schedule.rows[span]].astype(np.float64) * WEIGHT_UNIT
+        exact = trace.gate_weights[schedule.routing_rows[span]].astype(np.float64) * WEIGHT_UNIT
         weights = np.where(ids == NO_EXPERT, 0, exact.astype(np.int64).transpose(2, 0, 1))
         of_pass = np.repeat(np.arange(len(dropped)), np.diff(offsets[passes[0] : passes[1] + 1]))
         step = of_pass[:, None] * dropped.shape[1] + np.arange(dropped.shape[1])

@@ -89,7 +89,7 @@ class Routing:
         """
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
-        ids = case.trace.expert_ids[schedule.rows[low:high]].astype(np.int64)
+        ids = case.trace.expert_ids[schedule.routing_rows[low:high]].astype(np.int64)
         if decoded:
             assert schedule.served is not None, "the scheduler says which tokens decode"
             ids[~schedule.served.decodes[low:high]] = NO_EXPERT
@@ -129,7 +129,7 @@ class Routing:
         """
         if self._chosen[0] != (first, last):
             case, offsets = self.case, self.case.schedule.offsets[first : last + 1]
-            rows = case.schedule.rows[offsets[0] : offsets[-1]]
+            rows = case.schedule.routing_rows[offsets[0] : offsets[-1]]
             ids = np.ascontiguousarray(case.trace.expert_ids[rows])
             weights = np.zeros(ids.shape, np.int64)
             if case.trace.gate_weights is not None:
@@ -156,7 +156,7 @@ class Routing:
         """
         case, schedule = self.case, self.case.schedule
         low, high = schedule.offsets[first], schedule.offsets[last]
-        ids = case.trace.look_ahead[schedule.rows[low:high]].astype(np.int64)
+        ids = case.trace.look_ahead[schedule.routing_rows[low:high]].astype(np.int64)
         of_pass = np.repeat(np.arange(last - first), np.diff(schedule.offsets[first : last + 1]))
         distance, layer = np.arange(ids.shape[1]), np.arange(ids.shape[2])
         places = (distance[:, None, None], of_pass[:, None, None, None], layer[:, None])

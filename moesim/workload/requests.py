@@ -29,7 +29,8 @@ class Requests:
     token within its request, -1 for prompt and encoder tokens; ``decode_tokens`` int64[count].
     Where drafts are verified (``speculation.py``) rows come as often as steps have them:
     ``decode_index`` is the ordinal of the step, ``decode_tokens`` the number of steps, and ``kept``
-    bool[n] says which rows a step keeps; None: all.
+    bool[n] says which rows a step keeps; None: all. ``routed`` int64[n]: the rows whose routing
+    they have; None: their own.
     """
 
     rows: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Requests:
     decode_index: NDArray[np.int64]
     decode_tokens: NDArray[np.int64]
     kept: NDArray[np.bool_] | None = None
+    routed: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:

@@ -39,6 +39,7 @@ class Schedule:
     ``host_ns`` int64[passes]: so long before that instant the host works on the pass; a GPU that is
     free by then waits for it (None: 0), and before it for nobody.
     ``kept`` bool[n]: False for drafts that are verified and rejected; None: all are kept.
+    ``routed`` int64[n]: the rows whose routing tokens have; None: their own.
     ``served``: where tokens stand in their requests, which of them decode and which have logits;
     None: position and phase are the trace's, and all tokens have logits, but an encoder's. A
     scheduler that says it yields ``Schedule.serving(...)``, and says it of all its passes.
@@ -53,6 +54,7 @@ class Schedule:
     kept: NDArray[np.bool_] | None = None
     served: Served | None = None
     host_ns: Ints | None = None
+    routed: Ints | None = None
     grows: ClassVar[bool] = False
     """Whether more passes may come to be known."""
 
@@ -60,6 +62,11 @@ class Schedule:
     def passes(self) -> int:
         """Number of forward passes."""
         return len(self.phase)
+
+    @property
+    def routing_rows(self) -> Ints:
+        """The rows of the trace int64[n] whose routing tokens have."""
+        return self.rows if self.routed is None else self.routed
 
     @classmethod
     def of(
@@ -95,6 +102,7 @@ class Schedule:
             request=request[order],
             phase=trace.phase[rows[begins]],
             kept=None if requests.kept is None else requests.kept[order],
+            routed=None if requests.routed is None else requests.routed[order],
         )
 
     @classmethod
@@ -189,6 +197,7 @@ class Schedule:
             None if self.kept is None else self.kept[tokens],
             None if self.served is None else self.served.at(tokens),
             None if self.host_ns is None else self.host_ns[first:last],
+            None if self.routed is None else self.routed[tokens],
         )
 
     def more(self) -> bool:

@@ -16,11 +16,14 @@ from moesim.trace.routing import RoutingTrace
 from moesim.workload.requests import Requests
 from moesim.workload.schedule import Ints
 
-STREAM = zlib.crc32(b"speculative.acceptance")
-REJECTED = (
-    "the trace was recorded without speculation: drafts that are rejected go to the experts of the"
-    " tokens that came in their places, so drafts that went astray may need others, and more"
-)
+STREAM, ASTRAY = (zlib.crc32(name) for name in (b"speculative.acceptance", b"speculative.rejected"))
+REJECTED = {
+    "continuation": "the trace was recorded without speculation: drafts that are rejected go to the"
+    " experts of the tokens that came in their places, so drafts that went astray may need others,"
+    " and more",
+    "other": "the trace was recorded without speculation: drafts that are rejected go to the"
+    " experts of other tokens of their answer, drawn evenly, as if nothing led to them",
+}
 OWN_TIME = "drafting is priced by the bytes that it reads, without attention and launches"
 FREE = "drafting is taken to cost nothing"
 
@@ -37,6 +40,12 @@ class _Speculation(Params):
         default=0.8,
         description="The chance that a draft is right where those before it were; or a list, the "
         "n-th of the n-th draft, the last of all that follow.",
+    )
+
+    rejected: Literal["continuation", "other"] = Field(
+        default="continuation",
+        description="Whose experts drafts that are rejected need: those of the tokens that came in "
+        "their places, or of other decode tokens of the request, drawn evenly.",
     )
 
     @property
@@ -60,7 +69,7 @@ class _Speculation(Params):
 
     def notes(self) -> list[str]:
         """What the numbers rest on."""
-        return [REJECTED, FREE]
+        return [REJECTED[self.rejected], FREE]
 
 
 class Ngram(_Speculation):
@@ -83,7 +92,7 @@ class Mtp(_Speculation):
 
     def notes(self) -> list[str]:
         """See above."""
-        return [REJECTED, f"{OWN_TIME}, of the model's MTP layer and its head"]
+        return [REJECTED[self.rejected], f"{OWN_TIME}, of the model's MTP layer and its head"]
 
 
 class Draft(_Speculation):
@@ -99,7 +108,7 @@ class Draft(_Speculation):
 
     def notes(self) -> list[str]:
         """See above."""
-        return [REJECTED, f"{OWN_TIME}, of '{self.model}'"]
+        return [REJECTED[self.rejected], f"{OWN_TIME}, of '{self.model}'"]
 
 
 class Tree(_Speculation):
@@ -126,6 +135,9 @@ def speculated(
     are drafts, none beyond the request's last. The first so many of them as are accepted in a row
     are kept, and the next step begins behind these. Whether the draft of a token is right is one
     uniform number of that token of the trace, so that other settings meet the same luck.
+
+    A rejected draft has the routing of its own row, or, under ``rejected: other``, of another
+    decode row of its request, as a second number of its token says.
     """
     chances, drafts = speculation.chances(), speculation.drafts
     luck = _luck(seed, trace.tokens)
@@ -141,7 +153,24 @@ def speculated(
         at, left, step = at + kept, left - kept, step + 1
         goes_on = left > 0
         at, left, owner = at[goes_on], left[goes_on], owner[goes_on]
-    return _with_steps(requests, found, steps)
+    speculated = _with_steps(requests, found, steps)
+    if speculation.rejected == "continuation" or speculated.kept is None:
+        return speculated
+    others = _others(requests, seed, trace.tokens)[speculated.rows]
+    return replace(speculated, routed=np.where(speculated.kept, speculated.rows, others))
+
+
+def _others(requests: Requests, seed: int, tokens: int) -> Ints:
+    """By row of the trace int64[tokens], another decode row of its request, or itself where there
+    is none.
+    """
+    rows, decode = np.arange(tokens), np.flatnonzero(requests.decode_index >= 0)
+    own, number = requests.decode_index[decode], requests.decode_tokens[requests.request[decode]]
+    luck = np.random.default_rng([seed, ASTRAY]).random(tokens)[requests.rows[decode]]
+    drawn = np.floor(luck * (number - 1)).astype(np.int64)
+    drawn += (drawn >= own) & (number > 1)
+    rows[requests.rows[decode]] = requests.rows[decode - own + drawn]
+    return rows
 
 
 def _accepted(

@@ -22,6 +22,7 @@ class Request:
 
     steps: list[list[int]] = field(default_factory=list)  # rows of each decode step
     kept: list[int] = field(default_factory=list)  # how many of them are no rejected drafts
+    routed: list[list[int]] = field(default_factory=list)  # the rows whose experts they need
 
     @property
     def every_row(self) -> list[int]:
@@ -41,6 +42,12 @@ class Part:
     first: int | None = None  # tokens that are cached before these
     decodes: bool = False  # a token of the answer, not of a prompt
     answers: int = 0  # so many tokens of the answer follow from the last ones
+    own: list[int] | None = None  # where the rows stand, if not at their own places
+
+    @property
+    def places(self) -> list[int]:
+        """Rows of the trace at whose places the tokens stand."""
+        return self.rows if self.own is None else self.own
 
     @property
     def kept(self) -> int:
@@ -96,8 +103,11 @@ def passes_of(trace: Trace, config: Config) -> list[Pass]:
     requests = requests_of(trace, config.phase)
     luck = np.random.default_rng([config.seed, zlib.crc32(b"speculative.acceptance")])
     drawn = luck.random(len(trace["request_id"])).tolist()
+    second = np.random.default_rng([config.seed, zlib.crc32(b"speculative.rejected")])
+    elsewhere = second.random(len(trace["request_id"])).tolist()
     for request in requests:
         speculate(request, drawn, config)
+        go_astray(request, elsewhere, config)
     # A batch of whole prompts has nothing to refill: prefill and encode are always static.
     if config.batching == "static" or config.phase in ("prefill", "encode"):
         return static_passes(requests, config)
@@ -118,6 +128,18 @@ def speculate(request: Request, luck: list[float], config: Config) -> None:
         request.steps.append(left[: 1 + config.drafts])
         request.kept.append(1 + right)
         left = left[1 + right :]
+
+
+def go_astray(request: Request, elsewhere: list[float], config: Config) -> None:
+    """Rejected drafts need the experts of tokens that came elsewhere in the answer."""
+    answer = request.rows[DECODE]
+    for rows, kept in zip(request.steps, request.kept, strict=True):
+        routed = list(rows)
+        for place in range(kept, len(rows)):
+            others = [row for row in answer if row != rows[place]]
+            if config.rejected == "other" and others:
+                routed[place] = others[int(elsewhere[rows[place]] * len(others))]
+        request.routed.append(routed)
 
 
 def static_passes(requests: list[Request], config: Config) -> list[Pass]:
@@ -217,6 +239,7 @@ def add_decode_step(
     for slot, request in enumerate(slots):
         if request is not None and nth[slot] < len(request.steps):
             rows, kept = request.steps[nth[slot]], request.kept[nth[slot]]
-            parts.append(Part(request, slot % config.gpus, rows, len(rows) - kept))
+            routed = request.routed[nth[slot]]
+            parts.append(Part(request, slot % config.gpus, routed, len(rows) - kept, own=rows))
     if parts:
         passes.append(Pass(len(passes), DECODE, parts))

@@ -95,7 +95,7 @@ class Dense:
         for part in one.parts:
             if part.gpu not in self.together(g):
                 continue
-            positions = [self.trace["position"][row] for row in part.rows]
+            positions = [self.trace["position"][row] for row in part.places]
             if part.first is not None:
                 positions = list(range(part.first, part.first + len(part.rows)))
             reach = [p + 1 if window is None else min(p + 1, window) for p in positions]
@@ -125,5 +125,5 @@ class Dense:
             decoder = [row for row in of_request if self.trace["phase"][row] != ENCODE]
             context += source * len(part.rows)
             read += source
-            projected += source if decoder[0] in part.rows else 0
+            projected += source if decoder[0] in part.places else 0
         return self.prices.cross_attention_ns(layer, context, read, projected)

@@ -159,6 +159,7 @@ class Config:
     phase: str = "decode"  # decode | prefill | all | encode
     drafts: int = 0  # that a decode step verifies of each request
     chances: tuple[float, ...] = ()  # that those which follow one another are right
+    rejected: str = "continuation"  # continuation | other
     chunk: int | None = None  # prompt tokens of a GPU in a pass; None: all
     prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
     gpus: int = 1

@@ -46,7 +46,9 @@ def speculating_cases(draw: st.DrawFn) -> Case:
     case = draw(storage_cases() if draw(st.booleans()) else cases())
     chances = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=4))
     width = draw(st.integers(1, 2))
+    rejected = draw(st.sampled_from(["continuation", "other"]))
     config = replace(case.config, chances=tuple(chances), drafts=width * len(chances))
+    config = replace(config, rejected=rejected)
     return replace(case, config=config)
 
 

@@ -47,6 +47,7 @@ def engine_case(case: Case) -> EngineCase:
             "num_speculative_tokens": len(config.chances),
             "width": config.drafts // len(config.chances),
             "acceptance": tuple(percent(chance) for chance in config.chances),
+            "rejected": config.rejected,
         }
         tree = Tree(**chosen)
         requests = speculated(requests, trace, tree, config.seed)

@@ -138,7 +138,7 @@ class Finder:
         offsets = schedule.offsets[first : last + 1]
         tokens = slice(offsets[0], offsets[-1])
         ids = self.case.trace.expert_ids
-        return ids, schedule.rows[tokens], schedule.gpu[tokens], offsets
+        return ids, schedule.routing_rows[tokens], schedule.gpu[tokens], offsets
 
 
 def _on_each(values: Ints, slices: int, axis: int) -> Ints:

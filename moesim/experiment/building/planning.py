@@ -61,5 +61,5 @@ def task_of(experiment: Experiment, planner: Planner, case: Case) -> Task:
     shape = (0, len(routing.moe_layers), routing.logical)
     counts = [np.zeros(shape, np.int64)]
     counts += [routing.choices(*piece).sum(axis=2) for piece in routing.pieces()]
-    ids = case.trace.expert_ids[routing.case.schedule.rows]
+    ids = case.trace.expert_ids[routing.case.schedule.routing_rows]
     return Task(case.holders, np.concatenate(counts), ids, experiment.seed, experiment.folders)

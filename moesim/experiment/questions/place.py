@@ -180,7 +180,7 @@ def _stays(case: Case, planned: int, placed: Sequence[Placement]) -> list[float 
     ``planned``.
     """
     schedule, routing = case.schedule, Routing(case)
-    ids = case.trace.expert_ids[schedule.rows[schedule.offsets[planned] :]]
+    ids = case.trace.expert_ids[schedule.routing_rows[schedule.offsets[planned] :]]
     shape = (0, len(routing.moe_layers), routing.logical)
     task = Task(case.gpus, np.zeros(shape, np.int64), ids)
     gpus = [None if one.has_replicas else _gpu_of_logical(one) for one in placed]

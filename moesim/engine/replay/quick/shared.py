@@ -90,7 +90,7 @@ def _key_of(case: Case, *, by_layer: bool) -> tuple[object, ...]:
     """
     digest = hashlib.sha256()
     schedule, placement = case.schedule, case.placement
-    of_tokens = (schedule.offsets, schedule.rows, schedule.gpu, schedule.phase)
+    of_tokens = (schedule.offsets, schedule.routing_rows, schedule.gpu, schedule.phase)
     for array in (*of_tokens, placement.logical, placement.gpu_of_expert):
         digest.update(array.tobytes())
     layers = [(one.index, one.stack, one.moe.experts) for one in case.model.moe_layers if one.moe]
