@@ -275,7 +275,7 @@ class Clock(Dense):
         """Nothing needs the layer's experts in host memory any more."""
         for host in self.hosts:
             if isinstance(host, HostWindow) and g in host.gpus:
-                host.ended(index, self.gpus[g].t)
+                host.ended(index, max(self.gpus[g].t, self.behind.get((index, g), 0)))
 
     def read(self, index: int, activations: list[list[Activation]], known: list[int]) -> None:
         """What misses want from host memory, GPU by GPU, where that does not hold all."""

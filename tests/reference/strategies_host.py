@@ -78,7 +78,7 @@ def window_cases(draw: st.DrawFn) -> Case:
 
 def with_window(draw: st.DrawFn, case: Case) -> Case:
     """``case``, which is above storage, with hosts that read whole layers in order."""
-    config, model = on_nodes_of_one(case.config), case.model
+    config, model = on_nodes_of_one(case.config, behind=True), case.model
     most = max(len(of) for of in local_experts(model, config))
     ahead = draw(st.integers(0, 3))
     fixed = draw(st.integers(0, len(model.moe_layers)))
@@ -92,11 +92,11 @@ def with_window(draw: st.DrawFn, case: Case) -> Case:
     return replace(case, config=config)
 
 
-def on_nodes_of_one(config: Config) -> Config:
-    """``config`` with one GPU a node, and nothing that comes in the background."""
+def on_nodes_of_one(config: Config, *, behind: bool = False) -> Config:
+    """``config`` with one GPU a node, and nothing that comes ``behind``, if it may not."""
     if config.sliced:
         config = replace(config, sliced=False, gpus=1)
-    if config.miss == "background":
+    if config.miss == "background" and not behind:
         config = replace(config, miss="cpu", uploads=None)
     return replace(config, group=1, reduces=False, nodes=config.gpus)
 

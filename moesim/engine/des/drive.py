@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
+from moesim.engine.des.copies import CopyGroup
 from moesim.engine.des.layer import MoeLayer
 
 
@@ -35,7 +37,7 @@ class Drive:
             self._turn = (self._turn + 1) % self.gpus
         return begun
 
-    def left(self, time: int) -> None:
+    def left(self, time: int, behind: CopyGroup | None = None) -> None:
         """The experts of a layer have ended; nothing here."""
 
 
@@ -46,20 +48,47 @@ class LayersAhead(Drive):
 
     def __init__(self, env: simpy.Environment, rooms: int) -> None:
         super().__init__(env, 1)
-        self._vacant, self._entered, self._housed = [0] * rooms, 0, False
+        self._vacant: list[int | None] = [0] * rooms
+        self._entered, self._housed = 0, False
+        self._waiting: deque[tuple[int, int, simpy.Event]] = deque()
 
     def ask(self, place: int, known: int, busy_ns: int) -> simpy.Event:
         """The next layer, if it takes any time; ``known`` does not matter to it."""
-        del known
+        del place, known
         self._housed = busy_ns > 0
-        room = self._entered % len(self._vacant)
-        return super().ask(place, self._vacant[room] if self._housed else 0, busy_ns)
+        begun = self.env.event()
+        self._waiting.append((self._entered % len(self._vacant), busy_ns, begun))
+        self._turn_to()
+        return begun
 
-    def left(self, time: int) -> None:
-        """The layer that was asked for last needs its room no more."""
-        if self._housed:
-            self._vacant[self._entered % len(self._vacant)] = time
-            self._entered, self._housed = self._entered + 1, False
+    def left(self, time: int, behind: CopyGroup | None = None) -> None:
+        """The layer that was asked for last needs its room no more, but for copies in the
+        background, of which ``behind`` is the last.
+        """
+        if not self._housed:
+            return
+        room = self._entered % len(self._vacant)
+        self._entered, self._housed, self._vacant[room] = self._entered + 1, False, None
+        if behind is None or behind.done.processed:
+            self._leave(room, time, behind)
+        else:
+            assert behind.done.callbacks is not None, "it is to come"
+            behind.done.callbacks.append(lambda _: self._leave(room, time, behind))
+
+    def _leave(self, room: int, time: int, behind: CopyGroup | None) -> None:
+        self._vacant[room] = time if behind is None else max(time, behind.spans[-1][1])
+        self._turn_to()
+
+    def _turn_to(self) -> None:
+        """Begin the reads of layers whose rooms are known to be free then."""
+        while self._waiting:
+            room, busy_ns, begun = self._waiting[0]
+            if (vacant := self._vacant[room] if busy_ns else 0) is None:
+                return
+            self._waiting.popleft()
+            begin = max(self.end, vacant)
+            self.end = begin + busy_ns
+            begun.succeed(begin)
 
 
 @dataclass(frozen=True)

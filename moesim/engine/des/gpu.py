@@ -253,7 +253,7 @@ class Gpu(Compute):
         else:
             self._host_ended(layer, index, [ready, *(yield beside)])
         if self.drive is not None:
-            self.drive.left(self.time)
+            self.drive.left(self.time, self.behind.get(layer.index))
 
     def _moe_layer(self, layer: MoeLayer, index: int) -> Events:
         """A MoE layer with collectives or copies."""

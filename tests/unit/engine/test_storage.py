@@ -354,11 +354,6 @@ def test_what_one_memory_cannot_is_said(experts: dict[str, Any], said: str) -> N
         (with_experts(host={"capacity": "4 slots/layer"}), "the host's room is one for all"),
         (with_experts(host={"capacity": "30 %", "policy": {"kind": "min"}}), "needs to know more"),
         (
-            with_experts(host={"capacity": "30 %"}, prefetch={"kind": "history"})
-            | {"parallelism": {"expert": 2}},
-            "for one GPU a node yet",
-        ),
-        (
             with_experts(host={"capacity": "5 %", "layers_ahead": 1}),
             "38 experts are less than 2 layers",
         ),

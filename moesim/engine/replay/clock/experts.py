@@ -239,13 +239,13 @@ def copy_behind(
 
 @inlined(types.void(FIXED, GPUS, TABLE, _INT, _INT, _INT, SPAN, _INT, _INT))
 def end_experts(
-    fixed: Any, gpus: Any, charged: Any, m: int, g: int, always: int, span: Any, time: int,
-    cursor: int,
-) -> None:  # fmt: skip
-    """What the host does for layer ``m`` whose launches have ended at ``time``: from when its
-    counts are known it issues copies, launches kernels, and computes from the end of dispatch,
-    ``ready``, on. That becomes the end of the experts.
+    fixed: Any, gpus: Any, charged: Any, m: int, g: int, k: int, span: Any, time: int, cursor: int
+) -> None:
+    """What the host does for work ``k`` of layer ``m`` whose launches have ended at ``time``: from
+    when its counts are known it issues copies, launches kernels, and computes from the end of
+    dispatch, ``ready``, on. That becomes the end of the experts.
     """
+    always = fixed.always[k]
     host, launched = gpus.host[g], span.high - span.low if always < 0 else always
     if span.issues > 0 and fixed.blocking:
         host = max(host, gpus.known[g], gpus.copied[g])
@@ -258,7 +258,8 @@ def end_experts(
         cursor = charge(charged, g, CPU, cursor, time)
     gpus.ready[g], gpus.cursor[g] = time, cursor
     if fixed.rooms > 0 and gpus.housed[g] > 0:
-        gpus.vacant[g, gpus.entered[g] % fixed.rooms] = time
+        coming = gpus.coming[g, k // len(gpus.time)]
+        gpus.vacant[g, gpus.entered[g] % fixed.rooms] = max(time, coming)
         gpus.entered[g] += 1
 
 

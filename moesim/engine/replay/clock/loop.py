@@ -105,7 +105,7 @@ def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., Non
                     if ahead >= 0:
                         gpus.time[g] = time
                         stream_next(fixed, passes, works, gpus, p, g)
-                    end_experts(fixed, gpus, charged, m, g, fixed.always[k], span, time, cursor)
+                    end_experts(fixed, gpus, charged, m, g, k, span, time, cursor)
                 end_layer(passes, gpus, filled, charged, p, m)
             end_pass(fixed, passes, gpus, filled.ends, charged, p)
 

@@ -66,8 +66,6 @@ def _layers_ahead(experiment: Experiment) -> Conflict | None:
     wrong = {
         "parallelism.expert": asked.expert > (asked.nodes or 1) and "for one GPU a node yet",
         "experts.prefetch": experts.prefetch.fetches and "without prefetch; write none",
-        "experts.miss": experts.miss.copies_behind
-        and "without copies in the background; write load or cpu",
         "workload.prefill.experts": prompts_go(experiment) == "stream"
         and "without prompts that stream yet; write cache or bypass",
         "experts.host.policy": kind_of(type(experts.host.policy)) != "lru"

@@ -42,7 +42,7 @@ NO_FLAT, NO_TABLE = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
 def fixed(**given: Any) -> Fixed:
     """Nothing takes time but what is ``given``."""
     none: dict[str, Any] = dict.fromkeys(Fixed._fields, 0)
-    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": NO_FLAT, "hosts": NO_TABLE}
+    arrays = {"copy_ns": NO_FLAT, "wait_ns": NO_TABLE, "always": np.array([-1]), "hosts": NO_TABLE}
     flat = dict.fromkeys(("read_busy", "read_after", "read_lead", "node"), NO_FLAT)
     return Fixed(**none | arrays | flat | given)
 
@@ -163,8 +163,8 @@ def test_the_host_issues_copies_and_launches_kernels_and_combine(
     """
     clocks, charges = gpus(1, host=[50], known=[60], copied=[90]), charged()
     hosts = host_row(LAUNCH_EXPERTS, 10) + host_row(LAUNCH_COMBINE, 5)
-    constants = fixed(copy=4, hosts=hosts, blocking=blocking)
-    end_experts(constants, clocks, charges, 0, 0, launches, Span(0, 2, 0, 3, 3, 0, 0), 150, 150)
+    constants = fixed(copy=4, hosts=hosts, blocking=blocking, always=np.array([launches]))
+    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 2, 0, 3, 3, 0, 0), 150, 150)
     assert clocks.host[0] == host
     assert (clocks.ready[0], clocks.cursor[0], charges.sum()) == (150, 150, 0)
 
@@ -173,7 +173,7 @@ def test_experts_of_the_host_begin_at_the_end_of_dispatch() -> None:
     """From 70 on, 100 ns: 20 beyond the launches."""
     clocks, charges = gpus(1, ready=[70]), charged()
     constants = fixed(hosts=host_row(WAITS, 0))
-    end_experts(constants, clocks, charges, 0, 0, -1, Span(0, 1, 0, 0, 0, 100, 0), 150, 150)
+    end_experts(constants, clocks, charges, 0, 0, 0, Span(0, 1, 0, 0, 0, 100, 0), 150, 150)
     assert clocks.ready.tolist() == clocks.cursor.tolist() == [170]
     assert charges[0, CPU] == charges.sum() == 20
 
