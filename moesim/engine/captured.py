@@ -33,19 +33,23 @@ class Captured:
         found = np.concatenate(([1, 2, 4], np.arange(8, 256, 8), np.arange(256, 1 << 14, 16)))
         return np.append(found[found < self.most_tokens], self.most_tokens)
 
-    def executions(self, schedule: Schedule, gpus: int, group: int) -> list[Execution]:
-        """Of each pass of ``schedule``; ``group`` neighbours share attention."""
-        fullest, decode = fullest_groups(schedule, gpus, group), schedule.phase == Phase.DECODE
-        of_pass: list[Execution] = [self.decode if one else self.others for one in decode]
+    def executions(self, phase: NDArray[np.uint8], fullest: Ints) -> list[Execution]:
+        """Of each pass, of ``phase`` uint8[passes], whose ``fullest`` group of GPUs has so many
+        tokens int64[passes].
+        """
         fits = (fullest <= self.most_tokens).tolist()
-        return [one if there else "eager" for one, there in zip(of_pass, fits, strict=True)]
+        return [
+            "eager" if not there else self.decode if one == Phase.DECODE else self.others
+            for one, there in zip(phase.tolist(), fits, strict=True)
+        ]
 
     def padding(self, schedule: Schedule, tokens: Ints, group: int) -> Ints:
         """What makes ``tokens`` int64[passes, gpus], which each GPU's group has, those of the next
         captured size that holds the pass's fullest group, if it is captured: int64[passes, gpus].
         """
         fullest, sizes = tokens.max(axis=1), self.sizes
-        executions = self.executions(schedule, tokens.shape[1], group)
+        groups = fullest_groups(schedule, tokens.shape[1], group)
+        executions = self.executions(schedule.phase, groups)
         captured = np.array([one != "eager" for one in executions])
         padded = sizes[np.minimum(np.searchsorted(sizes, fullest), len(sizes) - 1)]
         return np.where(captured[:, None], padded[:, None] - tokens, 0)

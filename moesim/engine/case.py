@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moesim.config.errors import InputError
 from moesim.config.registry import kind_of
-from moesim.engine.captured import Captured
+from moesim.engine.captured import Captured, fullest_groups
 from moesim.gating.base import Gating
 from moesim.hardware.links import Links
 from moesim.hardware.software import Execution, SoftwareProfile
@@ -138,7 +138,11 @@ class Case:
         """How passes first:last are launched."""
         if self.captured is None:
             return [self.execution] * (last - first)
-        return self.captured.executions(self.schedule.between(first, last), self.gpus, self.group)
+        if self.gpus == self.group:
+            fullest = np.diff(self.schedule.offsets[first : last + 1])
+        else:
+            fullest = fullest_groups(self.schedule.between(first, last), self.gpus, self.group)
+        return self.captured.executions(self.schedule.phase[first:last], fullest)
 
     def launched_as(self, execution: Execution) -> Case:
         """The case of which all passes are launched so."""

@@ -58,7 +58,9 @@ class Pricing:
             [[one for one in of_kind if one[1].by_routing is routed] for of_kind in charges]
             for routed in (False, True)
         )
-        self.ends = charges_of(case, layers[-1], head=True)
+        self.charges.append(charges_of(case, layers[-1], head=True))
+        self.priced_as = [*self.kinds, layers[-1]]
+        """Whose charges those are: a layer of each kind, and the last one, of the passes' ends."""
         self.categories = categories_of(case)
         self.crosses = any(layer.cross_attention for layer in layers)
         self.going_on: GoingOn | None = None
@@ -123,7 +125,8 @@ class Pricing:
         alike: list[tuple[Term, ...]] = []
         of_layer = np.empty(len(layers), np.int64)
         for kind, layer in enumerate(self.kinds):
-            known, places = self._of_passes(kind, span), self.places[kind]
+            places = self.places[kind]
+            known = self._of_passes(kind, span, len(places))
             if layer.moe is None:
                 of_layer[places] = len(alike)
                 alike.append(joined(known))
@@ -131,23 +134,27 @@ class Pricing:
             for group in _equal_layers(self.moe_place[places], rows, capacity):
                 own = self.moe_place[places[group[0]]]
                 routed = self._shapes(layer, span, rows[:, own], capacity[:, own])
-                priced = self._priced(self.routed[kind], layer, routed, len(group))
+                found = self._shaped(self.routed[kind], layer, routed)
+                priced = self._used(found, slice(None), len(group))
                 of_layer[places[group]] = len(alike)
                 alike.append(joined([*known, *priced]))
-        head = self._priced(self.ends, layers[-1], self._shapes(layers[-1], span), 1)
-        return Terms(alike, of_layer, joined(head), self.categories)
+        head = joined(self._of_passes(len(self.kinds), span, 1))
+        return Terms(alike, of_layer, head, self.categories)
 
     def settle(self) -> None:
         """Count what all prices so far rest on."""
         for operation in self._operations.values():
             operation.settle(self.provenance)
 
-    def _of_passes(self, kind: int, span: slice) -> list[Term]:
-        """Terms of layers of a ``kind`` that need no routing, priced for the whole block."""
+    def _of_passes(self, kind: int, span: slice, times: int) -> list[Term]:
+        """Terms of so many layers of a ``kind``, or of the passes' ends, that need no routing,
+        priced for the whole block.
+        """
         if kind not in self._of_block:
-            shapes = self._shapes(self.kinds[kind], slice(None))
-            self._of_block[kind] = self._shaped(self.charges[kind], self.kinds[kind], shapes)
-        return self._used(self._of_block[kind], span, len(self.places[kind]))
+            layer = self.priced_as[kind]
+            shapes = self._shapes(layer, slice(None))
+            self._of_block[kind] = self._shaped(self.charges[kind], layer, shapes)
+        return self._used(self._of_block[kind], span, times)
 
     def _shaped(self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes) -> list[Shaped]:
         """The prices of a layer, or of the end of a pass, not counted yet."""
@@ -167,12 +174,6 @@ class Pricing:
             operation.cache.use(here.ravel(), times)
             terms.append(self._placed(charge, operation.cache.of(here)))
         return terms
-
-    def _priced(
-        self, charges: Sequence[Placed], layer: LayerSpec, shapes: Shapes, times: int
-    ) -> list[Term]:
-        """The terms of one of ``times`` equal layers, or of the end of a pass."""
-        return self._used(self._shaped(charges, layer, shapes), slice(None), times)
 
     def _operation(self, kind: str, category: str, shape: tuple[Any, ...]) -> PricedOperation:
         """What prices the operation ``kind`` of shapes like this one."""

@@ -30,6 +30,8 @@ def sources_used(part: object, path: Steps = ()) -> Iterator[tuple[Steps, str]]:
         for key, entry in part.items():
             yield from sources_used(entry, (*path, key))
     elif isinstance(part, tuple):
+        if part and isinstance(part[0], int | float):
+            return  # a row of numbers, of which profiles have long ones
         for index, entry in enumerate(part):
             yield from sources_used(entry, (*path, index))
     elif isinstance(part, BaseModel):

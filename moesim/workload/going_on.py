@@ -39,18 +39,22 @@ class GoingOn(NamedTuple):
 
     def has(self, schedule: Schedule, first: int, last: int) -> bool:
         """Whether passes first:last of ``schedule`` are among these."""
-        if last - self.first > self.schedule.passes:
+        mine, at = self.schedule, first - self.first
+        if last - self.first > mine.passes or (own := schedule.served) is None:
             return False
-        mine = self.schedule.between(first - self.first, last - self.first)
-        own = schedule.between(first, last)
-        if own.served is None or mine.served is None or len(own.rows) != len(mine.rows):
+        low, high = schedule.offsets[first], schedule.offsets[last]
+        begin, end = mine.offsets[at], mine.offsets[at + last - first]
+        if high - low != end - begin or mine.served is None:
             return False
-        return (
-            _decodes(own, own.served)
-            and np.array_equal(own.request, mine.request)
-            and np.array_equal(own.gpu, mine.gpu)
-            and np.array_equal(own.served.position, mine.served.position)
-            and np.array_equal(own.offsets, mine.offsets)
+        offsets = schedule.offsets[first : last + 1] - low
+        here, there = slice(low, high), slice(begin, end)
+        return bool(
+            (offsets == mine.offsets[at : at + len(offsets)] - begin).all()
+            and (schedule.phase[first:last] == Phase.DECODE).all()
+            and own.outputs[here].all()
+            and (schedule.request[here] == mine.request[there]).all()
+            and (schedule.gpu[here] == mine.gpu[there]).all()
+            and (own.position[here] == mine.served.position[there]).all()
         )
 
 
