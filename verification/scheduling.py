@@ -72,8 +72,9 @@ def served(asked: Asked, scheduler: Vllm, time: StepTime, room: Room | None = No
     state, knobs = opened(asked, room or Room(block_size=1024), scheduler)
     most = int((asked.input_tokens + asked.output_tokens).sum()) + state.running.size
     log, steps = (np.zeros((len(old), most), np.int64) for old in (state.log, state.steps))
-    state = state._replace(log=log, steps=steps)
-    decide = compiled(scheduler.rule(), state, knobs, plays=False)
+    units = np.zeros((len(state.units), most), np.int64)
+    state = state._replace(log=log, steps=steps, units=units)
+    decide = compiled((scheduler.rule(),), state, knobs, plays=False)
     play(decide, state, knobs, time.fixed_ns, time.token_ns)
     return state
 

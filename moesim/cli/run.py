@@ -60,7 +60,6 @@ def run(
         empty_slots,
         idle_prefetch,
         of_traces,
-        rejected_requests,
     )
     from moesim.experiment.questions.fit import fewest_on_cpu
     from moesim.experiment.questions.formats import smaller_format
@@ -83,7 +82,7 @@ def run(
             warn([*of_traces([resolved.experiment]), *large_records([resolved.experiment])])
             result = simulate(resolved, out=folder, overwrite=overwrite, check=check, cache=kept)
     of_run = (resolved.experiment, result.summary)
-    told = (idle_prefetch, empty_slots, rejected_requests, borrowed_routing)
+    told = (idle_prefetch, empty_slots, borrowed_routing)
     warn([line for lines in told for line in lines(*of_run)])
     if as_json:
         print_json(result.summary)

@@ -39,7 +39,16 @@ from moesim.workload.served import PassPhase
 from moesim.workload.serving.run import Serving
 from moesim.workload.timetable import Scheduler, Timetable
 
+
+def is_around(ways: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Which of these ways leave the caches as they are."""
+    around: NDArray[np.bool_] = (ways == AROUND) | (ways == WHOLE)
+    return around
+
+
 LOAD, NO_PREFETCH = Load(), NoPrefetch()
+THROUGH, AROUND, WHOLE, APART = range(4)
+"""Ways of a pass's experts, see ``Case.ways``."""
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 ExpertKernels = Literal["grouped", "serial", "batched", "block_sparse"]
@@ -68,7 +77,8 @@ class Case:
 
     ``slots``: int64[gpus, MoE layers] (at least the local experts: all of them resident).
     ``links``: the links that copies cross where some are shared, else None: every copy then has its
-    own way. ``prefill``: how the experts of prefill passes go through the caches, or around them.
+    own way. ``prefill``: how the experts of prefill passes go through the caches, or around them;
+    ``stream_from``: prompt tokens from which on passes that may be mixed stream.
     ``nodes``: machines, each with a host. ``group``: neighbouring GPUs that share attention, dense
     networks and shared experts; ``model`` is then what one of them holds. ``slices``: neighbouring
     GPUs that each hold a part of all their experts, those of ``model``, and run all their rows; 1:
@@ -88,7 +98,8 @@ class Case:
     by bytes holds, None where slots say it. ``serving``: the requests that are served, None where
     the passes are those of batches. ``kv_pool``: what is set aside for their keys and values, None:
     what passes need. ``rebalance``: how experts, all of them resident, get other places than
-    ``placement`` during the run.
+    ``placement`` during the run. ``exchanges``: whether slots change places with blocks of keys and
+    values, so that no layer is resident for good.
     """
 
     trace: RoutingTrace
@@ -110,6 +121,7 @@ class Case:
     decide: Literal["host", "device"] = "host"
     links: Links | None = None
     prefill: Literal["cache", "bypass", "stream"] = "cache"
+    stream_from: int = 0
     prefetch: Prefetcher = NO_PREFETCH
     nodes: int = 1
     group: int = 1
@@ -128,6 +140,7 @@ class Case:
     pool_bytes: Ints | None = None
     serving: Serving | None = None
     rebalance: Rebalance | None = None
+    exchanges: bool = False
 
     @property
     def executes_decode(self) -> Execution:
@@ -206,11 +219,28 @@ class Case:
         """Whether experts may be left out."""
         return bool(self.flags.nowhere.any())
 
+    def ways(self, first: int, last: int) -> NDArray[np.int8]:
+        """How the experts of passes first:last meet the caches, int8[last - first]: ``THROUGH``
+        them; ``AROUND``, each through staging buffers; ``WHOLE``, layer by layer; or ``APART``:
+        those that a decoded token chooses through, all others around.
+        """
+        ways = np.zeros(last - first, np.int8)
+        if self.prefill == "cache":
+            return ways
+        phase, whole = self.schedule.phase[first:last], self.prefill == "stream"
+        ways[phase == Phase.PREFILL] = WHOLE if whole else AROUND
+        if (served := self.schedule.served) is not None:
+            ways[phase == Phase.PREFILL] = AROUND
+            ways[phase == PassPhase.MIXED] = APART
+            offsets = self.schedule.offsets[first : last + 1]
+            prompts = np.add.reduceat(~served.decodes[: offsets[-1]], offsets[:-1], dtype=np.int64)
+            ways[whole & (prompts >= self.stream_from) & (prompts > 0)] = WHOLE
+        return ways
+
     @property
     def bypassed(self) -> NDArray[np.bool_]:
         """By pass, whether it leaves the caches as they are."""
-        bypassed: NDArray[np.bool_] = self.schedule.phase == Phase.PREFILL
-        return bypassed & (self.prefill != "cache")
+        return is_around(self.ways(0, self.schedule.passes))
 
     def local_experts(self, gpu: int) -> Ints:
         """The physical experts of ``gpu`` in every MoE layer, ascending."""
@@ -257,7 +287,7 @@ class Case:
     def resident(self, gpu: int) -> NDArray[np.bool_]:
         """By MoE layer, whether its experts on ``gpu`` are all resident from the start."""
         resident: NDArray[np.bool_] = self.slots[gpu] >= len(self.local_experts(gpu))
-        return resident
+        return resident & (not self.exchanges)
 
     @cached_property
     def offloaded_layers(self) -> NDArray[np.bool_]:

@@ -105,6 +105,11 @@ class Marking(NamedTuple):
         flags = case.flags
         return cls(flags.in_slot | flags.over_link, {})
 
+    def forget(self, key: tuple[int, int], gone: list[int]) -> None:
+        """No activation evicted the experts ``gone`` of the pool ``key``."""
+        if key in self.evicted_by:
+            self.evicted_by[key][gone] = 0
+
     def counted(
         self, key: tuple[int, int], experts: int, active: ActiveExperts, marks: Ints,
         made: Activations, victims: Victims = NO_VICTIMS,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.ahead import Undecided, prefetches
-from moesim.engine.case import Case, Floats, Ints
+from moesim.engine.case import WHOLE, Case, Floats, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.drops import gate_weights
 from moesim.engine.fates import Fates, Ledger
@@ -191,7 +191,8 @@ class Program:
         layer, gpu = key
         if self.case.prefill != "stream" or self.case.resident(gpu)[layer]:
             return np.zeros(last - first, np.bool_)
-        return self.case.bypassed[first:last]
+        whole: NDArray[np.bool_] = self.case.ways(first, last) == WHOLE
+        return whole
 
     def _dispatched(self, sent: Ints) -> Ints:
         """Bytes int64[MoE layers, passes, gpus, gpus] of ``sent`` rows int64[passes, MoE layers,

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
 from moesim.engine.layer_slots import LayerSlots
-from moesim.engine.marks import MARKED, NO_VICTIMS, Marking
+from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.by_bytes import Victims
+from moesim.memory.ghosts import count_ghosts
 from moesim.memory.initial import in_order
 from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
@@ -63,6 +64,8 @@ class Residencies:
         self._caches: dict[Key, LayerCache] = {}
         self.evicted: dict[Key, Ints] = {}
         """In pools by bytes, how many experts made room in each of the passes last decided."""
+        self._ghosts: dict[Key, Ints] = {}
+        self._first = 0
         self.marked: Ints | None = None
         """int64[passes, MoE layers, gpus, MARKED] of the passes last decided, where they were
         marked."""
@@ -123,11 +126,11 @@ class Residencies:
         compare them, ``marks`` int64[active experts] whose tokens need them, where that is counted.
         """
         self.draw()
-        self._marks = marks
+        self._marks, self._first = marks, first
         if marks is not None:
             shape = (last - first, len(self.routing.moe_layers), self.case.gpus, len(MARKED))
             self.marked = np.zeros(shape, np.int64)
-        by_bytes = [gpu for _, gpu in self._cached if self.case.room(gpu) is not None]
+        by_bytes = [gpu for _, gpu in self._cached if self._counts_evicted(gpu)]
         self.evicted = {
             key: np.zeros(last - first, np.int64) for key in active_experts if key[1] in by_bytes
         }
@@ -142,6 +145,13 @@ class Residencies:
             for key, made in rest.items():
                 self._mark(key, slice(None), active_experts[key], marks[key], made)
         return activations | rest
+
+    def _counts_evicted(self, gpu: int) -> bool:
+        """Whether experts leave slots of ``gpu`` otherwise than each for one that comes, or come
+        without a slot beside those that have one.
+        """
+        apart = self.case.prefill != "cache" and self.case.schedule.served is not None
+        return self.case.exchanges or apart or self.case.room(gpu) is not None
 
     def _mark(
         self, key: Key, span: slice, active: ActiveExperts, marks: Ints, made: Activations,
@@ -238,7 +248,14 @@ class Residencies:
         starts = np.zeros(last - first, np.bool_)
         if self.case.policy.restarts:
             starts = request_starts(self.case.schedule, first, last)
-        return list(_runs(self.case.bypassed[first:last], starts))
+        return list(_runs(self.case.ways(first, last), starts, self._resized(first, last)))
+
+    def _resized(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Before which of passes first:last slots change."""
+        given, resized = self.case.schedule.given, np.zeros(last - first, np.bool_)
+        if given is not None:
+            resized[1:] = (np.diff(given[first:last], axis=0) != 0).any(axis=1)
+        return resized
 
     def _decide(self, key: Key, asked: AskedOfPool, run: Run) -> Iterator[Activations]:
         """The activations of each layer of the pool ``key``."""
@@ -246,24 +263,95 @@ class Residencies:
             self._caches[key].start_request()
         steps = Interleaved(asked.active_experts, len(self.routing.local[key[1]]))
         pool, victims = steps.active_experts(asked.active_experts), NO_VICTIMS
-        if run.bypassed:
-            made = self._bypass(key, asked, steps, pool)
-        else:
+        gone = self._resize(key, self._first + run.first)
+        if run.way == THROUGH:
             made, victims = self._through(key, asked, steps, pool)
-            if (cache := self._caches[key]).room is not None:
-                evicted = np.diff(cache.victims.offsets[pool.offsets])
-                for layer, of_layer in enumerate(evicted.reshape(-1, len(steps.places)).T):
-                    self.evicted[layer, key[1]][run.first : run.last] = of_layer
+        elif run.way == APART:
+            made = self._apart(key, asked, steps, pool)
+        else:
+            made = self._bypass(key, asked, steps, pool, whole=run.way == WHOLE)
+        if run.way in (THROUGH, APART) and self._counts_evicted(key[1]):
+            evicted = _evicted(pool, made, victims)
+            if run.way == APART:
+                evicted += self._staged(pool, made, steps.joined(asked.marks))
+            for layer, of_layer in enumerate(evicted.reshape(-1, len(steps.places)).T, key[0]):
+                self.evicted[layer, key[1]][run.first : run.last] = of_layer
+        if gone:
+            self.evicted[key][run.first] += gone
         if asked.marks:
             span, marks = slice(run.first, run.last), steps.joined(asked.marks)
             self._mark(key, span, pool, marks, made, victims)
         return steps.split(made)
 
-    def _bypass(
+    def _staged(self, pool: ActiveExperts, made: Activations, marks: Ints) -> Ints:
+        """How many experts of each step of ``pool`` came into staging buffers."""
+        of_step = np.repeat(np.arange(len(pool.offsets) - 1), np.diff(pool.offsets))
+        around = marks & DECODE == 0
+        prompts = np.bincount(of_step[around], minlength=len(pool.offsets) - 1)
+        place = np.arange(len(of_step)) - pool.offsets[of_step]
+        behind = place >= (np.diff(pool.offsets) - prompts)[of_step]
+        came = ~made.hit & self.case.flags.in_slot[made.form] & behind
+        return np.bincount(of_step[came], minlength=len(pool.offsets) - 1)
+
+    def _resize(self, key: Key, number: int) -> int:
+        """Give the pool the slots that it has in pass ``number``; how many experts left it."""
+        given = self.case.schedule.given
+        if given is None:
+            return 0
+        (layer, gpu), cache = key, self._caches[key]
+        layers = len(cache.resident) // len(self.routing.local[gpu])
+        own = int(self.case.slots[gpu, layer : layer + layers].sum())
+        gone = cache.resize(own - int(given[number, gpu]))
+        if gone:
+            self.marking.forget(key, gone)
+            self._last_gone(key)[0] = gone[-1]
+        return len(gone)
+
+    def _last_gone(self, key: Key) -> Ints:
+        """The expert that left the pool ``key`` last, int64[1]."""
+        return self._ghosts.setdefault(key, np.full(1, -1))
+
+    def _count_ghosts(self, key: Key, made: Activations) -> None:
+        """Tell the scheduler what one slot more had spared, where a split goes by it."""
+        serving = self.case.serving
+        if serving is None or not (self.case.exchanges and len(serving.ghosts)):
+            return
+        each = self.case.gpus // len(serving.ghosts)
+        expert, hit, victim = (
+            np.ascontiguousarray(one) for one in (made.expert, made.hit, made.victim)
+        )
+        serving.ghosts[key[1] // each] += count_ghosts(expert, hit, victim, self._last_gone(key))
+
+    def _apart(
         self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts
     ) -> Activations:
+        """What goes through the slots of the pool in each step, for tokens of answers, and then
+        around them what prompts alone need.
+        """
+        cache, marks = self._caches[key], steps.joined(asked.marks)
+        prices = steps.joined(asked.given) if asked.given else None
+        weights = steps.joined(asked.weights) if asked.weights else None
+        made = []
+        for low, high in pairwise(pool.offsets.tolist()):
+            answers = marks[low:high] & DECODE > 0
+            both = []
+            for of in (answers, ~answers):
+                own = np.flatnonzero(of) + low
+                active = ActiveExperts(np.array([0, len(own)]), pool.experts[own])
+                offers = None if prices is None else np.ascontiguousarray(prices[:, own])
+                if of is answers:
+                    weighed = None if weights is None else weights[own]
+                    both.append(cache.decide(active, None, weighed, offers))
+                else:
+                    both.append(cache.bypass(active, offers))
+            made.append(_behind(*both))
+        return Activations.joined(made)
+
+    def _bypass(
+        self, key: Key, asked: AskedOfPool, steps: Interleaved, pool: ActiveExperts, *, whole: bool
+    ) -> Activations:
         """What leaves the slots of the pool as they are."""
-        if self.case.prefill == "stream":
+        if whole:
             return all_there(pool, serial=self.case.kernels == "serial", hit=False)
         prices = steps.joined(asked.given) if asked.given else None
         return self._caches[key].bypass(pool, prices)
@@ -276,6 +364,7 @@ class Residencies:
         weights = steps.joined(asked.weights) if asked.weights else None
         cache = self._caches[key]
         made = cache.decide(pool, self._next_use(key, pool), weights, prices)
+        self._count_ghosts(key, made)
         return made, NO_VICTIMS if cache.room is None else cache.victims
 
     def _weights(
@@ -416,21 +505,39 @@ class AskedOfPool:
 
 
 class Run(NamedTuple):
-    """Passes first:last that are decided at once: whether they are ``bypassed``, and whether the
+    """Passes first:last that are decided at once: their way, as of ``Case.ways``, and whether the
     policy ``restarts`` before them.
     """
 
     first: int
     last: int
-    bypassed: bool
+    way: int
     restarts: bool
 
 
-def _runs(bypassed: NDArray[np.bool_], starts: NDArray[np.bool_]) -> Iterator[Run]:
-    """Runs of equal ``bypassed``, cut where the policy ``starts`` anew."""
-    cut = (np.diff(bypassed.astype(np.int8), prepend=-1) != 0) | starts
-    for first, last in pairwise([*np.flatnonzero(cut).tolist(), len(bypassed)]):
-        yield Run(first, last, bool(bypassed[first]), bool(starts[first]))
+def _behind(first: Activations, second: Activations) -> Activations:
+    """The activations of one step, in launches of their own those of the ``second`` part."""
+    before = int(first.launch.max(initial=-1)) + 1
+    moved = (np.where(one >= 0, one + before, one) for one in (second.launch, second.wait))
+    launch, wait = moved
+    return Activations.joined([first, second._replace(launch=launch, wait=wait)])
+
+
+def _evicted(pool: ActiveExperts, made: Activations, victims: Victims) -> Ints:
+    """How many experts the activations ``made`` evict in each step of ``pool``."""
+    so_far: Ints = victims.offsets
+    if not len(so_far):
+        so_far = np.concatenate(([0], np.cumsum(made.victim >= 0)))
+    return np.diff(so_far[pool.offsets])
+
+
+def _runs(
+    ways: NDArray[np.int8], starts: NDArray[np.bool_], resized: NDArray[np.bool_]
+) -> Iterator[Run]:
+    """Runs of equal ``ways``, cut where the policy ``starts`` anew or slots are ``resized``."""
+    cut = (np.diff(ways, prepend=-1) != 0) | starts | resized
+    for first, last in pairwise([*np.flatnonzero(cut).tolist(), len(ways)]):
+        yield Run(first, last, int(ways[first]), bool(starts[first]))
 
 
 def request_starts(schedule: Schedule, first: int, last: int) -> NDArray[np.bool_]:

@@ -233,6 +233,17 @@ class LayerCache:
         self.state[PINNED, expert], self.state[ARRIVING, expert] = pin, 1
         return victim
 
+    def resize(self, slots: int) -> list[int]:
+        """Have so many ``slots`` from now on: the experts that the policy evicts for that."""
+        gone = []
+        for _ in range(int(self.resident.sum()) - slots):
+            draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
+            victim = int(first_of(self._policy)(self.resident, self.state, draw))
+            self.resident[victim] = False
+            gone.append(victim)
+        self.slots = slots
+        return gone
+
     def bypass(self, active: ActiveExperts, prices: Ints | None = None) -> Activations:
         """The activations of the coming steps where they leave the slots as they are."""
         resident = np.zeros_like(self.resident) if self.rules.emptied else self.resident

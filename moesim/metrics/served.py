@@ -14,6 +14,7 @@ from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
 from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
 from moesim.workload.serving.state import (
+    BEGIN,
     CACHED,
     CHUNKS,
     DECIDED,
@@ -34,6 +35,7 @@ from moesim.workload.serving.state import (
     RUNS,
     STATUS,
     STEPS,
+    UNIT,
     WAITS,
     Room,
     State,
@@ -248,16 +250,21 @@ class ServedRun:
         return dict(zip(STEADY, found, strict=True))
 
     def _blocks(self) -> tuple[int | None, int | None, float | None, float | None]:
-        """Of a rank its blocks and the tokens that they hold; the share of all that is held, at the
-        mean and at the most of all steps.
+        """Of a rank its blocks at the start and the tokens that they hold; the share of all that is
+        held, at the mean and at the most of all steps.
         """
         room, steps = self.room, int(self.state.numbers[STEPS])
         if room.blocks is None or not steps:
             return None, None, None, None
-        there = int(self.state.ranks[MEMORY].sum())
-        held = (there - self.state.steps[LEFT, :steps]) / (room.blocks * room.ranks)
+        pool = self.state.ranks[MEMORY].sum() + self._given(steps) * self.state.numbers[UNIT]
+        held = 1 - self.state.steps[LEFT, :steps] / pool
         tokens = room.blocks * room.block_size
         return room.blocks, tokens, float(held.mean()), float(held.max())
+
+    def _given(self, steps: int) -> Ints:
+        """Units that experts of all ranks have given up for each of the first ``steps``."""
+        given: Ints = self.state.units[:, :steps].sum(axis=0)
+        return given
 
     def _most_at_once(self) -> int:
         """The most requests that clients wait for at a time."""
@@ -306,16 +313,25 @@ class ServedRun:
         rows = self.state.steps[:, :passes]
         found = {"running": rows[RUNS], "waiting": rows[WAITS], "preempted": rows[LOST]}
         if self.room.blocks is not None:
-            found |= {"free_blocks": self._free(rows[LEFT]), "cached_blocks": rows[FOUND]}
+            found |= {"free_blocks": rows[LEFT], "cached_blocks": rows[FOUND]}
+        if self.room.exchange is not None:
+            found["given_units"] = self._given(passes)
         return found if self.clockless else {"decided_ns": rows[DECIDED], **found}
 
-    def _free(self, left: Ints) -> Ints:
-        """Of all blocks those that nobody holds, where so many of those that may be used are
-        ``left``: more than all requests need are not kept account of.
+    def entries(self, passes: int) -> dict[str, Any]:
+        """Columns of the table of what each of the first steps has of a request: its first token,
+        how many, drafts among them, and whether they are decoded.
         """
-        assert self.room.blocks is not None, "there is a limit"
-        more: Ints = self.room.blocks * self.room.ranks - self.state.ranks[MEMORY].sum() + left
-        return more
+        begins = self.state.steps[BEGIN, : passes + 1]
+        who, first, count, gives, drafts = self.state.log[:, : begins[-1]]
+        answers = first >= self.state.requests[INPUT, who]
+        return {
+            "step": np.repeat(np.arange(passes), np.diff(begins)),
+            "request_id": who,
+            "first_token": first,
+            "tokens": count,
+            "decodes": (count == 1 + drafts) & (gives > 0) & answers,
+        }
 
     def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
         """What the time to the first token is made of, in ms; they add up: ``queue`` until the

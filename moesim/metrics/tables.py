@@ -99,6 +99,11 @@ def itl_table(run: ServedRun) -> pd.DataFrame:
     return pd.DataFrame(run.gaps())
 
 
+def entries_table(run: ServedRun, passes: int) -> pd.DataFrame:
+    """A row for what each of the first ``passes`` steps has of each request that is served."""
+    return pd.DataFrame(run.entries(passes))
+
+
 def memory_table(footprint: Footprint, outcome: Outcome | None, limit: int) -> pd.DataFrame:
     """The busiest GPU's bytes by category at the start of every pass (without a clock: of the
     peak).

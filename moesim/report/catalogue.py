@@ -27,6 +27,7 @@ REGISTRIES: Mapping[str, str] = {
     "arrivals": "moesim.workload.arrivals",
     "lengths": "moesim.workload.lengths",
     "schedulers": "moesim.workload.serving",
+    "splits": "moesim.workload.splits",
     "importers": "moesim.trace.importers",
     "transforms": "moesim.trace.transforms",
     "measurement_importers": "moesim.calibrate.importers",

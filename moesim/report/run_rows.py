@@ -13,11 +13,40 @@ Row = tuple[str, str]
 
 
 def rejected(summary: Mapping[str, Any]) -> list[Row]:
-    """How many requests were not served, of a run that rejects some: its numbers lack them."""
+    """How many requests were not served, of a run that rejects some, and why: no time of it has
+    them.
+    """
     if not summary.get("rejected"):
         return []
     served = number(summary["completed"])
-    return [("requests served, rejected", f"{served}, {number(summary['rejected'])}")]
+    why = "longer than the model's context, the KV cache or a step, and in no time below"
+    return [("requests served, rejected", f"{served}, {number(summary['rejected'])} ({why})")]
+
+
+def promises(summary: Mapping[str, Any]) -> list[Row]:
+    """Whether a service keeps up, and what of its promises it keeps, by the limit that binds."""
+    rows: list[Row] = []
+    if summary.get("saturated"):
+        what = "the waiting line grows to the end: times are those of so many requests"
+        rows.append(("saturated", what))
+    kept = dict(summary.get("slo_attainment") or {})
+    if not kept:
+        return rows
+    whole = kept.pop("all")
+    least = min(kept, key=lambda name: kept[name])
+    binds = f", {least} binds: {percent(kept[least])}" if len(kept) > 1 else ""
+    good = f"{number(summary.get('request_goodput'))} requests/s"
+    return [*rows, ("good requests", f"{percent(whole)}, {good}{binds}")]
+
+
+def marks(summary: Mapping[str, Any]) -> list[Row]:
+    """Misses by whose tokens need the expert, of a run that counts them."""
+    missed = [summary.get(f"{mark}_misses") for mark in ("decode", "prompt", "both")]
+    if None in missed or not any(missed):
+        return []
+    caused = number(summary["decode_misses_caused_by_prompts"])
+    told = ", ".join(map(number, missed))
+    return [("  of answers, prompts, both", f"{told} ({caused} of answers caused by prompts)")]
 
 
 def ttft(summary: Mapping[str, Any]) -> list[Row]:

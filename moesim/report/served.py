@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,3 +28,17 @@ def served_requests(figure: Figure, folder: Path) -> pd.DataFrame:
     if done.empty:
         raise figure.unsuitable(folder, "no request of it has its whole answer")
     return done.sort_values(["arrival_ns", "request_id"], kind="stable").reset_index(drop=True)
+
+
+def served_steps(figure: Figure, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The steps of a run that serves requests, and its summary; the figure's error where the folder
+    has none.
+    """
+    from moesim.results import is_result, read_result
+
+    if not is_result(folder):
+        raise figure.unsuitable(folder, "the folder holds no run")
+    result = read_result(folder)
+    if "running" not in result.steps.columns or result.steps.empty:
+        raise figure.unsuitable(folder, "it has no steps of requests that are served")
+    return result.steps, result.summary

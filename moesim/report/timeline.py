@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 from moesim.config.errors import InputError, Problem, check_apart, located
 from moesim.config.files import replacing
 from moesim.memory.policies import registry as policies
+from moesim.report.request_events import request_events
 from moesim.report.trace_events import trace_events
 from moesim.results import Result, read_result, rebuild
 from moesim.results.folder import EXPERIMENT, files_read, inputs_read
@@ -53,7 +55,12 @@ def write_timeline(folder: Path | str, out: Path | str, steps: range = DEFAULT_S
         raise InputError([Problem("--steps", "", what)])
     with replacing(Path(out)) as whole, whole.open("w", encoding="utf-8") as stream:
         stream.write('{"displayTimeUnit": "ns", "traceEvents": [')
-        for number, event in enumerate(trace_events(chosen, played.memory, played.slots)):
+        begin = int(chosen["start_ns"].min())
+        tables = {name: getattr(played, name) for name in ("entries", "steps", "requests")}
+        every = chain(
+            trace_events(chosen, played.memory, played.slots), request_events(tables, begin, steps)
+        )
+        for number, event in enumerate(every):
             stream.write((",\n" if number else "\n") + json.dumps(event, ensure_ascii=False))
         stream.write("\n]}\n")
     return len(chosen)

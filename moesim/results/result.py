@@ -43,6 +43,7 @@ SPANS = (
     "gpu", "engine", "name", "category", "start_ns", "end_ns", "step", "layer", "experts", "bytes",
 )  # fmt: skip
 SLOTS = ("gpu", "time_ns", "experts")
+ENTRIES = ("step", "request_id", "first_token", "tokens", "decodes")
 ITL = ("request_id", "step", "itl_ns", "with_prompts")
 
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -54,6 +55,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "spans": SPANS,
     "slots": SLOTS,
     "itl": ITL,
+    "entries": ENTRIES,
 }
 """The tables of a result and the columns that each has at least; times in ns, memory in bytes."""
 
@@ -63,7 +65,7 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
 }
 """The columns of these tables that hold text; all others hold numbers."""
 
-OPTIONAL = ("blocks", "spans", "slots", "itl")
+OPTIONAL = ("blocks", "spans", "slots", "itl", "entries")
 """The tables that have a file only where they have rows."""
 
 TIME_SHARES = (
@@ -88,9 +90,9 @@ class Result(Shown):
     """What a run found out.
 
     ``summary`` holds the numbers (``status`` is ``ok``, ``out_of_memory`` or ``failed``);
-    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans``, ``slots`` and ``itl``
-    are tables with the columns of ``TABLES``; ``experiment`` is the resolved experiment (after
-    ``read_result``: plain values).
+    ``steps``, ``layers``, ``requests``, ``memory``, ``blocks``, ``spans``, ``slots``, ``itl``
+    and ``entries`` are tables with the columns of ``TABLES``; ``experiment`` is the resolved
+    experiment (after ``read_result``: plain values).
     """
 
     summary: dict[str, Any]
@@ -104,6 +106,7 @@ class Result(Shown):
     spans: pd.DataFrame = field(default_factory=lambda: empty_table("spans"))
     slots: pd.DataFrame = field(default_factory=lambda: empty_table("slots"))
     itl: pd.DataFrame = field(default_factory=lambda: empty_table("itl"))
+    entries: pd.DataFrame = field(default_factory=lambda: empty_table("entries"))
 
     @property
     def status(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from moesim.workload.serving.base import RequestScheduler
-from moesim.workload.serving.clock import HostTimes, steps_of
+from moesim.workload.serving.clock import HostTimes, rules_of, steps_of
 from moesim.workload.serving.state import (
+    AWAY,
     BEGIN,
     CACHED,
     CHUNKS,
+    CONTENT,
     COUNT,
     ENDED,
     FREE,
@@ -17,7 +19,9 @@ from moesim.workload.serving.state import (
     GIVES,
     HELD,
     INPUT,
+    KEPT,
     MEMORY,
+    NONE,
     OUTPUT,
     PREEMPTED,
     READY,
@@ -28,6 +32,8 @@ from moesim.workload.serving.state import (
     STATUS,
     STEPS,
     TABLE,
+    UNIT,
+    UNITS,
     USERS,
     VERIFIES,
     WHO,
@@ -51,7 +57,7 @@ def keeps_the_laws(scheduler: RequestScheduler, asked: Asked, room: Room) -> Sta
     those that were lost; and it gave one token for each of its answer.
     """
     name = type(scheduler).__name__
-    steps = steps_of(asked, room, scheduler, TIMES, decided_with(scheduler.rule()))
+    steps = steps_of(asked, room, scheduler, TIMES, decided_with(*rules_of(scheduler, room)))
     state, ended = None, None
     while True:
         try:
@@ -81,8 +87,11 @@ def _check_blocks(state: State, name: str) -> None:
         first, held = state.requests[TABLE, request], state.requests[HELD, request]
         np.add.at(users, state.table[first : first + held], 1)
     assert (users == state.blocks[USERS]).all(), f"{name}: blocks are held by nobody, or by many"
-    free = (users == 0).reshape(state.ranks.shape[1], -1).sum(axis=1)
+    free = (users == 0).reshape(state.ranks.shape[1], -1).sum(axis=1) - state.ranks[AWAY]
     assert (free == state.ranks[FREE]).all(), f"{name}: {state.ranks[FREE]} free blocks of {free}"
+    found = (users == 0) & (state.blocks[CONTENT] != NONE)
+    kept = found.reshape(state.ranks.shape[1], -1).sum(axis=1)
+    assert (kept == state.ranks[KEPT]).all(), f"{name}: {state.ranks[KEPT]} of {kept} are found"
 
 
 def _check_tokens(state: State, name: str) -> None:
@@ -101,4 +110,5 @@ def _check_tokens(state: State, name: str) -> None:
     assert (asked[GIVEN] == gave).all(), f"{name}: tokens that nobody saw"
     parts = np.bincount(entries[WHO], minlength=asked.shape[1])
     assert (parts == asked[CHUNKS]).all(), f"{name}: {asked[CHUNKS]} parts of {parts}"
-    assert (state.ranks[FREE] == state.ranks[MEMORY]).all(), f"{name}: blocks are held at the end"
+    pool = state.ranks[MEMORY] + state.ranks[UNITS] * state.numbers[UNIT]
+    assert (state.ranks[FREE] == pool).all(), f"{name}: blocks are held at the end"

@@ -21,6 +21,12 @@ class Prefill(Params):
         ge=1,
         description="The most prompt tokens of a GPU in one forward pass; by default all.",
     )
+    stream_from: int = Field(
+        default=512,
+        ge=0,
+        description="Prompt tokens of a step of requests that are served, from which on its layers "
+        "stream; below that they bypass.",
+    )
     experts: Literal["cache", "bypass", "stream"] = Field(
         default="cache",
         description="Experts of prompts go through the cache, or leave it as it is: missing ones "

@@ -43,6 +43,8 @@ class Schedule:
     ``served``: where tokens stand in their requests, which of them decode and which have logits;
     None: position and phase are the trace's, and all tokens have logits, but an encoder's. A
     scheduler that says it yields ``Schedule.serving(...)``, and says it of all its passes.
+    ``given`` int64[passes, gpus]: slots of each MoE layer (of a pool over all layers, slots) that
+    each GPU's experts have given up for a pass, below 0: taken; None: they keep what they have.
     """
 
     offsets: Ints
@@ -55,6 +57,7 @@ class Schedule:
     served: Served | None = None
     host_ns: Ints | None = None
     routed: Ints | None = None
+    given: Ints | None = None
     grows: ClassVar[bool] = False
     """Whether more passes may come to be known."""
 
@@ -114,6 +117,7 @@ class Schedule:
         not_before_ns: Ints | None = None,
         host_ns: Ints | None = None,
         kept: NDArray[np.bool_] | None = None,
+        given: Ints | None = None,
     ) -> Schedule:
         """Passes of requests that a scheduler serves; ``tokens``: ``rows``, ``gpu`` and ``request``
         int64[n] each, those of a request in a pass together, in order of position, all decoding or
@@ -121,7 +125,7 @@ class Schedule:
         is mixed follows from ``served``.
         """
         phase = phases_of_passes(served.decodes, offsets)
-        return cls(offsets, *tokens, phase, not_before_ns, kept, served, host_ns)
+        return cls(offsets, *tokens, phase, not_before_ns, kept, served, host_ns, given=given)
 
     def output_tokens(self) -> Ints:
         """Tokens int64[passes] that are not rejected drafts, prompts' among them."""
@@ -198,6 +202,7 @@ class Schedule:
             None if self.served is None else self.served.at(tokens),
             None if self.host_ns is None else self.host_ns[first:last],
             None if self.routed is None else self.routed[tokens],
+            None if self.given is None else self.given[first:last],
         )
 
     def more(self) -> bool:

@@ -48,7 +48,7 @@ class Timetable(Schedule):
         self._source, self._ended = scheduler(), ended
         self._offsets, self._rows, self._gpu = Growing(), Growing(), Growing()
         self._request, self._phase, self._not_before = Growing(), Growing(np.uint8), Growing()
-        self._host, self._kept = Growing(), Growing(np.bool_)
+        self._host, self._kept, self._given = Growing(), Growing(np.bool_), Growing()
         self._served = (Growing(), Growing(np.bool_), Growing(np.bool_))
         self._offsets.extend(np.zeros(1, np.int64))
         try:
@@ -94,6 +94,10 @@ class Timetable(Schedule):
         values = Served(*(one.values for one in self._served))
         return values if len(values.position) else None
 
+    @property
+    def given(self) -> Ints | None:  # noqa: D102
+        return self._given.values if len(self._given.values) else None
+
     def more(self) -> bool:
         """Ask the scheduler what comes next, now that all has ended; whether anything does."""
         try:
@@ -113,6 +117,10 @@ class Timetable(Schedule):
             self._kept.extend(one.kept)
         for values, more in zip(self._served, one.served or (), strict=False):
             values.extend(more)
+        if one.given is not None:
+            if not self.passes:
+                self._given = Growing(shape=one.given.shape[1:])
+            self._given.extend(one.given)
         self._offsets.extend(one.offsets[1:] + len(self.rows))
         self._rows.extend(one.rows)
         self._gpu.extend(one.gpu)

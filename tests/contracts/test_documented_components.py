@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -55,6 +56,7 @@ from moesim.testing import (
     planners,
     prefetchers,
     schedulers,
+    splits,
     transforms,
     variant_choices,
 )
@@ -65,9 +67,11 @@ from moesim.trace.routing import NO_EXPERT
 from moesim.trace.transforms.choices import Choices
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.requests import Requests
-from moesim.workload.serving.clock import opened
+from moesim.workload.serving.clock import opened, rules_of
 from moesim.workload.serving.loop import play
 from moesim.workload.serving.state import DONE, Asked, Room
+from moesim.workload.serving.vllm import Vllm
+from moesim.workload.splits.base import Shared
 from tests.unit.report import sweeps
 
 ROOT = Path(__file__).parents[2]
@@ -253,7 +257,20 @@ def check_scheduler(kind: type[Any], _folder: Path) -> None:
     asked = Asked(tokens, tokens, zero, zero, zero - 1, zero)
     state = schedulers.keeps_the_laws(kind(chunk=4), asked, Room(blocks=9, block_size=2))
     assert state is not None
-    assert play(kind().rule(), *opened(asked, Room(), kind()), 1).numbers[DONE] == 3
+    assert play((kind().rule(),), *opened(asked, Room(), kind()), 1).numbers[DONE] == 3
+
+
+def check_split(kind: type[Any], _folder: Path) -> None:
+    tokens, zero = np.array([9, 1, 4]), np.zeros(3, np.int64)
+    asked = Asked(tokens, tokens, zero, zero, zero - 1, zero)
+    shared = Shared(2, 4, 6, 2, 12, 9, 0, 3, 2, 5)
+    room = Room(blocks=12, block_size=2)
+    state = splits.keeps_the_laws(kind(), shared, Vllm(max_num_seqs=2), asked, room)
+    assert state is not None
+    assert (state.units < 0).any()
+    room = replace(room, exchange=kind().exchange(shared))
+    rules, opened_at = rules_of(Vllm(), room), opened(asked, room, Vllm())
+    assert play(rules, *opened_at, 1).numbers[DONE] == 3
 
 
 def check_importer(importer: type[Any], folder: Path) -> None:
@@ -346,6 +363,7 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "planners": check_planner,
     "prefetchers": check_prefetcher,
     "schedulers": check_scheduler,
+    "splits": check_split,
     "transforms": check_transform,
     "variant_choices": check_variant_choice,
 }

@@ -18,7 +18,7 @@ from moesim.sweep import run_sweep
 from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
 from tests.unit.report import sweeps
 
-UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens/s|\$)\)|slots per")
+UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens|tokens/s|\$)\)|Requests|slots per")
 
 
 PARAMETERS = {
@@ -40,8 +40,13 @@ SERVED: dict[str, Any] = {
         "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 4}},
     },
 }
-OF_REQUESTS = ("latency_cdf", "requests_over_time", "ttft_waterfall")
+OF_REQUESTS = (
+    "latency_cdf", "requests_over_time", "serving_over_time", "step_time_by_tokens",
+    "ttft_waterfall",
+)  # fmt: skip
 """Figures of a run that serves requests."""
+OF_LOADS = ("goodput_over_load", "misses_by_mark")
+"""Figures of a sweep over their load, and over the size of a step."""
 
 
 def kinds() -> list[str]:
@@ -50,13 +55,25 @@ def kinds() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A sweep, a run of requests that are served, and a sweep with costs."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path, Path]:
+    """A sweep, a run of requests that are served, a sweep with costs, and one of loads."""
     folder = tmp_path_factory.mktemp("golden")
     served = write_result(moesim.run(SERVED), folder / "served")
     costly = folder / "costly"
     run_sweep({"name": "made"}, sweeps.capacity_points(), costly, evaluate=costed)
-    return sweeps.make(folder / "sweep"), served, costly
+    return sweeps.make(folder / "sweep"), served, costly, loaded(folder / "loads")
+
+
+def loaded(folder: Path) -> Path:
+    """Two rates and two sizes of a step, little room for experts, and a promise."""
+    rate, size = (
+        "workload.arrivals.request_rate",
+        "workload.batching.scheduler.max_num_batched_tokens",
+    )
+    sweep = {rate: ["200 requests/s", "900 requests/s"], size: [16, 64]}
+    promised = {"serving": {"slo": {"ttft": "10 ms"}}, "experts": {"capacity": "8 slots/layer"}}
+    moesim.sweep({**SERVED, **promised, "sweep": sweep}, out=folder)
+    return folder
 
 
 def costed(experiment: dict[str, Any]) -> Result:
@@ -69,7 +86,9 @@ def costed(experiment: dict[str, Any]) -> Result:
 
 
 @pytest.fixture
-def golden(folders: tuple[Path, Path, Path], figure: Any) -> Path:
+def golden(folders: tuple[Path, Path, Path, Path], figure: Any) -> Path:
+    if figure.kind in OF_LOADS:
+        return folders[3]
     return folders[2 if figure.kind == "throughput_vs_cost" else figure.kind in OF_REQUESTS]
 
 
@@ -96,8 +115,9 @@ def test_it_is_drawn_with_title_and_units(figure: Any, golden: Path) -> None:
     with drawn(figure, figure.prepare(golden)) as sheet:
         (axes,) = sheet.axes
         assert axes.get_title(loc="left")
-        assert UNIT.search(axes.get_xlabel())
-        assert UNIT.search(axes.get_ylabel()) or axes.get_yticklabels()
+        assert UNIT.search(axes.get_xlabel()) or axes.get_xticklabels()
+        parts = axes.child_axes or [axes]
+        assert all(UNIT.search(one.get_ylabel()) or one.get_yticklabels() for one in parts)
 
 
 @pytest.mark.parametrize("figure", kinds(), indirect=True)
@@ -109,7 +129,10 @@ def test_its_table_names_units_in_its_columns(figure: Any, golden: Path) -> None
         "_ns",
         "_per_million_output_tokens",
         "_ms",
+        "_s",
         "_bytes",
+        "_tokens",
+        "_requests",
         "_per_s",
         "_per_layer",
         "_share",

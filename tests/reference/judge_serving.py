@@ -61,6 +61,15 @@ class Settings:
     before: tuple[int, int] = (0, 0)
     after: tuple[int, int] = (0, 0)
     visible: int = 0
+    # what experts and blocks share: how many units experts can give and take, of how many blocks
+    split: str = "static"
+    unit: int = 0
+    gives: int = 0
+    takes: int = 0
+    least: int = 0
+    patience: int = 1
+    interval: int = 1
+    prices: tuple[int, int, int] = (0, 0, 0)  # of a miss, a token, a step
 
 
 class Rank:
@@ -73,6 +82,57 @@ class Rank:
         self.at: dict[object, list[int]] = {}
         self.waiting: list[Request] = []
         self.running: list[Request] = []
+        self.given = self.calm = self.offered = 0
+        self.ghosts = self.again = self.blocked = 0  # since the last comparison
+
+    # --- units of experts
+
+    def receive(self) -> None:
+        """Experts give a unit: its blocks hold nothing, and are the first to be taken."""
+        new = range(len(self.users), len(self.users) + self.settings.unit)
+        self.users += [0] * self.settings.unit
+        self.content += [None] * self.settings.unit
+        self.free = [*new, *self.free]
+        self.given += 1
+
+    def return_one(self) -> None:
+        """A unit of free blocks goes to experts: those without content, then the oldest."""
+        empty = [block for block in self.free if self.content[block] is None]
+        others = [block for block in self.free if self.content[block] is not None]
+        for block in [*empty, *others][: self.settings.unit]:
+            self.free.remove(block)
+            self.forget(block)
+        self.given -= 1
+
+    def offer(self) -> int:
+        return max(self.settings.gives - self.given, 0) if self.settings.split == "kv_first" else 0
+
+    def move(self, step: int) -> None:
+        """Once step number ``step`` is decided."""
+        settings = self.settings
+        if settings.split == "kv_first":
+            enough = settings.unit + int(settings.watermark * self.blocks)
+            self.calm = self.calm + 1 if self.given > 0 and len(self.free) > enough else 0
+            if self.calm == settings.patience:
+                self.calm = 0
+                self.return_one()
+        if settings.split == "experts_first":
+            while self.can_return():
+                self.return_one()
+        if settings.split == "marginal" and (step + 1) % settings.interval == 0:
+            miss, token, one = settings.prices
+            copies, requests = self.ghosts * miss, self.again * token + self.blocked * one
+            self.ghosts = self.again = self.blocked = 0
+            if copies > requests and self.can_return():
+                self.return_one()
+            elif requests > copies and self.given < settings.gives:
+                self.receive()
+
+    def can_return(self) -> bool:
+        unit = self.settings.unit
+        pool = self.blocks + self.given * unit
+        enough = len(self.free) >= unit and pool - unit >= self.settings.least
+        return enough and self.settings.takes + self.given > 0
 
     def need(self, tokens: int) -> int:
         return (tokens + self.settings.size - 1) // self.settings.size
@@ -181,6 +241,8 @@ class Judge:
         self.ends: list[int] = []
         self.seen = 0
         self.recomputed = self.queries = self.hit_tokens = 0
+        self.given: list[list[int]] = []  # units of each rank, by step
+        self.ghosts: Callable[[int], list[int]] = lambda _: [0] * settings.ranks
 
     # --- ends and arrivals
 
@@ -229,7 +291,9 @@ class Judge:
             request = self.coming.pop(0)
             tokens, pool = request.prompt + request.answer, self.ranks[0]
             longest, held = self.settings.longest, tokens - 1 + self.settings.ahead
-            if (longest is not None and tokens > longest) or pool.need(held) > pool.blocks:
+            shrinks = self.settings.split in ("experts_first", "marginal")
+            most = self.settings.least if shrinks else pool.blocks
+            if (longest is not None and tokens > longest) or pool.need(held) > most:
                 request.state = "rejected"
                 assert request.arrival is not None
                 self.follow(request, request.arrival)
@@ -266,7 +330,13 @@ class Judge:
         self.join(now)
         entries = list[Entry]()
         for rank in self.ranks:
+            rank.offered = rank.offer()
+        for rank in self.ranks:
             entries += self.of_rank(rank)
+        for rank in self.ranks if entries else []:
+            rank.move(len(self.steps))
+        if entries:
+            self.given.append([rank.given for rank in self.ranks])
         told, drafted = list[Told](), list[int]()
         for request, start, count in entries:
             gives = drafts = 0
@@ -275,7 +345,9 @@ class Judge:
                 right = self.right(request, drafts)
                 gives = 1 + right
                 request.computed -= drafts - right
-            self.recomputed += max(0, min(request.computed, request.ever) - start)
+            lost = max(0, min(request.computed, request.ever) - start)
+            self.recomputed += lost
+            self.ranks[request.rank].again += lost
             request.ever = max(request.ever, request.computed)
             request.known += gives
             told.append((request.number, start, count, gives))
@@ -320,6 +392,10 @@ class Judge:
         """
         rank = step.rank
         while rank.need(tokens + self.settings.ahead) - len(request.blocks) > len(rank.free):
+            if rank.offered:
+                rank.offered -= 1
+                rank.receive()
+                continue
             victim = rank.running[-1]
             if self.settings.priority:
                 victim = max(rank.running, key=lambda one: self.order(one)[:2])
@@ -349,6 +425,7 @@ class Judge:
                 takes > free,
             ]
             if any(unfit):
+                rank.blocked += not unfit[0]
                 return
             rank.begin(request, hits)
             request.cached += max(0, begin - request.ever)

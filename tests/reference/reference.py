@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from .reference_ahead import Ahead, prefetches
-from .reference_batches import Pass, Scheduler, whole_run
+from .reference_batches import Pass, Scheduler, way_of, whole_run
 from .reference_cache import Cache, usage_of
 from .reference_clock import Clock
 from .reference_gating import Routed, route, weights_lost
@@ -177,7 +177,7 @@ class Decisions:
         """``passes`` come next."""
         for one in passes:
             self.number.append(self.around.count(False))
-            self.around.append(self.config.prefill != "cache" and one.phase == PREFILL)
+            self.around.append(way_of(one, self.config) in ("around", "whole"))
             self.passes.append(one)
             placed, wait = self.places.next(one)
             self.moving.append(wait)
@@ -244,6 +244,8 @@ class Decisions:
         ids, rows = routed.needed[g], routed.rows
         self.start_requests(step, m, g)
         cache.marks = self.marks(step, m, ids)
+        if self.passes[step].given:
+            cache.give(self.passes[step].given[g], step, m)
         if self.ahead:
             self.ahead[g].run_copies(now)
             self.ahead[g].end_layer(step, m, ids)
@@ -254,7 +256,18 @@ class Decisions:
                 self.passes[step], self.number[step], m, logical, rows, weights, misses
             )
         elif self.around[step]:
-            activations = cache.pass_by(step, m, ids, rows, misses)
+            whole = way_of(self.passes[step], self.config) == "whole"
+            activations = cache.pass_by(step, m, ids, rows, misses, whole=whole)
+        elif way_of(self.passes[step], self.config) == "apart" and not cache.all_resident:
+            mine = [e for e in ids if cache.marks[e] in ("decode", "both")]
+            others = [e for e in ids if e not in mine]
+            activations = cache.step(step, self.number[step], m, mine, rows, weights, misses, now)
+            misses = Misses(self.config, self.model, self.model.moe_layers[m], self.clock.prices)
+            behind = cache.pass_by(step, m, others, rows, misses, whole=False)
+            for activation in behind:
+                activation.part = 1
+                activation.activation += len(activations)
+            activations += behind
         else:
             activations = cache.step(step, self.number[step], m, ids, rows, weights, misses, now)
         if self.ahead:

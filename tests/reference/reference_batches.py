@@ -65,6 +65,7 @@ class Pass:
     parts: list[Part]
     not_before: int = 0  # no GPU starts it earlier
     host: int = 0  # so long before that the host works on it
+    given: tuple[int, ...] = ()  # slots that each GPU's experts have given up for it
 
     def decoding(self, part: Part) -> bool:
         """Whether what ``part`` brings is decoded."""
@@ -74,6 +75,19 @@ class Pass:
         """Tokens of a GPU for which there are logits."""
         mine = [part for part in self.parts if part.gpu == g]
         return sum(part.logits for part in mine)
+
+
+def way_of(one: Pass, config: Config) -> str:
+    """How a pass's experts meet the slots: through | around | whole layers | apart: those that
+    answers need through them, the others around.
+    """
+    if config.prefill == "cache" or one.phase not in (PREFILL, MIXED):
+        return "through"
+    around = "around" if one.phase == PREFILL else "apart"
+    if all(part.first is None for part in one.parts):
+        return "whole" if config.prefill == "stream" else around
+    prompts = sum(len(part.rows) for part in one.parts if not part.decodes)
+    return "whole" if config.prefill == "stream" and prompts >= config.stream_from else around
 
 
 Scheduler = Generator[list[Pass], list[int], None]  # is sent when each GPU has ended them

@@ -82,6 +82,7 @@ class Cache:
         if config.pool_bytes is not None:
             self.slots = config.pool_bytes
             self.all_resident = self.slots >= sum(sizes[m] for m, _ in experts)
+        self.own = self.slots
         self.streams = config.policy == "stream" and not self.all_resident
         if self.streams:  # buffers of all layers, whatever the slots
             self.slots = config.parameters.get("buffers", 2)
@@ -128,6 +129,15 @@ class Cache:
     def has_room(self, expert: Expert) -> bool:
         """Without an eviction."""
         return sum(self.sizes[m] for m, _ in [*self.resident, expert]) <= self.slots
+
+    def give(self, given: int, step: int, layer: int) -> None:
+        """Do with so many slots less than at the start; the policy says what goes for that."""
+        self.slots = self.own - given
+        while len(self.resident) > self.slots:
+            candidates = sorted(self.resident)
+            victim = self.victim_of_prefetch(candidates, candidates[0], step, layer)
+            self.evict(victim, "given")
+            self.took[victim] = ""
 
     def late(self, expert: Expert, now_ns: int) -> bool:
         """Whether an expert in a slot is still to come."""
@@ -236,12 +246,19 @@ class Cache:
         return self.policy.victim(candidates, Arrival(self.now, step, place, expert, False))
 
     def pass_by(
-        self, step: int, layer: int, needed: list[int], rows: list[int], misses: Misses
+        self,
+        step: int,
+        layer: int,
+        needed: list[int],
+        rows: list[int],
+        misses: Misses,
+        *,
+        whole: bool,
     ) -> list[Activation]:
         """The activations of a step and layer that leaves the slots, and what policies know,
         alone.
         """
-        if self.config.prefill == "stream" and not self.all_resident:
+        if whole and not self.all_resident:
             return self.of_whole_layer(step, layer, needed, rows)
         present: set[Expert] = set() if self.streams else self.resident
         order = sorted(needed)
@@ -305,8 +322,8 @@ class Cache:
 def form_launches(activations: list[Activation], config: Config) -> list[list[Activation]]:
     """The kernels of one step, each of one variant, and each activation's launch number."""
     launches: list[list[Activation]] = []
-    for variant in sorted({activation.variant for activation in activations}):
-        mine = [activation for activation in activations if activation.variant == variant]
+    for key in sorted({(activation.part, activation.variant) for activation in activations}):
+        mine = [one for one in activations if (one.part, one.variant) == key]
         for launch in launches_of_variant(mine, config):
             for activation in launch:
                 activation.launch = len(launches)

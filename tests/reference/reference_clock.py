@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from .reference_batches import Pass
+from .reference_batches import Pass, way_of
 from .reference_cache import form_launches
 from .reference_copies import DemandCopies, LayerCopies
 from .reference_dense import Dense
@@ -23,7 +23,6 @@ from .reference_words import (
     DECODE,
     ENCODE,
     PREDICTION,
-    PREFILL,
     REBALANCING,
     STORAGE,
     UNPACKING,
@@ -197,7 +196,7 @@ class Clock(Dense):
 
     def streamed(self, one: Pass, g: int) -> list[int]:
         """The MoE layers, by their number, of which the pass copies all that belongs to the GPU."""
-        if self.config.prefill != "stream" or one.phase != PREFILL:
+        if way_of(one, self.config) != "whole":
             return []
         runs = self.model.layers_of(one.phase)
         found = []

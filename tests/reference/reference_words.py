@@ -162,6 +162,7 @@ class Config:
     rejected: str = "continuation"  # continuation | other
     chunk: int | None = None  # prompt tokens of a GPU in a pass; None: all
     prefill: str = "cache"  # cache | bypass | stream: where experts of prompts go
+    stream_from: int = 0  # prompt tokens from which on passes of served requests stream
     gpus: int = 1
     group: int = 1  # neighbouring GPUs that split attention, dense FFNs and shared experts
     sliced: bool = False  # every GPU has a part of each expert, and all rows
@@ -351,6 +352,7 @@ class Activation:
     rows: int = 0
     kept_rows: int = 0
     variant: int = 0
+    part: int = 0  # 1: behind those that go through the slots, in launches of their own
     slice_of: int | None = None  # what is there of it already, as a worse variant
     late: bool = False  # in a slot, but its copy has not ended: neither a hit nor a miss
     copy: Any = None  # the prefetch that a late activation waits for

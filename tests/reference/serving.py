@@ -41,6 +41,7 @@ class Service:
     forgets: frozenset[int] = frozenset()  # after which passes
     lag: int = 0  # from a decision to the pass that it decides
     host: int = 0  # as long does the host work on a pass; more than the lag where it began before
+    given: tuple[int, ...] = ()  # slots that experts have given up, by pass, over and over
 
 
 # --- in the engine's words: columns
@@ -79,7 +80,9 @@ def _serve(theirs: EngineCase, service: Service) -> Passes:
         rows = (row[request] + position) % theirs.trace.tokens
         offsets, instant = np.array([0, len(rows)]), np.array([now + service.lag])
         tokens, host = (rows, gpu[request], request), np.array([service.host])
-        ended = yield Schedule.serving(offsets, tokens, served, instant, host)
+        slots = np.array(service.given or [0])[step % max(1, len(service.given))]
+        gone = np.full((1, theirs.gpus), slots) if service.given else None
+        ended = yield Schedule.serving(offsets, tokens, served, instant, host, given=gone)
         given += full & (todo > 0)
         computed += todo
         now = int(ended.max())
@@ -139,7 +142,9 @@ def reference_server(case: Case, service: Service) -> Scheduler:
             shown.append(client)
         kinds = {part.decodes for part in parts}
         phase = MIXED if len(kinds) > 1 else DECODE if True in kinds else PREFILL
-        ended = yield [Pass(step, phase, parts, now + service.lag, service.host)]
+        slots = service.given[step % len(service.given)] if service.given else 0
+        given = (slots,) * config.gpus if service.given else ()
+        ended = yield [Pass(step, phase, parts, now + service.lag, service.host, given)]
         now = max(ended)
         started = [client for client in clients if client.cached and not client.done]
         if step in service.forgets and started:

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from moesim.workload.serving.clock import HostTimes
-from moesim.workload.serving.state import NEVER, Asked, Room
+from moesim.workload.serving.state import NEVER, Asked, Exchange, Room
 from moesim.workload.serving.vllm import Vllm
 from moesim.workload.speculation import Tree, accepted_of_served
+from moesim.workload.splits.base import Shared, Split
+from moesim.workload.splits.experts_first import ExpertsFirst
+from moesim.workload.splits.kv_first import KvFirst
+from moesim.workload.splits.marginal import Marginal
 
 from .judge_serving import Judge, Request, Settings
 
@@ -125,6 +129,58 @@ def of_vllm(draw: DrawFn) -> ServingCase:
     return replace(case, settings=settings, blocks=blocks, seed=draw(st.integers(0, 99)))
 
 
+@st.composite
+def with_split(draw: DrawFn) -> ServingCase:
+    """Where experts and requests share the room, some of it often enough."""
+    case = draw(of_vllm())
+    unit, gives = draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    blocks = draw(st.integers(2, 14))
+    settings = replace(
+        case.settings,
+        split=draw(st.sampled_from(["kv_first", "experts_first", "marginal"])),
+        unit=unit,
+        gives=gives,
+        takes=draw(st.integers(0, 3)),
+        least=draw(st.integers(1, blocks)),
+        patience=draw(st.integers(1, 3)),
+        interval=draw(st.integers(1, 4)),
+        prices=(draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+    )
+    if settings.split == "kv_first":
+        settings = replace(settings, takes=0)
+    return replace(case, settings=settings, blocks=blocks)
+
+
+def split_of(settings: Settings) -> Split:
+    """Its own numbers; ``shared_of`` has the rest."""
+    if settings.split == "kv_first":
+        return KvFirst(min_slots=1, patience=settings.patience)
+    if settings.split == "experts_first":
+        return ExpertsFirst(min_blocks=settings.least)
+    return Marginal(interval=settings.interval, min_slots=1, min_blocks=settings.least)
+
+
+def exchange_of(case: ServingCase) -> Exchange | None:
+    settings = case.settings
+    if settings.split == "static":
+        return None
+    assert case.blocks is not None, "there is something to share"
+    miss, token, step = settings.prices
+    shared = Shared(
+        unit=settings.unit,
+        slots=settings.gives + 1,
+        most=settings.gives + 1 + settings.takes,
+        top_k=1,
+        blocks=case.blocks,
+        longest=case.blocks,
+        watermark=vllm_of(settings).watermark_blocks(case.blocks),
+        copy_ns=miss,
+        token_ns=token,
+        step_ns=step,
+    )
+    return split_of(settings).exchange(shared)
+
+
 def asked_of(case: ServingCase) -> Asked:
     def column(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.array(values, np.int64)
@@ -179,6 +235,7 @@ def room_of(case: ServingCase) -> Room:
         visible_ns=case.visible,
         drafts=case.settings.drafts,
         look_ahead=case.settings.ahead,
+        exchange=exchange_of(case),
     )
 
 

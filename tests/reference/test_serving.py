@@ -5,6 +5,7 @@ engines and the reference, to the nanosecond.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from moesim.workload.timetable import Passes
 
 from .agreement import assert_same
 from .prices import ToyPrices
+from .reference_placement import local_experts
 from .reference_words import Config
 from .scenes import scene
 from .serving import Service, Wish, reference_server, server
@@ -55,6 +57,7 @@ services = st.builds(
 
 def agree_on_service(case: Case, service: Service) -> None:
     case = without_foresight(case)
+    case = replace(case, config=replace(case.config, stream_from=service.budget % 7))
     assume(not any(layer.stack == "encoder" for layer in case.model.layers))
     theirs = engine_case(case)
     theirs = replace(theirs, scheduler=server(theirs, service))
@@ -165,6 +168,76 @@ def test_what_a_prompt_pushes_out_by_hand() -> None:
     assert steps["both_misses"].tolist() == [0, 1, 0, 0]
     assert steps["decode_misses"].tolist() == [0, 0, 1, 1]
     assert steps["decode_misses_caused_by_prompts"].tolist() == [0, 0, 1, 0]
+    all_agree(theirs, case, reference_server(case, service))
+
+
+def around_by_hand(**choices: Any) -> tuple[list[int], list[int], list[int]]:
+    """Two slots. A prompt of 0; its answer needs 1 beside a prompt's 2 and 1; then 0; then 1."""
+    trace, model = scene([[0], [1], [0], [1], [2], [1]], 3)
+    service = Service([Wish(0, 1, 4, 0), Wish(1, 2, 1, 4)], 4)
+    case = Case(trace, model, Config(slots=2, **choices), PRICES)
+    theirs = engine_case(case)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    outcome = run_des(theirs, check=True)
+    steps = steps_table(replace(theirs, schedule=outcome.schedule), outcome)
+    all_agree(theirs, case, reference_server(case, service))
+    size = model.bytes_in(0)
+    return steps["hits"].tolist(), steps["misses"].tolist(), (steps["bytes_h2d"] // size).tolist()
+
+
+def test_prompts_around_the_caches_in_a_mixed_pass_by_hand() -> None:
+    """The first prompt's 0 and the other's 2 pass by; 1, which the answer needs, too, takes a slot,
+    and so does 0 for the answer: 1 is still there.
+    """
+    hits, misses, copies = around_by_hand(prefill="bypass")
+    assert (hits, misses, copies) == ([0, 0, 0, 1], [1, 2, 1, 0], [1, 2, 1, 0])
+
+
+def test_prompts_that_stream_from_two_tokens_on_by_hand() -> None:
+    """The mixed pass copies the whole layer and leaves the slots empty; a short prompt does not."""
+    hits, misses, copies = around_by_hand(prefill="stream", stream_from=2)
+    assert (hits, misses, copies) == ([0, 0, 0, 0], [1, 2, 1, 1], [1, 3, 1, 1])
+
+
+SIMPLE = ["lru", "lfu", "fifo", "lifo", "random"]
+
+
+@given(
+    cases() | cases(prompts=True),
+    services,
+    st.sampled_from(SIMPLE),
+    st.lists(st.integers(-2, 3), min_size=1, max_size=5),
+)
+def test_slots_come_and_go_between_passes(
+    case: Case, service: Service, policy: str, given: list[int]
+) -> None:
+    config = case.config
+    slots = [config.slots_of(m) or 0 for m in range(len(case.model.moe_layers))]
+    least, most = min(slots), max(slots)
+    local = min(map(len, local_experts(case.model, config)))
+    assume(least > 0 and most < local and not config.variants and config.pool_bytes is None)
+    assume(config.host_slots is None and not any(x.stack == "encoder" for x in case.model.layers))
+    case = replace(case, config=replace(config, policy=policy, parameters={}))
+    service = replace(service, given=tuple(min(one, least - 1) for one in given))
+    theirs = replace(engine_case(case), exchanges=True)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    all_agree(theirs, case, reference_server(case, service))
+
+
+def test_a_slot_goes_and_comes_back_by_hand() -> None:
+    """Three slots hold 0, 1 and 2 after a prompt. One is given up for the two passes that follow: 0
+    goes, which was used longest ago, and comes back in the place of 1. Then the slot is there
+    again, and empty: 1 comes in, and 0 stays.
+    """
+    trace, model = scene([[0, 1, 2], [2], [0], [1], [0]], 4)
+    service = Service([Wish(0, 1, 5, 0)], 4, given=(0, 1, 1, 0, 0))
+    case = Case(trace, model, Config(slots=3), PRICES)
+    theirs = replace(engine_case(case), exchanges=True)
+    theirs = replace(theirs, scheduler=server(theirs, service))
+    outcome = run_des(theirs, check=True)
+    steps = steps_table(replace(theirs, schedule=outcome.schedule), outcome)
+    assert steps["hits"].tolist() == [0, 1, 0, 0, 1]
+    assert steps["misses"].tolist() == [3, 0, 1, 1, 0]
     all_agree(theirs, case, reference_server(case, service))
 
 

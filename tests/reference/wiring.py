@@ -107,6 +107,7 @@ def engine_case(case: Case) -> EngineCase:
         execution=config.execution,  # type: ignore[arg-type]
         decide=config.decide,  # type: ignore[arg-type]
         prefill=config.prefill,  # type: ignore[arg-type]
+        stream_from=config.stream_from,
         prefetch=engine_prefetch(config.prefetch),
         variants=engine_variants(case, model),
         rebalance=engine_rebalance(case),

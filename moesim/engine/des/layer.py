@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.case import Case, Ints
+from moesim.engine.case import Case, Ints, is_around
 from moesim.engine.chunk import NONE, Chunk, Work
 from moesim.engine.host_times import HostTimes, whole
 from moesim.engine.storage import ReadTimes
@@ -256,8 +256,8 @@ def layers_on(
         )
         if chunk.undecided is None:
             work = chunk.work[moe, gpu]
-            passes = slice(chunk.first, chunk.first + chunk.passes)
-            placed.append(work, host_launches(case, work, moe, gpu), case.bypassed[passes])
+            ways = case.ways(chunk.first, chunk.first + chunk.passes)
+            placed.append(work, host_launches(case, work, moe, gpu), is_around(ways))
         layers.append(placed)
         moe_index += 1
     return layers

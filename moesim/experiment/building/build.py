@@ -19,6 +19,7 @@ from moesim.experiment.building.planning import neighbours, placement_of
 from moesim.experiment.building.serving import Engine, kv_pool_of, passes_of_run, with_blocks
 from moesim.experiment.building.slots import check_loads, pool_bytes_of, slots_of_run
 from moesim.experiment.building.speculation import drafter_of
+from moesim.experiment.building.split import exchange_of
 from moesim.experiment.building.stages import stages_of_run
 from moesim.experiment.building.variants import with_variants
 from moesim.experiment.loading.inputs import check_columns, tell_components
@@ -235,6 +236,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
         seed=experiment.seed,
         decide=experiment.decide,
         prefill=experiment.workload.prefill.experts,
+        stream_from=experiment.workload.prefill.stream_from,
         prefetch=experiment.experts.prefetch,
         host_start_ns=0 if near else hardware.host.layer_start_ns,
         bandwidths=_bandwidths(hardware, software, layout, near=near),
@@ -298,9 +300,11 @@ def _placed(experiment: Experiment, case: Case, hardware: HardwareProfile) -> Ca
         case = replace(case, miss=Cpu())
     if case.serving is not None:
         kv = case.kv_pool or kv_pool_of(case, memory, hardware)
+        exchange = exchange_of(case, memory, kv)
+        case = replace(case, exchanges=exchange is not None)
         captured = captured_of(case, None if own == "auto" else own)
         case = replace(case, execution=captured.others, captured=captured)
-        return with_blocks(replace(case, kv_pool=kv), kv.blocks)
+        return with_blocks(replace(case, kv_pool=kv), kv.blocks, exchange)
     return replace(case, execution=execution_of(case).execution if own == "auto" else own)
 
 

@@ -192,7 +192,7 @@ def _beside_the_best(case: Case, share: Share) -> tuple[Pool, ...]:
 
 def staging_of(case: Case, gpu: int) -> int:
     """Experts that the staging buffers of ``gpu`` hold, if it has not all of its own."""
-    if not case.bypassed.any():
+    if not case.ways(0, case.schedule.passes).any():
         return 0
     layer = len(case.local_experts(gpu)) if case.prefill == "stream" else 1
     return STAGING_BUFFERS * layer

@@ -23,7 +23,7 @@ from moesim.workload.schedule import Schedule
 from moesim.workload.serving.clock import NO_TIME, HostTimes
 from moesim.workload.serving.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
-from moesim.workload.serving.state import NEVER, Room
+from moesim.workload.serving.state import NEVER, Exchange, Room
 from moesim.workload.speculation import accepted_of_served
 from moesim.workload.timetable import Scheduler
 
@@ -116,6 +116,7 @@ def _served(
     ahead = experiment.experts.policy.looks_ahead
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
     clockless = arrivals.clockless and not (room.loop and times.frontend_ns)
+    clockless &= not memory.split.reads_misses
     timed = not clockless or (times != NO_TIME and not ahead)
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
@@ -127,10 +128,12 @@ def _planned(serving: Serving) -> Planned:
     return Planned(schedule, scheduler, serving)
 
 
-def with_blocks(case: Case, blocks: int) -> Case:
-    """``case`` whose requests are served where every rank has so many ``blocks``."""
+def with_blocks(case: Case, blocks: int, exchange: Exchange | None = None) -> Case:
+    """``case`` whose requests are served where every rank has so many ``blocks``, that perhaps
+    change places with slots.
+    """
     assert case.serving is not None, "requests are served"
-    room = replace(case.serving.room, blocks=blocks)
+    room = replace(case.serving.room, blocks=blocks, exchange=exchange)
     planned = _planned(replace(case.serving, room=room, state=None))
     return replace(case, **planned._asdict())
 

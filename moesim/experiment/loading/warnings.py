@@ -92,18 +92,6 @@ def idle_prefetch(experiment: Experiment, summary: Mapping[str, Any]) -> list[st
     return ["warning: experts.prefetch: all experts are resident, so nothing is prefetched"]
 
 
-def rejected_requests(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
-    """A line for a run some of whose requests are not served."""
-    del experiment
-    rejected, completed = summary.get("rejected") or 0, summary.get("completed") or 0
-    if not rejected:
-        return []
-    of = counted(rejected + completed, "request")
-    what = f"{rejected} of {of} are rejected, longer than the model's context, the KV cache or what"
-    what += " the scheduler takes, and in none of the run's times"
-    return [f"warning: workload.lengths: {what}; write shorter lengths, or truncate them"]
-
-
 def borrowed_routing(experiment: Experiment, summary: Mapping[str, Any]) -> list[str]:
     """A line for a run most of whose tokens take experts that others chose, or that came before."""
     del experiment

@@ -133,6 +133,7 @@ def _played(
     from moesim.metrics.served import ServedRun
     from moesim.metrics.summary import summary
     from moesim.metrics.tables import (
+        entries_table,
         itl_table,
         layers_table,
         memory_table,
@@ -170,6 +171,7 @@ def _played(
         tables |= {} if run is None else {"itl": itl_table(run)}
     if experiment.records == "expert":
         tables |= {"spans": spans_table(outcome), "slots": slots_table(outcome)}
+        tables |= {} if run is None else {"entries": entries_table(run, case.schedule.passes)}
     head = {"name": experiment.name, "status": "ok", "reason": None}
     checks = {"checks": outcome.checks} if outcome.checks else {}
     rests_on = _price_provenance(experiment, built, engine)

@@ -49,6 +49,8 @@ from moesim.workload.lengths import registry as length_kinds
 from moesim.workload.lengths.base import Lengths
 from moesim.workload.prefill import Prefill
 from moesim.workload.speculation import Speculation
+from moesim.workload.splits import registry as splits
+from moesim.workload.splits.base import Split
 
 NO_TRACE = "auto"
 
@@ -280,6 +282,9 @@ class Memory(Params):
         default=True,
         description="Full blocks are found again by their content, as long as nothing else took "
         "their place.",
+    )
+    split: Annotated[Split, OneOf(splits)] = _default(
+        splits, "static", "Whether slots of experts and blocks change places as the run goes."
     )
 
 

@@ -57,6 +57,16 @@ class RequestScheduler(Params):
         """The most tokens of a rank in one step; None: any."""
         return None
 
+    @property
+    def promises_blocks(self) -> bool:
+        """Whether those that run have free blocks left for all that they will ever need."""
+        return False
+
+    def watermark_blocks(self, blocks: int) -> int:
+        """Of so many ``blocks``, those that stay free when a request is admitted beside others."""
+        del blocks
+        return 0
+
     def rule(self) -> Rule:
         """What chooses the tokens of a step."""
         raise NotImplementedError

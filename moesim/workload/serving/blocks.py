@@ -126,7 +126,7 @@ def pin(state: State, request: int, hits: int) -> None:
     for place in range(base, base + hits):
         block = find(state, rank, state.contents[place])
         if state.blocks[USERS, block] == 0:
-            _unqueue(state, rank, block)
+            take_free(state, rank, block)
         state.blocks[USERS, block] += 1
         state.table[place] = block
     state.requests[HELD, request] = hits
@@ -138,7 +138,7 @@ def pin(state: State, request: int, hits: int) -> None:
 def _take(state: State, rank: int) -> int:
     """The block that has been free for longest."""
     block = state.ranks[FREE_FIRST, rank]
-    _unqueue(state, rank, block)
+    take_free(state, rank, block)
     forget(state, block)
     state.blocks[USERS, block] = 1
     return int(block)
@@ -151,6 +151,7 @@ def _queue(state: State, rank: int, block: int) -> None:
     state.ranks[KEPT, rank] += found
 
 
-def _unqueue(state: State, rank: int, block: int) -> None:
+def take_free(state: State, rank: int, block: int) -> None:
+    """``block`` leaves the queue of free ones."""
     take_out(state.blocks, state.ranks, FREE, rank, block)
     state.ranks[KEPT, rank] -= state.blocks[CONTENT, block] != NONE

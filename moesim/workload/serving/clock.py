@@ -12,6 +12,7 @@ from moesim.workload.serving.state import (
     BEGIN,
     DECIDED,
     END,
+    MEMORY,
     NEVER,
     PREEMPTIONS,
     SEEN,
@@ -22,7 +23,7 @@ from moesim.workload.serving.state import (
     new_state,
     with_room,
 )
-from moesim.workload.serving.steps import Decide, next_arrival
+from moesim.workload.serving.steps import Both, Decide, next_arrival
 
 Steps = Generator[tuple[State, int, int], int, None]
 """Yields the state after each decision, the instant before which the step does not start, and so
@@ -58,7 +59,8 @@ def opened(asked: Asked, room: Room, scheduler: RequestScheduler) -> tuple[State
     longest = min(room.longest, scheduler.longest)
     room = replace(room, longest=longest, longest_prompt=scheduler.longest_prompt)
     state = new_state(asked, room, scheduler.max_num_seqs, scheduler.orders)
-    return state, scheduler.knobs(state.blocks.shape[1] // room.ranks)
+    knobs = scheduler.knobs(int(state.ranks[MEMORY, 0]))
+    return state, knobs if room.exchange is None else Both(knobs, room.exchange.knobs)
 
 
 def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
@@ -66,7 +68,13 @@ def played(asked: Asked, room: Room, scheduler: RequestScheduler) -> State:
     from moesim.workload.serving.loop import play  # loads numba
 
     state, knobs = opened(asked, replace(room, visible_ns=0), scheduler)
-    return play(scheduler.rule(), state, knobs, int(scheduler.async_scheduling))
+    return play(rules_of(scheduler, room), state, knobs, int(scheduler.async_scheduling))
+
+
+def rules_of(scheduler: RequestScheduler, room: Room) -> tuple[Callable[..., Any], ...]:
+    """The scheduler's rule, and those of a split that moves something."""
+    split = room.exchange
+    return (scheduler.rule(), *(() if split is None else (split.offer, split.move)))
 
 
 def steps_of(
@@ -83,7 +91,7 @@ def steps_of(
     if decide is None:
         from moesim.workload.serving.loop import compiled  # loads numba
 
-        decide = compiled(scheduler.rule(), state, knobs, plays=False)
+        decide = compiled(rules_of(scheduler, room), state, knobs, plays=False)
     lag, entries = int(scheduler.async_scheduling), 0
     while True:
         state = _roomy(state)

@@ -63,6 +63,11 @@ class LlamaCpp(RequestScheduler):
         return self.slot_context or NEVER
 
     @property
+    def promises_blocks(self) -> bool:
+        """See ``RequestScheduler``."""
+        return True
+
+    @property
     def most_tokens(self) -> int:
         """See ``RequestScheduler``."""
         return self.n_ubatch

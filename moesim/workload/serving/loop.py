@@ -32,42 +32,51 @@ def _registered(module: str) -> None:
             _registered(function.__module__)
 
 
-_compiled: dict[tuple[Rule, Any, bool], Any] = {}
+Rules = tuple[Rule, ...]
+"""A scheduler's, and, where a split moves something, its two."""
+_compiled: dict[tuple[Rules, Any, bool], Any] = {}
 
 
 def _of(numbers: NamedTuple) -> Any:
-    """The type of a named tuple of arrays, or of whole numbers."""
-    members = [
-        types.Array(types.int64, one.ndim, "C") if isinstance(one, np.ndarray) else types.int64
-        for one in numbers
-    ]
-    return record(type(numbers), *members)
+    """The type of a named tuple of arrays, of whole numbers, or of such tuples."""
+    return record(type(numbers), *map(_of_member, numbers))
 
 
-def compiled(rule: Rule, state: State, knobs: Any, *, plays: bool) -> Any:
-    """What ``decided_with`` (or, if it ``plays``, ``played_with``) makes of ``rule``, for numbers
+def _of_member(one: Any) -> Any:
+    if isinstance(one, tuple):
+        return _of(one)  # type: ignore[arg-type]
+    return types.Array(types.int64, one.ndim, "C") if isinstance(one, np.ndarray) else types.int64
+
+
+def _kinds(knobs: Any) -> tuple[type, ...]:
+    """What tells the types of knobs apart."""
+    return (type(knobs), *(type(one) for one in knobs if isinstance(one, tuple)))
+
+
+def compiled(rules: Rules, state: State, knobs: Any, *, plays: bool) -> Any:
+    """What ``decided_with`` (or, if it ``plays``, ``played_with``) makes of ``rules``, for numbers
     like ``knobs``.
     """
-    key = (rule, type(knobs), plays)
+    key = (rules, _kinds(knobs), plays)
     if key not in _compiled:
-        for module in (steps.__name__, rule.__module__):
+        for module in (steps.__name__, *(rule.__module__ for rule in rules)):
             _registered(module)
         given = (_of(state), _of(knobs), types.int64)
         if plays:
-            made = specialised(_play_by, types.boolean(*given), rule)
+            made = specialised(_play_by, types.boolean(*given), *rules)
         else:
-            made = specialised(decided_with, types.int64(*given, types.int64), rule)
+            made = specialised(decided_with, types.int64(*given, types.int64), *rules)
         _compiled[key] = made
     return _compiled[key]
 
 
-def _play_by(rule: Rule) -> Callable[[State, Any, int], bool]:
-    return played_with(inlined(decided_with(rule)))
+def _play_by(*rules: Rule) -> Callable[[State, Any, int], bool]:
+    return played_with(inlined(decided_with(*rules)))
 
 
-def play(rule: Rule, state: State, knobs: Any, lag: int) -> State:
-    """``state`` after all steps by ``rule``, where no clock matters."""
-    one = compiled(rule, state, knobs, plays=True)
+def play(rules: Rules, state: State, knobs: Any, lag: int) -> State:
+    """``state`` after all steps by ``rules``, where no clock matters."""
+    one = compiled(rules, state, knobs, plays=True)
     while not one(state, knobs, lag):
         state = with_room(state)
     return state

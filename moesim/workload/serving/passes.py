@@ -13,6 +13,7 @@ from moesim.workload.serving.state import (
     INPUT,
     RANK,
     SEAT,
+    UNIT,
     State,
 )
 
@@ -41,6 +42,7 @@ def passes_of(
         rejected = np.where(gives > 0, drafts + 1 - gives, 0)
         kept = behind >= rejected[entry]
     offsets = np.concatenate(([0], ends))[bounds - bounds[0]]
+    given = np.repeat(state.units[:, first:last].T, each, axis=1)
     return Schedule.serving(
         offsets,
         (served.rows(request, position), gpu[entry], request),
@@ -48,4 +50,5 @@ def passes_of(
         at[0],
         at[1],
         kept,
+        given if state.numbers[UNIT] else None,
     )

@@ -8,6 +8,7 @@ from moesim.workload.serving.blocks import blocks_of, hits_of
 from moesim.workload.serving.lists import begin_at
 from moesim.workload.serving.state import (
     BLOCK_SIZE,
+    BLOCKED,
     FREE,
     HELD,
     INPUT,
@@ -41,6 +42,7 @@ def admit_for_good(state: State, request: int, rank: int) -> bool:
     hits, pinned = hits_of(state, request)
     free = state.ranks[FREE, rank] - pinned - promised(state, rank)
     if blocks_in_the_end(state, request) - hits > free:
+        state.ranks[BLOCKED, rank] += 1
         return False
     begin_at(state, request, hits)
     return True

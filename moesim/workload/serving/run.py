@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
     ARRIVAL,
+    GHOSTS,
     NEVER,
     STEPS,
     Room,
@@ -26,7 +27,8 @@ from moesim.workload.timetable import Passes
 class Serving:
     """``served`` requests on ``gpus``, by ``scheduler`` in ``room``. ``state`` is that of the last
     run, as far as it has come; ``known``: whether the passes are known before the run;
-    ``clockless``: whether it needs no clock.
+    ``clockless``: whether it needs no clock. ``ghosts`` int64[ranks]: misses so far that one slot
+    more had spared, where a split asks for them.
     """
 
     served: ServedRequests
@@ -37,6 +39,7 @@ class Serving:
     known: bool = False
     times: HostTimes = NO_TIME
     state: State | None = None
+    ghosts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
@@ -58,12 +61,16 @@ class Serving:
         comes = np.where(sent == NEVER, NEVER, sent + self.times.frontend_ns)
         asked = replace(self.served.asked, arrival_ns=comes)
         steps = steps_of(asked, self.room, self.scheduler, self.times)
+        self.ghosts = np.zeros(self.room.ranks, np.int64)
+        told = self.ghosts.copy()
         try:
             self.state, start, host = next(steps)
             while True:
                 step = int(self.state.numbers[STEPS]) - 1
                 at = (np.array([start]), np.array([host]))
                 ended = yield self._passes(self.state, step, step + 1, at)
+                self.state.ranks[GHOSTS] += self.ghosts - told
+                told = self.ghosts.copy()
                 self.state, start, host = steps.send(int(ended.max()))
         except StopIteration:
             return

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from moesim.workload.serving.base import RequestScheduler, Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, hold, lacking
+from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import add, begin_at, due, preempt, stop_waiting, wait_last
 from moesim.workload.serving.room import rest_of
 from moesim.workload.serving.state import (
     AFTER,
     BLOCK_SIZE,
+    BLOCKED,
     COMPUTED,
     FREE,
     INPUT,
@@ -144,10 +146,12 @@ def _prompts(state: State, knobs: Knobs, rank: int, answers: int) -> bool:
         total = rest + min(_answer_left(state, request), MOST_ANSWER)
         alone = state.ranks[RUN, rank] == 0
         if not alone and (total >= room or (some and rest > prompts)):
+            state.ranks[BLOCKED, rank] += total >= room
             break
         hits, pinned = hits_of(state, request)
         whole = blocks_of(state, state.requests[KNOWN, request]) - hits
         if whole > state.ranks[FREE, rank] - pinned:
+            state.ranks[BLOCKED, rank] += 1
             break
         begin_at(state, request, hits)
         hold(state, request, state.requests[KNOWN, request])
@@ -190,7 +194,7 @@ def _room(state: State, rank: int) -> int:
 def _answers(state: State, rank: int) -> None:
     """A token of each answer; where there is no room, some are retracted."""
     retracted, needs = False, _needs(state, rank)
-    while needs > state.ranks[FREE, rank] or (retracted and _too_tight(state, rank)):
+    while not make_room(state, rank, needs) or (retracted and _too_tight(state, rank)):
         if _answering(state, rank) <= 1:
             break
         _retract(state, rank)

@@ -5,8 +5,9 @@ One name is a row of its array: ``state.requests[KNOWN, 7]`` are the known token
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,9 @@ USERS, CONTENT, SAME_BEFORE, SAME_AFTER = range(2, 6)
 BLOCK_ROWS = 6
 
 # of ranks: lines of three rows, and numbers
-FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, RUN, MEMORY, SEATED, OWN, KEPT = range(11)
-RANK_ROWS = 11
+FREE, FREE_FIRST, FREE_LAST, WAIT, WAIT_FIRST, WAIT_LAST, AWAY, AWAY_FIRST, AWAY_LAST = range(9)
+RUN, MEMORY, SEATED, OWN, KEPT, UNITS, OFFERED, OWN_SPLIT, GHOSTS, AGAIN, BLOCKED = range(9, 20)
+RANK_ROWS = 20
 
 # of entries of the log, and of steps
 WHO, START, COUNT, GIVES, VERIFIES = range(5)
@@ -43,9 +45,9 @@ STEP_ROWS = 8
 (
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
-    LONGEST_PROMPT, DRAFTS, TOLD,
-) = range(23)  # fmt: skip
-NUMBERS = 23
+    LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST,
+) = range(25)  # fmt: skip
+NUMBERS = 25
 BY_LOAD, ROUND_ROBIN = range(2)
 
 
@@ -58,14 +60,16 @@ class State(NamedTuple):
     of its full blocks would hold, equal where all tokens up to its end are, -1: of nothing that is
     ever found again. ``found`` int64[2, contents]: the first and the last block with a content.
     ``blocks`` int64[BLOCK_ROWS, all ranks' blocks]. ``ranks`` int64[RANK_ROWS, ranks], of which
-    ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found, ``running`` int64[ranks,
-    most]. ``log`` int64[LOG_ROWS, room]: of each entry the request, its first token, how many, how
-    many follow (0: it ends before the last known one), and how many of them are drafts. ``steps``
-    int64[STEP_ROWS, room + 1]: the first entry of each step, when it was decided and when it ended,
-    and of all ranks, once it was decided, the blocks that were free, those of them that can be
-    found, who ran, who waited, and how often one was preempted for it. ``coming`` int64: requests
-    by arrival. ``accepts`` int64: of the tokens of all requests in passes, one behind the other,
-    how many drafts behind each are right in a row. ``numbers`` int64[NUMBERS].
+    ``OWN`` is a rule's own and ``KEPT`` are free blocks that can be found; ``UNITS`` that experts
+    have given, and what splits go by. ``running`` int64[ranks, most]. ``log`` int64[LOG_ROWS,
+    room]: of each entry the request, its first token, how many, how many follow (0: it ends before
+    the last known one), and how many of them are drafts. ``steps`` int64[STEP_ROWS, room + 1]: the
+    first entry of each step, when it was decided and when it ended, and of all ranks, once it was
+    decided, the blocks that were free, those of them that can be found, who ran, who waited, and
+    how often one was preempted for it. ``coming`` int64: requests by arrival. ``accepts`` int64: of
+    the tokens of all requests in passes, one behind the other, how many drafts behind each are
+    right in a row. ``numbers`` int64[NUMBERS]. ``units`` int64[ranks, room]: those that experts
+    have given, of each step.
     """
 
     requests: Ints
@@ -80,6 +84,7 @@ class State(NamedTuple):
     coming: Ints
     accepts: Ints
     numbers: Ints
+    units: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +119,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """How blocks and slots of experts change places, by the rules and the ``knobs`` of a split
+    (``workload.splits``), in units of ``unit`` blocks, of which experts can give so many; the pool
+    keeps ``least_blocks``.
+    """
+
+    offer: Callable[..., int]
+    move: Callable[..., int]
+    knobs: Any
+    unit: int
+    gives: int
+    least_blocks: int
+
+
+@dataclass(frozen=True)
 class Room:
     """Where requests are served: ``ranks`` that schedule apart, each with ``blocks`` of
     ``block_size`` tokens (None: as many as they like), of requests with at most ``longest``
@@ -121,7 +141,8 @@ class Room:
     ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
     computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
     ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
-    tokens beyond those of a step.
+    tokens beyond those of a step. ``exchange``: what of blocks and slots changes places, None:
+    nothing does.
     """
 
     ranks: int = 1
@@ -136,6 +157,12 @@ class Room:
     visible_ns: int = 0
     drafts: int = 0
     look_ahead: int = 0
+    exchange: Exchange | None = None
+
+    @property
+    def reserve(self) -> int:
+        """Blocks that experts may give to each rank."""
+        return 0 if self.exchange is None else self.exchange.gives * self.exchange.unit
 
 
 def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int]) -> State:
@@ -147,7 +174,9 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     most = min(most_running, asked.count)
     numbers = np.zeros(NUMBERS, np.int64)
     numbers[[BLOCK_SIZE, LOOK_AHEAD, LONGEST]] = room.block_size, room.look_ahead, room.longest
-    numbers[[LONGEST_PROMPT, DRAFTS]] = room.longest_prompt, room.drafts
+    numbers[[LONGEST_PROMPT, DRAFTS, LEAST]] = room.longest_prompt, room.drafts, blocks
+    if room.exchange is not None:
+        numbers[[UNIT, LEAST]] = room.exchange.unit, min(blocks, room.exchange.least_blocks)
     numbers[[BY_PRIORITY, BALANCE]] = rules
     numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)
@@ -160,14 +189,15 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
         table=np.full(total, NONE, np.int64),
         contents=contents,
         found=np.full((2, total if room.caches_prefixes else 1), NONE, np.int64),
-        blocks=_blocks(room.ranks, blocks),
-        ranks=_ranks(room.ranks, blocks),
+        blocks=_blocks(room.ranks, blocks, room.reserve),
+        ranks=_ranks(room.ranks, blocks, room.reserve),
         running=np.full((room.ranks, most), NONE, np.int64),
         log=np.zeros((LOG_ROWS, max(1024, 8 * room.ranks * most)), np.int64),
         steps=np.zeros((STEP_ROWS, 1024), np.int64),
         coming=coming,
         accepts=np.zeros(1, np.int64) if asked.accepts is None else asked.accepts,
         numbers=numbers,
+        units=np.zeros((room.ranks, 1024), np.int64),
     )
 
 
@@ -177,7 +207,8 @@ def with_room(state: State) -> State:
     log[:, : state.log.shape[1]] = state.log
     longer = np.zeros((STEP_ROWS, 2 * steps.shape[1]), np.int64)
     longer[:, : steps.shape[1]] = steps
-    return state._replace(log=log, steps=longer)
+    units = np.concatenate((state.units, np.zeros_like(state.units)), axis=1)
+    return state._replace(log=log, steps=longer, units=units)
 
 
 def _requests(asked: Asked, room: Room, table: Ints) -> Ints:
@@ -207,18 +238,24 @@ def _contents(asked: Asked, room: Room, table: Ints) -> Ints:
     return contents
 
 
-def _blocks(ranks: int, number: int) -> Ints:
-    blocks = np.full((BLOCK_ROWS, ranks * number), NONE, np.int64)
+def _blocks(ranks: int, number: int, reserve: int) -> Ints:
+    """Those of a rank one behind the other: the free ones, then those that experts have."""
+    each = number + reserve
+    blocks = np.full((BLOCK_ROWS, ranks * each), NONE, np.int64)
     blocks[USERS] = 0
     for rank in range(ranks):
-        of = np.arange(rank * number, (rank + 1) * number)
-        blocks[BEFORE, of[1:]], blocks[AFTER, of[:-1]] = of[:-1], of[1:]
+        for first, last in ((0, number), (number, each)):
+            of = np.arange(rank * each + first, rank * each + last)
+            blocks[BEFORE, of[1:]], blocks[AFTER, of[:-1]] = of[:-1], of[1:]
     return blocks
 
 
-def _ranks(ranks: int, blocks: int) -> Ints:
+def _ranks(ranks: int, blocks: int, reserve: int) -> Ints:
     rows = np.zeros((RANK_ROWS, ranks), np.int64)
-    first = np.arange(ranks) * blocks
+    first = np.arange(ranks) * (blocks + reserve)
     rows[[FREE, MEMORY]], rows[FREE_FIRST], rows[FREE_LAST] = blocks, first, first + blocks - 1
-    rows[[WAIT_FIRST, WAIT_LAST]] = NONE
+    rows[[WAIT_FIRST, WAIT_LAST, AWAY_FIRST, AWAY_LAST]] = NONE
+    if reserve:
+        away = first + blocks
+        rows[AWAY], rows[AWAY_FIRST], rows[AWAY_LAST] = reserve, away, away + reserve - 1
     return rows

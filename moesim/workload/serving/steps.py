@@ -5,12 +5,14 @@ functions; ``loop.py`` compiles them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.blocks import blocks_of, keep_content, let_go
+from moesim.workload.serving.exchange import shift
 from moesim.workload.serving.lists import stop_running, stop_waiting, wait_last
 from moesim.workload.serving.state import (
+    AGAIN,
     ARRIVAL,
     BALANCE,
     BEGIN,
@@ -33,16 +35,17 @@ from moesim.workload.serving.state import (
     INPUT,
     KEPT,
     KNOWN,
+    LEAST,
     LEFT,
     LONGEST,
     LONGEST_PROMPT,
     LOOK_AHEAD,
     LOOP,
     LOST,
-    MEMORY,
     MOST,
     NEVER,
     NEXT,
+    OFFERED,
     OUTPUT,
     PREEMPTIONS,
     QUEUED,
@@ -62,6 +65,7 @@ from moesim.workload.serving.state import (
     THINK,
     THINKING,
     TOLD,
+    UNITS,
     VERIFIES,
     VISIBLE,
     WAIT,
@@ -180,7 +184,7 @@ def join(state: State, now: int) -> None:
         asked = state.requests
         tokens = asked[INPUT, request] + asked[OUTPUT, request]
         held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
-        long = tokens > state.numbers[LONGEST] or held > state.ranks[MEMORY, 0]
+        long = tokens > state.numbers[LONGEST] or held > state.numbers[LEAST]
         if long or asked[INPUT, request] > state.numbers[LONGEST_PROMPT]:
             settle(state, request, REJECTED)
         elif asked[GIVEN, request] == asked[OUTPUT, request]:
@@ -241,7 +245,9 @@ def close_step(state: State) -> int:
             end -= drafts - accepted
             asked[KNOWN, request] += 1 + accepted
             asked[COMPUTED, request] = end
-        state.numbers[RECOMPUTED] += max(0, min(end, asked[MOST, request]) - start)
+        again = max(0, min(end, asked[MOST, request]) - start)
+        state.numbers[RECOMPUTED] += again
+        state.ranks[AGAIN, asked[RANK, request]] += again
         asked[MOST, request] = max(asked[MOST, request], end)
     if last > first:
         state.numbers[STEPS] = step + 1
@@ -254,6 +260,8 @@ def close_step(state: State) -> int:
         )
         state.steps[LOST, step] = state.numbers[PREEMPTIONS] - state.numbers[TOLD]
         state.numbers[TOLD] = state.numbers[PREEMPTIONS]
+        for rank in range(state.ranks.shape[1]):
+            state.units[rank, step] = state.ranks[UNITS, rank]
     return int(last - first)
 
 
@@ -267,22 +275,53 @@ def accepted_of(state: State, request: int, drafts: int) -> int:
     return int(min(drafts, state.accepts[place]))
 
 
-def decided_with(rule: Rule) -> Decide:
+class Both(NamedTuple):
+    """The knobs of a scheduler's rule and of a split's."""
+
+    rule: Any
+    split: Any
+
+
+def decided_with(rule: Rule, offer: Any = None, move: Any = None) -> Decide:
     """One step by ``rule``, decided ``now``, when the ends of the first ``seen`` steps have been
     seen. How many entries it has; 0: nothing can be scheduled now, though perhaps at once again
-    where a request had to wait.
+    where a request had to wait. ``offer`` and ``move``: the rules of a split, whose knobs then come
+    as ``Both``; None: nothing moves.
     """
+    if offer is not None:
+        return _with_split(rule, offer, move)
 
     def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
-        while state.numbers[SEEN] < seen:
-            see_end(state)
-        join(state, now)
-        begin_step(state, now)
+        open_step(state, now, seen)
         for rank in range(state.ranks.shape[1]):
             rule(state, knobs, rank)
         return close_step(state)
 
     return decide
+
+
+def _with_split(rule: Rule, offer: Any, move: Any) -> Decide:
+    def decide(state: Any, knobs: Any, now: int, seen: int) -> int:
+        open_step(state, now, seen)
+        for rank in range(state.ranks.shape[1]):
+            state.ranks[OFFERED, rank] = offer(state, knobs.split, rank)
+        entries = state.numbers[ENTRIES]
+        for rank in range(state.ranks.shape[1]):
+            rule(state, knobs.rule, rank)
+        if state.numbers[ENTRIES] > entries:
+            for rank in range(state.ranks.shape[1]):
+                shift(state, rank, move(state, knobs.split, rank))
+        return close_step(state)
+
+    return decide
+
+
+def open_step(state: State, now: int, seen: int) -> None:
+    """The next step is decided ``now``: ends are seen, and requests have come."""
+    while state.numbers[SEEN] < seen:
+        see_end(state)
+    join(state, now)
+    begin_step(state, now)
 
 
 def played_with(decide: Decide) -> Callable[[State, Any, int], bool]:

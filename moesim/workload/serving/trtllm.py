@@ -46,23 +46,27 @@ class Trtllm(RequestScheduler):
     @property
     def longest(self) -> int:
         """See above."""
-        guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"
-        return NEVER if guaranteed or self.enable_chunked_context else self.max_num_tokens + 1
+        chunked = self.promises_blocks or self.enable_chunked_context
+        return NEVER if chunked else self.max_num_tokens + 1
 
     @property
     def most_tokens(self) -> int:
         """See ``RequestScheduler``."""
         return self.max_num_tokens
 
+    @property
+    def promises_blocks(self) -> bool:
+        """See ``RequestScheduler``."""
+        return self.capacity_scheduler_policy == "guaranteed_no_evict"
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
-        guaranteed = self.capacity_scheduler_policy == "guaranteed_no_evict"
-        return schedule if guaranteed else vllm.schedule
+        return schedule if self.promises_blocks else vllm.schedule
 
     def knobs(self, blocks: int) -> Knobs | vllm.Knobs:
         """See ``RequestScheduler``; ``max_utilization`` is vLLM's rule, chunk by chunk."""
         budget, chunked = self.max_num_tokens, int(self.enable_chunked_context)
-        if self.capacity_scheduler_policy == "guaranteed_no_evict":
+        if self.promises_blocks:
             return Knobs(budget, self.max_num_seqs, chunked)
         return vllm.Knobs(budget, self.max_num_seqs, NEVER, chunked, whole=0, watermark=0)
 

@@ -12,10 +12,12 @@ from pydantic import Field
 from moesim.config.units import Percent
 from moesim.workload.serving.base import RequestScheduler, Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, lacking
+from moesim.workload.serving.exchange import make_room
 from moesim.workload.serving.lists import add, begin_at, due, preempt
 from moesim.workload.serving.state import (
     ARRIVAL,
     BLOCK_SIZE,
+    BLOCKED,
     BY_PRIORITY,
     COMPUTED,
     FREE,
@@ -86,6 +88,10 @@ class Vllm(RequestScheduler):
         """See ``RequestScheduler``."""
         return self.max_num_batched_tokens
 
+    def watermark_blocks(self, blocks: int) -> int:
+        """See ``RequestScheduler``."""
+        return int(self.watermark * blocks)
+
     def rule(self) -> Rule:
         """See ``RequestScheduler``."""
         return schedule
@@ -98,7 +104,7 @@ class Vllm(RequestScheduler):
             threshold=self.long_prefill_token_threshold or NEVER,
             chunked=int(self.enable_chunked_prefill),
             whole=int(self.reserve_full_isl),
-            watermark=int(self.watermark * blocks),
+            watermark=self.watermark_blocks(blocks),
         )
 
 
@@ -125,7 +131,7 @@ def go_on(state: State, rank: int, budget: int, threshold: int) -> tuple[int, bo
             continue
         reach = state.requests[COMPUTED, request] + count + state.numbers[LOOK_AHEAD]
         runs = True
-        while runs and lacking(state, request, reach) > state.ranks[FREE, rank]:
+        while runs and not make_room(state, rank, lacking(state, request, reach)):
             victim = _victim(state, rank)
             runs = state.running[rank, victim] != request
             budget += preempt(state, rank, victim)
@@ -180,8 +186,10 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
         if state.ranks[RUN, rank] > 0:
             free -= knobs.watermark
         if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - hits > free:
+            state.ranks[BLOCKED, rank] += 1
             return
         if blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - hits > free:
+            state.ranks[BLOCKED, rank] += 1
             return
         begin_at(state, request, hits)
         add(state, request, count)

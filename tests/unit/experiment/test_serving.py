@@ -10,7 +10,7 @@ import pytest
 from moesim.config.errors import InputError
 from moesim.experiment.building.build import build
 from moesim.experiment.loading.resolve import load_experiment
-from moesim.experiment.loading.warnings import borrowed_routing, rejected_requests
+from moesim.experiment.loading.warnings import borrowed_routing
 from moesim.experiment.running.run import simulate
 from moesim.trace.routing import Phase
 from moesim.workload.served import PassPhase
@@ -186,11 +186,8 @@ def test_a_file_of_arrivals_that_is_not_there_is_named():
     assert "workload.arrivals.file: there is no file 'none.csv'; looked in" in said
 
 
-def test_what_is_said_of_requests_that_are_not_served():
+def test_what_is_said_of_routing_that_is_borrowed():
     one = experiment_of(SMALL, **drawn())
-    (line,) = rejected_requests(one, {"rejected": 2, "completed": 5})
-    assert "2 of 7 requests are rejected" in line
-    assert rejected_requests(one, {"rejected": 0, "completed": 5}) == []
     (line,) = borrowed_routing(one, {"routing_share": {"recorded": 0.3}})
     assert "30% of the tokens" in line
     assert borrowed_routing(one, {"routing_share": {"recorded": 0.5}}) == []

@@ -118,3 +118,20 @@ def test_requests_that_are_rejected_stand_beside_the_speed_of_the_others() -> No
     assert "requests served, rejected" in told
     assert "2, 4" in told
     assert "rejected" not in text_of(summary_table({**factory.summary(), "rejected": 0}))
+
+
+def test_promises_and_what_binds_stand_beside_the_speed() -> None:
+    kept = {"all": 0.5, "ttft": 0.6, "tpot": 0.9}
+    served = {"slo_attainment": kept, "request_goodput": 2.0, "saturated": True}
+    told = text_of(summary_table({**factory.summary(), **served}))
+    assert "good requests" in told
+    assert "ttft binds" in told
+    assert "saturated" in told
+    assert "good requests" not in text_of(summary_table(factory.summary()))
+
+
+def test_misses_are_told_by_whose_tokens_need_the_expert() -> None:
+    missed = {"decode_misses": 3, "prompt_misses": 4, "both_misses": 5}
+    every = {**factory.summary(), **missed, "decode_misses_caused_by_prompts": 2}
+    told = text_of(summary_table(every))
+    assert "3, 4, 5 (2 of answers" in told

@@ -43,6 +43,7 @@ def is_quick(case: Case) -> bool:
         and type(case.miss) is Load
         and case.host_cache is None
         and case.variants is None
+        and not case.exchanges
         and not case.policy.restarts
         and type(case.gating) is Dynamic
         and case.kernels != "block_sparse"
@@ -50,7 +51,7 @@ def is_quick(case: Case) -> bool:
         and not case.placement.has_replicas
         and case.rebalance is None
         and not (case.schedule.grows and case.prefill != "cache")
-        and not case.bypassed.any()
+        and not case.ways(0, case.schedule.passes).any()
     )
 
 

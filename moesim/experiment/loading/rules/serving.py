@@ -58,7 +58,8 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
         "workload.prefill.chunk": workload.prefill.chunk is not None
         and "chunks of its own; write scheduler.max_num_batched_tokens",
         "workload.prefill.experts": workload.prefill.experts != Prefill().experts
-        and "prompts around the caches yet; write cache",
+        and (experiment.experts.policy.looks_ahead or experiment.experts.prefetch.fetches)
+        and "prompts around the caches of what looks ahead yet; write cache",
         "model": model is not None and model.has_encoder and "a model with an encoder yet",
     }
     said = f"'{kind_of(type(workload.batching))}' batching does not go together with"
@@ -89,6 +90,35 @@ def memory_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflic
         what = "experts and keys and values both take what the other leaves; write memory.kv"
         return Conflict(("experts.capacity", "memory.kv"), f"{what}, or how many experts fit")
     return None
+
+
+def split_goes_with(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What slots do not go together with that change places with blocks."""
+    del model
+    memory, experts, parallel = experiment.memory, experiment.experts, experiment.parallelism
+    if memory is None or not memory.split.moves or not experiment.workload.batching.serves:
+        return None
+    policy, batching = experts.policy, experiment.workload.batching
+    promises = isinstance(batching, Continuous) and batching.scheduler.promises_blocks
+    listed = policy.lists or policy.shared_buffers() is not None
+    apart = parallel.experts == "tensor" and parallel.dense != "tensor"
+    host = experts.host.capacity.kind != "all"
+    wrong = {
+        "workload.batching.scheduler": promises
+        and "a scheduler that has blocks for all of a request before it begins; write vllm",
+        "experts.policy": listed
+        and f"'{kind_of(type(policy))}', which counts its slots; write lru",
+        "experts.prefetch": experts.prefetch.fetches and "prefetches yet; write none",
+        "experts.variants": experts.variants is not None and "variants yet; leave them out",
+        "experts.host": host and "host memory that is a cache yet; write capacity: all",
+        "experts.on_cpu": experts.on_cpu != type(experts.on_cpu)() and "layers on the CPU yet",
+        "host_layers": experiment.host_layers > 0 and "layers of the host yet; write 0",
+        "offload_layers": experiment.offload_layers > 0 and "layers that are copied yet; write 0",
+        "parallelism.pipeline": parallel.pipeline > 1 and "stages yet; write 1",
+        "parallelism.experts": apart and "sliced experts beside data parallelism; write expert",
+    }
+    said = f"'{kind_of(type(memory.split))}' does not go together with"
+    return first_wrong(("memory.split",), said, wrong)
 
 
 def lengths_of_requests(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -127,5 +157,6 @@ RULES: tuple[Rule, ...] = (
     served_alone,
     promised_of_served,
     memory_of_served,
+    split_goes_with,
     lengths_of_requests,
 )

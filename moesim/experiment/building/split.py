@@ -1,0 +1,77 @@
+"""What experts and keys and values share on a GPU, for a split that moves some of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moesim.config.errors import InputError
+from moesim.engine.case import Case
+from moesim.experiment.schema.experiment import Memory
+from moesim.memory.kv_pool import KvPool
+from moesim.workload.serving.state import Asked, Exchange
+from moesim.workload.splits.base import Shared
+
+MANY = 4096
+"""Tokens of a pass that spend as little time each as they ever do."""
+
+
+def exchange_of(case: Case, memory: Memory, pool: KvPool) -> Exchange | None:
+    """How slots of ``case`` and blocks of ``pool`` change places; None: they do not. InputError
+    where they cannot.
+    """
+    if not memory.split.moves:
+        return None
+    return memory.split.exchange(shared_of(case, pool))
+
+
+def shared_of(case: Case, pool: KvPool) -> Shared:
+    """What they share, of the GPU with least."""
+    assert case.serving is not None, "requests are served"
+    if any(case.room(gpu) is not None for gpu in range(case.gpus)):
+        what = "a pool over layers whose experts differ in bytes has no slots to move; write"
+        raise InputError(f"memory.split: {what} experts.policy.scope: layer")
+    unit = _unit_bytes(case) // max(pool.block_bytes(share.model) for share in case.shares)
+    if unit < 1:
+        what = "a slot in every MoE layer is less than a block; write a smaller memory.block_size"
+        raise InputError(f"memory.split: {what}")
+    every = case.policy.scope == "global"
+    slots = case.slots.sum(axis=1) if every else case.slots.min(axis=1)
+    local = min(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    scheduler, each = case.serving.scheduler, case.gpus // case.serving.room.ranks
+    first = next(layer.moe for layer in case.model.moe_layers if layer.moe)
+    return Shared(
+        unit=unit,
+        slots=int(slots.min()),
+        most=local * (len(case.model.moe_layers) if every else 1),
+        top_k=case.trace.top_k,
+        blocks=pool.blocks,
+        longest=_longest(case.serving.served.asked, pool, case.serving.room.look_ahead),
+        watermark=scheduler.watermark_blocks(pool.blocks),
+        copy_ns=case.expert_copy_ns(first.expert) // each,
+        token_ns=_pass_ns(case, MANY) // MANY,
+        step_ns=_pass_ns(case, 1),
+    )
+
+
+def _unit_bytes(case: Case) -> int:
+    """Of a slot in every MoE layer, or in the one pool of all."""
+    sizes = [layer.moe.expert.bytes for layer in case.model.moe_layers if layer.moe]
+    return sizes[0] if case.policy.scope == "global" else sum(sizes)
+
+
+def _longest(asked: Asked, pool: KvPool, ahead: int) -> int:
+    """Blocks of the longest request that all of the pool holds."""
+    tokens = asked.tokens + ahead
+    needs = -(-tokens // pool.block_size)
+    return int(needs[needs <= pool.blocks].max(initial=1))
+
+
+def _pass_ns(case: Case, tokens: int) -> int:
+    """What the experts of so many tokens take in all MoE layers, rows as even as they can be."""
+    total = 0
+    for layer in case.model.moe_layers:
+        assert layer.moe is not None, "it is a MoE layer"
+        rows = tokens * case.trace.top_k
+        each = np.full(min(layer.moe.experts, rows), max(1, rows // layer.moe.experts))
+        total += int(case.prices.experts_ns(layer, each, np.zeros(1, np.int64))[0])
+    return total

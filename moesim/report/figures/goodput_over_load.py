@@ -1,0 +1,110 @@
+"""What a load does to a service: time to the first token and good requests, over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moesim.report.figures.base import Figure
+from moesim.report.labels import legend
+from moesim.report.panels import panels
+from moesim.report.style import line_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+LOADS = ("workload.arrivals.request_rate", "workload.arrivals.max_concurrency")
+
+
+class GoodputOverLoad(Figure):
+    """TTFT with its limit, and requests a second, all and good ones, over rate or concurrency."""
+
+    kind = "goodput_over_load"
+    needs = "a sweep of requests that are served, over their rate or their concurrency"
+
+    def obstacle(self, axes: Collection[str]) -> str:
+        """Without such an axis."""
+        if any(load in axes for load in LOADS):
+            return ""
+        return f"the sweep's axes are {', '.join(axes)}" if axes else "there is no sweep"
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        """A row a point: series, load and what it is; median and p99 of TTFT and its limit in ms
+        (missing without one), requests and good requests a second (missing without promises).
+        """
+        import pandas as pd
+
+        from moesim.sweep.found import read_sweep
+        from moesim.sweep.identity import is_sweep
+        from moesim.sweep.speeds import numbers
+        from moesim.sweep.words import last_word
+
+        if not is_sweep(folder):
+            raise self.unsuitable(folder, "the folder holds no sweep")
+        sweep = read_sweep(folder)
+        load = next((axis for axis in LOADS if axis in sweep.axes), None)
+        if load is None:
+            raise self.unsuitable(folder, self.obstacle(sweep.axes))
+        table = pd.DataFrame({
+            "series": sweep.labels(without=[load]),
+            "load_of": last_word(load),
+            "load": [str(value) for value in sweep.table[load]],
+            **{name: numbers(sweep.table, name) for name in ("p50_ttft_ms", "p99_ttft_ms")},
+            "ttft_limit_ms": _limit_ms(sweep.experiment),
+            "requests_per_s": numbers(sweep.table, "request_throughput"),
+            "good_requests_per_s": numbers(sweep.table, "request_goodput"),
+        })  # fmt: skip
+        ran = (sweep.table["status"] == "ok") & table["p50_ttft_ms"].notna()
+        if not ran.any():
+            raise self.unsuitable(folder, "no point of it has a time to the first token")
+        table = table.assign(order=table["load"].map(_number))[ran]
+        table = table.sort_values(["series", "order"], kind="stable").drop(columns="order")
+        return table.reset_index(drop=True)
+
+    def draw(self, table: pd.DataFrame, axes: Axes) -> None:
+        """TTFT above, on a logarithmic scale; requests below."""
+        ttft, rate = panels(axes, ["TTFT (ms)", "Requests/s"])
+        for number, name in enumerate(table["series"].unique()):
+            own = table[table["series"] == name]
+            style = line_style(number)
+            look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4}
+            head, load = f"{name}, " if name else "", own["load"].map(_number)
+            ttft.plot(load, own["p50_ttft_ms"], label=f"{head}median", **look)
+            ttft.plot(load, own["p99_ttft_ms"], linestyle=":", label=f"{head}p99", **look)
+            rate.plot(load, own["requests_per_s"], label=f"{head}all", **look)
+            if own["good_requests_per_s"].notna().any():
+                rate.plot(load, own["good_requests_per_s"], linestyle=":",
+                          label=f"{head}good", **look)  # fmt: skip
+        limit = float(table["ttft_limit_ms"].iloc[0])
+        if not math.isnan(limit):
+            ttft.axhline(limit, color="black", linestyle=(0, (4, 2)), linewidth=1, label="promised")
+        ttft.set_yscale("log")
+        ttft.yaxis.set_major_formatter("{x:g}")
+        rate.set_ylim(bottom=0)
+        for area in (ttft, rate):
+            legend(area)
+        axes.set_xlabel(str(table["load_of"].iloc[0]))
+        axes.set_ylabel("Of all requests")
+        axes.set_title("What a load does")
+
+    def size(self, table: pd.DataFrame) -> tuple[float, float]:
+        """Room for two."""
+        del table
+        return (5.6, 4.8)
+
+
+def _number(value: Any) -> float:
+    """Of ``8`` or ``4 requests/s``."""
+    return float(str(value).split()[0])
+
+
+def _limit_ms(experiment: dict[str, Any]) -> float:
+    """What ``serving.slo.ttft`` promises; NaN where it promises nothing."""
+    from moesim.metrics.service_level import Service
+
+    said = experiment.get("serving")
+    limits = Service.model_validate(said).limits_ms if said else {}
+    return limits.get("ttft", float("nan"))

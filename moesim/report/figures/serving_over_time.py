@@ -1,0 +1,76 @@
+"""How full a service is: who runs and waits, blocks, and hits of experts, over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moesim.report.figures.base import Chart, Figure
+from moesim.report.labels import legend
+from moesim.report.panels import panels
+from moesim.report.served import served_steps
+from moesim.report.style import line_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MOST = 1000
+"""Rows of the table; neighbours are averaged where there are more steps."""
+
+
+class ServingOverTime(Figure):
+    """Running and waiting requests, held blocks, and the share of experts that hit, by step."""
+
+    kind = "serving_over_time"
+    needs = "a run of requests that are served (batching: continuous), with records of steps"
+    chart = Chart("line", "time_s", "running_requests")
+
+    def prepare(self, folder: Path) -> pd.DataFrame:
+        """``time_s`` of the begin of a step, ``running_requests``, ``waiting_requests``,
+        ``kv_usage_share`` (of an unlimited cache missing) and ``hit_share`` of experts.
+        """
+        import pandas as pd
+
+        steps, summary = served_steps(self, folder)
+        blocks, usage = summary.get("kv_blocks"), np.full(len(steps), np.nan)
+        if blocks and "free_blocks" in steps:
+            most = float(steps["free_blocks"].max())
+            ranks = max(1, round(most / blocks))
+            usage = 1 - steps["free_blocks"].to_numpy(float) / max(most, blocks * ranks)
+        made = steps["activations"].to_numpy(float)
+        table = pd.DataFrame({
+            "time_s": steps["start_ns"] / 1e9,
+            "running_requests": steps["running"].astype(float),
+            "waiting_requests": steps["waiting"].astype(float),
+            "kv_usage_share": usage,
+            "hit_share": steps["hits"].to_numpy(float) / np.maximum(made, 1),
+        })  # fmt: skip
+        if len(table) <= MOST:
+            return table.reset_index(drop=True)
+        group = np.arange(len(table)) * MOST // len(table)
+        return table.groupby(group).mean().reset_index(drop=True)
+
+    def draw(self, table: pd.DataFrame, axes: Axes) -> None:
+        """Three areas, one below the other."""
+        time = table["time_s"].to_numpy(float)
+        requests, blocks, hits = panels(axes, ["Requests", "KV (%)", "Hits (%)"])
+        for number, name in enumerate(("running", "waiting")):
+            style = line_style(number)
+            requests.plot(time, table[f"{name}_requests"], color=style.color, label=name,
+                          drawstyle="steps-post", linestyle=style.linestyle)  # fmt: skip
+        legend(requests)
+        for area, name in ((blocks, "kv_usage_share"), (hits, "hit_share")):
+            area.plot(time, 100 * table[name].to_numpy(float), color=line_style(0).color,
+                      drawstyle="steps-post", linewidth=0.8)  # fmt: skip
+            area.set_ylim(0, 102)
+        axes.set_xlabel("Simulated time (s)")
+        axes.set_ylabel("Of all ranks")
+        axes.set_title("A service over time")
+
+    def size(self, table: pd.DataFrame) -> tuple[float, float]:
+        """Room for three."""
+        del table
+        return (5.6, 4.8)

@@ -1,0 +1,81 @@
+"""Slots of experts and blocks of keys and values share a GPU's memory, and may change places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from moesim.config.params import Params
+from moesim.workload.serving.state import Exchange
+
+Rule = Callable[..., int]
+"""``rule(state, knobs, rank)`` counts units; plain, in words that numba compiles, and by counters
+alone: it never reads the clock."""
+
+
+class Shared(NamedTuple):
+    """What a rank's GPUs share out. A unit is a slot in every MoE layer (of a pool over all layers,
+    a slot) and worth ``unit`` blocks. At the start experts have ``slots`` (of the layer with the
+    fewest), and ``most`` where all are resident; a token chooses ``top_k``. The pool then has
+    ``blocks``, of which the longest request needs ``longest`` and an admission leaves
+    ``watermark``. ``copy_ns``: of an expert; ``token_ns``: of a token among many; ``step_ns``: of a
+    step of one.
+    """
+
+    unit: int
+    slots: int
+    most: int
+    top_k: int
+    blocks: int
+    longest: int
+    watermark: int
+    copy_ns: int
+    token_ns: int
+    step_ns: int
+
+
+class Split(Params):
+    """A kind says how many units experts offer before a step, should requests have to be preempted
+    else, and how many move once the step is decided.
+    """
+
+    moves: ClassVar[bool] = False
+    """Whether anything ever moves."""
+    reads_misses: ClassVar[bool] = False
+    """Whether it goes by what caches missed, so that steps are decided as the run goes."""
+
+    def offer(self) -> Rule:
+        """Units that experts give up before a request is preempted in the step to come, at most."""
+        return nothing
+
+    def move(self) -> Rule:
+        """Units that move after a step is decided: from blocks to experts, or, below 0, back. What
+        is not free does not move.
+        """
+        return nothing
+
+    def knobs(self, shared: Shared) -> Any:
+        """The numbers of both rules, a named tuple of int."""
+        raise NotImplementedError
+
+    def least_blocks(self, shared: Shared) -> int:
+        """Blocks that the pool always has: a request that needs more is rejected."""
+        return shared.blocks
+
+    def exchange(self, shared: Shared) -> Exchange | None:
+        """What a scheduler needs to know; None where nothing moves."""
+        if not self.moves:
+            return None
+        return Exchange(
+            offer=self.offer(),
+            move=self.move(),
+            knobs=self.knobs(shared),
+            unit=shared.unit,
+            gives=shared.slots - 1,
+            least_blocks=self.least_blocks(shared),
+        )
+
+
+def nothing(state: Any, knobs: Any, rank: int) -> int:  # noqa: ARG001 (what a rule is given)
+    """No unit."""
+    return 0
