@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +19,79 @@ from moesim.memory.prefetch.base import Key, Prefetcher, View
 @dataclass(frozen=True, eq=False)
 class Asked:
     """Of a MoE layer on one GPU, its active experts, and aligned with them, where they are read,
-    next uses, gate weights and prices int64[OFFERED, active experts].
+    next uses, gate weights, prices int64[OFFERED, active experts] and the variants wanted.
     """
 
     active_experts: ActiveExperts
     next_use: Ints | None = None
     weights: Ints | None = None
     prices: Ints | None = None
+    wanted: Ints | None = None
 
-    def at(self, index: int) -> tuple[Ints, Ints | None, Ints | None, Ints | None]:
+    def at(self, index: int) -> At:
         """The experts needed in pass ``index``, and what is aligned with them."""
         span = slice(self.active_experts.offsets[index], self.active_experts.offsets[index + 1])
 
         def part(values: Ints | None) -> Ints | None:
             return None if values is None else np.ascontiguousarray(values[..., span])
 
-        return (
+        return At(
             self.active_experts.experts[span],
             part(self.next_use),
             part(self.weights),
             part(self.prices),
+            part(self.wanted),
         )
+
+
+class At(NamedTuple):
+    """Of one pass, as in ``Asked``."""
+
+    experts: Ints
+    next_use: Ints | None
+    weights: Ints | None
+    prices: Ints | None
+    wanted: Ints | None
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """In which variant an expert is copied that is predicted: ``always`` the same, or that which is
+    ``loaded`` int64[variants + 1] where the pass wants one, ``wanted`` int8[passes, MoE layers,
+    logical experts] (see ``VariantResidencies.wanted``).
+    """
+
+    loaded: Ints
+    always: int | None
+    wanted: NDArray[np.int8] | None
+
+    def of(self, view: View, active: ActiveExperts, layer: int, gpu: int) -> ActiveExperts:
+        """Experts ``active`` in the passes of a view, numbered variant by variant, without those
+        that are not copied in any. What no token of the pass will choose is in the worst.
+        """
+        local, variants = view.local[gpu], len(self.loaded) - 1
+        variant = np.full(len(active.experts), self.always or 0)
+        if self.wanted is not None:
+            step = np.repeat(np.arange(view.passes), np.diff(active.offsets))
+            cells = (step, layer, view.logical[layer, local[active.experts]])
+            chosen, wanted = view.choices[cells] > 0, self.wanted[cells]
+            variant = np.where(chosen, self.loaded[wanted], variants - 1)
+        copied = variant < variants
+        before = np.concatenate(([0], np.cumsum(copied)))
+        numbered = variant * len(local) + active.experts
+        return ActiveExperts(before[active.offsets], numbered[copied])
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a prefetcher says of the passes of a view, worked out once an origin and layer."""
+    """What a prefetcher says of the passes of a view, worked out once an origin and layer.
+
+    Where experts have variants they are numbered variant by variant, as they are ``fetched``.
+    """
 
     prefetcher: Prefetcher
     view: View
+    fetched: Fetched | None = None
     _known: dict[tuple[int, int, int], ActiveExperts] = field(default_factory=dict)
 
     @cached_property
@@ -75,7 +120,8 @@ class Predictions:
         view = self.view
         if self.distances > 1:
             view = replace(view, distance=origin + 1)
-        return self.prefetcher.predict(view, origin, layer, gpu)
+        found = self.prefetcher.predict(view, origin, layer, gpu)
+        return found if self.fetched is None else self.fetched.of(view, found, layer, gpu)
 
     def of(self, origin: int, target: tuple[int, int], gpu: int) -> list[int]:
         """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``."""
@@ -114,12 +160,14 @@ def _running(active: NDArray[np.bool_]) -> Iterator[int]:
 @dataclass(frozen=True, eq=False)
 class Undecided:
     """The passes of a chunk before their activations are known; ``active`` experts by MoE layer and
-    GPU.
+    GPU. ``served`` int8[passes, MoE layers, gpus, local experts] is filled in: the form of each
+    active expert, -1 of others, where they have variants; without passes elsewhere.
     """
 
     asked: dict[Key, Asked]
     active: dict[Key, Active]
     predictions: Predictions
+    served: NDArray[np.int8]
 
 
 def prefetches(case: Case) -> bool:

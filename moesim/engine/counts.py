@@ -105,6 +105,8 @@ class Counts:
     ``storage_ns``.
     ``marked`` int64[passes, layers, gpus, MARKED]: what is counted by whose tokens need an expert
     (``marks.MARKED``); None where that is not told.
+    ``prefetched_as`` int64[passes, layers, gpus, variants]: ``prefetched`` by variant, without
+    columns where there are none; ``prefetches_used_as`` likewise.
     """
 
     activations: Ints
@@ -128,6 +130,8 @@ class Counts:
     storage_reads_used: Ints
     storage_bytes: Ints
     storage_ns: Ints
+    prefetched_as: Ints
+    prefetches_used_as: Ints
     dropped_choices: Ints
     lost_weight: Ints
     forms: tuple[Form, ...]
@@ -136,12 +140,17 @@ class Counts:
 
     @classmethod
     def of(cls, table: Ints, forms: tuple[Form, ...], dropped: Ints, lost_weight: Ints) -> Counts:
-        """Those of ``table`` int64[passes, layers, gpus, COUNTED and forms], as views of it."""
+        """Those of ``table`` int64[passes, layers, gpus, COUNTED, forms and ``ahead_of``], as
+        views of it.
+        """
         columns: dict[str, Any] = {name: table[..., place] for place, name in enumerate(COUNTED)}
-        missed = table[..., MISSED:]
+        ahead = MISSED + len(forms)
+        used = ahead + (table.shape[-1] - ahead) // 2
         return cls(
-            **columns, missed=missed, dropped_choices=dropped, lost_weight=lost_weight, forms=forms
-        )
+            **columns, missed=table[..., MISSED:ahead], prefetched_as=table[..., ahead:used],
+            prefetches_used_as=table[..., used:], dropped_choices=dropped, lost_weight=lost_weight,
+            forms=forms,
+        )  # fmt: skip
 
     def expert_bytes(self, case: Case) -> Ints:
         """Bytes of an expert of each of the layers that are told apart."""
@@ -160,7 +169,9 @@ class Counts:
             of_experts: Ints = (self.read.sum(axis=2) * size).sum(axis=1)
             return of_experts
         sizes = case.variants.sizes[: self.activations.shape[1]] * (not case.in_place)
-        return np.asarray((self.missed.sum(axis=2) * sizes).sum(axis=(1, 2)))
+        came = (self.missed.sum(axis=2) * sizes).sum(axis=(1, 2))
+        ahead = self.prefetched_as.sum(axis=2) * sizes[:, : self.prefetched_as.shape[-1]]
+        return np.asarray(came + ahead.sum(axis=(1, 2)))
 
     def largest_copy(self, case: Case) -> Ints:
         """Bytes of the largest expert that was copied, 0 without one: int64[passes, layers,
@@ -169,8 +180,11 @@ class Counts:
         if case.variants is None:
             return np.where(self.copies > 0, self.expert_bytes(case)[:, None], 0)
         sizes = case.variants.sizes[: self.activations.shape[1]]
+        ahead = sizes[:, None, : self.prefetched_as.shape[-1]]
         largest: Ints = np.where(self.missed > 0, sizes[:, None], 0).max(axis=-1)
-        return largest
+        of_ahead = np.where(self.prefetched_as > 0, ahead, 0).max(axis=-1, initial=0)
+        found: Ints = np.maximum(largest, of_ahead)
+        return found
 
     @property
     def misses(self) -> Ints:
@@ -205,6 +219,13 @@ class Counts:
         """Misses whose form is one of those that ``flags`` bool[forms] say."""
         misses: Ints = self.missed[..., flags].sum(axis=-1)
         return misses
+
+
+def ahead_of(case: Case) -> int:
+    """The columns of a table of counts behind misses by form: where experts have variants,
+    prefetches by variant, and those of them that were used.
+    """
+    return 2 * len(case.variants.names) if case.variants is not None and case.prefetches else 0
 
 
 def layer_bytes_to_gpus(case: Case) -> Ints:

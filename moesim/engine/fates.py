@@ -77,14 +77,32 @@ class Ledger:
 
     def add(self, first: int, last: int, works: Mapping[tuple[int, int], Work]) -> None:
         """Those of passes first:last, whose ``works`` are of all MoE layers and GPUs."""
+        self._add(first, last, self._fate(last - first, works))
+        self._unpacking.append(self._unpacked(last - first, works))
+
+    def add_served(self, first: int, served: NDArray[np.int8]) -> None:
+        """Those of passes from ``first`` on, whose activations were ``served`` in such forms (see
+        ``Undecided``).
+        """
+        shape = (len(served), len(self.routing.moe_layers), self.routing.logical)
+        fate, spent = np.zeros(shape, np.int8), np.zeros((len(served), self.case.gpus), np.int64)
+        for layer, gpu in np.ndindex(shape[1], self.case.gpus):
+            local = self.routing.local[gpu]
+            logical = self.case.placement.logical[layer][local]
+            forms = served[:, layer, gpu, : len(local)]
+            fate[:, layer, logical] = self.fate_of[forms]
+            spent[:, gpu] += np.where(forms >= 0, self.each_ns[layer, forms], 0).sum(axis=1)
+        self._add(first, first + len(served), fate)
+        self._unpacking.append(spent)
+
+    def _add(self, first: int, last: int, fate: NDArray[np.int8]) -> None:
+        """Add up passes first:last, by the ``fate`` of each logical expert."""
         schedule = self.case.schedule
         span = slice(schedule.offsets[first], schedule.offsets[last])
         request = schedule.request[span].astype(np.int64)
         ids, weights, of_pass = self.routing.chosen_weights(first, last)
         self._make_room(int(request.max(initial=-1)) + 1)
-        fate = self._fate(last - first, works)
         add_choices(ids, weights, fate, of_pass, request, self.by_layer, self.by_request)
-        self._unpacking.append(self._unpacked(last - first, works))
 
     def _unpacked(self, passes: int, works: Mapping[tuple[int, int], Work]) -> Ints:
         """What unpacking takes int64[passes, gpus]."""

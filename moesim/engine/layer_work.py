@@ -5,7 +5,7 @@ host.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -114,16 +114,27 @@ class LayerWork:
         """The price of each copy, which are counted, of layers that are ``like`` one."""
         if self.case.variants is None:
             return NONE
+        known = self._copies_of(kinds, like[0])
+        known.number[:] += np.bincount(copied, minlength=len(known.number))
+        price: Ints = known.price[copied]
+        return price
+
+    def _copies_of(self, kinds: tuple[int, ...], layer: int) -> _Copies:
+        """The copies of ``layer``, whose variants are of ``kinds``, by form."""
+        assert self.case.variants is not None, "they have kinds of their own"
         if kinds not in self.by_form:
-            experts = [of_layers[like[0]] if of_layers else None
+            experts = [of_layers[layer] if of_layers else None
                        for of_layers in self.case.variants.copied]  # fmt: skip
             shapes = [None if one is None else self.case.copy_shape(one) for one in experts]
             prices = [0 if one is None else self.case.expert_copy_ns(one) for one in experts]
             self.by_form[kinds] = _Copies(shapes, np.array(prices), np.zeros(len(shapes), np.int64))
-        known = self.by_form[kinds]
-        known.number[:] += np.bincount(copied, minlength=len(known.number))
-        price: Ints = known.price[copied]
-        return price
+        return self.by_form[kinds]
+
+    def copy_ns_of(self, layer: int) -> Ints:
+        """What a copy of an expert of MoE ``layer`` takes, by form; one without variants."""
+        if self.case.variants is None:
+            return np.array([self.copy_ns[self.kinds[layer]]])
+        return self._copies_of(tuple(self.variants[layer].tolist()), layer).price
 
     def _laid(self, key: Key, one: Decided) -> Layout:
         expert, hit, launch, wait, _, form = one.activations
@@ -229,9 +240,15 @@ class LayerWork:
 
         return self._moves.prices(rows[:, None], ask)
 
-    def count_copies(self, layer: int, number: int) -> None:
-        """Count ``number`` copies of an expert of MoE layer ``layer``."""
-        self.copies[self.kinds[layer]] += number
+    def count_copies(self, layer: int, numbers: Sequence[int]) -> None:
+        """Count ``numbers`` of copies of experts of MoE layer ``layer``, by form; of one without
+        variants.
+        """
+        if self.case.variants is None:
+            self.copies[self.kinds[layer]] += sum(numbers)
+            return
+        known = self._copies_of(tuple(self.variants[layer].tolist()), layer)
+        known.number[: len(numbers)] += numbers
 
 
 def _expert(spec: LayerSpec) -> FfnSpec:

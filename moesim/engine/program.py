@@ -64,7 +64,9 @@ class Program:
         self.storage = Storage(case, self.routing, cache) if cache is not None else None
         variants = case.variants
         self.ledger = Ledger(case, self.routing, variants) if variants is not None else None
-        self.views = Views(case, self.routing) if prefetches(case) else None
+        fetched = self.residencies.fetched
+        self.views = Views(case, self.routing, fetched) if prefetches(case) else None
+        self._played: list[tuple[int, NDArray[np.int8]]] = []
 
     def chunks(self) -> Iterator[Chunk]:
         """Decide and price chunk by chunk."""
@@ -88,7 +90,23 @@ class Program:
     @property
     def fates(self) -> Fates | None:
         """What became of choices so far, where experts have variants."""
+        self._settle(0)
         return None if self.ledger is None else self.ledger.total
+
+    def _settle(self, open_chunks: int) -> None:
+        """Count what served the passes of all but the last so many chunks, which are played."""
+        while self.ledger is not None and len(self._played) > open_chunks:
+            self.ledger.add_served(*self._played.pop(0))
+
+    def _served(self, first: int, last: int) -> NDArray[np.int8]:
+        """Room for what the clock decides: see ``Undecided``."""
+        layers, local = len(self.routing.moe_layers), max(map(len, self.routing.local))
+        passes = 0 if self.ledger is None else last - first
+        served = np.full((passes, layers, self.case.gpus, local), -1, np.int8)
+        if passes:
+            self._played.append((first, served))
+            self._settle(2)
+        return served
 
     def _chunk(self, first: int, last: int) -> Chunk:
         routed = self._routed(first, last)
@@ -117,7 +135,9 @@ class Program:
 
         if self.views is not None:
             asked = self.residencies.asked(active_experts, first, last, prices)
-            chunk.undecided = Undecided(asked, works, self.views.predictions(first, last))
+            predictions = self.views.predictions(first, last)
+            served = self._served(first, last)
+            chunk.undecided = Undecided(asked, works, predictions, served)
             self._count_predictions(first, last)
             return chunk
         marks = self._marks(first, works) if is_marked(self.case) else None

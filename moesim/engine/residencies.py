@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Asked
+from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
@@ -84,7 +84,7 @@ class Residencies:
 
     @property
     def caches(self) -> dict[Key, LayerCache]:
-        """The caches as they are, by pool and GPU."""
+        """The caches as they are, by pool and GPU; those of variants follow one another."""
         return self._caches
 
     def held(self, gpu: int) -> int:
@@ -235,12 +235,23 @@ class Residencies:
                 asked[key] = Asked(active_experts[key], after, weights.get(key), offers)
         return asked
 
+    def fetched(self, first: int, last: int) -> Fetched | None:
+        """In which variants experts are copied that are predicted for passes first:last; None
+        where they have none.
+        """
+        del first, last
+        return None
+
     def slots_of(self, key: Key) -> LayerSlots | None:
-        """The slots of a MoE layer on a GPU; None where it has its own for all local experts."""
+        """The slots of a MoE layer on a GPU; None where it has its own for all local experts.
+        Layers are numbered variant by variant.
+        """
+        layers = len(self.routing.moe_layers)
+        variant, layer = divmod(key[0], layers)
         for pool, gpu in self._cached:
-            if gpu == key[1] and key[0] in pool:
-                place = (pool.index(key[0]), len(pool), len(self.routing.local[gpu]))
-                return LayerSlots(self._caches[pool[0], gpu], *place)
+            if gpu == key[1] and layer in pool:
+                place = (pool.index(layer), len(pool), len(self.routing.local[gpu]))
+                return LayerSlots(self._caches[variant * layers + pool[0], gpu], *place)
         return None
 
     def runs(self, first: int, last: int) -> list[Run]:
@@ -457,11 +468,12 @@ class Residencies:
             activations = min(activations, case.trace.top_k * len(case.schedule.rows))
         return activations
 
-    def _prefetch_draws(self, key: Key) -> np.random.Generator:
-        """A stream of its own for victims of prefetches."""
+    def _prefetch_draws(self, key: Key, *variant: int) -> np.random.Generator:
+        """A stream of its own for victims of prefetches; of all variants but the first."""
         stream = zlib.crc32(b"cache_policy.random.prefetch")
         layer, gpu = key
-        return np.random.default_rng([self.case.seed, stream, gpu // self.case.slices, layer])
+        seeds = [self.case.seed, stream, gpu // self.case.slices, layer, *variant]
+        return np.random.default_rng(seeds)
 
     def _next_use(self, key: Key, active_experts: ActiveExperts) -> Ints | None:
         """The slice of the run's next uses that belongs to ``active_experts``; chunks come in

@@ -14,6 +14,7 @@ from moesim.engine.counts import (
     ROWS,
     Counts,
     OfPasses,
+    ahead_of,
     columns_of,
     together,
 )
@@ -51,7 +52,7 @@ class Tally:
         self._fold()
         by_layer = self.keep.by_layer or chunk.undecided is not None
         shape = (chunk.passes, len(case.model.moe_layers), case.gpus)
-        kept, columns = shape[1] if by_layer else 1, MISSED + len(case.forms)
+        kept, columns = shape[1] if by_layer else 1, MISSED + len(case.forms) + ahead_of(case)
         table = np.zeros((shape[0], kept, case.gpus, columns), np.int64)
         rows = table[..., ROWS] if by_layer or case.gpus == 1 else np.empty(shape, np.int64)
         for (layer, gpu), work in chunk.work.items():
@@ -68,9 +69,14 @@ class Tally:
         nothing = np.broadcast_to(np.int64(0), found.shape[:-1])
         columns = dict(zip(self._columns, np.moveaxis(found, -1, 0), strict=False))
         of_columns = {name: columns.get(i, nothing) for i, name in enumerate(COUNTED)}
+        first = len(self._columns)
+        last = first + len(self.case.forms)
+        variants = (found.shape[-1] - last) // 2
         counts = Counts(
             **of_columns,
-            missed=found[..., len(self._columns) :],
+            missed=found[..., first:last],
+            prefetched_as=found[..., last : last + variants],
+            prefetches_used_as=found[..., last + variants :],
             dropped_choices=self._dropped.values,
             lost_weight=self._lost.values,
             forms=self.case.forms,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
 from moesim.engine.residencies import AskedOfPool, Key, Residencies, Run, usage_of
 from moesim.engine.routing import Routing
@@ -81,6 +83,34 @@ class VariantResidencies(Residencies):
         least_wanted(ids, np.ascontiguousarray(scores), of_pass, self.limits, wanted)
         return wanted
 
+    def asked(
+        self,
+        active_experts: dict[Key, ActiveExperts],
+        first: int,
+        last: int,
+        prices: Callable[[Key], Ints],
+    ) -> dict[Key, Asked]:
+        """See ``Residencies``."""
+        found = super().asked(active_experts, first, last, prices)
+        wanted = self._given(active_experts, first, last, prices)
+        assert wanted is not None, "variants are wanted"
+        for key in ((layer, gpu) for pool, gpu in self._cached for layer in pool):
+            found[key] = replace(found[key], wanted=wanted(key))
+        return found
+
+    def fetched(self, first: int, last: int) -> Fetched:
+        """See ``Residencies``."""
+        count, how = len(self.variants.names), self.case.prefetch.variant
+        wanted = self.wanted(first, last) if how == "wanted" else None
+        always = {"high": 0, "low": count - 1}.get(how)
+        return Fetched(np.array(self.variants.choice.loaded(count), np.int64), always, wanted)
+
+    def cache_of(self, key: Key) -> VariantCache:
+        """The slots of all variants of a MoE layer on a GPU, which does not hold it whole."""
+        layer, gpu = key
+        (pool,) = [pool for pool, of_gpu in self._cached if of_gpu == gpu and layer in pool]
+        return self._of_pools[pool[0], gpu]
+
     def _given(
         self,
         active_experts: dict[Key, ActiveExperts],
@@ -125,6 +155,8 @@ class VariantResidencies(Residencies):
                 streams = self._draws[pool[0], gpu]
                 more = np.stack([stream.random(number) for stream in streams])
                 cache.draws, drawn = np.concatenate((cache.draws, more), axis=1), True
+                for of_variant, row in zip(cache.caches, cache.draws, strict=True):
+                    of_variant.draws = row
         return drawn
 
     def held(self, gpu: int) -> int:
@@ -140,6 +172,12 @@ class VariantResidencies(Residencies):
             key: self._make_caches(*one) for key, one in zip(keys, self._cached, strict=True)
         }
         self._draws = {key: self._streams_of(key) for key in keys}
+        layers = len(self.routing.moe_layers)
+        for (layer, gpu), cache in self._of_pools.items():
+            for variant, of_variant in enumerate(cache.caches):
+                self._caches[variant * layers + layer, gpu] = of_variant
+                if variant and self.case.policy.draws:
+                    of_variant.prefetch_draws = self._prefetch_draws((layer, gpu), variant)
         self.draw()
 
     def _make_caches(self, pool: tuple[int, ...], gpu: int) -> VariantCache:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
 import numpy as np
 
-from moesim.engine.ahead import Predictions
+from moesim.engine.ahead import Fetched, Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.routing import Routing, of_all
 from moesim.memory.activations import ActiveExperts
@@ -15,10 +16,14 @@ from moesim.memory.prefetch.base import Key, View
 
 
 class Views:
-    """Views of a case's chunks; they are asked for in order."""
+    """Views of a case's chunks; they are asked for in order. ``fetched`` of passes first:last: in
+    which variants.
+    """
 
-    def __init__(self, case: Case, routing: Routing) -> None:
-        self.case, self.routing = case, routing
+    def __init__(
+        self, case: Case, routing: Routing, fetched: Callable[[int, int], Fetched | None]
+    ) -> None:
+        self.case, self.routing, self.fetched = case, routing, fetched
         self._before: dict[Key, Ints] = {}
         self._counted: dict[tuple[int, int, float], Ints] = {}
 
@@ -40,7 +45,7 @@ class Views:
             slices=self.case.slices,
         )
         self._remember(view, last - first)
-        return Predictions(self.case.prefetch, view)
+        return Predictions(self.case.prefetch, view, self.fetched(first, end))
 
     def _active_experts(self, first: int, end: int) -> tuple[dict[Key, ActiveExperts], Ints]:
         """The active experts of passes first:end, and the choices of each expert."""

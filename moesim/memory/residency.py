@@ -153,7 +153,7 @@ class LayerCache:
         self.room = given.room
         self.victims = by_bytes.Victims.empty(0, 0)
         """Those of the steps last decided, where there is ``room``."""
-        self._now = self._step = 0
+        self.now = self._step = 0
         self.resident = np.zeros(len(usage), np.bool_)
         self.state = np.zeros((ROWS + policy.memory, len(usage)), np.int64)
         self.state[[LAST_USE, INSERTED, LAST_PASS]] = -1
@@ -186,14 +186,14 @@ class LayerCache:
             self.moved,
         )
         out = Activations.empty(len(active.experts))
-        at = (self.resident, self.state, self._step, self._now)
+        at = (self.resident, self.state, self._step, self.now)
         self._step += len(active.offsets) - 1
         if self.room is None:
             decide = decide_of(self._policy, self._miss)
-            self._now = decide(self.rules, self.slots, demand, *at, out)
+            self.now = decide(self.rules, self.slots, demand, *at, out)
         elif self._miss.loads:
             how = (self._policy, self.rules, self.room)
-            self._now, self.victims = by_bytes.decide(*how, demand, at, out)
+            self.now, self.victims = by_bytes.decide(*how, demand, at, out)
         else:  # nothing comes in
             self.victims = by_bytes.Victims.empty(len(active.experts), 0)
             return self.bypass(active)
@@ -229,7 +229,7 @@ class LayerCache:
             victim = first_of(self._policy)(free_to_go, self.state, draw)
             self.resident[victim], self.state[ARRIVING, victim] = False, 0
         self.resident[expert] = True
-        self.state[INSERTED, expert] = self._now
+        self.state[INSERTED, expert] = self.now
         self.state[PINNED, expert], self.state[ARRIVING, expert] = pin, 1
         return victim
 

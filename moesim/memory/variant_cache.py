@@ -127,13 +127,14 @@ SERVE = types.void(RULES, SERVING, POOLS, ASKED, ROOM, _INT, ACTIVATIONS)
 
 
 @inlined
-def _serving(serving: Any, slot_of: Any, expert: int, wanted: int) -> int:
-    """The variant that serves: the best resident one (which has a slot) up to the wanted one, else
-    the best of all if worse ones do, else what is loaded.
+def serving_of(serving: Any, slots: Any, least: int, expert: int, wanted: int) -> int:
+    """The variant that serves: the best resident one up to the wanted one, else the best of all if
+    worse ones do, else what is loaded. Resident is what ``slots`` [variants, experts] have at
+    ``least`` that for.
     """
-    variants = len(slot_of)
+    variants = len(slots)
     for variant in range(variants if serving.worse else min(wanted + 1, variants)):
-        if slot_of[variant, expert] >= 0:
+        if slots[variant, expert] >= least:
             return variant
     return int(serving.loaded[wanted])
 
@@ -158,7 +159,7 @@ def _of_variant(
 
 
 @inlined
-def _some_served(served: Any, variants: int, instead: int) -> None:
+def some_served(served: Any, variants: int, instead: int) -> None:
     """Where all of a step would be left out, each is loaded as variant ``instead``."""
     some = instead < 0
     for i in range(len(served)):
@@ -243,8 +244,9 @@ def serve_with(
         for number in range(len(wanted.offsets) - 1):
             low, high = wanted.offsets[number], wanted.offsets[number + 1]
             for i in range(low, high):
-                served[i] = _serving(serving, slot_of, wanted.experts[i], wanted.variant[i])
-            _some_served(served[low:high], variants, serving.instead)
+                wants = wanted.variant[i]
+                served[i] = serving_of(serving, slot_of, 0, wanted.experts[i], wants)
+            some_served(served[low:high], variants, serving.instead)
             at, launches = low, 0
             for variant in range(variants):
                 size = _of_variant(pools, wanted, served[low:high], low, variant, needed, weights)
@@ -273,6 +275,14 @@ def serve_with(
     return serve
 
 
+def serving(variants: Variants) -> Serving:
+    """How ``variants`` serve."""
+    choice, count = variants.choice, len(variants.names)
+    loaded = np.array(choice.loaded(count), np.int64)
+    instead = count - 1 if choice.substitutes else -1
+    return Serving(loaded, choice.worse, variants.upgraded, instead)
+
+
 @lru_cache
 def serve_of(policy: type[CachePolicy]) -> Any:
     """``serve`` of ``policy``, compiled; kept on disk. It makes no array unless the policy does."""
@@ -283,23 +293,24 @@ def serve_of(policy: type[CachePolicy]) -> Any:
 
 class VariantCache:
     """The residency of one MoE layer on one GPU, or of a pool of layers, where every expert has
-    ``variants``: ``caches`` of each, which this one takes over.
+    ``variants``: ``caches`` of each, which show what this one decides.
     """
 
     def __init__(
         self, policy: CachePolicy, variants: Variants, caches: Sequence[LayerCache]
     ) -> None:
-        choice, count = variants.choice, len(variants.names)
+        count = len(variants.names)
         self._serve, self.rules = serve_of(type(policy)), caches[0].rules
         self._start_request = policy.start_request
-        loaded = np.array(choice.loaded(count), np.int64)
-        instead = count - 1 if choice.substitutes else -1
-        self._serving = Serving(loaded, choice.worse, variants.upgraded, instead)
+        self.serving = serving(variants)
         self.slots = np.array([cache.slots for cache in caches], np.int64)
         self.resident = np.stack([cache.resident for cache in caches])
         self.state = np.stack([cache.state for cache in caches])
         self.draws = np.zeros((count, 0))
         self._now, self._step = np.zeros(count, np.int64), 0
+        self.caches = caches
+        for cache, resident, state in zip(caches, self.resident, self.state, strict=True):
+            cache.resident, cache.state = resident, state
 
     def start_request(self) -> None:
         """The next forward pass has other requests than the one before."""
@@ -318,6 +329,26 @@ class VariantCache:
         asked = Wanted(active.offsets, active.experts, wanted, none if weights is None else weights)
         variants, experts = self.resident.shape
         room = Room.of(variants, experts, len(active.experts), weights is not None)
-        self._serve(self.rules, self._serving, pools, asked, room, self._step, out)
+        self._serve(self.rules, self.serving, pools, asked, room, self._step, out)
         self._step += len(active.offsets) - 1
         return out
+
+    def decide_step(
+        self, step: int, experts: Ints, wanted: Ints, weights: Ints | None = None
+    ) -> Activations:
+        """The activations of ``step``, which needs ``experts``; as in ``decide``."""
+        self._step = step
+        found = self.decide(ActiveExperts(np.array([0, len(experts)]), experts), wanted, weights)
+        for cache, now in zip(self.caches, self._now.tolist(), strict=True):
+            cache.now = now
+        return found
+
+    def served(self, experts: Ints, wanted: Ints) -> Ints:
+        """The variant int64[experts] that serves each expert of a step, of the slots as they are;
+        the number of variants where none does.
+        """
+        every = zip(experts.tolist(), wanted.tolist(), strict=True)
+        served = [serving_of(self.serving, self.resident, 1, *one) for one in every]
+        found = np.array(served, np.int64)
+        some_served(found, len(self.caches), self.serving.instead)
+        return found

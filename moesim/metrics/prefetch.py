@@ -24,14 +24,17 @@ def prefetch_numbers(case: Case, counts: Counts, span: slice) -> dict[str, Any]:
     misses of experts that prefetches had evicted. Zeros without prefetches.
     """
     used, late = int(counts.prefetches_used[span].sum()), int(counts.late[span].sum())
-    wasted = (counts.prefetched - counts.prefetches_used)[span].sum(axis=(0, 2))
+    sizes, made = counts.expert_bytes(case), counts.prefetched - counts.prefetches_used
+    if case.variants is not None:
+        made = counts.prefetched_as - counts.prefetches_used_as
+        sizes = case.variants.sizes[: made.shape[1], : made.shape[-1]]
     return {
         "prefetches": int(counts.prefetched[span].sum()),
         "prefetches_used": used,
         "prefetches_promoted": int(counts.prefetches_promoted[span].sum()),
         "prefetches_cancelled": int(counts.prefetches_cancelled[span].sum()),
         "late_share": late / used if used else None,
-        "prefetch_bytes_wasted": int((wasted * counts.expert_bytes(case)).sum()),
+        "prefetch_bytes_wasted": int((made[span].sum(axis=(0, 2)) * sizes).sum()),
         "misses_caused_by_prefetch": int(counts.misses_caused[span].sum()),
     }
 

@@ -121,7 +121,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         ahead = {name: sum(row[name] for row in rows) for name in AHEAD}
         times = (min(starts), end)
         verdict.steps.append(step_row(one, times, now, ahead, spent, model, config))
-        ahead_bytes = sum(row["prefetched"] * model.bytes_in(row["layer"]) for row in rows)
+        ahead_bytes = sum(of_gpu.bytes_of_pass(one.step) for of_gpu in decisions.ahead)
         verdict.steps[-1]["bytes_h2d"] += clock.unneeded + ahead_bytes
         verdict.steps[-1]["bytes_h2d"] *= not config.in_place
         copied = [one for one in model.layers_of(one.phase) if one.index < config.copied_layers]
@@ -171,7 +171,11 @@ class Decisions:
                 self.variants.append(self.variants_of(g, local))
         predictions = Predictions(config, model, trace, self.passes, self.routed)
         on = prefetches(config, {one.phase for one in passes})
-        self.ahead = [Ahead(clock, g, of, predictions) for g, of in enumerate(self.caches) if on]
+        self.ahead = [
+            Ahead(clock, g, of, predictions, self.variants[g] if self.variants else {})
+            for g, of in enumerate(self.caches)
+            if on
+        ]
 
     def learn_of(self, passes: list[Pass]) -> None:
         """``passes`` come next."""
@@ -246,14 +250,17 @@ class Decisions:
         cache.marks = self.marks(step, m, ids)
         if self.passes[step].given:
             cache.give(self.passes[step].given[g], step, m)
+        held = physical_experts(m, self.model, self.config)
+        logical = {e: held[e] for e in ids}
         if self.ahead:
             self.ahead[g].run_copies(now)
-            self.ahead[g].end_layer(step, m, ids)
+            served = dict.fromkeys(ids, 0)
+            if self.variants:
+                served = self.variants[g][m].serving(self.passes[step], m, logical)
+            self.ahead[g].end_layer(step, m, served)
         if self.variants:
-            held = physical_experts(m, self.model, self.config)
-            logical = {e: held[e] for e in ids}
             activations = self.variants[g][m].step(
-                self.passes[step], self.number[step], m, logical, rows, weights, misses
+                self.passes[step], self.number[step], m, logical, rows, weights, misses, now
             )
         elif self.around[step]:
             whole = way_of(self.passes[step], self.config) == "whole"

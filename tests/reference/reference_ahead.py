@@ -6,9 +6,12 @@ from .reference_cache import Cache
 from .reference_clock import Clock
 from .reference_misses import LOAD
 from .reference_policies import Expert
-from .reference_prefetch import CANCELLED, QUEUED, Copy, Predictions
+from .reference_prefetch import CANCELLED, PROMOTED, QUEUED, STARTED, Copy, Predictions
 from .reference_storage_ahead import HostAhead
+from .reference_variants import VariantCaches
 from .reference_words import PREDICTION, PREFILL, STORAGE, Activation, Config, Span
+
+Predicted = tuple[tuple[int, int], Expert, int]  # (pass, layer) that it is for, in which variant
 
 
 def prefetches(config: Config, phases: set[int]) -> bool:
@@ -22,12 +25,22 @@ def prefetches(config: Config, phases: set[int]) -> bool:
 
 
 class Ahead:
-    """The prefetches of one GPU; ``caches[m]`` has the slots of its MoE layer m."""
+    """The prefetches of one GPU; ``caches[m]`` has the slots of its MoE layer m, ``variants[m]``
+    those of every variant, where experts have some.
+    """
 
     def __init__(
-        self, clock: Clock, g: int, caches: dict[int, Cache], predictions: Predictions
+        self,
+        clock: Clock,
+        g: int,
+        caches: dict[int, Cache],
+        predictions: Predictions,
+        variants: dict[int, VariantCaches],
     ) -> None:
-        self.clock, self.g, self.caches, self.predictions = clock, g, caches, predictions
+        self.clock, self.g, self.predictions = clock, g, predictions
+        self.variants = variants
+        self.caches = {m: [cache] for m, cache in caches.items()}
+        self.caches |= {m: of.caches for m, of in variants.items()}
         self.config, self.gpu = clock.config, clock.gpus[g]
         self.made: list[Copy] = []
         self.window: list[Copy] = []  # before the pass, or one before it
@@ -65,24 +78,20 @@ class Ahead:
             gpu.t += choices.cost
             gpu.charge(PREDICTION, gpu.t)
         now, blocks = gpu.t, self.config.software.blocking and self.config.execution != "graph"
-        predicted = [
-            (target, (target[1], e))
-            for target in self.predictions.coming(step)
-            if not self.caches[target[1]].all_resident
-            for e in self.predictions.of(target, target, self.g)
-        ]
+        predicted = self.predicted(None, self.predictions.coming(step))
         self.keep(predicted)
         made: list[Copy] = []
-        for target, expert in predicted:
-            cache = self.caches[target[1]]
-            if expert in cache.resident or not self.fits_budget(expert, now):
+        for target, expert, variant in predicted:
+            cache = self.caches[target[1]][variant]
+            there = self.there(expert, variant) is not None
+            if there or not self.fits_budget(expert, variant, now):
                 continue
             if self.take_slot(cache, expert, step - 1, cache.layers[-1], []):
                 at = now + (len(made) + 1) * host
-                made.append(Copy(expert, target[0], at))
+                made.append(Copy(expert, target[0], at, variant=variant))
                 self.made.append(made[-1])
                 cache.copies[expert] = made[-1]
-                self.keep([(target, expert)])
+                self.keep([(target, expert, variant)])
         self.keep(predicted)
         until = self.host.before(step, made, now) if self.host and made else 0
         for copy in made:
@@ -95,32 +104,61 @@ class Ahead:
         if made:
             gpu.host = gpu.t if blocks else max(gpu.host, now) + len(made) * host
 
-    def keep(self, predicted: list[tuple[tuple[int, int], Expert]]) -> None:
+    def predicted(
+        self, at: tuple[int, int] | None, targets: list[tuple[int, int]]
+    ) -> list[Predicted]:
+        """Experts of ``targets``, (pass, layer), seen from the one that was just decided."""
+        found: list[Predicted] = []
+        for target in targets:
+            step, m = target
+            if self.caches[m][0].all_resident:
+                continue
+            for e in self.predictions.of(at or target, target, self.g):
+                variant: int | None = 0
+                if self.variants:
+                    logical = self.predictions.held[m][e]
+                    one = self.predictions.passes[step]
+                    variant = self.variants[m].fetched(one, m, logical)
+                if variant is not None:
+                    found.append((target, (m, e), variant))
+        return found
+
+    def there(self, expert: Expert, variant: int) -> Cache | None:
+        """The slots that have an expert in what does where a variant is wanted."""
+        caches = self.caches[expert[0]]
+        if self.variants:
+            found = self.variants[expert[0]].there(expert, variant)
+            return None if found is None else caches[found]
+        return caches[0] if expert in caches[0].resident else None
+
+    def keep(self, predicted: list[Predicted]) -> None:
         """Those that are there, until the last (pass, layer) for which they are predicted."""
-        for target, expert in predicted:
-            cache = self.caches[target[1]]
-            if expert in cache.resident:
+        for target, expert, variant in predicted:
+            cache = self.there(expert, variant)
+            if cache is not None:
                 cache.pinned.add(expert)
                 cache.until[expert] = target
 
     def start(self, copy: Copy, at: int) -> None:
-        copy.run(at, self.clock.copy_ns(self.size(copy.expert)))
+        copy.run(at, self.clock.copy_ns(self.size(copy.expert, copy.variant)))
         self.gpu.copy_in = copy.end
         layer, e = copy.expert
         self.clock.spans.append(Span(copy.step, layer, self.g, "copy_in", (e,), at, copy.end))
 
-    def end_layer(self, step: int, layer: int, needed: list[int]) -> None:
-        cache = self.caches[layer]
+    def end_layer(self, step: int, layer: int, served: dict[int, int]) -> None:
+        """``served``: in which variant each needed expert is."""
         for copy in self.made:
             mine, e = copy.expert
-            if mine == layer and copy.state == QUEUED and e not in needed:
+            cache = self.caches[layer][copy.variant]
+            if mine == layer and copy.state == QUEUED and served.get(e) != copy.variant:
                 copy.state = CANCELLED
                 if self.host:
                     self.host.cancel(copy)
                 cache.resident.remove(copy.expert)
                 del cache.copies[copy.expert]
-        over = {e for e in cache.pinned if e[0] == layer and cache.until[e] <= (step, layer)}
-        cache.pinned -= over
+        for cache in self.caches[layer]:
+            over = {e for e in cache.pinned if e[0] == layer and cache.until[e] <= (step, layer)}
+            cache.pinned -= over
 
     def read(self, step: int, layer: int, activations: list[Activation], now: int) -> None:
         """What a layer wants from the host, after what its activations evicted is cancelled."""
@@ -135,40 +173,40 @@ class Ahead:
             return
         demand = sum(activation.place == LOAD for activation in activations)
         issued = 0
-        predicted = [
-            (target, (target[1], e))
-            for target in self.predictions.layers_ahead(step, layer)
-            if not self.caches[target[1]].all_resident
-            for e in self.predictions.of((step, layer), target, self.g)
-        ]
+        ahead = self.predictions.layers_ahead(step, layer)
+        predicted = self.predicted((step, layer), ahead)
         self.keep(predicted)
-        missing = [at for at, expert in predicted if expert not in self.caches[at[1]].resident]
+        missing = [at for at, expert, variant in predicted if self.there(expert, variant) is None]
         first_only = self.config.prefetch.stop == "first_missing"
-        for target, expert in predicted:
-            cache = self.caches[target[1]]
-            if expert in cache.resident or not self.fits_budget(expert, now):
+        for target, expert, variant in predicted:
+            cache = self.caches[target[1]][variant]
+            there = self.there(expert, variant) is not None
+            if there or not self.fits_budget(expert, variant, now):
                 continue
             if first_only and target != missing[0]:
                 continue
-            if self.take_slot(cache, expert, step, layer, activations):
+            needed = [one for one in activations if one.variant == variant]
+            if self.take_slot(cache, expert, step, layer, needed):
                 issued += 1
                 at = now + (demand + issued) * self.clock.host.copy
-                copy = Copy(expert, target[0], at)
+                copy = Copy(expert, target[0], at, variant=variant)
                 self.made.append(copy)
                 cache.copies[expert] = copy
-                self.keep([(target, expert)])
+                self.keep([(target, expert, variant)])
         self.gpu.ahead = issued
         if self.host:
             self.host.prefetch(step, layer, self.made[len(self.made) - issued :], now)
 
-    def fits_budget(self, expert: Expert, now: int) -> bool:
+    def fits_budget(self, expert: Expert, variant: int, now: int) -> bool:
         """Prefetches in the works, be they promoted, evicted, or late for their layer."""
         budget = self.config.prefetch.budget
         works = [c for c in self.made if c.state != CANCELLED and not c.ended(now)]
-        used = sum(self.size(c.expert) for c in works)
-        return budget is None or used + self.size(expert) <= budget
+        used = sum(self.size(c.expert, c.variant) for c in works)
+        return budget is None or used + self.size(expert, variant) <= budget
 
-    def size(self, expert: Expert) -> int:
+    def size(self, expert: Expert, variant: int) -> int:
+        if self.config.variants:
+            return self.config.variants[variant].expert_bytes
         return self.clock.model.bytes_in(expert[0])
 
     def take_slot(
@@ -194,3 +232,8 @@ class Ahead:
 
     def of_layer(self, step: int, layer: int) -> list[Copy]:
         return [c for c in self.made if c.step == step and c.expert[0] == layer]
+
+    def bytes_of_pass(self, step: int) -> int:
+        """What was copied of the prefetches for a pass."""
+        made = [c for c in self.made if c.step == step and c.state in (STARTED, PROMOTED)]
+        return sum(self.size(c.expert, c.variant) for c in made)

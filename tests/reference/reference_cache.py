@@ -124,6 +124,7 @@ class Cache:
         self.marks: dict[int, str] = {}  # of what the step and layer at hand needs
         self.took: dict[Expert, str] = {}  # the mark of what took an expert's slot, the last time
         second = [config.seed, zlib.crc32(b"cache_policy.random.prefetch"), holder, layers[0]]
+        second += [variant] if variant else []
         self.second_stream = np.random.default_rng(second)
 
     def has_room(self, expert: Expert) -> bool:

@@ -77,7 +77,7 @@ class DemandCopies:
             starts = [activation.copy.issued, self.known, self.gpu.copy_in]
             if activation.read is not None:
                 starts.append(activation.read - self.clock.hosts[0].lead(activation.layer))
-            activation.copy.run(max(starts), self.price)
+            activation.copy.run(max(starts), self.price_of(activation))
             self.last_end = self.gpu.copy_in = activation.copy.end
             return activation.copy.start, activation.copy.end
         start = max(self.next_issue(), self.gpu.copy_in)
@@ -90,9 +90,12 @@ class DemandCopies:
             start = max(start, activation.read - lead)
         if not self.clock.config.software.overlap and activation.launch > 0:  # nor beside a kernel
             start = max(start, self.launch_end[activation.launch - 1])
-        price = self.clock.copy_ns(bytes_of(activation, self.clock.model, self.clock.config))
+        price = self.price_of(activation)
         self.last_end = self.gpu.copy_in = start + price
         return start, self.last_end
+
+    def price_of(self, activation: Activation) -> int:
+        return self.clock.copy_ns(bytes_of(activation, self.clock.model, self.clock.config))
 
     def finish(self, called: int, launches: int) -> None:
         """What the host has launched by the end of the layer."""

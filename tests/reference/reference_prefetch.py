@@ -34,6 +34,7 @@ class Copy:
     there: int | None = 0  # when it is in host memory; None: its read has not begun
     asked: int = 0  # since when that waits
     read: bool = False  # it was read from storage, and that has begun
+    variant: int = 0  # in which it is copied
 
     def ended(self, now: int) -> bool:
         return self.state == STARTED and self.end <= now

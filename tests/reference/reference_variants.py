@@ -65,22 +65,21 @@ class VariantCaches:
         rows: list[int],
         weights: dict[int, int],
         misses: Misses,
+        now_ns: int = 0,
     ) -> list[Activation]:
         """``logical`` of each needed expert, ascending."""
         best = self.caches[0]
         if best.all_resident:  # nothing is ever loaded
             return best.step(one.step, number, layer, list(logical), rows, weights, misses)
         wanted = self.wanted(one, layer)
-        served = {e: self.served((layer, e), wanted[at]) for e, at in logical.items()}
-        if self.config.beyond == "substitute" and set(served.values()) == {len(self.caches)}:
-            served = dict.fromkeys(served, len(self.caches) - 1)  # nobody to take their place
+        served = self.serving(one, layer, logical)
         there = {e: self.slices_of((layer, e), served[e]) for e in logical}
         activations: list[Activation] = []
         for variant, cache in enumerate(self.caches):
             ids = [e for e in logical if served[e] == variant]
             given = (one.step, number, layer, ids, rows, weights, misses)
             asked = {e: wanted[at] for e, at in logical.items()}
-            mine = cache.step(*given, wanted=asked) if ids else []
+            mine = cache.step(*given, now_ns=now_ns, wanted=asked) if ids else []
             for activation in mine:
                 activation.variant = variant
                 if activation.missed and there[activation.expert]:
@@ -97,6 +96,16 @@ class VariantCaches:
             most.rows += sum(each.rows for each in activations if each not in computed)
         return activations
 
+    def serving(self, one: Pass, layer: int, logical: dict[int, int]) -> dict[int, int]:
+        """Which variant serves each needed expert, of the slots as they are."""
+        if self.caches[0].all_resident:
+            return dict.fromkeys(logical, 0)
+        wanted = self.wanted(one, layer)
+        served = {e: self.served((layer, e), wanted[at]) for e, at in logical.items()}
+        if self.config.beyond == "substitute" and set(served.values()) == {len(self.caches)}:
+            served = dict.fromkeys(served, len(self.caches) - 1)  # nobody to take their place
+        return served
+
     def slices_of(self, expert: Expert, variant: int) -> list[int]:
         """The worse variants that are in slots and whose bits ``variant`` has."""
         found: list[int] = []
@@ -109,11 +118,30 @@ class VariantCaches:
 
     def served(self, expert: Expert, wanted: int) -> int:
         """The variant that serves, or their number."""
+        there = self.there(expert, wanted)
+        return self.loaded(wanted) if there is None else there
+
+    def there(self, expert: Expert, wanted: int) -> int | None:
+        """The best variant in a slot that would do where one is wanted."""
         count = len(self.caches)
         allowed = range(count) if self.config.use_worse else range(min(wanted + 1, count))
         for variant in allowed:
             if expert in self.caches[variant].resident:
                 return variant
+        return None
+
+    def fetched(self, one: Pass, layer: int, logical: int) -> int | None:
+        """In which variant an expert is copied that is predicted for a pass; None: not at all."""
+        count, how = len(self.caches), self.config.prefetch.variant
+        wanted = self.wanted(one, layer).get(logical)
+        if how != "wanted" or wanted is None:
+            return 0 if how == "high" else count - 1
+        found = self.loaded(wanted)
+        return found if found < count else None
+
+    def loaded(self, wanted: int) -> int:
+        """The variant that is loaded where none is there that would do, or their number."""
+        count = len(self.caches)
         beyond = {"low": count - 1, "high": 0}.get(self.config.beyond, count)
         if self.config.choose == "resident_else" or wanted == count:
             return beyond

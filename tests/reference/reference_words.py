@@ -140,6 +140,7 @@ class Prefetch:
     when: str = "layer"  # layer | before_pass
     every: int = 1  # passes, of before_pass
     cost: int = 0  # of a prediction, in ns
+    variant: str = "wanted"  # wanted | high | low, where experts have variants
 
 
 @dataclass(frozen=True)

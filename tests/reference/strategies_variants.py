@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from .reference_placement import local_experts
 from .reference_words import Variant
 from .strategies import Case, cases, of_few_policies
+from .strategies_prefetch import prefetching_cases
 
 OF_VARIANTS = ("lru", "gate_score", "random", "s3fifo", "hobbit")
 RULES = ("gate_cumulative", "gate_ratio", "hot_cold", "resident_else")
@@ -19,7 +20,20 @@ LIMITS = [(0.6, 0.9), (0.0, 0.5), (1.0, 1.0), (0.4, 1.0), (0.0, 0.0)]
 @st.composite
 def variant_cases(draw: st.DrawFn) -> Case:
     """A case whose experts are kept in two or three formats."""
-    case = of_few_policies(draw(cases()), OF_VARIANTS)
+    return in_variants(draw, of_few_policies(draw(cases()), OF_VARIANTS))
+
+
+@st.composite
+def prefetching_variants(draw: st.DrawFn) -> Case:
+    """A case that prefetches such experts."""
+    case = in_variants(draw, draw(prefetching_cases()))
+    variant = draw(st.sampled_from(["wanted", "high", "low"]))
+    prefetch = replace(case.config.prefetch, variant=variant)
+    return replace(case, config=replace(case.config, prefetch=prefetch))
+
+
+def in_variants(draw: st.DrawFn, case: Case) -> Case:
+    """``case`` with its experts in two or three formats."""
     local = max(map(len, local_experts(case.model, case.config)))
     few: Any = case.config.slots
     any_slots = st.integers(1, local)

@@ -134,9 +134,9 @@ def test_no_prefetch_takes_the_place_of_what_is_predicted(case: Case) -> None:
             for target in ahead.predictions.layers_ahead(step, layer)
             for expert in ahead.predictions.of((step, layer), target, ahead.g)
         }
-        there = {one for one in predicted if one in ahead.caches[one[0]].resident}
+        there = {one for one in predicted if one in ahead.caches[one[0]][0].resident}
         issue(ahead, step, layer, activations, now)
-        assert all(one in ahead.caches[one[0]].resident for one in there)
+        assert all(one in ahead.caches[one[0]][0].resident for one in there)
 
     with patch.object(Ahead, "issue", watched):
         reference(case.trace, case.model, case.config, case.prices)

@@ -177,7 +177,7 @@ def engine_prefetch(choices: Prefetch) -> Prefetcher:
         for shares in [getattr(choices, name)]
     }
     own |= {"stop": choices.stop, "when": choices.when, "every": choices.every}
-    own["cost"] = f"{choices.cost} ns"
+    own |= {"cost": f"{choices.cost} ns", "variant": choices.variant}
     own["budget"] = None if choices.budget is None else f"{choices.budget} B"
     return prefetchers.get(choices.kind)(layers=choices.layers, **own)
 

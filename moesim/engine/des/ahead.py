@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
@@ -25,6 +27,7 @@ from moesim.engine.counts import (
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, host_launches
+from moesim.engine.des.shelves import Activated, Copied, Shelves
 from moesim.engine.des.stored import Read, Stored
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import Decided
@@ -36,16 +39,20 @@ from moesim.memory.residency import all_there
 
 Place = tuple[int, int]
 """A pass, and a MoE layer."""
-Targets = list[tuple[Place, LayerSlots, list[int]]]
-"""Layers ahead, their slots, and what is predicted for them."""
+Expert = tuple[int, int]
+"""A shelf (a MoE layer, or one in a variant: see ``Shelves``), and an expert within the GPU."""
+Targets = list[tuple[Place, list[Expert]]]
+"""Layers ahead that have slots, and what is predicted for them."""
 NOT_STREAMED = np.zeros(1, np.bool_)
 
 
 @dataclass(eq=False)
 class Prefetch:
-    """An ``expert`` (numbered within the GPU) copied ahead for MoE layer ``layer``."""
+    """An ``expert`` (numbered within the GPU) copied ahead for a MoE layer, into slots of
+    ``shelf``.
+    """
 
-    layer: int
+    shelf: int
     expert: int
     group: CopyGroup
     read: Read | None = None
@@ -78,16 +85,13 @@ class Ahead:
         self.work = program.work
         layers = len(case.model.moe_layers)
         self.local = len(case.local_experts(gpu))
-        self.residencies = program.residencies
-        self.slots = [program.residencies.slots_of((layer, gpu)) for layer in range(layers)]
-        self.specs = case.model.moe_layers
-        self.copy_ns = [self.work.copy_ns[kind] for kind in self.work.kinds]
-        self.names = [case.names(layer, gpu) for layer in range(layers)]
+        self.residencies, self.shelves = program.residencies, Shelves(case, gpu, program)
+        self.layers, self.slots = layers, self.shelves.slots
         self.meant: dict[Place, list[Prefetch]] = defaultdict(list)
-        self.latest: dict[tuple[int, int], Prefetch] = {}
-        self.by_prefetch: set[tuple[int, int]] = set()
+        self.latest: dict[Expert, Prefetch] = {}
+        self.by_prefetch: set[Expert] = set()
         self.under_way: list[Prefetch] = []
-        self.unused: dict[tuple[int, int], Prefetch] = {}
+        self.unused: dict[Expert, Prefetch] = {}
         self.program, self.stored = program, self._stored(program)
         self.waits: tuple[list[int], int] = [], 0
         self.host_hits = self.reads = 0
@@ -109,29 +113,29 @@ class Ahead:
         ``table``, as ``Tally`` has it.
         """
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
-        asked = chunk.undecided.asked[layer.moe_index, self.gpu]
-        experts, *rest = asked.at(index)
         key, place = (layer.moe_index, self.gpu), (chunk.first + index, layer.moe_index)
+        at = chunk.undecided.asked[key].at(index)
         active = chunk.undecided.active[key].at(index)
-        slots = self.slots[layer.moe_index]
         meant: list[Prefetch] = []
-        if slots is None:
+        if self.slots[layer.moe_index] is None:
             activations = all_there(active.needed, serial=self.case.kernels == "serial", hit=True)
-            late = np.zeros(len(experts), np.bool_)
+            late = np.zeros(len(at.experts), np.bool_)
+            activated = Activated(activations, late, [layer.moe_index] * len(late))
         else:
-            meant = self._end(place, slots, experts)
-            arriving = slots.arriving()
-            activations = slots.decide(place[0], experts, *rest)
-            late = activations.hit & arriving[activations.expert]
-        valid = {one.expert: one for one in meant if not one.evicted}
-        if self.case.prefetch.before_pass:
-            valid = {at[1]: one for at, one in self.unused.items() if at[0] == layer.moe_index}
+            meant = self._end(place, self.shelves.serving(layer.moe_index, at))
+            activated = self.shelves.activate(place[0], layer.moe_index, at)
+            activations, late = activated.activations, activated.late
         work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
-        hits = activations.expert[activations.hit].tolist()
-        for expert in hits:
-            self.unused.pop((layer.moe_index, expert), None)
-        groups, ends, caused, submitted = self._copies(place, activations, work.laid.loaded, late)
+        serves = zip(activated.shelves, activations.expert.tolist(), strict=True)
+        hits = [of for of, hit in zip(serves, activations.hit.tolist(), strict=True) if hit]
+        known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
+        if self.case.prefetch.before_pass:
+            known = self.unused
+        used = [known.pop(one) for one in hits if one in known]
+        groups, ends, caused, submitted = self._copies(place, activated, work.laid.loaded)
         where = (index, layer.moe_index, self.gpu)
+        if len(served := chunk.undecided.served):
+            served[(*where, activations.expert)] = activations.form
         self._read(place, activations, late, submitted)
         for of_launch in groups.values():
             of_launch.sort(key=lambda group: not group.begun)
@@ -139,15 +143,16 @@ class Ahead:
             self.copy_in.submit(group)
         layer.skip_to(index)
         layer.append(work, host_launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
-        table[where] = work.laid.counts[0]
+        table[where][: work.laid.counts.shape[1]] = work.laid.counts[0]
         table[where][CAUSED] = caused
-        used = [valid[expert] for expert in hits if expert in valid]
         table[where][USED] = len(used)
         if self.stored is not None:
             self._count_reads(table[where], layer.moe_index, meant, used)
-        self._count(table[where], layer.moe_index, meant)
+        self._count(table[where], layer.moe_index, meant, used)
         loads = int(work.laid.loaded.sum())
-        issues = 0 if self.case.prefetch.before_pass else self._issue(chunk, where, experts, loads)
+        issues = (
+            0 if self.case.prefetch.before_pass else self._issue(chunk, where, activated, loads)
+        )
         return groups, ends, loads + issues
 
     def load(self, chunk: Chunk, index: int) -> list[Prefetch]:
@@ -157,26 +162,26 @@ class Ahead:
             return []
         assert chunk.undecided is not None, "see decide"
         predictions = chunk.undecided.predictions
-        targets = [
-            (target, slots, predictions.of(0, target, self.gpu))
-            for target in predictions.coming(index)
-            if (slots := self.slots[target[1]]) is not None
-        ]
+        targets = self._targets(predictions, ((0, one) for one in predictions.coming(index)))
         self.unused.clear()
-        for _, slots, _ in targets:
-            slots.stand_before(step)
+        for target, _ in targets:
+            for of_layer in self.shelves.of_layer(target[1]):
+                of_layer.stand_before(step)
         self._pin_there(chunk, targets)
         queued: list[Prefetch] = []
-        for target, slots, predicted in targets:
-            nobody = np.zeros(len(slots.cache.resident), np.bool_)
-            for expert in predicted:
-                if expert not in slots and self._affords(target[1]):
+        for target, predicted in targets:
+            for shelf, expert in predicted:
+                slots = self.slots[shelf]
+                assert slots is not None, "it is a target"
+                if self.shelves.there(shelf, expert) is None and self._affords(shelf):
+                    nobody = np.zeros(len(slots.cache.resident), np.bool_)
                     victim = slots.prefetch(expert, self._pin(chunk, target), nobody)
                     if victim is not None:
-                        one = self._prefetch((chunk.first + target[0], target[1]), expert, victim)
+                        step_of = chunk.first + target[0]
+                        one = self._prefetch((step_of, target[1]), (shelf, expert), victim)
                         one.group.index = len(queued)
                         queued.append(one)
-                        self.unused[target[1], expert] = one
+                        self.unused[shelf, expert] = one
         self._pin_there(chunk, targets)
         self.waits = [], self._read_before(step, queued)
         for one in queued:
@@ -185,18 +190,29 @@ class Ahead:
 
     def _pin_there(self, chunk: Chunk, targets: Targets) -> None:
         """Keep what is predicted and in a slot."""
-        for target, slots, predicted in targets:
-            for expert in predicted:
-                if expert in slots:
+        for target, predicted in targets:
+            for shelf, expert in predicted:
+                if (slots := self.shelves.there(shelf, expert)) is not None:
                     slots.pin(expert, self._pin(chunk, target))
+
+    def _targets(self, predictions: Predictions, ahead: Iterable[tuple[int, Place]]) -> Targets:
+        """What is predicted for layers ``ahead``, each after the origin of its prediction."""
+        targets: Targets = []
+        for origin, target in ahead:
+            if self.slots[target[1]] is not None:
+                found = predictions.of(origin, target, self.gpu)
+                numbered = (divmod(number, self.local) for number in found)
+                experts = [(v * self.layers + target[1], expert) for v, expert in numbered]
+                targets.append((target, experts))
+        return targets
 
     def _read_before(self, step: int, queued: list[Prefetch]) -> int:
         """Read what is ``queued`` before pass ``step``; until when the pass waits for that."""
         if self.stored is None:
             return 0
-        until = self.stored.before(step, {(one.layer, one.expert): one.group for one in queued})
+        until = self.stored.before(step, {(one.shelf, one.expert): one.group for one in queued})
         for one in queued:
-            one.read = self.stored.reads.get((one.layer, one.expert))
+            one.read = self.stored.reads.get((one.shelf, one.expert))
         return until
 
     def _read(
@@ -240,37 +256,48 @@ class Ahead:
         counts[STORAGE_READS] = self.reads + ahead
         self.program.storage.reads[layer] += self.reads + ahead
 
-    def _count(self, counts: Ints, layer: int, meant: list[Prefetch]) -> None:
-        started = sum(one.started for one in meant)
-        counts[STARTED], counts[CANCELLED] = started, len(meant) - started
+    def _count(self, counts: Ints, layer: int, meant: list[Prefetch], used: list[Prefetch]) -> None:
+        started = [one for one in meant if one.started]
+        counts[STARTED], counts[CANCELLED] = len(started), len(meant) - len(started)
         counts[TAKEN_OVER] = sum(one.promoted for one in meant)
-        self.work.count_copies(layer, started)
+        variants = range(self.shelves.count)
+        by_variant = [
+            [sum(one.shelf // self.layers == variant for one in some) for variant in variants]
+            for some in (started, used)
+        ]
+        if len(variants) > 1:
+            counts[-2 * len(variants) :] = [*by_variant[0], *by_variant[1]]
+        self.work.count_copies(layer, by_variant[0])
 
-    def _end(self, place: Place, slots: LayerSlots, experts: Ints) -> list[Prefetch]:
-        """Cancel prefetches that wait and are not needed, and lift the layer's pins; returns all
-        that were meant for it.
+    def _end(self, place: Place, serving: dict[int, int]) -> list[Prefetch]:
+        """Cancel prefetches that wait and will not serve, as ``serving`` says, and lift the layer's
+        pins; returns all that were meant for it.
         """
-        meant, needed = self.meant.pop(place, []), set(experts.tolist())
+        meant = self.meant.pop(place, [])
         for one in meant:
-            if one.waits and one.expert not in needed:
+            if one.waits and serving.get(one.expert) != one.shelf:
                 self._cancel(one)
+                slots = self.slots[one.shelf]
+                assert slots is not None, "it has a slot"
                 slots.cancel(one.expert)
-                del self.latest[place[1], one.expert]
-        slots.unpin(self._until(*place))
+                del self.latest[one.shelf, one.expert]
+        for slots in self.shelves.of_layer(place[1]):
+            slots.unpin(self._until(*place))
         return meant
 
     def _cancel(self, one: Prefetch) -> None:
         self.copy_in.withdraw(one.group)
         one.evicted = True
         if self.stored is not None:
-            self.stored.cancel((one.layer, one.expert))
+            self.stored.cancel((one.shelf, one.expert))
 
-    def _key(self, slots: LayerSlots, number: int) -> tuple[int, int]:
-        """The MoE layer and expert of ``number`` in the pool."""
-        layer, expert = divmod(number, self.local)
-        return self.slots.index(slots) - slots.place + layer, expert
+    def _key(self, shelf: int, number: int) -> Expert:
+        """The shelf and expert of ``number`` in the pool of ``shelf``."""
+        slots, (layer, expert) = self.slots[shelf], divmod(number, self.local)
+        assert slots is not None, "it has a pool"
+        return shelf - slots.place + layer, expert
 
-    def _evict(self, key: tuple[int, int]) -> None:
+    def _evict(self, key: Expert) -> None:
         """The expert ``key`` has lost its slot."""
         self.by_prefetch.discard(key)
         self.unused.pop(key, None)
@@ -282,9 +309,8 @@ class Ahead:
     def _copies(
         self,
         place: Place,
-        activations: Activations,
+        activated: Activated,
         loaded: NDArray[np.bool_],
-        late: NDArray[np.bool_],
     ) -> tuple[Groups, Ends, int, list[tuple[CopyGroup, int]]]:
         """The copies of the activations, promoted ones among them, and follow evictions: the copies
         of each launch, how many misses prefetches had caused, and the copies to submit, in order,
@@ -294,7 +320,8 @@ class Ahead:
         ends: Ends = {}
         submitted: list[tuple[CopyGroup, int]] = []
         (step, layer), loads, caused = place, 0, 0
-        slots = self.slots[layer]
+        activations, of_form = activated.activations, self.shelves.copied[layer]
+        pooled, forms = self.slots[layer] is not None, len(of_form) > 1
         columns = (
             activations.expert,
             activations.hit,
@@ -302,30 +329,31 @@ class Ahead:
             activations.wait,
             loaded,
             activations.victim,
-            late,
+            activated.late,
+            activations.form,
         )
-        for expert, hit, launch, wait, is_loaded, victim, is_late in zip(
-            *(column.tolist() for column in columns), strict=True
+        for shelf, (expert, hit, launch, wait, is_loaded, victim, is_late, form) in zip(
+            activated.shelves, zip(*(one.tolist() for one in columns), strict=True), strict=True
         ):
-            key = (layer, expert)
+            key = (shelf, expert)
             if is_late:
                 group, waited = self._awaited(key)
                 groups[launch].append(group)
                 submitted += [(group, expert)] * waited
             caused += not hit and key in self.by_prefetch
-            if victim >= 0 and slots is not None:
-                self._evict(self._key(slots, victim))
+            if victim >= 0 and pooled:
+                self._evict(self._key(shelf, victim))
             if is_loaded:
                 until = wait if self.case.software.overlap else max(wait, launch - 1)
                 after = ends.setdefault(until, self.env.event()) if until >= 0 else None
-                group = self._copy((step, layer), expert, int(self.env.now))
+                group = self._copy(step, of_form[form if forms else 0], expert)
                 group.index, group.after = loads, after
                 submitted.append((group, expert))
                 groups[launch].append(group)
                 loads += 1
         return groups, ends, caused, submitted
 
-    def _awaited(self, key: tuple[int, int]) -> tuple[CopyGroup, bool]:
+    def _awaited(self, key: Expert) -> tuple[CopyGroup, bool]:
         """The copy that a late activation waits for, promoted if it had not begun, and whether it
         was.
         """
@@ -335,37 +363,38 @@ class Ahead:
             one.promoted, one.group.known = True, max(one.group.known, now)
         return one.group, waits
 
-    def _copy(self, place: Place, expert: int, known: int) -> CopyGroup:
-        step, layer = place
-        spec = self.specs[layer]
-        assert spec.moe is not None, "a dense layer has no routed experts"
+    def _copy(self, step: int, copied: Copied, expert: int) -> CopyGroup:
+        """Of ``expert``, in a pass, known now."""
         return CopyGroup(
-            1, spec.moe.expert.bytes, self.copy_ns[layer], known, 0, self.env.event(),
-            layer=spec.index, step=step, experts=[self.names[layer][expert]],
+            1, copied.amount, copied.copy_ns, int(self.env.now), 0, self.env.event(),
+            layer=copied.layer, step=step, experts=[copied.names[expert]],
         )  # fmt: skip
 
-    def _issue(self, chunk: Chunk, where: tuple[int, int, int], experts: Ints, loads: int) -> int:
+    def _issue(
+        self, chunk: Chunk, where: tuple[int, int, int], activated: Activated, loads: int
+    ) -> int:
         """Prefetch for the layers ahead; returns for how many experts, after ``loads`` copies."""
         assert chunk.undecided is not None, "see decide"
-        index, source, gpu = where
+        index, source, _ = where
         predictions, issued = chunk.undecided.predictions, 0
-        targets = [
-            (target, slots, predictions.of(predictions.origin(source, distance), target, gpu))
-            for distance, target in enumerate(predictions.layers_ahead(index, source), 1)
-            if (slots := self.slots[target[1]]) is not None
-        ]
+        ahead = enumerate(predictions.layers_ahead(index, source), 1)
+        targets = self._targets(
+            predictions, ((predictions.origin(source, far), target) for far, target in ahead)
+        )
         self._pin_there(chunk, targets)
         queued: list[Prefetch] = []
-        for target, slots, predicted in targets:
-            busy = self._busy(slots, source, experts)
+        for target, predicted in targets:
             place = (chunk.first + target[0], target[1])
-            missing = [expert for expert in predicted if expert not in slots]
-            for expert in missing:
-                if self._affords(target[1]):
+            missing = [one for one in predicted if self.shelves.there(*one) is None]
+            for shelf, expert in missing:
+                slots = self.slots[shelf]
+                assert slots is not None, "it is a target"
+                if self._affords(shelf):
+                    busy = self._busy(shelf, source, activated)
                     victim = slots.prefetch(expert, self._pin(chunk, target), busy)
                     if victim is not None:
                         issued += 1
-                        one = self._prefetch(place, expert, victim)
+                        one = self._prefetch(place, (shelf, expert), victim)
                         one.group.known += (loads + issued) * self.copy_in.host_ns
                         one.group.ahead = True
                         queued.append(one)
@@ -380,44 +409,45 @@ class Ahead:
         """Read what was ``queued`` at ``place`` and is not in memory."""
         if (stored := self.stored) is None:
             return
-        stored.ahead(*place, {(one.layer, one.expert): one.group for one in queued})
+        stored.ahead(*place, {(one.shelf, one.expert): one.group for one in queued})
         for one in queued:
-            one.read = stored.reads.get((one.layer, one.expert))
+            one.read = stored.reads.get((one.shelf, one.expert))
 
     def _pin(self, chunk: Chunk, target: tuple[int, int]) -> int:
         """What marks an expert as kept until ``target``."""
         return self._until(chunk.first + target[0], target[1])
 
     def _until(self, step: int, layer: int) -> int:
-        return step * len(self.slots) + layer + 1
+        return step * self.layers + layer + 1
 
-    def _busy(self, slots: LayerSlots, source: int, experts: Ints) -> NDArray[np.bool_]:
-        """bool[experts of the pool]: those that the layer just decided needs."""
-        busy = np.zeros(len(slots.cache.resident), np.bool_)
-        own = self.slots[source]
+    def _busy(self, shelf: int, source: int, activated: Activated) -> NDArray[np.bool_]:
+        """bool[experts of the pool of ``shelf``]: those that the layer just decided needs."""
+        slots, one = self.slots[shelf], shelf - shelf % self.layers + source
+        assert slots is not None, "it has a pool"
+        busy, own = np.zeros(len(slots.cache.resident), np.bool_), self.slots[one]
         if own is not None and own.cache is slots.cache:
-            busy[experts + own.first] = True
+            needed = activated.activations.expert[np.array(activated.shelves, np.int64) == one]
+            busy[needed + own.first] = True
         return busy
 
-    def _affords(self, layer: int) -> bool:
-        """Whether one more expert of ``layer`` is within the budget."""
+    def _affords(self, shelf: int) -> bool:
+        """Whether one more expert of ``shelf`` is within the budget."""
         if self.case.prefetch.budget is None:
             return True
         self.under_way = [one for one in self.under_way if one.copying]
         used = sum(one.group.amount for one in self.under_way)
-        return used + self._copy((0, layer), 0, 0).amount <= self.case.prefetch.budget
+        return used + self.shelves.ahead(shelf).amount <= self.case.prefetch.budget
 
-    def _prefetch(self, place: Place, expert: int, victim: int) -> Prefetch:
+    def _prefetch(self, place: Place, expert: Expert, victim: int) -> Prefetch:
         """The copy of ``expert`` over ``victim``, which is to be queued."""
-        slots = self.slots[place[1]]
-        assert slots is not None, "it has a slot now"
         if victim >= 0:
-            key = self._key(slots, victim)
+            key = self._key(expert[0], victim)
             self._evict(key)
             self.by_prefetch.add(key)
-        group = self._copy(place, expert, int(self.env.now))
-        one = Prefetch(place[1], expert, group)
-        self.latest[place[1], expert] = one
+        group = self._copy(place[0], self.shelves.ahead(expert[0]), expert[1])
+        one, slots = Prefetch(*expert, group), self.slots[expert[0]]
+        assert slots is not None, "it has a slot now"
+        self.latest[expert] = one
         self.meant[place].append(one)
         if self.case.prefetch.budget is not None:
             self.under_way.append(one)
@@ -425,6 +455,6 @@ class Ahead:
         return one
 
     def _arrived(self, one: Prefetch, slots: LayerSlots) -> None:
-        if self.latest.get((one.layer, one.expert)) is one:
+        if self.latest.get((one.shelf, one.expert)) is one:
             slots.arrived(one.expert)
-            del self.latest[one.layer, one.expert]
+            del self.latest[one.shelf, one.expert]

@@ -143,7 +143,10 @@ class Invariants:
                 continue
             experts = [(layer.moe.expert, int(counts.copies[:, index, gpu].sum()))]
             if case.variants is not None:
-                missed = counts.missed[:, index, gpu].sum(axis=0).tolist()
+                came = counts.missed[:, index, gpu].sum(axis=0)
+                ahead = counts.prefetched_as[:, index, gpu].sum(axis=0)
+                came[: len(ahead)] += ahead
+                missed = came.tolist()
                 every = zip(case.variants.copied, missed, strict=True)
                 experts = [(of_layers[index], number) for of_layers, number in every if of_layers]
             total += sum(case.expert_copy_ns(expert) * number for expert, number in experts)

@@ -60,7 +60,8 @@ def run_replay(
     log = None if case.schedule.grows else log
     fates, rebalanced, keep = None, (0, 0), Keep(by_layer=_by_layer(case, records), cuts=cuts)
     if prefetches(case):
-        counts, provenance = _play_prefetching(case, clock, keep)
+        counts, program = _play_prefetching(case, clock, keep)
+        provenance, fates = program.provenance_totals(), program.fates
     elif is_quick(case):
         counts, provenance = _play_quick(case, clock, keep, log)
     else:
@@ -103,7 +104,7 @@ def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]
     return tally.total(), program
 
 
-def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Provenance]:
+def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
     from moesim.engine.replay.prefetch.prefetching import Prefetching  # takes long to compile
 
     ahead = Prefetching(case, keep)
@@ -113,7 +114,7 @@ def _play_prefetching(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Pro
         clock.record(chunk.first, passes, charges, ahead.most_launches, play)
     counts = ahead.tally.total()
     clock.copies = int(counts.copies.sum())
-    return counts, ahead.program.provenance_totals()
+    return counts, ahead.program
 
 
 def _by_layer(case: Case, records: str) -> bool:

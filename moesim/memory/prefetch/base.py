@@ -89,6 +89,13 @@ class Prefetcher(Params):
         "first_missing stops behind the nearest one of which a predicted expert is in no slot.",
     )
 
+    variant: Literal["wanted", "high", "low"] = Field(
+        default="wanted",
+        description="Where experts have variants, in which one they are prefetched: as a program "
+        "wants that knows their gate weights (what no token will choose: low), or always the best "
+        "or the worst.",
+    )
+
     fetches: ClassVar[bool] = True
     """Whether anything is predicted at all."""
     across_passes: ClassVar[bool] = True
@@ -101,6 +108,8 @@ class Prefetcher(Params):
     """Whether the trace's recorded look-ahead is read."""
     looks_ahead: ClassVar[bool] = False
     """Whether it knows what will be needed, which no program does."""
+    weighs: ClassVar[bool] = False
+    """Whether it says how much experts will be needed, and so in which variant they are wanted."""
 
     @property
     def before_pass(self) -> bool:

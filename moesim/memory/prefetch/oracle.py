@@ -24,6 +24,7 @@ class Oracle(Prefetcher):
 
     kind: Literal["oracle"] = "oracle"
     looks_ahead: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
     follows: ClassVar[bool] = False
     recall: Percents = Field(
         default=1.0,

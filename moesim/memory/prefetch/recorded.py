@@ -18,6 +18,7 @@ class Recorded(Prefetcher):
     across_passes: ClassVar[bool] = False
     follows: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
 
     def predict(self, view: View, source: int, target: int, gpu: int) -> ActiveExperts:
         """See ``Prefetcher``."""

@@ -23,7 +23,7 @@ def test_views_are_freed_at_once() -> None:
     case = build(load_experiment(names | {"experts": experts}).experiment, 20).case
     gc.disable()
     try:
-        views = Views(case, Routing(case))
+        views = Views(case, Routing(case), lambda *_: None)
         views.predictions(0, 5)
         there = ref(views)
         del views

@@ -153,7 +153,18 @@ def test_one_that_does_not_fit_has_the_same_keys() -> None:
     [
         ({"capacity": "all"}, "with room for a part of the experts"),
         ({"miss": {"kind": "cpu"}}, "variants work with misses that load alone"),
-        ({"prefetch": {"kind": "oracle"}}, "without prefetch yet"),
+        ({"prefetch": {"kind": "history"}}, "and not how much; write prefetch: {variant: low}"),
+        (
+            {
+                "prefetch": {"kind": "oracle"},
+                "choose": {"kind": "resident_else", "then": "skip"},
+            },
+            "since nothing is loaded that is in no slot",
+        ),
+        (
+            {"variants": None, "choose": None, "prefetch": {"kind": "oracle", "variant": "low"}},
+            "in which variant experts are prefetched, and there are none",
+        ),
         ({"policy": {"kind": "min"}}, "with policies that know them, not 'min'"),
         ({"policy": {"kind": "stream"}}, "not 'stream'"),
         ({"slots": {"kind": "by_layer"}}, "with equal slots"),

@@ -18,7 +18,7 @@ MEANT, BEGUN, PROMOTED, READ = range(4)
 """Prefetches for a layer of a pass: all, those that have begun, those promoted, and those that were
 read from storage.
 """
-LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_NOW, HOST_THERE = range(6)
+LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_BYTES, HOST_THERE = range(6)
 """What a decided layer has to do on a GPU."""
 
 
@@ -32,7 +32,9 @@ class Pools(NamedTuple):
     """The caches, side by side, and padded to the widest: ``of_work`` int64[works] pool or
     NOT_POOLED, ``place`` the layer's within it; ``slots``, ``now`` int64[pools]; ``size`` experts;
     ``draws`` float64 of all pools, each from ``draws_at`` int64[pools + 1] on; ``loads_of``
-    int64 as for ``split.divide``. A work is (MoE layer, GPU).
+    int64 as for ``split.divide``. A work is (MoE layer, GPU). Variants of a pool are pools that
+    follow one another; works of all variants are numbered variant by variant, as shelves are: (MoE
+    layer, variant).
     """
 
     of_work: Any
@@ -48,11 +50,11 @@ class Pools(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """Prefetches by GPU and expert, int64[gpus, MoE layers x local experts]: neighbours in the
+    """Prefetches by GPU and expert, int64[gpus, shelves x local experts]: neighbours in the
     queue (linked, with one more column, its ends); when the host has ``issued`` each; its
     ``arrival`` (WAITING before its copy begins, 0 where none was made or it was evicted); what it
     is ``meant`` for, as its pin; whether a prefetch ``caused`` its absence. ``ended`` int64[gpus,
-    MoE layers, passes at a time, 4] counts; ``engine`` int64[gpus, 4].
+    MoE layers, passes at a time, variants, 4] counts; ``engine`` int64[gpus, 4].
     """
 
     following: Any
@@ -69,7 +71,7 @@ class Asked(NamedTuple):
     """A chunk's active experts, a row of ``offsets`` int64[works, passes + 1] for each work, from
     ``base`` on, and aligned with them next uses, weights (or none), prices int64[OFFERED, active
     experts] (or [OFFERED, 0]), and rows with and without padding, and the gate weight of the
-    latter, where it is counted (or none).
+    latter, where it is counted (or none), and the variant that is ``wanted`` (or none).
     """
 
     base: Any
@@ -81,6 +83,7 @@ class Asked(NamedTuple):
     rows: Any
     kept: Any
     kept_weight: Any
+    wanted: Any
 
 
 class Predicted(NamedTuple):
@@ -112,8 +115,9 @@ class Patterns(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """Prices by kind of layer and rows of the host's experts, by rows of moving them, and by kind
-    and number of experts of reading them over the link; with their uses. Empty where not needed.
+    """The kind of each shelf and the ``bytes`` of its experts. Prices by kind of layer and rows of
+    the host's experts, by rows of moving them, and by kind and number of experts of reading them
+    over the link; with their uses. Empty where not needed.
     """
 
     kinds: Any
@@ -127,8 +131,8 @@ class Beside(NamedTuple):
 
 class Activating(NamedTuple):
     """Where one layer's activations on one GPU are decided: see ``decisions.decide``; rows and
-    marks by expert of the pool or the layer; and what the ``forms`` of activations are, bool[5,
-    forms].
+    marks by expert of the pool or the layer; what the ``forms`` of activations are, bool[5, forms];
+    and the variant in which active experts are ``served``.
     """
 
     offsets: Any
@@ -147,12 +151,13 @@ class Activating(NamedTuple):
     candidates: Any
     prices: Any
     forms: Any
+    served: Any
 
 
 class Decided(NamedTuple):
     """One layer's launches and copies on one GPU; ``there`` when what was in flight arrives, by
     launch, and when what the launch wants is ``stored`` in host memory; the expert of each copy,
-    and when what it brings may be copied, ``copy_there``; ``told`` int64[6].
+    what it takes, and when what it brings may be copied, ``copy_there``; ``told`` int64[6].
     """
 
     copy_launch: Any
@@ -164,6 +169,7 @@ class Decided(NamedTuple):
     stored: Any
     copy_expert: Any
     copy_there: Any
+    copy_ns: Any
     told: Any
 
 
@@ -198,6 +204,28 @@ class Stored(NamedTuple):
     no_prices: Any
 
 
+class Variants(NamedTuple):
+    """The variants of experts; there is one where they have none. Who is to ``serve``, and how, as
+    ``variant_cache`` has it; ``of_form`` int64[forms] the variant of each form, and whether its
+    rows ``move`` to another expert; what copies take, by MoE layer and form, ``copy_ns``
+    int64[MoE layers, forms], and of prefetches, ``ahead_ns`` int64[shelves]. ``room`` to serve one
+    step; and how many slots
+    are ``taken`` int64[variants], and which variant serves each expert of a pool, ``serves``.
+    ``served`` as in ``ahead.Undecided``.
+    """
+
+    serve: Any
+    how: Any
+    of_form: Any
+    moves: Any
+    copy_ns: Any
+    ahead_ns: Any
+    room: Any
+    taken: Any
+    serves: Any
+    served: Any
+
+
 class Undecided(NamedTuple):
     """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
     draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
@@ -216,6 +244,7 @@ class Undecided(NamedTuple):
     activating: Any
     decided: Any
     stored: Any
+    variants: Any
     local: Any
     first: Any
     counts: Any

@@ -75,7 +75,7 @@ def _queue_all(undecided: Any, first_of: Any, at: Any) -> int:
                     allowed = undecided.choices[BUDGET]
                     issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
                 else:
-                    pin(undecided.pools, undecided.predicted, ahead, at.local)
+                    pin(undecided, ahead, at.local)
     return int(issued)
 
 
@@ -86,14 +86,15 @@ def _copy_all(fixed: Any, undecided: Any, at: Any, copied: int) -> int:
     nobody, layers = queue.following.shape[1] - 1, queue.ended.shape[1]
     expert = queue.following[gpu, nobody]
     while expert != nobody:
-        layer, place = expert // at.local, queue.meant[gpu, expert] - 1
+        shelf, turn = expert // at.local, (queue.meant[gpu, expert] - 1) // layers
         issued = queue.issued[gpu, expert]
         start = copy_start(fixed.blocking != 0, fixed.copy, at.now, issued, copied)
         if len(undecided.stored.there) > 0:
-            start = max(start, undecided.stored.there[gpu, expert] - fixed.read_lead[layer])
-        copied = start + fixed.copy_ns[layer]
-        leave(queue, gpu, expert, sizes[layer])
-        queue.ended[gpu, layer, place // layers % queue.ended.shape[2], BEGUN] += 1
+            start = max(start, undecided.stored.there[gpu, expert] - fixed.read_lead[shelf])
+        copied = start + undecided.variants.ahead_ns[shelf]
+        leave(queue, gpu, expert, sizes[shelf])
+        ended = queue.ended[gpu, shelf % layers, turn % queue.ended.shape[2], shelf // layers]
+        ended[BEGUN] += 1
         queue.arrival[gpu, expert] = copied
         expert = queue.following[gpu, nobody]
     return int(copied)

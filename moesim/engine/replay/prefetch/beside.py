@@ -15,8 +15,8 @@ class BesidePrices:
 
     def __init__(self, case: Case, provenance: Provenance, launches: LaunchPrices) -> None:
         self.case, self.provenance, self.launches = case, provenance, launches
-        layers = [layer.moe.expert for layer in case.model.moe_layers if layer.moe]
-        self.sizes = np.array([expert.bytes for expert in layers])
+        every = [launches.specs[kind].moe for kind in launches.kinds.tolist()]
+        self.sizes = np.array([moe.expert.bytes for moe in every if moe is not None])
         self.moved: list[int] = []
         most = len(launches.asked)
         shape = (len(launches.specs), most if case.miss.uses_link else 0)

@@ -14,7 +14,9 @@ from moesim.engine.replay.prefetch.activations import (
     all_hit,
     decide_activations,
     end_prefetches,
+    note_served,
     read_active_experts,
+    serve_activations,
 )
 from moesim.engine.replay.prefetch.arrays import (
     COPIES,
@@ -52,13 +54,17 @@ def _decide_work(
     stores = len(one.stored.there) > 0
     if stores:
         advance_reads(fixed, one, at, gpus, g, at.now)
-    advance(one.queue, fixed.copy_ns, one.beside.bytes, at.local, g, at.now)
+    advance(one.queue, one.variants.ahead_ns, one.beside.bytes, at.local, g, at.now)
     read_active_experts(one.asked, one.activating, k, p)
     if one.pools.of_work[k] == NOT_POOLED:
         all_hit(one.activating, one.choices[SERIAL] != 0)
     else:
         end_prefetches(one, at)
-        decide_activations(one, decide, at)
+        if len(one.variants.taken) > 1:
+            serve_activations(one, at)
+        else:
+            decide_activations(one, decide, at)
+    note_served(one, at)
     counts = one.counts[p, k // number, g]
     queue_copies(one, at, counts)
     if stores:

@@ -16,12 +16,12 @@ from moesim.engine.replay.prefetch.arrays import (
     FLIGHT_END,
     LOADS,
     NOT_POOLED,
-    PROMOTED_NOW,
+    PROMOTED_BYTES,
     QUEUED,
 )
 from moesim.engine.replay.prefetch.queue import enter
 from moesim.engine.replay.prefetch.storage import lose
-from moesim.engine.replay.prefetch.types import AT, POOLS, PREDICTED, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, UNDECIDED
 from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 from moesim.runtime.compiled import record, types
@@ -43,16 +43,17 @@ class Ahead(NamedTuple):
 AHEAD = record(Ahead, *[types.int64] * len(Ahead._fields))
 
 
-@inlined(types.int64(UNDECIDED, _FIRST, types.int64, types.boolean))
-def _victim(undecided: Any, first_of: Any, pool: int, own: bool) -> int:
-    """The resident that makes room in ``pool``, -1 without one; ``own``: the pool of the layer
-    just decided, whose active experts stay.
+@inlined(types.int64(UNDECIDED, _FIRST, types.int64, types.int64))
+def _victim(undecided: Any, first_of: Any, pool: int, own: int) -> int:
+    """The resident that makes room in ``pool``, -1 without one; ``own``: which variant's pool it is
+    of the layer just decided, whose active experts stay, -1: of none.
     """
-    pools, activating = undecided.pools, undecided.activating
+    pools, activating, serves = undecided.pools, undecided.activating, undecided.variants.serves
     resident, state = pools.resident[pool], pools.state[pool]
     candidates, count = activating.candidates, 0
     for c in range(pools.size[pool]):
-        candidates[c] = resident[c] and state[PINNED, c] == 0 and not (own and activating.needed[c])
+        busy = activating.needed[c] and serves[c] == own
+        candidates[c] = resident[c] and state[PINNED, c] == 0 and not busy
         count += candidates[c]
     if count == 0:
         return -1
@@ -60,24 +61,50 @@ def _victim(undecided: Any, first_of: Any, pool: int, own: bool) -> int:
     return int(first_of(candidates[: pools.size[pool]], state, draw))
 
 
-@inlined(types.void(POOLS, PREDICTED, AHEAD, types.int64))
-def pin(pools: Any, predicted: Any, ahead: Any, local: int) -> None:
+@inlined(types.int64(UNDECIDED, types.int64, types.int64, types.int64))
+def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
+    """The pool of the best variant that has ``expert`` and does where ``variant`` is wanted; -1
+    without one. ``pool`` is that of the first.
+    """
+    last = len(undecided.variants.taken) if undecided.variants.how.worse else variant + 1
+    for one in range(pool, pool + last):
+        if undecided.pools.resident[one, expert]:
+            return one
+    return -1
+
+
+@inlined(types.void(UNDECIDED, AHEAD, types.int64))
+def pin(undecided: Any, ahead: Any, local: int) -> None:
     """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
+    pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        e = first + predicted.experts[i]
-        if pools.resident[pool, e]:
-            pools.state[pool][PINNED, e] = ahead.until
+        e = first + predicted.experts[i] % local
+        there = _there(undecided, pool, e, predicted.experts[i] // local)
+        if there >= 0:
+            pools.state[there][PINNED, e] = ahead.until
 
 
-@inlined(types.boolean(POOLS, PREDICTED, AHEAD, types.int64))
-def _lacks(pools: Any, predicted: Any, ahead: Any, local: int) -> bool:
+@inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
+def _lacks(undecided: Any, ahead: Any, local: int) -> bool:
     """Whether one of those predicted for a layer ``ahead`` is in no slot."""
+    pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        if not pools.resident[pool, first + predicted.experts[i]]:
+        e = first + predicted.experts[i] % local
+        if _there(undecided, pool, e, predicted.experts[i] // local) < 0:
             return True
     return False
+
+
+@inlined(types.void(UNDECIDED, types.int64))
+def _count_taken(undecided: Any, pool: int) -> None:
+    """How many slots are taken, by variant of ``pool``."""
+    pools, taken = undecided.pools, undecided.variants.taken
+    for variant in range(len(taken)):
+        taken[variant] = 0
+        for c in range(pools.size[pool]):
+            taken[variant] += pools.resident[pool + variant, c]
 
 
 @inlined(types.int64(FLAT, types.int64, types.int64, types.int64))
@@ -97,33 +124,32 @@ def prefetch_for(
     """
     pools, queue, sizes = undecided.pools, undecided.queue, undecided.beside.bytes
     layer, gpu, pool = ahead.work // at.gpus, ahead.work % at.gpus, pools.of_work[ahead.work]
-    own, local = pool == pools.of_work[at.work], at.local
-    resident, state, first = (
-        pools.resident[pool],
-        pools.state[pool],
-        pools.place[ahead.work] * local,
-    )
-    flat, held = layer * local - first, 0
-    for c in range(pools.size[pool]):
-        held += resident[c]
+    same, local, taken = pool == pools.of_work[at.work], at.local, undecided.variants.taken
+    first, layers = pools.place[ahead.work] * local, queue.ended.shape[1]
+    _count_taken(undecided, pool)
     for i in range(ahead.low, ahead.high):
-        e = first + undecided.predicted.experts[i]
-        if resident[e] or queue.engine[gpu, QUEUED] + sizes[layer] > allowed:
+        variant = undecided.predicted.experts[i] // local
+        e, into = first + undecided.predicted.experts[i] % local, pool + variant
+        shelf = variant * layers + layer
+        flat = shelf * local - first
+        there = _there(undecided, pool, e, variant) >= 0
+        if there or queue.engine[gpu, QUEUED] + sizes[shelf] > allowed:
             continue
-        if held < pools.slots[pool]:
-            held += 1
+        if taken[variant] < pools.slots[into]:
+            taken[variant] += 1
         else:
-            victim = _victim(undecided, first_of, pool, own)
+            victim = _victim(undecided, first_of, into, variant if same else -1)
             if victim < 0:
                 continue
-            resident[victim] = False
+            pools.resident[into, victim] = False
             lose(undecided, at, gpu, flat + victim)
             queue.caused[gpu, flat + victim] = True
-        resident[e] = True
-        state[INSERTED, e], state[PINNED, e] = pools.now[pool], ahead.until
+        pools.resident[into, e] = True
+        state = pools.state[into]
+        state[INSERTED, e], state[PINNED, e] = pools.now[into], ahead.until
         issued += 1
         queue.issued[gpu, flat + e] = at.now + issued * at.copy
-        enter(queue, gpu, flat + e, sizes[layer], ahead.until)
+        enter(queue, gpu, flat + e, sizes[shelf], ahead.until, variant)
         if len(undecided.stored.fresh) > 0:
             undecided.stored.fresh[issued - undecided.decided.told[LOADS] - 1] = flat + e
     return int(issued)
@@ -139,7 +165,8 @@ def _mark_needed(undecided: Any, at: Any, is_needed: bool) -> None:
         return
     first = pools.place[at.work] * at.local
     for i in range(activating.offsets[1]):
-        activating.needed[first + activating.active_experts[i]] = is_needed
+        e = first + activating.active_experts[i]
+        activating.needed[e], undecided.variants.serves[e] = is_needed, activating.served[i]
 
 
 @inlined(types.int64(UNDECIDED, _FIRST, AT))
@@ -150,7 +177,7 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
     choices, pools, predicted = undecided.choices, undecided.pools, undecided.predicted
     active, source, gpu = predicted.active, at.work // at.gpus, at.work % at.gpus
     layers, engine, told = active.shape[1], undecided.queue.engine, undecided.decided.told
-    allowed = choices[BUDGET] - told[PROMOTED_NOW] * undecided.beside.bytes[source]
+    allowed = choices[BUDGET] - told[PROMOTED_BYTES]
     if engine[gpu, FLIGHT_END] > at.now:
         allowed -= engine[gpu, FLIGHT_BYTES]
     _mark_needed(undecided, at, True)
@@ -175,9 +202,9 @@ def prefetch(undecided: Any, first_of: Any, at: Any) -> int:
                 continue
             ahead = Ahead(work, low, high, until)
             if pinning:
-                pin(pools, predicted, ahead, at.local)
+                pin(undecided, ahead, at.local)
             elif low < high:
-                last = choices[FIRST_MISSING] != 0 and _lacks(pools, predicted, ahead, at.local)
+                last = choices[FIRST_MISSING] != 0 and _lacks(undecided, ahead, at.local)
                 issued = prefetch_for(undecided, first_of, at, ahead, allowed, issued)
                 if last:
                     break

@@ -30,6 +30,7 @@ from moesim.engine.replay.prefetch.tables import (
     predicted_of,
     queue_of,
     scratch_of,
+    variants_of,
     with_draws,
 )
 from moesim.engine.tally import Keep, Tally
@@ -58,9 +59,10 @@ class Prefetching:
             reads = StorageReads(one, decided.copy_there, decided.stored, one.copy(), *[NONE] * 4)
         self.works = Works(
             NONE, NO_ROWS, decided.kernel_ns, decided.read_ns, decided.there, NONE, NO_ROWS,
-            decided.copy_launch, decided.copy_wait, decided.copy_issued, NONE, NONE_STREAMED,
-            NO_ROWS, reads,
+            decided.copy_launch, decided.copy_wait, decided.copy_issued,
+            NONE if case.variants is None else decided.copy_ns, NONE_STREAMED, NO_ROWS, reads,
         )  # fmt: skip
+        self.variants = variants_of(self.program, pool)
         self.most_launches = len(decided.kernel_ns)
         self.launches = LaunchPrices(self.program.work)
         self.beside = BesidePrices(self.case, self.program.provenance, self.launches)
@@ -94,7 +96,8 @@ class Prefetching:
         self.stored = with_host_draws(self.stored, self.hosts, case, asked, predicted)
         undecided = Undecided(
             self.launches.ask, self.draw, self.choices, self.pools, self.queue, asked,
-            predicted, patterns, beside, *self.scratch, self.stored, self.local, chunk.first, table,
+            predicted, patterns, beside, *self.scratch, self.stored,
+            self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         self.launches.ask.check()
@@ -114,8 +117,12 @@ class Prefetching:
     def _count_copies(self, table: Ints) -> None:
         """Count what the prices of a chunk's copies rest on, from the ``table`` of its counts."""
         none = np.zeros(0, np.int64)
-        copies = Counts.of(table, self.case.forms, none, none).copies.sum(axis=(0, 2))
-        for layer, number in enumerate(copies.tolist()):
-            self.program.work.count_copies(layer, number)
+        counts = Counts.of(table, self.case.forms, none, none)
+        copies = counts.copies.sum(axis=(0, 2))[:, None]
+        if self.case.variants is not None:
+            copies = counts.missed.sum(axis=(0, 2))
+            copies[:, : len(self.variants.taken)] += counts.prefetched_as.sum(axis=(0, 2))
+        for layer, numbers in enumerate(copies.tolist()):
+            self.program.work.count_copies(layer, numbers)
         if self.program.storage is not None:
             self.program.storage.reads[:, 0] += table[..., STORAGE_READS].sum(axis=(0, 2))

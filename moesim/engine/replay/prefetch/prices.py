@@ -97,7 +97,9 @@ class LaunchPrices:
 
     def __init__(self, work: LayerWork) -> None:
         case, self.provenance = work.case, work.provenance
-        self.case, self.launches, self.kinds = case, work.launches, np.array(work.kinds)
+        self.case, self.launches = case, work.launches
+        self.kinds = np.ascontiguousarray(work.variants.T).ravel()
+        """By shelf."""
         self.specs = [one.spec for one in work.launches]
         most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
         self.asked = np.zeros(1 + most, np.int64)
@@ -121,7 +123,8 @@ class LaunchPrices:
             np.zeros(steps + 4 * active, np.int64), price, uses, np.zeros(1, np.int64), self.asked,
         )  # fmt: skip
         if self.case.kernels != "serial" and self.case.flags.on_gpu.all():
-            _keep_steps(known, asked, self.kinds, self.slots, self.case.kernels == "block_sparse")
+            first, pads = self.kinds[: len(self.case.model.moe_layers)], self.case.kernels
+            _keep_steps(known, asked, first, self.slots, pads == "block_sparse")
             for spec, own, rows, starts in self._by_kind(known):
                 known.price[own] = self.case.prices.experts_ns(spec, rows, starts)
         return known

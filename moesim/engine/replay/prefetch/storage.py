@@ -86,7 +86,7 @@ def advance_reads(fixed: Any, undecided: Any, at: Any, gpus: Any, gpu: int, now:
             stored.there[gpu, expert] = free + fixed.read_after[layer]
             may_copy = stored.there[gpu, expert] - fixed.read_lead[layer]
             queue.issued[gpu, expert] = max(stored.issued[gpu, expert], may_copy)
-            queue.ended[gpu, layer, place // layers % queue.ended.shape[2], READ] += 1
+            queue.ended[gpu, layer, place // layers % queue.ended.shape[2], 0, READ] += 1
         expert = queue.following[gpu, expert]
     gpus.drive[node] = free
 
@@ -147,7 +147,7 @@ def read_wanted(fixed: Any, gpus: Any, undecided: Any, at: Any, counts: Any) -> 
     flat, node, layers = layer * at.local, fixed.node[gpu], queue.ended.shape[1]
     asked = _mark_wanted(undecided, at)
     _ask(undecided, gpu, at.step * layers + layer, asked)
-    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2]]
+    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2], 0]
     free, place, reads, hits = max(gpus.drive[node], at.now), 0, 0, 0
     for i in range(activating.offsets[1]):
         e = activating.active_experts[i]

@@ -11,6 +11,8 @@ import numpy as np
 from moesim.engine.ahead import Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
+from moesim.engine.program import Program
+from moesim.engine.replay.callback import FirstClass
 from moesim.engine.replay.prefetch.arrays import (
     NOT_POOLED,
     Activating,
@@ -19,6 +21,7 @@ from moesim.engine.replay.prefetch.arrays import (
     Pools,
     Predicted,
     Queue,
+    Variants,
 )
 from moesim.engine.residencies import Residencies
 from moesim.engine.terms import categories_of
@@ -27,8 +30,13 @@ from moesim.memory.activations import ActiveExperts
 from moesim.memory.forms import Flags
 from moesim.memory.policy import ROWS
 from moesim.memory.split import OFFERED
+from moesim.memory.variant_cache import SERVE, Room, Serving, serve_of, serving
+from moesim.memory.variants import SUBSTITUTED
+from moesim.runtime.compiled import njit
 
 NO_BUDGET = 1 << 62
+ALONE = Serving(np.zeros(2, np.int64), False, np.zeros((1, 1), np.int64), -1)
+"""How one variant serves."""
 
 
 def choices_of(case: Case) -> Ints:
@@ -51,11 +59,12 @@ def choices_of(case: Case) -> Ints:
 def pools_of(case: Case, residencies: Residencies) -> Pools:
     """The caches as they are."""
     caches = residencies.caches
+    works = variants_in(case) * len(case.model.moe_layers) * case.gpus
     number, sizes = len(caches), [len(cache.resident) for cache in caches.values()]
     width = max(sizes)
     pools = Pools(
-        of_work=np.full(len(case.model.moe_layers) * case.gpus, NOT_POOLED),
-        place=np.zeros(len(case.model.moe_layers) * case.gpus, np.int64),
+        of_work=np.full(works, NOT_POOLED),
+        place=np.zeros(works, np.int64),
         slots=np.array([cache.slots for cache in caches.values()]),
         size=np.array(sizes),
         now=np.zeros(number, np.int64),
@@ -85,10 +94,44 @@ def with_draws(pools: Pools, residencies: Residencies) -> Pools:
     return pools._replace(draws=np.concatenate(draws), draws_at=ends)
 
 
+def variants_in(case: Case) -> int:
+    """How many variants an expert has."""
+    return 1 if case.variants is None else len(case.variants.names)
+
+
+def variants_of(program: Program, pool: int) -> Variants:
+    """The variants of a case's experts, and room for pools of at most so many experts."""
+    case, count = program.case, variants_in(program.case)
+    layers, forms = range(len(case.model.moe_layers)), len(case.forms)
+    how, serve, of_form = ALONE, FirstClass(_nobody, SERVE), np.zeros(forms, np.int64)
+    prices = np.stack([program.work.copy_ns_of(layer) for layer in layers])
+    if case.variants is not None:
+        of_form, serve = case.variants.variant_of, FirstClass(serve_of(type(case.policy)), SERVE)
+        how = serving(case.variants)
+    local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    return Variants(
+        room=Room.of(count, pool, local, case.policy.weighs), serve=serve, how=how, of_form=of_form,
+        moves=np.array([form == SUBSTITUTED for form in case.forms], np.bool_),
+        copy_ns=np.broadcast_to(prices, (len(layers), forms)).copy(),
+        ahead_ns=np.ascontiguousarray(prices.T[:count]).ravel(),
+        taken=np.zeros(count, np.int64), serves=np.zeros(pool, np.int64),
+        served=np.zeros((0, 0, 0, 0), np.int8),
+    )  # fmt: skip
+
+
+@njit(SERVE, cache=True)
+def _nobody(
+    _rules: Any, _how: Any, _pools: Any, _wanted: Any, _room: Any, _step: Any, _out: Any
+) -> None:
+    """Serves where experts have no variants."""
+
+
 def queue_of(case: Case) -> Queue:
     """No prefetch yet."""
-    layers = len(case.model.moe_layers)
-    shape = (case.gpus, layers * max(len(case.local_experts(gpu)) for gpu in range(case.gpus)))
+    layers, variants = len(case.model.moe_layers), variants_in(case)
+    most = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
+    shape = (case.gpus, variants * layers * most)
+    ended = (case.gpus, layers, max(2, case.prefetch.every), variants, 4)
     ends = (shape[0], shape[1] + 1)
     return Queue(
         following=np.full(ends, shape[1]),
@@ -97,7 +140,7 @@ def queue_of(case: Case) -> Queue:
         arrival=np.zeros(shape, np.int64),
         meant=np.zeros(shape, np.int64),
         caused=np.zeros(shape, np.bool_),
-        ended=np.zeros((case.gpus, layers, max(2, case.prefetch.every), 4), np.int64),
+        ended=np.zeros(ended, np.int64),
         engine=np.zeros((case.gpus, 4), np.int64),
     )
 
@@ -112,9 +155,9 @@ def scratch_of(local: int, pool: int, forms: Flags) -> tuple[Activating, Decided
     room: list[Any] = [
         np.zeros(2, np.int64), flat[0], flat[1], hit, *flat[2:6], *of_experts, arriving,
         *np.zeros((2, pool), np.bool_), np.zeros(OFFERED * local, np.int64),
-        np.stack(forms),
+        np.stack(forms), np.zeros(local, np.int64),
     ]  # fmt: skip
-    rows: list[Any] = [*np.zeros((9, local), np.int64), np.zeros(6, np.int64)]
+    rows: list[Any] = [*np.zeros((10, local), np.int64), np.zeros(6, np.int64)]
     return Activating(*room), Decided(*rows)
 
 
@@ -136,6 +179,7 @@ def asked_of(case: Case, chunk: Chunk) -> Asked:
         rows=rows,
         kept=kept,
         kept_weight=weight,
+        wanted=_aligned([one.wanted for one in parts], numbers),
     )
 
 

@@ -18,8 +18,10 @@ from moesim.engine.replay.prefetch.arrays import (
     Queue,
     Stored,
     Undecided,
+    Variants,
 )
 from moesim.memory.decisions import DECIDE
+from moesim.memory.variant_cache import ROOM, SERVE, SERVING
 from moesim.runtime.compiled import njit, record, types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,26 +34,30 @@ POOLS = record(
     Pools, _FLAT, _FLAT, _FLAT, _FLAT, _FLAT, _MASK, _CUBE, types.float64[::1], _FLAT, _FLAT
 )  # fmt: skip
 QUEUE = record(
-    Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, ::1], _TABLE
+    Queue, *[_TABLE] * 5, _MASK, types.int64[:, :, :, :, ::1], _TABLE
 )  # fmt: skip
-ASKED = record(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT)
+ASKED = record(Asked, _FLAT, _TABLE, _FLAT, _FLAT, _FLAT, _TABLE, *[_FLAT] * 4)
 PREDICTED = record(Predicted, _CUBE, _FLAT, _TABLE, _FLAT, _MASK)
 PATTERNS = record(Patterns, *[_FLAT] * 7)
 BESIDE = record(Beside, _FLAT, _FLAT, _TABLE, _TABLE, _FLAT, _TABLE, _TABLE)
 ACTIVATING = record(
-    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK
+    Activating, *[_FLAT] * 3, _BOOLS, *[_FLAT] * 7, _BOOLS, _BOOLS, _BOOLS, _FLAT, _MASK, _FLAT
 )  # fmt: skip
-DECIDED = record(Decided, *[_FLAT] * 10)
+DECIDED = record(Decided, *[_FLAT] * 11)
 STORED = record(
     Stored, types.FunctionType(DECIDE), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
     *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE,
+)  # fmt: skip
+VARIANTS = record(
+    Variants, types.FunctionType(SERVE), SERVING, _FLAT, _BOOLS, _TABLE, _FLAT, ROOM, _FLAT, _FLAT,
+    types.int8[:, :, :, ::1],
 )  # fmt: skip
 AT = record(At, *[types.int64] * len(At._fields))
 UNDECIDED = record(
     Undecided,
     types.FunctionType(ASK), types.FunctionType(DRAW),
     _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
-    STORED, _FLAT,
+    STORED, VARIANTS, _FLAT,
     types.int64, types.int64[:, :, :, ::1],
 )  # fmt: skip
 

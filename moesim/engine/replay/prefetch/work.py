@@ -37,13 +37,13 @@ from moesim.engine.replay.prefetch.arrays import (
     OVERLAPS,
     PADS,
     PROMOTED,
-    PROMOTED_NOW,
+    PROMOTED_BYTES,
     WAITING,
 )
 from moesim.engine.replay.prefetch.prices import price_of
 from moesim.engine.replay.prefetch.queue import leave
 from moesim.engine.replay.prefetch.storage import lose
-from moesim.engine.replay.prefetch.types import AT, DECIDED, QUEUE, STORED, UNDECIDED
+from moesim.engine.replay.prefetch.types import AT, DECIDED, QUEUE, UNDECIDED
 from moesim.runtime.compiled import types
 
 _FLAT = types.int64[::1]
@@ -61,17 +61,48 @@ def _uses(queue: Any, gpu: int, expert: int, meant: int, before: bool) -> bool:
     return bool(queue.meant[gpu, expert] == meant)
 
 
-@inlined(types.boolean(STORED, types.int64, types.int64))
-def _was_read(stored: Any, gpu: int, expert: int) -> bool:
-    """Whether the prefetch of ``expert`` was read from storage."""
-    return len(stored.ahead) > 0 and bool(stored.ahead[gpu, expert])
+@inlined(types.void(UNDECIDED, AT, _FLAT, types.int64, types.int64))
+def _count_use(undecided: Any, at: Any, counts: Any, expert: int, variant: int) -> None:
+    """Count whether a hit uses a prefetch, and whether that was read from storage."""
+    queue, stored, gpu = undecided.queue, undecided.stored, at.work % at.gpus
+    meant = at.step * queue.ended.shape[1] + at.work // at.gpus + 1
+    if not _uses(queue, gpu, expert, meant, undecided.choices[EVERY] > 0):
+        return
+    counts[USED] += 1
+    counts[READS_USED] += len(stored.ahead) > 0 and bool(stored.ahead[gpu, expert])
+    variants = len(undecided.variants.taken)
+    if variants > 1:
+        counts[len(counts) - variants + variant] += 1
 
 
-@inlined(types.int64(DECIDED, types.int64, types.int64))
-def _next_copy(decided: Any, copy: int, expert: int) -> int:
+@inlined(types.int64(DECIDED, *[types.int64] * 5, types.int64))
+def _add_copy(
+    decided: Any, copy: int, expert: int, launch: int, wait: int, issued: int, copy_ns: int
+) -> int:
     """``copy`` brings ``expert``; the copy behind it."""
-    decided.copy_expert[copy] = expert
+    decided.copy_expert[copy], decided.copy_launch[copy] = expert, launch
+    decided.copy_wait[copy], decided.copy_issued[copy] = wait, issued
+    decided.copy_ns[copy] = copy_ns
     return copy + 1
+
+
+@inlined(types.void(types.int64[:, ::1], _FLAT, types.int64, _FLAT, _FLAT))
+def _count_ended(ended: Any, sizes: Any, layer: int, counts: Any, told: Any) -> None:
+    """Count the prefetches for a layer that have ``ended``, int64[variants, 4], which begin anew;
+    ``sizes`` int64[shelves] of experts.
+    """
+    variants = len(ended)
+    layers = len(sizes) // variants
+    for variant in range(variants):
+        of = ended[variant]
+        started = of[BEGUN] + of[PROMOTED]
+        counts[TAKEN_OVER] += of[PROMOTED]
+        counts[STARTED] += started
+        counts[CANCELLED] += of[MEANT] - started
+        told[PROMOTED_BYTES] += of[PROMOTED] * sizes[variant * layers + layer]
+        if variants > 1:
+            counts[len(counts) - 2 * variants + variant] = started
+        of[MEANT] = of[BEGUN] = of[PROMOTED] = 0
 
 
 @inlined(types.void(UNDECIDED, AT, _FLAT))
@@ -81,75 +112,97 @@ def queue_copies(undecided: Any, at: Any, counts: Any) -> None:
     """
     pools, queue, activating = undecided.pools, undecided.queue, undecided.activating
     decided, sizes, work, now = undecided.decided, undecided.beside.bytes, at.work, at.now
-    local, step, to_copy = at.local, at.step, at.copy
-    layer, gpu = work // at.gpus, work % at.gpus
-    layers, flat, copies, loads, launches = queue.ended.shape[1], layer * local, 0, 0, 0
-    pooled = pools.of_work[work] != NOT_POOLED
-    pool_first = (layer - pools.place[work]) * local
-    meant, parity = step * layers + layer + 1, step % queue.ended.shape[2]
-    late = used = caused = read = 0
-    before, overlaps = undecided.choices[EVERY] > 0, undecided.choices[OVERLAPS] != 0
+    local, to_copy = at.local, at.copy
+    layer, gpu, variants = work // at.gpus, work % at.gpus, undecided.variants
+    layers, copies, loads, launches = queue.ended.shape[1], 0, 0, 0
+    pooled, last = pools.of_work[work] != NOT_POOLED, len(variants.taken)
+    ended = queue.ended[gpu, layer, at.step % queue.ended.shape[2]]
+    late, caused, overlaps = 0, 0, undecided.choices[OVERLAPS] != 0
     for i in range(activating.offsets[1]):
         e, hit, launch = activating.expert[i], activating.hit[i], activating.launch[i]
-        x = flat + e
+        variant = variants.of_form[activating.form[i]]
+        shelf = variant * layers + layer
+        x = shelf * local + e
         while launches <= launch:
             decided.there[launches] = -1
             launches += 1
         if hit and pooled:
-            uses = _uses(queue, gpu, x, meant, before)
-            used, read = used + uses, read + (uses and _was_read(undecided.stored, gpu, x))
+            _count_use(undecided, at, counts, x, variant)
             if activating.arriving[e]:
                 late += 1
                 if queue.arrival[gpu, x] == WAITING:
-                    leave(queue, gpu, x, sizes[layer])
-                    decided.copy_launch[copies], decided.copy_wait[copies] = launch, -1
-                    decided.copy_issued[copies] = max(queue.issued[gpu, x], now)
-                    copies = _next_copy(decided, copies, e)
+                    leave(queue, gpu, x, sizes[shelf])
+                    issued, copy_ns = max(queue.issued[gpu, x], now), variants.ahead_ns[shelf]
+                    copies = _add_copy(decided, copies, e, launch, -1, issued, copy_ns)
                     queue.arrival[gpu, x] = 0
-                    queue.ended[gpu, layer, parity, PROMOTED] += 1
+                    ended[variant, PROMOTED] += 1
                 else:
                     decided.there[launch] = max(decided.there[launch], queue.arrival[gpu, x])
-        elif not hit:
+        elif not hit and variant < last:
             caused += queue.caused[gpu, x]
         if pooled and activating.victim[i] >= 0:
-            victim = pool_first + activating.victim[i]
+            victim = (shelf - pools.place[work]) * local + activating.victim[i]
             queue.caused[gpu, victim] = False
             lose(undecided, at, gpu, victim)
         if not hit and activating.forms[IN_SLOT, activating.form[i]]:
             loads += 1
             wait = activating.wait[i] if overlaps else max(activating.wait[i], launch - 1)
-            decided.copy_launch[copies], decided.copy_wait[copies] = launch, wait
-            decided.copy_issued[copies] = now + loads * to_copy
-            copies = _next_copy(decided, copies, e)
+            copy_ns = variants.copy_ns[layer, activating.form[i]]
+            copies = _add_copy(decided, copies, e, launch, wait, now + loads * to_copy, copy_ns)
     decided.told[LAUNCHES], decided.told[COPIES], decided.told[LOADS] = launches, copies, loads
-    ended = queue.ended[gpu, layer, parity]
-    counts[LATE], counts[USED], counts[READS_USED] = late, used, read
-    counts[CAUSED], counts[TAKEN_OVER] = caused, ended[PROMOTED]
-    counts[STARTED] = ended[BEGUN] + ended[PROMOTED]
-    counts[CANCELLED] = ended[MEANT] - counts[STARTED]
-    decided.told[PROMOTED_NOW] = ended[PROMOTED]
-    ended[MEANT] = ended[BEGUN] = ended[PROMOTED] = 0
+    counts[LATE], counts[CAUSED], decided.told[PROMOTED_BYTES] = late, caused, 0
+    _count_ended(ended, sizes, layer, counts, decided.told)
+
+
+@inlined(types.void(UNDECIDED))
+def _move_rows(undecided: Any) -> None:
+    """Rows that another expert computes go to the one with most gate weight in a launch, of equals
+    the lowest.
+    """
+    activating, moves, moved, best = undecided.activating, undecided.variants.moves, 0, -1
+    weights = activating.kept_weight
+    for i in range(activating.offsets[1]):
+        e, form = activating.expert[i], activating.form[i]
+        if moves[form]:
+            moved += activating.own[e]
+        elif activating.forms[ON_GPU, form]:
+            more = best < 0 or weights[e] > weights[best]
+            if more or (weights[e] == weights[best] and e < best):
+                best = e
+    if moved > 0:
+        activating.own[best] += moved
+
+
+@inlined(types.void(UNDECIDED, *[types.int64] * 4))
+def _price_launch(undecided: Any, kind: int, launch: int, length: int, linked: int) -> None:
+    """The price of ``launch``, whose pattern is asked for, if it has experts; so many of them are
+    ``linked``: read over the link.
+    """
+    if length == 1:
+        return
+    decided, beside = undecided.decided, undecided.beside
+    price = price_of(undecided.ask, undecided.patterns, length)
+    decided.kernel_ns[launch], decided.read_ns[launch] = price, 0
+    if linked > 0:
+        decided.read_ns[launch] = max(beside.link_ns[kind, linked] - price, 0)
+        beside.link_uses[kind, linked] += 1
 
 
 @inlined(types.void(UNDECIDED, types.int64, _FLAT))
 def price_work(undecided: Any, layer: int, counts: Any) -> None:
     """Prices of the activations' launches and of the host's experts; counts the activations."""
-    known, beside, ask = undecided.patterns, undecided.beside, undecided.ask
-    activating, decided = undecided.activating, undecided.decided
-    kind, number = beside.kinds[layer], activating.offsets[1]
+    known, beside, activating = undecided.patterns, undecided.beside, undecided.activating
+    kind, number, variants = beside.kinds[layer], activating.offsets[1], undecided.variants
+    layers = len(variants.ahead_ns) // len(variants.taken)
+    if len(variants.taken) > 1:
+        _move_rows(undecided)
     pads = undecided.choices[PADS] != 0
     hosted_ns = hosted_rows = hosted = linked = hits = access_hits = rows = kept = 0
     length, launch, forms = 1, 0, activating.forms
     skipped = skipped_weight = 0
-    known.asked[0] = kind
     for i in range(number + 1):
         if i == number or activating.launch[i] > launch:
-            if length > 1:
-                price = price_of(ask, known, length)
-                decided.kernel_ns[launch], decided.read_ns[launch] = price, 0
-                if linked > 0:
-                    decided.read_ns[launch] = max(beside.link_ns[kind, linked] - price, 0)
-                    beside.link_uses[kind, linked] += 1
+            _price_launch(undecided, kind, launch, length, linked)
             length, linked = 1, 0
         if i == number:
             break
@@ -167,19 +220,21 @@ def price_work(undecided: Any, layer: int, counts: Any) -> None:
             hosted += 1
         elif forms[ON_GPU, form]:
             launch = activating.launch[i]
+            known.asked[0] = beside.kinds[variants.of_form[form] * layers + layer]
             if pads:
                 own = -(-own // BLOCK_ROWS) * BLOCK_ROWS
             known.asked[length] = own
             length += 1
             linked += forms[OVER_LINK, form]
         else:
-            skipped += used
-            skipped_weight += activating.kept_weight[e]
+            if not variants.moves[form]:
+                skipped += used
+                skipped_weight += activating.kept_weight[e]
             own = 0
         rows += own
     if hosted > 0:
         hosted_ns += beside.moved_ns[hosted_rows]
-    decided.told[HOSTED_NS] = hosted_ns
+    undecided.decided.told[HOSTED_NS] = hosted_ns
     counts[ACTIVATIONS], counts[HITS], counts[ROWS], counts[KEPT_ROWS] = number, hits, rows, kept
     counts[ACCESS_HITS] = access_hits
     counts[SKIPPED_ROWS], counts[SKIPPED_WEIGHT] = skipped, skipped_weight

@@ -122,7 +122,7 @@ class QuickProgram:
         self.collectives.settle()
         work = LayerWork(self.case, self.routing, self.provenance)
         for layer, number in enumerate(self.copies.tolist()):
-            work.count_copies(layer, number)
+            work.count_copies(layer, [number])
         work.settle()
 
     def total(self) -> Counts:
@@ -134,6 +134,8 @@ class QuickProgram:
         counted |= {"rows": rows, "kept_rows": rows, "dropped_choices": none[:, :, 0]}
         counted["lost_weight"] = np.broadcast_to(np.int64(0), (*activations.shape[:2], 2))
         counted["missed"] = (activations - hits)[..., None]
+        for name in ("prefetched_as", "prefetches_used_as"):
+            counted[name] = counted["missed"][..., :0]
         apart = None if self.apart is None else self.apart.total()
         by_mark = np.stack(marked, axis=-1) if marked else None
         return Counts(**counted, forms=self.case.forms, apart=apart, marked=by_mark)

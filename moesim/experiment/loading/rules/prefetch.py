@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moesim.config.registry import kind_of
+from moesim.experiment.loading.pieces import experts_in, wrong_piece
 from moesim.experiment.loading.rules.asked import expert_bytes, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware import load_software
+from moesim.memory.choices.gate_cumulative import GateCumulative
 
 if TYPE_CHECKING:
     from moesim.model import ModelSpec
@@ -46,6 +48,10 @@ def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Con
     if model is None or not model.moe_layers or not prefetch.fetches or prefetch.budget is None:
         return None
     least = min(expert_bytes(model))
+    if (room := experiment.experts.variants) is not None and prefetch.variant != "high":
+        if any(wrong_piece(experiment, "", one) for _, one in room.named):
+            return None
+        least = min(experts_in(experiment, one)[0].bytes for _, one in room.named)
     if prefetch.budget >= least:
         return None
     what = f"{prefetch.budget} bytes would prefetch nothing: one expert of {model.name} has {least}"
@@ -53,7 +59,31 @@ def budget_for_an_expert(experiment: Experiment, model: ModelSpec | None) -> Con
     return Conflict(keys, f"{what} bytes; write '{least} B' or more")
 
 
+def variants_of_prefetches(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Who predicts experts need not know in which variant they will be wanted."""
+    del model
+    prefetch, room = experiment.experts.prefetch, experiment.experts.variants
+    keys = ("experts.prefetch.variant", "experts.prefetch", "experts.variants")
+    if room is None:
+        if prefetch.variant == "wanted":
+            return None
+        what = f"'{prefetch.variant}' says in which variant experts are prefetched, and there are"
+        return Conflict(keys, f"{what} none; leave it out, or write experts.variants")
+    if not prefetch.fetches or prefetch.variant != "wanted":
+        return None
+    if not prefetch.weighs:
+        what = f"'{kind_of(type(prefetch))}' says which experts will be needed, and not how much;"
+        return Conflict(keys, f"{what} write prefetch: {{variant: low}}, or high")
+    count = len(room.named)
+    rule = experiment.experts.choose or GateCumulative()
+    if set(rule.loaded(count)) == {count}:
+        what = "is none, since nothing is loaded that is in no slot: the variant that is wanted;"
+        return Conflict((*keys, "experts.choose"), f"{what} write prefetch: {{variant: low}}")
+    return None
+
+
 RULES: tuple[Rule, ...] = (
     prefetch_beside_the_kernels,
+    variants_of_prefetches,
     budget_for_an_expert,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moesim.config.registry import kind_of
 from moesim.experiment.loading.pieces import experts_in, wrong_piece
-from moesim.experiment.loading.rules.asked import experts_of, prompts_go
+from moesim.experiment.loading.rules.asked import experts_of, in_place, prompts_go
 from moesim.experiment.loading.rules.rule import Conflict, Rule, first_wrong
 from moesim.experiment.schema.experiment import Experiment
 from moesim.memory.choices.base import ByLimits
@@ -41,7 +41,9 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         "experts.capacity": room.capacity.kind == "all"
         and "with room for a part of the experts; write auto, or another capacity than all",
         "experts.miss": kind_of(type(room.miss)) != "load" and "with misses that load alone",
-        "experts.prefetch": room.prefetch.fetches and "without prefetch yet; write none",
+        "experts.prefetch": room.prefetch.fetches
+        and (room.host.capacity.kind != "all" or in_place(experiment, model))
+        and "without prefetches where experts are read from storage yet; write none",
         "experts.policy": (room.policy.looks_ahead or room.policy.shared_buffers() is not None)
         and f"with policies that know them, not '{kind_of(type(room.policy))}'; write lru",
         "experts.slots": room.slots.kind != "equal" and "with equal slots; write slots: equal",

@@ -41,12 +41,12 @@ def queue() -> Queue:
         arrival=table(END),
         meant=table(END),
         caused=np.zeros((1, END), np.bool_),
-        ended=np.zeros((1, LAYERS, 2, 3), np.int64),
+        ended=np.zeros((1, LAYERS, 2, 1, 3), np.int64),
         engine=table(4),
     )
-    enter(made, 0, 3, 200, 2)  # layer 1 of pass 0
-    enter(made, 0, 0, 100, 3)  # layer 0 of pass 1
-    enter(made, 0, 1, 100, 3)
+    enter(made, 0, 3, 200, 2, 0)  # layer 1 of pass 0
+    enter(made, 0, 0, 100, 3, 0)  # layer 0 of pass 1
+    enter(made, 0, 1, 100, 3, 0)
     return made
 
 
@@ -70,7 +70,7 @@ def test_prefetches_enter_behind_one_another(queue: Queue) -> None:
     assert queue.engine[0, QUEUED] == 400
     assert queue.meant[0].tolist() == [3, 3, 0, 2]
     assert queue.arrival[0].tolist() == [WAITING, WAITING, 0, WAITING]
-    assert queue.ended[0, :, :, MEANT].tolist() == [[0, 2], [1, 0]]  # by parity of the pass
+    assert queue.ended[0, :, :, 0, MEANT].tolist() == [[0, 2], [1, 0]]  # by parity of the pass
 
 
 def test_one_may_leave_from_between(queue: Queue) -> None:
@@ -98,7 +98,7 @@ def test_what_was_issued_before_now_has_begun(queue: Queue) -> None:
     assert waiting(queue) == [0, 1]
     assert queue.arrival[0, 3] == 25
     assert queue.engine[0].tolist() == [26, 200, 25, 200]
-    assert queue.ended[0, :, :, BEGUN].tolist() == [[0, 0], [1, 0]]
+    assert queue.ended[0, :, :, 0, BEGUN].tolist() == [[0, 0], [1, 0]]
 
 
 def test_one_that_could_start_now_has_not(queue: Queue) -> None:
@@ -116,4 +116,4 @@ def test_none_is_interrupted(queue: Queue) -> None:
     assert waiting(queue) == []
     assert queue.arrival[0].tolist() == [40, 50, 0, 25]
     assert queue.engine[0].tolist() == [100, 0, 50, 100]
-    assert queue.ended[0, :, :, BEGUN].tolist() == [[0, 2], [1, 0]]
+    assert queue.ended[0, :, :, 0, BEGUN].tolist() == [[0, 2], [1, 0]]

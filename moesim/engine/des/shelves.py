@@ -1,0 +1,125 @@
+"""The slots of a GPU's MoE layers, in every variant of their experts, and what copies of these are.
+
+A shelf is a MoE layer in one variant; they are numbered variant by variant.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moesim.engine.ahead import At
+from moesim.engine.case import Case, Ints
+from moesim.engine.des.layer import names_of
+from moesim.engine.layer_slots import LayerSlots
+from moesim.engine.program import Program
+from moesim.engine.variant_residencies import VariantResidencies
+from moesim.memory.activations import Activations
+
+
+class Copied(NamedTuple):
+    """The copy of an expert of a model's ``layer``: its bytes, its price, the ``names`` of all."""
+
+    layer: int
+    amount: int
+    copy_ns: int
+    names: list[str]
+
+
+class Activated(NamedTuple):
+    """The activations of a layer, which of them are ``late`` bool[activations], and the ``shelves``
+    that serve them, -1 where none does.
+    """
+
+    activations: Activations
+    late: NDArray[np.bool_]
+    shelves: list[int]
+
+
+class Shelves:
+    """Those of ``gpu``."""
+
+    def __init__(self, case: Case, gpu: int, program: Program) -> None:
+        self.gpu, self.residencies = gpu, program.residencies
+        self.layers, self.variants = len(case.model.moe_layers), case.variants
+        self.count = 1 if case.variants is None else len(case.variants.names)
+        shelves = range(self.count * self.layers)
+        self.slots = [program.residencies.slots_of((shelf, gpu)) for shelf in shelves]
+        """By shelf; None where all experts of the layer are there."""
+        self.copied = [self._copied(case, program, layer) for layer in range(self.layers)]
+        """By MoE layer and form; one without variants."""
+        self.worse = case.variants is not None and case.variants.choice.worse
+
+    def _copied(self, case: Case, program: Program, layer: int) -> list[Copied]:
+        spec = case.model.moe_layers[layer]
+        assert spec.moe is not None, "a dense layer has no routed experts"
+        sizes = [spec.moe.expert.bytes]
+        if case.variants is not None:
+            sizes = case.variants.sizes[layer].tolist()
+        prices = program.work.copy_ns_of(layer).tolist()
+        names = names_of(case, layer, self.gpu).tolist()
+        return [Copied(spec.index, *of) for of in zip(sizes, prices, names, strict=True)]
+
+    def ahead(self, shelf: int) -> Copied:
+        """The copy of a prefetch."""
+        variant, layer = divmod(shelf, self.layers)
+        return self.copied[layer][variant]
+
+    def there(self, shelf: int, expert: int) -> LayerSlots | None:
+        """The best slots that have ``expert`` and do where ``shelf`` is wanted."""
+        variant, layer = divmod(shelf, self.layers)
+        for one in range(self.count if self.worse else variant + 1):
+            slots = self.slots[one * self.layers + layer]
+            assert slots is not None, "its layer has some"
+            if expert in slots:
+                return slots
+        return None
+
+    def of_layer(self, layer: int) -> list[LayerSlots]:
+        """Those of a MoE layer, by variant."""
+        every = self.slots[layer :: self.layers]
+        return [slots for slots in every if slots is not None]
+
+    def serving(self, layer: int, at: At) -> dict[int, int]:
+        """The shelf that serves each expert needed in a pass, of the slots as they are; -1: none
+        does.
+        """
+        experts, slots = at.experts, self.slots[layer]
+        if slots is None or at.wanted is None:
+            return dict.fromkeys(experts.tolist(), layer)
+        assert isinstance(self.residencies, VariantResidencies), "something is wanted"
+        cache = self.residencies.cache_of((layer, self.gpu))
+        served = cache.served(experts + slots.first, at.wanted)
+        return dict(zip(experts.tolist(), self._shelves(layer, served), strict=True))
+
+    def activate(self, step: int, layer: int, at: At) -> Activated:
+        """The activations of a pass, which has ended the prefetches for the layer."""
+        slots = self.slots[layer]
+        assert slots is not None, "else all are there"
+        if at.wanted is None:
+            arriving, (experts, *rest, _) = slots.arriving(), at
+            found = slots.decide(step, experts, *rest)
+            late = found.hit & arriving[found.expert]
+            return Activated(found, late, [layer] * len(found.expert))
+        assert isinstance(self.residencies, VariantResidencies), "something is wanted"
+        arriving = np.array([one.arriving() for one in self.of_layer(layer)])
+        cache, number = self.residencies.cache_of((layer, self.gpu)), step * slots.layers
+        given = (at.experts + slots.first, at.wanted, at.weights)
+        found = cache.decide_step(number + slots.place, *given)
+        found = found._replace(expert=found.expert - slots.first)
+        served = self._variant_of(found.form)
+        late = found.hit & arriving[np.minimum(served, self.count - 1), found.expert]
+        return Activated(found, late, self._shelves(layer, served))
+
+    def _variant_of(self, form: Ints) -> Ints:
+        assert self.variants is not None, "forms are of them"
+        found: Ints = self.variants.variant_of[form]
+        return found
+
+    def _shelves(self, layer: int, variants: Ints) -> list[int]:
+        found: list[int] = np.where(
+            variants < self.count, variants * self.layers + layer, -1
+        ).tolist()
+        return found
