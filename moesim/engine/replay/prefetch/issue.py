@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from moesim.engine.replay.clock.records import FLAT
 from moesim.engine.replay.clock.steps import inlined
@@ -26,7 +26,8 @@ from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 from moesim.runtime.compiled import record, types
 
-_FIRST = types.FunctionType(FIRST)
+_FIRST, _TUPLE = types.FunctionType(FIRST), cast("Any", types.UniTuple)
+_PAIR = _TUPLE(types.int64, 2)
 
 
 class Ahead(NamedTuple):
@@ -73,16 +74,24 @@ def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
     return -1
 
 
+@inlined(_PAIR(types.int64, types.int64))
+def variant_of(number: int, local: int) -> tuple[int, int]:
+    """The variant and expert of a predicted ``number``, of the ``local`` experts of a GPU."""
+    if number < local:  # of the first, without a division
+        return 0, number
+    return number // local, number % local
+
+
 @inlined(types.void(UNDECIDED, AHEAD, types.int64))
 def pin(undecided: Any, ahead: Any, local: int) -> None:
     """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
     pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        e = first + predicted.experts[i] % local
-        there = _there(undecided, pool, e, predicted.experts[i] // local)
+        variant, e = variant_of(predicted.experts[i], local)
+        there = _there(undecided, pool, first + e, variant)
         if there >= 0:
-            pools.state[there][PINNED, e] = ahead.until
+            pools.state[there][PINNED, first + e] = ahead.until
 
 
 @inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
@@ -91,8 +100,8 @@ def _lacks(undecided: Any, ahead: Any, local: int) -> bool:
     pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        e = first + predicted.experts[i] % local
-        if _there(undecided, pool, e, predicted.experts[i] // local) < 0:
+        variant, e = variant_of(predicted.experts[i], local)
+        if _there(undecided, pool, first + e, variant) < 0:
             return True
     return False
 
@@ -128,8 +137,8 @@ def prefetch_for(
     first, layers = pools.place[ahead.work] * local, queue.ended.shape[1]
     _count_taken(undecided, pool)
     for i in range(ahead.low, ahead.high):
-        variant = undecided.predicted.experts[i] // local
-        e, into = first + undecided.predicted.experts[i] % local, pool + variant
+        variant, e = variant_of(undecided.predicted.experts[i], local)
+        e, into = first + e, pool + variant
         shelf = variant * layers + layer
         flat = shelf * local - first
         there = _there(undecided, pool, e, variant) >= 0
