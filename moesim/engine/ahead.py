@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -92,7 +91,8 @@ class Predictions:
     prefetcher: Prefetcher
     view: View
     fetched: Fetched | None = None
-    _known: dict[tuple[int, int, int], ActiveExperts] = field(default_factory=dict)
+    _known: dict[tuple[int, int, int], tuple[list[int], Ints]] = field(default_factory=dict)
+    _running: dict[int, list[int]] = field(default_factory=dict)
 
     @cached_property
     def distances(self) -> int:
@@ -123,38 +123,39 @@ class Predictions:
         found = self.prefetcher.predict(view, origin, layer, gpu)
         return found if self.fetched is None else self.fetched.of(view, found, layer, gpu)
 
-    def of(self, origin: int, target: tuple[int, int], gpu: int) -> list[int]:
+    def of(self, origin: int, target: tuple[int, int], gpu: int) -> Ints:
         """The experts of ``target`` (its pass in the view, and MoE layer) on ``gpu``."""
         index, layer = target
         key = (origin, layer, gpu)
         if key not in self._known:
-            self._known[key] = self.predict(*key)
-        active_experts = self._known[key]
-        found: list[int] = active_experts.experts[
-            active_experts.offsets[index] : active_experts.offsets[index + 1]
-        ].tolist()
-        return found
+            found = self.predict(*key)
+            self._known[key] = (found.offsets.tolist(), found.experts)
+        offsets, experts = self._known[key]
+        return experts[offsets[index] : offsets[index + 1]]
 
     def coming(self, index: int) -> list[tuple[int, int]]:
         """The pass in the view, and MoE layer, of all that is predicted before pass ``index``."""
-        active = self.view.active
-        passes = range(index, min(index + self.prefetcher.every, len(active)))
-        return [(one, layer) for one in passes for layer in _running(active[one])]
+        passes = range(index, min(index + self.prefetcher.every, len(self.view.active)))
+        return [(one, layer) for one in passes for layer in self._runs(one)]
+
+    def _runs(self, index: int) -> list[int]:
+        """The MoE layers that pass ``index`` of the view runs."""
+        if index not in self._running:
+            self._running[index] = np.flatnonzero(self.view.active[index]).tolist()
+        return self._running[index]
 
     def layers_ahead(self, index: int, source: int) -> list[tuple[int, int]]:
         """The pass in the view, and MoE layer, of those that pass ``index`` prefetches for at
         ``source``: nearest first.
         """
         active = self.view.active
-        ahead = [(index, layer) for layer in _running(active[index]) if layer > source]
+        ahead = [(index, layer) for layer in self._runs(index) if layer > source]
+        if len(ahead) >= self.prefetcher.layers:
+            return ahead[: self.prefetcher.layers]
         if self.prefetcher.across_passes and index + 1 < len(active):
             last = source if active[index + 1, source] else active.shape[1]
-            ahead += [(index + 1, layer) for layer in _running(active[index + 1]) if layer <= last]
+            ahead += [(index + 1, layer) for layer in self._runs(index + 1) if layer <= last]
         return ahead[: self.prefetcher.layers]
-
-
-def _running(active: NDArray[np.bool_]) -> Iterator[int]:
-    return iter(np.flatnonzero(active).tolist())
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,6 +55,15 @@ class LayerSlots:
         """Keep ``expert`` until layer ``until`` (one more than its number in execution order)."""
         self.cache.state[PINNED, self.first + expert] = until
 
+    def pin_all(self, experts: Ints, until: int) -> None:
+        """As ``pin``, those of ``experts`` that have a slot."""
+        at = experts + self.first
+        self.cache.state[PINNED, at[self.cache.resident[at]]] = until
+
+    def lacks(self, experts: Ints) -> Ints:
+        """Those of ``experts`` that have no slot."""
+        return experts[~self.cache.resident[experts + self.first]]
+
     def stand_before(self, step: int) -> None:
         """For the policy the last layer of the pass before ``step`` is at hand."""
         state = self.cache.state

@@ -41,8 +41,9 @@ Place = tuple[int, int]
 """A pass, and a MoE layer."""
 Expert = tuple[int, int]
 """A shelf (a MoE layer, or one in a variant: see ``Shelves``), and an expert within the GPU."""
-Targets = list[tuple[Place, list[Expert]]]
-"""Layers ahead that have slots, and what is predicted for them."""
+Targets = list[tuple[Place, Ints]]
+"""Layers ahead that have slots, and what is predicted for them (see ``Predictions``)."""
+Mask = NDArray[np.bool_]
 NOT_STREAMED = np.zeros(1, np.bool_)
 
 
@@ -176,7 +177,7 @@ class Ahead:
         self._pin_there(chunk, targets)
         queued: list[Prefetch] = []
         for target, predicted in targets:
-            for shelf, expert in predicted:
+            for shelf, expert in self.shelves.named(target[1], predicted):
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
                 if self.shelves.there(shelf, expert) is None and self._affords(shelf):
@@ -197,19 +198,14 @@ class Ahead:
     def _pin_there(self, chunk: Chunk, targets: Targets) -> None:
         """Keep what is predicted and in a slot."""
         for target, predicted in targets:
-            for shelf, expert in predicted:
-                if (slots := self.shelves.there(shelf, expert)) is not None:
-                    slots.pin(expert, self._pin(chunk, target))
+            self.shelves.pin(target[1], predicted, self._pin(chunk, target))
 
     def _targets(self, predictions: Predictions, ahead: Iterable[tuple[int, Place]]) -> Targets:
         """What is predicted for layers ``ahead``, each after the origin of its prediction."""
         targets: Targets = []
         for origin, target in ahead:
             if self.slots[target[1]] is not None:
-                found = predictions.of(origin, target, self.gpu)
-                numbered = (divmod(number, self.local) for number in found)
-                experts = [(v * self.layers + target[1], expert) for v, expert in numbered]
-                targets.append((target, experts))
+                targets.append((target, predictions.of(origin, target, self.gpu)))
         return targets
 
     def _read_before(self, step: int, queued: list[Prefetch]) -> int:
@@ -391,13 +387,14 @@ class Ahead:
         queued: list[Prefetch] = []
         for target, predicted in targets:
             place = (chunk.first + target[0], target[1])
-            missing = [one for one in predicted if self.shelves.there(*one) is None]
+            missing, busy = self.shelves.missing(target[1], predicted), dict[int, Mask]()
             for shelf, expert in missing:
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
                 if self._affords(shelf):
-                    busy = self._busy(shelf, source, activated)
-                    victim = slots.prefetch(expert, self._pin(chunk, target), busy)
+                    if shelf not in busy:
+                        busy[shelf] = self._busy(shelf, source, activated)
+                    victim = slots.prefetch(expert, self._pin(chunk, target), busy[shelf])
                     if victim is not None:
                         issued += 1
                         one = self._prefetch(place, (shelf, expert), victim)

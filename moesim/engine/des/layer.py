@@ -113,26 +113,35 @@ class MoeLayer:
         self.kernel_ns.extend(work.kernel_ns.tolist())
         self.read_ns.extend(work.read_ns.tolist())
         self.read.extend(laid.read.tolist())
-        self.hosted_ns.extend(work.hosted_ns.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
-        self.copy_launch.extend(laid.copy_launch.tolist())
-        self.copy_wait.extend(laid.copy_wait.tolist())
         variants, of_gpu = len(self.names) > 1, one.form[laid.on_gpu]
         self.activation_expert.extend(
             self.names[of_gpu if variants else 0, one.expert[laid.on_gpu]].tolist()
         )
-        self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
-        brought = work.copied if variants else 0
-        self.copy_expert.extend(self.names[brought, laid.copied].tolist())
-        sizes = self.sizes[work.copied].tolist()
-        self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
+        if len(laid.hosted):
+            self.hosted_ns.extend(work.hosted_ns.tolist())
+            self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
+        if len(laid.copied):
+            self._append_copies(work)
         self.streamed.extend(work.streamed.tolist())
         self._append_reads(work)
         free = laid.loaded if work.evicted is not None else laid.loaded & (one.victim < 0)
+        if len(bypassed) == 1 and work.evicted is None:  # where passes are decided one by one
+            self.filled.append(0 if bypassed[0] else int(free.sum()))
+            return
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
         self.filled.extend(np.where(bypassed, 0, more).tolist())
+
+    def _append_copies(self, work: Work) -> None:
+        laid = work.laid
+        self.copy_launch.extend(laid.copy_launch.tolist())
+        self.copy_wait.extend(laid.copy_wait.tolist())
+        brought = work.copied if len(self.names) > 1 else 0
+        self.copy_expert.extend(self.names[brought, laid.copied].tolist())
+        sizes = self.sizes[work.copied].tolist()
+        self.copied.extend(zip(work.copy_ns.tolist(), sizes, strict=True))
 
     def _append_reads(self, work: Work) -> None:
         if (reads := work.reads) is None:

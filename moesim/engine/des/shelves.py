@@ -43,6 +43,7 @@ class Shelves:
 
     def __init__(self, case: Case, gpu: int, program: Program) -> None:
         self.gpu, self.residencies = gpu, program.residencies
+        self.local = len(case.local_experts(gpu))
         self.layers, self.variants = len(case.model.moe_layers), case.variants
         self.count = 1 if case.variants is None else len(case.variants.names)
         shelves = range(self.count * self.layers)
@@ -76,6 +77,31 @@ class Shelves:
             if expert in slots:
                 return slots
         return None
+
+    def named(self, layer: int, predicted: Ints) -> list[tuple[int, int]]:
+        """Shelf and expert of what is ``predicted`` for a MoE layer, numbered by variant."""
+        if self.count == 1:
+            return [(layer, expert) for expert in predicted.tolist()]
+        numbered = (divmod(number, self.local) for number in predicted.tolist())
+        return [(variant * self.layers + layer, expert) for variant, expert in numbered]
+
+    def pin(self, layer: int, predicted: Ints, until: int) -> None:
+        """Keep what is ``predicted`` for a MoE layer and in a slot."""
+        slots = self.slots[layer]
+        if self.count == 1 and slots is not None:
+            slots.pin_all(predicted, until)
+            return
+        for shelf, expert in self.named(layer, predicted):
+            if (there := self.there(shelf, expert)) is not None:
+                there.pin(expert, until)
+
+    def missing(self, layer: int, predicted: Ints) -> list[tuple[int, int]]:
+        """Shelf and expert of what is ``predicted`` for a MoE layer and in no slot."""
+        slots = self.slots[layer]
+        if self.count == 1 and slots is not None:
+            return [(layer, expert) for expert in slots.lacks(predicted).tolist()]
+        named = self.named(layer, predicted)
+        return [one for one in named if self.there(*one) is None]
 
     def of_layer(self, layer: int) -> list[LayerSlots]:
         """Those of a MoE layer, by variant."""
