@@ -1,5 +1,6 @@
-"""SGLang's scheduler: prompts first, and room for a part of the answers (srt/managers/
-schedule_policy.py, schedule_batch.py and scheduler.py, from memory).
+"""SGLang's scheduler: prompts first, and room for a part of the answers (SGLang 0.5.23, srt/
+environ.py, and schedule_policy.py, schedule_batch.py and scheduler_components/
+new_token_ratio_tracker.py in srt/managers; the order of a step in scheduler.py from memory).
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _room(state: State, rank: int) -> int:
 def _answers(state: State, rank: int) -> None:
     """A token of each answer; where there is no room, some are retracted."""
     retracted, needs = False, _needs(state, rank)
-    while not make_room(state, rank, needs) or (retracted and _too_tight(state, rank)):
+    while not make_room(state, rank, needs):
         if _answering(state, rank) <= 1:
             break
         _retract(state, rank)
@@ -219,12 +220,6 @@ def _needs(state: State, rank: int) -> int:
         if _answers_one(state, request):
             blocks += lacking(state, request, state.requests[COMPUTED, request] + 1)
     return blocks
-
-
-def _too_tight(state: State, rank: int) -> bool:
-    """Whether fewer than 20 tokens are free for each answer."""
-    free = state.ranks[FREE, rank] * state.numbers[BLOCK_SIZE]
-    return bool(free < RETRACT_STEPS * _answering(state, rank))
 
 
 def _retract(state: State, rank: int) -> None:
@@ -255,11 +250,12 @@ def _goes_sooner(state: State, one: int, other: int) -> bool:
 
 
 def _raise_ratio(state: State, rank: int) -> None:
-    """What the answers that are left have given, and 20 tokens more each, over all of theirs."""
-    given = whole = 0
+    """What the answers that are left have given, and 20 tokens more each, over all of theirs and
+    one.
+    """
+    given, whole = 0, 1
     for place in range(state.ranks[RUN, rank]):
         request = state.running[rank, place]
         given += state.requests[KNOWN, request] - state.requests[INPUT, request] + RETRACT_STEPS
         whole += state.requests[OUTPUT, request]
-    if whole > 0:
-        state.ranks[OWN, rank] = min(given * ONE // whole, ONE) + 1
+    state.ranks[OWN, rank] = min(given * ONE // whole, ONE) + 1
