@@ -16,8 +16,8 @@ def list_(
         typer.Argument(
             metavar="WHAT",
             help="policies, misses, variant_choices, prefetchers, gatings, planners, batchings, "
-            "arrivals, lengths, schedulers, splits, models, hardware, gpus, hosts, links, storage, "
-            "near_memory, software, traces, "
+            "arrivals, lengths, schedulers, splits, routers, models, hardware, gpus, hosts, links, "
+            "storage, near_memory, software, traces, "
             "importers, transforms, measurement_importers, costs, fitters, collectors, "
             "model_families, engine_commands or figures.",
         ),

@@ -101,6 +101,7 @@ class ServedRun:
     travel_ns: int
     line: Line
     service: Service = NO_SERVICE
+    replica: Ints | None = None
 
     @classmethod
     def of(cls, case: Case, outcome: Outcome, service: Service = NO_SERVICE) -> ServedRun:
@@ -150,6 +151,7 @@ class ServedRun:
             travel_ns=travel,
             line=Line(outcome.starts.min(axis=1), state.steps[WAITS, : schedule.passes]),
             service=service,
+            replica=serving.replica,
         )
 
     def times_ms(self) -> dict[str, Floats]:
@@ -283,6 +285,7 @@ class ServedRun:
             "first_ns": self.first_ns,
             "last_ns": self.last_ns,
             "gpu": self.gpu,
+            **({} if self.replica is None else {"replica": self.replica}),
             "rank": asked[RANK],
             "arrival_ns": self.sent_ns,
             "first_scheduled_ns": self.begins_ns,

@@ -28,6 +28,7 @@ REGISTRIES: Mapping[str, str] = {
     "lengths": "moesim.workload.lengths",
     "schedulers": "moesim.workload.serving",
     "splits": "moesim.workload.splits",
+    "routers": "moesim.workload.routers",
     "importers": "moesim.trace.importers",
     "transforms": "moesim.trace.transforms",
     "measurement_importers": "moesim.calibrate.importers",

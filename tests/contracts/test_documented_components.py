@@ -55,6 +55,7 @@ from moesim.testing import (
     model_families,
     planners,
     prefetchers,
+    routers,
     schedulers,
     splits,
     transforms,
@@ -67,6 +68,7 @@ from moesim.trace.routing import NO_EXPERT
 from moesim.trace.transforms.choices import Choices
 from moesim.workload.arrivals.base import Arrived
 from moesim.workload.requests import Requests
+from moesim.workload.routers.base import Seen as Sight
 from moesim.workload.serving.clock import opened, rules_of
 from moesim.workload.serving.loop import play
 from moesim.workload.serving.state import DONE, Asked, Room
@@ -252,6 +254,12 @@ def check_lengths(kind: type[Any], _folder: Path) -> None:
     lengths.are_one_or_more(kind(), Arrived(np.arange(9)), None)
 
 
+def check_router(kind: type[Any], _folder: Path) -> None:
+    some = np.array([16, 3, 2])
+    assert routers.chooses_a_replica(kind(), Sight(0, some, some, some, -1)) == 1
+    assert routers.chooses_a_replica(kind(most=2), Sight(0, some, some, some, -1)) == 2
+
+
 def check_scheduler(kind: type[Any], _folder: Path) -> None:
     tokens, zero = np.array([9, 1, 4]), np.zeros(3, np.int64)
     asked = Asked(tokens, tokens, zero, zero, zero - 1, zero)
@@ -362,6 +370,7 @@ CONTRACTS: dict[str, Callable[[type[Any], Path], None]] = {
     "model_families": check_family,
     "planners": check_planner,
     "prefetchers": check_prefetcher,
+    "routers": check_router,
     "schedulers": check_scheduler,
     "splits": check_split,
     "transforms": check_transform,

@@ -21,6 +21,7 @@ from moesim.trace import RoutingTrace
 from moesim.workload.batching.continuous import Continuous
 from moesim.workload.schedule import Schedule
 from moesim.workload.serving.clock import NO_TIME, HostTimes
+from moesim.workload.serving.fleet import Routed
 from moesim.workload.serving.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Exchange, Room
@@ -117,9 +118,19 @@ def _served(
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
     clockless = arrivals.clockless and not (room.loop and times.frontend_ns)
     clockless &= not memory.split.reads_misses
+    routed = _routed(experiment)
+    clockless = clockless and routed is None
     timed = not clockless or (times != NO_TIME and not ahead)
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
+    serving = replace(serving, routed=routed)
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
+
+
+def _routed(experiment: Experiment) -> Routed | None:
+    asked = experiment.replicas
+    if asked is None or asked.count == 1:
+        return None
+    return Routed(asked.count, asked.router, experiment.seed)
 
 
 def _planned(serving: Serving) -> Planned:

@@ -24,6 +24,7 @@ from moesim.experiment.loading.resolve import Resolved, Source, resolved_from
 from moesim.experiment.running.cache import cache_folder, reused_or
 from moesim.experiment.running.engines import Engine, engine_of
 from moesim.experiment.running.record_memory import refuse_too_many_records
+from moesim.experiment.running.replicas import outcome_of
 from moesim.experiment.schema.experiment import Experiment
 from moesim.hardware.choice import gpu_and_host
 from moesim.hardware.near_memory import near_note
@@ -147,10 +148,9 @@ def _played(
     bill, cuts = bill_of(experiment, built), None
     if not (by_pass or bill.keys):
         cuts = cuts_of(built.case, experiment.warm_up)
-    outcome = play(built.case, records=experiment.records, cuts=cuts)
-    built = built.played(outcome)
-    case = built.case
-    built.footprint.in_flight(outcome.largest_copy(case))
+    built, case, outcome, fullest = outcome_of(
+        built, partial(play, records=experiment.records, cuts=cuts)
+    )
     numbers = summary(case, outcome, experiment.warm_up, bill)
     service = experiment.serving or NO_SERVICE
     run = None if case.serving is None else ServedRun.of(case, outcome, service)
@@ -162,7 +162,7 @@ def _played(
     tables: dict[str, Any] = {
         "blocks": blocks.sums,
         "requests": requests_table(case, outcome, run),
-        "memory": memory_table(built.footprint, outcome, built.limit_bytes),
+        "memory": memory_table(built.footprint, fullest, built.limit_bytes),
     }
     if by_pass:
         tables["steps"] = steps_table(case, outcome, run)
@@ -197,7 +197,8 @@ def _speculation_notes(experiment: Experiment) -> dict[str, list[str]]:
 
 def _without_prefetch(experiment: Experiment, case: Case) -> Outcome | None:
     """The same run without its prefetches, if it has any, for comparison."""
-    if not prefetches(case):
+    served = case.serving
+    if not prefetches(case) or (served is not None and served.routed is not None):
         return None
     alone = replace(case, prefetch=NO_PREFETCH)
     engine = engine_of(experiment.model_copy(update={"engine": "auto"}), alone, check=False)

@@ -48,6 +48,8 @@ from moesim.workload.binding import BindingChoice, Own
 from moesim.workload.lengths import registry as length_kinds
 from moesim.workload.lengths.base import Lengths
 from moesim.workload.prefill import Prefill
+from moesim.workload.routers import registry as routers
+from moesim.workload.routers.base import Router
 from moesim.workload.speculation import Speculation
 from moesim.workload.splits import registry as splits
 from moesim.workload.splits.base import Split
@@ -288,6 +290,15 @@ class Memory(Params):
     )
 
 
+class Replicas(Params):
+    """Engines like this one, each on machines of its own, and the router before them."""
+
+    count: int = Field(default=1, ge=1, le=64, description="How many.")
+    router: Annotated[Router, OneOf(routers)] = _default(
+        routers, "round_robin", "Which of them gets a request."
+    )
+
+
 class Quality(Params):
     """How good answers are, as the user measured it."""
 
@@ -399,6 +410,11 @@ class Experiment(Params):
         default=None,
         description="What is promised to clients whose requests are served, as in {slo: {ttft: "
         "500 ms}}: request_goodput and slo_attainment follow (docs/serving.md).",
+    )
+    replicas: Replicas | None = Field(
+        default=None,
+        description="Replicas that share the requests that are served, as in {count: 4, router: "
+        "{kind: least_outstanding}} (docs/serving.md).",
     )
     energy: Energy | None = Field(
         default=None,

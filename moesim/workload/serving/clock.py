@@ -23,7 +23,7 @@ from moesim.workload.serving.state import (
     new_state,
     with_room,
 )
-from moesim.workload.serving.steps import Both, Decide, next_arrival
+from moesim.workload.serving.steps import Both, Decide, arrive, next_arrival
 
 Steps = Generator[tuple[State, int, int], int, None]
 """Yields the state after each decision, the instant before which the step does not start, and so
@@ -77,6 +77,77 @@ def rules_of(scheduler: RequestScheduler, room: Room) -> tuple[Callable[..., Any
     return (scheduler.rule(), *(() if split is None else (split.offer, split.move)))
 
 
+class Server:
+    """An engine's scheduler and its clock: ``due`` is when it decides next, NEVER where nothing is
+    known to come. ``decide``: as ``decided_with`` makes it, None: compiled.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        room: Room,
+        scheduler: RequestScheduler,
+        times: HostTimes = NO_TIME,
+        decide: Decide | None = None,
+    ) -> None:
+        self.state, self._knobs = opened(asked, room, scheduler)
+        if decide is None:
+            from moesim.workload.serving.loop import compiled  # loads numba
+
+            decide = compiled(rules_of(scheduler, room), self.state, self._knobs, plays=False)
+        self._by, self._times, self._lag = decide, times, int(scheduler.async_scheduling)
+        self.due = self._seen = self._entries = self._preempted = 0
+        self._idle = self._waits = self._idled = False
+
+    def decide(self) -> tuple[State, int, int] | None:
+        """Decide the next step, as ``Steps`` has it; None: there is nothing, and what is ``due`` is
+        the next decision.
+        """
+        self.state, self._waits = _roomy(self.state), False
+        step = int(self.state.numbers[STEPS])
+        entries = self._by(self.state, self._knobs, self.due, self._seen)
+        preempted = int(self.state.numbers[PREEMPTIONS])
+        again, self._preempted = preempted > self._preempted, preempted
+        if not entries:
+            self._wait(again=again)
+            return None
+        self._entries = entries
+        before = int(self.state.steps[END, step - 1]) if step else 0
+        start = max(before, self.due + self._times.before(entries))
+        return self.state, start, start - (self.due if self._idle or not step else before)
+
+    def ended(self, end: int) -> None:
+        """The step that was decided has ended on every GPU."""
+        step = int(self.state.numbers[STEPS])
+        self.state.steps[END, step - 1] = end
+        self.due, self._seen = _due(self.state, step, self._lag, self._entries, self._times)
+        self._idle = self._waits = False
+        self._preempted = int(self.state.numbers[PREEMPTIONS])
+
+    def come(self, request: int, instant: int) -> None:
+        """``request`` comes at an ``instant`` that is not before the last decision."""
+        arrive(self.state, request, instant)
+        if self._waits:
+            self._wait_for_arrival()
+
+    def _wait(self, *, again: bool) -> None:
+        """Nothing could be scheduled: the next end that is not seen is waited for, or, if all are,
+        the next arrival; ``again``: a request had to go, and it may be tried at once.
+        """
+        seen = int(self.state.numbers[SEEN])
+        if seen < int(self.state.numbers[STEPS]):
+            self.due = max(self.due, _seen_at(self.state, seen, self._times))
+            self._seen, self._idle = seen + 1, False
+        elif not again:
+            self._waits, self._now, self._idled = True, self.due, self._idle
+            self._wait_for_arrival()
+
+    def _wait_for_arrival(self) -> None:
+        following = next_arrival(self.state)
+        self.due = max(self._now, following)
+        self._idle = self._idled or following > self._now
+
+
 def steps_of(
     asked: Asked,
     room: Room,
@@ -84,33 +155,15 @@ def steps_of(
     times: HostTimes = NO_TIME,
     decide: Decide | None = None,
 ) -> Steps:
-    """One step after another, each decided when the host comes to it (docs/serving.md); ``decide``:
-    as ``decided_with`` makes it, None: compiled.
+    """One step after another, each decided when the host comes to it (docs/serving.md); ``decide``
+    as of ``Server``.
     """
-    state, knobs = opened(asked, room, scheduler)
-    if decide is None:
-        from moesim.workload.serving.loop import compiled  # loads numba
-
-        decide = compiled(rules_of(scheduler, room), state, knobs, plays=False)
-    lag, entries = int(scheduler.async_scheduling), 0
+    server = Server(asked, room, scheduler, times, decide)
     while True:
-        state = _roomy(state)
-        step = int(state.numbers[STEPS])
-        (now, seen), idle = _due(state, step, lag, entries, times), False
-        preempted = state.numbers[PREEMPTIONS]
-        while not (entries := decide(state, knobs, now, seen)):
-            if seen < step:
-                now, seen, idle = max(now, _seen_at(state, seen, times)), seen + 1, False
-            elif state.numbers[PREEMPTIONS] == preempted:
-                following = next_arrival(state)
-                if following == NEVER:
-                    return
-                now, idle = max(now, following), idle or following > now
-            preempted = int(state.numbers[PREEMPTIONS])
-        before = int(state.steps[END, step - 1]) if step else 0
-        start = max(before, now + times.before(entries))
-        ended = yield state, start, start - (now if idle or not step else before)
-        state.steps[END, step] = ended
+        while (told := server.decide()) is None:
+            if server.due == NEVER:
+                return
+        server.ended((yield told))
 
 
 def _due(state: State, step: int, lag: int, entries: int, times: HostTimes) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import NO_TIME, HostTimes, played, steps_of
+from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
 from moesim.workload.serving.state import (
@@ -17,6 +18,7 @@ from moesim.workload.serving.state import (
     GHOSTS,
     NEVER,
     STEPS,
+    Asked,
     Room,
     State,
 )
@@ -28,7 +30,8 @@ class Serving:
     """``served`` requests on ``gpus``, by ``scheduler`` in ``room``. ``state`` is that of the last
     run, as far as it has come; ``known``: whether the passes are known before the run;
     ``clockless``: whether it needs no clock. ``ghosts`` int64[ranks]: misses so far that one slot
-    more had spared, where a split asks for them.
+    more had spared, where a split asks for them. ``routed``: replicas of it, and the router before
+    them, None: it is alone; ``after_all`` is what has become of them.
     """
 
     served: ServedRequests
@@ -40,6 +43,8 @@ class Serving:
     times: HostTimes = NO_TIME
     state: State | None = None
     ghosts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    routed: Routed | None = None
+    after_all: Fleet | None = None
 
     def schedule(self) -> Schedule:
         """All passes, where no clock matters."""
@@ -57,10 +62,7 @@ class Serving:
 
     def passes(self) -> Passes:
         """One pass after the other, each decided when the host comes to it."""
-        sent = self.served.asked.arrival_ns
-        comes = np.where(sent == NEVER, NEVER, sent + self.times.frontend_ns)
-        asked = replace(self.served.asked, arrival_ns=comes)
-        steps = steps_of(asked, self.room, self.scheduler, self.times)
+        steps = steps_of(self._coming, self.room, self.scheduler, self.times)
         self.ghosts = np.zeros(self.room.ranks, np.int64)
         told = self.ghosts.copy()
         try:
@@ -74,6 +76,36 @@ class Serving:
                 self.state, start, host = steps.send(int(ended.max()))
         except StopIteration:
             return
+
+    @property
+    def _coming(self) -> Asked:
+        """What comes, and when it is at the scheduler."""
+        sent = self.served.asked.arrival_ns
+        comes = np.where(sent == NEVER, NEVER, sent + self.times.frontend_ns)
+        return replace(self.served.asked, arrival_ns=comes)
+
+    def fleet(self) -> Fleet:
+        """Replicas that have served nothing yet."""
+        assert self.routed is not None, "it is not alone"
+        return Fleet(self._coming, self.room, self.scheduler, self.routed, self.times)
+
+    def step(self, state: State, step: int, start: int, host: int) -> Schedule:
+        """The pass of a replica's ``step``."""
+        return self._passes(state, step, step + 1, (np.array([start]), np.array([host])))
+
+    def after(self, fleet: Fleet) -> Serving:
+        """With what has become of its replicas."""
+        return replace(self, after_all=fleet)
+
+    def in_turns(self, turns: list[tuple[int, int]]) -> Serving:
+        """With the state of all replicas, whose steps come in these ``turns``."""
+        assert self.after_all is not None, "they have served"
+        return replace(self, state=self.after_all.state(turns))
+
+    @property
+    def replica(self) -> Ints | None:
+        """That of each request int64[n], -1: it never came; None without replicas."""
+        return None if self.after_all is None else self.after_all.replica
 
     def _passes(
         self,

@@ -182,10 +182,7 @@ def join(state: State, now: int) -> None:
         request = state.coming[state.numbers[NEXT]]
         state.numbers[NEXT] += 1
         asked = state.requests
-        tokens = asked[INPUT, request] + asked[OUTPUT, request]
-        held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
-        long = tokens > state.numbers[LONGEST] or held > state.numbers[LEAST]
-        if long or asked[INPUT, request] > state.numbers[LONGEST_PROMPT]:
+        if too_long(state, request):
             settle(state, request, REJECTED)
         elif asked[GIVEN, request] == asked[OUTPUT, request]:
             settle(state, request, ENDED)  # its one token was given where its prompt was computed
@@ -194,6 +191,14 @@ def join(state: State, now: int) -> None:
             asked[RANK, request], asked[SEAT, request] = rank, state.ranks[SEATED, rank]
             state.ranks[SEATED, rank] += 1
             wait_last(state, request)
+
+
+def too_long(state: State, request: int) -> bool:
+    """Whether ``request`` never fits."""
+    tokens = state.requests[INPUT, request] + state.requests[OUTPUT, request]
+    held = blocks_of(state, tokens - 1 + state.numbers[LOOK_AHEAD])
+    long = tokens > state.numbers[LONGEST] or held > state.numbers[LEAST]
+    return bool(long or state.requests[INPUT, request] > state.numbers[LONGEST_PROMPT])
 
 
 def settle(state: State, request: int, status: int) -> None:

@@ -151,7 +151,31 @@ def arrivals_are_there(experiment: Experiment, model: ModelSpec | None) -> Confl
     return Conflict(("workload.arrivals.file",), not_found(file, folders))
 
 
+def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """What replicas do not go together with."""
+    del model
+    asked, batching = experiment.replicas, experiment.workload.batching
+    if asked is None or asked.count == 1:
+        return None
+    policy, room = experiment.experts.policy, experiment.experts
+    wrong = {
+        "workload.batching": not batching.serves
+        and f"'{kind_of(type(batching))}' batching; write continuous",
+        "experts.policy": policy.looks_ahead
+        and f"'{kind_of(type(policy))}', which looks ahead; write one that does not, as lru",
+        "experts.variants": room.variants is not None and "variants of experts yet",
+        "experts.host": room.host.capacity.kind != "all" and "host memory as a cache yet",
+        "parallelism.pipeline": experiment.parallelism.pipeline > 1 and "pipelines yet",
+        "memory.split": experiment.memory is not None
+        and experiment.memory.split.moves
+        and f"'{kind_of(type(experiment.memory.split))}' of memory yet; write static",
+        "records": experiment.records == "expert" and "records: expert yet; write layer",
+    }
+    return first_wrong(("replicas",), "replicas do not go together with", wrong)
+
+
 RULES: tuple[Rule, ...] = (
+    replicas_of_served,
     arrivals_are_there,
     served_by_continuous_batching,
     served_alone,

@@ -1,0 +1,167 @@
+"""Replicas of the judge's scheduler, and routers, in plain words."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .judge_serving import Judge, Request, Settings, Told
+
+NEVER = 1 << 62
+
+
+@dataclass
+class Replica:
+    judge: Judge
+    due: int = 0
+    sees: int = 0  # so many ends before it decides
+    waits: bool = False  # for an arrival, from ``last`` on
+    last: int = 0
+    gone: int = 0  # preemptions before it decided last
+
+    def wait(self, now: int) -> None:
+        """When to decide again, after there was nothing to schedule ``now``."""
+        judge, again = self.judge, self.judge.gone() > self.gone
+        self.gone = judge.gone()
+        if judge.seen < len(judge.steps):
+            self.due, self.sees = max(now, judge.seen_at(judge.seen)), 1
+        elif not again:
+            self.waits, self.last = True, now
+            self.wait_for_arrival()
+
+    def wait_for_arrival(self) -> None:
+        instants = [r.arrival for r in self.judge.coming if r.arrival is not None]
+        self.due = max(self.last, min(instants)) if instants else NEVER
+
+    def counts(self) -> tuple[int, int]:
+        waiting = sum(len(rank.waiting) for rank in self.judge.ranks) + len(self.judge.coming)
+        return waiting, sum(len(rank.running) for rank in self.judge.ranks)
+
+
+class Replicas:
+    """``choose``: the router; ``interval``: how often replicas tell what they have. ``order``:
+    (replica, decided, entries) of all steps; ``where`` each request went.
+    """
+
+    def __init__(
+        self,
+        requests: list[Request],
+        settings: Settings,
+        count: int,
+        choose: tuple[str, int],
+        seed: int,
+    ) -> None:
+        self.settings, (self.choose, self.interval) = settings, choose
+        self.replicas = []
+        for _ in range(count):
+            judge = Judge(deepcopy(requests), replace(settings, loop=False))
+            judge.coming, judge.fresh = [], []
+            for one in judge.requests:
+                one.arrival, one.after = None, None
+            self.replicas.append(Replica(judge))
+        self.requests = requests
+        self.coming = [(r.arrival, r.number) for r in requests if r.arrival is not None]
+        self.fresh = [r.number for r in requests if r.arrival is None and r.after is None]
+        self.where: dict[int, int] = {}
+        self.given = [0] * len(requests)
+        self.told = [(0, 0)] * count
+        self.published = -1
+        self.stream = np.random.default_rng([seed, zlib.crc32(b"serving.router")])
+        self.order: list[tuple[int, int, list[Told]]] = []
+
+    def run(self, time_of: Callable[[list[Told]], int]) -> None:
+        while True:
+            due = min(one.due for one in self.replicas)
+            first = min(self.coming, default=(NEVER, 0))
+            if first[0] <= due and first[0] < NEVER:
+                self.tell(first[0])
+                self.coming.remove(first)
+                self.route(*first)
+            elif due == NEVER:
+                return
+            else:
+                self.tell(due)
+                number = next(r for r, one in enumerate(self.replicas) if one.due == due)
+                self.decide(number, time_of)
+
+    def tell(self, now: int) -> None:
+        if self.interval and now // self.interval == self.published:
+            return
+        self.published = now // self.interval if self.interval else -1
+        self.told = [one.counts() for one in self.replicas]
+
+    def route(self, instant: int, request: int) -> None:
+        before = self.requests[request].after
+        chosen = self.chosen(request, None if before is None else self.where[before])
+        waiting, running = self.told[chosen]
+        self.told[chosen] = (waiting + 1, running)
+        self.where[request] = chosen
+        replica = self.replicas[chosen]
+        judge = replica.judge
+        mine = judge.requests[request]
+        mine.arrival = instant
+        judge.coming.append(mine)
+        if replica.waits:
+            replica.wait_for_arrival()
+        tokens, settings, pool = mine.prompt + mine.answer, self.settings, judge.ranks[0]
+        long = settings.longest is not None and tokens > settings.longest
+        if long or pool.need(tokens - 1 + settings.ahead) > pool.blocks:
+            self.over(request, instant)
+
+    def chosen(self, request: int, before: int | None) -> int:
+        every, choose = list(range(len(self.replicas))), self.choose
+        load = [waiting + running for waiting, running in self.told]
+        uneven = max(load) - min(load) > 2 and max(load) > 1.5 * min(load)
+        if choose == "round_robin":
+            every = [len(self.where) % len(every)]
+        if choose == "random":
+            every = [int(self.stream.integers(len(every)))]
+        if choose == "power_of_two":
+            every = self.stream.permutation(len(every))[:2].tolist()
+        if choose == "vllm":
+            load = [4 * waiting + running for waiting, running in self.told]
+        if choose == "session" and before is not None:
+            every = [before]
+        if choose == "prefix" and not uneven:
+            most = max(self.cached(r, request) for r in every)
+            every = [r for r in every if self.cached(r, request) == most]
+        return min(every, key=lambda r: load[r])
+
+    def cached(self, replica: int, request: int) -> int:
+        judge = self.replicas[replica].judge
+        return max(len(rank.hits(judge.requests[request])) for rank in judge.ranks)
+
+    def decide(self, number: int, time_of: Callable[[list[Told]], int]) -> None:
+        replica, late = self.replicas[number], self.settings.late
+        judge, now = replica.judge, replica.due
+        for _ in range(replica.sees):
+            judge.see()
+        replica.sees, replica.waits = 0, False
+        if not (batch := judge.schedule(now)):
+            replica.wait(now)
+            return
+        judge.steps.append((now, batch))
+        before, host = judge.ends[-1] if judge.ends else 0, judge.host(judge.settings.before, batch)
+        end = max(before, now + host) + time_of(batch)
+        judge.ends.append(end)
+        self.order.append((number, now, batch))
+        replica.gone, seen = judge.gone(), max(judge.seen, len(judge.steps) - late)
+        replica.sees = seen - judge.seen
+        replica.due = max(judge.seen_at(seen - 1) if seen else 0, now + late * host)
+        for who, _, _, gives in batch:
+            self.given[who] += gives
+            if gives and self.given[who] == self.requests[who].answer:
+                self.over(who, end + self.settings.visible)
+
+    def over(self, request: int, instant: int) -> None:
+        if self.settings.loop:
+            if self.fresh:
+                self.coming.append((instant + self.settings.think, self.fresh.pop(0)))
+            return
+        for other in self.requests:
+            if other.after == request:
+                self.coming.append((instant + other.think, other.number))

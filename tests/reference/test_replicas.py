@@ -1,0 +1,95 @@
+"""Replicas and routers: the package's order of all that happens against the judge's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesim.workload.routers import registry
+from moesim.workload.serving.clock import steps_of, with_step_times
+from moesim.workload.serving.fleet import Fleet, Routed
+from moesim.workload.serving.state import BEGIN, COUNT, DECIDED, STEPS, VERIFIES, State
+from moesim.workload.serving.steps import decided_with
+
+from .judge_replicas import Replicas
+from .serving_cases import ServingCase, asked_of, judge_of, of_vllm, room_of, times_of, vllm_of
+from .test_serving_scheduler import step_time, told
+
+Order = list[tuple[int, int, list[tuple[int, ...]]]]
+ROUTERS = ("least_outstanding", "power_of_two", "prefix", "random", "round_robin", "session",
+           "vllm")  # fmt: skip
+
+
+def routed_of(kind: str, count: int, interval: int, seed: int) -> Routed:
+    given: dict[str, Any] = {"stats_interval": f"{interval} ns"}
+    if kind == "prefix":
+        given |= {"balance_abs_threshold": 2, "balance_rel_threshold": 1.5}
+    return Routed(count, registry.get(kind)(**given), seed)
+
+
+def played(case: ServingCase, routed: Routed, *, plain: bool = True) -> tuple[Order, Fleet]:
+    scheduler = vllm_of(case.settings)
+    decide = decided_with(scheduler.rule()) if plain else None
+    parts = (asked_of(case), room_of(case), scheduler, routed, times_of(case), decide)
+    fleet, order = Fleet(*parts), Order()
+    turns, ended = fleet.turns(), None
+    while True:
+        try:
+            number, state, start, _ = next(turns) if ended is None else turns.send(ended)
+        except StopIteration:
+            return order, fleet
+        step = int(state.numbers[STEPS]) - 1
+        low, high = state.steps[BEGIN, step : step + 2]
+        entries = [tuple(one) for one in state.log[:VERIFIES, low:high].T.tolist()]
+        order.append((number, int(state.steps[DECIDED, step]), entries))
+        ended = start + step_time(int(state.log[COUNT, low:high].sum()))
+
+
+def judged(case: ServingCase, choose: tuple[str, int], count: int, seed: int) -> Replicas:
+    judge = judge_of(case)
+    found = Replicas(judge.requests, judge.settings, count, choose, seed)
+    found.run(lambda entries: step_time(sum(one[2] for one in entries)))
+    return found
+
+
+PARTS = (st.integers(1, 3), st.sampled_from(ROUTERS), st.sampled_from([0, 0, 25]))
+
+
+@settings(max_examples=300)
+@given(of_vllm(), *PARTS, st.integers(0, 99))
+def test_replicas_decide_as_the_judges_do(case, count, kind, interval, seed):
+    order, fleet = played(case, routed_of(kind, count, interval, seed))
+    judge = judged(case, (kind, interval), count, seed)
+    assert order == judge.order
+    where = [judge.where.get(number, -1) for number in range(len(case.wishes))]
+    assert fleet.replica.tolist() == where
+
+
+@given(of_vllm(), *PARTS)
+def test_so_do_the_compiled_rules(case, count, kind, interval):
+    routed = routed_of(kind, count, interval, 1)
+    assert played(case, routed, plain=False)[0] == played(case, routed)[0]
+
+
+@given(of_vllm(), st.sampled_from(ROUTERS))
+def test_one_replica_is_none(case, kind):
+    """But that in a loop, or a session, the next request comes at an end, not when it is seen."""
+    if case.loop or any(wish.after is not None for wish in case.wishes):
+        return
+    order, _ = played(case, routed_of(kind, 1, 0, 0))
+    scheduler = vllm_of(case.settings)
+    steps = steps_of(
+        asked_of(case), room_of(case), scheduler, times_of(case), decided_with(scheduler.rule())
+    )
+
+    def time_of(state: State, step: int) -> int:
+        low, high = state.steps[BEGIN, step : step + 2]
+        return step_time(int(state.log[COUNT, low:high].sum()))
+
+    try:
+        alone = told(with_step_times(steps, time_of))
+    except StopIteration:
+        alone = []
+    assert [(now, entries) for _, now, entries in order] == alone

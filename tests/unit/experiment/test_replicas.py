@@ -1,0 +1,90 @@
+"""Experiments whose requests replicas share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moesim.config.errors import InputError
+from moesim.experiment.loading.resolve import load_experiment
+from moesim.experiment.running.run import simulate
+from moesim.results.result import Result
+from tests.unit.experiment.test_served_numbers import CLOSED, POISSON, SMALL, experiment_of
+
+ROUTER = {"kind": "least_outstanding"}
+ADDED = ("tokens", "hits", "misses", "bytes_h2d", "completed", "total_output_tokens")
+
+
+def run(arrivals: dict[str, Any], count: int = 3, *, check: bool = False, **more: Any) -> Result:
+    replicas = {"count": count, "router": ROUTER}
+    choices = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, **more}
+    return simulate(experiment_of(arrivals, replicas=replicas, **choices), check=check)
+
+
+@pytest.mark.parametrize("arrivals", [POISSON, CLOSED, {"kind": "at_once"}])
+def test_both_engines_play_replicas_alike(arrivals):
+    replay, des = run(arrivals), run(arrivals, check=True)
+    assert (replay.summary["engine"], des.summary["engine"]) == ("replay", "des")
+    same = [*ADDED, "duration_ms", "mean_ttft_ms", "p99_itl_ms", "time_share", "balancedness"]
+    assert [replay.summary[key] for key in same] == [des.summary[key] for key in same]
+    columns = ["replica", "gpu", "first_ns", "last_ns", "ttft_ms", "ttft_queue_ms"]
+    for name in columns:
+        assert replay.requests[name].tolist() == des.requests[name].tolist()
+
+
+def test_all_replicas_together_are_one_result():
+    """Each request ran on one replica, whose GPU it names; the sums are those of the steps; at any
+    time a GPU has one pass.
+    """
+    result = run(POISSON)
+    numbers, table, steps = result.summary, result.requests, result.steps
+    assert numbers["completed"] == 12 == len(table)
+    assert set(table.replica) == {0, 1, 2}
+    assert (table.gpu == table.replica).all()  # one GPU each
+    assert numbers["tokens"] == steps.tokens.sum()
+    assert numbers["hits"] + numbers["misses"] == steps.activations.sum()
+    assert sum(numbers["time_share"].values()) == pytest.approx(1)
+    assert (np.diff(steps.end_ns) >= 0).all()
+    parts = [one for one in map(str, table) if one.startswith("ttft_") and one != "ttft_ms"]
+    assert table[parts].sum(axis=1).to_numpy() == pytest.approx(table.ttft_ms, abs=1e-6)
+    assert numbers["balancedness"] == 1
+    assert 0 < numbers["kv_usage_max"] <= 1
+
+
+def test_replicas_of_several_gpus():
+    result = run(POISSON, 2, check=True, parallelism={"expert": 2})
+    assert (result.requests.gpu // 2 == result.requests.replica).all()
+    assert 0.5 < result.summary["balancedness"] <= 1
+
+
+def test_one_replica_is_none():
+    alone = simulate(
+        experiment_of(POISSON, software="vllm", experts={"capacity": "8 slots/layer"})
+    ).summary
+    one = run(POISSON, 1).summary
+    assert {k: v for k, v in one.items() if k != "engine_wall_s"} == {
+        k: v for k, v in alone.items() if k != "engine_wall_s"
+    }
+
+
+def test_a_replica_may_have_nothing_to_do():
+    """All requests come far apart: the first replica has them all, since none has any then."""
+    rare = {"kind": "gamma", "request_rate": "1 requests/s", "burstiness": 50}
+    assert set(run(rare).requests.replica) == {0}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"workload": {"batching": {"kind": "static"}}}, "'static' batching; write continuous"),
+        ({"experts": {"policy": {"kind": "min"}}}, "looks ahead; write one that does not"),
+        ({"records": "expert"}, "records: expert yet"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(more, said):
+    served = {"workload": {"batching": {"kind": "continuous"}}}
+    with pytest.raises(InputError) as caught:
+        load_experiment({**SMALL, **served, "replicas": {"count": 2}, **more})
+    assert said in str(caught.value)
