@@ -192,6 +192,7 @@ class VariantResidencies(Residencies):
     def _streams_of(self, key: Key) -> list[np.random.Generator]:
         """A stream for each variant: of the first that of a pool without variants."""
         layer, gpu = key
-        stream = [self.case.seed, zlib.crc32(b"cache_policy.random"), gpu, layer]
+        holder = gpu // self.case.slices
+        stream = [self.case.seed, zlib.crc32(b"cache_policy.random"), holder, layer]
         numbers = range(len(self.variants.names))
         return [np.random.default_rng([*stream, *[one] * (one > 0)]) for one in numbers]

@@ -300,8 +300,8 @@ class Decisions:
     def start_requests(self, step: int, m: int, g: int) -> None:
         """Tell policies of a pass without a request of the one before, once."""
         names = [{part.request.request_id for part in one.parts} for one in self.passes]
-        if step and names[step] & names[step - 1]:
-            return
+        while step and names[step] & names[step - 1]:  # the pass may not have run the layer
+            step -= 1
         caches = self.variants[g][m].caches if self.variants else [self.caches[g][m]]
         for cache in caches:
             if cache.started != step:

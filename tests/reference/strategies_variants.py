@@ -63,7 +63,6 @@ def in_variants(draw: st.DrawFn, case: Case) -> Case:
         prefill="cache",
         miss="load",
         uploads=None,
-        sliced=False,
         host_start_ns=0,
         variants=(Variant(case.model.expert_bytes, few), *rest),
         choose=rule,

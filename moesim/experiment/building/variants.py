@@ -15,7 +15,8 @@ from moesim.experiment.schema.experiment import Experiment, Experts
 from moesim.memory.choices.gate_cumulative import GateCumulative
 from moesim.memory.footprint import expert_bytes
 from moesim.memory.variants import Variants
-from moesim.model.spec import LayerSpec
+from moesim.model.slicing import with_sliced_experts
+from moesim.model.spec import LayerSpec, ModelSpec
 from moesim.model.unpacked import with_unpacked_experts
 
 
@@ -26,8 +27,7 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
     room = experiment.experts
     assert room.variants is not None, "it has some"
     models = [
-        with_unpacked_experts(in_piece(experiment, case.model, one), case.software.unpacking_bytes)
-        for _, one in room.variants.named
+        _on_gpu(case, in_piece(experiment, case.model, one)) for _, one in room.variants.named
     ]
     every = _bytes_of_run(case, room, limit_bytes)
     slots = np.stack(
@@ -44,6 +44,12 @@ def with_variants(case: Case, experiment: Experiment, limit_bytes: int) -> Case:
         nested=tuple(one.nested for _, one in room.variants.named),
     )
     return replace(case, slots=slots[0], variants=variants)
+
+
+def _on_gpu(case: Case, model: ModelSpec) -> ModelSpec:
+    """``model`` with what a GPU of ``case`` has of its experts, and what unpacking them moves."""
+    parts = with_sliced_experts(model, case.slices)
+    return with_unpacked_experts(parts, case.software.unpacking_bytes)
 
 
 def _bytes_of_run(case: Case, room: Experts, limit_bytes: int) -> Ints:

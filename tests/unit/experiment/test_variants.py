@@ -331,3 +331,24 @@ def test_one_memory_reads_each_variant_into_its_slot() -> None:
     high = summary["misses"] - summary["misses_low"] - summary["misses_skipped"]
     assert summary["bytes_storage"] == high * own + summary["misses_low"] * low > 0
     assert summary["bytes_h2d"] == 0
+
+
+def test_gpus_that_slice_experts_hold_a_part_of_every_variant() -> None:
+    """All high is the sliced run of one format; low ones copy their parts, on each GPU."""
+    both = {"parallelism": {"expert": 2, "experts": "tensor"}}
+    one = run({**BASE, **both, "experts": {"capacity": "6 slots/layer"}}, limit_steps=20).summary
+    int4 = {**LOW, "format": "int4", "group": 32}
+    given = {"capacity": "8 slots/layer", "variants": {"high": HIGH, "low": int4}}
+    all_high = {**CHOOSE, "high": "100 %", "low": "100 %"}
+    many = run({**BASE, **both, "experts": {**given, "choose": all_high}}, limit_steps=20).summary
+    assert {key: many[key] for key in SAME} == {key: one[key] for key in SAME}
+    mixed = run({**BASE, **both, "experts": {**given, "choose": CHOOSE}}, limit_steps=20).summary
+    built = build(load_experiment({**BASE, **both, "experts": given}).experiment, 1).case
+    assert built.variants is not None
+    own, low = (experts[0].bytes for experts in built.variants.experts)
+    (whole,), (whole_low,) = SIZES[0], set(expert_bytes(load_model("gpt-oss-20b@experts=int4_g32")))
+    assert 2 * own >= whole > own
+    assert 2 * low >= whole_low > low
+    high = mixed["misses"] - mixed["misses_low"] - mixed["misses_skipped"]
+    assert mixed["bytes_h2d"] == high * own + mixed["misses_low"] * low
+    assert mixed["misses_low"] > 0

@@ -56,8 +56,6 @@ def _beside(experiment: Experiment, model: ModelSpec | None) -> dict[str, str | 
         "offload_layers": bool(experiment.offload_layers) and "without copied layers yet; write 0",
         "gating": kind_of(type(experiment.gating)) != "dynamic" and "with dynamic gating alone",
         "parallelism.pipeline": parallelism.pipeline > 1 and "without a pipeline yet; write 1",
-        "parallelism.experts": parallelism.experts == "tensor"
-        and "with whole experts yet; write parallelism.experts: expert",
         "workload.prefill.experts": prompts_go(experiment) != "cache"
         and "with prompts through the caches; write cache",
         "placement": spare > 0 and "without replicas yet",
