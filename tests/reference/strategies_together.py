@@ -19,7 +19,7 @@ from .strategies_host import (
     with_window,
 )
 from .strategies_prefetch import prefetching_cases
-from .strategies_variants import variant_cases
+from .strategies_variants import prefetching_variants, variant_cases
 
 CONCEPTS = (
     "storage", "one memory", "host by bytes", "layers ahead", "prompts that stream", "buffers",
@@ -77,9 +77,11 @@ def concept_cases(draw: st.DrawFn) -> Case:
             prefetching_cases(),
             by_bytes_cases(),
             variant_cases(),
+            prefetching_variants(),
         )
     )
-    if not case.config.copied_layers and draw(st.integers(0, 2)):
+    ahead = case.config.variants and case.config.prefetch.kind != "none"
+    if not (case.config.copied_layers or ahead) and draw(st.integers(0, 2)):
         case = below(draw, case)
     return beside(draw, case)
 

@@ -84,9 +84,6 @@ def _read_ahead(experiment: Experiment, model: ModelSpec | None) -> Conflict | N
         what = f"reads that are cancelled go past '{kind_of(type(policy))}', which keeps lists of"
         what += " what is in memory; write lru or lfu_decay"
         return Conflict(("experts.host.policy", "experts.host.policy.kind", key), what)
-    if experiment.experts.variants is not None:
-        what = "is read from storage in one format of the experts yet; leave variants out"
-        return Conflict((key, "experts.variants"), f"{what}, or write none")
     if model is None or not model.moe_layers:
         return None
     most = max(layer.moe.experts for layer in model.moe_layers if layer.moe)
