@@ -18,7 +18,7 @@ from moesim.sweep import run_sweep
 from moesim.testing.figures import draws_its_table, refuses_what_lacks_its_data
 from tests.unit.report import sweeps
 
-UNIT = re.compile(r"\((s|ms|GiB|%|ratio|tokens|tokens/s|\$)\)|Requests|slots per")
+UNIT = re.compile(r"\((s|ms|GiB|%|ratio|requests(/s)?|tokens(/s)?|\$)\)|Requests|slots per")
 
 
 PARAMETERS = {

@@ -86,7 +86,8 @@ class GoodputOverLoad(Figure):
         rate.set_ylim(bottom=0)
         for area in (ttft, rate):
             legend(area)
-        axes.set_xlabel(str(table["load_of"].iloc[0]))
+        unit = str(table["load"].iloc[0]).partition(" ")[2] or "requests"
+        axes.set_xlabel(f"{table['load_of'].iloc[0]} ({unit})")
         axes.set_ylabel("Of all requests")
         axes.set_title("What a load does")
 
