@@ -26,5 +26,4 @@ def panels(axes: Axes, names: list[str], gap: float = 0.09) -> list[Axes]:
             one.tick_params(labelbottom=False)
         made.append(one)
     axes.xaxis.labelpad = 18
-    axes.yaxis.labelpad = 34
     return made

@@ -24,7 +24,8 @@ def draws_its_table(figure: Figure, folder: Path) -> pd.DataFrame:
         axes = sheet.axes[0]
         assert axes.get_title(loc="left") or axes.get_title(), f"{name} has no title"
         assert axes.get_xlabel() or axes.get_xticklabels(), f"{name} does not say what is across"
-        assert axes.get_ylabel() or axes.get_yticklabels(), f"{name} does not say what is up"
+        for part in axes.child_axes or [axes]:
+            assert part.get_ylabel() or part.get_yticklabels(), f"{name} does not say what is up"
     pd.testing.assert_frame_equal(table, before, obj=f"{name}: the table after it was drawn")
     return table
 

@@ -88,7 +88,6 @@ class GoodputOverLoad(Figure):
             legend(area)
         unit = str(table["load"].iloc[0]).partition(" ")[2] or "requests"
         axes.set_xlabel(f"{table['load_of'].iloc[0]} ({unit})")
-        axes.set_ylabel("Of all requests")
         axes.set_title("What a load does")
 
     def size(self, table: pd.DataFrame) -> tuple[float, float]:

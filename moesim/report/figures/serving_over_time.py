@@ -67,7 +67,6 @@ class ServingOverTime(Figure):
                       drawstyle="steps-post", linewidth=0.8)  # fmt: skip
             area.set_ylim(0, 102)
         axes.set_xlabel("Simulated time (s)")
-        axes.set_ylabel("Of all ranks")
         axes.set_title("A service over time")
 
     def size(self, table: pd.DataFrame) -> tuple[float, float]:
