@@ -48,8 +48,7 @@ class Where(StrEnum):
 
 @app.command(
     epilog=examples(
-        "moesim sweep experiments/quickstart.yaml -j 2",
-        "moesim sweep experiments/quickstart.yaml --watch",
+        "moesim sweep experiments/quickstart.yaml -j 2 --watch",
         "moesim sweep experiments/quickstart.yaml --set sweep.seed=[0,1] --overwrite",
     )
 )
