@@ -53,6 +53,7 @@ class Settings:
     chances: tuple[float, ...] = ()
     ranks: int = 1
     round_robin: bool = False
+    by_prefix: bool = False
     caches: bool = False
     loop: bool = False
     think: int = 0
@@ -301,6 +302,9 @@ class Judge:
             order = [(self.turn + k) % len(self.ranks) for k in range(len(self.ranks))]
             self.turn = (self.turn + 1) % len(self.ranks)
             load = [4 * len(r.waiting) + len(r.running) for r in self.ranks]
+            if self.settings.by_prefix:
+                hits = [len(rank.hits(request)) for rank in self.ranks]
+                order = [k for k in order if hits[k] == max(hits)]
             request.rank = (
                 order[0] if self.settings.round_robin else min(order, key=lambda k: load[k])
             )

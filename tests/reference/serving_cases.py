@@ -107,6 +107,11 @@ DRAFTS = st.tuples(
 """So many in a row, each perhaps with an alternative, and perhaps with blocks ahead."""
 
 
+BALANCES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {"round_robin": True}, {"by_prefix": True}]
+)
+
+
 @st.composite
 def of_vllm(draw: DrawFn) -> ServingCase:
     """With a scheduler like vLLM's, and perhaps less room than the longest request needs."""
@@ -119,7 +124,7 @@ def of_vllm(draw: DrawFn) -> ServingCase:
         whole=draw(st.booleans()),
         watermark=draw(st.sampled_from([0, 0, 0.2, 0.5])),
         priority=draw(st.booleans()),
-        round_robin=draw(st.booleans()),
+        **draw(BALANCES),
         late=draw(st.booleans()),
     )
     blocks = draw(st.none() | st.integers(2, 14))
@@ -254,7 +259,11 @@ def vllm_of(settings: Settings) -> Vllm:
         reserve_full_isl=settings.whole,
         watermark=share,
         policy="priority" if settings.priority else "fcfs",
-        data_parallel="round_robin" if settings.round_robin else "least_loaded",
+        data_parallel="round_robin"
+        if settings.round_robin
+        else "prefix"
+        if settings.by_prefix
+        else "least_loaded",
     )
 
 

@@ -8,11 +8,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from moesim.config.params import Params
-from moesim.workload.serving.state import BY_LOAD, NEVER, ROUND_ROBIN
+from moesim.workload.serving.state import BY_LOAD, BY_PREFIX, NEVER, ROUND_ROBIN
 
 Rule = Callable[..., None]
 """``rule(state, knobs, rank)`` adds the tokens of a rank to the step, by the functions of
 ``blocks.py`` and ``lists.py``; plain, in words that numba compiles."""
+
+
+BALANCES = {"least_loaded": BY_LOAD, "round_robin": ROUND_ROBIN, "prefix": BY_PREFIX}
 
 
 class RequestScheduler(Params):
@@ -30,17 +33,16 @@ class RequestScheduler(Params):
         description="A step is decided while the one before runs, so that ends are seen one step "
         "late, and the host's time is hidden.",
     )
-    data_parallel: Literal["least_loaded", "round_robin"] = Field(
+    data_parallel: Literal["least_loaded", "round_robin", "prefix"] = Field(
         default="least_loaded",
         description="Which rank gets a request: that with the least 4 x waiting + running (vLLM's "
-        "balancer), or one after the other.",
+        "balancer), one after the other, or that with most of its prompt cached.",
     )
 
     @property
     def orders(self) -> tuple[int, int]:
         """Whether waiting goes by priority, and how ranks share requests."""
-        balance = BY_LOAD if self.data_parallel == "least_loaded" else ROUND_ROBIN
-        return int(self.by_priority), balance
+        return int(self.by_priority), BALANCES[self.data_parallel]
 
     @property
     def longest(self) -> int:

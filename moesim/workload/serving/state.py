@@ -48,7 +48,7 @@ STEP_ROWS = 8
     LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST,
 ) = range(25)  # fmt: skip
 NUMBERS = 25
-BY_LOAD, ROUND_ROBIN = range(2)
+BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 
 
 class State(NamedTuple):

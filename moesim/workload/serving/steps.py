@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from moesim.workload.serving.base import Rule
-from moesim.workload.serving.blocks import blocks_of, keep_content, let_go
+from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, let_go
 from moesim.workload.serving.exchange import shift
 from moesim.workload.serving.lists import stop_running, stop_waiting, wait_last
 from moesim.workload.serving.state import (
@@ -16,7 +16,7 @@ from moesim.workload.serving.state import (
     ARRIVAL,
     BALANCE,
     BEGIN,
-    BY_LOAD,
+    BY_PREFIX,
     COMPUTED,
     COUNT,
     DECIDED,
@@ -53,6 +53,7 @@ from moesim.workload.serving.state import (
     RECOMPUTED,
     REJECTED,
     ROTATION,
+    ROUND_ROBIN,
     RUN,
     RUNNING,
     RUNS,
@@ -187,7 +188,7 @@ def join(state: State, now: int) -> None:
         elif asked[GIVEN, request] == asked[OUTPUT, request]:
             settle(state, request, ENDED)  # its one token was given where its prompt was computed
         else:
-            rank = rank_of_next(state)
+            rank = rank_of_next(state, request)
             asked[RANK, request], asked[SEAT, request] = rank, state.ranks[SEATED, rank]
             state.ranks[SEATED, rank] += 1
             wait_last(state, request)
@@ -211,18 +212,23 @@ def settle(state: State, request: int, status: int) -> None:
         follow(state, request, state.requests[ARRIVAL, request])
 
 
-def rank_of_next(state: State) -> int:
-    """The rank with the least load, from one that rotates; or one after the other."""
+def rank_of_next(state: State, request: int) -> int:
+    """The rank with the least load, from one that rotates; or one after the other; or that with
+    most of the prompt in blocks that can be found, of equals the one with the least load.
+    """
     ranks, start = state.ranks.shape[1], state.numbers[ROTATION]
     state.numbers[ROTATION] = (start + 1) % ranks
-    if state.numbers[BALANCE] != BY_LOAD:
+    if state.numbers[BALANCE] == ROUND_ROBIN:
         return int(start)
-    best, least = start, NEVER
+    best, least, most = start, NEVER, 0
     for k in range(ranks):
-        rank = (start + k) % ranks
+        rank, hits = (start + k) % ranks, 0
+        if state.numbers[BALANCE] == BY_PREFIX:
+            state.requests[RANK, request] = rank
+            hits = hits_of(state, request)[0]
         load = WAITING_WEIGHT * state.ranks[WAIT, rank] + state.ranks[RUN, rank]
-        if load < least:
-            best, least = rank, load
+        if hits > most or (hits == most and load < least):
+            best, least, most = rank, load, hits
     return int(best)
 
 

@@ -208,3 +208,15 @@ def test_k_verified_tokens_share_an_expert():
 def test_k_what_drafts_keeps_blocks_for_its_own_tokens():
     kinds = (Ngram(num_speculative_tokens=3), Mtp(num_speculative_tokens=3))
     assert [kind.look_ahead for kind in kinds] == [0, 3]
+
+
+@pytest.mark.parametrize("by_prefix", [False, True])
+def test_a_rank_that_has_the_prompt_cached_gets_the_request(by_prefix):
+    """Blocks of 2, two ranks: request 0 leaves its prompt on the first. Request 1 comes when both
+    are empty, and would go to the second, whose turn it is.
+    """
+    first, second = wish(5, 1, shares=2), wish(6, 1, 100, shares=2)
+    case = case_of(first, second, size=2, caches=True, ranks=2, by_prefix=by_prefix)
+    found = entries(case)
+    assert found[1] == [(1, 4, 2, 1) if by_prefix else (1, 0, 6, 1)]
+    assert [one.rank for one in judged(case).requests] == [0, 0 if by_prefix else 1]
