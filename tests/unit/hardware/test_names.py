@@ -16,6 +16,7 @@ SMI = {
     "b200-sxm": "NVIDIA B200", "b300-sxm": "NVIDIA B300 SXM6 AC", "gb10": "NVIDIA GB10",
     "gb200": "NVIDIA GB200", "gb300": "NVIDIA GB300", "h100-sxm": "NVIDIA H100 80GB HBM3",
     "h20": "NVIDIA H20", "h200-sxm": "NVIDIA H200", "l4": "NVIDIA L4", "l40s": "NVIDIA L40S",
+    "jetson-agx-orin-32gb": "NVIDIA Jetson AGX Orin",  # of the system; the driver says Orin (nvgpu)
     "m2-ultra-192gb": "Apple M2 Ultra", "m3-ultra-512gb": "Apple M3 Ultra",
     "m4-max-128gb": "Apple M4 Max", "mi300x": "AMD Instinct MI300X OAM",
     "mi355x": "AMD Instinct MI355X", "quadro-rtx-6000": "Quadro RTX 6000",
