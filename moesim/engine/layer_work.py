@@ -20,10 +20,17 @@ from moesim.engine.provenance import Provenance
 from moesim.engine.ragged_launches import RaggedLaunches
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations
+from moesim.memory.split import COPY, OFFERED, ROWS
 from moesim.model.spec import FfnSpec, LayerSpec
 
 Key = tuple[int, int]
 """A MoE layer and a GPU."""
+
+
+NOTHING_OFFERED = np.zeros(0, np.bool_), np.zeros((2, 0), np.int64)
+"""By the rows of an expert, which prices are known, and its kernel's and the host's, int64[2, rows
++ 1]: a table by rows is faster to read than a cache by shape.
+"""
 
 
 class Decided(NamedTuple):
@@ -60,7 +67,7 @@ class LayerWork:
         self.launches = [RaggedLaunches(case, spec) for spec in specs]
         self.copies = [0 for _ in specs]
         self.by_form: dict[tuple[int, ...], _Copies] = {}
-        self._alone = [PriceCache(1) for _ in specs]
+        self._offered: dict[int, tuple[NDArray[np.bool_], Ints]] = {}
         self._hosted = [PricedOperation(case.beside, "", (spec, NONE)) for spec in specs]
         self._moves, self._reads = PriceCache(1, ways=2), PriceCache(1)
         self._copied = [case.copy_shape(_expert(spec)) for spec in specs]
@@ -68,17 +75,28 @@ class LayerWork:
 
     def offers(self, key: Key, active: Active) -> Ints:
         """What misses compare of each active expert, int64[OFFERED, active experts]."""
-        kind, rows = self.kinds[key[0]], active.rows
+        kind, most = self.kinds[key[0]], int(active.rows.max(initial=-1))
+        known, prices = self._offered.get(kind, NOTHING_OFFERED)
+        if most >= len(known):
+            more = 2 * most + 1 - len(known)
+            known = np.concatenate((known, np.zeros(more, np.bool_)))
+            prices = np.concatenate((prices, np.zeros((2, more), np.int64)), axis=1)
+            self._offered[kind] = known, prices
+        if not known[active.rows].all():
+            new = np.flatnonzero(np.bincount(active.rows, minlength=len(known)) * ~known)
+            prices[:, new], known[new] = self._prices_of(kind, new), True
+        offers = np.empty((OFFERED, len(active.rows)), np.int64)
+        offers[COPY], offers[ROWS] = self.copy_ns[kind], active.rows
+        prices.take(active.rows, axis=1, out=offers[COPY + 1 : ROWS])
+        return offers
+
+    def _prices_of(self, kind: int, rows: Ints) -> Ints:
+        """Of an expert with so many ``rows`` its kernel, and the host with the copies of its rows,
+        int64[2, n].
+        """
         padded = -(-rows // BLOCK_ROWS) * BLOCK_ROWS if self.how.pads else rows
-
-        def ask(new: Ints, _first: Ints) -> Ints:
-            spec = self.launches[kind].spec
-            return self.case.prices.experts_ns(spec, new[:, 0].copy(), np.arange(len(new)))
-
-        kernel = self._alone[kind].prices(padded[:, None], ask)
-        host = self._beside(kind, rows, 0) + self._moved(rows).sum(axis=0)
-        copy = np.full(len(rows), self.copy_ns[kind], np.int64)
-        return np.array([copy, kernel, host, rows])
+        kernel = self.case.prices.experts_ns(self.launches[kind].spec, padded, np.arange(len(rows)))
+        return np.stack((kernel, self._beside(kind, rows, 0) + self._moved(rows).sum(axis=0)))
 
     def moved(self, rows: int) -> Ints:
         """The host's start and the copies of 0 to ``rows`` rows, int64[rows + 1]."""
