@@ -189,5 +189,21 @@ class Fleet:
             for count in (PREEMPTIONS, RECOMPUTED, QUERIES, HITS):
                 numbers[count] += one.numbers[count] if number else 0
         numbers[STEPS] = len(turns)
+        parts = [_entries(states[number], step) for number, step in turns]
+        begins = np.cumsum([0, *(part.shape[1] for part in parts)])
         steps = np.stack([states[number].steps[:, step] for number, step in turns], axis=1)
-        return states[0]._replace(requests=requests, numbers=numbers, steps=steps)
+        steps = np.concatenate((steps, np.zeros_like(steps[:, :1])), axis=1)
+        steps[BEGIN] = begins
+        return states[0]._replace(
+            requests=requests,
+            numbers=numbers,
+            log=np.concatenate(parts, axis=1),
+            steps=steps,
+            units=np.stack([states[number].units[:, step] for number, step in turns], axis=1),
+        )
+
+
+def _entries(state: State, step: int) -> Ints:
+    """The columns of the log that are of a ``step``."""
+    low, high = state.steps[BEGIN, step : step + 2]
+    return state.log[:, low:high]

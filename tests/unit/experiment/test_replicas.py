@@ -59,6 +59,22 @@ def test_replicas_of_several_gpus():
     assert 0.5 < result.summary["balancedness"] <= 1
 
 
+def test_replicas_of_many_steps():
+    """More than a scheduler has room for at first."""
+    workload = {
+        "requests": 40,
+        "arrivals": POISSON,
+        "lengths": {"kind": "fixed", "input_len": 9, "output_len": 90},
+        "routing": {"kind": "draw"},
+        "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 1}},
+    }
+    given = {**SMALL, "workload": workload, "replicas": {"count": 3, "router": ROUTER}}
+    numbers = simulate(load_experiment(given).experiment).summary
+    assert numbers["steps"] == 40 * 90 > 1024
+    assert numbers["completed"] == 40
+    assert 0 < numbers["kv_usage_mean"] <= numbers["kv_usage_max"] <= 1
+
+
 def test_one_replica_is_none():
     alone = simulate(
         experiment_of(POISSON, software="vllm", experts={"capacity": "8 slots/layer"})
