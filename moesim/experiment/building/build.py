@@ -327,7 +327,8 @@ def _linked(case: Case, hardware: HardwareProfile, layout: Layout) -> Case:
 def _first(case: Case, passes: int) -> Case:
     """``case`` up to its first ``passes``."""
     if case.serving is not None and case.serving.routed is not None:
-        raise InputError("replicas: a run of first steps alone has one; write replicas.count: 1")
+        what = "a run of first steps alone has one; write serving.replicas: 1"
+        raise InputError(f"serving.replicas: {what}")
     scheduler = case.scheduler and first_passes(case.scheduler, passes)
     return replace(case, schedule=case.schedule.first(passes), scheduler=scheduler)
 

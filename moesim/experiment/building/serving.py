@@ -127,10 +127,10 @@ def _served(
 
 
 def _routed(experiment: Experiment) -> Routed | None:
-    asked = experiment.replicas
-    if asked is None or asked.count == 1:
+    asked = experiment.serving
+    if asked is None or asked.replicas == 1:
         return None
-    return Routed(asked.count, asked.router, experiment.seed)
+    return Routed(asked.replicas, asked.router, experiment.seed)
 
 
 def _planned(serving: Serving) -> Planned:

@@ -290,12 +290,17 @@ class Memory(Params):
     )
 
 
-class Replicas(Params):
-    """Engines like this one, each on machines of its own, and the router before them."""
+class Serving(Service):
+    """What clients are promised, and the engines that share their requests."""
 
-    count: int = Field(default=1, ge=1, le=64, description="How many.")
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Engines like this one, each on machines of its own, that share the requests.",
+    )
     router: Annotated[Router, OneOf(routers)] = _default(
-        routers, "round_robin", "Which of them gets a request."
+        routers, "round_robin", "Which of the replicas gets a request."
     )
 
 
@@ -406,15 +411,11 @@ class Experiment(Params):
         description="A GPU's memory where requests are served; by default vLLM's rules, '{}' "
         "(docs/serving.md).",
     )
-    serving: Service | None = Field(
+    serving: Serving | None = Field(
         default=None,
         description="What is promised to clients whose requests are served, as in {slo: {ttft: "
-        "500 ms}}: request_goodput and slo_attainment follow (docs/serving.md).",
-    )
-    replicas: Replicas | None = Field(
-        default=None,
-        description="Replicas that share the requests that are served, as in {count: 4, router: "
-        "{kind: least_outstanding}} (docs/serving.md).",
+        "500 ms}}: request_goodput and slo_attainment follow; and replicas that share them, as in "
+        "{replicas: 4, router: {kind: least_outstanding}} (docs/serving.md).",
     )
     energy: Energy | None = Field(
         default=None,

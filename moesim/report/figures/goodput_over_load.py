@@ -105,6 +105,6 @@ def _limit_ms(experiment: dict[str, Any]) -> float:
     """What ``serving.slo.ttft`` promises; NaN where it promises nothing."""
     from moesim.metrics.service_level import Service
 
-    said = experiment.get("serving")
-    limits = Service.model_validate(said).limits_ms if said else {}
+    said = (experiment.get("serving") or {}).get("slo")
+    limits = Service.model_validate({"slo": said}).limits_ms if said else {}
     return limits.get("ttft", float("nan"))

@@ -22,7 +22,7 @@ LOADS = (
     "workload.batching.batch_size",
 )
 """Axes that make the points of a line."""
-GPUS = ("parallelism.expert", "parallelism.pipeline")
+GPUS = ("parallelism.expert", "parallelism.pipeline", "serving.replicas")
 USER, GPU = "of_user_tokens_per_s", "of_gpu_tokens_per_s"
 
 
@@ -95,11 +95,11 @@ def gpus_of(sweep: Sweep) -> Any:
     """How many GPUs each point has."""
     import pandas as pd
 
-    own = sweep.experiment.get("parallelism") or {}
     total = pd.Series(1.0, index=sweep.table.index)
     for path in GPUS:
+        section, key = path.split(".")
         if path in sweep.table.columns:
             total *= sweep.table[path].astype(float)
         else:
-            total *= float(own.get(path.rpartition(".")[2]) or 1)
+            total *= float((sweep.experiment.get(section) or {}).get(key) or 1)
     return total

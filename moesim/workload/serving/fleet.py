@@ -132,7 +132,7 @@ class Fleet:
         chosen = self.router.choose(seen, self._stream)
         if not 0 <= chosen < len(self.servers):
             what = f"'{kind_of(type(self.router))}' chose replica {chosen} of {len(self.servers)}"
-            raise InputError(f"replicas.router: {what}")
+            raise InputError(f"serving.router: {what}")
         self.replica[request] = chosen
         self._number += 1
         self._told[0, chosen] += 1

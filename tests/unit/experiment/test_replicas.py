@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import moesim
 from moesim.config.errors import InputError
 from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.run import simulate
+from moesim.report.figures.throughput_vs_latency import gpus_of
 from moesim.results.result import Result
+from moesim.sweep.found import read_sweep
 from tests.unit.experiment.test_served_numbers import CLOSED, POISSON, SMALL, experiment_of
 
 ROUTER = {"kind": "least_outstanding"}
@@ -18,9 +21,9 @@ ADDED = ("tokens", "hits", "misses", "bytes_h2d", "completed", "total_output_tok
 
 
 def run(arrivals: dict[str, Any], count: int = 3, *, check: bool = False, **more: Any) -> Result:
-    replicas = {"count": count, "router": ROUTER}
+    serving = {"replicas": count, "router": ROUTER}
     choices = {"software": "vllm", "experts": {"capacity": "8 slots/layer"}, **more}
-    return simulate(experiment_of(arrivals, replicas=replicas, **choices), check=check)
+    return simulate(experiment_of(arrivals, serving=serving, **choices), check=check)
 
 
 @pytest.mark.parametrize("arrivals", [POISSON, CLOSED, {"kind": "at_once"}])
@@ -68,7 +71,7 @@ def test_replicas_of_many_steps():
         "routing": {"kind": "draw"},
         "batching": {"kind": "continuous", "scheduler": {"kind": "vllm", "max_num_seqs": 1}},
     }
-    given = {**SMALL, "workload": workload, "replicas": {"count": 3, "router": ROUTER}}
+    given = {**SMALL, "workload": workload, "serving": {"replicas": 3, "router": ROUTER}}
     numbers = simulate(load_experiment(given).experiment).summary
     assert numbers["steps"] == 40 * 90 > 1024
     assert numbers["completed"] == 40
@@ -91,10 +94,52 @@ def test_a_replica_may_have_nothing_to_do():
     assert set(run(rare).requests.replica) == {0}
 
 
+def test_a_sweep_over_replicas(tmp_path):
+    """The second replica takes requests off the first; a figure counts its GPU too."""
+    base = experiment_of(POISSON).model_dump(mode="json", exclude_unset=True)
+    moesim.sweep({**base, "sweep": {"serving.replicas": [1, 2]}}, out=tmp_path / "sweep")
+    sweep = read_sweep(tmp_path / "sweep")
+    assert sweep.table.status.tolist() == ["ok", "ok"]
+    assert sweep.table.completed.tolist() == [12, 12]
+    assert sweep.table.mean_e2el_ms.is_monotonic_decreasing
+    assert gpus_of(sweep).tolist() == [1, 2]
+
+
+def test_axes_of_routers():
+    kinds = ["random", "vllm"]
+    served = {**SMALL, "workload": {"batching": {"kind": "continuous"}}}
+    for axis in (
+        {"serving.router.kind": kinds},
+        {"serving.router": [{"kind": kind} for kind in kinds]},
+    ):
+        points = load_experiment({**served, "serving": {"replicas": 2}, "sweep": axis}).points
+        routed = [point.model_dump()["serving"] for _, point in points]
+        assert [(one["replicas"], one["router"]["kind"]) for one in routed] == [
+            (2, "random"),
+            (2, "vllm"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("serving", "place"),
+    [
+        ({"replicas": 0}, "serving.replicas: 0 is too small"),
+        ({"router": {"kind": "rando"}}, "serving.router.kind: 'rando' is not known"),
+        ({"count": 2}, "serving.count: is not a known key; allowed: replicas, router, slo"),
+    ],
+)
+def test_a_mistake_has_its_key(serving, place):
+    served = {**SMALL, "workload": {"batching": {"kind": "continuous"}}}
+    with pytest.raises(InputError) as caught:
+        load_experiment({**served, "serving": serving})
+    assert place in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"workload": {"batching": {"kind": "static"}}}, "'static' batching; write continuous"),
+        ({"workload": {"batching": {"kind": "static"}}}, "serving: is of clients"),
+        ({"experts": {"policy": {"kind": "min"}}}, "serving.replicas: replicas do not go together"),
         ({"experts": {"policy": {"kind": "min"}}}, "looks ahead; write one that does not"),
         ({"records": "expert"}, "records: expert yet"),
     ],
@@ -102,5 +147,5 @@ def test_a_replica_may_have_nothing_to_do():
 def test_what_does_not_go_together_is_one_line(more, said):
     served = {"workload": {"batching": {"kind": "continuous"}}}
     with pytest.raises(InputError) as caught:
-        load_experiment({**SMALL, **served, "replicas": {"count": 2}, **more})
+        load_experiment({**SMALL, **served, "serving": {"replicas": 2}, **more})
     assert said in str(caught.value)

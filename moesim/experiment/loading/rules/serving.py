@@ -66,14 +66,15 @@ def served_alone(experiment: Experiment, model: ModelSpec | None) -> Conflict | 
     return first_wrong(("workload.batching",), said, wrong)
 
 
-def promised_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """What is promised to clients is of requests that are served."""
+def serving_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
+    """Promises and replicas are of requests that are served."""
     del model
     if experiment.serving is None or experiment.workload.batching.serves:
         return None
     kind = kind_of(type(experiment.workload.batching))
-    what = f"is promised to clients, and '{kind}' batching has none: nothing arrives; write"
-    return Conflict(("serving", "workload.batching"), f"{what} batching: {{kind: continuous}}")
+    what = f"is of clients and their requests, and '{kind}' batching has none: nothing arrives;"
+    what += " write batching: {kind: continuous}"
+    return Conflict(("serving", "workload.batching"), what)
 
 
 def memory_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
@@ -154,13 +155,11 @@ def arrivals_are_there(experiment: Experiment, model: ModelSpec | None) -> Confl
 def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
     """What replicas do not go together with."""
     del model
-    asked, batching = experiment.replicas, experiment.workload.batching
-    if asked is None or asked.count == 1:
+    asked, batching = experiment.serving, experiment.workload.batching
+    if asked is None or asked.replicas == 1 or not batching.serves:
         return None
     policy, room = experiment.experts.policy, experiment.experts
     wrong = {
-        "workload.batching": not batching.serves
-        and f"'{kind_of(type(batching))}' batching; write continuous",
         "experts.policy": policy.looks_ahead
         and f"'{kind_of(type(policy))}', which looks ahead; write one that does not, as lru",
         "experts.variants": room.variants is not None and "variants of experts yet",
@@ -171,7 +170,7 @@ def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Confl
         and f"'{kind_of(type(experiment.memory.split))}' of memory yet; write static",
         "records": experiment.records == "expert" and "records: expert yet; write layer",
     }
-    return first_wrong(("replicas",), "replicas do not go together with", wrong)
+    return first_wrong(("serving.replicas",), "replicas do not go together with", wrong)
 
 
 RULES: tuple[Rule, ...] = (
@@ -179,7 +178,7 @@ RULES: tuple[Rule, ...] = (
     arrivals_are_there,
     served_by_continuous_batching,
     served_alone,
-    promised_of_served,
+    serving_of_served,
     memory_of_served,
     split_goes_with,
     lengths_of_requests,
