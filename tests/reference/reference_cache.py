@@ -76,12 +76,13 @@ class Cache:
         experts = [(layer, e) for layer in layers for e in local]
         given = [config.slots_of(layer) for layer in layers]
         slots = [len(local) if of is None else of for of in given]
-        self.all_resident = min(slots) >= len(local)  # resident from the start, no copies
+        whole = min(slots) >= len(local)  # resident from the start
         self.sizes = sizes
         self.slots = sum(of * sizes[m] for of, m in zip(slots, layers, strict=True))
         if config.pool_bytes is not None:
             self.slots = config.pool_bytes
-            self.all_resident = self.slots >= sum(sizes[m] for m, _ in experts)
+            whole = self.slots >= sum(sizes[m] for m, _ in experts)
+        self.all_resident = whole and not config.exchanges  # for good, without copies
         self.own = self.slots
         self.streams = config.policy == "stream" and not self.all_resident
         if self.streams:  # buffers of all layers, whatever the slots
@@ -95,7 +96,7 @@ class Cache:
             for rank, expert in enumerate(ids):
                 uses[layer, expert].append((step, layers.index(layer), rank))
         self.resident: set[Expert] = set()
-        if self.all_resident:
+        if whole:
             self.resident = set(experts)
         elif config.initial != "empty":
             drawn = [config.seed, zlib.crc32(b"initial"), config.holder(gpu), layers[0]]

@@ -180,6 +180,7 @@ class Config:
     # per GPU and MoE layer, one number or one a layer; None: all local experts
     slots: int | list[int] | list[int | None] | None = None
     pool_bytes: int | None = None  # per GPU, of a pool by bytes; None: those of its slots
+    exchanges: bool = False  # slots may go: no layer holds its experts for good
     policy: str = "lru"  # a name of reference_policies.POLICIES
     parameters: dict[str, Any] = field(default_factory=dict)  # of the policy, as a user names them
     scope: str = "layer"  # layer | global
@@ -293,7 +294,9 @@ class Config:
         return -(-rows // 128) * 128 if self.kernels == "block_sparse" else rows
 
     def lacks(self, model: Model, moe_layer: int, local: int) -> bool:
-        """Whether a GPU with so many experts of a layer does not hold them all from the start."""
+        """Whether a GPU with so many experts of a layer does not hold them all in the whole run."""
+        if self.exchanges:
+            return True
         if self.pool_bytes is not None:
             return self.pool_bytes < local * sum(map(model.bytes_in, range(len(model.moe_layers))))
         slots = self.slots_of(moe_layer)

@@ -20,7 +20,7 @@ from .scenes import scene
 from .serving import Service, reference_server, server
 from .strategies import Case
 from .strategies_concepts import rebalancing_cases
-from .test_scheduler import all_agree
+from .test_scheduler import all_agree, without_foresight
 from .test_serving import services
 from .wiring import engine_case
 
@@ -34,6 +34,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
 
 @given(rebalancing_cases(), services)
 def test_so_they_do_where_a_scheduler_reads_the_clock(case: Case, service: Service) -> None:
+    case = without_foresight(case)
     theirs = engine_case(case)
     theirs = replace(theirs, scheduler=server(theirs, service))
     all_agree(theirs, case, reference_server(case, service))

@@ -26,7 +26,6 @@ from moesim.workload.timetable import Passes
 
 from .agreement import assert_same
 from .prices import ToyPrices
-from .reference_placement import local_experts
 from .reference_words import Config
 from .scenes import scene
 from .serving import Service, Wish, reference_server, server
@@ -212,14 +211,13 @@ def test_slots_come_and_go_between_passes(
     case: Case, service: Service, policy: str, given: list[int]
 ) -> None:
     config = case.config
-    slots = [config.slots_of(m) or 0 for m in range(len(case.model.moe_layers))]
-    least, most = min(slots), max(slots)
-    local = min(map(len, local_experts(case.model, config)))
-    assume(least > 0 and most < local and not config.variants and config.pool_bytes is None)
-    assume(config.host_slots is None and not any(x.stack == "encoder" for x in case.model.layers))
-    case = replace(case, config=replace(config, policy=policy, parameters={}))
+    least = min(config.slots_of(m) or 0 for m in range(len(case.model.moe_layers)))
+    assume(least > 0 and not any(layer.stack == "encoder" for layer in case.model.layers))
+    order = "id" if config.order == "least_makespan" else config.order  # which is of streams alone
+    config = replace(config, policy=policy, parameters={}, first_part=0.25, order=order)
+    case = replace(case, config=replace(config, exchanges=True))
     service = replace(service, given=tuple(min(one, least - 1) for one in given))
-    theirs = replace(engine_case(case), exchanges=True)
+    theirs = engine_case(case)
     theirs = replace(theirs, scheduler=server(theirs, service))
     all_agree(theirs, case, reference_server(case, service))
 
@@ -231,14 +229,38 @@ def test_a_slot_goes_and_comes_back_by_hand() -> None:
     """
     trace, model = scene([[0, 1, 2], [2], [0], [1], [0]], 4)
     service = Service([Wish(0, 1, 5, 0)], 4, given=(0, 1, 1, 0, 0))
-    case = Case(trace, model, Config(slots=3), PRICES)
-    theirs = replace(engine_case(case), exchanges=True)
+    case = Case(trace, model, Config(slots=3, exchanges=True), PRICES)
+    assert hits_and_misses(case, service) == ([0, 1, 0, 0, 1], [3, 0, 1, 1, 0])
+
+
+def test_a_slot_goes_of_a_layer_that_has_all_its_experts_by_hand() -> None:
+    """All three are there at first. 0, which was used longest ago, goes with its slot, and comes
+    back when the slot is there again: nothing else goes.
+    """
+    trace, model = scene([[0, 1, 2], [2], [0], [1], [2]], 3)
+    service = Service([Wish(0, 1, 5, 0)], 4, given=(0, 1, 0, 0, 0))
+    case = Case(trace, model, Config(slots=3, exchanges=True), PRICES)
+    assert hits_and_misses(case, service) == ([3, 1, 0, 1, 1], [0, 0, 1, 0, 0])
+
+
+def test_layers_that_have_all_their_experts_for_a_while_stream_by_hand() -> None:
+    """GPU 1 has room for its one expert of three, GPU 0 for one of two. Slots may go on both, and
+    so the prompts of both copy the layer, 2 experts and 1; then GPU 0 misses, and GPU 1 hits.
+    """
+    trace, model = scene([[0], [2], [0], [2]], 3)
+    service = Service([Wish(0, 1, 2, 0), Wish(0, 1, 2, 1)], 4, given=(0,))
+    config = Config(slots=1, gpus=2, prefill="stream", exchanges=True)
+    assert hits_and_misses(Case(trace, model, config, PRICES), service) == ([0, 1], [2, 1])
+
+
+def hits_and_misses(case: Case, service: Service) -> tuple[list[int], list[int]]:
+    """By step, where the engines and the reference agree."""
+    theirs = engine_case(case)
     theirs = replace(theirs, scheduler=server(theirs, service))
     outcome = run_des(theirs, check=True)
     steps = steps_table(replace(theirs, schedule=outcome.schedule), outcome)
-    assert steps["hits"].tolist() == [0, 1, 0, 0, 1]
-    assert steps["misses"].tolist() == [3, 0, 1, 1, 0]
     all_agree(theirs, case, reference_server(case, service))
+    return steps["hits"].tolist(), steps["misses"].tolist()
 
 
 def test_a_pass_without_logits_has_no_head() -> None:

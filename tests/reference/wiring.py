@@ -93,6 +93,7 @@ def engine_case(case: Case) -> EngineCase:
         reduces=config.reduces,
         slots=slots,
         pool_bytes=pool,
+        exchanges=config.exchanges,
         policy=policies.get(config.policy)(**policy_choices),
         miss=misses.get(config.miss)(**miss_choices).resolved(),
         bandwidths=config.bandwidths,
