@@ -16,7 +16,8 @@ ROOM = 1 << 8
 MOST = 1 << 20
 """Shapes from which on a cache is settled and begun anew."""
 _NUMBERS = (int, float, str, np.generic)
-MULTIPLIER = 0x1E3779B97F4A7C15
+MULTIPLIER, BITS = 0x1E3779B9, 31
+"""Of a hash of so many bits, whose products never overflow: not every run is compiled."""
 
 Ask = Callable[[Ints, Ints], Ints]
 """Gives prices int64[m] (or [ways, m]) of new shapes int64[m, columns], and is told where each came
@@ -49,7 +50,7 @@ def number_of(kept: Any, shape: Any, place: int, times: int) -> int:
     """
     table, value = kept.table, 0
     for i in range(len(shape)):
-        value = (value ^ shape[i]) * MULTIPLIER
+        value = ((value ^ shape[i] ^ (shape[i] >> BITS)) & ((1 << BITS) - 1)) * MULTIPLIER
         value ^= value >> 29
     at = value & (len(table) - 1)
     while table[at] > 0:
