@@ -46,6 +46,7 @@ BUS = {  # bits of the memory's bus, Gbit/s of a pin, GiB; HBM by its pins
     "rx-7900-xtx": (384, 20, 24),
     "radeon-ai-pro-r9700": (256, 20, 32),
     "gb10": (256, 8.533, 119),
+    "jetson-agx-orin-32gb": (256, 6.4, 29.8),
     "strix-halo-128gb": (256, 8, 119),
     "m2-ultra-192gb": (1024, 6.4, 179),
     "m3-ultra-512gb": (1024, 6.4, 477),

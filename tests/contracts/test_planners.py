@@ -24,7 +24,7 @@ from moesim.testing.planners import (
 )
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "placement"
-NOT_PLANNERS = {"__init__", "base", "mapping", "objective", "packing", "task"}
+NOT_PLANNERS = {"__init__", "base", "mapping", "objective", "packing", "rebalance", "task"}
 OBJECTIVE = ("optimal", "local_search", "greedy", "contiguous")
 
 

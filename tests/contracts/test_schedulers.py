@@ -14,8 +14,8 @@ from moesim.workload.serving.state import BEGIN, COUNT, ENTRIES, State
 from tests.reference.serving_cases import DRAWN, asked_of, room_of
 
 FOLDER = Path(__file__).parents[2] / "moesim" / "workload" / "serving"
-HELPERS = {"__init__", "base", "blocks", "clock", "exchange", "linked", "lists", "loop", "passes",
-           "prefixes", "requests", "room", "run", "state", "steps"}  # fmt: skip
+HELPERS = {"__init__", "base", "blocks", "clock", "exchange", "fleet", "linked", "lists", "loop",
+           "passes", "prefixes", "requests", "room", "run", "state", "steps"}  # fmt: skip
 
 
 def tokens_of(state: State, step: int) -> int:

@@ -27,6 +27,7 @@ from .reference_batches import (
     add_decode_step,
     add_pass,
     add_prompts,
+    go_astray,
     passes_of,
     requests_of,
     speculate,
@@ -158,6 +159,7 @@ def reference_arriving(case: Case, arrivals: Arrivals) -> Scheduler:
     requests = requests_of(case.trace, config.phase)
     for request in requests:
         speculate(request, [], replace(config, drafts=0, chances=()))
+        go_astray(request, [], replace(config, rejected="continuation"))
     waiting = list(zip(requests, arrivals.instants, strict=False))
     slots: list[Request | None] = [None] * config.batch_size
     decoded = [0] * config.batch_size

@@ -22,7 +22,7 @@ def test_both_engines_and_the_reference_agree(case: Case) -> None:
 @given(reading_ahead_cases())
 def test_room_for_all_from_the_start_is_no_cache(case: Case) -> None:
     """A host that holds every expert in its slots, all of them there, reads nothing ahead."""
-    every = len(case.model.moe_layers) * case.model.experts
+    every = len(case.model.moe_layers) * case.model.experts * case.config.parts
     whole = replace(case.config, host_slots=every, initial="most_used")
     alone = verdict_of(replace(case, config=replace(whole, host_slots=None)))
     cached = verdict_of(replace(case, config=whole))

@@ -112,6 +112,7 @@ def test_a_mistake_while_writing_leaves_nothing(tmp_path):
 WRITERS = {
     "config/files.py",
     "report/page/parts.py",  # into memory
+    "report/sheet.py",  # into memory
     "report/style.py",  # to the name that ``replacing`` gives
     "results/folder.py",  # into a folder that appears whole
     "trace/mapped.py",  # likewise

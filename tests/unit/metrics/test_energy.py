@@ -219,7 +219,7 @@ def test_without_the_keys_there_is_nothing_of_it() -> None:
     found = run(ONE, limit_steps=1).summary
     assert not [key for key in found if "energy" in key or "cost" in key or "carbon" in key]
     assert Bill(load_hardware("rtx-4090"), None, None).keys == ()
-    assert PriceList().model_dump(exclude_none=True) == {}
+    assert PriceList().model_dump(exclude_defaults=True) == {}
 
 
 def test_a_run_that_does_not_fit_has_the_keys() -> None:

@@ -85,7 +85,7 @@ def test_a_search_is_a_page(tmp_path: Path) -> None:
     path, limit = "workload.batching.batch_size", "mean_tpot_ms<=0.001"
     _, folder = moesim.search(tiny, path, [limit], out=tmp_path / "out")
     page = page_of(folder)
-    assert page.verdict[0].startswith("No batch size keeps the limits: at 1 mean_tpot_ms is ")
+    assert page.verdict[0].startswith("No batch size keeps the limits: even at 1 mean_tpot_ms is ")
     assert page.board is not None
     assert page.board.best is None
     assert page.setting == "small-moe on rtx-4060-8gb, small-moe"
