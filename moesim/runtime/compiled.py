@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
@@ -136,7 +137,12 @@ def njit(*signature: Any, cache: bool = False, **options: Any) -> Callable[[Func
 
 
 def record(kind: type, *members: Any) -> Any:
-    """The type of the named tuple ``kind`` with members of these types."""
+    """The type of the named tuple ``kind`` with members of these types.
+
+    numba tells values of named tuples apart by the names of their classes: ``kind`` gets one of its
+    own, or a call with one of two like-named classes would find no code.
+    """
+    kind.__name__ = f"{kind.__qualname__}-{zlib.crc32(kind.__module__.encode()):08x}"
     uniform: Any = types.NamedUniTuple
     mixed: Any = types.NamedTuple
     if len(set(members)) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import namedtuple
 from typing import Any
 from unittest.mock import Mock
 
@@ -111,6 +112,17 @@ def test_what_is_made_to_be_built_in_has_a_name_of_its_own(kept_in):
         names.add(cell.cell_contents.__qualname__)
     assert len(names) == 2
     assert twice.__qualname__ == "twice"
+
+
+def test_named_tuples_of_one_name_have_code_of_their_own():
+    for module in ("here", "there"):
+        Knobs = namedtuple("Knobs", "a b", module=module)  # noqa: PYI024
+        given = compiled.record(Knobs, types.int64, types.int64)
+        assert compiled.njit(types.int64(given))(sum_of)(Knobs(2, 3)) == 5
+
+
+def sum_of(knobs):
+    return knobs.a + knobs.b
 
 
 def plus_three(x):
