@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hypothesis import strategies as st
 
@@ -110,22 +109,15 @@ def streaming_cases(draw: st.DrawFn) -> Case:
     return replace(case, config=runnable(config, case.trace))
 
 
-def nodes_of(draw: st.DrawFn, config: Config) -> dict[str, Any]:
-    """A node for each GPU, or one for all."""
-    if config.gpus == 1 or config.sliced or draw(st.booleans()):
-        return {}
-    return {"group": 1, "reduces": False, "nodes": config.gpus}
-
-
 @st.composite
 def reading_ahead_cases(draw: st.DrawFn) -> Case:
-    """Cases that prefetch what their hosts may not hold."""
+    """Cases of nodes with one GPU each that prefetch what their hosts may not hold."""
     return reading_ahead(draw, draw(prefetching_cases()))
 
 
 def reading_ahead(draw: st.DrawFn, case: Case) -> Case:
     """``case``, which prefetches, with hosts that may not hold what it does."""
-    config, model = case.config, case.model
+    config, model = on_nodes_of_one(case.config), case.model
     if config.plan is not None:  # without replicas
         config = replace(config, plan=[of[: model.experts] for of in config.plan])
         if any(sorted(of) != list(range(model.experts)) for of in config.plan or []):
@@ -137,7 +129,6 @@ def reading_ahead(draw: st.DrawFn, case: Case) -> Case:
     every = len(model.moe_layers) * model.experts
     config = replace(
         config,
-        **nodes_of(draw, config),
         host_slots=draw(st.just(0) | st.integers(1, every * config.parts)),
         one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES[:-1])),

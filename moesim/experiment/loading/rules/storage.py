@@ -78,8 +78,12 @@ def _layers_ahead(experiment: Experiment) -> Conflict | None:
 
 
 def _read_ahead(experiment: Experiment, model: ModelSpec | None) -> Conflict | None:
-    """What is read ahead may be cancelled, and is one expert of one GPU."""
-    policy, key = experiment.experts.host.policy, "experts.prefetch"
+    """What is read ahead is of one GPU a node, which alone asks the host, and may be cancelled."""
+    asked, policy = experiment.parallelism, experiment.experts.host.policy
+    key = "experts.prefetch"
+    if asked.expert > (asked.nodes or 1):
+        what = "is read from storage for one GPU a node yet; write none, or as many nodes as GPUs"
+        return Conflict((key, "parallelism.expert", "parallelism.nodes"), what)
     if policy.lists:
         what = f"reads that are cancelled go past '{kind_of(type(policy))}', which keeps lists of"
         what += " what is in memory; write lru or lfu_decay"
