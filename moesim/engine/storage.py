@@ -94,13 +94,12 @@ def hosts_of(case: Case, routing: Routing, cache: HostCache) -> list[HostResiden
 
 
 def host_numbers(case: Case, routing: Routing, gpu: int) -> Ints:
-    """What hosts call the experts of ``gpu``, or its parts of them, int64[MoE layers, local
-    experts].
+    """What hosts call the experts of ``gpu``, int64[MoE layers, local experts], where they are
+    whole.
     """
     logical, local = case.placement.logical, routing.local[gpu]
-    layers, parts = range(len(routing.moe_layers)), case.slices
-    own = [layer * routing.logical + logical[layer][local] for layer in layers]
-    return np.stack(own) * parts + gpu % parts
+    layers = range(len(routing.moe_layers))
+    return np.stack([layer * routing.logical + logical[layer][local] for layer in layers])
 
 
 class _Needs(NamedTuple):

@@ -93,7 +93,7 @@ def play(passes: list[Pass], verdict: Verdict, decisions: Decisions, clock: Cloc
         before = charged(clock)
         clock.moving = decisions.moving[one.step]
         starts = clock.begin_pass(one)
-        for of_gpu in sorted(decisions.ahead, key=lambda of_gpu: (of_gpu.gpu.t, of_gpu.g)):
+        for of_gpu in decisions.ahead:
             of_gpu.load_before(one.step)
         _, end, rows = clock.run_pass(one, layers, decisions.activations)
         after = charged(clock)

@@ -88,7 +88,7 @@ class Ahead:
                 continue
             if self.take_slot(cache, expert, step - 1, cache.layers[-1], []):
                 at = now + (len(made) + 1) * host
-                made.append(Copy(expert, target[0], at, variant=variant, gpu=self.g))
+                made.append(Copy(expert, target[0], at, variant=variant))
                 self.made.append(made[-1])
                 cache.copies[expert] = made[-1]
                 self.keep([(target, expert, variant)])
@@ -189,7 +189,7 @@ class Ahead:
             if self.take_slot(cache, expert, step, layer, needed):
                 issued += 1
                 at = now + (demand + issued) * self.clock.host.copy
-                copy = Copy(expert, target[0], at, variant=variant, gpu=self.g)
+                copy = Copy(expert, target[0], at, variant=variant)
                 self.made.append(copy)
                 cache.copies[expert] = copy
                 self.keep([(target, expert, variant)])

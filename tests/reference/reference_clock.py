@@ -226,8 +226,7 @@ class Clock(Dense):
                 gpu.t = end
         known = self.tell(gated, routed)
         known = [self.synchronise(g, known[g]) for g in every]
-        in_time = {g: decide(g, known[g]) for g in sorted(every, key=lambda g: (known[g], g))}
-        activations = [in_time[g] for g in every]
+        activations = [decide(g, known[g]) for g in every]
         self.read(index, activations, known)
         for activation in [
             activation

@@ -35,7 +35,6 @@ class Copy:
     asked: int = 0  # since when that waits
     read: bool = False  # it was read from storage, and that has begun
     variant: int = 0  # in which it is copied
-    gpu: int = 0
 
     def ended(self, now: int) -> bool:
         return self.state == STARTED and self.end <= now

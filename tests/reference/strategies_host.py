@@ -129,7 +129,7 @@ def reading_ahead(draw: st.DrawFn, case: Case) -> Case:
     every = len(model.moe_layers) * model.experts
     config = replace(
         config,
-        host_slots=draw(st.just(0) | st.integers(1, every * config.parts)),
+        host_slots=draw(st.just(0) | st.integers(1, every)),
         one_memory=draw(st.booleans()),
         host_policy=draw(st.sampled_from(HOST_POLICIES[:-1])),
         reads=draw(st.integers(1, 3)),

@@ -28,7 +28,7 @@ from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
 from moesim.engine.des.layer import MoeLayer, host_launches
 from moesim.engine.des.shelves import Activated, Copied, Shelves
-from moesim.engine.des.stored import Read, ReadsAhead, Stored
+from moesim.engine.des.stored import Read, Stored
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.layer_work import Decided
 from moesim.engine.program import Program
@@ -80,13 +80,7 @@ class Ahead:
     """Decides for GPU ``gpu``, as its layers are known, and queues its copies."""
 
     def __init__(
-        self,
-        env: simpy.Environment,
-        case: Case,
-        gpu: int,
-        program: Program,
-        copy_in: CopyIn,
-        drive: ReadsAhead,
+        self, env: simpy.Environment, case: Case, gpu: int, program: Program, copy_in: CopyIn
     ) -> None:
         self.env, self.case, self.gpu, self.copy_in = env, case, gpu, copy_in
         self.work = program.work
@@ -99,17 +93,17 @@ class Ahead:
         self.by_prefetch: set[Expert] = set()
         self.under_way: list[Prefetch] = []
         self.unused: dict[Expert, Prefetch] = {}
-        self.program, self.stored = program, self._stored(program, drive)
+        self.program, self.stored = program, self._stored(program)
         self.waits: tuple[list[int], int] = [], 0
         self.host_hits = self.reads = 0
 
-    def _stored(self, program: Program, drive: ReadsAhead) -> Stored | None:
+    def _stored(self, program: Program) -> Stored | None:
         """What is read from storage; None where host memory holds all experts."""
         if program.storage is None:
             return None
         host = program.storage.hosts[self.gpu // (self.case.gpus // self.case.nodes)]
         assert isinstance(host, HostResidency), "it answers"
-        given = (program.routing, host, read_times(self.case), drive, self.copy_in.look)
+        given = (program.routing, host, read_times(self.case), self.copy_in.look)
         return Stored(self.env, self.case, self.gpu, *given)
 
     def decide(

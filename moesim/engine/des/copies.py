@@ -11,10 +11,9 @@ import simpy
 
 from moesim.engine.des.links import FairLinks
 
-DECISION, LAST = 2, 1 << 30
-"""Priorities of events: a layer is decided after all else that happens in its nanosecond, one GPU
-after the other (DECISION and its number), and prefetches begin after that; simpy's own are 0 and 1.
-"""
+DECISION, LAST = 2, 3
+"""Priorities of events: a layer is decided after all else that happens in its nanosecond, and
+prefetches begin after that; simpy's own are 0 and 1."""
 
 
 class After(simpy.Event):

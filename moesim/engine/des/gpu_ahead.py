@@ -35,7 +35,7 @@ class GpuAhead(Gpu):
     def _settle(
         self, layer: MoeLayer, index: int, known: int, reading: Reading | None = None
     ) -> Generator[simpy.Event, Any, tuple[Groups, Ends, CopyGroup | None]]:
-        yield After(self.env, known - int(self.env.now), DECISION + self.number)
+        yield After(self.env, known - int(self.env.now), DECISION)
         chunk, counts = self.chunks(self.chunk)
         groups, ends, self.copies_issued = self.ahead.decide(chunk, counts, layer, index)
         if self.keep_spans:
@@ -61,7 +61,7 @@ class GpuAhead(Gpu):
         self.time += cost
         if cost:
             self.charge(self.categories.index(PREDICTION), self.time, "predict experts")
-        yield After(self.env, self.time - int(self.env.now), DECISION + self.number)
+        yield from self.reach()
         known = self.time
         queued = self.ahead.load(self.chunks(self.chunk)[0], index)
         if not queued:

@@ -20,7 +20,6 @@ from moesim.engine.des.gpu_ahead import GpuAhead
 from moesim.engine.des.host import HostCompute
 from moesim.engine.des.invariants import Invariants
 from moesim.engine.des.links import FairLinks
-from moesim.engine.des.stored import ReadsAhead
 from moesim.engine.outcome import TOO_LONG, Outcome
 from moesim.engine.program import Program
 from moesim.engine.tally import Tally
@@ -67,7 +66,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
     feed, group = _Feed(program, tally), Collective(env, case.gpus)
     fair = FairLinks(env, case.links.capacity) if case.links is not None else None
     spans = check or records == "expert"
-    drives, ahead = _drives(env, case), [ReadsAhead(env) for _ in range(case.nodes)]
+    drives = _drives(env, case)
     for number in range(case.gpus):
         copy_in = _copy_engine(env, case, number, fair)
         gpu = (GpuAhead if program.views is not None else Gpu)(
@@ -78,8 +77,7 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         )  # fmt: skip
         gpu.drive = drives[number]
         if isinstance(gpu, GpuAhead):
-            drive = ahead[number // (case.gpus // case.nodes)]
-            gpu.decide_by(Ahead(env, case, number, program, copy_in, drive), feed.counted)
+            gpu.decide_by(Ahead(env, case, number, program, copy_in), feed.counted)
         if spans:
             copy_in.on_copy = gpu.keep_copies
         gpus.append(gpu)

@@ -22,23 +22,20 @@ Expert = tuple[int, int]
 
 @dataclass(eq=False)
 class Read:
-    """A read of an ``expert`` ahead, for the copy ``group``; ``begun``, or brought forward. What it
-    is for is told, to ``begin`` it.
-    """
+    """A read of an ``expert`` ahead, for the copy ``group``; ``begun``, or brought forward."""
 
     expert: Expert
     group: CopyGroup
-    begin: Callable[[Read], None]
     begun: bool = False
 
 
 class ReadsAhead:
-    """A node's drive, which reads what a layer needs first, and ahead, first in, first out, when it
-    does nothing else; it interrupts no read.
+    """A drive that reads what a layer needs first, and ahead, first in, first out, when it does
+    nothing else; it interrupts no read.
     """
 
-    def __init__(self, env: simpy.Environment) -> None:
-        self.env, self.end = env, 0
+    def __init__(self, env: simpy.Environment, begin: Callable[[Read], None]) -> None:
+        self.env, self.end, self._begin_read = env, 0, begin
         self._queue: deque[Read] = deque()
         self._looks = False
 
@@ -65,15 +62,14 @@ class ReadsAhead:
         del event
         self._looks = False
         if self._queue and self.end <= self.env.now:
-            read = self._queue.popleft()
-            read.begin(read)
+            self._begin_read(self._queue.popleft())
         self._look()
 
 
 @dataclass(eq=False)
 class Stored:
-    """The ``host`` and ``drive`` of a node, for one of its GPUs, whose copies start when what they
-    bring is read; ``arrived`` is told of a prefetch whose read has begun.
+    """The ``host`` of one GPU, whose copies start when what they bring is read; ``arrived`` is told
+    of a prefetch whose read has begun.
     """
 
     env: simpy.Environment
@@ -82,15 +78,15 @@ class Stored:
     routing: Routing
     host: HostResidency
     times: ReadTimes
-    drive: ReadsAhead
     arrived: Callable[[], None]
+    drive: ReadsAhead = field(init=False)
     there: dict[Expert, int] = field(default_factory=dict)
     reads: dict[Expert, Read] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """What the host calls the experts of the GPU."""
+        """Begin with a free drive."""
+        self.drive = ReadsAhead(self.env, self._begin)
         self.numbers = host_numbers(self.case, self.routing, self.gpu)
-        self.gpus = self.case.gpus // self.case.nodes
 
     def want(
         self, step: int, layer: int, missed: list[int], promoted: list[int]
@@ -120,7 +116,7 @@ class Stored:
                 self.reads.pop(expert, None)
             else:
                 group.unread = True
-                self.reads[expert] = Read(expert, group, self._begin)
+                self.reads[expert] = Read(expert, group)
                 self.drive.ahead(self.reads[expert])
 
     def before(self, step: int, groups: dict[Expert, CopyGroup]) -> int:
@@ -130,7 +126,7 @@ class Stored:
         ):
             self.reads.pop(expert, None)
             if not hit:
-                self.reads[expert] = Read(expert, group, self._begin, begun=True)
+                self.reads[expert] = Read(expert, group, begun=True)
                 self._take(expert)
             group.there = self.may_copy(expert)
         return max((self.there.get(expert, 0) for expert in groups), default=0)
@@ -159,8 +155,7 @@ class Stored:
 
     def _ask(self, step: int, layer: int, experts: list[Expert]) -> Any:
         asked = np.array([self.numbers[expert] for expert in experts], np.int64)
-        turn = (step * len(self.numbers) + layer) * self.gpus + self.gpu % self.gpus
-        return self.host.ask(turn, asked)
+        return self.host.ask(step * len(self.numbers) + layer, asked)
 
     def _take(self, expert: Expert) -> None:
         busy, after = int(self.times.busy[expert[0]]), int(self.times.after[expert[0]])

@@ -43,10 +43,9 @@ from moesim.engine.replay.clock.steps import (
 from moesim.runtime.compiled import BUILT_IN, types
 
 
-def clock_with(work_of: Any, before: Any, turn: Any, *, decides: bool) -> Callable[..., None]:
-    """The clock of works that ``work_of`` gives, with what happens ``before`` the layers of a pass,
-    of GPUs in ``turn``; ``decides``: it decides them then, and copies run beside kernels and block
-    no host.
+def clock_with(work_of: Any, before: Any, *, decides: bool) -> Callable[..., None]:
+    """The clock of works that ``work_of`` gives, with what happens ``before`` the layers of a pass;
+    ``decides``: it decides them then, and copies run beside kernels and block no host.
     """
 
     def play_passes(
@@ -55,7 +54,8 @@ def clock_with(work_of: Any, before: Any, turn: Any, *, decides: bool) -> Callab
     ) -> None:  # fmt: skip
         """Play the passes of a chunk; from ``undecided`` on it is for ``work_of``."""
         number, streams, reads = len(gpus.time), len(works.streamed) > 0, len(works.read_ns) > 0
-        stores, asks = len(works.reads.steps) > 0, len(works.reads.steps) > 0 and not decides
+        stores = len(works.reads.steps) > 0
+        asks = stores and not decides
         for p in range(len(passes.runs)):
             charged = filled.charges[p]
             begin_pass(gpus, filled.starts, p)
@@ -70,8 +70,7 @@ def clock_with(work_of: Any, before: Any, turn: Any, *, decides: bool) -> Callab
                     play_dense(fixed, passes, gpus, p, m)
                     continue
                 reach_experts(fixed, passes, gpus, filled, charged, p, m)
-                for place in range(number):
-                    g = turn(gpus, undecided, place)
+                for g in range(number):
                     k = moe * number + g
                     span = work_of(fixed, works, gpus, undecided, decide, first_of, k, p)
                     low, copied, copy, ahead = span.low, gpus.copied[g], span.first, -1
@@ -139,14 +138,8 @@ def _nothing_before(
     """Nothing is loaded before a pass."""
 
 
-@inlined(types.int64(GPUS, types.int64, types.int64))
-def _by_number(_gpus: Any, _undecided: int, place: int) -> int:
-    """GPUs come one after the other."""
-    return place
-
-
 play_decided = compiled_clock(types.void(FIXED, PASSES, WORKS, GPUS, FILLED, *[types.int64] * 3))(
-    clock_with(_decided_work, _nothing_before, _by_number, decides=False)
+    clock_with(_decided_work, _nothing_before, decides=False)
 )
 """The clock of works that are decided beforehand."""
 

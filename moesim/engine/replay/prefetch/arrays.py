@@ -22,9 +22,9 @@ LAUNCHES, COPIES, HOSTED_NS, LOADS, PROMOTED_BYTES, HOST_THERE = range(6)
 """What a decided layer has to do on a GPU."""
 
 
-HOST_SLOTS, HOST_LOADS, HOST_LAYERS, HOST_GPUS = range(4)
+HOST_SLOTS, HOST_LOADS, HOST_LAYERS = range(3)
 """Places in the choices of host memory: its slots (0 also where it holds all experts), the most
-loads of a step, the steps of a pass, how many GPUs a node has.
+loads of a step, the MoE layers of a pass.
 """
 
 
@@ -174,13 +174,12 @@ class Decided(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The host memory of each node as a cache, of the experts of all layers, as ``Pools``: who is
-    to ``decide`` in it, its ``choices`` int64[4]; ``draws`` from ``draws_at`` int64[nodes + 1] on;
-    the ``node`` int64[gpus] of GPUs, and the ``number`` that it has for each expert of a GPU,
-    int64[gpus, MoE layers x local experts]. Aligned with that: when the host had ``issued`` a
-    prefetch and ``asked`` for its read, when it is ``there``, and whether it was read ``ahead``.
-    ``cursor`` int64[gpus]: the next read ahead of a GPU. The rest is room for one step. Empty where
-    host memory holds all experts.
+    """The host memory of each GPU as a cache, of the experts of all layers, as ``Pools``: who is to
+    ``decide`` in it, its ``choices`` int64[3]; ``draws`` from ``draws_at`` int64[gpus + 1] on; the
+    ``number`` that it has for each expert of a GPU, int64[gpus, MoE layers x local experts].
+    Aligned with that: when the host had ``issued`` a prefetch and ``asked`` for its read, when it
+    is ``there``, and whether it was read ``ahead``. The rest is room for one step. Empty where host
+    memory holds all experts.
     """
 
     decide: Any
@@ -203,8 +202,6 @@ class Stored(NamedTuple):
     offsets: Any
     none: Any
     no_prices: Any
-    node: Any
-    cursor: Any
 
 
 class Variants(NamedTuple):
@@ -231,9 +228,8 @@ class Variants(NamedTuple):
 
 class Undecided(NamedTuple):
     """What decides works on the clock, from pass ``first`` on: who is to ``ask`` for prices and
-    draws, the case's ``choices``, ``local`` int64[gpus] experts, room for the ``order`` int64[gpus]
-    in which they are decided, and ``counts`` int64[passes, MoE layers, gpus, COUNTED and forms],
-    which are filled in.
+    draws, the case's ``choices``, ``local`` int64[gpus] experts, and ``counts`` int64[passes, MoE
+    layers, gpus, COUNTED and forms], which are filled in.
     """
 
     ask: Any
@@ -250,7 +246,6 @@ class Undecided(NamedTuple):
     stored: Any
     variants: Any
     local: Any
-    order: Any
     first: Any
     counts: Any
 

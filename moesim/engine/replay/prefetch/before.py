@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moesim.engine.replay.clock.experts import copy_start
-from moesim.engine.replay.clock.records import (
-    FILLED,
-    FIXED,
-    FLAT,
-    GPUS,
-    STORAGE,
-    TABLE,
-    WEIGHTS,
-)
+from moesim.engine.replay.clock.records import FILLED, FIXED, GPUS, STORAGE, TABLE, WEIGHTS
 from moesim.engine.replay.clock.steps import charge, inlined
 from moesim.engine.replay.prefetch.arrays import (
     BEGUN,
@@ -113,21 +105,10 @@ def _read_all(fixed: Any, gpus: Any, charged: Any, undecided: Any, at: Any, issu
     """Read what is queued and not in memory: the GPU waits for it."""
     g, stored, until = at.work, undecided.stored, 0
     read_ahead(fixed, undecided, at, issued)
-    advance_reads(fixed, undecided, gpus, g, WAITING - 1)
+    advance_reads(fixed, undecided, at, gpus, g, WAITING - 1)
     for i in range(issued):
         until = max(until, stored.there[g, stored.fresh[i]])
     gpus.cursor[g] = charge(charged, g, STORAGE, gpus.cursor[g], until)
-
-
-@inlined(types.void(FLAT, FLAT))
-def in_time(times: Any, order: Any) -> None:
-    """Put GPUs in ``order``: by their ``times``, at one nanosecond by number."""
-    for g in range(len(times)):
-        place = g
-        while place > 0 and times[order[place - 1]] > times[g]:
-            order[place] = order[place - 1]
-            place -= 1
-        order[place] = g
 
 
 @inlined(types.void(FIXED, GPUS, FILLED, UNDECIDED, _DECIDE, _FIRST, types.int64))
@@ -138,8 +119,7 @@ def load_before(
     choices, charged, step = undecided.choices, filled.charges[p], undecided.first + p
     if choices[EVERY] == 0 or step % choices[EVERY] != 0:
         return
-    in_time(gpus.time, undecided.order)
-    for g in undecided.order:
+    for g in range(len(gpus.time)):
         now = gpus.time[g] + choices[COST]
         if choices[COST] > 0:
             gpus.cursor[g] = charge(charged, g, choices[COST_PLACE], gpus.cursor[g], now)

@@ -30,7 +30,7 @@ from moesim.engine.replay.prefetch.arrays import (
     SERIAL,
     At,
 )
-from moesim.engine.replay.prefetch.before import in_time, load_before
+from moesim.engine.replay.prefetch.before import load_before
 from moesim.engine.replay.prefetch.issue import prefetch
 from moesim.engine.replay.prefetch.queue import advance
 from moesim.engine.replay.prefetch.storage import advance_reads, read_ahead, read_wanted
@@ -53,7 +53,7 @@ def _decide_work(
     engine[g, FREE] = gpus.copied[g]
     stores = len(one.stored.there) > 0
     if stores:
-        advance_reads(fixed, one, gpus, g, at.now)
+        advance_reads(fixed, one, at, gpus, g, at.now)
     advance(one.queue, one.variants.ahead_ns, one.beside.bytes, at.local, g, at.now)
     read_active_experts(one.asked, one.activating, k, p)
     if one.pools.of_work[k] == NOT_POOLED:
@@ -81,17 +81,7 @@ def _decide_work(
     return Span(0, told[LAUNCHES], 0, told[COPIES], issues, told[HOSTED_NS], 0)
 
 
-@inlined(types.int64(GPUS, UNDECIDED, types.int64))
-def _turn(gpus: Any, undecided: Any, place: int) -> int:
-    """The GPU that is decided in ``place``: in the order of time, where they share a drive."""
-    if len(undecided.stored.there) == 0:
-        return place
-    if place == 0:
-        in_time(gpus.known, undecided.order)
-    return int(undecided.order[place])
-
-
 play_deciding = compiled_clock(
     types.void(FIXED, PASSES, WORKS, GPUS, FILLED, UNDECIDED, *_FUNCTIONS)
-)(clock_with(_decide_work, load_before, _turn, decides=True))
+)(clock_with(_decide_work, load_before, decides=True))
 """The clock of works that are decided on it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from moesim.engine.replay.clock.records import FLAT
 from moesim.engine.replay.clock.steps import inlined
@@ -26,8 +26,7 @@ from moesim.memory.decisions import FIRST
 from moesim.memory.policy import INSERTED, PINNED
 from moesim.runtime.compiled import record, types
 
-_FIRST, _TUPLE = types.FunctionType(FIRST), cast("Any", types.UniTuple)
-_PAIR = _TUPLE(types.int64, 2)
+_FIRST = types.FunctionType(FIRST)
 
 
 class Ahead(NamedTuple):
@@ -74,24 +73,16 @@ def _there(undecided: Any, pool: int, expert: int, variant: int) -> int:
     return -1
 
 
-@inlined(_PAIR(types.int64, types.int64))
-def variant_of(number: int, local: int) -> tuple[int, int]:
-    """The variant and expert of a predicted ``number``, of the ``local`` experts of a GPU."""
-    if number < local:  # of the first, without a division
-        return 0, number
-    return number // local, number % local
-
-
 @inlined(types.void(UNDECIDED, AHEAD, types.int64))
 def pin(undecided: Any, ahead: Any, local: int) -> None:
     """Keep the residents among those predicted for a layer ``ahead`` until it is decided."""
     pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        variant, e = variant_of(predicted.experts[i], local)
-        there = _there(undecided, pool, first + e, variant)
+        e = first + predicted.experts[i] % local
+        there = _there(undecided, pool, e, predicted.experts[i] // local)
         if there >= 0:
-            pools.state[there][PINNED, first + e] = ahead.until
+            pools.state[there][PINNED, e] = ahead.until
 
 
 @inlined(types.boolean(UNDECIDED, AHEAD, types.int64))
@@ -100,8 +91,8 @@ def _lacks(undecided: Any, ahead: Any, local: int) -> bool:
     pools, predicted = undecided.pools, undecided.predicted
     pool, first = pools.of_work[ahead.work], pools.place[ahead.work] * local
     for i in range(ahead.low, ahead.high):
-        variant, e = variant_of(predicted.experts[i], local)
-        if _there(undecided, pool, first + e, variant) < 0:
+        e = first + predicted.experts[i] % local
+        if _there(undecided, pool, e, predicted.experts[i] // local) < 0:
             return True
     return False
 
@@ -137,8 +128,8 @@ def prefetch_for(
     first, layers = pools.place[ahead.work] * local, queue.ended.shape[1]
     _count_taken(undecided, pool)
     for i in range(ahead.low, ahead.high):
-        variant, e = variant_of(undecided.predicted.experts[i], local)
-        e, into = first + e, pool + variant
+        variant = undecided.predicted.experts[i] // local
+        e, into = first + undecided.predicted.experts[i] % local, pool + variant
         shelf = variant * layers + layer
         flat = shelf * local - first
         there = _there(undecided, pool, e, variant) >= 0

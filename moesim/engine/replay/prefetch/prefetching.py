@@ -97,8 +97,7 @@ class Prefetching:
         undecided = Undecided(
             self.launches.ask, self.draw, self.choices, self.pools, self.queue, asked,
             predicted, patterns, beside, *self.scratch, self.stored,
-            self.variants._replace(served=chunk.undecided.served), self.local,
-            np.zeros_like(self.local), chunk.first, table,
+            self.variants._replace(served=chunk.undecided.served), self.local, chunk.first, table,
         )  # fmt: skip
         play_deciding(fixed, passes, self.works, gpus, filled, undecided, *self.functions)
         self.launches.ask.check()

@@ -9,7 +9,6 @@ from moesim.engine.replay.clock.records import FIXED, GPUS
 from moesim.engine.replay.clock.steps import inlined
 from moesim.engine.replay.prefetch.arrays import (
     COPIES,
-    HOST_GPUS,
     HOST_LAYERS,
     HOST_LOADS,
     HOST_SLOTS,
@@ -40,17 +39,14 @@ def lose(undecided: Any, at: Any, gpu: int, expert: int) -> None:
     if queue.arrival[gpu, expert] == WAITING and queue.issued[gpu, expert] == WAITING:
         queue.issued[gpu, expert] = 0
         if stored.choices[HOST_SLOTS] > 0:
-            stored.resident[stored.node[gpu], stored.number[gpu, expert]] = False
+            stored.resident[gpu, stored.number[gpu, expert]] = False
     drop(queue, gpu, expert, undecided.beside.bytes[expert // at.local])
 
 
 @inlined(types.void(UNDECIDED, _INT, _INT, _INT))
 def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
-    """The first so many experts that are ``wanted`` in ``step``, a layer of a pass: ``hit`` says
-    which are there.
-    """
+    """The first so many experts that are ``wanted`` in ``step``: ``hit`` says which are there."""
     stored = undecided.stored
-    node, gpus = stored.node[gpu], stored.choices[HOST_GPUS]
     if stored.choices[HOST_SLOTS] == 0 or asked == 0:
         for i in range(asked):
             stored.hit[i] = False
@@ -60,7 +56,7 @@ def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
         stored.choices[HOST_LOADS], stored.choices[HOST_LAYERS], True, False, False, True,
         stored.none, True,
     )  # fmt: skip
-    draws = stored.draws[stored.draws_at[node] : stored.draws_at[node + 1]]
+    draws = stored.draws[stored.draws_at[gpu] : stored.draws_at[gpu + 1]]
     demand = Demand(
         stored.offsets, stored.wanted, stored.none, stored.none, stored.no_prices, draws,
         stored.none,
@@ -68,50 +64,30 @@ def _ask(undecided: Any, gpu: int, step: int, asked: int) -> None:
     out = Activations(
         stored.out[0], stored.hit, stored.out[1], stored.out[2], stored.out[3], stored.out[4]
     )
-    stored.now[node] = stored.decide(
-        rules, stored.choices[HOST_SLOTS], demand, stored.resident[node], stored.state[node],
-        step * gpus + gpu % gpus, stored.now[node], out,
+    stored.now[gpu] = stored.decide(
+        rules, stored.choices[HOST_SLOTS], demand, stored.resident[gpu], stored.state[gpu], step,
+        stored.now[gpu], out,
     )  # fmt: skip
 
 
-@inlined(_INT(UNDECIDED, _INT))
-def _next_read(undecided: Any, node: int) -> int:
-    """The GPU of ``node`` whose read ahead, at its ``cursor``, was asked for first; -1: none is."""
-    queue, stored, found = undecided.queue, undecided.stored, -1
-    end, gpus = queue.following.shape[1] - 1, stored.choices[HOST_GPUS]
-    for gpu in range(node * gpus, (node + 1) * gpus):
-        expert = stored.cursor[gpu]
-        while expert != end and queue.issued[gpu, expert] != WAITING:
-            expert = queue.following[gpu, expert]
-        stored.cursor[gpu] = expert
-        if expert == end:
-            continue
-        if found < 0 or stored.asked[gpu, expert] < stored.asked[found, stored.cursor[found]]:
-            found = gpu
-    return found
-
-
-@inlined(types.void(FIXED, UNDECIDED, GPUS, _INT, _INT))
-def advance_reads(fixed: Any, undecided: Any, gpus: Any, gpu: int, now: int) -> None:
-    """Begin the reads ahead, of all GPUs of the node, that could begin before ``now``."""
+@inlined(types.void(FIXED, UNDECIDED, AT, GPUS, _INT, _INT))
+def advance_reads(fixed: Any, undecided: Any, at: Any, gpus: Any, gpu: int, now: int) -> None:
+    """Begin the reads ahead that could begin before ``now``."""
     queue, stored, node = undecided.queue, undecided.stored, fixed.node[gpu]
     free, end, layers = gpus.drive[node], queue.following.shape[1] - 1, queue.ended.shape[1]
-    number = stored.choices[HOST_GPUS]
-    for one in range(node * number, (node + 1) * number):
-        stored.cursor[one] = queue.following[one, end]
-    one = _next_read(undecided, node)
-    while one >= 0:
-        expert = stored.cursor[one]
-        start = max(free, stored.asked[one, expert])
-        if start >= now:
-            break
-        layer, turn = expert // undecided.local[one], (queue.meant[one, expert] - 1) // layers
-        free = start + fixed.read_busy[layer]
-        stored.there[one, expert] = free + fixed.read_after[layer]
-        may_copy = stored.there[one, expert] - fixed.read_lead[layer]
-        queue.issued[one, expert] = max(stored.issued[one, expert], may_copy)
-        queue.ended[one, layer, turn % queue.ended.shape[2], 0, READ] += 1
-        one = _next_read(undecided, node)
+    expert = queue.following[gpu, end]
+    while expert != end:
+        if queue.issued[gpu, expert] == WAITING:
+            start = max(free, stored.asked[gpu, expert])
+            if start >= now:
+                break
+            layer, place = expert // at.local, queue.meant[gpu, expert] - 1
+            free = start + fixed.read_busy[layer]
+            stored.there[gpu, expert] = free + fixed.read_after[layer]
+            may_copy = stored.there[gpu, expert] - fixed.read_lead[layer]
+            queue.issued[gpu, expert] = max(stored.issued[gpu, expert], may_copy)
+            queue.ended[gpu, layer, place // layers % queue.ended.shape[2], 0, READ] += 1
+        expert = queue.following[gpu, expert]
     gpus.drive[node] = free
 
 

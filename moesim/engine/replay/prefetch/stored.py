@@ -20,16 +20,15 @@ from moesim.memory.split import OFFERED
 
 
 def stored_of(program: Program, decide: Any) -> Stored:
-    """The hosts of ``program``, a node each, as they are; ``decide`` stands for what decides in
+    """The hosts of ``program``, a GPU each, as they are; ``decide`` stands for what decides in
     them where they hold all experts.
     """
     case, hosts = program.case, hosts_of(program)
     if not hosts:
-        nothing = np.zeros((0, 0), np.int64)
-        return _stored(decide, np.zeros(4, np.int64), [], nothing, np.zeros(0, np.int64), 0)
-    layers, gpus = len(case.model.moe_layers), case.gpus // case.nodes
+        return _stored(decide, np.zeros(3, np.int64), [], np.zeros((0, 0), np.int64), 0)
+    layers = len(case.model.moe_layers)
     assert case.host_cache is not None, "hosts are of it"
-    choices = np.array([case.host_cache.slots, Load().most_loads(), layers * gpus, gpus])
+    choices = np.array([case.host_cache.slots, Load().most_loads(), layers])
     if case.host_cache.slots:
         decide = decide_of(type(case.host_cache.policy), Load)
     local = max(len(case.local_experts(gpu)) for gpu in range(case.gpus))
@@ -37,7 +36,7 @@ def stored_of(program: Program, decide: Any) -> Stored:
     for gpu in range(case.gpus):
         own = host_numbers(case, program.routing, gpu).ravel()
         numbers[gpu, : len(own)] = own
-    return _stored(decide, choices, hosts, numbers, np.arange(case.gpus) // gpus, local)
+    return _stored(decide, choices, hosts, numbers, local)
 
 
 def hosts_of(program: Program) -> list[HostResidency]:
@@ -47,7 +46,7 @@ def hosts_of(program: Program) -> list[HostResidency]:
 
 
 def _stored(
-    decide: Any, choices: Ints, hosts: list[HostResidency], numbers: Ints, node: Ints, local: int
+    decide: Any, choices: Ints, hosts: list[HostResidency], numbers: Ints, local: int
 ) -> Stored:
     caches = [host.cache for host in hosts if host.cache is not None]
     flat, rows = numbers.shape[1], ROWS
@@ -65,8 +64,7 @@ def _stored(
         mark=np.zeros(local, np.int64), fresh=np.zeros(flat, np.int64),
         wanted=np.zeros(flat, np.int64), hit=np.zeros(flat, np.bool_),
         out=np.zeros((5, flat), np.int64), offsets=np.zeros(2, np.int64),
-        none=np.zeros(0, np.int64), no_prices=np.zeros((OFFERED, 0), np.int64), node=node,
-        cursor=np.zeros_like(node),
+        none=np.zeros(0, np.int64), no_prices=np.zeros((OFFERED, 0), np.int64),
     )  # fmt: skip
 
 

@@ -47,7 +47,6 @@ DECIDED = record(Decided, *[_FLAT] * 11)
 STORED = record(
     Stored, types.FunctionType(DECIDE), _FLAT, _MASK, _CUBE, _FLAT, types.float64[::1], _FLAT,
     *[_TABLE] * 4, _MASK, *[_FLAT] * 3, _BOOLS, _TABLE, _FLAT, _FLAT, _TABLE,
-    _FLAT, _FLAT,
 )  # fmt: skip
 VARIANTS = record(
     Variants, types.FunctionType(SERVE), SERVING, _FLAT, _BOOLS, _TABLE, _FLAT, ROOM, _FLAT, _FLAT,
@@ -58,7 +57,7 @@ UNDECIDED = record(
     Undecided,
     types.FunctionType(ASK), types.FunctionType(DRAW),
     _FLAT, POOLS, QUEUE, ASKED, PREDICTED, PATTERNS, BESIDE, ACTIVATING, DECIDED,
-    STORED, VARIANTS, _FLAT, _FLAT,
+    STORED, VARIANTS, _FLAT,
     types.int64, types.int64[:, :, :, ::1],
 )  # fmt: skip
 
