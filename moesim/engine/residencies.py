@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,15 @@ from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import APART, THROUGH, WHOLE, Case, Ints
 from moesim.engine.layer_slots import LayerSlots
 from moesim.engine.marks import DECODE, MARKED, NO_VICTIMS, Marking
+from moesim.engine.pool_runs import (
+    AskedOfPool,
+    Run,
+    behind,
+    evicted,
+    joined,
+    request_starts,
+    runs_of,
+)
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.by_bytes import Victims
@@ -26,7 +33,6 @@ from moesim.memory.policy import reads_usage
 from moesim.memory.pools import Interleaved
 from moesim.memory.residency import Given, LayerCache, all_there, next_uses
 from moesim.trace.routing import NO_EXPERT
-from moesim.workload.schedule import Schedule
 
 LEARNING_PART = 0.25
 """Share of the trace from which ``initial: most_used`` learns, unless the policy names its own."""
@@ -259,7 +265,7 @@ class Residencies:
         starts = np.zeros(last - first, np.bool_)
         if self.case.policy.restarts:
             starts = request_starts(self.case.schedule, first, last)
-        return list(_runs(self.case.ways(first, last), starts, self._resized(first, last)))
+        return list(runs_of(self.case.ways(first, last), starts, self._resized(first, last)))
 
     def _resized(self, first: int, last: int) -> NDArray[np.bool_]:
         """Before which of passes first:last slots change."""
@@ -282,10 +288,10 @@ class Residencies:
         else:
             made = self._bypass(key, asked, steps, pool, whole=run.way == WHOLE)
         if run.way in (THROUGH, APART) and self._counts_evicted(key[1]):
-            evicted = _evicted(pool, made, victims)
+            left = evicted(pool, made, victims)
             if run.way == APART:
-                evicted += self._staged(pool, made, steps.joined(asked.marks))
-            for layer, of_layer in enumerate(evicted.reshape(-1, len(steps.places)).T, key[0]):
+                left += self._staged(pool, made, steps.joined(asked.marks))
+            for layer, of_layer in enumerate(left.reshape(-1, len(steps.places)).T, key[0]):
                 self.evicted[layer, key[1]][run.first : run.last] = of_layer
         if gone:
             self.evicted[key][run.first] += gone
@@ -355,7 +361,7 @@ class Residencies:
                     both.append(cache.decide(active, None, weighed, offers))
                 else:
                     both.append(cache.bypass(active, offers))
-            made.append(_behind(*both))
+            made.append(behind(*both))
         return Activations.joined(made)
 
     def _bypass(
@@ -404,7 +410,7 @@ class Residencies:
                 active_experts = routing.active_experts(counts[:, layer], active[:, layer], gpu)
                 parts.setdefault((layer, gpu), []).append(active_experts)
         return {
-            (pool[0], gpu): self._next_uses([_joined(parts[layer, gpu]) for layer in pool], gpu)
+            (pool[0], gpu): self._next_uses([joined(parts[layer, gpu]) for layer in pool], gpu)
             for pool, gpu in self._cached
         }
 
@@ -492,79 +498,3 @@ def usage_of(case: Case, routing: Routing, layer: int, part: float | None = None
     ids = case.trace.expert_ids[:tokens, layer]
     counts: Ints = np.bincount(ids[ids != NO_EXPERT], minlength=routing.logical)
     return counts
-
-
-@dataclass(frozen=True)
-class AskedOfPool:
-    """Of each layer of a pool, its active experts, and aligned with them, where they are read,
-    weights, what else is ``given`` [..., active experts], and marks.
-    """
-
-    active_experts: list[ActiveExperts]
-    weights: list[Ints]
-    given: list[Ints]
-    marks: list[Ints]
-
-    def between(self, first: int, last: int) -> AskedOfPool:
-        """What is asked in steps first:last."""
-        spans = [slice(one.offsets[first], one.offsets[last]) for one in self.active_experts]
-        return AskedOfPool(
-            [one.between(first, last) for one in self.active_experts],
-            [one[span] for one, span in zip(self.weights, spans, strict=False)],
-            [one[..., span] for one, span in zip(self.given, spans, strict=False)],
-            [one[span] for one, span in zip(self.marks, spans, strict=False)],
-        )
-
-
-class Run(NamedTuple):
-    """Passes first:last that are decided at once: their way, as of ``Case.ways``, and whether the
-    policy ``restarts`` before them.
-    """
-
-    first: int
-    last: int
-    way: int
-    restarts: bool
-
-
-def _behind(first: Activations, second: Activations) -> Activations:
-    """The activations of one step, in launches of their own those of the ``second`` part."""
-    before = int(first.launch.max(initial=-1)) + 1
-    moved = (np.where(one >= 0, one + before, one) for one in (second.launch, second.wait))
-    launch, wait = moved
-    return Activations.joined([first, second._replace(launch=launch, wait=wait)])
-
-
-def _evicted(pool: ActiveExperts, made: Activations, victims: Victims) -> Ints:
-    """How many experts the activations ``made`` evict in each step of ``pool``."""
-    so_far: Ints = victims.offsets
-    if not len(so_far):
-        so_far = np.concatenate(([0], np.cumsum(made.victim >= 0)))
-    return np.diff(so_far[pool.offsets])
-
-
-def _runs(
-    ways: NDArray[np.int8], starts: NDArray[np.bool_], resized: NDArray[np.bool_]
-) -> Iterator[Run]:
-    """Runs of equal ``ways``, cut where the policy ``starts`` anew or slots are ``resized``."""
-    cut = (np.diff(ways, prepend=-1) != 0) | starts | resized
-    for first, last in pairwise([*np.flatnonzero(cut).tolist(), len(ways)]):
-        yield Run(first, last, int(ways[first]), bool(starts[first]))
-
-
-def request_starts(schedule: Schedule, first: int, last: int) -> NDArray[np.bool_]:
-    """Which of passes first:last have none of the requests of the pass before."""
-    before = max(first - 1, 0)
-    span = slice(schedule.offsets[before], schedule.offsets[last])
-    step = np.repeat(np.arange(before, last), np.diff(schedule.offsets[before : last + 1]))
-    pairs = np.unique(np.stack((schedule.request[span], step)), axis=1)
-    goes_on = (np.diff(pairs[0]) == 0) & (np.diff(pairs[1]) == 1)
-    starts = np.ones(last, np.bool_)
-    starts[pairs[1][1:][goes_on]] = False
-    return starts[first:]
-
-
-def _joined(parts: list[ActiveExperts]) -> ActiveExperts:
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    experts = np.concatenate([part.experts for part in parts])
-    return ActiveExperts(np.concatenate(([0], np.cumsum(lengths))), experts)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from moesim.engine.ahead import Asked, Fetched
 from moesim.engine.case import Case, Ints
-from moesim.engine.residencies import AskedOfPool, Key, Residencies, Run, usage_of
+from moesim.engine.pool_runs import AskedOfPool, Run
+from moesim.engine.residencies import Key, Residencies, usage_of
 from moesim.engine.routing import Routing
 from moesim.memory.activations import Activations, ActiveExperts
 from moesim.memory.choices.base import Seen

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from pydantic import Field
+
 from moesim.config.params import Params
 from moesim.workload.serving.state import Exchange
 
@@ -74,6 +76,37 @@ class Split(Params):
             gives=shared.slots - 1,
             least_blocks=self.least_blocks(shared),
         )
+
+
+class KeepsSlots(Split):
+    """Experts keep some slots."""
+
+    min_slots: int | None = Field(
+        default=None,
+        ge=1,
+        description="Slots that a layer keeps; by default as many as a token chooses experts.",
+    )
+
+    def gives(self, shared: Shared) -> int:
+        """Units that experts may give in all."""
+        least = shared.top_k if self.min_slots is None else self.min_slots
+        return max(shared.slots - least, 0)
+
+
+class KeepsBlocks(Split):
+    """The pool keeps some blocks."""
+
+    min_blocks: int | None = Field(
+        default=None,
+        ge=1,
+        description="Blocks that the pool keeps; by default those of the longest request. Longer "
+        "requests are rejected.",
+    )
+
+    def least_blocks(self, shared: Shared) -> int:
+        """See ``Split``."""
+        asked = shared.longest if self.min_blocks is None else self.min_blocks
+        return min(asked, shared.blocks)
 
 
 def nothing(state: Any, knobs: Any, rank: int) -> int:  # noqa: ARG001 (what a rule is given)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, NamedTuple
 
-from pydantic import Field
-
 from moesim.workload.serving.state import FREE, MEMORY, UNIT, UNITS, State
-from moesim.workload.splits.base import Rule, Shared, Split
+from moesim.workload.splits.base import KeepsBlocks, Rule, Shared
 
 
 class Knobs(NamedTuple):
@@ -17,17 +15,11 @@ class Knobs(NamedTuple):
     least: int
 
 
-class ExpertsFirst(Split):
+class ExpertsFirst(KeepsBlocks):
     """Experts take free blocks, down to a least number of all; requests are preempted sooner."""
 
     moves: ClassVar[bool] = True
     kind: Literal["experts_first"] = "experts_first"
-    min_blocks: int | None = Field(
-        default=None,
-        ge=1,
-        description="Blocks that the pool keeps; by default those of the longest request. Longer "
-        "requests are rejected.",
-    )
 
     def move(self) -> Rule:
         """See ``Split``."""
@@ -36,11 +28,6 @@ class ExpertsFirst(Split):
     def knobs(self, shared: Shared) -> Knobs:
         """See ``Split``."""
         return Knobs(shared.most - shared.slots, self.least_blocks(shared))
-
-    def least_blocks(self, shared: Shared) -> int:
-        """See ``Split``."""
-        asked = shared.longest if self.min_blocks is None else self.min_blocks
-        return min(asked, shared.blocks)
 
 
 def move(state: State, knobs: Knobs, rank: int) -> int:

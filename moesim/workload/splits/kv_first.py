@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from moesim.workload.serving.state import FREE, OWN_SPLIT, UNITS, State
-from moesim.workload.splits.base import Rule, Shared, Split
+from moesim.workload.splits.base import KeepsSlots, Rule, Shared
 
 
 class Knobs(NamedTuple):
@@ -18,16 +18,11 @@ class Knobs(NamedTuple):
     patience: int
 
 
-class KvFirst(Split):
+class KvFirst(KeepsSlots):
     """Before a preemption experts give units, which go back when blocks have long been free."""
 
     moves: ClassVar[bool] = True
     kind: Literal["kv_first"] = "kv_first"
-    min_slots: int | None = Field(
-        default=None,
-        ge=1,
-        description="Slots that a layer keeps; by default as many as a token chooses experts.",
-    )
     patience: int = Field(
         default=64,
         ge=1,
@@ -45,9 +40,7 @@ class KvFirst(Split):
 
     def knobs(self, shared: Shared) -> Knobs:
         """See ``Split``."""
-        least = shared.top_k if self.min_slots is None else self.min_slots
-        gives = max(shared.slots - least, 0)
-        return Knobs(gives, shared.unit + shared.watermark, self.patience)
+        return Knobs(self.gives(shared), shared.unit + shared.watermark, self.patience)
 
 
 def offer(state: State, knobs: Knobs, rank: int) -> int:

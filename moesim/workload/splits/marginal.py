@@ -16,7 +16,7 @@ from moesim.workload.serving.state import (
     UNITS,
     State,
 )
-from moesim.workload.splits.base import Rule, Shared, Split
+from moesim.workload.splits.base import KeepsBlocks, KeepsSlots, Rule, Shared
 
 
 class Knobs(NamedTuple):
@@ -33,7 +33,7 @@ class Knobs(NamedTuple):
     step_ns: int
 
 
-class Marginal(Split):
+class Marginal(KeepsSlots, KeepsBlocks):
     """Every so many steps one unit goes to experts or to blocks, whichever would have saved more:
     copies that one slot more had spared, or tokens computed again and steps waited for blocks.
     """
@@ -42,17 +42,6 @@ class Marginal(Split):
     reads_misses: ClassVar[bool] = True
     kind: Literal["marginal"] = "marginal"
     interval: int = Field(default=256, ge=1, description="Steps from one comparison to the next.")
-    min_slots: int | None = Field(
-        default=None,
-        ge=1,
-        description="Slots that a layer keeps; by default as many as a token chooses experts.",
-    )
-    min_blocks: int | None = Field(
-        default=None,
-        ge=1,
-        description="Blocks that the pool keeps; by default those of the longest request. Longer "
-        "requests are rejected.",
-    )
 
     def move(self) -> Rule:
         """See ``Split``."""
@@ -60,9 +49,8 @@ class Marginal(Split):
 
     def knobs(self, shared: Shared) -> Knobs:
         """See ``Split``."""
-        least = shared.top_k if self.min_slots is None else self.min_slots
         return Knobs(
-            gives=max(shared.slots - least, 0),
+            gives=self.gives(shared),
             takes=shared.most - shared.slots,
             least=self.least_blocks(shared),
             interval=self.interval,
@@ -70,11 +58,6 @@ class Marginal(Split):
             token_ns=shared.token_ns,
             step_ns=shared.step_ns,
         )
-
-    def least_blocks(self, shared: Shared) -> int:
-        """See ``Split``."""
-        asked = shared.longest if self.min_blocks is None else self.min_blocks
-        return min(asked, shared.blocks)
 
 
 def move(state: State, knobs: Knobs, rank: int) -> int:
