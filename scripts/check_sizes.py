@@ -29,8 +29,8 @@ class Size(NamedTuple):
 
 EXCEPTIONS = {
     # what Python users call: the options of a command, by their names
-    "moesim/api.py:import_trace": Size(60, 9),
-    "moesim/api.py:advise": Size(60, 9),
+    "moesim/api/traces.py:import_trace": Size(60, 9),
+    "moesim/api/studies.py:advise": Size(60, 9),
     "moesim/sweep/swept.py:sweep": Size(60, 11),
     # what decides and plays a run
     "moesim/engine/des/gpu.py:Gpu.__init__": Size(60, 9),
