@@ -24,10 +24,10 @@ def seen(draw: st.DrawFn) -> Seen:
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     shape = (draw(st.integers(1, 5)), 2, EXPERTS)
     ids = generator.permuted(np.broadcast_to(np.arange(EXPERTS), shape), axis=2)[:, :, :3]
-    ids = np.where(generator.random(ids.shape) < 0.2, NO_EXPERT, ids).astype(np.uint16)
+    chosen = np.where(generator.random(ids.shape) < 0.2, NO_EXPERT, ids).astype(np.uint16)
     weights = generator.integers(0, draw(st.sampled_from([2, SCORE_UNIT])), ids.shape)
     usage = generator.integers(0, 5, (2, EXPERTS))
-    return Seen(ids, np.where(ids == NO_EXPERT, 0, weights), usage)
+    return Seen(chosen, np.where(chosen == NO_EXPERT, 0, weights), usage)
 
 
 def made(kind: str, variants: int) -> Any:
