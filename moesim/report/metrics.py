@@ -16,7 +16,7 @@ from moesim.config.quantity import QuantityError
 from moesim.report.capacity import end_label, error_bars, mark_gaps, series_words
 from moesim.report.figures.base import CAPACITY, axis_of
 from moesim.report.labels import label_ends, legend
-from moesim.report.style import series_styles, sizes
+from moesim.report.style import numeric_ticks, series_styles, sizes
 from moesim.results.renamed import RENAMED
 from moesim.sweep.found import Sweep
 from moesim.sweep.speeds import losses, losses_in_words, numbers
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from moesim.report.figures.metric_over_axis import MetricOverAxis
 
 AXIS = "axis"
-LOGARITHMIC = 16
-"""Largest over smallest value of an axis from which on it is drawn in powers of two."""
 _WORD = 2
 _KINDS = {"%": "fraction"}
 """What a capacity calls a unit: 0 % is none, and stands before 25 %."""
@@ -240,10 +238,7 @@ def _ticks(over: str, words: Sequence[str], axes: Axes) -> Mapping[str, float]:
         axes.margins(x=0.06)
         return places
     values, unit = known
-    if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
-        axes.set_xscale("log", base=2)
-        axes.minorticks_off()
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+    numeric_ticks(axes, values)
     slots = unit == "slots/layer" and last_word(over) == last_word(CAPACITY)
     axes.set_xlabel("Expert slots per MoE layer and GPU" if slots
                     else f"{name} ({unit})" if unit else name)  # fmt: skip

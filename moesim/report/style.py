@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from moesim.config.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
@@ -74,8 +75,18 @@ COLOURS = (
     "#00705f",
     "#3a4dff",
 )
+LOGARITHMIC = 16
+"""Largest over smallest value of an axis from which on it is drawn in powers of two."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
+
+
+def numeric_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """Name ``values`` along the lower axis, in powers of two where they span far."""
+    if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
+        axes.set_xscale("log", base=2)
+        axes.minorticks_off()
+    axes.set_xticks(values, [f"{value:g}" for value in values])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesim.report.style import COLOURS, MARKERS, RC, save_figure
+from moesim.report.style import COLOURS, MARKERS, RC, numeric_ticks, save_figure
 from moesim.reproduce.systems.judge import number
 from moesim.reproduce.systems.record import Figure
 from moesim.reproduce.systems.run import Found
@@ -55,7 +55,7 @@ def _lines(one: Figure, series: dict[str, list[float]], axes: Axes) -> None:
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     for (name, values), (colour, marker) in zip(series.items(), styles, strict=False):
         axes.plot(one.values, values, color=colour, marker=marker, label=name)
-    axes.set_xticks(list(one.values), [f"{value:g}" for value in one.values])
+    numeric_ticks(axes, list(map(float, one.values)))
 
 
 def _bars(one: Figure, series: dict[str, list[float]], axes: Axes) -> None:
