@@ -59,7 +59,7 @@ HEAD = """\
 # Which model runs how fast on which machine, and with which flags? Eight models, twelve GPUs, six
 # hosts, two contexts, and what can be done with experts that do not fit: on the CPU by layers (at
 # three shares of the DRAM peak, since nobody measured these hosts), or copied when they are needed,
-# into as many slots as there is room for. It takes a quarter of an hour on two cores:
+# into as many slots as there is room for. It takes about four minutes on two cores:
 #   moesim sweep experiments/chooser.yaml -j 2 --report
 # and open results/chooser/report.html. Prices are from memory, of 2025: write your own.
 # Written by scripts/chooser.py.

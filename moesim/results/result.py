@@ -138,6 +138,8 @@ def setting_in_words(experiment: Mapping[str, Any], without: Iterable[str] = ())
     batching = (experiment.get("workload") or {}).get("batching") or {}
     card, batch = str(experiment.get("hardware") or ""), batching.get("batch_size")
     hidden = set(without)
+    if "model" in hidden:  # each has a trace of its own
+        hidden.add("trace")
     own = [path.removeprefix("hardware.") for path in hidden]
     card = words(card, own) if is_choice(card) else _file_name(card)
     parts = {

@@ -3,62 +3,91 @@
   const data = JSON.parse(document.getElementById("choices").textContent);
   const place = document.getElementById("picks");
   const body = document.getElementById("answers");
+  const flags = document.getElementById("flags");
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
   const MOST = 20;
   const [what, first] = [data.had.length, data.had.length + 1];
   const [why, line] = [first + data.numbers.length, first + data.numbers.length + 1];
   document.getElementById("choose").hidden = false;
 
-  // a link with '#choose:0,2' opens with these values picked
-  const wanted = /^#choose:([\d,*]+)$/.exec(location.hash)?.[1].split(",") ?? [];
-  const picks = data.had.map(([title, values], at) => {
-    const label = make("label", title + " ");
+  const pick = (name, values, chosen) => {
+    const label = make("label", name + " ");
     const select = document.createElement("select");
-    ["any", ...values].forEach((value, number) => {
-      const option = make("option", value);
-      option.value = number - 1;
+    values.forEach(([value, text]) => {
+      const option = make("option", text);
+      option.value = value;
       select.append(option);
     });
-    const asked = wanted[at] === undefined ? (at === 0 ? 0 : -1) : wanted[at] === "*" ? -1 : Number(wanted[at]);
-    select.value = String(Math.min(asked, values.length - 1));
+    select.value = String(chosen);
     select.addEventListener("change", show);
     label.append(select);
     place.append(label);
     return select;
+  };
+
+  // a link with '#choose:0,2' opens with these values picked
+  const wanted = /^#choose:([\d,*]+)$/.exec(location.hash)?.[1].split(",") ?? [];
+  const picks = data.had.map(([title, values], at) => {
+    const asked = wanted[at] === undefined ? (at === 0 ? 0 : -1) : wanted[at] === "*" ? -1 : Number(wanted[at]);
+    const texts = ["any", ...values].map((value, number) => [number - 1, value]);
+    return pick(title, texts, Math.min(asked, values.length - 1));
   });
+  // what there is none of in any row is nothing to order by; the ends of the range follow the speed
+  const known = data.numbers.map((_, at) => at).filter((at) => data.rows.some((row) => row[first + at] !== null));
+  const orders = known.filter((at) => !["from", "to"].includes(data.numbers[at]));
+  const order = pick("best by", orders.map((at) => [at, data.numbers[at]]), orders[0] ?? 0);
 
   const text = (value) => (value === null ? "-" : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
 
-  function show() {
+  function keep(picked) {
+    const told = picked.map((value) => (value < 0 ? "*" : value)).join(",");
+    try {
+      history.replaceState(null, "", "#choose:" + told);
+    } catch {
+      return; // a page inside of another one may not
+    }
+  }
+
+  function command(row, button) {
+    for (const one of body.querySelectorAll("button")) one.setAttribute("aria-pressed", String(one === button));
+    flags.textContent = row ? data.texts[row[line]] : "";
+    flags.hidden = !flags.textContent;
+  }
+
+  function answer(row, open, best) {
+    const one = document.createElement("tr");
+    if (best) one.className = "best";
+    const choice = document.createElement("td");
+    const button = Object.assign(make("button", data.texts[row[what]]), { type: "button", title: "show its command" });
+    button.addEventListener("click", () => command(row, button));
+    choice.append(button);
+    one.append(...open.map((axis) => make("td", data.had[axis][1][row[axis]])), choice);
+    for (const at of known) one.append(Object.assign(make("td", text(row[first + at])), { className: "number" }));
+    one.append(make("td", data.texts[row[why]]));
+    return one;
+  }
+
+  function show(event) {
     const picked = picks.map((one) => Number(one.value));
+    if (event) keep(picked);
     const open = picked.map((value, at) => (value < 0 ? at : -1)).filter((at) => at >= 0);
     const found = data.rows.filter((row) => picked.every((value, at) => value < 0 || row[at] === value));
-    const ran = found.filter((row) => row[first] !== null).sort((a, b) => b[first] - a[first]);
+    const [by, sign] = [first + Number(order.value), order.value === "0" ? -1 : 1];
+    const unknown = (row) => Number(row[by] === null);
+    const ran = found.filter((row) => row[first] !== null);
+    ran.sort((a, b) => unknown(a) - unknown(b) || sign * (a[by] - b[by]));
     const head = document.createElement("tr");
-    const titles = [...open.map((at) => data.had[at][0]), "choice", ...data.numbers, "most of the time"];
-    const named = open.length + 1;
+    const titles = [...open.map((at) => data.had[at][0]), "choice", ...known.map((at) => data.numbers[at]), "most time"];
     titles.forEach((title, at) => {
       const cell = Object.assign(make("th", title), { scope: "col" });
-      if (at >= named && at < named + data.numbers.length) cell.className = "number";
+      if (at > open.length && at <= open.length + known.length) cell.className = "number";
       head.append(cell);
     });
-    const rows = ran.slice(0, MOST).map((row, at) => {
-      const one = document.createElement("tr");
-      if (at === 0) one.className = "best";
-      one.append(...open.map((axis) => make("td", data.had[axis][1][row[axis]])), make("td", data.texts[row[what]]));
-      for (const value of row.slice(first, why)) {
-        one.append(Object.assign(make("td", text(value)), { className: "number" }));
-      }
-      one.append(make("td", data.texts[row[why]]));
-      return one;
-    });
     body.tHead.replaceChildren(head);
-    body.tBodies[0].replaceChildren(...rows);
-    const count = `${ran.length} answers that run, the fastest first` + (ran.length > MOST ? `; ${MOST} shown` : "");
+    body.tBodies[0].replaceChildren(...ran.slice(0, MOST).map((row, at) => answer(row, open, at === 0)));
+    const count = `${ran.length} answers that run, the best first` + (ran.length > MOST ? `; ${MOST} shown` : "");
     document.getElementById("count").textContent = ran.length ? count : "Nothing that was tried runs.";
-    const command = ran.length ? data.texts[ran[0][line]] : "";
-    document.getElementById("flags").textContent = command;
-    document.getElementById("flags").hidden = !command;
+    command(ran[0], body.querySelector("button"));
     const gone = found.filter((row) => row[first] === null);
     const shown = gone.slice(0, MOST).map((row) => {
       const names = open.map((axis) => data.had[axis][1][row[axis]]);

@@ -17,12 +17,16 @@ from moesim.report.page.parts import command
 from moesim.results.folder import read_experiment
 from moesim.sweep.found import Sweep
 from moesim.sweep.point import point_folder
-from moesim.sweep.words import in_words, last_word
+from moesim.sweep.words import in_words, last_word, word
 
-HAD = ("model", "hardware", "workload.context", "workload.batching.batch_size")
+HAD = (
+    "model", "hardware.gpu", "hardware.host", "hardware", "workload.context",
+    "workload.batching.batch_size",
+)  # fmt: skip
 """Where paths begin of what somebody has or wants; all others are choices."""
 GUESSED = ("hardware.host.expert_fraction",)
 """Axes of what nobody measured: their values are one answer's range."""
+ON_CPU, CAPACITY = "experts.on_cpu.layers", "experts.capacity"
 SPEED = "output_throughput"
 DIGITS = 4
 NUMBERS: Mapping[str, tuple[str, float]] = {
@@ -71,7 +75,10 @@ def chooser_of(sweep: Sweep) -> dict[str, Any] | None:
             for what, own in _answers(sweep, had)
         ]  # fmt: skip
     return {
-        "had": [[last_word(axis), [in_words(value) for value in values[axis]]] for axis in had],
+        "had": [
+            [last_word(axis).replace("gpu", "GPU"), [in_words(value) for value in values[axis]]]
+            for axis in had
+        ],
         "numbers": list(NUMBERS),
         "rows": rows,
         "texts": list(texts.places),
@@ -79,8 +86,13 @@ def chooser_of(sweep: Sweep) -> dict[str, Any] | None:
 
 
 def _machine(sweep: Sweep) -> list[str]:
-    """The axes of what one has, also those that follow from others, as a link from its GPU."""
-    return [a for a in sweep.varying if a.startswith(HAD) and a not in GUESSED]
+    """The axes of what one has in the order of ``HAD``, also those that follow from others, as a
+    link from its GPU.
+    """
+    found = [a for a in sweep.varying if a.startswith(HAD) and a not in GUESSED]
+    return sorted(
+        found, key=lambda axis: next(n for n, head in enumerate(HAD) if axis.startswith(head))
+    )
 
 
 def _had(sweep: Sweep) -> list[str]:
@@ -94,14 +106,27 @@ def _had(sweep: Sweep) -> list[str]:
 
 def _answers(sweep: Sweep, had: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
     """Each choice for each thing that one has: the points that differ in what is guessed alone."""
-    choice = sweep.labels(without=[*_machine(sweep), *GUESSED])
+    axes = [a for a in sweep.varying if a not in {*_machine(sweep), *GUESSED}]
     known = [name for name in map(str, sweep.table) if name in KEYS or name.startswith(SHARE)]
     table = sweep.table[[*sweep.axes, *(name for name in known if name not in sweep.axes)]]
     found: dict[tuple[str, ...], list[Row]] = {}
-    for row, what, number in zip(table.to_dict("records"), choice, table.index, strict=True):
+    for row, number in zip(table.to_dict("records"), table.index, strict=True):
         named = {str(key): value for key, value in row.items()} | {NUMBER: int(number)}
-        found.setdefault((*(str(row[axis]) for axis in had), str(what)), []).append(named)
-    yield from ((key[-1] or "as it is", own) for key, own in found.items())
+        what = choice_in_words({axis: row[axis] for axis in axes})
+        found.setdefault((*(str(row[axis]) for axis in had), what), []).append(named)
+    yield from ((key[-1], own) for key, own in found.items())
+
+
+def choice_in_words(values: Mapping[str, Any]) -> str:
+    """What is done, by axis: where the experts are in a sentence, all else as labels have it."""
+    layers, room = (str(values.get(axis, "0")) for axis in (ON_CPU, CAPACITY))
+    told = [] if layers == "0" else [f"experts of {layers} layers on the CPU"]
+    if CAPACITY in values:
+        rest = "all others" if told else "all experts"
+        words = {"all": f"{rest} on the GPU", "auto": "missing experts copied"}
+        told.append(words.get(room) or word(CAPACITY, room))
+    told += [word(axis, value) for axis, value in values.items() if axis not in (ON_CPU, CAPACITY)]
+    return ", ".join(told) or "as it is"
 
 
 def middle(own: Sequence[Row]) -> Row | None:
@@ -117,8 +142,11 @@ def _numbers(own: Sequence[Row]) -> list[float | None]:
         return [None] * len(NUMBERS)
     speeds = [one[SPEED] for one in own if one["status"] == "ok"]
     p90 = row.get(OFF)
-    off = 1 + (0.0 if p90 is None or pd.isna(p90) else float(p90)) / 100
-    ends = {"low": min(speeds) / off, "high": max(speeds) * off}
+    unknown = p90 is None or pd.isna(p90)
+    off = 1 if unknown else 1 + float(p90) / 100
+    ends: dict[str, float | None] = {"low": min(speeds) / off, "high": max(speeds) * off}
+    if unknown and len(speeds) == 1:  # no guess, no error that is known: no range
+        ends = dict.fromkeys(ends)
     found = ({**row, **ends}.get(key) for key, _ in NUMBERS.values())
     return [
         None if value is None or pd.isna(value) else float(f"{value * factor:.{DIGITS}g}")
@@ -135,7 +163,7 @@ def _told(own: Sequence[Row]) -> str:
     if not shares:
         return ""
     cause = max(shares, key=lambda key: shares[key])
-    return f"{cause_in_words(cause.removeprefix(SHARE))}, {100 * shares[cause]:.0f} % of the time"
+    return f"{cause_in_words(cause.removeprefix(SHARE))}, {100 * shares[cause]:.0f} %"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from moesim.config.counted import counted
 from moesim.report.amounts import number
 from moesim.report.best import best_lines
+from moesim.report.page.best_of_each import best_of_each, chosen_lines
 from moesim.report.page.chooser import chooser_of
 from moesim.report.page.content import Board, Column, Page
 from moesim.report.page.parts import (
@@ -36,6 +37,7 @@ from moesim.sweep.table import summary_of
 from moesim.sweep.words import in_words, last_word
 
 RELOADS_S = 15
+SPEEDS = ("output_throughput", "total_token_throughput")
 
 
 def page_of_sweep(folder: Path) -> Page:
@@ -56,18 +58,23 @@ def _page(folder: Path, sweep: Sweep) -> Page:
     point = None if best is None else int(str(best.name))
     summary = {} if point is None else summary_of(folder, point)
     at = folder if point is None else point_folder(folder, point)
+    chooser = chooser_of(sweep)
+    lines = [*sweep_answer(sweep, summary), waits(shares(summary))]
     return Page(
         kind="sweep",
         title=str(sweep.experiment.get("name") or folder.name),
         setting=setting_in_words(sweep.experiment, without=sweep.varying),
-        verdict=unique([*sweep_answer(sweep, summary), waits(shares(summary)), *best_lines(sweep)]),
+        verdict=unique(
+            [*chosen_lines(chooser), *lines] if chooser else [*lines, *best_lines(sweep)]
+        ),
         command=command(sweep.experiment if point is None else read_experiment(at)),
         board=board_of(sweep),
         pictures=pictures(folder),
         shares=shares(summary),
         ledger=ledger(summary),
         ledger_of="The fullest GPU at its peak, at the best point",
-        chooser=chooser_of(sweep),
+        tables=best_of_each(chooser) if chooser else (),
+        chooser=chooser,
         trust=unique(sweep_trust(sweep.table)),
         experiment=experiment_text(sweep.experiment),
         made=[] if point is None else made(at),
@@ -89,7 +96,8 @@ def sweep_answer(sweep: Sweep, summary: dict[str, Any]) -> Iterator[str]:
 
 
 def board_of(sweep: Sweep) -> Board:
-    """A row a point: the axes, the numbers of the terminal's table, its status."""
+    """A row a point, the fastest first: axes, the numbers of the terminal's table, status."""
+    sweep = replace(sweep, table=_fastest_first(sweep.table))
     points = with_shown(sweep.table)
     axes = [
         Column(last_word(axis), [in_words(value) for value in sweep.table[axis]], axis=axis)
@@ -120,6 +128,11 @@ def board_of(sweep: Sweep) -> Board:
     place = None if best is None else list(sweep.table.index).index(best.name)
     columns = [*axes, *figures, *spans, Column("status", told)]
     return Board(columns, place, reasons(sweep.table))
+
+
+def _fastest_first(points: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in SPEEDS if name in points.columns and points[name].notna().any()]
+    return points.sort_values(names[:1], ascending=False, kind="stable") if names else points
 
 
 def _values(points: pd.DataFrame, name: str) -> list[float | None]:

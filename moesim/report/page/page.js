@@ -42,12 +42,22 @@
     const found = values(axis.place);
     if (found.length < 2 || found.length > 40) continue;
     const set = document.createElement("fieldset");
-    set.append(make("legend", axis.heading));
+    const legend = make("legend", axis.heading);
+    const all = Object.assign(make("button", "none"), { type: "button", title: `of ${axis.heading}, all or none` });
+    const own = [];
+    all.addEventListener("click", () => {
+      const wanted = !own.every((box) => box.checked);
+      own.forEach((box) => (box.checked = wanted));
+      filter();
+    });
+    legend.append(all);
+    set.append(legend);
     for (const value of found) {
       const label = make("label");
       const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
       box.addEventListener("change", filter);
-      boxes.push({ box, place: axis.place, value });
+      boxes.push({ box, place: axis.place, value, own, all });
+      own.push(box);
       label.append(box, " " + value);
       set.append(label);
     }
@@ -57,6 +67,7 @@
 
   function filter() {
     shown.clear();
+    boxes.forEach((one) => (one.all.textContent = one.own.every((box) => box.checked) ? "none" : "all"));
     rows.forEach((row, at) => {
       const out = boxes.some((one) => !one.box.checked && data.points[at]["c" + one.place] === one.value);
       row.hidden = out;
@@ -65,21 +76,23 @@
     draw();
   }
 
-  // the chart: any number over any number or axis, coloured by an axis
+  // the chart: any number over any number or axis, coloured by an axis; or a map of two axes, whose
+  // colour is the best number there; or a line a row through all axes and numbers
   const controls = document.getElementById("controls");
-  const pick = (name, places, chosen) => {
-    const label = make("label", name + " ");
+  const pick = (name, options, chosen) => {
+    const label = document.createElement("label");
+    const title = make("span", name + " ");
     const select = document.createElement("select");
-    for (const place of places) {
-      const option = make("option", data.columns[place]?.heading ?? "nothing");
-      option.value = place;
-      option.selected = place === chosen;
+    for (const [value, text] of options) {
+      const option = make("option", text);
+      option.value = value;
+      option.selected = value === chosen;
       select.append(option);
     }
     select.addEventListener("change", draw);
-    label.append(select);
+    label.append(title, select);
     controls.append(label);
-    return select;
+    return Object.assign(select, { title_: title });
   };
   const all = data.columns.map((_, place) => place);
   const numbers = all.filter((place) => data.columns[place].number);
@@ -87,10 +100,22 @@
   if (!numbers.length || typeof vega === "undefined") return;
   document.getElementById("explore").hidden = false;
   const memory = all.find((place) => data.columns[place].less);
-  const over = named[0] ?? memory ?? numbers[1] ?? numbers[0];
-  const up = pick("Vertical:", numbers, numbers[0]);
-  const right = pick("horizontal:", [...new Set([...named, ...numbers])], over);
-  const by = pick("colour:", [-1, ...named], named[1] ?? named[0] ?? -1);
+  // of many rows a map says more than points that hide each other
+  const widest = named.filter((place) => values(place).length <= 20).sort((a, b) => values(b).length - values(a).length);
+  const many = data.points.length > 200 && widest.length > 1;
+  const over = (many ? widest[0] : named[0]) ?? memory ?? numbers[1] ?? numbers[0];
+  const titled = (places) => places.map((place) => [place, data.columns[place]?.heading ?? "nothing"]);
+  const KINDS = [["points", "points"], ["map", "heat map"], ["lines", "parallel coordinates"]];
+  const kind = pick("As", KINDS.filter(([name]) => name !== "map" || named.length > 1), many ? "map" : "points");
+  const up = pick("vertical:", titled(numbers), numbers[0]);
+  const right = pick("horizontal:", titled([...new Set([...named, ...numbers])]), over);
+  const by = pick("colour:", titled([-1, ...named]), (many ? widest[1] : named[1]) ?? named[0] ?? -1);
+  const MOST_LINES = 300;
+  const WORDS = {
+    points: ["vertical:", "horizontal:", "colour:"],
+    map: ["number:", "across:", "down:"],
+    lines: ["the best by:", "", "colour:"],
+  };
   let view;
 
   function channel(place) {
@@ -109,10 +134,12 @@
       .filter((point) => point["c" + y] > most && ((most = point["c" + y]), true));
   }
 
-  function draw() {
-    if (!up) return;
-    const [x, y, colour] = [Number(right.value), Number(up.value), Number(by.value)];
-    const kept = data.points.filter((point, at) => shown.has(at) && point["c" + y] !== null);
+  function better(place) {
+    // of two numbers in this column, whether the larger one is what people want
+    return !data.columns[place].less && !/ ms$|^TTFT|^TPOT/.test(data.columns[place].heading);
+  }
+
+  function asPoints(kept, x, y, colour) {
     const encoding = {
       x: { ...channel(x), axis: { labelAngle: data.columns[x].number ? 0 : -30 } },
       y: channel(y),
@@ -131,17 +158,86 @@
         encoding: { x: channel(x), y: channel(y) },
       });
     }
+    return { data: { values: kept }, height: 340, layer: layers };
+  }
+
+  function asMap(kept, x, y, down) {
+    const op = better(y) ? "max" : "min";
+    const found = kept.map((point) => point["c" + y]);
+    const middle = (Math.min(...found) + Math.max(...found)) / 2;
+    const at = { x: { ...channel(x), axis: { labelAngle: -30 } }, y: channel(down) };
+    const title = `${op} ${data.columns[y].heading}`;
+    const told = [channel(x), channel(down)].map(({ field, title, type }) => ({ field, title, type }));
+    const value = { field: "value", type: "quantitative", title };
+    const light = { condition: { test: `datum.value > ${middle}`, value: "#000000" }, value: "#ffffff" };
+    return {
+      data: { values: kept },
+      height: { step: 26 },
+      transform: [{ aggregate: [{ op, field: "c" + y, as: "value" }], groupby: ["c" + x, "c" + down] }],
+      layer: [
+        { mark: "rect", encoding: { ...at, color: { ...value, scale: { scheme: "viridis" } }, tooltip: [...told, value] } },
+        { mark: { type: "text", fontSize: 11 }, encoding: { ...at, text: { ...value, format: ".3~s" }, color: light } },
+      ],
+    };
+  }
+
+  function asLines(kept, y, colour) {
+    const sign = better(y) ? -1 : 1;
+    const best = [...kept].sort((a, b) => sign * (a["c" + y] - b["c" + y])).slice(0, MOST_LINES);
+    const shownColumns = all.filter((place) => named.includes(place) || numbers.includes(place));
+    const values = shownColumns.flatMap((place) => {
+      const column = data.columns[place];
+      const known = best.map((point) => point["c" + place]).filter((value) => value !== null);
+      const order = column.number ? null : [...new Set(known)];
+      const [low, high] = column.number ? [Math.min(...known), Math.max(...known)] : [0, order.length - 1];
+      return best
+        .map((point, row) => ({ row, value: point["c" + place], colour: colour < 0 ? "" : point["c" + colour] }))
+        .filter((one) => one.value !== null)
+        .map((one) => {
+          const number = column.number ? one.value : order.indexOf(one.value);
+          return { ...one, column: column.heading, height: high > low ? (number - low) / (high - low) : 0.5 };
+        });
+    });
+    const color = { field: "colour", type: "nominal", scale: { scheme: "viridis" }, title: data.columns[colour]?.heading };
+    return {
+      data: { values },
+      height: 340,
+      mark: { type: "line", point: true, opacity: 0.5 },
+      encoding: {
+        x: { field: "column", type: "nominal", sort: null, title: null, axis: { labelAngle: -30 } },
+        y: { field: "height", type: "quantitative", title: "lowest to highest", axis: { labels: false } },
+        detail: { field: "row" },
+        ...(colour < 0 ? {} : { color }),
+        tooltip: [{ field: "column", title: "column" }, { field: "value", title: "value" }],
+      },
+    };
+  }
+
+  function draw() {
+    if (!by) return;
+    const [y, colour] = [Number(up.value), Number(by.value)];
+    const x = kind.value === "map" && !named.includes(Number(right.value)) ? named[0] : Number(right.value);
+    [up, right, by].forEach((one, at) => {
+      one.title_.textContent = WORDS[kind.value][at] + " ";
+      one.parentElement.hidden = !WORDS[kind.value][at];
+    });
+    const kept = data.points.filter((point, at) => shown.has(at) && point["c" + y] !== null);
+    const other = named.find((place) => place !== x) ?? x;
+    const drawn = {
+      points: () => asPoints(kept, x, y, colour),
+      map: () => asMap(kept, x, y, colour >= 0 && colour !== x ? colour : other),
+      lines: () => asLines(kept, y, colour),
+    }[kind.value]();
     const spec = {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
       description: data.columns[y].heading + " over " + data.columns[x].heading,
-      data: { values: kept },
       width: 640,
-      height: 340,
-      layer: layers,
+      ...drawn,
     };
     if (view) view.finalize();
+    // as many points are drawn faster as one picture
     view = new vega.View(vega.parse(vegaLite.compile(spec).spec), {
-      renderer: "svg", container: document.getElementById("chart"), hover: true,
+      renderer: kept.length > 1500 ? "canvas" : "svg", container: document.getElementById("chart"), hover: true,
     });
     view.runAsync();
   }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from moesim.results import write_result
 from tests.unit.results import factory
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-CHROMIUM = shutil.which("chromium")
 
 
 def hostile() -> Page:
@@ -68,7 +66,7 @@ def test_the_page_of_a_sweep_has_every_point_without_scripts(sweep: Path) -> Non
     assert int(best.group(1)) == (page.board.best if page.board else None)
     assert "out of memory (4 of 16): expert_slots do not fit" in text
     speeds = [point["c2"] for point in page.points if point["c2"] is not None]
-    assert speeds == list(table["output_throughput"].dropna())
+    assert speeds == sorted(table["output_throughput"].dropna(), reverse=True)
 
 
 def test_the_page_of_a_run(tmp_path: Path) -> None:
@@ -96,16 +94,3 @@ def test_what_cannot_be_is_one_line(
     assert "name a file that ends in .html" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
     assert "holds nothing that a page is made of" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: scripts of pages are not run")
-def test_a_browser_draws_the_points(sweep: Path, tmp_path: Path) -> None:
-    page = moesim.write_report(sweep, tmp_path / "page.html")
-    shown = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-         "--virtual-time-budget=5000", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-    chart = shown[shown.index('id="chart"') :]
-    assert chart[: chart.index("</section>")].count('aria-roledescription="point"') == 12
-    assert shown.count('type="checkbox"') == 8

@@ -40,7 +40,7 @@ def test_its_page_has_the_table_with_filters_and_no_markup_of_texts(tmp_path: Pa
     assert page.points[1] == {"c0": "b", "c1": "no", "c2": None}
     text = html(page)
     assert "<img src=x" not in text
-    assert 'class="best"><td>b</td>' in text
+    assert 'class="best"><td class="name">b</td>' in text
     assert "data:image/svg+xml;base64," in text
 
 
