@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -149,13 +150,15 @@ class Predictions:
         ``source``: nearest first.
         """
         active = self.view.active
-        ahead = [(index, layer) for layer in self._runs(index) if layer > source]
-        if len(ahead) >= self.prefetcher.layers:
-            return ahead[: self.prefetcher.layers]
+        runs, most = self._runs(index), self.prefetcher.layers
+        first = bisect_right(runs, source)
+        ahead = [(index, layer) for layer in runs[first : first + most]]
+        if len(ahead) == most:
+            return ahead
         if self.prefetcher.across_passes and index + 1 < len(active):
             last = source if active[index + 1, source] else active.shape[1]
             ahead += [(index + 1, layer) for layer in self._runs(index + 1) if layer <= last]
-        return ahead[: self.prefetcher.layers]
+        return ahead[:most]
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,12 +57,13 @@ class LayerSlots:
 
     def pin_all(self, experts: Ints, until: int) -> None:
         """As ``pin``, those of ``experts`` that have a slot."""
-        at = experts + self.first
+        at = experts + self.first if self.place else experts
         self.cache.state[PINNED, at[self.cache.resident[at]]] = until
 
     def lacks(self, experts: Ints) -> Ints:
         """Those of ``experts`` that have no slot."""
-        return experts[~self.cache.resident[experts + self.first]]
+        at = experts + self.first if self.place else experts
+        return experts[~self.cache.resident[at]]
 
     def stand_before(self, step: int) -> None:
         """For the policy the last layer of the pass before ``step`` is at hand."""
@@ -74,7 +75,9 @@ class LayerSlots:
         self.cache.resident[self.first + expert] = False
         self.arrived(expert)
 
-    def prefetch(self, expert: int, until: int, busy: NDArray[np.bool_]) -> int | None:
+    def prefetch(
+        self, expert: int, until: int, busy: NDArray[np.bool_] | None = None
+    ) -> int | None:
         """As ``LayerCache.prefetch``."""
         return self.cache.prefetch(self.first + expert, until, busy)
 
@@ -84,5 +87,7 @@ class LayerSlots:
     ) -> Activations:  # fmt: skip
         """The activations of pass ``step``."""
         at = step * self.layers + self.place
+        if not self.place:
+            return self.cache.decide_step(at, experts, next_use, weights, prices)
         activations = self.cache.decide_step(at, experts + self.first, next_use, weights, prices)
         return activations._replace(expert=activations.expert - self.first)

@@ -170,8 +170,12 @@ class LayerWork:
         alike, whose variants are of ``kinds``; ``forms`` of their activations.
         """
         rows, spec = _joined([one.gpu_rows for one in laid]), self.launches[kinds[0]].spec
-        members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
-        starts = _joined([one.starts + at for one, at in zip(laid, members, strict=False)])
+        starts = laid[0].starts
+        if len(laid) > 1:
+            members = np.cumsum([0, *(len(one.gpu_rows) for one in laid)])
+            starts = np.concatenate(
+                [one.starts + at for one, at in zip(laid, members, strict=False)]
+            )
         if len(kinds) == 1:
             kernel_ns = self.launches[kinds[0]].prices(self.provenance, rows, starts)
         else:
@@ -243,6 +247,8 @@ class LayerWork:
 
     def _beside(self, kind: int, rows: Ints, times: int) -> Ints:
         """The price of each expert of the host in layers of a ``kind``, used ``times`` each."""
+        if not len(rows):
+            return NONE
         shape = (self.launches[kind].spec, rows)
         return self._hosted[kind].prices(self.case.prices, shape, len(rows), times)
 

@@ -57,9 +57,10 @@ class Active(NamedTuple):
 
     def at(self, index: int) -> Active:
         """Those of pass ``index`` alone."""
-        low, high = self.offsets[index], self.offsets[index + 1]
-        here = (column[low:high] for column in self[1:])
-        return Active(np.array([0, high - low]), *here)
+        low, high = self.offsets[index : index + 2].tolist()
+        here = slice(low, high)
+        columns = self.experts[here], self.rows[here], self.kept[here], self.weight[here]
+        return Active(np.array((0, high - low)), *columns)
 
     @property
     def needed(self) -> ActiveExperts:

@@ -140,7 +140,7 @@ class PriceCache:
 
     def of(self, numbers: Ints) -> Ints:
         """Prices of shapes by their ``numbers``, of any form."""
-        ns: Ints = np.take(self._ns[0] if self._ways == 1 else self._ns, numbers, axis=-1)
+        ns: Ints = self._ns[0].take(numbers) if self._ways == 1 else self._ns.take(numbers, axis=1)
         return ns
 
     def settled(self) -> tuple[Ints, Ints, Ints]:

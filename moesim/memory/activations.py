@@ -47,8 +47,9 @@ class Activations(NamedTuple):
     @classmethod
     def empty(cls, number: int) -> Activations:
         """Room for ``number`` activations, all of them in a slot."""
-        expert, launch, wait, victim = np.empty((4, number), np.int64)
-        return cls(expert, np.empty(number, np.bool_), launch, wait, victim, np.zeros_like(launch))
+        expert, launch, wait, victim, form = np.empty((5, number), np.int64)
+        form[:] = 0
+        return cls(expert, np.empty(number, np.bool_), launch, wait, victim, form)
 
     @classmethod
     def joined(cls, parts: Sequence[Activations]) -> Activations:

@@ -35,6 +35,7 @@ from moesim.memory.split import OFFERED
 from moesim.memory.staging import STAGE, stage_with
 from moesim.runtime.compiled import njit, specialised
 
+NONE, NO_PRICES = np.empty(0, np.int64), np.empty((OFFERED, 0), np.int64)
 _STEP = 1 << 20
 """A next use is step * _STEP + id: a step's experts ascend."""
 
@@ -175,13 +176,12 @@ class LayerCache:
         """The activations of the coming steps; ``next_use``, ``weights`` and ``prices``
         int64[OFFERED, active experts] are aligned with ``active.experts``.
         """
-        none = np.empty(0, np.int64)
         demand = Demand(
             active.offsets,
             active.experts,
-            none if next_use is None else next_use,
-            none if weights is None else weights,
-            np.empty((OFFERED, 0), np.int64) if prices is None else prices,
+            NONE if next_use is None else next_use,
+            NONE if weights is None else weights,
+            NO_PRICES if prices is None else prices,
             self.draws,
             self.moved,
         )
@@ -216,21 +216,25 @@ class LayerCache:
         active = ActiveExperts(np.array([0, len(experts)]), experts)
         return self.decide(active, next_use, weights, prices)
 
-    def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_]) -> int | None:
+    def prefetch(self, expert: int, pin: int, busy: NDArray[np.bool_] | None = None) -> int | None:
         """Give ``expert`` a slot ahead, pinned as ``pin``: the victim, -1 without one; None where
         there is no room. ``busy`` bool[experts] are not evicted.
         """
-        victim = -1
-        if int(self.resident.sum()) >= self.slots:
-            free_to_go = self.resident & ~busy & (self.state[PINNED] == 0)
-            if not free_to_go.any():
+        resident, state, victim = self.resident, self.state, -1
+        if np.count_nonzero(resident) >= self.slots:
+            free_to_go = resident & (state[PINNED] == 0)
+            if busy is not None:
+                free_to_go &= ~busy
+            if self.prefetch_draws is None:
+                victim = first_of(self._policy)(free_to_go, state, 0.0)
+            elif free_to_go.any():
+                victim = first_of(self._policy)(free_to_go, state, self.prefetch_draws.random())
+            if victim < 0:
                 return None
-            draw = self.prefetch_draws.random() if self.prefetch_draws is not None else 0.0
-            victim = first_of(self._policy)(free_to_go, self.state, draw)
-            self.resident[victim], self.state[ARRIVING, victim] = False, 0
-        self.resident[expert] = True
-        self.state[INSERTED, expert] = self.now
-        self.state[PINNED, expert], self.state[ARRIVING, expert] = pin, 1
+            resident[victim], state[ARRIVING, victim] = False, 0
+        resident[expert] = True
+        state[INSERTED, expert] = self.now
+        state[PINNED, expert], state[ARRIVING, expert] = pin, 1
         return victim
 
     def resize(self, slots: int) -> list[int]:
@@ -254,8 +258,7 @@ class LayerCache:
         out = Activations.empty(len(order))
         out.expert[:], out.victim[:] = active.experts[order], -1
         out.hit[:] = resident[out.expert]
-        none = np.empty((OFFERED, 0), np.int64)
-        given = none if prices is None else prices
+        given = NO_PRICES if prices is None else prices
         stage_of(self._miss)(self.rules, given, self.moved, active.offsets, order, out)
         return out
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from moesim.engine.ahead import Predictions
+from moesim.engine.ahead import At, Predictions
 from moesim.engine.case import Case, Ints
 from moesim.engine.chunk import Chunk
 from moesim.engine.counts import (
@@ -26,7 +27,7 @@ from moesim.engine.counts import (
 )
 from moesim.engine.des.copies import CopyGroup, CopyIn
 from moesim.engine.des.copy_groups import Ends, Groups
-from moesim.engine.des.layer import MoeLayer, host_launches
+from moesim.engine.des.layer import MoeLayer, launches_of_all
 from moesim.engine.des.shelves import Activated, Copied, Shelves
 from moesim.engine.des.stored import Read, Stored
 from moesim.engine.layer_slots import LayerSlots
@@ -76,12 +77,29 @@ class Prefetch:
         return self.group.begun or self.promoted
 
 
+class Queued(NamedTuple):
+    """The copies of a layer's activations: by launch, which wait for each other's ends; how many
+    misses prefetches had ``caused``, how many are ``loads``, and those to submit, in order, with
+    their experts.
+    """
+
+    groups: Groups
+    ends: Ends
+    caused: int
+    loads: int
+    submitted: list[tuple[CopyGroup, int]]
+
+
 class Ahead:
-    """Decides for GPU ``gpu``, as its layers are known, and queues its copies."""
+    """Decides for GPU ``gpu``, as its layers are known, and queues its copies; experts of launches
+    are ``named`` where spans are kept.
+    """
 
     def __init__(
-        self, env: simpy.Environment, case: Case, gpu: int, program: Program, copy_in: CopyIn
-    ) -> None:
+        self, env: simpy.Environment, case: Case, gpu: int, program: Program, copy_in: CopyIn,
+        *, named: bool,
+    ) -> None:  # fmt: skip
+        self.named = named
         self.env, self.case, self.gpu, self.copy_in = env, case, gpu, copy_in
         self.work = program.work
         layers = len(case.model.moe_layers)
@@ -96,6 +114,7 @@ class Ahead:
         self.program, self.stored = program, self._stored(program)
         self.waits: tuple[list[int], int] = [], 0
         self.host_hits = self.reads = 0
+        self.launches = [launches_of_all(case, layer, gpu) for layer in range(layers)]
 
     def _stored(self, program: Program) -> Stored | None:
         """What is read from storage; None where host memory holds all experts."""
@@ -114,47 +133,54 @@ class Ahead:
         ``table``, as ``Tally`` has it.
         """
         assert chunk.undecided is not None, "what is decided beforehand needs no clock"
-        key, place = (layer.moe_index, self.gpu), (chunk.first + index, layer.moe_index)
-        at = chunk.undecided.asked[key].at(index)
-        active = chunk.undecided.active[key].at(index)
-        meant: list[Prefetch] = []
-        if self.slots[layer.moe_index] is None:
+        moe, before = layer.moe_index, self.case.prefetch.before_pass
+        key, place = (moe, self.gpu), (chunk.first + index, moe)
+        active, meant = chunk.undecided.active[key].at(index), list[Prefetch]()
+        if self.slots[moe] is None:
             activations = all_there(active.needed, serial=self.case.kernels == "serial", hit=True)
-            late = np.zeros(len(at.experts), np.bool_)
-            activated = Activated(activations, late, [layer.moe_index] * len(late))
+            late = np.zeros(len(active.experts), np.bool_)
+            activated = Activated(activations, late, [moe] * len(late))
         else:
-            meant = self._end(place, self.shelves.serving(layer.moe_index, at))
-            activated = self.shelves.activate(place[0], layer.moe_index, at)
+            at = chunk.undecided.asked[key].at(index)
+            meant = self._end(place, at)
+            activated = self.shelves.activate(place[0], moe, at)
             activations, late = activated.activations, activated.late
         work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
-        serves = zip(activated.shelves, activations.expert.tolist(), strict=True)
-        hits = [of for of, hit in zip(serves, activations.hit.tolist(), strict=True) if hit]
-        known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
-        if self.case.prefetch.before_pass:
-            known = self.unused
-        used = [known.pop(one) for one in hits if one in known]
-        groups, ends, caused, submitted = self._copies(place, activated, work.laid.loaded)
-        where = (index, layer.moe_index, self.gpu)
+        known = self.unused
+        if not before:
+            known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
+        used = self._used(known, activated) if known else []
+        copies = self._copies(place, activated, work.laid.loaded)
+        where = (index, moe, self.gpu)
         if len(served := chunk.undecided.served):
             served[(*where, activations.expert)] = activations.form
-        self._read(place, activations, late, submitted)
-        for of_launch in groups.values():
-            of_launch.sort(key=lambda group: not group.begun)
-        for group, _ in submitted:
+        self._read(place, activations, late, copies.submitted)
+        for of_launch in copies.groups.values():
+            if len(of_launch) > 1:
+                of_launch.sort(key=lambda group: not group.begun)
+        for group, _ in copies.submitted:
             self.copy_in.submit(group)
-        layer.skip_to(index)
-        layer.append(work, host_launches(self.case, work, layer.moe_index, self.gpu), NOT_STREAMED)
-        table[where][: work.laid.counts.shape[1]] = work.laid.counts[0]
-        table[where][CAUSED] = caused
-        table[where][USED] = len(used)
+        layer.append_pass(index, work, self.launches[moe], named=self.named)
+        counts = table[where]
+        counts[: work.laid.counts.shape[1]] = work.laid.counts[0]
+        counts[CAUSED], counts[USED] = copies.caused, len(used)
         if self.stored is not None:
-            self._count_reads(table[where], layer.moe_index, meant, used)
-        self._count(table[where], layer.moe_index, meant, used)
-        loads = int(work.laid.loaded.sum())
-        issues = (
-            0 if self.case.prefetch.before_pass else self._issue(chunk, where, activated, loads)
-        )
-        return groups, ends, loads + issues
+            self._count_reads(counts, moe, meant, used)
+        if meant or used:
+            self._count(counts, moe, meant, used)
+        issues = 0 if before else self._issue(chunk, where, activated, copies.loads)
+        return copies.groups, copies.ends, copies.loads + issues
+
+    @staticmethod
+    def _used(known: dict[Expert, Prefetch], activated: Activated) -> list[Prefetch]:
+        """Those ``known`` that the activations hit, which leave it."""
+        experts, hits = activated.activations.expert.tolist(), activated.activations.hit.tolist()
+        every = zip(activated.shelves, experts, hits, strict=True)
+        return [
+            known.pop((shelf, expert))
+            for shelf, expert, hit in every
+            if hit and (shelf, expert) in known
+        ]
 
     def load(self, chunk: Chunk, index: int) -> list[Prefetch]:
         """Queue what is predicted before pass ``index`` of ``chunk``, if it is one of those."""
@@ -175,8 +201,7 @@ class Ahead:
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
                 if self.shelves.there(shelf, expert) is None and self._affords(shelf):
-                    nobody = np.zeros(len(slots.cache.resident), np.bool_)
-                    victim = slots.prefetch(expert, self._pin(chunk, target), nobody)
+                    victim = slots.prefetch(expert, self._pin(chunk, target))
                     if victim is not None:
                         step_of = chunk.first + target[0]
                         one = self._prefetch((step_of, target[1]), (shelf, expert), victim)
@@ -256,22 +281,23 @@ class Ahead:
         started = [one for one in meant if one.started]
         counts[STARTED], counts[CANCELLED] = len(started), len(meant) - len(started)
         counts[TAKEN_OVER] = sum(one.promoted for one in meant)
-        variants = range(self.shelves.count)
-        by_variant = [
-            [sum(one.shelf // self.layers == variant for one in some) for variant in variants]
-            for some in (started, used)
-        ]
-        if len(variants) > 1:
-            counts[-2 * len(variants) :] = [*by_variant[0], *by_variant[1]]
+        by_variant = [[0] * self.shelves.count for _ in range(2)]
+        for some, number in zip((started, used), by_variant, strict=True):
+            for one in some:
+                number[one.shelf // self.layers] += 1
+        if self.shelves.count > 1:
+            counts[-2 * self.shelves.count :] = [*by_variant[0], *by_variant[1]]
         self.work.count_copies(layer, by_variant[0])
 
-    def _end(self, place: Place, serving: dict[int, int]) -> list[Prefetch]:
-        """Cancel prefetches that wait and will not serve, as ``serving`` says, and lift the layer's
-        pins; returns all that were meant for it.
+    def _end(self, place: Place, at: At) -> list[Prefetch]:
+        """Cancel prefetches that wait and will not serve what is needed ``at`` a pass, and lift the
+        layer's pins; returns all that were meant for it.
         """
         meant = self.meant.pop(place, [])
-        for one in meant:
-            if one.waits and serving.get(one.expert) != one.shelf:
+        waiting = [one for one in meant if one.waits]
+        serving = self.shelves.serving(place[1], at) if waiting else {}
+        for one in waiting:
+            if serving.get(one.expert) != one.shelf:
                 self._cancel(one)
                 slots = self.slots[one.shelf]
                 assert slots is not None, "it has a slot"
@@ -307,11 +333,8 @@ class Ahead:
         place: Place,
         activated: Activated,
         loaded: NDArray[np.bool_],
-    ) -> tuple[Groups, Ends, int, list[tuple[CopyGroup, int]]]:
-        """The copies of the activations, promoted ones among them, and follow evictions: the copies
-        of each launch, how many misses prefetches had caused, and the copies to submit, in order,
-        with their experts.
-        """
+    ) -> Queued:
+        """The copies of the activations, promoted ones among them; evictions are followed."""
         groups: Groups = defaultdict(list)
         ends: Ends = {}
         submitted: list[tuple[CopyGroup, int]] = []
@@ -347,7 +370,7 @@ class Ahead:
                 submitted.append((group, expert))
                 groups[launch].append(group)
                 loads += 1
-        return groups, ends, caused, submitted
+        return Queued(groups, ends, caused, loads, submitted)
 
     def _awaited(self, key: Expert) -> tuple[CopyGroup, bool]:
         """The copy that a late activation waits for, promoted if it had not begun, and whether it
@@ -362,7 +385,7 @@ class Ahead:
     def _copy(self, step: int, copied: Copied, expert: int) -> CopyGroup:
         """Of ``expert``, in a pass, known now."""
         return CopyGroup(
-            1, copied.amount, copied.copy_ns, int(self.env.now), 0, self.env.event(),
+            1, copied.amount, copied.copy_ns, int(self.env.now), 0, simpy.Event(self.env),
             layer=copied.layer, step=step, experts=[copied.names[expert]],
         )  # fmt: skip
 
@@ -381,7 +404,7 @@ class Ahead:
         queued: list[Prefetch] = []
         for target, predicted in targets:
             place = (chunk.first + target[0], target[1])
-            missing, busy = self.shelves.missing(target[1], predicted), dict[int, Mask]()
+            missing, busy = self.shelves.missing(target[1], predicted), dict[int, Mask | None]()
             for shelf, expert in missing:
                 slots = self.slots[shelf]
                 assert slots is not None, "it is a target"
@@ -417,14 +440,18 @@ class Ahead:
     def _until(self, step: int, layer: int) -> int:
         return step * self.layers + layer + 1
 
-    def _busy(self, shelf: int, source: int, activated: Activated) -> NDArray[np.bool_]:
-        """bool[experts of the pool of ``shelf``]: those that the layer just decided needs."""
+    def _busy(self, shelf: int, source: int, activated: Activated) -> Mask | None:
+        """bool[experts of the pool of ``shelf``]: those that the layer just decided needs; None
+        where that has a pool of its own.
+        """
         slots, one = self.slots[shelf], shelf - shelf % self.layers + source
         assert slots is not None, "it has a pool"
-        busy, own = np.zeros(len(slots.cache.resident), np.bool_), self.slots[one]
-        if own is not None and own.cache is slots.cache:
-            needed = activated.activations.expert[np.array(activated.shelves, np.int64) == one]
-            busy[needed + own.first] = True
+        own = self.slots[one]
+        if own is None or own.cache is not slots.cache:
+            return None
+        busy = np.zeros(len(slots.cache.resident), np.bool_)
+        needed = activated.activations.expert[np.array(activated.shelves, np.int64) == one]
+        busy[needed + own.first] = True
         return busy
 
     def _affords(self, shelf: int) -> bool:

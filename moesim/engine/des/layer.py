@@ -115,24 +115,42 @@ class MoeLayer:
         self.read.extend(laid.read.tolist())
         self.down_ns.extend(work.moved_ns[0].tolist())
         self.up_ns.extend(work.moved_ns[1].tolist())
-        variants, of_gpu = len(self.names) > 1, one.form[laid.on_gpu]
-        self.activation_expert.extend(
-            self.names[of_gpu if variants else 0, one.expert[laid.on_gpu]].tolist()
-        )
-        if len(laid.hosted):
-            self.hosted_ns.extend(work.hosted_ns.tolist())
-            self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
+        self.hosted_ns.extend(work.hosted_ns.tolist())
+        self._name(work)
         if len(laid.copied):
             self._append_copies(work)
         self.streamed.extend(work.streamed.tolist())
         self._append_reads(work)
         free = laid.loaded if work.evicted is not None else laid.loaded & (one.victim < 0)
-        if len(bypassed) == 1 and work.evicted is None:  # where passes are decided one by one
-            self.filled.append(0 if bypassed[0] else int(free.sum()))
-            return
         so_far = np.concatenate(([0], np.cumsum(free)))[work.active_experts.offsets]
         more = np.diff(so_far) - (0 if work.evicted is None else work.evicted)
         self.filled.extend(np.where(bypassed, 0, more).tolist())
+
+    def append_pass(self, index: int, work: Work, calls: int | None, *, named: bool) -> None:
+        """The work of pass ``index`` alone, whose copies are queued as it is decided; ``calls`` as
+        ``launches_of_all`` has it; its experts are ``named`` where spans are kept.
+        """
+        self.skip_to(index)
+        laid = work.laid
+        self.step_launches.append(self.step_launches[-1] + len(laid.starts))
+        self.step_hosted.append(self.step_hosted[-1] + len(laid.hosted))
+        self.host_launches.append(len(laid.starts) if calls is None else calls)
+        self.kernel_ns.extend(work.kernel_ns.tolist())
+        self.read_ns.extend(work.read_ns.tolist())
+        self.read.extend(laid.read.tolist())
+        self.down_ns.extend(work.moved_ns[0].tolist())
+        self.up_ns.extend(work.moved_ns[1].tolist())
+        self.hosted_ns.extend(work.hosted_ns.tolist())
+        if named:
+            ends = np.append(laid.starts[1:], len(laid.on_gpu)) if len(laid.starts) else laid.starts
+            _continue(self.launch_activation, ends)
+            self._name(work)
+
+    def _name(self, work: Work) -> None:
+        laid, one = work.laid, work.activations
+        of_gpu = one.form[laid.on_gpu] if len(self.names) > 1 else 0
+        self.activation_expert.extend(self.names[of_gpu, one.expert[laid.on_gpu]].tolist())
+        self.hosted_expert.extend(self.names[0, one.expert[laid.hosted]].tolist())
 
     def _append_copies(self, work: Work) -> None:
         laid = work.laid
@@ -195,6 +213,8 @@ class MoeLayer:
     def skip_to(self, index: int) -> None:
         """Passes before ``index`` that are not there do not run the layer."""
         passes = index - len(self.host_launches)
+        if not passes:
+            return
         for offsets in (self.step_launches, self.step_hosted, self.step_copies):
             offsets.extend(offsets[-1:] * passes)
         for values in (self.host_launches, self.down_ns, self.up_ns, self.filled):
@@ -301,7 +321,13 @@ def host_launches(case: Case, work: Work, moe_index: int, gpu: int) -> Ints:
     software calls empty ones too.
     """
     launches: Ints = np.diff(work.laid.step_launches)
+    calls = launches_of_all(case, moe_index, gpu)
+    return launches if calls is None else np.full_like(launches, calls)
+
+
+def launches_of_all(case: Case, moe_index: int, gpu: int) -> int | None:
+    """How many kernels the host launches in each pass where it calls every local expert; None where
+    it does not.
+    """
     calls_all = case.software.calls_empty and case.kernels == "serial"
-    if not (calls_all and case.resident(gpu)[moe_index]):
-        return launches
-    return np.full_like(launches, len(case.local_experts(gpu)))
+    return len(case.local_experts(gpu)) if calls_all and case.resident(gpu)[moe_index] else None

@@ -77,7 +77,8 @@ def run_des(case: Case, *, records: str = "layer", check: bool = False) -> Outco
         )  # fmt: skip
         gpu.drive = drives[number]
         if isinstance(gpu, GpuAhead):
-            gpu.decide_by(Ahead(env, case, number, program, copy_in), feed.counted)
+            ahead = Ahead(env, case, number, program, copy_in, named=spans)
+            gpu.decide_by(ahead, feed.counted)
         if spans:
             copy_in.on_copy = gpu.keep_copies
         gpus.append(gpu)

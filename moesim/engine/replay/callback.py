@@ -31,6 +31,10 @@ class Callback(types.WrapperAddressProtocol):
             self._raised = self._raised or error
             return 0
 
+    def __call__(self, argument: int) -> float:
+        """As compiled code calls it, where nothing is compiled."""
+        return self._guarded(argument)
+
     def check(self) -> None:
         """Raise what the function raised first."""
         if self._raised is not None:
@@ -50,6 +54,10 @@ class FirstClass(types.WrapperAddressProtocol):
 
     def __init__(self, compiled: Any, signature: Any) -> None:
         self._compiled, self._signature = compiled, signature
+
+    def __call__(self, *given: Any) -> Any:
+        """As compiled code calls it, where nothing is compiled."""
+        return self._compiled(*given)
 
     def __wrapper_address__(self) -> int:
         """Where compiled code finds the function."""
