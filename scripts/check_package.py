@@ -3,18 +3,23 @@ wheel than the sources, or where the wheel does not work away from them.
 
 ``make package`` runs this: the wheel is unpacked beside the packages of this environment, and
 ``moesim demo --quick`` runs in an empty folder. With ``--empty`` it is installed into a new
-environment, with the locked packages and nothing else, as ``make check-versions`` asks for.
+environment, with the locked packages and nothing else, as ``make check-versions`` asks for; with
+``--every`` so under each Python that the project is for and that is here, and the sdist under the
+newest of them. Those that are not here are named.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from check_versions import interpreter, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 10_000_000
@@ -57,15 +62,42 @@ def beside(wheel: Path, folder: Path) -> tuple[list[str], dict[str, str]]:
     return [sys.executable], os.environ | {"PYTHONPATH": str(folder)}
 
 
-def in_empty(wheel: Path, folder: Path) -> tuple[list[str], dict[str, str]]:
-    """A Python of a new environment with the locked packages and ``wheel``."""
-    python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _call([sys.executable, "-m", "venv", str(folder)], ROOT)
-    _call([*pip, "--require-hashes", "-r", str(ROOT / "requirements" / "runtime.lock")], ROOT)
-    _call([*pip, "--no-deps", str(wheel)], ROOT)
+def in_empty(
+    built: Path, folder: Path, python: str = sys.executable
+) -> tuple[list[str], dict[str, str]]:
+    """A Python of a new environment of ``python`` with the locked packages and ``built``, a wheel
+    or an sdist.
+    """
     others = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return [python], others
+    own = str(folder / "bin" / "python")
+    pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _call([python, "-m", "venv", str(folder)], ROOT, others)
+    locked = ["--require-hashes", "-r", str(ROOT / "requirements" / "runtime.lock")]
+    _call([*pip, *locked], ROOT, others)
+    _call([*pip, "--no-deps", "--no-build-isolation", str(built)], ROOT, others)
+    return [own], others
+
+
+def under_every(wheel: Path, sdist: Path, folder: Path) -> list[str]:
+    """What goes wrong under each Python that is here; says which, and which are not."""
+    found = {version: interpreter(version) for version in versions()}
+    here = {version: python for version, python in found.items() if python is not None}
+    wrong = []
+    for version, python in here.items():
+        for built in (wheel, *([sdist] if version == max(here, key=_parts) else [])):
+            home, away = (folder / f"{name}-{version}-{built.suffix}" for name in ("home", "away"))
+            away.mkdir()
+            told = works(*in_empty(built, home, python), away, home)
+            print(f"Python {version}, {built.name}: {'failed' if told else 'works'}", flush=True)
+            wrong += [f"Python {version}: {one}" for one in told]
+            shutil.rmtree(home)
+    for version in found.keys() - here.keys():
+        print(f"Python {version}: skipped, it is not on the path, in pyenv or known to uv")
+    return wrong
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def works(python: list[str], environment: dict[str, str], folder: Path, home: Path) -> list[str]:
@@ -89,8 +121,8 @@ def _run(
     )
 
 
-def _call(words: list[str], folder: Path) -> None:
-    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+def _call(words: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def main(words: list[str]) -> int:
@@ -105,11 +137,14 @@ def main(words: list[str]) -> int:
             f"the sdist makes another {one}"
             for one in sorted(set(mine.items()) ^ set(other.items()))
         ]
-        home = folder / "home"
-        how = in_empty if "--empty" in words else beside
-        python, environment = how(wheel, home)
-        (folder / "away").mkdir()
-        wrong += works(python, environment, folder / "away", home)
+        if "--every" in words:
+            wrong += under_every(wheel, sdist, folder)
+        else:
+            home = folder / "home"
+            how = in_empty if "--empty" in words else beside
+            python, environment = how(wheel, home)
+            (folder / "away").mkdir()
+            wrong += works(python, environment, folder / "away", home)
         sizes = ", ".join(f"{one.name} {one.stat().st_size / 1e6:.1f} MB" for one in files)
     print("\n".join(wrong) if wrong else f"{sizes}; the demo works without the sources")
     return int(bool(wrong))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from moesim.cli.app import AsJson, examples, fail, print_json, terminal
 from moesim.cli.app import app as command_line
-from moesim.cli.app import examples, fail, terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +41,7 @@ def import_(
             "--set", metavar="COLUMN=VALUE", help="Fill a column that the files leave out."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn measurements of any known form into one measurement table."""
     from moesim.calibrate.tables.importing import import_measurements
@@ -59,6 +60,10 @@ def import_(
     if done.table.empty:
         raise InputError([Problem(str(path), "", "no row is left to write")])
     write_table(done.table, out)
+    if as_json:
+        ops, files_read = dict(ops_of(done.table)), [str(one) for one in done.read]
+        print_json({"file": str(out), "rows": len(done.table), "ops": ops, "files": files_read})
+        return
     counts = ", ".join(f"{number} {op}" for op, number in ops_of(done.table).items())
     rows, files = counted(len(done.table), "row"), counted(len(done.read), "file")
     typer.echo(f"{out}: {rows} from {files} ({counts})")
@@ -75,6 +80,7 @@ def fit(
         str | None,
         typer.Option(help="The profile with the card's datasheet; else found by 'device'."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a profile's calibrated part to measurements."""
     from moesim.calibrate.fit import fit_table
@@ -96,6 +102,10 @@ def fit(
     if not fits.lines():
         fail("nothing could be fitted, and nothing was written", 1)
     write_profile(out, profile_text(name, f"{profile.title}, fitted", fits))
+    if as_json:
+        told = {kind: len(found) for kind, found in fits.by_kind().items()}
+        print_json({"file": str(out), "fits": told, "told": list(fits.lines())})
+        return
     for line in fits.lines():
         typer.echo(line)
     counts = ", ".join(f"{len(found)} of {kind}" for kind, found in fits.by_kind().items() if found)
@@ -111,6 +121,7 @@ def check(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FIGURE", help="Draw a figure (.png).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare a profile's prices with measurements: errors by op, shape and size."""
     from moesim.calibrate.prices.check import compare, error_tables
@@ -124,10 +135,12 @@ def check(
     if (more := len(taken.told) - SHOWN) > 0:
         typer.echo(f"... and {more} more rows left out", err=True)
     compared = compare(hardware, taken.table, method)
-    console = terminal()
-    for shown in error_tables(compared):
-        console.print(shown)
+    if as_json:
+        print_json({"rows": compared.to_dict("records")})
+    else:
+        for shown in error_tables(compared):
+            terminal().print(shown)
     if out is not None:
         from moesim.report.calibration import draw
 
-        typer.echo(str(draw(compared, out)))
+        typer.echo(str(draw(compared, out)), err=as_json)

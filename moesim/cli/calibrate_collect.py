@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import examples
+from moesim.cli.app import AsJson, examples, print_json
 from moesim.cli.calibrate import app
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def collect(
     resume: Annotated[
         bool, typer.Option("--resume", help="Add to the table that is there what it lacks.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure this machine: experts, products, attention, copies; a profile's raw material."""
     from time import monotonic
@@ -56,7 +57,8 @@ def collect(
     from moesim.config.counted import counted
 
     session = prepare(out, models or (), device, only or (), dtype or (), threads, resume, start)
-    typer.echo(f"{session.device.name}: {counted(len(session.points), 'point')}, {minutes:g} min")
+    told = f"{session.device.name}: {counted(len(session.points), 'point')}, {minutes:g} min"
+    typer.echo(told, err=as_json)
     columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeRemainingColumn())
     interrupted = False
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -70,8 +72,11 @@ def collect(
             session.measure(minutes, progress)
         except KeyboardInterrupt:
             interrupted = True
-    for line in finish(session):
-        typer.echo(line)
+    lines = list(finish(session))
+    if as_json:
+        print_json({"file": str(out), "told": lines})
+    else:
+        typer.echo("\n".join(lines))
     if interrupted:
         typer.echo("interrupted: what was measured is kept; go on with --resume", err=True)
         raise typer.Exit(130)

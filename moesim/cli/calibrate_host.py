@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, examples, warn
+from moesim.cli.app import AsJson, ExperimentFile, Overrides, examples, print_json, warn
 from moesim.cli.calibrate import app
 
 
@@ -36,6 +36,7 @@ def host(
         typer.Option("--out", "-o", metavar="HOST", help="The host's file to write (.yaml)."),
     ] = None,
     overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit what experts on the CPU reach of the DRAM peak to one measured run, which FILE describes:
     model, machine, software, experts on the CPU.
@@ -60,12 +61,19 @@ def host(
     with placed(resolved.origins, resolved.file):
         found = fit_host(resolved.experiment, measured)
     warn(of_traces([resolved.experiment]))
-    for line in lines(found):
-        typer.echo(line)
-    if out is None:
+    if not as_json:
+        typer.echo("\n".join(lines(found)))
+    if out is None and not as_json:
         typer.echo("nothing is written; -o my-host.yaml writes a host to use")
+        return
+    told_json = {"told": list(lines(found)), "file": out and str(out)}
+    if out is None:
+        print_json(told_json)
         return
     title = f"Host of {found.profile.title}, fitted to one run"
     told = source or measured.source or f"the run of {file.name}"
     write_profile(out, host_text(found, title, told))
+    if as_json:
+        print_json(told_json)
+        return
     typer.echo(f"{out}: use it with 'hardware: {{gpu: ..., host: {out}}}'")

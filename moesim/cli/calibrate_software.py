@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples, terminal
+from moesim.cli.app import AsJson, examples, print_json, terminal
 from moesim.cli.calibrate import app
 
 
@@ -50,6 +50,7 @@ def software(
     source: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the rows are, for the profile.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a software profile to your engine's runs with offloaded experts, batch 1, one GPU."""
     from moesim.calibrate.profile_file import write_profile
@@ -77,8 +78,11 @@ def software(
         hits = trace_hits(trace, model, hardware, list(found.table["slots"]))
     title = f"Fitted to {table.name}: {spec.name} on {machine.title}"
     write_profile(out, software_text(found, kind, title, source or table.name))
+    told = [*lines(found, terms.resident_ns), *([trace_line(found, hits)] if hits else [])]
+    if as_json:
+        print_json({"file": str(out), "rows": found.table.to_dict("records"), "told": told})
+        return
     terminal().print(rows_table(found, hits))
-    told = lines(found, terms.resident_ns)
-    for line in [*told, *([trace_line(found, hits)] if hits else [])]:
+    for line in told:
         typer.echo(line)
     typer.echo(f"{out}: use it with 'software: {out}'")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples, fail, terminal
+from moesim.cli.app import AsJson, examples, fail, print_json, terminal
 from moesim.cli.calibrate import app
 
 INTERRUPTED = 130
@@ -35,6 +35,7 @@ def validate(
     batch: Annotated[str, typer.Option(help="Requests of a batch.")] = "1,4",
     tokens: Annotated[int, typer.Option(help="Decode steps of a request.")] = 32,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: AsJson = False,
 ) -> None:
     """Decode with expert slots for real, replay the routing, and compare times and misses."""
     from rich.console import Console
@@ -63,11 +64,14 @@ def validate(
         fail(f"stopped before the comparison; {out} has only what was measured", INTERRUPTED)
     for line in found.notes:
         typer.echo(line, err=True)
-    console = terminal()
-    for table in tables(found.compared, found.parts):
-        console.print(table)
-    typer.echo(str(draw(found.compared, found.parts, out / "closed_loop.png")))
-    for line in verdict(found.compared, device):
-        typer.echo(line)
+    picture = draw(found.compared, found.parts, out / "closed_loop.png")
+    told_lines = list(verdict(found.compared, device))
+    if as_json:
+        rows = found.compared.to_dict("records")
+        print_json({"rows": rows, "verdict": told_lines, "figure": str(picture)})
+    else:
+        for table in tables(found.compared, found.parts):
+            terminal().print(table)
+        typer.echo("\n".join([str(picture), *told_lines]))
     if not found.compared["decisions_equal"].all():
         fail("hits or misses differ: see comparison.csv", code=1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples, warn
+from moesim.cli.app import AsJson, ExperimentFile, Overrides, app, examples, print_json, warn
 
 
 @app.command(epilog=examples("moesim check experiments/quickstart.yaml --set hardware=rtx-4090"))
-def check(file: ExperimentFile, overrides: Overrides = None) -> None:
+def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson = False) -> None:
     """Print the whole experiment, with where each value is from."""
     from moesim.config.counted import counted
     from moesim.experiment.building.derived import derived
@@ -28,6 +28,16 @@ def check(file: ExperimentFile, overrides: Overrides = None) -> None:
             warn([*of_traces(experiments), *large_records(experiments)])
             warn(left_out_figures(resolved.experiment, resolved.axes))
             shown, origins = derived(resolved.experiment)
+    if as_json:
+        from_where = {**resolved.origins, **origins}
+        print_json(
+            {
+                "experiment": shown,
+                "origins": {path: str(one) for path, one in from_where.items()},
+                "points": len(resolved.points),
+            }
+        )
+        return
     typer.echo(annotated_text(shown, {**resolved.origins, **origins}))
     if resolved.experiment.sweep:
         typer.echo(f"# sweep: {counted(len(resolved.points), 'point')}")

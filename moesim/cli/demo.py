@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples, show_page
+from moesim.cli.app import AsJson, app, examples, print_json, show_page
 
 EXPERIMENT = "experiments/quickstart.yaml"
 QUICK = ("workload.requests=1", "sweep.experts.policy.kind=[lru, min]")
@@ -38,6 +38,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="One request and two policies, for a first look.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sweep expert caches of gpt-oss-20b on an 8 GB card: table, figures and a page, in a minute or
     two. It needs nothing but what moesim ships.
@@ -55,7 +56,11 @@ def demo(
         found = sweep_points(
             resolved, out, jobs=jobs, progress=lambda done, of: told(done, of, so_far(done, of))
         )
-    show(found, allow_drops=False)
-    plot(found)
-    show_page(out, report=True)
+    if not as_json:
+        show(found, allow_drops=False)
+    files = plot(found)
+    show_page(out, report=True, stderr=as_json)
+    if as_json:
+        print_json({"folder": str(out), "figures": [str(one) for one in files]})
+        return
     typer.echo(NEXT.format(folder=out, file=EXPERIMENT))

@@ -91,6 +91,7 @@ def add(
     assumed: Annotated[
         str, typer.Option(metavar="TEXT", help="What the experiment has to assume.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Put a run of your own into a folder of runs: its experiment, and what it measured."""
     from moesim.calibrate.host.measured import measured_run
@@ -107,5 +108,8 @@ def add(
         "assumed": assumed,
     }
     run = add_run(pack, file, found.tokens_per_s, about)
+    if as_json:
+        print_json({"file": str(run.file), "measured_tokens_per_s": run.measured_tokens_per_s})
+        return
     typer.echo(f"{run.file}: {run.measured_tokens_per_s:g} tokens/s")
     typer.echo(f"next:   moesim evidence --pack {pack} --out results/{pack.name}")

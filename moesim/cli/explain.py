@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples, terminal
+from moesim.cli.app import AsJson, app, examples, print_json, terminal
 
 Count = int | None
 
@@ -43,6 +43,7 @@ def explain(
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="auto, table, fit or datasheet.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Show the terms of one price, and what it rests on."""
     from moesim.calibrate.prices.explain import explained
@@ -62,4 +63,11 @@ def explain(
         "rows": rows,
     }
     values |= dict(setting(text) for text in settings or ())
-    terminal().print(explained(load_hardware(profile), values, method))
+    table = explained(load_hardware(profile), values, method)
+    if not as_json:
+        terminal().print(table)
+        return
+    names = [str(column.header or "term") for column in table.columns]
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    parts = [dict(zip(names, map(str, row), strict=True)) for row in cells]
+    print_json({"price": str(table.title), "parts": parts, "notes": str(table.caption or "")})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import ExperimentFile, Overrides, app, examples, terminal
+from moesim.cli.app import AsJson, ExperimentFile, Overrides, app, examples, print_json, terminal
 
 
 @app.command(
@@ -26,6 +26,7 @@ def host_curve(
         typer.Option("--out", "-o", metavar="FIGURE", help="Draw the curves (.png or .svg)."),
     ] = None,
     overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what host memory of every size hits of the experts that the GPUs miss, where its cliff
     is, and what the drive below is left with; no clock runs.
@@ -40,7 +41,11 @@ def host_curve(
         check_path(out)
     names = [name.strip() for name in policy.split(",")]
     curve = curve_of(file, policy=names, overrides=overrides or ())
+    picture = None if out is None else draw(curve, out)
+    if as_json:
+        print_json({"curve": curve.to_dict("records"), "figure": picture and str(picture)})
+        return
     for part in rendered(curve, str(file)):
         terminal().print(part)
-    if out is not None:
-        typer.echo(str(draw(curve, out)))
+    if picture is not None:
+        typer.echo(str(picture))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import AsJson, app, examples, print_json
 
 
 @app.command(
@@ -37,6 +37,7 @@ def init(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The experiment to write.")
     ] = Path("experiment.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Write an experiment with a comment at every key, from a model, a machine and a workload; what
     is not given is asked for.
@@ -55,6 +56,9 @@ def init(
     )
     workload = workload or _asked(f"Workload ({kinds})", "--workload", "chat")
     write_whole(out, starter(Question(model, gpu=gpu, host=host, software=software), workload))
+    if as_json:
+        print_json({"file": str(out)})
+        return
     typer.echo(f"{out}\nnext:   moesim check {out}; moesim run {out}; moesim advise {out}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moesim.cli.app import AllowDrops, app, examples, fail
+from moesim.cli.app import AllowDrops, AsJson, app, examples, fail, print_json
 
 
 @app.command(
@@ -60,6 +60,7 @@ def plot(
         typer.Option(metavar="WxH", help="Size of each picture in inches, as in 3.3x2.5."),
     ] = None,
     allow_drops: AllowDrops = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Draw a result's figures, each with its table (CSV) beside it. The exit code is 2 where one
     that was named could not be drawn, or had no room.
@@ -79,8 +80,11 @@ def plot(
         allow_drops=allow_drops,
         warn=left_out.append,
     )
-    for path in paths:
-        typer.echo(path)
+    if as_json:
+        print_json({"files": [str(path) for path in paths], "left_out": left_out})
+    else:
+        for path in paths:
+            typer.echo(path)
     if left_out:
         fail("\n".join(left_out))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import AsJson, app, examples, print_json
 
 
 @app.command(epilog=examples("moesim price h100-sxm --ops operations.parquet --out prices.parquet"))
@@ -23,6 +23,7 @@ def price(
     method: Annotated[
         str, typer.Option(help="auto, table, fit or datasheet.", show_default=True)
     ] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Price every row of a table: the same rows, with price_ns, price_source and outside."""
     from moesim.api import price as priced
@@ -30,6 +31,10 @@ def price(
 
     table = priced(profile, ops, out=out, method=method)
     counts = {source: int((table["price_source"] == source).sum()) for source in SOURCES}
+    if as_json:
+        outside = int(table["outside"].sum())
+        print_json({"file": str(out), "rows": len(table), **counts, "outside": outside})
+        return
     shares = ", ".join(f"{number} {source}" for source, number in counts.items() if number)
     told = f"{shares or 'none'}; {int(table['outside'].sum())} outside"
     typer.echo(f"{out}: {counted(len(table), 'row')} ({told})")

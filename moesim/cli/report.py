@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import AsJson, app, examples, print_json
 
 
 @app.command(
@@ -24,6 +24,7 @@ def report(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The page, .html [DIR/report.html]."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the result of a run, a sweep, an advice, a search, a sensitivity, the evidence or a
     reproduced study as one page: an HTML file that opens without network or server, from a mail.
@@ -33,4 +34,8 @@ def report(
     """
     from moesim.api import write_report
 
-    typer.echo(write_report(folder, out))
+    page = write_report(folder, out)
+    if as_json:
+        print_json({"file": str(page)})
+    else:
+        typer.echo(page)

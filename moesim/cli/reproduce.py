@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from moesim.cli.app import Cache, Report, app, examples, show_page, terminal
+from moesim.cli.app import AsJson, Cache, Report, app, examples, print_json, show_page, terminal
 from moesim.cli.progress import leave_at_ctrl_c, progress_bar
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Options(NamedTuple):
     jobs: int
     cache: str | None
     report: bool
+    as_json: bool
 
 
 @app.command(
@@ -65,6 +66,7 @@ def reproduce(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes at the same time.")
     ] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild a published study or system by mechanism, beside what it published.
 
@@ -80,6 +82,9 @@ def reproduce(
     from moesim.report.systems.tables import systems_table
     from moesim.reproduce.systems.load import load_system, system_names
 
+    if (show or not name) and as_json:
+        print_json([*system_names(), STUDY])
+        return
     if show or not name:
         terminal().print(systems_table({one: load_system(one) for one in system_names()}))
         typer.echo("and 'reference-study' (arXiv 2303.06182), docs/reference-study.md")
@@ -88,7 +93,7 @@ def reproduce(
         load_system(name)  # which says what it is not, before anything else is asked for
     if out is None:
         raise InputError([Problem("--out", "", f"is missing; give --out results/{name}")])
-    options = Options(overrides or (), quick, jobs, cache, report)
+    options = Options(overrides or (), quick, jobs, cache, report, as_json)
     if name == STUDY:
         _reference_study(out, options)
     elif name == ALL:
@@ -113,9 +118,12 @@ def _reference_study(out: Path, options: Options) -> None:
         found = run_study(Plan(values, Pools(out / "traces")), options.jobs, progress)
     with writing(out):
         table = write_study(found, out)
+    show_page(out, report=options.report, stderr=options.as_json)
+    if options.as_json:
+        print_json({"folder": str(out), "table": table.to_dict("records")})
+        return
     terminal().print(study_table(table))
     typer.echo(f"table:   {out}/table.csv\nreport:  {out}/report.md\nfigures: {out}/figures")
-    show_page(out, report=options.report)
 
 
 def _system(name: str, out: Path, options: Options) -> Found:
@@ -140,12 +148,17 @@ def _system(name: str, out: Path, options: Options) -> Found:
     with writing(out):
         write_system(found, out)
     held, beside = laws_table(found), given_table(found)
+    verdict = " ".join(found.system.verdict.split())
+    show_page(out, report=options.report, stderr=options.as_json)
+    if options.as_json:
+        tables = {"laws": held.to_dict("records"), "published": beside.to_dict("records")}
+        print_json({"system": name, "folder": str(out), **tables, "verdict": verdict})
+        return found
     terminal().print(terminal_table(held, f"{found.system.title}: laws", held.columns))
     if len(beside):
         shown = [column for column in beside.columns if column not in ("by", "note")]
         terminal().print(terminal_table(beside, "published and simulated", shown))
-    typer.echo(f"{' '.join(found.system.verdict.split())}\nreport:  {out}/report.md")
-    show_page(out, report=options.report)
+    typer.echo(f"{verdict}\nreport:  {out}/report.md")
     return found
 
 
@@ -160,4 +173,4 @@ def _systems(names: Sequence[str], out: Path, options: Options) -> None:
     results = {name: _system(name, out / name, options) for name in names}
     systems = {name: load_system(name) for name in system_names()}
     write_whole(out / "systems.md", overview(systems, results) + "\n")
-    typer.echo(f"table:   {out}/systems.md")
+    typer.echo(f"table:   {out}/systems.md", err=options.as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import app, examples
+from moesim.cli.app import AsJson, app, examples, print_json
 
 
 @app.command(epilog=examples("moesim timeline results/one --steps 0:5 --out timeline.json"))
@@ -19,6 +19,7 @@ def timeline(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write (JSON).")
     ] = Path("timeline.json"),
+    as_json: AsJson = False,
 ) -> None:
     """Write what engines, hosts and links did as a Chrome trace (opens in ui.perfetto.dev).
 
@@ -28,4 +29,7 @@ def timeline(
     from moesim.config.counted import counted
 
     count = write_timeline(folder, out, steps=steps)
+    if as_json:
+        print_json({"file": str(out), "spans": count})
+        return
     typer.echo(f"{out}: {counted(count, 'span')}; open it in https://ui.perfetto.dev")

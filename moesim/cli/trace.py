@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moesim.cli.app import AsJson, examples, print_json, terminal
 from moesim.cli.app import app as command_line
-from moesim.cli.app import examples, terminal
+
+if TYPE_CHECKING:
+    from moesim.trace import RoutingTrace
 
 app = typer.Typer(
     no_args_is_help=True, help="Record, import, check, describe and cut routing traces."
@@ -55,6 +58,7 @@ def import_(
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the recording comes from.")] = None,
     licence: Annotated[str | None, typer.Option(help="The recording's licence.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Convert a recording of any known format into a trace."""
     from moesim.api import import_trace
@@ -71,6 +75,9 @@ def import_(
         source=source,
         licence=licence,
     )
+    if as_json:
+        print_json({"file": str(out), **sizes(trace)})
+        return
     typer.echo(f"{out}: {described(trace)}")
     if trace.metadata.notes:
         typer.echo(f"note: {trace.metadata.notes}")
@@ -79,13 +86,16 @@ def import_(
 
 
 @app.command(epilog=examples("moesim trace validate traces/quickstart.parquet"))
-def validate(file: TraceFile) -> None:
+def validate(file: TraceFile, *, as_json: AsJson = False) -> None:
     """List everything that is wrong with a trace (exit code 1; 2 if it cannot be read)."""
     from moesim.trace.parquet import load_trace
     from moesim.trace.validate import findings
 
     trace = load_trace(file)
     found = findings(trace)
+    if as_json:
+        print_json({"file": str(file), "findings": [_plain(one) for one in found]})
+        raise typer.Exit(int(bool(found)))
     for finding in found:
         level = "error" if finding.fatal else "warning"
         typer.echo(f"{file}: {finding.column}: {level}: {finding.what}")
@@ -138,6 +148,8 @@ def slice_(
         int | None, typer.Option(min=1, help="Keep the first tokens of every request.")
     ] = None,
     layers: Annotated[str, typer.Option(metavar="FIRST:END[:STEP]", help="MoE layers.")] = ":",
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Write some requests, tokens or MoE layers of a trace as a trace of its own."""
     from moesim.config.errors import check_apart, located
@@ -149,7 +161,22 @@ def slice_(
     with located(file):
         trace = slice_trace(read_trace(file), *chosen)
     write_trace(trace, out)
+    if as_json:
+        print_json({"file": str(out), **sizes(trace)})
+        return
     typer.echo(f"{out}: {described(trace)}")
+
+
+def _plain(finding: Any) -> dict[str, Any]:
+    return {"column": finding.column, "fatal": finding.fatal, "what": finding.what}
+
+
+def sizes(trace: RoutingTrace) -> dict[str, Any]:
+    """What ``described`` says, as numbers."""
+    return {
+        "requests": trace.requests, "tokens": trace.tokens, "moe_layers": trace.moe_layers,
+        "top_k": trace.top_k, "experts": trace.experts,
+    }  # fmt: skip
 
 
 def described(trace: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from moesim.cli.app import examples, terminal
+from moesim.cli.app import AsJson, examples, print_json, terminal
 from moesim.cli.trace import TraceFile, app
 
 
@@ -45,6 +45,7 @@ def curve(
         Path | None,
         typer.Option(metavar="FILE", help="The figure, .png or .svg. [OUT with .png]"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Miss ratio at every number of expert slots, by policy and MoE layer, and what limits it."""
     from moesim.api import curve as curves_of
@@ -64,6 +65,10 @@ def curve(
     with replacing(out) as temporary:
         write_table(curves, temporary)
     draw(curves, picture, title, "--figure" if figure else "--out")
+    if as_json:
+        told = {"table": str(out), "figure": str(picture), "curve": curves.to_dict("records")}
+        print_json(told)
+        return
     for part in rendered(curves, title):
         terminal().print(part)
     typer.echo(f"table:  {out}\nfigure: {picture}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples
+from moesim.cli.app import AsJson, examples, print_json
 from moesim.cli.trace import TraceFile, app
 
 
@@ -27,6 +27,7 @@ def fit_(
         typer.Option(min=1, help="Domains of requests to look for, at most one for ten requests."),
     ] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws that the fit needs.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate parameters of a trace, from which 'trace synthesize' draws similar ones."""
     from moesim.config.counted import counted
@@ -43,6 +44,10 @@ def fit_(
     with located(file), _progress_bar(PART_STEPS * len(list(phases_of(trace)))) as advance:
         parameters = fit(trace, file.name, domains, seed, advance)
     write_parameters(parameters, out)
+    if as_json:
+        domains_found = list(parameters.domains.names)
+        print_json({"file": str(out), "title": parameters.title, "domains": domains_found})
+        return
     typer.echo(f"{out}: {parameters.title}, {counted(len(parameters.domains.names), 'domain')}")
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from moesim.cli.app import examples, fail
-from moesim.cli.trace import Out, app
+from moesim.cli.app import AsJson, examples, fail, print_json
+from moesim.cli.trace import Out, app, sizes
 
 if TYPE_CHECKING:
     from moesim.trace import RoutingTrace
@@ -72,6 +72,7 @@ def record(
         str | None, typer.Option(help="Where the prompts come from (default: the file's name).")
     ] = None,
     licence: Annotated[str, typer.Option(help="The trace's licence.")] = "unknown",
+    as_json: AsJson = False,
 ) -> None:
     """Run a Mixture-of-Experts model over prompts, greedily, and write its routing as a trace.
 
@@ -105,7 +106,10 @@ def record(
         notes=[] if complete else [stopped],
     )
     write_trace(trace, out)
-    typer.echo(f"{out}: {_described(trace)}")
+    if as_json:
+        print_json({"file": str(out), **sizes(trace)})
+    else:
+        typer.echo(f"{out}: {_described(trace)}")
     if not complete:
         fail(f"{stopped}; the complete ones are in {out}", INTERRUPTED)
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from moesim.cli.app import examples
-from moesim.cli.trace import Out, app, described
+from moesim.cli.app import AsJson, examples, print_json
+from moesim.cli.trace import Out, app, described, sizes
 
 
 @app.command(
@@ -34,10 +34,14 @@ def synthesize(
     domain: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only requests of this domain.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a routing trace of any length from parameters, written by hand or fitted."""
     from moesim.api import synthesize as draw
 
     trace = draw(file, out=out, requests=requests, tokens=tokens, seed=seed, domain=domain)
+    if as_json:
+        print_json({"file": str(out), **sizes(trace)})
+        return
     typer.echo(f"{out}: {described(trace)}")
     typer.echo(f"note: {trace.metadata.notes}")

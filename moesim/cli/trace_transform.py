@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moesim.cli.app import examples
-from moesim.cli.trace import Out, TraceFile, app, described
+from moesim.cli.app import AsJson, examples, print_json
+from moesim.cli.trace import Out, TraceFile, app, described, sizes
 
 if TYPE_CHECKING:
     from moesim.trace.transforming import Transformed
@@ -33,6 +33,7 @@ def transform_(
         ),
     ],
     layers: Annotated[bool, typer.Option("--layers", help="Show every MoE layer.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write what the tokens of a trace choose by other rules, and say what is lost."""
     from moesim.config.errors import check_apart, located
@@ -45,6 +46,9 @@ def transform_(
     with located(file):
         found = transform(read_trace(file), rules)
     write_trace(found.trace, out)
+    if as_json:
+        print_json({"file": str(out), **sizes(found.trace), "told": _lines(found, layers=layers)})
+        return
     typer.echo(f"{out}: {described(found.trace)}")
     for line in _lines(found, layers=layers):
         typer.echo(line)

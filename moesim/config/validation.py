@@ -51,13 +51,32 @@ def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) ->
     shape = parent.child(path[-1]) if parent and path else Shape(model)
     match error["type"]:
         case "extra_forbidden":
-            what = f"is not a known key; {nearest(str(path[-1]), parent.fields if parent else ())}"
+            known = nearest(str(path[-1]), parent.fields if parent else ())
+            homes = _homes(Shape(model), path)
+            what = (
+                f"is not a known key here; it is {homes}"
+                if homes
+                else f"is not a known key; {known}"
+            )
             return document.key_mark(path).problem(path, what)
         case "missing":
             return document.problem(path, _missing(shape))
         case "union_tag_invalid" | "union_tag_not_found":
             return _unknown_kind(document, (*path, "kind"), shape)
     return document.problem(path, sentence(error, shape))
+
+
+def _homes(top: Shape, path: tuple[Any, ...]) -> str:
+    """Where a key stands that is unknown at ``path``: at the top, or in one of what stands there;
+    nothing where no such place is.
+    """
+    word, here = str(path[-1]), ".".join(map(str, path))
+    children = {name: top.child(name) for name in top.fields}
+    homes = [word] if word in children else []
+    homes += [
+        f"{name}.{word}" for name, child in children.items() if child and word in child.fields
+    ]
+    return " or ".join(home for home in homes if home != here)
 
 
 def _missing(shape: Shape | None) -> str:

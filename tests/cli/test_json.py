@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moesim.cli.main import main
+from moesim.cli.main import commands, main
 
 TINY = (
     "name: tiny\nmodel: small-moe\nhardware: rtx-4060-8gb\ntrace: small-moe\n"
@@ -83,3 +83,47 @@ def test_a_shell_completes_commands() -> None:
         env=os.environ | asked, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["sweep"]
+
+
+PLAIN = ("moesim schema",)
+"""What prints JSON in any case."""
+
+
+def test_every_command_can_print_json() -> None:
+    options = {name: {o for p in one.params for o in p.opts} for name, one in commands()}
+    assert [name for name, known in options.items() if "--json" not in known] == list(PLAIN)
+
+
+def test_figures_and_timelines_are_files(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    told(capsys, "run", file, "-o", str(out), "--json", "--set", "records=expert")
+    drawn = told(capsys, "plot", str(out), "--json", "-f", "time_breakdown")
+    assert drawn["left_out"] == []
+    assert isinstance(drawn["files"], list)
+    assert all(Path(one).is_file() for one in drawn["files"])
+    line = told(capsys, "timeline", str(out), "-o", str(tmp_path / "t.json"), "--json")
+    assert line["spans"] == len(json.loads((tmp_path / "t.json").read_text())["traceEvents"]) > 0
+    page = told(capsys, "report", str(out), "--json")
+    assert page == {"file": str(out / "report.html")}
+
+
+def test_an_experiment_is_told_with_where_its_values_are_from(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = told(capsys, "check", file, "--json")
+    assert (found["points"], found["experiment"]["name"]) == (2, "tiny")  # type: ignore[index]
+    assert found["origins"]["experts.policy.kind"] == "default"  # type: ignore[index]
+    price = told(capsys, "explain", "rtx-4090", "--op", "gemm", "--set", "m=16", "--set", "n=4096",
+                 "--set", "k=4096", "--json")  # fmt: skip
+    assert price["parts"][-1]["term"] == "price"  # type: ignore[index]
+    trace = "traces/small-moe.parquet"
+    cut = ["trace", "slice", trace, "--requests", "0:2", "-o", str(tmp_path / "two.parquet")]
+    assert told(capsys, *cut, "--json")["requests"] == 2
+    valid = told(capsys, "trace", "validate", trace, "--json")
+    assert valid == {"file": trace, "findings": []}
+    curve = told(capsys, "trace", "curve", trace, "-o", str(tmp_path / "c.parquet"), "--json")
+    assert len(curve["curve"]) > 10  # type: ignore[arg-type]
+    again = ["trace", "fit", trace, "-o", str(tmp_path / "p.yaml"), "--domains", "1", "--json"]
+    assert told(capsys, *again)["file"] == str(tmp_path / "p.yaml")

@@ -41,6 +41,21 @@ def test_a_word_that_people_use(setting, told):
     assert told in message
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("replicas=2", "replicas: is not a known key here; it is serving.replicas"),
+        ("workload.slo={}", "workload.slo: is not a known key here; it is serving.slo"),
+        ("workload.serving={}", "workload.serving: is not a known key here; it is serving"),
+        ("policy=lru", "policy: is not a known key here; it is experts.policy"),
+        ("experts.policies=lru", "is not a known key; allowed: "),
+    ],
+)
+def test_a_key_of_another_place_is_sent_there(setting, told):
+    (message,) = messages(SMALL, [setting])
+    assert told in message
+
+
 @pytest.mark.parametrize("word", ["counts"])
 def test_a_recording_that_no_importer_reads(tmp_path, capsys, word):
     (tmp_path / "r.npz").write_bytes(b"PK")
