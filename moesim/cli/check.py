@@ -32,7 +32,7 @@ def check(file: ExperimentFile, overrides: Overrides = None, *, as_json: AsJson 
         from_where = {**resolved.origins, **origins}
         print_json(
             {
-                "experiment": shown,
+                "experiment": shown.model_dump(mode="json"),
                 "origins": {path: str(one) for path, one in from_where.items()},
                 "points": len(resolved.points),
             }

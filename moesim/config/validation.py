@@ -53,11 +53,8 @@ def _problem(document: Document, model: type[BaseModel], error: ErrorDetails) ->
         case "extra_forbidden":
             known = nearest(str(path[-1]), parent.fields if parent else ())
             homes = _homes(Shape(model), path)
-            what = (
-                f"is not a known key here; it is {homes}"
-                if homes
-                else f"is not a known key; {known}"
-            )
+            elsewhere = f" here, but {homes} is" if homes else ""
+            what = f"is not a known key{elsewhere}; {known}"
             return document.key_mark(path).problem(path, what)
         case "missing":
             return document.problem(path, _missing(shape))

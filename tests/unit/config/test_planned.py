@@ -44,10 +44,10 @@ def test_a_word_that_people_use(setting, told):
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("replicas=2", "replicas: is not a known key here; it is serving.replicas"),
-        ("workload.slo={}", "workload.slo: is not a known key here; it is serving.slo"),
-        ("workload.serving={}", "workload.serving: is not a known key here; it is serving"),
-        ("policy=lru", "policy: is not a known key here; it is experts.policy"),
+        ("replicas=2", "replicas: is not a known key here, but serving.replicas is; "),
+        ("workload.slo={}", "workload.slo: is not a known key here, but serving.slo is; "),
+        ("workload.serving={}", "workload.serving: is not a known key here, but serving is; "),
+        ("policy=lru", "policy: is not a known key here, but experts.policy is; "),
         ("experts.policies=lru", "is not a known key; allowed: "),
     ],
 )
