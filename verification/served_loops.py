@@ -26,6 +26,10 @@ WAVES = 10
 CONCURRENCIES = (4, 16, 64)
 LONGEST = 1024
 """Tokens of the longest answers that are simulated."""
+REQUESTS, ROWS = 64, 512
+"""Of the trace. Prompts take its decode rows round and round: of few rows they would choose few of
+the experts, where real ones choose nearly all.
+"""
 SHARE = 0.8
 """Of a length, where its draws begin."""
 HOST = ("schedule", "per_request", "output", "per_request_out", "frontend")
@@ -89,7 +93,7 @@ def simulated(path: Path) -> pd.DataFrame:
     table = table[(table["osl"] <= LONGEST) & table["max_concurrency"].isin(CONCURRENCIES)].copy()
     with TemporaryDirectory() as folder:
         names = {str(card).split()[0] for card in table["moesim_card"]}
-        traces = {name: drawn(name, Path(folder)) for name in names}
+        traces = {name: drawn(name, Path(folder), REQUESTS, ROWS) for name in names}
         for row in table.itertuples():
             asked = served(row, traces[str(row.moesim_card).split()[0]], Path(folder))
             summary = simulate(load_experiment(asked).experiment).summary

@@ -24,6 +24,8 @@ VARIABLE = "MOESIM_CLOSED_LOOPS"
 MOST_PROMPTS = 0.25
 """Share of a token's time that prompts may take, by the slope of TTFT over input tokens."""
 STEPS = 2
+BACKENDS = {"MXFP8": "vllm-mxfp8", "Marlin": "vllm-marlin"}
+"""Of vLLM: the software whose expert kernels a loop names."""
 CARDS = {"qwen3-235b-a22b": "qwen3-235b-a22b@fp8_block"}
 """The loops' formats, where the card's is another."""
 
@@ -62,8 +64,9 @@ def experiment(row: Any, trace: str) -> dict[str, Any]:
         whole = str(row.experts).startswith("expert")
         parallelism |= {"dense": "tensor", "experts": "expert" if whole else "tensor"}
     software = {"sglang": "sglang", "trtllm": "trtllm"}.get(str(row.framework), "vllm")
-    if software == "vllm" and "MXFP8" in str(row.moe_kernel):
-        software = "vllm-mxfp8"
+    if software == "vllm":
+        told = str(row.moe_kernel)
+        software = next((own for word, own in BACKENDS.items() if word in told), software)
     name = str(row.moesim_card).split()[0]
     return {
         "model": CARDS.get(name, name),
@@ -81,8 +84,10 @@ def experiment(row: Any, trace: str) -> dict[str, Any]:
     }
 
 
-def drawn(name: str, folder: Path) -> str:
-    """A trace of 128 requests with no more structure than popular experts, as stand-ins have."""
+def drawn(name: str, folder: Path, requests: int = 128, rows: int = STEPS + 1) -> str:
+    """A trace of ``requests`` of ``rows`` tokens with no more structure than popular experts, as
+    stand-ins have.
+    """
     from moesim.model import load_model
     from moesim.trace.parquet import write_trace
     from moesim.trace.synthesis.generate import synthesize
@@ -95,14 +100,14 @@ def drawn(name: str, folder: Path) -> str:
     (moe, *_) = [layer.moe for layer in model.moe_layers if layer.moe]
     layers = tuple(n for n, layer in enumerate(model.layers) if layer.moe)
     popular = Dirichlet(concentration=CONCENTRATION)
-    phases = {"prefill_tokens": Fixed(tokens=8), "decode_tokens": Fixed(tokens=STEPS + 1)}
+    phases = {"prefill_tokens": Fixed(tokens=8), "decode_tokens": Fixed(tokens=rows)}
     parameters = SyntheticTrace(
         title=name,
         model=name,
         experts=moe.experts,
         top_k=moe.top_k,
         moe_layer_ids=layers,
-        requests=Requests(count=128, prefill_recorded=False, **phases),
+        requests=Requests(count=requests, prefill_recorded=False, **phases),
         parts=(Part(phases=("decode",), layers=len(layers), popularity=popular),),
     )
     path = folder / f"{name}.parquet"

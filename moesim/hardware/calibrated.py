@@ -14,7 +14,7 @@ from moesim.hardware.ratio_table import SHAPES, RatioTable
 
 Layout = Literal["packed", "swapped", "swapped-narrow"]
 """How attention kernels lay out heads and queries: ``operations/attention/tiles.py``."""
-Family = Literal["triton", "triton-older", "trtllm", "cutlass"]
+Family = Literal["triton", "triton-older", "trtllm", "cutlass", "marlin"]
 """Of expert kernels, by their tiles: ``operations/experts/tiles.py``."""
 Value = TypeVar("Value")
 Positive = Annotated[float, Field(ge=1e-6, le=1e6)]

@@ -10,8 +10,15 @@ import pytest
 from moesim.hardware import CostModel, HardwareProfile, load_hardware, load_software
 from moesim.hardware.calibrated import CollectiveFit, ExpertFit
 from moesim.hardware.engine_fits import with_engine
-from moesim.hardware.operations.experts.calibrated import fits_for, nearest, shapes_of
+from moesim.hardware.operations.experts.calibrated import (
+    fits_for,
+    nearest,
+    shapes_of,
+    start_for,
+)
 from moesim.hardware.operations.experts.error import price_error
+from moesim.hardware.operations.experts.fit_numbers import families_of
+from moesim.hardware.operations.experts.tiles import tiles_of
 from moesim.model import ModelSpec, load_model
 from moesim.model.slicing import with_sliced_experts
 from moesim.model.spec import MoeSpec
@@ -115,3 +122,50 @@ def test_another_models_kernel_is_warned_of() -> None:
     assert own.text.startswith("fitted to VLLM 0.24.0 vllm_gptoss")
     assert marlin.text.startswith("warning: fitted to VLLM")
     assert "1 shape, none of this model: too few shapes" in marlin.text
+
+
+def test_marlins_tiles_are_the_least_that_rows_fill_to_nine_tenths() -> None:
+    average = np.array([0.3, 7.0, 7.5, 14.0, 28.0, 29.0, 43.0, 44.0, 900.0])
+    tokens = np.full(len(average), 8)
+    tiles = tiles_of("marlin", tokens, tokens, average)
+    assert tiles.rows.tolist() == [8, 8, 16, 16, 32, 48, 48, 64, 64]
+    assert families_of("vllm_gptossmxfp4moe_marlin_marlinexperts") == ("marlin",)
+    assert "marlin" not in families_of("a name that says nothing")
+
+
+@pytest.mark.parametrize("profile", ["h100-sxm", "h200-sxm", "b200-sxm", "a100-sxm-80gb"])
+def test_marlins_formula_meets_what_was_measured(profile: str) -> None:
+    """Slices for a node and 1 to 16,384 tokens of Kimi's experts, without the measured ratios."""
+    calibrated = load_hardware(profile).calibrated
+    assert calibrated is not None
+    fits = [fit for fit in calibrated.experts if fit.family == "marlin"]
+    found = [ratio for fit in fits for one in fit.ratios for ratio in one.ratio]
+    assert fits
+    assert np.quantile(np.abs(np.log(found)), 0.5) < 0.04
+    assert np.quantile(np.abs(np.log(found)), 0.9) < 0.2
+
+
+def test_marlin_starts_as_it_does_with_as_many_experts() -> None:
+    """Beside gpt-oss's 128 experts, 384 in int4 are nearer than 896 in mxfp4."""
+    profile, moe = engine(H100, "vllm-marlin"), moe_of(GPT_OSS)
+    shapes = shapes_of(moe, np.ones(1, np.int64), alone=False)
+    own = used(profile, moe)
+    start = start_for(profile, own, shapes)
+    (int4,) = {
+        fit.start.value
+        for fit in fits_for(profile, replace(moe.expert, dtype="int4"))
+        if fit.framework == "VLLM"
+    }
+    assert (own.dtype, start) == ("mxfp4", int4)
+    assert start < own.start.value
+    triton = used(H100, moe)
+    assert start_for(H100, triton, shapes) == triton.start.value
+
+
+def test_prompts_in_marlins_kernels_take_twice_as_long_as_in_tritons() -> None:
+    rows, starts = np.full(128, 256), np.zeros(1, np.int64)
+    marlin, triton = (
+        CostModel(engine(H100, software), GPT_OSS).experts_ns(GPT_OSS.moe_layers[0], rows, starts)
+        for software in ("vllm-marlin", "vllm")
+    )
+    assert 2 < marlin[0] / triton[0] < 2.6

@@ -31,9 +31,12 @@ from moesim.hardware.operations.experts.fit_shapes import (
     expert_work,
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, terms
+from moesim.hardware.operations.experts.tiles import MARLIN
 from moesim.hardware.profile import HardwareProfile
 
 SHAPE = ("hidden", "inter", "experts", "top_k", "gated")
+MODEL = ("hidden", "experts", "top_k", "gated")
+"""What slices of the same experts have in common: one shape, where slices are fitted too."""
 
 
 class Experts(Fitter):
@@ -47,11 +50,13 @@ class Experts(Fitter):
         """See ``Fitter``."""
         latency = number(table, "latency_ns")
         shapes, card = expert_shapes(table, profile), card_of(profile)
-        mask, shape = used_rows(table, shapes, profile), groups(table, SHAPE)
+        families = families_of(about.kernel)
+        mask = used_rows(table, shapes, profile, sliced=families == (MARLIN,))
+        shape = groups(table, MODEL if families == (MARLIN,) else SHAPE)
         points, different = int(mask.sum()), len(np.unique(shape[mask]))
         if points < LEAST_POINTS or different < 1:
             return _too_few(about.label, points, different)
-        fitted = fit_experts(shapes, latency, card, mask, families_of(about.kernel))
+        fitted = fit_experts(shapes, latency, card, mask, families)
         ratio = latency / terms(fitted.numbers, expert_work(shapes, fitted.family), card).total
         assert about.dtype is not None, "an expert network has a format"
         return ExpertFit(

@@ -18,7 +18,13 @@ from moesim.hardware.card import Card
 from moesim.hardware.measurements.validate import Mask
 from moesim.hardware.operations.experts.fit_shapes import ExpertShapes, chosen, expert_work
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, terms
-from moesim.hardware.operations.experts.tiles import FAMILIES, TRITON, TRITON_OLDER, TRTLLM
+from moesim.hardware.operations.experts.tiles import (
+    FAMILIES,
+    MARLIN,
+    TRITON,
+    TRITON_OLDER,
+    TRTLLM,
+)
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -31,11 +37,14 @@ LEAST = ExpertNumbers(1e3, 0.3, 0.05, 1.0, 0.05, 0.05, 0.3, 1e-3, 1e-3, 0.5)
 LARGEST = ExpertNumbers(1e6, 1.0, 1.0, 30.0, 1.0, 20.0, 1.0, 5.0, 5.0, 100.0)
 STARTS = (0.0, 0.3, -0.3)
 NAMED: Mapping[str, tuple[Family, ...]] = {
+    "marlin": (MARLIN,),
     "trtllm": (TRTLLM,),
     "triton": (TRITON, TRITON_OLDER),
     "fused_moe": (TRITON, TRITON_OLDER),
 }
 """What parts of a kernel's name tell of its tiles; CUTLASS kernels differ from card to card."""
+UNNAMED: tuple[Family, ...] = tuple(family for family in FAMILIES if family != MARLIN)
+"""What a kernel may be whose name tells nothing."""
 CONFIDENCE = 1.96
 INSIDE = 1e-6
 
@@ -99,9 +108,9 @@ def _intervals(found: OptimizeResult, low: Floats, high: Floats) -> dict[str, tu
 
 
 def families_of(kernel: str | None) -> tuple[Family, ...]:
-    """The families that a table's ``kernel_source`` can mean; all where it names none."""
+    """The families that a table's ``kernel_source`` can mean; ``UNNAMED`` where it names none."""
     named = (kernel or "").lower()
-    return next((families for name, families in NAMED.items() if name in named), tuple(FAMILIES))
+    return next((families for name, families in NAMED.items() if name in named), UNNAMED)
 
 
 def fit_experts(
@@ -109,7 +118,7 @@ def fit_experts(
     latency_ns: Floats,
     card: Card,
     mask: Mask,
-    families: Iterable[Family] = FAMILIES,
+    families: Iterable[Family] = UNNAMED,
 ) -> Fitted:
     """The numbers and the family with the least cost on the launches in ``mask``."""
     fits = [

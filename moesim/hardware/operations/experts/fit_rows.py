@@ -17,13 +17,20 @@ WARM = 1.05
 """Touched expert bytes up to this share of the L2 cache may have been read from it."""
 
 
-def used_rows(table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile) -> Mask:
+def used_rows(
+    table: pd.DataFrame, shapes: ExpertShapes, profile: HardwareProfile, *, sliced: bool = False
+) -> Mask:
     """The rows to fit: unsliced, not warm in L2, up to 4096 tokens; evenly spread if there are
-    enough of these, else those with listed rows too.
+    enough of these, else those with listed rows too. ``sliced``: slices for a node and all tokens
+    too, of kernels that were measured on the experts of one model.
     """
-    usable = _cold(table, shapes, profile) & (shapes.tokens <= LARGEST_TOKENS)
-    if (usable & (number(table, "tensor_parallel", 1.0) == 1)).sum() >= LEAST_POINTS:
-        usable &= number(table, "tensor_parallel", 1.0) == 1
+    usable, slices = _cold(table, shapes, profile), number(table, "tensor_parallel", 1.0)
+    if sliced:
+        usable &= slices <= MOST_SLICES
+    else:
+        usable &= shapes.tokens <= LARGEST_TOKENS
+        whole = usable & (slices == 1)
+        usable = whole if whole.sum() >= LEAST_POINTS else usable
     even = usable & ~shapes.listed
     return np.asarray(even if even.sum() >= LEAST_POINTS else usable)
 

@@ -20,6 +20,7 @@ from moesim.hardware.operations.experts.calibrated import (
     numbers_of,
     outside,
     shapes_of,
+    start_for,
 )
 from moesim.hardware.operations.experts.kernel import ExpertNumbers, Work, ragged_work, terms
 from moesim.hardware.operations.experts.tiles import BY_AVERAGE, tiles_of
@@ -86,10 +87,11 @@ class FittedLaunches:
     @cached_property
     def numbers(self) -> ExpertNumbers:
         """That fit's numbers."""
-        numbers = numbers_of(self.chosen[0], self.profile)
-        if self.borrowed_start is None:
-            return numbers
-        return replace(numbers, start_ns=self.borrowed_start)
+        (fit, ratios), start = self.chosen, self.borrowed_start
+        numbers = numbers_of(fit, self.profile)
+        if start is None and ratios is None:
+            start = start_for(self.profile, fit, self._shapes(np.ones(1, np.int64)))
+        return numbers if start is None else replace(numbers, start_ns=start)
 
     def price(self, counts: Ints, members: Ints) -> Floats:
         """Nanoseconds of launches with ``members[i]`` of the rows ``counts`` each."""

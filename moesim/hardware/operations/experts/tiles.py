@@ -1,9 +1,10 @@
 """The tiles that families of expert kernels take: a rule of the kernel, not of the card.
 
 The rules of Triton are those of vLLM's default tile function; ``trtllm`` and ``cutlass`` (SM120)
-are inferred from measured times, so a new version may differ. These two look at the average rows of
-the experts that have some: a launch of one expert with many rows takes large tiles, though the
-layer has other experts.
+are inferred from measured times, so a new version may differ. ``marlin`` is the rule of vLLM's and
+SGLang's fused Marlin layers (from memory): the least tile that the average rows fill to less than
+0.9, in whole rows. These three look at the average rows of the experts that have some: a launch of
+one expert with many rows takes large tiles, though the layer has other experts.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ TRITON: Family = "triton"
 TRITON_OLDER: Family = "triton-older"
 TRTLLM: Family = "trtllm"
 CUTLASS: Family = "cutlass"
+MARLIN: Family = "marlin"
 TRITON_GROUPED_TOKENS = 128
 TRITON_NARROW_TOKENS = 64
 TRTLLM_SMALL, TRTLLM_LARGE, TRTLLM_STEP = 8, 128, 64
+MARLIN_ROWS = {8: 7, 16: 14, 32: 28, 48: 43}
+"""The average rows that a tile serves at most; beyond the last, tiles have ``MARLIN_LARGEST``."""
+MARLIN_LARGEST, MARLIN_COLUMNS = 64, 256
 
 
 class Launch(NamedTuple):
@@ -84,12 +89,21 @@ def _cutlass(launch: Launch) -> Tiles:
     return Tiles(rows, np.full_like(rows, 2**40), np.full_like(rows, 128), launch.average > rows)
 
 
+def _marlin(launch: Launch) -> Tiles:
+    rows = np.full(np.shape(launch.average), MARLIN_LARGEST, np.int64)
+    for size, most in reversed(MARLIN_ROWS.items()):
+        rows = np.where(launch.average <= most, size, rows)
+    columns = np.full_like(rows, MARLIN_COLUMNS)
+    return Tiles(rows, np.ones_like(rows), columns, np.zeros_like(rows, bool))
+
+
 FAMILIES: dict[Family, Callable[[Launch], Tiles]] = {
     TRITON: _triton,
     TRITON_OLDER: _triton_older,
     TRTLLM: _trtllm,
     CUTLASS: _cutlass,
+    MARLIN: _marlin,
 }
 """The rule of each family."""
-BY_AVERAGE = {TRTLLM, CUTLASS}
+BY_AVERAGE = {TRTLLM, CUTLASS, MARLIN}
 """Families whose tiles follow from the average alone, rounded up; the others' from the tokens."""
