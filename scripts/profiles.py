@@ -77,6 +77,7 @@ ENGINES = {
 }
 """The engines whose own all-reduces each card has, by version; TensorRT-LLM's of the L40S are
 NCCL's rows again."""
+ENGINES_TABLES = {"comm": "custom_allreduce_perf", "moe": "moe_perf", "mla": "*_mla_perf"}
 COPIES = {"quadro-rtx-6000": "Quadro RTX 6000"}
 """The device of ``copies.csv`` whose card and link each profile has."""
 FOLDER = Path(__file__).resolve().parents[1] / "hardware_profiles"
@@ -95,7 +96,7 @@ def _tables(wheel: Path, name: str) -> list[pd.DataFrame]:
         only = [pattern, products, attention, COLLECTIVES[name], _of_engine(name, MAIN, "comm")]
         parts.append(import_measurements(wheel, only=only).table)
         for engine in sorted({*ENGINES[name][1]} - {MAIN}):
-            own = [_of_engine(name, engine, family) for family in ("comm", "moe", "mla")]
+            own = [_of_engine(name, engine, family) for family in ENGINES_TABLES]
             others.append(import_measurements(wheel, only=own).table)
     if pattern := BLOCKS.get(name):
         table = import_measurements(wheel, only=[pattern]).table
@@ -107,13 +108,11 @@ def _tables(wheel: Path, name: str) -> list[pd.DataFrame]:
 
 
 def _of_engine(name: str, engine: str, family: str) -> str:
-    """The path of an engine's own all-reduces (``comm``), experts (``moe``) or decodes over a
-    latent (``mla``).
+    """The path of an engine's own all-reduces (``comm``), experts (``moe``), or decodes and prompts
+    over a latent (``mla``).
     """
     system, versions = ENGINES[name]
-    tables = {"comm": "custom_allreduce_perf", "moe": "moe_perf", "mla": "generation_mla_perf"}
-    table = tables[family]
-    return f"{system}/{family}/{engine}/{versions[engine]}/{table}"
+    return f"{system}/{family}/{engine}/{versions[engine]}/{ENGINES_TABLES[family]}"
 
 
 def thinned(part: Calibrated) -> Calibrated:

@@ -68,8 +68,9 @@ def experiment(row: Any, trace: str) -> dict[str, Any]:
         told = str(row.moe_kernel)
         software = next((own for word, own in BACKENDS.items() if word in told), software)
     name = str(row.moesim_card).split()[0]
+    cache = "@kv_cache=fp8" if "KV cache fp8" in str(row.moe_kernel) else ""
     return {
-        "model": CARDS.get(name, name),
+        "model": CARDS.get(name, name) + cache,
         "hardware": row.moesim_profile,
         "software": software,
         "trace": trace,

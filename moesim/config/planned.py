@@ -24,8 +24,8 @@ PLANNED: dict[tuple[str, ...], str] = {
     " quantization_config in its config.json",
     ("context_length", "max_model_len"):
     "the context that memory is planned for, and attention priced at, is workload.context",
-    ("kv_cache_dtype", "kv_dtype"):
-    "a KV format is no key yet: the KV cache has the model's format",
+    ("kv_cache_dtype", "kv_dtype", "kv_cache"):
+    "a KV cache in fewer bits is the model's: model: {base: NAME, format: {kv_cache: fp8}}",
 }  # fmt: skip
 """By the words that people use."""
 

@@ -1,4 +1,6 @@
-"""Formats that a user chooses in place of a model's own: one for all, or one for each class."""
+"""Formats that a user chooses in place of a model's own: one for all, or one for each class, and
+one for its KV cache.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from moesim.model.gguf import recipes
 from moesim.model.gguf.recipes import RECIPES, SAME, Shape, type_of
 from moesim.model.gguf.types import BY_NAME, PACKED
 from moesim.model.quantization import EMBEDDING, EXPERTS, HEAD, QuantizationConfig
-from moesim.model.spec import ModelSpec
+from moesim.model.spec import AttentionSpec, ModelSpec
 
 SEPARATOR = "@"
 CLASSES = ("experts", "shared", "attention", "dense", "embedding", "head")
@@ -42,6 +44,10 @@ FORMATS: Mapping[str, WeightFormat] = {
     },
 }  # fmt: skip
 """Formats of one class of tensors, by name."""
+KV_CACHE = "kv_cache"
+"""What stands for keys and values (or a latent) among the classes."""
+CACHES: Mapping[str, int] = {"fp8": 1}
+"""Formats of a KV cache that is not the activations', and the bytes of an element."""
 _LAYER = re.compile(r"\.(?:layers|h|block)\.(\d+)\.")
 _KINDS: Mapping[str, str] = {
     "o_proj": recipes.ATTENTION_OUTPUT, "q_proj": recipes.QUERIES, "k_proj": recipes.KEYS,
@@ -119,9 +125,29 @@ def split_format(name: str) -> tuple[str, str | None]:
     return (base, chosen) if separator and base and "/" not in chosen else (name, None)
 
 
+def split_cache(chosen: str) -> tuple[str | None, str | None]:
+    """A choice of formats without that of the KV cache, and the cache's; None where it has none."""
+    words = [word.strip() for word in chosen.split(",")]
+    caches = [word for word in words if word.partition("=")[0].strip().lower() == KV_CACHE]
+    weights = ",".join(word for word in words if word not in caches)
+    return weights or None, caches[-1].partition("=")[2].strip().lower() if caches else None
+
+
 def with_experts_in(name: str, chosen: str | None) -> str:
     """The name of a model with its experts in another format, or in its own (None)."""
-    return name if chosen is None else f"{split_format(name)[0]}{SEPARATOR}experts={chosen}"
+    if chosen is None:
+        return name
+    base, own = split_format(name)
+    cache = split_cache(own)[1] if own else None
+    kept = f",{KV_CACHE}={cache}" if cache else ""
+    return f"{base}{SEPARATOR}experts={chosen}{kept}"
+
+
+def with_cache_in(name: str, dtype: str) -> str:
+    """The name of a model with its KV cache in another format."""
+    base, own = split_format(name)
+    kept = f"{own}," if own else ""
+    return f"{base}{SEPARATOR}{kept}{KV_CACHE}={dtype}"
 
 
 def text_of(value: Mapping[str, Any]) -> str:
@@ -154,7 +180,7 @@ def chosen_formats(text: str, base: ModelSpec) -> QuantizationConfig:
 def _pair(text: str) -> tuple[str, WeightFormat]:
     part, _, name = (word.strip() for word in text.partition("="))
     if part not in CLASSES:
-        raise InputError(f"'{part}' is no class of tensors; {nearest(part, CLASSES)}")
+        raise InputError(f"'{part}' is no class of tensors; {nearest(part, (*CLASSES, KV_CACHE))}")
     if name not in FORMATS:
         raise InputError(f"'{name}' is no format of one class; {nearest(name, FORMATS)}")
     return part, FORMATS[name]
@@ -178,6 +204,34 @@ def renamed(model: ModelSpec, chosen: str, formats: QuantizationConfig) -> Model
             for layer in layers
         )
     return replace(model, name=f"{model.name}{SEPARATOR}{chosen}", layers=layers)
+
+
+def with_cache(model: ModelSpec, dtype: str) -> ModelSpec:
+    """``model`` with keys and values, or latents, in another format; an index keeps its own, and so
+    do constant states. InputError for a format that is unknown.
+    """
+    if dtype not in CACHES:
+        what = f"'{dtype}' is no format of a KV cache; {nearest(dtype, CACHES)}"
+        raise InputError(f"{what}; without {KV_CACHE} it has the activations' format")
+    layers = tuple(
+        replace(
+            layer,
+            attention=_cached_in(layer.attention, dtype, model.activation_bytes),
+            cross_attention=None
+            if layer.cross_attention is None
+            else _cached_in(layer.cross_attention, dtype, model.activation_bytes),
+        )
+        for layer in model.layers
+    )
+    return replace(model, layers=layers)
+
+
+def _cached_in(block: AttentionSpec, dtype: str, element_bytes: int) -> AttentionSpec:
+    rest = block.kv_bytes_per_token - block.index_bytes_per_token
+    if not rest or block.state_bytes:
+        return block
+    cached = block.index_bytes_per_token + rest * CACHES[dtype] // element_bytes
+    return replace(block, kv_bytes_per_token=cached, cache_dtype=dtype)
 
 
 def _of_attention(formats: QuantizationConfig) -> str | None:

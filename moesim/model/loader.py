@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from moesim.config.errors import InputError, Problem, nearest
 from moesim.config.json_text import read_object
 from moesim.config.names import known_name, plain_name
 from moesim.config.paths import expanded
-from moesim.model.chosen import SEPARATOR, chosen_formats, renamed, split_format
+from moesim.model.chosen import (
+    SEPARATOR,
+    chosen_formats,
+    renamed,
+    split_cache,
+    split_format,
+    with_cache,
+)
 from moesim.model.described import ConfigError, describe_config
 from moesim.model.described.keys import language_model
 from moesim.model.family import Family, family_for
@@ -75,7 +83,16 @@ def _is_there(path: str, folders: Sequence[Path]) -> bool:
 
 
 def _with_format(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
-    """The model ``base`` with the formats ``chosen`` in place of its own."""
+    """The model ``base`` with the formats ``chosen`` in place of its own, and in its name."""
+    weights, cache = split_cache(chosen)
+    model = _with_weights(base, weights, folders) if weights else load_model(base, folders)
+    if cache is None:
+        return model
+    name = f"{split_format(model.name)[0]}{SEPARATOR}{chosen}"
+    return replace(with_cache(model, cache), name=name)
+
+
+def _with_weights(base: str, chosen: str, folders: Sequence[Path]) -> ModelSpec:
     model = load_model(base, folders)
     known = known_name(base, model_names())
     path = CARDS / f"{known}.json" if known else _find(base, folders)

@@ -57,7 +57,8 @@ class AttentionSpec:
     takes at once, which together take as much as the state (docs/semantics.md). Attention that is
     sparse by an index reads ``index_bytes_per_token`` of every cached token (they are part of
     ``kv_bytes_per_token``), and the rest of ``selected`` tokens only. ``dtype`` is the number
-    format of its matrices; None where their width says it.
+    format of its matrices; None where their width says it. ``cache_dtype`` is that of what is
+    cached, None where it is the activations'.
     """
 
     heads: int
@@ -73,6 +74,7 @@ class AttentionSpec:
     selected: int | None = None
     index_bytes_per_token: int = 0
     dtype: str | None = None
+    cache_dtype: str | None = None
 
     @property
     def latent(self) -> bool:

@@ -4,7 +4,7 @@
 expert-parallel rows follow the collector's own accounting and are left out; tensor-parallel ones
 are the sliced shape, in mxfp4 in whole blocks as engines pad it. ``message_size`` counts elements,
 those of an engine's own all-reduce of two bytes each; of that one the rows without the host's time
-(graphs) are read. Attention is measured over the same
+(graphs) are read. Attention is told apart by the format of its cache, and measured over the same
 cache again and again, so one that fits the L2 is warm; a decode's ``step`` tokens come before its
 own; the cache's update is part of the time.
 """
@@ -39,6 +39,11 @@ TIMED_WITH_HOST = "VLLM"
 """Whose block-scaled products take 59 to 182 us however small, where other tables' take 10."""
 LATENT = 512 + 64
 """What is cached of a token of DeepSeek-V3, whose shapes the latents' tables have."""
+HALVES = ("bf16", "fp16")
+KEY, VALUE = 192, 128
+"""A key and a value of one of its heads."""
+OVER_THE_LATENT = "SGLANG"
+CONVERTING = "flash_attention"
 EAGER = "_eager"
 """The end of a kernel's name whose time has the host's launches in it."""
 UNGATED_TOP_K, UNGATED_EXPERTS = 22, 512
@@ -166,8 +171,7 @@ def _gemm(raw: pd.DataFrame) -> pd.DataFrame:
 
 def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def read(raw: pd.DataFrame) -> pd.DataFrame:
-        same = raw["attn_dtype"].map(short_dtype) == raw["kv_cache_dtype"].map(short_dtype)
-        kept = left_out(raw, same, "a KV cache in another format than the attention")
+        kept = raw
         if "window_size" in kept.columns:
             kept = left_out(kept, kept["window_size"] == 0, "sliding windows")
         step = kept["step"] if "step" in kept.columns else 0
@@ -177,13 +181,14 @@ def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         table = pd.DataFrame(
             {
                 "op": op,
-                "dtype": kept["attn_dtype"],
+                "dtype": kept["kv_cache_dtype"],
                 "batch": kept["batch_size"],
                 "context": kept["isl"] + step,
                 "heads": kept["num_heads"],
                 "kv_heads": kept["num_key_value_heads"],
                 "head_dim": kept["head_dim"],
                 "l2_warm": True,
+                "kernel_source": _attending(kept, "attn_dtype"),
             }
         )
         table.attrs = kept.attrs
@@ -192,21 +197,57 @@ def _attention(op: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return read
 
 
+def _attending(raw: pd.DataFrame, column: str) -> pd.Series[str]:
+    """The kernels' names, with the products' format where it is not 16 bits: rows go by the format
+    of the cache that they read, which other products may read too.
+    """
+    format_ = raw[column].map(short_dtype)
+    return raw["kernel_source"].where(format_.isin(HALVES), raw["kernel_source"] + "_" + format_)
+
+
 def _latent_decode(raw: pd.DataFrame) -> pd.DataFrame:
-    """One head whose key and value are half of the latent each; heads are those of a GPU."""
-    same = raw["mla_dtype"].map(short_dtype) == raw["kv_cache_dtype"].map(short_dtype)
-    kept = left_out(raw, same, "a KV cache in another format than the attention")
+    """One head whose key and value are half of the latent each; heads are those of a GPU.
+
+    SGLang's FlashAttention brings a whole pool in fp8 to 16 bits first, however large it is.
+    """
+    direct = raw["kv_cache_dtype"].map(short_dtype).isin(HALVES)
+    direct |= raw["kernel_source"] != CONVERTING
+    kept = left_out(raw, direct, "latents in fp8 that are converted with the whole pool")
     table = pd.DataFrame(
         {
             "op": "attention_decode",
-            "dtype": kept["mla_dtype"],
+            "dtype": kept["kv_cache_dtype"],
             "batch": kept["batch_size"],
             "context": kept["isl"] + kept["step"],
             "heads": kept["num_heads"],
             "kv_heads": 1,
             "head_dim": LATENT // 2,
             "l2_warm": True,
-            "kernel_source": kept["kernel_source"] + LATENT_MARK,
+            "kernel_source": _attending(kept, "mla_dtype") + LATENT_MARK,
+        }
+    )
+    table.attrs = kept.attrs
+    return table
+
+
+def _latent_prompt(raw: pd.DataFrame) -> pd.DataFrame:
+    """Whole prompts by kernels that bring keys and values out of the latent first: as many of both
+    as heads, of which a key has 192 values and a value 128. SGLang's rows are of a kernel that
+    reads the latent itself, with 3.4 times the operations, which no engine runs without a prefix.
+    """
+    own = raw["framework"].str.upper() != OVER_THE_LATENT
+    kept = left_out(raw, own, "prompts over the latent itself")
+    table = pd.DataFrame(
+        {
+            "op": "attention_prefill",
+            "dtype": kept["kv_cache_dtype"],
+            "batch": kept["batch_size"],
+            "context": kept["isl"],
+            "heads": kept["num_heads"],
+            "kv_heads": kept["num_heads"],
+            "head_dim": (KEY + VALUE) // 2,
+            "l2_warm": True,
+            "kernel_source": _attending(kept, "mla_dtype") + LATENT_MARK,
         }
     )
     table.attrs = kept.attrs
@@ -248,6 +289,7 @@ READERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "context_attention_perf.parquet": _attention("attention_prefill"),
     "generation_attention_perf.parquet": _attention("attention_decode"),
     "generation_mla_perf.parquet": _latent_decode,
+    "context_mla_perf.parquet": _latent_prompt,
     "nccl_perf.parquet": _nccl,
     "custom_allreduce_perf.parquet": _engine_all_reduce,
 }

@@ -36,6 +36,8 @@ TOO_LONG = "takes more than an hour, which no operation does; is the shape right
 NO_ATTENTION = AttentionSpec(1, 1, 1, 1, None, 0, 0, 0)
 BLOCK = 128
 """Channels that share a scale, where a row says that some do."""
+MOST_OF_LATENT = 512 + 64
+"""Channels of a latent, DeepSeek's, where a row tells those of keys and values out of it."""
 BY_KERNEL = ("experts", "products", "kernels")
 """The kinds of fits of which a row's ``kernel_source`` chooses one."""
 
@@ -78,9 +80,10 @@ class Alike(NamedTuple):
     @property
     def attention(self) -> AttentionSpec:
         """An attention block of this shape, without projections."""
-        cached = round(2 * self.kv_heads * self.head_dim * self.width)
-        head = self.head_dim
-        kind = LATENT if (self.kernel or "").endswith(LATENT_MARK) else "full"
+        cached, kind, head = 2 * self.kv_heads * self.head_dim, "full", self.head_dim
+        if (self.kernel or "").endswith(LATENT_MARK):
+            cached, kind = min(cached, MOST_OF_LATENT), LATENT
+        cached = round(cached * self.width)
         return AttentionSpec(self.heads, self.kv_heads, head, head, None, 0, 0, cached, kind)
 
     @property

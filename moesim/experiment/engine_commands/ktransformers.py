@@ -19,7 +19,13 @@ from moesim.experiment.engine_commands.base import (
 from moesim.experiment.engine_commands.expert_tensors import on_cpu_key
 from moesim.experiment.engine_commands.model_names import from_checkpoint, from_gguf, opened
 from moesim.experiment.engine_commands.offload import put_offload
-from moesim.experiment.engine_commands.serving import batch_note, checkpoint, put_model, put_named
+from moesim.experiment.engine_commands.serving import (
+    batch_note,
+    cache_words,
+    checkpoint,
+    put_model,
+    put_named,
+)
 from moesim.experiment.engine_commands.sglang import (
     SERVER,
     Sglang,
@@ -74,7 +80,7 @@ class Ktransformers(Sglang):
         weights = name if method in _OWN.values() else f"{name.rpartition('/')[2]}-{method}"
         words = [*SERVER, "--model-path", name, "--kt-weight-path", weights]
         words += ["--kt-method", method, "--kt-num-gpu-experts", str(_on_gpu(asked))]
-        words += _strategy(asked)
+        words += [*_strategy(asked), *cache_words(asked)]
         words += ["--kt-cpuinfer", str(host.host.cores.value)]
         words += ["--kt-threadpool-count", str(host.host.numa_nodes.value), *limits(asked)]
         notes.append(f"{NOTE}weights: '{weights}' stands for the folder of the CPU's experts")

@@ -43,7 +43,7 @@ from moesim.experiment.engine_commands.words import Given, Line, Option
 from moesim.memory.on_cpu import OnCpu
 from moesim.memory.shares import stages
 from moesim.model import ModelSpec
-from moesim.model.chosen import split_format
+from moesim.model.chosen import split_cache, split_format
 from moesim.model.gguf.recipes import RECIPES, SAME
 
 PHYSICAL_BATCH, LOGICAL_BATCH = 512, 2048
@@ -180,6 +180,7 @@ def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
     if model.lower().endswith(GGUF):
         return model, []
     base, chosen = split_format(model)
+    chosen, cache = split_cache(chosen) if chosen else (None, None)
     base = base.removesuffix("/config.json").rstrip("/").rpartition("/")[2] or base
     if chosen is None:
         name, said = f"{base}{GGUF}", "in the formats of its config.json"
@@ -187,7 +188,10 @@ def _gguf_name(asked: Configuration) -> tuple[str, list[str]]:
         name, said = f"{base}-{chosen}{GGUF}", f"in {chosen}"
     else:
         name, said = f"{base}{GGUF}", f"in the formats {chosen}, which no llama-quantize mix has"
-    return name, [f"{NOTE}model: '{name}' stands for your GGUF file of {base}, {said}"]
+    notes = [f"{NOTE}model: '{name}' stands for your GGUF file of {base}, {said}"]
+    if cache:
+        notes.append(f"{NOTE}model: llama.cpp has no {cache} KV cache; -ctk q8_0 -ctv q8_0 is near")
+    return name, notes
 
 
 def _defaults(asked: Configuration) -> Iterator[str]:

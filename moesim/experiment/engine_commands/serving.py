@@ -16,10 +16,13 @@ from moesim.experiment.engine_commands.model_names import (
 )
 from moesim.experiment.loading.names import needed
 from moesim.experiment.schema.layout import Layout
-from moesim.model.chosen import FORMATS, split_format
+from moesim.model.chosen import FORMATS, split_cache, split_format, with_cache_in
 from moesim.placement.eplb import Eplb
 
 GPUS_OF_A_NODE = 8
+EIGHT_BITS = ("fp8", "fp8_e4m3", "fp8_e5m2")
+SIXTEEN_BITS = ("", "auto", "bf16", "bfloat16", "fp16", "float16", "half")
+"""Values of ``--kv-cache-dtype``, of vLLM and of SGLang."""
 MICRO_BATCHES = "GPUs that hold layers each work one after the other here; servers overlap batches"
 
 
@@ -45,8 +48,20 @@ def put_model(
         reading.warn("model", "none is named; write one")
         return ""
     found = from_checkpoint(name, folders, quantization)
+    cache = (reading.line.text("--kv-cache-dtype") or "").lower()
+    if cache in EIGHT_BITS:
+        found = found._replace(model=with_cache_in(found.model, "fp8"))
+    elif cache not in SIXTEEN_BITS:
+        reading.warn("model", f"--kv-cache-dtype {cache}: read as the activations' format")
     put_named(reading, found)
     return found.model
+
+
+def cache_words(asked: Configuration) -> list[str]:
+    """The option of a KV cache in another format than the activations'."""
+    chosen = split_format(asked.experiment.model)[1]
+    cache = split_cache(chosen)[1] if chosen else None
+    return ["--kv-cache-dtype", cache] if cache else []
 
 
 def put_named(reading: Reading, found: Named) -> None:
@@ -155,6 +170,7 @@ def why_not_served(asked: Configuration, engine: str) -> list[str]:
 def checkpoint(asked: Configuration) -> tuple[str, str | None, list[str]]:
     """The repository of an experiment's model, its format, and what is to be said of the two."""
     base, chosen = split_format(asked.experiment.model)
+    chosen = split_cache(chosen)[0] if chosen else None
     if base.endswith("config.json"):
         return str(Path(base).parent), chosen, []
     name = repositories().get(plain_name(base), base)

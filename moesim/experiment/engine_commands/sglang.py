@@ -25,6 +25,7 @@ from moesim.experiment.engine_commands.offload import (
 from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
+    cache_words,
     checkpoint,
     eplb_of,
     layout_of,
@@ -81,7 +82,7 @@ class Sglang(Engine):
             words += ["--quantization", "fp8"]
         elif chosen is not None:
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
-        words += [*_ranks(asked), *limits(asked), *offload_words(asked)]
+        words += [*cache_words(asked), *_ranks(asked), *limits(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]
         notes += software_note(asked)
         return EngineCommand(self.kind, shlex.join(words), tuple(notes))

@@ -32,6 +32,7 @@ from moesim.experiment.engine_commands.offload import (
 from moesim.experiment.engine_commands.serving import (
     Ranks,
     batch_note,
+    cache_words,
     checkpoint,
     eplb_of,
     layout_of,
@@ -77,8 +78,7 @@ OPTIONS = (
     Option("--offload-group-size", NOT_MODELLED, why=_COPIED_AHEAD, harmless=("0",)),
     Option("--offload-num-in-group", NOT_MODELLED, why=_COPIED_AHEAD),
     Option("--offload-prefetch-step", NOT_MODELLED, why=_COPIED_AHEAD),
-    Option("--kv-cache-dtype", NOT_MODELLED, why="the KV cache has the model's format",
-           harmless=("auto",)),
+    Option("--kv-cache-dtype", READ),
     Option("--kv-offloading-size", NOT_MODELLED, why="a KV cache on the host"),
     Option("--speculative-config -sc", NOT_MODELLED,
            why="speculative decoding; each pass is of one token a request"),
@@ -146,6 +146,7 @@ class Vllm(Engine):
             words += ["--quantization", "fp8"]
         elif chosen is not None:
             notes.append(f"{NOTE}model: name a checkpoint of {name} in {chosen}")
+        words += cache_words(asked)
         words += [*_ranks(asked), "--max-model-len", str(asked.context_tokens), *_batch(asked)]
         words += [*_launches(asked), *offload_words(asked)]
         notes += [*filter(None, [asked.context_note]), *batch_note(asked), *stages_note(asked)]

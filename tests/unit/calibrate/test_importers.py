@@ -120,10 +120,30 @@ def test_decodes_over_a_latent(tmp_path):
     row |= {"step": 1023, "latency": 0.02}
     rows = [row | {"kv_cache_dtype": dtype} for dtype in ("bfloat16", "fp8")]
     pd.DataFrame(rows).to_parquet(tmp_path / "generation_mla_perf.parquet")
-    (done,) = import_measurements(tmp_path).table.to_dict("records")
+    done = import_measurements(tmp_path).table.to_dict("records")
     shape = {"op": "attention_decode", "heads": 16, "kv_heads": 1, "head_dim": 288}
     shape |= {"batch": 4, "context": 1024, "kernel_source": "k_mla", "latency_ns": 20_000.0}
-    assert shape.items() <= done.items()
+    assert [one["dtype"] for one in done] == ["bf16", "fp8"]
+    assert all(shape.items() <= one.items() for one in done)
+
+
+def test_prompts_over_a_latent_have_keys_and_values_of_all_heads(tmp_path):
+    """SGLang's are of a kernel that reads the latent itself, and its decodes in fp8 convert it."""
+    row = COMMON | {"mla_dtype": "bfloat16", "num_heads": 16, "batch_size": 2, "isl": 512}
+    row |= {"kv_cache_dtype": "fp8", "latency": 0.02}
+    own = {"framework": "SGLang", "kernel_source": "flash_attention", "step": 0}
+    table = pd.DataFrame([row, row | own])
+    table.to_parquet(tmp_path / "context_mla_perf.parquet")
+    table.assign(step=511).to_parquet(tmp_path / "generation_mla_perf.parquet")
+    done = import_measurements(tmp_path)
+    (prompt,) = done.table[done.table["op"] == "attention_prefill"].to_dict("records")
+    shape = {"heads": 16, "kv_heads": 16, "head_dim": 160, "context": 512, "dtype": "fp8"}
+    assert shape.items() <= prompt.items()
+    assert (done.table["op"] == "attention_decode").sum() == 1
+    assert done.left_out == {
+        "prompts over the latent itself": 1,
+        "latents in fp8 that are converted with the whole pool": 1,
+    }
 
 
 def test_only_chosen_files_are_read(wheel):
@@ -147,9 +167,21 @@ def test_attention_and_collectives(tmp_path):
     rows = [nccl | {"op_name": name} for name in ("alltoall", "all_gather")]
     pd.DataFrame(rows).to_parquet(tmp_path / "nccl_perf.parquet")
     table = import_measurements(tmp_path).table.set_index("op")
-    assert table.loc["attention_decode", "context"] == 1024
+    decodes = table.loc["attention_decode"]
+    assert list(decodes["context"]) == [1024, 1024]
+    assert list(decodes["dtype"]) == ["bf16", "fp8"]
     assert table.loc["all_to_all", "bytes"] == 2048
-    assert len(table) == 2
+    assert len(table) == 3
+
+
+def test_attention_in_fewer_bits_is_another_kernel_than_a_cache_in_them(tmp_path):
+    row = COMMON | {"batch_size": 4, "isl": 512, "num_heads": 32, "num_key_value_heads": 8}
+    row |= {"head_dim": 128, "kv_cache_dtype": "fp8", "window_size": 0, "step": 0}
+    rows = [row | {"attn_dtype": one, "latency": 0.1} for one in ("bfloat16", "fp8")]
+    pd.DataFrame(rows).to_parquet(tmp_path / "context_attention_perf.parquet")
+    table = import_measurements(tmp_path).table
+    assert list(table["kernel_source"]) == ["k", "k_fp8"]
+    assert set(table["dtype"]) == {"fp8"}
 
 
 def test_llmservingsim_takes_its_shape_from_settings(tmp_path):

@@ -12,6 +12,7 @@ from moesim.experiment.loading.resolve import load_experiment
 from moesim.experiment.running.cache import key_of
 from moesim.experiment.schema.json_schema import json_schema
 from moesim.model import load_model
+from moesim.model.chosen import with_experts_in
 from tests.gguf_files import write
 from tests.unit.model.test_gguf import deepseek, qwen
 
@@ -153,3 +154,45 @@ def test_results_of_other_formats_are_others() -> None:
         experiment = load_experiment({**SMALL, "model": name}).experiment
         keys.add(key_of(experiment, inputs_of([experiment])))
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "cached"),
+    [
+        ("gpt-oss-20b", 0, 2 * 8 * 64),
+        ("deepseek-v3", 5, 512 + 64),
+        # its index has a format of its own
+        ("deepseek-v3.2", 5, 512 + 64 + 256),
+    ],
+)
+def test_a_kv_cache_in_fp8_has_a_byte_an_element(name: str, layer: int, cached: int) -> None:
+    own, chosen = load_model(name), load_model(f"{name}@kv_cache=fp8")
+    block = chosen.layers[layer].attention
+    assert (block.kv_bytes_per_token, block.cache_dtype) == (cached, "fp8")
+    assert chosen.bytes == own.bytes
+    assert chosen.layers[layer].moe == own.layers[layer].moe
+    assert chosen.name == f"{name}@kv_cache=fp8"
+
+
+def test_a_kv_cache_has_a_format_beside_that_of_weights() -> None:
+    both = load_model("qwen3-30b-a3b@fp8_block,kv_cache=fp8")
+    alone = load_model("qwen3-30b-a3b@fp8_block")
+    assert both.bytes == alone.bytes
+    assert 2 * both.layers[0].attention.kv_bytes_per_token == (
+        alone.layers[0].attention.kv_bytes_per_token
+    )
+    assert with_experts_in(both.name, "int4") == "qwen3-30b-a3b@experts=int4,kv_cache=fp8"
+
+
+@pytest.mark.parametrize("name", ["qwen3-next-80b-a3b", "nllb-moe-54b"])
+def test_a_constant_state_keeps_its_format(name: str) -> None:
+    own, chosen = load_model(name), load_model(f"{name}@kv_cache=fp8")
+    for before, after in zip(own.layers, chosen.layers, strict=True):
+        if before.attention.state_bytes or not before.attention.kv_bytes_per_token:
+            assert before.attention == after.attention
+
+
+def test_a_kv_cache_in_a_format_that_is_none_is_one_line() -> None:
+    with pytest.raises(InputError, match="'int2' is no format of a KV cache") as caught:
+        load_model("gpt-oss-20b@kv_cache=int2")
+    assert len(caught.value.problems) == 1

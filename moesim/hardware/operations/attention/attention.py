@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from moesim.hardware.arrays import Floats
 from moesim.hardware.charge import Charge, Stage
@@ -14,6 +14,7 @@ from moesim.hardware.operations.attention.scores import Cache, Uniform, fitted_s
 from moesim.hardware.operations.products.calibrated import FittedProducts, Weights
 from moesim.hardware.parts import Part, provenance_of, where
 from moesim.hardware.precision import activation_dtype, dtype_of
+from moesim.model.chosen import CACHES
 from moesim.model.spec import LATENT, AttentionSpec, LayerSpec
 
 STARTS = 6
@@ -100,7 +101,7 @@ class Attention(Operation):
         tokens decode beside others, one for these and one for the rest; none of padding alone.
         """
         if not served:
-            scores, alone = self._scores(block, self._cache, *every)
+            scores, alone = self._scores(block, self.cache(block), *every)
             return [scores], 1 - alone
         *decoding, padding = map(np.asarray, served)
         rest = [np.asarray(a) - b for a, b in zip(every, decoding, strict=True)]
@@ -109,13 +110,15 @@ class Attention(Operation):
         for count, *sums in (rest, decoding):
             if not np.any(count > 0):
                 continue
-            scores, alone = self._scores(block, self._cache, count, *sums)
+            scores, alone = self._scores(block, self.cache(block), count, *sums)
             found += where(count > 0, [scores])
             kernels += np.where(count > 0, 1 - alone, 0)
         return found, kernels
 
-    @property
-    def _cache(self) -> Cache:
+    def cache(self, block: AttentionSpec) -> Cache:
+        """The format of what a run caches of it."""
+        if block.cache_dtype is not None:
+            return Cache(block.cache_dtype, CACHES[block.cache_dtype])
         size = self.model.activation_bytes
         return Cache(activation_dtype(size), size)
 
@@ -146,21 +149,22 @@ class Attention(Operation):
             return Part(plain.time_ns, name="scores", of=plain.of), np.zeros(count.shape, np.int64)
         requests = uniform(count, context_tokens, kv_tokens)
         found = fitted_scores(self.hardware, block, cache, requests)
-        least = self._least(block, cache, requests)
-        time = np.where(found.fitted, found.time_ns, np.maximum(plain.time_ns, least))
+        own = np.where(found.fitted, found.time_ns, plain.time_ns)
+        time = np.maximum(own, self._least(block, cache, requests, found.fitted))
         of = found.of if found.fitted.all() else plain.of
         return Part(time, found.source, "scores", of), found.fitted.astype(np.int64)
 
-    def _least(self, block: AttentionSpec, cache: Cache, requests: Uniform) -> Floats:
-        """What prompts over a latent take at least, beyond their start: a decode over as many keys,
-        as fits have them of decodes alone; 0 elsewhere.
+    def _least(
+        self, block: AttentionSpec, cache: Cache, requests: Uniform, fitted: NDArray[np.bool_]
+    ) -> Floats:
+        """What prompts over a latent take at least: a decode over as many keys, as fits have it;
+        beyond its start where they are not ``fitted``; 0 elsewhere.
         """
         if not block.latent:
             return np.zeros(np.shape(requests.queries))
         single = requests._replace(queries=np.ones_like(requests.queries))
-        return np.maximum(
-            fitted_scores(self.hardware, block, cache, single).time_ns - self.gpu.start_ns, 0
-        )
+        decode = fitted_scores(self.hardware, block, cache, single).time_ns
+        return np.where(fitted, decode, np.maximum(decode - self.gpu.start_ns, 0))
 
 
 def keys_read(

@@ -12,7 +12,9 @@ from moesim.hardware.profile import HardwareProfile
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"
 LATENT_MARK = "_mla"
-"""The end of the name of a kernel that reads a latent."""
+"""The end of the name of a kernel of multi-head latent attention: decodes read the latent, prompts
+the keys and values of all heads that were brought out of it.
+"""
 
 
 def attention_fit_for(
@@ -25,22 +27,25 @@ def attention_fit_for(
     all_fits = profile.calibrated.attention if profile.calibrated else ()
     names = (dtype, SAME_UNITS.get(dtype))
     fits = [fit for name in names for fit in all_fits if (fit.op, fit.dtype) == (op, name)]
-    fits = [fit for fit in fits if not reads_latents(fit)]
+    fits = [fit for fit in fits if not of_latents(fit)]
     seen = (fit for fit in fits if fit.measured["head_dim"][0] <= head_dim)
     near = (fit for fit in seen if head_dim <= fit.measured["head_dim"][1])
     return next(near, fits[0] if fits else None)
 
 
-def latent_fit_for(profile: HardwareProfile, dtype: str) -> AttentionFit | None:
-    """The first fit of decodes over a latent, which stands as one head of half its width."""
+def latent_fit_for(profile: HardwareProfile, op: str, dtype: str) -> AttentionFit | None:
+    """The first fit of an op over a latent: decodes, for which it stands as one head of half its
+    width, or prompts, of as many keys and values as heads.
+    """
     all_fits = profile.calibrated.attention if profile.calibrated else ()
     names = {dtype, SAME_UNITS.get(dtype)}
-    return next((fit for fit in all_fits if fit.dtype in names and reads_latents(fit)), None)
+    own = (fit for fit in all_fits if fit.op == op and of_latents(fit))
+    return next((fit for fit in own if fit.dtype in names), None)
 
 
-def reads_latents(fit: AttentionFit) -> bool:
-    """Whether a fit is of decodes over a latent."""
-    return fit.op == DECODE and (fit.kernel or "").endswith(LATENT_MARK)
+def of_latents(fit: AttentionFit) -> bool:
+    """Whether a fit is of multi-head latent attention."""
+    return (fit.kernel or "").endswith(LATENT_MARK)
 
 
 def attention_units(profile: HardwareProfile, dtype: str) -> Mapping[str, float]:

@@ -86,45 +86,53 @@ def fitted_scores(
 ) -> Scores:
     """The scores of calls, their start and the cache's update included.
 
-    Nothing is fitted where the cache is not of whole keys and values: encoders, other formats,
-    prompts of multi-head latent attention. Its decodes read one head whose key and value are half
-    of the latent each.
+    Nothing is fitted where the cache is not of whole keys and values: encoders, other formats.
+    Decodes over a latent read one head whose key and value are half of it each; its prompts have
+    keys and values of all heads.
     """
-    head_dim = (block.query_key_head_size + block.value_head_size) / 2
-    if block.latent:
-        head_dim = block.kv_bytes_per_token / (2 * cache.element_bytes)
-        block = replace(block, kv_heads=1)
-    shape, of = np.shape(requests.queries), NO_TERMS
-    time, source = np.zeros(shape), np.full(shape, Source.DATASHEET, np.int64)
-    fitted = np.zeros(shape, bool)
-    if block.kv_bytes_per_token != 2 * block.kv_heads * head_dim * cache.element_bytes:
-        return Scores(time, source, fitted, of)
+    time = np.zeros(np.shape(requests.queries))
+    found = Scores(
+        time, np.full_like(time, Source.DATASHEET, np.int64), np.zeros_like(time, bool), NO_TERMS
+    )
     for op in (DECODE, PREFILL):
-        fit = _fit_for(profile, op, block, cache.dtype, head_dim)
+        head_dim = _cached_head(block, cache, op)
+        fit = _fit_for(profile, op, block, cache.dtype, head_dim) if head_dim else None
         mine = (requests.queries == 1) == (op == DECODE)
         if fit is None or not mine.any():
             continue
         part = Uniform(*(values[mine] for values in requests))
-        call = _call(part, block, cache, head_dim, profile.peak(cache.dtype))
+        alone = block.latent and op == DECODE
+        heads = replace(block, kv_heads=1) if alone else block
+        call = _call(part, heads, cache, head_dim, profile.peak(cache.dtype))
         numbers, card = attention_numbers(fit, profile), card_of(profile)
         columns = call._asdict()
         ratios = fit.table.at(columns) if fit.table else None
         if ratios is not None:
             ratios = ratios._replace(measured=ratios.measured & call.warm)
         ratio = 1.0 if ratios is None else ratios.ratio
-        time[mine] = attention_ns(numbers, fit.layout, call, card) * ratio
-        of = partial(_terms, fit, numbers, call, card, ratio)
-        source[mine] = tabled_source(fit.measured, columns, ratios)
-        fitted |= mine
-    return Scores(time, source, fitted, of)
+        found.time_ns[mine] = attention_ns(numbers, fit.layout, call, card) * ratio
+        found.source[mine] = tabled_source(fit.measured, columns, ratios)
+        found.fitted[mine] = True
+        found = found._replace(of=partial(_terms, fit, numbers, call, card, ratio))
+    return found
+
+
+def _cached_head(block: AttentionSpec, cache: Cache, op: str) -> float:
+    """The head size that a kernel of ``op`` sees, 0 where the cache is of something else."""
+    head_dim = (block.query_key_head_size + block.value_head_size) / 2
+    if block.latent:
+        cached = block.kv_bytes_per_token / (2 * cache.element_bytes)
+        return cached if op == DECODE else head_dim
+    whole = 2 * block.kv_heads * head_dim * cache.element_bytes
+    return head_dim if block.kv_bytes_per_token == whole else 0.0
 
 
 def _fit_for(
     profile: HardwareProfile, op: str, block: AttentionSpec, dtype: str, head_dim: float
 ) -> AttentionFit | None:
-    if not block.latent:
-        return attention_fit_for(profile, op, dtype, head_dim)
-    return latent_fit_for(profile, dtype) if op == DECODE else None
+    if block.latent:
+        return latent_fit_for(profile, op, dtype)
+    return attention_fit_for(profile, op, dtype, head_dim)
 
 
 def _terms(

@@ -68,9 +68,8 @@ READ: list[tuple[str, dict[str, Any], list[str]]] = [
      ["--cpu-offload-gb 10: not modelled: weights on the host"]),
     (("python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-30B-A3B-FP8 -dp 4 -ep "
      "--max_num_seqs 16 --enforce-eager --kv-cache-dtype fp8"),
-     {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block", "execution": "eager",
-      "parallelism": {"expert": 4, "dense": "data"}, "workload": {"batching": refill(64)}},
-     ["--kv-cache-dtype fp8: not modelled"]),
+     {"software": "vllm", "model": "qwen3-30b-a3b@fp8_block,kv_cache=fp8", "execution": "eager",
+      "parallelism": {"expert": 4, "dense": "data"}, "workload": {"batching": refill(64)}}, []),
     (("docker run --gpus all vllm/vllm-openai:v0.20.2 --model deepseek-ai/DeepSeek-V3 -tp 8 -dp 2 "
      "--data-parallel-size-local 1 -ep --max-num-seqs 8 --enable-eplb "
      """--eplb-config '{"num_redundant_experts": 32}'"""),
