@@ -116,6 +116,7 @@ class Merging:
 
         shifts = np.repeat(self.number * self.case.gpus, sizes)
         served = [gather(lambda part, k=k: part.served[k]) for k in range(3)]  # type: ignore[misc]
+        served[2] = served[2] & ~np.isin(np.repeat(self.number, sizes), self._silent)
         return Schedule(
             offsets,
             gather(lambda part: part.rows),
@@ -127,6 +128,13 @@ class Merging:
             Served(*served),
             self.of(lambda one: one.schedule.host_ns),
         )
+
+    @property
+    def _silent(self) -> tuple[int, ...]:
+        """Replicas whose tokens no client gets."""
+        serving = self.case.serving
+        after = None if serving is None else serving.after_all
+        return () if after is None else after.silent
 
     def _provenance(self) -> dict[str, Floats]:
         found: dict[str, Any] = defaultdict(float)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moesim.engine.case import Case, Ints
 from moesim.engine.outcome import Outcome
+from moesim.metrics.roles import Where, where_of
 from moesim.metrics.service_level import NO_SERVICE, Service, attainment, good
 from moesim.metrics.steady import Line, grows, latency_intervals
 from moesim.workload.lives import lives_of
@@ -79,7 +80,7 @@ class ServedRun:
     it. ``prompts`` bool[passes]: which have tokens of prompts. ``done`` bool[n]: it has its whole
     answer. ``passes`` int64[2, n]: those of ``begins_ns`` and ``given_ns``. ``travel_ns``: of a
     request from the client to the scheduler. ``line``: who waits, over time; ``service``: what is
-    promised.
+    promised. ``where``: the GPUs of the first and the last step of a prompt.
     """
 
     state: State
@@ -102,6 +103,7 @@ class ServedRun:
     line: Line
     service: Service = NO_SERVICE
     replica: Ints | None = None
+    where: Where | None = None
 
     @classmethod
     def of(cls, case: Case, outcome: Outcome, service: Service = NO_SERVICE) -> ServedRun:
@@ -129,6 +131,7 @@ class ServedRun:
         tells = np.where(there, of_pass[given[first]], -1) if len(given) else begins * 0 - 1
         gpu = np.zeros(count, np.int64)
         gpu[schedule.request] = schedule.gpu
+        where = where_of(case, gpu, np.where(there, given[first], -1) if len(given) else tells)
         arrived = serving.arrival_ns(ends)
         came = (arrived >= 0) & (arrived != NEVER)
         return cls(
@@ -137,8 +140,8 @@ class ServedRun:
             clockless=serving.clockless,
             gpu=gpu,
             sent_ns=np.where(came, arrived - travel, -1),
-            begins_ns=np.where(begins >= 0, outcome.starts[begins, gpu], -1),
-            given_ns=np.where(there, outcome.ends[tells, gpu], -1),
+            begins_ns=np.where(begins >= 0, outcome.starts[begins, where.begins], -1),
+            given_ns=np.where(there, outcome.ends[tells, where.gives], -1),
             first_ns=np.where(there, visible[first], -1) if len(given) else tells,
             last_ns=np.where(there, visible[last], -1) if len(given) else tells,
             outputs=outputs,
@@ -152,6 +155,7 @@ class ServedRun:
             line=Line(outcome.starts.min(axis=1), state.steps[WAITS, : schedule.passes]),
             service=service,
             replica=serving.replica,
+            where=where,
         )
 
     def times_ms(self) -> dict[str, Floats]:
@@ -286,6 +290,7 @@ class ServedRun:
             "last_ns": self.last_ns,
             "gpu": self.gpu,
             **({} if self.replica is None else {"replica": self.replica}),
+            **({} if self.where is None else self.where.columns),
             "rank": asked[RANK],
             "arrival_ns": self.sent_ns,
             "first_scheduled_ns": self.begins_ns,
@@ -339,7 +344,8 @@ class ServedRun:
     def parts_ms(self, outcome: Outcome) -> dict[str, Floats]:
         """What the time to the first token is made of, in ms; they add up: ``queue`` until the
         first pass begins, what the request's GPU is charged from there to the end of the pass that
-        gives the token, what it is ``idle`` between, and the ``frontend``: the way to the scheduler
+        gives the token (where that is another one, from its first pass there on, and ``transfer``
+        between), what it is ``idle`` between, and the ``frontend``: the way to the scheduler
         and back, and until all GPUs and the host are done with the pass.
         """
         there = self.outputs > 0
@@ -347,14 +353,23 @@ class ServedRun:
             (np.zeros_like(outcome.charges[:1]), outcome.charges.cumsum(axis=0))
         )
         begins, given = np.where(there, self.passes, 0)
-        parts = (charged[given + 1, self.gpu] - charged[begins, self.gpu]).T
+        where = self.where or Where(self.gpu, self.gpu)
+        handed, moved = where.handed, np.zeros(len(there), np.int64)
+        if handed is None:
+            parts = (charged[given + 1, where.gives] - charged[begins, where.begins]).T
+        else:
+            last, again = np.where(there, handed, 0)
+            parts = (charged[last + 1, where.begins] - charged[begins, where.begins]).T
+            parts = parts + (charged[given + 1, where.gives] - charged[again, where.gives]).T
+            moved = outcome.starts[again, where.gives] - outcome.ends[last, where.begins]
         spent = self.given_ns - self.begins_ns
         rest = self.first_ns - self.sent_ns - spent
         queue = self.begins_ns - self.sent_ns - self.travel_ns
         columns = {
             "queue": queue,
             **dict(zip(outcome.categories, parts, strict=True)),
-            "idle": spent - parts.sum(axis=0),
+            **({} if handed is None else {"transfer": moved}),
+            "idle": spent - moved - parts.sum(axis=0),
             "frontend": rest - queue,
         }
         return {f"ttft_{name}_ms": np.where(there, of / MS, np.nan) for name, of in columns.items()}

@@ -99,6 +99,11 @@ class Summary(Shape):
     latency_intervals: LatencyIntervals | None = None
     slo_attainment: Numbers | None = None
     saturated: bool | None = None
+    steps_by_role: Numbers | None = None
+    busy_by_role: Numbers | None = None
+    hit_ratio_by_role: Numbers | None = None
+    misses_by_role: Numbers | None = None
+    bytes_h2d_by_role: Numbers | None = None
     slots_by_layer: list[list[int]] | None = None
     stages: list[StageRow] | None = None
     model_notes: list[str] | None = None

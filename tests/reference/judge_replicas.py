@@ -42,6 +42,55 @@ class Replica:
         return waiting, sum(len(rank.running) for rank in self.judge.ranks)
 
 
+class Chooser:
+    """A router before ``replicas`` that tell what they have every ``interval``; ``beside`` of each
+    are requests that were sent there, and that it does not know yet.
+    """
+
+    def __init__(
+        self, replicas: list[Replica], choose: tuple[str, int], stream: np.random.Generator
+    ) -> None:
+        self.replicas, self.stream, (self.choose, self.interval) = replicas, stream, choose
+        self.told = [(0, 0)] * len(replicas)
+        self.beside = [0] * len(replicas)
+        self.published, self.number = -1, 0
+
+    def tell(self, now: int) -> None:
+        if self.interval and now // self.interval == self.published:
+            return
+        self.published = now // self.interval if self.interval else -1
+        counts = [one.counts() for one in self.replicas]
+        beside = zip(counts, self.beside, strict=True)
+        self.told = [(waiting + more, running) for (waiting, running), more in beside]
+
+    def chosen(self, request: int, before: int | None) -> int:
+        every, choose = list(range(len(self.replicas))), self.choose
+        load = [waiting + running for waiting, running in self.told]
+        uneven = max(load) - min(load) > 2 and max(load) > 1.5 * min(load)
+        if choose == "round_robin":
+            every = [self.number % len(every)]
+        if choose == "random":
+            every = [int(self.stream.integers(len(every)))]
+        if choose == "power_of_two":
+            every = self.stream.permutation(len(every))[:2].tolist()
+        if choose == "vllm":
+            load = [4 * waiting + running for waiting, running in self.told]
+        if choose == "session" and before is not None:
+            every = [before]
+        if choose == "prefix" and not uneven:
+            most = max(self.cached(r, request) for r in every)
+            every = [r for r in every if self.cached(r, request) == most]
+        found = min(every, key=lambda r: load[r])
+        self.number += 1
+        waiting, running = self.told[found]
+        self.told[found] = (waiting + 1, running)
+        return found
+
+    def cached(self, replica: int, request: int) -> int:
+        judge = self.replicas[replica].judge
+        return max(len(rank.hits(judge.requests[request])) for rank in judge.ranks)
+
+
 class Replicas:
     """``choose``: the router; ``interval``: how often replicas tell what they have. ``order``:
     (replica, decided, entries) of all steps; ``where`` each request went.
@@ -55,7 +104,7 @@ class Replicas:
         choose: tuple[str, int],
         seed: int,
     ) -> None:
-        self.settings, (self.choose, self.interval) = settings, choose
+        self.settings = settings
         self.replicas = []
         for _ in range(count):
             judge = Judge(deepcopy(requests), replace(settings, loop=False))
@@ -68,9 +117,8 @@ class Replicas:
         self.fresh = [r.number for r in requests if r.arrival is None and r.after is None]
         self.where: dict[int, int] = {}
         self.given = [0] * len(requests)
-        self.told = [(0, 0)] * count
-        self.published = -1
-        self.stream = np.random.default_rng([seed, zlib.crc32(b"serving.router")])
+        stream = np.random.default_rng([seed, zlib.crc32(b"serving.router")])
+        self.router = Chooser(self.replicas, choose, stream)
         self.order: list[tuple[int, int, list[Told]]] = []
 
     def run(self, time_of: Callable[[list[Told]], int]) -> None:
@@ -78,27 +126,19 @@ class Replicas:
             due = min(one.due for one in self.replicas)
             first = min(self.coming, default=(NEVER, 0))
             if first[0] <= due and first[0] < NEVER:
-                self.tell(first[0])
+                self.router.tell(first[0])
                 self.coming.remove(first)
                 self.route(*first)
             elif due == NEVER:
                 return
             else:
-                self.tell(due)
+                self.router.tell(due)
                 number = next(r for r, one in enumerate(self.replicas) if one.due == due)
                 self.decide(number, time_of)
 
-    def tell(self, now: int) -> None:
-        if self.interval and now // self.interval == self.published:
-            return
-        self.published = now // self.interval if self.interval else -1
-        self.told = [one.counts() for one in self.replicas]
-
     def route(self, instant: int, request: int) -> None:
         before = self.requests[request].after
-        chosen = self.chosen(request, None if before is None else self.where[before])
-        waiting, running = self.told[chosen]
-        self.told[chosen] = (waiting + 1, running)
+        chosen = self.router.chosen(request, None if before is None else self.where[before])
         self.where[request] = chosen
         replica = self.replicas[chosen]
         judge = replica.judge
@@ -111,29 +151,6 @@ class Replicas:
         long = settings.longest is not None and tokens > settings.longest
         if long or pool.need(tokens - 1 + settings.ahead) > pool.blocks:
             self.over(request, instant)
-
-    def chosen(self, request: int, before: int | None) -> int:
-        every, choose = list(range(len(self.replicas))), self.choose
-        load = [waiting + running for waiting, running in self.told]
-        uneven = max(load) - min(load) > 2 and max(load) > 1.5 * min(load)
-        if choose == "round_robin":
-            every = [len(self.where) % len(every)]
-        if choose == "random":
-            every = [int(self.stream.integers(len(every)))]
-        if choose == "power_of_two":
-            every = self.stream.permutation(len(every))[:2].tolist()
-        if choose == "vllm":
-            load = [4 * waiting + running for waiting, running in self.told]
-        if choose == "session" and before is not None:
-            every = [before]
-        if choose == "prefix" and not uneven:
-            most = max(self.cached(r, request) for r in every)
-            every = [r for r in every if self.cached(r, request) == most]
-        return min(every, key=lambda r: load[r])
-
-    def cached(self, replica: int, request: int) -> int:
-        judge = self.replicas[replica].judge
-        return max(len(rank.hits(judge.requests[request])) for rank in judge.ranks)
 
     def decide(self, number: int, time_of: Callable[[list[Told]], int]) -> None:
         replica, late = self.replicas[number], self.settings.late

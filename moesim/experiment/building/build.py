@@ -210,7 +210,7 @@ def _case(experiment: Experiment, hardware: HardwareProfile, layout: Layout) -> 
     near = experiment.experts.miss.near_memory
     drafter = drafter_of(experiment, model)
     model = with_drafter(model, drafter) if drafter else model
-    planned = passes_of_run(experiment, trace, Engine(model, software, layout))
+    planned = passes_of_run(experiment, trace, Engine(model, software, layout, hardware))
     return Case(
         trace=trace,
         model=model,
@@ -327,8 +327,8 @@ def _linked(case: Case, hardware: HardwareProfile, layout: Layout) -> Case:
 def _first(case: Case, passes: int) -> Case:
     """``case`` up to its first ``passes``."""
     if case.serving is not None and case.serving.routed is not None:
-        what = "a run of first steps alone has one; write serving.replicas: 1"
-        raise InputError(f"serving.replicas: {what}")
+        what = "a run of first steps has one engine; leave replicas and disaggregation out"
+        raise InputError(f"serving: {what}")
     scheduler = case.scheduler and first_passes(case.scheduler, passes)
     return replace(case, schedule=case.schedule.first(passes), scheduler=scheduler)
 

@@ -12,6 +12,7 @@ from moesim.config.errors import InputError
 from moesim.engine.case import Case
 from moesim.experiment.building.footprints import footprint_of, residences_of
 from moesim.experiment.building.speculation import requests_of
+from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.experiment import Experiment, Memory
 from moesim.experiment.schema.layout import Layout
 from moesim.hardware import HardwareProfile, SoftwareProfile
@@ -25,6 +26,7 @@ from moesim.workload.serving.fleet import Routed
 from moesim.workload.serving.requests import Load, served_requests
 from moesim.workload.serving.run import Serving
 from moesim.workload.serving.state import NEVER, Exchange, Room
+from moesim.workload.serving.wire import CachedLayer, Roles, Wire
 from moesim.workload.speculation import accepted_of_served
 from moesim.workload.timetable import Scheduler
 
@@ -43,11 +45,12 @@ class Planned(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """What runs passes: a GPU's share of the model, the software, the GPUs."""
+    """What runs passes: a GPU's share of the model, the software, the GPUs, and their machine."""
 
     model: ModelSpec
     software: SoftwareProfile
     layout: Layout
+    hardware: HardwareProfile
 
 
 def passes_of_run(experiment: Experiment, trace: RoutingTrace, engine: Engine) -> Planned:
@@ -118,7 +121,7 @@ def _served(
     # a client's next request is on its way for a while; a host that takes time is seen by clocks
     clockless = arrivals.clockless and not (room.loop and times.frontend_ns)
     clockless &= not memory.split.reads_misses
-    routed = _routed(experiment)
+    routed = _routed(experiment, engine)
     clockless = clockless and routed is None
     timed = not clockless or (times != NO_TIME and not ahead)
     serving = Serving(served, batching.scheduler, room, layout.gpus, not timed)
@@ -126,11 +129,41 @@ def _served(
     return _planned(replace(serving, known=clockless, times=times if timed else NO_TIME))
 
 
-def _routed(experiment: Experiment) -> Routed | None:
+def _routed(experiment: Experiment, engine: Engine) -> Routed | Roles | None:
+    """The engines that share requests; None: one has them all."""
     asked = experiment.serving
-    if asked is None or asked.replicas == 1:
+    if asked is None or asked.alone:
         return None
-    return Routed(asked.replicas, asked.router, experiment.seed)
+    if (apart := asked.disaggregation) is None:
+        return Routed(asked.replicas, asked.router, experiment.seed)
+    return Roles(
+        prefill=apart.prefill,
+        decode=apart.decode,
+        routers=(asked.router, apart.router),
+        wire=wire_of(apart, engine),
+        by_layer=apart.overlap == "layer",
+        again=apart.first_token == "decode",  # noqa: S105 (no password)
+        seed=experiment.seed,
+    )
+
+
+def wire_of(apart: Disaggregation, engine: Engine) -> Wire:
+    """What joins instances that prefill and that decode. InputError where nothing says it."""
+    rate, network = apart.bandwidth, engine.hardware.network
+    if rate is None and network is None:
+        what = f"'{engine.hardware.name}' has no network, over which keys and values would go"
+        raise InputError(f"serving.disaggregation.bandwidth: {what}; write one, as in 50 GB/s")
+    if rate is None and network is not None:
+        gpus = engine.hardware.gpus
+        rate = network.bandwidth.value * min(1, network.nics.value / gpus)
+    assert rate is not None, "there is one"
+    layers = [
+        CachedLayer(0, None, layer.attention.state_bytes)
+        if layer.attention.state_bytes
+        else CachedLayer(layer.gpu_kv_bytes_per_token, layer.attention.window)
+        for layer in engine.model.layers
+    ]
+    return Wire(max(1, int(rate)), round(apart.latency), tuple(layers), engine.layout.group)
 
 
 def _planned(serving: Serving) -> Planned:

@@ -36,6 +36,7 @@ from moesim.metrics.marks import MARK_KEYS
 from moesim.metrics.misses import form_keys, skipped_keys
 from moesim.metrics.prefetch import PREFETCH_KEYS, stall_hidden
 from moesim.metrics.rebalance import rebalance_keys
+from moesim.metrics.roles import role_keys, role_numbers
 from moesim.metrics.served import served_keys
 from moesim.metrics.service_level import NO_SERVICE
 from moesim.metrics.speculation import SPECULATION_KEYS
@@ -154,7 +155,7 @@ def _played(
     numbers = summary(case, outcome, experiment.warm_up, bill)
     service = experiment.serving or NO_SERVICE
     run = None if case.serving is None else ServedRun.of(case, outcome, service)
-    numbers |= {} if run is None else run.numbers()
+    numbers |= {} if run is None else run.numbers() | role_numbers(case, outcome)
     numbers |= stall_hidden(outcome, _without_prefetch(experiment, case))
     numbers |= quality_of(built.quality, numbers | built.routing)
     blocks = blocks_of(case, outcome)
@@ -216,8 +217,8 @@ def _clock_keys(case: Case) -> tuple[str, ...]:
         "hits", "late", "misses", *form_keys(forms),
         "hit_ratio_per_expert", "hit_ratio_per_access", "bytes_h2d",
         *(MARK_KEYS if is_marked(case) else ()), "stall_ms", "barrier_ms", "cpu_wait_ms",
-        *storage, *speculation, *served, *PREFETCH_KEYS, "dropped_choices", "dropped_share",
-        "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
+        *storage, *speculation, *served, *role_keys(case), *PREFETCH_KEYS, "dropped_choices",
+        "dropped_share", "dropped_gate_weight_share", *skipped_keys(forms), "padding_ratio",
         "waste_factor", *rebalance_keys(case), "max_load", "average_max_load", "balancedness",
         "time_share", "price_share",
         *(FATE_KEYS if case.variants is not None else ()), "after_warm_up",

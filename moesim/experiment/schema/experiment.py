@@ -15,6 +15,7 @@ from moesim.config.registry import Registry
 from moesim.config.shape import WrittenAs
 from moesim.config.tokens import Tokens
 from moesim.config.units import Bytes, Capacity, ExpertCapacity, KvCapacity, KvRoom, Percent
+from moesim.experiment.schema.disaggregation import Disaggregation
 from moesim.experiment.schema.parts import checked
 from moesim.experiment.schema.variants import PartOfExperts, VariantsOfExperts
 from moesim.gating import registry as gatings
@@ -302,6 +303,15 @@ class Serving(Service):
     router: Annotated[Router, OneOf(routers)] = _default(
         routers, "round_robin", "Which of the replicas gets a request."
     )
+    disaggregation: Disaggregation | None = Field(
+        default=None,
+        description="Prompts and answers on engines of their own, as in {prefill: 1, decode: 1}.",
+    )
+
+    @property
+    def alone(self) -> bool:
+        """Whether one engine serves all."""
+        return self.replicas == 1 and self.disaggregation is None
 
 
 class Quality(Params):
@@ -415,7 +425,8 @@ class Experiment(Params):
         default=None,
         description="What is promised to clients whose requests are served, as in {slo: {ttft: "
         "500 ms}}: request_goodput and slo_attainment follow; and replicas that share them, as in "
-        "{replicas: 4, router: {kind: least_outstanding}} (docs/serving.md).",
+        "{replicas: 4, router: {kind: least_outstanding}}, or instances that prefill and that "
+        "decode, {disaggregation: {prefill: 1, decode: 1}} (docs/serving.md).",
     )
     energy: Energy | None = Field(
         default=None,

@@ -102,4 +102,19 @@ def gpus_of(sweep: Sweep) -> Any:
             total *= sweep.table[path].astype(float)
         else:
             total *= float((sweep.experiment.get(section) or {}).get(key) or 1)
-    return total
+    return total * _instances(sweep, total.index)
+
+
+def _instances(sweep: Sweep, index: Any) -> Any:
+    """How many engines prefill and decode at each point, 1 where one does both."""
+    import pandas as pd
+
+    apart = (sweep.experiment.get("serving") or {}).get("disaggregation") or {}
+    total = pd.Series(0.0, index=index)
+    for role in ("prefill", "decode"):
+        path = f"serving.disaggregation.{role}"
+        if path in sweep.table.columns:
+            total += sweep.table[path].astype(float)
+        elif apart:
+            total += float(apart.get(role) or 1)
+    return total.where(total > 0, 1.0)

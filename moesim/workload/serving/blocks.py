@@ -96,10 +96,12 @@ def forget(state: State, block: int) -> None:
 
 def hits_of(state: State, request: int) -> tuple[int, int]:
     """Leading full blocks of ``request`` that can be found, but for that of its last known token,
-    and how many of them are free. A rank finds its own blocks only.
+    and how many of them are free. A rank finds its own blocks only, and one that holds some none.
     """
     base, known = state.requests[TABLE, request], state.requests[KNOWN, request]
     rank, hits, free = state.requests[RANK, request], 0, 0
+    if state.requests[HELD, request] > 0:
+        return 0, 0
     for place in range(base, base + (known - 1) // state.numbers[BLOCK_SIZE]):
         block = find(state, rank, state.contents[place])
         if block == NONE:
@@ -122,6 +124,8 @@ def find(state: State, rank: int, content: int) -> int:
 
 def pin(state: State, request: int, hits: int) -> None:
     """``request`` holds its first ``hits`` blocks, which can be found, and begins behind them."""
+    if hits == 0:
+        return
     base, rank = state.requests[TABLE, request], state.requests[RANK, request]
     for place in range(base, base + hits):
         block = find(state, rank, state.contents[place])

@@ -23,7 +23,7 @@ from moesim.workload.serving.state import (
     new_state,
     with_room,
 )
-from moesim.workload.serving.steps import Both, Decide, arrive, next_arrival
+from moesim.workload.serving.steps import Both, Decide, arrive, next_arrival, see_end
 
 Steps = Generator[tuple[State, int, int], int, None]
 """Yields the state after each decision, the instant before which the step does not start, and so
@@ -99,6 +99,11 @@ class Server:
         self.due = self._seen = self._entries = self._preempted = 0
         self._idle = self._waits = self._idled = False
 
+    def see(self) -> None:
+        """The ends that the next decision sees are seen now."""
+        while self.state.numbers[SEEN] < self._seen:
+            see_end(self.state)
+
     def decide(self) -> tuple[State, int, int] | None:
         """Decide the next step, as ``Steps`` has it; None: there is nothing, and what is ``due`` is
         the next decision.
@@ -129,6 +134,14 @@ class Server:
         arrive(self.state, request, instant)
         if self._waits:
             self._wait_for_arrival()
+
+    def wake(self, instant: int) -> None:
+        """Something else than a request may let it schedule at an ``instant`` that is not before
+        the last decision.
+        """
+        if self._waits and instant < self.due:
+            self.due = max(self._now, instant)
+            self._idle = self._idled or instant > self._now
 
     def _wait(self, *, again: bool) -> None:
         """Nothing could be scheduled: the next end that is not seen is waited for, or, if all are,

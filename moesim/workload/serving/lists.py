@@ -7,6 +7,7 @@ from __future__ import annotations
 from moesim.workload.serving.blocks import hold, keep_content, let_go, pin
 from moesim.workload.serving.linked import put_behind, take_out
 from moesim.workload.serving.state import (
+    AFTER,
     ARRIVAL,
     BEFORE,
     BEGIN,
@@ -19,6 +20,8 @@ from moesim.workload.serving.state import (
     DRAFTS,
     ENTRIES,
     GIVEN,
+    HANDS_OVER,
+    HELD,
     HITS,
     INPUT,
     KNOWN,
@@ -38,6 +41,7 @@ from moesim.workload.serving.state import (
     STATUS,
     STEPS,
     WAIT,
+    WAIT_FIRST,
     WAIT_LAST,
     WAITING,
     WHO,
@@ -67,6 +71,14 @@ def wait_last(state: State, request: int) -> None:
     if state.numbers[BY_PRIORITY]:
         while before != NONE and sooner(state, request, before):
             before = state.requests[BEFORE, before]
+    wait_behind(state, request, before)
+
+
+def wait_with_blocks(state: State, request: int) -> None:
+    """``request`` waits in front, behind those that have blocks."""
+    before, one = NONE, state.ranks[WAIT_FIRST, state.requests[RANK, request]]
+    while one != NONE and state.requests[HELD, one] > 0:
+        before, one = one, state.requests[AFTER, one]
     wait_behind(state, request, before)
 
 
@@ -152,16 +164,19 @@ def preempt(state: State, rank: int, place: int) -> int:
     if state.numbers[BY_PRIORITY]:
         wait_last(state, request)
     else:
-        wait_behind(state, request, NONE)
+        wait_with_blocks(state, request)
     return withdrawn
 
 
 def begin_at(state: State, request: int, hits: int) -> None:
     """``request`` runs, with its first ``hits`` blocks found."""
     asked, found = state.requests, hits * state.numbers[BLOCK_SIZE]
+    looks = asked[PREEMPTED, request] == 0 and asked[HELD, request] == 0
     pin(state, request, hits)
     run(state, request)
+    if state.numbers[HANDS_OVER]:
+        hold(state, request, asked[KNOWN, request])
     asked[CACHED, request] += max(0, found - asked[MOST, request])
-    if asked[PREEMPTED, request] == 0:
+    if looks:
         state.numbers[QUERIES] += asked[KNOWN, request]
         state.numbers[HITS] += found

@@ -10,6 +10,7 @@ from moesim.config.errors import InputError
 from moesim.workload.schedule import Ints, Schedule
 from moesim.workload.serving.base import RequestScheduler
 from moesim.workload.serving.clock import NO_TIME, HostTimes, played, steps_of
+from moesim.workload.serving.disaggregated import Disaggregated
 from moesim.workload.serving.fleet import Fleet, Routed
 from moesim.workload.serving.passes import passes_of
 from moesim.workload.serving.requests import ServedRequests
@@ -22,6 +23,7 @@ from moesim.workload.serving.state import (
     Room,
     State,
 )
+from moesim.workload.serving.wire import Roles
 from moesim.workload.timetable import Passes
 
 
@@ -43,7 +45,7 @@ class Serving:
     times: HostTimes = NO_TIME
     state: State | None = None
     ghosts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    routed: Routed | None = None
+    routed: Routed | Roles | None = None
     after_all: Fleet | None = None
 
     def schedule(self) -> Schedule:
@@ -87,6 +89,9 @@ class Serving:
     def fleet(self) -> Fleet:
         """Replicas that have served nothing yet."""
         assert self.routed is not None, "it is not alone"
+        if isinstance(self.routed, Roles):
+            parts = (self._coming, self.room, self.scheduler, self.routed, self.times)
+            return Disaggregated(*parts)
         return Fleet(self._coming, self.room, self.scheduler, self.routed, self.times)
 
     def step(self, state: State, step: int, start: int, host: int) -> Schedule:
@@ -106,6 +111,11 @@ class Serving:
     def replica(self) -> Ints | None:
         """That of each request int64[n], -1: it never came; None without replicas."""
         return None if self.after_all is None else self.after_all.replica
+
+    @property
+    def apart(self) -> Disaggregated | None:
+        """What became of prompts and answers on instances of their own; None: they were not."""
+        return self.after_all if isinstance(self.after_all, Disaggregated) else None
 
     def _passes(
         self,

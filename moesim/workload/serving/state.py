@@ -45,9 +45,9 @@ STEP_ROWS = 8
 (
     ENTRIES, STEPS, SEEN, NEXT, QUEUED, FRESH, BLOCK_SIZE, LOOK_AHEAD, LONGEST, BY_PRIORITY,
     BALANCE, ROTATION, VISIBLE, LOOP, THINKING, DONE, PREEMPTIONS, RECOMPUTED, QUERIES, HITS,
-    LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST,
-) = range(25)  # fmt: skip
-NUMBERS = 25
+    LONGEST_PROMPT, DRAFTS, TOLD, UNIT, LEAST, HANDS_OVER,
+) = range(26)  # fmt: skip
+NUMBERS = 26
 BY_LOAD, ROUND_ROBIN, BY_PREFIX = range(3)
 
 
@@ -141,7 +141,8 @@ class Room:
     ``loop``: whether a request comes ``think_ns`` after each end. ``prefilled``: prompts are
     computed elsewhere. ``visible_ns``: from the end of a step to its tokens at the client.
     ``drafts`` are verified beside a token of an answer; a request has blocks for ``look_ahead``
-    tokens beyond those of a step. ``exchange``: what of blocks and slots changes places, None:
+    tokens beyond those of a step. ``hands_over``: whoever has ended keeps its blocks, and takes
+    those of its whole prompt at once. ``exchange``: what of blocks and slots changes places, None:
     nothing does.
     """
 
@@ -157,6 +158,7 @@ class Room:
     visible_ns: int = 0
     drafts: int = 0
     look_ahead: int = 0
+    hands_over: bool = False
     exchange: Exchange | None = None
 
     @property
@@ -178,6 +180,7 @@ def new_state(asked: Asked, room: Room, most_running: int, rules: tuple[int, int
     if room.exchange is not None:
         numbers[[UNIT, LEAST]] = room.exchange.unit, min(blocks, room.exchange.least_blocks)
     numbers[[BY_PRIORITY, BALANCE]] = rules
+    numbers[HANDS_OVER] = room.hands_over
     numbers[[VISIBLE, LOOP, THINKING]] = room.visible_ns, room.loop, room.think_ns
     timed = np.flatnonzero(asked.arrival_ns != NEVER)
     coming = np.full(asked.count, NONE, np.int64)

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from moesim.workload.serving.base import Rule
 from moesim.workload.serving.blocks import blocks_of, hits_of, keep_content, let_go
 from moesim.workload.serving.exchange import shift
-from moesim.workload.serving.lists import stop_running, stop_waiting, wait_last
+from moesim.workload.serving.lists import (
+    stop_running,
+    stop_waiting,
+    wait_last,
+    wait_with_blocks,
+)
 from moesim.workload.serving.state import (
     AGAIN,
     ARRIVAL,
@@ -32,6 +37,8 @@ from moesim.workload.serving.state import (
     FRESH,
     GIVEN,
     GIVES,
+    HANDS_OVER,
+    HELD,
     INPUT,
     KEPT,
     KNOWN,
@@ -118,7 +125,8 @@ def leave(state: State, request: int) -> None:
         while state.running[rank, place] != request:
             place += 1
         stop_running(state, rank, place)
-        let_go(state, request)
+        if not state.numbers[HANDS_OVER]:
+            let_go(state, request)
     else:
         stop_waiting(state, request)
     state.requests[STATUS, request] = ENDED
@@ -187,11 +195,18 @@ def join(state: State, now: int) -> None:
             settle(state, request, REJECTED)
         elif asked[GIVEN, request] == asked[OUTPUT, request]:
             settle(state, request, ENDED)  # its one token was given where its prompt was computed
+        elif asked[HELD, request] > 0:  # what was computed elsewhere lies there
+            wait_with_blocks(state, request)
         else:
-            rank = rank_of_next(state, request)
-            asked[RANK, request], asked[SEAT, request] = rank, state.ranks[SEATED, rank]
-            state.ranks[SEATED, rank] += 1
+            seat(state, request)
             wait_last(state, request)
+
+
+def seat(state: State, request: int) -> None:
+    """``request`` gets its rank, and its place among those of that rank."""
+    rank = rank_of_next(state, request)
+    state.requests[RANK, request], state.requests[SEAT, request] = rank, state.ranks[SEATED, rank]
+    state.ranks[SEATED, rank] += 1
 
 
 def too_long(state: State, request: int) -> bool:

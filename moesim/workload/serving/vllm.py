@@ -21,11 +21,11 @@ from moesim.workload.serving.state import (
     BY_PRIORITY,
     COMPUTED,
     FREE,
+    HELD,
     KNOWN,
     LOOK_AHEAD,
     NEVER,
     PRIORITY,
-    READY,
     RUN,
     WAIT,
     WAIT_FIRST,
@@ -177,7 +177,8 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
             return
         request = state.ranks[WAIT_FIRST, rank]
         hits, pinned = hits_of(state, request)
-        begin = max(hits * state.numbers[BLOCK_SIZE], state.requests[READY, request])
+        has = hits + state.requests[HELD, request]
+        begin = max(hits * state.numbers[BLOCK_SIZE], state.requests[COMPUTED, request])
         rest = state.requests[KNOWN, request] - begin
         count = min(rest, threshold, budget)
         if not knobs.chunked and min(rest, threshold) > budget:
@@ -185,10 +186,11 @@ def admit(state: State, knobs: Knobs, rank: int, left: tuple[int, int]) -> None:
         free = state.ranks[FREE, rank] - pinned
         if state.ranks[RUN, rank] > 0:
             free -= knobs.watermark
-        if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - hits > free:
+        free = max(0, free)
+        if knobs.whole and blocks_of(state, state.requests[KNOWN, request]) - has > free:
             state.ranks[BLOCKED, rank] += 1
             return
-        if blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - hits > free:
+        if blocks_of(state, begin + count + state.numbers[LOOK_AHEAD]) - has > free:
             state.ranks[BLOCKED, rank] += 1
             return
         begin_at(state, request, hits)

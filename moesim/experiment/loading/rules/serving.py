@@ -156,9 +156,12 @@ def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Confl
     """What replicas do not go together with."""
     del model
     asked, batching = experiment.serving, experiment.workload.batching
-    if asked is None or asked.replicas == 1 or not batching.serves:
+    if asked is None or asked.alone or not batching.serves:
         return None
+    if asked.disaggregation is not None and (conflict := _apart(experiment)):
+        return conflict
     policy, room = experiment.experts.policy, experiment.experts
+    key, does = ("replicas", "do") if asked.disaggregation is None else ("disaggregation", "does")
     wrong = {
         "experts.policy": policy.looks_ahead
         and f"'{kind_of(type(policy))}', which looks ahead; write one that does not, as lru",
@@ -170,7 +173,29 @@ def replicas_of_served(experiment: Experiment, model: ModelSpec | None) -> Confl
         and f"'{kind_of(type(experiment.memory.split))}' of memory yet; write static",
         "records": experiment.records == "expert" and "records: expert yet; write layer",
     }
-    return first_wrong(("serving.replicas",), "replicas do not go together with", wrong)
+    return first_wrong((f"serving.{key}",), f"{key} {does} not go together with", wrong)
+
+
+def _apart(experiment: Experiment) -> Conflict | None:
+    """What prompts and answers on instances of their own do not go together with."""
+    asked, batching = experiment.serving, experiment.workload.batching
+    scheduler = batching.scheduler if isinstance(batching, Continuous) else None
+    kind = "" if scheduler is None else kind_of(type(scheduler))
+    wrong = {
+        "serving.replicas": asked is not None
+        and asked.replicas > 1
+        and "replicas; write how many prefill and decode",
+        "workload.phase": experiment.workload.phase == "decode"
+        and "phase: decode, which has no prompts to send; write all",
+        "workload.batching.scheduler": kind != "vllm" and f"'{kind}' yet; write vllm",
+        "workload.batching.scheduler.policy": scheduler is not None
+        and bool(scheduler.orders[0])
+        and "policy: priority yet; write fcfs",
+        "host_layers": experiment.host_layers > 0
+        and "layers of the host, whose keys and values lie there; write 0",
+    }
+    said = "disaggregation does not go together with"
+    return first_wrong(("serving.disaggregation",), said, wrong)
 
 
 RULES: tuple[Rule, ...] = (
