@@ -51,7 +51,8 @@ class Chunk:
     ``terms`` of the passes; ``work`` by (MoE layer, GPU); ``dispatch``, ``combine``
     int64[passes] by MoE layer; ``dropped`` as the gating routed them; ``lost_weight`` int64[passes,
     MoE layers, 2] as ``drops`` gives it; ``marked`` as in ``Counts``. ``undecided``: where the
-    clock has to decide; then ``work`` is empty.
+    clock has to decide; then ``work`` is empty. ``counts`` int64[passes, MoE layers (or 1, of all
+    together), gpus, COUNTED, forms and ``ahead_of``] of what is decided.
     """
 
     first: int
@@ -62,5 +63,6 @@ class Chunk:
     combine: dict[int, Ints]
     dropped: Ints
     lost_weight: Ints
+    counts: Ints
     undecided: Undecided | None = None
     marked: Ints | None = None

@@ -228,6 +228,12 @@ def ahead_of(case: Case) -> int:
     return 2 * len(case.variants.names) if case.variants is not None and case.prefetches else 0
 
 
+def new_counts(case: Case, passes: int, *, by_layer: bool) -> Ints:
+    """A table of zeros, int64[passes, MoE layers (or 1), gpus, COUNTED, forms and ``ahead_of``]."""
+    layers, columns = len(case.model.moe_layers), MISSED + len(case.forms) + ahead_of(case)
+    return np.zeros((passes, layers if by_layer else 1, case.gpus, columns), np.int64)
+
+
 def layer_bytes_to_gpus(case: Case) -> Ints:
     """Layers of the host that came over the links, in bytes int64[passes]."""
     phases = np.unique(case.schedule.phase)

@@ -103,11 +103,11 @@ class LayerWork:
         moved: Ints = self._moved(np.arange(rows + 1)).sum(axis=0)
         return moved
 
-    def of(self, decided: Mapping[Key, Decided]) -> dict[Key, Work]:
-        """The works of what is decided in the same passes; those of equal layers are priced
-        together.
+    def of(self, decided: Mapping[Key, Decided], counts: Ints) -> dict[Key, Work]:
+        """The works of what is decided in the same passes, and what they add to ``counts``; those
+        of equal layers are priced together.
         """
-        laid = {key: self._laid(key, one) for key, one in decided.items()}
+        laid = {key: self._laid(key, one, counts) for key, one in decided.items()}
         kinds: dict[tuple[int, ...], list[Key]] = defaultdict(list)
         for key in laid:
             kinds[tuple(self.variants[key[0]].tolist())].append(key)
@@ -154,11 +154,13 @@ class LayerWork:
             return np.array([self.copy_ns[self.kinds[layer]]])
         return self._copies_of(tuple(self.variants[layer].tolist()), layer).price
 
-    def _laid(self, key: Key, one: Decided) -> Layout:
+    def _laid(self, key: Key, one: Decided, counts: Ints) -> Layout:
         expert, hit, launch, wait, _, form = one.activations
         served = Served(expert, hit, launch, wait, form, one.late)
         local = len(self.routing.local[key[1]])
-        laid: Layout = lay_out(self.how, one.active, served, one.streamed, local)
+        layer = key[0] if counts.shape[1] > 1 else 0
+        into = counts, layer, key[1]
+        laid: Layout = lay_out(self.how, one.active, served, one.streamed, local, *into)
         if self.case.variants is None:
             self.copies[self.kinds[key[0]]] += len(laid.copied)
         return laid

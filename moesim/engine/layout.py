@@ -83,8 +83,8 @@ class Layout(NamedTuple):
     after a copy. Which activations are ``on_gpu``, with their ``gpu_rows``, in launches that each
     begin at one of ``starts`` of them and ``read`` int64 so many experts over the link; which are
     ``hosted``. Of copies the expert ``copied``, the launch that needs it and the one for which it
-    waits, else -1. ``step_*`` int64[passes + 1] offsets by pass; ``hosted_rows`` int64[passes];
-    ``counts`` int64[passes, COUNTED and forms].
+    waits, else -1. ``step_*`` int64[passes + 1] offsets by pass; ``hosted_rows`` and ``all_rows``
+    int64[passes], those of the host and of all, as in ``rows``.
     """
 
     rows: Any
@@ -101,7 +101,7 @@ class Layout(NamedTuple):
     step_hosted: Any
     step_copies: Any
     hosted_rows: Any
-    counts: Any
+    all_rows: Any
 
 
 ON_GPU, ON_HOST, NOWHERE, IN_SLOT, OVER_LINK = range(len(Flags._fields))
@@ -180,43 +180,35 @@ def most_together(actives: Iterable[Active]) -> int:
     return most
 
 
-@inlined
-def _room(most: int, copies: int, passes: int, columns: int) -> Any:
+def _room(most: int, copies: int, passes: int) -> Layout:
     """A layout of at most so many activations and copies."""
+    all_rows, on_gpu, gpu_rows, starts, hosted = np.empty((5, most), np.int64)
+    copied, copy_launch, copy_wait = np.empty((3, copies), np.int64)
+    step_launches, step_hosted, step_copies = np.zeros((3, passes + 1), np.int64)
     return Layout(
-        np.empty(most, np.int64), np.empty(most, np.bool_), np.empty(most, np.int64),
-        np.empty(most, np.int64), np.empty(most, np.int64), np.zeros(most, np.int64),
-        np.empty(most, np.int64), np.empty(copies, np.int64), np.empty(copies, np.int64),
-        np.empty(copies, np.int64), np.zeros(passes + 1, np.int64), np.zeros(passes + 1, np.int64),
-        np.zeros(passes + 1, np.int64), np.zeros(passes, np.int64),
-        np.zeros((passes, columns), np.int64),
+        all_rows, np.empty(most, np.bool_), on_gpu, gpu_rows, starts, np.zeros(most, np.int64),
+        hosted, copied, copy_launch, copy_wait, step_launches, step_hosted, step_copies,
+        *np.zeros((2, passes), np.int64),
     )  # fmt: skip
 
 
 @inlined
-def _read_active(active: Any, p: int, own: Any, used: Any, lost: Any) -> None:
-    """Rows with and without padding of the active experts of pass ``p``, and their weight."""
-    for i in range(active.offsets[p], active.offsets[p + 1]):
-        e = active.experts[i]
-        own[e], used[e] = active.rows[i], active.kept[i]
-        if len(active.weight) > 0:
-            lost[e] = active.weight[i]
-
-
-@inlined
-def _move_rows(how: Any, served: Any, low: int, high: int, own: Any, weights: Any) -> None:
-    """Rows of ``own`` that another expert computes go to the one with most gate weight in a launch,
-    of equals the lowest.
+def _move_rows(
+    how: Any, served: Any, low: int, high: int, rows: Any, place: Any, weights: Any, own: Any
+) -> None:
+    """Rows that another expert computes go to the one with most gate weight in a launch, of equals
+    the lowest; ``own`` are those of each expert.
     """
-    moved, best = 0, -1
+    moved, best, most = 0, -1, 0
     for i in range(low, high):
         e = served.expert[i]
+        own[e], weight = rows[place[e]], weights[place[e]] if len(weights) > 0 else 0
         if how.moves[served.form[i]]:
             moved += own[e]
-        elif how.forms[ON_GPU, served.form[i]]:
-            more = best < 0 or weights[e] > weights[best]
-            if more or (weights[e] == weights[best] and e < best):
-                best = e
+        elif how.forms[ON_GPU, served.form[i]] and (
+            best < 0 or weight > most or (weight == most and e < best)
+        ):
+            best, most = e, weight
     if moved > 0:
         own[best] += moved
 
@@ -231,74 +223,118 @@ def _stream(laid: Any, local: int, copies: int) -> int:
 
 
 @inlined
-def _cut(laid: Any, members: int, launches: int, hosts: int, copies: int) -> Any:
-    """The layout without the room that is left."""
-    return Layout(
-        laid.rows, laid.loaded, laid.on_gpu[:members], laid.gpu_rows[:members],
-        laid.starts[:launches], laid.read[:launches], laid.hosted[:hosts], laid.copied[:copies],
-        laid.copy_launch[:copies], laid.copy_wait[:copies], laid.step_launches, laid.step_hosted,
-        laid.step_copies, laid.hosted_rows, laid.counts,
-    )  # fmt: skip
+def _count(
+    counts: Any, at: tuple[int, int, int], activations: int, hits: int, access_hits: int, rows: int,
+    kept: int,
+) -> None:  # fmt: skip
+    """Add to ``counts`` at a pass, layer and GPU what was counted in it."""
+    p, layer, gpu = at
+    counts[p, layer, gpu, ACTIVATIONS] += activations
+    counts[p, layer, gpu, HITS] += hits
+    counts[p, layer, gpu, ACCESS_HITS] += access_hits
+    counts[p, layer, gpu, ROWS] += rows
+    counts[p, layer, gpu, KEPT_ROWS] += kept
 
 
-@njit(cache=True)
-def lay_out(how: Any, active: Any, served: Any, streamed: Any, local: int) -> Any:
-    """The ``Layout`` of activations; in ``streamed`` passes bool[passes] the layer's ``local``
-    experts are copied, all of them.
+@inlined
+def _skip(
+    how: Any, form: int, counts: Any, at: tuple[int, int, int], used: int, weights: Any, place: int
+) -> None:
+    """Count what nothing computes, but for what moves to another expert."""
+    p, layer, gpu = at
+    if how.forms[NOWHERE, form] and not how.moves[form]:
+        counts[p, layer, gpu, SKIPPED_ROWS] += used
+        counts[p, layer, gpu, SKIPPED_WEIGHT] += weights[place] if len(weights) > 0 else 0
+
+
+@inlined
+def _copy(laid: Any, copies: int, expert: int, launch: int, wait: int, overlaps: bool) -> int:
+    """A copy of ``expert`` for ``launch``, behind so many; returns how many there are then."""
+    laid.copied[copies], laid.copy_launch[copies] = expert, launch
+    laid.copy_wait[copies] = wait if overlaps else max(wait, launch - 1)
+    return copies + 1
+
+
+@njit(cache=True, _nrt=False)
+def _lay_out(
+    how: Any, active: Any, served: Any, streamed: Any, room: Any, counts: Any, layer: int, gpu: int,
+    laid: Any,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Fill in ``laid``; returns how many launches, activations in them, of the host and copies
+    there are. ``room`` int64[2, experts]. It makes no array, so that no references are counted.
     """
-    passes, most, late = len(streamed), len(served.expert), len(served.late) > 0
-    columns = MISSED + how.forms.shape[1]
-    laid = _room(most, most + local * streamed.sum(), passes, columns)
-    sums = np.zeros((3, local), np.int64)
-    own, used, lost = sums[0], sums[1], sums[2]
+    offsets, needed, rows_of, kept_of, weights = active
+    expert, hits_of, launch_of, wait_of, form_of, late_of = served
+    on_gpu, on_host, in_slot = how.forms[ON_GPU], how.forms[ON_HOST], how.forms[IN_SLOT]
+    over_link, moves, pads, overlaps = how.forms[OVER_LINK], how.moves.any(), how.pads, how.overlaps
+    late, local, place, own = len(late_of) > 0, room.shape[1], room[0], room[1]
+    all_rows, loaded, members_of, gpu_rows, starts, read, hosted = laid[:7]
     launches = members = hosts = copies = 0
-    moves = how.moves.any()
-    for p in range(passes):
-        low, high, last, counts = active.offsets[p], active.offsets[p + 1], -1, laid.counts[p]
+    for p in range(len(streamed)):
+        low, high, last, whole = offsets[p], offsets[p + 1], -1, streamed[p]
         rows = kept = hits = access_hits = 0
-        _read_active(active, p, own, used, lost)
-        if moves:
-            _move_rows(how, served, low, high, own, lost)
         for i in range(low, high):
-            e, form, hit = served.expert[i], served.form[i], served.hit[i]
-            number = own[e]
-            if how.forms[ON_GPU, form]:
-                if how.pads:
-                    number = -(-number // BLOCK_ROWS) * BLOCK_ROWS
-                if served.launch[i] != last:
-                    last, laid.starts[launches] = served.launch[i], members
+            place[needed[i]] = i
+        if moves:
+            _move_rows(how, served, low, high, rows_of, place, weights, own)
+        for i in range(low, high):
+            e, form, hit, launch = expert[i], form_of[i], hits_of[i], launch_of[i]
+            number, used = own[e] if moves else rows_of[place[e]], kept_of[place[e]]
+            if on_gpu[form]:
+                number = -(-number // BLOCK_ROWS) * BLOCK_ROWS if pads else number
+                if launch != last:
+                    last, starts[launches] = launch, members
                     launches += 1
-                laid.on_gpu[members], laid.gpu_rows[members] = i, number
+                members_of[members], gpu_rows[members] = i, number
                 members += 1
-                laid.read[launches - 1] += how.forms[OVER_LINK, form]
-            elif how.forms[ON_HOST, form]:
-                laid.hosted[hosts] = i
+                read[launches - 1] += over_link[form]
+            elif on_host[form]:
+                hosted[hosts] = i
                 hosts += 1
                 laid.hosted_rows[p] += number
-            elif how.forms[NOWHERE, form]:
+            else:
                 number = 0
-                counts[SKIPPED_ROWS] += 0 if how.moves[form] else used[e]
-                counts[SKIPPED_WEIGHT] += 0 if how.moves[form] else lost[e]
-            laid.loaded[i] = not hit and how.forms[IN_SLOT, form]
-            if laid.loaded[i] and not streamed[p]:
-                launch, wait = served.launch[i], served.wait[i]
-                laid.copied[copies], laid.copy_launch[copies] = e, launch
-                laid.copy_wait[copies] = wait if how.overlaps else max(wait, launch - 1)
-                copies += 1
+                _skip(how, form, counts, (p, layer, gpu), used, weights, place[e])
+            loaded[i], all_rows[i] = in_slot[form] and not hit, number
+            if not whole and loaded[i]:
+                copies = _copy(laid, copies, e, launch, wait_of[i], overlaps)
             if not hit:
-                counts[MISSED + form] += 1
-            elif late and served.late[i]:
-                counts[LATE] += 1
+                counts[p, layer, gpu, MISSED + form] += 1
+            elif late and late_of[i]:
+                counts[p, layer, gpu, LATE] += 1
             else:
                 hits += 1
-                access_hits += used[e]
-            laid.rows[i] = number
+                access_hits += used
             rows += number
-            kept += used[e]
-        if streamed[p]:
-            counts[UNNEEDED], copies = local - (high - low), _stream(laid, local, copies)
-        counts[ACTIVATIONS], counts[HITS], counts[ACCESS_HITS] = high - low, hits, access_hits
-        counts[ROWS], counts[KEPT_ROWS] = rows, kept
-        laid.step_launches[p + 1], laid.step_hosted[p + 1] = launches, hosts
-        laid.step_copies[p + 1] = copies
-    return _cut(laid, members, launches, hosts, copies)
+            kept += used
+        if whole:
+            counts[p, layer, gpu, UNNEEDED] += local - (high - low)
+            copies = _stream(laid, local, copies)
+        _count(counts, (p, layer, gpu), high - low, hits, access_hits, rows, kept)
+        laid.all_rows[p], laid.step_launches[p + 1] = rows, launches
+        laid.step_hosted[p + 1], laid.step_copies[p + 1] = hosts, copies
+    return launches, members, hosts, copies
+
+
+def lay_out(
+    how: How, active: Active, served: Served, streamed: NDArray[np.bool_], local: int, counts: Ints,
+    layer: int, gpu: int,
+) -> Layout:  # fmt: skip
+    """The ``Layout`` of activations; in ``streamed`` passes bool[passes] the layer's ``local``
+    experts are copied, all of them. Adds to ``counts`` int64[passes, layers, gpus, COUNTED, forms
+    and more], at ``layer`` and ``gpu``.
+    """
+    most, passes, room = len(served.expert), len(streamed), np.zeros((2, local), np.int64)
+    laid = _room(most, most + local * int(np.count_nonzero(streamed)), passes)
+    into = counts, layer, gpu, laid
+    launches, members, hosts, copies = _lay_out(how, active, served, streamed, room, *into)
+    return laid._replace(
+        on_gpu=laid.on_gpu[:members],
+        gpu_rows=laid.gpu_rows[:members],
+        starts=laid.starts[:launches],
+        read=laid.read[:launches],
+        hosted=laid.hosted[:hosts],
+        copied=laid.copied[:copies],
+        copy_launch=laid.copy_launch[:copies],
+        copy_wait=laid.copy_wait[:copies],
+    )

@@ -17,7 +17,10 @@ MOST = 1 << 20
 """Shapes from which on a cache is settled and begun anew."""
 _NUMBERS = (int, float, str, np.generic)
 MULTIPLIER, BITS = 0x1E3779B9, 31
+LOW = (1 << BITS) - 1
 """Of a hash of so many bits, whose products never overflow: not every run is compiled."""
+CODES = 1 << 12
+"""Shapes that are numbered by a code that is theirs alone are looked up by it."""
 
 Ask = Callable[[Ints, Ints], Ints]
 """Gives prices int64[m] (or [ways, m]) of new shapes int64[m, columns], and is told where each came
@@ -29,7 +32,7 @@ class Kept(NamedTuple):
     """Shapes as compiled code reads and adds them: ``keys`` int64[room, columns], in the order in
     which they came, how many there are ``filled`` int64[1], where each came ``first`` and how often
     it is ``used`` int64[room] each; ``table`` int64[2 room or more]: 1 + the number of the shape
-    that lies there, 0 without.
+    that lies there, 0 without; and so ``coded`` int64[CODES], of shapes by their code.
     """
 
     keys: Any
@@ -37,10 +40,11 @@ class Kept(NamedTuple):
     first: Any
     used: Any
     table: Any
+    coded: Any
 
 
 _INT, _FLAT, _TABLE = types.int64, types.int64[::1], types.int64[:, ::1]
-KEPT = record(Kept, _TABLE, *[_FLAT] * 4)
+KEPT = record(Kept, _TABLE, *[_FLAT] * 5)
 
 
 @inlined
@@ -49,9 +53,10 @@ def number_of(kept: Any, shape: Any, place: int, times: int) -> int:
     ``times``; -1 where it is new and there is no room.
     """
     table, value = kept.table, 0
-    for i in range(len(shape)):
-        value = ((value ^ shape[i] ^ (shape[i] >> BITS)) & ((1 << BITS) - 1)) * MULTIPLIER
-        value ^= value >> 29
+    for i in range(len(shape)):  # products that do not wait for one another
+        value += ((shape[i] ^ (shape[i] >> BITS)) & LOW) * ((MULTIPLIER * (2 * i + 1)) & LOW) >> 9
+    value = ((value ^ (value >> BITS)) & LOW) * MULTIPLIER
+    value ^= value >> 29
     at = value & (len(table) - 1)
     while table[at] > 0:
         number, i = table[at] - 1, 0
@@ -71,13 +76,29 @@ def number_of(kept: Any, shape: Any, place: int, times: int) -> int:
     return int(number)
 
 
-@njit(_INT(KEPT, _TABLE, _INT, _INT, _FLAT), cache=True)
+@inlined
+def number_by(kept: Any, code: int, shape: Any, place: int, times: int) -> int:
+    """As ``number_of``, of a shape that no other has the ``code`` of, if that is one."""
+    coded = 0 <= code < CODES
+    number = kept.coded[code] - 1 if coded else -1
+    if number >= 0:
+        kept.used[number] += times
+        return int(number)
+    number = number_of(kept, shape, place, times)
+    if coded:
+        kept.coded[code] = number + 1
+    return int(number)
+
+
+@njit(_INT(KEPT, _TABLE, _INT, _INT, _FLAT), cache=True, _nrt=False)
 def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
     """Fill in the ``numbers`` int64[n] of ``shapes`` int64[n, columns] from ``begin`` on; returns
     how far there was room.
     """
+    one = shapes.shape[1] == 1
     for place in range(begin, len(shapes)):
-        number = number_of(kept, shapes[place], place, times)
+        code = shapes[place, 0] if one else -1
+        number = number_by(kept, code, shapes[place], place, times)
         if number < 0:
             return place
         numbers[place] = number
@@ -158,6 +179,7 @@ class PriceCache:
         old, known = self.kept, len(self)
         self.kept = _room_for(2 * len(old.used), self._columns)
         _find(self.kept, old.keys[:known], 0, 0, np.empty(known, np.int64))
+        self.kept.coded[:] = old.coded
         for name in ("first", "used"):
             getattr(self.kept, name)[:known] = getattr(old, name)[:known]
         self._ns = np.concatenate((self._ns, np.zeros_like(self._ns)), axis=1)
@@ -166,7 +188,7 @@ class PriceCache:
 def _room_for(shapes: int, columns: int) -> Kept:
     first, used = np.zeros((2, shapes), np.int64)
     keys, table = np.empty((shapes, columns), np.int64), np.zeros(2 * shapes, np.int64)
-    return Kept(keys, np.zeros(1, np.int64), first, used, table)
+    return Kept(keys, np.zeros(1, np.int64), first, used, table, np.zeros(CODES, np.int64))
 
 
 class PricedOperation:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from moesim.engine.ahead import Undecided, prefetches
 from moesim.engine.case import WHOLE, Case, Floats, Ints
 from moesim.engine.chunk import Chunk
+from moesim.engine.counts import new_counts
 from moesim.engine.drops import gate_weights
 from moesim.engine.fates import Fates, Ledger
 from moesim.engine.layer_work import Decided, Key, LayerWork
@@ -49,8 +50,9 @@ class Program:
     held: int | None = None
     """Counts of a pass, layer and GPU that a chunk holds; None: one an expert."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    def __init__(self, case: Case, *, by_layer: bool = True) -> None:
+        """``by_layer``: counts are kept by MoE layer, as where the clock decides."""
+        self.case, self.by_layer = case, by_layer or prefetches(case)
         self.routing = Routing(case)
         self.provenance = Provenance(case.prices)
         self.rebalancing: Rebalancing | None = None
@@ -122,6 +124,7 @@ class Program:
             combine=dict(enumerate(routed.exchanges[1])),
             dropped=routed.dropped,
             lost_weight=routed.lost_weight,
+            counts=new_counts(self.case, last - first, by_layer=self.by_layer),
         )
         if self.rebalancing is not None:
             self.rebalancing.charge(chunk.terms, first)
@@ -150,7 +153,7 @@ class Program:
             ).items()
         }
         chunk.marked = self.residencies.marked
-        chunk.work = self.work.of(decided)
+        chunk.work = self.work.of(decided, chunk.counts)
         for key, evicted in self.residencies.evicted.items():
             chunk.work[key] = replace(chunk.work[key], evicted=evicted)
         if self.storage is not None:

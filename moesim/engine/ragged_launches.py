@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moesim.engine.case import Case, Ints
-from moesim.engine.prices import PriceCache
+from moesim.engine.prices import KEPT, Kept, PriceCache, number_by
 from moesim.engine.provenance import Provenance
 from moesim.model.spec import LayerSpec
 from moesim.runtime.compiled import njit, types
@@ -20,6 +20,10 @@ MOST = 1 << 14
 
 COLUMNS = 4
 """What is told of a launch."""
+
+FEW = 64
+"""Rows and experts of a launch up to which these alone tell it, where no expert has more than a
+tile."""
 
 _FLAT, _TABLE = types.int64[::1], types.int64[:, ::1]
 
@@ -54,6 +58,19 @@ def _tell_apart(
         shapes[launch, 0], shapes[launch, 1] = total, end - starts[launch]
         shapes[launch, 2], shapes[launch, 3] = tiles, further
     return True
+
+
+@njit(types.int64(KEPT, _TABLE, types.int64, types.int64, _FLAT), cache=True, _nrt=False)
+def _find(kept: Any, shapes: Any, begin: int, times: int, numbers: Any) -> int:
+    """As ``PriceCache.numbers`` does, of the ``shapes`` of launches."""
+    for place in range(begin, len(shapes)):
+        rows, experts = shapes[place, 0], shapes[place, 1]
+        alone = rows < FEW and experts < FEW and shapes[place, 2] == experts
+        code = rows * FEW + experts if alone and shapes[place, 3] == 0 else -1
+        numbers[place] = number_by(kept, code, shapes[place], place, times)
+        if numbers[place] < 0:
+            return place
+    return len(shapes)
 
 
 class RaggedLaunches:
@@ -113,7 +130,13 @@ class RaggedLaunches:
             self.launches += launches
             return self.case.prices.experts_ns(self.spec, *_together(launches))
 
-        return self.known.prices(shapes, ask, times)
+        numbers = np.empty(len(shapes), np.int64)
+
+        def find(kept: Kept, begin: int) -> int:
+            return int(_find(kept, shapes, begin, times, numbers))
+
+        self.known.add(find, len(shapes), ask)
+        return self.known.of(numbers)
 
 
 def _together(launches: list[Ints]) -> tuple[Ints, Ints]:

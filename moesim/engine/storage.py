@@ -136,13 +136,14 @@ class Storage:
             found = self._windowed(mine, chunk) if self.window is not None else None
             for key, reads in (found or self._reads(host, gpus, mine, chunk)).items():
                 work, number = chunk.work[key], np.diff(reads.steps)
-                work.laid.counts[:, HOST_HITS] = reads.hits
-                work.laid.counts[:, STORAGE_READS] = number
+                counts = chunk.counts[:, key[0] if chunk.counts.shape[1] > 1 else 0, key[1]]
+                counts[:, HOST_HITS] += reads.hits
+                counts[:, STORAGE_READS] += number
                 if self.variants is None:
                     self.reads[key[0]] += number.sum()
                 else:
-                    work.laid.counts[:, STORAGE_BYTES] = reads.bytes
-                    work.laid.counts[:, STORAGE_NS] = busy_ns(reads)
+                    counts[:, STORAGE_BYTES] += reads.bytes
+                    counts[:, STORAGE_NS] += busy_ns(reads)
                 chunk.work[key] = replace(work, reads=reads)
 
     def _windowed(self, needs: dict[Key, _Needs], chunk: Chunk) -> dict[Key, Reads]:

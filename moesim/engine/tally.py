@@ -14,7 +14,6 @@ from moesim.engine.counts import (
     ROWS,
     Counts,
     OfPasses,
-    ahead_of,
     columns_of,
     together,
 )
@@ -50,15 +49,12 @@ class Tally:
         """
         case = self.case
         self._fold()
-        by_layer = self.keep.by_layer or chunk.undecided is not None
-        shape = (chunk.passes, len(case.model.moe_layers), case.gpus)
-        kept, columns = shape[1] if by_layer else 1, MISSED + len(case.forms) + ahead_of(case)
-        table = np.zeros((shape[0], kept, case.gpus, columns), np.int64)
-        rows = table[..., ROWS] if by_layer or case.gpus == 1 else np.empty(shape, np.int64)
-        for (layer, gpu), work in chunk.work.items():
-            table[:, layer if by_layer else 0, gpu] += work.laid.counts
-            if rows.base is not table:
-                rows[:, layer, gpu] = work.laid.counts[:, ROWS]
+        layers, table = len(case.model.moe_layers), chunk.counts
+        rows = table[..., ROWS]
+        if rows.shape[1] < layers and case.gpus > 1:
+            rows = np.empty((chunk.passes, layers, case.gpus), np.int64)
+            for (layer, gpu), work in chunk.work.items():
+                rows[:, layer, gpu] = work.laid.all_rows
         self._open = (table, rows, chunk)
         return table
 

@@ -27,7 +27,7 @@ from moesim.memory.policy import (
 )
 from moesim.memory.policy_reads import Reads
 from moesim.memory.split import ROWS as ROWS_AT
-from moesim.memory.split import divide
+from moesim.memory.split import add_miss, divide
 from moesim.runtime.compiled import inlined, njit, record, types
 
 ROUND = 32
@@ -74,8 +74,8 @@ class Cells(NamedTuple):
     change seldom: ``ranks`` and
     ``expert_at`` int64[places], CLOSED where one is no candidate; else experts are candidates:
     which are ``idle`` bool[experts], and room for those that the step is done with, ``over``, and
-    for ``keys``. Room for where each expert stands, ``index_of``; and ``planned`` int64[active
-    experts] of ones where misses are divided.
+    for ``keys``. Room for where each expert stands, ``index_of``; and where misses are divided
+    ``planned`` int64[active experts] of ones, and room for a step's ``missing``.
     """
 
     used: Any
@@ -87,6 +87,7 @@ class Cells(NamedTuple):
     keys: Any
     index_of: Any
     planned: Any
+    missing: Any
 
 
 _FLAT, _MASK, _STATE = types.int64[::1], types.boolean[::1], types.int64[:, ::1]
@@ -208,7 +209,7 @@ def open_with(key: Any, own: bool) -> Callable[..., None]:
 
     def open_slots(rules: Any, cells: Any, resident: Any, state: Any) -> None:
         """Fill in ``cells`` as ``resident`` bool[experts] says."""
-        used, slot_of, ranks, expert_at, idle, over, _, _, _ = cells
+        used, slot_of, ranks, expert_at, idle, over = cells[:6]
         slot_of[:], ranks[:], idle[:], over[:] = -1, CLOSED, False, False
         slot = 0
         for e in range(len(resident)):
@@ -230,17 +231,20 @@ def open_with(key: Any, own: bool) -> Callable[..., None]:
 @inlined
 def _divided(
     active: Any, low: int, high: int, slot_of: Any, prices: Any, moved: Any, loads_of: Any,
-    planned: Any,
+    planned: Any, missing: Any,
 ) -> None:  # fmt: skip
     """Divide the misses of a step, the experts ``active[low:high]``."""
-    missing = low + np.flatnonzero(slot_of[active[low:high]] < 0)
-    divide(missing, prices, moved, loads_of, planned)
+    number = 0
+    for i in range(low, high):
+        if slot_of[active[i]] < 0:
+            number = add_miss(missing, number, i, prices)
+    divide(missing, number, prices, moved, loads_of, planned)
 
 
 @inlined
 def _as_it_comes(
     _active: Any, _low: int, _high: int, _slot_of: Any, _prices: Any, _moved: Any, _loads_of: Any,
-    _planned: Any,
+    _planned: Any, _missing: Any,
 ) -> None:  # fmt: skip
     """Nothing is planned."""
 
@@ -294,6 +298,7 @@ def decide_with(
             np.empty(candidates, np.bool_), np.empty(candidates, np.int64),
             np.empty(experts if rules.resident_first else 0, np.int64),
             np.ones(len(demand.experts) if splits else 0, np.int64),
+            np.empty(experts if splits else 0, np.int64),
         )  # fmt: skip
         open_slots(rules, cells, resident, state)
         now = decide_steps(rules, slots, demand, cells, state, first_step, now, out)
@@ -328,7 +333,7 @@ def steps_with(
         # in names of their own: counting references to members of tuples takes longer than the rest
         offsets, active, next_use, weights, prices, draws, moved = demand
         expert_out, hit_out, launch_out, wait_out, victim_out, form_out = out
-        of_cells, slot_of, ranks, expert_at, idle, over, keys, index_of, planned = cells
+        of_cells, slot_of, ranks, expert_at, idle, over, keys, index_of, planned, missing = cells
         used = of_cells[0]
         this_pass, layer = (first_step - 1) // layers, (first_step - 1) % layers
         for step in range(len(offsets) - 1):
@@ -368,7 +373,7 @@ def steps_with(
                     if slot_of[e] < 0 or (prefetched and state[ARRIVING, e] != 0):
                         expert_out[rest] = e
                         rest += 1
-            plan_step(active, low, high, slot_of, prices, moved, loads_of, planned)
+            plan_step(active, low, high, slot_of, prices, moved, loads_of, planned, missing)
             launch = members = loads = copied = hosted = 0
             crossed, any_idle = not resident_first, True
             for i in range(low, high):

@@ -12,7 +12,7 @@ import numpy as np
 from moesim.memory.decisions import ACTIVATIONS, RULES
 from moesim.memory.forms import IN_SLOT, Form, flags_of, without_room
 from moesim.memory.misses.base import Missing
-from moesim.memory.split import ROWS, divide
+from moesim.memory.split import ROWS, add_miss, divide
 from moesim.runtime.compiled import inlined, types
 
 STAGING_BUFFERS = 2
@@ -29,8 +29,10 @@ def _plan(low: int, high: int, demand: Any, order: Any, hit: Any, planned: Any) 
     """Divide the misses of a step, activations low:high; ``demand``: prices, moved, loads_of."""
     if len(planned) == 0:
         return
-    missing = order[low:high][~hit[low:high]]
-    divide(np.sort(missing), demand[0], demand[1], demand[2], planned)
+    missing, number = np.empty(high - low, np.int64), 0
+    for at in np.sort(order[low:high][~hit[low:high]]):
+        number = add_miss(missing, number, at, demand[0])
+    divide(missing, number, demand[0], demand[1], demand[2], planned)
 
 
 def stage_with(place: Any, forms: Sequence[Form], splits: bool) -> Callable[..., None]:

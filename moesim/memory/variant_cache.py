@@ -213,7 +213,7 @@ def _cells(room: Any, variant: int) -> Any:
     return Cells(
         room.used[variant : variant + 1], room.slot_of[variant],
         room.ranks[variant][: room.places[variant]], room.expert_at[variant], room.idle[variant],
-        room.over[variant], room.keys, room.index_of, room.none,
+        room.over[variant], room.keys, room.index_of, room.none, room.none,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesim.memory.misses.split import Split
-from moesim.memory.split import OFFERED, divide
+from moesim.memory.split import OFFERED, add_miss, divide
 from moesim.runtime.compiled import njit
 
 from .agreement import agree
@@ -21,7 +21,19 @@ from .scenes import scene
 from .strategies import Case
 from .test_reference_timeline import decode
 
-DIVIDE = njit()(divide)
+FREE = np.empty(0, np.int64)
+"""Nothing says how many are loaded."""
+
+
+@njit()
+def divide_all(prices: Any, moved: Any, planned: Any) -> None:
+    """Divide all of a step, where all miss."""
+    places, number = np.empty(len(planned), np.int64), 0
+    for place in range(len(planned)):
+        number = add_miss(places, number, place, prices)
+    divide(places, number, prices, moved, FREE, planned)
+
+
 FOUR = [[0, 1, 2, 3]]
 
 
@@ -149,7 +161,7 @@ def test_no_other_number_ends_sooner(rows: list[int], start: int, copy: int, row
     prices[0], prices[3] = copy, rows
     prices[2] = [3 + row * n + moved[n] for n in rows]
     planned = np.ones(len(rows), np.int64)
-    DIVIDE(np.arange(len(rows)), prices, moved, np.empty(0, np.int64), planned)
+    divide_all(prices, moved, planned)
     ordered = sorted(range(len(rows)), key=lambda e: (-rows[e], e))
 
     def ends(copied: int) -> int:

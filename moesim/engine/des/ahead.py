@@ -145,7 +145,8 @@ class Ahead:
             meant = self._end(place, at)
             activated = self.shelves.activate(place[0], moe, at)
             activations, late = activated.activations, activated.late
-        work = self.work.of({key: Decided(active, activations, NOT_STREAMED, late)})[key]
+        decided = {key: Decided(active, activations, NOT_STREAMED, late)}
+        work = self.work.of(decided, table[index : index + 1])[key]
         known = self.unused
         if not before:
             known = {(one.shelf, one.expert): one for one in meant if not one.evicted}
@@ -162,7 +163,6 @@ class Ahead:
             self.copy_in.submit(group)
         layer.append_pass(index, work, self.launches[moe], named=self.named)
         counts = table[where]
-        counts[: work.laid.counts.shape[1]] = work.laid.counts[0]
         counts[CAUSED], counts[USED] = copies.caused, len(used)
         if self.stored is not None:
             self._count_reads(counts, moe, meant, used)

@@ -26,8 +26,8 @@ class FoundProgram(Program):
 
     held = 16
 
-    def __init__(self, case: Case) -> None:
-        super().__init__(case)
+    def __init__(self, case: Case, *, by_layer: bool = True) -> None:
+        super().__init__(case, by_layer=by_layer)
         self._found: Needed
         self.finder = Finder(self.case, self.routing, by_layer=False)
         self.collectives = Collectives(self.case, self.finder, self.provenance)
@@ -70,6 +70,6 @@ class FoundProgram(Program):
         }
 
 
-def program_of(case: Case) -> Program:
+def program_of(case: Case, *, by_layer: bool) -> Program:
     """What decides and prices ``case``."""
-    return FoundProgram(case) if is_found(case) else Program(case)
+    return (FoundProgram if is_found(case) else Program)(case, by_layer=by_layer)

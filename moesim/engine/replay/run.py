@@ -97,7 +97,7 @@ def _play_quick(
 
 
 def _play_common(case: Case, clock: Clock, keep: Keep) -> tuple[Counts, Program]:
-    tally, program = Tally(case, keep), program_of(case)
+    tally, program = Tally(case, keep), program_of(case, by_layer=keep.by_layer)
     for chunk in program.chunks():
         tally.add(chunk)
         clock.play(played(case, chunk), chunk.first)

@@ -49,8 +49,20 @@ def laid(
     streamed: bool = False,
     late: Any = NOT_LATE,
 ) -> Layout:
+    """The layout of ``counted``."""
+    return counted(*activations, overlaps=overlaps, pads=pads, streamed=streamed, late=late)[0]
+
+
+def counted(
+    *activations: tuple[int, bool, int, int, int],
+    overlaps: bool = True,
+    pads: bool = False,
+    streamed: bool = False,
+    late: Any = NOT_LATE,
+) -> tuple[Layout, Any]:
     """The layout of one pass, in which experts 0 to 3 have 5 to 8 rows, the last of which four are
-    kept, with a weight of 1 to 4; an activation is expert, hit, launch, wait and form.
+    kept, with a weight of 1 to 4, and its counts; an activation is expert, hit, launch, wait and
+    form. It is of the second of two layers, the other of which has one of each already.
     """
     expert, hit, launch, wait, form = (
         np.array(column) for column in zip(*activations, strict=True)
@@ -61,8 +73,12 @@ def laid(
     active = Active(np.array([0, len(expert)]), needed, rows, kept, weight)
     served = Served(expert, hit, launch, wait, form, late)
     how = How(FORMS, overlaps, pads, np.zeros(FORMS.shape[1], np.bool_))
-    made: Layout = lay_out(how, active, served, np.array([streamed]), 4)
-    return made
+    counts = np.ones((1, 2, 1, MISSED + FORMS.shape[1]), np.int64)
+    counts[:, 1] = 0
+    made: Layout = lay_out(how, active, served, np.array([streamed]), 4, counts, 1, 0)
+    assert (counts[:, 0] == 1).all()
+    assert made.all_rows.tolist() == counts[:, 1, 0, ROWS].tolist()
+    return made, counts[0, 1, 0]
 
 
 def lists(layout: Layout, *names: str) -> list[Any]:
@@ -87,7 +103,7 @@ def test_launches_copies_and_the_host() -> None:
 
 
 def test_counts() -> None:
-    counts = laid(*ALL).counts[0]
+    _, counts = counted(*ALL)
     of_all = [ACTIVATIONS, HITS, ACCESS_HITS, ROWS, KEPT_ROWS]
     assert counts[of_all].tolist() == [4, 1, 7, 7 + 5 + 6 + 8, 7 + 5 + 6 + 4]
     assert counts[MISSED:].tolist() == [2, 1, 0, 0]
@@ -102,19 +118,20 @@ def test_a_copy_beside_no_kernel_waits_for_the_launch_before(overlaps: bool, wai
 
 
 def test_block_sparse_rounds_rows_up_but_those_of_the_host() -> None:
-    layout = laid(*ALL, pads=True)
+    layout, counts = counted(*ALL, pads=True)
     assert lists(layout, "rows", "gpu_rows", "hosted_rows") == [
         [128, 128, 128, 8], [128, 128, 128], [8],
     ]  # fmt: skip
-    assert layout.counts[0, ROWS] == 3 * 128 + 8
+    assert counts[ROWS] == 3 * 128 + 8
 
 
 def test_a_streamed_layer_is_copied_whole_before_its_first_launch() -> None:
     """Every activation is a miss, and a load; experts 0 and 3 are not needed."""
-    layout = laid((1, False, 0, -1, LOADED), (2, False, 0, -1, LOADED), streamed=True)
+    misses = (1, False, 0, -1, LOADED), (2, False, 0, -1, LOADED)
+    layout, counts = counted(*misses, streamed=True)
     assert lists(layout, "copied", "copy_launch", "copy_wait") == [[0, 1, 2, 3], [0] * 4, [-1] * 4]
     assert layout.loaded.tolist() == [True, True]
-    assert layout.counts[0, [HITS, MISSED + LOADED, UNNEEDED]].tolist() == [0, 2, 2]
+    assert counts[[HITS, MISSED + LOADED, UNNEEDED]].tolist() == [0, 2, 2]
 
 
 def test_what_is_read_over_the_link_is_not_copied() -> None:
@@ -124,14 +141,15 @@ def test_what_is_read_over_the_link_is_not_copied() -> None:
 
 
 def test_what_is_skipped_has_no_rows_and_loses_its_weight() -> None:
-    layout = laid((0, True, 0, -1, LOADED), (3, False, 0, -1, SKIPPED))
+    layout, counts = counted((0, True, 0, -1, LOADED), (3, False, 0, -1, SKIPPED))
     assert lists(layout, "rows", "on_gpu", "hosted") == [[5, 0], [0], []]
-    assert layout.counts[0, [SKIPPED_ROWS, SKIPPED_WEIGHT, ROWS]].tolist() == [4, 4, 5]
+    assert counts[[SKIPPED_ROWS, SKIPPED_WEIGHT, ROWS]].tolist() == [4, 4, 5]
 
 
 def test_a_late_activation_is_no_hit_and_no_copy() -> None:
-    layout = laid((0, True, 0, -1, LOADED), (1, True, 0, -1, LOADED), late=np.array([False, True]))
-    assert layout.counts[0, [HITS, LATE, ACCESS_HITS]].tolist() == [1, 1, 5]
+    hits = (0, True, 0, -1, LOADED), (1, True, 0, -1, LOADED)
+    layout, counts = counted(*hits, late=np.array([False, True]))
+    assert counts[[HITS, LATE, ACCESS_HITS]].tolist() == [1, 1, 5]
     assert layout.copied.tolist() == []
 
 
@@ -163,6 +181,8 @@ def test_rows_move_to_the_one_with_most_gate_weight_that_is_computed() -> None:
     active = Active(np.array([0, 4]), expert, kept, kept, np.array([1, 2, 3, 4]))
     launch, wait = np.array([0, 0, 0, -1]), np.full(4, -1)
     served = Served(expert, hit, launch, wait, form, np.empty(0, np.bool_))
-    made = lay_out(How(forms, True, False, moves), active, served, np.array([False]), 4)
+    counts = np.zeros((1, 1, 1, MISSED + forms.shape[1]), np.int64)
+    how = How(forms, True, False, moves)
+    made = lay_out(how, active, served, np.array([False]), 4, counts, 0, 0)
     assert made.gpu_rows.tolist() == [5, 6, 15]
     assert made.rows.tolist() == [5, 6, 15, 0]

@@ -41,7 +41,7 @@ class Prefetching:
     """The state of a case with prefetches, carried from chunk to chunk."""
 
     def __init__(self, case: Case, keep: Keep) -> None:
-        self.program = program_of(case)
+        self.program = program_of(case, by_layer=True)
         self.case, self.tally = self.program.case, Tally(case, keep)
         policy = type(case.policy)
         self.functions = (decide_of(policy, type(case.miss)), first_of(policy))
