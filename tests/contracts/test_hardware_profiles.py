@@ -194,7 +194,7 @@ def test_nodes(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CALIBRATED))
 def test_fits_say_what_they_rest_on_and_are_possible(name: str) -> None:
     profile = load_hardware(name)
-    assert (FOLDER / f"{name}.yaml").stat().st_size < 400_000
+    assert (FOLDER / f"{name}.yaml").stat().st_size < 450_000
     assert profile.calibrated is not None
     sheet, dtypes = profile.datasheet, set()
     for fit in profile.calibrated.experts:

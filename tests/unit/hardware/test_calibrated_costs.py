@@ -124,10 +124,11 @@ def test_scores_of_a_mixed_pass_are_two_kernels(
     )  # fmt: skip
     operation = costs.operations["attention"]
     alone = sum(
-        part.time_ns for part in operation.scores(only.attention, operation._cache, *prompt)
+        part.time_ns
+        for part in operation.scores(only.attention, operation.cache(only.attention), *prompt)
     )
     plain = costs.attention_ns(only, 528, 528, 528)
-    scores = operation.scores(only.attention, operation._cache, 528, 528, 528)
+    scores = operation.scores(only.attention, operation.cache(only.attention), 528, 528, 528)
     rest = plain - sum(part.time_ns for part in scores)
     assert mixed == pytest.approx(rest + alone + decode_ns, abs=2)
 
@@ -137,7 +138,9 @@ def test_padding_has_products_but_no_scores(costs: CostModel, only: LayerSpec) -
     operation = costs.operations["attention"]
 
     def scores(tokens: int) -> float:
-        parts = operation.scores(only.attention, operation._cache, tokens, *shape[1:])
+        parts = operation.scores(
+            only.attention, operation.cache(only.attention), tokens, *shape[1:]
+        )
         return float(sum(part.time_ns for part in parts))
 
     padded = costs.attention_ns(only, 8, 5000, 5000, *nobody, 3)
