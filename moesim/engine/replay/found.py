@@ -27,6 +27,12 @@ def _units() -> Ints:
     return (np.where(np.isfinite(values), values, 0) * WEIGHT_UNIT).astype(np.int64)
 
 
+FEWEST, LARGEST = 8, 8
+"""Passes that a run has at least, where it has no more than so many times the accesses that it may:
+what each run takes, whatever it has, counts for more than what fits in a cache.
+"""
+
+
 class Needed(NamedTuple):
     """The active experts of a run of passes, with a row for each (MoE layer, GPU): see
     ``find_active_experts``.
@@ -57,12 +63,16 @@ class Finder:
         np.put_along_axis(self.home, case.placement.logical, places, axis=1)
 
     def runs(self, first: int, last: int, accesses: int) -> Iterator[tuple[int, int]]:
-        """Passes first:last in runs of about ``accesses``, at least one pass each."""
+        """Passes first:last in runs of about ``accesses``, of large passes some more, at least one
+        pass each.
+        """
         offsets = self.case.schedule.offsets
         tokens = max(1, accesses // (self.layers * self.case.trace.top_k))
         while first < last:
-            end = int(np.searchsorted(offsets, offsets[first] + tokens, "right")) - 1
-            end = min(last, max(end, first + 1))
+            end, most = np.searchsorted(
+                offsets, offsets[first] + np.array([tokens, LARGEST * tokens]), "right"
+            ).tolist()
+            end = min(last, max(end - 1, min(most - 1, first + FEWEST), first + 1))
             yield first, end
             first = end
 

@@ -20,11 +20,13 @@ from moesim.workload.serving.state import (
     DRAFTS,
     ENTRIES,
     GIVEN,
+    GIVES,
     HANDS_OVER,
     HELD,
     HITS,
     INPUT,
     KNOWN,
+    LOG_ROWS,
     LOOK_AHEAD,
     MOST,
     NONE,
@@ -40,6 +42,7 @@ from moesim.workload.serving.state import (
     START,
     STATUS,
     STEPS,
+    VERIFIES,
     WAIT,
     WAIT_FIRST,
     WAIT_LAST,
@@ -126,9 +129,9 @@ def add(state: State, request: int, count: int) -> None:
     seen = asked[INPUT, request] + asked[GIVEN, request]
     before = max(0, start - 2 * (1 + state.numbers[DRAFTS]))  # what had not been seen by then
     keep_content(state, request, before, min(start + count, seen))
-    state.log[:, entry] = 0
     state.log[WHO, entry], state.log[START, entry] = request, start
     state.log[COUNT, entry] = count
+    state.log[GIVES, entry] = state.log[VERIFIES, entry] = 0
     asked[COMPUTED, request] = start + count
     asked[CHUNKS, request] += 1
     state.numbers[ENTRIES] = entry + 1
@@ -143,7 +146,8 @@ def withdraw(state: State, request: int) -> int:
         if state.log[WHO, entry] == request:
             count = state.log[COUNT, entry]
             for k in range(entry, last - 1):
-                state.log[:, k] = state.log[:, k + 1]
+                for row in range(LOG_ROWS):
+                    state.log[row, k] = state.log[row, k + 1]
             state.numbers[ENTRIES] = last - 1
             state.requests[CHUNKS, request] -= 1
             return int(count)

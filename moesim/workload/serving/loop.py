@@ -62,10 +62,13 @@ def compiled(rules: Rules, state: State, knobs: Any, *, plays: bool) -> Any:
         for module in (steps.__name__, *(rule.__module__ for rule in rules)):
             _registered(module)
         given = (_of(state), _of(knobs), types.int64)
+        # to count references to arrays takes longer than all else; rules of others may make some
+        allocates = not all(rule.__module__.startswith(OURS) for rule in rules)
         if plays:
-            made = specialised(_play_by, types.boolean(*given), *rules)
+            made = specialised(_play_by, types.boolean(*given), *rules, allocates=allocates)
         else:
-            made = specialised(decided_with, types.int64(*given, types.int64), *rules)
+            decides = types.int64(*given, types.int64)
+            made = specialised(decided_with, decides, *rules, allocates=allocates)
         _compiled[key] = made
     return _compiled[key]
 

@@ -278,15 +278,15 @@ def close_step(state: State) -> int:
     if last > first:
         state.numbers[STEPS] = step + 1
         state.steps[BEGIN, step + 1] = last
-        state.steps[LEFT, step] = state.ranks[FREE].sum()
-        state.steps[FOUND, step] = state.ranks[KEPT].sum()
-        state.steps[RUNS, step], state.steps[WAITS, step] = (
-            state.ranks[RUN].sum(),
-            state.ranks[WAIT].sum(),
-        )
+        for told in (LEFT, FOUND, RUNS, WAITS):
+            state.steps[told, step] = 0
         state.steps[LOST, step] = state.numbers[PREEMPTIONS] - state.numbers[TOLD]
         state.numbers[TOLD] = state.numbers[PREEMPTIONS]
         for rank in range(state.ranks.shape[1]):
+            state.steps[LEFT, step] += state.ranks[FREE, rank]
+            state.steps[FOUND, step] += state.ranks[KEPT, rank]
+            state.steps[RUNS, step] += state.ranks[RUN, rank]
+            state.steps[WAITS, step] += state.ranks[WAIT, rank]
             state.units[rank, step] = state.ranks[UNITS, rank]
     return int(last - first)
 
